@@ -1,0 +1,57 @@
+"""`python -m benchmarks --list`, `python -m benchmarks NAME...`."""
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HELPERS = ("__init__", "__main__", "harness", "torch_vae")
+
+
+def available() -> dict[str, str]:
+    """Each benchmark and the first line of its docstring."""
+    files = sorted(path for path in HERE.glob("*.py") if path.stem not in HELPERS)
+    return {path.stem: _first_line(path) for path in files}
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, side by side.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, one after another")
+    parser.add_argument("--list", action="store_true", help="show what there is, and stop")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/NAME.json as well")
+    parser.add_argument("--threads", type=int, default=cores, help="of each side (default %(default)s)")
+    arguments = parser.parse_args(argv)
+    if unknown := [name for name in arguments.names if name not in available()]:
+        parser.error(f"no benchmark is called {unknown[0]!r}: see --list")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse(argv)
+    if arguments.list or not arguments.names:
+        for name, purpose in available().items():
+            print(f"{name:14} {purpose}")
+        return 0
+    # Numerical libraries read these once, when they are imported: no benchmark has been imported yet.
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+        os.environ[f"{library}_NUM_THREADS"] = str(arguments.threads)
+    from benchmarks import harness
+
+    for name in arguments.names:
+        result = importlib.import_module(f"benchmarks.{name}").run()
+        harness.show(result)
+        if arguments.save:
+            print(f"written: {harness.save(name, result).relative_to(Path.cwd())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

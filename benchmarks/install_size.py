@@ -1,0 +1,65 @@
+"""Size of the base install: every file of the package and of all that it requires."""
+
+import configparser
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from benchmarks import harness
+
+LARGEST = 8
+
+
+def base_requirements() -> list[str]:
+    """What `pip install .` asks for, from setup.cfg."""
+    parser = configparser.ConfigParser()
+    parser.read(harness.ROOT / "setup.cfg", encoding="utf-8")
+    return parser["options"]["install_requires"].split("\n")[1:]
+
+
+def closure(requirements: list[str]) -> dict[str, importlib.metadata.Distribution]:
+    """The installed distributions that the requirements ask for, directly or not, by canonical name."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        found[name] = importlib.metadata.distribution(name)
+        waiting += [Requirement(text) for text in found[name].requires or []]
+    return found
+
+
+def size(distribution: importlib.metadata.Distribution) -> int:
+    """Bytes of all files that its installation wrote, compiled modules included."""
+    paths = (Path(str(file.locate())) for file in distribution.files or [])
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def own_size() -> int:
+    """Bytes of the package itself in this checkout; its modules count twice, as source and compiled."""
+    paths = [path for top in ("tinygen", "kernels") for path in (harness.ROOT / top).rglob("*")]
+    files = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
+    return sum(path.stat().st_size * (2 if path.suffix == ".py" else 1) for path in files)
+
+
+def run() -> harness.Result:
+    sizes = {name: size(found) for name, found in closure(base_requirements()).items()}
+    sizes["tinygen"] = own_size()
+    largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:LARGEST]
+    rows = [{"what": "tinygen and all it requires", "packages": len(sizes), "MB": sum(sizes.values()) / 1e6}]
+    notes = ["a megabyte is 1,000,000 bytes of files, compiled modules included"]
+    notes += ["the largest of ours: " + ", ".join(f"{name} {sizes[name] / 1e6:.1f}" for name in largest)]
+    if importlib.util.find_spec("torch"):
+        peer = closure(["torch", "numpy"])
+        megabytes = sum(size(found) for found in peer.values()) / 1e6
+        rows.append(
+            {"what": f"PyTorch {peer['torch'].version} and NumPy", "packages": len(peer), "MB": megabytes}
+        )
+    else:
+        notes.append(harness.PEERS_HINT)
+    return harness.Result("Installed size", rows, notes)

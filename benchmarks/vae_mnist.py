@@ -1,0 +1,65 @@
+"""The VAE 784-400-20 on dynamically binarised MNIST, 10 epochs: test -ELBO and the time it takes."""
+
+import math
+import time
+
+import tinygen as tg
+from benchmarks import harness
+from tinygen.models import VAE
+
+EPOCHS, BATCH, RATE = 10, 128, 1e-3
+
+
+def our_side(data: tg.data.Dataset) -> tuple[float, float]:
+    """Test -ELBO in nats, and seconds of training, of the library's model."""
+    tg.backend.tune_process()
+    tg.seed(0)
+    loader = tg.data.Loader(data.train, BATCH, seed=0)
+    steps = EPOCHS * loader.steps_per_epoch
+    model = VAE(VAE.Config(batch_size=BATCH, learning_rate=RATE, cosine_steps=steps), data.spec)
+    start = time.perf_counter()
+    for _ in range(steps):
+        model.training_step(next(loader))
+    seconds = time.perf_counter() - start
+    return model.evaluate(data.test, seed=0, thorough=False)["neg_elbo_nats"], seconds
+
+
+def peer_side(torch, data: tg.data.Dataset) -> tuple[float, float]:
+    """The same of PyTorch, with the same schedule, and tested on the same binary images."""
+    from benchmarks import torch_vae
+
+    torch.manual_seed(0)
+    grey = torch.from_numpy(data.train.arrays["x"]).reshape(len(data.train), -1).float() / 255
+    model = torch_vae.VAE()
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+    per_epoch = len(grey) // BATCH
+    start = time.perf_counter()
+    for epoch in range(EPOCHS):
+        order = torch.randperm(len(grey))
+        for index in range(per_epoch):
+            progress = (epoch * per_epoch + index) / (EPOCHS * per_epoch)
+            optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * progress))
+            x = torch.bernoulli(grey[order[index * BATCH : (index + 1) * BATCH]])
+            model.training_step(optimizer, x, torch.randn(BATCH, model.latent))
+    seconds = time.perf_counter() - start
+    x = torch.from_numpy(data.test.batch(slice(None)).x.reshape(len(data.test), -1))
+    with torch.no_grad():
+        return model.neg_elbo(x, torch.randn(len(x), model.latent)).item(), seconds
+
+
+def run() -> harness.Result:
+    data = tg.data.load("mnist").binarised("dynamic")
+    measured = {"tinygen": our_side(data)}
+    if torch := harness.torch_or_none():
+        measured["PyTorch eager, fused Adam"] = peer_side(torch, data)
+    rows = [
+        {"side": name, "test -ELBO, nats": nats, "training, s": seconds}
+        for name, (nats, seconds) in measured.items()
+    ]
+    notes = [
+        f"{EPOCHS} epochs of {len(data.train)} images, batch {BATCH}, Adam {RATE:g} along half a cosine to 0, "
+        f"{harness.threads()} threads; one sample an image, all {len(data.test)} test images, drawn once"
+    ]
+    return harness.Result(
+        "VAE on dynamically binarised MNIST", rows, notes + [harness.PEERS_HINT] * (torch is None)
+    )

@@ -1,0 +1,197 @@
+"""Data sets from arrays: what is kept, what is refused, splits, binarisation, batches."""
+
+import numpy as np
+import pytest
+
+from tinygen import random
+from tinygen.data import Batch, Dataset, Spec, Split
+from tinygen.data.split import DynamicallyBinarised
+from tinygen.errors import DataError, UsageError
+from tinygen.random import Stream
+
+
+def grey_images(n, shape=(4, 5)):
+    return Stream(0, "images").integers(256, (n, *shape)).astype(np.uint8)
+
+
+def grey_set(n=40):
+    return Dataset.from_arrays("grey", grey_images(n), np.arange(n) % 3)
+
+
+def test_valid_is_the_last_tenth_of_train():
+    x, y = grey_images(53), np.arange(53) % 7
+    data = Dataset.from_arrays("both", x, y, x[:9], y[:9], ["a", "b", "c", "d", "e", "f", "g"])
+    assert [len(split) for split in (data.train, data.valid, data.test)] == [48, 5, 9]
+    np.testing.assert_array_equal(data.valid.arrays["x"][..., 0], x[48:])
+    np.testing.assert_array_equal(data.valid.arrays["y"], y[48:])
+    assert data.spec == Spec("both", (4, 5, 1), "grey", 7, ("a", "b", "c", "d", "e", "f", "g"))
+
+
+def test_without_a_test_file_the_last_tenth_of_the_whole_is_test():
+    data = Dataset.from_arrays("whole", grey_images(100))
+    assert [len(split) for split in (data.train, data.valid, data.test)] == [81, 9, 10]
+    np.testing.assert_array_equal(data.test.arrays["x"][..., 0], grey_images(100)[90:])
+    assert data.spec.classes is None
+    smallest = Dataset.from_arrays("three", grey_images(3))
+    assert [len(split) for split in (smallest.train, smallest.valid, smallest.test)] == [1, 1, 1]
+
+
+def test_batches_are_float32_in_the_unit_range():
+    batch = grey_set().train.batch([3, 0])
+    np.testing.assert_array_equal(batch.x[..., 0], grey_images(40)[[3, 0]] / np.float32(255))
+    assert batch.x.dtype == np.float32
+    assert batch.x.shape == (2, 4, 5, 1)
+    assert batch.x.flags.c_contiguous
+    assert batch.y.tolist() == [0, 0]
+    assert batch.y.dtype == np.int64
+    assert batch.target is None
+    assert len(batch) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "kind", "largest"),
+    [
+        (np.full((3, 2, 2), 200, np.uint8), "grey", 200 / 255),
+        (np.ones((3, 2, 2), bool), "binary", 1),
+        (np.ones((3, 2, 2), np.uint8), "binary", 1),
+        (np.full((3, 2, 2, 1), 255, np.uint8), "binary", 1),
+        (np.ones((3, 2, 2)), "binary", 1),
+        (np.full((3, 2, 2), 0.25, np.float16), "grey", 0.25),
+        (np.full((3, 2, 2, 3), 255, np.uint8), "rgb", 1),
+    ],
+)
+def test_kinds_of_images(images, kind, largest):
+    data = Dataset.from_arrays("kinds", images)
+    assert data.spec.kind == kind
+    assert data.train.batch([0]).x.max() == np.float32(largest)
+
+
+def test_white_is_the_value_that_means_one():
+    images = np.array([0, 4, 16], np.uint8)[:, None, None] * np.ones((2, 2), np.uint8)
+    data = Dataset.from_arrays("sixteen", images, x_test=images, white=16)
+    assert data.test.batch(slice(None)).x[:, 0, 0, 0].tolist() == [0, 0.25, 1]
+
+
+X = np.zeros((10, 4, 4), np.uint8)
+Y = np.arange(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x_train": np.zeros((10, 4))}, r"x_train has shape \(10, 4\)"),
+        ({"x_train": np.zeros((10, 4, 4, 2))}, r"x_train has shape \(10, 4, 4, 2\)"),
+        ({"x_train": np.zeros((10, 0, 4))}, r"x_train has shape \(10, 0, 4\)"),
+        ({"x_train": X[:0]}, "x_train holds no images"),
+        ({"x_train": X[:2]}, "at least 3"),
+        ({"x_train": X.astype(np.int32)}, "x_train has dtype int32"),
+        ({"x_train": np.full((10, 4, 4), np.nan)}, "x_train holds NaN"),
+        ({"x_train": np.full((10, 4, 4), np.inf)}, "x_train holds NaN or infinite"),
+        ({"x_train": X - 0.5}, "x_train has values from -0.5 to -0.5"),
+        ({"x_train": X, "x_test": X.astype(np.int64)}, "x_test has dtype int64"),
+        ({"x_train": X, "x_test": X[:, :3]}, r"\(4, 4, 1\) and \(3, 4, 1\)"),
+        ({"x_train": X | 1, "x_test": X | 9}, "x_test has values up to 9"),
+        ({"x_train": X, "y_train": Y[:9]}, "y_train holds 9 labels for 10 images"),
+        ({"x_train": X, "y_train": Y / 2}, "y_train has shape .* dtype float64"),
+        ({"x_train": X, "y_train": Y[:, None]}, r"y_train has shape \(10, 1\)"),
+        ({"x_train": X, "y_train": Y - 1}, "y_train holds the label -1"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, "y_train is there but y_test is not"),
+        ({"x_train": X, "x_test": X, "y_test": Y}, "y_test is there but y_train is not"),
+        ({"x_train": X, "y_train": Y, "class_names": ["a", "b"]}, "label 9 has no name"),
+        ({"x_train": X, "y_train": Y, "class_names": np.arange(10)}, "class_names has shape"),
+    ],
+)
+def test_refusals_name_the_array(arguments, message):
+    with pytest.raises(DataError, match=message) as refusal:
+        Dataset.from_arrays("bad", **arguments)
+    assert "\n" not in str(refusal.value)
+
+
+def test_take_and_batches_keep_order():
+    split = grey_set().train
+    assert [len(batch) for batch in split.batches(10)] == [10, 10, 10, 3]
+    joined = np.concatenate([batch.x for batch in split.batches(10)])
+    np.testing.assert_array_equal(joined, split.batch(slice(None)).x)
+    assert len(split.take(7)) == 7
+    assert len(split.take(1000)) == 33
+    np.testing.assert_array_equal(split.take(7).batch([6]).x, joined[6:7])
+
+
+def test_a_batch_is_not_a_window_on_the_stored_images():
+    split = Split({"x": np.zeros((3, 2, 2, 1), np.float32)})
+    split.batch(slice(None)).x[:] = 1
+    assert split.arrays["x"].max() == 0
+
+
+def test_threshold_is_one_from_one_half_up():
+    images = np.array([0, 127, 128, 255], np.uint8)[:, None, None] * np.ones((2, 2), np.uint8)
+    data = Dataset.from_arrays("levels", images, x_test=images).binarised("threshold")
+    assert (data.spec.kind, data.spec.binarisation) == ("binary", "threshold")
+    assert data.test.batch(slice(None)).x[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    floats = Dataset.from_arrays("levels", np.array([[[0.49999, 0.5]]] * 3))
+    assert floats.binarised("threshold").test.batch([0]).x.ravel().tolist() == [0, 1]
+
+
+def test_dynamic_binarisation_draws_train_afresh_from_the_stream():
+    data = grey_set().binarised("dynamic")
+    assert (data.spec.kind, data.spec.binarisation) == ("binary", "dynamic")
+    stream = Stream(1, "draws")
+    first, second = data.train.batch([0, 1], stream), data.train.batch([0, 1], stream)
+    assert set(np.unique(first.x)) == {0, 1}
+    assert (first.x != second.x).any()
+    again = data.train.batch([0, 1], Stream(1, "draws"))
+    np.testing.assert_array_equal(first.x, again.x)
+    np.testing.assert_array_equal(first.y, grey_set().train.batch([0, 1]).y)
+    assert isinstance(data.train.take(3), DynamicallyBinarised)
+
+
+def test_dynamic_binarisation_without_a_stream_uses_the_process_one():
+    before = random.get_state()
+    try:
+        random.seed(5)
+        x = grey_set().binarised("dynamic").train.batch([2]).x
+        np.testing.assert_array_equal(x, Stream(5, "data").bernoulli(grey_set().train.batch([2]).x))
+    finally:
+        random.set_state(before)
+
+
+def test_dynamic_binarisation_follows_the_grey_value():
+    images = np.full((4, 50, 50), 51, np.uint8)
+    x = (
+        Dataset.from_arrays("fifth", images)
+        .binarised("dynamic")
+        .train.batch([0, 0, 0, 0], Stream(0, "draws"))
+        .x
+    )
+    assert abs(x.mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / x.size)
+
+
+def test_dynamic_binarisation_draws_valid_and_test_once():
+    images = np.full((700, 3, 3), 128, np.uint8)
+    data = Dataset.from_arrays("half", images, x_test=images).binarised("dynamic")
+    whole = data.test.batch(slice(None)).x
+    np.testing.assert_array_equal(np.concatenate([batch.x for batch in data.test.batches(99)]), whole)
+    again = Dataset.from_arrays("half", images, x_test=images[:130]).binarised("dynamic")
+    np.testing.assert_array_equal(again.test.batch(slice(None)).x, whole[:130])
+    assert (whole[:128] != whole[128:256]).any()
+    assert (data.valid.batch(slice(None)).x != whole[:70]).any()
+    assert abs(whole.mean() - 128 / 255) < 4 * 0.5 / np.sqrt(whole.size)
+
+
+def test_only_grey_sets_are_binarised():
+    binary = Dataset.from_arrays("binary", np.ones((5, 2, 2), bool))
+    assert binary.binarised("dynamic") is binary
+    rgb = Dataset.from_arrays("rgb", np.ones((5, 2, 2, 3), np.uint8))
+    with pytest.raises(UsageError, match="rgb is rgb"):
+        rgb.binarised("dynamic")
+    with pytest.raises(UsageError, match="unknown binarisation 'static'"):
+        binary.binarised("static")  # type: ignore[arg-type]
+
+
+def test_batch_moves_what_it_has():
+    batch = Batch(np.zeros((2, 1, 1, 1), np.float32), target=np.ones((2, 1, 1, 1), np.float32))
+    moved = batch.to("cpu")
+    np.testing.assert_array_equal(moved.target, batch.target)
+    assert moved.y is None
+    with pytest.raises(UsageError, match="tpu"):
+        batch.to("tpu")

@@ -1,0 +1,67 @@
+"""The loader: epochs, determinism, and the cursor."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from tinygen.data import Dataset, Loader, Split
+from tinygen.errors import UsageError
+
+
+def numbered(n):
+    return Split({"x": np.zeros((n, 1, 1, 1), np.uint8), "y": np.arange(n)})
+
+
+def labels(loader, batches):
+    return [batch.y.tolist() for batch in itertools.islice(loader, batches)]
+
+
+def test_an_epoch_meets_each_example_once_and_drops_the_rest():
+    loader = Loader(numbered(11), 3, seed=0)
+    assert loader.steps_per_epoch == 3
+    first, second = labels(loader, 3), labels(loader, 3)
+    for epoch in (first, second):
+        assert [len(batch) for batch in epoch] == [3, 3, 3]
+        assert len(set(itertools.chain(*epoch))) == 9
+    assert first != second
+
+
+def test_the_order_depends_on_the_seed_alone():
+    assert labels(Loader(numbered(50), 8, seed=1), 20) == labels(Loader(numbered(50), 8, seed=1), 20)
+    assert labels(Loader(numbered(50), 8, seed=1), 20) != labels(Loader(numbered(50), 8, seed=2), 20)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4, 5, 6, 13])
+def test_a_restored_loader_goes_on_to_the_bit(taken):
+    images = np.full((50, 4, 3), 128, np.uint8)
+    train = Dataset.from_arrays("half", images, np.arange(50)).binarised("dynamic").train
+    loader = Loader(train, 8, seed=3)
+    labels(loader, taken)
+    other = Loader(train, 8, seed=99)
+    other.restore(json.loads(json.dumps(loader.state())))
+    for expected, batch in zip(itertools.islice(loader, 12), other, strict=False):
+        np.testing.assert_array_equal(batch.x, expected.x)
+        np.testing.assert_array_equal(batch.y, expected.y)
+
+
+def test_every_request_is_drawn_afresh():
+    images = np.full((12, 8, 8), 128, np.uint8)
+    loader = Loader(Dataset.from_arrays("half", images).binarised("dynamic").train, 1, seed=0)
+    assert loader.steps_per_epoch == 10
+    drawn = {batch.x.tobytes() for batch in itertools.islice(loader, 40)}
+    assert len(drawn) == 40
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 12])
+def test_a_batch_must_fit_the_split(batch_size):
+    with pytest.raises(UsageError, match=f"batch size {batch_size} does not fit 11 "):
+        Loader(numbered(11), batch_size, seed=0)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "name"), [(12, 3, "examples 11"), (11, 4, "batch_size 3")])
+def test_a_cursor_of_other_data_is_refused(n, batch_size, name):
+    state = Loader(numbered(11), 3, seed=0).state()
+    with pytest.raises(UsageError, match=name):
+        Loader(numbered(n), batch_size, seed=0).restore(state)

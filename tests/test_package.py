@@ -1,0 +1,175 @@
+"""The package as a whole: what it imports, what it leaves alone, and what it ships."""
+
+import ast
+import configparser
+import importlib.resources
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinygen
+
+ROOT = Path(__file__).parents[1]
+KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
+
+ENGINE = "autograd backend distributions errors functional kernels kernels.reference nn ops optim random"
+
+
+def python(code: str, *arguments: str) -> str:
+    """What a fresh interpreter prints for the code; it starts in the root of the repository."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+TRAIN_WITH_ONLY = """
+import importlib, sys
+
+class Refuse:
+    "Every top-level package but the allowed ones is as if it were not installed."
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in allowed and top not in sys.stdlib_module_names and not top.startswith("__editable__"):
+            raise ModuleNotFoundError(f"{name} is refused", name=name)
+
+engine, allowed = sys.argv[1].split(), {"tinygen", *sys.argv[2].split()}
+sys.meta_path.insert(0, Refuse())
+import tinygen as tg
+for room in engine:
+    importlib.import_module("tinygen." + room)
+
+tg.seed(0)
+net = tg.nn.Sequential(tg.nn.Linear(3, 8), tg.nn.Tanh(), tg.nn.Linear(8, 1))
+optimizer = tg.optim.Adam(net.parameters(), lr=1e-2)
+x = tg.tensor(tg.random.stream("train").normal((64, 3)))
+losses = []
+for _ in range(60):
+    loss = ((net(x) - x.sum(axis=1, keepdims=True)) ** 2).mean()
+    optimizer.step(loss)
+    losses.append(loss.item())
+assert losses[-1] < 0.5 * losses[0], losses
+"""
+
+
+@pytest.mark.parametrize("allowed", ["numpy", "numpy numba llvmlite"])
+def test_the_engine_trains_with_numpy_alone_and_numba_on_demand(allowed):
+    python(TRAIN_WITH_ONLY, ENGINE, allowed)
+
+
+def test_import_loads_no_third_party_package_but_numpy():
+    """Being light is not only being able to do without: nothing else may be loaded when it is there."""
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import tinygen
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)))
+"""
+    assert python(code).split() == ["tinygen"]
+
+
+def test_import_changes_nothing_in_the_process():
+    code = """
+import faulthandler, gc, locale, logging, os, random, signal, sys, threading, warnings
+import numpy as np
+
+def state():
+    "All that an import could change for others: [name, repr] pairs."
+    tiny = np.full(64, 1e-310) * np.float64(0.5)
+    return dict(
+        environment=dict(os.environ),
+        floating_point_errors=np.geterr(),
+        denormals_kept=bool((tiny > 0).all()),
+        print_options=np.get_printoptions(),
+        numpy_random=[part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()],
+        python_random=random.getstate(),
+        warning_filters=warnings.filters[:],
+        threads=threading.active_count(),
+        system_threads=len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0,
+        affinity=os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        signals=[signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        hooks=[sys.excepthook, sys.displayhook, sys.meta_path[:], sys.path[:]],
+        limits=[sys.getrecursionlimit(), sys.getswitchinterval(), gc.get_threshold(), gc.isenabled()],
+        logging=[logging.root.level, logging.root.handlers[:], logging.lastResort],
+        locale=locale.setlocale(locale.LC_ALL),
+        folder=os.getcwd(),
+        crash_handler=faulthandler.is_enabled(),
+    )
+
+before = state()
+import tinygen
+after = state()
+print(*[name for name in before if before[name] != after[name]])
+"""
+    assert python(code).split() == []
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_kernels_import_relatively_and_never_tinygen(path):
+    depth = len(path.relative_to(ROOT).parts) - 1
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            absolute, level = [alias.name for alias in node.names], 0
+        elif isinstance(node, ast.ImportFrom):
+            absolute, level = ([] if node.level else [node.module]), node.level
+        else:
+            continue
+        assert not {name.partition(".")[0] for name in absolute} & {"tinygen", "kernels"}, ast.unparse(node)
+        assert level <= depth, f"{ast.unparse(node)} reaches out of kernels/"
+
+
+def test_kernels_were_found():
+    assert ROOT / "kernels" / "reference.py" in KERNELS
+
+
+# What is installed
+
+
+@pytest.fixture(scope="module")
+def setup():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def folder_of(package: str) -> Path:
+    """Where a package lies in the repository; `tinygen.kernels` lies beside `tinygen`."""
+    parts = package.split(".")
+    return ROOT.joinpath(*(parts[1:] if parts[1:2] == ["kernels"] else parts))
+
+
+def test_setup_names_every_package(setup):
+    folders = {path.parent for top in ("tinygen", "kernels") for path in (ROOT / top).rglob("__init__.py")}
+    assert {folder_of(package) for package in setup["options"]["packages"].split()} == folders
+
+
+def test_setup_ships_every_file_that_is_no_module(setup):
+    patterns = setup["options.package_data"]
+    shipped = {
+        path
+        for package in patterns
+        for pattern in patterns[package].split()
+        for path in folder_of(package).glob(pattern)
+    }
+    others = {
+        path
+        for top in ("tinygen", "kernels")
+        for path in (ROOT / top).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert {str(path.relative_to(ROOT)) for path in others - shipped} == set()
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist_7k", "digits8x8"])
+def test_embedded_data_is_there_with_its_licence(name):
+    files = importlib.resources.files("tinygen.data") / "files"
+    assert (files / f"{name}.npz").is_file()
+    assert "Copyright (c)" in (files / f"{name}.LICENSE").read_text(encoding="utf-8")
+
+
+def test_every_public_name_exists():
+    assert [name for name in tinygen.__all__ if not hasattr(tinygen, name)] == []

@@ -1,0 +1,197 @@
+"""The streams: published vectors, exact definitions, state, and agreement of the two generators."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tinygen import random
+from tinygen.errors import DtypeError, ShapeError, UsageError
+from tinygen.kernels.philox import philox as reference_philox
+from tinygen.random import Stream
+
+try:
+    from tinygen.kernels.cpu.philox import philox as numba_philox
+except ImportError:
+    numba_philox = None
+
+GENERATORS = [
+    reference_philox,
+    pytest.param(numba_philox, marks=pytest.mark.skipif(numba_philox is None, reason="needs numba")),
+]
+# Random123's kat_vectors, "philox4x32 10": four counter words, two key words, four results.
+PUBLISHED = [
+    "00000000 00000000 00000000 00000000 00000000 00000000 6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    "ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff 408f276d 41c83b0e a20bc7c6 6d5451fd",
+    "243f6a88 85a308d3 13198a2e 03707344 a4093822 299f31d0 d16cfe09 94fdcceb 5001e420 24126ea1",
+]
+
+
+@pytest.mark.parametrize("philox", GENERATORS)
+@pytest.mark.parametrize("line", PUBLISHED)
+def test_philox_gives_the_published_vectors(philox, line):
+    words = [int(word, 16) for word in line.split()]
+    counter = sum(word << 32 * i for i, word in enumerate(words[:4]))
+    result = philox(words[4], words[5], counter, 1)
+    assert result.dtype == np.uint32
+    assert result.tolist() == words[6:]
+
+
+@pytest.mark.parametrize("philox", GENERATORS)
+def test_philox_blocks_count_up_and_wrap_within_the_low_64_bits(philox):
+    high = 0xABCD << 64
+    run = philox(1, 2, high + 2**64 - 2, 4).reshape(4, 4)
+    for i, counter in enumerate([high + 2**64 - 2, high + 2**64 - 1, high, high + 1]):
+        assert run[i].tolist() == philox(1, 2, counter, 1).tolist()
+    assert philox(1, 2, 0, 0).shape == (0,)
+
+
+@pytest.mark.skipif(numba_philox is None, reason="needs numba")
+def test_numba_philox_equals_the_reference():
+    arguments = (0xFFFFFFF0, 0x80000001, (5 << 64) + 2**64 - 500, 1001)
+    np.testing.assert_array_equal(numba_philox(*arguments), reference_philox(*arguments))
+
+
+def test_bits_are_the_generators_and_consume_whole_blocks():
+    stream = Stream(3, "train", 10)
+    np.testing.assert_array_equal(stream.bits(5), reference_philox(*stream.key, 10, 2)[:5])
+    assert stream.counter == 12
+    assert stream.bits(0).shape == (0,)
+    assert stream.counter == 12
+
+
+def test_the_key_is_fixed_for_all_time():
+    assert Stream(0, "init").key == (4197084120, 1821847963)
+    assert Stream(0, "init").bits(4).tolist() == [2431087911, 4264402004, 3095447870, 3162845014]
+    keys = {Stream(seed, name).key for seed in (-1, 0, 1, 2**70) for name in ("init", "data", "1", "")}
+    assert len(keys) == 16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_uniform_follows_its_formula(dtype):
+    values = Stream(1, "train").uniform((50, 3), dtype=dtype)
+    exact = ((Stream(1, "train").bits(150) >> 8) + 0.5) * 2.0**-24
+    assert values.shape == (50, 3)
+    assert values.dtype == dtype
+    np.testing.assert_array_equal(values.ravel(), exact.astype(dtype))
+
+
+def test_uniform_never_reaches_its_ends(monkeypatch):
+    extremes = np.array([0, 0xFF, 0xFFFFFF00, 0xFFFFFFFF], np.uint32)
+    monkeypatch.setattr(Stream, "bits", lambda self, n, device="cpu": extremes[:n].copy())
+    for dtype in ("float32", "float64"):
+        values = Stream(0, "train").uniform(4, dtype=dtype)
+        assert 0 < values.min() < values.max() < 1
+
+
+def test_normal_follows_box_and_muller():
+    values = Stream(1, "train").normal((7,), dtype="float64")
+    u1, u2 = Stream(1, "train").uniform((4, 2), dtype="float64").T
+    pairs = np.sqrt(-2 * np.log(u1)) * np.exp(2j * np.pi * u2)
+    expected = np.stack([pairs.real, pairs.imag], axis=1).ravel()[:7]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+    np.testing.assert_array_equal(Stream(1, "train").normal((7,)), values.astype("float32"))
+
+
+def test_normal_consumes_as_many_counters_as_words():
+    for n in (1, 3, 4, 5, 8):
+        stream = Stream(0, "train")
+        stream.normal(n)
+        assert stream.counter == -(-n // 4)
+
+
+def test_normal_moments():
+    x = Stream(5, "train").normal(100_000, dtype="float64")
+    errors = [x.mean(), x.var() - 1, (x**3).mean(), (x**4).mean() - 3]
+    spreads = np.sqrt(np.array([1, 2, 15, 96]) / x.size)
+    assert (np.abs(errors) < 4 * spreads).all()
+
+
+def test_bernoulli_compares_a_uniform_with_each_probability():
+    probability = np.linspace(0, 1, 12, dtype="float32").reshape(3, 4)
+    drawn = Stream(2, "data").bernoulli(probability)
+    assert drawn.dtype == "float32"
+    np.testing.assert_array_equal(drawn, Stream(2, "data").uniform((3, 4)) < probability)
+    certain = np.array([0.0, 1.0]).repeat(1000)
+    np.testing.assert_array_equal(Stream(2, "data").bernoulli(certain), certain)
+
+
+def test_integers_fill_their_range_evenly():
+    drawn = Stream(4, "data").integers(7, (100, 70))
+    assert drawn.dtype == np.int64
+    assert drawn.shape == (100, 70)
+    counts = np.bincount(drawn.ravel(), minlength=7)
+    assert counts.size == 7
+    assert (np.abs(counts - 1000) < 5 * np.sqrt(1000)).all()
+    words = Stream(4, "data").bits(100)
+    np.testing.assert_array_equal(Stream(4, "data").integers(2**32, 100), words)
+    np.testing.assert_array_equal(
+        Stream(4, "data").integers(10, 100), [int(word) * 10 >> 32 for word in words]
+    )
+
+
+def test_permutation_is_one_and_moves_with_the_counter():
+    stream = Stream(0, "data")
+    first, second = stream.permutation(100), stream.permutation(100)
+    assert first.dtype == np.int64
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert first.tolist() != second.tolist()
+    assert stream.counter == 50
+
+
+def test_draws_do_not_depend_on_how_they_are_cut_into_whole_blocks():
+    whole = Stream(9, "eval").uniform(24)
+    stream = Stream(9, "eval")
+    np.testing.assert_array_equal(np.concatenate([stream.uniform(8), stream.uniform(16)]), whole)
+
+
+def test_bad_arguments_are_named():
+    stream = Stream(0, "train")
+    with pytest.raises(UsageError, match="high is 0"):
+        stream.integers(0, 3)
+    with pytest.raises(DtypeError, match="not int64"):
+        stream.uniform(3, dtype="int64")
+    with pytest.raises(ShapeError, match=r"\(2, -1\)"):
+        stream.normal((2, -1))
+    with pytest.raises(TypeError):
+        Stream(0.5, "train")  # type: ignore[arg-type]
+
+
+def test_a_stream_goes_on_from_its_state():
+    stream = Stream(6, "sample")
+    stream.normal(10)
+    state = json.loads(json.dumps(stream.state()))
+    np.testing.assert_array_equal(Stream.from_state(state).bits(9), stream.bits(9))
+
+
+@pytest.fixture
+def process_streams():
+    before = random.get_state()
+    yield
+    random.set_state(before)
+
+
+@pytest.mark.usefixtures("process_streams")
+def test_seed_restarts_streams_that_are_already_held():
+    random.seed(1)
+    held = random.stream("train")
+    first = held.bits(4)
+    held.bits(4)
+    random.seed(1)
+    assert random.stream("train") is held
+    np.testing.assert_array_equal(held.bits(4), first)
+    random.seed(2)
+    assert held.bits(4).tolist() != first.tolist()
+
+
+@pytest.mark.usefixtures("process_streams")
+def test_the_process_state_survives_json():
+    random.seed(8)
+    random.stream("train").normal(100)
+    random.stream("data").permutation(10)
+    state = json.loads(json.dumps(random.get_state()))
+    expected = random.stream("train").bits(5), random.stream("data").bits(5), random.stream("eval").bits(5)
+    random.seed(99)
+    random.set_state(state)
+    for name, words in zip(("train", "data", "eval"), expected, strict=True):
+        np.testing.assert_array_equal(random.stream(name).bits(5), words)

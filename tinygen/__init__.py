@@ -1,0 +1,75 @@
+"""tinygen: every classic generative model on a from-scratch deep-learning engine for NumPy and CuPy.
+
+    >>> import tinygen as tg
+    >>> x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad.numpy()
+    array([2., 4., 6.], dtype=float32)
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# An installed package holds the kernels as `tinygen/kernels`; in a checkout they lie beside it as `kernels/`.
+_checkout = Path(__file__).parents[1]
+if not Path(__file__).with_name("kernels").exists() and (_checkout / "kernels" / "reference.py").exists():
+    __path__.append(str(_checkout))
+
+from tinygen import functional, nn, optim, random  # noqa: E402
+from tinygen.autograd import (  # noqa: E402
+    Tensor,
+    checkpoint,
+    detect_anomaly,
+    enable_grad,
+    grad,
+    no_grad,
+    tensor,
+)
+from tinygen.random import seed  # noqa: E402
+
+if TYPE_CHECKING:
+    from tinygen import backend, data, distributions, metrics, models
+    from tinygen.checkpoint import load, save
+    from tinygen.train import fit
+
+# What is not needed to define and train a network is imported at first use.
+_LAZY = {
+    "fit": "tinygen.train",
+    "save": "tinygen.checkpoint",
+    "load": "tinygen.checkpoint",
+}
+_LAZY_MODULES = ("backend", "data", "distributions", "metrics", "models")
+
+__all__ = [
+    "Tensor",
+    "backend",
+    "checkpoint",
+    "data",
+    "detect_anomaly",
+    "distributions",
+    "enable_grad",
+    "fit",
+    "functional",
+    "grad",
+    "load",
+    "metrics",
+    "models",
+    "nn",
+    "no_grad",
+    "optim",
+    "random",
+    "save",
+    "seed",
+    "tensor",
+]
+
+
+def __getattr__(name: str):
+    if name in _LAZY_MODULES:
+        return import_module(f"tinygen.{name}")
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'tinygen' has no attribute {name!r}")

@@ -1,0 +1,489 @@
+"""Reverse-mode automatic differentiation of any order.
+
+Calling an operation (`tinygen.primitive`) with a Tensor records a `Node`. Backward walks the nodes from the
+youngest to the oldest and asks each for the gradients of its arguments: on raw arrays for a first-order gradient,
+on Tensors when the gradient itself is to be differentiated (`create_graph`).
+
+A node points at older nodes or at leaves and saves arrays, never its own output Tensor. There are no cycles,
+so a graph is freed the moment its last Tensor goes.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from tinygen import random
+from tinygen.backend import array_module, device_of, to_device, to_numpy
+from tinygen.errors import DtypeError, GradientError, NonFiniteError, ShapeError
+
+FLOAT32 = np.dtype("float32")
+FLOATS = (FLOAT32, np.dtype("float64"))
+
+next_serial = count().__next__
+
+
+class State(threading.local):
+    """What this thread is doing now."""
+
+    recording = True
+    anomaly = False
+    recomputing = False
+
+
+state = State()
+
+
+@contextmanager
+def _set(name: str, value: bool) -> Iterator[None]:
+    before = getattr(state, name)
+    setattr(state, name, value)
+    try:
+        yield
+    finally:
+        setattr(state, name, before)
+
+
+def no_grad():
+    """Context in which this thread records nothing."""
+    return _set("recording", False)
+
+
+def enable_grad():
+    """Context in which this thread records, inside `no_grad` too."""
+    return _set("recording", True)
+
+
+def detect_anomaly():
+    """Context in which the first NaN or infinity raises NonFiniteError, naming the operation and the line."""
+    return _set("anomaly", True)
+
+
+class Tensor:
+    """An array, and how it came to be.
+
+    `data` is a NumPy or CuPy array; `grad` is the gradient that `backward` accumulated in a leaf. `tinygen.tensor`
+    makes one. Arithmetic, indexing and the one-argument functions of `tinygen.functional` are methods too.
+    """
+
+    __slots__ = ("data", "edge", "requires_grad", "grad", "version", "__weakref__")
+    __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
+    __hash__ = object.__hash__
+
+    def __init__(self, data, requires_grad: bool = False, edge=None):
+        self.data = data
+        self.requires_grad = requires_grad
+        self.edge = edge
+        self.grad: Tensor | None = None
+        self.version = 0
+
+    shape = property(lambda self: self.data.shape, doc="Lengths of the axes.")
+    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
+    size = property(lambda self: self.data.size, doc="Number of elements.")
+    dtype = property(lambda self: self.data.dtype, doc="Element type.")
+    device = property(lambda self: device_of(self.data), doc='`"cpu"` or `"cuda"`.')
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array on the host."""
+        return to_numpy(self.data)
+
+    def item(self) -> float:
+        """The value of a one-element Tensor as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item: a Tensor of shape {self.shape} is not one number")
+        return self.data.item()
+
+    def detach(self) -> "Tensor":
+        """The same array, without its history."""
+        return Tensor(self.data)
+
+    def to(self, device: str) -> "Tensor":
+        """A leaf with the values on `"cpu"` or `"cuda"`; itself where it is there already."""
+        if self.device == device:
+            return self
+        return Tensor(to_device(self.data, device), self.requires_grad)
+
+    def assign(self, data) -> None:
+        """Overwrite the values of a leaf in place; graphs that saved the old ones refuse to run backward."""
+        if self.edge is not None:
+            raise GradientError("assign: only a leaf can be changed in place")
+        self.data[...] = data.data if isinstance(data, Tensor) else data
+        self.version += 1
+
+    def backward(self, grad=None, *, retain_graph: bool = False) -> None:
+        """Add the gradient of this Tensor to `.grad` of every leaf that it depends on.
+
+        `grad` (same shape) defaults to one for a one-element Tensor. For gradients of gradients there is
+        `tinygen.grad(..., create_graph=True)`.
+        """
+        if not self.requires_grad:
+            raise GradientError("backward: this Tensor depends on nothing that requires a gradient")
+        grads, owned = backprop(self, _initial("backward", self, grad), retain_graph=retain_graph)
+        for leaf, g in grads.items():
+            if leaf.grad is not None:
+                leaf.grad.data += g
+            else:
+                leaf.grad = Tensor(array_module(g).array(g, order="C", copy=leaf not in owned or None))
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len: a Tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        notes = [] if self.dtype == FLOAT32 else [f"dtype={self.dtype}"]
+        notes += [] if self.device == "cpu" else [f"device={self.device}"]
+        notes += [f"op={self.edge[0].op.name}"] if self.edge else ["requires_grad=True"] if self.requires_grad else []
+        return f"tensor({', '.join([values, *notes])})"
+
+    if TYPE_CHECKING:  # attached by tinygen.ops
+        T: "Tensor"
+        abs: Callable[..., Tensor]
+        argmax: Callable[..., Tensor]
+        astype: Callable[..., Tensor]
+        clip: Callable[..., Tensor]
+        cos: Callable[..., Tensor]
+        cumsum: Callable[..., Tensor]
+        erf: Callable[..., Tensor]
+        exp: Callable[..., Tensor]
+        expm1: Callable[..., Tensor]
+        flip: Callable[..., Tensor]
+        log: Callable[..., Tensor]
+        log1p: Callable[..., Tensor]
+        logsumexp: Callable[..., Tensor]
+        max: Callable[..., Tensor]
+        mean: Callable[..., Tensor]
+        min: Callable[..., Tensor]
+        relu: Callable[..., Tensor]
+        reshape: Callable[..., Tensor]
+        sigmoid: Callable[..., Tensor]
+        sign: Callable[..., Tensor]
+        sin: Callable[..., Tensor]
+        softplus: Callable[..., Tensor]
+        sqrt: Callable[..., Tensor]
+        sum: Callable[..., Tensor]
+        tanh: Callable[..., Tensor]
+        transpose: Callable[..., Tensor]
+        var: Callable[..., Tensor]
+
+        def __add__(self, other) -> Tensor: ...
+        def __radd__(self, other) -> Tensor: ...
+        def __sub__(self, other) -> Tensor: ...
+        def __rsub__(self, other) -> Tensor: ...
+        def __mul__(self, other) -> Tensor: ...
+        def __rmul__(self, other) -> Tensor: ...
+        def __truediv__(self, other) -> Tensor: ...
+        def __rtruediv__(self, other) -> Tensor: ...
+        def __pow__(self, other) -> Tensor: ...
+        def __rpow__(self, other) -> Tensor: ...
+        def __matmul__(self, other) -> Tensor: ...
+        def __rmatmul__(self, other) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __getitem__(self, index) -> Tensor: ...
+        def __lt__(self, other) -> Tensor: ...
+        def __le__(self, other) -> Tensor: ...
+        def __gt__(self, other) -> Tensor: ...
+        def __ge__(self, other) -> Tensor: ...
+
+
+def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None = None) -> Tensor:
+    """Make a leaf Tensor from numbers, nested lists or an array.
+
+    Floats become float32 unless `dtype` is given; integers and bools stay what they are. An array of the right dtype is
+    not copied. `device` moves the values.
+    """
+    data = data.data if isinstance(data, Tensor) else data
+    array = data if type(data).__module__.startswith("cupy") else np.asarray(data)
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")
+    if dtype is not None or array.dtype.kind == "f":
+        array = array.astype(dtype or FLOAT32, copy=False)
+    if requires_grad and array.dtype not in FLOATS:
+        raise DtypeError(f"tensor: a {array.dtype} Tensor cannot require a gradient")
+    return Tensor(to_device(array, device) if device else array, requires_grad)
+
+
+class Node:
+    """One recorded call of an operation.
+
+    `edges` holds, per argument, None for a constant or `(older node or leaf, output index)`; the index is None for an
+    operation with one output. `saved` belongs to the operation. `outputs` is their number (None: one, not a tuple),
+    `shapes` are those of arguments that were broadcast, `versions` the leaves that were saved, `line` the caller's
+    (anomaly mode).
+    """
+
+    __slots__ = ("op", "edges", "saved", "static", "serial", "outputs", "shapes", "versions", "line", "__weakref__")
+
+    def __init__(self, op, edges, saved, static, outputs=None, shapes=None, versions=()):
+        self.op, self.edges, self.saved, self.static = op, edges, saved, static
+        self.outputs, self.shapes, self.versions = outputs, shapes, versions
+        self.line = user_line() if state.anomaly else None
+        self.serial = next_serial()
+
+    def backward(self, g, create_graph: bool, needed) -> Sequence[Any]:
+        """Gradients of the arguments for the output gradient `g`; None where none is needed."""
+        if self.saved is None:
+            raise GradientError(f"{self.op.name}: its graph was freed by an earlier backward; pass that retain_graph=True")
+        for name, leaf, version in self.versions:
+            if leaf.version != version:
+                raise GradientError(
+                    f"{self.op.name}: its argument {name!r} {leaf.shape} was changed in place after the forward pass; "
+                    "compute the loss again"
+                )
+        wanted = [edge is not None and (needed is None or edge[0] in needed) for edge in self.edges]
+        grads = self.op.backward(self, g, create_graph, wanted)
+        if state.anomaly and not all(g is None or is_finite(g) for g in grads):
+            raise NonFiniteError(
+                f"the gradient of operation {self.op.name!r}, called at {self.line}, made the first NaN or infinity"
+            )
+        return grads
+
+
+def tie(arrays: Sequence[Any], edges) -> list[Any]:
+    """Saved arguments as Tensors tied to a node's edges, for a gradient that is itself recorded."""
+    return [a if edge is None else Tensor(a, True, edge) for a, edge in zip(arrays, edges, strict=True)]
+
+
+def is_finite(array) -> bool:
+    """Whether an array (or Tensor) holds neither NaN nor infinity."""
+    array = array.data if isinstance(array, Tensor) else array
+    return bool(array_module(array).isfinite(array).all())
+
+
+_ENGINE = tuple(
+    os.path.join(os.path.dirname(__file__), room)
+    for room in ("autograd.py", "primitive.py", "functional.py", "distributions.py", "optim.py", "ops", "nn")
+)
+
+
+def user_line() -> str:
+    """`file:line` of the innermost caller outside the engine."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(_ENGINE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _initial(caller: str, y: Tensor, g):
+    """The gradient that a backward pass starts with."""
+    if g is None:
+        if y.size != 1:
+            raise GradientError(f"{caller}: a Tensor of shape {y.shape} needs a gradient to start with")
+        return array_module(y.data).ones_like(y.data)
+    if g.shape != y.shape or g.dtype != y.dtype:
+        raise ShapeError(f"{caller}: a gradient {g.dtype} {g.shape} for a Tensor {y.dtype} {y.shape}")
+    return g
+
+
+def _key(edge):
+    """What gradients are collected under: a leaf, a node with one output, or one output of a node."""
+    return edge[0] if edge[1] is None else edge
+
+
+def _paths(root: Node, inputs, floor: int):
+    """The targets that lie on a path from `root` to an input, and the nodes to walk for that."""
+    nodes, stack = {root}, [root]
+    while stack:
+        for edge in stack.pop().edges:
+            if edge and type(edge[0]) is Node and edge[0] not in nodes and edge[0].serial > floor:
+                nodes.add(edge[0])
+                stack.append(edge[0])
+    needed, walk = set(inputs), set()
+    for node in sorted(nodes, key=lambda node: node.serial):
+        if any(edge and edge[0] in needed for edge in node.edges):
+            walk.add(node)
+            needed.add(node)
+    return needed, walk
+
+
+def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=False, floor=-1):
+    """Walk back from `y`; returns gradients by `_key`, and the set of keys whose arrays are nobody else's.
+
+    With `inputs` (edges), only paths to these are walked. The first gradient that reaches a target is borrowed, the
+    second allocates a sum, later ones are added in place (never when a graph is created). Nodes no younger than
+    `floor` are not walked.
+    """
+    edge = y.edge or (y, None)
+    root, wanted, needed, walk = edge[0], (), None, None
+    if type(root) is not Node:
+        return {root: g}, set()
+    if inputs is not None:
+        wanted = {_key(edge) for edge in inputs}
+        needed, walk = _paths(root, [target for target, _ in inputs], floor)
+    grads, found, owned = {_key(edge): g}, {}, set()
+    queued, heap = {root}, [(-root.serial, root)] if walk is None or root in walk else []
+    with _set("recording", create_graph):
+        while heap:
+            node = heappop(heap)[1]
+            if node.outputs is None:
+                g = grads.pop(node)
+                if node in wanted:
+                    found[node] = g
+            else:
+                g = [grads.pop((node, i), None) for i in range(node.outputs)]
+                found.update({(node, i): x for i, x in enumerate(g) if (node, i) in wanted and x is not None})
+            node_grads = node.backward(g, create_graph, needed)
+            if not retain_graph:
+                node.saved = None
+            for edge, g in zip(node.edges, node_grads, strict=True):
+                if edge is None or g is None:
+                    continue
+                if isinstance(g, np.generic):  # what NumPy makes of zero-dimensional arrays
+                    g = np.asarray(g)
+                target, index = edge
+                key = target if index is None else edge
+                before = grads.get(key)
+                if before is None:
+                    grads[key] = g
+                    if type(target) is Node and target not in queued and target.serial > floor and (walk is None or target in walk):
+                        queued.add(target)
+                        heappush(heap, (-target.serial, target))
+                elif key in owned:
+                    before += g
+                    grads[key] = before  # a zero-dimensional sum is a new object
+                else:
+                    grads[key] = before + g
+                    if not create_graph:
+                        owned.add(key)
+    grads.update(found)
+    return grads, owned
+
+
+def gradients(y: Tensor, xs: Sequence[Tensor], g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
+    """Gradients of `y` for `xs`: arrays (Tensors under `create_graph`), None where `y` does not depend on one."""
+    edges = [x.edge or (x, None) for x in xs]
+    if not y.requires_grad:
+        return [None] * len(edges)
+    g = _initial("grad", y, g)
+    if create_graph:
+        g = g if isinstance(g, Tensor) else Tensor(g)
+    elif isinstance(g, Tensor):
+        g = g.data
+    grads, _ = backprop(y, g, inputs=edges, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
+    return [grads.get(_key(edge)) for edge in edges]
+
+
+@overload
+def grad(
+    y: Tensor, xs: Tensor, grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
+) -> Tensor: ...
+@overload
+def grad(
+    y: Tensor, xs: Sequence[Tensor], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
+) -> list[Tensor]: ...
+def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
+    """The gradient of `y` for `xs` (one Tensor, or a sequence: then a list), zeros where `y` does not depend on one.
+
+    `grad_y` (shape of `y`) weighs its elements; it may be left out where `y` is one number. With `create_graph` the
+    result can be differentiated again. No `.grad` is touched.
+    """
+    sequence = [xs] if isinstance(xs, Tensor) else list(xs)
+    for i, x in enumerate(sequence):
+        if not x.requires_grad:
+            raise GradientError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    found = gradients(y, sequence, grad_y, create_graph=create_graph, retain_graph=retain_graph)
+    results = []
+    for g, x in zip(found, sequence, strict=True):
+        xp = array_module(x.data)
+        results.append(g if isinstance(g, Tensor) else Tensor(xp.zeros_like(x.data) if g is None else xp.asarray(g)))
+    return results[0] if isinstance(xs, Tensor) else results
+
+
+def differentiate_again(function: Callable, node: Node, arrays, leaves, g, create_graph: bool) -> list[Any]:
+    """Run `function` on the saved `arrays` of a node and return the gradients of these and of the `leaves` it uses.
+
+    `g` is the output gradient, or a list of them; None in it stands for zeros.
+    """
+    floor = next_serial()
+    edges = node.edges[: len(arrays)]
+    args = tie(arrays, edges) if create_graph else [a if e is None else Tensor(a, True) for a, e in zip(arrays, edges)]
+    with enable_grad():
+        outputs = function(*args, **node.static)
+    outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
+    inputs = [x if isinstance(x, Tensor) and x.requires_grad else None for x in [*args, *leaves]]
+    sums: list[Any] = [None] * len(inputs)
+    for y, gy in zip(outputs, g, strict=True):
+        if gy is None or not y.requires_grad:
+            continue
+        found = iter(
+            gradients(y, [x for x in inputs if x is not None], gy, create_graph=create_graph, retain_graph=True, floor=floor)
+        )
+        for i, x in enumerate(inputs):
+            if x is not None and (extra := next(found)) is not None:
+                sums[i] = extra if sums[i] is None else sums[i] + extra
+    return sums
+
+
+class _Checkpoint:
+    """The operation of a node that `checkpoint` records."""
+
+    name = "checkpoint"
+
+    def backward(self, node: Node, g, create_graph: bool, wanted):
+        function, streams, arrays = node.saved
+        leaves = [edge[0] for edge in node.edges[len(arrays) :]]
+        now = random.get_state()
+        random.set_state(streams)
+        try:
+            with _set("recomputing", True):
+                return differentiate_again(function, node, arrays, leaves, g, create_graph)
+        finally:
+            random.set_state(now)
+
+
+def checkpoint(function: Callable, *args: Tensor):
+    """`function(*args)` without keeping what it saves: backward runs it again (Chen et al. 2016, arXiv:1604.06174).
+
+    Random streams are wound back for the second run, and running statistics are not updated twice. Parameters that the
+    function uses get their gradients too; gradients of any order are exact.
+    """
+    if not state.recording:
+        return function(*args)
+    streams, floor = random.get_state(), next_serial()
+    inner = [Tensor(a.data, a.requires_grad) for a in args]
+    outputs = function(*inner)
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    leaves = {e[0]: e for e in _leaf_edges([y.edge[0] for y in tensors if y.edge], floor) if e[0] not in inner}
+    if not any(y.requires_grad for y in tensors):
+        return outputs
+    edges = [(a.edge or (a, None)) if a.requires_grad else None for a in args] + list(leaves.values())
+    versions = tuple(("argument", x, x.version) for x in [*args, *leaves] if x.edge is None)
+    saved = (function, streams, [a.data for a in args])
+    node = Node(_Checkpoint(), edges, saved, {}, len(tensors) if tensors is outputs else None, None, versions)
+    if tensors is outputs:
+        return tuple(Tensor(y.data, y.requires_grad, (node, i)) for i, y in enumerate(tensors))
+    return Tensor(outputs.data, True, (node, None))
+
+
+def _leaf_edges(nodes, floor: int):
+    """Edges to leaves, and to nodes older than `floor`, in the graph below some nodes."""
+    seen, stack = set(nodes), list(nodes)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is None:
+                continue
+            if type(edge[0]) is not Node or edge[0].serial <= floor:
+                yield edge
+            elif edge[0] not in seen:
+                seen.add(edge[0])
+                stack.append(edge[0])

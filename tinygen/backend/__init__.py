@@ -1,0 +1,23 @@
+"""Which array library, which device, and which kernel serves an array."""
+
+from tinygen.backend.device import (
+    array_module,
+    device_of,
+    gpu_problem,
+    select_device,
+    to_device,
+    to_numpy,
+)
+from tinygen.backend.dispatch import kernel
+from tinygen.backend.process import tune_process
+
+__all__ = [
+    "array_module",
+    "device_of",
+    "gpu_problem",
+    "kernel",
+    "select_device",
+    "to_device",
+    "to_numpy",
+    "tune_process",
+]

@@ -1,0 +1,101 @@
+"""Devices: `"cpu"` is NumPy, `"cuda"` is CuPy, imported only when it is asked for."""
+
+import functools
+import sys
+import warnings
+
+import numpy as np
+
+from tinygen.errors import DeviceError, UsageError
+
+DEVICES = ("cpu", "cuda")
+
+
+def array_module(array):
+    """The library whose array this is: `numpy` or `cupy`."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    return sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def device_of(array) -> str:
+    """`"cpu"` or `"cuda"`: where an array lies."""
+    return "cpu" if array_module(array) is np else "cuda"
+
+
+def to_device(array, device: str):
+    """The array on a device; itself where it is there already. Raises DeviceError where there is no GPU."""
+    if device not in DEVICES:
+        raise UsageError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        return array.get()
+    return cupy().asarray(array)
+
+
+def to_numpy(array) -> np.ndarray:
+    """A NumPy array of the values, on the host; no copy where it is one already."""
+    array = getattr(array, "data", array) if type(array).__name__ in ("Tensor", "Parameter") else array
+    return np.asarray(array if isinstance(array, np.ndarray | np.generic) else to_device(array, "cpu"))
+
+
+def cupy():
+    """The CuPy module, once a GPU has been found usable; DeviceError with the reason otherwise."""
+    if problem := gpu_problem():
+        raise DeviceError(f"device 'cuda' cannot be used: {problem}")
+    import cupy
+
+    return cupy
+
+
+@functools.cache
+def gpu_problem() -> str | None:
+    """None where a GPU is usable, else one sentence that says why not.
+
+    CuPy imports without a driver, and a machine with only a driver fails no earlier than at its first kernel:
+    so one small kernel is run.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import cupy
+    except ImportError:
+        return "CuPy is not installed (pip install 'tinygen[cuda13]' or 'tinygen[cuda12]')"
+    except Exception as error:
+        return f"CuPy cannot be imported ({_first_line(error)})"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "no CUDA device was found"
+        if float((cupy.arange(4, dtype=cupy.float32) ** 2).sum()) != 14.0:
+            return "a probe kernel gave a wrong answer"
+    except Exception as error:
+        return f"a probe kernel failed ({_first_line(error)})"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+
+
+def select_device(name: str = "auto") -> str:
+    """Turn `"auto"`, `"cpu"` or `"cuda"` into a device that can be used.
+
+    `"cuda"` raises DeviceError with the reason where there is none; `"auto"` falls back to the CPU, and says
+    so once where a CuPy that is installed cannot be used.
+    """
+    if name == "auto":
+        return "cpu" if _explained_gpu_problem() else "cuda"
+    if name not in DEVICES:
+        raise UsageError(f"unknown device {name!r}: use 'auto', 'cpu' or 'cuda'")
+    if name == "cuda":
+        cupy()
+    return name
+
+
+@functools.cache
+def _explained_gpu_problem() -> str | None:
+    problem = gpu_problem()
+    if problem and "not installed" not in problem:
+        print(f"tinygen: training on the CPU, since {problem}", file=sys.stderr)
+    return problem

@@ -1,0 +1,137 @@
+"""Save and load any state in the safetensors format, checked to the last byte; no pickle is read or written.
+
+Two metadata keys lie beside the tensors: ``tinygen``, canonical JSON, and ``sha256``, the digest of the whole file
+with that field zeroed. So any altered byte is found, and any safetensors reader can still open the file.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygen import backend
+from tinygen.errors import CheckpointError, NonFiniteError, RunError
+
+FORMAT = 1
+"""Version of the format that this code writes, and the newest that it reads."""
+
+_NO_DIGEST = b"0" * 64
+_DIGEST_FIELD = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+
+
+def save(path: str | Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays (or Tensors) and JSON-able `meta` to `path`, all or nothing.
+
+    A value that is NaN or infinite raises NonFiniteError before anything is written. Where the disk is full or the
+    folder read-only, RunError is raised and a file that was at `path` is still there, unchanged.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    arrays = {name: np.asarray(backend.to_numpy(array), order="C") for name, array in tensors.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            raise NonFiniteError(f"{name!r} holds NaN or infinite values, so it was not saved to {path}")
+    text = json.dumps({"format": FORMAT, **(meta or {})}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    data = bytearray(to_bytes(arrays, {"tinygen": text, "sha256": _NO_DIGEST.decode()}))
+    start, stop = _digest_span(data)
+    data[start:stop] = _digest(data, start, stop)
+    write_atomically(path, data)
+
+
+def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the meta that `save` wrote to `path`.
+
+    Raises CheckpointError, naming the file and the remedy, where it is missing, truncated, altered in any byte, no
+    checkpoint of tinygen's, or of a format newer than this code knows.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {_reason(error)}") from error
+    try:
+        start, stop = _digest_span(data)
+        if _digest(data, start, stop) != data[start:stop]:
+            raise ValueError("its checksum does not fit: it is cut off or altered")
+        meta = json.loads(_header(data)["__metadata__"]["tinygen"])
+        newer = meta.pop("format") > FORMAT
+        arrays = {} if newer else from_bytes(data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        why = error if isinstance(error, ValueError) else "it is not laid out like one"
+        raise CheckpointError(f"{path} is not an intact tinygen checkpoint ({why}): restore it from a copy") from error
+    if newer:
+        raise CheckpointError(f"{path} was written by a newer tinygen than this one: upgrade tinygen to read it")
+    return arrays, meta
+
+
+def write_atomically(path: str | Path, data: bytes | bytearray | str) -> None:
+    """Replace the file at `path` in one step that survives a crash, so that a reader finds the old or the new one.
+
+    Raises RunError where it cannot be written; what was there before is then unchanged.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with open(part, "wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        kept = "; the file that was there is unchanged" if path.is_file() else ""
+        raise RunError(f"cannot write {path}: {_reason(error)}{kept}") from error
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    return json.loads(data[8 : _header_end(data)])
+
+
+def _header_end(data: bytes | bytearray) -> int:
+    """Where the JSON that opens a safetensors file ends; its length is the first eight bytes."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < 8 or end > len(data):
+        raise ValueError("it is empty or cut off")
+    return end
+
+
+def _digest_span(data: bytes | bytearray) -> tuple[int, int]:
+    """Where the 64 digits of the digest lie. A quotation mark inside a name is escaped, so none can pose as it."""
+    found = _DIGEST_FIELD.search(data, 8, _header_end(data))
+    if not found:
+        raise ValueError("it holds no checksum")
+    return found.span(1)
+
+
+def _digest(data: bytes | bytearray, start: int, stop: int) -> bytes:
+    digest, view = hashlib.sha256(), memoryview(data)
+    for part in (view[:start], _NO_DIGEST, view[stop:]):
+        digest.update(part)
+    return digest.hexdigest().encode()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,36 @@
+"""Black and white from grey, in the two ways that the likelihoods in the literature are quoted for."""
+
+import numpy as np
+
+from tinygen.data.split import DynamicallyBinarised, Split
+from tinygen.random import Stream
+
+CHUNK = 128  # a multiple of 4, so that the counters of an image do not depend on where a chunk ends
+
+
+def threshold(split: Split) -> Split:
+    """1 where the grey value is at least one half: what is drawn never changes."""
+    x = split.arrays["x"]
+    return _with_pixels(split, x >= (128 if x.dtype == np.uint8 else 0.5))
+
+
+def draw_afresh(split: Split) -> Split:
+    """1 with the grey value's probability, drawn each time a batch is asked for."""
+    return DynamicallyBinarised(split.arrays)
+
+
+def draw_once(split: Split, name: str) -> Split:
+    """1 with the grey value's probability, drawn once under a key that depends on ``name`` alone.
+
+    What is evaluated on it is then the same in every run, whatever the seed and the size of the batches.
+    """
+    stream = Stream(0, f"binarised {name}")
+    ones = np.empty(split.arrays["x"].shape, bool)
+    for start in range(0, len(split), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        ones[chunk] = stream.bernoulli(split.batch(chunk).x)
+    return _with_pixels(split, ones)
+
+
+def _with_pixels(split: Split, ones: np.ndarray) -> Split:
+    return Split(split.arrays | {"x": ones.astype(np.uint8) * np.uint8(255)})

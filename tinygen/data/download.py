@@ -1,0 +1,143 @@
+"""Sets that are downloaded at first use into the user's cache, and held against their published checksums."""
+
+import gzip
+import sys
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinygen.data.dataset import Dataset
+from tinygen.data.npz import read_npz
+from tinygen.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a set: where they lie, what they hash to, and how they are read."""
+
+    name: str
+    base: str
+    """URL that comes before each file name."""
+    files: Mapping[str, str]
+    """Checksum of each file, "algorithm:digest"."""
+    megabytes: int
+    read: Callable[..., Dataset]
+    """Makes the data set from the name and the local path of each file, in order."""
+
+
+def cache_folder(source: Source) -> Path:
+    """Where the files of a set are kept."""
+    import pooch
+
+    return Path(pooch.os_cache("tinygen")) / source.name
+
+
+def is_cached(source: Source) -> bool:
+    """Whether every file of the set has been downloaded."""
+    return all((cache_folder(source) / file).exists() for file in source.files)
+
+
+def fetch(source: Source) -> Dataset:
+    """The set from the cache, after a download of what is not there or not as published.
+
+    A file gets its name only once its checksum agrees, so nothing partial is left behind. Raises DataError.
+    """
+    if not is_cached(source):
+        size = f"{source.megabytes} MB"
+        print(f"tinygen: downloading {source.name} ({size}) from {source.base}", file=sys.stderr)
+    return source.read(source.name, *(_retrieve(source, file) for file in source.files))
+
+
+def _retrieve(source: Source, file: str) -> Path:
+    import pooch
+
+    url = source.base + file
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return Path(pooch.retrieve(url, source.files[file], fname=file, path=cache_folder(source)))
+    except OSError as error:  # of the connection or of the disk
+        reason = error.strerror or type(error).__name__
+        remedy = f"try again, or put {source.name}.npz into the folder that TINYGEN_DATA names"
+        raise DataError(f"{source.name} cannot be downloaded from {url} ({reason}); {remedy}") from error
+    except ValueError as error:
+        raise DataError(
+            f"{url} is not the published file (checksum differs) and was not kept; try again"
+        ) from error
+
+
+def _read_npz(name: str, path: Path) -> Dataset:
+    return read_npz(path, name)
+
+
+def _read_idx(name: str, *paths: Path) -> Dataset:
+    x_train, y_train, x_test, y_test = map(_idx_array, paths)
+    return Dataset.from_arrays(name, x_train, y_train, x_test, y_test, FASHION_CLASSES)
+
+
+def _idx_array(path: Path) -> np.ndarray:
+    """Gzipped IDX: two zeros, the type (8 is uint8), how many axes, their big-endian lengths, the values."""
+    content = gzip.decompress(path.read_bytes())
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _read_cifar(name: str, path: Path) -> Dataset:
+    with tarfile.open(path) as archive:
+        train = _cifar_records(archive, *(f"data_batch_{i}.bin" for i in range(1, 6)))
+        test = _cifar_records(archive, "test_batch.bin")
+    return Dataset.from_arrays(name, *train, *test, CIFAR_CLASSES)
+
+
+def _cifar_records(archive: tarfile.TarFile, *files: str) -> tuple[np.ndarray, np.ndarray]:
+    """Records of one byte of label and 3072 of image, channel by channel."""
+    members = [archive.extractfile(f"cifar-10-batches-bin/{file}") for file in files]
+    content = b"".join(member.read() for member in members if member)
+    records = np.frombuffer(content, np.uint8).reshape(-1, 3073)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), records[:, 0]
+
+
+# fmt: off
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)
+CIFAR_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)
+# fmt: on
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            "mnist",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            {"mnist.npz": "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"},
+            12,
+            _read_npz,
+        ),
+        Source(
+            "fashion-mnist",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            {
+                "train-images-idx3-ubyte.gz": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "train-labels-idx1-ubyte.gz": "md5:25c81989df183df01b3e8a0aad5dffbe",
+                "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
+                "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+            },
+            31,
+            _read_idx,
+        ),
+        Source(
+            "cifar-10",
+            "https://www.cs.toronto.edu/~kriz/",
+            {"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"},
+            170,
+            _read_cifar,
+        ),
+    )
+}

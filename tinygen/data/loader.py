@@ -1,0 +1,67 @@
+"""Endless shuffled batches, from a cursor of a few integers."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from tinygen.data.batch import Batch
+from tinygen.data.split import Split
+from tinygen.errors import UsageError
+from tinygen.random import Stream
+
+
+class Loader:
+    """An infinite iterator of batches, in an order that (seed, epoch, batch) alone decide.
+
+    Each epoch is a fresh permutation; examples left over at its end, fewer than a batch, are dropped from
+    it. Raises UsageError where the split is smaller than one batch.
+    """
+
+    def __init__(self, split: Split, batch_size: int, *, seed: int):
+        self.split = split
+        self.batch_size = operator.index(batch_size)
+        self.seed = operator.index(seed)
+        n = len(split)
+        if not 0 < self.batch_size <= n:
+            raise UsageError(f"batch size {batch_size} does not fit {n} training examples: use 1 to {n}")
+        self._start_epoch(0)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the split."""
+        return len(self.split) // self.batch_size
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def __next__(self) -> Batch:
+        if self.index == self.steps_per_epoch:
+            self._start_epoch(self.epoch + 1)
+        start = self.index * self.batch_size
+        draws = Stream(self.seed, f"data/{self.epoch}/{self.index}")
+        batch = self.split.batch(self._order[start : start + self.batch_size], draws)
+        self.index += 1
+        return batch
+
+    def state(self) -> dict[str, int]:
+        """The cursor, fit for JSON: ``index`` batches of ``epoch`` have been handed out."""
+        return {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "index": self.index,
+            "batch_size": self.batch_size,
+            "examples": len(self.split),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken. Raises UsageError where that was on other data or batches."""
+        for name, here in (("batch_size", self.batch_size), ("examples", len(self.split))):
+            if state[name] != here:
+                raise UsageError(f"saved with {name} {state[name]}, but it is now {here}: use the same data")
+        self.seed = state["seed"]
+        self._start_epoch(state["epoch"])
+        self.index = state["index"]
+
+    def _start_epoch(self, epoch: int) -> None:
+        self.epoch, self.index = epoch, 0
+        self._order = Stream(self.seed, f"data/{epoch}").permutation(len(self.split))

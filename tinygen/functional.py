@@ -1,0 +1,348 @@
+"""Functions of Tensors: the operations, and composites of them that need no gradient of their own.
+
+Images are (N, H, W, C), sequences (N, T, C). Losses return elementwise values in nats and never broadcast.
+"""
+
+import math
+from typing import Literal
+
+from tinygen import random
+from tinygen.autograd import Tensor
+from tinygen.backend import device_of
+from tinygen.errors import ShapeError, UsageError
+from tinygen.kernels.geometry import Geometry
+from tinygen.ops import convolution as _convolution
+from tinygen.ops import linear as _linear
+from tinygen.ops import losses as _losses
+from tinygen.ops import normalization as _normalization
+from tinygen.ops import pooling as _pooling
+from tinygen.ops.arithmetic import (
+    abs,
+    astype,
+    cos,
+    elu,
+    equal,
+    erf,
+    exp,
+    expm1,
+    gelu,
+    greater,
+    greater_equal,
+    leaky_relu,
+    less,
+    less_equal,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    not_equal,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    softplus,
+    sqrt,
+    square,
+    tanh,
+    where,
+)
+from tinygen.ops.arithmetic import clip as _clip
+from tinygen.ops.linear import matmul
+from tinygen.ops.normalization import log_softmax, softmax
+from tinygen.ops.reduction import argmax, cumsum, logsumexp, max, mean, min, sum, var
+from tinygen.ops.shaping import (
+    broadcast_to,
+    concatenate,
+    embedding,
+    flatten,
+    flip,
+    one_hot,
+    pad,
+    split,
+    stack,
+    take_along_axis,
+)
+
+IntPair = int | tuple[int, int]
+Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | Literal["same"]
+
+
+def clip(x, low, high):
+    """x held to [low, high]; the bounds themselves pass the gradient."""
+    return _clip(x, low=low, high=high)
+
+
+def einsum(subscripts: str, *operands):
+    """Einstein summation with every axis written out, such as `einsum("bij,bjk->bik", a, b)`."""
+    return _linear.einsum(*operands, subscripts=subscripts)
+
+
+def linear(x, w, b=None):
+    """x @ w + b with x (..., in), w (in, out), b (out,)."""
+    return _linear.linear(x, w, b)
+
+
+# Convolution
+
+
+def pair(value: IntPair) -> tuple[int, int]:
+    """A number for both image axes, or one for each."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _padding(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int, int], tuple[int, int]]:
+    if padding == "same":
+        if stride != (1, 1):
+            raise UsageError(f'padding="same" needs stride 1, not {stride}')
+        total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
+        return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
+    if isinstance(padding, str):
+        raise UsageError(f'padding is a number, one an axis, (before, after) an axis, or "same", not {padding!r}')
+    vertical, horizontal = (padding, padding) if isinstance(padding, int) else padding
+    return pair(vertical), pair(horizontal)
+
+
+def _geometry(kernel_size, stride, padding, dilation, groups, mask=None) -> Geometry:
+    stride, dilation = pair(stride), pair(dilation)
+    return Geometry(stride, _padding(padding, kernel_size, stride, dilation), dilation, groups, mask)
+
+
+def _biased(y, b):
+    return y if b is None else y + b
+
+
+def conv2d(
+    x, w, b=None, *, stride: IntPair = 1, padding: Padding = 0, dilation: IntPair = 1, groups: int = 1, mask=None
+):
+    """Convolution of images x (N, H, W, C) with w (KH, KW, C / groups, K) and bias b (K,): (N, OH, OW, K).
+
+    `padding` is a number, one an axis, (before, after) an axis, or "same". `mask` is (kind, colours) of a masked
+    convolution, see `masked_conv2d`.
+    """
+    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups, mask)
+    return _biased(_convolution.conv2d(x, w, geometry=geometry), b)
+
+
+def conv_transpose2d(
+    x,
+    w,
+    b=None,
+    *,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    output_padding: IntPair = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+):
+    """Transposed convolution of images x (N, H, W, C): the adjoint of the `conv2d` with the same weight.
+
+    w is (KH, KW, C_out / groups, C_in), as of the convolution it is adjoint to, and not flipped. Output length
+    (H - 1) * stride - padding + dilation * (KH - 1) + 1 + output_padding.
+    """
+    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
+    extra = pair(output_padding)
+    if any(e >= s and e >= d for e, s, d in zip(extra, geometry.stride, geometry.dilation, strict=True)):
+        raise UsageError(f"output_padding {extra} must be smaller than stride or dilation")
+    size = geometry.transposed_size(x.shape[1:3], w.shape[:2], extra)
+    return _biased(_convolution.conv2d_input_grad(x, w, size=size, geometry=geometry), b)
+
+
+def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
+    """Same-size convolution that sees only pixels above and to the left (van den Oord et al. 2016, arXiv:1601.06759).
+
+    Kind "A" hides the centre pixel, kind "B" shows it. With several `colours`, channel c has colour
+    floor(c * colours / C), and the centre shows the colours before the output's own ("A") or up to it ("B"). Kernel
+    lengths are odd. Hidden weights (taps) cost nothing and get no gradient.
+    """
+    if kind not in ("A", "B"):
+        raise UsageError(f'a masked convolution is of kind "A" or "B", not {kind!r}')
+    if w.shape[0] % 2 == 0 or w.shape[1] % 2 == 0:
+        raise ShapeError(f"masked_conv2d: kernel {w.shape[:2]} has no centre; use odd lengths")
+    return conv2d(x, w, b, padding="same", mask=(kind, colours))
+
+
+def _as_image(x):
+    return x.reshape((x.shape[0], 1, *x.shape[1:]))
+
+
+def _as_kernel(w):
+    return w.reshape((1, *w.shape))
+
+
+def _as_sequence(y):
+    return y.reshape((y.shape[0], *y.shape[2:]))
+
+
+def _line_padding(padding):
+    return "same" if padding == "same" else (0, padding)
+
+
+def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1):
+    """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K). `padding`: int, (before, after), "same"."""
+    y = conv2d(
+        _as_image(x), _as_kernel(w), b, stride=(1, stride), padding=_line_padding(padding), dilation=(1, dilation), groups=groups
+    )
+    return _as_sequence(y)
+
+
+def conv_transpose1d(
+    x, w, b=None, *, stride: int = 1, padding=0, output_padding: int = 0, dilation: int = 1, groups: int = 1
+):
+    """Transposed convolution of sequences x (N, T, C_in) with w (KW, C_out / groups, C_in)."""
+    y = conv_transpose2d(
+        _as_image(x),
+        _as_kernel(w),
+        b,
+        stride=(1, stride),
+        padding=_line_padding(padding),
+        output_padding=(0, output_padding),
+        dilation=(1, dilation),
+        groups=groups,
+    )
+    return _as_sequence(y)
+
+
+def masked_conv1d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
+    """Same-length convolution that sees only earlier steps (kind "A"), or these and the present one ("B")."""
+    return _as_sequence(masked_conv2d(_as_image(x), _as_kernel(w), b, kind=kind, colours=colours))
+
+
+# Pooling and resampling
+
+
+def _windows(x, size: IntPair, stride: IntPair | None, padding: Padding, value: float):
+    size = pair(size)
+    around = _padding(padding, size, pair(stride or size), (1, 1))
+    if around != ((0, 0), (0, 0)):
+        x = pad(x, widths=((0, 0), *around, (0, 0)), value=value)
+    return _pooling.windows(x, size=size, stride=pair(stride or size))
+
+
+def max_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+    """Maximum over windows of images (N, H, W, C); `stride` defaults to `size`. Ties share the gradient equally."""
+    return max(_windows(x, size, stride, padding, -math.inf), axis=(3, 4))
+
+
+def avg_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+    """Mean over windows of images (N, H, W, C), padding counted; `stride` defaults to `size`."""
+    return mean(_windows(x, size, stride, padding, 0.0), axis=(3, 4))
+
+
+def upsample_nearest2d(x, factor: IntPair):
+    """Each pixel of images (N, H, W, C) repeated `factor` times: (N, H * factor, W * factor, C)."""
+    n, h, w, c = x.shape
+    fh, fw = pair(factor)
+    return broadcast_to(x.reshape((n, h, 1, w, 1, c)), shape=(n, h, fh, w, fw, c)).reshape((n, h * fh, w * fw, c))
+
+
+def downsample_nearest2d(x, factor: IntPair):
+    """The pixel nearest to the centre of each block (half-pixel convention): (N, H // factor, W // factor, C)."""
+    fh, fw = pair(factor)
+    h, w = x.shape[1] // fh, x.shape[2] // fw
+    return x[:, fh // 2 : h * fh : fh, fw // 2 : w * fw : fw]
+
+
+# Normalisation
+
+
+def _affine(y, scale, shift):
+    y = y if scale is None else y * scale
+    return y if shift is None else y + shift
+
+
+def normalize(x, axes: tuple[int, ...], eps: float = 1e-5):
+    """(x - mean) / sqrt(var + eps) over axes: returns (y, mean, var), the last two with axes of length 1."""
+    return _normalization.normalize(x, axes=axes, eps=eps)
+
+
+def batch_norm(x, scale=None, shift=None, *, mean=None, var=None, eps: float = 1e-5):
+    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), or with a given mean and var."""
+    if mean is not None:
+        return _affine((x - mean) / sqrt(var + eps), scale, shift)
+    return _affine(normalize(x, tuple(range(x.ndim - 1)), eps)[0], scale, shift)
+
+
+def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5):
+    """Normalisation of each example over its last `axes` axes (Ba et al. 2016)."""
+    return _affine(normalize(x, tuple(range(x.ndim - axes, x.ndim)), eps)[0], scale, shift)
+
+
+def instance_norm(x, scale=None, shift=None, *, eps: float = 1e-5):
+    """Normalisation of each channel of each example (N, ..., C) over its positions (Ulyanov et al. 2016)."""
+    return _affine(normalize(x, tuple(range(1, x.ndim - 1)), eps)[0], scale, shift)
+
+
+def group_norm(x, groups: int, scale=None, shift=None, *, eps: float = 1e-5):
+    """Normalisation of each group of channels of each example (N, ..., C) (Wu & He 2018)."""
+    channels = x.shape[-1]
+    if channels % groups:
+        raise ShapeError(f"group_norm: {channels} channels cannot be cut into {groups} groups")
+    y = normalize(x.reshape((x.shape[0], -1, groups, channels // groups)), (1, 3), eps)[0]
+    return _affine(y.reshape(x.shape), scale, shift)
+
+
+def dropout(x, probability: float, *, training: bool = True, stream: random.Stream | None = None):
+    """Zero each element with a probability and scale the others up by 1 / (1 - probability)."""
+    if not 0 <= probability < 1:
+        raise UsageError(f"dropout: probability {probability} is not in [0, 1)")
+    if not training or probability == 0:
+        return x
+    data = x.data if isinstance(x, Tensor) else x
+    uniform = (stream or random.stream("train")).uniform(data.shape, dtype=data.dtype, device=device_of(data))
+    return x * ((uniform >= probability) / data.dtype.type(1 - probability)).astype(data.dtype)
+
+
+# Losses: elementwise, in nats
+
+
+def _same_shape(name: str, prediction, target) -> None:
+    """Refuse a loss between arrays of different shapes, which broadcasting would let pass."""
+    if prediction.shape != target.shape:
+        raise ShapeError(f"{name}: prediction {prediction.shape} and target {target.shape} differ in shape")
+
+
+def binary_cross_entropy_with_logits(logits, target):
+    """-t log s(x) - (1 - t) log(1 - s(x)), elementwise; s is the logistic function, targets are in [0, 1]."""
+    _same_shape("binary_cross_entropy_with_logits", logits, target)
+    return _losses.binary_cross_entropy_with_logits(logits, target)
+
+
+def squared_error(prediction, target):
+    """(prediction - target) ** 2"""
+    _same_shape("squared_error", prediction, target)
+    return square(prediction - target)
+
+
+def absolute_error(prediction, target):
+    """|prediction - target|"""
+    _same_shape("absolute_error", prediction, target)
+    return abs(prediction - target)
+
+
+def huber(prediction, target, *, delta: float = 1.0):
+    """Quadratic near zero, linear beyond `delta` (Huber 1964): e^2 / 2, or delta (|e| - delta / 2)."""
+    error = absolute_error(prediction, target)
+    inside = clip(error, 0.0, delta)
+    return inside * (error - 0.5 * inside)
+
+
+def binary_cross_entropy(probability, target):
+    """-t log p - (1 - t) log(1 - p); logs are held above -100. From logits, `binary_cross_entropy_with_logits` is exact."""
+    _same_shape("binary_cross_entropy", probability, target)
+    tiny = 3.8e-44  # exp(-100)
+    return -(target * log(maximum(probability, tiny)) + (1 - target) * log(maximum(1 - probability, tiny)))
+
+
+def cross_entropy(logits, target):
+    """-log softmax(logits)[target]: logits (..., classes), integer targets (...), result (...)."""
+    if logits.shape[:-1] != target.shape:
+        raise ShapeError(f"cross_entropy: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit")
+    target = target.reshape((*target.shape, 1))
+    return -take_along_axis(log_softmax(logits), target, axis=-1).reshape(logits.shape[:-1])
+
+
+def gaussian_kl(mean, log_var):
+    """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise (Kingma & Welling 2014, appendix B)."""
+    _same_shape("gaussian_kl", mean, log_var)
+    return 0.5 * (square(mean) + exp(log_var) - log_var - 1)

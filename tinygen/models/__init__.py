@@ -1,0 +1,39 @@
+"""The models, by name."""
+
+import difflib
+
+from tinygen.errors import DataError, UsageError
+from tinygen.models.autoencoder import Autoencoder
+from tinygen.models.base import GenerativeModel
+from tinygen.models.vae import VAE
+
+__all__ = ["VAE", "Autoencoder", "GenerativeModel", "check_data", "get", "names"]
+
+_MODELS = {model.name: model for model in (Autoencoder, VAE)}
+
+
+def names() -> list[str]:
+    """Names of the models, as the command line takes them."""
+    return sorted(_MODELS)
+
+
+def get(name: str) -> type[GenerativeModel]:
+    """The class of a model; UsageError with near matches where there is none."""
+    if name in _MODELS:
+        return _MODELS[name]
+    near = difflib.get_close_matches(name, _MODELS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}"
+    raise UsageError(f"unknown model {name!r}: {hint}")
+
+
+def check_data(model: type[GenerativeModel], dataset):
+    """The data set in a form that the model accepts; DataError where there is none.
+
+    Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
+    """
+    kind = dataset.spec.kind
+    if kind in model.kinds:
+        return dataset
+    if kind == "grey" and "binary" in model.kinds:
+        return dataset.binarised("dynamic")
+    raise DataError(f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {dataset.spec.name!r} is {kind}")

@@ -1,0 +1,69 @@
+"""What every model offers, so that training, command line and scoreboard need to know none by name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinygen.autograd import no_grad
+from tinygen.backend import to_device, to_numpy
+from tinygen.nn import Module
+
+
+class GenerativeModel(Module):
+    """Networks, optimisers and counters of one system.
+
+    A subclass sets `name`, the `kinds` of data it accepts and a frozen dataclass `Config`; it builds its networks, moves
+    them to the device, then makes its optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
+    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1].
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    Config: ClassVar[Any]
+
+    def __init__(self, config, spec, device: str = "cpu"):
+        self.config, self.spec, self.device = config, spec, device
+
+    def training_step(self, batch) -> dict[str, Any]:
+        """Consume one minibatch, update each network at most once, and return named scalars (units in the names)."""
+        raise NotImplementedError
+
+    def sample(self, n: int, *, seed: int) -> np.ndarray:
+        """n new examples in data space, float32; the same for the same seed."""
+        raise NotImplementedError
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """Numbers about a split, units in their names; `thorough` adds those that cost many passes."""
+        raise NotImplementedError
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Context in evaluation mode and without gradient; the mode is restored."""
+        before = self.training
+        self.eval()
+        try:
+            with no_grad():
+                yield
+        finally:
+            self.train(before)
+
+
+CHUNK = 2000  # examples in one pass outside training
+
+
+def in_chunks(function, x, device: str) -> np.ndarray:
+    """`function` over the rows of x, a bounded number at a time, as one NumPy array."""
+    return np.concatenate([to_numpy(function(to_device(x[i : i + CHUNK], device))) for i in range(0, len(x), CHUNK)])
+
+
+def mean_over(chunks) -> dict[str, float]:
+    """Means of named per-example values (N,), given chunk by chunk."""
+    totals: dict[str, float] = {}
+    count = 0
+    for values in chunks:
+        for name, x in values.items():
+            totals[name] = totals.get(name, 0.0) + float(x.sum(dtype=np.float64))
+        count += len(x)
+    return {name: total / count for name, total in totals.items()}

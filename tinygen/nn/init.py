@@ -1,0 +1,50 @@
+"""Initialisers: each returns a float32 array of a shape, drawn from the stream `init`.
+
+Fans are those of a linear weight (in, out) or of a convolution's (..., C / groups, K): taps times channels.
+"""
+
+import math
+
+import numpy as np
+
+from tinygen import random
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    taps = math.prod(shape[:-2])
+    return shape[-2] * taps, shape[-1] * taps
+
+
+def uniform(shape, bound: float):
+    """Uniform on (-bound, bound)."""
+    return (2 * random.stream("init").uniform(shape) - 1) * np.float32(bound)
+
+
+def normal(shape, std: float):
+    """Normal with mean 0."""
+    return random.stream("init").normal(shape) * np.float32(std)
+
+
+def glorot_uniform(shape, *, gain: float = 1.0):
+    """Variance gain^2 * 2 / (fan_in + fan_out) (Glorot & Bengio 2010, equation 16)."""
+    return uniform(shape, gain * math.sqrt(6 / sum(_fans(shape))))
+
+
+def glorot_normal(shape, *, gain: float = 1.0):
+    """Variance gain^2 * 2 / (fan_in + fan_out), normal."""
+    return normal(shape, gain * math.sqrt(2 / sum(_fans(shape))))
+
+
+def he_uniform(shape, *, gain: float = math.sqrt(2)):
+    """Variance gain^2 / fan_in (He et al. 2015, equation 10; gain sqrt(2) is for ReLU)."""
+    return uniform(shape, gain * math.sqrt(3 / _fans(shape)[0]))
+
+
+def he_normal(shape, *, gain: float = math.sqrt(2)):
+    """Variance gain^2 / fan_in, normal."""
+    return normal(shape, gain / math.sqrt(_fans(shape)[0]))
+
+
+def fan_in_uniform(shape, fan_in: int | None = None):
+    """Uniform on (-1, 1) / sqrt(fan_in): the default of linear and convolutional layers, as in PyTorch."""
+    return uniform(shape, 1 / math.sqrt(fan_in or _fans(shape)[0]))

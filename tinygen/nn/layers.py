@@ -1,0 +1,380 @@
+"""Layers. Images are (N, H, W, C), sequences (N, T, C); weight layouts are those of `tinygen.functional`."""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen.autograd import state
+from tinygen.backend import array_module
+from tinygen.errors import UsageError
+from tinygen.functional import IntPair, Padding, pair
+from tinygen.nn import init
+from tinygen.nn.module import Module, Parameter
+
+
+class Sequential(Module):
+    """Layers (or plain functions) one after another."""
+
+    def __init__(self, *layers):
+        self.layers = layers
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __getitem__(self, index):
+        return self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+class Linear(Module):
+    """y = x @ weight + bias, weight (in_features, out_features)."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True):
+        self.weight = Parameter(init.fan_in_uniform((in_features, out_features)))
+        self.bias = Parameter(init.fan_in_uniform((out_features,), in_features)) if bias else None
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias)
+
+
+class Embedding(Module):
+    """Rows of a weight (classes, features), drawn from N(0, 1), at integer indices."""
+
+    def __init__(self, classes: int, features: int):
+        self.weight = Parameter(init.normal((classes, features), 1.0))
+
+    def forward(self, indices):
+        return F.embedding(indices, self.weight)
+
+
+class _Conv(Module):
+    """Weight (*kernel, C_in / groups, C_out) and bias of a convolution; of the adjoint one when transposed."""
+
+    def __init__(self, kernel: tuple[int, ...], in_channels: int, out_channels: int, groups: int, bias: bool, transposed=False):
+        if in_channels % groups or out_channels % groups:
+            raise UsageError(f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot form {groups} groups")
+        fan_in = math.prod(kernel) * in_channels // groups
+        inner, outer = (out_channels, in_channels) if transposed else (in_channels, out_channels)
+        self.weight = Parameter(init.fan_in_uniform((*kernel, inner // groups, outer), fan_in))
+        self.bias = Parameter(init.fan_in_uniform((out_channels,), fan_in)) if bias else None
+
+
+class Conv2d(_Conv):
+    """`functional.conv2d` with weight (KH, KW, in_channels / groups, out_channels)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntPair,
+        *,
+        stride: IntPair = 1,
+        padding: Padding = 0,
+        dilation: IntPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(pair(kernel_size), in_channels, out_channels, groups, bias)
+        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight, self.bias, **self.options)
+
+
+class ConvTranspose2d(_Conv):
+    """`functional.conv_transpose2d` with weight (KH, KW, out_channels / groups, in_channels)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntPair,
+        *,
+        stride: IntPair = 1,
+        padding: Padding = 0,
+        output_padding: IntPair = 0,
+        dilation: IntPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(pair(kernel_size), in_channels, out_channels, groups, bias, transposed=True)
+        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.options["output_padding"] = output_padding
+
+    def forward(self, x):
+        return F.conv_transpose2d(x, self.weight, self.bias, **self.options)
+
+
+class MaskedConv2d(_Conv):
+    """`functional.masked_conv2d`: same size, of kind "A" or "B", with colour groups."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntPair,
+        *,
+        kind: Literal["A", "B"],
+        colours: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(pair(kernel_size), in_channels, out_channels, 1, bias)
+        self.kind: Literal["A", "B"] = kind
+        self.colours = colours
+
+    def forward(self, x):
+        return F.masked_conv2d(x, self.weight, self.bias, kind=self.kind, colours=self.colours)
+
+
+class Conv1d(_Conv):
+    """`functional.conv1d` with weight (KW, in_channels / groups, out_channels)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding=0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__((kernel_size,), in_channels, out_channels, groups, bias)
+        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    def forward(self, x):
+        return F.conv1d(x, self.weight, self.bias, **self.options)
+
+
+class ConvTranspose1d(_Conv):
+    """`functional.conv_transpose1d` with weight (KW, out_channels / groups, in_channels)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding=0,
+        output_padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__((kernel_size,), in_channels, out_channels, groups, bias, transposed=True)
+        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.options["output_padding"] = output_padding
+
+    def forward(self, x):
+        return F.conv_transpose1d(x, self.weight, self.bias, **self.options)
+
+
+class MaskedConv1d(_Conv):
+    """`functional.masked_conv1d`: same length, sees earlier steps ("A"), or these and the present one ("B")."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, kind: Literal["A", "B"], colours: int = 1, bias=True
+    ):
+        super().__init__((kernel_size,), in_channels, out_channels, 1, bias)
+        self.kind: Literal["A", "B"] = kind
+        self.colours = colours
+
+    def forward(self, x):
+        return F.masked_conv1d(x, self.weight, self.bias, kind=self.kind, colours=self.colours)
+
+
+class _Norm(Module):
+    """Scale and shift of a normalisation."""
+
+    def __init__(self, features: int | tuple[int, ...], eps: float, affine: bool):
+        shape = (features,) if isinstance(features, int) else features
+        self.eps = eps
+        self.scale = Parameter(np.ones(shape, np.float32)) if affine else None
+        self.shift = Parameter(np.zeros(shape, np.float32)) if affine else None
+
+
+class BatchNorm(_Norm):
+    """Batch normalisation over all axes but the last; running statistics serve evaluation.
+
+    Each training forward moves these by `momentum` towards the batch's mean and unbiased variance.
+    """
+
+    def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
+        super().__init__(features, eps, affine)
+        self.momentum = momentum
+        self.running_mean = np.zeros(features, np.float32)
+        self.running_var = np.ones(features, np.float32)
+
+    def forward(self, x):
+        if not self.training:
+            return F.batch_norm(x, self.scale, self.shift, mean=self.running_mean, var=self.running_var, eps=self.eps)
+        y, mean, var = F.normalize(x, tuple(range(x.ndim - 1)), self.eps)
+        if not state.recomputing:
+            self._follow(mean, var, x.size // x.shape[-1])
+        y = y if self.scale is None else y * self.scale
+        return y if self.shift is None else y + self.shift
+
+    def _follow(self, mean, var, count: int) -> None:
+        unbiased = count / max(count - 1, 1)
+        for running, now in ((self.running_mean, mean.detach().data), (self.running_var, var.detach().data * unbiased)):
+            running += self.momentum * (now.reshape(running.shape) - running)
+
+
+class LayerNorm(_Norm):
+    """Normalisation of each example over its last axes, of the given lengths."""
+
+    def __init__(self, features: int | tuple[int, ...], *, eps: float = 1e-5, affine: bool = True):
+        super().__init__(features, eps, affine)
+        self.axes = 1 if isinstance(features, int) else len(features)
+
+    def forward(self, x):
+        return F.layer_norm(x, self.scale, self.shift, axes=self.axes, eps=self.eps)
+
+
+class InstanceNorm(_Norm):
+    """Normalisation of each channel of each example over its positions."""
+
+    def __init__(self, features: int, *, eps: float = 1e-5, affine: bool = False):
+        super().__init__(features, eps, affine)
+
+    def forward(self, x):
+        return F.instance_norm(x, self.scale, self.shift, eps=self.eps)
+
+
+class GroupNorm(_Norm):
+    """Normalisation of each group of channels of each example."""
+
+    def __init__(self, groups: int, features: int, *, eps: float = 1e-5, affine: bool = True):
+        super().__init__(features, eps, affine)
+        self.groups = groups
+
+    def forward(self, x):
+        return F.group_norm(x, self.groups, self.scale, self.shift, eps=self.eps)
+
+
+class Dropout(Module):
+    """Zero elements with a probability while training (Srivastava et al. 2014), drawn from the stream `train`."""
+
+    def __init__(self, probability: float = 0.5):
+        self.probability = probability
+
+    def forward(self, x):
+        return F.dropout(x, self.probability, training=self.training)
+
+
+class MaxPool2d(Module):
+    """`functional.max_pool2d`."""
+
+    def __init__(self, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def forward(self, x):
+        return F.max_pool2d(x, self.size, stride=self.stride, padding=self.padding)
+
+
+class AvgPool2d(Module):
+    """`functional.avg_pool2d`."""
+
+    def __init__(self, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def forward(self, x):
+        return F.avg_pool2d(x, self.size, stride=self.stride, padding=self.padding)
+
+
+class Upsample2d(Module):
+    """`functional.upsample_nearest2d`."""
+
+    def __init__(self, factor: IntPair):
+        self.factor = factor
+
+    def forward(self, x):
+        return F.upsample_nearest2d(x, self.factor)
+
+
+class Flatten(Module):
+    """All axes but the first joined into one."""
+
+    def forward(self, x):
+        return F.flatten(x)
+
+
+class Reshape(Module):
+    """Examples in another shape: (N, ...) to (N, *shape)."""
+
+    def __init__(self, *shape: int):
+        self.shape = shape
+
+    def forward(self, x):
+        return x.reshape((x.shape[0], *self.shape))
+
+
+class ReLU(Module):
+    """max(x, 0)"""
+
+    def forward(self, x):
+        return F.relu(x)
+
+
+class LeakyReLU(Module):
+    """x where positive, else slope * x."""
+
+    def __init__(self, slope: float = 0.01):
+        self.slope = slope
+
+    def forward(self, x):
+        return F.leaky_relu(x, slope=self.slope)
+
+
+class ELU(Module):
+    """x where positive, else alpha * (exp(x) - 1)."""
+
+    def __init__(self, alpha: float = 1.0):
+        self.alpha = alpha
+
+    def forward(self, x):
+        return F.elu(x, alpha=self.alpha)
+
+
+class GELU(Module):
+    """x * Phi(x), exact."""
+
+    def forward(self, x):
+        return F.gelu(x)
+
+
+class SiLU(Module):
+    """x * sigmoid(x)"""
+
+    def forward(self, x):
+        return F.silu(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))"""
+
+    def forward(self, x):
+        return F.sigmoid(x)
+
+
+class Softplus(Module):
+    """log(1 + exp(x))"""
+
+    def forward(self, x):
+        return F.softplus(x)
+
+
+class Tanh(Module):
+    """Hyperbolic tangent."""
+
+    def forward(self, x):
+        return F.tanh(x)

@@ -1,0 +1,171 @@
+"""Modules: trees of named parameters, buffers and whatever else has a state."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from tinygen.autograd import Tensor
+from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.errors import CheckpointError, DtypeError
+
+
+class Parameter(Tensor):
+    """A leaf that a module owns and an optimiser updates."""
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad: bool = True):
+        super().__init__(data, requires_grad)
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What has arrays to be saved: modules, optimisers, moving averages."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Module:
+    """A network, or a part of one. Assigned Parameters, Modules, arrays and other state are found by attribute name.
+
+    A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays): saved, not
+    trained. Anything else with `state_dict` (an optimiser, a moving average) is saved with the module. Lists of modules
+    are numbered.
+    """
+
+    training = True
+
+    def __call__(self, *args, **kwargs):
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args, **kwargs):
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+            else:
+                yield name, value
+
+    def children(self) -> list[tuple[str, "Module"]]:
+        """Modules directly below, with their names."""
+        return [(name, value) for name, value in self._items() if isinstance(value, Module)]
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all below it."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def named_parameters(self, prefix: str = "") -> dict[str, Parameter]:
+        """Parameters by dotted name, in the order of assignment; a shared one once."""
+        found: dict[str, Parameter] = {}
+        for name, value in self._items():
+            if isinstance(value, Parameter):
+                found[prefix + name] = value
+            elif isinstance(value, Module):
+                found |= value.named_parameters(f"{prefix}{name}.")
+        unique: dict[int, str] = {}
+        return {name: p for name, p in found.items() if unique.setdefault(id(p), name) == name}
+
+    def parameters(self) -> list[Parameter]:
+        """Parameters in the order of assignment."""
+        return list(self.named_parameters().values())
+
+    def train(self, mode: bool = True) -> "Module":
+        """Set training mode (dropout draws, batch norm uses the batch) here and below."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def requires_grad(self, value: bool = True) -> "Module":
+        """Say whether the parameters here and below are to be differentiated."""
+        for parameter in self.parameters():
+            parameter.requires_grad = value
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every array of the state by dotted name: parameters, buffers, and the state of what else has one. Not copies."""
+        state: dict[str, Any] = {}
+        for name, value in self._items():
+            if isinstance(value, Parameter):
+                state[name] = value.data
+            elif _is_array(value):
+                state[name] = value
+            elif isinstance(value, Stateful):
+                state |= {f"{name}.{key}": array for key, array in value.state_dict().items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy a state into this module, in place. Names and shapes must match; CheckpointError names the first that does not."""
+        check_state(type(self).__name__, self.state_dict(), state)
+        for name, value in self._items():
+            if isinstance(value, Parameter):
+                value.assign(_like(state[name], value.data))
+            elif _is_array(value):
+                value[...] = _like(state[name], value)
+            elif isinstance(value, Stateful):
+                start = f"{name}."
+                value.load_state_dict({key[len(start) :]: a for key, a in state.items() if key.startswith(start)})
+
+    def _convert(self, change) -> "Module":
+        for module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    value.data = change(value.data)
+                    value.version += 1
+                elif _is_array(value):
+                    setattr(module, name, change(value))
+        return self
+
+    def to(self, device: str) -> "Module":
+        """Move parameters and buffers to `"cpu"` or `"cuda"`; make optimisers after that."""
+        return self._convert(lambda array: to_device(array, device))
+
+    def astype(self, dtype) -> "Module":
+        """Convert floating-point parameters and buffers; make optimisers after that."""
+        if np.dtype(dtype).kind != "f":
+            raise DtypeError(f"astype: parameters are floats, not {dtype}")
+        return self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
+
+    def summary(self) -> str:
+        """A table of the parameters, and their number."""
+        rows = [(name, str(p.shape), f"{p.size:,}") for name, p in self.named_parameters().items()]
+        rows.append(("total", "", f"{sum(p.size for p in self.parameters()):,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        return "\n".join(f"{n:<{widths[0]}}  {s:<{widths[1]}}  {c:>{widths[2]}}" for n, s, c in rows)
+
+    def __repr__(self) -> str:
+        inside = "".join(f"\n  {name}: {child!r}".replace("\n", "\n  ")[2:] for name, child in self.children())
+        size = sum(p.size for p in self.parameters())
+        return f"{type(self).__name__}({size:,} parameters)" + (f"\n{inside}" if inside else "")
+
+
+def _is_array(value) -> bool:
+    return hasattr(value, "__array_namespace__")
+
+
+def _like(array, other):
+    """The values on the device of another array."""
+    xp = array_module(other)
+    return array if array_module(array) is xp else xp.asarray(to_numpy(array))
+
+
+def check_state(owner: str, own: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse a state whose names or shapes are not the owner's own."""
+    if missing := own.keys() - given.keys():
+        raise CheckpointError(f"{owner}: the state lacks {min(missing)!r} ({len(missing)} missing)")
+    if unknown := given.keys() - own.keys():
+        raise CheckpointError(f"{owner}: the state has an unknown {min(unknown)!r} ({len(unknown)} unknown)")
+    for name, array in own.items():
+        if tuple(given[name].shape) != array.shape:
+            raise CheckpointError(f"{owner}: {name!r} has shape {tuple(given[name].shape)} in the state, {array.shape} here")

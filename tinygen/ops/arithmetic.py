@@ -1,0 +1,314 @@
+"""Elementwise operations. Arguments broadcast as NumPy's do."""
+
+from tinygen.backend import device_of, kernel
+from tinygen.primitive import primitive
+
+
+@primitive(elementwise=True)
+def add(xp, a, b):
+    """a + b"""
+    return a + b
+
+
+add.vjp(lambda g, y, a, b: g, lambda g, y, a, b: g)
+
+
+@primitive(elementwise=True)
+def subtract(xp, a, b):
+    """a - b"""
+    return a - b
+
+
+subtract.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g)
+
+
+@primitive(saves="a b", elementwise=True)
+def multiply(xp, a, b):
+    """a * b"""
+    return a * b
+
+
+multiply.vjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+
+
+@primitive(saves="b y", elementwise=True)
+def divide(xp, a, b):
+    """a / b"""
+    return a / b
+
+
+divide.vjp(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
+
+
+@primitive(elementwise=True)
+def negative(xp, x):
+    """-x"""
+    return -x
+
+
+negative.vjp(lambda g, y, x: -g)
+
+
+@primitive(saves="a b y", elementwise=True)
+def power(xp, a, b):
+    """a ** b; a positive where b is not a whole number, or is to be differentiated."""
+    return a**b
+
+
+def _lowered(b):
+    """b - 1, but 1 for b = 0, whose factor b makes the gradient zero anyway."""
+    return (b - 1 if b != 0 else 1) if isinstance(b, int | float) else where(equal(b, 0), 1.0, b - 1)
+
+
+power.vjp(lambda g, y, a, b: g * b * a ** _lowered(b), lambda g, y, a, b: g * y * log(a))
+
+
+@primitive(saves="y", elementwise=True)
+def exp(xp, x):
+    """e ** x"""
+    return xp.exp(x)
+
+
+exp.vjp(lambda g, y, x: g * y)
+
+
+@primitive(saves="y", elementwise=True)
+def expm1(xp, x):
+    """e ** x - 1, exact for small x."""
+    return xp.expm1(x)
+
+
+expm1.vjp(lambda g, y, x: g * (y + 1))
+
+
+@primitive(saves="x", elementwise=True)
+def log(xp, x):
+    """Natural logarithm."""
+    return xp.log(x)
+
+
+log.vjp(lambda g, y, x: g / x)
+
+
+@primitive(saves="x", elementwise=True)
+def log1p(xp, x):
+    """log(1 + x), exact for small x."""
+    return xp.log1p(x)
+
+
+log1p.vjp(lambda g, y, x: g / (1 + x))
+
+
+@primitive(saves="y", elementwise=True)
+def sqrt(xp, x):
+    """Square root."""
+    return xp.sqrt(x)
+
+
+sqrt.vjp(lambda g, y, x: g * 0.5 / y)
+
+
+@primitive(saves="x", elementwise=True)
+def abs(xp, x):
+    """Absolute value; its gradient at 0 is 0."""
+    return xp.abs(x)
+
+
+abs.vjp(lambda g, y, x: g * sign(x))
+
+
+@primitive(elementwise=True)
+def sign(xp, x):
+    """-1, 0 or 1; its gradient is zero."""
+    return xp.sign(x)
+
+
+sign.vjp(lambda g, y, x: g * 0.0)
+
+
+@primitive(saves="x", elementwise=True)
+def sin(xp, x):
+    """Sine, x in radians."""
+    return xp.sin(x)
+
+
+sin.vjp(lambda g, y, x: g * cos(x))
+
+
+@primitive(saves="x", elementwise=True)
+def cos(xp, x):
+    """Cosine, x in radians."""
+    return xp.cos(x)
+
+
+cos.vjp(lambda g, y, x: -g * sin(x))
+
+
+@primitive(saves="y", elementwise=True)
+def tanh(xp, x):
+    """Hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+tanh.vjp(lambda g, y, x: g * (1 - y * y))
+
+
+@primitive(saves="y", elementwise=True)
+def sigmoid(xp, x):
+    """Logistic function 1 / (1 + exp(-x))."""
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, e) / (1 + e)
+
+
+sigmoid.vjp(lambda g, y, x: g * y * (1 - y))
+
+
+@primitive(saves="x", elementwise=True)
+def softplus(xp, x):
+    """log(1 + exp(x))"""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+softplus.vjp(lambda g, y, x: g * sigmoid(x))
+
+
+@primitive(saves="x", elementwise=True)
+def erf(xp, x):
+    """Error function 2 / sqrt(pi) * integral of exp(-t^2) from 0 to x."""
+    return kernel("erf", device_of(x))(x)
+
+
+erf.vjp(lambda g, y, x: g * 1.1283791670955126 * exp(-x * x))
+
+
+@primitive(saves="y", elementwise=True)
+def relu(xp, x):
+    """max(x, 0); its gradient at 0 is 0."""
+    return xp.maximum(x, 0)
+
+
+relu.vjp(lambda g, y, x: where(y > 0, g, 0.0))
+
+
+@primitive(saves="x", elementwise=True)
+def leaky_relu(xp, x, *, slope=0.01):
+    """x where x > 0, else slope * x."""
+    return xp.where(x > 0, x, slope * x)
+
+
+leaky_relu.vjp(lambda g, y, x, *, slope=0.01: where(x > 0, g, slope * g))
+
+
+@primitive(saves="x y", elementwise=True)
+def elu(xp, x, *, alpha=1.0):
+    """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2016)."""
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
+
+
+elu.vjp(lambda g, y, x, *, alpha=1.0: where(x > 0, g, g * (y + alpha)))
+
+
+@primitive(saves="a b", elementwise=True)
+def maximum(xp, a, b):
+    """The larger of a and b; a tie shares the gradient equally."""
+    return xp.maximum(a, b)
+
+
+maximum.vjp(
+    lambda g, y, a, b: where(a > b, g, where(equal(a, b), 0.5 * g, 0.0)),
+    lambda g, y, a, b: where(a < b, g, where(equal(a, b), 0.5 * g, 0.0)),
+)
+
+
+@primitive(saves="a b", elementwise=True)
+def minimum(xp, a, b):
+    """The smaller of a and b; a tie shares the gradient equally."""
+    return xp.minimum(a, b)
+
+
+minimum.vjp(
+    lambda g, y, a, b: where(a < b, g, where(equal(a, b), 0.5 * g, 0.0)),
+    lambda g, y, a, b: where(a > b, g, where(equal(a, b), 0.5 * g, 0.0)),
+)
+
+
+@primitive(saves="condition", elementwise=True, indices="condition")
+def where(xp, condition, a, b):
+    """a where the condition (bool) holds, else b."""
+    return xp.where(condition, a, b)
+
+
+where.vjp(
+    None,
+    lambda g, y, condition, a, b: where(condition, g, 0.0),
+    lambda g, y, condition, a, b: where(condition, 0.0, g),
+)
+
+
+@primitive(saves="x", elementwise=True)
+def clip(xp, x, *, low, high):
+    """x held to [low, high]; the bounds themselves pass the gradient."""
+    return xp.clip(x, low, high)
+
+
+clip.vjp(lambda g, y, x, *, low, high: where(x < low, 0.0, where(x > high, 0.0, g)))
+
+
+@primitive(elementwise=True, indices="all")
+def equal(xp, a, b):
+    """a == b, as bools."""
+    return a == b
+
+
+@primitive(elementwise=True, indices="all")
+def not_equal(xp, a, b):
+    """a != b, as bools."""
+    return a != b
+
+
+@primitive(elementwise=True, indices="all")
+def less(xp, a, b):
+    """a < b, as bools."""
+    return a < b
+
+
+@primitive(elementwise=True, indices="all")
+def less_equal(xp, a, b):
+    """a <= b, as bools."""
+    return a <= b
+
+
+@primitive(elementwise=True, indices="all")
+def greater(xp, a, b):
+    """a > b, as bools."""
+    return a > b
+
+
+@primitive(elementwise=True, indices="all")
+def greater_equal(xp, a, b):
+    """a >= b, as bools."""
+    return a >= b
+
+
+@primitive(indices="all")
+def astype(xp, x, *, dtype):
+    """x converted to a dtype, such as "float32"."""
+    return x.astype(dtype)
+
+
+astype.vjp(lambda g, y, x, *, dtype: astype(g, dtype=x.dtype))
+
+
+def square(x):
+    """x ** 2"""
+    return x * x
+
+
+def silu(x):
+    """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    """x * Phi(x) with the exact normal distribution function Phi (Hendrycks & Gimpel 2016)."""
+    return x * (0.5 * (1 + erf(x * 0.7071067811865476)))

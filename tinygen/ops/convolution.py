@@ -1,0 +1,62 @@
+"""The convolution family: one bilinear form in (x, w), closed under differentiation.
+
+`conv2d(x, w)`, its adjoint in x and its adjoint in w are each linear in both arguments, and the vjps of each are the other two.
+The transposed convolution is the adjoint in x. Images are (N, H, W, C), weights (KH, KW, C / groups, K).
+"""
+
+from tinygen.backend import device_of, kernel
+from tinygen.errors import ShapeError
+from tinygen.kernels.geometry import Geometry
+from tinygen.primitive import primitive
+
+
+def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
+    if len(images.shape) != 4 or len(w) != 4:
+        raise ShapeError(f"{name}: takes (N, H, W, C) and (KH, KW, C / groups, K), not {images.shape} and {w}")
+    if w[2] * geometry.groups != channels or w[3] % geometry.groups:
+        raise ShapeError(
+            f"{name}: {channels} channels in {geometry.groups} groups do not fit a weight {w} (KH, KW, C / groups, K)"
+        )
+
+
+@primitive(saves="x w")
+def conv2d(xp, x, w, *, geometry):
+    """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K)."""
+    _check("conv2d", x, x.shape[-1], w.shape, geometry)
+    if min(geometry.output_size(x.shape[1:3], w.shape[:2])) < 1:
+        raise ShapeError(f"conv2d: kernel {w.shape[:2]} does not fit into the padded input {x.shape}, {geometry.padding}")
+    return kernel("conv2d", device_of(x))(x, w, geometry)
+
+
+@primitive(saves="g w")
+def conv2d_input_grad(xp, g, w, *, size, geometry):
+    """The adjoint of `conv2d` in x, for images of `size` (H, W): (N, H, W, C)."""
+    if len(g.shape) != 4 or len(w.shape) != 4 or g.shape[3] != w.shape[3]:
+        raise ShapeError(f"conv2d_input_grad: {g.shape} does not fit a weight {w.shape} (KH, KW, C / groups, K)")
+    if geometry.output_size(size, w.shape[:2]) != g.shape[1:3]:
+        raise ShapeError(f"conv2d_input_grad: an output of {size} cannot come from an input of {g.shape[1:3]}")
+    return kernel("conv2d_input_grad", device_of(g))(g, w, size, geometry)
+
+
+@primitive(saves="x g")
+def conv2d_weight_grad(xp, x, g, *, kernel_size, geometry):
+    """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW): (KH, KW, C / groups, K)."""
+    shape = (*kernel_size, x.shape[-1] // geometry.groups, g.shape[-1])
+    _check("conv2d_weight_grad", x, x.shape[-1], shape, geometry)
+    if geometry.output_size(x.shape[1:3], kernel_size) != g.shape[1:3] or len(x) != len(g):
+        raise ShapeError(f"conv2d_weight_grad: images {x.shape} and gradients {g.shape} do not fit kernel {kernel_size}")
+    return kernel("conv2d_weight_grad", device_of(x))(x, g, kernel_size, geometry)
+
+
+conv2d.vjp(
+    lambda g, y, x, w, *, geometry: conv2d_input_grad(g, w, size=x.shape[1:3], geometry=geometry),
+    lambda g, y, x, w, *, geometry: conv2d_weight_grad(x, g, kernel_size=w.shape[:2], geometry=geometry),
+)
+conv2d_input_grad.vjp(
+    lambda h, y, g, w, *, size, geometry: conv2d(h, w, geometry=geometry),
+    lambda h, y, g, w, *, size, geometry: conv2d_weight_grad(h, g, kernel_size=w.shape[:2], geometry=geometry),
+)
+conv2d_weight_grad.vjp(
+    lambda h, y, x, g, *, kernel_size, geometry: conv2d_input_grad(g, h, size=x.shape[1:3], geometry=geometry),
+    lambda h, y, x, g, *, kernel_size, geometry: conv2d(x, h, geometry=geometry),
+)

@@ -1,0 +1,86 @@
+"""Sums, extrema and the like over any axes. `axis` is None (all), an int or a tuple; `keepdims` as in NumPy."""
+
+import math
+
+from tinygen.ops.arithmetic import astype, equal, exp, square
+from tinygen.ops.shaping import broadcast_to, flip
+from tinygen.primitive import primitive
+
+
+def _axes(ndim: int, axis) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(i % ndim for i in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _keep(reduced, x, axis):
+    """The reduced array with the reduced axes of `x` as axes of length 1."""
+    axes = _axes(len(x.shape), axis)
+    return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+
+
+@primitive()
+def sum(xp, x, *, axis=None, keepdims=False):
+    """Sum over axes."""
+    return xp.sum(x, axis=axis, keepdims=keepdims)
+
+
+sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_keep(g, x, axis), shape=x.shape))
+
+
+def mean(x, *, axis=None, keepdims=False):
+    """Mean over axes."""
+    return sum(x, axis=axis, keepdims=keepdims) * (1 / math.prod(x.shape[i] for i in _axes(x.ndim, axis)))
+
+
+def var(x, *, axis=None, keepdims=False):
+    """Mean squared deviation from the mean over axes (ddof 0)."""
+    return mean(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
+
+
+def _extremum_vjp(g, y, x, *, axis=None, keepdims=False):
+    ties = astype(equal(x, _keep(y, x, axis)), dtype=x.dtype)
+    return _keep(g, x, axis) * ties / sum(ties, axis=axis, keepdims=True)
+
+
+@primitive(saves="x y")
+def max(xp, x, *, axis=None, keepdims=False):
+    """Maximum over axes; ties share the gradient equally."""
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@primitive(saves="x y")
+def min(xp, x, *, axis=None, keepdims=False):
+    """Minimum over axes; ties share the gradient equally."""
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+max.vjp(_extremum_vjp)
+min.vjp(_extremum_vjp)
+
+
+@primitive(saves="x y")
+def logsumexp(xp, x, *, axis=None, keepdims=False):
+    """log(sum(exp(x))) over axes, without overflow."""
+    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0)
+    y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims else xp.squeeze(y, axis=axis)
+
+
+logsumexp.vjp(lambda g, y, x, *, axis=None, keepdims=False: _keep(g, x, axis) * exp(x - _keep(y, x, axis)))
+
+
+@primitive()
+def cumsum(xp, x, *, axis):
+    """Cumulative sum along one axis."""
+    return xp.cumsum(x, axis=axis)
+
+
+cumsum.vjp(lambda g, y, x, *, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
+
+
+@primitive(indices="all")
+def argmax(xp, x, *, axis=None):
+    """Index of the first maximum, along an axis or of the flattened array."""
+    return xp.argmax(x, axis=axis)

@@ -1,0 +1,181 @@
+"""Operations that move elements: shapes, slices, indices. They take any dtype."""
+
+import math
+
+import numpy as np
+
+from tinygen.autograd import Tensor
+from tinygen.errors import ShapeError
+from tinygen.primitive import primitive
+
+
+@primitive(indices="all")
+def reshape(xp, x, *, shape):
+    """The same elements in another shape; one length may be -1."""
+    return xp.reshape(x, shape)
+
+
+reshape.vjp(lambda g, y, x, *, shape: g.reshape(x.shape))
+
+
+@primitive(indices="all")
+def transpose(xp, x, *, axes):
+    """Axes in another order."""
+    return xp.transpose(x, axes)
+
+
+transpose.vjp(lambda g, y, x, *, axes: g.transpose(tuple(axes.index(i) for i in range(len(axes)))))
+
+
+@primitive(indices="all")
+def broadcast_to(xp, x, *, shape):
+    """x repeated to a larger shape, as NumPy broadcasts."""
+    return xp.broadcast_to(x, shape)
+
+
+broadcast_to.vjp(lambda g, y, x, *, shape: sum_to(g, shape=x.shape))
+
+
+@primitive()
+def sum_to(xp, x, *, shape):
+    """Sum down to a shape that broadcasts to x's: the adjoint of `broadcast_to`."""
+    lead = x.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)
+    return xp.reshape(xp.sum(x, axis=axes, keepdims=True), shape)
+
+
+sum_to.vjp(lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape))
+
+
+@primitive(indices="all")
+def flip(xp, x, *, axis=None):
+    """Elements in reverse order along axes."""
+    return xp.flip(x, axis)
+
+
+flip.vjp(lambda g, y, x, *, axis=None: flip(g, axis=axis))
+
+
+def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
+    return (slice(None),) * (axis % ndim) + (part,)
+
+
+@primitive(indices="all")
+def concatenate(xp, *xs, axis=0):
+    """Arrays joined along an axis."""
+    return xp.concatenate(xs, axis=axis)
+
+
+@concatenate.vjp_all
+def _(g, y, *xs, axis=0):
+    ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
+    return tuple(
+        g[_along(len(x.shape), axis, slice(end - x.shape[axis], end))] for x, end in zip(xs, ends, strict=True)
+    )
+
+
+def stack(tensors, *, axis=0):
+    """Arrays of one shape joined along a new axis."""
+    tensors = list(tensors)
+    position = axis % (tensors[0].ndim + 1)
+    return concatenate(
+        *[reshape(x, shape=(*x.shape[:position], 1, *x.shape[position:])) for x in tensors], axis=position
+    )
+
+
+@primitive(indices="all")
+def split(xp, x, *, sizes, axis=0):
+    """Consecutive parts of x along an axis, of the given lengths."""
+    if np.sum(sizes) != x.shape[axis]:
+        raise ShapeError(f"split: parts {tuple(sizes)} do not add up to axis {axis} of shape {x.shape}")
+    ends = np.cumsum(sizes).tolist()
+    return tuple(x[_along(x.ndim, axis, slice(end - n, end))] for n, end in zip(sizes, ends, strict=True))
+
+
+split.vjp(lambda g, y, x, *, sizes, axis=0: concatenate(*g, axis=axis))
+
+
+@primitive(indices="all")
+def pad(xp, x, *, widths, value=0):
+    """x with `widths` = ((before, after), ...) elements of a constant value around it, one pair an axis."""
+    return xp.pad(x, widths, constant_values=value)
+
+
+pad.vjp(
+    lambda g, y, x, *, widths, value=0: (
+        g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))]
+    )
+)
+
+
+@primitive(indices="all")
+def getitem(xp, x, *, index):
+    """x[index], with slices, integers, None, ... or integer and bool arrays."""
+    return x[index]
+
+
+def _is_basic(index) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is ... or isinstance(part, slice | int | np.integer) for part in parts)
+
+
+@primitive()
+def scatter(xp, x, *, index, shape):
+    """Zeros of a shape to which x is added at an index: the adjoint of `getitem`."""
+    y = xp.zeros(shape, x.dtype)
+    if _is_basic(index):
+        y[index] = x
+    else:
+        xp.add.at(y, index, x)
+    return y
+
+
+getitem.vjp(lambda g, y, x, *, index: scatter(g, index=index, shape=x.shape))
+scatter.vjp(lambda g, y, x, *, index, shape: g[index])
+
+
+@primitive(saves="indices", indices="x indices")
+def take_along_axis(xp, x, indices, *, axis):
+    """For each position of `indices` (integers, as many axes as x), the element of x at that index along the axis."""
+    return xp.take_along_axis(x, indices, axis=axis)
+
+
+@primitive(saves="indices", indices="indices")
+def scatter_along_axis(xp, x, indices, *, axis, length):
+    """Zeros, of a length along the axis, to which x is added at the indices: the adjoint of `take_along_axis`."""
+    y = xp.zeros((*x.shape[: axis % x.ndim], length, *x.shape[axis % x.ndim + 1 :]), x.dtype)
+    place = list(xp.meshgrid(*[xp.arange(n) for n in x.shape], indexing="ij", sparse=True))
+    place[axis] = indices
+    xp.add.at(y, tuple(place), x)
+    return y
+
+
+take_along_axis.vjp(
+    lambda g, y, x, indices, *, axis: scatter_along_axis(g, indices, axis=axis, length=x.shape[axis]), None
+)
+scatter_along_axis.vjp(lambda g, y, x, indices, *, axis, length: take_along_axis(g, indices, axis=axis), None)
+
+
+@primitive(indices="all")
+def one_hot(xp, indices, *, classes, dtype="float32"):
+    """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere."""
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
+        raise ShapeError(f"one_hot: indices reach from {indices.min()} to {indices.max()}, classes are 0..{classes - 1}")
+    return (indices[..., None] == xp.arange(classes)).astype(dtype)
+
+
+def embedding(indices, weight):
+    """Rows (..., D) of a weight (classes, D) at integer indices (...)."""
+    return weight[indices]
+
+
+def plain_index(index):
+    """An index with arrays in place of Tensors and lists."""
+    if isinstance(index, tuple):
+        return tuple(plain_index(part) for part in index)
+    return index.data if isinstance(index, Tensor) else np.asarray(index) if isinstance(index, list) else index
+
+
+def flatten(x, *, start=1):
+    """Axes from `start` on joined into one."""
+    return x.reshape((*x.shape[:start], math.prod(x.shape[start:])))

@@ -1,0 +1,283 @@
+"""Update rules over one flat buffer, schedules, and moving averages.
+
+Any hyper-parameter may be a number or a schedule: a function `step -> value`, with steps counted from 0.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from tinygen.autograd import Tensor, gradients, is_finite
+from tinygen.backend import array_module, device_of, kernel
+from tinygen.errors import GradientError, NonFiniteError, UsageError
+from tinygen.nn.module import Module, check_state
+
+Schedule = Callable[[int], float]
+Number = float | Schedule
+Parameters = Module | dict[str, Any] | Sequence[Tensor]
+
+
+def _named(parameters: Parameters) -> dict[str, Tensor]:
+    if isinstance(parameters, Module):
+        return dict(parameters.named_parameters())
+    return dict(parameters) if isinstance(parameters, dict) else {str(i): p for i, p in enumerate(parameters)}
+
+
+class Optimizer:
+    """Base of the update rules.
+
+    `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
+    each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013), `clip_value` each
+    element. A subclass names its state `buffers` and says what reaches its kernel as `_scalars`.
+    """
+
+    buffers: tuple[str, ...] = ()
+
+    def __init__(self, parameters: Parameters, *, clip_norm: Number | None = None, clip_value: Number | None = None, **hyper):
+        self.parameters = _named(parameters)
+        self.clip_norm, self.clip_value, self.hyper = clip_norm, clip_value, hyper
+        if not self.parameters:
+            raise UsageError(f"{type(self).__name__}: there are no parameters to optimise")
+        places = {(p.device, p.dtype) for p in self.parameters.values()}
+        if len(places) > 1:
+            raise UsageError(f"{type(self).__name__}: parameters differ in device or dtype: {sorted(map(str, places))}")
+        sizes = [p.size for p in self.parameters.values()]
+        ends = np.cumsum(sizes).tolist()
+        self.slices = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
+        xp = array_module(next(iter(self.parameters.values())).data)
+        self.flat = xp.concatenate([p.data.reshape(-1) for p in self.parameters.values()])
+        self.gradient = xp.zeros_like(self.flat)
+        self.state = {name: xp.zeros_like(self.flat) for name in self.buffers}
+        self.updates = np.zeros(len(sizes), np.int64)
+        self.count = np.zeros((), np.int64)
+        for p, part in zip(self.parameters.values(), self.slices, strict=True):
+            p.data = self.flat[part].reshape(p.shape)
+            p.version += 1
+        self.views = [p.data for p in self.parameters.values()]
+
+    def value(self, name: str) -> float:
+        """The present value of a hyper-parameter."""
+        return _at(self.hyper[name], int(self.count))
+
+    def step(self, loss: Tensor | None = None, *, retain_graph: bool = False) -> None:
+        """Update the parameters down the gradient of `loss`, or down their `.grad`, which is then cleared.
+
+        With a loss no `.grad` is touched, and only this optimiser's parameters get a gradient. One that gets none is
+        left alone, its state included. NonFiniteError comes before anything has changed.
+        """
+        parameters = list(self.parameters.values())
+        for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
+            if p.data is not view:
+                raise GradientError(f"{type(self).__name__}: {name!r} was moved or converted; make the optimiser after that")
+        if loss is None:
+            grads = [None if p.grad is None else p.grad.data for p in parameters]
+        else:
+            if not is_finite(loss):
+                raise NonFiniteError(f"the loss is {loss.item()}")
+            if not loss.requires_grad:
+                raise GradientError(f"{type(self).__name__}: the loss depends on nothing that requires a gradient")
+            grads = gradients(loss, parameters, retain_graph=retain_graph)
+        self._gather(grads)
+        given = [g is not None for g in grads]
+        runs = groupby(range(len(parameters)), key=lambda i: (given[i], self.updates[i]))
+        for (present, updates), run in runs:
+            if present:
+                self._update(list(run), int(updates) + 1)
+        self.count += 1
+        for p, present in zip(parameters, given, strict=True):
+            if present:
+                p.version += 1
+            if loss is None:
+                p.grad = None
+
+    def _gather(self, grads) -> None:
+        """Copy the gradients into the flat buffer, refuse what is not finite, and clip."""
+        for g, part in zip(grads, self.slices, strict=True):
+            self.gradient[part] = 0 if g is None else g.reshape(-1)
+        norm = float(self.gradient @ self.gradient) ** 0.5
+        if not math.isfinite(norm) and not is_finite(self.gradient):
+            bad = [n for n, s in zip(self.parameters, self.slices, strict=True) if not is_finite(self.gradient[s])]
+            raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
+        if self.clip_value is not None:
+            bound = _at(self.clip_value, int(self.count))
+            self.gradient.clip(-bound, bound, out=self.gradient)
+            norm = float(self.gradient @ self.gradient) ** 0.5
+        if self.clip_norm is not None and norm > (bound := _at(self.clip_norm, int(self.count))):
+            self.gradient *= bound / norm
+
+    def _update(self, run: list[int], updates: int) -> None:
+        part = slice(self.slices[run[0]].start, self.slices[run[-1]].stop)
+        scalars = array_module(self.flat).asarray(self._scalars(updates), self.flat.dtype)
+        states = [self.state[name][part] for name in self.buffers]
+        rule = kernel(self.rule, device_of(self.flat))
+        rule(self.flat[part], self.gradient[part], *states, scalars)
+        self.updates[run] = updates
+
+    rule = ""
+
+    def _scalars(self, updates: int) -> list[float]:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """State by parameter name, whatever the layout of the flat buffer: views and 0-d counters."""
+        state: dict[str, Any] = {"count": self.count}
+        for i, (name, p) in enumerate(self.parameters.items()):
+            state[f"{name}.updates"] = self.updates[i : i + 1].reshape(())
+            for buffer in self.buffers:
+                state[f"{name}.{buffer}"] = self.state[buffer][self.slices[i]].reshape(p.shape)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy a state into this optimiser; names and shapes must match."""
+        own = self.state_dict()
+        check_state(type(self).__name__, own, state)
+        for name, array in own.items():
+            array[...] = array_module(array).asarray(state[name])
+
+
+def _at(value: Number, step: int) -> float:
+    return value(step) if callable(value) else value
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum; Nesterov's form on demand (Sutskever et al. 2013)."""
+
+    buffers, rule = ("velocity",), "sgd"
+
+    def __init__(
+        self, parameters: Parameters, lr: Number, *, momentum: Number = 0.0, nesterov: bool = False, weight_decay: Number = 0.0, **clip
+    ):
+        super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, **clip)
+        self.nesterov = nesterov
+
+    def _scalars(self, updates):
+        return [self.value("lr"), self.value("momentum"), self.value("weight_decay"), float(self.nesterov)]
+
+
+class RMSProp(Optimizer):
+    """RMSProp (Tieleman & Hinton 2012): decay .99, eps outside the root."""
+
+    buffers, rule = ("square",), "rmsprop"
+
+    def __init__(
+        self, parameters: Parameters, lr: Number = 1e-2, *, decay: Number = 0.99, eps: float = 1e-8, weight_decay: Number = 0.0, **clip
+    ):
+        super().__init__(parameters, lr=lr, decay=decay, eps=eps, weight_decay=weight_decay, **clip)
+
+    def _scalars(self, updates):
+        return [self.value("lr"), self.value("decay"), self.value("eps"), self.value("weight_decay")]
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, algorithm 1); eps is added after the corrected root."""
+
+    buffers, rule, decoupled = ("mean", "square"), "adam", False
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Number = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: Number = 0.0,
+        **clip,
+    ):
+        super().__init__(parameters, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay, **clip)
+
+    def _scalars(self, updates):
+        rate, decay = self.value("lr"), self.value("weight_decay")
+        beta1, beta2 = self.value("beta1"), self.value("beta2")
+        shrink = 1 - rate * decay if self.decoupled else 1.0
+        root = 1 / math.sqrt(1 - beta2**updates)
+        added = 0.0 if self.decoupled else decay
+        return [rate / (1 - beta1**updates), beta1, beta2, root, self.value("eps"), added, shrink]
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    decoupled = True
+
+    def __init__(self, parameters: Parameters, lr: Number = 1e-3, *, weight_decay: Number = 1e-2, **options):
+        super().__init__(parameters, lr, weight_decay=weight_decay, **options)
+
+
+class EMA:
+    """Exponential moving average of a module's parameters (Polyak & Juditsky 1992).
+
+    `update()` after each step; `with average.applied():` puts the averages in the parameters' place.
+    """
+
+    def __init__(self, module: Module, decay: Number = 0.999):
+        self.decay, self.count = decay, np.zeros((), np.int64)
+        self.parameters = module.named_parameters()
+        self.averages = {name: p.data.copy() for name, p in self.parameters.items()}
+
+    def update(self) -> None:
+        """Move the averages towards the parameters."""
+        keep = _at(self.decay, int(self.count))
+        for name, p in self.parameters.items():
+            average = self.averages[name]
+            average += (1 - keep) * (p.data - average)
+        self.count += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Context in which the parameters have their averaged values."""
+        before = {name: p.data.copy() for name, p in self.parameters.items()}
+        for name, p in self.parameters.items():
+            p.assign(self.averages[name])
+        try:
+            yield
+        finally:
+            for name, p in self.parameters.items():
+                p.assign(before[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages by parameter name, and the number of updates."""
+        return {"count": self.count, **self.averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy a state into this average; names and shapes must match."""
+        own = self.state_dict()
+        check_state("EMA", own, state)
+        for name, array in own.items():
+            array[...] = array_module(array).asarray(state[name])
+
+
+# Schedules
+
+
+def constant(value: float) -> Schedule:
+    """Always the same value."""
+    return lambda step: value
+
+
+def linear(start: float, end: float, steps: int) -> Schedule:
+    """A straight line from `start` to `end` over `steps`, then `end`."""
+    return lambda step: start + (end - start) * min(step / steps, 1.0)
+
+
+def cosine(start: float, end: float, steps: int) -> Schedule:
+    """Half a cosine from `start` to `end` over `steps`, then `end` (Loshchilov & Hutter 2017)."""
+    return lambda step: end + (start - end) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+
+
+def exponential(start: float, factor: float) -> Schedule:
+    """start * factor ** step"""
+    return lambda step: start * factor**step
+
+
+def piecewise(*pieces: tuple[int, float]) -> Schedule:
+    """The value of the last piece `(first step, value)` that has begun; the first piece holds before it too."""
+    return lambda step: next((value for first, value in reversed(pieces) if first <= step), pieces[0][1])
+
+
+def warmup(steps: int, schedule: Number) -> Schedule:
+    """A rise in equal parts over the first `steps`, then the schedule, whose step 0 comes after it."""
+    return lambda step: _at(schedule, 0) * (step + 1) / steps if step < steps else _at(schedule, step - steps)

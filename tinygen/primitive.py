@@ -1,0 +1,268 @@
+"""Operations: each is defined once, by a forward function and the vector-Jacobian products of its arguments.
+
+A vjp is written with operators, numbers and primitives only. It runs on raw arrays for a first-order gradient, and on
+Tensors when the gradient is to be differentiated again, so gradients of any order follow from the one line.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygen.autograd import FLOAT32, FLOATS, Node, Tensor, differentiate_again, is_finite, state, tie, user_line
+from tinygen.backend import array_module, device_of, kernel
+from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
+
+REGISTRY: dict[str, "Primitive"] = {}
+
+
+class Unsaved:
+    """Stands in a vjp for an argument whose values were not saved; an elementwise operation's has no shape either."""
+
+    def __init__(self, op: str, shape=None, dtype=None):
+        self.op, self.shape, self.dtype = op, shape, dtype
+
+    ndim = property(lambda self: len(self.shape))
+
+    def _refuse(self, *_):
+        raise GradientError(f"{self.op}: its vjp reads values that the operation does not save")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __getitem__ = __array__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+
+
+class Primitive:
+    """An operation with its own gradient; made by the decorator `primitive`.
+
+    Positional arguments are Tensors, arrays or numbers, keyword arguments are static. Given no Tensor, it returns an array.
+    DtypeError, DeviceError and ShapeError name the operation and what it was given.
+    """
+
+    fused = False
+
+    def __init__(self, forward: Callable, saves: str = "", elementwise: bool = False, indices: str = ""):
+        self.forward, self.name, self.elementwise = forward, forward.__name__, elementwise
+        self.__name__, self.__doc__, self.__module__ = forward.__name__, forward.__doc__, forward.__module__
+        parameters = inspect.signature(forward).parameters.values()
+        self.arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name != "xp"]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.saves_output = "y" in saves.split()
+        self.saves_argument = [name in saves.split() for name in self.arguments]
+        self.takes_any_dtype = [indices == "all" or name in indices.split() for name in self.arguments]
+        self.vjps: Any = None
+        self.unsaved = Unsaved(self.name)
+        self.saves_nothing = [self.unsaved] * (1 + len(self.arguments)) if elementwise and not saves else None
+        if self.name in REGISTRY:
+            raise ValueError(f"there is an operation {self.name!r} already")
+        REGISTRY[self.name] = self
+
+    def vjp(self, *functions) -> "Primitive":
+        """One function `(g, y, *arguments, **static) -> gradient` per argument; None where there is none."""
+        self.vjps = functions
+        return self
+
+    def vjp_all(self, function) -> "Primitive":
+        """One function `(g, y, *arguments, **static) -> tuple of gradients` for all arguments together."""
+        self.vjps = function
+        return self
+
+    def __call__(self, *args, **static):
+        arrays, edges = [], []
+        boxed = tracked = odd = False
+        dtype = None
+        for a in args:
+            edge = None
+            if isinstance(a, Tensor):
+                boxed = True
+                if a.requires_grad:
+                    tracked = True
+                    edge = a.edge or (a, None)
+                a = a.data
+            if a.__class__ is np.ndarray:
+                if dtype is None:
+                    dtype = a.dtype
+                elif a.dtype is not dtype:
+                    odd = True
+            elif a.__class__ is not float and a.__class__ is not int:
+                odd = True
+            arrays.append(a)
+            edges.append(edge)
+        xp = np
+        if odd or dtype is not FLOAT32:
+            xp, arrays = self._check(arrays)
+        try:
+            y = self.forward(xp, *arrays, **static)
+        except (ValueError, IndexError) as error:
+            raise self._explained(error, arrays) from None
+        residuals = None
+        if self.fused:
+            y, residuals = y
+        if not boxed:
+            return y.item() if dtype is None and isinstance(y, np.generic) else y
+        if isinstance(y, np.generic):
+            y = np.asarray(y)
+        if state.anomaly:
+            self._check_finite(y)
+        node = None
+        if tracked and self.vjps is not None and state.recording:
+            node = self._record(y, residuals, args, arrays, edges, static)
+        if isinstance(y, tuple):
+            return tuple([Tensor(a, node is not None, node and (node, i)) for i, a in enumerate(y)])
+        return Tensor(y, True, (node, None)) if node else Tensor(y)
+
+    def _record(self, y, residuals, args, arrays, edges, static) -> Node:
+        shapes, versions, saved = None, (), self.saves_nothing
+        if self.elementwise:
+            for a in arrays:
+                if getattr(a, "shape", ()) != y.shape:
+                    shapes = [getattr(a, "shape", ()) for a in arrays]
+                    break
+        if saved is None:
+            keep = self.saves_argument * len(arrays) if self.variadic else self.saves_argument
+            saved = [y if self.saves_output else self._describe(y)]
+            for i, a in enumerate(arrays):
+                if not keep[i]:
+                    a = self._describe(a)
+                elif isinstance(args[i], Tensor) and args[i].edge is None:
+                    versions += ((self.arguments[0 if self.variadic else i], args[i], args[i].version),)
+                saved.append(a)
+        return Node(self, edges, saved, static, len(y) if isinstance(y, tuple) else None, shapes, versions)
+
+    def _describe(self, array):
+        """What is left of an array that is not saved."""
+        if isinstance(array, tuple):
+            return tuple(Unsaved(self.name, a.shape, a.dtype) for a in array)
+        if not hasattr(array, "shape"):
+            return array
+        return self.unsaved if self.elementwise else Unsaved(self.name, array.shape, array.dtype)
+
+    def backward(self, node: Node, g, create_graph: bool, wanted) -> Sequence[Any]:
+        """Apply the vjps: to raw arrays, or to Tensors tied to the node's edges when a graph is created."""
+        y, *arguments = node.saved
+        if node.outputs is not None:
+            g = _filled(g, y)
+        if create_graph:
+            arguments = tie(arguments, node.edges)
+            y = Tensor(y, True, (node, None)) if self.saves_output else y
+        if callable(self.vjps):
+            return self.vjps(g, y, *arguments, **node.static)
+        grads = [f(g, y, *arguments, **node.static) if w else None for f, w in zip(self.vjps, wanted, strict=True)]
+        if node.shapes:
+            sum_to = REGISTRY["sum_to"]
+            grads = [x if x is None or x.shape == s else sum_to(x, shape=s) for x, s in zip(grads, node.shapes)]
+        return grads
+
+    def _check(self, arrays):
+        """The slow path of a call: compare libraries and dtypes. Returns (xp, arrays)."""
+        arrays = _without_generics(arrays)
+        any_dtype = self.takes_any_dtype * len(arrays) if self.variadic else self.takes_any_dtype
+        modules, dtypes = set(), set()
+        for a, free in zip(arrays, any_dtype):
+            if a is None or isinstance(a, bool | int | float):
+                continue
+            if not hasattr(a, "__array_namespace__"):
+                raise DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not {type(a).__name__}")
+            modules.add(array_module(a))
+            if not free:
+                dtypes.add(a.dtype)
+        if len(modules) > 1:
+            where = ", ".join(f"{device_of(a)} {a.shape}" for a in arrays if hasattr(a, "shape"))
+            raise DeviceError(f"{self.name}: its arguments lie on different devices: {where}")
+        if any(dtype not in FLOATS for dtype in dtypes):
+            raise DtypeError(f"{self.name}: takes float32 or float64, not {_signature(arrays)}")
+        if len(dtypes) > 1:
+            raise DtypeError(f"{self.name}: mixed dtypes {_signature(arrays)}; convert one with astype")
+        return (modules.pop() if modules else np), arrays
+
+    def _explained(self, error: Exception, arrays) -> Exception:
+        if isinstance(error, TinygenError):
+            return error
+        kind = ShapeError if isinstance(error, ValueError) else IndexError
+        return kind(f"{self.name}: {str(error).splitlines()[0].strip()} (given {_signature(arrays)})")
+
+    def _check_finite(self, y) -> None:
+        for a in y if isinstance(y, tuple) else (y,):
+            if not is_finite(a):
+                raise NonFiniteError(f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity")
+
+
+def _without_generics(arrays):
+    """NumPy's scalars as arrays, or as plain numbers beside an array of another dtype: a scalar never promotes."""
+    if not any(isinstance(a, np.generic) for a in arrays):
+        return arrays
+    dtypes = {a.dtype for a in arrays if hasattr(a, "dtype") and not isinstance(a, np.generic)}
+    weak = [isinstance(a, np.generic) and bool(dtypes) and a.dtype not in dtypes for a in arrays]
+    return [
+        a.item() if w else np.asarray(a) if isinstance(a, np.generic) else a for a, w in zip(arrays, weak, strict=True)
+    ]
+
+
+def _signature(arrays) -> str:
+    return ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "shape") else repr(a) for a in arrays)
+
+
+def _filled(grads, outputs) -> tuple[Any, ...]:
+    """The output gradients, with zeros where an output was not used."""
+    given = next(g for g in grads if g is not None)
+    xp = array_module(given.data if isinstance(given, Tensor) else given)
+    return tuple(xp.zeros(y.shape, y.dtype) if g is None else g for g, y in zip(grads, outputs, strict=True))
+
+
+def primitive(saves: str = "", *, elementwise: bool = False, indices: str = ""):
+    """Declare an operation by its forward function `(xp, *arrays, **static)` on raw arrays of the library `xp`.
+
+    `saves` names what its vjps read: arguments by name, the output as `y`. Arguments of an `elementwise` operation
+    broadcast, and their gradients are summed back. `indices` names the arguments that may hold integers or bools
+    (`"all"`: each of them).
+    """
+    return lambda forward: Primitive(forward, saves, elementwise, indices)
+
+
+class Fused(Primitive):
+    """An operation with one differentiable definition, a composite of primitives, and kernels that are faster.
+
+    The kernel `name(*arrays, **static)` returns the output (or a tuple) and its residuals, the kernel
+    `name_backward(g, *residuals, **static)` the gradients of the arguments `wrt`. They serve the forward pass and the
+    first-order gradient; everything else is derived from the composite, run again from the saved arguments.
+    """
+
+    fused = True
+
+    def __init__(self, composite: Callable, wrt: str, indices: str = ""):
+        super().__init__(composite, "", False, indices)
+        self.composite, self.forward, self.vjps = composite, self._kernel, ()
+        self.wrt = [name in wrt.split() for name in self.arguments]
+
+    def __call__(self, *args, **static):
+        if any(isinstance(a, Tensor) and a.requires_grad and not w for a, w in zip(args, self.wrt)):
+            return self.composite(*args, **static)
+        return super().__call__(*args, **static)
+
+    def _kernel(self, xp, *arrays, **static):
+        return kernel(self.name, device_of(arrays[0]))(*arrays, **static)
+
+    def _record(self, y, residuals, args, arrays, edges, static) -> Node:
+        leaves = zip(self.arguments, args)
+        versions = tuple((name, a, a.version) for name, a in leaves if isinstance(a, Tensor) and a.edge is None)
+        return Node(self, edges, (residuals, arrays), static, len(y) if isinstance(y, tuple) else None, None, versions)
+
+    def backward(self, node: Node, g, create_graph: bool, wanted) -> Sequence[Any]:
+        """By the kernel where it can; by the composite for a graph, and for gradients of secondary outputs."""
+        residuals, arrays = node.saved
+        primary = g if node.outputs is None else g[0] if all(x is None for x in g[1:]) else None
+        if create_graph or primary is None:
+            return differentiate_again(self.composite, node, arrays, (), g, create_graph)
+        grads = iter(kernel(self.name + "_backward", device_of(primary))(primary, *residuals, **node.static))
+        return [next(grads) if w else None for w in self.wrt]
+
+
+def fused(wrt: str, *, indices: str = ""):
+    """Declare a fused operation by its composite `(*arguments, **static)`; `wrt` names what its kernel differentiates."""
+    return lambda composite: Fused(composite, wrt, indices)

@@ -1,0 +1,160 @@
+"""Named, counter-based random streams: the whole state of each is a seed, a name and one integer.
+
+The generator is Philox4x32-10 keyed by (seed, name), so a draw depends on nothing but these and the counter:
+not on threads, on the device, or on what other streams drew. n 32-bit words consume ceil(n / 4) counters.
+
+The process's own streams are ``init`` (parameters), ``data`` (examples), ``train`` (noise of a step),
+``eval`` and ``sample``; `seed` starts them all afresh, `get_state` and `set_state` carry them across a
+resume.
+"""
+
+import hashlib
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygen import backend
+from tinygen.errors import DtypeError, ShapeError, UsageError
+
+Shape = int | Sequence[int]
+
+LARGEST_BELOW_ONE = 1 - 2.0**-24
+
+
+class Stream:
+    """A sequence of random numbers that any machine repeats from (seed, name, counter).
+
+    Arrays are made on ``device``: "cpu" (NumPy) or "cuda" (CuPy). Words, integers, uniforms and Bernoulli
+    draws are the same to the bit on both; normals agree to 4 units in the last place.
+    """
+
+    def __init__(self, seed: int, name: str, counter: int = 0):
+        self.name = name
+        self.restart(seed, counter)
+
+    def restart(self, seed: int, counter: int = 0) -> None:
+        """Go to this counter of the stream that the seed gives under the same name."""
+        self.seed, self.counter = operator.index(seed), operator.index(counter)
+        digest = hashlib.blake2b(f"{self.seed}/{self.name}".encode(), digest_size=8).digest()
+        self.key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+    def __repr__(self) -> str:
+        return f"Stream(seed={self.seed}, name={self.name!r}, counter={self.counter})"
+
+    def bits(self, n: int, *, device: str = "cpu") -> Any:
+        """n random words, uint32 of shape (n,)."""
+        blocks = -(-n // 4)
+        words = backend.kernel("philox", device)(*self.key, self.counter, blocks)
+        self.counter += blocks
+        return backend.to_device(words[:n], device)
+
+    def uniform(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
+        """Uniform on the open interval (0, 1): ``(k + 0.5) * 2**-24`` for a random 24-bit integer k.
+
+        In float32 that sum is rounded to nearest even, except that its top value stays below one.
+        """
+        sizes = _sizes(shape)
+        return _unit_interval(self.bits(math.prod(sizes), device=device), _float_dtype(dtype)).reshape(sizes)
+
+    def normal(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
+        """Standard normal by Box and Muller (1958): words 2i and 2i + 1 give numbers 2i and 2i + 1.
+
+        Computed in float64 and then rounded; 24-bit uniforms bound the values by 5.89.
+        """
+        sizes, dtype = _sizes(shape), _float_dtype(dtype)
+        size = math.prod(sizes)
+        words = self.bits(size + size % 2, device=device)
+        u1, u2 = (_unit_interval(words[i::2], np.dtype("float64")) for i in (0, 1))
+        radius, angle = np.sqrt(-2 * np.log(u1)), 2 * np.pi * u2
+        numbers = backend.array_module(words).empty(words.shape, dtype)
+        numbers[0::2], numbers[1::2] = radius * np.cos(angle), radius * np.sin(angle)
+        return numbers[:size].reshape(sizes)
+
+    def bernoulli(self, probability: Any) -> Any:
+        """1 where a `uniform` of the same dtype and shape is below the array ``probability``, else 0.
+
+        Probability 0 always gives 0 and probability 1 always gives 1.
+        """
+        dtype, device = probability.dtype, backend.device_of(probability)
+        return (self.uniform(probability.shape, dtype=dtype, device=device) < probability).astype(dtype)
+
+    def integers(self, high: int, shape: Shape = (), *, device: str = "cpu") -> Any:
+        """int64 in [0, high) by multiply and shift, ``(word * high) >> 32``, for high up to 2**32.
+
+        Each value's probability is within 2**-32 of 1 / high.
+        """
+        sizes = _sizes(shape)
+        if not 0 < high <= 2**32:
+            raise UsageError(f"integers: high is {high}; it must lie between 1 and 2**32")
+        words = self.bits(math.prod(sizes), device=device).astype("uint64")
+        return ((words * np.uint64(high)) >> np.uint64(32)).astype("int64").reshape(sizes)
+
+    def permutation(self, n: int, *, device: str = "cpu") -> Any:
+        """The integers below n in random order, int64 of shape (n,): the stable argsort of n random words."""
+        order = self.bits(n).argsort(kind="stable").astype("int64")
+        return backend.to_device(order, device)
+
+    def state(self) -> dict[str, Any]:
+        """What `from_state` needs to go on from here, fit for JSON."""
+        return {"seed": self.seed, "name": self.name, "counter": self.counter}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Stream":
+        """The stream that `state` described."""
+        return cls(state["seed"], state["name"], state["counter"])
+
+
+def _unit_interval(words: Any, dtype: np.dtype) -> Any:
+    words >>= 8  # in place, as the words are nobody else's: fresh pages cost more than the arithmetic
+    numbers = words.astype(dtype)
+    numbers += 0.5
+    numbers *= 2.0**-24
+    return numbers.clip(0, LARGEST_BELOW_ONE, out=numbers) if dtype == "float32" else numbers
+
+
+def _sizes(shape: Shape) -> tuple[int, ...]:
+    sizes = tuple(map(operator.index, shape if isinstance(shape, Sequence) else (shape,)))
+    if min(sizes, default=0) < 0:
+        raise ShapeError(f"random: shape {sizes} has a negative size; sizes count from 0")
+    return sizes
+
+
+def _float_dtype(dtype: Any) -> np.dtype:
+    dtype = np.dtype(dtype)
+    if dtype.name not in ("float32", "float64"):
+        raise DtypeError(f"random: numbers can be float32 or float64, not {dtype}")
+    return dtype
+
+
+_seed = 0
+_streams: dict[str, Stream] = {}
+
+
+def stream(name: str) -> Stream:
+    """The process's stream of that name; whoever holds it sees `seed` and `set_state` take effect."""
+    if name not in _streams:
+        _streams[name] = Stream(_seed, name)
+    return _streams[name]
+
+
+def seed(value: int) -> None:
+    """Start every stream of the process afresh from this seed (0 until this is called)."""
+    global _seed
+    _seed = operator.index(value)
+    for held in _streams.values():
+        held.restart(_seed)
+
+
+def get_state() -> dict[str, Any]:
+    """Seed and counters of the process's streams, fit for JSON."""
+    return {"seed": _seed, "counters": {name: held.counter for name, held in _streams.items()}}
+
+
+def set_state(state: Mapping[str, Any]) -> None:
+    """Put the process's streams where `get_state` found them."""
+    seed(state["seed"])
+    for name, counter in state["counters"].items():
+        stream(name).counter = operator.index(counter)

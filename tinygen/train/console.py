@@ -1,0 +1,54 @@
+"""What a training run shows in the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinygen.train.length import Length, format_time
+
+
+class Display:
+    """A progress bar with the time left (in a terminal only), and one line an epoch; nothing where `quiet`."""
+
+    def __init__(self, length: Length, steps_per_epoch: int, *, quiet: bool = False):
+        self._length, self._per_epoch, self._quiet = length, steps_per_epoch, quiet
+
+    def __enter__(self) -> "Display":
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        console = Console(quiet=self._quiet, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=5,
+            transient=True,
+            expand=True,
+            disable=self._quiet or not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=self._length.budget or self._length.in_steps(self._per_epoch))
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.stop()
+
+    def show(self, text: str) -> None:
+        """Print one line above the bar."""
+        self._progress.console.print(text, markup=False)
+
+    def advance(self, step: int, seconds: float) -> None:
+        """Move the bar."""
+        done = step if self._length.budget is None else seconds
+        self._progress.update(self._task, completed=done, description=f"epoch {step / self._per_epoch:.1f}")
+
+    def report_epoch(self, step: int, seconds: float, train: Mapping[str, Any], valid: Mapping[str, Any]) -> None:
+        """One line with the first metric of each split, which is the one that a model optimises."""
+        parts = [f"epoch {step / self._per_epoch:>4.3g}", f"step {step:>6}"]
+        for split, metrics in (("train", train), ("valid", valid)):
+            parts += [f"{split} {name} {value:.2f}" for name, value in list(metrics.items())[:1]]
+        self.show("   ".join([*parts, format_time(seconds)]))

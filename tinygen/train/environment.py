@@ -1,0 +1,55 @@
+"""What a run depends on besides its configuration: library versions and the machine."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import tinygen
+from tinygen.backend.process import available_cores
+
+LIBRARIES = ("numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x")
+"""Those that compute; what only draws or prints cannot change a result."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of tinygen, Python and the libraries that compute, where they are installed."""
+    found = {"tinygen": tinygen.__version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(device: str) -> dict[str, str]:
+    """The system, the processor and the device that a run computes on."""
+    found = {"system": platform.platform(terse=True), "cpu": _cpu_name(), "cores": str(available_cores())}
+    if device == "cuda":
+        import cupy
+
+        found["gpu"] = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+    return found
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs in a way that can change the last bits of a result, each as `name old -> new`.
+
+    How many cores there are cannot: reductions are cut by shape, never by thread.
+    """
+    names = [name for name in {**before, **now} if name not in ("cores", "system")]
+    return [
+        f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _cpu_name() -> str:
+    if os.path.exists("/proc/cpuinfo"):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

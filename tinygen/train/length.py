@@ -1,0 +1,58 @@
+"""How long to train: in epochs, in steps, or for a time."""
+
+import re
+from dataclasses import dataclass
+
+from tinygen.errors import UsageError
+
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+
+
+def parse_time(text: str) -> float:
+    """Seconds in a time like 30s, 2m or 1h30m; UsageError for anything else."""
+    parts = _TIME.fullmatch(text.strip().lower())
+    seconds = sum(int(n or 0) * unit for n, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
+    if not seconds:
+        raise UsageError(f"{text!r} is not a time: write it like 30s, 2m or 1h30m")
+    return float(seconds)
+
+
+def format_time(seconds: float) -> str:
+    """Seconds as `parse_time` reads them, such as 1h30m, and to a tenth below ten of them."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+@dataclass(frozen=True)
+class Length:
+    """Exactly one of these is given; a step is one minibatch."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    budget: float | None = None
+    """Seconds of training, over all the parts of a run that was interrupted."""
+
+    @classmethod
+    def of(cls, epochs: int | None, steps: int | None, budget: float | None) -> "Length | None":
+        """The length that was asked for, None where none was; UsageError for two of them, or less than one step."""
+        given = {"epochs": epochs, "steps": steps, "budget": budget}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} are given: choose one of them")
+        for name, value in given.items():
+            if not (value > 0 if name == "budget" else value >= 1):
+                raise UsageError(f"{name} is {value}; it must be {'above 0' if name == 'budget' else 'at least 1'}")
+        return cls(**given) if given else None  # type: ignore[arg-type]
+
+    def in_steps(self, per_epoch: int) -> int | None:
+        """The last step, where it is known before time runs out."""
+        return self.epochs * per_epoch if self.epochs is not None else self.steps
+
+    def is_over(self, step: int, seconds: float, per_epoch: int) -> bool:
+        last = self.in_steps(per_epoch)
+        return seconds >= self.budget if self.budget is not None else last is not None and step >= last

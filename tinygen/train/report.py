@@ -1,0 +1,168 @@
+"""One self-contained page about a run: what it learned, what it makes, and what it takes to repeat it."""
+
+import base64
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygen.checkpoint import write_atomically
+from tinygen.data import Dataset
+from tinygen.train import images, plots
+from tinygen.train.length import format_time
+from tinygen.train.run import Run, metrics_of
+
+FRAMES = 8
+COLUMNS = 10
+PLANE = 20
+SCATTERED = 1000
+
+WORDS = {"neg": "−", "elbo": "ELBO", "kl": "KL", "nll": "NLL", "mse": "MSE", "bce": "BCE", "iw": "IW"}
+UNITS = ("nats", "bits_per_dim")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named number as people write it."""
+
+    name: str
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture: the source of an image, or a drawing as SVG."""
+
+    caption: str
+    image: str | None = None
+    svg: str | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over training, and where each split ended."""
+
+    metric: Metric
+    svg: str
+    ends: dict[str, float]
+
+
+def write_report(run: Run, model: Any, data: Dataset) -> None:
+    """Write the page for what there is of the run so far; the model holds the parameters to show."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("tinygen.train"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    history, summary = run.history(), run.summary()
+    valid = [metrics_of(entry) for entry in history if entry["split"] == "valid"][-1:]
+    page = templates.get_template("report.html").render(
+        run=run,
+        summary=summary,
+        last=history[-1] if history else {"step": 0, "epoch": 0, "seconds": 0},
+        date=f"{(now := datetime.datetime.now(tz=datetime.UTC)).day} {now:%B %Y, %H:%M}",
+        task=_task(data),
+        about=(type(model).__doc__ or "").strip().partition("\n")[0],
+        parameters=sum(parameter.size for parameter in model.parameters()),
+        layers=model.summary(),
+        split="test" if summary else "validation",
+        metrics=[read_metric(*each) for metrics in ([summary["test"]] if summary else valid) for each in metrics.items()],
+        curves=list(_curves(history)),
+        frames=list(_frames(run, history)),
+        reconstructions=list(_reconstructions(model, data)),
+        plane=list(_plane(model, data)),
+        tables={
+            "Configuration": run.config["config"],
+            "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
+        },
+        number=_number,
+        duration=format_time,
+    )
+    write_atomically(run.report_file, page)
+
+
+def read_metric(name: str, value: float = np.nan) -> Metric:
+    """Split the unit off a name: ``neg_elbo_nats`` is −ELBO in nats."""
+    unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), "")
+    words = name.removesuffix(f"_{unit}").split("_")
+    return Metric(" ".join(WORDS.get(word, word) for word in words).replace("− ", "−"), unit.replace("_", " "), value)
+
+
+def _number(value: float | None) -> str:
+    """Four significant digits, or two decimals of a large number."""
+    if value is None or not np.isfinite(value):
+        return "n/a"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def _task(data: Dataset) -> str:
+    """What exactly is modelled: likelihoods of different binarisations cannot be compared."""
+    drawn = type(data.train).__name__ == "DynamicallyBinarised"
+    shape = "×".join(str(length) for length in data.spec.shape)
+    return f"{shape} {'dynamically binarised' if drawn else data.spec.kind}"
+
+
+def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
+    """One for each metric in the log, those that both splits have first."""
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    by_epoch = any(entry["epoch"] >= 1 for entry in history)
+    for entry in history:
+        for name, value in metrics_of(entry).items():
+            if value is not None:
+                point = (entry["epoch"] if by_epoch else entry["step"], value)
+                series.setdefault(name, {}).setdefault(entry["split"], []).append(point)
+    for name, splits in sorted(series.items(), key=lambda item: -len(item[1])):
+        ends = {split: points[-1][1] for split, points in splits.items()}
+        yield Curve(read_metric(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
+
+
+def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Panel]:
+    """Samples from the same noise at moments that are spread evenly over the pictures there are."""
+    files = run.samples()
+    epochs = {entry["step"]: entry["epoch"] for entry in history}
+    steps = sorted(files)
+    for position in np.unique(np.linspace(0, len(steps) - 1, FRAMES).round().astype(int)) if steps else ():
+        step = steps[position]
+        caption = f"epoch {epochs[step]:g}" if epochs.get(step, 0) >= 1 else f"step {step}"
+        yield Panel(caption, _source(files[step].read_bytes()))
+
+
+def _reconstructions(model: Any, data: Dataset) -> Iterator[Panel]:
+    """Images of valid beside what the model makes of their codes, and what lies between two codes."""
+    if not (hasattr(model, "encode") and hasattr(model, "decode")):
+        return
+    x = data.valid.take(2 * COLUMNS).batch(slice(None)).x
+    codes = model.encode(x)
+    made = model.decode(codes)
+    rows = [half[start : start + COLUMNS] for start in range(0, len(x), COLUMNS) for half in (x, made)]
+    yield Panel("Each image of validation, and below it what the model makes of its code.", _sheet(np.concatenate(rows)))
+    if codes.ndim == 2 and len(codes) >= COLUMNS:
+        share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
+        paths = [(1 - share) * a + share * b for a, b in zip(codes[0:COLUMNS:2], codes[1:COLUMNS:2], strict=True)]
+        caption = "Straight lines between the codes of two images, five times."
+        yield Panel(caption, _sheet(model.decode(np.concatenate(paths))))
+
+
+def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
+    """The whole code space, where it is a plane."""
+    if not (hasattr(model, "encode") and hasattr(model, "decode")):
+        return
+    batch = data.valid.take(SCATTERED).batch(slice(None))
+    codes = model.encode(batch.x)
+    if codes.ndim != 2 or codes.shape[1] != 2:
+        return
+    across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
+    grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
+    yield Panel("What the decoder makes of each place in the plane.", _sheet(model.decode(grid), PLANE, gap=0, scale=1))
+    yield Panel("Where the images of validation lie in it, coloured by class.", svg=plots.scatter(codes, batch.y))
+
+
+def _sheet(tiles: np.ndarray, columns: int = COLUMNS, **style: int) -> str:
+    return _source(images.png(images.sheet(tiles, columns, **style)))
+
+
+def _source(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,214 @@
+"""The folder of one training run: what lies in it, who may write to it, and how its log stays whole."""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinygen.checkpoint import write_atomically
+from tinygen.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+
+class Run:
+    """One run folder. `create` and `resume` lock it against other processes until `close`; `open` only reads."""
+
+    def __init__(self, folder: str | Path, config: dict[str, Any]):
+        self.folder = Path(folder)
+        self.config = config
+        self._lock: int | None = None
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.folder / "summary.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.html"
+
+    def sample_file(self, step: int) -> Path:
+        """The picture of samples after that many steps."""
+        return self.folder / "samples" / f"step-{step:08d}.png"
+
+    def samples(self) -> dict[int, Path]:
+        """The pictures of samples there are, by step."""
+        return {int(file.stem[5:]): file for file in sorted(self.folder.glob("samples/step-*.png"))}
+
+    # Opening
+
+    @classmethod
+    def create(cls, out: str | Path, config: dict[str, Any], *, overwrite: bool = False) -> "Run":
+        """Start a run in the folder `out`, made where it is missing; the next free number stands for ``{n}`` in it.
+
+        Raises RunError where it is a file, cannot be written, is in use, or is not empty; with `overwrite` the files
+        of an earlier run in it are removed first, and no others.
+        """
+        folder = _make_folder(Path(out))
+        run = cls(folder, config)
+        run._acquire()
+        if not overwrite and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            run.close()
+            holds = "holds another run" if run.config_file.exists() else "is not empty"
+            raise RunError(f"{folder} {holds}: choose another --out, or replace what it holds with --overwrite")
+        with _told(f"cannot write to {folder}"):
+            run._clear()
+            run.sample_file(0).parent.mkdir(exist_ok=True)
+        run.save_config()
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """An existing run, to read; RunError where there is none."""
+        file = Path(folder) / "config.json"
+        try:
+            config = json.loads(file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"{folder} is not a run: it has no config.json") from None
+        except OSError as error:
+            raise RunError(f"cannot read {file}: {_reason(error)}") from error
+        except ValueError as error:
+            raise RunError(f"{file} is not valid JSON ({error}): restore it from a copy") from error
+        return cls(folder, config)
+
+    @classmethod
+    def resume(cls, folder: str | Path) -> "Run":
+        """An existing run, to go on writing to; RunError where another process is doing so."""
+        run = cls.open(folder)
+        run._acquire()
+        return run
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _acquire(self) -> None:
+        if fcntl is None:
+            return
+        with _told(f"cannot open {self.folder}"):
+            self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise RunError(f"{self.folder} is in use by another tinygen process: wait for it, or stop it") from None
+        except OSError:  # a file system without locks
+            pass
+
+    def _clear(self) -> None:
+        self.discard_results()
+        for file in (self.checkpoint_file, self.log_file, self.config_file, *self.samples().values()):
+            file.unlink(missing_ok=True)
+
+    # Writing
+
+    def save_config(self) -> None:
+        write_atomically(self.config_file, json.dumps(self.config, indent=2) + "\n")
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        write_atomically(self.summary_file, json.dumps(_plain(summary), indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any] | None:
+        """The results of a run that has ended, None before."""
+        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
+
+    def discard_results(self) -> None:
+        """Remove what described the end of training, now that training goes on."""
+        self.summary_file.unlink(missing_ok=True)
+        self.report_file.unlink(missing_ok=True)
+
+    def log(self, *, step: int, epoch: float, split: str, seconds: float, metrics: Mapping[str, float]) -> None:
+        """Append one object to the log; numbers that are not finite become null."""
+        entry = {"step": step, "epoch": epoch, "split": split, "seconds": seconds, **metrics}
+        with _told(f"cannot write {self.log_file}"), open(self.log_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain(entry), allow_nan=False) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The log so far; a line that a crash cut short ends it."""
+        entries = []
+        if self.log_file.exists():
+            for line in self.log_file.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):
+                    entries.append(json.loads(line))
+                    continue
+                break
+        return entries
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged and drawn after `step`: resumed training writes it again."""
+        kept = [entry for entry in self.history() if entry["step"] <= step]
+        write_atomically(self.log_file, "".join(json.dumps(entry) + "\n" for entry in kept))
+        for drawn, file in self.samples().items():
+            if drawn > step:
+                file.unlink()
+
+
+def metrics_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics in an object of the log."""
+    return {name: value for name, value in entry.items() if name not in ("step", "epoch", "split", "seconds")}
+
+
+def _make_folder(out: Path) -> Path:
+    with _told(f"cannot make the folder {out}"):
+        if "{n}" in out.name:
+            return _make_numbered(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise RunError(f"{out} cannot be a run folder: there is a file of that name; choose another") from None
+    return out
+
+
+def _make_numbered(out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    before, after = out.name.split("{n}")
+    taken = [entry.name[len(before) : len(entry.name) - len(after)] for entry in out.parent.glob(f"{before}*{after}")]
+    for number in itertools.count(1 + max((int(name) for name in taken if name.isdecimal()), default=0)):
+        folder = out.with_name(f"{before}{number}{after}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def _told(what: str):
+    """Turn an OSError into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{what}: {_reason(error)}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The value as strict JSON can hold it: NaN and infinity become null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,34 @@
+"""Stopping politely: the first signal asks, the second one aborts."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class StopSignal:
+    """Within the `with` block the first Ctrl-C (or SIGTERM) only sets `received`; the next one acts as usual.
+
+    Outside the main thread, where Python delivers no signals, nothing is changed.
+    """
+
+    received: int | None = None
+    """The number of the signal, None before."""
+
+    def __enter__(self) -> "StopSignal":
+        self._usual: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._usual[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self.__exit__()
+        # Buffered output may be in use by the code that was interrupted; the descriptor is always safe.
+        os.write(2, b"\nfinishing the step, then saving; press Ctrl-C again to abort\n")

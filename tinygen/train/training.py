@@ -1,0 +1,309 @@
+"""The training loop, what it records on the way, and all that must be saved to continue it exactly."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygen import backend, random
+from tinygen.autograd import Tensor, detect_anomaly
+from tinygen.checkpoint import load, save
+from tinygen.data import Batch, Dataset, Loader
+from tinygen.errors import CheckpointError, DataError, NonFiniteError, UsageError
+from tinygen.train import environment, images
+from tinygen.train.console import Display
+from tinygen.train.length import Length, format_time
+from tinygen.train.report import write_report
+from tinygen.train.run import Run, metrics_of
+from tinygen.train.signals import StopSignal
+
+SECONDS_BETWEEN_CHECKPOINTS = 30
+LOGGED_AN_EPOCH = 10
+SAMPLES = 64
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal; the message says how to go on, `exit_code` is what a shell expects."""
+
+    def __init__(self, message: str, signal_number: int = 2):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class Training:
+    """One model on its way through the data, recorded in `run` where there is one."""
+
+    run: Run | None = None
+
+    def __init__(
+        self, model: Any, data: Dataset, *, length: Length, seed: int, save_every: int | None, quiet: bool = False
+    ):
+        if save_every is not None and save_every < 1:
+            raise UsageError(f"save_every is {save_every}; it is a number of steps, at least 1")
+        backend.tune_process()
+        random.seed(seed)
+        self.model, self.data = model, data
+        self.length, self.seed, self.save_every = length, seed, save_every
+        self.loader = Loader(data.train, model.config.batch_size, seed=seed)
+        self.per_epoch = self.loader.steps_per_epoch
+        self.display = Display(length, self.per_epoch, quiet=quiet)
+        self.device = model.device
+        self.step = 0
+        self.started = self.saved_at = time.monotonic()
+        self.saved_step: int | None = None
+        self.window: dict[str, list[Any]] = {}
+        self.train_metrics: dict[str, float] = {}
+        self.valid_metrics: dict[str, float] = {}
+        self.valid_step: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, earlier parts of the run included."""
+        return time.monotonic() - self.started
+
+    def to_the_end(self) -> dict[str, Any]:
+        """Train, evaluate on test, write the summary and the report; returns the summary."""
+        try:
+            with self.display:
+                with StopSignal() as stop:
+                    self.train(stop)
+                return self.finish()
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(self._told_how_to_go_on("aborted")) from None
+
+    def train(self, stop: StopSignal) -> None:
+        """The loop."""
+        self.display.show(self._heading())
+        if self.saved_step is None:
+            self.draw_samples()
+            self.save()
+        while not self.length.is_over(self.step, self.seconds, self.per_epoch):
+            self.take_step()
+            in_epoch = self.step % self.per_epoch
+            if in_epoch % -(-self.per_epoch // LOGGED_AN_EPOCH) == 0:
+                self.record_train()
+            if in_epoch == 0:
+                self.record_valid()
+            if stop.received or self._save_is_due():
+                self.save()
+            if stop.received:
+                raise Interrupted(self._told_how_to_go_on("interrupted"), stop.received)
+            self.display.advance(self.step, self.seconds)
+        self.record_valid()
+        self.save()
+
+    def take_step(self) -> None:
+        """One minibatch; a NonFiniteError names the step, and the operation and line found by repeating it."""
+        batch = next(self.loader).to(self.device)
+        before = random.get_state()
+        try:
+            scalars = self.model.training_step(batch)
+        except NonFiniteError as error:
+            raise self._diverged(self.step + 1, self._located(batch, before) or error) from error
+        self.step += 1
+        for name, value in scalars.items():
+            # Kept as an array: turning it into a number would wait for the device.
+            self.window.setdefault(name, []).append(value.data if isinstance(value, Tensor) else value)
+
+    def _located(self, batch: Batch, before: Mapping[str, Any]) -> NonFiniteError | None:
+        """The error that the failed step raises in anomaly mode, with the same random numbers."""
+        random.set_state(before)
+        try:
+            with detect_anomaly():
+                self.model.training_step(batch)
+        except NonFiniteError as error:
+            return error
+        return None
+
+    def _diverged(self, step: int, error: NonFiniteError) -> NonFiniteError:
+        kept = ""
+        if self.run and self.saved_step is not None:
+            kept = f"; {self.run.checkpoint_file} still holds step {self.saved_step}, which is good"
+        return NonFiniteError(f"training diverged at step {step}: {error}{kept}; a smaller learning rate may help")
+
+    # What is recorded
+
+    def record_train(self) -> None:
+        """Log the means since this was last done."""
+        if self.window:
+            self.train_metrics = {name: _mean(values) for name, values in self.window.items()}
+            self.window = {}
+            self._log("train", self.train_metrics)
+
+    def record_valid(self) -> None:
+        """Log the metrics on valid and draw samples, once for each step."""
+        if self.valid_step == self.step:
+            return
+        self.record_train()
+        with _same_streams_afterwards():
+            self.valid_metrics = self.model.evaluate(self.data.valid, seed=self.seed, thorough=False)
+        self.valid_step = self.step
+        self._log("valid", self.valid_metrics)
+        self.draw_samples()
+        self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
+
+    def draw_samples(self) -> None:
+        """Save a picture of samples, always from the same noise: at first each epoch, then ever less often."""
+        epoch = -(-self.step // self.per_epoch)
+        ended = self.length.is_over(self.step, self.seconds, self.per_epoch)
+        if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
+            with _same_streams_afterwards():
+                samples = self.model.sample(SAMPLES, seed=self.seed)
+            images.save(images.sheet(samples), self.run.sample_file(self.step))
+
+    def _log(self, split: str, metrics: Mapping[str, float]) -> None:
+        if self.run:
+            epoch, seconds = round(self.step / self.per_epoch, 4), round(self.seconds, 3)
+            self.run.log(step=self.step, epoch=epoch, split=split, seconds=seconds, metrics=metrics)
+
+    # What survives
+
+    def _save_is_due(self) -> bool:
+        if self.save_every is not None:
+            return self.step % self.save_every == 0
+        return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
+
+    def save(self) -> None:
+        """Save the checkpoint, once for each step. A parameter that is not finite is refused, and the last one stays."""
+        if self.run is None or self.saved_step == self.step:
+            return
+        meta = {
+            **_identity(self.model),
+            "step": self.step,
+            "seconds": round(self.seconds, 3),
+            "window": {name: [float(value) for value in values] for name, values in self.window.items()},
+            "random": random.get_state(),
+            "loader": self.loader.state(),
+            "versions": environment.versions(),
+        }
+        try:
+            save(self.run.checkpoint_file, self.model.state_dict(), meta)
+        except NonFiniteError as error:
+            raise self._diverged(self.step, error) from error
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def restore(self, run: Run) -> None:
+        """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far."""
+        refuse_changed_data(run, self.data)
+        self.run, history = run, run.history()
+        if not run.checkpoint_file.exists() and not any(entry["step"] for entry in history):
+            return
+        meta = load_state(run, self.model)
+        self.loader.restore(meta["loader"])
+        random.set_state(meta["random"])
+        self.step = self.saved_step = meta["step"]
+        self.window = meta["window"]
+        self.started = time.monotonic() - meta["seconds"]
+        for entry in history:
+            if entry["split"] == "valid" and entry["step"] <= self.step:
+                self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
+        now = environment.versions() | environment.machine(self.device)
+        if changed := environment.changes(run.config["versions"] | run.config["machine"], now):
+            print(f"tinygen: the last bits may differ, since this changed: {', '.join(changed)}", file=sys.stderr)
+
+    def describe(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything needed to repeat the run, with `record` added as it is."""
+        return {
+            **_identity(self.model),
+            "data": _describe_data(self.data),
+            "fit": {"length": dataclasses.asdict(self.length), "seed": self.seed, "save_every": self.save_every},
+            "device": self.device,
+            **record,
+            "versions": environment.versions(),
+            "machine": environment.machine(self.device),
+        }
+
+    # The end
+
+    def finish(self) -> dict[str, Any]:
+        """Evaluate on test, the only time that it is looked at; write the summary and the report."""
+        self.display.show("evaluating on test")
+        with _same_streams_afterwards():
+            test_metrics = self.model.evaluate(self.data.test, seed=self.seed)
+        summary = {
+            "model": self.model.name,
+            "data": self.data.spec.name,
+            "parameters": sum(parameter.size for parameter in self.model.parameters()),
+            "steps": self.step,
+            "epochs": round(self.step / self.per_epoch, 4),
+            "seconds": round(self.seconds, 3),
+            "valid": dict(self.valid_metrics),
+            "test": test_metrics,
+        }
+        for name, value in test_metrics.items():
+            self.display.show(f"test {name} {value:.2f}")
+        if self.run:
+            self.run.save_summary(summary)
+            write_report(self.run, self.model, self.data)
+            self.display.show(f"{format_time(self.seconds)}; report: {self.run.report_file}")
+        return summary
+
+    def _heading(self) -> str:
+        shape = "x".join(str(length) for length in self.data.spec.shape)
+        where = f", in {self.run.folder}" if self.run else ""
+        begun = f" from step {self.step}" if self.step else ""
+        return f"{self.model.name} on {self.data.spec.name} ({self.data.spec.kind} {shape}), {self.device}{where}{begun}"
+
+    def _told_how_to_go_on(self, what: str) -> str:
+        if self.run is None or self.saved_step is None:
+            return f"{what} at step {self.step}; nothing was saved"
+        return f"{what} at step {self.step}, step {self.saved_step} is saved; go on with: tinygen resume {self.run.folder}"
+
+
+def load_state(run: Run, model: Any) -> dict[str, Any]:
+    """Load the checkpoint of a run into a model made as for it; returns what else was saved.
+
+    Raises CheckpointError where it is damaged, or of another model or configuration than the run.
+    """
+    tensors, meta = load(run.checkpoint_file)
+    for key, expected in _identity(model).items():
+        if meta.get(key) != expected:
+            raise CheckpointError(f"{run.checkpoint_file} is of another {key} than {run.config_file}: they must agree")
+    model.load_state_dict(tensors)
+    return meta
+
+
+def refuse_changed_data(run: Run, data: Dataset) -> None:
+    """DataError where the data are not those that the run was trained on, to the last value."""
+    if run.config["data"] != _describe_data(data):
+        raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
+
+
+def _identity(model: Any) -> dict[str, Any]:
+    """What must be the same for a checkpoint to fit, in the form that JSON gives back."""
+    return {"model": model.name, "config": json.loads(json.dumps(dataclasses.asdict(model.config)))}
+
+
+def _describe_data(data: Dataset) -> dict[str, Any]:
+    """What the data are, down to a digest of every array, in the form that JSON gives back."""
+    spec = {**vars(data.spec), "palette": None if data.spec.palette is None else np.asarray(data.spec.palette).tolist()}
+    digest = hashlib.blake2b(digest_size=16)
+    splits = {"train": data.train, "valid": data.valid, "test": data.test}
+    for split in splits.values():
+        for name, array in sorted(split.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    sizes = {name: len(split) for name, split in splits.items()}
+    return json.loads(json.dumps({"spec": spec, "sizes": sizes, "digest": digest.hexdigest()}))
+
+
+def _mean(values: list[Any]) -> float:
+    return float(np.mean([float(value) for value in values]))
+
+
+@contextlib.contextmanager
+def _same_streams_afterwards() -> Iterator[None]:
+    """Whatever is drawn inside, training goes on with the numbers it would have had."""
+    state = random.get_state()
+    try:
+        yield
+    finally:
+        random.set_state(state)
