@@ -57,9 +57,7 @@ def run() -> harness.Result:
     if importlib.util.find_spec("torch"):
         peer = closure(["torch", "numpy"])
         megabytes = sum(size(found) for found in peer.values()) / 1e6
-        rows.append(
-            {"what": f"PyTorch {peer['torch'].version} and NumPy", "packages": len(peer), "MB": megabytes}
-        )
+        rows.append({"what": f"PyTorch {peer['torch'].version} and NumPy", "packages": len(peer), "MB": megabytes})
     else:
         notes.append(harness.PEERS_HINT)
     return harness.Result("Installed size", rows, notes)

@@ -76,8 +76,7 @@ def nth_write(run: Path, count: int) -> Callable[[], bool]:
 
 def tensors(run: Path) -> dict[str, tuple]:
     return {
-        name: (array.dtype.str, array.shape, array.tobytes())
-        for name, array in checkpoint.load(saved(run))[0].items()
+        name: (array.dtype.str, array.shape, array.tobytes()) for name, array in checkpoint.load(saved(run))[0].items()
     }
 
 
@@ -103,9 +102,7 @@ def run() -> harness.Result:
                 finish(tinygen("resume", part))
                 identical += tensors(part) == expected
                 tries -= 1
-            rows.append(
-                {"killed": moment, "tries": MOMENTS[moment], "identical": identical, "missed": missed}
-            )
+            rows.append({"killed": moment, "tries": MOMENTS[moment], "identical": identical, "missed": missed})
     notes = [
         f"a VAE on the embedded data, {STEPS} steps, a checkpoint every {SAVE_EVERY}; "
         f"{len(expected)} tensors compared: parameters and the optimiser's state",

@@ -6,7 +6,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 class VAE(Module):
-    """784-400-20 with ReLU, a Bernoulli decoder and the analytic KL, as `tinygen.models.VAE` is by default."""
+    """784-400-20, ReLU, a Bernoulli decoder and the analytic KL, as in the default `tinygen.models.VAE`."""
 
     def __init__(self, pixels: int = 784, hidden: int = 400, latent: int = 20):
         super().__init__()

@@ -53,13 +53,10 @@ def run() -> harness.Result:
     if torch := harness.torch_or_none():
         measured["PyTorch eager, fused Adam"] = peer_side(torch, data)
     rows = [
-        {"side": name, "test -ELBO, nats": nats, "training, s": seconds}
-        for name, (nats, seconds) in measured.items()
+        {"side": name, "test -ELBO, nats": nats, "training, s": seconds} for name, (nats, seconds) in measured.items()
     ]
     notes = [
-        f"{EPOCHS} epochs of {len(data.train)} images, batch {BATCH}, Adam {RATE:g} along half a cosine to 0, "
-        f"{harness.threads()} threads; one sample an image, all {len(data.test)} test images, drawn once"
+        f"{EPOCHS} epochs of {len(data.train)} images, batch {BATCH}, Adam {RATE:g} falling to 0 along half a "
+        f"cosine, {harness.threads()} threads; tested on all {len(data.test)} test images, drawn once, one sample each"
     ]
-    return harness.Result(
-        "VAE on dynamically binarised MNIST", rows, notes + [harness.PEERS_HINT] * (torch is None)
-    )
+    return harness.Result("VAE on dynamically binarised MNIST", rows, notes + [harness.PEERS_HINT] * (torch is None))

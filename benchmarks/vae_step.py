@@ -23,7 +23,7 @@ def our_side(data: tg.data.Dataset):
 
 
 def peer_side(torch, model: VAE, batches: list, **adam):
-    """A function that makes one PyTorch step on the next batch, its first steps with the noise of our side."""
+    """A function that makes one PyTorch step on the next batch, the first ones with the noise of our side."""
     from benchmarks import torch_vae
 
     peer = torch_vae.VAE().copy_from(model)
@@ -54,8 +54,9 @@ def run() -> harness.Result:
         np.testing.assert_allclose(values, losses["tinygen"], rtol=TOLERANCE)
 
     rows = harness.comparison(harness.in_turns(sides), unit=1e-3, unit_name="ms a step")
+    shown = ", ".join(f"{value:.3f}" for value in losses["tinygen"])
     notes = [
-        f"{harness.threads()} threads a side; same initial weights and noise: the losses of the first {BATCHES} steps "
-        f"agree to {TOLERANCE:g} ({', '.join(f'{value:.3f}' for value in losses['tinygen'])} nats)"
+        f"batch {model.config.batch_size}, {harness.threads()} threads a side",
+        f"same initial weights and noise: the losses of {BATCHES} steps, {shown}, agree to {TOLERANCE:g}",
     ]
     return harness.Result("VAE training step", rows, notes + [harness.PEERS_HINT] * (torch is None))

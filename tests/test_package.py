@@ -29,15 +29,16 @@ def python(code: str, *arguments: str) -> str:
 TRAIN_WITH_ONLY = """
 import importlib, sys
 
-class Refuse:
-    "Every top-level package but the allowed ones is as if it were not installed."
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in allowed and top not in sys.stdlib_module_names and not top.startswith("__editable__"):
-            raise ModuleNotFoundError(f"{name} is refused", name=name)
+class Only:
+    "Finds what a finder finds, but as if only the allowed packages were installed."
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] in allowed:
+            return self.finder.find_spec(name, *rest)
 
-engine, allowed = sys.argv[1].split(), {"tinygen", *sys.argv[2].split()}
-sys.meta_path.insert(0, Refuse())
+engine, allowed = sys.argv[1].split(), {"tinygen", *sys.argv[2].split(), *sys.stdlib_module_names}
+sys.meta_path[:] = map(Only, sys.meta_path)
 import tinygen as tg
 for room in engine:
     importlib.import_module("tinygen." + room)

@@ -31,7 +31,7 @@ from tinygen.autograd import (  # noqa: E402
 from tinygen.random import seed  # noqa: E402
 
 if TYPE_CHECKING:
-    from tinygen import backend, data, distributions, metrics, models
+    from tinygen import backend, data, distributions, models
     from tinygen.checkpoint import load, save
     from tinygen.train import fit
 
@@ -41,7 +41,7 @@ _LAZY = {
     "save": "tinygen.checkpoint",
     "load": "tinygen.checkpoint",
 }
-_LAZY_MODULES = ("backend", "data", "distributions", "metrics", "models")
+_LAZY_MODULES = ("backend", "data", "distributions", "models")
 
 __all__ = [
     "Tensor",
@@ -55,7 +55,6 @@ __all__ = [
     "functional",
     "grad",
     "load",
-    "metrics",
     "models",
     "nn",
     "no_grad",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -72,21 +73,22 @@ class Tensor:
     makes one. Arithmetic, indexing and the one-argument functions of `tinygen.functional` are methods too.
     """
 
-    __slots__ = ("data", "edge", "requires_grad", "grad", "version", "__weakref__")
+    __slots__ = ("data", "edge", "requires_grad", "__dict__", "__weakref__")
     __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
     __hash__ = object.__hash__
+
+    grad: "Tensor | None" = None
+    version = 0
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
         self.data = data
         self.requires_grad = requires_grad
         self.edge = edge
-        self.grad: Tensor | None = None
-        self.version = 0
 
-    shape = property(lambda self: self.data.shape, doc="Lengths of the axes.")
-    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
-    size = property(lambda self: self.data.size, doc="Number of elements.")
-    dtype = property(lambda self: self.data.dtype, doc="Element type.")
+    shape = property(attrgetter("data.shape"), doc="Lengths of the axes.")
+    ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
+    size = property(attrgetter("data.size"), doc="Number of elements.")
+    dtype = property(attrgetter("data.dtype"), doc="Element type.")
     device = property(lambda self: device_of(self.data), doc='`"cpu"` or `"cuda"`.')
 
     def numpy(self) -> np.ndarray:
@@ -226,21 +228,23 @@ class Node:
     """One recorded call of an operation.
 
     `edges` holds, per argument, None for a constant or `(older node or leaf, output index)`; the index is None for an
-    operation with one output. `saved` belongs to the operation. `outputs` is their number (None: one, not a tuple),
-    `shapes` are those of arguments that were broadcast, `versions` the leaves that were saved, `line` the caller's
-    (anomaly mode).
+    operation with one output. `saved` belongs to the operation, `shape` is that of the output (a list of them for
+    several outputs), `versions` are those of the leaves that were saved.
     """
 
-    __slots__ = ("op", "edges", "saved", "static", "serial", "outputs", "shapes", "versions", "line", "__weakref__")
+    __slots__ = ("op", "edges", "saved", "static", "shape", "versions", "serial", "line", "__weakref__")
 
-    def __init__(self, op, edges, saved, static, outputs=None, shapes=None, versions=()):
-        self.op, self.edges, self.saved, self.static = op, edges, saved, static
-        self.outputs, self.shapes, self.versions = outputs, shapes, versions
-        self.line = user_line() if state.anomaly else None
+    def __init__(self, op, edges, saved, static, shape, versions=()):
+        self.op = op
+        self.edges = edges
+        self.saved = saved
+        self.static = static
+        self.shape = shape
+        self.versions = versions
         self.serial = next_serial()
 
-    def backward(self, g, create_graph: bool, needed) -> Sequence[Any]:
-        """Gradients of the arguments for the output gradient `g`; None where none is needed."""
+    def check_saved(self) -> None:
+        """Refuse a second backward, and one through a parameter that has changed since."""
         if self.saved is None:
             raise GradientError(f"{self.op.name}: its graph was freed by an earlier backward; pass that retain_graph=True")
         for name, leaf, version in self.versions:
@@ -249,13 +253,13 @@ class Node:
                     f"{self.op.name}: its argument {name!r} {leaf.shape} was changed in place after the forward pass; "
                     "compute the loss again"
                 )
-        wanted = [edge is not None and (needed is None or edge[0] in needed) for edge in self.edges]
-        grads = self.op.backward(self, g, create_graph, wanted)
-        if state.anomaly and not all(g is None or is_finite(g) for g in grads):
+
+    def check_finite(self, grads) -> None:
+        """Anomaly mode: refuse a gradient that is not finite."""
+        if not all(g is None or is_finite(g) for g in grads):
             raise NonFiniteError(
                 f"the gradient of operation {self.op.name!r}, called at {self.line}, made the first NaN or infinity"
             )
-        return grads
 
 
 def tie(arrays: Sequence[Any], edges) -> list[Any]:
@@ -294,6 +298,11 @@ def _initial(caller: str, y: Tensor, g):
     return g
 
 
+def edge_of(x: Tensor):
+    """The edge to a Tensor that requires a gradient."""
+    return x.edge or (x, None)
+
+
 def _key(edge):
     """What gradients are collected under: a leaf, a node with one output, or one output of a node."""
     return edge[0] if edge[1] is None else edge
@@ -322,7 +331,7 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
     second allocates a sum, later ones are added in place (never when a graph is created). Nodes no younger than
     `floor` are not walked.
     """
-    edge = y.edge or (y, None)
+    edge = edge_of(y)
     root, wanted, needed, walk = edge[0], (), None, None
     if type(root) is not Node:
         return {root: g}, set()
@@ -331,32 +340,44 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
         needed, walk = _paths(root, [target for target, _ in inputs], floor)
     grads, found, owned = {_key(edge): g}, {}, set()
     queued, heap = {root}, [(-root.serial, root)] if walk is None or root in walk else []
+    anomaly, ndarray = state.anomaly, np.ndarray
     with _set("recording", create_graph):
         while heap:
             node = heappop(heap)[1]
-            if node.outputs is None:
+            if node.shape.__class__ is tuple:
                 g = grads.pop(node)
                 if node in wanted:
                     found[node] = g
             else:
-                g = [grads.pop((node, i), None) for i in range(node.outputs)]
+                g = [grads.pop((node, i), None) for i in range(len(node.shape))]
                 found.update({(node, i): x for i, x in enumerate(g) if (node, i) in wanted and x is not None})
-            node_grads = node.backward(g, create_graph, needed)
+            edges = node.edges
+            if node.saved is None or node.versions:
+                node.check_saved()
+            if needed is not None:
+                edges = [edge if edge and edge[0] in needed else None for edge in edges]
+            node_grads = node.op.backward(node, g, create_graph, edges)
+            if anomaly:
+                node.check_finite(node_grads)
             if not retain_graph:
                 node.saved = None
-            for edge, g in zip(node.edges, node_grads, strict=True):
+            for edge, g in zip(edges, node_grads, strict=True):
                 if edge is None or g is None:
                     continue
-                if isinstance(g, np.generic):  # what NumPy makes of zero-dimensional arrays
-                    g = np.asarray(g)
                 target, index = edge
                 key = target if index is None else edge
+                shape = target.shape if index is None else target.shape[index]
+                if g.shape != shape:  # what was broadcast is summed back
+                    g = _sum_to(g, shape)
+                if g.__class__ is not ndarray and isinstance(g, np.generic):
+                    g = np.asarray(g)  # NumPy makes numbers of zero-dimensional arrays
                 before = grads.get(key)
                 if before is None:
                     grads[key] = g
-                    if type(target) is Node and target not in queued and target.serial > floor and (walk is None or target in walk):
-                        queued.add(target)
-                        heappush(heap, (-target.serial, target))
+                    if target.__class__ is Node and target not in queued:
+                        if target.serial > floor and (walk is None or target in walk):
+                            queued.add(target)
+                            heappush(heap, (-target.serial, target))
                 elif key in owned:
                     before += g
                     grads[key] = before  # a zero-dimensional sum is a new object
@@ -368,18 +389,24 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
     return grads, owned
 
 
-def gradients(y: Tensor, xs: Sequence[Tensor], g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
-    """Gradients of `y` for `xs`: arrays (Tensors under `create_graph`), None where `y` does not depend on one."""
-    edges = [x.edge or (x, None) for x in xs]
+def _sum_to(g, shape):
+    from tinygen.ops.shaping import sum_to
+
+    return sum_to(g, shape=shape)
+
+
+def gradients(y: Tensor, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
+    """Gradients of `y` for `inputs` (edges, or None): arrays (Tensors under `create_graph`), None where there is none."""
     if not y.requires_grad:
-        return [None] * len(edges)
+        return [None] * len(inputs)
     g = _initial("grad", y, g)
     if create_graph:
         g = g if isinstance(g, Tensor) else Tensor(g)
     elif isinstance(g, Tensor):
         g = g.data
-    grads, _ = backprop(y, g, inputs=edges, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
-    return [grads.get(_key(edge)) for edge in edges]
+    present = [edge for edge in inputs if edge is not None]
+    grads, _ = backprop(y, g, inputs=present, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
+    return [grads.get(_key(edge)) if edge is not None else None for edge in inputs]
 
 
 @overload
@@ -401,7 +428,7 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
         if not x.requires_grad:
             raise GradientError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
     retain_graph = create_graph if retain_graph is None else retain_graph
-    found = gradients(y, sequence, grad_y, create_graph=create_graph, retain_graph=retain_graph)
+    found = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
     results = []
     for g, x in zip(found, sequence, strict=True):
         xp = array_module(x.data)
@@ -409,28 +436,23 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
     return results[0] if isinstance(xs, Tensor) else results
 
 
-def differentiate_again(function: Callable, node: Node, arrays, leaves, g, create_graph: bool) -> list[Any]:
-    """Run `function` on the saved `arrays` of a node and return the gradients of these and of the `leaves` it uses.
+def differentiate_again(function: Callable, node: Node, arrays, g, create_graph: bool) -> list[Any]:
+    """Run `function` on the saved `arrays` of a node; return the gradients for its edges.
 
-    `g` is the output gradient, or a list of them; None in it stands for zeros.
+    The first edges belong to the arrays, further ones to what else the function reads. `g` is the output gradient, or a list
+    of them; None in it stands for zeros.
     """
-    floor = next_serial()
-    edges = node.edges[: len(arrays)]
-    args = tie(arrays, edges) if create_graph else [a if e is None else Tensor(a, True) for a, e in zip(arrays, edges)]
+    floor, n = next_serial(), len(arrays)
+    args = [a if e is None else Tensor(a, True, e if create_graph else None) for a, e in zip(arrays, node.edges)]
     with enable_grad():
         outputs = function(*args, **node.static)
+    inputs = [None if e is None else edge_of(a) for a, e in zip(args, node.edges)] + list(node.edges[n:])
     outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
-    inputs = [x if isinstance(x, Tensor) and x.requires_grad else None for x in [*args, *leaves]]
     sums: list[Any] = [None] * len(inputs)
     for y, gy in zip(outputs, g, strict=True):
-        if gy is None or not y.requires_grad:
-            continue
-        found = iter(
-            gradients(y, [x for x in inputs if x is not None], gy, create_graph=create_graph, retain_graph=True, floor=floor)
-        )
-        for i, x in enumerate(inputs):
-            if x is not None and (extra := next(found)) is not None:
-                sums[i] = extra if sums[i] is None else sums[i] + extra
+        if gy is not None:
+            more = gradients(y, inputs, gy, create_graph=create_graph, retain_graph=True, floor=floor)
+            sums = [a if b is None else b if a is None else a + b for a, b in zip(sums, more, strict=True)]
     return sums
 
 
@@ -439,14 +461,13 @@ class _Checkpoint:
 
     name = "checkpoint"
 
-    def backward(self, node: Node, g, create_graph: bool, wanted):
+    def backward(self, node: Node, g, create_graph: bool, edges):
         function, streams, arrays = node.saved
-        leaves = [edge[0] for edge in node.edges[len(arrays) :]]
         now = random.get_state()
         random.set_state(streams)
         try:
             with _set("recomputing", True):
-                return differentiate_again(function, node, arrays, leaves, g, create_graph)
+                return differentiate_again(function, node, arrays, g, create_graph)
         finally:
             random.set_state(now)
 
@@ -463,20 +484,23 @@ def checkpoint(function: Callable, *args: Tensor):
     inner = [Tensor(a.data, a.requires_grad) for a in args]
     outputs = function(*inner)
     tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-    leaves = {e[0]: e for e in _leaf_edges([y.edge[0] for y in tensors if y.edge], floor) if e[0] not in inner}
     if not any(y.requires_grad for y in tensors):
         return outputs
-    edges = [(a.edge or (a, None)) if a.requires_grad else None for a in args] + list(leaves.values())
-    versions = tuple(("argument", x, x.version) for x in [*args, *leaves] if x.edge is None)
+    own = set(inner)
+    read = {_key(e): e for e in _edges_below([y.edge[0] for y in tensors if y.edge], floor) if e[0] not in own}
+    edges = [edge_of(a) if a.requires_grad else None for a in args] + list(read.values())
+    leaves = [x for x in [*args, *read] if isinstance(x, Tensor) and x.edge is None]
+    versions = tuple(("argument", x, x.version) for x in leaves)
     saved = (function, streams, [a.data for a in args])
-    node = Node(_Checkpoint(), edges, saved, {}, len(tensors) if tensors is outputs else None, None, versions)
+    shape = [y.shape for y in tensors] if tensors is outputs else outputs.shape
+    node = Node(_Checkpoint(), edges, saved, {}, shape, versions)
     if tensors is outputs:
         return tuple(Tensor(y.data, y.requires_grad, (node, i)) for i, y in enumerate(tensors))
     return Tensor(outputs.data, True, (node, None))
 
 
-def _leaf_edges(nodes, floor: int):
-    """Edges to leaves, and to nodes older than `floor`, in the graph below some nodes."""
+def _edges_below(nodes, floor: int):
+    """Edges from the graph that hangs from some nodes to leaves, and to nodes older than `floor`."""
     seen, stack = set(nodes), list(nodes)
     while stack:
         for edge in stack.pop().edges:

@@ -4,7 +4,6 @@ Every error that a user can make is one line on stderr and an exit code: 2, or 3
 """
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -21,13 +20,13 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from tinygen import backend, data, models, random, train
-from tinygen.data import Dataset, Spec
-from tinygen.errors import RunError, TinygenError, UsageError
+from tinygen.data import Dataset
+from tinygen.errors import TinygenError, UsageError
 from tinygen.models import GenerativeModel
 from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
+from tinygen.train.record import load_state, recorded_config, recorded_spec, refuse_changed_data
 from tinygen.train.report import write_report
-from tinygen.train.training import load_state, refuse_changed_data
 
 # Flags
 
@@ -273,14 +272,8 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 
 def _build(run: Run, device: str) -> GenerativeModel:
     """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on."""
-    description = run.config["data"]["spec"]
-    spec = Spec(**{key: tuple(value) if isinstance(value, list) else value for key, value in description.items()})
     model_class = models.get(run.config["model"])
-    try:
-        fields = run.config["config"].items()
-        config = model_class.Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields})
-    except TypeError as error:
-        raise RunError(f"{run.config_file} does not fit this version of {model_class.name}: {error}") from error
+    config, spec = recorded_config(run, model_class.Config), recorded_spec(run)
     return model_class(config, spec, backend.select_device(run.config["device"] if device == "auto" else device))
 
 
@@ -358,10 +351,10 @@ def _dispatch(words: list[str]) -> None:
     elif command == "--version":
         print(f"tinygen {train.environment.versions()['tinygen']}")
     elif command == "train":
-        if not rest or rest[0] in ("-h", "--help"):
+        if rest and rest[0] in ("-h", "--help"):
             print(_usage())
-        elif rest[0].startswith("-"):
-            raise UsageError(f"name the model before its flags: tinygen train {{{','.join(models.names())}}} ...")
+        elif not rest or rest[0].startswith("-"):
+            raise UsageError(f"name the model first, then its flags: tinygen train {{{','.join(models.names())}}} ...")
         else:
             train_model(rest[0], rest[1:])
     elif command in COMMANDS:
@@ -374,7 +367,7 @@ def _dispatch(words: list[str]) -> None:
 def _usage() -> str:
     lines = [f"  {f'train {name}':<18}{_first_line(models.get(name))}" for name in models.names()]
     lines += [f"  {name:<18}{(flags.__doc__ or '').strip()}" for name, (flags, _) in COMMANDS.items()]
-    return "\n".join(["usage: tinygen COMMAND ...", "", *lines, "", "tinygen COMMAND --help lists the flags of a command."])
+    return "\n".join(["usage: tinygen COMMAND ...", "", *lines, "", "tinygen COMMAND --help lists its flags."])
 
 
 def _one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import Tensor, gradients, is_finite
+from tinygen.autograd import Tensor, edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
 from tinygen.errors import GradientError, NonFiniteError, UsageError
 from tinygen.nn.module import Module, check_state
@@ -80,7 +80,7 @@ class Optimizer:
                 raise NonFiniteError(f"the loss is {loss.item()}")
             if not loss.requires_grad:
                 raise GradientError(f"{type(self).__name__}: the loss depends on nothing that requires a gradient")
-            grads = gradients(loss, parameters, retain_graph=retain_graph)
+            grads = gradients(loss, [edge_of(p) for p in parameters], retain_graph=retain_graph)
         self._gather(grads)
         given = [g is not None for g in grads]
         runs = groupby(range(len(parameters)), key=lambda i: (given[i], self.updates[i]))

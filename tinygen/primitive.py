@@ -15,6 +15,7 @@ from tinygen.backend import array_module, device_of, kernel
 from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
 
 REGISTRY: dict[str, "Primitive"] = {}
+ndarray = np.ndarray
 
 
 class Unsaved:
@@ -85,7 +86,7 @@ class Primitive:
                     tracked = True
                     edge = a.edge or (a, None)
                 a = a.data
-            if a.__class__ is np.ndarray:
+            if a.__class__ is ndarray:
                 if dtype is None:
                     dtype = a.dtype
                 elif a.dtype is not dtype:
@@ -98,42 +99,45 @@ class Primitive:
         if odd or dtype is not FLOAT32:
             xp, arrays = self._check(arrays)
         try:
-            y = self.forward(xp, *arrays, **static)
+            y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
         except (ValueError, IndexError) as error:
             raise self._explained(error, arrays) from None
-        residuals = None
-        if self.fused:
-            y, residuals = y
+        several, residuals = False, None
+        if y.__class__ is not ndarray:
+            if self.fused:
+                y, residuals = y
+            several = isinstance(y, tuple)
+            if isinstance(y, np.generic) and boxed:  # NumPy makes numbers of zero-dimensional arrays
+                y = np.asarray(y)
         if not boxed:
             return y.item() if dtype is None and isinstance(y, np.generic) else y
-        if isinstance(y, np.generic):
-            y = np.asarray(y)
+        if not (tracked and state.recording) or self.vjps is None:
+            if state.anomaly:
+                self._check_finite(y)
+            return tuple([Tensor(a) for a in y]) if several else Tensor(y)
+        shape = [a.shape for a in y] if several else y.shape
+        if self.saves_nothing is not None:
+            node = Node(self, edges, self.saves_nothing, static, shape)
+        else:
+            saved, versions = self._saved(y, residuals, args, arrays)
+            node = Node(self, edges, saved, static, shape, versions)
         if state.anomaly:
             self._check_finite(y)
-        node = None
-        if tracked and self.vjps is not None and state.recording:
-            node = self._record(y, residuals, args, arrays, edges, static)
-        if isinstance(y, tuple):
-            return tuple([Tensor(a, node is not None, node and (node, i)) for i, a in enumerate(y)])
-        return Tensor(y, True, (node, None)) if node else Tensor(y)
+            node.line = user_line()
+        return tuple([Tensor(a, True, (node, i)) for i, a in enumerate(y)]) if several else Tensor(y, True, (node, None))
 
-    def _record(self, y, residuals, args, arrays, edges, static) -> Node:
-        shapes, versions, saved = None, (), self.saves_nothing
-        if self.elementwise:
-            for a in arrays:
-                if getattr(a, "shape", ()) != y.shape:
-                    shapes = [getattr(a, "shape", ()) for a in arrays]
-                    break
-        if saved is None:
-            keep = self.saves_argument * len(arrays) if self.variadic else self.saves_argument
-            saved = [y if self.saves_output else self._describe(y)]
-            for i, a in enumerate(arrays):
-                if not keep[i]:
-                    a = self._describe(a)
-                elif isinstance(args[i], Tensor) and args[i].edge is None:
-                    versions += ((self.arguments[0 if self.variadic else i], args[i], args[i].version),)
-                saved.append(a)
-        return Node(self, edges, saved, static, len(y) if isinstance(y, tuple) else None, shapes, versions)
+    def _saved(self, y, residuals, args, arrays):
+        """What backward will need, and the versions of the leaves in it."""
+        versions = ()
+        keep = self.saves_argument * len(arrays) if self.variadic else self.saves_argument
+        saved = [y if self.saves_output else self._describe(y)]
+        for i, a in enumerate(arrays):
+            if not keep[i]:
+                a = self._describe(a)
+            elif isinstance(args[i], Tensor) and args[i].edge is None:
+                versions += ((self.arguments[0 if self.variadic else i], args[i], args[i].version),)
+            saved.append(a)
+        return saved, versions
 
     def _describe(self, array):
         """What is left of an array that is not saved."""
@@ -143,21 +147,19 @@ class Primitive:
             return array
         return self.unsaved if self.elementwise else Unsaved(self.name, array.shape, array.dtype)
 
-    def backward(self, node: Node, g, create_graph: bool, wanted) -> Sequence[Any]:
+    def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
         """Apply the vjps: to raw arrays, or to Tensors tied to the node's edges when a graph is created."""
-        y, *arguments = node.saved
-        if node.outputs is not None:
-            g = _filled(g, y)
+        saved, vjps, static = node.saved, self.vjps, node.static
+        if g.__class__ is list:
+            g = _filled(g, saved[0])
         if create_graph:
-            arguments = tie(arguments, node.edges)
-            y = Tensor(y, True, (node, None)) if self.saves_output else y
-        if callable(self.vjps):
-            return self.vjps(g, y, *arguments, **node.static)
-        grads = [f(g, y, *arguments, **node.static) if w else None for f, w in zip(self.vjps, wanted, strict=True)]
-        if node.shapes:
-            sum_to = REGISTRY["sum_to"]
-            grads = [x if x is None or x.shape == s else sum_to(x, shape=s) for x, s in zip(grads, node.shapes)]
-        return grads
+            y = Tensor(saved[0], True, (node, None)) if self.saves_output else saved[0]
+            saved = [y, *tie(saved[1:], node.edges)]
+        if vjps.__class__ is not tuple:
+            return vjps(g, *saved, **static)
+        if static:
+            return [f(g, *saved, **static) if edge else None for f, edge in zip(vjps, edges, strict=True)]
+        return [f(g, *saved) if edge else None for f, edge in zip(vjps, edges, strict=True)]
 
     def _check(self, arrays):
         """The slow path of a call: compare libraries and dtypes. Returns (xp, arrays)."""
@@ -248,17 +250,16 @@ class Fused(Primitive):
     def _kernel(self, xp, *arrays, **static):
         return kernel(self.name, device_of(arrays[0]))(*arrays, **static)
 
-    def _record(self, y, residuals, args, arrays, edges, static) -> Node:
-        leaves = zip(self.arguments, args)
-        versions = tuple((name, a, a.version) for name, a in leaves if isinstance(a, Tensor) and a.edge is None)
-        return Node(self, edges, (residuals, arrays), static, len(y) if isinstance(y, tuple) else None, None, versions)
+    def _saved(self, y, residuals, args, arrays):
+        leaves = [(name, a) for name, a in zip(self.arguments, args, strict=True) if isinstance(a, Tensor)]
+        return (residuals, arrays), tuple((name, a, a.version) for name, a in leaves if a.edge is None)
 
-    def backward(self, node: Node, g, create_graph: bool, wanted) -> Sequence[Any]:
+    def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
         """By the kernel where it can; by the composite for a graph, and for gradients of secondary outputs."""
         residuals, arrays = node.saved
-        primary = g if node.outputs is None else g[0] if all(x is None for x in g[1:]) else None
+        primary = g if g.__class__ is not list else g[0] if all(x is None for x in g[1:]) else None
         if create_graph or primary is None:
-            return differentiate_again(self.composite, node, arrays, (), g, create_graph)
+            return differentiate_again(self.composite, node, arrays, g, create_graph)
         grads = iter(kernel(self.name + "_backward", device_of(primary))(primary, *residuals, **node.static))
         return [next(grads) if w else None for w in self.wrt]
 

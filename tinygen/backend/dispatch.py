@@ -1,7 +1,6 @@
 """Kernel dispatch: every kernel has one name and one signature; the device decides who serves it."""
 
 import functools
-import importlib.util
 import sys
 
 from tinygen.kernels import reference
@@ -10,11 +9,11 @@ from tinygen.kernels import reference
 @functools.cache
 def _cpu_kernels():
     """The numba kernels by name; none, said once, where numba is missing."""
-    if importlib.util.find_spec("numba") is None:
-        print("tinygen: numba is not installed, so plain NumPy kernels are used (slower)", file=sys.stderr)
+    try:
+        from tinygen.kernels import cpu
+    except ImportError:
+        print("tinygen: numba cannot be imported, so plain NumPy kernels are used (slower)", file=sys.stderr)
         return {}
-    from tinygen.kernels import cpu
-
     return cpu.KERNELS
 
 

@@ -15,8 +15,8 @@ def _attach() -> None:
         "pow": a.power,
         "matmul": linear.matmul,
     }.items():
-        setattr(Tensor, f"__{name}__", lambda x, other, f=operation: f(x, other))
-        setattr(Tensor, f"__r{name}__", lambda x, other, f=operation: f(other, x))
+        setattr(Tensor, f"__{name}__", lambda x, other, f=operation.__call__: f(x, other))
+        setattr(Tensor, f"__r{name}__", lambda x, other, f=operation.__call__: f(other, x))
     for name, operation in {
         "lt": a.less,
         "le": a.less_equal,

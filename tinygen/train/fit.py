@@ -62,8 +62,8 @@ def resume(
     """Continue the run in `folder`, with a model and data made as for it, to the end it was given, or to a new one.
 
     On the same machine every tensor ends as it would have without the interruption, to the last bit; a change that
-    could alter that (versions, processor) is warned of. Raises RunError, CheckpointError or DataError, before anything is changed, where the folder, its checkpoint
-    or the data are not what they were.
+    could alter that (versions, processor) is warned of. Raises RunError, CheckpointError or DataError, before anything
+    is changed, where the folder, its checkpoint or the data are not what they were.
     """
     with contextlib.closing(Run.resume(folder)) as run:
         new_length = Length.of(epochs, steps, budget)

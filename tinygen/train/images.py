@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygen.data import Spec
 from tinygen.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 TILE = 56
 """Small images are enlarged, by a whole number, to about this many pixels."""
+
+
+def can_show(spec: Spec) -> bool:
+    """Whether examples are images that need no palette."""
+    return spec.kind in ("binary", "grey", "rgb")
 
 
 def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale: int | None = None) -> "Image":
@@ -29,7 +35,7 @@ def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale
     tiles = np.zeros((rows * columns, height + gap, width + gap, channels), np.uint8)
     tiles[:n, :height, :width] = np.rint(np.clip(images, 0, 1) * 255)
     picture = tiles.reshape(rows, columns, height + gap, width + gap, channels).transpose(0, 2, 1, 3, 4)
-    picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]
+    picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]
     picture = picture.repeat(scale, 0).repeat(scale, 1)
     return Image.fromarray(picture[:, :, 0] if channels == 1 else picture)
 

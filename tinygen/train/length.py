@@ -41,13 +41,15 @@ class Length:
     def of(cls, epochs: int | None, steps: int | None, budget: float | None) -> "Length | None":
         """The length that was asked for, None where none was; UsageError for two of them, or less than one step."""
         given = {"epochs": epochs, "steps": steps, "budget": budget}
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} are given: choose one of them")
-        for name, value in given.items():
-            if not (value > 0 if name == "budget" else value >= 1):
-                raise UsageError(f"{name} is {value}; it must be {'above 0' if name == 'budget' else 'at least 1'}")
-        return cls(**given) if given else None  # type: ignore[arg-type]
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise UsageError(f"{' and '.join(names)} are given: choose one of them")
+        for name, value in (("epochs", epochs), ("steps", steps)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1")
+        if budget is not None and not budget > 0:
+            raise UsageError(f"budget is {budget} seconds; it must be above 0")
+        return cls(epochs, steps, budget) if names else None
 
     def in_steps(self, per_epoch: int) -> int | None:
         """The last step, where it is known before time runs out."""

@@ -1,48 +1,96 @@
-"""Drawings for the report: SVG whose colours and type are those of the page around it, in light and in dark."""
+"""Drawings for the report: SVG whose colours and type are those of the page around it, in light and in dark.
 
-import io
-import re
+The page's style sheet gives the variables --ink, --faint, --grid, --train and --valid.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Matplotlib wants colours; these stand for variables of the page's style sheet, which replace them.
-INK, FAINT, GRID = "#010101", "#020202", "#030303"
-SERIES = {"train": "#040404", "valid": "#050505"}
-_VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", SERIES["train"]: "train", SERIES["valid"]: "valid"}
+from dataclasses import dataclass
+from typing import Any
 
 CLASSES = ("#4e79a7", "#e49444", "#d1615d", "#6a9f58", "#b6992d", "#a87c9f", "#5fa2a0", "#967662", "#e7868f", "#86898c")
+
+LEFT, RIGHT, TOP, BOTTOM = 48, 10, 8, 24
+LABEL = 18
 
 Points = Sequence[tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A drawing of `width` by `height` whose inner part shows the ranges of x and of y."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: int = 440
+    height: int = 250
+    label: str = ""
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point lies in the inner part."""
+        width, height = self._inner()
+        across, up = ((value - low) / (high - low) for value, (low, high) in ((x, self.x), (y, self.y)))
+        return round(across * width, 1), round((1 - up) * height, 1)
+
+    def svg(self, *marks: str, vertical: bool = False) -> str:
+        """The drawing: grid, numbers, and marks that the inner part clips."""
+        width, height = self._inner()
+        lines, numbers = [], []
+        for value in ticks(*self.y):
+            _, y = self.place(self.x[0], value)
+            lines.append(f'<path d="M0 {y}H{width}"/>')
+            numbers.append(f'<text x="-8" y="{y + 4}" text-anchor="end">{_number(value)}</text>')
+        for value in ticks(*self.x):
+            x, _ = self.place(value, self.y[0])
+            lines += [f'<path d="M{x} 0V{height}"/>'] if vertical else []
+            numbers.append(f'<text x="{x}" y="{height + 18}" text-anchor="middle">{_number(value)}</text>')
+        if self.label:
+            place = f'x="{width / 2}" y="{height + 18 + LABEL}"'
+            numbers.append(f'<text {place} text-anchor="middle">{self.label}</text>')
+        return (
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img"><g transform="translate({LEFT} {TOP})">'
+            f'<g stroke="var(--grid)">{"".join(lines)}</g>'
+            f'<g fill="var(--faint)" font-size="12.5">{"".join(numbers)}</g>'
+            f'<svg class="inner" width="{width}" height="{height}">{"".join(marks)}</svg></g></svg>'
+        )
+
+    def _inner(self) -> tuple[int, int]:
+        return self.width - LEFT - RIGHT, self.height - TOP - BOTTOM - (LABEL if self.label else 0)
+
+
 def curves(series: Mapping[str, Points], axis: str) -> str:
-    """Lines named "train" and "valid" through (x, y) points, over an axis of that name."""
-    figure, axes = _figure(4.4, 2.5)
-    for name, points in series.items():
-        x, y = np.transpose(points)
-        axes.plot(x, y, color=SERIES[name], linewidth=1.8, solid_capstyle="round", zorder=3)
-        axes.plot(x[-1:], y[-1:], "o", color=SERIES[name], markersize=4.5, zorder=4)
-    axes.set_ylim(*_limits(series))
-    axes.set_xlabel(axis, color=FAINT)
-    axes.margins(x=0.03)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    return _svg(figure)
+    """Lines of the splits "train" and "valid" through (x, y) points, over an axis of that name."""
+    end = max(points[-1][0] for points in series.values()) or 1
+    frame = Frame((0, 1.015 * end), _limits(series), label=axis)
+    return frame.svg(*(mark for split, points in series.items() for mark in _line(frame, points, f"var(--{split})")))
 
 
-def scatter(codes: np.ndarray, classes: np.ndarray | None) -> str:
-    """Points (N, 2), coloured by class."""
-    figure, axes = _figure(4.4, 4.4)
-    colours = [CLASSES[each % len(CLASSES)] for each in classes] if classes is not None else SERIES["valid"]
-    axes.scatter(codes[:, 0], codes[:, 1], c=colours, s=7, linewidths=0, zorder=3)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_aspect("equal", "datalim")
-    return _svg(figure)
+def scatter(points: Any, classes: Any = None) -> str:
+    """Points (N, 2), coloured by class, with one scale for both axes."""
+    centre, reach = (points.max(0) + points.min(0)) / 2, max(1.05 * (points.max(0) - points.min(0)).max() / 2, 1e-6)
+    x, y = ((float(middle - reach), float(middle + reach)) for middle in centre)
+    frame = Frame(x, y, width=440, height=440 - LEFT - RIGHT + TOP + BOTTOM)
+    colours = ["var(--valid)"] * len(points) if classes is None else [CLASSES[each % len(CLASSES)] for each in classes]
+    places = [frame.place(float(a), float(b)) for a, b in points]
+    dots = (f'<circle cx="{a}" cy="{b}" r="2.2" fill="{c}"/>' for (a, b), c in zip(places, colours, strict=True))
+    return frame.svg(*dots, vertical=True)
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values within a range: multiples of 1, 2 or 5 times a power of ten, at most so many."""
+    unit = 10 ** math.floor(math.log10((high - low) / most))
+    step = next(unit * times for times in (1, 2, 5, 10, 20) if (high - low) / (unit * times) < most)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _line(frame: Frame, points: Points, colour: str) -> tuple[str, str]:
+    places = [frame.place(*point) for point in points]
+    path = "L".join(f"{x} {y}" for x, y in places)
+    x, y = places[-1]
+    return (
+        f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>',
+        f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>',
+    )
 
 
 def _limits(series: Mapping[str, Points]) -> tuple[float, float]:
@@ -50,35 +98,9 @@ def _limits(series: Mapping[str, Points]) -> tuple[float, float]:
     end = max(x for points in series.values() for x, _ in points)
     values = [y for points in series.values() for x, y in points if x >= 0.1 * end]
     low, high = min(values), max(values)
-    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    room = 0.08 * (high - low) or max(1.0, 0.05 * abs(high))
     return low - room, high + room
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelcolor=FAINT, labelsize=10, pad=5)
-    axes.locator_params(nbins=5)
-    axes.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: "Figure") -> str:
-    """The figure as an element for a page: scaled by it, in its colours and type, with ids that none other has."""
-    import matplotlib
-
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tinygen"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg))
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    for colour, name in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return svg
+def _number(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−")

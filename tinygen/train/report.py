@@ -2,6 +2,8 @@
 
 import base64
 import datetime
+import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.checkpoint import write_atomically
-from tinygen.data import Dataset
+from tinygen.data import Dataset, Spec
 from tinygen.train import images, plots
 from tinygen.train.length import format_time
 from tinygen.train.run import Run, metrics_of
@@ -39,6 +41,8 @@ class Panel:
     caption: str
     image: str | None = None
     svg: str | None = None
+    legend: tuple[tuple[str, str], ...] = ()
+    """Colours and what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,18 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         loader=PackageLoader("tinygen.train"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     history, summary = run.history(), run.summary()
-    valid = [metrics_of(entry) for entry in history if entry["split"] == "valid"][-1:]
+    measured = summary["test"] if summary else ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
     page = templates.get_template("report.html").render(
         run=run,
         summary=summary,
         last=history[-1] if history else {"step": 0, "epoch": 0, "seconds": 0},
         date=f"{(now := datetime.datetime.now(tz=datetime.UTC)).day} {now:%B %Y, %H:%M}",
-        task=_task(data),
+        task=task(data.spec),
         about=(type(model).__doc__ or "").strip().partition("\n")[0],
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
         split="test" if summary else "validation",
-        metrics=[read_metric(*each) for metrics in ([summary["test"]] if summary else valid) for each in metrics.items()],
+        metrics=[read_metric(name, value) for name, value in measured.items()],
         curves=list(_curves(history)),
         frames=list(_frames(run, history)),
         reconstructions=list(_reconstructions(model, data)),
@@ -87,8 +91,9 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
 def read_metric(name: str, value: float = np.nan) -> Metric:
     """Split the unit off a name: ``neg_elbo_nats`` is −ELBO in nats."""
     unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), "")
-    words = name.removesuffix(f"_{unit}").split("_")
-    return Metric(" ".join(WORDS.get(word, word) for word in words).replace("− ", "−"), unit.replace("_", " "), value)
+    words = [WORDS.get(word, word) for word in name.removesuffix(f"_{unit}").split("_")]
+    words = [re.sub(r"^is(\d+)$", r"log p by \1 samples", word) for word in words]
+    return Metric(" ".join(words).replace("− ", "−"), unit.replace("_", " "), value)
 
 
 def _number(value: float | None) -> str:
@@ -98,11 +103,11 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
-def _task(data: Dataset) -> str:
+def task(spec: Spec) -> str:
     """What exactly is modelled: likelihoods of different binarisations cannot be compared."""
-    drawn = type(data.train).__name__ == "DynamicallyBinarised"
-    shape = "×".join(str(length) for length in data.spec.shape)
-    return f"{shape} {'dynamically binarised' if drawn else data.spec.kind}"
+    shape = "×".join(str(length) for length in spec.shape).removesuffix("×1")
+    how = {None: spec.kind, "dynamic": "dynamically binarised", "threshold": "binarised at one half"}
+    return f"{shape}, {how[spec.binarisation]}"
 
 
 def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
@@ -132,13 +137,14 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Panel]:
 
 def _reconstructions(model: Any, data: Dataset) -> Iterator[Panel]:
     """Images of valid beside what the model makes of their codes, and what lies between two codes."""
-    if not (hasattr(model, "encode") and hasattr(model, "decode")):
+    if not _has_codes(model, data):
         return
     x = data.valid.take(2 * COLUMNS).batch(slice(None)).x
     codes = model.encode(x)
     made = model.decode(codes)
     rows = [half[start : start + COLUMNS] for start in range(0, len(x), COLUMNS) for half in (x, made)]
-    yield Panel("Each image of validation, and below it what the model makes of its code.", _sheet(np.concatenate(rows)))
+    caption = "Each image of validation, and below it what the model makes of its code."
+    yield Panel(caption, _sheet(np.concatenate(rows)))
     if codes.ndim == 2 and len(codes) >= COLUMNS:
         share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
         paths = [(1 - share) * a + share * b for a, b in zip(codes[0:COLUMNS:2], codes[1:COLUMNS:2], strict=True)]
@@ -148,7 +154,7 @@ def _reconstructions(model: Any, data: Dataset) -> Iterator[Panel]:
 
 def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
     """The whole code space, where it is a plane."""
-    if not (hasattr(model, "encode") and hasattr(model, "decode")):
+    if not _has_codes(model, data):
         return
     batch = data.valid.take(SCATTERED).batch(slice(None))
     codes = model.encode(batch.x)
@@ -157,7 +163,14 @@ def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
     across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
     grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
     yield Panel("What the decoder makes of each place in the plane.", _sheet(model.decode(grid), PLANE, gap=0, scale=1))
-    yield Panel("Where the images of validation lie in it, coloured by class.", svg=plots.scatter(codes, batch.y))
+    classes = data.spec.class_names or tuple(str(number) for number in range(data.spec.classes or 0))
+    legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
+    caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
+    yield Panel(caption, svg=plots.scatter(codes, batch.y), legend=legend)
+
+
+def _has_codes(model: Any, data: Dataset) -> bool:
+    return images.can_show(data.spec) and hasattr(model, "encode") and hasattr(model, "decode")
 
 
 def _sheet(tiles: np.ndarray, columns: int = COLUMNS, **style: int) -> str:

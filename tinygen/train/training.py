@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,13 +11,14 @@ import numpy as np
 
 from tinygen import backend, random
 from tinygen.autograd import Tensor, detect_anomaly
-from tinygen.checkpoint import load, save
+from tinygen.checkpoint import save
 from tinygen.data import Batch, Dataset, Loader
-from tinygen.errors import CheckpointError, DataError, NonFiniteError, UsageError
+from tinygen.errors import NonFiniteError, UsageError
 from tinygen.train import environment, images
 from tinygen.train.console import Display
 from tinygen.train.length import Length, format_time
-from tinygen.train.report import write_report
+from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data
+from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.signals import StopSignal
 
@@ -92,13 +91,16 @@ class Training:
                 self.record_train()
             if in_epoch == 0:
                 self.record_valid()
-            if stop.received or self._save_is_due():
-                self.save()
-            if stop.received:
-                raise Interrupted(self._told_how_to_go_on("interrupted"), stop.received)
             self.display.advance(self.step, self.seconds)
-        self.record_valid()
+            if stop.received:
+                break
+            if self._save_is_due():
+                self.save()
+        else:
+            self.record_valid()
         self.save()
+        if stop.received:
+            raise Interrupted(self._told_how_to_go_on("interrupted"), stop.received)
 
     def take_step(self) -> None:
         """One minibatch; a NonFiniteError names the step, and the operation and line found by repeating it."""
@@ -154,7 +156,7 @@ class Training:
         """Save a picture of samples, always from the same noise: at first each epoch, then ever less often."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.length.is_over(self.step, self.seconds, self.per_epoch)
-        if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
+        if self.run and images.can_show(self.data.spec) and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with _same_streams_afterwards():
                 samples = self.model.sample(SAMPLES, seed=self.seed)
             images.save(images.sheet(samples), self.run.sample_file(self.step))
@@ -172,11 +174,11 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint, once for each step. A parameter that is not finite is refused, and the last one stays."""
+        """Save the checkpoint, once for each step. One with a number that is not finite is refused; the last one stays."""
         if self.run is None or self.saved_step == self.step:
             return
         meta = {
-            **_identity(self.model),
+            **describe_model(self.model),
             "step": self.step,
             "seconds": round(self.seconds, 3),
             "window": {name: [float(value) for value in values] for name, values in self.window.items()},
@@ -212,8 +214,8 @@ class Training:
     def describe(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Everything needed to repeat the run, with `record` added as it is."""
         return {
-            **_identity(self.model),
-            "data": _describe_data(self.data),
+            **describe_model(self.model),
+            "data": describe_data(self.data),
             "fit": {"length": dataclasses.asdict(self.length), "seed": self.seed, "save_every": self.save_every},
             "device": self.device,
             **record,
@@ -247,52 +249,15 @@ class Training:
         return summary
 
     def _heading(self) -> str:
-        shape = "x".join(str(length) for length in self.data.spec.shape)
-        where = f", in {self.run.folder}" if self.run else ""
-        begun = f" from step {self.step}" if self.step else ""
-        return f"{self.model.name} on {self.data.spec.name} ({self.data.spec.kind} {shape}), {self.device}{where}{begun}"
+        parts = [f"{self.model.name} on {self.data.spec.name}", task(self.data.spec), self.device]
+        parts += [f"from step {self.step}"] if self.step else []
+        return ", ".join([*parts, f"in {self.run.folder}"] if self.run else parts)
 
     def _told_how_to_go_on(self, what: str) -> str:
         if self.run is None or self.saved_step is None:
             return f"{what} at step {self.step}; nothing was saved"
-        return f"{what} at step {self.step}, step {self.saved_step} is saved; go on with: tinygen resume {self.run.folder}"
-
-
-def load_state(run: Run, model: Any) -> dict[str, Any]:
-    """Load the checkpoint of a run into a model made as for it; returns what else was saved.
-
-    Raises CheckpointError where it is damaged, or of another model or configuration than the run.
-    """
-    tensors, meta = load(run.checkpoint_file)
-    for key, expected in _identity(model).items():
-        if meta.get(key) != expected:
-            raise CheckpointError(f"{run.checkpoint_file} is of another {key} than {run.config_file}: they must agree")
-    model.load_state_dict(tensors)
-    return meta
-
-
-def refuse_changed_data(run: Run, data: Dataset) -> None:
-    """DataError where the data are not those that the run was trained on, to the last value."""
-    if run.config["data"] != _describe_data(data):
-        raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
-
-
-def _identity(model: Any) -> dict[str, Any]:
-    """What must be the same for a checkpoint to fit, in the form that JSON gives back."""
-    return {"model": model.name, "config": json.loads(json.dumps(dataclasses.asdict(model.config)))}
-
-
-def _describe_data(data: Dataset) -> dict[str, Any]:
-    """What the data are, down to a digest of every array, in the form that JSON gives back."""
-    spec = {**vars(data.spec), "palette": None if data.spec.palette is None else np.asarray(data.spec.palette).tolist()}
-    digest = hashlib.blake2b(digest_size=16)
-    splits = {"train": data.train, "valid": data.valid, "test": data.test}
-    for split in splits.values():
-        for name, array in sorted(split.arrays.items()):
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    sizes = {name: len(split) for name, split in splits.items()}
-    return json.loads(json.dumps({"spec": spec, "sizes": sizes, "digest": digest.hexdigest()}))
+        kept = f"step {self.saved_step} is saved"
+        return f"{what} at step {self.step}, {kept}; go on with: tinygen resume {self.run.folder}"
 
 
 def _mean(values: list[Any]) -> float:

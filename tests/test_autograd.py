@@ -1,0 +1,378 @@
+"""The tape: what is freed, what is refused, what is accumulated, and gradients of gradients."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import functional as F
+from tinygen import random
+from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError
+from tinygen.primitive import REGISTRY, primitive
+
+
+def leaf(values, dtype="float64"):
+    return tg.tensor(values, dtype, requires_grad=True)
+
+
+# Tensors
+
+
+def test_tensor_makes_floats_float32_and_leaves_integers_alone():
+    assert tg.tensor([1.0, 2.0]).dtype == np.float32
+    assert tg.tensor(np.ones(2)).dtype == np.float32
+    assert tg.tensor(np.ones(2), "float64").dtype == np.float64
+    assert tg.tensor([1, 2]).dtype == np.int64
+    assert tg.tensor([True]).dtype == np.bool_
+    with pytest.raises(DtypeError, match="<U1"):
+        tg.tensor(["a"])
+    with pytest.raises(DtypeError, match="int64"):
+        tg.tensor([1, 2], requires_grad=True)
+
+
+def test_numbers_never_promote_and_arrays_take_part():
+    x = leaf([1.0, 2.0], "float32")
+    for y in (x * 2, 2 * x, x + np.float64(1.5), x ** np.int64(2), np.float32(1) - x, np.ones(2, np.float32) * x):
+        assert isinstance(y, tg.Tensor)
+        assert y.dtype == np.float32
+    with pytest.raises(DtypeError, match=r"multiply: mixed dtypes float64 \(2,\), float32 \(2,\)"):
+        np.ones(2) * x
+    with pytest.raises(DtypeError, match="str"):
+        x + "a"
+
+
+def test_a_tensor_reads_like_an_array():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]], "float32")
+    assert (x.shape, x.ndim, x.size, len(x), x.device) == ((2, 2), 2, 4, 2, "cpu")
+    assert [row.numpy().tolist() for row in x] == [[1, 2], [3, 4]]
+    assert x.T.numpy().tolist() == [[1, 3], [2, 4]]
+    assert float(x[1, 1]) == 4.0
+    assert int(x[0, 1]) == 2
+    assert repr(x[0]) == "tensor([1., 2.], op=getitem)"
+    assert repr(leaf([1.0])) == "tensor([1.], dtype=float64, requires_grad=True)"
+    with pytest.raises(ShapeError, match=r"\(2, 2\)"):
+        float(x)
+    with pytest.raises(TypeError, match="no length"):
+        len(x.sum())
+
+
+def test_arrays_of_two_libraries_are_refused_by_name(monkeypatch):
+    class Foreign:
+        """What another library's array looks like from outside."""
+
+        shape, dtype, ndim = (2,), np.dtype("float32"), 1
+        __array_namespace__ = None
+
+    Foreign.__module__ = "elsewhere"
+    monkeypatch.setitem(__import__("sys").modules, "elsewhere", np.ma)
+    with pytest.raises(DeviceError, match=r"add: .*cpu \(2,\), cuda \(2,\)"):
+        F.exp(tg.tensor(np.ones(2))) + tg.Tensor(Foreign())
+
+
+# Freedom from cycles, and long chains
+
+
+def test_a_graph_is_freed_by_reference_counts_alone():
+    gc.collect()
+    gc.disable()
+    try:
+        x = leaf([1.0, 2.0])
+        y = (x.tanh() * x).exp()
+        node = weakref.ref(y.edge[0])
+        (first,) = tg.grad(y.sum(), [x], create_graph=True)
+        second = weakref.ref(first.edge[0])
+        y.sum().backward()
+        del y, first
+        assert node() is None
+        assert second() is None
+    finally:
+        gc.enable()
+
+
+def test_a_chain_of_100_000_operations():
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + x
+    assert tg.grad(y, x).item() == 100_001
+
+
+def test_backward_frees_what_it_has_walked():
+    x = leaf(np.ones(3))
+    y = (x * x).sum()
+    saved = weakref.ref(y.edge[0].edges[0][0])
+    y.backward()
+    assert saved().saved is None
+    with pytest.raises(GradientError, match="retain_graph=True"):
+        y.backward()
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 6 * np.ones(3))
+
+
+# What is accumulated
+
+
+def test_grad_is_owned_contiguous_and_added_to():
+    x, w = leaf(np.ones((2, 3))), leaf(np.ones((2, 3)))
+    total = x.T + w.T
+    total.backward(np.arange(6.0).reshape(3, 2))
+    assert x.grad.data is not w.grad.data
+    assert x.grad.data.flags.c_contiguous
+    first = x.grad.data
+    (x * 2).sum().backward()
+    assert x.grad.data is first
+    np.testing.assert_array_equal(first, np.arange(6.0).reshape(3, 2).T + 2)
+    np.testing.assert_array_equal(w.grad.data, np.arange(6.0).reshape(3, 2).T)
+
+
+def test_the_gradient_given_by_the_caller_is_not_written_to():
+    x = leaf(np.ones(3))
+    given = np.ones(3)
+    y = x + x + x
+    y.backward(given)
+    x.grad.data[...] = 7
+    np.testing.assert_array_equal(given, np.ones(3))
+
+
+def test_an_argument_used_often_gets_the_sum():
+    x = leaf([3.0])
+    (x * x * x + x).sum().backward()
+    assert x.grad.item() == 28.0
+
+
+def test_what_was_broadcast_is_summed_back_whatever_the_operation():
+    x, row, scalar = leaf(np.ones((4, 3))), leaf(np.ones((1, 3))), leaf(2.0)
+    ((x + row) * scalar).sum().backward()
+    np.testing.assert_array_equal(row.grad.numpy(), np.full((1, 3), 8.0))
+    assert scalar.grad.shape == ()
+    assert scalar.grad.item() == 24.0
+
+
+def test_grad_of_several_and_of_none():
+    x, w, unused = leaf([1.0]), leaf([2.0]), leaf([5.0])
+    gx, gw, gu = tg.grad((x * w).sum(), [x, w, unused])
+    assert (gx.item(), gw.item(), gu.item()) == (2.0, 1.0, 0.0)
+    assert x.grad is None
+    assert tg.grad(tg.tensor(1.0, "float64"), x).item() == 0.0
+    with pytest.raises(GradientError, match="argument 0 .* does not require"):
+        tg.grad((x * w).sum(), [tg.tensor([1.0])])
+
+
+def test_grad_of_a_tensor_inside_the_graph():
+    x = leaf([2.0])
+    middle = x * x
+    y = (middle * middle * x).sum()
+    gm, gx = tg.grad(y, [middle, x])
+    assert gm.item() == 2 * 4 * 2
+    assert gx.item() == 5 * 2**4
+
+
+def test_only_paths_to_the_asked_are_walked():
+    x, w = leaf([1.0]), leaf([1.0])
+    used = []
+
+    @primitive(saves="a")
+    def spy(xp, a):
+        return a * 1.0
+
+    try:
+        spy.vjp(lambda g, y, a: used.append("spy") or g)
+        y = (spy(w) * x).sum()
+        tg.grad(y, x, retain_graph=True)
+        assert used == []
+        tg.grad(y, w)
+        assert used == ["spy"]
+    finally:
+        del REGISTRY["spy"]
+
+
+def test_several_outputs_of_which_some_are_unused():
+    x = leaf(np.arange(6.0))
+    a, b, _ = F.split(x, sizes=(1, 2, 3))
+    ((a * 3).sum() + (b * b).sum()).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [3, 2, 4, 0, 0, 0])
+
+
+# Refusals
+
+
+def test_backward_of_what_needs_no_gradient_or_a_start():
+    with pytest.raises(GradientError, match="nothing that requires"):
+        tg.tensor([1.0]).backward()
+    with pytest.raises(GradientError, match=r"\(2,\) needs a gradient"):
+        (leaf([1.0, 2.0]) * 2).backward()
+    with pytest.raises(ShapeError, match=r"\(3,\).*\(2,\)"):
+        (leaf([1.0, 2.0]) * 2).backward(np.ones(3))
+
+
+def test_a_parameter_changed_in_place_is_found():
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    y = (x * w).sum()
+    w.assign([0.0, 0.0])
+    with pytest.raises(GradientError, match=r"multiply: its argument 'b' \(2,\) was changed in place"):
+        y.backward()
+    frozen = tg.tensor([3.0, 4.0], "float64")
+    y = (x * frozen).sum()
+    frozen.assign([0.0, 0.0])
+    with pytest.raises(GradientError, match="changed in place"):
+        y.backward()
+    y = (x + w).sum()  # saves no values, so that a change does not matter
+    w.assign([1.0, 1.0])
+    y.backward()
+
+
+def test_only_leaves_are_assigned():
+    with pytest.raises(GradientError, match="only a leaf"):
+        (leaf([1.0]) * 2).assign([1.0])
+
+
+def test_a_vjp_that_reads_what_is_not_saved_is_named():
+    @primitive()
+    def forgetful(xp, x):
+        return x * x
+
+    try:
+        forgetful.vjp(lambda g, y, x: 2 * x * g)
+        with pytest.raises(GradientError, match="forgetful: its vjp reads values"):
+            forgetful(leaf([1.0])).sum().backward()
+    finally:
+        del REGISTRY["forgetful"]
+
+
+def test_two_operations_cannot_share_a_name():
+    with pytest.raises(ValueError, match="'exp'"):
+
+        @primitive()
+        def exp(xp, x):
+            return x
+
+
+# Modes
+
+
+def test_no_grad_is_of_one_thread():
+    x = leaf([1.0])
+    inside, other = threading.Event(), []
+
+    def work():
+        inside.wait(10)
+        other.append((x * 2).requires_grad)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with tg.no_grad():
+        assert not (x * 2).requires_grad
+        with tg.enable_grad():
+            assert (x * 2).requires_grad
+        inside.set()
+        thread.join()
+    assert other == [True]
+    assert (x * 2).requires_grad
+    assert not (x.detach() * 2).requires_grad
+
+
+def test_anomaly_mode_names_operation_and_line():
+    x = leaf([-1.0, 1.0], "float32")
+    with np.errstate(all="ignore"), tg.detect_anomaly():
+        with pytest.raises(NonFiniteError, match=r"operation 'log', called at .*test_autograd.py:\d+"):
+            (x * 1.0).log()
+        y = (x * x - 1).sqrt().sum()
+        with pytest.raises(NonFiniteError, match=r"gradient of operation 'sqrt', called at .*test_autograd.py:\d+"):
+            y.backward()
+        with tg.no_grad(), pytest.raises(NonFiniteError, match="'log'"):
+            x.log()
+
+
+# Gradients of gradients
+
+
+def test_a_gradient_penalty_reaches_the_weights():
+    """d/dw of |df/dx|^2 for f = sum tanh(x w), against differences."""
+    rng = np.random.default_rng(0)
+    x0, w0, d = rng.standard_normal((4, 3)), rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
+
+    def penalty(w):
+        x = leaf(x0)
+        (g,) = tg.grad((x @ w).tanh().sum(), [x], create_graph=True)
+        return (g * g).sum()
+
+    w = leaf(w0)
+    analytic = (tg.grad(penalty(w), w).numpy() * d).sum()
+    eps = 1e-6
+    numeric = (penalty(leaf(w0 + eps * d)).item() - penalty(leaf(w0 - eps * d)).item()) / (2 * eps)
+    assert analytic == pytest.approx(numeric, rel=1e-7)
+
+
+def test_the_third_derivative_of_sine():
+    x = leaf(np.linspace(-2, 2, 5))
+    y = x.sin()
+    for expected in (np.cos, lambda v: -np.sin(v), lambda v: -np.cos(v)):
+        (y,) = tg.grad(y.sum(), [x], create_graph=True)
+        np.testing.assert_allclose(y.numpy(), expected(x.numpy()), rtol=1e-14, atol=1e-15)
+
+
+def test_grad_with_create_graph_works_inside_no_grad():
+    x = leaf([2.0])
+    y = (x**3).sum()
+    with tg.no_grad():
+        (g,) = tg.grad(y, [x], create_graph=True)
+    assert tg.grad(g.sum(), x).item() == 12.0
+
+
+# Checkpoints
+
+
+def small_network(seed=0):
+    tg.seed(seed)
+    return tg.nn.Sequential(
+        tg.nn.Linear(3, 8), tg.nn.BatchNorm(8), F.tanh, tg.nn.Dropout(0.4), tg.nn.Linear(8, 2)
+    ).astype("float64")
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_checkpoint_changes_nothing_but_memory(create_graph):
+    results = []
+    for wrap in (lambda f, x: f(x), tg.checkpoint):
+        network, x = small_network(), leaf(np.random.default_rng(0).standard_normal((5, 3)))
+        y = (wrap(network, x * 1.0) ** 2).sum()
+        inputs = [x, *network.parameters()]
+        grads = tg.grad(y, inputs, create_graph=create_graph)
+        if create_graph:
+            grads += tg.grad(sum((g * g).sum() for g in grads), inputs)
+        results.append(
+            [y.item(), network[1].running_mean.copy(), random.stream("train").counter, *[g.numpy() for g in grads]]
+        )
+    for plain, checkpointed in zip(*results, strict=True):
+        np.testing.assert_allclose(plain, checkpointed, rtol=1e-12, atol=1e-12)
+
+
+def test_checkpoint_keeps_no_graph_and_fills_grad():
+    network, x = small_network(), leaf(np.ones((4, 3)))
+    y = tg.checkpoint(network, x)
+    assert {edge[0] for edge in y.edge[0].edges} == {x, *network.parameters()}
+    y.sum().backward()
+    assert all(p.grad is not None for p in [x, *network.parameters()])
+
+
+def test_checkpoint_reaches_what_its_function_reads_from_outside():
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    squared = w * w
+    y = tg.checkpoint(lambda x: x * squared, x)
+    gx, gw = tg.grad(y.sum(), [x, w], create_graph=True)
+    np.testing.assert_array_equal(gx.numpy(), [9, 16])
+    np.testing.assert_array_equal(gw.numpy(), [6, 16])
+    np.testing.assert_array_equal(tg.grad(gw.sum(), w).numpy(), [2, 4])
+
+
+def test_checkpoint_of_several_outputs_and_without_recording():
+    x = leaf([1.0, 2.0])
+    a, _ = tg.checkpoint(lambda x: (x * 2, x * 3), x)
+    a.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 2])
+    with tg.no_grad():
+        assert not tg.checkpoint(F.exp, x).requires_grad

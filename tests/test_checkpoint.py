@@ -1,0 +1,184 @@
+"""Checkpoints: what goes in comes out, and nothing else is ever read or left behind."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen.checkpoint import FORMAT, load, save, write_atomically
+from tinygen.errors import CheckpointError, NonFiniteError, RunError
+
+META = {"step": 3, "nested": {"text": 'a "sha256":"0" in it', "none": None, "number": 0.1}}
+
+
+def arrays() -> dict[str, np.ndarray]:
+    return {
+        "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "double": np.array([0.1, -0.0, 1e300]),
+        "half": np.array([[1.5]], np.float16),
+        "count": np.array(7, np.int64),
+        "mask": np.array([True, False]),
+        "bytes": np.array([0, 255], np.uint8),
+        "nothing": np.zeros((0, 4), np.float32),
+        "sha256": np.array([1.0], np.float32),
+    }
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "c.safetensors"
+    save(path, arrays(), META)
+    return path
+
+
+def test_what_is_saved_is_loaded_to_the_last_bit(saved):
+    tensors, meta = load(saved)
+    assert meta == META
+    assert tensors.keys() == arrays().keys()
+    for name, array in arrays().items():
+        assert (tensors[name].dtype, tensors[name].shape) == (array.dtype, array.shape), name
+        assert tensors[name].tobytes() == array.tobytes(), name
+
+
+def test_tensors_and_arrays_that_are_not_contiguous_are_saved_by_value(tmp_path):
+    array = np.arange(12.0).reshape(3, 4)
+    save(tmp_path / "c", {"transposed": array.T, "strided": array[:, ::2], "tensor": tg.tensor(array)})
+    tensors, meta = load(tmp_path / "c")
+    np.testing.assert_array_equal(tensors["transposed"], array.T)
+    np.testing.assert_array_equal(tensors["strided"], array[:, ::2])
+    np.testing.assert_array_equal(tensors["tensor"], array.astype(np.float32))
+    assert meta == {}
+
+
+def test_the_file_is_safetensors_with_canonical_json_and_a_digest_over_itself(saved):
+    from safetensors import safe_open
+
+    with safe_open(saved, "numpy") as file:
+        meta = file.metadata()
+        np.testing.assert_array_equal(file.get_tensor("weight"), arrays()["weight"])
+    assert meta["tinygen"] == json.dumps({"format": FORMAT, **META}, sort_keys=True, separators=(",", ":"))
+    zeroed = re.sub(rb'"sha256":"[0-9a-f]{64}"', b'"sha256":"' + b"0" * 64 + b'"', saved.read_bytes())
+    assert meta["sha256"] == hashlib.sha256(zeroed).hexdigest()
+
+
+def test_every_altered_byte_is_found(saved):
+    data = saved.read_bytes()
+    for position in range(len(data)):
+        for flipped in (0x01, 0x80):
+            altered = bytearray(data)
+            altered[position] ^= flipped
+            saved.write_bytes(altered)
+            with pytest.raises(CheckpointError, match=re.escape(str(saved))):
+                load(saved)
+
+
+def test_a_truncated_or_lengthened_file_is_refused(saved):
+    data = saved.read_bytes()
+    for length in range(len(data)):
+        saved.write_bytes(data[:length])
+        with pytest.raises(CheckpointError, match="not an intact tinygen checkpoint"):
+            load(saved)
+    saved.write_bytes(data + b"\0")
+    with pytest.raises(CheckpointError, match="cut off or altered"):
+        load(saved)
+
+
+def sealed(header: dict, body: bytes = b"") -> bytes:
+    """A file whose digest fits, whatever its header says."""
+    header.setdefault("__metadata__", {})["sha256"] = "0" * 64
+    text = json.dumps(header, separators=(",", ":")).encode()
+    data = len(text).to_bytes(8, "little") + text + body
+    return data.replace(b"0" * 64, hashlib.sha256(data).hexdigest().encode())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"__metadata__": {"tinygen": "["}},
+        {"__metadata__": {"tinygen": "[" * 100_000}},
+        {"__metadata__": {"tinygen": "[]"}},
+        {"__metadata__": {"tinygen": "{}"}},
+        {"__metadata__": {"tinygen": '{"format":"new"}'}},
+        {"__metadata__": {"tinygen": '{"format":1}'}, "x": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}},
+        {"__metadata__": {"tinygen": '{"format":1}'}, "x": {"dtype": "O", "shape": [], "data_offsets": [0, 0]}},
+    ],
+    ids=["no meta", "no JSON", "deep JSON", "a list", "no format", "odd format", "no such bytes", "odd dtype"],
+)
+def test_a_hostile_file_is_refused(tmp_path, header):
+    path = tmp_path / "c"
+    path.write_bytes(sealed(header))
+    with pytest.raises(CheckpointError, match="not an intact tinygen checkpoint"):
+        load(path)
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path):
+    path = tmp_path / "c"
+    path.write_bytes(sealed({"__metadata__": {"tinygen": json.dumps({"format": FORMAT + 1})}}))
+    with pytest.raises(CheckpointError, match="written by a newer tinygen"):
+        load(path)
+
+
+def test_files_that_are_no_checkpoint_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(2, np.float32)}, tmp_path / "foreign")
+    (tmp_path / "text").write_text("a text that is longer than eight bytes")
+    (tmp_path / "folder").mkdir()
+    for name, why in (("foreign", "no checksum"), ("text", "cut off"), ("folder", "directory"), ("gone", "no such file")):
+        with pytest.raises(CheckpointError, match=why):
+            load(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_never_written(saved, value):
+    before = saved.read_bytes()
+    with pytest.raises(NonFiniteError, match=r"'layer\.weight' holds NaN or infinite"):
+        save(saved, {"fine": np.ones(2), "layer.weight": np.array([1.0, value])})
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, whose writes fail as on a full disk")
+def test_when_the_disk_is_full_the_previous_file_survives(saved):
+    before = saved.read_bytes()
+    (saved.parent / f".{saved.name}.part").symlink_to("/dev/full")
+    with pytest.raises(RunError, match="no space left on device; the file that was there is unchanged"):
+        save(saved, arrays(), META)
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_folder_that_is_missing_is_told(tmp_path):
+    with pytest.raises(RunError, match=r"cannot write .*gone/c: no such file or directory"):
+        write_atomically(tmp_path / "gone" / "c", b"")
+
+
+SAVE_FOREVER = """
+import sys
+import numpy as np
+from tinygen.checkpoint import save
+for number in range(10**9):
+    save(sys.argv[1], {"x": np.full(200_000, number, np.float32)}, {"number": number})
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_an_intact_file(tmp_path):
+    path = tmp_path / "c"
+    for wait in (0.0, 0.003, 0.007, 0.011):
+        process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, path], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        tensors, meta = load(path)
+        assert (tensors["x"] == meta["number"]).all()

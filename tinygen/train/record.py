@@ -1,0 +1,84 @@
+"""What a run records about its model and its data, and how the one is made again and the other recognised."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygen.checkpoint import load
+from tinygen.data import Dataset, Spec
+from tinygen.errors import CheckpointError, DataError, RunError, UsageError
+from tinygen.train.run import Run
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """Name and configuration, which a checkpoint must share with the run that it is in.
+
+    UsageError where a number of the configuration is not finite.
+    """
+    for name, value in (fields := dataclasses.asdict(model.config)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name} is {value}; it must be a finite number")
+    return _as_json({"model": model.name, "config": fields})
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """Specification and sizes, and a digest of every stored array."""
+    splits = {"train": data.train, "valid": data.valid, "test": data.test}
+    digest = hashlib.blake2b(digest_size=16)
+    for split in splits.values():
+        for name, array in sorted(split.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    sizes = {name: len(split) for name, split in splits.items()}
+    return _as_json({"spec": vars(data.spec), "sizes": sizes, "digest": digest.hexdigest()})
+
+
+def recorded_config(run: Run, config_class: type) -> Any:
+    """The configuration of the run's model; RunError where this version of the model has other fields."""
+    try:
+        return config_class(**_with_tuples(run.config["config"]))
+    except TypeError as error:
+        raise RunError(f"{run.config_file} does not fit this version of {run.config['model']}: {error}") from error
+
+
+def recorded_spec(run: Run) -> Spec:
+    """The specification of the run's data."""
+    fields = _with_tuples(run.config["data"]["spec"])
+    palette = fields.pop("palette", None)
+    return Spec(**fields, palette=None if palette is None else np.array(palette, np.uint8))
+
+
+def refuse_changed_data(run: Run, data: Dataset) -> None:
+    """DataError where the data are not those that the run was trained on, to the last value."""
+    if run.config["data"]["digest"] != describe_data(data)["digest"]:
+        raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
+
+
+def load_state(run: Run, model: Any) -> dict[str, Any]:
+    """Load the checkpoint of a run into a model made as for it; returns what else was saved.
+
+    Raises CheckpointError where it is damaged, or of another model or configuration than the run.
+    """
+    tensors, meta = load(run.checkpoint_file)
+    for key, expected in describe_model(model).items():
+        if meta.get(key) != expected:
+            raise CheckpointError(f"{run.checkpoint_file} is of another {key} than {run.config_file}: they must agree")
+    try:
+        model.load_state_dict(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{run.checkpoint_file} does not fit its model: {error}") from error
+    return meta
+
+
+def _as_json(value: Any) -> Any:
+    """As JSON gives it back, so that what was recorded can be compared."""
+    return json.loads(json.dumps(value, default=lambda array: array.tolist()))
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
