@@ -10,10 +10,10 @@ import numpy as np
 class Geometry:
     """Stride, padding, dilation, groups and mask of a two-dimensional convolution on (N, H, W, C) arrays.
 
-    `stride` and `dilation` are (vertical, horizontal), `padding` is ((top, bottom), (left, right)). `mask` is None, or
-    (kind, colours) of a masked convolution (van den Oord et al. 2016, arXiv:1601.06759): kind "A" hides the
-    centre pixel from itself, "B" shows it; with several colours, channel c of C has colour floor(c * colours / C), and at the
-    centre an output sees the colours before its own ("A"), or up to its own ("B").
+    `stride` and `dilation` are (vertical, horizontal), `padding` is ((top, bottom), (left, right)). `mask` is None,
+    or (kind, colours) of a masked convolution (van den Oord et al. 2016, arXiv:1601.06759): kind "A" hides the centre
+    pixel from itself, "B" shows it; with several colours, channel c of C has colour floor(c * colours / C), and at
+    the centre an output sees the colours before its own ("A"), or up to its own ("B").
     """
 
     stride: tuple[int, int] = (1, 1)

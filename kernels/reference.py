@@ -73,7 +73,7 @@ def _as_matrices(w, geometry: Geometry):
 
 
 def conv2d(x, w, geometry: Geometry):
-    """Convolution (cross-correlation): y[n, p, q, k] = sum over i, j, c of x[n, p s + i d, q s + j d, c] w[i, j, c, k]."""
+    """Cross-correlation: y[n, p, q, k] = sum over i, j, c of x[n, p s + i d, q s + j d, c] w[i, j, c, k]."""
     xp = namespace(x)
     size = geometry.output_size(x.shape[1:3], w.shape[:2])
     matrices = _as_matrices(w, geometry)
@@ -227,8 +227,8 @@ def rmsprop(parameter, gradient, square, scalars):
 def adam(parameter, gradient, mean, square, scalars):
     """Adam and AdamW (Kingma & Ba 2015, Loshchilov & Hutter 2019).
 
-    Scalars: learning rate / (1 - beta1^t), beta1, beta2, 1 / sqrt(1 - beta2^t), eps (after the corrected root), weight decay
-    added to the gradient, factor that shrinks the parameter first (decoupled decay; 1: none).
+    Scalars: learning rate / (1 - beta1^t), beta1, beta2, 1 / sqrt(1 - beta2^t), eps (after the corrected root),
+    weight decay added to the gradient, factor that shrinks the parameter first (decoupled decay; 1: none).
     """
     rate, beta1, beta2, root, eps, decay, shrink = scalars
     parameter *= shrink

@@ -1,8 +1,11 @@
 """The benchmarks' own machinery; what they measure is no test's business."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.harness import Timing, comparison, in_turns, markdown
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,20 +43,25 @@ for name in available():
 
 
 def test_timings_are_compared_round_by_round():
-    code = """
-from benchmarks.harness import Timing, comparison, in_turns, markdown
-ours, peer = Timing((1.0, 2.0, 30.0)), Timing((2.0, 4.0, 60.0))
-assert peer.ratio_to(ours) == (2.0, 0.0)  # what slowed the third round slowed both sides
-rows = comparison({"us": ours, "them": peer}, unit=1e-3, unit_name="ms")
-assert [row["time / ours"] for row in rows] == [1.0, 2.0]
-assert [row["median, ms"] for row in rows] == [2000.0, 4000.0]
-assert markdown([{"a": "x", "b": 1.5}, {"a": "long", "b": 12345.0}]).splitlines() == [
-    "| a    |      b |", "| ---- | -----: |", "| x    |    1.5 |", "| long | 12,345 |"
-]
-calls = []
-timings = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, block=0, pause=0)
-assert calls == ["a", "a", "b", "b", "b", "b", "a", "a"]  # one call that is not counted, then one that is
-assert len(timings["a"].rounds) == 2
-"""
-    done = run("-c", code)
-    assert done.returncode == 0, done.stderr
+    ours, peer = Timing((1.0, 2.0, 30.0)), Timing((2.0, 4.0, 60.0))
+    assert peer.ratio_to(ours) == (2.0, 0.0)  # what slowed the third round slowed both sides
+    rows = comparison({"us": ours, "them": peer}, unit=1e-3, unit_name="ms")
+    assert [row["time / ours"] for row in rows] == [1.0, 2.0]
+    assert [row["median, ms"] for row in rows] == [2000.0, 4000.0]
+
+
+def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
+    calls = []
+    sides = {name: functools.partial(calls.append, name) for name in "ab"}
+    timings = in_turns(sides, rounds=2, block=0, pause=0)
+    assert calls == list("aabbbbaa")
+    assert [len(timing.rounds) for timing in timings.values()] == [2, 2]
+
+
+def test_a_table_is_markdown_with_numbers_to_the_right():
+    assert markdown([{"a": "x", "b": 1.5}, {"a": "long", "b": 12345.0}]).splitlines() == [
+        "| a    |      b |",
+        "| ---- | -----: |",
+        "| x    |    1.5 |",
+        "| long | 12,345 |",
+    ]

@@ -16,6 +16,7 @@ import tinygen as tg
 from tinygen.checkpoint import FORMAT, load, save, write_atomically
 from tinygen.errors import CheckpointError, NonFiniteError, RunError
 
+ROOT = Path(__file__).parents[1]
 META = {"step": 3, "nested": {"text": 'a "sha256":"0" in it', "none": None, "number": 0.1}}
 
 
@@ -174,7 +175,7 @@ for number in range(10**9):
 def test_a_kill_at_any_moment_leaves_an_intact_file(tmp_path):
     path = tmp_path / "c"
     for wait in (0.0, 0.003, 0.007, 0.011):
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, path], stdout=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, path], stdout=subprocess.PIPE, cwd=ROOT)
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(wait)

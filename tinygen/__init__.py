@@ -1,10 +1,10 @@
 """tinygen: every classic generative model on a from-scratch deep-learning engine for NumPy and CuPy.
 
-    >>> import tinygen as tg
-    >>> x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    >>> (x * x).sum().backward()
-    >>> x.grad.numpy()
-    array([2., 4., 6.], dtype=float32)
+>>> import tinygen as tg
+>>> x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad.numpy()
+array([2., 4., 6.], dtype=float32)
 """
 
 from importlib import import_module
@@ -21,7 +21,6 @@ if not Path(__file__).with_name("kernels").exists() and (_checkout / "kernels" /
 from tinygen import functional, nn, optim, random  # noqa: E402
 from tinygen.autograd import (  # noqa: E402
     Tensor,
-    checkpoint,
     detect_anomaly,
     enable_grad,
     grad,
@@ -29,6 +28,7 @@ from tinygen.autograd import (  # noqa: E402
     tensor,
 )
 from tinygen.random import seed  # noqa: E402
+from tinygen.recompute import checkpoint  # noqa: E402
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models

@@ -11,7 +11,7 @@ so a graph is freed the moment its last Tensor goes.
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from tinygen import random
 from tinygen.backend import array_module, device_of, to_device, to_numpy
 from tinygen.errors import DtypeError, GradientError, NonFiniteError, ShapeError
 
@@ -42,7 +41,8 @@ state = State()
 
 
 @contextmanager
-def _set(name: str, value: bool) -> Iterator[None]:
+def switched(name: str, value: bool) -> Iterator[None]:
+    """Context in which an attribute of this thread's state has a value."""
     before = getattr(state, name)
     setattr(state, name, value)
     try:
@@ -53,17 +53,20 @@ def _set(name: str, value: bool) -> Iterator[None]:
 
 def no_grad():
     """Context in which this thread records nothing."""
-    return _set("recording", False)
+    return switched("recording", False)
 
 
 def enable_grad():
     """Context in which this thread records, inside `no_grad` too."""
-    return _set("recording", True)
+    return switched("recording", True)
 
 
 def detect_anomaly():
     """Context in which the first NaN or infinity raises NonFiniteError, naming the operation and the line."""
-    return _set("anomaly", True)
+    return switched("anomaly", True)
+
+
+Method = Callable[..., "Tensor"]
 
 
 class Tensor:
@@ -73,7 +76,7 @@ class Tensor:
     makes one. Arithmetic, indexing and the one-argument functions of `tinygen.functional` are methods too.
     """
 
-    __slots__ = ("data", "edge", "requires_grad", "__dict__", "__weakref__")
+    __slots__ = ("__dict__", "__weakref__", "data", "edge", "requires_grad")
     __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
     __hash__ = object.__hash__
 
@@ -159,52 +162,52 @@ class Tensor:
 
     if TYPE_CHECKING:  # attached by tinygen.ops
         T: "Tensor"
-        abs: Callable[..., Tensor]
-        argmax: Callable[..., Tensor]
-        astype: Callable[..., Tensor]
-        clip: Callable[..., Tensor]
-        cos: Callable[..., Tensor]
-        cumsum: Callable[..., Tensor]
-        erf: Callable[..., Tensor]
-        exp: Callable[..., Tensor]
-        expm1: Callable[..., Tensor]
-        flip: Callable[..., Tensor]
-        log: Callable[..., Tensor]
-        log1p: Callable[..., Tensor]
-        logsumexp: Callable[..., Tensor]
-        max: Callable[..., Tensor]
-        mean: Callable[..., Tensor]
-        min: Callable[..., Tensor]
-        relu: Callable[..., Tensor]
-        reshape: Callable[..., Tensor]
-        sigmoid: Callable[..., Tensor]
-        sign: Callable[..., Tensor]
-        sin: Callable[..., Tensor]
-        softplus: Callable[..., Tensor]
-        sqrt: Callable[..., Tensor]
-        sum: Callable[..., Tensor]
-        tanh: Callable[..., Tensor]
-        transpose: Callable[..., Tensor]
-        var: Callable[..., Tensor]
+        abs: "Method"
+        argmax: "Method"
+        astype: "Method"
+        clip: "Method"
+        cos: "Method"
+        cumsum: "Method"
+        erf: "Method"
+        exp: "Method"
+        expm1: "Method"
+        flip: "Method"
+        log: "Method"
+        log1p: "Method"
+        logsumexp: "Method"
+        max: "Method"
+        mean: "Method"
+        min: "Method"
+        relu: "Method"
+        reshape: "Method"
+        sigmoid: "Method"
+        sign: "Method"
+        sin: "Method"
+        softplus: "Method"
+        sqrt: "Method"
+        sum: "Method"
+        tanh: "Method"
+        transpose: "Method"
+        var: "Method"
 
-        def __add__(self, other) -> Tensor: ...
-        def __radd__(self, other) -> Tensor: ...
-        def __sub__(self, other) -> Tensor: ...
-        def __rsub__(self, other) -> Tensor: ...
-        def __mul__(self, other) -> Tensor: ...
-        def __rmul__(self, other) -> Tensor: ...
-        def __truediv__(self, other) -> Tensor: ...
-        def __rtruediv__(self, other) -> Tensor: ...
-        def __pow__(self, other) -> Tensor: ...
-        def __rpow__(self, other) -> Tensor: ...
-        def __matmul__(self, other) -> Tensor: ...
-        def __rmatmul__(self, other) -> Tensor: ...
-        def __neg__(self) -> Tensor: ...
-        def __getitem__(self, index) -> Tensor: ...
-        def __lt__(self, other) -> Tensor: ...
-        def __le__(self, other) -> Tensor: ...
-        def __gt__(self, other) -> Tensor: ...
-        def __ge__(self, other) -> Tensor: ...
+        def __add__(self, other) -> "Tensor": ...
+        def __radd__(self, other) -> "Tensor": ...
+        def __sub__(self, other) -> "Tensor": ...
+        def __rsub__(self, other) -> "Tensor": ...
+        def __mul__(self, other) -> "Tensor": ...
+        def __rmul__(self, other) -> "Tensor": ...
+        def __truediv__(self, other) -> "Tensor": ...
+        def __rtruediv__(self, other) -> "Tensor": ...
+        def __pow__(self, other) -> "Tensor": ...
+        def __rpow__(self, other) -> "Tensor": ...
+        def __matmul__(self, other) -> "Tensor": ...
+        def __rmatmul__(self, other) -> "Tensor": ...
+        def __neg__(self) -> "Tensor": ...
+        def __getitem__(self, index) -> "Tensor": ...
+        def __lt__(self, other) -> "Tensor": ...
+        def __le__(self, other) -> "Tensor": ...
+        def __gt__(self, other) -> "Tensor": ...
+        def __ge__(self, other) -> "Tensor": ...
 
 
 def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None = None) -> Tensor:
@@ -232,7 +235,8 @@ class Node:
     several outputs), `versions` are those of the leaves that were saved.
     """
 
-    __slots__ = ("op", "edges", "saved", "static", "shape", "versions", "serial", "line", "__weakref__")
+    __slots__ = ("__weakref__", "edges", "line", "op", "saved", "serial", "shape", "static", "versions")
+    line: str
 
     def __init__(self, op, edges, saved, static, shape, versions=()):
         self.op = op
@@ -246,7 +250,9 @@ class Node:
     def check_saved(self) -> None:
         """Refuse a second backward, and one through a parameter that has changed since."""
         if self.saved is None:
-            raise GradientError(f"{self.op.name}: its graph was freed by an earlier backward; pass that retain_graph=True")
+            raise GradientError(
+                f"{self.op.name}: its graph was freed by an earlier backward; pass that retain_graph=True"
+            )
         for name, leaf, version in self.versions:
             if leaf.version != version:
                 raise GradientError(
@@ -303,7 +309,7 @@ def edge_of(x: Tensor):
     return x.edge or (x, None)
 
 
-def _key(edge):
+def key_of(edge):
     """What gradients are collected under: a leaf, a node with one output, or one output of a node."""
     return edge[0] if edge[1] is None else edge
 
@@ -325,23 +331,24 @@ def _paths(root: Node, inputs, floor: int):
 
 
 def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=False, floor=-1):
-    """Walk back from `y`; returns gradients by `_key`, and the set of keys whose arrays are nobody else's.
+    """Walk back from `y`; returns gradients by `key_of`, and the set of keys whose arrays are nobody else's.
 
     With `inputs` (edges), only paths to these are walked. The first gradient that reaches a target is borrowed, the
     second allocates a sum, later ones are added in place (never when a graph is created). Nodes no younger than
     `floor` are not walked.
     """
     edge = edge_of(y)
-    root, wanted, needed, walk = edge[0], (), None, None
+    root, needed, walk = edge[0], None, None
+    wanted: Collection[Any] = ()
     if type(root) is not Node:
         return {root: g}, set()
     if inputs is not None:
-        wanted = {_key(edge) for edge in inputs}
+        wanted = {key_of(edge) for edge in inputs}
         needed, walk = _paths(root, [target for target, _ in inputs], floor)
-    grads, found, owned = {_key(edge): g}, {}, set()
+    grads, found, owned = {key_of(edge): g}, {}, set()
     queued, heap = {root}, [(-root.serial, root)] if walk is None or root in walk else []
     anomaly, ndarray = state.anomaly, np.ndarray
-    with _set("recording", create_graph):
+    with switched("recording", create_graph):
         while heap:
             node = heappop(heap)[1]
             if node.shape.__class__ is tuple:
@@ -374,10 +381,9 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
                 before = grads.get(key)
                 if before is None:
                     grads[key] = g
-                    if target.__class__ is Node and target not in queued:
-                        if target.serial > floor and (walk is None or target in walk):
-                            queued.add(target)
-                            heappush(heap, (-target.serial, target))
+                    if target.__class__ is Node and target not in queued and (walk is None or target in walk):
+                        queued.add(target)
+                        heappush(heap, (-target.serial, target))
                 elif key in owned:
                     before += g
                     grads[key] = before  # a zero-dimensional sum is a new object
@@ -396,7 +402,7 @@ def _sum_to(g, shape):
 
 
 def gradients(y: Tensor, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
-    """Gradients of `y` for `inputs` (edges, or None): arrays (Tensors under `create_graph`), None where there is none."""
+    """Gradients of `y` for `inputs` (edges, or None): arrays (Tensors under `create_graph`), or None."""
     if not y.requires_grad:
         return [None] * len(inputs)
     g = _initial("grad", y, g)
@@ -406,13 +412,13 @@ def gradients(y: Tensor, inputs, g=None, *, create_graph=False, retain_graph=Fal
         g = g.data
     present = [edge for edge in inputs if edge is not None]
     grads, _ = backprop(y, g, inputs=present, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
-    return [grads.get(_key(edge)) if edge is not None else None for edge in inputs]
+    return [grads.get(key_of(edge)) if edge is not None else None for edge in inputs]
 
 
 @overload
 def grad(
     y: Tensor, xs: Tensor, grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
-) -> Tensor: ...
+) -> "Tensor": ...
 @overload
 def grad(
     y: Tensor, xs: Sequence[Tensor], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
@@ -434,80 +440,3 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
         xp = array_module(x.data)
         results.append(g if isinstance(g, Tensor) else Tensor(xp.zeros_like(x.data) if g is None else xp.asarray(g)))
     return results[0] if isinstance(xs, Tensor) else results
-
-
-def differentiate_again(function: Callable, node: Node, arrays, g, create_graph: bool) -> list[Any]:
-    """Run `function` on the saved `arrays` of a node; return the gradients for its edges.
-
-    The first edges belong to the arrays, further ones to what else the function reads. `g` is the output gradient, or a list
-    of them; None in it stands for zeros.
-    """
-    floor, n = next_serial(), len(arrays)
-    args = [a if e is None else Tensor(a, True, e if create_graph else None) for a, e in zip(arrays, node.edges)]
-    with enable_grad():
-        outputs = function(*args, **node.static)
-    inputs = [None if e is None else edge_of(a) for a, e in zip(args, node.edges)] + list(node.edges[n:])
-    outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
-    sums: list[Any] = [None] * len(inputs)
-    for y, gy in zip(outputs, g, strict=True):
-        if gy is not None:
-            more = gradients(y, inputs, gy, create_graph=create_graph, retain_graph=True, floor=floor)
-            sums = [a if b is None else b if a is None else a + b for a, b in zip(sums, more, strict=True)]
-    return sums
-
-
-class _Checkpoint:
-    """The operation of a node that `checkpoint` records."""
-
-    name = "checkpoint"
-
-    def backward(self, node: Node, g, create_graph: bool, edges):
-        function, streams, arrays = node.saved
-        now = random.get_state()
-        random.set_state(streams)
-        try:
-            with _set("recomputing", True):
-                return differentiate_again(function, node, arrays, g, create_graph)
-        finally:
-            random.set_state(now)
-
-
-def checkpoint(function: Callable, *args: Tensor):
-    """`function(*args)` without keeping what it saves: backward runs it again (Chen et al. 2016, arXiv:1604.06174).
-
-    Random streams are wound back for the second run, and running statistics are not updated twice. Parameters that the
-    function uses get their gradients too; gradients of any order are exact.
-    """
-    if not state.recording:
-        return function(*args)
-    streams, floor = random.get_state(), next_serial()
-    inner = [Tensor(a.data, a.requires_grad) for a in args]
-    outputs = function(*inner)
-    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-    if not any(y.requires_grad for y in tensors):
-        return outputs
-    own = set(inner)
-    read = {_key(e): e for e in _edges_below([y.edge[0] for y in tensors if y.edge], floor) if e[0] not in own}
-    edges = [edge_of(a) if a.requires_grad else None for a in args] + list(read.values())
-    leaves = [x for x in [*args, *read] if isinstance(x, Tensor) and x.edge is None]
-    versions = tuple(("argument", x, x.version) for x in leaves)
-    saved = (function, streams, [a.data for a in args])
-    shape = [y.shape for y in tensors] if tensors is outputs else outputs.shape
-    node = Node(_Checkpoint(), edges, saved, {}, shape, versions)
-    if tensors is outputs:
-        return tuple(Tensor(y.data, y.requires_grad, (node, i)) for i, y in enumerate(tensors))
-    return Tensor(outputs.data, True, (node, None))
-
-
-def _edges_below(nodes, floor: int):
-    """Edges from the graph that hangs from some nodes to leaves, and to nodes older than `floor`."""
-    seen, stack = set(nodes), list(nodes)
-    while stack:
-        for edge in stack.pop().edges:
-            if edge is None:
-                continue
-            if type(edge[0]) is not Node or edge[0].serial <= floor:
-                yield edge
-            elif edge[0] not in seen:
-                seen.add(edge[0])
-                stack.append(edge[0])

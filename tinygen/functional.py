@@ -64,6 +64,85 @@ from tinygen.ops.shaping import (
     take_along_axis,
 )
 
+__all__ = [
+    "abs",
+    "absolute_error",
+    "argmax",
+    "astype",
+    "avg_pool2d",
+    "batch_norm",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "broadcast_to",
+    "clip",
+    "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "cos",
+    "cross_entropy",
+    "cumsum",
+    "downsample_nearest2d",
+    "dropout",
+    "einsum",
+    "elu",
+    "embedding",
+    "equal",
+    "erf",
+    "exp",
+    "expm1",
+    "flatten",
+    "flip",
+    "gaussian_kl",
+    "gelu",
+    "greater",
+    "greater_equal",
+    "group_norm",
+    "huber",
+    "instance_norm",
+    "layer_norm",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "linear",
+    "log",
+    "log1p",
+    "log_softmax",
+    "logsumexp",
+    "masked_conv1d",
+    "masked_conv2d",
+    "matmul",
+    "max",
+    "max_pool2d",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "normalize",
+    "not_equal",
+    "one_hot",
+    "pad",
+    "relu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "softmax",
+    "softplus",
+    "split",
+    "sqrt",
+    "square",
+    "squared_error",
+    "stack",
+    "sum",
+    "take_along_axis",
+    "tanh",
+    "upsample_nearest2d",
+    "var",
+    "where",
+]
+
 IntPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | Literal["same"]
 
@@ -179,9 +258,15 @@ def _line_padding(padding):
 
 
 def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1):
-    """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K). `padding`: int, (before, after), "same"."""
+    """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K). `padding`: number, (before, after) or "same"."""
     y = conv2d(
-        _as_image(x), _as_kernel(w), b, stride=(1, stride), padding=_line_padding(padding), dilation=(1, dilation), groups=groups
+        _as_image(x),
+        _as_kernel(w),
+        b,
+        stride=(1, stride),
+        padding=_line_padding(padding),
+        dilation=(1, dilation),
+        groups=groups,
     )
     return _as_sequence(y)
 
@@ -328,7 +413,7 @@ def huber(prediction, target, *, delta: float = 1.0):
 
 
 def binary_cross_entropy(probability, target):
-    """-t log p - (1 - t) log(1 - p); logs are held above -100. From logits, `binary_cross_entropy_with_logits` is exact."""
+    """-t log p - (1 - t) log(1 - p), logs held above -100; `binary_cross_entropy_with_logits` is exact."""
     _same_shape("binary_cross_entropy", probability, target)
     tiny = 3.8e-44  # exp(-100)
     return -(target * log(maximum(probability, tiny)) + (1 - target) * log(maximum(1 - probability, tiny)))
@@ -337,7 +422,9 @@ def binary_cross_entropy(probability, target):
 def cross_entropy(logits, target):
     """-log softmax(logits)[target]: logits (..., classes), integer targets (...), result (...)."""
     if logits.shape[:-1] != target.shape:
-        raise ShapeError(f"cross_entropy: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit")
+        raise ShapeError(
+            f"cross_entropy: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit"
+        )
     target = target.reshape((*target.shape, 1))
     return -take_along_axis(log_softmax(logits), target, axis=-1).reshape(logits.shape[:-1])
 

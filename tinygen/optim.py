@@ -31,13 +31,15 @@ class Optimizer:
     """Base of the update rules.
 
     `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
-    each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013), `clip_value` each
-    element. A subclass names its state `buffers` and says what reaches its kernel as `_scalars`.
+    each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013),
+    `clip_value` each element. A subclass names its state `buffers` and says what reaches its kernel as `_scalars`.
     """
 
     buffers: tuple[str, ...] = ()
 
-    def __init__(self, parameters: Parameters, *, clip_norm: Number | None = None, clip_value: Number | None = None, **hyper):
+    def __init__(
+        self, parameters: Parameters, *, clip_norm: Number | None = None, clip_value: Number | None = None, **hyper
+    ):
         self.parameters = _named(parameters)
         self.clip_norm, self.clip_value, self.hyper = clip_norm, clip_value, hyper
         if not self.parameters:
@@ -72,7 +74,9 @@ class Optimizer:
         parameters = list(self.parameters.values())
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
             if p.data is not view:
-                raise GradientError(f"{type(self).__name__}: {name!r} was moved or converted; make the optimiser after that")
+                raise GradientError(
+                    f"{type(self).__name__}: {name!r} was moved or converted; make the optimiser after that"
+                )
         if loss is None:
             grads = [None if p.grad is None else p.grad.data for p in parameters]
         else:
@@ -149,7 +153,14 @@ class SGD(Optimizer):
     buffers, rule = ("velocity",), "sgd"
 
     def __init__(
-        self, parameters: Parameters, lr: Number, *, momentum: Number = 0.0, nesterov: bool = False, weight_decay: Number = 0.0, **clip
+        self,
+        parameters: Parameters,
+        lr: Number,
+        *,
+        momentum: Number = 0.0,
+        nesterov: bool = False,
+        weight_decay: Number = 0.0,
+        **clip,
     ):
         super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, **clip)
         self.nesterov = nesterov
@@ -164,7 +175,14 @@ class RMSProp(Optimizer):
     buffers, rule = ("square",), "rmsprop"
 
     def __init__(
-        self, parameters: Parameters, lr: Number = 1e-2, *, decay: Number = 0.99, eps: float = 1e-8, weight_decay: Number = 0.0, **clip
+        self,
+        parameters: Parameters,
+        lr: Number = 1e-2,
+        *,
+        decay: Number = 0.99,
+        eps: float = 1e-8,
+        weight_decay: Number = 0.0,
+        **clip,
     ):
         super().__init__(parameters, lr=lr, decay=decay, eps=eps, weight_decay=weight_decay, **clip)
 

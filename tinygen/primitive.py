@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import FLOAT32, FLOATS, Node, Tensor, differentiate_again, is_finite, state, tie, user_line
+from tinygen.autograd import FLOAT32, FLOATS, Node, Tensor, is_finite, state, tie, user_line
 from tinygen.backend import array_module, device_of, kernel
 from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
+from tinygen.recompute import differentiate_again
 
 REGISTRY: dict[str, "Primitive"] = {}
 ndarray = np.ndarray
@@ -42,8 +43,8 @@ class Unsaved:
 class Primitive:
     """An operation with its own gradient; made by the decorator `primitive`.
 
-    Positional arguments are Tensors, arrays or numbers, keyword arguments are static. Given no Tensor, it returns an array.
-    DtypeError, DeviceError and ShapeError name the operation and what it was given.
+    Positional arguments are Tensors, arrays or numbers, keyword arguments are static. Given no Tensor, it returns an
+    array. DtypeError, DeviceError and ShapeError name the operation and what it was given.
     """
 
     fused = False
@@ -124,7 +125,9 @@ class Primitive:
         if state.anomaly:
             self._check_finite(y)
             node.line = user_line()
-        return tuple([Tensor(a, True, (node, i)) for i, a in enumerate(y)]) if several else Tensor(y, True, (node, None))
+        return (
+            tuple([Tensor(a, True, (node, i)) for i, a in enumerate(y)]) if several else Tensor(y, True, (node, None))
+        )
 
     def _saved(self, y, residuals, args, arrays):
         """What backward will need, and the versions of the leaves in it."""
@@ -166,7 +169,7 @@ class Primitive:
         arrays = _without_generics(arrays)
         any_dtype = self.takes_any_dtype * len(arrays) if self.variadic else self.takes_any_dtype
         modules, dtypes = set(), set()
-        for a, free in zip(arrays, any_dtype):
+        for a, free in zip(arrays, any_dtype, strict=True):
             if a is None or isinstance(a, bool | int | float):
                 continue
             if not hasattr(a, "__array_namespace__"):
@@ -192,7 +195,9 @@ class Primitive:
     def _check_finite(self, y) -> None:
         for a in y if isinstance(y, tuple) else (y,):
             if not is_finite(a):
-                raise NonFiniteError(f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity")
+                raise NonFiniteError(
+                    f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity"
+                )
 
 
 def _without_generics(arrays):
@@ -243,7 +248,7 @@ class Fused(Primitive):
         self.wrt = [name in wrt.split() for name in self.arguments]
 
     def __call__(self, *args, **static):
-        if any(isinstance(a, Tensor) and a.requires_grad and not w for a, w in zip(args, self.wrt)):
+        if any(isinstance(a, Tensor) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
             return self.composite(*args, **static)
         return super().__call__(*args, **static)
 
@@ -265,5 +270,5 @@ class Fused(Primitive):
 
 
 def fused(wrt: str, *, indices: str = ""):
-    """Declare a fused operation by its composite `(*arguments, **static)`; `wrt` names what its kernel differentiates."""
+    """Declare a fused operation by its composite; `wrt` names the arguments that its kernel differentiates."""
     return lambda composite: Fused(composite, wrt, indices)

@@ -163,11 +163,19 @@ add("argmax", [distinct(3, 4)], np.argmax, NON_DIFFERENTIABLE, axis=1)
 
 # Shapes
 
-add("reshape", [real(2, 6)], np.reshape, shape=(3, 4), errors=[([real(2, 3)], {"shape": (4, 2)}, ShapeError, "reshape")])
+add(
+    "reshape", [real(2, 6)], np.reshape, shape=(3, 4), errors=[([real(2, 3)], {"shape": (4, 2)}, ShapeError, "reshape")]
+)
 add("reshape", [real(2, 6)], np.reshape, shape=(-1,))
 add("transpose", [real(2, 3, 4)], np.transpose, axes=(2, 0, 1))
 add("broadcast_to", [real(3, 1)], np.broadcast_to, shape=(2, 3, 4))
-add("broadcast_to", [real(3)], np.broadcast_to, shape=(3,), errors=[([real(3)], {"shape": (4,)}, ShapeError, "broadcast")])
+add(
+    "broadcast_to",
+    [real(3)],
+    np.broadcast_to,
+    shape=(3,),
+    errors=[([real(3)], {"shape": (4,)}, ShapeError, "broadcast")],
+)
 add("sum_to", [real(2, 3, 4)], lambda x, shape: x.sum(axis=(0, 2)).reshape(shape), shape=(3, 1))
 add("sum_to", [real(3)], lambda x, shape: x.sum(), shape=())
 add("flip", [real(2, 3)], np.flip)
@@ -188,7 +196,13 @@ add(
     axis=-1,
     errors=[([real(2, 6)], {"sizes": (1, 2), "axis": 1}, ShapeError, r"\(1, 2\).*\(2, 6\)")],
 )
-add("pad", [real(2, 3)], lambda x, widths, value: np.pad(x, widths, constant_values=value), widths=((1, 0), (0, 2)), value=0.5)
+add(
+    "pad",
+    [real(2, 3)],
+    lambda x, widths, value: np.pad(x, widths, constant_values=value),
+    widths=((1, 0), (0, 2)),
+    value=0.5,
+)
 for index in (1, slice(None, None, -2), (..., 0), (None, slice(1, 3)), ([2, 0, 2],), (slice(None), [1, 1, 0])):
     index = tuple(np.asarray(i) if isinstance(i, list) else i for i in index) if isinstance(index, tuple) else index
     x = real(3, 2)
@@ -251,9 +265,7 @@ for subscripts, shapes in {
     "i,j,k->ijk": ((2,), (3,), (2,)),
     "ij,k->jk": ((2, 3), (2,)),
 }.items():
-    add(
-        "einsum", [real(*s) for s in shapes], lambda *xs, subscripts: np.einsum(subscripts, *xs), subscripts=subscripts
-    )
+    add("einsum", [real(*s) for s in shapes], lambda *xs, subscripts: np.einsum(subscripts, *xs), subscripts=subscripts)
 add(
     "einsum",
     [real(2, 2)],
@@ -367,7 +379,11 @@ add(
         ([real(1, 2, 3, 2), real(3, 3, 2, 1)], {"geometry": Geometry()}, ShapeError, "does not fit"),
     ],
 )
-add("functional.conv2d", [real(1, 4, 4, 2), real(3, 3, 2, 3), real(3)], lambda x, w, b, **_: conv2d(x, w, Geometry()) + b)
+add(
+    "functional.conv2d",
+    [real(1, 4, 4, 2), real(3, 3, 2, 3), real(3)],
+    lambda x, w, b, **_: conv2d(x, w, Geometry()) + b,
+)
 add(
     "functional.conv2d",
     [real(1, 3, 4, 2), real(2, 3, 2, 3)],
@@ -461,7 +477,13 @@ add(
     errors=[([real(1, 2, 2, 1)], {"size": (3, 3), "stride": (1, 1)}, ShapeError, "does not fit")],
 )
 add("overlap_add", [real(1, 2, 3, 2, 2, 1)], _overlap_add, image_size=(4, 4), stride=(2, 1))
-add("functional.max_pool2d", [distinct(1, 4, 6, 2)], lambda x, size: _windows(x, (2, 2), (2, 2)).max((3, 4)), PIECEWISE, size=2)
+add(
+    "functional.max_pool2d",
+    [distinct(1, 4, 6, 2)],
+    lambda x, size: _windows(x, (2, 2), (2, 2)).max((3, 4)),
+    PIECEWISE,
+    size=2,
+)
 add(
     "functional.max_pool2d",
     [distinct(1, 4, 4, 1)],
@@ -496,9 +518,17 @@ def _affine(y, scale, shift):
 
 add("normalize", [real(2, 3, 4)], _normalize, axes=(0, 1), eps=1e-3)
 add("normalize", [real(2, 3)], _normalize, axes=(1,), eps=1e-5)
-add("functional.batch_norm", [real(3, 2, 2), real(2), real(2)], lambda x, a, b: _affine(_normalize(x, (0, 1), 1e-5)[0], a, b))
+add(
+    "functional.batch_norm",
+    [real(3, 2, 2), real(2), real(2)],
+    lambda x, a, b: _affine(_normalize(x, (0, 1), 1e-5)[0], a, b),
+)
 add("functional.layer_norm", [real(3, 4), real(4), real(4)], lambda x, a, b: _affine(_normalize(x, 1, 1e-5)[0], a, b))
-add("functional.instance_norm", [real(2, 2, 3, 2), real(2), real(2)], lambda x, a, b: _affine(_normalize(x, (1, 2), 1e-5)[0], a, b))
+add(
+    "functional.instance_norm",
+    [real(2, 2, 3, 2), real(2), real(2)],
+    lambda x, a, b: _affine(_normalize(x, (1, 2), 1e-5)[0], a, b),
+)
 add(
     "functional.group_norm",
     [real(2, 2, 2, 4)],
@@ -547,7 +577,11 @@ add(
     lambda x, t: _bce(1 / (1 + np.exp(-x)), t),
     errors=[DIFFERENT, BROADCAST],
 )
-add("binary_cross_entropy_with_logits", [np.array([-800.0, 800.0]), np.array([1.0, 0.0])], lambda x, t: np.array([800.0, 800.0]))
+add(
+    "binary_cross_entropy_with_logits",
+    [np.array([-800.0, 800.0]), np.array([1.0, 0.0])],
+    lambda x, t: np.array([800.0, 800.0]),
+)
 add("functional.binary_cross_entropy", [share(3), share(3)], _bce, errors=[DIFFERENT, BROADCAST])
 add("functional.squared_error", [real(3), real(3)], lambda a, b: (a - b) ** 2, errors=[DIFFERENT, BROADCAST])
 add("functional.absolute_error", [apart(6), np.zeros(6)], lambda a, b: np.abs(a - b), PIECEWISE, errors=[DIFFERENT])

@@ -15,8 +15,8 @@ from tinygen.optim import Adam
 class Autoencoder(GenerativeModel):
     """Auto-encoder trained with cross-entropy against pixel intensities in [0, 1].
 
-    It defines no density. To sample, codes are drawn from the normal distribution that has the mean and covariance of recent
-    training codes.
+    It defines no density. To sample, codes are drawn from the normal distribution that has the mean and covariance of
+    recent training codes.
     """
 
     name = "ae"

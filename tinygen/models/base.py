@@ -14,8 +14,8 @@ from tinygen.nn import Module
 class GenerativeModel(Module):
     """Networks, optimisers and counters of one system.
 
-    A subclass sets `name`, the `kinds` of data it accepts and a frozen dataclass `Config`; it builds its networks, moves
-    them to the device, then makes its optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
+    A subclass sets `name`, the `kinds` of data it accepts and a frozen dataclass `Config`; it builds its networks,
+    moves them to the device, then makes its optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
     `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1].
     """
 

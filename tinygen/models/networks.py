@@ -50,5 +50,7 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int) -
 def _quarter(image_shape) -> tuple[int, int]:
     height, width, _ = image_shape
     if height % 4 or width % 4:
-        raise UsageError(f"the convolutional network needs sides that 4 divides, not {height}x{width}; use --architecture mlp")
+        raise UsageError(
+            f"the convolutional network needs sides that 4 divides, not {height}x{width}; use --architecture mlp"
+        )
     return height // 4, width // 4

@@ -127,4 +127,3 @@ class VAE(GenerativeModel):
         prior = -0.5 * (z * z + math.log(2 * math.pi))
         log_weight = log_likelihood.reshape(n, samples) + (prior - q.log_prob(z)).sum(axis=2)
         return to_numpy(math.log(samples) - log_weight.logsumexp(axis=1))
-

@@ -7,7 +7,6 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen.autograd import state
-from tinygen.backend import array_module
 from tinygen.errors import UsageError
 from tinygen.functional import IntPair, Padding, pair
 from tinygen.nn import init
@@ -56,9 +55,13 @@ class Embedding(Module):
 class _Conv(Module):
     """Weight (*kernel, C_in / groups, C_out) and bias of a convolution; of the adjoint one when transposed."""
 
-    def __init__(self, kernel: tuple[int, ...], in_channels: int, out_channels: int, groups: int, bias: bool, transposed=False):
+    def __init__(
+        self, kernel: tuple[int, ...], in_channels: int, out_channels: int, groups: int, bias: bool, transposed=False
+    ):
         if in_channels % groups or out_channels % groups:
-            raise UsageError(f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot form {groups} groups")
+            raise UsageError(
+                f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot form {groups} groups"
+            )
         fan_in = math.prod(kernel) * in_channels // groups
         inner, outer = (out_channels, in_channels) if transposed else (in_channels, out_channels)
         self.weight = Parameter(init.fan_in_uniform((*kernel, inner // groups, outer), fan_in))
@@ -182,7 +185,14 @@ class MaskedConv1d(_Conv):
     """`functional.masked_conv1d`: same length, sees earlier steps ("A"), or these and the present one ("B")."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, kind: Literal["A", "B"], colours: int = 1, bias=True
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        kind: Literal["A", "B"],
+        colours: int = 1,
+        bias=True,
     ):
         super().__init__((kernel_size,), in_channels, out_channels, 1, bias)
         self.kind: Literal["A", "B"] = kind

@@ -1,6 +1,5 @@
 """Modules: trees of named parameters, buffers and whatever else has a state."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,9 +30,9 @@ class Stateful(Protocol):
 class Module:
     """A network, or a part of one. Assigned Parameters, Modules, arrays and other state are found by attribute name.
 
-    A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays): saved, not
-    trained. Anything else with `state_dict` (an optimiser, a moving average) is saved with the module. Lists of modules
-    are numbered.
+    A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays):
+    saved, not trained. Anything else with `state_dict` (an optimiser, a moving average) is saved with the module.
+    Lists of modules are numbered.
     """
 
     training = True
@@ -94,7 +93,7 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """Every array of the state by dotted name: parameters, buffers, and the state of what else has one. Not copies."""
+        """Every array of the state by dotted name, not copied: parameters, buffers, what else has a state."""
         state: dict[str, Any] = {}
         for name, value in self._items():
             if isinstance(value, Parameter):
@@ -106,7 +105,7 @@ class Module:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy a state into this module, in place. Names and shapes must match; CheckpointError names the first that does not."""
+        """Copy a state into this module; CheckpointError names the first name or shape that does not match."""
         check_state(type(self).__name__, self.state_dict(), state)
         for name, value in self._items():
             if isinstance(value, Parameter):
@@ -168,4 +167,6 @@ def check_state(owner: str, own: dict[str, Any], given: dict[str, Any]) -> None:
         raise CheckpointError(f"{owner}: the state has an unknown {min(unknown)!r} ({len(unknown)} unknown)")
     for name, array in own.items():
         if tuple(given[name].shape) != array.shape:
-            raise CheckpointError(f"{owner}: {name!r} has shape {tuple(given[name].shape)} in the state, {array.shape} here")
+            raise CheckpointError(
+                f"{owner}: {name!r} has shape {tuple(given[name].shape)} in the state, {array.shape} here"
+            )

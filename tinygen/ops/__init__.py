@@ -1,50 +1,12 @@
-"""Every operation, defined once: what it computes, and the vector-Jacobian product of each argument."""
+"""Every operation, defined once: what it computes, and the vector-Jacobian product of each argument.
+
+Importing the package gives `Tensor` its operators and methods.
+"""
 
 from tinygen.autograd import Tensor
 from tinygen.ops import arithmetic, convolution, linear, losses, normalization, pooling, reduction, shaping
 
-
-def _attach() -> None:
-    """Give Tensor its operators and methods."""
-    a, r, s = arithmetic, reduction, shaping
-    for name, operation in {
-        "add": a.add,
-        "sub": a.subtract,
-        "mul": a.multiply,
-        "truediv": a.divide,
-        "pow": a.power,
-        "matmul": linear.matmul,
-    }.items():
-        setattr(Tensor, f"__{name}__", lambda x, other, f=operation.__call__: f(x, other))
-        setattr(Tensor, f"__r{name}__", lambda x, other, f=operation.__call__: f(other, x))
-    for name, operation in {
-        "lt": a.less,
-        "le": a.less_equal,
-        "gt": a.greater,
-        "ge": a.greater_equal,
-        "eq": a.equal,
-        "ne": a.not_equal,
-    }.items():
-        setattr(Tensor, f"__{name}__", lambda x, other, f=operation: f(x, other))
-    Tensor.__neg__ = lambda x: a.negative(x)
-    unary = (a.abs, a.cos, a.erf, a.exp, a.expm1, a.log, a.log1p, a.relu, a.sigmoid, a.sign, a.sin, a.softplus)
-    for operation in (*unary, a.sqrt, a.tanh):
-        setattr(Tensor, operation.__name__, lambda x, f=operation: f(x))
-    for operation in (r.sum, r.mean, r.var, r.max, r.min, r.logsumexp):
-        setattr(
-            Tensor,
-            operation.__name__,
-            lambda x, axis=None, keepdims=False, f=operation: f(x, axis=axis, keepdims=keepdims),
-        )
-    Tensor.argmax = lambda x, axis=None: r.argmax(x, axis=axis)
-    Tensor.cumsum = lambda x, axis: r.cumsum(x, axis=axis)
-    Tensor.astype = lambda x, dtype: a.astype(x, dtype=dtype)
-    Tensor.clip = lambda x, low, high: a.clip(x, low=low, high=high)
-    Tensor.flip = lambda x, axis=None: s.flip(x, axis=axis)
-    Tensor.reshape = lambda x, *shape: s.reshape(x, shape=_lengths(shape))
-    Tensor.transpose = lambda x, *axes: s.transpose(x, axes=_lengths(axes) if axes else tuple(range(x.ndim))[::-1])
-    Tensor.T = property(lambda x: x.transpose(), doc="Axes in reverse order.")
-    Tensor.__getitem__ = lambda x, index: s.getitem(x, index=s.plain_index(index))
+__all__ = ["arithmetic", "convolution", "linear", "losses", "normalization", "pooling", "reduction", "shaping"]
 
 
 def _lengths(given) -> tuple[int, ...]:
@@ -52,4 +14,51 @@ def _lengths(given) -> tuple[int, ...]:
     return tuple(given[0]) if len(given) == 1 and isinstance(given[0], tuple | list) else given
 
 
-_attach()
+def _attach(**methods) -> None:
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+
+
+for _name, _operation in {
+    "add": arithmetic.add,
+    "sub": arithmetic.subtract,
+    "mul": arithmetic.multiply,
+    "truediv": arithmetic.divide,
+    "pow": arithmetic.power,
+    "matmul": linear.matmul,
+}.items():
+    _call = _operation.__call__  # bound here, which saves a lookup in every operation
+    setattr(Tensor, f"__{_name}__", lambda x, other, call=_call: call(x, other))
+    setattr(Tensor, f"__r{_name}__", lambda x, other, call=_call: call(other, x))
+
+_attach(
+    __eq__=lambda x, other: arithmetic.equal(x, other),
+    __ne__=lambda x, other: arithmetic.not_equal(x, other),
+    __lt__=lambda x, other: arithmetic.less(x, other),
+    __le__=lambda x, other: arithmetic.less_equal(x, other),
+    __gt__=lambda x, other: arithmetic.greater(x, other),
+    __ge__=lambda x, other: arithmetic.greater_equal(x, other),
+    __neg__=lambda x: arithmetic.negative(x),
+    __getitem__=lambda x, index: shaping.getitem(x, index=shaping.plain_index(index)),
+)
+_attach(
+    T=property(lambda x: x.transpose(), doc="Axes in reverse order."),
+    astype=lambda x, dtype: arithmetic.astype(x, dtype=dtype),
+    clip=lambda x, low, high: arithmetic.clip(x, low=low, high=high),
+    argmax=lambda x, axis=None: reduction.argmax(x, axis=axis),
+    cumsum=lambda x, axis: reduction.cumsum(x, axis=axis),
+    flip=lambda x, axis=None: shaping.flip(x, axis=axis),
+    reshape=lambda x, *shape: shaping.reshape(x, shape=_lengths(shape)),
+    transpose=lambda x, *axes: shaping.transpose(x, axes=_lengths(axes) if axes else tuple(range(x.ndim))[::-1]),
+)
+
+for _name in "abs cos erf exp expm1 log log1p relu sigmoid sign sin softplus sqrt tanh".split():
+    setattr(Tensor, _name, lambda x, call=getattr(arithmetic, _name).__call__: call(x))
+
+for _name in "sum mean var max min logsumexp".split():
+    _reduce = getattr(reduction, _name)
+    setattr(
+        Tensor,
+        _name,
+        lambda x, axis=None, keepdims=False, reduce=_reduce: reduce(x, axis=axis, keepdims=keepdims),
+    )

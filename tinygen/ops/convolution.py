@@ -1,7 +1,7 @@
 """The convolution family: one bilinear form in (x, w), closed under differentiation.
 
-`conv2d(x, w)`, its adjoint in x and its adjoint in w are each linear in both arguments, and the vjps of each are the other two.
-The transposed convolution is the adjoint in x. Images are (N, H, W, C), weights (KH, KW, C / groups, K).
+`conv2d(x, w)`, its adjoint in x and its adjoint in w are each linear in both arguments, and the vjps of each are the
+other two. The transposed convolution is the adjoint in x. Images are (N, H, W, C), weights (KH, KW, C / groups, K).
 """
 
 from tinygen.backend import device_of, kernel
@@ -24,7 +24,9 @@ def conv2d(xp, x, w, *, geometry):
     """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K)."""
     _check("conv2d", x, x.shape[-1], w.shape, geometry)
     if min(geometry.output_size(x.shape[1:3], w.shape[:2])) < 1:
-        raise ShapeError(f"conv2d: kernel {w.shape[:2]} does not fit into the padded input {x.shape}, {geometry.padding}")
+        raise ShapeError(
+            f"conv2d: kernel {w.shape[:2]} does not fit into the padded input {x.shape}, {geometry.padding}"
+        )
     return kernel("conv2d", device_of(x))(x, w, geometry)
 
 
@@ -44,7 +46,9 @@ def conv2d_weight_grad(xp, x, g, *, kernel_size, geometry):
     shape = (*kernel_size, x.shape[-1] // geometry.groups, g.shape[-1])
     _check("conv2d_weight_grad", x, x.shape[-1], shape, geometry)
     if geometry.output_size(x.shape[1:3], kernel_size) != g.shape[1:3] or len(x) != len(g):
-        raise ShapeError(f"conv2d_weight_grad: images {x.shape} and gradients {g.shape} do not fit kernel {kernel_size}")
+        raise ShapeError(
+            f"conv2d_weight_grad: images {x.shape} and gradients {g.shape} do not fit kernel {kernel_size}"
+        )
     return kernel("conv2d_weight_grad", device_of(x))(x, g, kernel_size, geometry)
 
 

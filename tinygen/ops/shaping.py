@@ -102,9 +102,9 @@ def pad(xp, x, *, widths, value=0):
 
 
 pad.vjp(
-    lambda g, y, x, *, widths, value=0: (
-        g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))]
-    )
+    lambda g, y, x, *, widths, value=0: g[
+        tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
+    ]
 )
 
 
@@ -160,7 +160,9 @@ scatter_along_axis.vjp(lambda g, y, x, indices, *, axis, length: take_along_axis
 def one_hot(xp, indices, *, classes, dtype="float32"):
     """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere."""
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
-        raise ShapeError(f"one_hot: indices reach from {indices.min()} to {indices.max()}, classes are 0..{classes - 1}")
+        raise ShapeError(
+            f"one_hot: indices reach from {indices.min()} to {indices.max()}, classes are 0..{classes - 1}"
+        )
     return (indices[..., None] == xp.arange(classes)).astype(dtype)
 
 

@@ -18,6 +18,10 @@ except ImportError:  # Windows, where two processes are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 
+REQUIRED = ("model", "config", "data", "fit", "device", "versions", "machine")
+"""What config.json must hold for the run to be continued, sampled from or evaluated."""
+
+
 class Run:
     """One run folder. `create` and `resume` lock it against other processes until `close`; `open` only reads."""
 
@@ -88,6 +92,8 @@ class Run:
             raise RunError(f"cannot read {file}: {_reason(error)}") from error
         except ValueError as error:
             raise RunError(f"{file} is not valid JSON ({error}): restore it from a copy") from error
+        if missing := [key for key in REQUIRED if not isinstance(config, dict) or key not in config]:
+            raise RunError(f"{file} lacks {missing[0]!r}: restore it from a copy")
         return cls(folder, config)
 
     @classmethod

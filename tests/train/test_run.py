@@ -1,0 +1,102 @@
+"""Run folders: who gets one, what is in the way, and a log that stays whole."""
+
+import json
+import os
+
+import pytest
+
+from tinygen.errors import RunError
+from tinygen.train.run import REQUIRED, Run, metrics_of
+
+CONFIG = {key: "vae" for key in REQUIRED}
+
+
+def test_a_new_run_has_its_configuration(tmp_path):
+    run = Run.create(tmp_path / "deep" / "run", CONFIG)
+    run.close()
+    assert Run.open(run.folder).config == CONFIG
+
+
+def test_the_next_free_number_follows_the_highest(tmp_path):
+    for name in ("vae-1", "vae-7", "vae-x", "vae-", "ae-9"):
+        (tmp_path / name).mkdir()
+    names = [Run.create(tmp_path / "vae-{n}", CONFIG).folder.name for _ in range(2)]
+    assert names == ["vae-8", "vae-9"]
+    assert Run.create(tmp_path / "new" / "vae-{n}", CONFIG).folder.name == "vae-1"
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty: choose another --out, or replace what it holds with --overwrite"):
+        Run.create(tmp_path, CONFIG)
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_overwriting_removes_an_earlier_run_and_nothing_else(tmp_path):
+    run = Run.create(tmp_path, CONFIG)
+    (tmp_path / "notes.txt").write_text("mine")
+    run.log(step=1, epoch=0.1, split="train", seconds=0.1, metrics={"loss": 1.0})
+    for file in (run.checkpoint_file, run.summary_file, run.report_file, run.sample_file(0), run.sample_file(7)):
+        file.write_text("old")
+    run.close()
+    with pytest.raises(RunError, match="holds another run"):
+        Run.create(tmp_path, {})
+    assert Run.open(tmp_path).config == CONFIG
+    again = Run.create(tmp_path, {}, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "notes.txt", "samples"]
+    assert (again.history(), again.samples(), again.summary()) == ([], {}, None)
+
+
+def test_a_run_in_use_is_refused_until_it_is_closed(tmp_path):
+    run = Run.create(tmp_path, CONFIG)
+    for attempt in (lambda: Run.resume(tmp_path), lambda: Run.create(tmp_path, CONFIG, overwrite=True)):
+        with pytest.raises(RunError, match="in use by another tinygen process"):
+            attempt()
+    assert Run.open(tmp_path).config == CONFIG
+    run.close()
+    Run.resume(tmp_path).close()
+
+
+def test_files_in_the_way_are_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "vae-{n}"):
+        with pytest.raises(RunError, match=str(tmp_path / "file")):
+            Run.create(out, CONFIG)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"model": "vae"}'], ids=["missing", "cut off", "a list", "fields missing"])
+def test_what_is_no_run_is_told(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config\.json"):
+        Run.open(tmp_path)
+
+
+def entries(run: Run, *steps: int) -> None:
+    for step in steps:
+        run.log(step=step, epoch=step / 10, split="train", seconds=0.5, metrics={"loss": float(step)})
+
+
+def test_the_log_is_one_object_a_line_and_strict_json(tmp_path):
+    run = Run.create(tmp_path, CONFIG)
+    entries(run, 1)
+    run.log(step=2, epoch=0.2, split="valid", seconds=1.0, metrics={"loss": float("nan"), "kl": float("inf")})
+    lines = run.log_file.read_text().splitlines()
+    parsed = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in lines]
+    assert parsed == run.history()
+    assert [metrics_of(entry) for entry in parsed] == [{"loss": 1.0}, {"loss": None, "kl": None}]
+
+
+def test_rewinding_forgets_what_came_later_and_a_line_cut_short(tmp_path):
+    run = Run.create(tmp_path, CONFIG)
+    entries(run, 1, 2, 3, 4)
+    with open(run.log_file, "a") as file:
+        file.write('{"step": 2, "ep')
+    for step in (0, 2, 3):
+        run.sample_file(step).write_text("picture")
+    run.rewind(2)
+    assert [entry["step"] for entry in run.history()] == [1, 2]
+    assert list(run.samples()) == [0, 2]
+    entries(run, 3)
+    assert [entry["step"] for entry in run.history()] == [1, 2, 3]

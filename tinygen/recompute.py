@@ -1,0 +1,87 @@
+"""Running a function a second time to differentiate it: composites of fused operations, and gradient checkpoints."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygen import random
+from tinygen.autograd import Node, Tensor, edge_of, enable_grad, gradients, key_of, next_serial, state, switched
+
+
+def differentiate_again(function: Callable, node: Node, arrays, g, create_graph: bool) -> list[Any]:
+    """Run `function` on the saved `arrays` of a node; return the gradients for its edges.
+
+    The first edges belong to the arrays, further ones to what else the function reads. `g` is the output gradient, or
+    a list of them; None in it stands for zeros.
+    """
+    floor, n = next_serial(), len(arrays)
+    args = [
+        a if e is None else Tensor(a, True, e if create_graph else None)
+        for a, e in zip(arrays, node.edges, strict=False)
+    ]
+    with enable_grad():
+        outputs = function(*args, **node.static)
+    inputs = [None if e is None else edge_of(a) for a, e in zip(args, node.edges, strict=False)] + list(node.edges[n:])
+    outputs, g = (outputs, g) if isinstance(outputs, tuple) else ((outputs,), (g,))
+    sums: list[Any] = [None] * len(inputs)
+    for y, gy in zip(outputs, g, strict=True):
+        if gy is not None:
+            more = gradients(y, inputs, gy, create_graph=create_graph, retain_graph=True, floor=floor)
+            sums = [a if b is None else b if a is None else a + b for a, b in zip(sums, more, strict=True)]
+    return sums
+
+
+class _Checkpoint:
+    """The operation of a node that `checkpoint` records."""
+
+    name = "checkpoint"
+
+    def backward(self, node: Node, g, create_graph: bool, edges):
+        function, streams, arrays = node.saved
+        now = random.get_state()
+        random.set_state(streams)
+        try:
+            with switched("recomputing", True):
+                return differentiate_again(function, node, arrays, g, create_graph)
+        finally:
+            random.set_state(now)
+
+
+def checkpoint(function: Callable, *args: Tensor):
+    """`function(*args)` without keeping what it saves: backward runs it again (Chen et al. 2016, arXiv:1604.06174).
+
+    Random streams are wound back for the second run, and running statistics are not updated twice. Parameters that the
+    function uses get their gradients too; gradients of any order are exact.
+    """
+    if not state.recording:
+        return function(*args)
+    streams, floor = random.get_state(), next_serial()
+    inner = [Tensor(a.data, a.requires_grad) for a in args]
+    outputs = function(*inner)
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    if not any(y.requires_grad for y in tensors):
+        return outputs
+    own = set(inner)
+    read = {key_of(e): e for e in _edges_below([y.edge[0] for y in tensors if y.edge], floor) if e[0] not in own}
+    edges = [edge_of(a) if a.requires_grad else None for a in args] + list(read.values())
+    leaves = [x for x in [*args, *read] if isinstance(x, Tensor) and x.edge is None]
+    versions = tuple(("argument", x, x.version) for x in leaves)
+    saved = (function, streams, [a.data for a in args])
+    shape = [y.shape for y in tensors] if tensors is outputs else outputs.shape
+    node = Node(_Checkpoint(), edges, saved, {}, shape, versions)
+    if tensors is outputs:
+        return tuple(Tensor(y.data, y.requires_grad, (node, i)) for i, y in enumerate(tensors))
+    return Tensor(outputs.data, True, (node, None))
+
+
+def _edges_below(nodes, floor: int):
+    """Edges from the graph that hangs from some nodes to leaves, and to nodes older than `floor`."""
+    seen, stack = set(nodes), list(nodes)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is None:
+                continue
+            if type(edge[0]) is not Node or edge[0].serial <= floor:
+                yield edge
+            elif edge[0] not in seen:
+                seen.add(edge[0])
+                stack.append(edge[0])
