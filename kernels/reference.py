@@ -175,12 +175,15 @@ def log_softmax_backward(g, y, *, axis=-1):
 def binary_cross_entropy_with_logits(x, target):
     """-t log s(x) - (1 - t) log(1 - s(x)) with s the logistic function, elementwise and without overflow."""
     xp = namespace(x)
-    e = xp.exp(-xp.abs(x))
+    e = xp.abs(x)
+    xp.negative(e, out=e)
+    xp.exp(e, out=e)
     y = xp.log1p(e)
-    y += xp.maximum(x, 0)
-    y -= x * target
+    room = xp.maximum(x, 0)
+    y += room
+    y -= xp.multiply(x, target, out=room)
     e += 1
-    probability = xp.where(x < 0, e - 1, 1)
+    probability = xp.exp(xp.minimum(x, 0, out=room), out=room)
     probability /= e
     probability -= target
     return y, (probability,)

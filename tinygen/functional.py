@@ -258,7 +258,10 @@ def _line_padding(padding):
 
 
 def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1):
-    """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K). `padding`: number, (before, after) or "same"."""
+    """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K).
+
+    `padding` is a number, (before, after) or "same".
+    """
     y = conv2d(
         _as_image(x),
         _as_kernel(w),

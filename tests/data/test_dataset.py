@@ -5,7 +5,6 @@ import pytest
 
 from tinygen import random
 from tinygen.data import Batch, Dataset, Spec, Split
-from tinygen.data.split import DynamicallyBinarised
 from tinygen.errors import DataError, UsageError
 from tinygen.random import Stream
 

@@ -1,11 +1,28 @@
 """Black and white from grey, in the two ways that the likelihoods in the literature are quoted for."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
-from tinygen.data.split import DynamicallyBinarised, Split
+from tinygen import random
+from tinygen.data.batch import Batch
+from tinygen.data.split import Split
 from tinygen.random import Stream
 
 CHUNK = 128  # a multiple of 4, so that the counters of an image do not depend on where a chunk ends
+
+
+class DynamicallyBinarised(Split):
+    """Draws every pixel afresh at each request: 1 with the probability that its grey value gives."""
+
+    def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
+        grey = super().batch(indices)
+        return Batch((stream or random.stream("data")).bernoulli(grey.x), grey.y, grey.target, grey.length)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The whole split in order, drawn once: an evaluation finds the same pixels every time, and moves no stream."""
+        return draw_once(Split(self.arrays), "train").batches(size)
 
 
 def threshold(split: Split) -> Split:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygen import random
 from tinygen.data.batch import Batch
 from tinygen.random import Stream
 
@@ -39,14 +38,6 @@ class Split:
     def take(self, n: int) -> "Split":
         """The first n examples, or all of them where there are fewer."""
         return self.slice(0, n)
-
-
-class DynamicallyBinarised(Split):
-    """Draws every pixel afresh at each request: 1 with the probability that its grey value gives."""
-
-    def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
-        grey = super().batch(indices)
-        return Batch((stream or random.stream("data")).bernoulli(grey.x), grey.y, grey.target, grey.length)
 
 
 def _unit_range(array: np.ndarray) -> np.ndarray:

@@ -53,7 +53,8 @@ _attach(
 )
 
 for _name in "abs cos erf exp expm1 log log1p relu sigmoid sign sin softplus sqrt tanh".split():
-    setattr(Tensor, _name, lambda x, call=getattr(arithmetic, _name).__call__: call(x))
+    _operation = getattr(arithmetic, _name)
+    setattr(Tensor, _name, lambda x, operation=_operation: operation(x))
 
 for _name in "sum mean var max min logsumexp".split():
     _reduce = getattr(reduction, _name)

@@ -187,7 +187,7 @@ def relu(xp, x):
     return xp.maximum(x, 0)
 
 
-relu.vjp(lambda g, y, x: where(y > 0, g, 0.0))
+relu.vjp(lambda g, y, x: masked(g, y > 0))
 
 
 @primitive(saves="x", elementwise=True)
@@ -215,8 +215,8 @@ def maximum(xp, a, b):
 
 
 maximum.vjp(
-    lambda g, y, a, b: where(a > b, g, where(equal(a, b), 0.5 * g, 0.0)),
-    lambda g, y, a, b: where(a < b, g, where(equal(a, b), 0.5 * g, 0.0)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a > b)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a < b)),
 )
 
 
@@ -227,8 +227,8 @@ def minimum(xp, a, b):
 
 
 minimum.vjp(
-    lambda g, y, a, b: where(a < b, g, where(equal(a, b), 0.5 * g, 0.0)),
-    lambda g, y, a, b: where(a > b, g, where(equal(a, b), 0.5 * g, 0.0)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a < b)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a > b)),
 )
 
 
@@ -245,13 +245,22 @@ where.vjp(
 )
 
 
+@primitive(saves="mask", elementwise=True, indices="mask")
+def masked(xp, x, mask):
+    """x where the mask (bool) holds, else 0; x * mask, and so several times as fast as `where`."""
+    return x * mask
+
+
+masked.vjp(lambda g, y, x, mask: masked(g, mask), None)
+
+
 @primitive(saves="x", elementwise=True)
 def clip(xp, x, *, low, high):
     """x held to [low, high]; the bounds themselves pass the gradient."""
     return xp.clip(x, low, high)
 
 
-clip.vjp(lambda g, y, x, *, low, high: where(x < low, 0.0, where(x > high, 0.0, g)))
+clip.vjp(lambda g, y, x, *, low, high: masked(masked(g, x >= low), x <= high))
 
 
 @primitive(elementwise=True, indices="all")

@@ -82,7 +82,7 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
         },
-        number=_number,
+        number=format_number,
         duration=format_time,
     )
     write_atomically(run.report_file, page)
@@ -96,7 +96,7 @@ def read_metric(name: str, value: float = np.nan) -> Metric:
     return Metric(" ".join(words).replace("− ", "−"), unit.replace("_", " "), value)
 
 
-def _number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Four significant digits, or two decimals of a large number."""
     if value is None or not np.isfinite(value):
         return "n/a"

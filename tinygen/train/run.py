@@ -18,7 +18,9 @@ except ImportError:  # Windows, where two processes are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 
-REQUIRED = ("model", "config", "data", "fit", "device", "versions", "machine")
+REQUIRED = tuple(
+    "model config data.spec data.digest fit.length fit.seed fit.save_every device versions machine".split()
+)
 """What config.json must hold for the run to be continued, sampled from or evaluated."""
 
 
@@ -92,7 +94,7 @@ class Run:
             raise RunError(f"cannot read {file}: {_reason(error)}") from error
         except ValueError as error:
             raise RunError(f"{file} is not valid JSON ({error}): restore it from a copy") from error
-        if missing := [key for key in REQUIRED if not isinstance(config, dict) or key not in config]:
+        if missing := [name for name in REQUIRED if not _holds(config, name)]:
             raise RunError(f"{file} lacks {missing[0]!r}: restore it from a copy")
         return cls(folder, config)
 
@@ -173,6 +175,15 @@ class Run:
 def metrics_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics in an object of the log."""
     return {name: value for name, value in entry.items() if name not in ("step", "epoch", "split", "seconds")}
+
+
+def _holds(config: Any, name: str) -> bool:
+    """Whether there is a value under a dotted name."""
+    for key in name.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return False
+        config = config[key]
+    return True
 
 
 def _make_folder(out: Path) -> Path:

@@ -1,0 +1,53 @@
+"""Sheets of tiles."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen.data import Spec
+from tinygen.errors import RunError, UsageError
+from tinygen.train import images
+
+
+def test_tiles_lie_in_rows_with_gaps_between_them():
+    tiles = np.stack([np.full((2, 3, 1), value, np.float32) for value in (0.2, 0.4, 0.6, 0.8, 1.0)])
+    pixels = np.asarray(images.sheet(tiles, 3, scale=1))
+    assert pixels.shape == (2 + 1 + 2, 3 + 1 + 3 + 1 + 3)
+    np.testing.assert_array_equal(pixels[0], [51, 51, 51, 0, 102, 102, 102, 0, 153, 153, 153])
+    np.testing.assert_array_equal(pixels[2], 0)
+    np.testing.assert_array_equal(pixels[4], [204, 204, 204, 0, 255, 255, 255, 0, 0, 0, 0])
+    assert np.asarray(images.sheet(tiles, 3, gap=0, scale=2)).shape == (8, 18)
+
+
+def test_a_sheet_is_as_square_as_it_can_be_and_small_tiles_are_enlarged():
+    assert images.sheet(np.zeros((9, 28, 28, 1), np.float32)).size == (2 * (3 * 29 - 1),) * 2
+    assert images.sheet(np.zeros((1, 100, 100, 3), np.float32)).size == (100, 100)
+    assert images.sheet(np.zeros((3, 8, 8, 1), np.float32), 10, scale=1).size == (3 * 9 - 1, 8)
+
+
+def test_values_are_rounded_and_those_outside_the_range_clipped():
+    values = np.array([-1.0, 0.0, 0.499 / 255, 0.501 / 255, 1.0, 7.0], np.float32)
+    pixels = np.asarray(images.sheet(values.reshape(1, 1, 6, 1), scale=1))
+    np.testing.assert_array_equal(pixels, [[0, 0, 0, 1, 255, 255]])
+
+
+def test_colours_survive_a_file(tmp_path):
+    tile = np.zeros((1, 2, 2, 3), np.float32)
+    tile[0, 0, 1] = (1.0, 0.2, 0.0)
+    images.save(images.sheet(tile, scale=1), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.getpixel((1, 0)) == (255, 51, 0)
+
+
+def test_files_that_cannot_be_written_are_told(tmp_path):
+    picture = images.sheet(np.zeros((1, 2, 2, 1), np.float32))
+    with pytest.raises(UsageError, match="use a name in .png"):
+        images.save(picture, tmp_path / "a.doc")
+    with pytest.raises(RunError, match="no such file or directory"):
+        images.save(picture, tmp_path / "gone" / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("binary", True), ("grey", True), ("rgb", True), ("index", False), ("sequence", False)])
+def test_only_images_are_shown(kind, shown):
+    assert images.can_show(Spec("x", (2, 2, 1), kind)) is shown

@@ -1,0 +1,161 @@
+"""The report: one file that loads nothing, whole whatever a run has or lacks."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen import train
+from tinygen.data import Dataset
+from tinygen.models import Autoencoder
+from tinygen.train import Run, plots, report
+
+
+class Page(HTMLParser):
+    """Tags that are open or closed wrongly, headings, sources and the text of a page."""
+
+    VOID = frozenset({"meta", "link", "img", "path", "circle", "input", "br"})
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        self.wrong += self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def run(tmp_path, data, make_model) -> Run:
+    train.fit(make_model(), data, epochs=3, out=tmp_path / "run", record={"command": "tinygen train vae --x <&>"}, quiet=True)
+    return Run.open(tmp_path / "run")
+
+
+def test_the_page_is_well_formed_and_loads_nothing(run):
+    html = run.report_file.read_text()
+    page = Page(html)
+    assert page.wrong == []
+    assert page.sources
+    assert all(source.startswith("data:") for source in page.sources)
+    assert not re.search(r"https?://|@import|<script|url\(", html)
+    assert "tinygen train vae --x <&>" in page.text
+
+
+def test_the_page_shows_what_a_run_learned(run):
+    page = Page(run.report_file.read_text())
+    summary = run.summary()
+    for name in ("neg_elbo_nats", "kl_nats"):
+        assert report.format_number(summary["test"][name]) in page.text
+    for heading in ("Samples", "Learning", "Samples over training", "Codes and back", "The code plane", "To repeat it"):
+        assert heading in page.text
+    assert "−ELBO, test" in page.text
+    assert "4×4, dynamically binarised" in page.text
+    assert all(name in page.text for name in ("dark", "bright"))
+    pictures = [source for source in page.sources if source.startswith("data:image/png;base64,")]
+    assert len(pictures) == 1 + 4 + 2 + 1
+    for picture in pictures:
+        Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).verify()
+
+
+def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
+    run.discard_results()
+    run.rewind(7)
+    report.write_report(run, make_model(), data)
+    page = Page(run.report_file.read_text())
+    assert "Training has not come to its end yet" in page.text
+    assert "−ELBO, validation" in page.text
+    run.rewind(-1)
+    report.write_report(run, make_model(), data)
+    assert Page(run.report_file.read_text()).wrong == []
+
+
+def test_codes_of_many_dimensions_have_no_plane_and_colours_and_unlabelled_data_are_shown(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    data = Dataset.from_arrays("<b>colours</b>", pixels)
+    for latent in (2, 3):
+        model = Autoencoder(Autoencoder.Config(latent=latent, hidden=4, batch_size=8), data.spec)
+        train.fit(model, data, epochs=1, out=tmp_path / str(latent), quiet=True)
+        page = Page((tmp_path / str(latent) / "report.html").read_text())
+        assert page.wrong == []
+        assert "<b>colours</b>" in page.text
+        assert ("The code plane" in page.text) == (latent == 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "unit"),
+    [
+        ("neg_elbo_nats", "−ELBO", "nats"),
+        ("kl_nats", "KL", "nats"),
+        ("neg_is64_nats", "−log p by 64 samples", "nats"),
+        ("bits_per_dim", "bits per dim", ""),
+        ("nll_bits_per_dim", "NLL", "bits per dim"),
+        ("active_units", "active units", ""),
+    ],
+)
+def test_metrics_are_written_as_people_write_them(name, label, unit):
+    metric = report.read_metric(name)
+    assert (metric.name, metric.unit) == (label, unit)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(276.6123, "276.61"), (6.22912, "6.229"), (20.0, "20"), (0.00012345, "0.0001234"), (None, "n/a"), (np.nan, "n/a"), (12345.678, "12,345.68")]
+)
+def test_numbers_are_short(value, text):
+    assert report.format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 10), (-3.3, 2.1), (1e-9, 2e-9), (271.2, 334.9), (-5, -4.99), (0, 1e12), (99.999, 100.001)]
+)
+def test_ticks_are_few_round_and_in_range(low, high):
+    values = plots.ticks(low, high)
+    assert 2 <= len(values) <= 7
+    assert all(low <= value <= high for value in values)
+    steps = np.diff(values)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
+    assert float(f"{steps[0]:.3e}"[0]) in (1, 2, 5)
+
+
+def test_a_curve_goes_through_its_points():
+    svg = plots.curves({"train": [(0.0, 4.0), (1.0, 2.0), (2.0, 0.0)]}, "epoch")
+    path = re.search(r'<path d="M([^"]*)" fill="none"', svg)
+    assert path
+    x, y = np.array([point.split() for point in path[1].split("L")], float).T
+    np.testing.assert_allclose(np.diff(x), np.diff(x)[0], atol=0.11)
+    assert (np.diff(y) > 0).all()
+    np.testing.assert_allclose(np.diff(y), np.diff(y)[0], atol=0.11)
+
+
+@pytest.mark.parametrize("points", [[(1.0, 3.0)], [(0.0, 0.0)], [(1.0, 2.0), (2.0, 2.0)], [(5.0, -1e-12), (6.0, 1e12)]])
+def test_curves_of_few_or_equal_points_are_drawn(points):
+    svg = plots.curves({"valid": points}, "step")
+    assert Page(svg).wrong == []
+    assert not re.search("nan|inf", svg)
+
+
+def test_points_are_coloured_by_class():
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]])
+    svg = plots.scatter(points, np.array([0, 1, 10]))
+    assert re.findall(r'<circle[^>]*fill="([^"]*)"', svg) == [plots.CLASSES[0], plots.CLASSES[1], plots.CLASSES[0]]
+    assert "nan" not in plots.scatter(np.zeros((3, 2)), None)
