@@ -200,7 +200,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 def erf(x):
     """Error function, elementwise."""
     if namespace(x) is np:
-        return _erf(x).astype(x.dtype)
+        return np.asarray(_erf(x), x.dtype)
     from cupyx.scipy.special import erf
 
     return erf(x)

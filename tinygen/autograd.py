@@ -157,7 +157,10 @@ class Tensor:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
         notes = [] if self.dtype == FLOAT32 else [f"dtype={self.dtype}"]
         notes += [] if self.device == "cpu" else [f"device={self.device}"]
-        notes += [f"op={self.edge[0].op.name}"] if self.edge else ["requires_grad=True"] if self.requires_grad else []
+        if self.edge is not None:
+            notes.append(f"op={source_of(self.edge).op.name}")
+        elif self.requires_grad:
+            notes.append("requires_grad=True")
         return f"tensor({', '.join([values, *notes])})"
 
     if TYPE_CHECKING:  # attached by tinygen.ops
@@ -230,9 +233,9 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
 class Node:
     """One recorded call of an operation.
 
-    `edges` holds, per argument, None for a constant or `(older node or leaf, output index)`; the index is None for an
-    operation with one output. `saved` belongs to the operation, `shape` is that of the output (a list of them for
-    several outputs), `versions` are those of the leaves that were saved.
+    `edges` holds, per argument, None for a constant, a leaf, an older node, or `(node, index)` for one output of several.
+    `saved` belongs to the operation, `shape` is that of the output (a list of them for several outputs), `versions`
+    are those of the leaves that were saved.
     """
 
     __slots__ = ("__weakref__", "edges", "line", "op", "saved", "serial", "shape", "static", "versions")
@@ -306,46 +309,47 @@ def _initial(caller: str, y: Tensor, g):
 
 def edge_of(x: Tensor):
     """The edge to a Tensor that requires a gradient."""
-    return x.edge or (x, None)
+    return x if x.edge is None else x.edge
 
 
-def key_of(edge):
-    """What gradients are collected under: a leaf, a node with one output, or one output of a node."""
-    return edge[0] if edge[1] is None else edge
+def source_of(edge):
+    """The node or leaf that an edge points at."""
+    return edge[0] if edge.__class__ is tuple else edge
 
 
-def _paths(root: Node, inputs, floor: int):
-    """The targets that lie on a path from `root` to an input, and the nodes to walk for that."""
+def _paths(root: Node, ends, floor: int):
+    """The nodes and leaves that lie on a path from `root` to one of `ends`, and the nodes to walk for that."""
     nodes, stack = {root}, [root]
     while stack:
         for edge in stack.pop().edges:
-            if edge and type(edge[0]) is Node and edge[0] not in nodes and edge[0].serial > floor:
-                nodes.add(edge[0])
-                stack.append(edge[0])
-    needed, walk = set(inputs), set()
+            source = source_of(edge)
+            if source.__class__ is Node and source not in nodes and source.serial > floor:
+                nodes.add(source)
+                stack.append(source)
+    needed, walk = set(ends), set()
     for node in sorted(nodes, key=lambda node: node.serial):
-        if any(edge and edge[0] in needed for edge in node.edges):
+        if any(edge is not None and source_of(edge) in needed for edge in node.edges):
             walk.add(node)
             needed.add(node)
     return needed, walk
 
 
 def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=False, floor=-1):
-    """Walk back from `y`; returns gradients by `key_of`, and the set of keys whose arrays are nobody else's.
+    """Walk back from `y`; returns gradients by edge, and the set of edges whose arrays are nobody else's.
 
-    With `inputs` (edges), only paths to these are walked. The first gradient that reaches a target is borrowed, the
+    With `inputs` (edges), only paths to these are walked. The first gradient that reaches an edge is borrowed, the
     second allocates a sum, later ones are added in place (never when a graph is created). Nodes no younger than
     `floor` are not walked.
     """
     edge = edge_of(y)
-    root, needed, walk = edge[0], None, None
-    wanted: Collection[Any] = ()
-    if type(root) is not Node:
+    root = source_of(edge)
+    if root.__class__ is not Node:
         return {root: g}, set()
+    needed = walk = None
     if inputs is not None:
-        wanted = {key_of(edge) for edge in inputs}
-        needed, walk = _paths(root, [target for target, _ in inputs], floor)
-    grads, found, owned = {key_of(edge): g}, {}, set()
+        needed, walk = _paths(root, [source_of(edge) for edge in inputs], floor)
+    wanted = set(inputs or ())
+    grads, found, owned = {edge: g}, {}, set()
     queued, heap = {root}, [(-root.serial, root)] if walk is None or root in walk else []
     anomaly, ndarray = state.anomaly, np.ndarray
     with switched("recording", create_graph):
@@ -358,11 +362,11 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
             else:
                 g = [grads.pop((node, i), None) for i in range(len(node.shape))]
                 found.update({(node, i): x for i, x in enumerate(g) if (node, i) in wanted and x is not None})
-            edges = node.edges
             if node.saved is None or node.versions:
                 node.check_saved()
+            edges = node.edges
             if needed is not None:
-                edges = [edge if edge and edge[0] in needed else None for edge in edges]
+                edges = [edge if edge is not None and source_of(edge) in needed else None for edge in edges]
             node_grads = node.op.backward(node, g, create_graph, edges)
             if anomaly:
                 node.check_finite(node_grads)
@@ -371,26 +375,27 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
             for edge, g in zip(edges, node_grads, strict=True):
                 if edge is None or g is None:
                     continue
-                target, index = edge
-                key = target if index is None else edge
-                shape = target.shape if index is None else target.shape[index]
+                if edge.__class__ is tuple:
+                    source, shape = edge[0], edge[0].shape[edge[1]]
+                else:
+                    source, shape = edge, edge.shape
                 if g.shape != shape:  # what was broadcast is summed back
                     g = _sum_to(g, shape)
                 if g.__class__ is not ndarray and isinstance(g, np.generic):
                     g = np.asarray(g)  # NumPy makes numbers of zero-dimensional arrays
-                before = grads.get(key)
+                before = grads.get(edge)
                 if before is None:
-                    grads[key] = g
-                    if target.__class__ is Node and target not in queued and (walk is None or target in walk):
-                        queued.add(target)
-                        heappush(heap, (-target.serial, target))
-                elif key in owned:
+                    grads[edge] = g
+                    if source.__class__ is Node and source not in queued and (walk is None or source in walk):
+                        queued.add(source)
+                        heappush(heap, (-source.serial, source))
+                elif edge in owned:
                     before += g
-                    grads[key] = before  # a zero-dimensional sum is a new object
+                    grads[edge] = before  # a zero-dimensional sum is a new object
                 else:
-                    grads[key] = before + g
+                    grads[edge] = before + g
                     if not create_graph:
-                        owned.add(key)
+                        owned.add(edge)
     grads.update(found)
     return grads, owned
 
@@ -412,7 +417,7 @@ def gradients(y: Tensor, inputs, g=None, *, create_graph=False, retain_graph=Fal
         g = g.data
     present = [edge for edge in inputs if edge is not None]
     grads, _ = backprop(y, g, inputs=present, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
-    return [grads.get(key_of(edge)) if edge is not None else None for edge in inputs]
+    return [None if edge is None else grads.get(edge) for edge in inputs]
 
 
 @overload

@@ -191,7 +191,7 @@ def train_model(name: str, words: Sequence[str]) -> None:
         overwrite=flags.overwrite,
         record={
             "command": shlex.join(["tinygen", "train", name, *words]),
-            "source": {"data": _lasting(flags.data), "skip_broken": flags.skip_broken},
+            "source": {"data": _lasting(flags.data, dataset), "skip_broken": flags.skip_broken},
         },
     )
 
@@ -286,10 +286,10 @@ def _data_of(run: Run) -> Dataset:
     return dataset
 
 
-def _lasting(name_or_path: str) -> str:
+def _lasting(name_or_path: str, dataset: Dataset) -> str:
     """A path that still holds in another working directory; a name stays as it is."""
-    is_name = name_or_path.replace("_", "-") in dict(data.names())
-    return name_or_path if is_name else str(Path(name_or_path).resolve())
+    is_path = Path(name_or_path).exists() and name_or_path.replace("_", "-") != dataset.spec.name
+    return str(Path(name_or_path).resolve()) if is_path else name_or_path
 
 
 def _first_line(model_class: type[GenerativeModel]) -> str:
@@ -310,9 +310,9 @@ def _parse(flags: Any, words: Sequence[str], command: str, description: str | No
 
 def _gist(box: str) -> str:
     """What a framed message of tyro's says: its first paragraph, and the flag that it suggests."""
-    lines = [line.strip("│|╭╰╮╯+ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
-    rules = [number for number, line in enumerate(lines) if not line.strip("─-")]
-    said = " ".join(lines[: rules[0]])
+    lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    rules = [number for number, line in enumerate(lines) if number and not line.strip("─-")]
+    said = " ".join(lines[: rules[0]]).strip("─- ")
     if "Perhaps you meant:" in lines:
         said += f", did you mean {lines[lines.index('Perhaps you meant:') + 1].split()[0]}?"
     return said

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import Tensor
@@ -14,7 +16,7 @@ def _raw(x):
 
 
 class Normal:
-    """Independent normal distributions; give `std`, or `log_var` = 2 log std."""
+    """Independent normal distributions; give `std`, or `log_var` = 2 log std. Either side may be a number."""
 
     def __init__(self, mean, std=None, *, log_var=None):
         if (std is None) == (log_var is None):
@@ -30,14 +32,17 @@ class Normal:
 
     def sample(self, *, stream: random.Stream | None = None):
         """mean + std * noise, differentiable in both (Kingma & Welling 2014, section 2.4)."""
-        mean = _raw(self.mean)
-        noise = (stream or random.stream("train")).normal(mean.shape, dtype=mean.dtype, device=device_of(mean))
+        mean, std = _raw(self.mean), _raw(self.std)
+        like = mean if hasattr(mean, "dtype") else std
+        shape = np.broadcast_shapes(np.shape(mean), np.shape(std))
+        noise = (stream or random.stream("train")).normal(shape, dtype=like.dtype, device=device_of(like))
         return self.mean + self.std * noise
 
     def kl(self, other: "Normal | None" = None):
         """KL(self || other), elementwise, in nats; `other` defaults to the standard normal."""
-        if other is None:
+        if other is None and np.shape(_raw(self.mean)) == np.shape(_raw(self.log_var)):
             return F.gaussian_kl(self.mean, self.log_var)
+        other = other or Normal(0.0, 1.0)
         ratio = F.exp(self.log_var - other.log_var)
         return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1 - self.log_var + other.log_var)
 

@@ -300,6 +300,7 @@ def masked_conv1d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
 
 
 def _windows(x, size: IntPair, stride: IntPair | None, padding: Padding, value: float):
+    _images("pooling", x)
     size = pair(size)
     around = _padding(padding, size, pair(stride or size), (1, 1))
     if around != ((0, 0), (0, 0)):
@@ -317,8 +318,14 @@ def avg_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padd
     return mean(_windows(x, size, stride, padding, 0.0), axis=(3, 4))
 
 
+def _images(name: str, x) -> None:
+    if x.ndim != 4:
+        raise ShapeError(f"{name}: takes images (N, H, W, C), not {x.shape}")
+
+
 def upsample_nearest2d(x, factor: IntPair):
     """Each pixel of images (N, H, W, C) repeated `factor` times: (N, H * factor, W * factor, C)."""
+    _images("upsample_nearest2d", x)
     n, h, w, c = x.shape
     fh, fw = pair(factor)
     return broadcast_to(x.reshape((n, h, 1, w, 1, c)), shape=(n, h, fh, w, fw, c)).reshape((n, h * fh, w * fw, c))
@@ -326,6 +333,7 @@ def upsample_nearest2d(x, factor: IntPair):
 
 def downsample_nearest2d(x, factor: IntPair):
     """The pixel nearest to the centre of each block (half-pixel convention): (N, H // factor, W // factor, C)."""
+    _images("downsample_nearest2d", x)
     fh, fw = pair(factor)
     h, w = x.shape[1] // fh, x.shape[2] // fw
     return x[:, fh // 2 : h * fh : fh, fw // 2 : w * fw : fw]
@@ -384,10 +392,10 @@ def dropout(x, probability: float, *, training: bool = True, stream: random.Stre
 # Losses: elementwise, in nats
 
 
-def _same_shape(name: str, prediction, target) -> None:
+def _same_shape(name: str, a, b) -> None:
     """Refuse a loss between arrays of different shapes, which broadcasting would let pass."""
-    if prediction.shape != target.shape:
-        raise ShapeError(f"{name}: prediction {prediction.shape} and target {target.shape} differ in shape")
+    if a.shape != b.shape:
+        raise ShapeError(f"{name}: its arguments {a.shape} and {b.shape} differ in shape")
 
 
 def binary_cross_entropy_with_logits(logits, target):
@@ -416,9 +424,9 @@ def huber(prediction, target, *, delta: float = 1.0):
 
 
 def binary_cross_entropy(probability, target):
-    """-t log p - (1 - t) log(1 - p), logs held above -100; `binary_cross_entropy_with_logits` is exact."""
+    """-t log p - (1 - t) log(1 - p), logs held above -83; `binary_cross_entropy_with_logits` is exact."""
     _same_shape("binary_cross_entropy", probability, target)
-    tiny = 3.8e-44  # exp(-100)
+    tiny = 1e-36  # whose reciprocal, a gradient, is finite in float32
     return -(target * log(maximum(probability, tiny)) + (1 - target) * log(maximum(1 - probability, tiny)))
 
 

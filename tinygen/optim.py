@@ -102,14 +102,14 @@ class Optimizer:
         """Copy the gradients into the flat buffer, refuse what is not finite, and clip."""
         for g, part in zip(grads, self.slices, strict=True):
             self.gradient[part] = 0 if g is None else g.reshape(-1)
-        norm = float(self.gradient @ self.gradient) ** 0.5
-        if not math.isfinite(norm) and not is_finite(self.gradient):
+        norm = _norm(self.gradient)
+        if not math.isfinite(norm):
             bad = [n for n, s in zip(self.parameters, self.slices, strict=True) if not is_finite(self.gradient[s])]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
         if self.clip_value is not None:
             bound = _at(self.clip_value, int(self.count))
             self.gradient.clip(-bound, bound, out=self.gradient)
-            norm = float(self.gradient @ self.gradient) ** 0.5
+            norm = _norm(self.gradient)
         if self.clip_norm is not None and norm > (bound := _at(self.clip_norm, int(self.count))):
             self.gradient *= bound / norm
 
@@ -141,6 +141,16 @@ class Optimizer:
         check_state(type(self).__name__, own, state)
         for name, array in own.items():
             array[...] = array_module(array).asarray(state[name])
+
+
+def _norm(x) -> float:
+    """The Euclidean norm; NaN or infinite only where an element is."""
+    with np.errstate(over="ignore"):
+        square = float(x @ x)
+    if math.isfinite(square) or not is_finite(x):
+        return square**0.5
+    largest = abs(x).max()  # the squares overflowed
+    return float(largest) * _norm(x / largest)
 
 
 def _at(value: Number, step: int) -> float:
@@ -271,6 +281,11 @@ class EMA:
 # Schedules
 
 
+def _share(step: int, steps: int) -> float:
+    """The share of `steps` that is over, at most 1."""
+    return step / steps if step < steps else 1.0
+
+
 def constant(value: float) -> Schedule:
     """Always the same value."""
     return lambda step: value
@@ -278,12 +293,12 @@ def constant(value: float) -> Schedule:
 
 def linear(start: float, end: float, steps: int) -> Schedule:
     """A straight line from `start` to `end` over `steps`, then `end`."""
-    return lambda step: start + (end - start) * min(step / steps, 1.0)
+    return lambda step: start + (end - start) * _share(step, steps)
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
     """Half a cosine from `start` to `end` over `steps`, then `end` (Loshchilov & Hutter 2017)."""
-    return lambda step: end + (start - end) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+    return lambda step: end + (start - end) * (1 + math.cos(math.pi * _share(step, steps))) / 2
 
 
 def exponential(start: float, factor: float) -> Schedule:

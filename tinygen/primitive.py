@@ -85,7 +85,9 @@ class Primitive:
                 boxed = True
                 if a.requires_grad:
                     tracked = True
-                    edge = a.edge or (a, None)
+                    edge = a.edge
+                    if edge is None:
+                        edge = a
                 a = a.data
             if a.__class__ is ndarray:
                 if dtype is None:
@@ -125,9 +127,7 @@ class Primitive:
         if state.anomaly:
             self._check_finite(y)
             node.line = user_line()
-        return (
-            tuple([Tensor(a, True, (node, i)) for i, a in enumerate(y)]) if several else Tensor(y, True, (node, None))
-        )
+        return tuple([Tensor(a, True, (node, i)) for i, a in enumerate(y)]) if several else Tensor(y, True, node)
 
     def _saved(self, y, residuals, args, arrays):
         """What backward will need, and the versions of the leaves in it."""
@@ -156,13 +156,13 @@ class Primitive:
         if g.__class__ is list:
             g = _filled(g, saved[0])
         if create_graph:
-            y = Tensor(saved[0], True, (node, None)) if self.saves_output else saved[0]
+            y = Tensor(saved[0], True, node) if self.saves_output else saved[0]
             saved = [y, *tie(saved[1:], node.edges)]
         if vjps.__class__ is not tuple:
             return vjps(g, *saved, **static)
         if static:
-            return [f(g, *saved, **static) if edge else None for f, edge in zip(vjps, edges, strict=True)]
-        return [f(g, *saved) if edge else None for f, edge in zip(vjps, edges, strict=True)]
+            return [f(g, *saved, **static) if edge is not None else None for f, edge in zip(vjps, edges, strict=True)]
+        return [f(g, *saved) if edge is not None else None for f, edge in zip(vjps, edges, strict=True)]
 
     def _check(self, arrays):
         """The slow path of a call: compare libraries and dtypes. Returns (xp, arrays)."""

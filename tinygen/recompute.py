@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygen import random
-from tinygen.autograd import Node, Tensor, edge_of, enable_grad, gradients, key_of, next_serial, state, switched
+from tinygen.autograd import Node, Tensor, edge_of, enable_grad, gradients, next_serial, source_of, state, switched
 
 
 def differentiate_again(function: Callable, node: Node, arrays, g, create_graph: bool) -> list[Any]:
@@ -61,8 +61,9 @@ def checkpoint(function: Callable, *args: Tensor):
     if not any(y.requires_grad for y in tensors):
         return outputs
     own = set(inner)
-    read = {key_of(e): e for e in _edges_below([y.edge[0] for y in tensors if y.edge], floor) if e[0] not in own}
-    edges = [edge_of(a) if a.requires_grad else None for a in args] + list(read.values())
+    tops = [source_of(y.edge) for y in tensors if y.edge is not None]
+    read = dict.fromkeys(edge for edge in _edges_below(tops, floor) if edge not in own)
+    edges = [edge_of(a) if a.requires_grad else None for a in args] + list(read)
     leaves = [x for x in [*args, *read] if isinstance(x, Tensor) and x.edge is None]
     versions = tuple(("argument", x, x.version) for x in leaves)
     saved = (function, streams, [a.data for a in args])
@@ -70,7 +71,7 @@ def checkpoint(function: Callable, *args: Tensor):
     node = Node(_Checkpoint(), edges, saved, {}, shape, versions)
     if tensors is outputs:
         return tuple(Tensor(y.data, y.requires_grad, (node, i)) for i, y in enumerate(tensors))
-    return Tensor(outputs.data, True, (node, None))
+    return Tensor(outputs.data, True, node)
 
 
 def _edges_below(nodes, floor: int):
@@ -78,10 +79,10 @@ def _edges_below(nodes, floor: int):
     seen, stack = set(nodes), list(nodes)
     while stack:
         for edge in stack.pop().edges:
-            if edge is None:
-                continue
-            if type(edge[0]) is not Node or edge[0].serial <= floor:
+            source = source_of(edge)
+            if source.__class__ is Node and source.serial > floor:
+                if source not in seen:
+                    seen.add(source)
+                    stack.append(source)
+            elif edge is not None:
                 yield edge
-            elif edge[0] not in seen:
-                seen.add(edge[0])
-                stack.append(edge[0])

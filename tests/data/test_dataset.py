@@ -5,6 +5,7 @@ import pytest
 
 from tinygen import random
 from tinygen.data import Batch, Dataset, Spec, Split
+from tinygen.data.binarise import DynamicallyBinarised
 from tinygen.errors import DataError, UsageError
 from tinygen.random import Stream
 
@@ -152,6 +153,14 @@ def test_dynamic_binarisation_without_a_stream_uses_the_process_one():
         np.testing.assert_array_equal(x, Stream(5, "data").bernoulli(grey_set().train.batch([2]).x))
     finally:
         random.set_state(before)
+
+
+def test_a_whole_pass_over_train_is_drawn_once_and_moves_no_stream():
+    train, before = grey_set().binarised("dynamic").train, random.get_state()
+    whole = np.concatenate([batch.x for batch in train.batches(len(train))])
+    np.testing.assert_array_equal(np.concatenate([batch.x for batch in train.batches(7)]), whole)
+    assert set(np.unique(whole)) == {0, 1}
+    assert random.get_state() == before
 
 
 def test_dynamic_binarisation_follows_the_grey_value():

@@ -90,6 +90,36 @@ def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
     assert Page(run.report_file.read_text()).wrong == []
 
 
+class Mirror:
+    """A model whose codes are the images, but for one mark: the share of it in a picture can be read off."""
+
+    def encode(self, x):
+        return x.reshape(len(x), -1)
+
+    def decode(self, codes):
+        return 0.5 * codes.reshape(-1, 4, 4, 1)
+
+
+@pytest.mark.parametrize(("images", "columns", "pairs"), [(7, 7, 3), (10, 10, 5), (13, 10, 5), (25, 10, 5)])
+def test_each_image_lies_above_what_the_model_makes_of_it(data, images, columns, pairs):
+    x = np.zeros((images, 4, 4, 1), np.uint8)
+    x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
+    split = type(data.valid)({"x": x})
+    panels = list(report._reconstructions(Mirror(), Dataset(data.spec, split, split, split)))
+    pairs_of_rows, paths = (corners(panel.image, wide) for panel, wide in zip(panels, (columns, 10), strict=True))
+    numbers = 2 * np.arange(1, images + 1)
+    shown = numbers[: min(2, images // columns) * columns].reshape(-1, 1, columns)
+    np.testing.assert_array_equal(pairs_of_rows.reshape(-1, 2, columns), shown // [[1], [2]])
+    np.testing.assert_array_equal(paths[:, [0, -1]], numbers[: 2 * pairs].reshape(pairs, 2) // 2)
+
+
+def corners(source: str, columns: int) -> np.ndarray:
+    """The first pixel of each 4x4 tile of a sheet."""
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+    scale = round(sheet.shape[1] / (columns * 5 - 1))
+    return sheet[:: 5 * scale, :: 5 * scale]
+
+
 def test_codes_of_many_dimensions_have_no_plane_and_colours_and_unlabelled_data_are_shown(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
     data = Dataset.from_arrays("<b>colours</b>", pixels)

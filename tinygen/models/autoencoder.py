@@ -7,7 +7,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
-from tinygen.models.base import GenerativeModel, in_chunks, mean_over
+from tinygen.models.base import CHUNK, GenerativeModel, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
 from tinygen.optim import Adam
 
@@ -78,7 +78,7 @@ class Autoencoder(GenerativeModel):
         """Cross-entropy in nats per example, and the mean squared error per pixel value of the reconstruction."""
 
         def chunks():
-            for batch in data.batches(2000):
+            for batch in data.batches(CHUNK):
                 x = to_device(batch.x, self.device)
                 logits = self.decoder(self.encoder(x))
                 cross_entropy = F.binary_cross_entropy_with_logits(logits, x).sum(axis=(1, 2, 3))

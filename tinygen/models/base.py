@@ -40,14 +40,15 @@ class GenerativeModel(Module):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Context in evaluation mode and without gradient; the mode is restored."""
-        before = self.training
+        """Context in evaluation mode and without gradient; the mode of every part is restored."""
+        before = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with no_grad():
                 yield
         finally:
-            self.train(before)
+            for module, training in before:
+                module.training = training
 
 
 CHUNK = 2000  # examples in one pass outside training
@@ -55,7 +56,8 @@ CHUNK = 2000  # examples in one pass outside training
 
 def in_chunks(function, x, device: str) -> np.ndarray:
     """`function` over the rows of x, a bounded number at a time, as one NumPy array."""
-    return np.concatenate([to_numpy(function(to_device(x[i : i + CHUNK], device))) for i in range(0, len(x), CHUNK)])
+    starts = range(0, max(1, len(x)), CHUNK)  # one, though empty, for no rows
+    return np.concatenate([to_numpy(function(to_device(x[i : i + CHUNK], device))) for i in starts])
 
 
 def mean_over(chunks) -> dict[str, float]:

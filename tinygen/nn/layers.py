@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen.autograd import state
-from tinygen.errors import UsageError
+from tinygen.errors import ShapeError, UsageError
 from tinygen.functional import IntPair, Padding, pair
 from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter
@@ -206,10 +206,16 @@ class _Norm(Module):
     """Scale and shift of a normalisation."""
 
     def __init__(self, features: int | tuple[int, ...], eps: float, affine: bool):
-        shape = (features,) if isinstance(features, int) else features
+        self.features = (features,) if isinstance(features, int) else tuple(features)
         self.eps = eps
-        self.scale = Parameter(np.ones(shape, np.float32)) if affine else None
-        self.shift = Parameter(np.zeros(shape, np.float32)) if affine else None
+        self.scale = Parameter(np.ones(self.features, np.float32)) if affine else None
+        self.shift = Parameter(np.zeros(self.features, np.float32)) if affine else None
+
+    def _check(self, x) -> None:
+        """Refuse channels that are not the layer's own; a single one would broadcast."""
+        if x.shape[-len(self.features) :] != self.features:
+            last = ", ".join(map(str, self.features))
+            raise ShapeError(f"{type(self).__name__}: takes (..., {last}), not {x.shape}")
 
 
 class BatchNorm(_Norm):
@@ -225,6 +231,7 @@ class BatchNorm(_Norm):
         self.running_var = np.ones(features, np.float32)
 
     def forward(self, x):
+        self._check(x)
         if not self.training:
             return F.batch_norm(x, self.scale, self.shift, mean=self.running_mean, var=self.running_var, eps=self.eps)
         y, mean, var = F.normalize(x, tuple(range(x.ndim - 1)), self.eps)
@@ -244,10 +251,10 @@ class LayerNorm(_Norm):
 
     def __init__(self, features: int | tuple[int, ...], *, eps: float = 1e-5, affine: bool = True):
         super().__init__(features, eps, affine)
-        self.axes = 1 if isinstance(features, int) else len(features)
 
     def forward(self, x):
-        return F.layer_norm(x, self.scale, self.shift, axes=self.axes, eps=self.eps)
+        self._check(x)
+        return F.layer_norm(x, self.scale, self.shift, axes=len(self.features), eps=self.eps)
 
 
 class InstanceNorm(_Norm):
@@ -257,6 +264,7 @@ class InstanceNorm(_Norm):
         super().__init__(features, eps, affine)
 
     def forward(self, x):
+        self._check(x)
         return F.instance_norm(x, self.scale, self.shift, eps=self.eps)
 
 
@@ -268,6 +276,7 @@ class GroupNorm(_Norm):
         self.groups = groups
 
     def forward(self, x):
+        self._check(x)
         return F.group_norm(x, self.groups, self.scale, self.shift, eps=self.eps)
 
 

@@ -32,7 +32,7 @@ class Module:
 
     A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays):
     saved, not trained. Anything else with `state_dict` (an optimiser, a moving average) is saved with the module.
-    Lists of modules are numbered.
+    In a list, all but arrays are found, by number.
     """
 
     training = True
@@ -47,7 +47,7 @@ class Module:
     def _items(self) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
             if isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+                yield from ((f"{name}.{i}", x) for i, x in enumerate(value) if isinstance(x, Parameter | Stateful))
             else:
                 yield name, value
 
@@ -118,7 +118,7 @@ class Module:
 
     def _convert(self, change) -> "Module":
         for module in self.modules():
-            for name, value in vars(module).items():
+            for name, value in list(module._items()):
                 if isinstance(value, Parameter):
                     value.data = change(value.data)
                     value.version += 1
@@ -144,9 +144,10 @@ class Module:
         return "\n".join(f"{n:<{widths[0]}}  {s:<{widths[1]}}  {c:>{widths[2]}}" for n, s, c in rows)
 
     def __repr__(self) -> str:
-        inside = "".join(f"\n  {name}: {child!r}".replace("\n", "\n  ")[2:] for name, child in self.children())
         size = sum(p.size for p in self.parameters())
-        return f"{type(self).__name__}({size:,} parameters)" + (f"\n{inside}" if inside else "")
+        lines = [f"{type(self).__name__}({size:,} parameters)"]
+        lines += [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
+        return "\n".join(lines)
 
 
 def _is_array(value) -> bool:

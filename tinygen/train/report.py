@@ -139,17 +139,19 @@ def _reconstructions(model: Any, data: Dataset) -> Iterator[Panel]:
     """Images of valid beside what the model makes of their codes, and what lies between two codes."""
     if not _has_codes(model, data):
         return
-    x = data.valid.take(2 * COLUMNS).batch(slice(None)).x
+    columns = min(COLUMNS, len(data.valid))
+    x = data.valid.take(min(2, len(data.valid) // columns) * columns).batch(slice(None)).x
     codes = model.encode(x)
     made = model.decode(codes)
-    rows = [half[start : start + COLUMNS] for start in range(0, len(x), COLUMNS) for half in (x, made)]
+    rows = [half[start : start + columns] for start in range(0, len(x), columns) for half in (x, made)]
     caption = "Each image of validation, and below it what the model makes of its code."
-    yield Panel(caption, _sheet(np.concatenate(rows)))
-    if codes.ndim == 2 and len(codes) >= COLUMNS:
+    yield Panel(caption, _sheet(np.concatenate(rows), columns))
+    if codes.ndim == 2 and columns > 1:
         share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
-        paths = [(1 - share) * a + share * b for a, b in zip(codes[0:COLUMNS:2], codes[1:COLUMNS:2], strict=True)]
-        caption = "Straight lines between the codes of two images, five times."
-        yield Panel(caption, _sheet(model.decode(np.concatenate(paths))))
+        pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
+        paths = [(1 - share) * start + share * end for start, end in pairs]
+        caption = "Straight lines from the code of one image to that of another."
+        yield Panel(caption, _sheet(model.decode(np.concatenate(paths)), COLUMNS))
 
 
 def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
@@ -173,7 +175,7 @@ def _has_codes(model: Any, data: Dataset) -> bool:
     return images.can_show(data.spec) and hasattr(model, "encode") and hasattr(model, "decode")
 
 
-def _sheet(tiles: np.ndarray, columns: int = COLUMNS, **style: int) -> str:
+def _sheet(tiles: np.ndarray, columns: int, **style: int) -> str:
     return _source(images.png(images.sheet(tiles, columns, **style)))
 
 

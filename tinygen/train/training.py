@@ -52,7 +52,7 @@ class Training:
         self.loader = Loader(data.train, model.config.batch_size, seed=seed)
         self.per_epoch = self.loader.steps_per_epoch
         self.display = Display(length, self.per_epoch, quiet=quiet)
-        self.device = model.device
+        self.device, self.versions = model.device, environment.versions()
         self.step = 0
         self.started = self.saved_at = time.monotonic()
         self.saved_step: int | None = None
@@ -184,7 +184,7 @@ class Training:
             "window": {name: [float(value) for value in values] for name, values in self.window.items()},
             "random": random.get_state(),
             "loader": self.loader.state(),
-            "versions": environment.versions(),
+            "versions": self.versions,
         }
         try:
             save(self.run.checkpoint_file, self.model.state_dict(), meta)
@@ -207,7 +207,7 @@ class Training:
         for entry in history:
             if entry["split"] == "valid" and entry["step"] <= self.step:
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
-        now = environment.versions() | environment.machine(self.device)
+        now = self.versions | environment.machine(self.device)
         if changed := environment.changes(run.config["versions"] | run.config["machine"], now):
             print(f"tinygen: the last bits may differ, since this changed: {', '.join(changed)}", file=sys.stderr)
 
@@ -219,7 +219,7 @@ class Training:
             "fit": {"length": dataclasses.asdict(self.length), "seed": self.seed, "save_every": self.save_every},
             "device": self.device,
             **record,
-            "versions": environment.versions(),
+            "versions": self.versions,
             "machine": environment.machine(self.device),
         }
 

@@ -1,0 +1,305 @@
+"""What a user can get wrong: one line that names the thing and the remedy, an exit code, and nothing changed."""
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen import backend
+from tinygen.checkpoint import load
+from tinygen.cli import main
+from tinygen.random import Stream
+
+SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with data files and image folders, good and bad, and two runs."""
+    place = tmp_path_factory.mktemp("place")
+    images = (255 * Stream(0, "tests").uniform((80, 4, 4))).astype(np.uint8)
+    labels = np.arange(80) % 3
+
+    def archive(name: str, **arrays) -> None:
+        np.savez(place / name, **arrays)
+
+    archive("good.npz", x=images, y=labels)
+    archive("pickled.npz", x=np.array([{"a": 1}], dtype=object))
+    archive("nan.npz", x=np.where(np.arange(16).reshape(4, 4) == 3, np.nan, images / 255))
+    archive("dtype.npz", x=images.astype(np.complex64))
+    archive("shape.npz", x=images.reshape(80, 16))
+    archive("labels.npz", x=images, y=labels[:-1])
+    archive("keys.npz", images=images)
+    (place / "empty.npz").touch()
+    (place / "text.npz").write_text("not an archive")
+    (place / "truncated.npz").write_bytes((place / "good.npz").read_bytes()[:-300])
+    for folder in ("none", "broken", "sizes"):
+        (place / folder).mkdir()
+    for number, pixels in enumerate(images[:40]):
+        Image.fromarray(pixels).save(place / "broken" / f"{number:02}.png")
+    (place / "broken" / "bad.png").write_bytes((place / "broken" / "00.png").read_bytes()[:40])
+    for number, pixels in enumerate((images[0], images[1, :3])):
+        Image.fromarray(pixels).save(place / "sizes" / f"{number}.png")
+    (place / "file").write_text("mine")
+    for model in ("vae", "ae"):
+        small = SMALL if model == "vae" else SMALL[:-2]
+        words = ["train", model, "--data", str(place / "good.npz"), "--steps", "3", "--out", str(place / model), *small]
+        assert main(words) == 0
+    return place
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Everything that lies below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+def refused(capsys, words: list[str], code: int = 2) -> str:
+    """The one line that a command is refused with, having changed nothing."""
+    before = contents(Path.cwd())
+    capsys.readouterr()
+    assert main(words) == code
+    told = capsys.readouterr().err
+    assert told.startswith("tinygen: ")
+    assert told.count("\n") == 1
+    assert told.endswith("\n")
+    assert contents(Path.cwd()) == before
+    return told
+
+
+TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("trian vae", "unknown command 'trian'"),
+        ("train", "name the model first"),
+        ("train --steps 3 vae", "name the model first"),
+        ("train vea", "unknown model 'vea': did you mean 'vae'?"),
+        ("train transformer", "unknown model 'transformer': there are ae, vae"),
+        ("train vae --epoch 3", "--epoch, 3, did you mean --epochs?"),
+        ("train vae surplus", "surplus"),
+        ("train vae --epochs", "Missing value for argument '--epochs'"),
+        ("train vae --epochs three", "--epochs: 'three' is not a whole number"),
+        ("train vae --epochs 0", "epochs is 0; it must be at least 1"),
+        ("train vae --steps -4", "steps is -4; it must be at least 1"),
+        ("train vae --epochs 3 --steps 4", "epochs and steps are given: choose one"),
+        ("train vae --budget soon", "--budget: 'soon' is not a time: write it like 30s, 2m or 1h30m"),
+        ("train vae --budget 0s", "'0s' is not a time"),
+        ("train vae --budget -3m", "--budget"),
+        ("train vae --budget 90", "'90' is not a time"),
+        ("train vae --save-every 0", "save_every is 0"),
+        ("train vae --seed x", "--seed"),
+        ("train vae --latent 2.5", "--latent"),
+        ("train vae --learning-rate fast", "--learning-rate"),
+        ("train vae --learning-rate nan", "learning_rate is nan"),
+        ("train vae --architecture rnn", "'rnn' for argument '--architecture'"),
+        ("train vae --batch-size 0", "batch"),
+        ("train vae --batch-size 5401", "does not fit 5400"),
+        ("train vae --device tpu", "'tpu' for argument '--device'"),
+        ("train vae --data fashion-mnist-8k", "did you mean fashion-mnist-7k?"),
+        ("train vae --data nowhere", "unknown data set 'nowhere'"),
+        ("train vae --data nowhere/x.npz", "nowhere/x.npz"),
+        ("train vae --data empty.npz", "empty.npz: the file is empty"),
+        ("train vae --data text.npz", "text.npz: the file is not an .npz archive"),
+        ("train vae --data truncated.npz", "truncated.npz: the file is truncated or damaged"),
+        ("train vae --data pickled.npz", "pickled.npz: x holds pickled objects, which are never read"),
+        ("train vae --data nan.npz", "NaN"),
+        ("train vae --data dtype.npz", "complex64"),
+        ("train vae --data shape.npz", "(80, 16)"),
+        ("train vae --data labels.npz", "79 labels for 80 images"),
+        ("train vae --data keys.npz", "keys.npz"),
+        ("train vae --data none", "no images in the folder"),
+        ("train vae --data sizes", "0.png is 4x4 but 1.png is 4x3"),
+        ("train vae --data broken", "bad.png is not an image that can be read; remove it, or go on"),
+        ("train vae --data file", "file"),
+        ("resume", "RUN"),
+        ("resume nowhere", "nowhere is not a run"),
+        ("resume file", "file is not a run"),
+        ("resume vae --steps 2", "at step 3 already"),
+        ("resume vae --epochs x", "'x' is not a whole number"),
+        ("sample nowhere", "nowhere is not a run"),
+        ("sample vae --n 0", "--n is 0"),
+        ("sample vae --n many", "--n"),
+        ("sample vae --out grid.doc", "grid.doc"),
+        ("sample vae --out nowhere/grid.png", "nowhere/grid.png: no such file or directory"),
+        ("eval vae --split train", "'train' for argument '--split'"),
+        ("eval none", "none is not a run"),
+        ("report nowhere", "nowhere is not a run"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(words, said, capsys):
+    out = ["--out", "new"] if words.startswith("train vae") else []
+    assert said in refused(capsys, [*words.split(), *out])
+
+
+def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
+    pixels = np.zeros((40, 6, 6, 3), np.uint8)
+    pixels[::2] = 255
+    np.savez("colours.npz", x=pixels)
+    assert "takes binary data" in refused(capsys, "train vae --data colours.npz --out new".split())
+    assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
+
+
+def test_a_folder_in_the_way_is_left_as_it_is(capsys):
+    assert "ae holds another run: choose another --out" in refused(capsys, [*TRAIN[:-2], "--out", "ae"])
+    assert "broken is not empty" in refused(capsys, [*TRAIN, "--out", "broken"])
+    assert "file cannot be a run folder: there is a file of that name" in refused(capsys, [*TRAIN, "--out", "file"])
+    assert "file" in refused(capsys, [*TRAIN, "--out", "file/run"])
+
+
+def test_broken_images_are_left_out_where_asked(capsys):
+    assert main(["train", "vae", "--data", "broken", "--skip-broken", "--steps", "1", "--out", "skipped", *SMALL]) == 0
+    told = capsys.readouterr()
+    assert told.err == "tinygen: broken: skipped 1 broken of 41 images\n"
+    assert main(["eval", "skipped"]) == 0
+    shutil.rmtree("skipped")
+
+
+@pytest.mark.skipif(backend.gpu_problem() is None, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_explained(capsys):
+    assert "device 'cuda' cannot be used: " in refused(capsys, [*TRAIN, "--device", "cuda"])
+    assert "device 'cuda' cannot be used: " in refused(capsys, ["sample", "vae", "--device", "cuda"])
+
+
+@pytest.fixture
+def as_nobody(place):
+    """Without the rights of root, which may write anywhere."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("needs POSIX users")
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in (place, *place.parents[:-2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_written_is_told(place, as_nobody, capsys):
+    for folder in (place, place / "none"):
+        if os.geteuid() == folder.stat().st_uid:
+            folder.chmod(0o555)
+    assert "cannot make the folder new: permission denied" in refused(capsys, TRAIN)
+    assert "none: permission denied" in refused(capsys, [*TRAIN, "--out", "none"])
+    assert "grid.png: permission denied" in refused(capsys, ["sample", "vae", "--out", "none/grid.png"])
+    for folder in (place, place / "none"):
+        if os.geteuid() == folder.stat().st_uid:
+            folder.chmod(0o755)
+
+
+def damaged(change) -> Path:
+    """A copy of the VAE's run whose checkpoint was changed."""
+    shutil.copytree("vae", "damaged", dirs_exist_ok=True)
+    checkpoint = Path("damaged/checkpoint.safetensors")
+    checkpoint.write_bytes(change(checkpoint.read_bytes()))
+    return checkpoint
+
+
+COMMANDS = [["resume", "damaged", "--steps", "9"], ["sample", "damaged"], ["eval", "damaged"], ["report", "damaged"]]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+        lambda data: data[:300] + bytes([data[300] ^ 1]) + data[301:],
+        lambda data: b"a text in the place of a checkpoint",
+    ],
+    ids=["empty", "truncated", "last byte altered", "header altered", "text"],
+)
+def test_a_damaged_checkpoint_is_refused(words, change, capsys):
+    checkpoint = damaged(change)
+    said = refused(capsys, words)
+    assert f"{checkpoint} is not an intact tinygen checkpoint" in said
+    assert "restore it from a copy" in said
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_a_checkpoint_of_another_model_is_refused(words, capsys):
+    damaged(lambda data: Path("ae/checkpoint.safetensors").read_bytes())
+    assert "is of another model than damaged/config.json" in refused(capsys, words)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_a_configuration_that_was_damaged_is_refused(words, capsys):
+    damaged(lambda data: data)
+    config, text = Path("damaged/config.json"), Path("vae/config.json").read_text()
+    for content, said in (
+        (text[: len(text) // 2], "is not valid JSON"),
+        ("{}", "lacks 'model'"),
+        (text.replace('"latent"', '"later"'), "does not fit this version of vae"),
+        (text.replace('"model": "vae"', '"model": "gan"'), "unknown model 'gan'"),
+        (text.replace('"hidden": 8', '"hidden": 9'), "is of another config"),
+    ):
+        config.write_text(content)
+        assert said in refused(capsys, words)
+
+
+@pytest.mark.parametrize("words", COMMANDS[:1] + COMMANDS[2:], ids=lambda words: words[0])
+def test_data_that_have_changed_are_refused(words, capsys):
+    damaged(lambda data: data)
+    config = json.loads(Path("vae/config.json").read_text())
+    config["source"]["data"] = str(Path("broken.npz").resolve())
+    Path("damaged/config.json").write_text(json.dumps(config))
+    assert "broken.npz: there is no such file" in refused(capsys, words)
+    with np.load("good.npz") as good:
+        np.savez("broken.npz", x=good["x"] ^ 1, y=good["y"])
+    assert "has changed since damaged was trained on it" in refused(capsys, words)
+    Path("broken.npz").unlink()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, whose writes fail as on a full disk")
+def test_a_disk_that_fills_during_a_checkpoint_leaves_the_previous_one(capsys):
+    checkpoint = damaged(lambda data: data)
+    before = checkpoint.read_bytes()
+    Path("damaged/.checkpoint.safetensors.part").symlink_to("/dev/full")
+    assert main(["resume", "damaged", "--steps", "6"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"cannot write {checkpoint}: no space left on device; the file that was there is unchanged" in told
+    assert checkpoint.read_bytes() == before
+    assert main(["resume", "damaged", "--steps", "6"]) == 0
+    assert load(checkpoint)[1]["step"] == 6
+
+
+def test_a_loss_that_becomes_nan_stops_with_code_3_and_keeps_the_last_good_checkpoint(capsys):
+    words = ["train", "vae", "--data", "good.npz", "--out", "diverged", *SMALL, "--learning-rate", "1e30", "--save-every", "1"]
+    assert main(words) == 3
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    for part in ("diverged at step ", "operation '", "vae.py:", "diverged/checkpoint.safetensors still holds step "):
+        assert part in told
+    tensors, meta = load(Path("diverged/checkpoint.safetensors"))
+    assert f"still holds step {meta['step']}" in told
+    assert all(np.isfinite(array).all() for array in tensors.values())
+    shutil.rmtree("diverged")
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(Exception, match="unknown data set 'nowhere'"):
+        main(["train", "vae", "--data", "nowhere", "--debug"])
+
+
+def test_errors_of_the_system_are_one_line_too(capsys, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    monkeypatch.setattr("tinygen.data.load", fail)
+    assert "not enough memory: Unable to allocate 1 TiB" in refused(capsys, TRAIN)
+    monkeypatch.setattr("tinygen.data.load", lambda *_, **__: io.open("gone"))
+    assert "gone: no such file or directory" in refused(capsys, TRAIN)

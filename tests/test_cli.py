@@ -1,0 +1,217 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen.checkpoint import load
+from tinygen.cli import main
+from tinygen.random import Stream
+
+ROOT = Path(__file__).parents[1]
+SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Each test works in a folder of its own, with 70 images of 4x4 in `tiny.npz`."""
+    monkeypatch.chdir(tmp_path)
+    images = (255 * Stream(0, "tests").uniform((80, 4, 4))).astype(np.uint8)
+    np.savez("tiny.npz", x_train=images[:70], x_test=images[70:])
+
+
+def tinygen(*words: str) -> subprocess.Popen:
+    """The command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "tinygen", *words]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def train(out: str, *words: str) -> int:
+    return main(["train", "vae", "--data", "tiny.npz", "--out", out, *SMALL, *words])
+
+
+def tensors_of(folder: str) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in load(Path(folder) / "checkpoint.safetensors")[0].items()}
+
+
+def test_train_sample_eval_resume_and_report(capsys):
+    assert train("run", "--epochs", "2", "--seed", "3") == 0
+    assert "report: run/report.html" in capsys.readouterr().out
+    summary = json.loads(Path("run/summary.json").read_text())
+
+    assert main("sample run --n 6 --seed 1 --out grid.png".split()) == 0
+    first = Path("grid.png").read_bytes()
+    with Image.open("grid.png") as picture:
+        assert picture.width > picture.height > 0
+    assert main("sample run --n 6 --seed 1 --out grid.png".split()) == 0
+    assert Path("grid.png").read_bytes() == first
+    assert main("sample run --n 6 --seed 2".split()) == 0
+    assert Path("run/samples-2.png").read_bytes() != first
+    assert capsys.readouterr().out.split() == ["grid.png", "grid.png", "run/samples-2.png"]
+
+    assert main(["eval", "run", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["metrics"] == summary["test"]
+    assert (measured["model"], measured["data"], measured["split"], measured["step"]) == ("vae", "tiny", "test", 14)
+    assert main("eval run --split valid".split()) == 0
+    printed = dict(line.split()[1:] for line in capsys.readouterr().out.splitlines())
+    assert float(printed["kl_nats"]) == pytest.approx(summary["valid"]["kl_nats"], abs=1e-4)
+
+    assert main(["resume", "run"]) == 0
+    assert "run is complete, at step 14" in capsys.readouterr().out
+    assert main("resume run --epochs 3".split()) == 0
+    assert json.loads(Path("run/summary.json").read_text())["steps"] == 21
+    Path("run/report.html").unlink()
+    assert main(["report", "run"]) == 0
+    assert Path("run/report.html").exists()
+
+
+def test_flags_are_the_fields_of_the_configuration(capsys):
+    assert train("run", "--steps", "1", "--learning-rate", "0.25", "--seed", "5", "--save-every", "2") == 0
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["config"]["learning_rate"] == 0.25
+    assert config["config"]["hidden"] == 8
+    assert config["fit"] == {"length": {"epochs": None, "steps": 1, "budget": None}, "seed": 5, "save_every": 2}
+    assert config["command"].startswith("tinygen train vae --data tiny.npz --out run")
+    assert config["source"] == {"data": str(Path("tiny.npz").resolve()), "skip_broken": False}
+
+
+def test_runs_are_numbered_where_no_folder_is_named(capsys):
+    for _ in range(2):
+        assert main(["train", "ae", "--data", "tiny.npz", "--steps", "1", "--batch-size", "9", "--hidden", "4"]) == 0
+    assert sorted(os.listdir("runs")) == ["ae-1", "ae-2"]
+    assert load(Path("runs/ae-1/checkpoint.safetensors"))[1]["model"] == "ae"
+
+
+def test_the_seed_decides_everything(capsys):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert train(name, "--steps", "3", "--seed", seed) == 0
+    assert tensors_of("a") == tensors_of("b")
+    assert tensors_of("a") != tensors_of("c")
+
+
+def test_a_run_is_found_and_its_data_too_from_another_folder(tmp_path, monkeypatch, capsys):
+    assert train("run", "--steps", "1") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["eval", "../run", "--json"]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, "COLUMNS": "40"}
+    process = subprocess.run(
+        [sys.executable, "-m", "tinygen", "sample", "run", "--n", "many"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr.startswith("tinygen: Error parsing --n: invalid literal for int() with base 10: 'many' (tinygen")
+    assert process.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], "tinygen COMMAND --help"),
+        (["--help"], "train vae"),
+        (["train", "-h"], "train ae"),
+        (["train", "vae", "--help"], "--learning-rate"),
+        (["train", "vae", "--help"], "--budget TIME"),
+        (["resume", "--help"], "--save-every"),
+        (["sample", "--help"], "--seed"),
+        (["eval", "--help"], "--json"),
+        (["--version"], "tinygen 0."),
+        (["models"], "vae"),
+        (["data"], "fashion-mnist-7k"),
+    ],
+)
+def test_help_and_lists(words, shown, capsys):
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert shown in told.out
+    assert "type: ignore" not in told.out
+    assert told.err == ""
+
+
+def test_the_reader_of_a_pipe_may_leave_early():
+    process = subprocess.run(
+        f"{sys.executable} -m tinygen data | true",
+        shell=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.stderr == ""
+
+
+def wait_for_step(folder: str, step: int) -> None:
+    """Until the log of the run has come to a step."""
+    log, end = Path(folder) / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < end:
+        if log.exists() and log.read_text().count("\n") >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{folder} did not come to step {step}")
+
+
+LONG = ["train", "vae", "--data", "tiny.npz", *SMALL, "--save-every", "3"]
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_resume_goes_on(capsys):
+    process = tinygen(*LONG, "--out", "stopped", "--epochs", "100000")
+    wait_for_step("stopped", 20)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with: tinygen resume stopped" in err
+    assert "Traceback" not in err
+    step = load(Path("stopped/checkpoint.safetensors"))[1]["step"]
+    assert f"at step {step}, step {step} is saved" in err
+    assert not Path("stopped/summary.json").exists()
+    assert main(["resume", "stopped", "--steps", str(step + 5)]) == 0
+    assert train("whole", "--steps", str(step + 5)) == 0
+    assert tensors_of("stopped") == tensors_of("whole")
+
+
+def kill_and_resume(folder: str, wait: float) -> tuple[int, bool]:
+    """Kill a run some time after its first checkpoint, and resume it.
+
+    Returns the step that was saved, and whether a checkpoint was being written.
+    """
+    checkpoint = Path(folder, "checkpoint.safetensors")
+    process = tinygen(*LONG, "--out", folder, "--steps", "60", "--save-every", "1")
+    while not checkpoint.exists():
+        assert process.poll() is None
+    time.sleep(wait)
+    process.kill()
+    process.communicate()
+    step, was_writing = load(checkpoint)[1]["step"], Path(folder, f".{checkpoint.name}.part").exists()
+    assert main(["resume", folder]) == 0
+    return step, was_writing
+
+
+@pytest.mark.parametrize("tries", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_kill_9_at_a_random_moment_changes_no_byte(tries, capsys):
+    assert train("whole", "--steps", "60") == 0
+    expected = tensors_of("whole")
+    waits = Stream(0, "waits").uniform(tries) * 1.2
+    waits[0] = 0.0
+    killed = [kill_and_resume(f"killed-{number}", float(wait)) for number, wait in enumerate(waits)]
+    same = [tensors_of(f"killed-{number}") == expected for number in range(tries)]
+    with capsys.disabled():
+        print(f"\nkilled at steps {[step for step, _ in killed]}, {sum(was_writing for _, was_writing in killed)}", end=" ")
+        print(f"times while a checkpoint was written: {sum(same)} of {tries} identical")
+    assert all(same)

@@ -1,0 +1,138 @@
+"""Every numba kernel against its reference, and what happens where numba or its cache folder is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygen import kernels
+from tinygen.backend import dispatch, kernel
+from tinygen.kernels import reference
+
+cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+
+SIZES = (0, 1, 7, 130, 1025)
+SCALARS = (0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95)  # all different, none a power of two
+
+
+def _buffers(rng, n, dtype, count):
+    return [rng.standard_normal(n).astype(dtype) for _ in range(count)]
+
+
+def _adam(rng, n, dtype):
+    parameter, gradient, mean, square = _buffers(rng, n, dtype, 4)
+    return parameter, gradient, mean, square**2, np.array(SCALARS, dtype)
+
+
+def _erf(rng, n, dtype):
+    return (np.concatenate([3 * rng.standard_normal(n - n // 3), 20 * rng.standard_normal(n // 3)]).astype(dtype),)
+
+
+ARGUMENTS = {"adam": _adam, "erf": _erf}
+EXACT = {"philox": [(0, 0, 0, n) for n in SIZES] + [(0xFFFFFFFF, 7, (3 << 64) + 2**64 - 5, n) for n in SIZES]}
+
+
+def called(room, name, arguments):
+    """What a kernel returns, and what it leaves in its arguments."""
+    arguments = [np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    result = getattr(room, name)(*arguments)
+    outputs = [] if result is None else [result]
+    return outputs + [a for a in arguments if isinstance(a, np.ndarray)]
+
+
+def test_every_kernel_is_compared_and_has_a_reference():
+    assert set(ARGUMENTS) | set(EXACT) == set(cpu.KERNELS) <= set(reference.__all__)
+    for name, function in cpu.KERNELS.items():
+        assert kernel(name, "cpu") is function is not getattr(reference, name)
+    assert kernel("conv2d", "cpu") is cpu.KERNELS.get("conv2d", reference.conv2d)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_kernel_equals_reference(name, n, dtype):
+    arguments = ARGUMENTS[name](np.random.default_rng(n), n, dtype)
+    tolerance = 8 * np.finfo(dtype).eps
+    for fast, slow in zip(called(cpu, name, arguments), called(reference, name, arguments), strict=True):
+        assert (fast.dtype, fast.shape) == (slow.dtype, slow.shape) == (np.dtype(dtype), slow.shape)
+        np.testing.assert_allclose(fast, slow, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [(name, a) for name, cases in EXACT.items() for a in cases])
+def test_whole_numbers_are_the_same_to_the_bit(name, arguments):
+    (fast,), (slow,) = called(cpu, name, arguments), called(reference, name, arguments)
+    assert fast.dtype == slow.dtype
+    np.testing.assert_array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 1, 5), (2, 0)])
+def test_erf_takes_any_shape_and_layout(shape):
+    x = np.random.default_rng(0).standard_normal((*shape, 2))[..., 0].T
+    x.flags.writeable = False
+    fast = cpu.erf(x)
+    assert fast.shape == x.shape
+    np.testing.assert_allclose(fast, reference.erf(x), rtol=1e-15)
+
+
+def test_an_update_stays_inside_its_slice():
+    """Optimisers hand over parts of their flat buffers."""
+    buffers = _adam(np.random.default_rng(0), 20, "float32")
+    untouched = [b.copy() for b in buffers]
+    cpu.adam(*[b[5:12] for b in buffers[:4]], buffers[4])
+    for i, (after, before) in enumerate(zip(buffers[:4], untouched, strict=False)):
+        assert (after[:5] == before[:5]).all()
+        assert (after[12:] == before[12:]).all()
+        assert (after[5:12] != before[5:12]).any() == (i != 1), "all but the gradient change"
+
+
+# A cache folder that cannot be written, and no numba at all
+
+PROGRAM = """
+import numpy as np
+from kernels import cpu, reference
+x = np.linspace(-2, 2, 9)
+np.testing.assert_allclose(cpu.erf(x), reference.erf(x), rtol=1e-15)
+"""
+
+
+def run_a_copy(folder: Path, **environment) -> None:
+    """Run the kernels from a copy, in a process of its own."""
+    shutil.copytree(Path(reference.__file__).parent, folder / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_"))}
+    environment = {**kept, "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    for name in environment.pop("blocked", "").split():  # a file where a folder would be made
+        (folder / name).write_text("")
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_compiled_code_is_kept_between_processes(tmp_path):
+    run_a_copy(tmp_path)
+    assert len(list(tmp_path.glob("kernels/cpu/__pycache__/elementwise._erf-*.nbc"))) == 1
+
+
+def test_folders_that_cannot_be_written_are_survived(tmp_path):
+    nowhere = str(tmp_path / "kernels" / "geometry.py" / "cache")
+    run_a_copy(tmp_path, HOME=nowhere, XDG_CACHE_HOME=nowhere, blocked="kernels/__pycache__ kernels/cpu/__pycache__")
+    assert not list(tmp_path.rglob("*.nb?"))
+
+
+def test_without_numba_the_reference_serves_and_says_so_once(monkeypatch, capsys):
+    caches = (dispatch.kernel, dispatch._cpu_kernels)
+    monkeypatch.delattr(kernels, "cpu")
+    monkeypatch.setitem(sys.modules, "tinygen.kernels.cpu", None)
+    try:
+        for cache in caches:
+            cache.cache_clear()
+        assert kernel("adam", "cpu") is reference.adam
+        assert kernel("philox", "cpu") is reference.philox
+    finally:
+        for cache in caches:
+            cache.cache_clear()
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "numba cannot be imported" in told
