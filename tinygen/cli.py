@@ -191,7 +191,7 @@ def train_model(name: str, words: Sequence[str]) -> None:
         overwrite=flags.overwrite,
         record={
             "command": shlex.join(["tinygen", "train", name, *words]),
-            "source": {"data": _lasting(flags.data, dataset), "skip_broken": flags.skip_broken},
+            "source": {"data": _lasting(flags.data), "skip_broken": flags.skip_broken},
         },
     )
 
@@ -286,10 +286,13 @@ def _data_of(run: Run) -> Dataset:
     return dataset
 
 
-def _lasting(name_or_path: str, dataset: Dataset) -> str:
+def _lasting(name_or_path: str) -> str:
     """A path that still holds in another working directory; a name stays as it is."""
-    is_path = Path(name_or_path).exists() and name_or_path.replace("_", "-") != dataset.spec.name
-    return str(Path(name_or_path).resolve()) if is_path else name_or_path
+    path = Path(name_or_path)
+    is_bare = len(path.parts) == 1 and not path.suffix
+    if not path.exists() or (is_bare and name_or_path.replace("_", "-") in dict(data.names())):
+        return name_or_path
+    return str(path.resolve())
 
 
 def _first_line(model_class: type[GenerativeModel]) -> str:

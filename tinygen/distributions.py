@@ -40,7 +40,7 @@ class Normal:
 
     def kl(self, other: "Normal | None" = None):
         """KL(self || other), elementwise, in nats; `other` defaults to the standard normal."""
-        if other is None and np.shape(_raw(self.mean)) == np.shape(_raw(self.log_var)):
+        if other is None and getattr(self.mean, "shape", ()) == getattr(self.log_var, "shape", None):
             return F.gaussian_kl(self.mean, self.log_var)
         other = other or Normal(0.0, 1.0)
         ratio = F.exp(self.log_var - other.log_var)

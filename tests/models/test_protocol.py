@@ -1,0 +1,329 @@
+"""The contract that every model keeps, so that training, command line and scoreboard need to know none by name."""
+
+import contextlib
+import dataclasses
+import inspect
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from tinygen import models, random
+from tinygen.data import Batch, Spec, Split
+from tinygen.errors import DataError, NonFiniteError, UsageError
+from tinygen.optim import Optimizer
+from tinygen.random import Stream
+
+# Small configurations of every model; a model that is not here fails the first test.
+CASES = {
+    "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
+    "vae": [
+        {"latent": 3, "hidden": 7, "importance_samples": 3},
+        {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},
+    ],
+}
+UNITS = re.compile(r"_(nats|bits_per_dim|per_pixel|units|rate)$")
+KINDS = ("binary", "grey", "rgb", "index", "sequence")
+N = 11
+
+
+def each_case():
+    for name, configs in CASES.items():
+        for i, config in enumerate(configs):
+            yield pytest.param(name, config, id=f"{name}-{i}")
+
+
+every_case = pytest.mark.parametrize(("name", "config"), list(each_case()))
+every_model = pytest.mark.parametrize("name", models.names())
+
+
+@pytest.fixture(autouse=True)
+def process_streams():
+    before = random.get_state()
+    random.seed(0)
+    yield
+    random.set_state(before)
+
+
+def images(kind, shape, n=N):
+    x = Stream(0, "test images").uniform((n, *shape))
+    return (x < 0.4).astype(np.float32) if kind == "binary" else x
+
+
+def spec_for(model, shape=(8, 4)):
+    kind = model.kinds[0]
+    return Spec("noise", (*shape, 3 if kind == "rgb" else 1), kind)
+
+
+def make(name, config, spec=None, seed=0):
+    """A model from its initialisation under a seed."""
+    model = models.get(name)
+    spec = spec or spec_for(model)
+    random.seed(seed)
+    return model(model.Config(**config), spec)
+
+
+def batch_for(model, n=N):
+    return Batch(images(model.spec.kind, model.spec.shape, n))
+
+
+def split_for(model):
+    return Split({"x": images(model.spec.kind, model.spec.shape)})
+
+
+def trained(name, config, steps=3):
+    model = make(name, config)
+    for _ in range(steps):
+        model.training_step(batch_for(model))
+    return model
+
+
+def optimizers(model):
+    return [value for value in vars(model).values() if isinstance(value, Optimizer)]
+
+
+def frozen(model):
+    return {name: array.tobytes() for name, array in model.state_dict().items()}
+
+
+def calls(model):
+    """Everything a model does besides training, by name."""
+    yield "sample", lambda: model.sample(3, seed=5)
+    yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
+    yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
+    if hasattr(model, "encode"):
+        yield "encode", lambda: model.encode(batch_for(model).x)
+        yield "decode", lambda: model.decode(model.encode(batch_for(model).x))
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a == b
+    return a.tobytes() == b.tobytes()
+
+
+def test_every_model_is_tested():
+    assert sorted(CASES) == models.names()
+
+
+@every_model
+def test_a_model_describes_itself(name):
+    model = models.get(name)
+    assert model.name == name
+    assert set(model.kinds) <= set(KINDS)
+    assert model.__doc__.strip()
+    assert dataclasses.is_dataclass(model.Config)
+    config = model.Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.batch_size = 1
+    assert config.batch_size >= 1
+    source = inspect.getsource(model.Config)
+    for each in dataclasses.fields(config):
+        assert re.search(rf'\n    +{each.name}: .*\n +"""', source), f"{each.name} needs a line of help below it"
+    model(config, spec_for(model))
+
+
+def test_an_unknown_model_is_refused_with_a_hint():
+    with pytest.raises(UsageError, match="unknown model 'vea': did you mean 'vae'?"):
+        models.get("vea")
+    with pytest.raises(UsageError, match="unknown model 'qqq': there are .*vae"):
+        models.get("qqq")
+
+
+class Described:
+    """A data set of which only the description matters."""
+
+    def __init__(self, kind):
+        self.spec = Spec("somewhere", (8, 4, 1), kind)
+
+    def binarised(self, how):
+        return "binarised", how
+
+
+@every_model
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_of_another_kind_are_refused_before_training(name, kind):
+    model, data = models.get(name), Described(kind)
+    if kind in model.kinds:
+        assert models.check_data(model, data) is data
+    elif kind == "grey" and "binary" in model.kinds:
+        assert models.check_data(model, data) == ("binarised", "dynamic")
+    else:
+        with pytest.raises(DataError, match=f"^model '{name}' takes .* data, and 'somewhere' is {kind}$"):
+            models.check_data(model, data)
+
+
+@every_case
+def test_a_step_consumes_a_minibatch_and_names_its_scalars(name, config):
+    model = make(name, config)
+    before, streams = frozen(model), random.get_state()["counters"]
+    scalars = model.training_step(batch_for(model))
+    assert scalars
+    for key, value in scalars.items():
+        assert UNITS.search(key), f"{key} carries no unit"
+        assert np.isfinite(float(value))
+    assert frozen(model) != before
+    assert all(int(optimizer.count) <= 1 for optimizer in optimizers(model))
+    moved = {key for key, counter in random.get_state()["counters"].items() if counter != streams.get(key, 0)}
+    assert moved <= {"train"}
+
+
+@every_case
+def test_a_bad_batch_is_refused_before_anything_changes(name, config):
+    model = trained(name, config)
+    before = frozen(model)
+    bad = batch_for(model)
+    bad.x[0, 0, 0, 0] = np.nan
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError):
+        model.training_step(bad)
+    assert frozen(model) == before
+
+
+@every_case
+@pytest.mark.parametrize("mode", [True, False])
+def test_looking_changes_nothing(name, config, mode):
+    """Mode, weights, gradients and the process's streams are as before, and no graph is recorded."""
+    model = trained(name, config).train(mode)
+    parts = list(model.modules())
+    parts[-1].training = not mode
+    modes, before, streams = [part.training for part in parts], frozen(model), random.get_state()
+    for call, function in calls(model):
+        function()
+        assert [part.training for part in parts] == modes, call
+        assert frozen(model) == before, call
+        assert random.get_state() == streams, call
+        assert all(p.grad is None for p in model.parameters()), call
+
+
+@every_case
+def test_looking_is_done_in_evaluation_mode(name, config, monkeypatch):
+    model, modes = trained(name, config), []
+    for part in model.modules():
+        if part.parameters():
+            forward = type(part).forward
+            monkeypatch.setattr(part, "forward", lambda x, p=part, f=forward: modes.append(p.training) or f(p, x))
+    model.training_step(batch_for(model))
+    assert modes
+    assert all(modes)
+    for call, function in calls(model):
+        modes.clear()
+        function()
+        assert modes, call
+        assert not any(modes), call
+
+
+@every_case
+def test_the_mode_is_restored_after_an_error(name, config):
+    model = trained(name, config)
+    with contextlib.suppress(Exception):
+        model.evaluate(None, seed=0)
+    assert all(part.training for part in model.modules())
+
+
+@every_case
+def test_the_seed_alone_decides(name, config):
+    model = trained(name, config)
+    first = {call: function() for call, function in calls(model)}
+    random.seed(77)
+    random.stream("eval").bits(5)
+    for call, function in calls(model):
+        assert same(function(), first[call]), call
+    assert not same(model.sample(3, seed=6), first["sample"])
+
+
+@every_case
+def test_chunks_change_nothing_but_rounding(name, config, monkeypatch):
+    model = trained(name, config)
+    whole = {call: function() for call, function in calls(model)}
+    rooms = [room for key, room in sys.modules.items() if key.startswith("tinygen.models") and hasattr(room, "CHUNK")]
+    assert rooms
+    for size in (1, 4):
+        for room in rooms:
+            monkeypatch.setattr(room, "CHUNK", size)
+        for call, function in calls(model):
+            if isinstance(whole[call], dict):
+                assert function() == pytest.approx(whole[call], rel=1e-5), call
+            else:
+                np.testing.assert_allclose(function(), whole[call], rtol=1e-4, atol=1e-6, err_msg=call)
+
+
+@every_case
+def test_evaluation_is_numbers_with_units(name, config):
+    model = trained(name, config)
+    thorough = model.evaluate(split_for(model), seed=0)
+    quick = model.evaluate(split_for(model), seed=0, thorough=False)
+    for key, value in thorough.items():
+        assert UNITS.search(key), f"{key} carries no unit"
+        assert type(value) is float
+        assert np.isfinite(value)
+    assert quick.items() <= thorough.items()
+
+
+@every_case
+def test_samples_are_images(name, config):
+    model = trained(name, config)
+    for n in (0, 1, 5):
+        x = model.sample(n, seed=0)
+        assert type(x) is np.ndarray
+        assert (x.shape, x.dtype) == ((n, *model.spec.shape), np.float32)
+        assert ((x >= 0) & (x <= 1)).all()
+    assert len(np.unique(x, axis=0)) == 5
+
+
+@every_case
+def test_codes_and_back(name, config):
+    model = trained(name, config)
+    if not hasattr(model, "encode"):
+        pytest.skip(f"{name} has no codes")
+    x = batch_for(model).x
+    codes = model.encode(x)
+    rebuilt = model.decode(codes)
+    assert type(codes) is type(rebuilt) is np.ndarray
+    assert codes.ndim == 2
+    assert (len(codes), codes.dtype) == (N, np.float32)
+    assert (rebuilt.shape, rebuilt.dtype) == (x.shape, np.float32)
+    assert ((rebuilt >= 0) & (rebuilt <= 1)).all()
+    np.testing.assert_allclose(model.encode(x[3:4]), codes[3:4], rtol=1e-4, atol=1e-6)
+
+
+@every_case
+def test_a_restored_model_takes_the_next_step_to_the_bit(name, config):
+    model = trained(name, config)
+    state, streams = {key: array.copy() for key, array in model.state_dict().items()}, random.get_state()
+    fresh = make(name, config, seed=1)
+    assert frozen(fresh) != frozen(model)
+    fresh.load_state_dict(state)
+    results = []
+    for each in (model, fresh):
+        random.set_state(streams)
+        scalars = [each.training_step(batch_for(each)) for _ in range(2)]
+        results.append(([{k: float(v) for k, v in s.items()} for s in scalars], frozen(each)))
+    assert results[0] == results[1]
+    assert results[0][1].keys() == state.keys()
+    assert results[0][1] != {key: array.tobytes() for key, array in state.items()}
+    assert same(model.sample(2, seed=0), fresh.sample(2, seed=0))
+
+
+@every_model
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 10)])
+def test_images_of_any_shape(name, shape):
+    """The first configuration takes them all, in every kind of data that the model accepts."""
+    for kind in models.get(name).kinds:
+        model = make(name, CASES[name][0], Spec("noise", (*shape, 3 if kind == "rgb" else 1), kind))
+        model.training_step(batch_for(model))
+        for _, function in calls(model):
+            function()
+        assert model.sample(2, seed=0).shape == (2, *model.spec.shape)
+
+
+@every_case
+def test_other_configurations_take_odd_images_or_refuse_them(name, config):
+    try:
+        model = make(name, config, spec_for(models.get(name), (5, 8)))
+    except UsageError as refusal:
+        assert re.search("not 5x8; use --", str(refusal)), "the message names the size and the remedy"
+        assert "\n" not in str(refusal)
+        return
+    model.training_step(batch_for(model))
+    assert model.sample(1, seed=0).shape == (1, *model.spec.shape)

@@ -1,0 +1,391 @@
+"""Modules and their state, layers against formulas, initialisers against their variances."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import functional as F
+from tinygen import nn, optim, random
+from tinygen.errors import CheckpointError, DtypeError, ShapeError, UsageError
+from tinygen.nn import init
+
+
+@pytest.fixture(autouse=True)
+def process_streams():
+    before = random.get_state()
+    random.seed(0)
+    yield
+    random.set_state(before)
+
+
+def real(*shape):
+    """Normal float32 numbers that depend on the shape alone."""
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+
+
+# Initialisers
+
+
+@pytest.mark.parametrize(
+    ("make", "variance", "uniform"),
+    [
+        (lambda shape: init.uniform(shape, 0.3), 0.3**2 / 3, True),
+        (lambda shape: init.normal(shape, 0.3), 0.3**2, False),
+        (init.glorot_uniform, 2 / (360 + 90), True),
+        (init.glorot_normal, 2 / (360 + 90), False),
+        (lambda shape: init.glorot_uniform(shape, gain=3.0), 9 * 2 / (360 + 90), True),
+        (init.he_uniform, 2 / 360, True),
+        (init.he_normal, 2 / 360, False),
+        (lambda shape: init.he_normal(shape, gain=1.0), 1 / 360, False),
+        (init.fan_in_uniform, 1 / (3 * 360), True),
+        (lambda shape: init.fan_in_uniform(shape, 10), 1 / (3 * 10), True),
+    ],
+)
+@pytest.mark.parametrize("shape", [(360, 90), (3, 3, 40, 10)])
+def test_initialisers_have_their_variance(make, variance, uniform, shape):
+    """The second shape is a convolution's: fans count its nine taps."""
+    x = make(shape)
+    n, std = x.size, math.sqrt(variance)
+    kurtosis, spread = (1.8, math.sqrt(0.8)) if uniform else (3.0, math.sqrt(2))
+    assert (x.shape, x.dtype) == (shape, np.float32)
+    assert abs(x.mean()) < 4 * std / math.sqrt(n)
+    assert abs(x.var() / variance - 1) < 4 * spread / math.sqrt(n)
+    assert abs((x.astype("float64") ** 4).mean() / variance**2 - kurtosis) < 4 * math.sqrt(96 / n)
+    if uniform:
+        assert np.abs(x).max() <= math.sqrt(3 * variance)
+
+
+def test_initialisers_draw_from_their_stream_in_order():
+    first = [p.numpy() for p in nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).parameters()]
+    assert random.get_state()["counters"]["init"] == 3 + 1 + 2 + 1
+    random.seed(0)
+    again = [*nn.Linear(3, 4).parameters(), *nn.Linear(4, 2).parameters()]
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b.numpy())
+
+
+# Layers
+
+
+def test_linear_follows_its_formula_and_starts_within_its_bound():
+    layer, x = nn.Linear(400, 50), real(5, 400)
+    weight, bias = layer.weight.numpy(), layer.bias.numpy()
+    assert (weight.shape, bias.shape) == ((400, 50), (50,))
+    np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), x @ weight + bias, rtol=1e-5, atol=1e-6)
+    assert 0.99 / 20 < np.abs(weight).max() < 1 / 20
+    assert 0.8 / 20 < np.abs(bias).max() < 1 / 20
+    assert nn.Linear(2, 3, bias=False).bias is None
+    assert list(nn.Linear(2, 3, bias=False).named_parameters()) == ["weight"]
+
+
+CONVOLUTIONS = [
+    (nn.Conv2d, F.conv2d, (4, 6, 3), {}, (3, 3, 4, 6), (2, 5, 6, 4), 36),
+    (
+        nn.Conv2d,
+        F.conv2d,
+        (4, 6, (3, 2)),
+        {"stride": (2, 1), "padding": ((1, 0), (0, 1)), "dilation": (1, 2), "groups": 2},
+        (3, 2, 2, 6),
+        (2, 5, 6, 4),
+        12,
+    ),
+    (
+        nn.ConvTranspose2d,
+        F.conv_transpose2d,
+        (4, 6, (3, 2)),
+        {"stride": 2, "padding": 1, "output_padding": (1, 0), "groups": 2},
+        (3, 2, 3, 4),
+        (2, 3, 3, 4),
+        12,
+    ),
+    (nn.MaskedConv2d, F.masked_conv2d, (3, 6, 3), {"kind": "A", "colours": 3}, (3, 3, 3, 6), (1, 4, 4, 3), 27),
+    (nn.Conv1d, F.conv1d, (4, 6, 3), {"stride": 2, "padding": (1, 0), "groups": 2}, (3, 2, 6), (2, 7, 4), 6),
+    (
+        nn.ConvTranspose1d,
+        F.conv_transpose1d,
+        (4, 6, 3),
+        {"stride": 2, "output_padding": 1, "dilation": 2},
+        (3, 6, 4),
+        (2, 5, 4),
+        12,
+    ),
+    (nn.MaskedConv1d, F.masked_conv1d, (2, 4, 5), {"kind": "B", "colours": 2}, (5, 2, 4), (1, 6, 2), 10),
+]
+
+
+@pytest.mark.parametrize(("make", "function", "arguments", "options", "weight", "shape", "fan_in"), CONVOLUTIONS)
+def test_convolutions_hold_their_weights_and_pass_their_options(
+    make, function, arguments, options, weight, shape, fan_in
+):
+    layer, x = make(*arguments, **options), tg.tensor(real(*shape))
+    assert (layer.weight.shape, layer.bias.shape) == (weight, (arguments[1],))
+    np.testing.assert_array_equal(layer(x).numpy(), function(x, layer.weight, layer.bias, **options).numpy())
+    assert 0.8 / math.sqrt(fan_in) < np.abs(layer.weight.numpy()).max() < 1 / math.sqrt(fan_in)
+    bare = make(*arguments, **options, bias=False)
+    assert list(bare.named_parameters()) == ["weight"]
+    np.testing.assert_array_equal(bare(x).numpy(), function(x, bare.weight, **options).numpy())
+
+
+def test_convolutions_refuse_groups_that_do_not_divide():
+    with pytest.raises(UsageError, match="Conv2d: 4 and 6 channels cannot form 3 groups"):
+        nn.Conv2d(4, 6, 3, groups=3)
+    with pytest.raises(UsageError, match="ConvTranspose1d: 4 and 6 channels cannot form 4 groups"):
+        nn.ConvTranspose1d(4, 6, 3, groups=4)
+
+
+def test_batch_norm_trains_on_the_batch_and_follows_it():
+    """Running statistics after two batches by their recurrence: weight 0.1, unbiased variance."""
+    layer, mean, var = nn.BatchNorm(3), np.zeros(3), np.ones(3)
+    layer.scale.assign(np.array([1, 2, 3]))
+    layer.shift.assign(np.array([0, -1, 5]))
+    for x in (real(4, 2, 5, 3), 3 + 2 * real(5, 2, 3, 3)):
+        batch_mean, batch_var = x.mean((0, 1, 2), dtype="float64"), x.var((0, 1, 2), dtype="float64")
+        y = layer(tg.tensor(x)).numpy()
+        expected = (x - batch_mean) / np.sqrt(batch_var + 1e-5) * [1, 2, 3] + [0, -1, 5]
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+        n = x.size // 3
+        mean, var = 0.9 * mean + 0.1 * batch_mean, 0.9 * var + 0.1 * batch_var * n / (n - 1)
+    np.testing.assert_allclose(layer.running_mean, mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer.running_var, var, rtol=1e-5)
+    before = layer.running_mean.copy(), layer.running_var.copy()
+    x = real(2, 3)
+    expected = (x - mean) / np.sqrt(var + 1e-5) * [1, 2, 3] + [0, -1, 5]
+    np.testing.assert_allclose(layer.eval()(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal((layer.running_mean, layer.running_var), before)
+    assert set(layer.state_dict()) == {"scale", "shift", "running_mean", "running_var"}
+
+
+def test_batch_norm_options():
+    layer = nn.BatchNorm(2, eps=1.0, momentum=0.5, affine=False)
+    y = layer(tg.tensor([[1.0, 0.0], [3.0, 0.0]])).numpy()
+    np.testing.assert_allclose(y, [[-math.sqrt(0.5), 0], [math.sqrt(0.5), 0]], rtol=1e-6)
+    np.testing.assert_allclose(layer.running_mean, [1, 0])
+    np.testing.assert_allclose(layer.running_var, [1.5, 0.5])
+    assert layer.parameters() == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [
+        (lambda: nn.LayerNorm(4), (3,)),
+        (lambda: nn.LayerNorm((3, 4)), (2, 3)),
+        (lambda: nn.InstanceNorm(4, affine=True), (1, 2)),
+        (lambda: nn.GroupNorm(1, 4), (1, 2, 3)),
+        (lambda: nn.GroupNorm(4, 4), (1, 2)),
+    ],
+)
+def test_normalisations_of_each_example(layer, axes):
+    layer, x = layer(), 3 + real(2, 5, 3, 4)
+    layer.scale.assign(real(*layer.scale.shape))
+    layer.shift.assign(real(*layer.shift.shape) + 1)
+    expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    expected = expected * layer.scale.numpy() + layer.shift.numpy()
+    for mode in (True, False):
+        np.testing.assert_allclose(layer.train(mode)(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_group_norm_groups_neighbouring_channels():
+    x = real(2, 5, 6)
+    y = nn.GroupNorm(2, 6)(tg.tensor(x)).numpy().reshape(2, 5, 2, 3)
+    np.testing.assert_allclose(y.mean((1, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var((1, 3)), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm(4), nn.LayerNorm(4), nn.InstanceNorm(4), nn.GroupNorm(2, 4)])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", [True, False])
+def test_normalisations_refuse_other_channels(layer, channels, mode):
+    name = type(layer).__name__
+    with pytest.raises(ShapeError, match=rf"^{name}: takes \(..., 4\), not \(2, 3, {channels}\)$"):
+        layer.train(mode)(tg.tensor(real(2, 3, channels)))
+
+
+def test_dropout_draws_in_training_only():
+    network = nn.Sequential(nn.Linear(3, 200), nn.Dropout(0.25))
+    x = tg.tensor(real(1, 3))
+    full = network.eval()(x).numpy()
+    assert random.stream("train").counter == 0
+    thinned = network.train()(x).numpy()
+    kept = thinned != 0
+    assert 0.6 < kept.mean() < 0.9
+    np.testing.assert_allclose(thinned[kept], full[kept] / 0.75, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.ReLU(), lambda x: np.maximum(x, 0)),
+        (nn.LeakyReLU(), lambda x: np.where(x > 0, x, 0.01 * x)),
+        (nn.LeakyReLU(0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
+        (nn.ELU(), lambda x: np.where(x > 0, x, np.expm1(x))),
+        (nn.ELU(0.5), lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
+        (nn.GELU(), lambda x: x * np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2)))(x)),
+        (nn.SiLU(), lambda x: x / (1 + np.exp(-x))),
+        (nn.Sigmoid(), lambda x: 1 / (1 + np.exp(-x))),
+        (nn.Softplus(), lambda x: np.log1p(np.exp(x))),
+        (nn.Tanh(), np.tanh),
+        (nn.Flatten(), lambda x: x.reshape(2, -1)),
+        (nn.Reshape(3, 16), lambda x: x.reshape(2, 3, 16)),
+        (nn.Upsample2d(2), lambda x: x.repeat(2, 1).repeat(2, 2)),
+        (nn.MaxPool2d(2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).max((2, 4))),
+        (nn.MaxPool2d((1, 4), stride=(2, 1)), lambda x: x[:, ::2].max(2, keepdims=True)),
+        (nn.AvgPool2d(2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).mean((2, 4))),
+        (nn.AvgPool2d(4, padding=2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).sum((2, 4)) / 16),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_layers_without_parameters(layer, expected):
+    x = real(2, 4, 4, 3)
+    np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), expected(x), rtol=1e-5, atol=1e-6)
+    assert layer.parameters() == []
+
+
+def test_embedding_looks_rows_up():
+    layer = nn.Embedding(5, 3)
+    np.testing.assert_array_equal(layer(np.array([[4, 0]])).numpy(), layer.weight.numpy()[[[4, 0]]])
+    wide = nn.Embedding(100, 100).weight.numpy()
+    assert abs(wide.std() - 1) < 4 / math.sqrt(2 * 10_000)
+
+
+def test_sequential_applies_layers_and_functions_in_order():
+    network = nn.Sequential(nn.Linear(2, 3), F.relu, nn.Linear(3, 1))
+    x = tg.tensor(real(4, 2))
+    np.testing.assert_array_equal(network(x).numpy(), network[2](F.relu(network[0](x))).numpy())
+    assert len(network) == 3
+    assert list(network.named_parameters()) == ["layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias"]
+
+
+# Modules
+
+
+class Block(nn.Module):
+    """One of everything that a module may hold."""
+
+    def __init__(self):
+        self.first = nn.Linear(2, 3)
+        self.free = nn.Parameter(np.zeros(4, np.float32))
+        self.many = [nn.Linear(3, 3), nn.Parameter(np.ones(2, np.float32)), "not a part"]
+        self.tied = self.first
+        self.norm = nn.BatchNorm(3)
+        self.counter = np.zeros((), np.int64)
+        self.width = 3
+        self.optimizer = optim.SGD(self, 0.1, momentum=0.9)
+        self.average = optim.EMA(self)
+
+    def forward(self, x):
+        return self.norm(self.many[0](self.first(x))) + self.free[:3] * self.many[1][0]
+
+
+PARAMETERS = "first.weight first.bias free many.0.weight many.0.bias many.1 norm.scale norm.shift".split()
+
+
+def test_parameters_are_named_in_order_and_once():
+    block = Block()
+    assert list(block.named_parameters()) == PARAMETERS
+    assert block.named_parameters()["first.weight"] is block.first.weight
+    assert [p is q for p, q in zip(block.parameters(), block.named_parameters().values(), strict=True)] == [True] * 8
+    assert {type(module).__name__ for module in block.modules()} == {"Block", "Linear", "BatchNorm"}
+
+
+def test_the_state_holds_everything_that_changes():
+    block = Block()
+    state = block.state_dict()
+    assert set(state) == {
+        *PARAMETERS,
+        *("tied.weight", "tied.bias", "norm.running_mean", "norm.running_var", "counter"),
+        *(f"optimizer.{name}.{buffer}" for name in PARAMETERS for buffer in ("velocity", "updates")),
+        *(f"average.{name}" for name in PARAMETERS),
+        *("optimizer.count", "average.count"),
+    }
+    assert state["counter"].shape == ()
+    assert state["many.1"] is block.many[1].data
+
+
+def train(block, steps):
+    for _ in range(steps):
+        block.optimizer.step((block(tg.tensor(real(6, 2))) ** 2).mean())
+        block.average.update()
+        block.counter += 1
+    return block
+
+
+def test_a_state_moves_into_a_fresh_module_and_goes_on_to_the_bit():
+    trained = train(Block(), 3)
+    fresh = Block()
+    views = fresh.parameters()
+    fresh.load_state_dict({name: array.copy() for name, array in trained.state_dict().items()})
+    assert all(p is q for p, q in zip(views, fresh.parameters(), strict=True)), "loaded in place"
+    assert fresh.counter == 3
+    train(trained, 2)
+    train(fresh, 2)
+    for name, array in trained.state_dict().items():
+        assert array.tobytes() == fresh.state_dict()[name].tobytes(), name
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    block, other = Block(), train(Block(), 1).state_dict()
+    before = {name: array.copy() for name, array in block.state_dict().items()}
+    lacking = {name: array for name, array in other.items() if not name.startswith("average.free")}
+    for state, message in [
+        (lacking, r"Block: the state lacks 'average.free' \(1 missing\)"),
+        ({**other, "z": np.zeros(1)}, r"Block: the state has an unknown 'z' \(1 unknown\)"),
+        ({**other, "norm.running_var": np.zeros(4)}, r"'norm.running_var' has shape \(4,\) in the state, \(3,\) here"),
+    ]:
+        with pytest.raises(CheckpointError, match=message) as caught:
+            block.load_state_dict(state)
+        assert "\n" not in str(caught.value)
+    for name, array in block.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_modes_reach_every_part():
+    block = Block()
+    assert all(module.training for module in block.modules())
+    assert block.eval() is block
+    assert not any(module.training for module in block.modules())
+    block.train()
+    assert block.many[0].training
+    assert block.norm.training
+
+
+def test_requires_grad_freezes():
+    block = Block().requires_grad(False)
+    assert not block.eval()(tg.tensor(real(2, 2))).requires_grad
+    assert block.requires_grad()(tg.tensor(real(2, 2))).requires_grad
+
+
+def test_astype_converts_floats_and_leaves_counters():
+    block = Block().astype("float64")
+    assert {p.dtype.name for p in block.parameters()} == {"float64"}
+    assert (block.norm.running_mean.dtype, block.counter.dtype) == (np.float64, np.int64)
+    assert block(tg.tensor(real(2, 2), "float64")).dtype == np.float64
+    assert block.to("cpu") is block
+    with pytest.raises(DtypeError, match="int32"):
+        block.astype("int32")
+
+
+def test_summary_and_repr_are_tables():
+    network = nn.Sequential(nn.Linear(20, 64), F.relu, nn.Sequential(nn.BatchNorm(64)))
+    assert network.summary().splitlines() == [
+        "layers.0.weight          (20, 64)  1,280",
+        "layers.0.bias            (64,)        64",
+        "layers.2.layers.0.scale  (64,)        64",
+        "layers.2.layers.0.shift  (64,)        64",
+        "total                              1,472",
+    ]
+    assert repr(network).splitlines() == [
+        "Sequential(1,472 parameters)",
+        "  layers.0: Linear(1,344 parameters)",
+        "  layers.2: Sequential(128 parameters)",
+        "    layers.0: BatchNorm(128 parameters)",
+    ]
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty defines no forward"):
+        Empty()(1)
