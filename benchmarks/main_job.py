@@ -26,5 +26,6 @@ def run() -> harness.Result:
             seconds = time.perf_counter() - start
             report = max(clone.glob("runs/*/report.html"), key=lambda path: path.stat().st_mtime)
             summary = json.loads((report.parent / "summary.json").read_text(encoding="utf-8"))
-            rows.append({"what": name, "seconds": seconds, "report, kB": report.stat().st_size / 1e3} | summary)
+            row = {"what": name, "seconds": seconds, "report, kB": report.stat().st_size / 1e3}
+            rows.append(row | {"epochs": summary["epochs"]} | summary["test"])
     return harness.Result("The main job", rows, ["the clone is of the last commit, not of uncommitted changes"])

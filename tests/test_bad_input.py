@@ -1,6 +1,5 @@
 """What a user can get wrong: one line that names the thing and the remedy, an exit code, and nothing changed."""
 
-import io
 import json
 import os
 import shutil
@@ -278,7 +277,19 @@ def test_a_disk_that_fills_during_a_checkpoint_leaves_the_previous_one(capsys):
 
 
 def test_a_loss_that_becomes_nan_stops_with_code_3_and_keeps_the_last_good_checkpoint(capsys):
-    words = ["train", "vae", "--data", "good.npz", "--out", "diverged", *SMALL, "--learning-rate", "1e30", "--save-every", "1"]
+    words = [
+        "train",
+        "vae",
+        "--data",
+        "good.npz",
+        "--out",
+        "diverged",
+        *SMALL,
+        "--learning-rate",
+        "1e30",
+        "--save-every",
+        "1",
+    ]
     assert main(words) == 3
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -301,5 +312,5 @@ def test_errors_of_the_system_are_one_line_too(capsys, monkeypatch):
 
     monkeypatch.setattr("tinygen.data.load", fail)
     assert "not enough memory: Unable to allocate 1 TiB" in refused(capsys, TRAIN)
-    monkeypatch.setattr("tinygen.data.load", lambda *_, **__: io.open("gone"))
+    monkeypatch.setattr("tinygen.data.load", lambda *_, **__: Path("gone").read_bytes())
     assert "gone: no such file or directory" in refused(capsys, TRAIN)

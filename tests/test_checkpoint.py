@@ -134,7 +134,12 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     save_file({"x": np.zeros(2, np.float32)}, tmp_path / "foreign")
     (tmp_path / "text").write_text("a text that is longer than eight bytes")
     (tmp_path / "folder").mkdir()
-    for name, why in (("foreign", "no checksum"), ("text", "cut off"), ("folder", "directory"), ("gone", "no such file")):
+    for name, why in (
+        ("foreign", "no checksum"),
+        ("text", "cut off"),
+        ("folder", "directory"),
+        ("gone", "no such file"),
+    ):
         with pytest.raises(CheckpointError, match=why):
             load(tmp_path / name)
 

@@ -117,7 +117,9 @@ def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
         check=False,
     )
     assert process.returncode == 2
-    assert process.stderr.startswith("tinygen: Error parsing --n: invalid literal for int() with base 10: 'many' (tinygen")
+    assert process.stderr.startswith(
+        "tinygen: Error parsing --n: invalid literal for int() with base 10: 'many' (tinygen"
+    )
     assert process.stderr.count("\n") == 1
 
 
@@ -161,7 +163,7 @@ def wait_for_lines(folder: str, lines: int) -> None:
     """Until the log of the run has so many."""
     log, end = Path(folder) / "metrics.jsonl", time.monotonic() + 60
     while time.monotonic() < end:
-        if lines == 0 or log.exists() and log.read_text().count("\n") >= lines:
+        if lines == 0 or (log.exists() and log.read_text().count("\n") >= lines):
             return
         time.sleep(0.01)
     raise AssertionError(f"{folder} did not log {lines} lines")
@@ -174,7 +176,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_goes_on(capsys):
     process = tinygen(*LONG, "--out", "stopped", "--epochs", "100000")
     wait_for_lines("stopped", 20)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "go on with: tinygen resume stopped" in err
     assert "Traceback" not in err

@@ -184,7 +184,9 @@ def test_categorical_divergence_is_its_sum():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda x: Normal(x, log_var=x), Bernoulli, lambda x: Categorical(x)], ids=["normal", "bernoulli", "classes"]
+    "make",
+    [lambda x: Normal(x, log_var=x), Bernoulli, lambda x: Categorical(x)],
+    ids=["normal", "bernoulli", "classes"],
 )
 def test_samples_come_from_the_training_stream_unless_told_otherwise(make):
     distribution = make(leaf(np.zeros((2, 5))))

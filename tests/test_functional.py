@@ -108,7 +108,9 @@ def test_gradients_at_kinks():
     assert gradient(F.relu, [-1.0, 0.0, 1.0]) == [[0, 0, 1]]
     assert gradient(F.abs, [-1.0, 0.0, 1.0]) == [[-1, 0, 1]]
     assert gradient(F.leaky_relu, [-1.0, 1.0]) == [[0.01, 1]]
-    assert gradient(lambda e: F.huber(e, tg.tensor(np.zeros(4), "float64"), delta=2.0), [-3.0, -1, 1, 3]) == [[-2, -1, 1, 2]]
+    assert gradient(lambda e: F.huber(e, tg.tensor(np.zeros(4), "float64"), delta=2.0), [-3.0, -1, 1, 3]) == [
+        [-2, -1, 1, 2]
+    ]
 
 
 def test_clip_holds_values():

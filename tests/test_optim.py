@@ -272,7 +272,12 @@ def test_what_is_not_finite_changes_nothing(bad):
         else:
             p.grad = tg.Tensor(np.array([np.nan, 0.0]))
             optimizer.step()
-    assert str(caught.value) in ("the loss is inf", "the loss is -inf", "the loss is nan", "the gradient of 'p' is not finite")
+    assert str(caught.value) in (
+        "the loss is inf",
+        "the loss is -inf",
+        "the loss is nan",
+        "the gradient of 'p' is not finite",
+    )
     assert ("loss" in str(caught.value)) == (bad == "loss")
     after = p.numpy(), q.numpy(), *optimizer.state_dict().values()
     for a, b in zip(before, after, strict=True):

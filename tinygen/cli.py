@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from tinygen import backend, data, models, random, train
+from tinygen import __version__, backend, data, models, random, train
 from tinygen.data import Dataset
 from tinygen.errors import TinygenError, UsageError
 from tinygen.models import GenerativeModel
@@ -352,7 +352,7 @@ def _dispatch(words: list[str]) -> None:
     if command in ("-h", "--help"):
         print(_usage())
     elif command == "--version":
-        print(f"tinygen {train.environment.versions()['tinygen']}")
+        print(f"tinygen {__version__}")
     elif command == "train":
         if rest and rest[0] in ("-h", "--help"):
             print(_usage())

@@ -165,12 +165,7 @@ def test_a_whole_pass_over_train_is_drawn_once_and_moves_no_stream():
 
 def test_dynamic_binarisation_follows_the_grey_value():
     images = np.full((4, 50, 50), 51, np.uint8)
-    x = (
-        Dataset.from_arrays("fifth", images)
-        .binarised("dynamic")
-        .train.batch([0, 0, 0, 0], Stream(0, "draws"))
-        .x
-    )
+    x = Dataset.from_arrays("fifth", images).binarised("dynamic").train.batch([0, 0, 0, 0], Stream(0, "draws")).x
     assert abs(x.mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / x.size)
 
 

@@ -1,6 +1,5 @@
 """The contract that every model keeps, so that training, command line and scoreboard need to know none by name."""
 
-import contextlib
 import dataclasses
 import inspect
 import re
@@ -183,7 +182,7 @@ def test_a_bad_batch_is_refused_before_anything_changes(name, config):
 @every_case
 @pytest.mark.parametrize("mode", [True, False])
 def test_looking_changes_nothing(name, config, mode):
-    """Mode, weights, gradients and the process's streams are as before, and no graph is recorded."""
+    """Mode, weights, gradients and the process's streams are as before."""
     model = trained(name, config).train(mode)
     parts = list(model.modules())
     parts[-1].training = not mode
@@ -197,27 +196,38 @@ def test_looking_changes_nothing(name, config, mode):
 
 
 @every_case
-def test_looking_is_done_in_evaluation_mode(name, config, monkeypatch):
-    model, modes = trained(name, config), []
+def test_looking_is_done_in_evaluation_mode_and_records_no_graph(name, config, monkeypatch):
+    model, seen = trained(name, config), set()
+
+    def watch(part, forward):
+        def watched(x):
+            y = forward(x)
+            seen.add((part.training, y.requires_grad))
+            return y
+
+        monkeypatch.setattr(part, "forward", watched)
+
     for part in model.modules():
-        if part.parameters():
-            forward = type(part).forward
-            monkeypatch.setattr(part, "forward", lambda x, p=part, f=forward: modes.append(p.training) or f(p, x))
+        if part is not model and part.parameters():
+            watch(part, part.forward)
     model.training_step(batch_for(model))
-    assert modes
-    assert all(modes)
+    assert seen == {(True, True)}
     for call, function in calls(model):
-        modes.clear()
+        seen.clear()
         function()
-        assert modes, call
-        assert not any(modes), call
+        assert seen == {(False, False)}, call
 
 
 @every_case
 def test_the_mode_is_restored_after_an_error(name, config):
+    class Broken(Split):
+        def batches(self, size):
+            yield self.batch(slice(2))
+            raise KeyError("unreadable")
+
     model = trained(name, config)
-    with contextlib.suppress(Exception):
-        model.evaluate(None, seed=0)
+    with pytest.raises(KeyError, match="unreadable"):
+        model.evaluate(Broken(split_for(model).arrays), seed=0)
     assert all(part.training for part in model.modules())
 
 

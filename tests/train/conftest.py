@@ -25,6 +25,8 @@ def make_model(data):
 
     def make(**config) -> VAE:
         random.seed(0)
-        return VAE(VAE.Config(**({"hidden": 5, "latent": 2, "batch_size": 9, "importance_samples": 2} | config)), data.spec)
+        return VAE(
+            VAE.Config(**({"hidden": 5, "latent": 2, "batch_size": 9, "importance_samples": 2} | config)), data.spec
+        )
 
     return make

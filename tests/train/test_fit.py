@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tinygen import random, train
-from tinygen.checkpoint import load
+from tinygen.checkpoint import load, save
 from tinygen.data import Dataset
 from tinygen.errors import CheckpointError, DataError, NonFiniteError, RunError, UsageError
 from tinygen.train import Interrupted, Run, training
@@ -131,6 +132,17 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, data, m
     assert log_of(tmp_path / "killed") == log_of(whole)
 
 
+def test_means_over_steps_on_both_sides_of_an_interruption_are_whole(tmp_path, data, make_model):
+    small = {"batch_size": 3}  # 21 steps an epoch, of which every third is logged
+    settings = {"steps": 13, "save_every": 5, "quiet": True}
+    train.fit(make_model(**small), data, out=tmp_path / "whole", **settings)
+    with pytest.raises(Killed):
+        train.fit(kill_at(make_model(**small), 8), data, out=tmp_path / "killed", **settings)
+    train.resume(make_model(**small), data, tmp_path / "killed", quiet=True)
+    assert [entry["step"] for entry in log_of(tmp_path / "whole")] == [3, 6, 9, 12, 13, 13]
+    assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
+
+
 def test_many_interruptions_change_nothing(tmp_path, data, make_model, whole):
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
@@ -230,10 +242,12 @@ def test_a_second_signal_aborts_and_the_checkpoint_before_stays(tmp_path, data, 
 
 def test_divergence_names_step_operation_and_line_and_keeps_the_last_checkpoint(tmp_path, data, make_model):
     model, folder = make_model(), tmp_path / "run"
-    train_as_usual, calls = model.training_step, iter(range(1, 100))
+    train_as_usual, counters, batches = model.training_step, [], []
 
     def training_step(batch):
-        if next(calls) in (6, 7):  # the step, and its repetition
+        counters.append(random.stream("train").counter)
+        batches.append(batch)
+        if len(counters) in (6, 7):  # the step, and its repetition
             model.decoder.parameters()[0].data[0, 0] = np.inf
         return train_as_usual(batch)
 
@@ -244,6 +258,8 @@ def test_divergence_names_step_operation_and_line_and_keeps_the_last_checkpoint(
     assert error.value.exit_code == 3
     for part in ("at step 6: ", "operation 'linear'", "vae.py:", "checkpoint.safetensors still holds step 4"):
         assert part in message
+    assert counters[5] == counters[6] > counters[4]
+    assert batches[5] is batches[6]
     tensors, meta = load(folder / "checkpoint.safetensors")
     assert meta["step"] == 4
     assert all(np.isfinite(array).all() for array in tensors.values())
@@ -258,7 +274,7 @@ def test_a_parameter_that_is_not_finite_ends_training_before_it_is_saved(tmp_pat
         return {"loss": 1.0}
 
     model.training_step = training_step
-    with pytest.raises(NonFiniteError, match="training diverged at step 3: 'decoder.* still holds step 0"):
+    with pytest.raises(NonFiniteError, match=r"training diverged at step 3: 'decoder.* still holds step 0"):
         train.fit(model, data, steps=STEPS, out=folder, save_every=3, quiet=True)
     assert load(folder / "checkpoint.safetensors")[1]["step"] == 0
 
@@ -269,7 +285,8 @@ def test_what_cannot_be_resumed_is_refused_before_anything_is_changed(tmp_path, 
     for model, dataset, folder, error, why in (
         (make_model(), data, tmp_path / "gone", RunError, "is not a run"),
         (make_model(), other, whole, DataError, "data set tiny has changed"),
-        (make_model(hidden=6), data, whole, CheckpointError, "of another config"),
+        (make_model(hidden=6), data, whole, CheckpointError, "does not have the configuration"),
+        (make_model(learning_rate=0.1), data, whole, CheckpointError, "does not have the configuration"),
     ):
         with pytest.raises(error, match=why):
             train.resume(model, dataset, folder, steps=99, quiet=True)
@@ -283,12 +300,13 @@ def test_what_cannot_be_resumed_is_refused_before_anything_is_changed(tmp_path, 
 def test_a_changed_version_or_processor_is_warned_of(data, make_model, whole, capsys):
     run = Run.open(whole)
     run.config["versions"]["numpy"] = "1.0"
-    run.config["machine"] |= {"cpu": "abacus", "cores": "1000"}
+    run.config["machine"] |= {"cpu": "abacus", "cores": "1000", "blas threads": "99"}
     run.save_config()
     train.resume(make_model(), data, whole, steps=STEPS + 1, quiet=True)
     told = capsys.readouterr().err
     assert f"numpy 1.0 -> {np.__version__}" in told
     assert "cpu abacus -> " in told
+    assert "blas threads 99 -> " in told
     assert "cores" not in told
 
 
@@ -300,6 +318,30 @@ def test_numbers_that_are_not_finite_are_refused_before_a_folder_is_made(tmp_pat
     with pytest.raises(UsageError, match="batch size 64 does not fit 63"):
         train.fit(make_model(batch_size=64), data, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_data_that_the_model_was_not_made_for_are_refused(tmp_path, data, make_model):
+    grey = Dataset(replace(data.spec, kind="grey"), data.train, data.valid, data.test)
+    wide = Dataset(replace(data.spec, shape=(4, 5, 1)), data.train, data.valid, data.test)
+    with pytest.raises(DataError, match=r"takes binary data, and 'tiny' is grey: use data.binarised\('dynamic'\)"):
+        train.fit(make_model(), grey, out=tmp_path / "run", quiet=True)
+    with pytest.raises(DataError, match=r"made for shape \(4, 4, 1\), and data set 'tiny' has \(4, 5, 1\)"):
+        train.fit(make_model(), wide, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_field_of_the_configuration_that_is_newer_than_the_run_has_its_default(data, make_model, whole):
+    run = Run.open(whole)
+    tensors, meta = load(run.checkpoint_file)
+    for config in (run.config["config"], meta["config"]):
+        del config["beta"]
+    run.save_config()
+    save(run.checkpoint_file, tensors, meta)
+    train.resume(make_model(), data, whole, steps=STEPS + 1, quiet=True)
+    with pytest.raises(CheckpointError, match="is of another config"):
+        run.config["config"]["hidden"] = 6
+        run.save_config()
+        train.resume(make_model(hidden=6), data, whole, steps=STEPS + 2, quiet=True)
 
 
 def test_progress_has_a_line_for_each_epoch(data, make_model, capsys):

@@ -41,13 +41,13 @@ def test_colours_survive_a_file(tmp_path):
 
 def test_files_that_cannot_be_written_are_told(tmp_path):
     picture = images.sheet(np.zeros((1, 2, 2, 1), np.float32))
-    with pytest.raises(UsageError, match="use a name in .png"):
+    with pytest.raises(UsageError, match=r"use a name in \.png"):
         images.save(picture, tmp_path / "a.doc")
     with pytest.raises(RunError, match="no such file or directory"):
         images.save(picture, tmp_path / "gone" / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("kind", "shown"), [("binary", True), ("grey", True), ("rgb", True), ("index", False), ("sequence", False)])
-def test_only_images_are_shown(kind, shown):
-    assert images.can_show(Spec("x", (2, 2, 1), kind)) is shown
+def test_only_images_are_shown():
+    shown = [images.can_show(Spec("x", (2, 2, 1), kind)) for kind in ("binary", "grey", "rgb", "index", "sequence")]
+    assert shown == [True, True, True, False, False]

@@ -48,7 +48,9 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(tmp_path, data, make_model) -> Run:
-    train.fit(make_model(), data, epochs=3, out=tmp_path / "run", record={"command": "tinygen train vae --x <&>"}, quiet=True)
+    train.fit(
+        make_model(), data, epochs=3, out=tmp_path / "run", record={"command": "tinygen train vae --x <&>"}, quiet=True
+    )
     return Run.open(tmp_path / "run")
 
 
@@ -149,7 +151,16 @@ def test_metrics_are_written_as_people_write_them(name, label, unit):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(276.6123, "276.61"), (6.22912, "6.229"), (20.0, "20"), (0.00012345, "0.0001234"), (None, "n/a"), (np.nan, "n/a"), (12345.678, "12,345.68")]
+    ("value", "text"),
+    [
+        (276.6123, "276.61"),
+        (6.22912, "6.229"),
+        (20.0, "20"),
+        (0.00012345, "0.0001234"),
+        (None, "n/a"),
+        (np.nan, "n/a"),
+        (12345.678, "12,345.68"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert report.format_number(value) == text

@@ -9,9 +9,13 @@ from tinygen.errors import RunError
 from tinygen.train.run import Run, metrics_of
 
 CONFIG = {
-    **{"model": "vae", "config": {}, "device": "cpu", "versions": {}, "machine": {}},
+    "model": "vae",
+    "config": {},
     "data": {"spec": {}, "digest": ""},
     "fit": {"length": {}, "seed": 0, "save_every": None},
+    "device": "cpu",
+    "versions": {},
+    "machine": {},
 }
 
 

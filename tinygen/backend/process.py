@@ -23,5 +23,5 @@ def tune_process() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    mallopt(M_MMAP_THRESHOLD, 1 << 25)  # glibc accepts no more
+    mallopt(M_TRIM_THRESHOLD, 1 << 30)

@@ -53,9 +53,11 @@ class Autoencoder(GenerativeModel):
         return {"cross_entropy_nats": loss}
 
     def _follow(self, code) -> None:
+        """Move the moments towards those of a batch: at first by their plain average, later by a fiftieth."""
+        share = max(0.02, 1 / int(self.optimizer.count))
         centred = code - code.mean(axis=0)
-        self.code_mean += 0.02 * (code.mean(axis=0) - self.code_mean)
-        self.code_covariance += 0.02 * (centred.T @ centred / len(code) - self.code_covariance)
+        self.code_mean += share * (code.mean(axis=0) - self.code_mean)
+        self.code_covariance += share * (centred.T @ centred / len(code) - self.code_covariance)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Decoded draws from a normal distribution with the moments of recent training codes."""

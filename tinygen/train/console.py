@@ -30,7 +30,8 @@ class Display:
             expand=True,
             disable=self._quiet or not console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=self._length.budget or self._length.in_steps(self._per_epoch))
+        end = self._length.budget or self._length.in_steps(self._per_epoch)
+        self._task = self._progress.add_task("epoch 0.0", total=end)
         self._progress.start()
         return self
 

@@ -26,7 +26,12 @@ def versions() -> dict[str, str]:
 
 def machine(device: str) -> dict[str, str]:
     """The system, the processor and the device that a run computes on."""
-    found = {"system": platform.platform(terse=True), "cpu": _cpu_name(), "cores": str(available_cores())}
+    found = {
+        "system": platform.platform(terse=True),
+        "cpu": _cpu_name(),
+        "cores": str(available_cores()),
+        "blas threads": _blas_threads(),
+    }
     if device == "cuda":
         import cupy
 
@@ -37,7 +42,7 @@ def machine(device: str) -> dict[str, str]:
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs in a way that can change the last bits of a result, each as `name old -> new`.
 
-    How many cores there are cannot: reductions are cut by shape, never by thread.
+    How many cores there are cannot: our reductions are cut by shape, never by thread. Those of OpenBLAS are not.
     """
     names = [name for name in {**before, **now} if name not in ("cores", "system")]
     return [
@@ -45,6 +50,12 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         for name in names
         if before.get(name) != now.get(name)
     ]
+
+
+def _blas_threads() -> str:
+    """Threads of NumPy's matrix product, on whose number its last bits depend."""
+    asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    return str(min(int(asked), available_cores()) if asked.isdecimal() and int(asked) else available_cores())
 
 
 def _cpu_name() -> str:

@@ -33,7 +33,7 @@ def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale
     rows = -(-n // columns)
     scale = scale or max(1, round(TILE / max(height, width)))
     tiles = np.zeros((rows * columns, height + gap, width + gap, channels), np.uint8)
-    tiles[:n, :height, :width] = np.rint(np.clip(images, 0, 1) * 255)
+    tiles[:n, :height, :width] = np.rint(np.clip(np.nan_to_num(images), 0, 1) * 255)
     picture = tiles.reshape(rows, columns, height + gap, width + gap, channels).transpose(0, 2, 1, 3, 4)
     picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]
     picture = picture.repeat(scale, 0).repeat(scale, 1)

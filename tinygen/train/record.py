@@ -53,6 +53,16 @@ def recorded_spec(run: Run) -> Spec:
     return Spec(**fields, palette=None if palette is None else np.array(palette, np.uint8))
 
 
+def refuse_unfit_data(model: Any, data: Dataset) -> None:
+    """DataError where the data are not of the kind or the shape that the model was made for."""
+    kind, name = data.spec.kind, data.spec.name
+    if kind not in model.kinds:
+        hint = ": use data.binarised('dynamic')" if kind == "grey" and "binary" in model.kinds else ""
+        raise DataError(f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {name!r} is {kind}{hint}")
+    if data.spec.shape != model.spec.shape:
+        raise DataError(f"the model was made for shape {model.spec.shape}, and data set {name!r} has {data.spec.shape}")
+
+
 def refuse_changed_data(run: Run, data: Dataset) -> None:
     """DataError where the data are not those that the run was trained on, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
@@ -62,12 +72,16 @@ def refuse_changed_data(run: Run, data: Dataset) -> None:
 def load_state(run: Run, model: Any) -> dict[str, Any]:
     """Load the checkpoint of a run into a model made as for it; returns what else was saved.
 
-    Raises CheckpointError where it is damaged, or of another model or configuration than the run.
+    Raises CheckpointError where it is damaged, of another model or configuration than the run, or the model is.
     """
     tensors, meta = load(run.checkpoint_file)
-    for key, expected in describe_model(model).items():
-        if meta.get(key) != expected:
+    for key in ("model", "config"):
+        if meta.get(key) != run.config[key]:
             raise CheckpointError(f"{run.checkpoint_file} is of another {key} than {run.config_file}: they must agree")
+    own = describe_model(model)
+    # A field that the run does not know is newer than it, and has its default.
+    if own["model"] != run.config["model"] or own["config"] != own["config"] | run.config["config"]:
+        raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
     try:
         model.load_state_dict(tensors)
     except CheckpointError as error:

@@ -17,7 +17,7 @@ from tinygen.errors import NonFiniteError, UsageError
 from tinygen.train import environment, images
 from tinygen.train.console import Display
 from tinygen.train.length import Length, format_time
-from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data
+from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
 from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.signals import StopSignal
@@ -45,6 +45,7 @@ class Training:
     ):
         if save_every is not None and save_every < 1:
             raise UsageError(f"save_every is {save_every}; it is a number of steps, at least 1")
+        refuse_unfit_data(model, data)
         backend.tune_process()
         random.seed(seed)
         self.model, self.data = model, data
@@ -174,7 +175,7 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint, once for each step. One with a number that is not finite is refused; the last one stays."""
+        """Save the checkpoint, once for each step; where a parameter is not finite the one before stays."""
         if self.run is None or self.saved_step == self.step:
             return
         meta = {

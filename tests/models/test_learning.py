@@ -1,0 +1,102 @@
+"""It learns: every model, small and for seconds, clearly beats what needs no model at all."""
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygen import models, random
+from tinygen.data import Loader, load
+
+
+@dataclass(frozen=True)
+class Case:
+    """A short training, the metric it must lower, and by how much."""
+
+    name: str
+    data: str
+    steps: int
+    metric: str
+    below: float
+    """Share of the baseline's value that the metric must get under."""
+    alike: float
+    """Correlation between the pixel covariances of samples and of data that must be reached."""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self):
+        return f"{self.name}-{self.config.get('architecture', 'mlp')}"
+
+
+SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
+CASES = [
+    Case("ae", "digits8x8", 250, "squared_error_per_pixel", 0.5, 0.7, SMALL),
+    Case(
+        "ae", "digits8x8", 250, "squared_error_per_pixel", 0.6, 0.7, SMALL | {"architecture": "conv", "batch_size": 32}
+    ),
+    Case("vae", "fashion-mnist-7k", 150, "neg_elbo_nats", 0.82, 0.7, SMALL | {"importance_samples": 8}),
+    Case(
+        "vae",
+        "fashion-mnist-7k",
+        100,
+        "neg_elbo_nats",
+        0.9,
+        0.5,
+        SMALL | {"architecture": "conv", "batch_size": 16, "importance_samples": 8},
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def process_streams():
+    before = random.get_state()
+    random.seed(0)
+    yield
+    random.set_state(before)
+
+
+def pixels(split):
+    return np.concatenate([batch.x for batch in split.batches(1000)])
+
+
+def baseline(metric, train, test):
+    """What the best constant reaches: the mean image, or independent Bernoulli pixels with its probabilities."""
+    mean = train.mean(axis=0)
+    if metric == "squared_error_per_pixel":
+        return ((test - mean) ** 2).mean()
+    p = mean.clip(1e-3, 1 - 1e-3)
+    return -(test * np.log(p) + (1 - test) * np.log(1 - p)).sum(axis=(1, 2, 3)).mean()
+
+
+def covariances(x):
+    """Of each pixel with each other one: zero for independent pixels and for a constant."""
+    matrix = np.cov(x.reshape(len(x), -1).T.astype("float64"))
+    return matrix[~np.eye(len(matrix), dtype=bool)]
+
+
+def test_every_model_has_to_learn():
+    assert {case.name for case in CASES} == set(models.names())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_it_learns(case):
+    model_class = models.get(case.name)
+    data = models.check_data(model_class, load(case.data))
+    train, test = data.train.take(2000), data.test.take(200)
+    model = model_class(model_class.Config(**case.config), data.spec)
+    constant = baseline(case.metric, pixels(train), pixels(test))
+    untrained = model.evaluate(test, seed=0)[case.metric]
+    assert untrained > constant
+    for batch in islice(Loader(train, model.config.batch_size, seed=0), case.steps):
+        model.training_step(batch)
+    metrics = model.evaluate(test, seed=0)
+    assert metrics[case.metric] < case.below * constant
+    wanted = covariances(pixels(train))
+    alike = np.corrcoef(covariances(model.sample(400, seed=0)), wanted)[0, 1]
+    assert alike > case.alike
+    if case.name == "vae":
+        assert metrics["neg_elbo_nats"] == pytest.approx(metrics["reconstruction_nats"] + metrics["kl_nats"], rel=1e-6)
+        assert metrics["neg_is8_nats"] < metrics["neg_elbo_nats"] - 0.5, "more samples give a tighter bound"
+        assert metrics["kl_nats"] > 3, "the codes carry information"
+        assert metrics["active_units"] >= 4
