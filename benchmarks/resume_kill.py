@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import harness
-from tinygen import checkpoint
+from tinygen.checkpoint import load
 
 STEPS, SAVE_EVERY = 60, 3
 MOMENTS = {"before the first step": 2, "inside a checkpoint write": 6, "at a random moment": 12}
@@ -54,7 +54,7 @@ def interrupt(moment: str, run: Path, seconds: float) -> bool:
     """Start a run and kill it at such a moment; False where it was missed, by what the kill left behind."""
     process = train(run)
     if moment == "before the first step":
-        return kill_when(saved(run).exists, process) and checkpoint.load(saved(run))[1]["step"] == 0
+        return kill_when(saved(run).exists, process) and load(saved(run))[1]["step"] == 0
     if moment == "inside a checkpoint write":
         saves = random.randrange(1, STEPS // SAVE_EVERY)
         return kill_when(nth_write(run, saves), process) and being_written(run).exists()
@@ -77,9 +77,7 @@ def nth_write(run: Path, count: int) -> Callable[[], bool]:
 
 
 def tensors(run: Path) -> dict[str, tuple]:
-    return {
-        name: (array.dtype.str, array.shape, array.tobytes()) for name, array in checkpoint.load(saved(run))[0].items()
-    }
+    return {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in load(saved(run))[0].items()}
 
 
 def run() -> harness.Result:

@@ -289,7 +289,7 @@ def test_misuse_is_told():
     p = parameter([1.0])
     with pytest.raises(UsageError, match="SGD: there are no parameters"):
         optim.SGD([], 0.1)
-    with pytest.raises(UsageError, match="Adam: parameters differ in device or dtype: .*float32.*float64"):
+    with pytest.raises(UsageError, match=r"Adam: parameters differ in device or dtype: .*float32.*float64"):
         optim.Adam([p, parameter([1.0], "float32")])
     with pytest.raises(GradientError, match="SGD: the loss depends on nothing"):
         optim.SGD([p], 0.1).step(tg.tensor(1.0, "float64"))
@@ -336,7 +336,7 @@ def test_a_state_of_something_else_is_refused():
     state = optimizer.state_dict()
     with pytest.raises(CheckpointError, match=r"Adam: the state lacks 'a.mean' \(1 missing\)"):
         optimizer.load_state_dict({k: v for k, v in state.items() if k != "a.mean"})
-    with pytest.raises(CheckpointError, match="Adam: the state has an unknown 'b.mean'"):
+    with pytest.raises(CheckpointError, match=r"Adam: the state has an unknown 'b.mean'"):
         optimizer.load_state_dict({**state, "b.mean": state["a.mean"]})
     with pytest.raises(CheckpointError, match=r"'a.mean' has shape \(3,\) in the state, \(4,\) here"):
         optimizer.load_state_dict({**state, "a.mean": np.zeros(3)})

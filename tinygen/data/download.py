@@ -63,9 +63,7 @@ def _retrieve(source: Source, file: str) -> Path:
         remedy = f"try again, or put {source.name}.npz into the folder that TINYGEN_DATA names"
         raise DataError(f"{source.name} cannot be downloaded from {url} ({reason}); {remedy}") from error
     except ValueError as error:
-        raise DataError(
-            f"{url} is not the published file (checksum differs) and was not kept; try again"
-        ) from error
+        raise DataError(f"{url} is not the published file (checksum differs) and was not kept; try again") from error
 
 
 def _read_npz(name: str, path: Path) -> Dataset:

@@ -41,9 +41,7 @@ def _find(folder: Path) -> tuple[list[Path], list[str]]:
         raise DataError(f"the folder cannot be read ({error.strerror})") from error
     classes = [name for name, files in by_class.items() if files]
     if here and classes:
-        raise DataError(
-            f"there are images both in it ({here[0]}) and in its folder {classes[0]}; move one of them"
-        )
+        raise DataError(f"there are images both in it ({here[0]}) and in its folder {classes[0]}; move one of them")
     if not here and not classes:
         raise DataError(f"there are no images in the folder; they end in {', '.join(SUFFIXES)}")
     return [*map(Path, here), *(Path(name, file) for name in classes for file in by_class[name])], classes

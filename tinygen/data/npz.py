@@ -72,9 +72,7 @@ def _read(archive: Any, key: str) -> np.ndarray:
         array = archive[key]
     except Exception as error:  # as above
         if "allow_pickle" in str(error):
-            raise DataError(
-                f"{key} holds pickled objects, which are never read; save a plain array"
-            ) from error
+            raise DataError(f"{key} holds pickled objects, which are never read; save a plain array") from error
         raise DataError(f"{key} is damaged; copy the file again") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{key} is not a NumPy array")

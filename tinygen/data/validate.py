@@ -68,11 +68,7 @@ def kind_of(*images: np.ndarray) -> Kind:
     """rgb or grey by the number of channels, and binary for grey images without a value between 0 and 1."""
     if images[0].shape[3] == 3:
         return "rgb"
-    return (
-        "binary"
-        if all(((x == 0) | (x == (255 if x.dtype == np.uint8 else 1))).all() for x in images)
-        else "grey"
-    )
+    return "binary" if all(((x == 0) | (x == (255 if x.dtype == np.uint8 else 1))).all() for x in images) else "grey"
 
 
 def check_classes(class_names: Any, *labels: np.ndarray) -> tuple[int, tuple[str, ...] | None]:
@@ -82,9 +78,7 @@ def check_classes(class_names: Any, *labels: np.ndarray) -> tuple[int, tuple[str
         return needed, None
     names = np.asarray(class_names)
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise DataError(
-            f"class_names has shape {names.shape} and dtype {names.dtype}; it is a list of strings"
-        )
+        raise DataError(f"class_names has shape {names.shape} and dtype {names.dtype}; it is a list of strings")
     if needed > len(names):
         raise DataError(f"label {needed - 1} has no name: there are only {len(names)} class_names")
     return len(names), tuple(names.tolist())

@@ -87,7 +87,7 @@ class Run:
         """An existing run, to read; RunError where there is none."""
         file = Path(folder) / "config.json"
         try:
-            config = json.loads(file.read_text())
+            config = json.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{folder} is not a run: it has no config.json") from None
         except OSError as error:
@@ -139,7 +139,9 @@ class Run:
 
     def summary(self) -> dict[str, Any] | None:
         """The results of a run that has ended, None before."""
-        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self.summary_file.read_text(encoding="utf-8"))
+        return None
 
     def discard_results(self) -> None:
         """Remove what described the end of training, now that training goes on."""
