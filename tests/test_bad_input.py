@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -172,30 +173,45 @@ def test_a_gpu_that_is_not_there_is_explained(capsys):
 
 
 @pytest.fixture
-def as_nobody(place):
-    """Without the rights of root, which may write anywhere."""
+def read_only(place, monkeypatch):
+    """A folder with data, a run and an empty folder, none of which may be written to, by root neither."""
     if not hasattr(os, "geteuid"):
         pytest.skip("needs POSIX users")
-    if os.geteuid() != 0:
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.chdir(folder)
+        shutil.copy(place / "good.npz", "good.npz")
+        shutil.copytree(place / "vae", "vae")
+        config = json.loads(Path("vae/config.json").read_text())
+        config["source"]["data"] = "good.npz"
+        Path("vae/config.json").write_text(json.dumps(config))
+        Path("none").mkdir()
+        folders = [Path(folder), *(each for each in Path(folder).rglob("*") if each.is_dir())]
+        user = os.geteuid()
+        for each in folders:
+            each.chmod(0o555)
+        os.seteuid(user or 65534)
         yield
-        return
-    for folder in (place, *place.parents[:-2]):
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
+        os.seteuid(user)
+        for each in folders:
+            each.chmod(0o755)
+        monkeypatch.undo()
 
 
-def test_a_folder_that_cannot_be_written_is_told(place, as_nobody, capsys):
-    for folder in (place, place / "none"):
-        if os.geteuid() == folder.stat().st_uid:
-            folder.chmod(0o555)
-    assert "cannot make the folder new: permission denied" in refused(capsys, TRAIN)
-    assert "none: permission denied" in refused(capsys, [*TRAIN, "--out", "none"])
-    assert "grid.png: permission denied" in refused(capsys, ["sample", "vae", "--out", "none/grid.png"])
-    for folder in (place, place / "none"):
-        if os.geteuid() == folder.stat().st_uid:
-            folder.chmod(0o755)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (TRAIN, "cannot make the folder new: permission denied"),
+        ([*TRAIN, "--out", "none"], "cannot write to none: permission denied"),
+        ([*TRAIN, "--out", "vae", "--overwrite"], "cannot write to vae: permission denied"),
+        (["sample", "vae", "--out", "none/grid.png"], "cannot write none/grid.png: permission denied"),
+        (["sample", "vae"], "cannot write vae/samples-0.png: permission denied"),
+        (["resume", "vae", "--steps", "9"], "cannot write vae/config.json: permission denied"),
+        (["report", "vae"], "cannot write vae/report.html: permission denied"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_folder_that_cannot_be_written_is_told(read_only, words, said, capsys):
+    assert said in refused(capsys, words)
 
 
 def damaged(change) -> Path:

@@ -33,7 +33,7 @@ from tinygen.recompute import checkpoint  # noqa: E402
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models
     from tinygen.checkpoint import load, save
-    from tinygen.train import fit
+    from tinygen.train.fit import fit
 
 # What is not needed to define and train a network is imported at first use.
 _LAZY = {

@@ -44,6 +44,8 @@ class Optimizer:
         self.clip_norm, self.clip_value, self.hyper = clip_norm, clip_value, hyper
         if not self.parameters:
             raise UsageError(f"{type(self).__name__}: there are no parameters to optimise")
+        if len(set(self.parameters.values())) < len(self.parameters):
+            raise UsageError(f"{type(self).__name__}: a parameter is given twice")
         places = {(p.device, p.dtype) for p in self.parameters.values()}
         if len(places) > 1:
             raise UsageError(f"{type(self).__name__}: parameters differ in device or dtype: {sorted(map(str, places))}")
@@ -58,7 +60,6 @@ class Optimizer:
         self.count = np.zeros((), np.int64)
         for p, part in zip(self.parameters.values(), self.slices, strict=True):
             p.data = self.flat[part].reshape(p.shape)
-            p.version += 1
         self.views = [p.data for p in self.parameters.values()]
 
     def value(self, name: str) -> float:
@@ -268,7 +269,7 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """The averages by parameter name, and the number of updates."""
-        return {"count": self.count, **self.averages}
+        return {"count": self.count, **{f"average.{name}": average for name, average in self.averages.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy a state into this average; names and shapes must match."""

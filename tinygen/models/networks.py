@@ -4,7 +4,7 @@ from typing import Literal
 
 from tinygen.errors import UsageError
 from tinygen.functional import relu
-from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Reshape, Sequential
+from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, init
 
 Architecture = Literal["mlp", "conv"]
 
@@ -16,12 +16,12 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int) 
         return Sequential(Flatten(), Linear(height * width * channels, hidden), relu, Linear(hidden, outputs))
     rows, columns = _quarter(image_shape)
     return Sequential(
-        Conv2d(channels, 32, 4, stride=2, padding=1),
+        _he(Conv2d(channels, 32, 4, stride=2, padding=1), 16 * channels),
         relu,
-        Conv2d(32, 64, 4, stride=2, padding=1),
+        _he(Conv2d(32, 64, 4, stride=2, padding=1), 16 * 32),
         relu,
         Flatten(),
-        Linear(rows * columns * 64, hidden),
+        _he(Linear(rows * columns * 64, hidden), rows * columns * 64),
         relu,
         Linear(hidden, outputs),
     )
@@ -36,15 +36,25 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int) -
         )
     rows, columns = _quarter(image_shape)
     return Sequential(
-        Linear(inputs, hidden),
+        _he(Linear(inputs, hidden), inputs),
         relu,
-        Linear(hidden, rows * columns * 64),
+        _he(Linear(hidden, rows * columns * 64), hidden),
         relu,
         Reshape(rows, columns, 64),
-        ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+        _he(ConvTranspose2d(64, 32, 4, stride=2, padding=1), 4 * 64),
         relu,
         ConvTranspose2d(32, channels, 4, stride=2, padding=1),
     )
+
+
+def _he(layer, fan_in: int) -> Module:
+    """The layer with weights that keep the variance through a ReLU (He et al. 2015).
+
+    `fan_in` counts the inputs that meet in one output: a stride of 2 leaves 4 of a transposed convolution's 16 taps.
+    """
+    layer.weight.assign(init.normal(layer.weight.shape, (2 / fan_in) ** 0.5))
+    layer.bias.assign(0.0)
+    return layer
 
 
 def _quarter(image_shape) -> tuple[int, int]:

@@ -164,7 +164,11 @@ def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
         return
     across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
     grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
-    yield Panel("What the decoder makes of places all over the plane, closer together where codes are.", _sheet(model.decode(grid), PLANE, gap=0, scale=1))
+    caption = "What the decoder makes of places all over the plane, closer together where codes are."
+    yield Panel(
+        caption,
+        _sheet(model.decode(grid), PLANE, gap=0, scale=1),
+    )
     classes = data.spec.class_names or tuple(str(number) for number in range(data.spec.classes or 0))
     legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
     caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
