@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tinygen import data
 from tinygen.checkpoint import load
 from tinygen.cli import main
+from tinygen.models import VAE
 from tinygen.random import Stream
+from tinygen.train import fit
 
 ROOT = Path(__file__).parents[1]
 SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
@@ -83,6 +86,14 @@ def test_flags_are_the_fields_of_the_configuration(capsys):
     assert config["fit"] == {"length": {"epochs": None, "steps": 1, "budget": None}, "seed": 5, "save_every": 2}
     assert config["command"].startswith("tinygen train vae --data tiny.npz --out run")
     assert config["source"] == {"data": str(Path("tiny.npz").resolve()), "skip_broken": False}
+
+
+def test_a_run_of_the_library_on_thresholded_data_is_measured_too(capsys):
+    thresholded = data.load("digits8x8").binarised("threshold")
+    model = VAE(VAE.Config(hidden=4, latent=2, importance_samples=2), thresholded.spec)
+    summary = fit(model, thresholded, steps=1, out="a run", quiet=True)
+    assert main(["eval", "a run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == summary["test"]
 
 
 def test_runs_are_numbered_where_no_folder_is_named(capsys):

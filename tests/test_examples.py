@@ -25,4 +25,4 @@ def test_example(script, tmp_path, monkeypatch, capsys):
     assert "epoch  1: " in capsys.readouterr().out
     with Image.open(tmp_path / f"{script.stem}.png") as picture:
         assert min(picture.size) >= 56
-        assert picture.getextrema()[1] > 200
+        assert picture.getextrema()[1] > 128

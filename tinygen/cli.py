@@ -27,6 +27,7 @@ from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
 from tinygen.train.record import load_state, recorded_config, recorded_spec, refuse_changed_data
 from tinygen.train.report import write_report
+from tinygen.train.run import plain
 
 # Flags
 
@@ -232,7 +233,7 @@ def evaluate_run(flags: EvalFlags) -> None:
     metrics = model.evaluate(getattr(dataset, flags.split), seed=seed)
     if flags.json:
         about = {"run": str(run.folder), "model": model.name, "data": dataset.spec.name, "split": flags.split}
-        print(json.dumps({**about, "step": step, "metrics": metrics}))
+        print(json.dumps(plain({**about, "step": step, "metrics": metrics}), allow_nan=False))
     else:
         for name, value in metrics.items():
             print(f"{flags.split} {name} {value:.4f}")
@@ -281,7 +282,8 @@ def _data_of(run: Run) -> Dataset:
     """The data of a run; DataError where they are not what they were."""
     source = run.config.get("source", {"data": run.config["data"]["spec"]["name"], "skip_broken": False})
     dataset = data.load(source["data"], skip_broken=source["skip_broken"])
-    dataset = models.check_data(models.get(run.config["model"]), dataset)
+    if how := run.config["data"]["spec"].get("binarisation"):
+        dataset = dataset.binarised(how)
     refuse_changed_data(run, dataset)
     return dataset
 

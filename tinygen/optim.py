@@ -269,7 +269,7 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """The averages by parameter name, and the number of updates."""
-        return {"count": self.count, **{f"average.{name}": average for name, average in self.averages.items()}}
+        return {"count": self.count, **self.averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy a state into this average; names and shapes must match."""

@@ -4,6 +4,7 @@ import base64
 import datetime
 import itertools
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,7 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
     measured = summary["test"] if summary else ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
     page = templates.get_template("report.html").render(
         run=run,
+        folder=shlex.quote(str(run.folder)),
         summary=summary,
         last=history[-1] if history else {"step": 0, "epoch": 0, "seconds": 0},
         date=f"{(now := datetime.datetime.now(tz=datetime.UTC)).day} {now:%B %Y, %H:%M}",

@@ -135,7 +135,7 @@ class Run:
         write_atomically(self.config_file, json.dumps(self.config, indent=2) + "\n")
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
-        write_atomically(self.summary_file, json.dumps(_plain(summary), indent=2) + "\n")
+        write_atomically(self.summary_file, json.dumps(plain(summary), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
         """The results of a run that has ended, None before."""
@@ -152,7 +152,7 @@ class Run:
         """Append one object to the log; numbers that are not finite become null."""
         entry = {"step": step, "epoch": epoch, "split": split, "seconds": seconds, **metrics}
         with _told(f"cannot write {self.log_file}"), open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(_plain(entry), allow_nan=False) + "\n")
+            file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
         """The log so far; a line that a crash cut short ends it."""
@@ -220,10 +220,10 @@ def _told(what: str):
         raise RunError(f"{what}: {_reason(error)}") from error
 
 
-def _plain(value: Any) -> Any:
-    """The value as strict JSON can hold it: NaN and infinity become null."""
+def plain(value: Any) -> Any:
+    """The value as strict JSON can hold it: NaN and infinity become None."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

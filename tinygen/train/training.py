@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -258,7 +259,7 @@ class Training:
         if self.run is None or self.saved_step is None:
             return f"{what} at step {self.step}; nothing was saved"
         kept = f"step {self.saved_step} is saved"
-        return f"{what} at step {self.step}, {kept}; go on with: tinygen resume {self.run.folder}"
+        return f"{what} at step {self.step}, {kept}; go on with: tinygen resume {shlex.quote(str(self.run.folder))}"
 
 
 def _mean(values: list[Any]) -> float:
