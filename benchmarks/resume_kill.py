@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import harness
-from tinygen.checkpoint import load
+from tinygen.serialization import load
 
 STEPS, SAVE_EVERY = 60, 3
 MOMENTS = {"before the first step": 2, "inside a checkpoint write": 6, "at a random moment": 12}

@@ -50,7 +50,9 @@ for epoch in range(EPOCHS):
         reconstruction, kl = model.negative_elbo(batch.x)
         optimizer.step((reconstruction + kl).mean())
     with tg.no_grad():
-        reconstruction, kl = (term.mean().item() for term in model.negative_elbo(data.valid.batch(range(len(data.valid))).x))
+        reconstruction, kl = (
+            term.mean().item() for term in model.negative_elbo(data.valid.batch(range(len(data.valid))).x)
+        )
     print(f"epoch {epoch + 1:2}: {reconstruction + kl:.2f} nats = {reconstruction:.2f} reconstruction + {kl:.2f} KL")
 
 with tg.no_grad():

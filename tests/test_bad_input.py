@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from tinygen import backend
-from tinygen.checkpoint import load
 from tinygen.cli import main
 from tinygen.random import Stream
+from tinygen.serialization import load
 
 SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
 

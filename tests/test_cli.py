@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from tinygen import data
-from tinygen.checkpoint import load
 from tinygen.cli import main
 from tinygen.models import VAE
 from tinygen.random import Stream
+from tinygen.serialization import load
 from tinygen.train import fit
 
 ROOT = Path(__file__).parents[1]

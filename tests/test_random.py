@@ -125,9 +125,7 @@ def test_integers_fill_their_range_evenly():
     assert (np.abs(counts - 1000) < 5 * np.sqrt(1000)).all()
     words = Stream(4, "data").bits(100)
     np.testing.assert_array_equal(Stream(4, "data").integers(2**32, 100), words)
-    np.testing.assert_array_equal(
-        Stream(4, "data").integers(10, 100), [int(word) * 10 >> 32 for word in words]
-    )
+    np.testing.assert_array_equal(Stream(4, "data").integers(10, 100), [int(word) * 10 >> 32 for word in words])
 
 
 def test_permutation_is_one_and_moves_with_the_counter():

@@ -32,14 +32,14 @@ from tinygen.recompute import checkpoint  # noqa: E402
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models
-    from tinygen.checkpoint import load, save
+    from tinygen.serialization import load, save
     from tinygen.train.fit import fit
 
 # What is not needed to define and train a network is imported at first use.
 _LAZY = {
     "fit": "tinygen.train",
-    "save": "tinygen.checkpoint",
-    "load": "tinygen.checkpoint",
+    "save": "tinygen.serialization",
+    "load": "tinygen.serialization",
 }
 _LAZY_MODULES = ("backend", "data", "distributions", "models")
 

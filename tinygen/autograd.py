@@ -11,7 +11,7 @@ so a graph is freed the moment its last Tensor goes.
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
@@ -27,6 +27,9 @@ FLOAT32 = np.dtype("float32")
 FLOATS = (FLOAT32, np.dtype("float64"))
 
 next_serial = count().__next__
+
+REGISTRY: dict[str, Any] = {}
+"""Every operation by name; filled by `tinygen.primitive`."""
 
 
 class State(threading.local):
@@ -233,9 +236,9 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
 class Node:
     """One recorded call of an operation.
 
-    `edges` holds, per argument, None for a constant, a leaf, an older node, or `(node, index)` for one output of several.
-    `saved` belongs to the operation, `shape` is that of the output (a list of them for several outputs), `versions`
-    are those of the leaves that were saved.
+    `edges` holds, per argument, None for a constant, a leaf, an older node, or `(node, index)` for one output of
+    several. `saved` belongs to the operation, `shape` is that of the output (a list of them for several outputs),
+    `versions` are those of the leaves that were saved.
     """
 
     __slots__ = ("__weakref__", "edges", "line", "op", "saved", "serial", "shape", "static", "versions")
@@ -380,7 +383,7 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
                 else:
                     source, shape = edge, edge.shape
                 if g.shape != shape:  # what was broadcast is summed back
-                    g = _sum_to(g, shape)
+                    g = REGISTRY["sum_to"](g, shape=shape)
                 if g.__class__ is not ndarray and isinstance(g, np.generic):
                     g = np.asarray(g)  # NumPy makes numbers of zero-dimensional arrays
                 before = grads.get(edge)
@@ -398,12 +401,6 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
                         owned.add(edge)
     grads.update(found)
     return grads, owned
-
-
-def _sum_to(g, shape):
-    from tinygen.ops.shaping import sum_to
-
-    return sum_to(g, shape=shape)
 
 
 def gradients(y: Tensor, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:

@@ -317,7 +317,7 @@ def _gist(box: str) -> str:
     """What a framed message of tyro's says: its first paragraph, and the flag that it suggests."""
     lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     rules = [number for number, line in enumerate(lines) if number and not line.strip("─-")]
-    said = " ".join(lines[: rules[0]]).strip("─- ")
+    said = " ".join(lines[: rules[0]]).strip("─- ").removeprefix("Error parsing model: ")
     if "Perhaps you meant:" in lines:
         said += f", did you mean {lines[lines.index('Perhaps you meant:') + 1].split()[0]}?"
     return said

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import FLOAT32, FLOATS, Node, Tensor, is_finite, state, tie, user_line
+from tinygen.autograd import FLOAT32, FLOATS, REGISTRY, Node, Tensor, is_finite, state, tie, user_line
 from tinygen.backend import array_module, device_of, kernel
 from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
 from tinygen.recompute import differentiate_again
 
-REGISTRY: dict[str, "Primitive"] = {}
 ndarray = np.ndarray
 
 

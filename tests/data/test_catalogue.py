@@ -62,9 +62,7 @@ def test_a_wrong_folder_in_the_environment_is_named(monkeypatch, tmp_path):
 
 
 def test_unknown_names_are_refused_with_a_hint():
-    with pytest.raises(
-        UsageError, match=r"unknown data set 'fashion-mnist-7': did you mean fashion-mnist-7k\?"
-    ):
+    with pytest.raises(UsageError, match=r"unknown data set 'fashion-mnist-7': did you mean fashion-mnist-7k\?"):
         load("fashion-mnist-7")
     with pytest.raises(UsageError, match=r"'zzz': use one of fashion-mnist-7k, digits8x8, "):
         load("zzz")

@@ -136,9 +136,7 @@ def idx(array):
 
 def test_idx_files(server):
     arrays = (X, Y, X[:6], Y[:6])
-    server.offer(
-        "fashion-mnist", dict(zip(download.SOURCES["fashion-mnist"].files, map(idx, arrays), strict=True))
-    )
+    server.offer("fashion-mnist", dict(zip(download.SOURCES["fashion-mnist"].files, map(idx, arrays), strict=True)))
     data = load("fashion_mnist")
     np.testing.assert_array_equal(data.test.arrays["x"][..., 0], X[:6])
     np.testing.assert_array_equal(data.test.arrays["y"], Y[:6])
@@ -148,9 +146,7 @@ def test_idx_files(server):
 def test_cifar_archive(server):
     images = Stream(0, "images").integers(256, (12, 32, 32, 3)).astype(np.uint8)
     records = np.concatenate([Y[:12, None], images.transpose(0, 3, 1, 2).reshape(12, -1)], axis=1)
-    parts = {f"data_batch_{i + 1}.bin": records[2 * i : 2 * i + 2] for i in range(5)} | {
-        "test_batch.bin": records[10:]
-    }
+    parts = {f"data_batch_{i + 1}.bin": records[2 * i : 2 * i + 2] for i in range(5)} | {"test_batch.bin": records[10:]}
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name, part in parts.items():

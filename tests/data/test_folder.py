@@ -99,9 +99,7 @@ def test_a_broken_image_is_refused_by_name_or_skipped(greys, damage, capsys):
     whole = (greys / "03.png").read_bytes()
     content = {"empty": b"", "text": b"<html>not found</html>", "cut": whole[: len(whole) * 2 // 3]}[damage]
     (greys / "03.png").write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"pictures: 03\.png is not an image that can be read; .*--skip-broken"
-    ):
+    with pytest.raises(DataError, match=r"pictures: 03\.png is not an image that can be read; .*--skip-broken"):
         load(greys)
     assert len(pixels(load(greys, skip_broken=True))) == 11
     assert "skipped 1 broken of 12 images" in capsys.readouterr().err

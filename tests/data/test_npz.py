@@ -20,9 +20,7 @@ def saved(folder, **arrays):
 
 
 def test_all_keys(tmp_path):
-    data = load(
-        saved(tmp_path, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5], class_names=list("abcd"), other=1)
-    )
+    data = load(saved(tmp_path, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5], class_names=list("abcd"), other=1))
     assert data.spec.name == "own_set"
     assert data.spec.class_names == ("a", "b", "c", "d")
     assert [len(split) for split in (data.train, data.valid, data.test)] == [27, 3, 5]

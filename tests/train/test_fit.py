@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tinygen import random, train
-from tinygen.checkpoint import load, save
 from tinygen.data import Dataset
 from tinygen.errors import CheckpointError, DataError, NonFiniteError, RunError, UsageError
+from tinygen.serialization import load, save
 from tinygen.train import Interrupted, Run, training
 
 STEPS = 16  # two epochs of 7 and a part

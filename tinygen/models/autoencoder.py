@@ -7,7 +7,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
-from tinygen.models.base import CHUNK, GenerativeModel, in_chunks, mean_over
+from tinygen.models.base import CHUNK, GenerativeModel, at_least, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
 from tinygen.optim import Adam
 
@@ -34,6 +34,10 @@ class Autoencoder(GenerativeModel):
         """Examples a step."""
         learning_rate: float = 1e-3
         """Step size of Adam."""
+
+        def __post_init__(self):
+            at_least(self, 1, "latent", "hidden", "batch_size")
+            at_least(self, 0, "learning_rate")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)

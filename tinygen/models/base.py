@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
+from tinygen.errors import UsageError
 from tinygen.nn import Module
 
 
@@ -49,6 +50,13 @@ class GenerativeModel(Module):
         finally:
             for module, training in before:
                 module.training = training
+
+
+def at_least(config, minimum: float, *names: str) -> None:
+    """UsageError where a named field of a Config is below a minimum."""
+    for name in names:
+        if getattr(config, name) < minimum:
+            raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
 
 
 CHUNK = 2000  # examples in one pass outside training

@@ -9,7 +9,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.distributions import Bernoulli, Normal
-from tinygen.models.base import CHUNK, GenerativeModel, in_chunks, mean_over
+from tinygen.models.base import CHUNK, GenerativeModel, at_least, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
 from tinygen.optim import Adam, cosine
 
@@ -38,6 +38,10 @@ class VAE(GenerativeModel):
         """Steps over which the step size falls to zero along half a cosine; 0: it stays."""
         importance_samples: int = 64
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
+
+        def __post_init__(self):
+            at_least(self, 1, "latent", "hidden", "batch_size", "importance_samples")
+            at_least(self, 0, "beta", "learning_rate", "cosine_steps")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)

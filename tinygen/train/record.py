@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.checkpoint import load
 from tinygen.data import Dataset, Spec
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
+from tinygen.serialization import load
 from tinygen.train.run import Run
 
 

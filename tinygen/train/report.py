@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.checkpoint import write_atomically
 from tinygen.data import Dataset, Spec
+from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
 from tinygen.train.length import format_time
 from tinygen.train.run import Run, metrics_of

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygen.checkpoint import write_atomically
 from tinygen.errors import RunError
+from tinygen.serialization import write_atomically
 
 try:
     import fcntl

@@ -12,9 +12,9 @@ import numpy as np
 
 from tinygen import backend, random
 from tinygen.autograd import Tensor, detect_anomaly
-from tinygen.checkpoint import save
 from tinygen.data import Batch, Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
+from tinygen.serialization import save
 from tinygen.train import environment, images
 from tinygen.train.console import Display
 from tinygen.train.length import Length, format_time

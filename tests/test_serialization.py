@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.checkpoint import FORMAT, load, save, write_atomically
 from tinygen.errors import CheckpointError, NonFiniteError, RunError
+from tinygen.serialization import FORMAT, load, save, write_atomically
 
 ROOT = Path(__file__).parents[1]
 META = {"step": 3, "nested": {"text": 'a "sha256":"0" in it', "none": None, "number": 0.1}}
@@ -169,7 +169,7 @@ def test_a_folder_that_is_missing_is_told(tmp_path):
 SAVE_FOREVER = """
 import sys
 import numpy as np
-from tinygen.checkpoint import save
+from tinygen.serialization import save
 for number in range(10**9):
     save(sys.argv[1], {"x": np.full(200_000, number, np.float32)}, {"number": number})
     print(number, flush=True)
