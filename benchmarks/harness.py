@@ -171,5 +171,5 @@ def _is_number(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.5g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)

@@ -11,7 +11,7 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.distributions import Bernoulli, Normal
 from tinygen.models.base import CHUNK, GenerativeModel, at_least, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.optim import Adam, cosine
+from tinygen.optim import Adam, Schedule, constant, cosine, warmup
 
 
 class VAE(GenerativeModel):
@@ -34,22 +34,23 @@ class VAE(GenerativeModel):
         """Examples a step (100 in the paper)."""
         learning_rate: float = 1e-3
         """Step size of Adam (the paper used Adagrad)."""
+        warmup_steps: int = 0
+        """Steps over which the step size rises from zero."""
         cosine_steps: int = 0
-        """Steps over which the step size falls to zero along half a cosine; 0: it stays."""
+        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
         importance_samples: int = 64
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "hidden", "batch_size", "importance_samples")
-            at_least(self, 0, "beta", "learning_rate", "cosine_steps")
+            at_least(self, 0, "beta", "learning_rate", "warmup_steps", "cosine_steps")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent)
         self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent)
         self.to(device)
-        rate = cosine(config.learning_rate, 0.0, config.cosine_steps) if config.cosine_steps else config.learning_rate
-        self.optimizer = Adam(self, rate)
+        self.optimizer = Adam(self, learning_rate(config))
 
     def posterior(self, x) -> Normal:
         """q(z | x)"""
@@ -131,3 +132,9 @@ class VAE(GenerativeModel):
         prior = -0.5 * (z * z + math.log(2 * math.pi))
         log_weight = log_likelihood.reshape(n, samples) + (prior - q.log_prob(z)).sum(axis=2)
         return to_numpy(math.log(samples) - log_weight.logsumexp(axis=1))
+
+
+def learning_rate(config: VAE.Config) -> Schedule:
+    """The step size over the steps of a run: a rise, then half a cosine or a constant."""
+    peak, steps = config.learning_rate, config.cosine_steps
+    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
