@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from tinygen.backend import array_module, device_of, to_device, to_numpy
+from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.errors import DtypeError, GradientError, NonFiniteError, ShapeError
 
 FLOAT32 = np.dtype("float32")
@@ -85,6 +85,8 @@ class Tensor:
 
     grad: "Tensor | None" = None
     version = 0
+    owner: "Tensor | None" = None
+    """The leaf whose memory this Tensor may share: a view saves that leaf's version."""
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
         self.data = data
@@ -101,6 +103,9 @@ class Tensor:
         """The values as a NumPy array on the host."""
         return to_numpy(self.data)
 
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype)
+
     def item(self) -> float:
         """The value of a one-element Tensor as a Python number."""
         if self.size != 1:
@@ -109,19 +114,33 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """The same array, without its history."""
-        return Tensor(self.data)
+        return Tensor(self.data).shares(self)
+
+    def shares(self, other: "Tensor") -> "Tensor":
+        """Note that this Tensor may share the memory of another; returns itself."""
+        owner = other if other.owner is None and other.edge is None else other.owner
+        if owner is not None:
+            self.owner = owner
+        return self
 
     def to(self, device: str) -> "Tensor":
         """A leaf with the values on `"cpu"` or `"cuda"`; itself where it is there already."""
         if self.device == device:
             return self
+        if self.edge is not None:
+            raise GradientError("to: only a leaf can be moved; detach the Tensor first")
         return Tensor(to_device(self.data, device), self.requires_grad)
 
     def assign(self, data) -> None:
         """Overwrite the values of a leaf in place; graphs that saved the old ones refuse to run backward."""
-        if self.edge is not None:
+        if self.edge is not None or self.owner is not None:
             raise GradientError("assign: only a leaf can be changed in place")
-        self.data[...] = data.data if isinstance(data, Tensor) else data
+        xp = array_module(self.data)
+        data = data.data if isinstance(data, Tensor) else data
+        values = to_device(data, self.device) if is_array(data) else xp.asarray(data, self.dtype)
+        if values.shape not in ((), self.shape):
+            raise ShapeError(f"assign: values of shape {values.shape} for a Tensor of shape {self.shape}")
+        self.data[...] = values
         self.version += 1
 
     def backward(self, grad=None, *, retain_graph: bool = False) -> None:
@@ -132,7 +151,9 @@ class Tensor:
         """
         if not self.requires_grad:
             raise GradientError("backward: this Tensor depends on nothing that requires a gradient")
-        grads, owned = backprop(self, _initial("backward", self, grad), retain_graph=retain_graph)
+        start = _initial("backward", self, grad)
+        start = start.data if isinstance(start, Tensor) else start
+        grads, owned = backprop(self, start, retain_graph=retain_graph)
         for leaf, g in grads.items():
             if leaf.grad is not None:
                 leaf.grad.data += g
@@ -226,6 +247,8 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
     array = data if type(data).__module__.startswith("cupy") else np.asarray(data)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")
+    if dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype) not in FLOATS:
+        raise DtypeError(f"tensor: floats are float32 or float64, not {np.dtype(dtype)}")
     if dtype is not None or array.dtype.kind == "f":
         array = array.astype(dtype or FLOAT32, copy=False)
     if requires_grad and array.dtype not in FLOATS:
@@ -266,11 +289,15 @@ class Node:
                     "compute the loss again"
                 )
 
+    def where(self) -> str:
+        """Where the operation was called, for a graph that was recorded in anomaly mode."""
+        return getattr(self, "line", "a line that is known only if the forward pass runs in anomaly mode too")
+
     def check_finite(self, grads) -> None:
         """Anomaly mode: refuse a gradient that is not finite."""
         if not all(g is None or is_finite(g) for g in grads):
             raise NonFiniteError(
-                f"the gradient of operation {self.op.name!r}, called at {self.line}, made the first NaN or infinity"
+                f"the gradient of operation {self.op.name!r}, called at {self.where()}, made the first NaN or infinity"
             )
 
 
@@ -287,7 +314,16 @@ def is_finite(array) -> bool:
 
 _ENGINE = tuple(
     os.path.join(os.path.dirname(__file__), room)
-    for room in ("autograd.py", "primitive.py", "functional.py", "distributions.py", "optim.py", "ops", "nn")
+    for room in (
+        "autograd.py",
+        "primitive.py",
+        "recompute.py",
+        "functional.py",
+        "distributions.py",
+        "optim.py",
+        "ops",
+        "nn",
+    )
 )
 
 
@@ -305,6 +341,7 @@ def _initial(caller: str, y: Tensor, g):
         if y.size != 1:
             raise GradientError(f"{caller}: a Tensor of shape {y.shape} needs a gradient to start with")
         return array_module(y.data).ones_like(y.data)
+    g = g if isinstance(g, Tensor) or is_array(g) else array_module(y.data).asarray(g, y.dtype)
     if g.shape != y.shape or g.dtype != y.dtype:
         raise ShapeError(f"{caller}: a gradient {g.dtype} {g.shape} for a Tensor {y.dtype} {y.shape}")
     return g
@@ -440,5 +477,5 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
     results = []
     for g, x in zip(found, sequence, strict=True):
         xp = array_module(x.data)
-        results.append(g if isinstance(g, Tensor) else Tensor(xp.zeros_like(x.data) if g is None else xp.asarray(g)))
+        results.append(g if isinstance(g, Tensor) else Tensor(xp.zeros_like(x.data) if g is None else xp.array(g)))
     return results[0] if isinstance(xs, Tensor) else results

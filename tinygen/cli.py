@@ -275,6 +275,7 @@ def _build(run: Run, device: str) -> GenerativeModel:
     """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on."""
     model_class = models.get(run.config["model"])
     config, spec = recorded_config(run, model_class.Config), recorded_spec(run)
+    random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
     return model_class(config, spec, backend.select_device(run.config["device"] if device == "auto" else device))
 
 

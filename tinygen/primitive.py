@@ -6,12 +6,13 @@ Tensors when the gradient is to be differentiated again, so gradients of any ord
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from tinygen.autograd import FLOAT32, FLOATS, REGISTRY, Node, Tensor, is_finite, state, tie, user_line
-from tinygen.backend import array_module, device_of, kernel
+from tinygen.backend import array_module, device_of, is_array, kernel
 from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
 from tinygen.recompute import differentiate_again
 
@@ -48,12 +49,16 @@ class Primitive:
 
     fused = False
 
-    def __init__(self, forward: Callable, saves: str = "", elementwise: bool = False, indices: str = ""):
-        self.forward, self.name, self.elementwise = forward, forward.__name__, elementwise
+    def __init__(
+        self, forward: Callable, saves: str = "", elementwise: bool = False, indices: str = "", views: bool = False
+    ):
+        self.forward, self.name, self.elementwise, self.views = forward, forward.__name__, elementwise, views
         self.__name__, self.__doc__, self.__module__ = forward.__name__, forward.__doc__, forward.__module__
         parameters = inspect.signature(forward).parameters.values()
         self.arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name != "xp"]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.statics = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.arity = None if self.variadic else len(self.arguments)
         self.saves_output = "y" in saves.split()
         self.saves_argument = [name in saves.split() for name in self.arguments]
         self.takes_any_dtype = [indices == "all" or name in indices.split() for name in self.arguments]
@@ -75,6 +80,8 @@ class Primitive:
         return self
 
     def __call__(self, *args, **static):
+        if len(args) != self.arity and self.arity is not None:
+            args, static = self._bound(args, static)
         arrays, edges = [], []
         boxed = tracked = odd = False
         dtype = None
@@ -102,7 +109,7 @@ class Primitive:
             xp, arrays = self._check(arrays)
         try:
             y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays) from None
         several, residuals = False, None
         if y.__class__ is not ndarray:
@@ -116,7 +123,10 @@ class Primitive:
         if not (tracked and state.recording) or self.vjps is None:
             if state.anomaly:
                 self._check_finite(y)
-            return tuple([Tensor(a) for a in y]) if several else Tensor(y)
+            results = [Tensor(a) for a in y] if several else [Tensor(y)]
+            if self.views:
+                results = [x.shares(args[0]) for x in results]
+            return tuple(results) if several else results[0]
         shape = [a.shape for a in y] if several else y.shape
         if self.saves_nothing is not None:
             node = Node(self, edges, self.saves_nothing, static, shape)
@@ -126,7 +136,21 @@ class Primitive:
         if state.anomaly:
             self._check_finite(y)
             node.line = user_line()
-        return tuple([Tensor(a, True, (node, i)) for i, a in enumerate(y)]) if several else Tensor(y, True, node)
+        if not (several or self.views):
+            return Tensor(y, True, node)
+        results = [Tensor(a, True, (node, i)) for i, a in enumerate(y)] if several else [Tensor(y, True, node)]
+        if self.views:
+            results = [x.shares(args[0]) for x in results]
+        return tuple(results) if several else results[0]
+
+    def _bound(self, args, static):
+        """Arguments that were given in another way than arrays by position and options by name."""
+        names = self.arguments + self.statics
+        given = dict(zip(names, args, strict=False)) | static
+        missing = [name for name in self.arguments if name not in given]
+        if missing or len(args) > len(names) or len(given) < len(args) + len(static):
+            raise TypeError(f"{self.name}: takes ({', '.join(names)})")
+        return [given.pop(name) for name in self.arguments], given
 
     def _saved(self, y, residuals, args, arrays):
         """What backward will need, and the versions of the leaves in it."""
@@ -136,8 +160,8 @@ class Primitive:
         for i, a in enumerate(arrays):
             if not keep[i]:
                 a = self._describe(a)
-            elif isinstance(args[i], Tensor) and args[i].edge is None:
-                versions += ((self.arguments[0 if self.variadic else i], args[i], args[i].version),)
+            elif isinstance(args[i], Tensor):
+                versions += _version(self.arguments[0 if self.variadic else i], args[i])
             saved.append(a)
         return saved, versions
 
@@ -171,7 +195,7 @@ class Primitive:
         for a, free in zip(arrays, any_dtype, strict=True):
             if a is None or isinstance(a, bool | int | float):
                 continue
-            if not hasattr(a, "__array_namespace__"):
+            if not is_array(a):
                 raise DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not {type(a).__name__}")
             modules.add(array_module(a))
             if not free:
@@ -188,7 +212,7 @@ class Primitive:
     def _explained(self, error: Exception, arrays) -> Exception:
         if isinstance(error, TinygenError):
             return error
-        kind = ShapeError if isinstance(error, ValueError) else IndexError
+        kind = {TypeError: DtypeError, IndexError: IndexError}.get(type(error), ShapeError)
         return kind(f"{self.name}: {str(error).splitlines()[0].strip()} (given {_signature(arrays)})")
 
     def _check_finite(self, y) -> None:
@@ -210,6 +234,12 @@ def _without_generics(arrays):
     ]
 
 
+def _version(name: str, x: Tensor):
+    """(name, leaf, version) of the leaf whose memory is saved, as a tuple of one; empty where it is no leaf's."""
+    leaf = x if x.owner is None and x.edge is None else x.owner
+    return () if leaf is None else ((name, leaf, leaf.version),)
+
+
 def _signature(arrays) -> str:
     return ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "shape") else repr(a) for a in arrays)
 
@@ -221,14 +251,14 @@ def _filled(grads, outputs) -> tuple[Any, ...]:
     return tuple(xp.zeros(y.shape, y.dtype) if g is None else g for g, y in zip(grads, outputs, strict=True))
 
 
-def primitive(saves: str = "", *, elementwise: bool = False, indices: str = ""):
+def primitive(saves: str = "", *, elementwise: bool = False, indices: str = "", views: bool = False):
     """Declare an operation by its forward function `(xp, *arrays, **static)` on raw arrays of the library `xp`.
 
     `saves` names what its vjps read: arguments by name, the output as `y`. Arguments of an `elementwise` operation
     broadcast, and their gradients are summed back. `indices` names the arguments that may hold integers or bools
-    (`"all"`: each of them).
+    (`"all"`: each of them). Results of an operation that `views` may share the memory of its first argument.
     """
-    return lambda forward: Primitive(forward, saves, elementwise, indices)
+    return lambda forward: Primitive(forward, saves, elementwise, indices, views)
 
 
 class Fused(Primitive):
@@ -247,6 +277,8 @@ class Fused(Primitive):
         self.wrt = [name in wrt.split() for name in self.arguments]
 
     def __call__(self, *args, **static):
+        if len(args) != self.arity:
+            args, static = self._bound(args, static)
         if any(isinstance(a, Tensor) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
             return self.composite(*args, **static)
         return super().__call__(*args, **static)
@@ -255,8 +287,8 @@ class Fused(Primitive):
         return kernel(self.name, device_of(arrays[0]))(*arrays, **static)
 
     def _saved(self, y, residuals, args, arrays):
-        leaves = [(name, a) for name, a in zip(self.arguments, args, strict=True) if isinstance(a, Tensor)]
-        return (residuals, arrays), tuple((name, a, a.version) for name, a in leaves if a.edge is None)
+        versions = [_version(name, a) for name, a in zip(self.arguments, args, strict=True) if isinstance(a, Tensor)]
+        return (residuals, arrays), tuple(chain.from_iterable(versions))
 
     def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
         """By the kernel where it can; by the composite for a graph, and for gradients of secondary outputs."""

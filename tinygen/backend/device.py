@@ -11,6 +11,11 @@ from tinygen.errors import DeviceError, UsageError
 DEVICES = ("cpu", "cuda")
 
 
+def is_array(value) -> bool:
+    """Whether a value is an array of NumPy or of CuPy."""
+    return isinstance(value, np.ndarray) or type(value).__module__.partition(".")[0] == "cupy"
+
+
 def array_module(array):
     """The library whose array this is: `numpy` or `cupy`."""
     if isinstance(array, np.ndarray | np.generic):

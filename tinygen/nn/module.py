@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tinygen.autograd import Tensor
-from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend import array_module, is_array, to_device, to_numpy
 from tinygen.errors import CheckpointError, DtypeError
 
 
@@ -98,7 +98,7 @@ class Module:
         for name, value in self._items():
             if isinstance(value, Parameter):
                 state[name] = value.data
-            elif _is_array(value):
+            elif is_array(value):
                 state[name] = value
             elif isinstance(value, Stateful):
                 state |= {f"{name}.{key}": array for key, array in value.state_dict().items()}
@@ -110,7 +110,7 @@ class Module:
         for name, value in self._items():
             if isinstance(value, Parameter):
                 value.assign(_like(state[name], value.data))
-            elif _is_array(value):
+            elif is_array(value):
                 value[...] = _like(state[name], value)
             elif isinstance(value, Stateful):
                 start = f"{name}."
@@ -122,7 +122,7 @@ class Module:
                 if isinstance(value, Parameter):
                     value.data = change(value.data)
                     value.version += 1
-                elif _is_array(value):
+                elif is_array(value):
                     setattr(module, name, change(value))
         return self
 
@@ -148,10 +148,6 @@ class Module:
         lines = [f"{type(self).__name__}({size:,} parameters)"]
         lines += [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n".join(lines)
-
-
-def _is_array(value) -> bool:
-    return hasattr(value, "__array_namespace__")
 
 
 def _like(array, other):

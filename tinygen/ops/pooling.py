@@ -5,7 +5,7 @@ from tinygen.kernels.geometry import Geometry
 from tinygen.primitive import primitive
 
 
-@primitive()
+@primitive(views=True)
 def windows(xp, x, *, size, stride):
     """Windows of `size` (KH, KW) at every `stride` (vertical, horizontal): (N, H, W, C) -> (N, OH, OW, KH, KW, C)."""
     output = Geometry(stride).output_size(x.shape[1:3], size)

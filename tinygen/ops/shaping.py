@@ -9,7 +9,7 @@ from tinygen.errors import ShapeError
 from tinygen.primitive import primitive
 
 
-@primitive(indices="all")
+@primitive(indices="all", views=True)
 def reshape(xp, x, *, shape):
     """The same elements in another shape; one length may be -1."""
     return xp.reshape(x, shape)
@@ -18,16 +18,16 @@ def reshape(xp, x, *, shape):
 reshape.vjp(lambda g, y, x, *, shape: g.reshape(x.shape))
 
 
-@primitive(indices="all")
+@primitive(indices="all", views=True)
 def transpose(xp, x, *, axes):
     """Axes in another order."""
     return xp.transpose(x, axes)
 
 
-transpose.vjp(lambda g, y, x, *, axes: g.transpose(tuple(axes.index(i) for i in range(len(axes)))))
+transpose.vjp(lambda g, y, x, *, axes: g.transpose(tuple(np.argsort([i % len(axes) for i in axes]).tolist())))
 
 
-@primitive(indices="all")
+@primitive(indices="all", views=True)
 def broadcast_to(xp, x, *, shape):
     """x repeated to a larger shape, as NumPy broadcasts."""
     return xp.broadcast_to(x, shape)
@@ -47,7 +47,7 @@ def sum_to(xp, x, *, shape):
 sum_to.vjp(lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape))
 
 
-@primitive(indices="all")
+@primitive(indices="all", views=True)
 def flip(xp, x, *, axis=None):
     """Elements in reverse order along axes."""
     return xp.flip(x, axis)
@@ -83,7 +83,7 @@ def stack(tensors, *, axis=0):
     )
 
 
-@primitive(indices="all")
+@primitive(indices="all", views=True)
 def split(xp, x, *, sizes, axis=0):
     """Consecutive parts of x along an axis, of the given lengths."""
     if np.sum(sizes) != x.shape[axis]:
@@ -108,7 +108,7 @@ pad.vjp(
 )
 
 
-@primitive(indices="all")
+@primitive(indices="all", views=True)
 def getitem(xp, x, *, index):
     """x[index], with slices, integers, None, ... or integer and bool arrays."""
     return x[index]
