@@ -215,7 +215,7 @@ def sgd(parameter, gradient, velocity, scalars):
     gradient = gradient + decay * parameter
     velocity *= momentum
     velocity += gradient
-    parameter -= rate * (gradient + momentum * velocity if nesterov else velocity)
+    parameter -= rate * (nesterov * (gradient + momentum * velocity) + (1 - nesterov) * velocity)
 
 
 def rmsprop(parameter, gradient, square, scalars):

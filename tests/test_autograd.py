@@ -226,6 +226,63 @@ def test_a_parameter_changed_in_place_is_found():
     y.backward()
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda w: w.reshape(2, 1),
+        lambda w: w.T,
+        lambda w: w[:],
+        lambda w: w.detach(),
+        lambda w: F.split(w, (2,))[0],
+        lambda w: F.broadcast_to(w, (3, 2)).flip(),
+    ],
+)
+def test_a_parameter_changed_behind_a_view_is_found(view):
+    w = leaf([3.0, 4.0])
+    seen = view(w)
+    x = leaf(np.ones(seen.shape))
+    y = (x * seen).sum()
+    w.assign([0.0, 0.0])
+    with pytest.raises(GradientError, match="changed in place"):
+        y.backward()
+
+
+def test_a_view_is_not_assigned():
+    with pytest.raises(GradientError, match="only a leaf"):
+        leaf([1.0]).detach().assign([2.0])
+    with pytest.raises(ShapeError, match=r"\(3,\).*\(2,\)"):
+        leaf([1.0, 2.0]).assign(np.ones(3))
+
+
+def test_backward_starts_from_a_tensor_or_a_list():
+    x = leaf([1.0, 2.0])
+    (x * 2).backward(tg.tensor([1.0, 3.0], "float64"))
+    (x * 2).backward([1.0, 0.0])
+    np.testing.assert_array_equal(x.grad.numpy(), [4, 6])
+
+
+def test_operations_take_options_by_position_and_arguments_by_name():
+    x = leaf([[1.0, 2.0], [3.0, 5.0]])
+    assert F.sum(x, 0).numpy().tolist() == F.sum(x=x, axis=0).numpy().tolist() == [4, 7]
+    np.testing.assert_array_equal(F.softmax(x, 0).numpy(), F.softmax(x, axis=0).numpy())
+    assert [part.shape for part in F.split(x, (1, 1), 1)] == [(2, 1), (2, 1)]
+    with pytest.raises(TypeError, match=r"exp: takes \(x\)"):
+        F.exp(x, x)
+    with pytest.raises(TypeError, match=r"linear: takes \(x, w, b\)"):
+        REGISTRY["linear"](x)
+
+
+def test_gradients_of_tg_grad_belong_to_the_caller():
+    a, b = leaf(np.ones(3)), leaf(np.ones(3))
+    ga, gb = tg.grad((a + b).sum(), [a, b])
+    ga.data[0] = 7
+    assert gb.numpy().tolist() == [1, 1, 1]
+
+
+def test_a_tensor_is_read_by_numpy():
+    np.testing.assert_array_equal(np.asarray(leaf([1.0, 2.0])), [1, 2])
+
+
 def test_only_leaves_are_assigned():
     with pytest.raises(GradientError, match="only a leaf"):
         (leaf([1.0]) * 2).assign([1.0])
@@ -286,6 +343,15 @@ def test_anomaly_mode_names_operation_and_line():
             y.backward()
         with tg.no_grad(), pytest.raises(NonFiniteError, match="'log'"):
             x.log()
+        with pytest.raises(NonFiniteError, match=r"'log', called at .*test_autograd.py:\d+"):
+            tg.checkpoint(F.log, x)
+
+
+def test_anomaly_mode_of_the_backward_pass_alone():
+    with np.errstate(all="ignore"):
+        y = leaf([0.0]).sqrt().sum()
+        with tg.detect_anomaly(), pytest.raises(NonFiniteError, match="gradient of operation 'sqrt'"):
+            y.backward()
 
 
 # Gradients of gradients

@@ -14,6 +14,7 @@ from tinygen import backend
 from tinygen.cli import main
 from tinygen.random import Stream
 from tinygen.serialization import load
+from tinygen.train import environment
 
 SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
 
@@ -91,8 +92,8 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("train vae surplus", "surplus"),
         ("train vae --epochs", "Missing value for argument '--epochs'"),
         ("train vae --epochs three", "--epochs: 'three' is not a whole number"),
-        ("train vae --epochs 0", "epochs is 0; it must be at least 1"),
-        ("train vae --steps -4", "steps is -4; it must be at least 1"),
+        ("train vae --epochs 0", "epochs is 0; it must be a whole number of at least 1"),
+        ("train vae --steps -4", "steps is -4; it must be a whole number of at least 1"),
         ("train vae --epochs 3 --steps 4", "epochs and steps are given: choose one"),
         ("train vae --budget soon", "--budget: 'soon' is not a time: write it like 30s, 2m or 1h30m"),
         ("train vae --budget 0s", "'0s' is not a time"),
@@ -187,6 +188,9 @@ def read_only(place, monkeypatch):
         Path("none").mkdir()
         folders = [Path(folder), *(each for each in Path(folder).rglob("*") if each.is_dir())]
         user = os.geteuid()
+        # The other user may not be able to read the environment that the libraries lie in.
+        versions = environment.versions()
+        monkeypatch.setattr(environment, "versions", lambda: versions)
         for each in folders:
             each.chmod(0o555)
         os.seteuid(user or 65534)

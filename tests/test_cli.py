@@ -78,6 +78,16 @@ def test_train_sample_eval_resume_and_report(capsys):
     assert Path("run/report.html").exists()
 
 
+def test_a_run_stopped_before_its_first_checkpoint_begins_again_from_its_seed(capsys):
+    assert train("whole", "--steps", "3", "--seed", "5") == 0
+    assert train("cut", "--steps", "3", "--seed", "5") == 0
+    for name in ("checkpoint.safetensors", "summary.json", "report.html"):
+        Path("cut", name).unlink()
+    Path("cut/metrics.jsonl").write_text("")
+    assert main(["resume", "cut"]) == 0
+    assert tensors_of("cut") == tensors_of("whole")
+
+
 def test_flags_are_the_fields_of_the_configuration(capsys):
     assert train("run", "--steps", "1", "--learning-rate", "0.25", "--seed", "5", "--save-every", "2") == 0
     config = json.loads(Path("run/config.json").read_text())

@@ -405,3 +405,27 @@ def test_moving_average_state_round_trip():
 )
 def test_schedules(schedule, values):
     assert {step: schedule(step) for step in values} == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: optim.Adam(p), r"write \[parameter\]"),
+        (lambda p: optim.Adam([]), "no parameters"),
+        (lambda p: optim.Adam([p, p]), "given twice"),
+        (lambda p: optim.Adam([p * 2]), "'0' is not a leaf"),
+        (lambda p: optim.Adam([tg.tensor([1.0])]), "none of the parameters requires a gradient"),
+        (lambda p: optim.Adam([p], -1.0), "lr is -1.0"),
+        (lambda p: optim.Adam([p], "fast"), "lr is 'fast'"),
+        (lambda p: optim.Adam([p], betas=(1.0, 0.9)), "beta1 is 1.0; .* below 1"),
+        (lambda p: optim.SGD([p], 0.1, clip_norm=-1.0), "clip_norm is -1.0"),
+    ],
+)
+def test_what_cannot_be_optimised_is_told(make, message):
+    with pytest.raises(UsageError, match=message):
+        make(parameter([1.0, 2.0]))
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(TypeError, match="learning_rate"):
+        optim.Adam([parameter([1.0])], learning_rate=0.1)

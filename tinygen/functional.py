@@ -3,13 +3,18 @@
 Images are (N, H, W, C), sequences (N, T, C). Losses return elementwise values in nats and never broadcast.
 """
 
+import builtins
 import math
+from dataclasses import replace
+from operator import index
 from typing import Literal
+
+import numpy as np
 
 from tinygen import random
 from tinygen.autograd import Tensor
 from tinygen.backend import device_of
-from tinygen.errors import ShapeError, UsageError
+from tinygen.errors import DtypeError, ShapeError, UsageError
 from tinygen.kernels.geometry import Geometry
 from tinygen.ops import convolution as _convolution
 from tinygen.ops import linear as _linear
@@ -53,16 +58,15 @@ from tinygen.ops.normalization import log_softmax, softmax
 from tinygen.ops.reduction import argmax, cumsum, logsumexp, max, mean, min, sum, var
 from tinygen.ops.shaping import (
     broadcast_to,
-    concatenate,
-    embedding,
     flatten,
     flip,
-    one_hot,
-    pad,
     split,
     stack,
     take_along_axis,
 )
+from tinygen.ops.shaping import concatenate as _concatenate
+from tinygen.ops.shaping import one_hot as _one_hot
+from tinygen.ops.shaping import pad as _pad
 
 __all__ = [
     "abs",
@@ -152,6 +156,39 @@ def clip(x, low, high):
     return _clip(x, low=low, high=high)
 
 
+def concatenate(tensors, axis: int = 0):
+    """A sequence of arrays joined along an axis."""
+    return _concatenate(*tensors, axis=axis)
+
+
+def pad(x, widths, value: float = 0.0):
+    """x with ((before, after), ...) elements of a constant value around it, one pair an axis."""
+    if len(widths) != x.ndim or any(len(pair) != 2 for pair in widths):
+        raise ShapeError(f"pad: widths {widths} are not one (before, after) for each axis of {x.shape}")
+    return _pad(x, widths=tuple(map(tuple, widths)), value=value)
+
+
+def _check_classes(name: str, indices, classes: int) -> None:
+    """Refuse what is no class. Values on a GPU are not looked at: that would wait for the device."""
+    data = indices.data if isinstance(indices, Tensor) else indices
+    if data.dtype.kind not in "iu":
+        raise DtypeError(f"{name}: classes are integers, not {data.dtype}")
+    if isinstance(data, np.ndarray) and data.size and not 0 <= data.min() <= data.max() < classes:
+        raise ShapeError(f"{name}: classes reach from {data.min()} to {data.max()}, there are 0..{classes - 1}")
+
+
+def one_hot(indices, classes: int, dtype="float32"):
+    """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere."""
+    _check_classes("one_hot", indices, classes)
+    return _one_hot(indices, classes=classes, dtype=dtype)
+
+
+def embedding(indices, weight):
+    """Rows (..., D) of a weight (classes, D) at integer indices (...)."""
+    _check_classes("embedding", indices, weight.shape[0])
+    return weight[indices]
+
+
 def einsum(subscripts: str, *operands):
     """Einstein summation with every axis written out, such as `einsum("bij,bjk->bik", a, b)`."""
     return _linear.einsum(*operands, subscripts=subscripts)
@@ -165,9 +202,15 @@ def linear(x, w, b=None):
 # Convolution
 
 
-def pair(value: IntPair) -> tuple[int, int]:
-    """A number for both image axes, or one for each."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def pair(value: IntPair, name: str = "size", minimum: int = 1) -> tuple[int, int]:
+    """A whole number for both image axes, or one for each; UsageError for anything else."""
+    try:
+        numbers = tuple(map(index, value)) if isinstance(value, tuple | list) else (index(value),) * 2
+    except TypeError:
+        numbers = ()
+    if len(numbers) != 2 or builtins.min(numbers) < minimum:
+        raise UsageError(f"{name} is {value!r}; it is a whole number of at least {minimum}, or one for each axis")
+    return numbers[0], numbers[1]
 
 
 def _padding(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -178,17 +221,23 @@ def _padding(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
     if isinstance(padding, str):
         raise UsageError(f'padding is a number, one an axis, (before, after) an axis, or "same", not {padding!r}')
-    vertical, horizontal = (padding, padding) if isinstance(padding, int) else padding
-    return pair(vertical), pair(horizontal)
+    vertical, horizontal = padding if isinstance(padding, tuple | list) and len(padding) == 2 else (padding, padding)
+    return pair(vertical, "padding", 0), pair(horizontal, "padding", 0)
 
 
 def _geometry(kernel_size, stride, padding, dilation, groups, mask=None) -> Geometry:
-    stride, dilation = pair(stride), pair(dilation)
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    if groups < 1:
+        raise UsageError(f"groups is {groups}; it must be at least 1")
     return Geometry(stride, _padding(padding, kernel_size, stride, dilation), dilation, groups, mask)
 
 
 def _biased(y, b):
-    return y if b is None else y + b
+    if b is None:
+        return y
+    if b.shape != y.shape[-1:]:
+        raise ShapeError(f"a bias has one number a channel: shape {y.shape[-1:]}, not {b.shape}")
+    return y + b
 
 
 def conv2d(
@@ -220,11 +269,20 @@ def conv_transpose2d(
     (H - 1) * stride - padding + dilation * (KH - 1) + 1 + output_padding.
     """
     geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
-    extra = pair(output_padding)
+    extra = pair(output_padding, "output_padding", 0)
     if any(e >= s and e >= d for e, s, d in zip(extra, geometry.stride, geometry.dilation, strict=True)):
         raise UsageError(f"output_padding {extra} must be smaller than stride or dilation")
-    size = geometry.transposed_size(x.shape[1:3], w.shape[:2], extra)
-    return _biased(_convolution.conv2d_input_grad(x, w, size=size, geometry=geometry), b)
+    # The rows that output padding adds are those that padding would have cut off, then zeros.
+    uncut = [builtins.min(after, e) for (_, after), e in zip(geometry.padding, extra, strict=True)]
+    kept = tuple((before, after - u) for (before, after), u in zip(geometry.padding, uncut, strict=True))
+    geometry = replace(geometry, padding=kept)
+    size = geometry.transposed_size(x.shape[1:3], w.shape[:2])
+    if builtins.min(size) < 1:
+        raise ShapeError(f"conv_transpose2d: padding {padding} leaves nothing of an input {x.shape}")
+    y = _convolution.conv2d_input_grad(x, w, size=size, geometry=geometry)
+    if extra != tuple(uncut):
+        y = pad(y, ((0, 0), (0, extra[0] - uncut[0]), (0, extra[1] - uncut[1]), (0, 0)))
+    return _biased(y, b)
 
 
 def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
@@ -234,6 +292,8 @@ def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
     floor(c * colours / C), and the centre shows the colours before the output's own ("A") or up to it ("B"). Kernel
     lengths are odd. Hidden weights (taps) cost nothing and get no gradient.
     """
+    if colours < 1:
+        raise UsageError(f"colours is {colours}; it must be at least 1")
     if kind not in ("A", "B"):
         raise UsageError(f'a masked convolution is of kind "A" or "B", not {kind!r}')
     if w.shape[0] % 2 == 0 or w.shape[1] % 2 == 0:
@@ -302,10 +362,13 @@ def masked_conv1d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
 def _windows(x, size: IntPair, stride: IntPair | None, padding: Padding, value: float):
     _images("pooling", x)
     size = pair(size)
-    around = _padding(padding, size, pair(stride or size), (1, 1))
+    stride = size if stride is None else pair(stride, "stride")
+    around = _padding(padding, size, stride, (1, 1))
+    if any(builtins.max(widths) >= n for widths, n in zip(around, size, strict=True)):
+        raise UsageError(f"padding {padding} must be smaller than the window {size}")
     if around != ((0, 0), (0, 0)):
-        x = pad(x, widths=((0, 0), *around, (0, 0)), value=value)
-    return _pooling.windows(x, size=size, stride=pair(stride or size))
+        x = pad(x, ((0, 0), *around, (0, 0)), value)
+    return _pooling.windows(x, size=size, stride=stride)
 
 
 def max_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
@@ -436,6 +499,7 @@ def cross_entropy(logits, target):
         raise ShapeError(
             f"cross_entropy: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit"
         )
+    _check_classes("cross_entropy", target, logits.shape[-1])
     target = target.reshape((*target.shape, 1))
     return -take_along_axis(log_softmax(logits), target, axis=-1).reshape(logits.shape[:-1])
 

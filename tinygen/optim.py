@@ -14,17 +14,42 @@ import numpy as np
 from tinygen.autograd import Tensor, edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
 from tinygen.errors import GradientError, NonFiniteError, UsageError
-from tinygen.nn.module import Module, check_state
+from tinygen.nn.module import Module, check_state, like
 
 Schedule = Callable[[int], float]
 Number = float | Schedule
 Parameters = Module | dict[str, Any] | Sequence[Tensor]
 
 
-def _named(parameters: Parameters) -> dict[str, Tensor]:
+def _named(owner: str, parameters: Parameters) -> dict[str, Tensor]:
     if isinstance(parameters, Module):
-        return dict(parameters.named_parameters())
-    return dict(parameters) if isinstance(parameters, dict) else {str(i): p for i, p in enumerate(parameters)}
+        named: dict[str, Any] = dict(parameters.named_parameters())
+    elif isinstance(parameters, dict):
+        named = dict(parameters)
+    elif isinstance(parameters, Tensor):
+        raise UsageError(f"{owner}: takes a Module, a dict or a list of parameters; write [parameter] for one")
+    else:
+        named = {str(i): p for i, p in enumerate(parameters)}
+    if not named:
+        raise UsageError(f"{owner}: there are no parameters to optimise")
+    for name, p in named.items():
+        if not isinstance(p, Tensor) or p.edge is not None or p.owner is not None:
+            raise UsageError(f"{owner}: {name!r} is not a leaf Tensor")
+    if not any(p.requires_grad for p in named.values()):
+        raise UsageError(f"{owner}: none of the parameters requires a gradient")
+    if len(set(named.values())) < len(named):
+        raise UsageError(f"{owner}: a parameter is given twice")
+    return named
+
+
+def _checked(owner: str, name: str, value: Number | None, below: float = math.inf) -> Number | None:
+    """A hyper-parameter: a schedule, or a number from 0 to below a bound."""
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, int | float) or not 0 <= value < below:
+        limit = "" if below == math.inf else f" and below {below:g}"
+        raise UsageError(f"{owner}: {name} is {value!r}; it must be a schedule or a number of at least 0{limit}")
+    return value
 
 
 class Optimizer:
@@ -40,15 +65,17 @@ class Optimizer:
     def __init__(
         self, parameters: Parameters, *, clip_norm: Number | None = None, clip_value: Number | None = None, **hyper
     ):
-        self.parameters = _named(parameters)
-        self.clip_norm, self.clip_value, self.hyper = clip_norm, clip_value, hyper
-        if not self.parameters:
-            raise UsageError(f"{type(self).__name__}: there are no parameters to optimise")
-        if len(set(self.parameters.values())) < len(self.parameters):
-            raise UsageError(f"{type(self).__name__}: a parameter is given twice")
+        owner = type(self).__name__
+        self.parameters = _named(owner, parameters)
+        self.clip_norm = _checked(owner, "clip_norm", clip_norm)
+        self.clip_value = _checked(owner, "clip_value", clip_value)
+        shares = ("momentum", "decay", "beta1", "beta2")
+        self.hyper: dict[str, Any] = {
+            k: _checked(owner, k, v, 1.0 if k in shares else math.inf) for k, v in hyper.items()
+        }
         places = {(p.device, p.dtype) for p in self.parameters.values()}
         if len(places) > 1:
-            raise UsageError(f"{type(self).__name__}: parameters differ in device or dtype: {sorted(map(str, places))}")
+            raise UsageError(f"{owner}: parameters differ in device or dtype: {sorted(map(str, places))}")
         sizes = [p.size for p in self.parameters.values()]
         ends = np.cumsum(sizes).tolist()
         self.slices = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
@@ -81,6 +108,8 @@ class Optimizer:
         if loss is None:
             grads = [None if p.grad is None else p.grad.data for p in parameters]
         else:
+            if not isinstance(loss, Tensor) or loss.size != 1:
+                raise GradientError(f"{type(self).__name__}: the loss must be a Tensor of one number")
             if not is_finite(loss):
                 raise NonFiniteError(f"the loss is {loss.item()}")
             if not loss.requires_grad:
@@ -107,11 +136,12 @@ class Optimizer:
         if not math.isfinite(norm):
             bad = [n for n, s in zip(self.parameters, self.slices, strict=True) if not is_finite(self.gradient[s])]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
+        count = int(self.count)
         if self.clip_value is not None:
-            bound = _at(self.clip_value, int(self.count))
+            bound = _at(self.clip_value, count)
             self.gradient.clip(-bound, bound, out=self.gradient)
             norm = _norm(self.gradient)
-        if self.clip_norm is not None and norm > (bound := _at(self.clip_norm, int(self.count))):
+        if self.clip_norm is not None and norm > (bound := _at(self.clip_norm, count)):
             self.gradient *= bound / norm
 
     def _update(self, run: list[int], updates: int) -> None:
@@ -141,7 +171,7 @@ class Optimizer:
         own = self.state_dict()
         check_state(type(self).__name__, own, state)
         for name, array in own.items():
-            array[...] = array_module(array).asarray(state[name])
+            array[...] = like(state[name], array)
 
 
 def _norm(x) -> float:
@@ -171,9 +201,12 @@ class SGD(Optimizer):
         momentum: Number = 0.0,
         nesterov: bool = False,
         weight_decay: Number = 0.0,
-        **clip,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
     ):
-        super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, **clip)
+        super().__init__(
+            parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm, clip_value=clip_value
+        )
         self.nesterov = nesterov
 
     def _scalars(self, updates):
@@ -193,9 +226,18 @@ class RMSProp(Optimizer):
         decay: Number = 0.99,
         eps: float = 1e-8,
         weight_decay: Number = 0.0,
-        **clip,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
     ):
-        super().__init__(parameters, lr=lr, decay=decay, eps=eps, weight_decay=weight_decay, **clip)
+        super().__init__(
+            parameters,
+            lr=lr,
+            decay=decay,
+            eps=eps,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
 
     def _scalars(self, updates):
         return [self.value("lr"), self.value("decay"), self.value("eps"), self.value("weight_decay")]
@@ -214,9 +256,19 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: Number = 0.0,
-        **clip,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
     ):
-        super().__init__(parameters, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay, **clip)
+        super().__init__(
+            parameters,
+            lr=lr,
+            beta1=betas[0],
+            beta2=betas[1],
+            eps=eps,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
 
     def _scalars(self, updates):
         rate, decay = self.value("lr"), self.value("weight_decay")
@@ -232,8 +284,26 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, parameters: Parameters, lr: Number = 1e-3, *, weight_decay: Number = 1e-2, **options):
-        super().__init__(parameters, lr, weight_decay=weight_decay, **options)
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Number = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: Number = 1e-2,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
+    ):
+        super().__init__(
+            parameters,
+            lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
 
 
 class EMA:
@@ -276,7 +346,7 @@ class EMA:
         own = self.state_dict()
         check_state("EMA", own, state)
         for name, array in own.items():
-            array[...] = array_module(array).asarray(state[name])
+            array[...] = like(state[name], array)
 
 
 # Schedules

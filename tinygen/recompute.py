@@ -49,9 +49,11 @@ class _Checkpoint:
 def checkpoint(function: Callable, *args: Tensor):
     """`function(*args)` without keeping what it saves: backward runs it again (Chen et al. 2016, arXiv:1604.06174).
 
-    Random streams are wound back for the second run, and running statistics are not updated twice. Parameters that the
-    function uses get their gradients too; gradients of any order are exact.
+    The streams of `tinygen.random.stream` are wound back for the second run (a Stream of your own is not), and running
+    statistics are not updated twice. Parameters that the function uses get their gradients too; gradients of any order
+    are exact.
     """
+    args = tuple(a if isinstance(a, Tensor) else Tensor(a) for a in args)
     if not state.recording:
         return function(*args)
     streams, floor = random.get_state(), next_serial()

@@ -282,6 +282,14 @@ def test_samples_are_images(name, config):
 
 
 @every_case
+def test_an_example_does_not_depend_on_its_company(name, config):
+    model = trained(name, config)
+    many = model.sample(300, seed=0)
+    for n in (1, 7, 251):
+        np.testing.assert_array_equal(model.sample(n, seed=0), many[:n])
+
+
+@every_case
 def test_codes_and_back(name, config):
     model = trained(name, config)
     if not hasattr(model, "encode"):

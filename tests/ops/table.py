@@ -169,6 +169,7 @@ add(
 )
 add("reshape", [real(2, 6)], np.reshape, shape=(-1,))
 add("transpose", [real(2, 3, 4)], np.transpose, axes=(2, 0, 1))
+add("transpose", [real(2, 3, 4)], np.transpose, axes=(-1, 0, -2))
 add("broadcast_to", [real(3, 1)], np.broadcast_to, shape=(2, 3, 4))
 add(
     "broadcast_to",
@@ -410,6 +411,23 @@ add(
     padding=1,
     output_padding=1,
     errors=[([real(1, 2, 2, 1), real(3, 3, 1, 1)], {"stride": 2, "output_padding": 2}, UsageError, "output_padding")],
+)
+add(
+    "functional.conv_transpose2d",  # what padding cut off comes back
+    [real(1, 2, 2, 1), real(3, 3, 1, 2)[..., :1]],
+    lambda x, w, **_: conv2d_input_grad(x, w, (5, 5), Geometry((1, 1), ((1, 0), (1, 0)), (2, 2))),
+    padding=1,
+    dilation=2,
+    output_padding=1,
+)
+add(
+    "functional.conv_transpose2d",  # and beyond it are zeros
+    [real(1, 2, 2, 1), real(2, 2, 1, 1)],
+    lambda x, w, **_: np.pad(
+        conv2d_input_grad(x, w, (4, 4), Geometry(dilation=(2, 2))), ((0, 0), (0, 1), (0, 1), (0, 0))
+    ),
+    dilation=2,
+    output_padding=1,
 )
 add(
     "functional.masked_conv2d",

@@ -59,13 +59,23 @@ def at_least(config, minimum: float, *names: str) -> None:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
 
 
-CHUNK = 2000  # examples in one pass outside training
+CHUNK = 2000  # examples in one pass of an evaluation
+ROWS = 250  # examples in one pass of encoding and decoding
 
 
 def in_chunks(function, x, device: str) -> np.ndarray:
-    """`function` over the rows of x, a bounded number at a time, as one NumPy array."""
-    starts = range(0, max(1, len(x)), CHUNK)  # one, though empty, for no rows
-    return np.concatenate([to_numpy(function(to_device(x[i : i + CHUNK], device))) for i in starts])
+    """`function` over the rows of x, as one NumPy array.
+
+    It always gets `ROWS` of them, the last ones made up, so that a row's result does not depend on its company: matrix
+    products of another height may differ in the last bit.
+    """
+    parts = []
+    for start in range(0, max(1, len(x)), ROWS):
+        part = to_numpy(x[start : start + ROWS])
+        full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
+        full[: len(part)] = part
+        parts.append(to_numpy(function(to_device(full, device)))[: len(part)])
+    return np.concatenate(parts)
 
 
 def mean_over(chunks) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from tinygen import functional as F
-from tinygen.autograd import state
+from tinygen.autograd import Tensor, state
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional import IntPair, Padding, pair
 from tinygen.nn import init
@@ -31,10 +31,18 @@ class Sequential(Module):
         return len(self.layers)
 
 
+def _positive(layer: Module, **sizes: int) -> None:
+    """UsageError for a size that is not a whole number of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise UsageError(f"{type(layer).__name__}: {name} is {size!r}; it must be a whole number of at least 1")
+
+
 class Linear(Module):
     """y = x @ weight + bias, weight (in_features, out_features)."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True):
+        _positive(self, in_features=in_features, out_features=out_features)
         self.weight = Parameter(init.fan_in_uniform((in_features, out_features)))
         self.bias = Parameter(init.fan_in_uniform((out_features,), in_features)) if bias else None
 
@@ -46,6 +54,7 @@ class Embedding(Module):
     """Rows of a weight (classes, features), drawn from N(0, 1), at integer indices."""
 
     def __init__(self, classes: int, features: int):
+        _positive(self, classes=classes, features=features)
         self.weight = Parameter(init.normal((classes, features), 1.0))
 
     def forward(self, indices):
@@ -58,6 +67,7 @@ class _Conv(Module):
     def __init__(
         self, kernel: tuple[int, ...], in_channels: int, out_channels: int, groups: int, bias: bool, transposed=False
     ):
+        _positive(self, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise UsageError(
                 f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot form {groups} groups"
@@ -83,7 +93,7 @@ class Conv2d(_Conv):
         groups: int = 1,
         bias: bool = True,
     ):
-        super().__init__(pair(kernel_size), in_channels, out_channels, groups, bias)
+        super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
     def forward(self, x):
@@ -106,7 +116,7 @@ class ConvTranspose2d(_Conv):
         groups: int = 1,
         bias: bool = True,
     ):
-        super().__init__(pair(kernel_size), in_channels, out_channels, groups, bias, transposed=True)
+        super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias, transposed=True)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.options["output_padding"] = output_padding
 
@@ -127,7 +137,7 @@ class MaskedConv2d(_Conv):
         colours: int = 1,
         bias: bool = True,
     ):
-        super().__init__(pair(kernel_size), in_channels, out_channels, 1, bias)
+        super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, 1, bias)
         self.kind: Literal["A", "B"] = kind
         self.colours = colours
 
@@ -150,7 +160,7 @@ class Conv1d(_Conv):
         groups: int = 1,
         bias: bool = True,
     ):
-        super().__init__((kernel_size,), in_channels, out_channels, groups, bias)
+        super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, groups, bias)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
     def forward(self, x):
@@ -173,7 +183,7 @@ class ConvTranspose1d(_Conv):
         groups: int = 1,
         bias: bool = True,
     ):
-        super().__init__((kernel_size,), in_channels, out_channels, groups, bias, transposed=True)
+        super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, groups, bias, transposed=True)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.options["output_padding"] = output_padding
 
@@ -194,7 +204,7 @@ class MaskedConv1d(_Conv):
         colours: int = 1,
         bias=True,
     ):
-        super().__init__((kernel_size,), in_channels, out_channels, 1, bias)
+        super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, 1, bias)
         self.kind: Literal["A", "B"] = kind
         self.colours = colours
 
@@ -242,8 +252,9 @@ class BatchNorm(_Norm):
 
     def _follow(self, mean, var, count: int) -> None:
         unbiased = count / max(count - 1, 1)
-        for running, now in ((self.running_mean, mean.detach().data), (self.running_var, var.detach().data * unbiased)):
-            running += self.momentum * (now.reshape(running.shape) - running)
+        for running, now, factor in ((self.running_mean, mean, 1.0), (self.running_var, var, unbiased)):
+            now = now.data if isinstance(now, Tensor) else now
+            running += self.momentum * (factor * now.reshape(running.shape) - running)
 
 
 class LayerNorm(_Norm):

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tinygen.autograd import Tensor
+from tinygen.autograd import Tensor, tensor
 from tinygen.backend import array_module, is_array, to_device, to_numpy
 from tinygen.errors import CheckpointError, DtypeError
 
@@ -16,7 +16,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data, requires_grad: bool = True):
-        super().__init__(data, requires_grad)
+        super().__init__(tensor(data, getattr(data, "dtype", None)).data, requires_grad)
 
 
 @runtime_checkable
@@ -46,8 +46,9 @@ class Module:
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
-            if isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", x) for i, x in enumerate(value) if isinstance(x, Parameter | Stateful))
+            if isinstance(value, list | tuple | dict):
+                inside = value.items() if isinstance(value, dict) else enumerate(value)
+                yield from ((f"{name}.{key}", x) for key, x in inside if isinstance(x, Parameter | Stateful))
             else:
                 yield name, value
 
@@ -109,9 +110,9 @@ class Module:
         check_state(type(self).__name__, self.state_dict(), state)
         for name, value in self._items():
             if isinstance(value, Parameter):
-                value.assign(_like(state[name], value.data))
+                value.assign(like(state[name], value.data))
             elif is_array(value):
-                value[...] = _like(state[name], value)
+                value[...] = like(state[name], value)
             elif isinstance(value, Stateful):
                 start = f"{name}."
                 value.load_state_dict({key[len(start) :]: a for key, a in state.items() if key.startswith(start)})
@@ -150,7 +151,7 @@ class Module:
         return "\n".join(lines)
 
 
-def _like(array, other):
+def like(array, other):
     """The values on the device of another array."""
     xp = array_module(other)
     return array if array_module(array) is xp else xp.asarray(to_numpy(array))

@@ -32,8 +32,10 @@ matmul.vjp(
 @primitive(saves="x w")
 def linear(xp, x, w, b):
     """x @ w + b with x (..., in), w (in, out), b (out,) or None."""
-    if x.shape[-1] != w.shape[0]:
-        raise ShapeError(f"linear: input {x.shape} does not fit weight {w.shape}")
+    if not x.ndim or w.ndim != 2 or x.shape[-1] != w.shape[0]:
+        raise ShapeError(f"linear: input {x.shape} (..., in) does not fit weight {w.shape} (in, out)")
+    if b is not None and b.shape != w.shape[1:]:
+        raise ShapeError(f"linear: bias {b.shape} does not fit weight {w.shape} (in, out)")
     y = xp.matmul(x, w)
     if b is not None:
         y += b

@@ -2,6 +2,7 @@
 
 import math
 
+from tinygen.errors import ShapeError
 from tinygen.ops.arithmetic import astype, equal, exp, square
 from tinygen.ops.shaping import broadcast_to, flip
 from tinygen.primitive import primitive
@@ -10,7 +11,10 @@ from tinygen.primitive import primitive
 def _axes(ndim: int, axis) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
-    return tuple(i % ndim for i in (axis if isinstance(axis, tuple) else (axis,)))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if any(not -ndim <= i < ndim for i in axes):
+        raise ShapeError(f"axis {axis} of an array with {ndim} axes")
+    return tuple(i % ndim for i in axes)
 
 
 def _keep(reduced, x, axis):
@@ -28,12 +32,15 @@ def sum(xp, x, *, axis=None, keepdims=False):
 sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_keep(g, x, axis), shape=x.shape))
 
 
-def mean(x, *, axis=None, keepdims=False):
+def mean(x, axis=None, keepdims=False):
     """Mean over axes."""
-    return sum(x, axis=axis, keepdims=keepdims) * (1 / math.prod(x.shape[i] for i in _axes(x.ndim, axis)))
+    count = math.prod(x.shape[i] for i in _axes(x.ndim, axis))
+    if not count:
+        raise ShapeError(f"mean: there is nothing to average in an array {x.shape}")
+    return sum(x, axis=axis, keepdims=keepdims) * (1 / count)
 
 
-def var(x, *, axis=None, keepdims=False):
+def var(x, axis=None, keepdims=False):
     """Mean squared deviation from the mean over axes (ddof 0)."""
     return mean(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
 

@@ -74,9 +74,11 @@ def _(g, y, *xs, axis=0):
     )
 
 
-def stack(tensors, *, axis=0):
+def stack(tensors, axis=0):
     """Arrays of one shape joined along a new axis."""
     tensors = list(tensors)
+    if not tensors or not -tensors[0].ndim - 1 <= axis <= tensors[0].ndim:
+        raise ShapeError(f"stack: {len(tensors)} arrays cannot be joined along a new axis {axis}")
     position = axis % (tensors[0].ndim + 1)
     return concatenate(
         *[reshape(x, shape=(*x.shape[:position], 1, *x.shape[position:])) for x in tensors], axis=position
@@ -86,7 +88,7 @@ def stack(tensors, *, axis=0):
 @primitive(indices="all", views=True)
 def split(xp, x, *, sizes, axis=0):
     """Consecutive parts of x along an axis, of the given lengths."""
-    if np.sum(sizes) != x.shape[axis]:
+    if np.sum(sizes) != x.shape[axis] or min(sizes) < 0:
         raise ShapeError(f"split: parts {tuple(sizes)} do not add up to axis {axis} of shape {x.shape}")
     ends = np.cumsum(sizes).tolist()
     return tuple(x[_along(x.ndim, axis, slice(end - n, end))] for n, end in zip(sizes, ends, strict=True))
@@ -164,11 +166,6 @@ def one_hot(xp, indices, *, classes, dtype="float32"):
             f"one_hot: indices reach from {indices.min()} to {indices.max()}, classes are 0..{classes - 1}"
         )
     return (indices[..., None] == xp.arange(classes)).astype(dtype)
-
-
-def embedding(indices, weight):
-    """Rows (..., D) of a weight (classes, D) at integer indices (...)."""
-    return weight[indices]
 
 
 def plain_index(index):

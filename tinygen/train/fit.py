@@ -21,7 +21,7 @@ def fit(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     save_every: int | None = None,
@@ -31,10 +31,11 @@ def fit(
 ) -> dict[str, Any]:
     """Train a model of `tinygen.models`; returns the summary: steps, seconds, and the metrics on valid and test.
 
-    One of `epochs`, `steps` (minibatches) and `budget` (seconds) says how long; by default 10 epochs. Valid is
-    evaluated after every epoch, test once at the end. With `out`, a folder (the next free number stands for ``{n}``
-    in its name), the run is recorded: configuration (with `record` added), log, checkpoint, samples, summary, report.
-    The checkpoint is saved every `save_every` steps, by default every 30 seconds, and at both ends.
+    One of `epochs`, `steps` (minibatches) and `budget` (seconds, or a time such as "2m") says how long; by default 10
+    epochs. Valid is evaluated after every epoch, test once at the end. With `out`, a folder (the next free number
+    stands for ``{n}`` in its name), the run is recorded: configuration (with `record` added), log, checkpoint,
+    samples, summary, report. The checkpoint is saved every `save_every` steps, by default every 30 seconds, and at
+    both ends.
 
     Raises UsageError, DataError or RunError before anything is changed; NonFiniteError, naming step, operation and
     line, where training diverges, and the last checkpoint then stays. The first Ctrl-C finishes the step, saves, and
@@ -55,7 +56,7 @@ def resume(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     save_every: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:

@@ -38,15 +38,16 @@ class Length:
     """Seconds of training, over all the parts of a run that was interrupted."""
 
     @classmethod
-    def of(cls, epochs: int | None, steps: int | None, budget: float | None) -> "Length | None":
+    def of(cls, epochs: int | None, steps: int | None, budget: float | str | None) -> "Length | None":
         """The length that was asked for, None where none was; UsageError for two of them, or less than one step."""
+        budget = parse_time(budget) if isinstance(budget, str) else budget
         given = {"epochs": epochs, "steps": steps, "budget": budget}
         names = [name for name, value in given.items() if value is not None]
         if len(names) > 1:
             raise UsageError(f"{' and '.join(names)} are given: choose one of them")
         for name, value in (("epochs", epochs), ("steps", steps)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least 1")
         if budget is not None and not budget > 0:
             raise UsageError(f"budget is {budget} seconds; it must be above 0")
         return cls(epochs, steps, budget) if names else None

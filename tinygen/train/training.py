@@ -44,6 +44,8 @@ class Training:
     def __init__(
         self, model: Any, data: Dataset, *, length: Length, seed: int, save_every: int | None, quiet: bool = False
     ):
+        if not hasattr(model, "training_step") or not isinstance(data, Dataset):
+            raise UsageError(f"fit takes a model and a Dataset, not {type(model).__name__} and {type(data).__name__}")
         if save_every is not None and save_every < 1:
             raise UsageError(f"save_every is {save_every}; it is a number of steps, at least 1")
         refuse_unfit_data(model, data)
