@@ -206,7 +206,13 @@ def erf(x):
     return erf(x)
 
 
-# Update rules, in place on flat buffers. `scalars` holds what may change between steps.
+# Update rules, in place on flat buffers. `scalars` holds what may change between steps. A state that decays below the
+# smallest normal number becomes zero: arithmetic on denormals made a step of Adam five times as slow (measured).
+
+
+def _flush(state):
+    xp = namespace(state)
+    state *= xp.abs(state) >= xp.finfo(state.dtype).tiny
 
 
 def sgd(parameter, gradient, velocity, scalars):
@@ -215,6 +221,7 @@ def sgd(parameter, gradient, velocity, scalars):
     gradient = gradient + decay * parameter
     velocity *= momentum
     velocity += gradient
+    _flush(velocity)
     parameter -= rate * (nesterov * (gradient + momentum * velocity) + (1 - nesterov) * velocity)
 
 
@@ -224,6 +231,7 @@ def rmsprop(parameter, gradient, square, scalars):
     gradient = gradient + decay * parameter
     square *= alpha
     square += (1 - alpha) * gradient * gradient
+    _flush(square)
     parameter -= rate * gradient / (namespace(square).sqrt(square) + eps)
 
 
@@ -238,6 +246,8 @@ def adam(parameter, gradient, mean, square, scalars):
     gradient = gradient + decay * parameter
     mean *= beta1
     mean += (1 - beta1) * gradient
+    _flush(mean)
     square *= beta2
     square += (1 - beta2) * gradient * gradient
+    _flush(square)
     parameter -= rate * mean / (namespace(square).sqrt(square) * root + eps)

@@ -12,6 +12,7 @@ import pytest
 from tinygen import kernels
 from tinygen.backend import dispatch, kernel
 from tinygen.kernels import reference
+from tinygen.kernels.cpu import KERNELS
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
@@ -136,3 +137,17 @@ def test_without_numba_the_reference_serves_and_says_so_once(monkeypatch, capsys
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "numba cannot be imported" in told
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", [reference.adam, KERNELS["adam"]], ids=["reference", "numba"])
+def test_a_state_that_fades_ends_at_zero(rule, dtype):
+    """A gradient that stays zero leaves no denormal numbers behind: they would slow every later step."""
+    parameter, gradient, mean, square = (np.full(5, value, dtype) for value in (1, 0, 1e-3, 1e-3))
+    scalars = np.array([1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], dtype)
+    for _ in range(1100):
+        rule(parameter, gradient, mean, square, scalars)
+        for state in (mean, square):
+            assert ((state == 0) | (np.abs(state) >= np.finfo(dtype).tiny)).all()
+    assert not mean.any()
+    assert not square.any()

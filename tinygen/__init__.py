@@ -7,16 +7,17 @@
 array([2., 4., 6.], dtype=float32)
 """
 
+import os
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 # An installed package holds the kernels as `tinygen/kernels`; in a checkout they lie beside it as `kernels/`.
-_checkout = Path(__file__).parents[1]
-if not Path(__file__).with_name("kernels").exists() and (_checkout / "kernels" / "reference.py").exists():
-    __path__.append(str(_checkout))
+_package = os.path.dirname(__file__)
+_checkout = os.path.dirname(_package)
+if not os.path.exists(f"{_package}/kernels") and os.path.exists(f"{_checkout}/kernels/reference.py"):
+    __path__.append(_checkout)
 
 from tinygen import functional, nn, optim, random  # noqa: E402
 from tinygen.autograd import (  # noqa: E402

@@ -8,7 +8,6 @@ The process's own streams are ``init`` (parameters), ``data`` (examples), ``trai
 resume.
 """
 
-import hashlib
 import math
 import operator
 from collections.abc import Mapping, Sequence
@@ -38,6 +37,8 @@ class Stream:
     def restart(self, seed: int, counter: int = 0) -> None:
         """Go to this counter of the stream that the seed gives under the same name."""
         self.seed, self.counter = operator.index(seed), operator.index(counter)
+        import hashlib  # here, since it takes longer to import than this whole module
+
         digest = hashlib.blake2b(f"{self.seed}/{self.name}".encode(), digest_size=8).digest()
         self.key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
