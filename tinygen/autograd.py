@@ -38,6 +38,12 @@ class State(threading.local):
     recording = True
     anomaly = False
     recomputing = False
+    simple = True
+    """Recording, and not in anomaly mode: one look in the usual case."""
+
+    def switch(self, name: str, value: bool) -> None:
+        setattr(self, name, value)
+        self.simple = self.recording and not self.anomaly
 
 
 state = State()
@@ -47,11 +53,11 @@ state = State()
 def switched(name: str, value: bool) -> Iterator[None]:
     """Context in which an attribute of this thread's state has a value."""
     before = getattr(state, name)
-    setattr(state, name, value)
+    state.switch(name, value)
     try:
         yield
     finally:
-        setattr(state, name, before)
+        state.switch(name, before)
 
 
 def no_grad():

@@ -17,6 +17,7 @@ from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteErro
 from tinygen.recompute import differentiate_again
 
 ndarray = np.ndarray
+NO_OPTIONS: dict[str, Any] = {}  # shared, so that recording makes one object less
 
 
 class Unsaved:
@@ -63,6 +64,7 @@ class Primitive:
         self.saves_argument = [name in saves.split() for name in self.arguments]
         self.takes_any_dtype = [indices == "all" or name in indices.split() for name in self.arguments]
         self.vjps: Any = None
+        self.simple = False  # one output of its own, with a gradient
         self.unsaved = Unsaved(self.name)
         self.saves_nothing = [self.unsaved] * (1 + len(self.arguments)) if elementwise and not saves else None
         if self.name in REGISTRY:
@@ -71,7 +73,7 @@ class Primitive:
 
     def vjp(self, *functions) -> "Primitive":
         """One function `(g, y, *arguments, **static) -> gradient` per argument; None where there is none."""
-        self.vjps = functions
+        self.vjps, self.simple = functions, not self.views
         return self
 
     def vjp_all(self, function) -> "Primitive":
@@ -111,34 +113,37 @@ class Primitive:
             y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explained(error, arrays) from None
-        several, residuals = False, None
-        if y.__class__ is not ndarray:
-            if self.fused:
-                y, residuals = y
-            several = isinstance(y, tuple)
-            if isinstance(y, np.generic) and boxed:  # NumPy makes numbers of zero-dimensional arrays
-                y = np.asarray(y)
+        if tracked and self.simple and state.simple and y.__class__ is ndarray:
+            if self.saves_nothing is not None:
+                return Tensor(y, True, Node(self, edges, self.saves_nothing, static or NO_OPTIONS, y.shape))
+            saved, versions = self._saved(y, None, args, arrays)
+            return Tensor(y, True, Node(self, edges, saved, static, y.shape, versions))
+        return self._finish(y, args, arrays, edges if tracked else None, static, boxed)
+
+    def _finish(self, y, args, arrays, edges, static, boxed: bool):
+        """The general case of what `__call__` does with its result; there is a gradient if there are edges."""
+        residuals = None
+        if self.fused:
+            y, residuals = y
         if not boxed:
-            return y.item() if dtype is None and isinstance(y, np.generic) else y
-        if not (tracked and state.recording) or self.vjps is None:
-            if state.anomaly:
-                self._check_finite(y)
-            results = [Tensor(a) for a in y] if several else [Tensor(y)]
-            if self.views:
-                results = [x.shares(args[0]) for x in results]
-            return tuple(results) if several else results[0]
-        shape = [a.shape for a in y] if several else y.shape
-        if self.saves_nothing is not None:
-            node = Node(self, edges, self.saves_nothing, static, shape)
+            numbers = isinstance(y, np.generic) and not any(hasattr(a, "dtype") for a in arrays)
+            return y.item() if numbers else y
+        if isinstance(y, np.generic):  # NumPy makes numbers of zero-dimensional arrays
+            y = np.asarray(y)
+        several = isinstance(y, tuple)
+        outputs = y if several else (y,)
+        if state.anomaly and not all(is_finite(a) for a in outputs):
+            raise NonFiniteError(f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity")
+        if edges is None or self.vjps is None or not state.recording:
+            results = [Tensor(a) for a in outputs]
         else:
-            saved, versions = self._saved(y, residuals, args, arrays)
-            node = Node(self, edges, saved, static, shape, versions)
-        if state.anomaly:
-            self._check_finite(y)
-            node.line = user_line()
-        if not (several or self.views):
-            return Tensor(y, True, node)
-        results = [Tensor(a, True, (node, i)) for i, a in enumerate(y)] if several else [Tensor(y, True, node)]
+            saved, versions = (
+                (self.saves_nothing, ()) if self.saves_nothing else self._saved(y, residuals, args, arrays)
+            )
+            node = Node(self, edges, saved, static, [a.shape for a in y] if several else y.shape, versions)
+            if state.anomaly:
+                node.line = user_line()
+            results = [Tensor(a, True, (node, i) if several else node) for i, a in enumerate(outputs)]
         if self.views:
             results = [x.shares(args[0]) for x in results]
         return tuple(results) if several else results[0]
@@ -214,13 +219,6 @@ class Primitive:
             return error
         kind = {TypeError: DtypeError, IndexError: IndexError}.get(type(error), ShapeError)
         return kind(f"{self.name}: {str(error).splitlines()[0].strip()} (given {_signature(arrays)})")
-
-    def _check_finite(self, y) -> None:
-        for a in y if isinstance(y, tuple) else (y,):
-            if not is_finite(a):
-                raise NonFiniteError(
-                    f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity"
-                )
 
 
 def _without_generics(arrays):
