@@ -24,13 +24,6 @@ def normal_density(x, mean, std):
     return np.exp(-((x - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))
 
 
-@pytest.fixture(autouse=True)
-def process_streams():
-    before = random.get_state()
-    yield
-    random.set_state(before)
-
-
 # Normal
 
 

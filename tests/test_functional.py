@@ -37,13 +37,6 @@ def test_every_function_is_in_the_op_table_or_here():
 # Dropout
 
 
-@pytest.fixture(autouse=True)
-def process_streams():
-    before = random.get_state()
-    yield
-    random.set_state(before)
-
-
 def test_dropout_keeps_the_mean_and_its_share():
     n, p = 100_000, 0.3
     y = F.dropout(tg.tensor(np.full(n, 2.0)), p, stream=Stream(0, "train")).numpy()

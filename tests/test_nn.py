@@ -12,14 +12,6 @@ from tinygen.errors import CheckpointError, DtypeError, ShapeError, UsageError
 from tinygen.nn import init
 
 
-@pytest.fixture(autouse=True)
-def process_streams():
-    before = random.get_state()
-    random.seed(0)
-    yield
-    random.set_state(before)
-
-
 def real(*shape):
     """Normal float32 numbers that depend on the shape alone."""
     return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)

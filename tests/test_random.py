@@ -162,14 +162,6 @@ def test_a_stream_goes_on_from_its_state():
     np.testing.assert_array_equal(Stream.from_state(state).bits(9), stream.bits(9))
 
 
-@pytest.fixture
-def process_streams():
-    before = random.get_state()
-    yield
-    random.set_state(before)
-
-
-@pytest.mark.usefixtures("process_streams")
 def test_seed_restarts_streams_that_are_already_held():
     random.seed(1)
     held = random.stream("train")
@@ -182,7 +174,6 @@ def test_seed_restarts_streams_that_are_already_held():
     assert held.bits(4).tolist() != first.tolist()
 
 
-@pytest.mark.usefixtures("process_streams")
 def test_the_process_state_survives_json():
     random.seed(8)
     random.stream("train").normal(100)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygen import models, random
+from tinygen import models
 from tinygen.data import Loader, load
 
 
@@ -46,14 +46,6 @@ CASES = [
         SMALL | {"architecture": "conv", "batch_size": 16, "importance_samples": 8},
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def process_streams():
-    before = random.get_state()
-    random.seed(0)
-    yield
-    random.set_state(before)
 
 
 def pixels(split):

@@ -37,14 +37,6 @@ every_case = pytest.mark.parametrize(("name", "config"), list(each_case()))
 every_model = pytest.mark.parametrize("name", models.names())
 
 
-@pytest.fixture(autouse=True)
-def process_streams():
-    before = random.get_state()
-    random.seed(0)
-    yield
-    random.set_state(before)
-
-
 def images(kind, shape, n=N):
     x = Stream(0, "test images").uniform((n, *shape))
     return (x < 0.4).astype(np.float32) if kind == "binary" else x

@@ -15,14 +15,6 @@ Z = np.linspace(-12, 12, 6001)
 DZ = Z[1] - Z[0]
 
 
-@pytest.fixture(autouse=True)
-def process_streams():
-    before = random.get_state()
-    random.seed(0)
-    yield
-    random.set_state(before)
-
-
 def bits(n):
     return (Stream(0, "test images").uniform((n, 3, 4, 1)) < 0.3).astype(np.float32)
 

@@ -139,7 +139,7 @@ def test_codes_of_many_dimensions_have_no_plane_and_colours_and_unlabelled_data_
     [
         ("neg_elbo_nats", "−ELBO", "nats"),
         ("kl_nats", "KL", "nats"),
-        ("neg_is64_nats", "−log p by 64 samples", "nats"),
+        ("neg_is64_nats", "−log p, bound by 64 samples", "nats"),
         ("bits_per_dim", "bits per dim", ""),
         ("nll_bits_per_dim", "NLL", "bits per dim"),
         ("active_units", "active units", ""),

@@ -94,7 +94,7 @@ def read_metric(name: str, value: float = np.nan) -> Metric:
     """Split the unit off a name: ``neg_elbo_nats`` is −ELBO in nats."""
     unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), "")
     words = [WORDS.get(word, word) for word in name.removesuffix(f"_{unit}").split("_")]
-    words = [re.sub(r"^is(\d+)$", r"log p by \1 samples", word) for word in words]
+    words = [re.sub(r"^is(\d+)$", r"log p, bound by \1 samples", word) for word in words]
     return Metric(" ".join(words).replace("− ", "−"), unit.replace("_", " "), value)
 
 
