@@ -57,9 +57,11 @@ class Optimizer:
 
     `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
     each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013),
-    `clip_value` each element. A subclass names its state `buffers` and says what reaches its kernel as `_scalars`.
+    `clip_value` each element. A subclass names its kernel (`rule`), its state (`buffers`), and says
+    what else reaches the kernel (`_scalars`).
     """
 
+    rule = ""
     buffers: tuple[str, ...] = ()
 
     def __init__(
@@ -151,8 +153,6 @@ class Optimizer:
         rule = kernel(self.rule, device_of(self.flat))
         rule(self.flat[part], self.gradient[part], *states, scalars)
         self.updates[run] = updates
-
-    rule = ""
 
     def _scalars(self, updates: int) -> list[float]:
         raise NotImplementedError
