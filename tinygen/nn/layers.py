@@ -7,6 +7,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen.autograd import Tensor, state
+from tinygen.backend import array_module
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional import IntPair, Padding, pair
 from tinygen.nn import init
@@ -254,7 +255,8 @@ class BatchNorm(_Norm):
         unbiased = count / max(count - 1, 1)
         for running, now, factor in ((self.running_mean, mean, 1.0), (self.running_var, var, unbiased)):
             now = now.data if isinstance(now, Tensor) else now
-            running += self.momentum * (factor * now.reshape(running.shape) - running)
+            xp, move = array_module(now), self.momentum * (factor * now.reshape(running.shape) - running)
+            running += xp.where(xp.isfinite(move), move, xp.zeros_like(move))  # a batch that is refused leaves no trace
 
 
 class LayerNorm(_Norm):
