@@ -12,7 +12,6 @@ import pytest
 from tinygen import kernels
 from tinygen.backend import dispatch, kernel
 from tinygen.kernels import reference
-from tinygen.kernels.cpu import KERNELS
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
@@ -103,6 +102,11 @@ np.testing.assert_allclose(cpu.erf(x), reference.erf(x), rtol=1e-15)
 def run_a_copy(folder: Path, **environment) -> None:
     """Run the kernels from a copy, in a process of its own."""
     shutil.copytree(Path(reference.__file__).parent, folder / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    run_again(folder, **environment)
+
+
+def run_again(folder: Path, **environment) -> None:
+    """Run the kernels of a copy."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_"))}
     environment = {**kept, "PYTHONDONTWRITEBYTECODE": "1", **environment}
     for name in environment.pop("blocked", "").split():  # a file where a folder would be made
@@ -111,9 +115,22 @@ def run_a_copy(folder: Path, **environment) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_compiled_code_is_kept_between_processes(tmp_path):
-    run_a_copy(tmp_path)
-    assert len(list(tmp_path.glob("kernels/cpu/__pycache__/elementwise._erf-*.nbc"))) == 1
+def compiled(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("elementwise._erf-*.nbc"))
+
+
+def test_compiled_code_is_kept_between_processes_and_never_stale(tmp_path):
+    caches, copy = tmp_path / "caches", tmp_path / "copy"
+    run_a_copy(copy, XDG_CACHE_HOME=str(caches))
+    (first,) = compiled(caches)
+    assert not compiled(copy), "nothing is left beside the sources"
+    written = first.stat().st_mtime_ns
+    run_again(copy, XDG_CACHE_HOME=str(caches))
+    assert [file.stat().st_mtime_ns for file in compiled(caches)] == [written]
+    with (copy / "kernels" / "cpu" / "jit.py").open("a") as source:
+        source.write("# changed\n")
+    run_again(copy, XDG_CACHE_HOME=str(caches))
+    assert len(compiled(caches)) == 2
 
 
 def test_folders_that_cannot_be_written_are_survived(tmp_path):
@@ -140,7 +157,7 @@ def test_without_numba_the_reference_serves_and_says_so_once(monkeypatch, capsys
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rule", [reference.adam, KERNELS["adam"]], ids=["reference", "numba"])
+@pytest.mark.parametrize("rule", [reference.adam, cpu.KERNELS["adam"]], ids=["reference", "numba"])
 def test_a_state_that_fades_ends_at_zero(rule, dtype):
     """A gradient that stays zero leaves no denormal numbers behind: they would slow every later step."""
     parameter, gradient, mean, square = (np.full(5, value, dtype) for value in (1, 0, 1e-3, 1e-3))
