@@ -250,7 +250,7 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
     not copied. `device` moves the values.
     """
     data = data.data if isinstance(data, Tensor) else data
-    array = data if type(data).__module__.startswith("cupy") else np.asarray(data)
+    array = data if is_array(data) else np.asarray(data)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")
     if dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype) not in FLOATS:

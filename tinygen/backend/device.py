@@ -40,9 +40,9 @@ def to_device(array, device: str):
 
 
 def to_numpy(array) -> np.ndarray:
-    """A NumPy array of the values, on the host; no copy where it is one already."""
-    array = getattr(array, "data", array) if type(array).__name__ in ("Tensor", "Parameter") else array
-    return np.asarray(array if isinstance(array, np.ndarray | np.generic) else to_device(array, "cpu"))
+    """The values of an array, or of what holds one as `data` (a Tensor), on the host; no copy where they are there."""
+    array = array if is_array(array) or isinstance(array, np.generic) else array.data
+    return np.asarray(to_device(array, "cpu"))
 
 
 def cupy():

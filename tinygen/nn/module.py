@@ -110,7 +110,7 @@ class Module:
         check_state(type(self).__name__, self.state_dict(), state)
         for name, value in self._items():
             if isinstance(value, Parameter):
-                value.assign(like(state[name], value.data))
+                value.assign(state[name])
             elif is_array(value):
                 value[...] = like(state[name], value)
             elif isinstance(value, Stateful):
