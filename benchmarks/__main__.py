@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HELPERS = ("__init__", "__main__", "harness", "torch_vae")
+HELPERS = ("__init__", "__main__", "harness", "pairs", "torch_vae")
 
 
 def available() -> dict[str, str]:
@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name:14} {purpose}")
         return 0
     # Numerical libraries read these once, when they are imported: no benchmark has been imported yet.
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-        os.environ[f"{library}_NUM_THREADS"] = str(arguments.threads)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TINYGEN_THREADS"):
+        os.environ[name] = str(arguments.threads)
     from benchmarks import harness
 
     for name in arguments.names:

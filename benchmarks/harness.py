@@ -97,6 +97,28 @@ def comparison(timings: Mapping[str, Timing], *, unit: float, unit_name: str) ->
     return rows
 
 
+def duel(
+    ours: Callable[[], object], peers: Mapping[str, Callable[[], object]], *, rounds: int, block: float
+) -> dict[str, Any]:
+    """Cells of a row: our time beside that of PyTorch, in the configuration that a short heat finds the fastest.
+
+    Above 1, we are faster. Only our time where there are no peers.
+    """
+    if not peers:
+        return {"ours, ms": in_turns({"ours": ours}, rounds=rounds, block=block)["ours"].median * 1e3}
+    heat = in_turns(peers, rounds=3, block=block / 3)
+    best = min(heat, key=lambda name: heat[name].median)
+    timings = in_turns({"ours": ours, best: peers[best]}, rounds=rounds, block=block)
+    ratio, spread = timings[best].ratio_to(timings["ours"])
+    return {
+        "ours, ms": timings["ours"].median * 1e3,
+        "PyTorch, ms": timings[best].median * 1e3,
+        "PyTorch / ours": ratio,
+        "its spread": spread,
+        "PyTorch's best": best,
+    }
+
+
 def torch_or_none() -> Any:
     """PyTorch, held to as many threads as our side has, or None where it is not installed."""
     try:

@@ -16,24 +16,48 @@ __all__ = [
     "adam",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
+    "column_sums",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "ema",
     "erf",
+    "exp",
+    "gated",
+    "gaussian_kl",
+    "gaussian_kl_backward",
+    "gelu",
+    "gelu_backward",
+    "gru",
+    "gru_backward",
     "log_softmax",
     "log_softmax_backward",
+    "lstm",
+    "lstm_backward",
+    "matmul",
+    "norm",
     "normalize",
     "normalize_backward",
     "philox",
+    "reparameterize",
+    "reparameterize_backward",
     "rmsprop",
     "sgd",
+    "sigmoid",
+    "silu",
+    "silu_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
 ]
 
 
 def namespace(array):
-    """The library whose array this is."""
+    """The library whose array this is; NumPy for a number."""
+    if isinstance(array, (np.ndarray, np.generic, float, int)):
+        return np
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
@@ -72,22 +96,42 @@ def _as_matrices(w, geometry: Geometry):
     return live.reshape(-1, geometry.groups, w.shape[3] // geometry.groups).transpose(1, 0, 2)
 
 
-def conv2d(x, w, geometry: Geometry):
-    """Cross-correlation: y[n, p, q, k] = sum over i, j, c of x[n, p s + i d, q s + j d, c] w[i, j, c, k]."""
+def _finished(y, bias, slope):
+    """A leaky ReLU of y + bias, in place; `bias` may be None, a slope of 1 is none."""
+    if bias is not None:
+        y += bias
+    if slope != 1:
+        namespace(y).maximum(y, slope * y, out=y)
+    return y
+
+
+def matmul(a, b, bias=None, slope=1.0):
+    """a @ b for matrices, with bias and activation as in `conv2d`."""
+    return _finished(namespace(a).matmul(a, b), bias, slope)
+
+
+def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
+    """Cross-correlation: y[n, p, q, k] = sum over i, j, c of x[n, p s + i d, q s + j d, c] w[i, j, c, k].
+
+    `bias` (K,) is added, and max(y, slope * y) taken: a leaky ReLU for a slope from 0 to below 1.
+    """
     xp = namespace(x)
     size = geometry.output_size(x.shape[1:3], w.shape[:2])
     matrices = _as_matrices(w, geometry)
     y = xp.zeros((len(x), *size, w.shape[3]), x.dtype)
     if not matrices.shape[1]:
-        return y
+        return _finished(y, bias, slope)
     for part in _chunks(len(x), math.prod(size) * matrices.shape[0] * matrices.shape[1] * x.itemsize):
         columns = _gather(x[part], w.shape[:2], size, geometry).transpose(1, 0, 2)
         y[part] = xp.matmul(columns, matrices).transpose(1, 0, 2).reshape(-1, *size, w.shape[3])
-    return y
+    return _finished(y, bias, slope)
 
 
-def conv2d_input_grad(g, w, size, geometry: Geometry):
-    """The adjoint of `conv2d` in x, for an input of `size` (H, W); also the transposed convolution of g."""
+def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
+    """The adjoint of `conv2d` in x, for an input of `size` (H, W); also the transposed convolution of g.
+
+    `bias` (C,) and `slope` as in `conv2d`.
+    """
     xp = namespace(g)
     (top, bottom), (left, right) = geometry.padding
     matrices = _as_matrices(w, geometry).transpose(0, 2, 1)
@@ -102,7 +146,7 @@ def conv2d_input_grad(g, w, size, geometry: Geometry):
             for tap, (_, window) in zip(columns, geometry.windows(w.shape[:2], g.shape[1:3]), strict=True):
                 x[part][window] += tap
     x = x.reshape(*x.shape[:3], groups * channels)
-    return xp.ascontiguousarray(x[:, top : top + size[0], left : left + size[1]])
+    return _finished(xp.ascontiguousarray(x[:, top : top + size[0], left : left + size[1]]), bias, slope)
 
 
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
@@ -127,22 +171,53 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
 # Normalisation, softmax, losses.
 
 
-def normalize(x, *, axes, eps):
-    """(x - mean) / sqrt(var + eps) over axes; outputs (y, mean, var), the last two with axes of length 1."""
+def normalize(x, scale, shift, *, axes, eps, slope=1.0):
+    """y = act((x - mean) / sqrt(var + eps) * scale + shift), act(v) = v where v > 0, else slope * v.
+
+    Mean and variance are over axes; scale and shift may be None, or broadcast. Outputs (y, mean, var), the last two
+    with axes of length 1.
+    """
     xp = namespace(x)
     mean = xp.mean(x, axis=axes, keepdims=True)
     y = x - mean
     var = xp.mean(y * y, axis=axes, keepdims=True)
-    scale = 1 / xp.sqrt(var + eps)
-    y *= scale
-    return (y, mean, var), (y, scale)
+    inverse = 1 / xp.sqrt(var + eps)
+    y *= inverse
+    _transform(y, scale, shift)
+    if slope != 1:
+        y = gated(y, y, slope)
+    return (y, mean, var), (x, scale, shift, mean, inverse)
 
 
-def normalize_backward(g, y, scale, *, axes, eps):
-    """Gradient of the first output of `normalize` (Ioffe & Szegedy 2015, section 3)."""
+def _transform(y, scale, shift) -> None:
+    """y * scale + shift, in place."""
+    if scale is not None:
+        y *= scale
+    if shift is not None:
+        y += shift
+
+
+def _sum_to(g, shape):
+    """The gradient of what was broadcast from a shape."""
+    lead = g.ndim - len(shape)
+    axes = tuple(i for i in range(g.ndim) if i < lead or (shape[i - lead] == 1 and g.shape[i] > 1))
+    return namespace(g).sum(g, axis=axes, keepdims=True).reshape(shape)
+
+
+def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
+    """Gradients of the first output of `normalize` in x, scale and shift (Ioffe & Szegedy 2015, section 3)."""
     xp = namespace(g)
+    y = (x - mean) * inverse
+    if slope != 1:
+        before = y.copy()
+        _transform(before, scale, shift)
+        g = gated(g, before, slope)
+    scale_grad = None if scale is None else _sum_to(g * y, scale.shape)
+    shift_grad = None if shift is None else _sum_to(g, shift.shape)
+    if scale is not None:
+        g = g * scale
     along_y = xp.mean(g * y, axis=axes, keepdims=True)
-    return ((g - xp.mean(g, axis=axes, keepdims=True) - y * along_y) * scale,)
+    return (g - xp.mean(g, axis=axes, keepdims=True) - y * along_y) * inverse, scale_grad, shift_grad
 
 
 def softmax(x, *, axis=-1):
@@ -194,20 +269,127 @@ def binary_cross_entropy_with_logits_backward(g, difference):
     return (g * difference,)
 
 
+def cross_entropy(x, target):
+    """-log softmax(x)[target] over the last axis; residuals: probabilities and target."""
+    xp = namespace(x)
+    target = target.reshape((*x.shape[:-1], 1))
+    y, _ = log_softmax(x)
+    return -xp.take_along_axis(y, target, axis=-1)[..., 0], (xp.exp(y), target[..., 0])
+
+
+def cross_entropy_backward(g, probability, target):
+    """Gradient in the logits: softmax(x) - 1 at the target, softmax(x) elsewhere."""
+    hit = target[..., None] == namespace(g).arange(probability.shape[-1])
+    return ((probability - hit) * g[..., None],)
+
+
+def gaussian_kl(mean, log_var):
+    """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (mean * mean + namespace(mean).exp(log_var) - log_var - 1), (mean, log_var)
+
+
+def gaussian_kl_backward(g, mean, log_var):
+    """Gradients in mean and log_var."""
+    return g * mean, 0.5 * g * (namespace(g).exp(log_var) - 1)
+
+
+def reparameterize(mean, log_var, noise):
+    """mean + exp(log_var / 2) * noise (Kingma & Welling 2014, section 2.4); the residual is the second term."""
+    deviation = namespace(mean).exp(0.5 * log_var)
+    deviation *= noise
+    return mean + deviation, (deviation,)
+
+
+def reparameterize_backward(g, deviation):
+    """Gradients in mean and log_var."""
+    return g, 0.5 * g * deviation
+
+
+def gated(g, switch, slope):
+    """g where switch > 0, else slope * g."""
+    return namespace(g).where(switch > 0, g, slope * g)
+
+
+def column_sums(x):
+    """The sum of the rows of a matrix."""
+    return x.sum(axis=0)
+
+
+# Elementwise functions, of Python numbers too.
+
+
+def exp(x):
+    """e^x"""
+    return namespace(x).exp(x)
+
+
+def sigmoid(x):
+    """1 / (1 + e^-x), without overflow."""
+    xp = namespace(x)
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, e) / (1 + e)
+
+
+def softplus(x):
+    """log(1 + e^x), without overflow."""
+    xp = namespace(x)
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def erf(x):
-    """Error function, elementwise."""
+    """Error function: 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x."""
     if namespace(x) is np:
-        return np.asarray(_erf(x), x.dtype)
+        return np.asarray(_erf(x), getattr(x, "dtype", None))
     from cupyx.scipy.special import erf
 
     return erf(x)
 
 
-# Update rules, in place on flat buffers. `scalars` holds what may change between steps. A state that decays below the
-# smallest normal number becomes zero: arithmetic on denormals made a step of Adam five times as slow (measured).
+def silu(x):
+    """x / (1 + e^-x), also called swish (Ramachandran et al. 2017)."""
+    return x * sigmoid(x), (x,)
+
+
+def silu_backward(g, x):
+    """Gradient of `silu`."""
+    s = sigmoid(x)
+    return (g * (s * (1 + x * (1 - s))),)
+
+
+def gelu(x):
+    """x Phi(x) with the normal distribution function Phi (Hendrycks & Gimpel 2016)."""
+    return x * (0.5 * (1 + erf(x * 0.5**0.5))), (x,)
+
+
+def gelu_backward(g, x):
+    """Gradient of `gelu`: Phi(x) + x Phi'(x)."""
+    density = (2 * math.pi) ** -0.5 * namespace(x).exp(-0.5 * x * x)
+    return (g * (0.5 * (1 + erf(x * 0.5**0.5)) + x * density),)
+
+
+# Update rules, in place on flat buffers; gradients are a list of arrays, whose elements one after another belong to
+# those of the parameter. `scalars` holds what may change between steps. The first two clip: a factor for the gradient,
+# whose elements are held to +-bound before. A state that decays below the smallest normal number becomes zero:
+# arithmetic on denormals made a step of Adam five times as slow (measured).
+
+
+def _held(arrays, bound):
+    """All elements of some arrays, none further from 0 than a bound."""
+    xp = namespace(arrays[0])
+    return xp.clip(xp.concatenate([a.reshape(-1) for a in arrays]), -bound, bound)
+
+
+def norm(gradients, bound):
+    """The Euclidean norm of some arrays together, with each element held to +-bound; NaN where one is not finite."""
+    xp = namespace(gradients[0])
+    if not all(bool(xp.isfinite(g).all()) for g in gradients):
+        return math.nan
+    held = _held(gradients, bound)
+    largest = float(xp.abs(held).max()) if held.size else 0.0  # the squares themselves may overflow
+    return largest * float(xp.linalg.norm(held / largest)) if largest else 0.0
 
 
 def _flush(state):
@@ -215,35 +397,35 @@ def _flush(state):
     state *= xp.abs(state) >= xp.finfo(state.dtype).tiny
 
 
-def sgd(parameter, gradient, velocity, scalars):
-    """Stochastic gradient descent; scalars: learning rate, momentum, weight decay, Nesterov (0 or 1)."""
-    rate, momentum, decay, nesterov = scalars
-    gradient = gradient + decay * parameter
+def sgd(parameter, gradients, velocity, scalars):
+    """Stochastic gradient descent; scalars: clipping, learning rate, momentum, weight decay, Nesterov (0 or 1)."""
+    factor, bound, rate, momentum, decay, nesterov = scalars
+    gradient = factor * _held(gradients, bound) + decay * parameter
     velocity *= momentum
     velocity += gradient
     _flush(velocity)
     parameter -= rate * (nesterov * (gradient + momentum * velocity) + (1 - nesterov) * velocity)
 
 
-def rmsprop(parameter, gradient, square, scalars):
-    """RMSProp; scalars: learning rate, decay of the mean square, eps (outside the root), weight decay."""
-    rate, alpha, eps, decay = scalars
-    gradient = gradient + decay * parameter
+def rmsprop(parameter, gradients, square, scalars):
+    """RMSProp; scalars: clipping, learning rate, decay of the mean square, eps (outside the root), weight decay."""
+    factor, bound, rate, alpha, eps, decay = scalars
+    gradient = factor * _held(gradients, bound) + decay * parameter
     square *= alpha
     square += (1 - alpha) * gradient * gradient
     _flush(square)
     parameter -= rate * gradient / (namespace(square).sqrt(square) + eps)
 
 
-def adam(parameter, gradient, mean, square, scalars):
+def adam(parameter, gradients, mean, square, scalars):
     """Adam and AdamW (Kingma & Ba 2015, Loshchilov & Hutter 2019).
 
-    Scalars: learning rate / (1 - beta1^t), beta1, beta2, 1 / sqrt(1 - beta2^t), eps (after the corrected root),
-    weight decay added to the gradient, factor that shrinks the parameter first (decoupled decay; 1: none).
+    Scalars: clipping, learning rate / (1 - beta1^t), beta1, beta2, 1 / sqrt(1 - beta2^t), eps (after the corrected
+    root), weight decay added to the gradient, factor that shrinks the parameter first (decoupled decay; 1: none).
     """
-    rate, beta1, beta2, root, eps, decay, shrink = scalars
+    factor, bound, rate, beta1, beta2, root, eps, decay, shrink = scalars
     parameter *= shrink
-    gradient = gradient + decay * parameter
+    gradient = factor * _held(gradients, bound) + decay * parameter
     mean *= beta1
     mean += (1 - beta1) * gradient
     _flush(mean)
@@ -251,3 +433,119 @@ def adam(parameter, gradient, mean, square, scalars):
     square += (1 - beta2) * gradient * gradient
     _flush(square)
     parameter -= rate * mean / (namespace(square).sqrt(square) * root + eps)
+
+
+def ema(averages, parameters, keep):
+    """Exponential moving averages, in place: average <- keep * average + (1 - keep) * parameter, for each pair."""
+    for average, parameter in zip(averages, parameters, strict=True):
+        average += (1 - keep) * (parameter - average)
+
+
+# Recurrent networks. Gates lie as (N, T, gates, H); all products but those with the hidden state cover every step at
+# once. Backward first makes the gates' derivatives, for every step at once too; going back in time it multiplies them
+# by the gradient of their state.
+
+
+def _logistic(x):
+    """1 / (1 + exp(-x)) in place: through tanh, which cannot overflow."""
+    x *= 0.5
+    namespace(x).tanh(x, out=x)
+    x += 1
+    x *= 0.5
+
+
+def _rows(x):
+    """All steps of all sequences as one matrix."""
+    return x.reshape(math.prod(x.shape[:2]), math.prod(x.shape[2:]))
+
+
+def _projected(x, weight, bias, gates: int):
+    y = _rows(x) @ weight
+    y += bias
+    return y.reshape(*x.shape[:2], gates, weight.shape[1] // gates)
+
+
+def _projected_backward(g, x, weight):
+    """Gradients of x, weight and bias."""
+    rows = _rows(g)
+    return (rows @ weight.T).reshape(x.shape), _rows(x).T @ rows, rows.sum(axis=0)
+
+
+def _delayed(first, states):
+    """The state before each step."""
+    return namespace(states).concatenate((first[:, None], states[:, :-1]), axis=1)
+
+
+def lstm(x, input_weight, hidden_weight, bias, h, c):
+    """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
+    xp = namespace(x)
+    gates = _projected(x, input_weight, bias, 4)
+    cells, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))
+    residuals = x, input_weight, hidden_weight, h, c, gates, cells, y
+    for t in range(x.shape[1]):
+        now = gates[:, t]
+        now += (h @ hidden_weight).reshape(now.shape)
+        _logistic(now[:, :2])
+        xp.tanh(now[:, 2], out=now[:, 2])
+        _logistic(now[:, 3])
+        c = now[:, 1] * c + now[:, 0] * now[:, 2]
+        h = now[:, 3] * xp.tanh(c)
+        cells[:, t], y[:, t] = c, h
+    return (y, c), residuals
+
+
+def lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y):
+    """Gradients of the first output of `lstm`, by backpropagation through time."""
+    xp = namespace(g)
+    i, f, n, o = (gates[:, :, k] for k in range(4))
+    bounded = xp.tanh(cells)
+    through = o * (1 - bounded * bounded)
+    d = xp.stack((n * i * (1 - i), _delayed(c, cells) * f * (1 - f), i * (1 - n * n), bounded * o * (1 - o)), axis=2)
+    dh, dc = xp.zeros(h.shape, g.dtype), xp.zeros(c.shape, g.dtype)
+    for t in reversed(range(x.shape[1])):
+        dh += g[:, t]
+        dc += dh * through[:, t]
+        d[:, t, :3] *= dc[:, None]
+        d[:, t, 3] *= dh
+        dc *= f[:, t]
+        dh = d[:, t].reshape(-1, hidden_weight.shape[1]) @ hidden_weight.T
+    dx, input_grad, bias_grad = _projected_backward(d, x, input_weight)
+    return dx, input_grad, _rows(_delayed(h, y)).T @ _rows(d), bias_grad, dh, dc
+
+
+def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
+    """Gated recurrent unit, gates r, z, n. See `tinygen.ops.recurrent`."""
+    xp = namespace(x)
+    gates = _projected(x, input_weight, bias, 3)
+    candidates, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))  # the first: what r scales
+    residuals = x, input_weight, hidden_weight, h, gates, candidates, y
+    for t in range(x.shape[1]):
+        now = gates[:, t]
+        hidden = (h @ hidden_weight).reshape(now.shape)
+        now[:, :2] += hidden[:, :2]
+        _logistic(now[:, :2])
+        candidates[:, t] = hidden[:, 2] + hidden_bias
+        now[:, 2] += now[:, 0] * candidates[:, t]
+        xp.tanh(now[:, 2], out=now[:, 2])
+        h = now[:, 2] + now[:, 1] * (h - now[:, 2])
+        y[:, t] = h
+    return y, residuals
+
+
+def gru_backward(g, x, input_weight, hidden_weight, h, gates, candidates, y):
+    """Gradients of `gru`, by backpropagation through time."""
+    xp = namespace(g)
+    r, z, n = (gates[:, :, k] for k in range(3))
+    before = _delayed(h, y)
+    dn = (1 - z) * (1 - n * n)
+    d = xp.stack((dn * candidates * r * (1 - r), (before - n) * z * (1 - z), dn), axis=2)
+    hidden = d.copy()  # the derivatives of what the hidden state adds
+    hidden[:, :, 2] *= r
+    dh = xp.zeros(h.shape, g.dtype)
+    for t in reversed(range(x.shape[1])):
+        dh += g[:, t]
+        d[:, t] *= dh[:, None]
+        hidden[:, t] *= dh[:, None]
+        dh = dh * z[:, t] + hidden[:, t].reshape(-1, hidden_weight.shape[1]) @ hidden_weight.T
+    dx, input_grad, bias_grad = _projected_backward(d, x, input_weight)
+    return dx, input_grad, _rows(before).T @ _rows(hidden), bias_grad, hidden[:, :, 2].sum(axis=(0, 1)), dh

@@ -7,7 +7,9 @@ import pytest
 
 import tinygen as tg
 from tinygen import nn, optim
+from tinygen.backend import kernel
 from tinygen.errors import CheckpointError, GradientError, NonFiniteError, UsageError
+from tinygen.kernels import reference
 
 START = [1.5, -0.7, 0.2, 3.0]
 SLOPES = [[0.3, -2.0, 0.0, 1.0], [-0.1, 0.5, 4.0, 1.0], [2.0, 0.01, -1.0, 1.0]]
@@ -162,6 +164,68 @@ def test_a_gradient_whose_square_overflows_is_clipped_to_the_bound():
     np.testing.assert_allclose(clipped, [1, 2, -2], rtol=1e-6)
 
 
+def test_clipping_comes_before_weight_decay_and_momentum():
+    p = parameter([2.0, -4.0], "float32")
+    optimizer = optim.SGD([p], 1.0, momentum=0.5, weight_decay=0.25, clip_value=1.0, clip_norm=1.0)
+    theta, v, g = np.array([2.0, -4.0]), 0.0, np.array([1.0, -1.0]) / math.sqrt(2)
+    for _ in range(3):
+        optimizer.step((p * np.array([3.0, -5.0], np.float32)).sum())
+        v = 0.5 * v + g + 0.25 * theta
+        theta = theta - v
+    np.testing.assert_allclose(p.numpy(), theta, rtol=1e-5)
+
+
+# The kernels, where their work is cut into blocks
+
+
+SIZES = (5, 0, 20_000, 1, 16_384, 3, 40_001)
+
+
+def pieces(dtype="float32"):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(n).astype(dtype) for n in SIZES]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bound", [math.inf, 0.5])
+@pytest.mark.parametrize("norm", [reference.norm, kernel("norm", "cpu")], ids=["reference", "numba"])
+def test_the_norm_is_that_of_all_gradients_together(norm, bound, dtype):
+    parts = pieces(dtype)
+    expected = np.linalg.norm(np.concatenate(parts).clip(-bound, bound).astype("float64"))
+    parts[2] = parts[2].reshape(100, 200).T  # of any shape and layout
+    assert norm(parts, bound) == pytest.approx(expected, rel=1e-6)
+    for bad in (np.nan, np.inf, -np.inf):
+        parts[6][-1] = bad
+        assert not math.isfinite(norm(parts, bound))
+    parts[6][-1] = 3 * np.sqrt(np.finfo(dtype).max)
+    assert norm(parts, math.inf) == pytest.approx(float(parts[6][-1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
+def test_updates_of_many_elements_follow_the_reference(rule):
+    rng, buffers = np.random.default_rng(0), {"sgd": 3, "rmsprop": 3, "adam": 4}[rule]
+    scalars = np.array([0.7, 1.3, 0.1, 0.9, 0.99, 0.3, 1e-3, 0.2, 0.95][: 3 * buffers - 3], np.float32)
+    parameter, *states = [np.abs(rng.standard_normal(sum(SIZES))).astype("float32") for _ in range(buffers - 1)]
+    gradients = pieces()
+    gradients[2] = gradients[2].reshape(100, 200).T.copy().T
+    fast, slow = [parameter.copy(), *map(np.copy, states)], [parameter.copy(), *map(np.copy, states)]
+    kernel(rule, "cpu")(fast[0], gradients, *fast[1:], scalars)
+    getattr(reference, rule)(slow[0], gradients, *slow[1:], scalars)
+    for a, b in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_averages_of_many_pieces_follow_the_reference(dtype):
+    parameters, averages = pieces(dtype), [2 * x for x in pieces(dtype)]
+    parameters[2] = parameters[2].reshape(100, 200).T
+    averages[2] = averages[2].reshape(200, 100)
+    expected = [0.75 * a + 0.25 * p for a, p in zip(averages, parameters, strict=True)]
+    kernel("ema", "cpu")(averages, parameters, 0.75)
+    for a, b in zip(averages, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
 # What a step touches
 
 
@@ -287,6 +351,9 @@ def test_what_is_not_finite_changes_nothing(bad):
 
 def test_misuse_is_told():
     p = parameter([1.0])
+    p.grad = tg.Tensor(np.ones(2))
+    with pytest.raises(GradientError, match=r"SGD: '0' \(1,\) has a gradient \(2,\)"):
+        optim.SGD([p], 0.1).step()
     with pytest.raises(UsageError, match="SGD: there are no parameters"):
         optim.SGD([], 0.1)
     with pytest.raises(UsageError, match=r"Adam: parameters differ in device or dtype: .*float32.*float64"):

@@ -107,6 +107,34 @@ print(*[name for name in before if before[name] != after[name]])
     assert python(code).split() == []
 
 
+TUNED = """
+import os, sys
+{first}
+import tinygen as tg
+tg.backend.tune_process()
+assert ("numba" in sys.modules) == bool({first!r}), "tuning imports nothing"
+import numba
+print(*numba.config.THREADING_LAYER_PRIORITY)
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import numba"], ids=["before numba", "after numba"])
+def test_openmp_is_preferred_in_a_process_that_trains_unless_the_user_has_chosen(first, monkeypatch):
+    for name in ("NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"):
+        monkeypatch.delenv(name, raising=False)
+    assert python(TUNED.format(first=first)).split() == ["omp", "tbb", "workqueue"]
+    monkeypatch.setenv("NUMBA_THREADING_LAYER_PRIORITY", "workqueue omp")
+    assert python(TUNED.format(first=first)).split() == ["workqueue", "omp"]
+
+
+def test_the_threads_of_kernels_and_of_numpy_are_recorded(monkeypatch):
+    monkeypatch.setenv("TINYGEN_THREADS", "3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    code = "from tinygen.train.environment import machine; m = machine('cpu'); print(m['threads'], m['blas threads'])"
+    assert python(code).split() == ["3", "1"]
+
+
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_kernels_import_relatively_and_never_tinygen(path):
     depth = len(path.relative_to(ROOT).parts) - 1

@@ -33,12 +33,14 @@ from tinygen.recompute import checkpoint  # noqa: E402
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models
+    from tinygen.profiling import profile
     from tinygen.serialization import load, save
     from tinygen.train.fit import fit
 
 # What is not needed to define and train a network is imported at first use.
 _LAZY = {
     "fit": "tinygen.train",
+    "profile": "tinygen.profiling",
     "save": "tinygen.serialization",
     "load": "tinygen.serialization",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "profile",
     "random",
     "save",
     "seed",

@@ -324,6 +324,7 @@ _ENGINE = tuple(
         "autograd.py",
         "primitive.py",
         "recompute.py",
+        "profiling.py",
         "functional.py",
         "distributions.py",
         "optim.py",

@@ -22,8 +22,17 @@ class Normal:
         if (std is None) == (log_var is None):
             raise UsageError("Normal: give either std or log_var")
         self.mean = mean
-        self.log_var = 2 * F.log(std) if log_var is None else log_var
-        self.std = F.exp(0.5 * log_var) if std is None else std
+        self._std, self._log_var = std, log_var
+
+    @property
+    def std(self):
+        """Standard deviation."""
+        return F.exp(0.5 * self._log_var) if self._std is None else self._std
+
+    @property
+    def log_var(self):
+        """Logarithm of the variance."""
+        return 2 * F.log(self._std) if self._log_var is None else self._log_var
 
     def log_prob(self, x):
         """log N(x; mean, std^2), elementwise, in nats."""
@@ -32,19 +41,22 @@ class Normal:
 
     def sample(self, *, stream: random.Stream | None = None):
         """mean + std * noise, differentiable in both (Kingma & Welling 2014, section 2.4)."""
-        mean, std = _raw(self.mean), _raw(self.std)
-        like = mean if hasattr(mean, "dtype") else std
-        shape = np.broadcast_shapes(np.shape(mean), np.shape(std))
+        mean, width = _raw(self.mean), _raw(self._log_var if self._std is None else self._std)
+        like = mean if hasattr(mean, "dtype") else width
+        shape = np.broadcast_shapes(np.shape(mean), np.shape(width))
         noise = (stream or random.stream("train")).normal(shape, dtype=like.dtype, device=device_of(like))
+        if self._std is None and shape == getattr(mean, "shape", None) == getattr(width, "shape", None):
+            return F.reparameterize(self.mean, self.log_var, noise)
         return self.mean + self.std * noise
 
     def kl(self, other: "Normal | None" = None):
         """KL(self || other), elementwise, in nats; `other` defaults to the standard normal."""
-        if other is None and getattr(self.mean, "shape", ()) == getattr(self.log_var, "shape", None):
-            return F.gaussian_kl(self.mean, self.log_var)
+        log_var = self.log_var
+        if other is None and getattr(self.mean, "shape", ()) == getattr(log_var, "shape", None):
+            return F.gaussian_kl(self.mean, log_var)
         other = other or Normal(0.0, 1.0)
-        ratio = F.exp(self.log_var - other.log_var)
-        return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1 - self.log_var + other.log_var)
+        excess = log_var - other.log_var
+        return 0.5 * (F.exp(excess) + ((self.mean - other.mean) / other.std) ** 2 - 1 - excess)
 
 
 class Bernoulli:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygen import random
 from tinygen.autograd import Tensor
-from tinygen.backend import device_of
+from tinygen.backend import array_module, device_of
 from tinygen.errors import DtypeError, ShapeError, UsageError
 from tinygen.kernels.geometry import Geometry
 from tinygen.ops import convolution as _convolution
@@ -21,6 +21,7 @@ from tinygen.ops import linear as _linear
 from tinygen.ops import losses as _losses
 from tinygen.ops import normalization as _normalization
 from tinygen.ops import pooling as _pooling
+from tinygen.ops import recurrent as _recurrent
 from tinygen.ops.arithmetic import (
     abs,
     astype,
@@ -103,6 +104,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "group_norm",
+    "gru",
     "huber",
     "instance_norm",
     "layer_norm",
@@ -114,6 +116,7 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "masked_conv1d",
     "masked_conv2d",
     "matmul",
@@ -128,6 +131,7 @@ __all__ = [
     "one_hot",
     "pad",
     "relu",
+    "reparameterize",
     "sigmoid",
     "sign",
     "silu",
@@ -194,9 +198,9 @@ def einsum(subscripts: str, *operands):
     return _linear.einsum(*operands, subscripts=subscripts)
 
 
-def linear(x, w, b=None):
-    """x @ w + b with x (..., in), w (in, out), b (out,)."""
-    return _linear.linear(x, w, b)
+def linear(x, w, b=None, *, slope: float = 1.0):
+    """x @ w + b with x (..., in), w (in, out), b (out,); a `slope` below 1 applies a leaky ReLU in the same pass."""
+    return _linear.linear(x, w, b, slope=slope)
 
 
 # Convolution
@@ -232,24 +236,25 @@ def _geometry(kernel_size, stride, padding, dilation, groups, mask=None) -> Geom
     return Geometry(stride, _padding(padding, kernel_size, stride, dilation), dilation, groups, mask)
 
 
-def _biased(y, b):
-    if b is None:
-        return y
-    if b.shape != y.shape[-1:]:
-        raise ShapeError(f"a bias has one number a channel: shape {y.shape[-1:]}, not {b.shape}")
-    return y + b
-
-
 def conv2d(
-    x, w, b=None, *, stride: IntPair = 1, padding: Padding = 0, dilation: IntPair = 1, groups: int = 1, mask=None
+    x,
+    w,
+    b=None,
+    *,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    mask=None,
+    slope: float = 1.0,
 ):
     """Convolution of images x (N, H, W, C) with w (KH, KW, C / groups, K) and bias b (K,): (N, OH, OW, K).
 
     `padding` is a number, one an axis, (before, after) an axis, or "same". `mask` is (kind, colours) of a masked
-    convolution, see `masked_conv2d`.
+    convolution, see `masked_conv2d`. A `slope` below 1 applies a leaky ReLU in the same pass; 0 is a ReLU.
     """
     geometry = _geometry(w.shape[:2], stride, padding, dilation, groups, mask)
-    return _biased(_convolution.conv2d(x, w, geometry=geometry), b)
+    return _convolution.conv2d(x, w, b, geometry=geometry, slope=slope)
 
 
 def conv_transpose2d(
@@ -262,11 +267,12 @@ def conv_transpose2d(
     output_padding: IntPair = 0,
     dilation: IntPair = 1,
     groups: int = 1,
+    slope: float = 1.0,
 ):
     """Transposed convolution of images x (N, H, W, C): the adjoint of the `conv2d` with the same weight.
 
     w is (KH, KW, C_out / groups, C_in), as of the convolution it is adjoint to, and not flipped. Output length
-    (H - 1) * stride - padding + dilation * (KH - 1) + 1 + output_padding.
+    (H - 1) * stride - padding + dilation * (KH - 1) + 1 + output_padding. `slope` as in `conv2d`.
     """
     geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
     extra = pair(output_padding, "output_padding", 0)
@@ -279,13 +285,14 @@ def conv_transpose2d(
     size = geometry.transposed_size(x.shape[1:3], w.shape[:2])
     if builtins.min(size) < 1:
         raise ShapeError(f"conv_transpose2d: padding {padding} leaves nothing of an input {x.shape}")
-    y = _convolution.conv2d_input_grad(x, w, size=size, geometry=geometry)
-    if extra != tuple(uncut):
-        y = pad(y, ((0, 0), (0, extra[0] - uncut[0]), (0, extra[1] - uncut[1]), (0, 0)))
-    return _biased(y, b)
+    if extra == tuple(uncut):
+        return _convolution.conv2d_input_grad(x, w, b, size=size, geometry=geometry, slope=slope)
+    y = _convolution.conv2d_input_grad(x, w, None, size=size, geometry=geometry)
+    y = pad(y, ((0, 0), (0, extra[0] - uncut[0]), (0, extra[1] - uncut[1]), (0, 0)))
+    return leaky_relu(y if b is None else y + b, slope=slope)
 
 
-def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
+def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, slope: float = 1.0):
     """Same-size convolution that sees only pixels above and to the left (van den Oord et al. 2016, arXiv:1601.06759).
 
     Kind "A" hides the centre pixel, kind "B" shows it. With several `colours`, channel c has colour
@@ -298,7 +305,7 @@ def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
         raise UsageError(f'a masked convolution is of kind "A" or "B", not {kind!r}')
     if w.shape[0] % 2 == 0 or w.shape[1] % 2 == 0:
         raise ShapeError(f"masked_conv2d: kernel {w.shape[:2]} has no centre; use odd lengths")
-    return conv2d(x, w, b, padding="same", mask=(kind, colours))
+    return conv2d(x, w, b, padding="same", mask=(kind, colours), slope=slope)
 
 
 def _as_image(x):
@@ -317,10 +324,12 @@ def _line_padding(padding):
     return "same" if padding == "same" else (0, padding)
 
 
-def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1):
+def conv1d(
+    x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1, slope: float = 1.0
+):
     """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K).
 
-    `padding` is a number, (before, after) or "same".
+    `padding` is a number, (before, after) or "same"; `slope` as in `conv2d`.
     """
     y = conv2d(
         _as_image(x),
@@ -330,12 +339,22 @@ def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, group
         padding=_line_padding(padding),
         dilation=(1, dilation),
         groups=groups,
+        slope=slope,
     )
     return _as_sequence(y)
 
 
 def conv_transpose1d(
-    x, w, b=None, *, stride: int = 1, padding=0, output_padding: int = 0, dilation: int = 1, groups: int = 1
+    x,
+    w,
+    b=None,
+    *,
+    stride: int = 1,
+    padding=0,
+    output_padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    slope: float = 1.0,
 ):
     """Transposed convolution of sequences x (N, T, C_in) with w (KW, C_out / groups, C_in)."""
     y = conv_transpose2d(
@@ -347,13 +366,14 @@ def conv_transpose1d(
         output_padding=(0, output_padding),
         dilation=(1, dilation),
         groups=groups,
+        slope=slope,
     )
     return _as_sequence(y)
 
 
-def masked_conv1d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1):
+def masked_conv1d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, slope: float = 1.0):
     """Same-length convolution that sees only earlier steps (kind "A"), or these and the present one ("B")."""
-    return _as_sequence(masked_conv2d(_as_image(x), _as_kernel(w), b, kind=kind, colours=colours))
+    return _as_sequence(masked_conv2d(_as_image(x), _as_kernel(w), b, kind=kind, colours=colours, slope=slope))
 
 
 # Pooling and resampling
@@ -405,40 +425,44 @@ def downsample_nearest2d(x, factor: IntPair):
 # Normalisation
 
 
-def _affine(y, scale, shift):
-    y = y if scale is None else y * scale
-    return y if shift is None else y + shift
+def normalize(x, axes: tuple[int, ...], eps: float = 1e-5, *, scale=None, shift=None, slope: float = 1.0):
+    """(x - mean) / sqrt(var + eps) * scale + shift over axes, then a leaky ReLU of a `slope` below 1.
+
+    Returns (y, mean, var), the last two with axes of length 1. All normalisations here are made of it, in one pass with
+    their scale, shift and slope.
+    """
+    return _normalization.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
 
 
-def normalize(x, axes: tuple[int, ...], eps: float = 1e-5):
-    """(x - mean) / sqrt(var + eps) over axes: returns (y, mean, var), the last two with axes of length 1."""
-    return _normalization.normalize(x, axes=axes, eps=eps)
-
-
-def batch_norm(x, scale=None, shift=None, *, mean=None, var=None, eps: float = 1e-5):
+def batch_norm(x, scale=None, shift=None, *, mean=None, var=None, eps: float = 1e-5, slope: float = 1.0):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), or with a given mean and var."""
-    if mean is not None:
-        return _affine((x - mean) / sqrt(var + eps), scale, shift)
-    return _affine(normalize(x, tuple(range(x.ndim - 1)), eps)[0], scale, shift)
+    if mean is None:
+        return normalize(x, tuple(range(x.ndim - 1)), eps, scale=scale, shift=shift, slope=slope)[0]
+    gain = 1 / sqrt(var + eps)
+    y = (x - mean) * (gain if scale is None else gain * scale)
+    y = y if shift is None else y + shift
+    return y if slope == 1 else leaky_relu(y, slope=slope)
 
 
-def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5):
+def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5, slope: float = 1.0):
     """Normalisation of each example over its last `axes` axes (Ba et al. 2016)."""
-    return _affine(normalize(x, tuple(range(x.ndim - axes, x.ndim)), eps)[0], scale, shift)
+    return normalize(x, tuple(range(x.ndim - axes, x.ndim)), eps, scale=scale, shift=shift, slope=slope)[0]
 
 
-def instance_norm(x, scale=None, shift=None, *, eps: float = 1e-5):
+def instance_norm(x, scale=None, shift=None, *, eps: float = 1e-5, slope: float = 1.0):
     """Normalisation of each channel of each example (N, ..., C) over its positions (Ulyanov et al. 2016)."""
-    return _affine(normalize(x, tuple(range(1, x.ndim - 1)), eps)[0], scale, shift)
+    return normalize(x, tuple(range(1, x.ndim - 1)), eps, scale=scale, shift=shift, slope=slope)[0]
 
 
-def group_norm(x, groups: int, scale=None, shift=None, *, eps: float = 1e-5):
-    """Normalisation of each group of channels of each example (N, ..., C) (Wu & He 2018)."""
+def group_norm(x, groups: int, scale=None, shift=None, *, eps: float = 1e-5, slope: float = 1.0):
+    """Normalisation of each group of channels of each example (N, ..., C); scale and shift (C,) (Wu & He 2018)."""
     channels = x.shape[-1]
     if channels % groups:
         raise ShapeError(f"group_norm: {channels} channels cannot be cut into {groups} groups")
-    y = normalize(x.reshape((x.shape[0], -1, groups, channels // groups)), (1, 3), eps)[0]
-    return _affine(y.reshape(x.shape), scale, shift)
+    cut = (groups, channels // groups)
+    scale, shift = (None if p is None else p.reshape(cut) for p in (scale, shift))
+    y = normalize(x.reshape((x.shape[0], -1, *cut)), (1, 3), eps, scale=scale, shift=shift, slope=slope)[0]
+    return y.reshape(x.shape)
 
 
 def dropout(x, probability: float, *, training: bool = True, stream: random.Stream | None = None):
@@ -450,6 +474,47 @@ def dropout(x, probability: float, *, training: bool = True, stream: random.Stre
     data = x.data if isinstance(x, Tensor) else x
     uniform = (stream or random.stream("train")).uniform(data.shape, dtype=data.dtype, device=device_of(data))
     return x * ((uniform >= probability) / data.dtype.type(1 - probability)).astype(data.dtype)
+
+
+# Recurrent networks
+
+
+def _first_state(name: str, gates: int, x, weights, state):
+    """The state before the first step, its parts (N, H) and zeros where None; ShapeError unless all shapes fit."""
+    n, steps, channels = x.shape if x.ndim == 3 else (0, 0, 0)
+    hidden = math.prod(weights[1].shape[:1])
+    shapes = [(channels, gates * hidden), (hidden, gates * hidden), (gates * hidden,), (hidden,)][: len(weights)]
+    given = [part for part in state if part is not None]
+    if not steps or [a.shape for a in (*weights, *given)] != shapes + [(n, hidden)] * len(given):
+        raise ShapeError(
+            f"{name}: x {x.shape}, weights and biases {', '.join(str(w.shape) for w in weights)}, "
+            f"state {', '.join(str(part.shape) for part in given) or None} do not fit: x is (N, T, C) with T > 0, the "
+            f"weights are (C, {gates}H), (H, {gates}H), ({gates}H,){', (H,)' * (len(weights) - 3)}, a state is (N, H)"
+        )
+    data = x.data if isinstance(x, Tensor) else x
+    return [array_module(data).zeros((n, hidden), data.dtype) if part is None else part for part in state]
+
+
+def lstm(x, input_weight, hidden_weight, bias, h=None, c=None):
+    """Long short-term memory over sequences x (N, T, C): (y, (h, c)) with y (N, T, H) and the last state, h = y[:, -1].
+
+    input_weight (C, 4H), hidden_weight (H, 4H), bias (4H,), gates in the order i, f, g, o (`ops.recurrent.lstm`); the
+    first state h, c (N, H) is zero by default.
+    """
+    h, c = _first_state("lstm", 4, x, (input_weight, hidden_weight, bias), (h, c))
+    y, c = _recurrent.lstm(x, input_weight, hidden_weight, bias, h, c)
+    return y, (y[:, -1], c)
+
+
+def gru(x, input_weight, hidden_weight, bias, hidden_bias, h=None):
+    """Gated recurrent units over sequences x (N, T, C): (y, h) with y (N, T, H) and the last state, h = y[:, -1].
+
+    input_weight (C, 3H), hidden_weight (H, 3H), bias (3H,), gates in the order r, z, n, hidden_bias (H,) of the
+    candidate (`ops.recurrent.gru`); the first state h (N, H) is zero by default.
+    """
+    (h,) = _first_state("gru", 3, x, (input_weight, hidden_weight, bias, hidden_bias), (h,))
+    y = _recurrent.gru(x, input_weight, hidden_weight, bias, hidden_bias, h)
+    return y, y[:, -1]
 
 
 # Losses: elementwise, in nats
@@ -500,11 +565,17 @@ def cross_entropy(logits, target):
             f"cross_entropy: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit"
         )
     _check_classes("cross_entropy", target, logits.shape[-1])
-    target = target.reshape((*target.shape, 1))
-    return -take_along_axis(log_softmax(logits), target, axis=-1).reshape(logits.shape[:-1])
+    return _losses.cross_entropy(logits, target)
 
 
 def gaussian_kl(mean, log_var):
     """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise (Kingma & Welling 2014, appendix B)."""
     _same_shape("gaussian_kl", mean, log_var)
-    return 0.5 * (square(mean) + exp(log_var) - log_var - 1)
+    return _losses.gaussian_kl(mean, log_var)
+
+
+def reparameterize(mean, log_var, noise):
+    """A sample mean + exp(log_var / 2) * noise, differentiable in both (Kingma & Welling 2014, section 2.4)."""
+    _same_shape("reparameterize", mean, log_var)
+    _same_shape("reparameterize", mean, noise)
+    return _losses.reparameterize(mean, log_var, noise)

@@ -83,7 +83,6 @@ class Optimizer:
         self.slices = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
         xp = array_module(next(iter(self.parameters.values())).data)
         self.flat = xp.concatenate([p.data.reshape(-1) for p in self.parameters.values()])
-        self.gradient = xp.zeros_like(self.flat)
         self.state = {name: xp.zeros_like(self.flat) for name in self.buffers}
         self.updates = np.zeros(len(sizes), np.int64)
         self.count = np.zeros((), np.int64)
@@ -109,6 +108,9 @@ class Optimizer:
                 )
         if loss is None:
             grads = [None if p.grad is None else p.grad.data for p in parameters]
+            for (name, p), g in zip(self.parameters.items(), grads, strict=True):
+                if g is not None and g.shape != p.shape:
+                    raise GradientError(f"{type(self).__name__}: {name!r} {p.shape} has a gradient {g.shape}")
         else:
             if not isinstance(loss, Tensor) or loss.size != 1:
                 raise GradientError(f"{type(self).__name__}: the loss must be a Tensor of one number")
@@ -117,12 +119,12 @@ class Optimizer:
             if not loss.requires_grad:
                 raise GradientError(f"{type(self).__name__}: the loss depends on nothing that requires a gradient")
             grads = gradients(loss, [edge_of(p) for p in parameters], retain_graph=retain_graph)
-        self._gather(grads)
+        clip = self._clip(grads)
         given = [g is not None for g in grads]
         runs = groupby(range(len(parameters)), key=lambda i: (given[i], self.updates[i]))
         for (present, updates), run in runs:
             if present:
-                self._update(list(run), int(updates) + 1)
+                self._update(list(run), grads, int(updates) + 1, clip)
         self.count += 1
         for p, present in zip(parameters, given, strict=True):
             if present:
@@ -130,28 +132,26 @@ class Optimizer:
             if loss is None:
                 p.grad = None
 
-    def _gather(self, grads) -> None:
-        """Copy the gradients into the flat buffer, refuse what is not finite, and clip."""
-        for g, part in zip(grads, self.slices, strict=True):
-            self.gradient[part] = 0 if g is None else g.reshape(-1)
-        norm = _norm(self.gradient)
-        if not math.isfinite(norm):
-            bad = [n for n, s in zip(self.parameters, self.slices, strict=True) if not is_finite(self.gradient[s])]
-            raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
-        count = int(self.count)
-        if self.clip_value is not None:
-            bound = _at(self.clip_value, count)
-            self.gradient.clip(-bound, bound, out=self.gradient)
-            norm = _norm(self.gradient)
-        if self.clip_norm is not None and norm > (bound := _at(self.clip_norm, count)):
-            self.gradient *= bound / norm
+    def _clip(self, grads) -> list[float]:
+        """What clips the gradient in the update: a factor, and a bound for each element that comes before it.
 
-    def _update(self, run: list[int], updates: int) -> None:
+        NonFiniteError for a gradient that is not finite.
+        """
+        bound = math.inf if self.clip_value is None else _at(self.clip_value, int(self.count))
+        limit = math.inf if self.clip_norm is None else _at(self.clip_norm, int(self.count))
+        given = [g for g in grads if g is not None]
+        norm = kernel("norm", device_of(self.flat))(given, bound) if given else 0.0
+        if not math.isfinite(norm):
+            bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
+            raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
+        return [limit / norm if norm > limit else 1.0, bound]
+
+    def _update(self, run: list[int], grads, updates: int, clip: list[float]) -> None:
         part = slice(self.slices[run[0]].start, self.slices[run[-1]].stop)
-        scalars = array_module(self.flat).asarray(self._scalars(updates), self.flat.dtype)
+        scalars = array_module(self.flat).asarray([*clip, *self._scalars(updates)], self.flat.dtype)
         states = [self.state[name][part] for name in self.buffers]
         rule = kernel(self.rule, device_of(self.flat))
-        rule(self.flat[part], self.gradient[part], *states, scalars)
+        rule(self.flat[part], grads[run[0] : run[-1] + 1], *states, scalars)
         self.updates[run] = updates
 
     def _scalars(self, updates: int) -> list[float]:
@@ -172,16 +172,6 @@ class Optimizer:
         check_state(type(self).__name__, own, state)
         for name, array in own.items():
             array[...] = like(state[name], array)
-
-
-def _norm(x) -> float:
-    """The Euclidean norm; NaN or infinite only where an element is."""
-    with np.errstate(over="ignore"):
-        square = float(x @ x)
-    if math.isfinite(square) or not is_finite(x):
-        return square**0.5
-    largest = abs(x).max()  # the squares overflowed
-    return float(largest) * _norm(x / largest)
 
 
 def _at(value: Number, step: int) -> float:
@@ -319,10 +309,10 @@ class EMA:
 
     def update(self) -> None:
         """Move the averages towards the parameters."""
-        keep = _at(self.decay, int(self.count))
-        for name, p in self.parameters.items():
-            average = self.averages[name]
-            average += (1 - keep) * (p.data - average)
+        parameters = [p.data for p in self.parameters.values()]
+        if parameters:
+            keep = _at(self.decay, int(self.count))
+            kernel("ema", device_of(parameters[0]))(list(self.averages.values()), parameters, keep)
         self.count += 1
 
     @contextmanager

@@ -55,15 +55,18 @@ class Primitive:
     ):
         self.forward, self.name, self.elementwise, self.views = forward, forward.__name__, elementwise, views
         self.__name__, self.__doc__, self.__module__ = forward.__name__, forward.__doc__, forward.__module__
-        parameters = inspect.signature(forward).parameters.values()
+        parameters = list(inspect.signature(forward).parameters.values())
         self.arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name != "xp"]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.defaults = {p.name: p.default for p in parameters if p.kind is not p.KEYWORD_ONLY and p.default is not p.empty}
         self.statics = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.arity = None if self.variadic else len(self.arguments)
         self.saves_output = "y" in saves.split()
         self.saves_argument = [name in saves.split() for name in self.arguments]
         self.takes_any_dtype = [indices == "all" or name in indices.split() for name in self.arguments]
         self.vjps: Any = None
+        self.first: Callable | None = None  # what all vjps begin with
+        self.keeps_output: Callable[..., bool] | None = None  # whether a call's options ask for the output
         self.simple = False  # one output of its own, with a gradient
         self.unsaved = Unsaved(self.name)
         self.saves_nothing = [self.unsaved] * (1 + len(self.arguments)) if elementwise and not saves else None
@@ -71,9 +74,13 @@ class Primitive:
             raise ValueError(f"there is an operation {self.name!r} already")
         REGISTRY[self.name] = self
 
-    def vjp(self, *functions) -> "Primitive":
-        """One function `(g, y, *arguments, **static) -> gradient` per argument; None where there is none."""
-        self.vjps, self.simple = functions, not self.views
+    def vjp(self, *functions, first: Callable | None = None, keeps_output: Callable | None = None) -> "Primitive":
+        """One function `(g, y, *arguments, **static) -> gradient` per argument; None where there is none.
+
+        `first(g, y, **static)` replaces g for all of them: the gradient of what the operation does last. The output
+        is kept for it where `keeps_output(**static)` says so.
+        """
+        self.vjps, self.simple, self.first, self.keeps_output = functions, not self.views, first, keeps_output
         return self
 
     def vjp_all(self, function) -> "Primitive":
@@ -102,7 +109,7 @@ class Primitive:
                     dtype = a.dtype
                 elif a.dtype is not dtype:
                     odd = True
-            elif a.__class__ is not float and a.__class__ is not int:
+            elif a is not None and a.__class__ is not float and a.__class__ is not int:
                 odd = True
             arrays.append(a)
             edges.append(edge)
@@ -116,7 +123,7 @@ class Primitive:
         if tracked and self.simple and state.simple and y.__class__ is ndarray:
             if self.saves_nothing is not None:
                 return Tensor(y, True, Node(self, edges, self.saves_nothing, static or NO_OPTIONS, y.shape))
-            saved, versions = self._saved(y, None, args, arrays)
+            saved, versions = self._saved(y, None, args, arrays, static)
             return Tensor(y, True, Node(self, edges, saved, static, y.shape, versions))
         return self._finish(y, args, arrays, edges if tracked else None, static, boxed)
 
@@ -138,7 +145,7 @@ class Primitive:
             results = [Tensor(a) for a in outputs]
         else:
             saved, versions = (
-                (self.saves_nothing, ()) if self.saves_nothing else self._saved(y, residuals, args, arrays)
+                (self.saves_nothing, ()) if self.saves_nothing else self._saved(y, residuals, args, arrays, static)
             )
             node = Node(self, edges, saved, static, [a.shape for a in y] if several else y.shape, versions)
             if state.anomaly:
@@ -151,17 +158,19 @@ class Primitive:
     def _bound(self, args, static):
         """Arguments that were given in another way than arrays by position and options by name."""
         names = self.arguments + self.statics
-        given = dict(zip(names, args, strict=False)) | static
+        given = self.defaults | dict(zip(names, args, strict=False)) | static
         missing = [name for name in self.arguments if name not in given]
-        if missing or len(args) > len(names) or len(given) < len(args) + len(static):
+        twice = static.keys() & set(names[: len(args)])
+        if missing or len(args) > len(names) or twice:
             raise TypeError(f"{self.name}: takes ({', '.join(names)})")
         return [given.pop(name) for name in self.arguments], given
 
-    def _saved(self, y, residuals, args, arrays):
+    def _saved(self, y, residuals, args, arrays, static):
         """What backward will need, and the versions of the leaves in it."""
         versions = ()
         keep = self.saves_argument * len(arrays) if self.variadic else self.saves_argument
-        saved = [y if self.saves_output else self._describe(y)]
+        kept = self.saves_output and (self.keeps_output is None or self.keeps_output(**static))
+        saved = [y if kept else self._describe(y)]
         for i, a in enumerate(arrays):
             if not keep[i]:
                 a = self._describe(a)
@@ -184,10 +193,12 @@ class Primitive:
         if g.__class__ is list:
             g = _filled(g, saved[0])
         if create_graph:
-            y = Tensor(saved[0], True, node) if self.saves_output else saved[0]
+            y = Tensor(saved[0], True, node) if self.saves_output and is_array(saved[0]) else saved[0]
             saved = [y, *tie(saved[1:], node.edges)]
         if vjps.__class__ is not tuple:
             return vjps(g, *saved, **static)
+        if self.first is not None:
+            g = self.first(g, saved[0], **static)
         if static:
             return [f(g, *saved, **static) if edge is not None else None for f, edge in zip(vjps, edges, strict=True)]
         return [f(g, *saved) if edge is not None else None for f, edge in zip(vjps, edges, strict=True)]
@@ -284,7 +295,7 @@ class Fused(Primitive):
     def _kernel(self, xp, *arrays, **static):
         return kernel(self.name, device_of(arrays[0]))(*arrays, **static)
 
-    def _saved(self, y, residuals, args, arrays):
+    def _saved(self, y, residuals, args, arrays, static):
         versions = [_version(name, a) for name, a in zip(self.arguments, args, strict=True) if isinstance(a, Tensor)]
         return (residuals, arrays), tuple(chain.from_iterable(versions))
 

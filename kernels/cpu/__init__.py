@@ -1,7 +1,63 @@
 """Kernels for the CPU in numba, each with the signature that it has in `kernels.reference`."""
 
-from .elementwise import erf
+from .activations import column_sums, gated
+from .blas import matmul
+from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .elementwise import erf, exp, gelu, gelu_backward, sigmoid, silu, silu_backward, softplus
+from .losses import (
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    gaussian_kl,
+    gaussian_kl_backward,
+    reparameterize,
+)
+from .normalization import normalize, normalize_backward
 from .philox import philox
-from .updates import adam
+from .softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
+from .updates import adam, ema, norm, rmsprop, sgd
 
-KERNELS = {kernel.__name__: kernel for kernel in (adam, erf, philox)}
+KERNELS = {
+    kernel.__name__: kernel
+    for kernel in (
+        adam,
+        binary_cross_entropy_with_logits,
+        binary_cross_entropy_with_logits_backward,
+        column_sums,
+        conv2d,
+        conv2d_input_grad,
+        conv2d_weight_grad,
+        cross_entropy,
+        cross_entropy_backward,
+        ema,
+        erf,
+        exp,
+        gated,
+        gaussian_kl,
+        gaussian_kl_backward,
+        gelu,
+        gelu_backward,
+        log_softmax,
+        log_softmax_backward,
+        matmul,
+        norm,
+        normalize,
+        normalize_backward,
+        philox,
+        reparameterize,
+        rmsprop,
+        sgd,
+        sigmoid,
+        silu,
+        silu_backward,
+        softmax,
+        softmax_backward,
+        softplus,
+    )
+}

@@ -1,11 +1,19 @@
-"""Compilation of a kernel, kept on disk between processes."""
+"""Compilation at first use, kept on disk between processes."""
 
+import ctypes
 import functools
 import hashlib
 import os
+import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numba
+import numpy as np
+from numba import types
+
+int64 = types.int64
 
 
 @functools.cache
@@ -13,25 +21,122 @@ def cache_folder() -> str:
     """Where compiled code is kept: a folder of the user's, named by a hash of the kernel sources and numba's version.
 
     So a changed kernel is never served stale, which numba itself does not notice where the change is in another file
-    than the compiled function; and nothing is left in an installed package. numba's index adds the processor.
+    than the compiled function; and nothing is left in an installed package. numba's index adds the processor, the
+    hash its features where they are overruled.
     """
     digest = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
+    digest.update(os.environ.get("NUMBA_CPU_FEATURES", "").encode())
     for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return os.path.join(caches, "tinygen", f"kernels-{digest.hexdigest()}")
 
 
-def jit(function):
-    """Compile at first use; load the compiled code of an earlier process where a cache folder can be written.
-
-    Division follows IEEE 754: Python's check for zero would keep a loop from being vectorised.
-    """
+@contextmanager
+def _cache_in_folder():
+    """numba reads its cache folder from its configuration while a function is declared."""
     chosen = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = chosen or cache_folder()  # read while the function is declared, and then put back
+    numba.config.CACHE_DIR = chosen or cache_folder()
     try:
-        return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder can be written: compile afresh in each process
-        return numba.njit(error_model="numpy")(function)
+        yield
     finally:
         numba.config.CACHE_DIR = chosen
+
+
+def _declared(decorator, function, *signature, **options):
+    """The function under a decorator of numba's, kept on disk where a folder can be written."""
+    options["error_model"] = "numpy"  # IEEE 754: Python's check for a zero divisor would keep loops from vectorising
+    try:
+        with _cache_in_folder():
+            return decorator(*signature, cache=True, **options)(function)
+    except (RuntimeError, OSError):  # compile afresh in each process
+        return decorator(*signature, **options)(function)
+
+
+def jit(function):
+    """A function that is compiled at its first call."""
+    return _declared(numba.njit, function)
+
+
+def compiled(function, signature, **options):
+    """A function compiled for one signature, at once."""
+    start = time.perf_counter()
+    made = _declared(numba.njit, function, signature, **options)
+    if not sum(made.stats.cache_hits.values()):
+        progress.add(time.perf_counter() - start)
+    return made
+
+
+def inlined(function):
+    """A function that becomes part of the compiled functions that call it."""
+    return numba.njit(error_model="numpy", inline="always")(function)
+
+
+def summing(function):
+    """A function whose sums may be taken in any order, which vectors need, as part of those that call it."""
+    return numba.njit(error_model="numpy", fastmath={"reassoc"})(function)
+
+
+class Progress:
+    """Tells on stderr that kernels are being compiled, and that it happens once."""
+
+    def __init__(self):
+        self.count, self.seconds = 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+        text = f"tinygen: compiling kernels for this processor, once: {self.count} so far, {self.seconds:.0f} s"
+        if sys.stderr.isatty():
+            print(f"\r{text}", end="" if self.seconds < 600 else "\n", file=sys.stderr, flush=True)
+        elif self.count == 1:
+            print("tinygen: compiling kernels for this processor; this happens once", file=sys.stderr, flush=True)
+
+
+progress = Progress()
+_keep = []  # compiled code lives as long as the object that numba made for it
+
+
+def address_of(function, signature) -> int:
+    """The address of a function, compiled for a signature as a C function."""
+    start = time.perf_counter()
+    made = _declared(numba.cfunc, function, signature)
+    if not made.cache_hits:
+        progress.add(time.perf_counter() - start)
+    _keep.append(made)
+    return made.address
+
+
+class Record:
+    """A C structure of int64 `numbers` (counts, addresses) and float32 `floats`, known to Python and to numba."""
+
+    def __init__(self, numbers: str, floats: str = ""):
+        fields = [(name, ctypes.c_int64) for name in numbers.split()]
+        fields += [(name, ctypes.c_float) for name in floats.split()]
+        self.Structure = type("Arguments", (ctypes.Structure,), {"_fields_": fields})
+        self.type = numba.from_dtype(np.dtype(self.Structure))
+
+    def table(self, rows: list[dict]) -> np.ndarray:
+        """An array of records."""
+        names = [name for name, _ in self.Structure._fields_]
+        return np.array([tuple(row[name] for name in names) for row in rows], np.dtype(self.Structure))
+
+
+class Worker:
+    """A function `(arguments, task, lane)` that does one task of a kernel; made by the decorator `worker`.
+
+    `arguments` points to its record; the function reads it as `numba.carray(arguments, 1)[0]`.
+    """
+
+    def __init__(self, function, record: Record):
+        self.function, self.record, self.Arguments = function, record, record.Structure
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where the compiled function lies; it is compiled, or loaded, when this is first asked for."""
+        return address_of(self.function, types.void(types.CPointer(self.record.type), int64, int64))
+
+
+def worker(numbers: str, floats: str = ""):
+    """Declare a worker by the names of its int64 arguments and of its float32 arguments."""
+    return lambda function: Worker(function, Record(numbers, floats))

@@ -1,26 +1,179 @@
-"""Update rules in one pass over flat buffers."""
+"""Updates of parameters: one pass measures the gradient, another clips and applies it.
+
+Parameters and their state lie in flat buffers, gradients where backward left them.
+"""
+
+import functools
+import math
 
 import numpy as np
+from numba import carray, float32, float64
 
-from .jit import jit
+from .. import reference
+from . import pool
+from .ir import floats_at, pointer_to, word
+from .jit import inlined, summing, worker
+from .pool import address
+from .single import FLOAT32, single
+from .target import X86
+
+BLOCK = 1 << 14  # elements of a task
+TINY = np.finfo(FLOAT32).tiny
+
+doubles_at = pointer_to(float64)
 
 
-@jit
-def _adam(parameter, gradient, mean, square, scalars):
-    rate, beta1, beta2, root, eps, decay, shrink = scalars
-    one, zero = parameter.dtype.type(1), parameter.dtype.type(0)
-    tiny = np.finfo(parameter.dtype).tiny
+@functools.lru_cache(64)
+def cuts(sizes: tuple[int, ...]) -> np.ndarray:
+    """How arrays are cut into tasks. Rows: array, first byte in it, first byte in all of them together, length."""
+    table, first = [], 0
+    for k, n in enumerate(sizes):
+        table += [(k, 4 * i, 4 * (first + i), min(BLOCK, n - i)) for i in range(0, n, BLOCK)]
+        first += n
+    return np.array(table, np.int64).reshape(-1, 4).T.copy()
+
+
+class Pieces:
+    """float32 arrays cut into tasks."""
+
+    def __init__(self, arrays):
+        self.arrays = [np.ascontiguousarray(a, FLOAT32) for a in arrays]  # held as long as their addresses
+        array, offset, self.begins, self.lengths = cuts(tuple([a.size for a in self.arrays]))
+        self.addresses = np.array([address(a) for a in self.arrays], np.int64)[array] + offset
+        self.tasks = len(array)
+
+
+@inlined
+def piece(a, addresses, task):
+    """The elements of a task in an array of its own."""
+    return carray(floats_at(word(addresses, task)), word(a.lengths, task))
+
+
+@inlined
+def part(a, buffer, task):
+    """The elements of a task in a flat buffer."""
+    return carray(floats_at(buffer + word(a.begins, task)), word(a.lengths, task))
+
+
+@inlined
+def held(x, bound):
+    """x, no further from 0 than a bound."""
+    return min(max(x, -bound), bound)
+
+
+@inlined
+def normal(x):
+    """x, or 0 where it is below the smallest normal number; `pool.run` tells an x86 processor to see to that."""
+    return x if X86 or abs(x) >= TINY else float32(0)
+
+
+@worker("begins lengths gradients parameter velocity scalars")
+def _sgd(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    s = carray(floats_at(a.scalars), 6)
+    factor, bound, rate, momentum, decay, nesterov = s[0], s[1], s[2], s[3], s[4], s[5]
+    gradient, parameter, velocity = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.velocity, task)
+    for i in range(parameter.size):
+        p = parameter[i]
+        g = factor * held(gradient[i], bound) + decay * p
+        v = normal(momentum * velocity[i] + g)
+        velocity[i] = v
+        parameter[i] = p - rate * (nesterov * (g + momentum * v) + (float32(1) - nesterov) * v)
+
+
+@worker("begins lengths gradients parameter square scalars")
+def _rmsprop(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    s = carray(floats_at(a.scalars), 6)
+    factor, bound, rate, alpha, eps, decay = s[0], s[1], s[2], s[3], s[4], s[5]
+    gradient, parameter, square = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.square, task)
+    for i in range(parameter.size):
+        p = parameter[i]
+        g = factor * held(gradient[i], bound) + decay * p
+        v = normal(alpha * square[i] + (float32(1) - alpha) * g * g)
+        square[i] = v
+        parameter[i] = p - rate * g / (np.sqrt(v) + eps)
+
+
+@worker("begins lengths gradients parameter mean square scalars")
+def _adam(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    s = carray(floats_at(a.scalars), 9)
+    factor, bound, rate, beta1, beta2, root, eps, decay, shrink = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
+    gradient, parameter = piece(a, a.gradients, task), part(a, a.parameter, task)
+    mean, square = part(a, a.mean, task), part(a, a.square, task)
     for i in range(parameter.size):
         p = parameter[i] * shrink
-        g = gradient[i] + decay * p
-        m = beta1 * mean[i] + (one - beta1) * g
-        v = beta2 * square[i] + (one - beta2) * g * g
-        m = m if abs(m) >= tiny else zero
-        v = v if v >= tiny else zero
+        g = factor * held(gradient[i], bound) + decay * p
+        m = normal(beta1 * mean[i] + (float32(1) - beta1) * g)
+        v = normal(beta2 * square[i] + (float32(1) - beta2) * g * g)
         mean[i], square[i] = m, v
         parameter[i] = p - rate * m / (np.sqrt(v) * root + eps)
 
 
-def adam(parameter, gradient, mean, square, scalars):
-    """Adam and AdamW, as `kernels.reference.adam` computes them."""
-    _adam(parameter, gradient, mean, square, tuple(scalars))
+def _run(work, gradients, *arrays) -> None:
+    given = Pieces(gradients)
+    places = map(address, (given.begins, given.lengths, given.addresses, *arrays))
+    pool.run(work, work.Arguments(*places), given.tasks)
+
+
+@single
+def sgd(parameter, gradients, velocity, scalars):
+    """Stochastic gradient descent, as `kernels.reference.sgd`."""
+    _run(_sgd, gradients, parameter, velocity, scalars)
+
+
+@single
+def rmsprop(parameter, gradients, square, scalars):
+    """RMSProp, as `kernels.reference.rmsprop`."""
+    _run(_rmsprop, gradients, parameter, square, scalars)
+
+
+@single
+def adam(parameter, gradients, mean, square, scalars):
+    """Adam and AdamW, as `kernels.reference.adam`."""
+    _run(_adam, gradients, parameter, mean, square, scalars)
+
+
+@summing
+def measured(x, bound):
+    """The sum of the squares of what is `held`; NaN where an element is not finite."""
+    odd, squares = float32(0), 0.0
+    for i in range(x.size):
+        odd += x[i] - x[i]
+        square = float64(held(x[i], bound))
+        squares += square * square
+    return squares + odd
+
+
+@worker("lengths gradients squares", "bound")
+def _norm(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    carray(doubles_at(a.squares), task + 1)[task] = measured(piece(a, a.gradients, task), a.bound)
+
+
+def norm(gradients, bound):
+    """The norm of some arrays together, as `kernels.reference.norm`."""
+    if gradients[0].dtype != FLOAT32:
+        return reference.norm(gradients, bound)
+    given = Pieces(gradients)
+    squares = np.empty(given.tasks)
+    pool.run(_norm, _norm.Arguments(*map(address, (given.lengths, given.addresses, squares)), bound), given.tasks)
+    return math.sqrt(math.fsum(squares))
+
+
+@worker("lengths averages parameters", "share")
+def _ema(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    average, parameter, share = piece(a, a.averages, task), piece(a, a.parameters, task), a.share
+    for i in range(average.size):
+        average[i] += share * (parameter[i] - average[i])
+
+
+def ema(averages, parameters, keep):
+    """Move averages towards parameters, as `kernels.reference.ema`."""
+    if any(a.dtype != FLOAT32 or not a.flags.c_contiguous for a in averages):
+        reference.ema(averages, parameters, keep)
+        return
+    to, given = Pieces(averages), Pieces(parameters)
+    pool.run(_ema, _ema.Arguments(*map(address, (to.lengths, to.addresses, given.addresses)), 1 - keep), to.tasks)

@@ -105,8 +105,8 @@ for name, reference, draw in (
     ("softplus", lambda x: np.log(1 + np.exp(x)), real),
     ("erf", np.vectorize(math.erf), real),
     ("functional.square", np.square, real),
-    ("functional.silu", lambda x: x / (1 + np.exp(-x)), real),
-    ("functional.gelu", lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2, real),
+    ("silu", lambda x: x / (1 + np.exp(-x)), real),
+    ("gelu", lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2, real),
 ):
     add(name, [draw(2, 3)], reference, errors=[WHOLE])
 add("sigmoid", [np.array([-1000.0, 1000.0])], lambda x: np.array([0.0, 1.0]))
@@ -120,6 +120,7 @@ for name, reference in (
     add(name, [apart(2, 3)], reference, PIECEWISE, errors=[WHOLE])
 for slope in (0.01, 0.2):
     add("leaky_relu", [apart(2, 3)], lambda x, slope: np.where(x > 0, x, slope * x), PIECEWISE, slope=slope)
+    add("gated", [real(2, 3), apart(2, 3)], lambda g, y, slope: np.where(y > 0, g, slope * g), PIECEWISE, slope=slope)
 add("elu", [apart(2, 3)], lambda x, alpha: np.where(x > 0, x, alpha * (np.exp(x) - 1)), PIECEWISE, alpha=0.7)
 for name, reference in (("maximum", np.maximum), ("minimum", np.minimum)):
     values = distinct(2, 2, 3)
@@ -249,7 +250,16 @@ add(
 
 # Matrix products
 
-add("matmul", [real(2, 3), real(3, 4)], np.matmul, errors=[([real(3), real(3)], {}, ShapeError, "matrices"), MIXED])
+add(
+    "matmul",
+    [real(2, 3), real(3, 4)],
+    np.matmul,
+    errors=[
+        ([real(3), real(3)], {}, ShapeError, "matrices"),
+        ([real(2, 3), real(2, 3)], {}, ShapeError, "matmul"),
+        MIXED,
+    ],
+)
 add("matmul", [real(5, 2, 3), real(5, 3, 4)], np.matmul)
 add("matmul", [real(2, 1, 2, 3), real(4, 3, 2)], np.matmul)
 add("linear", [real(2, 3), real(3, 4), real(4)], lambda x, w, b: x @ w + b)
@@ -526,34 +536,86 @@ add("functional.downsample_nearest2d", [real(1, 5, 6, 1)], lambda x, factor: x[:
 # Normalisation
 
 
-def _normalize(x, axes, eps):
+def _normalize(x, scale=1.0, shift=0.0, *, axes, eps, slope=1.0):
     mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    return (x - mean) / np.sqrt(var + eps), mean, var
+    y = (x - mean) / np.sqrt(var + eps) * (1.0 if scale is None else scale) + (0.0 if shift is None else shift)
+    return np.where(y > 0, y, slope * y), mean, var
 
 
-def _affine(y, scale, shift):
-    return y * scale + shift
+def _normalized(axes, shape=None):
+    """The reference of a function: the first output of `_normalize`, computed in another shape."""
+    return lambda x, scale=1.0, shift=0.0, **options: (
+        _normalize(x.reshape(shape or x.shape), scale, shift, axes=axes, eps=1e-5, slope=options.get("slope", 1.0))[0]
+    ).reshape(x.shape)
 
 
-add("normalize", [real(2, 3, 4)], _normalize, axes=(0, 1), eps=1e-3)
+def off_the_kink(shape, row, axes):
+    """Arguments of a normalisation whose result before a leaky ReLU is nowhere near 0."""
+    while True:
+        arguments = [real(*shape), real(*row), real(*row)]
+        if np.abs(_normalize(*arguments, axes=axes, eps=1e-5)[0]).min() > 0.05:
+            return arguments
+
+
+# As batch, layer, instance and group norm, whole, and over axes that no kernel but the reference's knows.
+for shape, row, axes in (
+    ((3, 2, 3), (3,), (0, 1)),
+    ((7, 1), (1,), (0,)),
+    ((3, 5), (5,), (1,)),
+    ((2, 3, 4), (3, 4), (-2, -1)),
+    ((2, 5, 2), (2,), (1,)),
+    ((2, 3, 2, 2), (2, 2), (1, 3)),
+    ((3, 2), (3, 2), (0, 1)),
+    ((2, 3, 2, 2, 2), (2, 1, 2), (0, 2, 4)),
+):
+    for scale, shift in product((real(*row), None), repeat=2):
+        add("normalize", [real(*shape), scale, shift], _normalize, axes=axes, eps=1e-3)
+    for slope in (0.0, 0.2):
+        add("normalize", off_the_kink(shape, row, axes), _normalize, PIECEWISE, axes=axes, eps=1e-5, slope=slope)
 add("normalize", [real(2, 3)], _normalize, axes=(1,), eps=1e-5)
+add("normalize", [real(2, 3, 2), real(2, 1, 2), real(1)], _normalize, axes=(1,), eps=1e-5)
 add(
-    "functional.batch_norm",
-    [real(3, 2, 2), real(2), real(2)],
-    lambda x, a, b: _affine(_normalize(x, (0, 1), 1e-5)[0], a, b),
+    "normalize",
+    [real(3, 4), real(4), None],
+    _normalize,
+    axes=(0,),
+    eps=1e-5,
+    errors=[
+        ([real(3, 4), real(3), None], {"axes": (0,), "eps": 1e-5}, ShapeError, r"\(3, 4\).*\(3,\)"),
+        ([real(3, 4), None, None], {"axes": (2,), "eps": 1e-5}, ShapeError, r"axis 2.*\(3, 4\)"),
+    ],
 )
-add("functional.layer_norm", [real(3, 4), real(4), real(4)], lambda x, a, b: _affine(_normalize(x, 1, 1e-5)[0], a, b))
-add(
-    "functional.instance_norm",
-    [real(2, 2, 3, 2), real(2), real(2)],
-    lambda x, a, b: _affine(_normalize(x, (1, 2), 1e-5)[0], a, b),
+add("functional.normalize", [real(3, 4)], _normalize, axes=(0,), eps=1e-5)
+add("functional.batch_norm", [real(3, 2, 2), real(2), real(2)], _normalized((0, 1)))
+add("functional.batch_norm", off_the_kink((3, 2, 2), (2,), (0, 1)), _normalized((0, 1)), PIECEWISE, slope=0.2)
+TABLE["functional.batch_norm"].append(
+    Case(
+        lambda x, scale, shift, mean, var: F.batch_norm(x, scale, shift, mean=mean, var=var),
+        [real(3, 2), real(2), real(2), real(2), positive(2)],
+        lambda x, scale, shift, mean, var: (x - mean) / np.sqrt(var + 1e-5) * scale + shift,
+    )
 )
+add("functional.layer_norm", [real(3, 4), real(4), real(4)], _normalized(1))
+add("functional.layer_norm", off_the_kink((3, 2, 2), (2, 2), (1, 2)), _normalized((1, 2)), PIECEWISE, axes=2, slope=0.0)
+add("functional.instance_norm", [real(2, 2, 3, 2), real(2), real(2)], _normalized((1, 2)))
+add("functional.instance_norm", off_the_kink((2, 3, 2), (2,), 1), _normalized(1), PIECEWISE, slope=0.0)
 add(
     "functional.group_norm",
     [real(2, 2, 2, 4)],
-    lambda x, groups: _normalize(x.reshape(2, 4, 2, 2), (1, 3), 1e-5)[0].reshape(x.shape),
+    _normalized((1, 3), (2, 4, 2, 2)),
     groups=2,
     errors=[([real(2, 3)], {"groups": 2}, ShapeError, "3 channels")],
+)
+x, scale, shift = off_the_kink((2, 3, 2, 2), (2, 2), (1, 3))
+TABLE["functional.group_norm"].append(
+    Case(
+        lambda x, scale, shift: F.group_norm(x, 2, scale, shift, slope=0.2),
+        [x.reshape(2, 3, 4), scale.reshape(4), shift.reshape(4)],
+        lambda x, *affine: _normalize(
+            x.reshape(2, 3, 2, 2), *[p.reshape(2, 2) for p in affine], axes=(1, 3), eps=1e-5, slope=0.2
+        )[0].reshape(x.shape),
+        kind=PIECEWISE,
+    )
 )
 
 
@@ -564,6 +626,90 @@ def _softmax(x, axis):
 for axis in (-1, 0):
     add("softmax", [real(3, 4)], _softmax, axis=axis)
     add("log_softmax", [real(3, 4)], lambda x, axis: np.log(_softmax(x, axis)), axis=axis)
+
+# Recurrent networks, by their equations, one gate at a time
+
+
+def _gate(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _lstm(x, w, u, b, h, c):
+    y = []
+    for now in x.transpose(1, 0, 2):
+        i, f, g, o = (now @ w[:, k] + h @ u[:, k] + b[k] for k in np.split(np.arange(len(b)), 4))
+        c = _gate(f) * c + _gate(i) * np.tanh(g)
+        h = _gate(o) * np.tanh(c)
+        y.append(h)
+    return np.stack(y, 1), c
+
+
+def _gru(x, w, u, b, v, h):
+    y = []
+    for now in x.transpose(1, 0, 2):
+        (xr, hr), (xz, hz), (xn, hn) = ((now @ w[:, k] + b[k], h @ u[:, k]) for k in np.split(np.arange(len(b)), 3))
+        z, n = _gate(xz + hz), np.tanh(xn + _gate(xr + hr) * (hn + v))
+        h = (1 - z) * n + z * h
+        y.append(h)
+    return np.stack(y, 1)
+
+
+def _weights(gates, channels, hidden):
+    """A weight of the input, one of the hidden state, and a bias."""
+    return [real(channels, gates * hidden), real(hidden, gates * hidden), real(gates * hidden)]
+
+
+for steps, channels, hidden in ((3, 2, 3), (1, 3, 2)):
+    x, h, c = real(2, steps, channels), real(2, hidden), real(2, hidden)
+    add("lstm", [x, *_weights(4, channels, hidden), h, c], _lstm)
+    add("gru", [x, *_weights(3, channels, hidden), real(hidden), h], _gru)
+
+# The functions start at rest. They are differentiated through the first output alone, as most uses are: by the kernels.
+REST = np.zeros((2, 3))
+
+
+def _gru_and_last(x, w, u, b, v, h=REST):
+    y = _gru(x, w, u, b, v, h)
+    return y, y[:, -1]
+
+
+x, lstm, gru = real(2, 3, 2), _weights(4, 2, 3), [*_weights(3, 2, 3), real(3)]
+h, c = real(2, 3), real(2, 3)
+TABLE["functional.lstm"] = [
+    Case(
+        lambda *arguments: F.lstm(*arguments)[0],
+        [x, *lstm, *state],
+        lambda x, w, u, b, h=REST, c=REST: _lstm(x, w, u, b, h, c)[0],
+        errors=tuple(errors),
+    )
+    for state, errors in (
+        ([], [([x, *lstm, h.astype(np.float32)], {}, DtypeError, "lstm: mixed dtypes")]),
+        (
+            [h, c],
+            [
+                ([x[0], *lstm], {}, ShapeError, r"lstm: x \(3, 2\).*\(N, T, C\)"),
+                ([x[:, :0], *lstm], {}, ShapeError, r"lstm: x \(2, 0, 2\).*T > 0"),
+                ([real(2, 3, 4), *lstm], {}, ShapeError, r"x \(2, 3, 4\).*\(2, 12\).*\(C, 4H\)"),
+                ([x, *gru[:3]], {}, ShapeError, r"\(2, 9\), \(3, 9\), \(9,\)"),
+                ([x, *lstm[:2], real(1)], {}, ShapeError, r"\(3, 12\), \(1,\)"),
+                ([x, lstm[0], *lstm[2:], lstm[1]], {}, ShapeError, r"\(12,\), \(3, 12\)"),
+                ([x, *lstm, h[:1], c], {}, ShapeError, r"state \(1, 3\), \(2, 3\)"),
+                ([x, *lstm, h, c[0]], {}, ShapeError, r"state \(2, 3\), \(3,\)"),
+            ],
+        ),
+    )
+]
+add("functional.gru", [x, *gru], _gru_and_last)
+add(
+    "functional.gru",
+    [x, *gru, h],
+    _gru_and_last,
+    errors=[
+        ([x, *lstm, real(3)], {}, ShapeError, r"gru: .*\(2, 12\).*\(C, 3H\)"),
+        ([x, *gru[:3], real(1)], {}, ShapeError, r"\(9,\), \(1,\).*\(H,\)"),
+        ([x, *gru, h[0]], {}, ShapeError, r"state \(3,\)"),
+    ],
+)
 
 # Losses
 
@@ -612,18 +758,41 @@ add(
     delta=0.5,
     errors=[DIFFERENT],
 )
-add(
-    "functional.cross_entropy",
-    [real(3, 4), whole(4, 3)],
-    _cross_entropy,
-    errors=[([real(3, 4), whole(4, 2)], {}, ShapeError, "do not fit")],
+CLASSES = ([real(3, 4), whole(4, 2)], {}, ShapeError)
+for shape in ((3, 4), (2, 2, 3), (5,), (0, 3)):
+    logits, target = real(*shape), whole(shape[-1], *shape[:-1])
+    add("cross_entropy", [logits, target], _cross_entropy, errors=[(*CLASSES, r"cross_entropy.*\(3, 4\)")])
+    add("functional.cross_entropy", [logits, target], _cross_entropy, errors=[(*CLASSES, "do not fit")])
+
+
+def _kl(mean, log_var):
+    return 0.5 * (mean**2 + np.exp(log_var) - log_var - 1)
+
+
+def _reparameterize(mean, log_var, noise):
+    return mean + np.exp(log_var / 2) * noise
+
+
+for prefix, errors in (("", [MIXED, UNFIT]), ("functional.", [DIFFERENT, BROADCAST])):
+    add(prefix + "gaussian_kl", [real(2, 3), real(2, 3)], _kl, errors=errors)
+    add(prefix + "gaussian_kl", [real(), real()], _kl)
+    errors = [([*arrays, arrays[1]], *rest) for arrays, *rest in errors]
+    add(prefix + "reparameterize", [real(2, 3), real(2, 3), real(2, 3)], _reparameterize, errors=errors)
+noise = real(2, 3)  # without gradient, as in a sample: then the kernels serve
+TABLE["reparameterize"].append(
+    Case(
+        lambda mean, log_var: REGISTRY["reparameterize"](mean, log_var, noise.astype(mean.dtype)),
+        [real(2, 3), real(2, 3)],
+        lambda mean, log_var: _reparameterize(mean, log_var, noise),
+    )
 )
-add("functional.cross_entropy", [real(2, 2, 3), whole(3, 2, 2)], _cross_entropy)
-add(
-    "functional.gaussian_kl",
-    [real(3), real(3)],
-    lambda m, v: 0.5 * (m**2 + np.exp(v) - v - 1),
-    errors=[DIFFERENT, BROADCAST],
+share_of = share(3, 4)
+TABLE["binary_cross_entropy_with_logits"].append(
+    Case(
+        lambda x: REGISTRY["binary_cross_entropy_with_logits"](x, share_of.astype(x.dtype)),
+        [real(3, 4)],
+        lambda x: _bce(1 / (1 + np.exp(-x)), share_of),
+    )
 )
 
 assert issubclass(ShapeError, TinygenError)

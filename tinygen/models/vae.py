@@ -115,7 +115,7 @@ class VAE(GenerativeModel):
         return stream.normal((*shape, padded), device=self.device)[..., : self.config.latent]
 
     def _bounds(self, x, q: Normal, stream):
-        z = q.mean + q.std * self._noise((len(x),), stream)
+        z = F.reparameterize(q.mean, q.log_var, self._noise((len(x),), stream))
         reconstruction = -self.likelihood(z).log_prob(to_device(x, self.device)).sum(axis=(1, 2, 3))
         kl = q.kl().sum(axis=1)
         return {"neg_elbo_nats": reconstruction + kl, "reconstruction_nats": reconstruction, "kl_nats": kl}

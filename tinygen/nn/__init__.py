@@ -31,10 +31,13 @@ from tinygen.nn.layers import (
     Upsample2d,
 )
 from tinygen.nn.module import Module, Parameter
+from tinygen.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
     "AvgPool2d",
     "BatchNorm",
     "Conv1d",
@@ -44,8 +47,10 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "InstanceNorm",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",

@@ -1,7 +1,8 @@
 """Layers. Images are (N, H, W, C), sequences (N, T, C); weight layouts are those of `tinygen.functional`."""
 
 import math
-from typing import Literal
+from collections import deque
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +15,22 @@ from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter
 
 
+def activates(forward):
+    """Mark a `forward(x, slope=1.0)` that applies a leaky ReLU of that slope (0: a ReLU) to its result in one pass.
+
+    In a Sequential it takes over the ReLU or LeakyReLU that comes next.
+    """
+    forward.activates = True
+    return forward
+
+
+def _slope(layer) -> float | None:
+    """The slope of a layer that the one before it can take over; None for any other layer."""
+    if type(layer) in (ReLU, LeakyReLU):
+        return layer.slope if 0 <= layer.slope <= 1 else None
+    return 0.0 if layer is F.relu else None
+
+
 class Sequential(Module):
     """Layers (or plain functions) one after another."""
 
@@ -21,8 +38,15 @@ class Sequential(Module):
         self.layers = layers
 
     def forward(self, x):
-        for layer in self.layers:
-            x = layer(x)
+        left = deque(self.layers)
+        while left:
+            layer = left.popleft()
+            slope = _slope(left[0]) if left and hasattr(getattr(layer, "forward", None), "activates") else None
+            if slope is None:
+                x = layer(x)
+            else:
+                x = layer(x, slope=slope)
+                left.popleft()
         return x
 
     def __getitem__(self, index):
@@ -47,8 +71,9 @@ class Linear(Module):
         self.weight = Parameter(init.fan_in_uniform((in_features, out_features)))
         self.bias = Parameter(init.fan_in_uniform((out_features,), in_features)) if bias else None
 
-    def forward(self, x):
-        return F.linear(x, self.weight, self.bias)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.linear(x, self.weight, self.bias, slope=slope)
 
 
 class Embedding(Module):
@@ -64,6 +89,8 @@ class Embedding(Module):
 
 class _Conv(Module):
     """Weight (*kernel, C_in / groups, C_out) and bias of a convolution; of the adjoint one when transposed."""
+
+    options: dict[str, Any]
 
     def __init__(
         self, kernel: tuple[int, ...], in_channels: int, out_channels: int, groups: int, bias: bool, transposed=False
@@ -97,8 +124,9 @@ class Conv2d(_Conv):
         super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
-    def forward(self, x):
-        return F.conv2d(x, self.weight, self.bias, **self.options)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.conv2d(x, self.weight, self.bias, slope=slope, **self.options)
 
 
 class ConvTranspose2d(_Conv):
@@ -121,8 +149,9 @@ class ConvTranspose2d(_Conv):
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.options["output_padding"] = output_padding
 
-    def forward(self, x):
-        return F.conv_transpose2d(x, self.weight, self.bias, **self.options)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.conv_transpose2d(x, self.weight, self.bias, slope=slope, **self.options)
 
 
 class MaskedConv2d(_Conv):
@@ -142,8 +171,9 @@ class MaskedConv2d(_Conv):
         self.kind: Literal["A", "B"] = kind
         self.colours = colours
 
-    def forward(self, x):
-        return F.masked_conv2d(x, self.weight, self.bias, kind=self.kind, colours=self.colours)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.masked_conv2d(x, self.weight, self.bias, kind=self.kind, colours=self.colours, slope=slope)
 
 
 class Conv1d(_Conv):
@@ -164,8 +194,9 @@ class Conv1d(_Conv):
         super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, groups, bias)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
-    def forward(self, x):
-        return F.conv1d(x, self.weight, self.bias, **self.options)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.conv1d(x, self.weight, self.bias, slope=slope, **self.options)
 
 
 class ConvTranspose1d(_Conv):
@@ -188,8 +219,9 @@ class ConvTranspose1d(_Conv):
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.options["output_padding"] = output_padding
 
-    def forward(self, x):
-        return F.conv_transpose1d(x, self.weight, self.bias, **self.options)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.conv_transpose1d(x, self.weight, self.bias, slope=slope, **self.options)
 
 
 class MaskedConv1d(_Conv):
@@ -209,8 +241,9 @@ class MaskedConv1d(_Conv):
         self.kind: Literal["A", "B"] = kind
         self.colours = colours
 
-    def forward(self, x):
-        return F.masked_conv1d(x, self.weight, self.bias, kind=self.kind, colours=self.colours)
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return F.masked_conv1d(x, self.weight, self.bias, kind=self.kind, colours=self.colours, slope=slope)
 
 
 class _Norm(Module):
@@ -241,15 +274,17 @@ class BatchNorm(_Norm):
         self.running_mean = np.zeros(features, np.float32)
         self.running_var = np.ones(features, np.float32)
 
-    def forward(self, x):
+    @activates
+    def forward(self, x, slope: float = 1.0):
         self._check(x)
         if not self.training:
-            return F.batch_norm(x, self.scale, self.shift, mean=self.running_mean, var=self.running_var, eps=self.eps)
-        y, mean, var = F.normalize(x, tuple(range(x.ndim - 1)), self.eps)
+            given = {"mean": self.running_mean, "var": self.running_var}
+            return F.batch_norm(x, self.scale, self.shift, eps=self.eps, slope=slope, **given)
+        axes = tuple(range(x.ndim - 1))
+        y, mean, var = F.normalize(x, axes, self.eps, scale=self.scale, shift=self.shift, slope=slope)
         if not state.recomputing:
             self._follow(mean, var, x.size // x.shape[-1])
-        y = y if self.scale is None else y * self.scale
-        return y if self.shift is None else y + self.shift
+        return y
 
     def _follow(self, mean, var, count: int) -> None:
         unbiased = count / max(count - 1, 1)
@@ -265,9 +300,10 @@ class LayerNorm(_Norm):
     def __init__(self, features: int | tuple[int, ...], *, eps: float = 1e-5, affine: bool = True):
         super().__init__(features, eps, affine)
 
-    def forward(self, x):
+    @activates
+    def forward(self, x, slope: float = 1.0):
         self._check(x)
-        return F.layer_norm(x, self.scale, self.shift, axes=len(self.features), eps=self.eps)
+        return F.layer_norm(x, self.scale, self.shift, axes=len(self.features), eps=self.eps, slope=slope)
 
 
 class InstanceNorm(_Norm):
@@ -276,9 +312,10 @@ class InstanceNorm(_Norm):
     def __init__(self, features: int, *, eps: float = 1e-5, affine: bool = False):
         super().__init__(features, eps, affine)
 
-    def forward(self, x):
+    @activates
+    def forward(self, x, slope: float = 1.0):
         self._check(x)
-        return F.instance_norm(x, self.scale, self.shift, eps=self.eps)
+        return F.instance_norm(x, self.scale, self.shift, eps=self.eps, slope=slope)
 
 
 class GroupNorm(_Norm):
@@ -288,9 +325,10 @@ class GroupNorm(_Norm):
         super().__init__(features, eps, affine)
         self.groups = groups
 
-    def forward(self, x):
+    @activates
+    def forward(self, x, slope: float = 1.0):
         self._check(x)
-        return F.group_norm(x, self.groups, self.scale, self.shift, eps=self.eps)
+        return F.group_norm(x, self.groups, self.scale, self.shift, eps=self.eps, slope=slope)
 
 
 class Dropout(Module):
@@ -352,6 +390,8 @@ class Reshape(Module):
 
 class ReLU(Module):
     """max(x, 0)"""
+
+    slope = 0.0
 
     def forward(self, x):
         return F.relu(x)

@@ -4,9 +4,19 @@ Importing the package gives `Tensor` its operators and methods.
 """
 
 from tinygen.autograd import Tensor
-from tinygen.ops import arithmetic, convolution, linear, losses, normalization, pooling, reduction, shaping
+from tinygen.ops import arithmetic, convolution, linear, losses, normalization, pooling, recurrent, reduction, shaping
 
-__all__ = ["arithmetic", "convolution", "linear", "losses", "normalization", "pooling", "reduction", "shaping"]
+__all__ = [
+    "arithmetic",
+    "convolution",
+    "linear",
+    "losses",
+    "normalization",
+    "pooling",
+    "recurrent",
+    "reduction",
+    "shaping",
+]
 
 
 def _lengths(given) -> tuple[int, ...]:

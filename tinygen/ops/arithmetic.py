@@ -1,7 +1,12 @@
 """Elementwise operations. Arguments broadcast as NumPy's do."""
 
 from tinygen.backend import device_of, kernel
-from tinygen.primitive import primitive
+from tinygen.primitive import fused, primitive
+
+
+def _kernel(name, xp):
+    """The kernel `name` for arrays of a library, and for numbers, which are NumPy's."""
+    return kernel(name, "cpu" if xp.__name__ == "numpy" else "cuda")
 
 
 @primitive(elementwise=True)
@@ -66,7 +71,7 @@ power.vjp(lambda g, y, a, b: g * b * a ** _lowered(b), lambda g, y, a, b: g * y 
 @primitive(saves="y", elementwise=True)
 def exp(xp, x):
     """e ** x"""
-    return xp.exp(x)
+    return _kernel("exp", xp)(x)
 
 
 exp.vjp(lambda g, y, x: g * y)
@@ -156,8 +161,7 @@ tanh.vjp(lambda g, y, x: g * (1 - y * y))
 @primitive(saves="y", elementwise=True)
 def sigmoid(xp, x):
     """Logistic function 1 / (1 + exp(-x))."""
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1, e) / (1 + e)
+    return _kernel("sigmoid", xp)(x)
 
 
 sigmoid.vjp(lambda g, y, x: g * y * (1 - y))
@@ -166,7 +170,7 @@ sigmoid.vjp(lambda g, y, x: g * y * (1 - y))
 @primitive(saves="x", elementwise=True)
 def softplus(xp, x):
     """log(1 + exp(x))"""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+    return _kernel("softplus", xp)(x)
 
 
 softplus.vjp(lambda g, y, x: g * sigmoid(x))
@@ -175,7 +179,7 @@ softplus.vjp(lambda g, y, x: g * sigmoid(x))
 @primitive(saves="x", elementwise=True)
 def erf(xp, x):
     """Error function 2 / sqrt(pi) * integral of exp(-t^2) from 0 to x."""
-    return kernel("erf", device_of(x))(x)
+    return _kernel("erf", xp)(x)
 
 
 erf.vjp(lambda g, y, x: g * 1.1283791670955126 * exp(-x * x))
@@ -187,7 +191,7 @@ def relu(xp, x):
     return xp.maximum(x, 0)
 
 
-relu.vjp(lambda g, y, x: masked(g, y > 0))
+relu.vjp(lambda g, y, x: gated(g, y, slope=0.0))
 
 
 @primitive(saves="x", elementwise=True)
@@ -196,7 +200,16 @@ def leaky_relu(xp, x, *, slope=0.01):
     return xp.where(x > 0, x, slope * x)
 
 
-leaky_relu.vjp(lambda g, y, x, *, slope=0.01: where(x > 0, g, slope * g))
+leaky_relu.vjp(lambda g, y, x, *, slope=0.01: gated(g, x, slope=slope))
+
+
+@primitive(saves="switch", elementwise=True)
+def gated(xp, g, switch, *, slope):
+    """g where switch > 0, else slope * g."""
+    return kernel("gated", device_of(g))(g, switch, slope)
+
+
+gated.vjp(lambda h, y, g, switch, *, slope: gated(h, switch, slope=slope), lambda h, y, g, switch, *, slope: None)
 
 
 @primitive(saves="x y", elementwise=True)
@@ -314,11 +327,13 @@ def square(x):
     return x * x
 
 
+@fused(wrt="x")
 def silu(x):
     """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
     return x * sigmoid(x)
 
 
+@fused(wrt="x")
 def gelu(x):
     """x * Phi(x) with the exact normal distribution function Phi (Hendrycks & Gimpel 2016)."""
     return x * (0.5 * (1 + erf(x * 0.7071067811865476)))

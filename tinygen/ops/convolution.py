@@ -2,12 +2,34 @@
 
 `conv2d(x, w)`, its adjoint in x and its adjoint in w are each linear in both arguments, and the vjps of each are the
 other two. The transposed convolution is the adjoint in x. Images are (N, H, W, C), weights (KH, KW, C / groups, K).
+
+The first two can add a bias, one number a channel, and apply a leaky ReLU of a slope from 0 (a ReLU) to 1 (none).
 """
 
 from tinygen.backend import device_of, kernel
-from tinygen.errors import ShapeError
+from tinygen.errors import ShapeError, UsageError
 from tinygen.kernels.geometry import Geometry
+from tinygen.ops.arithmetic import gated
+from tinygen.ops.reduction import sum
 from tinygen.primitive import primitive
+
+
+def check_bias(name: str, b, channels: int, slope: float) -> None:
+    """ShapeError unless a bias is None or has one number a channel; UsageError for a slope outside [0, 1]."""
+    if b is not None and b.shape != (channels,):
+        raise ShapeError(f"{name}: a bias has one number a channel: shape ({channels},), not {b.shape}")
+    if not 0 <= slope <= 1:
+        raise UsageError(f"{name}: the slope of its activation is {slope}; it must be from 0 to 1")
+
+
+def activation_gradient(g, y, *, slope=1.0, **_):
+    """The gradient before the activation, from the one after it and its output y."""
+    return g if slope == 1 else gated(g, y, slope=slope)
+
+
+def is_activated(*, slope=1.0, **_) -> bool:
+    """Whether an operation's options ask for an activation, whose gradient needs the output."""
+    return slope != 1
 
 
 def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
@@ -19,25 +41,27 @@ def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
         )
 
 
-@primitive(saves="x w")
-def conv2d(xp, x, w, *, geometry):
-    """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K)."""
+@primitive(saves="x w y")
+def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
+    """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K); b (K,) or None."""
     _check("conv2d", x, x.shape[-1], w.shape, geometry)
     if min(geometry.output_size(x.shape[1:3], w.shape[:2])) < 1:
         raise ShapeError(
             f"conv2d: kernel {w.shape[:2]} does not fit into the padded input {x.shape}, {geometry.padding}"
         )
-    return kernel("conv2d", device_of(x))(x, w, geometry)
+    check_bias("conv2d", b, w.shape[3], slope)
+    return kernel("conv2d", device_of(x))(x, w, geometry, b, slope)
 
 
-@primitive(saves="g w")
-def conv2d_input_grad(xp, g, w, *, size, geometry):
-    """The adjoint of `conv2d` in x, for images of `size` (H, W): (N, H, W, C)."""
+@primitive(saves="g w y")
+def conv2d_input_grad(xp, g, w, b=None, *, size, geometry, slope=1.0):
+    """The adjoint of `conv2d` in x, for images of `size` (H, W): (N, H, W, C); b (C,) or None."""
     if len(g.shape) != 4 or len(w.shape) != 4 or g.shape[3] != w.shape[3]:
         raise ShapeError(f"conv2d_input_grad: {g.shape} does not fit a weight {w.shape} (KH, KW, C / groups, K)")
     if geometry.output_size(size, w.shape[:2]) != g.shape[1:3]:
         raise ShapeError(f"conv2d_input_grad: an output of {size} cannot come from an input of {g.shape[1:3]}")
-    return kernel("conv2d_input_grad", device_of(g))(g, w, size, geometry)
+    check_bias("conv2d_input_grad", b, w.shape[2] * geometry.groups, slope)
+    return kernel("conv2d_input_grad", device_of(g))(g, w, size, geometry, b, slope)
 
 
 @primitive(saves="x g")
@@ -53,14 +77,24 @@ def conv2d_weight_grad(xp, x, g, *, kernel_size, geometry):
 
 
 conv2d.vjp(
-    lambda g, y, x, w, *, geometry: conv2d_input_grad(g, w, size=x.shape[1:3], geometry=geometry),
-    lambda g, y, x, w, *, geometry: conv2d_weight_grad(x, g, kernel_size=w.shape[:2], geometry=geometry),
+    lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_input_grad(g, w, None, size=x.shape[1:3], geometry=geometry),
+    lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_weight_grad(
+        x, g, kernel_size=w.shape[:2], geometry=geometry
+    ),
+    lambda g, y, x, w, b, *, geometry, slope=1.0: sum(g, axis=(0, 1, 2)),
+    first=activation_gradient,
+    keeps_output=is_activated,
 )
 conv2d_input_grad.vjp(
-    lambda h, y, g, w, *, size, geometry: conv2d(h, w, geometry=geometry),
-    lambda h, y, g, w, *, size, geometry: conv2d_weight_grad(h, g, kernel_size=w.shape[:2], geometry=geometry),
+    lambda h, y, g, w, b, *, size, geometry, slope=1.0: conv2d(h, w, None, geometry=geometry),
+    lambda h, y, g, w, b, *, size, geometry, slope=1.0: conv2d_weight_grad(
+        h, g, kernel_size=w.shape[:2], geometry=geometry
+    ),
+    lambda h, y, g, w, b, *, size, geometry, slope=1.0: sum(h, axis=(0, 1, 2)),
+    first=activation_gradient,
+    keeps_output=is_activated,
 )
 conv2d_weight_grad.vjp(
-    lambda h, y, x, g, *, kernel_size, geometry: conv2d_input_grad(g, h, size=x.shape[1:3], geometry=geometry),
-    lambda h, y, x, g, *, kernel_size, geometry: conv2d(x, h, geometry=geometry),
+    lambda h, y, x, g, *, kernel_size, geometry: conv2d_input_grad(g, h, None, size=x.shape[1:3], geometry=geometry),
+    lambda h, y, x, g, *, kernel_size, geometry: conv2d(x, h, None, geometry=geometry),
 )

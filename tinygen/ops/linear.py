@@ -1,6 +1,9 @@
 """Matrix products."""
 
+from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError
+from tinygen.ops.convolution import activation_gradient, check_bias, is_activated
+from tinygen.ops.reduction import sum
 from tinygen.ops.shaping import broadcast_to, sum_to
 from tinygen.primitive import primitive
 
@@ -20,7 +23,11 @@ def matmul(xp, a, b):
     """Matrix product over the last two axes; leading axes broadcast. Both have at least two axes."""
     if a.ndim < 2 or b.ndim < 2:
         raise ShapeError(f"matmul: takes matrices or stacks of them, not {a.shape} and {b.shape}")
-    return xp.matmul(a, b)
+    if a.ndim > 2 or b.ndim > 2:
+        return xp.matmul(a, b)
+    if a.shape[1] != b.shape[0]:
+        raise ShapeError(f"matmul: {a.shape} and {b.shape} do not fit")
+    return kernel("matmul", device_of(a))(a, b)
 
 
 matmul.vjp(
@@ -29,17 +36,14 @@ matmul.vjp(
 )
 
 
-@primitive(saves="x w")
-def linear(xp, x, w, b):
-    """x @ w + b with x (..., in), w (in, out), b (out,) or None."""
+@primitive(saves="x w y")
+def linear(xp, x, w, b=None, *, slope=1.0):
+    """x @ w + b with x (..., in), w (in, out), b (out,) or None; then a leaky ReLU of a slope below 1."""
     if not x.ndim or w.ndim != 2 or x.shape[-1] != w.shape[0]:
         raise ShapeError(f"linear: input {x.shape} (..., in) does not fit weight {w.shape} (in, out)")
-    if b is not None and b.shape != w.shape[1:]:
-        raise ShapeError(f"linear: bias {b.shape} does not fit weight {w.shape} (in, out)")
-    y = xp.matmul(x, w)
-    if b is not None:
-        y += b
-    return y
+    check_bias("linear", b, w.shape[1], slope)
+    y = kernel("matmul", device_of(x))(_rows(x), w, b, slope)
+    return y if x.ndim == 2 else y.reshape((*x.shape[:-1], w.shape[1]))
 
 
 def _rows(x):
@@ -47,9 +51,11 @@ def _rows(x):
 
 
 linear.vjp(
-    lambda g, y, x, w, b: matmul(_rows(g), w.T).reshape(x.shape),
-    lambda g, y, x, w, b: matmul(_rows(x).T, _rows(g)),
-    lambda g, y, x, w, b: _rows(g).sum(axis=0),
+    lambda g, y, x, w, b, *, slope=1.0: matmul(_rows(g), w.T).reshape(x.shape),
+    lambda g, y, x, w, b, *, slope=1.0: matmul(_rows(x).T, _rows(g)),
+    lambda g, y, x, w, b, *, slope=1.0: sum(_rows(g), axis=(0,)),
+    first=activation_gradient,
+    keeps_output=is_activated,
 )
 
 

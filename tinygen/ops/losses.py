@@ -1,6 +1,8 @@
-"""Losses that have a kernel of their own."""
+"""Losses, and the sample of a variational bound, that have kernels of their own. They do not check their arguments."""
 
-from tinygen.ops.arithmetic import softplus
+from tinygen.ops.arithmetic import exp, softplus, square
+from tinygen.ops.normalization import log_softmax
+from tinygen.ops.shaping import take_along_axis
 from tinygen.primitive import fused
 
 
@@ -8,3 +10,22 @@ from tinygen.primitive import fused
 def binary_cross_entropy_with_logits(logits, target):
     """-t log s(x) - (1 - t) log(1 - s(x)) in nats, elementwise; s is the logistic function, targets are in [0, 1]."""
     return softplus(logits) - logits * target
+
+
+@fused(wrt="logits", indices="target")
+def cross_entropy(logits, target):
+    """-log softmax(logits)[target] in nats: logits (..., classes), integer targets (...), result (...)."""
+    indices = target.reshape((*target.shape, 1))
+    return -take_along_axis(log_softmax(logits), indices, axis=-1).reshape(target.shape)
+
+
+@fused(wrt="mean log_var")
+def gaussian_kl(mean, log_var):
+    """KL(N(mean, exp(log_var)) || N(0, 1)) in nats, elementwise (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (square(mean) + exp(log_var) - log_var - 1)
+
+
+@fused(wrt="mean log_var")
+def reparameterize(mean, log_var, noise):
+    """mean + exp(log_var / 2) * noise, elementwise (Kingma & Welling 2014, section 2.4)."""
+    return mean + exp(0.5 * log_var) * noise

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import tinygen
-from tinygen.backend.process import available_cores
+from tinygen.backend.process import available_cores, thread_count
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x")
 """Those that compute; what only draws or prints cannot change a result."""
@@ -30,6 +30,7 @@ def machine(device: str) -> dict[str, str]:
         "system": platform.platform(terse=True),
         "cpu": _cpu_name(),
         "cores": str(available_cores()),
+        "threads": str(thread_count()),
         "blas threads": _blas_threads(),
     }
     if device == "cuda":
@@ -42,9 +43,9 @@ def machine(device: str) -> dict[str, str]:
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs in a way that can change the last bits of a result, each as `name old -> new`.
 
-    How many cores there are cannot: our reductions are cut by shape, never by thread. Those of OpenBLAS are not.
+    How many cores and threads there are cannot: our reductions are cut by shape, never by thread. OpenBLAS's are not.
     """
-    names = [name for name in {**before, **now} if name not in ("cores", "system")]
+    names = [name for name in {**before, **now} if name not in ("cores", "threads", "system")]
     return [
         f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
         for name in names
@@ -53,9 +54,10 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _blas_threads() -> str:
-    """Threads of NumPy's matrix product, on whose number its last bits depend."""
+    """Threads of NumPy's matrix product, on whose number its last bits depend; it knows of no quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    return str(min(int(asked), available_cores()) if asked.isdecimal() and int(asked) else available_cores())
+    return str(min(int(asked), cores) if asked.isdecimal() and int(asked) else cores)
 
 
 def _cpu_name() -> str:

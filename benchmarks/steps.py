@@ -1,0 +1,59 @@
+"""Training steps of whole networks, through the public API: seven models, losses compared over 5 steps first."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tinygen as tg
+from benchmarks import harness
+from benchmarks.pairs import BATCHES, PAIRS, Pair, our_side, peer_side
+
+TOLERANCE = 1e-3  # what five steps of a GAN make of rounding: PyTorch's own memory formats differ by 1e-4 (measured)
+ROUNDS, BLOCK = 7, 0.7
+STEADY = 5  # steps over which page faults are counted
+
+
+def losses(step: Callable[[], tuple]) -> np.ndarray:
+    """The losses of as many steps as there are batches: (BATCHES, losses of a step)."""
+    return np.array([[loss.item() for loss in step()] for _ in range(BATCHES)])
+
+
+def page_faults(step: Callable[[], object]) -> float:
+    """Pages that the system has to map in a step: memory that was given back after the step before."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(STEADY):
+        step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / STEADY
+
+
+def measure(pair: str | Pair) -> dict[str, Any]:
+    """The row of a pair, or of its name in `pairs.PAIRS`; AssertionError where the losses of the two sides differ."""
+    pair = PAIRS[pair] if isinstance(pair, str) else pair
+    networks, ours = our_side(pair, tg)
+    torch = harness.torch_or_none()
+    peers = {str(config): peer_side(pair, torch, config, networks) for config in pair.configs} if torch else {}
+    expected = losses(ours)
+    compared = {name: losses(step) for name, step in peers.items()}
+    for name, values in compared.items():
+        np.testing.assert_allclose(values, expected, rtol=TOLERANCE, err_msg=f"{pair.title}, {name}")
+
+    cells = harness.duel(ours, peers, rounds=ROUNDS, block=BLOCK)
+    row = {"step": pair.title, "batch": pair.batch, **cells, "our page faults a step": page_faults(ours)}
+    if peers:
+        row["losses differ by"] = max(float(np.abs(values / expected - 1).max()) for values in compared.values())
+    return row
+
+
+def run() -> harness.Result:
+    tg.backend.tune_process()
+    rows = [measure(name) for name in PAIRS]
+    notes = [
+        f"{harness.threads()} threads a side; the process's allocator, and so that of both sides, keeps what is freed",
+        f"same initial weights, data and noise: the losses of {BATCHES} steps agree to {TOLERANCE:g}, relative; the "
+        "last column is the largest difference, in the worst of PyTorch's configurations",
+        "PyTorch eager runs in the fastest of its configurations: memory format of images, fused or foreach Adam",
+    ]
+    return harness.Result("Training steps", rows, notes + [harness.PEERS_HINT] * (harness.torch_or_none() is None))

@@ -1,0 +1,40 @@
+"""How many threads the kernels use."""
+
+import functools
+import os
+
+UNLIMITED = 1 << 16
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use: its affinity, held to the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota(groups: str = "/sys/fs/cgroup") -> int:
+    """Whole cores that the control group grants, rounded up; UNLIMITED where it sets no limit."""
+    try:
+        quota, period = _read(f"{groups}/cpu.max").split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (_read(f"{groups}/cpu/cpu.cfs_{part}_us").strip() for part in ("quota", "period"))
+        except OSError:
+            return UNLIMITED
+    return -(-int(quota) // int(period)) if quota.isdecimal() else UNLIMITED
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+@functools.cache
+def thread_count() -> int:
+    """TINYGEN_THREADS where it is set, else the cores that this process may use. ValueError for what is no number."""
+    asked = os.environ.get("TINYGEN_THREADS", "")
+    if not asked:
+        return available_cores()
+    if not asked.isdecimal() or not int(asked):
+        raise ValueError(f"TINYGEN_THREADS is {asked!r}; it must be a whole number of at least 1")
+    return int(asked)

@@ -1,0 +1,109 @@
+"""The terms of a variational bound and their gradients, each in one pass over memory."""
+
+import numpy as np
+from numba import carray
+
+from .. import reference
+from .elementwise import BLOCK, block, launch
+from .jit import worker
+from .single import single
+from .vector_math import HALF, ONE, ZERO, exp, falling, log1p_unit, logistic
+
+SMALL = 2 * BLOCK  # elements of a mere product below which NumPy is as fast
+
+
+@worker("size x target y difference")
+def _cross_entropy(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, target = block(a, a.x, task), block(a, a.target, task)
+    y, difference = block(a, a.y, task), block(a, a.difference, task)
+    for i in range(x.size):
+        e = falling(x[i])
+        y[i] = log1p_unit(e) + ((ZERO if x[i] < ZERO else x[i]) - x[i] * target[i])
+        difference[i] = logistic(x[i], e) - target[i]
+
+
+@single
+def binary_cross_entropy_with_logits(x, target):
+    """-t log s(x) - (1 - t) log(1 - s(x)), elementwise; the residual is s(x) - t."""
+    if x.shape != np.shape(target):
+        return reference.binary_cross_entropy_with_logits(x, target)
+    y, difference = np.empty_like(x), np.empty_like(x)
+    launch(_cross_entropy, x, target, y, difference)
+    return y, (difference,)
+
+
+@worker("size g difference y")
+def _cross_entropy_backward(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    g, difference, y = block(a, a.g, task), block(a, a.difference, task), block(a, a.y, task)
+    for i in range(g.size):
+        y[i] = g[i] * difference[i]
+
+
+@single
+def binary_cross_entropy_with_logits_backward(g, difference):
+    """Gradient in the logits."""
+    if g.size < SMALL:
+        return reference.binary_cross_entropy_with_logits_backward(g, difference)
+    y = np.empty_like(g)
+    launch(_cross_entropy_backward, g, difference, y)
+    return (y,)
+
+
+@worker("size mean log_var y")
+def _kl(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    mean, log_var, y = block(a, a.mean, task), block(a, a.log_var, task), block(a, a.y, task)
+    for i in range(mean.size):
+        y[i] = HALF * (mean[i] * mean[i] + exp(log_var[i]) - log_var[i] - ONE)
+
+
+@single
+def gaussian_kl(mean, log_var):
+    """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise."""
+    if mean.shape != np.shape(log_var):
+        return reference.gaussian_kl(mean, log_var)
+    y = np.empty_like(mean)
+    launch(_kl, mean, log_var, y)
+    return y, (mean, log_var)
+
+
+@worker("size g mean log_var dmean dlog_var")
+def _kl_backward(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    g, mean, log_var = block(a, a.g, task), block(a, a.mean, task), block(a, a.log_var, task)
+    dmean, dlog_var = block(a, a.dmean, task), block(a, a.dlog_var, task)
+    for i in range(g.size):
+        dmean[i] = g[i] * mean[i]
+        dlog_var[i] = HALF * g[i] * (exp(log_var[i]) - ONE)
+
+
+@single
+def gaussian_kl_backward(g, mean, log_var):
+    """Gradients in mean and log_var."""
+    if not g.shape == mean.shape == np.shape(log_var):
+        return reference.gaussian_kl_backward(g, mean, log_var)
+    dmean, dlog_var = np.empty_like(g), np.empty_like(g)
+    launch(_kl_backward, g, mean, log_var, dmean, dlog_var)
+    return dmean, dlog_var
+
+
+@worker("size mean log_var noise y deviation")
+def _reparameterize(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    mean, log_var, noise = block(a, a.mean, task), block(a, a.log_var, task), block(a, a.noise, task)
+    y, deviation = block(a, a.y, task), block(a, a.deviation, task)
+    for i in range(mean.size):
+        deviation[i] = exp(HALF * log_var[i]) * noise[i]
+        y[i] = mean[i] + deviation[i]
+
+
+@single
+def reparameterize(mean, log_var, noise):
+    """mean + exp(log_var / 2) * noise; the residual is the second term."""
+    if not mean.shape == np.shape(log_var) == np.shape(noise):
+        return reference.reparameterize(mean, log_var, noise)
+    y, deviation = np.empty_like(mean), np.empty_like(mean)
+    launch(_reparameterize, mean, log_var, noise, y, deviation)
+    return y, (deviation,)

@@ -1,0 +1,494 @@
+"""Normalisation, scale and shift and a leaky ReLU: two passes over memory, and two backward.
+
+An array is seen as (samples, positions, groups, channels), with statistics over positions and channels: a batch norm
+has one sample and one channel a group, an instance norm one channel a group, a layer norm one position and one group.
+The `columns` = groups * channels numbers of a position are a row; each column has its own scale and shift.
+
+Tasks are blocks of rows; short rows are joined to `wide` ones. A block is summed in float32 about its own mean, and
+blocks are merged in float64 (Chan et al. 1983): a mean that is large beside the deviation costs no digits. Of the size
+of x only x itself is kept for backward, which computes again whether a number was positive before the leaky ReLU.
+"""
+
+import functools
+from itertools import chain, groupby
+from math import ceil, gcd, prod
+from typing import NamedTuple
+
+import numpy as np
+from numba import carray, float32
+
+from .. import reference
+from . import pool
+from .ir import clear, floats_at
+from .jit import inlined, jit, summing, worker
+from .pool import address
+from .single import single
+
+BLOCK = 1 << 14  # numbers in a block
+NEAR = 1 << 16  # numbers in a sample that is one block where there are many samples: they stay in second-level cache
+SAMPLES = 16  # so many are many
+WIDE = 64  # the least length of a joined row
+SHARE = 16  # groups that a task merges
+MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
+
+
+class Layout(NamedTuple):
+    """How an array is cut: each sample into `blocks` of `rows`, whose groups are merged `share` at a time."""
+
+    samples: int
+    positions: int
+    groups: int
+    channels: int
+    rows: int
+    blocks: int
+    wide: int
+    share: int
+    row: tuple[int, ...]
+    """Shape of a row in the array's own axes."""
+    kept: tuple[int, ...]
+    """Shape of the statistics."""
+
+    @property
+    def columns(self) -> int:
+        return self.groups * self.channels
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether each row is normalised by itself; `rows` of them are a task."""
+        return self.positions * self.groups == 1
+
+
+@functools.lru_cache(256)
+def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
+    """The layout of an array that is normalised over axes; None where it has none, or no elements."""
+    if not prod(shape) or not all(-len(shape) <= axis < len(shape) for axis in axes):
+        return None
+    reduced = {axis % len(shape) for axis in axes}
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(shape), lambda item: item[0] in reduced)]
+    if 0 in reduced:
+        runs.insert(0, [])
+    if len(runs) not in (2, 3, 4):
+        return None
+    sizes = [prod(run) for run in runs]
+    samples, positions, groups, channels = (sizes[0], 1, 1, sizes[1]) if len(runs) == 2 else (*sizes, 1)[:4]
+    columns = groups * channels
+    step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
+    wide = columns if columns >= WIDE else step * ceil(WIDE / step)
+    if positions * groups == 1:
+        rows = max(4, BLOCK // columns)
+    elif positions * columns <= (NEAR if samples >= SAMPLES else BLOCK):
+        rows = positions
+    else:
+        rows = max(32, BLOCK // columns)
+    blocks = ceil(positions / rows)
+    row = tuple(chain.from_iterable(runs[2:] or runs[1:]))
+    kept = tuple(1 if i in reduced else n for i, n in enumerate(shape))
+    return Layout(samples, positions, groups, channels, rows, blocks, wide, SHARE if blocks > 1 else groups, row, kept)
+
+
+ARGUMENTS = (
+    "samples positions groups channels rows blocks wide share steps x y g scale shift mean var inverse sums totals "
+    "pull tilt scratch lane_bytes",
+    "eps slope",
+)
+
+
+@inlined
+def floats(address, n):
+    """n float32 at an address."""
+    return carray(floats_at(address), n)
+
+
+@inlined
+def vector(a, room, i):
+    """Number i of the wide vectors in a lane's memory."""
+    return carray(floats_at(room + 4 * i * a.wide), a.wide)
+
+
+@inlined
+def place(a, task):
+    """(sample of a task's block, its first byte in the array, how many numbers it has)."""
+    sample, start = task // a.blocks, task % a.blocks * a.rows
+    columns = a.groups * a.channels
+    return sample, 4 * (sample * a.positions + start) * columns, min(a.rows, a.positions - start) * columns
+
+
+@inlined
+def part(a, task):
+    """(groups that a task merges, the first of them in its sample and in the array, their sample)."""
+    shares = -(-a.groups // a.share)
+    sample, first = task // shares, task % shares * a.share
+    return min(a.share, a.groups - first), first, sample * a.groups + first, sample
+
+
+@jit
+def folded(wide, sums):
+    """Sums of the columns from sums of joined rows."""
+    for j in range(sums.size):
+        sums[j] = wide[j]
+    for start in range(sums.size, wide.size, sums.size):
+        for j in range(sums.size):
+            sums[j] += wide[start + j]
+
+
+@jit
+def repeated(wide, columns):
+    """Fill a joined row with the first row in it."""
+    for start in range(columns, wide.size, columns):
+        for j in range(columns):
+            wide[start + j] = wide[j]
+
+
+@jit
+def measure(a, task, room):
+    """Of each column of a block: about the mean, and the sums of differences to it and of their squares."""
+    _, first, size = place(a, task)
+    columns, wide = a.groups * a.channels, a.wide
+    results = carray(floats_at(a.sums + 12 * task * columns), (3, columns))
+    mean, sums, squares = vector(a, room, 0), vector(a, room, 1), vector(a, room, 2)
+    clear(room, 12 * wide)
+    fours = size // (4 * wide) * 4 * wide  # joined rows by four: sums are loaded and stored a quarter as often
+    for start in range(0, fours, 4 * wide):
+        x = carray(floats_at(a.x + first + 4 * start), (4, wide))
+        for j in range(wide):
+            mean[j] += (x[0, j] + x[1, j]) + (x[2, j] + x[3, j])
+    for start in range(fours, size, wide):
+        x = floats(a.x + first + 4 * start, min(wide, size - start))
+        for j in range(x.size):
+            mean[j] += x[j]
+    folded(mean, results[0])
+    for j in range(columns):
+        results[0, j] /= float32(size // columns)
+        mean[j] = results[0, j]
+    repeated(mean, columns)
+    for start in range(0, fours, 4 * wide):
+        x = carray(floats_at(a.x + first + 4 * start), (4, wide))
+        for j in range(wide):
+            centre, sum4, square4 = mean[j], float32(0), float32(0)
+            for i in range(4):
+                difference = x[i, j] - centre
+                sum4 += difference
+                square4 += difference * difference
+            sums[j] += sum4
+            squares[j] += square4
+    for start in range(fours, size, wide):
+        x = floats(a.x + first + 4 * start, min(wide, size - start))
+        for j in range(x.size):
+            difference = x[j] - mean[j]
+            sums[j] += difference
+            squares[j] += difference * difference
+    folded(sums, results[1])
+    folded(squares, results[2])
+
+
+@jit
+def merge(a, task):
+    """Mean, variance and 1 / deviation of groups, from the sums of their blocks."""
+    count, first, offset, sample = part(a, task)
+    columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
+    last = float(a.positions - (a.blocks - 1) * a.rows)
+    means, variances = floats(a.mean + 4 * offset, count), floats(a.var + 4 * offset, count)
+    inverses = floats(a.inverse + 4 * offset, count)
+    for group in range(count):
+        begin = a.sums + 12 * sample * a.blocks * columns + 4 * (first + group) * a.channels
+        total, squares = 0.0, 0.0
+        for i in range(a.blocks):
+            rows = float(a.rows) if i < a.blocks - 1 else last
+            sums = carray(floats_at(begin + 12 * i * columns), (3, columns))
+            for j in range(a.channels):
+                total += rows * sums[0, j] + sums[1, j]
+        mean = total * weight
+        for i in range(a.blocks):
+            rows = float(a.rows) if i < a.blocks - 1 else last
+            sums = carray(floats_at(begin + 12 * i * columns), (3, columns))
+            for j in range(a.channels):
+                off = sums[0, j] - mean
+                squares += sums[2, j] + off * (2.0 * sums[1, j] + rows * off)
+        means[group], variances[group] = mean, squares * weight
+    for group in range(count):
+        inverses[group] = float32(1) / np.sqrt(variances[group] + a.eps)
+
+
+@jit
+def gains(a, sample, room):
+    """centre, gain and shift of a joined row: before the leaky ReLU, y = (x - centre) * gain + shift."""
+    columns, offset = a.groups * a.channels, 4 * sample * a.groups
+    means, inverses = floats(a.mean + offset, a.groups), floats(a.inverse + offset, a.groups)
+    scale, added = floats(a.scale, columns), floats(a.shift, columns)
+    centre, gain, shift = vector(a, room, 0), vector(a, room, 1), vector(a, room, 2)
+    for group in range(a.groups):
+        for k in range(a.channels):
+            j = group * a.channels + k
+            centre[j], gain[j], shift[j] = means[group], inverses[group] * scale[j], added[j]
+    repeated(centre, columns)
+    repeated(gain, columns)
+    repeated(shift, columns)
+    return centre, gain, shift
+
+
+@jit
+def apply(a, task, room):
+    """The result for a block."""
+    sample, first, size = place(a, task)
+    centre, gain, shift = gains(a, sample, room)
+    slope = a.slope
+    for start in range(0, size, a.wide):
+        n = min(a.wide, size - start)
+        x, y = floats(a.x + first + 4 * start, n), floats(a.y + first + 4 * start, n)
+        for j in range(n):
+            v = (x[j] - centre[j]) * gain[j] + shift[j]
+            y[j] = v if v > 0 else slope * v
+
+
+@worker(*ARGUMENTS)
+def forward(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    room = a.scratch + lane * a.lane_bytes
+    if a.steps & MEASURE:
+        measure(a, task, room)
+    if a.steps & MERGE:
+        merge(a, task)
+    if a.steps & APPLY:
+        apply(a, task, room)
+
+
+# Backward. Let d be the gradient before the leaky ReLU, e = scale * d, z = (x - mean) / deviation. Then
+# dx = (e - mean(e) - z mean(e z)) / deviation (Ioffe & Szegedy 2015, section 3).
+
+
+@jit
+def measure_back(a, task, room):
+    """Of each column of a block: the sums of d (x - mean) and of d."""
+    sample, first, size = place(a, task)
+    columns, wide, slope = a.groups * a.channels, a.wide, a.slope
+    centre, gain, shift = gains(a, sample, room)
+    along, plain = vector(a, room, 3), vector(a, room, 4)
+    clear(room + 12 * wide, 8 * wide)
+    fours = size // (4 * wide) * 4 * wide
+    for start in range(0, fours, 4 * wide):
+        x = carray(floats_at(a.x + first + 4 * start), (4, wide))
+        g = carray(floats_at(a.g + first + 4 * start), (4, wide))
+        for j in range(wide):
+            mean, factor, added, along4, plain4 = centre[j], gain[j], shift[j], float32(0), float32(0)
+            for i in range(4):
+                difference = x[i, j] - mean
+                d = g[i, j] if difference * factor + added > 0 else slope * g[i, j]
+                along4 += d * difference
+                plain4 += d
+            along[j] += along4
+            plain[j] += plain4
+    for start in range(fours, size, wide):
+        n = min(wide, size - start)
+        x, g = floats(a.x + first + 4 * start, n), floats(a.g + first + 4 * start, n)
+        for j in range(n):
+            difference = x[j] - centre[j]
+            d = g[j] if difference * gain[j] + shift[j] > 0 else slope * g[j]
+            along[j] += d * difference
+            plain[j] += d
+    results = carray(floats_at(a.sums + 8 * task * columns), (2, columns))
+    folded(along, results[0])
+    folded(plain, results[1])
+
+
+@jit
+def merge_back(a, task):
+    """Of groups: gradients of scale and shift in their sample, and what else than d and x dx is made of."""
+    count, first, offset, sample = part(a, task)
+    columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
+    inverses = floats(a.inverse + 4 * offset, count)
+    pulls, tilts = floats(a.pull + 4 * offset, count), floats(a.tilt + 4 * offset, count)
+    for group in range(count):
+        begin = 4 * (first + group) * a.channels
+        scale = floats(a.scale + begin, a.channels)
+        totals = carray(floats_at(a.totals + 8 * sample * columns + begin), (2, columns))
+        inverse, mean_along, mean_plain = float(inverses[group]), 0.0, 0.0
+        for j in range(a.channels):
+            along, plain = 0.0, 0.0
+            for i in range(a.blocks):
+                sums = carray(floats_at(a.sums + 8 * (sample * a.blocks + i) * columns + begin), (2, columns))
+                along += sums[0, j]
+                plain += sums[1, j]
+            totals[0, j], totals[1, j] = along * inverse, plain
+            mean_along += weight * along * scale[j]
+            mean_plain += weight * plain * scale[j]
+        pulls[group] = mean_plain * inverse
+        tilts[group] = mean_along * inverse * inverse * inverse
+
+
+@jit
+def apply_back(a, task, room):
+    """dx for a block."""
+    sample, first, size = place(a, task)
+    columns, slope = a.groups * a.channels, a.slope
+    centre, gain, shift = gains(a, sample, room)
+    pull, tilt = vector(a, room, 3), vector(a, room, 4)
+    pulls, tilts = floats(a.pull + 4 * sample * a.groups, a.groups), floats(a.tilt + 4 * sample * a.groups, a.groups)
+    for group in range(a.groups):
+        for k in range(a.channels):
+            pull[group * a.channels + k], tilt[group * a.channels + k] = pulls[group], tilts[group]
+    repeated(pull, columns)
+    repeated(tilt, columns)
+    for start in range(0, size, a.wide):
+        n, begin = min(a.wide, size - start), first + 4 * start
+        x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
+        for j in range(n):
+            difference = x[j] - centre[j]
+            d = g[j] if difference * gain[j] + shift[j] > 0 else slope * g[j]
+            y[j] = d * gain[j] - pull[j] - difference * tilt[j]
+
+
+@worker(*ARGUMENTS)
+def backward(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    room = a.scratch + lane * a.lane_bytes
+    if a.steps & MEASURE:
+        measure_back(a, task, room)
+    if a.steps & MERGE:
+        merge_back(a, task)
+    if a.steps & APPLY:
+        apply_back(a, task, room)
+
+
+# By rows: a row stays in first-level cache from its sums to its result.
+
+
+@summing
+def total(x):
+    result = float32(0)
+    for j in range(x.size):
+        result += x[j]
+    return result
+
+
+@summing
+def spread(x, mean):
+    """Sums of differences to the mean, and of their squares."""
+    sums, squares = float32(0), float32(0)
+    for j in range(x.size):
+        difference = x[j] - mean
+        sums += difference
+        squares += difference * difference
+    return sums, squares
+
+
+@worker(*ARGUMENTS)
+def forward_rows(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    n, slope, first = a.channels, a.slope, task * a.rows
+    count, weight = min(a.rows, a.samples - first), float32(1) / float32(n)
+    scale, shift = floats(a.scale, n), floats(a.shift, n)
+    means, variances = floats(a.mean + 4 * first, count), floats(a.var + 4 * first, count)
+    inverses = floats(a.inverse + 4 * first, count)
+    for i in range(count):
+        x, y = floats(a.x + 4 * (first + i) * n, n), floats(a.y + 4 * (first + i) * n, n)
+        mean = total(x) * weight
+        sums, squares = spread(x, mean)
+        mean += sums * weight
+        var = (squares - sums * sums * weight) * weight
+        inverse = float32(1) / np.sqrt(var + a.eps)
+        means[i], variances[i], inverses[i] = mean, var, inverse
+        for j in range(n):
+            v = (x[j] - mean) * (inverse * scale[j]) + shift[j]
+            y[j] = v if v > 0 else slope * v
+
+
+@summing
+def spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope):
+    """Sums of e (x - mean) and of e; d z and d are added to the gradients of scale and shift."""
+    along, plain = float32(0), float32(0)
+    for j in range(x.size):
+        difference = x[j] - mean
+        d = g[j] if difference * (inverse * scale[j]) + shift[j] > 0 else slope * g[j]
+        scale_grad[j] += d * (difference * inverse)
+        shift_grad[j] += d
+        along += d * scale[j] * difference
+        plain += d * scale[j]
+    return along, plain
+
+
+@worker(*ARGUMENTS)
+def backward_rows(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    n, slope, first = a.channels, a.slope, task * a.rows
+    count, weight = min(a.rows, a.samples - first), float32(1) / float32(n)
+    scale, shift = floats(a.scale, n), floats(a.shift, n)
+    means, inverses = floats(a.mean + 4 * first, count), floats(a.inverse + 4 * first, count)
+    scale_grad, shift_grad = floats(a.totals + 8 * task * n, n), floats(a.totals + 8 * task * n + 4 * n, n)
+    clear(a.totals + 8 * task * n, 8 * n)
+    for i in range(count):
+        begin, mean, inverse = 4 * (first + i) * n, means[i], inverses[i]
+        x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
+        along, plain = spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope)
+        pull, tilt = plain * weight * inverse, along * weight * inverse * inverse * inverse
+        for j in range(n):
+            difference, gain = x[j] - mean, inverse * scale[j]
+            d = g[j] if difference * gain + shift[j] > 0 else slope * g[j]
+            y[j] = d * gain - pull - difference * tilt
+
+
+def _cut(x, scale, shift, axes) -> Layout | None:
+    """The layout of a call; None where it is the reference's."""
+    cut = layout(x.shape, axes)
+    return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
+
+
+def _columns(values, cut: Layout, default: float) -> np.ndarray:
+    """Scale or shift with a number for each column."""
+    if values is None:
+        return np.full(cut.row, default, np.float32)
+    return values if values.shape == cut.row else np.ascontiguousarray(np.broadcast_to(values, cut.row))
+
+
+def _run(work, work_by_rows, cut: Layout, scale, shift, eps: float, slope: float, **arrays) -> None:
+    """Launch the steps of a direction; all of them together where a sample is one block."""
+    scale, shift = _columns(scale, cut, 1.0), _columns(shift, cut, 0.0)
+    places = {name: address(array) for name, array in arrays.items()}
+    lane_bytes = 20 * cut.wide
+    room = pool.scratch(lane_bytes)
+    a = work.Arguments(
+        *cut[:8],
+        scale=address(scale),
+        shift=address(shift),
+        scratch=address(room),
+        lane_bytes=lane_bytes,
+        eps=eps,
+        slope=slope,
+        **places,
+    )
+    if cut.by_rows:
+        pool.run(work_by_rows, a, ceil(cut.samples / cut.rows))
+    elif cut.blocks == 1:
+        a.steps = MEASURE | MERGE | APPLY
+        pool.run(work, a, cut.samples)
+    else:
+        blocks, shares = cut.samples * cut.blocks, cut.samples * ceil(cut.groups / cut.share)
+        for a.steps, tasks in ((MEASURE, blocks), (MERGE, shares), (APPLY, blocks)):
+            pool.run(work, a, tasks)
+
+
+@single
+def normalize(x, scale, shift, *, axes, eps, slope=1.0):
+    """Normalisation over axes with scale, shift and leaky ReLU, as `kernels.reference.normalize`."""
+    cut = _cut(x, scale, shift, axes)
+    if cut is None:
+        return reference.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
+    y, (mean, var, inverse) = np.empty(x.shape, np.float32), np.empty((3, *cut.kept), np.float32)
+    sums = np.empty((cut.samples * cut.blocks, 3, cut.columns), np.float32)
+    arrays = {"x": x, "y": y, "mean": mean, "var": var, "inverse": inverse, "sums": sums}
+    _run(forward, forward_rows, cut, scale, shift, eps, slope, **arrays)
+    return (y, mean, var), (x, scale, shift, mean, inverse)
+
+
+@single
+def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
+    """Gradients in x, scale and shift, None for what is None; a gradient has the shape of a row (or of its values)."""
+    cut = _cut(x, scale, shift, axes)
+    if cut is None:
+        return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
+    y, (pull, tilt) = np.empty(x.shape, np.float32), np.empty((2, *cut.kept), np.float32)
+    sums = np.empty((cut.samples * cut.blocks, 2, cut.columns), np.float32)
+    totals = np.empty((ceil(cut.samples / cut.rows) if cut.by_rows else cut.samples, 2, *cut.row), np.float32)
+    arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "pull": pull, "tilt": tilt}
+    _run(backward, backward_rows, cut, scale, shift, eps, slope, sums=sums, totals=totals, **arrays)
+    scale_grad, shift_grad = totals[0] if len(totals) == 1 else totals.sum(axis=0)
+    return y, None if scale is None else scale_grad, None if shift is None else shift_grad

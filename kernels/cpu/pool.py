@@ -1,0 +1,99 @@
+"""One pool of threads, numba's: every kernel is a worker function that does the tasks of a launch.
+
+Tasks are cut by shape, never by the number of threads, and lanes take them one after another: so results do not
+depend on how many threads there are, and a lane that is held up does not hold up the others. A launch keeps the
+interpreter's lock, so no two of them meet, from whichever Python thread they come.
+"""
+
+import ctypes
+import functools
+import os
+
+import numba
+import numpy as np
+from numba import prange, types
+
+from ..cores import thread_count
+from .ir import call_worker, flush_denormals, restore_denormals, take
+from .jit import Worker, compiled
+
+LAUNCH = types.void(*[types.int64] * 5)
+
+
+def _in_lanes(worker, arguments, tasks, lanes, counter):
+    for lane in prange(lanes):
+        before = flush_denormals()
+        task = take(counter)
+        while task < tasks:
+            call_worker(worker, arguments, task, lane)
+            task = take(counter)
+        restore_denormals(before)
+
+
+def _one_after_another(worker, arguments, tasks, lanes, counter):
+    before = flush_denormals()
+    for task in range(tasks):
+        call_worker(worker, arguments, task, 0)
+    restore_denormals(before)
+
+
+@functools.cache
+def _launcher(parallel: bool):
+    return compiled(_in_lanes if parallel else _one_after_another, LAUNCH, parallel=parallel)
+
+
+_forked = False
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads, and OpenMP ends a process that asks for them again."""
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def lanes(tasks: int) -> int:
+    """How many threads a launch of so many tasks uses."""
+    return 1 if _forked else min(tasks, thread_count(), numba.config.NUMBA_NUM_THREADS)
+
+
+def run(worker: Worker, arguments: ctypes.Structure, tasks: int) -> None:
+    """Call a worker once for each task, in as many lanes as there are threads; denormals are zero meanwhile."""
+    if not tasks:
+        return
+    width = lanes(tasks)
+    counter = ctypes.c_int64(0)
+    launch = _launcher(width > 1)
+    launch(worker.address, ctypes.addressof(arguments), tasks, width, ctypes.addressof(counter))
+
+
+_word_at = ctypes.c_size_t.from_address
+_POINTER = object.__basicsize__  # in CPython the pointer to the elements comes first in an ndarray, after its head
+
+
+def _address(array: np.ndarray) -> int:
+    """Where the elements of an array lie."""
+    return _word_at(id(array) + _POINTER).value
+
+
+def _address_by_interface(array: np.ndarray) -> int:
+    """The same by NumPy's published interface, which takes five times as long."""
+    return array.__array_interface__["data"][0]
+
+
+_probe = np.zeros(1)
+address = _address if _address(_probe) == _address_by_interface(_probe) else _address_by_interface
+
+_arena = np.empty(0, np.float32)
+
+
+def scratch(lane_bytes: int) -> np.ndarray:
+    """Memory for each lane, uninitialised; the caller holds the array until its launch is over."""
+    global _arena
+    size = lane_bytes // 4 * thread_count()
+    if _arena.size < size:
+        _arena = np.empty(size, np.float32)
+    return _arena

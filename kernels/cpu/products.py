@@ -1,0 +1,347 @@
+"""The direct kernels: convolution and its adjoint in x, and so matrix products, as products over taps.
+
+A plan holds what depends on shapes only: tables of offsets and the choice of tiles. A call packs the weights into
+panels (blocks of as many outputs as a tile is wide, in the order in which the micro-kernel reads them), and multiplies.
+"""
+
+import ctypes
+import functools
+from math import ceil, prod
+
+import numpy as np
+from numba import carray
+
+from ..geometry import Geometry
+from . import pool
+from .ir import VECTOR_BYTES, call_rows, clear, copy, floats_at, pointer_to, transpose_block, word
+from .jit import Record, inlined, worker
+from .pool import address
+from .taps import adjoint_phases, forward_phases
+from .target import HEIGHTS, VECTORS, WIDTH
+from .tile import product_rows
+
+NEAR = 300_000  # bytes of input that a task works on: they stay in a core's second-level cache
+TASKS = 16  # at least as many tasks as this where the work can be cut so
+
+
+@inlined
+def copy_window(a, room, source, top, rows, images):
+    """Copy `rows` rows of some images, from row `top` on, which may lie above the image, with zeros around them.
+
+    Pixels of `pixel_bytes` are laid out `pixel_pitch` apart; what lies between them is left as it is.
+    """
+    for i in range(images):
+        for r in range(rows):
+            target = room + i * a.window_bytes + r * a.pitch
+            row = top + r
+            if 0 <= row < a.height:
+                line = source + i * a.image_bytes + row * a.row_bytes
+                clear(target, a.before)
+                target += a.before
+                if a.pixel_pitch == a.pixel_bytes:
+                    copy(target, line, a.row_bytes)
+                else:
+                    for j in range(a.width_in):
+                        copy(target + j * a.pixel_pitch, line + j * a.pixel_bytes, a.pixel_bytes)
+                target += a.width_in * a.pixel_pitch
+                clear(target, room + i * a.window_bytes + (r + 1) * a.pitch - target)
+            else:
+                clear(target, a.pitch)
+
+
+JOB = Record("rows row_source row_target segments count weights source target bias panels panel_bytes whole tail lanes")
+_jobs_at = pointer_to(JOB.type)
+
+
+@worker(
+    "images group bands parts panel_stride x weights y bias slope image_bytes target_bytes last_band "
+    "band_rows band_source band_target padded scratch lane_bytes window window_bytes row_bytes pitch pixel_bytes "
+    "pixel_pitch above before height width_in jobs job_count"
+)
+def multiply(arguments, task, lane):
+    """One task: `parts` of the panels, for a band of rows of a group of images."""
+    a = carray(arguments, 1)[0]
+    part = task % a.parts
+    band = task // a.parts % a.bands
+    first = min(task // (a.parts * a.bands) * a.group, a.images - a.group)
+    top = min(band * a.band_rows, a.last_band)
+    source = a.x + first * a.image_bytes
+    if a.padded:
+        room = a.scratch + lane * a.lane_bytes
+        copy_window(a, room, source, top * a.band_source - a.above, a.window, a.group)
+        source = room
+    else:
+        source += top * a.band_source * a.row_bytes
+    target = a.y + first * a.target_bytes + top * a.band_target
+    jobs = carray(_jobs_at(a.jobs), a.job_count)
+    for j in range(a.job_count):
+        job = jobs[j]
+        for panel in range(part * job.panels // a.parts, (part + 1) * job.panels // a.parts):
+            entry = job.tail if panel == job.panels - 1 else job.whole
+            shift = panel * a.panel_stride
+            call_rows(
+                entry,
+                (
+                    source + job.source,
+                    a.weights + job.weights + panel * job.panel_bytes,
+                    target + job.target + shift,
+                    job.row_source,
+                    job.row_target,
+                    job.rows,
+                    job.segments,
+                    job.count,
+                    a.panel_stride,
+                    a.bias + job.bias + shift if a.bias else 0,
+                    a.slope,
+                    job.lanes,
+                ),
+            )
+
+
+PACK = Record("pieces count packed outputs panels panel_bytes")
+_packs_at = pointer_to(PACK.type)
+
+
+@worker("w packed packs pack_count width depth_stride output_stride")
+def pack(arguments, task, lane):
+    """Write panel number `task` of all blocks: rows over taps and input channels, `width` outputs in each."""
+    a = carray(arguments, 1)[0]
+    packs = carray(_packs_at(a.packs), a.pack_count)
+    block = 0
+    while task >= packs[block].panels:
+        task -= packs[block].panels
+        block += 1
+    p = packs[block]
+    outputs, pitch = min(a.width, p.outputs - task * a.width), 4 * a.width
+    target = a.packed + p.packed + task * p.panel_bytes
+    if outputs < a.width:
+        clear(target, p.panel_bytes)
+    whole = outputs // WIDTH * WIDTH
+    for piece in range(p.count):
+        source = a.w + word(p.pieces, 2 * piece) + task * a.width * a.output_stride
+        depth = word(p.pieces, 2 * piece + 1)
+        if a.output_stride == 4:
+            for k in range(depth):
+                for j in range(0, whole, WIDTH):
+                    copy(target + k * pitch + 4 * j, source + k * a.depth_stride + 4 * j, VECTOR_BYTES)
+                copy(target + k * pitch + 4 * whole, source + k * a.depth_stride + 4 * whole, 4 * (outputs - whole))
+        else:
+            square = depth // WIDTH * WIDTH
+            for k in range(0, square, WIDTH):
+                for j in range(0, whole, WIDTH):
+                    transpose_block(
+                        target + k * pitch + 4 * j, pitch, source + j * a.output_stride + 4 * k, a.output_stride
+                    )
+            for j in range(outputs):
+                line = carray(floats_at(source + j * a.output_stride), depth)
+                column = carray(floats_at(target), depth * a.width)
+                for k in range(square if j < whole else 0, depth):
+                    column[k * a.width + j] = line[k]
+        target += depth * pitch
+
+
+def tile_height(rows: int) -> int:
+    """The height that wastes least of its work on rows computed twice; lower tiles are slower."""
+    fitting = [height for height in HEIGHTS if height <= rows]
+    return min(fitting, key=lambda height: ceil(rows / height) * height * (1 + 0.6 / height))
+
+
+def table(values) -> np.ndarray:
+    """Offsets as contiguous int64."""
+    return np.ascontiguousarray(values, np.int64)
+
+
+def row_pitch(floats: int) -> int:
+    """The distance of the rows of a copied image: a multiple of 1024 bytes would set them on the same cache lines."""
+    return floats + 16 if floats % 256 == 0 else floats
+
+
+def merged(taps, pitch: int, pixel: int, channels: int) -> list[tuple[int, int]]:
+    """Segments (offset, length), in floats, of a list of taps; those that follow each other in memory become one."""
+    segments: list[tuple[int, int]] = []
+    for tap in taps:
+        offset, length = tap.row * pitch + tap.column * pixel + tap.low, tap.high - tap.low
+        if segments and length == channels and offset == sum(segments[-1]):
+            segments[-1] = segments[-1][0], segments[-1][1] + length
+        else:
+            segments.append((offset, length))
+    return segments
+
+
+def kept(plan, offsets) -> np.ndarray:
+    """Offsets as contiguous int64, which live as long as a plan."""
+    plan.tables.append(np.ascontiguousarray(offsets, np.int64).reshape(-1))
+    return plan.tables[-1]
+
+
+class Products:
+    """A plan: y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap]), shapes fixed.
+
+    `source` is (H, W, C) of x, `zeros` its padding, `stride` its (vertical, horizontal) step from output to output;
+    `target` is (H, W, K) of y, `step` the distance of a phase's outputs in it. A weight is found at tap * `tap_size` +
+    input channel * `depth_stride` + output channel * `output_stride` floats.
+    """
+
+    def __init__(self, images, source, stride, zeros, target, step, phases, tap_size, depth_stride, output_stride):
+        self.shape = (images, *target)
+        (height, width, channels), ((above, below), (before, after)) = source, zeros
+        padded = bool(above or below or before or after)
+        pitch = row_pitch((before + width + after) * channels) if padded else width * channels
+        rows, columns = max(phase.rows for phase in phases), max(phase.columns for phase in phases)
+        even = all((phase.rows, phase.columns) == (rows, columns) for phase in phases)
+        reach = 1 + max((tap.row for phase in phases for block in phase.blocks for tap in block.taps), default=0)
+        nearby = 4 * pitch * ((rows - 1) * stride[0] + reach)
+        group, bands = _cut(images, rows, columns, nearby, even)
+        groups = ceil(images / group)
+        band_rows = ceil(rows / bands)
+        window = (band_rows - 1) * stride[0] + reach
+        image_bytes, target_bytes = 4 * height * width * channels, 4 * prod(target)
+        window_bytes = 4 * pitch * window if padded else image_bytes
+
+        widest = max(block.last - block.first for phase in phases for block in phase.blocks)
+        vectors = VECTORS if widest > WIDTH else 1
+        panel_width = vectors * WIDTH
+        jobs, packs, self.tables, packed = [], [], [], 0
+        for phase in phases:
+            i, u, v = np.ogrid[:group, : min(phase.rows, band_rows), : phase.columns]
+            row_source = kept(self, i * window_bytes + 4 * (u * stride[0] * pitch + v * stride[1] * channels))
+            row_target = kept(self, i * target_bytes + 4 * (u * step[0] * target[1] + v * step[1]) * target[2])
+            tile = tile_height(row_source.size)
+            for block in phase.blocks:
+                segments = merged(block.taps, pitch, channels, channels)
+                depth = sum(length for _, length in segments)
+                scattered = depth < 8 * len(segments)
+                if scattered:
+                    segments = [4 * (offset + k) for offset, length in segments for k in range(length)]
+                else:
+                    segments = [(4 * offset, length) for offset, length in segments]
+                begin = block.corner[0] * depth_stride + block.corner[1] * output_stride
+                pieces = [(4 * (t.index * tap_size + t.low * depth_stride + begin), t.high - t.low) for t in block.taps]
+                outputs = block.last - block.first
+                panels, last = ceil(outputs / panel_width), (outputs - 1) % panel_width + 1
+                partial, panel_bytes = last % WIDTH != 0, 4 * depth * panel_width
+                jobs.append(
+                    {
+                        "rows": row_source.size,
+                        "row_source": address(row_source),
+                        "row_target": address(row_target),
+                        "segments": address(kept(self, segments)),
+                        "count": len(segments),
+                        "weights": packed,
+                        "source": 4 * block.source,
+                        "target": 4 * ((phase.top * target[1] + phase.left) * target[2] + block.first),
+                        "bias": 4 * block.first,
+                        "panels": panels,
+                        "panel_bytes": panel_bytes,
+                        "whole": product_rows(tile, vectors, False, scattered) if panels > 1 else 0,
+                        "tail": product_rows(tile, ceil(last / WIDTH), partial, scattered),
+                        "lanes": (last - 1) % WIDTH + 1,
+                    }
+                )
+                packs.append(
+                    {
+                        "pieces": address(kept(self, pieces)),
+                        "count": len(pieces),
+                        "packed": packed,
+                        "outputs": outputs,
+                        "panels": panels,
+                        "panel_bytes": panel_bytes,
+                    }
+                )
+                packed += panels * panel_bytes
+        self.jobs, self.packs, self.packed_size = JOB.table(jobs), PACK.table(packs), packed // 4
+        # Where panels are shared out, each part would have to copy the padded input for itself.
+        most = max(job["panels"] for job in jobs)
+        parts = 1 if padded else ceil(most / max(1, most * groups * bands // TASKS))
+        self.tasks, self.pack_tasks = groups * bands * parts, sum(pack["panels"] for pack in packs)
+        self.lane_bytes = group * window_bytes if padded else 0
+        self.pack_arguments = pack.Arguments(
+            packs=address(self.packs),
+            pack_count=len(packs),
+            width=panel_width,
+            depth_stride=4 * depth_stride,
+            output_stride=4 * output_stride,
+        )
+        self.arguments = multiply.Arguments(
+            images=images,
+            group=group,
+            bands=bands,
+            parts=parts,
+            panel_stride=4 * panel_width,
+            image_bytes=image_bytes,
+            target_bytes=target_bytes,
+            last_band=rows - band_rows,
+            band_rows=band_rows,
+            band_source=stride[0],
+            band_target=4 * step[0] * target[1] * target[2],
+            padded=padded,
+            lane_bytes=self.lane_bytes,
+            window=window,
+            window_bytes=window_bytes,
+            row_bytes=4 * width * channels,
+            pitch=4 * pitch,
+            pixel_bytes=4 * channels,
+            pixel_pitch=4 * channels,
+            above=above,
+            before=4 * before * channels,
+            height=height,
+            width_in=width,
+            jobs=address(self.jobs),
+            job_count=len(jobs),
+        )
+
+    def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
+        """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
+        packed, y = np.empty(self.packed_size, np.float32), np.empty(self.shape, np.float32)
+        room = pool.scratch(self.lane_bytes)
+        packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
+        packing.w, packing.packed = address(w), address(packed)
+        pool.run(pack, packing, self.pack_tasks)
+        call = multiply.Arguments.from_buffer_copy(self.arguments)
+        call.x, call.weights, call.y, call.scratch = address(x), address(packed), address(y), address(room)
+        call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
+        pool.run(multiply, call, self.tasks)
+        return y
+
+
+def _cut(images: int, rows: int, columns: int, nearby: int, even: bool) -> tuple[int, int]:
+    """(images that a task takes together, bands into which a single image is cut).
+
+    Small images are joined until a tile is well filled and while their input, `nearby` bytes each, stays near; large
+    ones are cut into bands of rows, where all phases have as many (`even`).
+    """
+    group = min(images, max(ceil(64 / (rows * columns)), min(NEAR // nearby, images // TASKS), 1))
+    group = ceil(images / ceil(images / group))  # of equal size: the last group overlaps the one before it
+    if group > 1 or not even:
+        return group, 1
+    bands = max(ceil(nearby / NEAR), min(ceil(TASKS / images), rows * columns // 64), 1)
+    return 1, ceil(rows / ceil(rows / min(bands, rows)))
+
+
+def bits(number: float) -> int:
+    """The bits of a float32."""
+    return ctypes.c_int32.from_buffer(ctypes.c_float(number)).value
+
+
+@functools.lru_cache(256)
+def forward_plan(x_shape, w_shape, geometry: Geometry) -> Products:
+    """The plan of `conv2d`."""
+    images, *source = x_shape
+    kh, kw, depth, outputs = w_shape
+    size = geometry.output_size(source[:2], (kh, kw))
+    phases = forward_phases((kh, kw), size, source[2], outputs, geometry)
+    zeros = geometry.padding
+    return Products(
+        images, source, geometry.stride, zeros, (*size, outputs), (1, 1), phases, depth * outputs, outputs, 1
+    )
+
+
+@functools.lru_cache(256)
+def adjoint_plan(g_shape, w_shape, size, geometry: Geometry) -> Products:
+    """The plan of `conv2d_input_grad`."""
+    images, *source = g_shape
+    kh, kw, depth, outputs = w_shape
+    channels = depth * geometry.groups
+    phases, zeros = adjoint_phases((kh, kw), size, source[:2], channels, outputs, geometry)
+    target = (*size, channels)
+    return Products(images, source, (1, 1), zeros, target, geometry.stride, phases, depth * outputs, 1, outputs)

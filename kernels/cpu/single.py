@@ -1,0 +1,35 @@
+"""The boundary of the fast kernels: contiguous float32; everything else is the reference's."""
+
+import functools
+
+import numpy as np
+
+from .. import reference
+
+FLOAT32 = np.dtype(np.float32)
+
+
+def single(function=None, *, strided: bool = False):
+    """A kernel for float32 arrays, made one for all arrays: other dtypes fall to `kernels.reference`.
+
+    The dtype of the first argument decides. Arrays that are not contiguous are copied first, unless the kernel takes
+    `strided` ones.
+    """
+    if function is None:
+        return functools.partial(single, strided=strided)
+    plain = getattr(reference, function.__name__)
+
+    @functools.wraps(function)
+    def kernel(*arguments, **static):
+        dtype = arguments[0].dtype
+        if dtype is not FLOAT32 and dtype != FLOAT32:
+            return plain(*arguments, **static)
+        if not strided:
+            arguments = [_contiguous(a) if a.__class__ is np.ndarray else a for a in arguments]
+        return function(*arguments, **static)
+
+    return kernel
+
+
+def _contiguous(array):
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)

@@ -1,0 +1,90 @@
+"""The micro-kernels: products of a few rows of A with a few vectors of B, held in registers.
+
+Every kernel that multiplies (convolution, its adjoints, matrix product) is made of the two functions here; a variant
+differs from another in nothing but the size of its tile. All strides and tables are values of the run, so one
+compiled variant serves every shape. Sums run over k in order, from one accumulator an element: a result depends on
+neither the tile, nor the thread, nor the other rows.
+"""
+
+import functools
+
+from numba import types
+
+from .ir import VECTOR_BYTES, activated, as_float, initial, loaded, multiplied, offsets_at, stored, word
+from .jit import address_of
+
+NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
+
+
+@functools.cache
+def product_rows(height: int, vectors: int, tail: bool, scattered: bool) -> int:
+    """Address of C[rows] = activation(bias + A[rows] B), for tiles of `height` rows and `vectors` vectors.
+
+    Row r of A begins at a + row_a[r] and is made of `count` segments (offset, length) of neighbouring elements; when
+    `scattered`, of `count` single elements, each with its own offset. The rows of B follow each other, `stride` bytes
+    apart. C[r] is written at c + row_c[r]; with `tail`, only `lanes` elements of its last vector. The last tile ends
+    with the last row, and so computes some rows again. `slope` holds the bits of a float32.
+    """
+
+    def rows(a, b, c, row_a, row_c, total, segments, count, stride, bias, slope, lanes):
+        for start in range(0, total, height):
+            r = min(start, total - height)
+            sources = offsets_at(height, row_a + 8 * r)
+            tile = initial(height, vectors, tail, bias, lanes)
+            line = b
+            if scattered:
+                for k in range(count):
+                    tile = multiplied(1, tile, a + word(segments, k), sources, line, stride)
+                    line += stride
+            else:
+                for s in range(count):
+                    at = a + word(segments, 2 * s)
+                    length = word(segments, 2 * s + 1)
+                    for _ in range(length >> 2):
+                        tile = multiplied(4, tile, at, sources, line, stride)
+                        at += 16
+                        line += 4 * stride
+                    for _ in range(length & 3):
+                        tile = multiplied(1, tile, at, sources, line, stride)
+                        at += 4
+                        line += stride
+            if slope != NO_SLOPE:
+                tile = activated(tile, as_float(slope))
+            stored(tail, tile, c, offsets_at(height, row_c + 8 * r), lanes)
+
+    return address_of(rows, types.void(*[types.int64] * 12))
+
+
+@functools.cache
+def outer_sums(height: int, vectors: int, scattered: bool) -> int:
+    """Address of C[tile] (+)= sum over k of A[k, rows of the tile] B[k], for tiles as in `product_rows`.
+
+    k runs through `count` segments (offset, length) of A with `stride_a` bytes between elements, while the rows of B
+    follow each other, `stride_b` bytes apart. The rows of tile t are neighbours in A from `tiles[t]` on; when
+    `scattered`, `tiles[t]` is where its offsets begin in the table `rows`. Tiles lie in C one after another.
+    """
+
+    def sums(a, b, c, tiles, rows, total, segments, count, stride_a, stride_b, accumulate):
+        for t in range(total):
+            place = c + t * (height * vectors * VECTOR_BYTES)
+            tile = loaded(height, vectors, place) if accumulate else initial(height, vectors, False, 0, 0)
+            line = b
+            if scattered:
+                sources = offsets_at(height, rows + 8 * word(tiles, t))
+                for s in range(count):
+                    at = a + word(segments, 2 * s)
+                    for _ in range(word(segments, 2 * s + 1)):
+                        tile = multiplied(1, tile, at, sources, line, stride_b)
+                        at += stride_a
+                        line += stride_b
+            else:
+                begin = a + word(tiles, t)
+                for s in range(count):
+                    at = begin + word(segments, 2 * s)
+                    for _ in range(word(segments, 2 * s + 1)):
+                        tile = multiplied(1, tile, at, None, line, stride_b)
+                        at += stride_a
+                        line += stride_b
+            stored(False, tile, place, None, 0)
+
+    return address_of(sums, types.void(*[types.int64] * 11))

@@ -1,0 +1,259 @@
+"""The weight gradient: for each live tap, the sum over pixels of outer products of inputs and output gradients.
+
+A strip of pixels is short enough for its gradients in a panel of output channels to stay in the first-level cache,
+while all rows (tap, input channel) run over them. The work is cut into groups of panels, and where these are few, into
+runs of strips, whose sums are added in order at the end.
+"""
+
+import functools
+from math import ceil
+
+import numpy as np
+from numba import carray
+
+from ..geometry import Geometry, live_taps
+from . import pool
+from .ir import call_rows, clear, copy, floats_at, pointer_to, word
+from .jit import Record, worker
+from .pool import address
+from .products import copy_window, kept, merged, row_pitch
+from .taps import Tap
+from .target import HEIGHTS, VECTORS, WIDTH
+from .tile import outer_sums
+
+TASKS = 8  # at least as many where the work can be cut so
+STRIP = 96  # pixels, or a row of the image where that is longer
+SUMS_BYTES = 300_000  # that a task may keep near
+
+PANEL = Record("source columns lanes")
+_panels_at = pointer_to(PANEL.type)
+
+
+@worker(
+    "strips pieces strips_of_image group images rows strip_rows columns flat panels panel_count panels_together width "
+    "x g sums sums_bytes panel_bytes image_bytes gradient_bytes copied scratch lane_bytes window_bytes row_bytes pitch "
+    "pixel_bytes pixel_pitch above before height width_in band_source reach strip_at gradient_pixel step segments "
+    "tiles tile_count offsets entry"
+)
+def accumulate(arguments, task, lane):
+    """One task: the sums of a group of panels over a run of strips."""
+    a = carray(arguments, 1)[0]
+    panels = carray(_panels_at(a.panels), a.panel_count)
+    first_panel, piece = task // a.pieces * a.panels_together, task % a.pieces
+    last_panel = min(first_panel + a.panels_together, a.panel_count)
+    room, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
+    gradients = room + a.strip_at
+    first_strip, last_strip = piece * a.strips // a.pieces, (piece + 1) * a.strips // a.pieces
+    for strip in range(first_strip, last_strip):
+        image, top = strip // a.strips_of_image * a.group, strip % a.strips_of_image * a.strip_rows
+        images, rows = min(a.group, a.images - image), min(a.strip_rows, a.rows - top)
+        source = a.x + image * a.image_bytes
+        if a.copied:
+            window = (rows - 1) * a.band_source + a.reach
+            copy_window(a, room, source, top * a.band_source - a.above, window, images)
+            source = room
+        else:
+            source += top * a.band_source * a.row_bytes
+        begin = a.g + image * a.gradient_bytes + top * a.columns * a.gradient_pixel
+        for p in range(first_panel, last_panel):
+            panel = panels[p]
+            if 4 * panel.lanes < row_bytes:
+                clear(gradients, images * rows * a.columns * row_bytes)
+            for i in range(images * rows * a.columns):
+                copy(gradients + i * row_bytes, begin + panel.columns + i * a.gradient_pixel, 4 * panel.lanes)
+            call_rows(
+                a.entry,
+                (
+                    source + panel.source,
+                    gradients,
+                    a.sums + task * a.sums_bytes + (p - first_panel) * a.panel_bytes,
+                    a.tiles,
+                    a.offsets,
+                    a.tile_count,
+                    a.segments + 16 * images if a.flat else a.segments,
+                    1 if a.flat else images * rows,
+                    a.step,
+                    row_bytes,
+                    1 if strip > first_strip else 0,
+                ),
+            )
+
+
+@worker(
+    "pieces panels panel_count panels_together width sums sums_bytes panel_bytes row_count sources targets gradient "
+    "row_bytes block"
+)
+def add_up(arguments, task, lane):
+    """One task: `block` rows of the weight gradient, from the sums of all pieces in order."""
+    a = carray(arguments, 1)[0]
+    panels = carray(_panels_at(a.panels), a.panel_count)
+    for r in range(task * a.block, min((task + 1) * a.block, a.row_count)):
+        for p in range(a.panel_count):
+            panel = panels[p]
+            total = carray(floats_at(a.gradient + word(a.targets, r) * a.row_bytes + panel.columns), panel.lanes)
+            place = a.sums + p // a.panels_together * a.pieces * a.sums_bytes
+            place += p % a.panels_together * a.panel_bytes + word(a.sources, r) * 4 * a.width
+            part = carray(floats_at(place), panel.lanes)
+            for i in range(panel.lanes):
+                total[i] = part[i]
+            for piece in range(1, a.pieces):
+                part = carray(floats_at(place + piece * a.sums_bytes), panel.lanes)
+                for i in range(panel.lanes):
+                    total[i] += part[i]
+
+
+def cut_into_tiles(runs: list[tuple[int, int]], height: int):
+    """Tiles of `height` over runs (offset, length) of neighbouring rows: their offsets, and where each row ends up.
+
+    The last tile of a run ends with it, and so may begin before the end of the tile before it.
+    """
+    offsets, places = [], []
+    for offset, length in runs:
+        starts = [min(start, length - height) for start in range(0, length, height)]
+        first = len(offsets)
+        for r in range(length):
+            t = min(r // height, len(starts) - 1)
+            places.append((first + t) * height + r - starts[t])
+        offsets += [offset + start for start in starts]
+    return offsets, places
+
+
+def _tile_height(runs: list[tuple[int, int]]) -> int:
+    """The height that wastes least of its work, of those that fit into the shortest run."""
+    shortest = min((length for _, length in runs), default=1)
+    fitting = [height for height in HEIGHTS if height <= shortest]
+    return min(fitting, key=lambda h: sum(ceil(length / h) * h for _, length in runs) * (1 + 0.6 / h))
+
+
+class WeightSums:
+    """A plan of `conv2d_weight_grad`: everything that depends on shapes only."""
+
+    def __init__(self, x_shape, g_shape, kernel_size, geometry: Geometry):
+        images, height, width, channels = x_shape
+        _, rows, columns, outputs = g_shape
+        (sh, sw), (dh, dw), ((above, below), (before, after)) = geometry.stride, geometry.dilation, geometry.padding
+        depth, share = channels // geometry.groups, outputs // geometry.groups
+        self.shape, self.tables = (*kernel_size, depth, outputs), []
+
+        padded = bool(above or below or before or after)
+        # Pixels a multiple of 256 bytes apart would compete for the same lines of the first-level cache.
+        pixel = channels + 16 if channels * sw % 64 == 0 else channels
+        copied = padded or pixel != channels
+        pitch = row_pitch((before + width + after) * pixel) if copied else width * channels
+        reach = (kernel_size[0] - 1) * dh + 1
+        flat = not padded and kernel_size == (1, 1) and rows == height and columns == width
+        if flat:  # all pixels are alike: images of one pixel
+            images, height, width, rows, columns, pitch = images * height * width, 1, 1, 1, 1, pixel
+        group = min(images, max(1, STRIP // (rows * columns)))
+        strip_rows = min(rows, max(1, STRIP // columns))
+        if group > 1:
+            strip_rows = rows
+        strips_of_image = ceil(rows / strip_rows)
+        strips = ceil(images / group) * strips_of_image
+        image_bytes = 4 * height * width * channels
+        window_bytes = 4 * pitch * ((strip_rows - 1) * sh + reach) if copied else image_bytes
+
+        live = live_taps(*kernel_size, geometry.mask)
+        taps = [Tap(i * dh, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in live]
+        runs = merged(taps, pitch, pixel, channels)
+        scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
+        row_offsets = kept(self, [4 * (offset + r) for offset, length in runs for r in range(length)])
+        if scattered:
+            runs = [(0, len(row_offsets))]
+        tile, vectors = _tile_height(runs), VECTORS if share > WIDTH else 1
+        starts, places = cut_into_tiles(runs, tile)
+        panel_width = vectors * WIDTH
+        self.panels = PANEL.table(
+            [
+                {"source": 4 * g * depth, "columns": 4 * (g * share + k), "lanes": min(panel_width, share - k)}
+                for g in range(geometry.groups)
+                for k in range(0, share, panel_width)
+            ]
+        )
+        panel_bytes = 4 * len(starts) * tile * panel_width
+        together = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
+        pieces = min(strips, ceil(TASKS / ceil(len(self.panels) / together)))
+        sums_bytes = together * panel_bytes
+        if flat:
+            segments = [(0, count) for count in range(group + 1)]
+        else:
+            i, r = np.ogrid[:group, :strip_rows]
+            offsets = i * window_bytes + 4 * r * sh * pitch
+            segments = np.stack([offsets, np.full_like(offsets, columns)], axis=-1)
+        strip_at = ceil(group * window_bytes / 64) * 64 if copied else 0
+        self.lane_bytes = strip_at + 4 * panel_width * group * strip_rows * columns
+        self.tasks = ceil(len(self.panels) / together) * pieces
+        self.sums_size = self.tasks * sums_bytes // 4
+        shared = {
+            "pieces": pieces,
+            "panels": address(self.panels),
+            "panel_count": len(self.panels),
+            "panels_together": together,
+            "width": panel_width,
+            "sums_bytes": sums_bytes,
+            "panel_bytes": panel_bytes,
+        }
+        self.arguments = accumulate.Arguments(
+            **shared,
+            strips=strips,
+            strips_of_image=strips_of_image,
+            group=group,
+            images=images,
+            rows=rows,
+            strip_rows=strip_rows,
+            columns=columns,
+            flat=flat,
+            image_bytes=image_bytes,
+            gradient_bytes=4 * rows * columns * outputs,
+            copied=copied,
+            lane_bytes=self.lane_bytes,
+            window_bytes=window_bytes,
+            row_bytes=4 * width * channels,
+            pitch=4 * pitch,
+            pixel_bytes=4 * channels,
+            pixel_pitch=4 * pixel,
+            above=above,
+            before=4 * before * pixel,
+            height=height,
+            width_in=width,
+            band_source=sh,
+            reach=reach,
+            strip_at=strip_at,
+            gradient_pixel=4 * outputs,
+            step=4 * sw * pixel,
+            segments=address(kept(self, segments)),
+            tiles=address(kept(self, np.array(starts, np.int64) * (1 if scattered else 4))),
+            tile_count=len(starts),
+            offsets=address(row_offsets),
+            entry=outer_sums(tile, vectors, scattered),
+        )
+        targets = kept(self, [tap.index * depth + c for tap in taps for c in range(depth)])
+        self.dead = len(taps) < kernel_size[0] * kernel_size[1]
+        block = max(1, ceil(len(targets) / TASKS))
+        self.add_tasks = ceil(len(targets) / block)
+        self.add_arguments = add_up.Arguments(
+            **shared,
+            row_count=len(targets),
+            sources=address(kept(self, places)),
+            targets=address(targets),
+            row_bytes=4 * outputs,
+            block=block,
+        )
+
+    def __call__(self, x, g) -> np.ndarray:
+        """The weight gradient of contiguous float32 arrays; that of dead taps is zero."""
+        weight = (np.zeros if self.dead else np.empty)(self.shape, np.float32)
+        sums, room = np.empty(self.sums_size, np.float32), pool.scratch(self.lane_bytes)
+        call = accumulate.Arguments.from_buffer_copy(self.arguments)
+        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
+        pool.run(accumulate, call, self.tasks)
+        last = add_up.Arguments.from_buffer_copy(self.add_arguments)
+        last.sums, last.gradient = address(sums), address(weight)
+        pool.run(add_up, last, self.add_tasks)
+        return weight
+
+
+@functools.lru_cache(256)
+def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry) -> WeightSums:
+    """The plan of `conv2d_weight_grad`."""
+    return WeightSums(x_shape, g_shape, kernel_size, geometry)

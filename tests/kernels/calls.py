@@ -1,0 +1,242 @@
+"""Sample calls of every kernel, for tests that ask the same of all of them: a new kernel is entered in `calls`."""
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygen.backend import kernel
+from tinygen.kernels import reference
+from tinygen.kernels.geometry import Geometry
+
+TOLERANCE = 1e-5  # of the largest value, or of 1: how far a sample call may be from its reference in float64
+
+
+def fast(name: str) -> Callable:
+    """The kernel that serves on the CPU."""
+    return kernel(name, "cpu")
+
+
+def slow(name: str) -> Callable:
+    """The reference."""
+    return getattr(reference, name)
+
+
+def over_arrays(function: Callable, value):
+    """The value, with `function` applied to each array that it holds."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(over_arrays(function, part) for part in value)
+    return function(value) if isinstance(value, np.ndarray) else value
+
+
+def arrays_in(value) -> Iterator[np.ndarray]:
+    """The arrays and numbers that a value holds, as arrays."""
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            yield from arrays_in(part)
+    elif isinstance(value, (np.ndarray, np.generic, float)):
+        yield np.asarray(value)
+
+
+def to_float64(array: np.ndarray) -> np.ndarray:
+    """The same numbers; what is no float32 is left as it is."""
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a kernel, and of its backward kernel where it has one: their residuals are their own affair."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    static: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The kernels that are called."""
+        backward = f"{self.name}_backward"
+        return [self.name, backward] if hasattr(reference, backward) else [self.name]
+
+    def with_arrays(self, function: Callable) -> "Call":
+        """The same call of other arrays, one made from each."""
+        return Call(self.name, over_arrays(function, self.arguments), self.static)
+
+    def run(self, room: Callable[[str], Callable] = fast) -> list[np.ndarray]:
+        """What the kernels of a room return, and then all arguments as they are left."""
+        results = room(self.name)(*self.arguments, **self.static)
+        for backward in self.names[1:]:
+            results, residuals = results
+            y = next(arrays_in(results))
+            g = np.random.default_rng(1).standard_normal(y.shape, np.float32).astype(y.dtype)
+            results = results, room(backward)(g, *residuals, **self.static)
+        return [*arrays_in(results), *arrays_in(self.arguments)]
+
+    def copied(self, room: Callable[[str], Callable] = fast) -> list[np.ndarray]:
+        """`run` on copies: kernels of update rules change their arguments."""
+        return self.with_arrays(np.copy).run(room)
+
+    def expected(self) -> list[np.ndarray]:
+        """What the reference makes of it in float64."""
+        return self.with_arrays(to_float64).copied(slow)
+
+    def compare(self, tolerance: float = TOLERANCE) -> None:
+        """Assert that the kernels do what their reference does: to their arguments too."""
+        for i, (ours, theirs) in enumerate(zip(self.copied(), self.expected(), strict=True)):
+            assert ours.shape == theirs.shape, (self.name, i, ours.shape, theirs.shape)
+            assert to_float64(ours).dtype == theirs.dtype, (self.name, i, ours.dtype)
+            if ours.size:
+                error = np.abs(to_float64(ours) - theirs).max() / max(1, np.abs(theirs).max())
+                assert error <= tolerance, (self.name, i, error)
+
+    def digest(self) -> str:
+        """A hash of all results, to the bit."""
+        return hashlib.sha256(b"".join(array.tobytes() for array in self.copied())).hexdigest()[:16]
+
+
+# Convolutions and matrix products
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution of `images` of a size and so many channels, with a kernel of so many outputs."""
+
+    images: int
+    size: tuple[int, int]
+    channels: int
+    kernel: tuple[int, int]
+    outputs: int
+    geometry: Geometry = Geometry()  # noqa: RUF009
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """(H, W) of its output."""
+        return self.geometry.output_size(self.size, self.kernel)
+
+    def calls(self, bias: bool = True, slope: float = 0.2) -> tuple[Call, Call, Call]:
+        """`conv2d` and its adjoints on random numbers, with a bias and the slope of an activation."""
+        rng, groups = np.random.default_rng(0), self.geometry.groups
+
+        def normal(*shape):
+            return rng.standard_normal(shape, np.float32)
+
+        x, g = normal(self.images, *self.size, self.channels), normal(self.images, *self.output, self.outputs)
+        w = normal(*self.kernel, self.channels // groups, self.outputs)
+        b, c = (normal(self.outputs), normal(self.channels)) if bias else (None, None)
+        return (
+            Call("conv2d", (x, w, self.geometry, b, slope)),
+            Call("conv2d_input_grad", (g, w, self.size, self.geometry, c, slope)),
+            Call("conv2d_weight_grad", (x, g, self.kernel, self.geometry)),
+        )
+
+
+WORK = 10_000_000  # multiplications of a drawn convolution, at most: the reference does them all in float64
+
+
+def drawn(pick: Callable[[int, int], int]) -> Shape:
+    """A shape made of whole numbers `pick(low, high)`: every geometry and every family of kernels comes up."""
+
+    def pair(low, high):
+        return pick(low, high), pick(low, high)
+
+    stride, dilation, kernel = pair(1, 3), pair(1, 2), pair(1, 5)
+    padding, groups, mask, (channels, outputs) = (pair(0, 3), pair(0, 3)), 1, None, pair(1, 100)
+    match ("any", "groups", "mask", "winograd", "few inputs", "few outputs")[pick(0, 5)]:
+        case "groups":
+            groups = pick(2, 5)
+            channels, outputs = groups * pick(1, 100 // groups), groups * pick(1, 100 // groups)
+        case "mask":
+            stride, dilation, mask = (1, 1), (1, 1), ("AB"[pick(0, 1)], pick(1, 3))
+            kernel = 2 * pick(0, 2) + 1, 2 * pick(0, 2) + 1
+            padding = (kernel[0] // 2,) * 2, (kernel[1] // 2,) * 2
+        case "winograd":
+            stride, dilation, kernel = (1, 1), (1, 1), (3, 3)
+            channels, outputs = 32 * pick(1, 3), 32 * pick(1, 3)
+        case "few inputs":
+            channels = pick(1, 8)
+        case "few outputs":
+            outputs = pick(1, 8)
+    geometry = Geometry(stride, padding, dilation, groups, mask)
+    least = [max(1, k - sum(p)) for k, p in zip(geometry.reach(kernel), padding, strict=True)]
+    size = pick(least[0], 20), pick(least[1], 20)
+    each = math.prod(geometry.output_size(size, kernel)) * math.prod(kernel) * channels * outputs // groups
+    return Shape(pick(1, max(1, min(20, WORK // each))), size, channels, kernel, outputs, geometry)
+
+
+AROUND = ((1, 1), (1, 1))
+CONVOLUTIONS = {
+    "winograd": Shape(3, (9, 6), 32, (3, 3), 32, Geometry(padding=AROUND)),
+    "direct": Shape(3, (9, 7), 20, (4, 3), 37, Geometry((2, 1), ((0, 2), (1, 0)))),
+    "narrow": Shape(3, (7, 6), 5, (3, 3), 3, Geometry(padding=AROUND)),
+    "one channel": Shape(3, (9, 8), 1, (4, 4), 33, Geometry((2, 2), AROUND)),
+    "masked": Shape(3, (5, 5), 6, (3, 3), 9, Geometry(padding=AROUND, mask=("A", 3))),
+    "groups": Shape(3, (6, 5), 10, (2, 3), 14, Geometry(dilation=(2, 1), groups=2)),
+}
+
+
+def matrix_products(rows: int, depth: int, columns: int) -> list[Call]:
+    """a @ b, where each is as it is, or the transpose of a contiguous matrix."""
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.standard_normal(shape, np.float32) for shape in ((rows, depth), (depth, columns), columns))
+    t, u = np.asfortranarray(a), np.asfortranarray(b)
+    calls = (a, b, bias, 0.2), (a, u, bias, 0.0), (a, b), (t, b), (t, u), (t, u, bias, 0.2)
+    return [Call("matmul", arguments) for arguments in calls]
+
+
+# Everything
+
+
+def _updates(rng) -> list[Call]:
+    p, g, m, v = rng.standard_normal((4, 40_001), np.float32)
+    scalars = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)  # none a power of two
+    pieces = [g[:5], g[5:30_000], g[30_000:]]
+    ends = np.array([5, 30_000, 30_100, 40_101])
+    return [
+        Call("sgd", (p, g, m, scalars[:6])),
+        Call("rmsprop", (p, g, v * v, scalars[:6])),
+        Call("adam", (p, g, m, v * v, scalars)),
+        Call("gather", ([*pieces[:2], None, pieces[2]], ends, np.zeros(40_101, np.float32), 0.9)),
+        Call("ema", (pieces, [m[:5], m[5:30_000], m[30_000:]], 0.9)),
+    ]
+
+
+def _recurrent(rng) -> list[Call]:
+    (n, t, c, h) = (3, 9, 5, 14)
+    x, state = rng.standard_normal((n, t, c), np.float32), rng.standard_normal((2, n, h), np.float32)
+
+    def weights(gates):
+        shapes = (c, gates * h), (h, gates * h), gates * h
+        return [0.3 * rng.standard_normal(shape, np.float32) for shape in shapes]
+
+    return [
+        Call("lstm", (x, *weights(4), *state)),
+        Call("gru", (x, *weights(3), rng.standard_normal(h, np.float32), state[0])),
+    ]
+
+
+@functools.cache
+def calls() -> tuple[Call, ...]:
+    """At least one call of every kernel, of enough elements not to be left to NumPy."""
+    rng = np.random.default_rng(0)
+    x, y, z = rng.standard_normal((3, 1001, 37), np.float32)
+    scale, shift = rng.standard_normal((2, 37), np.float32)
+    return (
+        *(call for shape in CONVOLUTIONS.values() for call in shape.calls()),
+        *matrix_products(13, 21, 37),
+        *(Call(name, (x,)) for name in ("exp", "sigmoid", "softplus", "erf", "silu", "gelu")),
+        *(Call(name, (x,), {"axis": -1}) for name in ("softmax", "log_softmax")),
+        Call("normalize", (x, scale, shift), {"axes": (0,), "eps": 1e-5, "slope": 0.2}),
+        Call("normalize", (x, scale, shift), {"axes": (1,), "eps": 1e-5}),
+        Call("cross_entropy", (x, rng.integers(0, 37, 1001))),
+        Call("binary_cross_entropy_with_logits", (x, rng.random(x.shape, np.float32))),
+        Call("gaussian_kl", (x, y)),
+        Call("reparameterize", (x, y, z)),
+        Call("gated", (x, y, 0.2)),
+        Call("column_sums", (x,)),
+        Call("philox", (0xFFFFFFFF, 7, (3 << 64) + 2**64 - 5, 1025)),
+        *_updates(rng),
+        *_recurrent(rng),
+    )

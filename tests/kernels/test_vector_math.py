@@ -1,0 +1,85 @@
+"""The float32 functions of the CPU kernels against float64, over arguments of every size."""
+
+import math
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba")
+from tinygen.kernels.cpu import vector_math  # noqa: E402 (it needs numba)
+
+TINY, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
+EVERYTHING = np.arange(0, 1 << 32, 4099, dtype=np.uint32).view(np.float32)  # each exponent in some 2000 places
+NEAR = np.linspace(-12, 12, 400_001, dtype=np.float32)
+NANS = np.array([0x7FC00000, 0x7F800001, 0xFFFFFFFF, 0x7FC00155], np.uint32).view(np.float32)
+
+
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# Functions in float64, and the bounds that the docstrings state, in units in the last place
+FUNCTIONS = {
+    "exp": (np.exp, 1.2),
+    "falling": (lambda x: np.exp(-np.abs(x)), 1.2),
+    "log": (np.log, 0.9),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.5),
+    "softplus": (softplus, 2.5),
+    "tanh": (np.tanh, 2.6),
+    "erf": (np.vectorize(math.erf, [np.float64]), 3.2),
+}
+INF, NAN = np.inf, np.nan
+EXACT = {  # pairs of argument and result
+    "exp": [(0, 1), (-0.0, 1), (INF, INF), (-INF, 0), (89, INF), (-88, 0)],
+    "falling": [(0, 1), (INF, 0), (-INF, 0), (88, 0), (1e-40, 1)],
+    "log": [(1, 0), (0, -INF), (-0.0, -INF), (INF, INF), (-1, NAN), (-INF, NAN), (-1e-40, NAN)],
+    "sigmoid": [(0, 0.5), (INF, 1), (-INF, 0), (100, 1), (-100, 0)],
+    "softplus": [(INF, INF), (-INF, 0), (1e30, 1e30), (-100, 0)],
+    "tanh": [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (10, 1), (1e-40, 0)],
+    "erf": [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (4, 1), (1e-40, 0)],
+}
+
+
+def vectorised(name):
+    function = getattr(vector_math, name)
+
+    @numba.njit(error_model="numpy")
+    def loop(x, y):
+        for i in range(x.size):
+            y[i] = function(x[i])
+
+    def applied(x):
+        y = np.empty_like(x)
+        loop(x, y)
+        return y
+
+    return applied
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_stay_within_their_bounds(name):
+    exact, bound = FUNCTIONS[name]
+    x = np.concatenate([EVERYTHING, NEAR])
+    x = x[np.isfinite(x) & (x > 0 if name == "log" else True)]
+    if name in ("tanh", "erf"):
+        x = x[np.abs(x) >= TINY]
+    with np.errstate(over="ignore", under="ignore"):
+        expected = exact(x.astype(np.float64))
+    y = vectorised(name)(x)
+    over, under = np.abs(expected) > LARGEST, np.abs(expected) < TINY
+    assert (np.abs(y[over]) == np.inf).all()
+    assert (np.abs(y[under]) <= TINY).all()
+    plain = ~over & ~under
+    units = 2.0 ** (np.frexp(expected[plain])[1] - 24)
+    assert (np.abs(y[plain] - expected[plain]) / units).max() <= bound
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_special_values_are_exact(name):
+    function = vectorised(name)
+    for copies in (1, 16):  # what is left over from vectors, and vectors
+        x, expected = np.repeat(np.array(EXACT[name], np.float32), copies, axis=0).T.copy()
+        y = function(x)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(np.signbit(y) & ~np.isnan(y), np.signbit(expected))
+        assert np.isnan(function(np.repeat(NANS, copies))).all()
