@@ -9,7 +9,6 @@ from .losses import (
     binary_cross_entropy_with_logits_backward,
     gaussian_kl,
     gaussian_kl_backward,
-    reparameterize,
 )
 from .normalization import normalize, normalize_backward
 from .philox import philox
@@ -50,7 +49,6 @@ KERNELS = {
         normalize,
         normalize_backward,
         philox,
-        reparameterize,
         rmsprop,
         sgd,
         sigmoid,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .. import reference
 from ..geometry import Geometry, tap_mask
 from . import narrow, products, weight_sums, winograd
 from .single import single
@@ -19,12 +20,16 @@ def _family(channels: int, w_shape, geometry: Geometry):
 @single
 def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
+    if not x.size:
+        return reference.conv2d(x, w, geometry, bias, slope)
     return _family(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
 
 
 @single
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
+    if not g.size:
+        return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
     plan = _family(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
     return plan(g, w, bias, slope)
 
@@ -32,12 +37,16 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
 @single
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW)."""
+    if not x.size or not g.size:
+        return reference.conv2d_weight_grad(x, g, kernel_size, geometry)
     kernel_size, shape = tuple(kernel_size), (*kernel_size, x.shape[3] // geometry.groups, g.shape[3])
     if geometry.stride == (1, 1) and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
         # Wide rows and few columns: with x and g in each other's place, and the kernel turned round, it is the other
         # way about.
         reach = geometry.reach(kernel_size)
-        padding = tuple((r - 1 - before, r - 1 - after) for r, (before, after) in zip(reach, geometry.padding, strict=True))
+        padding = tuple(
+            (r - 1 - before, r - 1 - after) for r, (before, after) in zip(reach, geometry.padding, strict=True)
+        )
         if min(min(pair) for pair in padding) >= 0:
             turned = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
             return np.ascontiguousarray(turned[::-1, ::-1].transpose(0, 1, 3, 2))

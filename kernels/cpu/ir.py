@@ -394,20 +394,29 @@ def _combination(builder, row, vectors):
 
 
 def _applied(builder, matrix, vectors):
-    """matrix @ vectors. Neighbouring rows (a + b, a - b), with a and b of disjoint factors, share their two sums."""
+    """matrix @ vectors, sharing what the symmetry of opposite points leaves to be shared.
+
+    Of neighbouring columns that are equal up to signs, the sum and the difference of the two vectors are taken first;
+    neighbouring rows (a + b, a - b), with a and b of disjoint factors, share their two halves.
+    """
+    rows, vectors = [list(row) for row in matrix], list(vectors)
+    for j in range(len(vectors) - 1):
+        if all(abs(row[j]) == abs(row[j + 1]) for row in rows) and any(row[j] != row[j + 1] for row in rows):
+            pair = vectors[j], vectors[j + 1]
+            vectors[j], vectors[j + 1] = builder.fadd(*pair), builder.fsub(*pair)
+            for row in rows:
+                row[j], row[j + 1] = (row[j], 0) if row[j] == row[j + 1] else (0, row[j])
     results = []
-    rows = list(matrix)
     while rows:
-        even, odd = [], [1]
-        if len(rows) > 1:
-            even = [(x + y) / 2 for x, y in zip(rows[0], rows[1], strict=True)]
-            odd = [(x - y) / 2 for x, y in zip(rows[0], rows[1], strict=True)]
-        if len(rows) > 1 and any(even) and any(odd) and not any(x and y for x, y in zip(even, odd, strict=True)):
-            p, q = _combination(builder, even, vectors), _combination(builder, odd, vectors)
+        first, *rest = rows
+        halves = [[(x + sign * y) / 2 for x, y in zip(first, rest[0], strict=True)] for sign in (1, -1)] if rest else []
+        if halves and all(map(any, halves)) and not any(x and y for x, y in zip(*halves, strict=True)):
+            p, q = (_combination(builder, half, vectors) for half in halves)
             results += [builder.fadd(p, q), builder.fsub(p, q)]
-            rows = rows[2:]
+            rows = rest[1:]
         else:
-            results.append(_combination(builder, rows.pop(0), vectors))
+            results.append(_combination(builder, first, vectors))
+            rows = rest
     return results
 
 

@@ -87,23 +87,3 @@ def gaussian_kl_backward(g, mean, log_var):
     dmean, dlog_var = np.empty_like(g), np.empty_like(g)
     launch(_kl_backward, g, mean, log_var, dmean, dlog_var)
     return dmean, dlog_var
-
-
-@worker("size mean log_var noise y deviation")
-def _reparameterize(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    mean, log_var, noise = block(a, a.mean, task), block(a, a.log_var, task), block(a, a.noise, task)
-    y, deviation = block(a, a.y, task), block(a, a.deviation, task)
-    for i in range(mean.size):
-        deviation[i] = exp(HALF * log_var[i]) * noise[i]
-        y[i] = mean[i] + deviation[i]
-
-
-@single
-def reparameterize(mean, log_var, noise):
-    """mean + exp(log_var / 2) * noise; the residual is the second term."""
-    if not mean.shape == np.shape(log_var) == np.shape(noise):
-        return reference.reparameterize(mean, log_var, noise)
-    y, deviation = np.empty_like(mean), np.empty_like(mean)
-    launch(_reparameterize, mean, log_var, noise, y, deviation)
-    return y, (deviation,)

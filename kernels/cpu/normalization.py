@@ -33,7 +33,10 @@ MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
 
 
 class Layout(NamedTuple):
-    """How an array is cut: each sample into `blocks` of `rows`, whose groups are merged `share` at a time."""
+    """How an array is cut: each sample into `blocks` of `rows`, whose groups are merged `share` at a time.
+
+    No blocks: each row is a sample, normalised by itself, and `rows` of them are a task.
+    """
 
     samples: int
     positions: int
@@ -53,9 +56,9 @@ class Layout(NamedTuple):
         return self.groups * self.channels
 
     @property
-    def by_rows(self) -> bool:
-        """Whether each row is normalised by itself; `rows` of them are a task."""
-        return self.positions * self.groups == 1
+    def tasks(self) -> int:
+        """Tasks whose sums make the gradients of scale and shift."""
+        return self.samples if self.blocks else ceil(self.samples / self.rows)
 
 
 @functools.lru_cache(256)
@@ -75,12 +78,11 @@ def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
     step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
     wide = columns if columns >= WIDE else step * ceil(WIDE / step)
     if positions * groups == 1:
-        rows = max(4, BLOCK // columns)
-    elif positions * columns <= (NEAR if samples >= SAMPLES else BLOCK):
-        rows = positions
+        rows, blocks = max(4, BLOCK // columns), 0
     else:
-        rows = max(32, BLOCK // columns)
-    blocks = ceil(positions / rows)
+        near = NEAR if samples >= SAMPLES else BLOCK
+        rows = positions if positions * columns <= near else max(32, BLOCK // columns)
+        blocks = ceil(positions / rows)
     row = tuple(chain.from_iterable(runs[2:] or runs[1:]))
     kept = tuple(1 if i in reduced else n for i, n in enumerate(shape))
     return Layout(samples, positions, groups, channels, rows, blocks, wide, SHARE if blocks > 1 else groups, row, kept)
@@ -455,11 +457,11 @@ def _run(work, work_by_rows, cut: Layout, scale, shift, eps: float, slope: float
         slope=slope,
         **places,
     )
-    if cut.by_rows:
-        pool.run(work_by_rows, a, ceil(cut.samples / cut.rows))
+    if not cut.blocks:
+        pool.run(work_by_rows, a, cut.tasks)
     elif cut.blocks == 1:
         a.steps = MEASURE | MERGE | APPLY
-        pool.run(work, a, cut.samples)
+        pool.run(work, a, cut.tasks)
     else:
         blocks, shares = cut.samples * cut.blocks, cut.samples * ceil(cut.groups / cut.share)
         for a.steps, tasks in ((MEASURE, blocks), (MERGE, shares), (APPLY, blocks)):
@@ -487,7 +489,7 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
     y, (pull, tilt) = np.empty(x.shape, np.float32), np.empty((2, *cut.kept), np.float32)
     sums = np.empty((cut.samples * cut.blocks, 2, cut.columns), np.float32)
-    totals = np.empty((ceil(cut.samples / cut.rows) if cut.by_rows else cut.samples, 2, *cut.row), np.float32)
+    totals = np.empty((cut.tasks, 2, *cut.row), np.float32)
     arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "pull": pull, "tilt": tilt}
     _run(backward, backward_rows, cut, scale, shift, eps, slope, sums=sums, totals=totals, **arrays)
     scale_grad, shift_grad = totals[0] if len(totals) == 1 else totals.sum(axis=0)

@@ -146,11 +146,6 @@ def tile_height(rows: int) -> int:
     return min(fitting, key=lambda height: ceil(rows / height) * height * (1 + 0.6 / height))
 
 
-def table(values) -> np.ndarray:
-    """Offsets as contiguous int64."""
-    return np.ascontiguousarray(values, np.int64)
-
-
 def row_pitch(floats: int) -> int:
     """The distance of the rows of a copied image: a multiple of 1024 bytes would set them on the same cache lines."""
     return floats + 16 if floats % 256 == 0 else floats
@@ -198,57 +193,33 @@ class Products:
         image_bytes, target_bytes = 4 * height * width * channels, 4 * prod(target)
         window_bytes = 4 * pitch * window if padded else image_bytes
 
-        widest = max(block.last - block.first for phase in phases for block in phase.blocks)
-        vectors = VECTORS if widest > WIDTH else 1
-        panel_width = vectors * WIDTH
-        jobs, packs, self.tables, packed = [], [], [], 0
+        self.vectors = VECTORS if any(b.last - b.first > WIDTH for phase in phases for b in phase.blocks) else 1
+        self.width = self.vectors * WIDTH
+        self.tables: list[np.ndarray] = []
+        jobs, packs = [], []
         for phase in phases:
             i, u, v = np.ogrid[:group, : min(phase.rows, band_rows), : phase.columns]
             row_source = kept(self, i * window_bytes + 4 * (u * stride[0] * pitch + v * stride[1] * channels))
             row_target = kept(self, i * target_bytes + 4 * (u * step[0] * target[1] + v * step[1]) * target[2])
-            tile = tile_height(row_source.size)
             for block in phase.blocks:
-                segments = merged(block.taps, pitch, channels, channels)
-                depth = sum(length for _, length in segments)
-                scattered = depth < 8 * len(segments)
-                if scattered:
-                    segments = [4 * (offset + k) for offset, length in segments for k in range(length)]
-                else:
-                    segments = [(4 * offset, length) for offset, length in segments]
                 begin = block.corner[0] * depth_stride + block.corner[1] * output_stride
                 pieces = [(4 * (t.index * tap_size + t.low * depth_stride + begin), t.high - t.low) for t in block.taps]
-                outputs = block.last - block.first
-                panels, last = ceil(outputs / panel_width), (outputs - 1) % panel_width + 1
-                partial, panel_bytes = last % WIDTH != 0, 4 * depth * panel_width
+                packs.append(self._pack(block, pieces, sum(p["panels"] * p["panel_bytes"] for p in packs)))
                 jobs.append(
                     {
                         "rows": row_source.size,
                         "row_source": address(row_source),
                         "row_target": address(row_target),
-                        "segments": address(kept(self, segments)),
-                        "count": len(segments),
-                        "weights": packed,
+                        "weights": packs[-1]["packed"],
                         "source": 4 * block.source,
                         "target": 4 * ((phase.top * target[1] + phase.left) * target[2] + block.first),
                         "bias": 4 * block.first,
-                        "panels": panels,
-                        "panel_bytes": panel_bytes,
-                        "whole": product_rows(tile, vectors, False, scattered) if panels > 1 else 0,
-                        "tail": product_rows(tile, ceil(last / WIDTH), partial, scattered),
-                        "lanes": (last - 1) % WIDTH + 1,
+                        "panels": packs[-1]["panels"],
+                        "panel_bytes": packs[-1]["panel_bytes"],
+                        **self._entries(block, merged(block.taps, pitch, channels, channels), row_source.size),
                     }
                 )
-                packs.append(
-                    {
-                        "pieces": address(kept(self, pieces)),
-                        "count": len(pieces),
-                        "packed": packed,
-                        "outputs": outputs,
-                        "panels": panels,
-                        "panel_bytes": panel_bytes,
-                    }
-                )
-                packed += panels * panel_bytes
+        packed = sum(p["panels"] * p["panel_bytes"] for p in packs)
         self.jobs, self.packs, self.packed_size = JOB.table(jobs), PACK.table(packs), packed // 4
         # Where panels are shared out, each part would have to copy the padded input for itself.
         most = max(job["panels"] for job in jobs)
@@ -258,7 +229,7 @@ class Products:
         self.pack_arguments = pack.Arguments(
             packs=address(self.packs),
             pack_count=len(packs),
-            width=panel_width,
+            width=self.width,
             depth_stride=4 * depth_stride,
             output_stride=4 * output_stride,
         )
@@ -267,7 +238,7 @@ class Products:
             group=group,
             bands=bands,
             parts=parts,
-            panel_stride=4 * panel_width,
+            panel_stride=4 * self.width,
             image_bytes=image_bytes,
             target_bytes=target_bytes,
             last_band=rows - band_rows,
@@ -289,6 +260,35 @@ class Products:
             jobs=address(self.jobs),
             job_count=len(jobs),
         )
+
+    def _pack(self, block, pieces, packed: int) -> dict[str, int]:
+        """How the weights of a block are packed, from byte `packed` on; `pieces` are (offset, rows)."""
+        outputs, depth = block.last - block.first, sum(rows for _, rows in pieces)
+        return {
+            "pieces": address(kept(self, pieces)),
+            "count": len(pieces),
+            "packed": packed,
+            "outputs": outputs,
+            "panels": ceil(outputs / self.width),
+            "panel_bytes": 4 * depth * self.width,
+        }
+
+    def _entries(self, block, segments, rows: int) -> dict[str, int]:
+        """The micro-kernels for the whole panels and for the last panel of a block, and how they read the input."""
+        outputs, count = block.last - block.first, len(segments)
+        scattered = sum(length for _, length in segments) < 8 * count  # loops so short cost more than their work
+        if scattered:
+            segments = [4 * (offset + k) for offset, length in segments for k in range(length)]
+        else:
+            segments = [(4 * offset, length) for offset, length in segments]
+        last, height = (outputs - 1) % self.width + 1, tile_height(rows)
+        return {
+            "segments": address(kept(self, segments)),
+            "count": len(segments),
+            "whole": product_rows(height, self.vectors, False, scattered) if outputs > self.width else 0,
+            "tail": product_rows(height, ceil(last / WIDTH), last % WIDTH != 0, scattered),
+            "lanes": (last - 1) % WIDTH + 1,
+        }
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""

@@ -19,19 +19,18 @@ from numba import carray
 
 from .. import reference
 from . import pool
-from .ir import call_rows, clear, copy, floats_at, initial, multiplied, stored, word
+from .ir import clear, copy, floats_at, initial, loaded, multiplied, stored, word
 from .jit import inlined, worker
 from .pool import address
-from .products import PACK, pack, table
+from .products import PACK, pack
 from .single import single
 from .target import HEIGHTS, VECTORS, WIDTH
-from .tile import outer_sums
 from .vector_math import ONE, sigmoid, tanh
 
 UNITS = HEIGHTS[0]  # of a panel: rows of a tile
 COLUMNS = VECTORS * WIDTH
 STRIP = 128
-NEAR = 512  # sequences times steps whose derivatives stay near until they are added to the weights' gradients
+NEAR = 256  # sequences times steps whose derivatives stay near until they are added to the weights' gradients
 SHORT = 8  # steps below which packing the weights does not pay
 LSTM, GRU = 4, 3  # gates
 
@@ -173,46 +172,60 @@ def _backward(gates, width):
     return backward
 
 
-@worker(
-    "begin end steps_together steps batch channels hidden groups entry panels x h y derivatives segments tiles tile_count x_rows h_rows "
-    "sums sums_bytes scratch lane_bytes"
-)
-def _add_products(arguments, task, lane):
-    """One task: add what some steps give to the gradients of COLUMNS weights of all gates, of the input or of h."""
-    a = carray(arguments, 1)[0]
-    inputs = task < a.panels
-    features = a.channels if inputs else a.hidden
-    column = COLUMNS * (task if inputs else task - a.panels)
-    many = min(COLUMNS, features - column)
-    strip = a.scratch + lane * a.lane_bytes
-    if many < COLUMNS:
-        clear(strip, a.lane_bytes)
-    for begin in range(a.begin, a.end, a.steps_together):
-        end, at = min(begin + a.steps_together, a.end), strip
-        for step in range(begin, end):
-            for n in range(a.batch):
-                if inputs:
-                    source = a.x + 4 * a.channels * (n * a.steps + step)
-                else:
-                    source = a.y + 4 * a.hidden * (n * a.steps + step - 1) if step else a.h + 4 * a.hidden * n
-                copy(at, source + 4 * column, 4 * many)
-                at += 4 * COLUMNS
-        call_rows(
-            a.entry,
-            (
-                a.derivatives,
-                strip,
-                a.sums + task * a.sums_bytes,
-                a.tiles,
-                a.x_rows if inputs else a.h_rows,
-                a.tile_count,
-                a.segments + 16 * (begin - a.begin) * a.groups,
-                (end - begin) * a.groups,
-                4,
-                4 * COLUMNS,
-                1,
-            ),
-        )
+@functools.cache
+def _weight_sums(gates, width):
+    row = 4 * width
+    rows = tuple(range(0, UNITS * row, row))
+
+    @worker(
+        "begin end steps_together steps batch channels hidden groups panels x h y derivatives sums sums_bytes scratch "
+        "lane_bytes"
+    )
+    def weight_sums(arguments, task, lane):
+        """One task: add what some steps give to the gradients of COLUMNS weights of all gates, of the input or of h."""
+        a = carray(arguments, 1)[0]
+        inputs = task < a.panels
+        features = a.channels if inputs else a.hidden
+        column = COLUMNS * (task if inputs else task - a.panels)
+        many = min(COLUMNS, features - column)
+        strip, pitch = a.scratch + lane * a.lane_bytes, 4 * COLUMNS
+        group_bytes = 4 * a.hidden * row
+        derivatives = a.derivatives + (0 if inputs or gates == LSTM else a.hidden * row)
+        if many < COLUMNS:
+            clear(strip, a.lane_bytes)
+        for first in range(a.begin, a.end, a.steps_together):
+            last, at = min(first + a.steps_together, a.end), strip
+            for step in range(first, last):
+                for n in range(a.batch):
+                    if inputs:
+                        source = a.x + 4 * a.channels * (n * a.steps + step)
+                    else:
+                        source = a.y + 4 * a.hidden * (n * a.steps + step - 1) if step else a.h + 4 * a.hidden * n
+                    copy(at, source + 4 * column, 4 * many)
+                    at += pitch
+            target = a.sums + task * a.sums_bytes
+            for place in range(derivatives, derivatives + gates * a.hidden * row, UNITS * row):
+                tile, line = loaded(UNITS, VECTORS, target), strip
+                for slot in range(first - a.begin, last - a.begin):
+                    for group in range(a.groups):
+                        at = place + (slot * a.groups + group) * group_bytes
+                        sequences = min(width, a.batch - group * width)
+                        for _ in range(sequences >> 2):
+                            tile = multiplied(4, tile, at, rows, line, pitch)
+                            at += 16
+                            line += 4 * pitch
+                        for _ in range(sequences & 3):
+                            tile = multiplied(1, tile, at, rows, line, pitch)
+                            at += 4
+                            line += pitch
+                stored(False, tile, target, None, 0)
+                target += UNITS * pitch
+
+    return weight_sums
+
+
+def table(values):
+    return np.array(values, np.int64)
 
 
 def _width(batch: int) -> int:
@@ -275,47 +288,37 @@ def _run(gates, x, blocks, h, state):
     return y, z, states
 
 
-def _run_back(gates, g, x, blocks, order, h, z, states, y):
-    """Gradients of x, of both weights, of h through the gates, of the state carried on; and the sums of derivatives.
-
-    `order`: the blocks of derivatives that belong to columns of the input's weight, and of the hidden state's.
-    """
+def _run_back(gates, g, x, blocks, h, z, states, y):
+    """Gradients of x, of both weights, of h through the gates, of the state carried on; and the sums of derivatives."""
     (batch, steps, channels), hidden = x.shape, h.shape[1]
     _, groups, panels, _, _, width = z.shape
     slots = max(2, NEAR // (groups * width))
     packed, blocks = _packed(blocks, 4, 4 * gates * hidden, width)
     dx, dh = np.empty(x.shape, np.float32), np.empty(h.shape, np.float32)
-    derivatives = np.empty((slots, groups, 4, hidden, width), np.float32)
+    derivatives = np.empty(slots * groups * 4 * hidden * width + UNITS * width, np.float32)
     carried, totals = np.zeros(states.shape[1:], np.float32), np.zeros(z.shape[1:], np.float32)
     tiles = ceil(gates * hidden / UNITS)
-    x_rows, h_rows = (
-        table(np.pad(np.arange(4 * hidden).reshape(4, -1)[o].ravel(), (0, -gates * hidden % UNITS), "edge") * 4 * width)
-        for o in order
-    )
-    starts = table(range(0, tiles * UNITS, UNITS))
-    lanes = [min(width, batch - first) for first in range(0, batch, width)]
-    segments = table([(16 * hidden * width * i, lanes[i % groups]) for i in range(slots * groups)])
     x_panels = ceil(channels / COLUMNS)
     sums = np.zeros((x_panels + ceil(hidden / COLUMNS), tiles * UNITS, COLUMNS), np.float32)
     task = _backward(gates, width)
-    lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * slots * batch)
+    lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
     room = pool.scratch(lane_bytes)
     call = task.Arguments(0, steps, batch, channels, hidden, groups, panels, slots, address(blocks))
     call.g, call.dx, call.dh, call.gates, call.states = map(address, (g, dx, dh, z, states))
     call.carried, call.derivatives, call.sums, call.scratch = map(address, (carried, derivatives, totals, room))
     call.lane_bytes = lane_bytes
-    add = _add_products.Arguments(steps_together=max(1, STRIP // batch),
-        steps=steps, batch=batch, channels=channels, hidden=hidden, groups=groups, panels=x_panels,
-        entry=outer_sums(UNITS, VECTORS, True), x=address(x), h=address(h), y=address(y),
-        derivatives=address(derivatives), segments=address(segments), tiles=address(starts), tile_count=tiles,
-        x_rows=address(x_rows), h_rows=address(h_rows), sums=address(sums), sums_bytes=sums[0].nbytes,
+    add_task = _weight_sums(gates, width)
+    add = add_task.Arguments(
+        steps_together=max(1, STRIP // batch), steps=steps, batch=batch, channels=channels, hidden=hidden, groups=groups, panels=x_panels,
+        x=address(x), h=address(h), y=address(y),
+        derivatives=address(derivatives), sums=address(sums), sums_bytes=sums[0].nbytes,
         scratch=address(room), lane_bytes=lane_bytes,
     )
     for call.step in reversed(range(-1, steps)):
         pool.run(task, call, groups * (panels + ceil(channels / UNITS)))
         if call.step % slots == 0:
             add.begin, add.end = call.step, min(call.step + slots, steps)
-            pool.run(_add_products, add, len(sums))
+            pool.run(add_task, add, len(sums))
     sums = sums[:, : gates * hidden].transpose(0, 2, 1)
     grads = (part.reshape(-1, gates * hidden)[:n] for part, n in ((sums[:x_panels], channels), (sums[x_panels:], hidden)))
     totals = totals.sum(axis=(0, 4)).transpose(1, 0, 2).reshape(4, -1)[:, :hidden]
@@ -344,8 +347,7 @@ def lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y):
         return reference.lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y)
     hidden = h.shape[1]
     blocks = [(n, 0, [(address(w), 4 * hidden)]) for n, w in ((hidden, hidden_weight), (x.shape[2], input_weight))]
-    order = [[0, 1, 2, 3]] * 2
-    *grads, dh, dc, totals = _run_back(LSTM, g, x, blocks, order, h, gates, cells, y)
+    *grads, dh, dc, totals = _run_back(LSTM, g, x, blocks, h, gates, cells, y)
     return *grads, totals.ravel(), dh, dc
 
 
@@ -372,6 +374,5 @@ def gru_backward(g, x, input_weight, hidden_weight, h, gates, states, y):
         (hidden, hidden, [(address(hidden_weight), 3 * hidden)]),
         (x.shape[2], 0, [(at + 8 * hidden, hidden), (at, 2 * hidden)]),
     ]
-    order = [1, 2, 0], [1, 2, 3]
-    *grads, dh, carried, totals = _run_back(GRU, g, x, blocks, order, h, gates, states, y)
-    return *grads, totals[[1, 2, 0]].ravel(), totals[3], dh + carried
+    dx, input_grad, hidden_grad, dh, carried, totals = _run_back(GRU, g, x, blocks, h, gates, states, y)
+    return dx, np.roll(input_grad, -hidden, axis=1), hidden_grad, totals[[1, 2, 0]].ravel(), totals[3], dh + carried

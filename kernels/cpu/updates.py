@@ -7,11 +7,11 @@ import functools
 import math
 
 import numpy as np
-from numba import carray, float32, float64
+from numba import carray, float32
 
 from .. import reference
 from . import pool
-from .ir import floats_at, pointer_to, word
+from .ir import floats_at, word
 from .jit import inlined, summing, worker
 from .pool import address
 from .single import FLOAT32, single
@@ -19,8 +19,6 @@ from .target import X86
 
 BLOCK = 1 << 14  # elements of a task
 TINY = np.finfo(FLOAT32).tiny
-
-doubles_at = pointer_to(float64)
 
 
 @functools.lru_cache(64)
@@ -138,18 +136,18 @@ def adam(parameter, gradients, mean, square, scalars):
 @summing
 def measured(x, bound):
     """The sum of the squares of what is `held`; NaN where an element is not finite."""
-    odd, squares = float32(0), 0.0
+    odd, squares = float32(0), float32(0)
     for i in range(x.size):
         odd += x[i] - x[i]
-        square = float64(held(x[i], bound))
-        squares += square * square
+        near = held(x[i], bound)
+        squares += near * near
     return squares + odd
 
 
 @worker("lengths gradients squares", "bound")
 def _norm(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    carray(doubles_at(a.squares), task + 1)[task] = measured(piece(a, a.gradients, task), a.bound)
+    carray(floats_at(a.squares), task + 1)[task] = measured(piece(a, a.gradients, task), a.bound)
 
 
 def norm(gradients, bound):
@@ -157,9 +155,12 @@ def norm(gradients, bound):
     if gradients[0].dtype != FLOAT32:
         return reference.norm(gradients, bound)
     given = Pieces(gradients)
-    squares = np.empty(given.tasks)
+    squares = np.empty(given.tasks, np.float32)
     pool.run(_norm, _norm.Arguments(*map(address, (given.lengths, given.addresses, squares)), bound), given.tasks)
-    return math.sqrt(math.fsum(squares))
+    square = math.fsum(squares.tolist())
+    if not math.isfinite(square):  # because an element is not, or its square is too large
+        return reference.norm(gradients, bound)
+    return math.sqrt(square)
 
 
 @worker("lengths averages parameters", "share")

@@ -23,6 +23,7 @@ from .tile import outer_sums
 
 TASKS = 8  # at least as many where the work can be cut so
 STRIP = 96  # pixels, or a row of the image where that is longer
+NEAR_PITCH = 4 * VECTORS * WIDTH  # bytes; gradients of pixels further apart are copied, so that they lie close together
 SUMS_BYTES = 300_000  # that a task may keep near
 
 PANEL = Record("source columns lanes")
@@ -56,16 +57,18 @@ def accumulate(arguments, task, lane):
             source += top * a.band_source * a.row_bytes
         begin = a.g + image * a.gradient_bytes + top * a.columns * a.gradient_pixel
         for p in range(first_panel, last_panel):
-            panel = panels[p]
+            panel, lines, pitch = panels[p], begin + panels[p].columns, a.gradient_pixel
             if 4 * panel.lanes < row_bytes:
                 clear(gradients, images * rows * a.columns * row_bytes)
-            for i in range(images * rows * a.columns):
-                copy(gradients + i * row_bytes, begin + panel.columns + i * a.gradient_pixel, 4 * panel.lanes)
+            if 4 * panel.lanes < row_bytes or pitch > NEAR_PITCH:
+                for i in range(images * rows * a.columns):
+                    copy(gradients + i * row_bytes, lines + i * pitch, 4 * panel.lanes)
+                lines, pitch = gradients, row_bytes
             call_rows(
                 a.entry,
                 (
                     source + panel.source,
-                    gradients,
+                    lines,
                     a.sums + task * a.sums_bytes + (p - first_panel) * a.panel_bytes,
                     a.tiles,
                     a.offsets,
@@ -73,7 +76,7 @@ def accumulate(arguments, task, lane):
                     a.segments + 16 * images if a.flat else a.segments,
                     1 if a.flat else images * rows,
                     a.step,
-                    row_bytes,
+                    pitch,
                     1 if strip > first_strip else 0,
                 ),
             )
@@ -157,11 +160,15 @@ class WeightSums:
         taps = [Tap(i * dh, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in live]
         runs = merged(taps, pitch, pixel, channels)
         scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
-        row_offsets = kept(self, [4 * (offset + r) for offset, length in runs for r in range(length)])
-        if scattered:
-            runs = [(0, len(row_offsets))]
-        tile, vectors = _tile_height(runs), VECTORS if share > WIDTH else 1
-        starts, places = cut_into_tiles(runs, tile)
+        vectors = VECTORS if share > WIDTH else 1
+        if scattered:  # rows have each their own offset: the last tile repeats the last one
+            row_offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
+            tile = min(HEIGHTS, key=lambda height: ceil(len(row_offsets) / height) * height * (1 + 0.6 / height))
+            starts, places = list(range(0, len(row_offsets), tile)), list(range(len(row_offsets)))
+            row_offsets += row_offsets[-1:] * (len(starts) * tile - len(row_offsets))
+        else:
+            row_offsets, tile = [0], _tile_height(runs)
+            starts, places = cut_into_tiles(runs, tile)
         panel_width = vectors * WIDTH
         self.panels = PANEL.table(
             [
@@ -224,7 +231,7 @@ class WeightSums:
             segments=address(kept(self, segments)),
             tiles=address(kept(self, np.array(starts, np.int64) * (1 if scattered else 4))),
             tile_count=len(starts),
-            offsets=address(row_offsets),
+            offsets=address(kept(self, row_offsets)),
             entry=outer_sums(tile, vectors, scattered),
         )
         targets = kept(self, [tap.index * depth + c for tap in taps for c in range(depth)])

@@ -2,13 +2,14 @@
 
 A tile of 4x4 outputs costs 36 multiplications for each pair of channels instead of 144. Tiles are transformed a few at
 a time, so that all that a task works on stays in the second-level cache, and multiplied by the micro-kernels of
-`tile.py`. Errors are larger than those of direct sums: about 1e-6 of the largest output, against 3e-7 (measured on 64
-channels; `tests/kernels` holds them to 1e-5). TINYGEN_WINOGRAD=0 turns it off.
+`tile.py`. Errors are larger than those of direct sums: about 2e-6 of the largest output, against 2e-7 (measured on 64
+channels; the tests hold them to 1e-5). TINYGEN_WINOGRAD=0 turns it off.
 """
 
 import functools
 import os
-from math import ceil
+from fractions import Fraction
+from math import ceil, prod
 
 import numpy as np
 from numba import carray
@@ -24,25 +25,26 @@ from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import NO_SLOPE, outer_sums, product_rows
 from .weight_sums import TASKS, cut_into_tiles
 
-# With the points 0, 1, -1, 2, -2, infinity: y = A'[(G w G') * (B' x B)]A.
-B_T = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-G = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0, 0, 1),
-)
-A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
+def _multiplied_out(roots) -> list[Fraction]:
+    """The coefficients of the product of all (z - root), of the lowest power first."""
+    product = [Fraction(1)]
+    for root in roots:
+        product = [low - root * high for low, high in zip([0, *product], [*product, 0], strict=True)]
+    return product
+
+
+def _matrices(points):
+    """B', G and A' of y = A'[(G w G') * (B' x B)]A for the points and infinity (Toom and Cook)."""
+    others = [[q for q in points if q != p] for p in points]
+    b_t = [[*_multiplied_out(rest), 0] for rest in others] + [_multiplied_out(points)]
+    g = [[p**k / prod(p - q for q in rest) for k in range(3)] for p, rest in zip(points, others, strict=True)]
+    a_t = [[*(p**k for p in points), int(k == 3)] for k in range(4)]
+    return b_t, [*g, [0, 0, 1]], a_t
+
+
+# Opposite points share their sums. These have a third of the rounding error of the usual 0, +-1, +-2 (measured).
+B_T, G, A_T = _matrices([Fraction(n, 4) for n in (0, 3, -3, 6, -6)])
 POINTS = 36
 TILES = 4 * HEIGHTS[0]  # that a task transforms at a time
 

@@ -57,18 +57,16 @@ def test_maps_take_any_shape_and_layout(name):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_terms_of_a_variational_bound(size):
-    x, log_var, noise, g = (drawn(size, seed=i) for i in range(4))
+    x, log_var, g = (drawn(size, seed=i) for i in range(3))
     target = np.random.default_rng(4).random(size, dtype=np.float32)
     compare("binary_cross_entropy_with_logits_backward", g, *compare("binary_cross_entropy_with_logits", x, target))
     compare("gaussian_kl_backward", g, *compare("gaussian_kl", x, log_var))
-    compare("reparameterize", x, log_var, noise)
 
 
 def test_terms_of_a_variational_bound_take_slices():
     both, target = drawn(6, 8), np.float32(0.3) * np.ones((6, 1), np.float32)
     mean, log_var = both[:, :4], both[:, 4:]
     compare("gaussian_kl_backward", drawn(6, 4), *compare("gaussian_kl", mean, log_var))
-    compare("reparameterize", mean, log_var, drawn(6, 5)[:, :4])
     compare("binary_cross_entropy_with_logits", mean, target)  # arguments that broadcast are the reference's
 
 
@@ -105,7 +103,9 @@ def test_no_rows(shape):
 
 def test_rows_of_extreme_numbers():
     inf, nan = np.inf, np.nan
-    x = np.array([[-inf, 0, 0], [-1e30, 1e30, 1e30], [200, -200, 200], [0, inf, 0], [nan, 0, 1], [-inf] * 3], np.float32)
+    x = np.array(
+        [[-inf, 0, 0], [-1e30, 1e30, 1e30], [200, -200, 200], [0, inf, 0], [nan, 0, 1], [-inf] * 3], np.float32
+    )
     expected = np.array([[0, 0.5, 0.5]] * 2 + [[0.5, 0, 0.5]] + [[nan] * 3] * 3, np.float32)
     for copies in (1, 7):
         wide, even = np.tile(x, copies), np.tile(expected, copies) / np.float32(copies)

@@ -24,8 +24,8 @@ FUNCTIONS = {
     "falling": (lambda x: np.exp(-np.abs(x)), 1.2),
     "log": (np.log, 0.9),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.5),
-    "softplus": (softplus, 2.5),
-    "tanh": (np.tanh, 2.6),
+    "softplus": (softplus, 2.6),
+    "tanh": (np.tanh, 2.7),
     "erf": (np.vectorize(math.erf, [np.float64]), 3.2),
 }
 INF, NAN = np.inf, np.nan

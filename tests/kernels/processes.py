@@ -1,0 +1,40 @@
+"""Programs in processes of their own, where the environment, a crash or a hang concerns nobody else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OURS = ("NUMBA_", "TINYGEN_")  # settings that a test chooses for itself
+COMPILING = "tinygen: compiling kernels for this processor; this happens once\n"
+TIMEOUT = 300  # seconds; for what could hang
+
+
+def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.Popen:
+    """Run a program in a folder; the checkout is on the path of one that runs there."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    command = [sys.executable, "-X", "faulthandler", "-c", program]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**kept, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, timeout: float = TIMEOUT) -> tuple[str, str]:
+    """(stdout, stderr) of a program, which must end well; what is said of compilation is left out."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    assert process.returncode == 0, f"exit status {process.returncode}\n{out[-500:]}\n{err[-2000:]}"
+    return out, err.replace(COMPILING, "")
+
+
+def run(program: str, folder: Path = ROOT, **environment: str) -> tuple[str, str]:
+    """`start` and `finish`."""
+    return finish(start(program, folder, **environment))

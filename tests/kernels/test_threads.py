@@ -1,0 +1,187 @@
+"""Kernels and threads: any number of them, from any of them, after a fork, and beside another library's."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.kernels.calls import calls, fast
+from tests.kernels.processes import finish, run, start
+from tinygen.backend import dispatch
+from tinygen.errors import UsageError
+from tinygen.kernels import cores
+from tinygen.kernels.geometry import Geometry
+
+pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+
+LAYERS = pytest.mark.parametrize("layer", ["omp", "workqueue"])  # numba's ways to start threads
+
+
+# How many
+
+
+DIGESTS = """
+from tests.kernels.calls import Shape, calls
+from tinygen.kernels.geometry import Geometry
+
+large = Shape(5, (30, 30), 32, (3, 3), 64, Geometry(padding=((1, 1), (1, 1))))
+for call in [*calls(), *large.calls()]:
+    print(call.name, call.digest())
+"""
+
+
+def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
+    """numba has five threads, so that there are as many on a machine of fewer cores too."""
+    settings = [("1", "omp"), ("2", "omp"), ("5", "omp"), ("5", "workqueue")]
+    programs = [
+        start(DIGESTS, TINYGEN_THREADS=threads, NUMBA_NUM_THREADS="5", NUMBA_THREADING_LAYER=layer)
+        for threads, layer in settings
+    ]
+    one, *others = [finish(program)[0].splitlines() for program in programs]
+    assert len(one) > len(calls())
+    for other in others:
+        assert other == one
+
+
+@pytest.fixture
+def undecided():
+    """How many threads there are is asked anew in this test, and again after it."""
+    caches = cores.thread_count, dispatch.kernel, dispatch._cpu_kernels
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize("asked", ["two", "0", "-1", "1.5", " "])
+def test_what_is_no_number_of_threads_is_refused_in_one_line(asked, undecided, monkeypatch):
+    monkeypatch.setenv("TINYGEN_THREADS", asked)
+    with pytest.raises(UsageError, match=f"^TINYGEN_THREADS is '{asked}'; it must be a whole number of at least 1$"):
+        dispatch.kernel("conv2d", "cpu")
+
+
+def test_a_number_of_threads_is_taken_as_it_is(undecided, monkeypatch):
+    monkeypatch.setenv("TINYGEN_THREADS", "3")
+    assert cores.thread_count() == 3
+
+
+def test_without_one_there_are_as_many_as_cores(undecided, monkeypatch):
+    monkeypatch.delenv("TINYGEN_THREADS", raising=False)
+    assert cores.thread_count() == cores.available_cores() >= 1
+
+
+VERSION_1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
+
+
+@pytest.mark.parametrize(
+    ("files", "granted"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, cores.UNLIMITED),
+        (dict(zip(VERSION_1, ("300000\n", "100000\n"), strict=True)), 3),
+        (dict(zip(VERSION_1, ("250000\n", "100000\n"), strict=True)), 3),
+        (dict(zip(VERSION_1, ("-1\n", "100000\n"), strict=True)), cores.UNLIMITED),
+        ({VERSION_1[0]: "300000\n"}, cores.UNLIMITED),
+        ({"cpu.max": ""}, cores.UNLIMITED),
+        ({}, cores.UNLIMITED),
+    ],
+)
+def test_the_quota_of_a_control_group(files, granted, tmp_path):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cores._quota(str(tmp_path)) == granted
+
+
+def test_a_quota_and_an_affinity_hold_each_other(monkeypatch):
+    monkeypatch.setattr(cores, "_quota", lambda: 1)
+    assert cores.available_cores() == 1
+    monkeypatch.setattr(cores, "_quota", lambda: 0)
+    assert cores.available_cores() == 1
+
+
+# From several threads, and after a fork
+
+
+@LAYERS
+def test_several_python_threads_may_call_kernels_at_once(layer):
+    """From the first call on, which loads or compiles them."""
+    program = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from tests.kernels.calls import CONVOLUTIONS, matrix_products
+
+sys.setswitchinterval(1e-5)
+calls = [call for shape in CONVOLUTIONS.values() for call in shape.calls()] + matrix_products(50, 60, 70)
+
+def results(k):
+    return [call.copied()[0] for call in calls[k:] + calls[:k]]
+
+with ThreadPoolExecutor(4) as threads:
+    found = list(threads.map(results, [0, 5, 10, 15] * 3))
+right = results(0)
+for k, mine in zip([0, 5, 10, 15] * 3, found, strict=True):
+    for a, b in zip(mine, right[k:] + right[:k], strict=True):
+        np.testing.assert_array_equal(a, b)
+"""
+    run(program, TINYGEN_THREADS="2", NUMBA_THREADING_LAYER=layer)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@LAYERS
+def test_a_forked_child_can_run_kernels_too(layer):
+    program = """
+import os
+from tests.kernels.calls import CONVOLUTIONS, matrix_products
+
+calls = [*CONVOLUTIONS["direct"].calls(), *CONVOLUTIONS["winograd"].calls(), *matrix_products(200, 300, 400)]
+before = [call.digest() for call in calls]
+child = os.fork()
+after = [call.digest() for call in calls]
+if not child:
+    os._exit(0 if after == before else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert after == before
+"""
+    run(program, TINYGEN_THREADS="2", NUMBA_THREADING_LAYER=layer, PYTHONWARNINGS="ignore::DeprecationWarning")
+
+
+# What kernels leave behind
+
+
+def test_denormal_numbers_are_zero_in_kernels_and_nowhere_else():
+    tiny = np.full((300, 300), 1e-39, np.float32)
+    x = np.ones((2, 40, 40, 1), np.float32)
+    for images in (1, 2):  # in one thread, and in several where there are some
+        fast("conv2d")(x[:images], tiny[:3, :3].reshape(3, 3, 1, 1), Geometry())
+        assert (tiny * np.float32(0.5) > 0).all()
+        assert (np.linspace(1e-39, 2e-39, 7, dtype=np.float32) + np.float32(1e-39) > 0).all()
+
+
+def test_pytorch_in_the_same_process():
+    """Its kernels and ours in turn, with threads of its own."""
+    pytest.importorskip("torch")
+    program = """
+import torch
+import numpy as np
+from tests.kernels.calls import Shape, fast
+from tinygen.kernels.geometry import Geometry
+
+call = Shape(4, (20, 20), 32, (3, 3), 32, Geometry(padding=((1, 1), (1, 1)))).calls(bias=False, slope=1.0)[0]
+x, w = call.arguments[:2]
+theirs = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(w.transpose(3, 2, 0, 1).copy())
+for flush in (False, True):
+    torch.set_flush_denormal(flush)
+    for _ in range(3):
+        ours = call.run()[0]
+        other = torch.nn.functional.conv2d(*theirs, padding=1).permute(0, 2, 3, 1).numpy()
+        np.testing.assert_allclose(ours, other, rtol=0, atol=1e-3)
+        product = torch.from_numpy(x).reshape(-1, 32) @ theirs[1].reshape(32, -1)
+        np.testing.assert_allclose(fast("matmul")(x.reshape(-1, 32), theirs[1].reshape(32, -1).numpy()), product, atol=1e-4)
+        assert bool(torch.full((9,), 1e-39).mul(0.5).sum() > 0) != flush, "the floating-point mode is PyTorch's"
+"""
+    run(program, TINYGEN_THREADS="2")
