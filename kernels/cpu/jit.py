@@ -5,27 +5,29 @@ import functools
 import hashlib
 import os
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba import types
+
+from .target import FEATURES
 
 int64 = types.int64
 
 
 @functools.cache
 def cache_folder() -> str:
-    """Where compiled code is kept: a folder of the user's, named by a hash of the kernel sources and numba's version.
+    """Where compiled code is kept: a folder of the user's, named by a hash of all that it depends on.
 
-    So a changed kernel is never served stale, which numba itself does not notice where the change is in another file
-    than the compiled function; and nothing is left in an installed package. numba's index adds the processor, the
-    hash its features where they are overruled.
+    These are the kernel sources, numba's version and the processor. So a changed kernel is never served stale, which
+    numba itself does not notice where the change is in another file than the compiled function; and nothing is left
+    in an installed package.
     """
-    digest = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
-    digest.update(os.environ.get("NUMBA_CPU_FEATURES", "").encode())
+    processor = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name(), *sorted(FEATURES)
+    digest = hashlib.blake2b(repr((numba.__version__, processor)).encode(), digest_size=8)
     for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
@@ -60,10 +62,9 @@ def jit(function):
 
 def compiled(function, signature, **options):
     """A function compiled for one signature, at once."""
-    start = time.perf_counter()
     made = _declared(numba.njit, function, signature, **options)
-    if not sum(made.stats.cache_hits.values()):
-        progress.add(time.perf_counter() - start)
+    if not made.stats.cache_hits:
+        tell_compiling()
     return made
 
 
@@ -77,32 +78,20 @@ def summing(function):
     return numba.njit(error_model="numpy", fastmath={"reassoc"})(function)
 
 
-class Progress:
-    """Tells on stderr that kernels are being compiled, and that it happens once."""
-
-    def __init__(self):
-        self.count, self.seconds = 0, 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.seconds += seconds
-        text = f"tinygen: compiling kernels for this processor, once: {self.count} so far, {self.seconds:.0f} s"
-        if sys.stderr.isatty():
-            print(f"\r{text}", end="" if self.seconds < 600 else "\n", file=sys.stderr, flush=True)
-        elif self.count == 1:
-            print("tinygen: compiling kernels for this processor; this happens once", file=sys.stderr, flush=True)
+@functools.cache
+def tell_compiling() -> None:
+    """Say on stderr, once in a process, why it takes a while."""
+    print("tinygen: compiling kernels for this processor; this happens once", file=sys.stderr, flush=True)
 
 
-progress = Progress()
 _keep = []  # compiled code lives as long as the object that numba made for it
 
 
 def address_of(function, signature) -> int:
     """The address of a function, compiled for a signature as a C function."""
-    start = time.perf_counter()
     made = _declared(numba.cfunc, function, signature)
     if not made.cache_hits:
-        progress.add(time.perf_counter() - start)
+        tell_compiling()
     _keep.append(made)
     return made.address
 

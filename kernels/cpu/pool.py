@@ -17,7 +17,7 @@ from ..cores import thread_count
 from .ir import call_worker, flush_denormals, restore_denormals, take
 from .jit import Worker, compiled
 
-LAUNCH = types.void(*[types.int64] * 5)
+_int64 = types.int64
 
 
 def _in_lanes(worker, arguments, tasks, lanes, counter):
@@ -30,7 +30,7 @@ def _in_lanes(worker, arguments, tasks, lanes, counter):
         restore_denormals(before)
 
 
-def _one_after_another(worker, arguments, tasks, lanes, counter):
+def _one_after_another(worker, arguments, tasks):
     before = flush_denormals()
     for task in range(tasks):
         call_worker(worker, arguments, task, 0)
@@ -38,8 +38,13 @@ def _one_after_another(worker, arguments, tasks, lanes, counter):
 
 
 @functools.cache
-def _launcher(parallel: bool):
-    return compiled(_in_lanes if parallel else _one_after_another, LAUNCH, parallel=parallel)
+def _parallel():
+    return compiled(_in_lanes, types.void(*[_int64] * 5), parallel=True)
+
+
+@functools.cache
+def _serial():
+    return compiled(_one_after_another, types.void(*[_int64] * 3))
 
 
 _forked = False
@@ -62,12 +67,12 @@ def lanes(tasks: int) -> int:
 
 def run(worker: Worker, arguments: ctypes.Structure, tasks: int) -> None:
     """Call a worker once for each task, in as many lanes as there are threads; denormals are zero meanwhile."""
-    if not tasks:
-        return
-    width = lanes(tasks)
-    counter = ctypes.c_int64(0)
-    launch = _launcher(width > 1)
-    launch(worker.address, ctypes.addressof(arguments), tasks, width, ctypes.addressof(counter))
+    width = lanes(tasks) if tasks > 1 else tasks
+    if width > 1:
+        counter = ctypes.c_int64(0)
+        _parallel()(worker.address, ctypes.addressof(arguments), tasks, width, ctypes.addressof(counter))
+    elif width:
+        _serial()(worker.address, ctypes.addressof(arguments), tasks)
 
 
 _word_at = ctypes.c_size_t.from_address

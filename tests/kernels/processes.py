@@ -26,13 +26,13 @@ def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.P
 
 
 def finish(process: subprocess.Popen, timeout: float = TIMEOUT) -> tuple[str, str]:
-    """(stdout, stderr) of a program, which must end well; what is said of compilation is left out."""
+    """(stdout, stderr) of a program, which must end well."""
     try:
         out, err = process.communicate(timeout=timeout)
     finally:
         process.kill()
     assert process.returncode == 0, f"exit status {process.returncode}\n{out[-500:]}\n{err[-2000:]}"
-    return out, err.replace(COMPILING, "")
+    return out, err
 
 
 def run(program: str, folder: Path = ROOT, **environment: str) -> tuple[str, str]:

@@ -24,8 +24,8 @@ DIGESTS = """
 from tests.kernels.calls import Shape, calls
 from tinygen.kernels.geometry import Geometry
 
-large = Shape(5, (30, 30), 32, (3, 3), 64, Geometry(padding=((1, 1), (1, 1))))
-for call in [*calls(), *large.calls()]:
+large = [Shape(10, (30, 30), channels, (3, 3), 32, Geometry(padding=((1, 1), (1, 1)))) for channels in (20, 32)]
+for call in [*calls(), *(call for shape in large for call in shape.calls())]:
     print(call.name, call.digest())
 """
 
@@ -180,8 +180,9 @@ for flush in (False, True):
         ours = call.run()[0]
         other = torch.nn.functional.conv2d(*theirs, padding=1).permute(0, 2, 3, 1).numpy()
         np.testing.assert_allclose(ours, other, rtol=0, atol=1e-3)
-        product = torch.from_numpy(x).reshape(-1, 32) @ theirs[1].reshape(32, -1)
-        np.testing.assert_allclose(fast("matmul")(x.reshape(-1, 32), theirs[1].reshape(32, -1).numpy()), product, atol=1e-4)
+        rows, columns = x.reshape(-1, 32), theirs[1].reshape(32, -1)
+        product = torch.from_numpy(rows) @ columns
+        np.testing.assert_allclose(fast("matmul")(rows, columns.numpy()), product, rtol=0, atol=1e-4)
         assert bool(torch.full((9,), 1e-39).mul(0.5).sum() > 0) != flush, "the floating-point mode is PyTorch's"
 """
     run(program, TINYGEN_THREADS="2")

@@ -1,0 +1,63 @@
+"""Update rules and averages of the CPU against their reference, on the flat buffers that optimisers hand over."""
+
+import numpy as np
+import pytest
+
+from tests.kernels.calls import Call, fast, slow
+
+pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+
+SIZES = (0, 1, 7, 130, 1025, 40_001)
+SCALARS = (0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95)  # all different, none a power of two
+ROOMS = pytest.mark.parametrize("room", [slow, fast], ids=["reference", "cpu"])
+
+
+def update(name: str, size: int, pieces: int = 1) -> Call:
+    """A call of an update rule, whose gradient comes in so many pieces."""
+    parameter, gradient, mean, square = np.random.default_rng(size).standard_normal((4, size), np.float32)
+    states = {"sgd": (mean,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
+    scalars = np.array(SCALARS if name == "adam" else SCALARS[:6], np.float32)
+    return Call(name, (parameter, np.array_split(gradient, pieces), *states, scalars))
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
+def test_updates_follow_their_reference(name, size, pieces):
+    update(name, size, pieces).compare(tolerance=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
+def test_an_update_stays_inside_its_slice(name):
+    call = update(name, 20)
+    parameter, (gradient,), *states, scalars = call.with_arrays(np.copy).arguments
+    fast(name)(parameter[5:12], [gradient[:4], gradient[4:7]], *(state[5:12] for state in states), scalars)
+    before = call.arguments[0], *call.arguments[2:-1]
+    for was, now in zip(before, (parameter, *states), strict=True):
+        assert (now[:5] == was[:5]).all()
+        assert (now[12:] == was[12:]).all()
+        assert (now[5:12] != was[5:12]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@ROOMS
+def test_a_state_that_fades_ends_at_zero(room, dtype):
+    """A gradient that stays zero leaves no denormal numbers behind: they would slow every later step."""
+    parameter, gradient, mean, square = (np.full(5, value, dtype) for value in (1, 0, 1e-3, 1e-3))
+    scalars = np.array([1, np.inf, 1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], dtype)
+    for _ in range(1100):
+        room("adam")(parameter, [gradient], mean, square, scalars)
+        for state in (mean, square):
+            assert ((state == 0) | (np.abs(state) >= np.finfo(dtype).tiny)).all()
+    assert not mean.any()
+    assert not square.any()
+
+
+@ROOMS
+def test_a_norm_counts_what_is_held_and_tells_what_is_not_finite(room):
+    large = np.array([3e30, -4e30], np.float32)
+    assert room("norm")([large], np.inf) == pytest.approx(5e30)
+    assert room("norm")([large, np.ones(2, np.float32)], 1.0) == pytest.approx(2)
+    assert room("norm")([np.zeros(3, np.float32)], 1.0) == 0
+    for value in (np.nan, np.inf):
+        assert np.isnan(room("norm")([large, np.array([value, 1], np.float32)], 1.0))
