@@ -1,14 +1,14 @@
-"""Recurrent networks over whole sequences. A step is one launch of tasks, each of which owns a few hidden units.
+"""Recurrent networks over whole sequences: each step is a launch, and each task of it has a few hidden units.
 
-Sequences lie side by side in groups of `width`: a row holds one number of each, and the inputs of a step are rows
-(x, 1, h). So a product with the weights is a tile, UNITS rows of gates, whatever the sizes of the network; weights are
-read once a step and in order, and a cell's arithmetic runs over whole tiles. Zeros fill up the last group and the last
-tile. A task makes the four tiles of its units and then their next state; going back in time, the gradient of their
-state, from the derivatives of all gates one step later, and then the derivatives of its own gates.
+Sequences lie side by side in groups of `width`. A row holds one number of each; the inputs of a step are rows x, 1, h.
+So a product with weights is a tile, UNITS rows of gates, whatever the sizes of the network: a step reads the weights
+once and in order, and a cell's arithmetic runs over whole tiles. The last group and the last tile are filled up with
+zeros. A task makes the four tiles of its panel, UNITS hidden units, and then their next state. Backward it first sums
+the gradient of its units' state, over the derivatives of all gates one step later, then makes those of its own gates.
 
-With G groups of W sequences and P panels of units: gates (T, G, P, 4, UNITS, W); states, before the first step and
-after each, (T + 1, G, P, UNITS, W). A GRU's third gate is kept in two parts, what the input gives and what the hidden
-state gives. The derivatives (slot, G, 4, H, W) of a few steps at a time are added to the gradients of the weights.
+For G groups of W sequences and P panels, gates are (T, G, P, 4, UNITS, W), states (before the first step, and after
+each) (T + 1, G, P, UNITS, W). A GRU has a fourth gate too: what the hidden state adds to the third, before it is
+scaled. Derivatives, (slot, G, 4, H, W), are kept for a few steps, then added to the gradients of the weights.
 """
 
 import functools
@@ -19,7 +19,7 @@ from numba import carray
 
 from .. import reference
 from . import pool
-from .ir import clear, copy, floats_at, initial, loaded, multiplied, stored, word
+from .ir import clear, copy, floats_at, initial, loaded, multiplied, stored, transpose_block, word
 from .jit import inlined, worker
 from .pool import address
 from .products import PACK, pack
@@ -27,64 +27,74 @@ from .single import single
 from .target import HEIGHTS, VECTORS, WIDTH
 from .vector_math import ONE, sigmoid, tanh
 
-UNITS = HEIGHTS[0]  # of a panel: rows of a tile
-COLUMNS = VECTORS * WIDTH
-STRIP = 128
-NEAR = 256  # sequences times steps whose derivatives stay near until they are added to the weights' gradients
-SHORT = 8  # steps below which packing the weights does not pay
+UNITS = HEIGHTS[0]  # rows of a tile
+COLUMNS = VECTORS * WIDTH  # its columns, but half as many serve a small batch
+NEAR = 256  # sequences times steps whose derivatives are kept
+STRIP = 128  # of them, those that go through the first-level cache together
+FEW, SHORT = 3, 8  # sequences and steps below which it is no gain to pack the weights (measured)
 LSTM, GRU = 4, 3  # gates
+SIZES = "batch steps channels hidden groups panels "
 
 
 @inlined
 def _product(blocks, block, panel, vectors, rows, target):
-    """A tile of weights @ rows; a line of the table `blocks` says which weights, and from which row on."""
+    """Write the tile weights @ rows for a panel of a block, which is a line of the table `_packed` makes."""
     a = word(blocks, 4 * block) + panel * word(blocks, 4 * block + 1)
     b = rows + word(blocks, 4 * block + 2)
+    depth, pitch = word(blocks, 4 * block + 3), 4 * WIDTH * vectors
     tile = initial(UNITS, vectors, False, 0, 0)
-    for _ in range(word(blocks, 4 * block + 3)):
-        tile = multiplied(1, tile, a, None, b, 0)
-        a += 4 * UNITS
-        b += 4 * WIDTH * vectors
+    for _ in range(depth // 2):  # loads of two rows go ahead of the sums that wait for them
+        tile = multiplied(1, tile, a, None, b, pitch)
+        tile = multiplied(1, tile, a + 4 * UNITS, None, b + pitch, pitch)
+        a += 8 * UNITS
+        b += 2 * pitch
+    if depth % 2:
+        tile = multiplied(1, tile, a, None, b, pitch)
     stored(False, tile, target, None, 0)
 
 
 @inlined
-def _scatter(tile, width, target, stride, sequences, units):
-    """target[n, u] = tile[u, n], `stride` numbers from sequence to sequence."""
-    for n in range(sequences):
-        row = carray(floats_at(target + 4 * stride * n), units)
-        for u in range(units):
-            row[u] = tile[u * width + n]
+def _transpose(target, target_pitch, source, source_pitch, rows, columns):
+    """target[j, i] = source[i, j], rows being `pitch` bytes apart."""
+    whole_rows, whole_columns = rows // WIDTH * WIDTH, columns // WIDTH * WIDTH
+    for i in range(0, whole_rows, WIDTH):
+        for j in range(0, whole_columns, WIDTH):
+            place = source + i * source_pitch + 4 * j
+            transpose_block(target + j * target_pitch + 4 * i, target_pitch, place, source_pitch)
+    for i in range(rows):
+        row = carray(floats_at(source + i * source_pitch), columns)
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            carray(floats_at(target + j * target_pitch), rows)[i] = row[j]
 
 
 @functools.cache
-def _forward(gates, width):
-    size, vectors = UNITS * width, width // WIDTH
+def _forward(gates: int, width: int):
+    """The worker of a step. The first task of each group fetches x of the next step, and writes y of the last."""
+    size, row, vectors = UNITS * width, 4 * width, width // WIDTH
     tile = 4 * size
 
-    @worker("step steps batch channels hidden groups panels rows blocks x y inputs gates states")
+    @worker(SIZES + "rows blocks x y inputs gates states step")
     def forward(arguments, task, lane):
-        """One task of a step: a panel of hidden units for a group of sequences, or the group's next inputs."""
         a = carray(arguments, 1)[0]
         panel, group = task // a.groups - 1, task % a.groups
-        first, sequences = group * width, min(width, a.batch - group * width)
-        now = a.inputs + 4 * width * a.rows * (a.step % 2 * a.groups + group)
-        later = a.inputs + 4 * width * a.rows * ((a.step + 1) % 2 * a.groups + group)
+        now = a.inputs + row * a.rows * (a.step % 2 * a.groups + group)
+        later = a.inputs + row * a.rows * ((a.step + 1) % 2 * a.groups + group)
         if panel < 0:
+            first, sequences = group * width * a.steps, min(width, a.batch - group * width)
+            x, y = a.x + 4 * a.channels * (first + a.step + 1), a.y + 4 * a.hidden * (first + a.step - 1)
             if a.step + 1 < a.steps:
-                target = carray(floats_at(later), a.channels * width)
-                for n in range(sequences):
-                    x = carray(floats_at(a.x + 4 * a.channels * ((first + n) * a.steps + a.step + 1)), a.channels)
-                    for i in range(a.channels):
-                        target[i * width + n] = x[i]
+                _transpose(later, row, x, 4 * a.channels * a.steps, sequences, a.channels)
+            if a.step > 0:
+                h = now + row * (a.channels + 1)
+                _transpose(y, 4 * a.hidden * a.steps, h, row, a.hidden, sequences)
             return
-        place, unit = (a.step * a.groups + group) * a.panels + panel, panel * UNITS
-        for block in range(4):
-            _product(a.blocks, block, panel, vectors, now, a.gates + (4 * place + block) * tile)
+        place = (a.step * a.groups + group) * a.panels + panel
+        for gate in range(4):
+            _product(a.blocks, gate, panel, vectors, now, a.gates + (4 * place + gate) * tile)
         z = carray(floats_at(a.gates + 4 * place * tile), 4 * size)
         before = carray(floats_at(a.states + place * tile), size)
         after = carray(floats_at(a.states + (place + a.groups * a.panels) * tile), size)
-        h = carray(floats_at(later + 4 * width * (a.channels + 1 + unit)), size)
+        h = carray(floats_at(later + row * (a.channels + 1 + panel * UNITS)), size)
         if gates == LSTM:
             for j in range(size):
                 i, f, n, o = sigmoid(z[j]), sigmoid(z[size + j]), tanh(z[2 * size + j]), sigmoid(z[3 * size + j])
@@ -98,36 +108,38 @@ def _forward(gates, width):
                 s = n + u * (before[j] - n)
                 z[j], z[size + j], z[2 * size + j] = r, u, n
                 after[j], h[j] = s, s
-        y = a.y + 4 * ((first * a.steps + a.step) * a.hidden + unit)
-        _scatter(h, width, y, a.steps * a.hidden, sequences, min(UNITS, a.hidden - unit))
 
     return forward
 
 
 @functools.cache
-def _backward(gates, width):
-    size, vectors = UNITS * width, width // WIDTH
+def _backward(gates: int, width: int):
+    """The worker of a step back. The first task of each group fetches g of the step before.
+
+    The last ones write the gradient of x one step later.
+    """
+    size, row, vectors = UNITS * width, 4 * width, width // WIDTH
     tile = 4 * size
 
-    @worker(
-        "step steps batch channels hidden groups panels slots blocks g dx dh gates states carried derivatives sums "
-        "scratch lane_bytes"
-    )
+    @worker(SIZES + "rows slots blocks g dx dh fetched gates states carried derivatives sums scratch lane_bytes step")
     def backward(arguments, task, lane):
-        """One task of a step: the derivatives of a panel's gates, or the gradient of inputs one step later."""
         a = carray(arguments, 1)[0]
-        panel, group = task // a.groups, task % a.groups
+        panel, group = task // a.groups - 1, task % a.groups
         first, sequences = group * width, min(width, a.batch - group * width)
-        row = 4 * width
+        if panel < 0:
+            if a.step > 0:
+                target = a.fetched + row * a.rows * ((a.step - 1) % 2 * a.groups + group)
+                g = a.g + 4 * a.hidden * (first * a.steps + a.step - 1)
+                _transpose(target, row, g, 4 * a.hidden * a.steps, sequences, a.hidden)
+            return
         room_at, last = a.scratch + lane * a.lane_bytes, a.step + 1 == a.steps
         later = a.derivatives + 4 * a.hidden * row * ((a.step + 1) % a.slots * a.groups + group)
-        room = carray(floats_at(room_at), 4 * size)
         if panel >= a.panels:
             if not last:
                 unit = (panel - a.panels) * UNITS
                 _product(a.blocks, 1, panel - a.panels, vectors, later, room_at)
-                dx = a.dx + 4 * ((first * a.steps + a.step + 1) * a.channels + unit)
-                _scatter(room, width, dx, a.steps * a.channels, sequences, min(UNITS, a.channels - unit))
+                dx = a.dx + 4 * (a.channels * (first * a.steps + a.step + 1) + unit)
+                _transpose(dx, 4 * a.channels * a.steps, room_at, row, min(UNITS, a.channels - unit), sequences)
             return
         unit = panel * UNITS
         units = min(UNITS, a.hidden - unit)
@@ -136,18 +148,18 @@ def _backward(gates, width):
         else:
             _product(a.blocks, 0, panel, vectors, later, room_at)
         if a.step < 0:
-            _scatter(room, width, a.dh + 4 * (first * a.hidden + unit), a.hidden, sequences, units)
+            _transpose(a.dh + 4 * (a.hidden * first + unit), 4 * a.hidden, room_at, row, units, sequences)
             return
-        for n in range(sequences):
-            g = carray(floats_at(a.g + 4 * (((first + n) * a.steps + a.step) * a.hidden + unit)), units)
-            for u in range(units):
-                room[u * width + n] += g[u]
+        room = carray(floats_at(room_at), 4 * size)
+        g = carray(floats_at(a.fetched + row * (a.rows * (a.step % 2 * a.groups + group) + unit)), size)
+        for j in range(size):
+            room[j] += g[j]
         place = (a.step * a.groups + group) * a.panels + panel
         z = carray(floats_at(a.gates + 4 * place * tile), 4 * size)
         before = carray(floats_at(a.states + place * tile), size)
         after = carray(floats_at(a.states + (place + a.groups * a.panels) * tile), size)
         carried = carray(floats_at(a.carried + (group * a.panels + panel) * tile), size)
-        if gates == LSTM:  # derivatives of i, f, n, o; the gradient of c is carried on
+        if gates == LSTM:  # i, f, n, o; the gradient of c is carried on
             for j in range(size):
                 i, f, n, o, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], room[j]
                 bounded = tanh(after[j])
@@ -155,67 +167,62 @@ def _backward(gates, width):
                 carried[j] = dc * f
                 room[j], room[size + j] = dc * n * i * (ONE - i), dc * before[j] * f * (ONE - f)
                 room[2 * size + j], room[3 * size + j] = dc * i * (ONE - n * n), dh * bounded * o * (ONE - o)
-        else:  # of what the input gives n, r, z, what the state gives n; what z lets pass of h is carried on
+        else:  # n, r, z, and n's part of h: neighbours for x, and for h; what z lets through to h is carried on
             for j in range(size):
-                r, u, n, hidden, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], room[j] + carried[j]
+                r, u, n, scaled, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], room[j] + carried[j]
                 dn = dh * (ONE - u) * (ONE - n * n)
                 carried[j] = dh * u
-                room[j], room[size + j] = dn, dn * hidden * r * (ONE - r)
+                room[j], room[size + j] = dn, dn * scaled * r * (ONE - r)
                 room[2 * size + j], room[3 * size + j] = dh * (before[j] - n) * u * (ONE - u), dn * r
         total = carray(floats_at(a.sums + 4 * (group * a.panels + panel) * tile), 4 * size)
         for j in range(4 * size):
             total[j] += room[j]
         now = a.derivatives + 4 * a.hidden * row * (a.step % a.slots * a.groups + group)
-        for block in range(4):
-            copy(now + (block * a.hidden + unit) * row, room_at + block * tile, units * row)
+        for gate in range(4):
+            copy(now + row * (gate * a.hidden + unit), room_at + gate * tile, units * row)
 
     return backward
 
 
 @functools.cache
-def _weight_sums(gates, width):
-    row = 4 * width
-    rows = tuple(range(0, UNITS * row, row))
+def _weight_sums(gates: int, width: int):
+    """The worker that adds `steps`, first to last, to gradients of weights: COLUMNS inputs to a task, x before h."""
+    row, pitch = 4 * width, 4 * COLUMNS
+    offsets = tuple(range(0, UNITS * row, row))
 
-    @worker(
-        "begin end steps_together steps batch channels hidden groups panels x h y derivatives sums sums_bytes scratch "
-        "lane_bytes"
-    )
+    @worker(SIZES + "x_panels together x h y derivatives sums sums_bytes scratch lane_bytes first last")
     def weight_sums(arguments, task, lane):
-        """One task: add what some steps give to the gradients of COLUMNS weights of all gates, of the input or of h."""
         a = carray(arguments, 1)[0]
-        inputs = task < a.panels
-        features = a.channels if inputs else a.hidden
-        column = COLUMNS * (task if inputs else task - a.panels)
+        of_x, strip = task < a.x_panels, a.scratch + lane * a.lane_bytes
+        features, column = (a.channels, task * COLUMNS) if of_x else (a.hidden, (task - a.x_panels) * COLUMNS)
         many = min(COLUMNS, features - column)
-        strip, pitch = a.scratch + lane * a.lane_bytes, 4 * COLUMNS
-        group_bytes = 4 * a.hidden * row
-        derivatives = a.derivatives + (0 if inputs or gates == LSTM else a.hidden * row)
         if many < COLUMNS:
             clear(strip, a.lane_bytes)
-        for first in range(a.begin, a.end, a.steps_together):
-            last, at = min(first + a.steps_together, a.end), strip
+        # A GRU's fourth gate has no part in x, nor its third in h: derivatives n, r, z, and r, z, n of h.
+        begin = a.derivatives + (0 if of_x or gates == LSTM else a.hidden * row)
+        for first in range(a.first, a.last, a.together):
+            last, line = min(first + a.together, a.last), strip
             for step in range(first, last):
                 for n in range(a.batch):
-                    if inputs:
+                    if of_x:
                         source = a.x + 4 * a.channels * (n * a.steps + step)
                     else:
                         source = a.y + 4 * a.hidden * (n * a.steps + step - 1) if step else a.h + 4 * a.hidden * n
-                    copy(at, source + 4 * column, 4 * many)
-                    at += pitch
+                    copy(line, source + 4 * column, 4 * many)
+                    line += pitch
             target = a.sums + task * a.sums_bytes
-            for place in range(derivatives, derivatives + gates * a.hidden * row, UNITS * row):
+            for place in range(begin, begin + gates * a.hidden * row, UNITS * row):
                 tile, line = loaded(UNITS, VECTORS, target), strip
-                for slot in range(first - a.begin, last - a.begin):
+                for slot in range(first - a.first, last - a.first):
                     for group in range(a.groups):
-                        at = place + (slot * a.groups + group) * group_bytes
+                        at = place + 4 * a.hidden * row * (slot * a.groups + group)
                         sequences = min(width, a.batch - group * width)
-                        for _ in range(sequences >> 2):
-                            tile = multiplied(4, tile, at, rows, line, pitch)
+                        for _ in range(sequences // 4):
+                            tile = multiplied(4, tile, at, offsets, line, pitch)
                             at += 16
                             line += 4 * pitch
-                        for _ in range(sequences & 3):
-                            tile = multiplied(1, tile, at, rows, line, pitch)
+                        for _ in range(sequences % 4):
+                            tile = multiplied(1, tile, at, offsets, line, pitch)
                             at += 4
                             line += pitch
                 stored(False, tile, target, None, 0)
@@ -224,109 +231,104 @@ def _weight_sums(gates, width):
     return weight_sums
 
 
-def table(values):
-    return np.array(values, np.int64)
+def _packed(blocks, depth_stride: int, output_stride: int, row: int):
+    """Weights in panels of UNITS outputs, and the table of their blocks for `_product`.
+
+    A block is (outputs, the row with which its products begin, pieces); a piece (address, rows), a row `depth_stride`
+    and an output `output_stride` bytes from the next.
+    """
+    packs, lines, size, pieces = [], [], 0, [np.array(block[2], np.int64) for block in blocks]
+    for (outputs, begin, _), piece in zip(blocks, pieces, strict=True):
+        depth, panels = int(piece[:, 1].sum()), ceil(outputs / UNITS)
+        packs.append((address(piece), len(piece), size, outputs, panels, 4 * UNITS * depth))
+        lines.append((size, 4 * UNITS * depth, row * begin, depth))
+        size += 4 * UNITS * depth * panels
+    packed, table = np.empty(size // 4, np.float32), np.array(lines, np.int64)
+    table[:, 0] += address(packed)
+    packs = np.array(packs, PACK.Structure)
+    call = pack.Arguments(0, address(packed), address(packs), len(packs), UNITS, depth_stride, output_stride)
+    pool.run(pack, call, int(packs["panels"].sum()))
+    return packed, table
 
 
-def _width(batch: int) -> int:
-    return WIDTH if batch <= WIDTH else COLUMNS
-
-
-def _grouped(rows, width: int):
+def _groups(sequences, width: int):
     """(N, F) as (G, F, W)."""
-    groups = ceil(len(rows) / width)
-    padded = np.zeros((groups * width, rows.shape[1]), np.float32)
-    padded[: len(rows)] = rows
+    groups = ceil(len(sequences) / width)
+    padded = np.zeros((groups * width, sequences.shape[1]), np.float32)
+    padded[: len(sequences)] = sequences
     return padded.reshape(groups, width, -1).transpose(0, 2, 1)
 
 
-def _sequences(tiles, shape):
-    """(G, P, UNITS, W) as (N, H)."""
-    groups, width = tiles.shape[0], tiles.shape[3]
-    return tiles.reshape(groups, -1, width).transpose(0, 2, 1).reshape(groups * width, -1)[: shape[0], : shape[1]].copy()
+def _sequences(groups, batch: int, features: int):
+    """(G, ..., W) as (N, F)."""
+    rows = groups.reshape(len(groups), -1, groups.shape[-1]).transpose(0, 2, 1)
+    return rows.reshape(-1, rows.shape[2])[:batch, :features].copy()
 
 
-def _packed(blocks, depth_stride: int, output_stride: int, width: int):
-    """Weights in panels of UNITS outputs, and the table of blocks that `_product` reads.
-
-    A block is (outputs, the row with which its product begins, pieces (address, depth) of its weights).
-    """
-    pieces = [table(block) for *_, block in blocks]
-    panels = [ceil(outputs / UNITS) for outputs, *_ in blocks]
-    depths = [int(piece[:, 1].sum()) for piece in pieces]
-    ends = np.cumsum([4 * UNITS * depth * count for depth, count in zip(depths, panels)]).tolist()
-    packed = np.empty(ends[-1] // 4, np.float32)
-    lines, packs = [], []
-    for (outputs, row, _), piece, count, depth, start in zip(blocks, pieces, panels, depths, [0, *ends]):
-        lines.append((address(packed) + start, 4 * UNITS * depth, 4 * width * row, depth))
-        packs.append((address(piece), len(piece), start, outputs, count, 4 * UNITS * depth))
-    packs = PACK.table([dict(zip(PACK.type.fields, line)) for line in packs])
-    call = pack.Arguments(0, address(packed), address(packs), len(packs), UNITS, depth_stride, output_stride)
-    pool.run(pack, call, sum(panels))
-    return packed, table(lines)
-
-
-def _run(gates, x, blocks, h, state):
-    """Every h, gates and states of a network whose weights are given as `blocks`."""
+def _run(gates: int, x, blocks, h, state):
+    """Every hidden state, and the gates and states of a cell whose weights are given as blocks."""
     (batch, steps, channels), hidden = x.shape, h.shape[1]
-    width, panels, rows = _width(batch), ceil(hidden / UNITS), channels + 1 + hidden
-    groups = ceil(batch / width)
-    packed, blocks = _packed(blocks, 4 * gates * hidden, 4, width)
+    width = WIDTH if batch <= WIDTH else COLUMNS
+    groups, panels, rows = ceil(batch / width), ceil(hidden / UNITS), channels + 1 + hidden
+    _weights, blocks = _packed(blocks, 4 * gates * hidden, 4, 4 * width)
     y = np.empty((batch, steps, hidden), np.float32)
     z = np.empty((steps, groups, panels, 4, UNITS, width), np.float32)
     states = np.empty((steps + 1, groups, panels, UNITS, width), np.float32)
     states[0] = 0
-    states[0].reshape(groups, -1, width)[:, :hidden] = _grouped(state, width)
+    states[0].reshape(groups, -1, width)[:, :hidden] = _groups(state, width)
     inputs = np.zeros((2, groups, rows + UNITS, width), np.float32)
-    inputs[0, :, :rows] = _grouped(np.concatenate((x[:, 0], np.ones((batch, 1), np.float32), h), axis=1), width)
+    inputs[0, :, channels + 1 : rows] = _groups(h, width)
     inputs[:, :, channels] = 1
-    task = _forward(gates, width)
-    call = task.Arguments(0, steps, batch, channels, hidden, groups, panels, rows + UNITS, address(blocks))
-    call.x, call.y, call.inputs, call.gates, call.states = map(address, (x, y, inputs, z, states))
-    for call.step in range(steps):
-        pool.run(task, call, groups * (1 + panels))
+    step = _forward(gates, width)
+    call = step.Arguments(batch, steps, channels, hidden, groups, panels, rows + UNITS)
+    call.blocks, call.x, call.y, call.inputs, call.gates, call.states = map(address, (blocks, x, y, inputs, z, states))
+    for call.step in range(-1, steps + 1):
+        pool.run(step, call, groups * (1 + panels * (0 <= call.step < steps)))
     return y, z, states
 
 
-def _run_back(gates, g, x, blocks, h, z, states, y):
-    """Gradients of x, of both weights, of h through the gates, of the state carried on; and the sums of derivatives."""
+def _run_back(gates: int, g, x, blocks, h, z, states, y):
+    """Gradients of x, both weights, h through the gates, the state carried on; and the summed derivatives (4, H)."""
     (batch, steps, channels), hidden = x.shape, h.shape[1]
-    _, groups, panels, _, _, width = z.shape
-    slots = max(2, NEAR // (groups * width))
-    packed, blocks = _packed(blocks, 4, 4 * gates * hidden, width)
-    dx, dh = np.empty(x.shape, np.float32), np.empty(h.shape, np.float32)
-    derivatives = np.empty(slots * groups * 4 * hidden * width + UNITS * width, np.float32)
-    carried, totals = np.zeros(states.shape[1:], np.float32), np.zeros(z.shape[1:], np.float32)
-    tiles = ceil(gates * hidden / UNITS)
-    x_panels = ceil(channels / COLUMNS)
-    sums = np.zeros((x_panels + ceil(hidden / COLUMNS), tiles * UNITS, COLUMNS), np.float32)
-    task = _backward(gates, width)
+    groups, panels, _, _, width = z.shape[1:]
+    sizes = batch, steps, channels, hidden, groups, panels
+    rows, slots, x_panels = hidden + UNITS, max(2, NEAR // (groups * width)), ceil(channels / COLUMNS)
+    _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
+    dx, dh = np.empty_like(x), np.empty_like(h)
+    fetched, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
+    derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)  # the last tile may reach beyond
+    totals = np.zeros(z.shape[1:], np.float32)
+    sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
-    room = pool.scratch(lane_bytes)
-    call = task.Arguments(0, steps, batch, channels, hidden, groups, panels, slots, address(blocks))
-    call.g, call.dx, call.dh, call.gates, call.states = map(address, (g, dx, dh, z, states))
-    call.carried, call.derivatives, call.sums, call.scratch = map(address, (carried, derivatives, totals, room))
-    call.lane_bytes = lane_bytes
-    add_task = _weight_sums(gates, width)
-    add = add_task.Arguments(
-        steps_together=max(1, STRIP // batch), steps=steps, batch=batch, channels=channels, hidden=hidden, groups=groups, panels=x_panels,
-        x=address(x), h=address(h), y=address(y),
-        derivatives=address(derivatives), sums=address(sums), sums_bytes=sums[0].nbytes,
-        scratch=address(room), lane_bytes=lane_bytes,
+    scratch = pool.scratch(lane_bytes)
+    step, weights = _backward(gates, width), _weight_sums(gates, width)
+    arrays = blocks, g, dx, dh, fetched, z, states, carried, derivatives, totals, scratch
+    call = step.Arguments(*sizes, rows, slots, *map(address, arrays), lane_bytes)
+    arrays = map(address, (x, h, y, derivatives, sums))
+    add = weights.Arguments(
+        *sizes, x_panels, max(1, STRIP // batch), *arrays, sums[0].nbytes, address(scratch), lane_bytes
     )
-    for call.step in reversed(range(-1, steps)):
-        pool.run(task, call, groups * (panels + ceil(channels / UNITS)))
-        if call.step % slots == 0:
-            add.begin, add.end = call.step, min(call.step + slots, steps)
-            pool.run(add_task, add, len(sums))
+    for call.step in range(steps, -2, -1):
+        pool.run(step, call, groups * (1 + (panels + ceil(channels / UNITS)) * (call.step < steps)))
+        if call.step % slots == 0 and call.step < steps:
+            add.first, add.last = call.step, min(call.step + slots, steps)
+            pool.run(weights, add, len(sums))
     sums = sums[:, : gates * hidden].transpose(0, 2, 1)
-    grads = (part.reshape(-1, gates * hidden)[:n] for part, n in ((sums[:x_panels], channels), (sums[x_panels:], hidden)))
-    totals = totals.sum(axis=(0, 4)).transpose(1, 0, 2).reshape(4, -1)[:, :hidden]
-    return dx, *grads, dh, _sequences(carried, h.shape), totals
+    input_grad, hidden_grad = (part.reshape(-1, gates * hidden) for part in (sums[:x_panels], sums[x_panels:]))
+    totals = _sequences(totals, batch, panels * 4 * UNITS).sum(axis=0).reshape(panels, 4, UNITS)
+    totals = totals.transpose(1, 0, 2).reshape(4, -1)[:, :hidden]
+    return dx, input_grad[:channels], hidden_grad[:hidden], dh, _sequences(carried, *h.shape), totals
+
+
+def _pieces(gates: int, x, input_weight, bias, hidden_weight):
+    """The pieces of each gate's weights, in the order of the rows that they multiply."""
+    hidden = len(hidden_weight)
+    starts = (address(input_weight), len(input_weight)), (address(bias), 1), (address(hidden_weight), hidden)
+    return [[(start + 4 * gate * hidden, rows) for start, rows in starts] for gate in range(gates)]
 
 
 def _serves(x, h) -> bool:
-    return x.shape[1] >= SHORT and x.size > 0 and h.size > 0
+    return len(x) >= FEW and x.shape[1] >= SHORT and x.size > 0 and h.size > 0
 
 
 @single
@@ -334,10 +336,9 @@ def lstm(x, input_weight, hidden_weight, bias, h, c):
     """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
     if not _serves(x, h):
         return reference.lstm(x, input_weight, hidden_weight, bias, h, c)
-    hidden, weights = h.shape[1], (input_weight, bias, hidden_weight)
-    pieces = [[(address(w) + 4 * k * hidden, len(w) if w.ndim == 2 else 1) for w in weights] for k in range(4)]
-    y, gates, cells = _run(LSTM, x, [(hidden, 0, piece) for piece in pieces], h, c)
-    return (y, _sequences(cells[-1], c.shape)), (x, input_weight, hidden_weight, h, c, gates, cells, y)
+    blocks = [(h.shape[1], 0, pieces) for pieces in _pieces(LSTM, x, input_weight, bias, hidden_weight)]
+    y, gates, cells = _run(LSTM, x, blocks, h, c)
+    return (y, _sequences(cells[-1], *c.shape)), (x, input_weight, hidden_weight, h, c, gates, cells, y)
 
 
 @single
@@ -345,8 +346,7 @@ def lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y):
     """Gradients of the first output of `lstm`, by backpropagation through time."""
     if gates.ndim == 4:
         return reference.lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y)
-    hidden = h.shape[1]
-    blocks = [(n, 0, [(address(w), 4 * hidden)]) for n, w in ((hidden, hidden_weight), (x.shape[2], input_weight))]
+    blocks = [(len(w), 0, [(address(w), w.shape[1])]) for w in (hidden_weight, input_weight)]
     *grads, dh, dc, totals = _run_back(LSTM, g, x, blocks, h, gates, cells, y)
     return *grads, totals.ravel(), dh, dc
 
@@ -356,10 +356,10 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
     """Gated recurrent unit, gates r, z, n. See `tinygen.ops.recurrent`."""
     if not _serves(x, h):
         return reference.gru(x, input_weight, hidden_weight, bias, hidden_bias, h)
-    hidden, weights = h.shape[1], (input_weight, bias, hidden_weight)
-    r, z, n = ([(address(w) + 4 * k * hidden, len(w) if w.ndim == 2 else 1) for w in weights] for k in range(3))
-    blocks = [(hidden, 0, r), (hidden, 0, z), (hidden, 0, n[:2])]
-    blocks.append((hidden, x.shape[2], [(address(hidden_bias), 1), n[2]]))
+    hidden = h.shape[1]
+    r, z, (*n, scaled) = _pieces(GRU, x, input_weight, bias, hidden_weight)
+    blocks = [(hidden, 0, pieces) for pieces in (r, z, n)]
+    blocks.append((hidden, x.shape[2], [(address(hidden_bias), 1), scaled]))
     y, gates, states = _run(GRU, x, blocks, h, h)
     return y, (x, input_weight, hidden_weight, h, gates, states, y)
 
@@ -369,10 +369,9 @@ def gru_backward(g, x, input_weight, hidden_weight, h, gates, states, y):
     """Gradients of `gru`, by backpropagation through time."""
     if gates.ndim == 4:
         return reference.gru_backward(g, x, input_weight, hidden_weight, h, gates, states, y)
-    hidden, at = h.shape[1], address(input_weight)
-    blocks = [
-        (hidden, hidden, [(address(hidden_weight), 3 * hidden)]),
-        (x.shape[2], 0, [(at + 8 * hidden, hidden), (at, 2 * hidden)]),
-    ]
+    (channels, _), hidden, start = input_weight.shape, h.shape[1], address(input_weight)
+    blocks = [(hidden, hidden, [(address(hidden_weight), 3 * hidden)])]  # derivatives r, z, n of h
+    blocks.append((channels, 0, [(start + 8 * hidden, hidden), (start, 2 * hidden)]))  # n, r, z
     dx, input_grad, hidden_grad, dh, carried, totals = _run_back(GRU, g, x, blocks, h, gates, states, y)
-    return dx, np.roll(input_grad, -hidden, axis=1), hidden_grad, totals[[1, 2, 0]].ravel(), totals[3], dh + carried
+    bias_grad = totals[[1, 2, 0]].ravel()
+    return dx, np.roll(input_grad, -hidden, axis=1), hidden_grad, bias_grad, totals[3], dh + carried

@@ -14,7 +14,7 @@ from tinygen.kernels import cpu
 from tinygen.kernels.cpu import narrow, pool, products, weight_sums, winograd
 
 PAGE = mmap.PAGESIZE
-DRAWN = 60  # convolutions of random shapes
+DRAWN = 40  # convolutions of random shapes
 
 _protect = ctypes.CDLL(None, use_errno=True).mprotect
 _protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int

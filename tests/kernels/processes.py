@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OURS = ("NUMBA_", "TINYGEN_")  # settings that a test chooses for itself
 COMPILING = "tinygen: compiling kernels for this processor; this happens once\n"
-TIMEOUT = 300  # seconds; for what could hang
+TIMEOUT = 120  # seconds, after which a program hangs
 
 
 def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.Popen:
@@ -25,10 +25,10 @@ def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.P
     )
 
 
-def finish(process: subprocess.Popen, timeout: float = TIMEOUT) -> tuple[str, str]:
+def finish(process: subprocess.Popen) -> tuple[str, str]:
     """(stdout, stderr) of a program, which must end well."""
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
     assert process.returncode == 0, f"exit status {process.returncode}\n{out[-500:]}\n{err[-2000:]}"

@@ -15,7 +15,7 @@ cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 from tinygen.kernels.cpu import pool, products, weight_sums, winograd  # noqa: E402
 
 DIRECT = 2e-6  # of the largest value: float32 sums of up to 500 products
-TRANSFORMED = 2e-5  # Winograd's transforms take differences of what they have multiplied
+TRANSFORMED = 1e-5  # Winograd takes differences of what it has multiplied
 AROUND = ((1, 1), (1, 1))
 
 
@@ -67,7 +67,7 @@ def shapes(draw) -> Shape:
     return drawn(lambda low, high: draw(st.integers(low, high)))
 
 
-@settings(derandomize=True, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck), database=None)
+@settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck), database=None)
 @given(shape=shapes(), bias=st.booleans(), slope=st.sampled_from([1.0, 0.2, 0.0]))
 def test_every_geometry(shape, bias, slope):
     check_all(shape, bias=bias, slope=slope)
