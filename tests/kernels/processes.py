@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OURS = ("NUMBA_", "TINYGEN_")  # settings that a test chooses for itself
 COMPILING = "tinygen: compiling kernels for this processor; this happens once\n"
-TIMEOUT = 120  # seconds, after which a program hangs
+TIMEOUT = 300  # seconds, after which a program hangs; a cold cache on a busy machine takes a while
 
 
 def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.Popen:
