@@ -12,6 +12,7 @@ from .losses import (
 )
 from .normalization import normalize, normalize_backward
 from .philox import philox
+from .recurrent import gru, gru_backward, lstm, lstm_backward
 from .softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -44,6 +45,8 @@ KERNELS = {
         gelu_backward,
         log_softmax,
         log_softmax_backward,
+        lstm,
+        lstm_backward,
         matmul,
         norm,
         normalize,

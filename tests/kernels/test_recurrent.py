@@ -1,0 +1,82 @@
+"""LSTM and GRU in float32 against the reference in float64: sizes that fill up no tile, long and short sequences."""
+
+import numpy as np
+import pytest
+
+from tests.kernels.calls import Call, fast
+
+cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+
+# Sequences, steps, inputs, hidden units. Tiles are 12 by 32 or 12 by 16 with AVX-512, less otherwise; derivatives are
+# kept for 8 or 16 steps, and for more of a small batch. In the end, what is left to the reference.
+SIZES = [
+    (32, 20, 7, 64),
+    (3, 8, 1, 1),
+    (5, 9, 13, 17),
+    (16, 33, 32, 24),
+    (17, 30, 33, 40),
+    (33, 16, 3, 12),
+    (64, 17, 65, 13),
+    (70, 10, 70, 45),
+    (150, 8, 4, 30),
+    (4, 300, 5, 6),
+    (2, 40, 5, 6),
+    (6, 1, 3, 20),
+    (1, 1, 1, 1),
+]
+NAMES = {"lstm": 4, "gru": 3}  # gates
+
+
+def network(name, sizes, scale=1.0):
+    """A call of random numbers, weights of such a scale that gates are neither open nor shut."""
+    batch, steps, channels, hidden = sizes
+    rng, columns = np.random.default_rng(0), NAMES[name] * hidden
+
+    def normal(*shape, scale=scale):
+        return scale * rng.standard_normal(shape, np.float32)
+
+    weights = [normal(n, columns, scale=scale / n**0.5) for n in (channels, hidden)]
+    last = [normal(batch, hidden), normal(batch, hidden)] if name == "lstm" else [normal(hidden), normal(batch, hidden)]
+    return Call(name, (normal(batch, steps, channels), *weights, normal(columns), *last))
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_kernel_follows_the_reference(name, sizes):
+    network(name, sizes).compare()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gates_that_are_open_or_shut(name):
+    network(name, (5, 12, 6, 20), scale=np.float32(30)).compare(tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sequence_does_not_depend_on_its_company(name):
+    *arguments, h = network(name, (40, 12, 5, 14)).arguments
+    states = [h] if name == "gru" else [arguments.pop(), h]
+    x, *weights = arguments
+    every = outputs(name, x, *weights, *states)
+    for some in (slice(7, 11), slice(32, 40), slice(0, 33)):
+        np.testing.assert_array_equal(outputs(name, x[some], *weights, *(s[some] for s in states)), every[some])
+
+
+def outputs(name, *arguments):
+    y, _ = fast(name)(*arguments)
+    return y[0] if name == "lstm" else y
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_may_be_called_twice(name):
+    y, residuals = fast(name)(*network(name, (5, 9, 4, 14)).arguments)
+    g = np.ones_like(y[0] if name == "lstm" else y)
+    first, second = (fast(f"{name}_backward")(g, *residuals) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_of_any_layout(name):
+    call = network(name, (6, 10, 5, 14))
+    turned = Call(name, tuple(np.asfortranarray(a) for a in call.arguments))
+    assert turned.digest() == call.digest()
