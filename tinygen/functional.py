@@ -324,9 +324,7 @@ def _line_padding(padding):
     return "same" if padding == "same" else (0, padding)
 
 
-def conv1d(
-    x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1, slope: float = 1.0
-):
+def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1, slope: float = 1.0):
     """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K).
 
     `padding` is a number, (before, after) or "same"; `slope` as in `conv2d`.

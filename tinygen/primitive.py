@@ -58,7 +58,8 @@ class Primitive:
         parameters = list(inspect.signature(forward).parameters.values())
         self.arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name != "xp"]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.defaults = {p.name: p.default for p in parameters if p.kind is not p.KEYWORD_ONLY and p.default is not p.empty}
+        positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.defaults = {p.name: p.default for p in positional if p.default is not p.empty}
         self.statics = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.arity = None if self.variadic else len(self.arguments)
         self.saves_output = "y" in saves.split()

@@ -43,6 +43,8 @@ KERNELS = {
         gaussian_kl_backward,
         gelu,
         gelu_backward,
+        gru,
+        gru_backward,
         log_softmax,
         log_softmax_backward,
         lstm,

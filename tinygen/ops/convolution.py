@@ -78,9 +78,7 @@ def conv2d_weight_grad(xp, x, g, *, kernel_size, geometry):
 
 conv2d.vjp(
     lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_input_grad(g, w, None, size=x.shape[1:3], geometry=geometry),
-    lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_weight_grad(
-        x, g, kernel_size=w.shape[:2], geometry=geometry
-    ),
+    lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_weight_grad(x, g, kernel_size=w.shape[:2], geometry=geometry),
     lambda g, y, x, w, b, *, geometry, slope=1.0: sum(g, axis=(0, 1, 2)),
     first=activation_gradient,
     keeps_output=is_activated,
