@@ -103,6 +103,7 @@ def matmul(a, b, bias=None, slope=1.0):
         return reference.matmul(a, b, bias, slope)
     sgemm, get_threads, set_threads = found
     (rows, depth), columns = a.shape, b.shape[1]
+    bias = None if bias is None else np.ascontiguousarray(bias)
     c = np.empty((rows, columns), np.float32)
     (a, a_order, a_pitch), (b, b_order, b_pitch) = _operand(a), _operand(b)
     by_rows = rows >= columns
@@ -124,12 +125,13 @@ def matmul(a, b, bias=None, slope=1.0):
         0 if bias is None else address(bias),
         slope,
     )
-    threads = get_threads()
-    if threads != 1:
-        set_threads(1)
-    try:
-        pool.run(_product, call, pieces if c.size else 0)
-    finally:
+    with pool.turn:  # else another thread could set it back meanwhile
+        threads = get_threads()
         if threads != 1:
-            set_threads(threads)
+            set_threads(1)
+        try:
+            pool.run(_product, call, pieces if c.size else 0)
+        finally:
+            if threads != 1:
+                set_threads(threads)
     return c

@@ -1,13 +1,14 @@
 """One pool of threads, numba's: every kernel is a worker function that does the tasks of a launch.
 
 Tasks are cut by shape, never by the number of threads, and lanes take them one after another: so results do not
-depend on how many threads there are, and a lane that is held up does not hold up the others. A launch keeps the
-interpreter's lock, so no two of them meet, from whichever Python thread they come.
+depend on how many threads there are, and a lane that is held up does not hold up the others. Launches from several
+Python threads take turns: numba gives up the interpreter's lock while its threads run, and they share scratch memory.
 """
 
 import ctypes
 import functools
 import os
+import threading
 
 import numba
 import numpy as np
@@ -48,12 +49,13 @@ def _serial():
 
 
 _forked = False
+turn = threading.RLock()
 
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads, and OpenMP ends a process that asks for them again."""
-    global _forked
-    _forked = True
+    global _forked, turn
+    _forked, turn = True, threading.RLock()  # nobody is left to give the old one back
 
 
 if hasattr(os, "register_at_fork"):
@@ -70,9 +72,13 @@ def run(worker: Worker, arguments: ctypes.Structure, tasks: int) -> None:
     width = lanes(tasks) if tasks > 1 else tasks
     if width > 1:
         counter = ctypes.c_int64(0)
-        _parallel()(worker.address, ctypes.addressof(arguments), tasks, width, ctypes.addressof(counter))
+        launch, place = _parallel(), worker.address
+        with turn:
+            launch(place, ctypes.addressof(arguments), tasks, width, ctypes.addressof(counter))
     elif width:
-        _serial()(worker.address, ctypes.addressof(arguments), tasks)
+        launch, place = _serial(), worker.address
+        with turn:
+            launch(place, ctypes.addressof(arguments), tasks)
 
 
 _word_at = ctypes.c_size_t.from_address

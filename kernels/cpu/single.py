@@ -25,11 +25,15 @@ def single(function=None, *, strided: bool = False):
         if dtype is not FLOAT32 and dtype != FLOAT32:
             return plain(*arguments, **static)
         if not strided:
-            arguments = [_contiguous(a) if a.__class__ is np.ndarray else a for a in arguments]
+            arguments = [_contiguous(a) for a in arguments]
+            static = {name: _contiguous(a) for name, a in static.items()}
         return function(*arguments, **static)
 
     return kernel
 
 
-def _contiguous(array):
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+def _contiguous(value):
+    """An array that is contiguous; anything else as it is."""
+    if value.__class__ is not np.ndarray or value.flags.c_contiguous:
+        return value
+    return np.ascontiguousarray(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class StopSignal:
-    """Within the `with` block the first Ctrl-C (or SIGTERM) only sets `received`; the next one acts as usual.
+    """Within the `with` block the first Ctrl-C (or SIGTERM) only sets `received`; the next raises KeyboardInterrupt.
 
     Outside the main thread, where Python delivers no signals, nothing is changed.
     """
@@ -28,7 +28,9 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self.__exit__()  # a third one acts as usual
+            raise KeyboardInterrupt
         self.received = number
-        self.__exit__()
         # Buffered output may be in use by the code that was interrupted; the descriptor is always safe.
         os.write(2, b"\nfinishing the step, then saving; press Ctrl-C again to abort\n")
