@@ -28,7 +28,7 @@ from .target import HEIGHTS, VECTORS, WIDTH
 from .vector_math import ONE, sigmoid, tanh
 
 UNITS = HEIGHTS[0]  # rows of a tile
-COLUMNS = VECTORS * WIDTH  # its columns, but half as many serve a small batch
+COLUMNS = VECTORS * WIDTH  # its columns; one vector of them for a small batch
 NEAR = 256  # sequences times steps whose derivatives are kept
 STRIP = 128  # of them, those that go through the first-level cache together
 FEW, SHORT = 3, 8  # sequences and steps below which it is no gain to pack the weights (measured)
@@ -38,7 +38,7 @@ SIZES = "batch steps channels hidden groups panels "
 
 @inlined
 def _product(blocks, block, panel, vectors, rows, target):
-    """Write the tile weights @ rows for a panel of a block, which is a line of the table `_packed` makes."""
+    """Write the tile weights @ rows, for a panel of one of the blocks in the table that `_packed` makes."""
     a = word(blocks, 4 * block) + panel * word(blocks, 4 * block + 1)
     b = rows + word(blocks, 4 * block + 2)
     depth, pitch = word(blocks, 4 * block + 3), 4 * WIDTH * vectors
@@ -296,7 +296,8 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
     dx, dh = np.empty_like(x), np.empty_like(h)
     fetched, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
-    derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)  # the last tile may reach beyond
+    # Two slots at least: a step reads one while it writes another. The last tile of all reaches beyond the last row.
+    derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
     totals = np.zeros(z.shape[1:], np.float32)
     sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
@@ -320,7 +321,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     return dx, input_grad[:channels], hidden_grad[:hidden], dh, _sequences(carried, *h.shape), totals
 
 
-def _pieces(gates: int, x, input_weight, bias, hidden_weight):
+def _pieces(gates: int, input_weight, bias, hidden_weight):
     """The pieces of each gate's weights, in the order of the rows that they multiply."""
     hidden = len(hidden_weight)
     starts = (address(input_weight), len(input_weight)), (address(bias), 1), (address(hidden_weight), hidden)
@@ -336,7 +337,7 @@ def lstm(x, input_weight, hidden_weight, bias, h, c):
     """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
     if not _serves(x, h):
         return reference.lstm(x, input_weight, hidden_weight, bias, h, c)
-    blocks = [(h.shape[1], 0, pieces) for pieces in _pieces(LSTM, x, input_weight, bias, hidden_weight)]
+    blocks = [(h.shape[1], 0, pieces) for pieces in _pieces(LSTM, input_weight, bias, hidden_weight)]
     y, gates, cells = _run(LSTM, x, blocks, h, c)
     return (y, _sequences(cells[-1], *c.shape)), (x, input_weight, hidden_weight, h, c, gates, cells, y)
 
@@ -357,7 +358,7 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
     if not _serves(x, h):
         return reference.gru(x, input_weight, hidden_weight, bias, hidden_bias, h)
     hidden = h.shape[1]
-    r, z, (*n, scaled) = _pieces(GRU, x, input_weight, bias, hidden_weight)
+    r, z, (*n, scaled) = _pieces(GRU, input_weight, bias, hidden_weight)
     blocks = [(hidden, 0, pieces) for pieces in (r, z, n)]
     blocks.append((hidden, x.shape[2], [(address(hidden_bias), 1), scaled]))
     y, gates, states = _run(GRU, x, blocks, h, h)
