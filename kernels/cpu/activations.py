@@ -5,24 +5,20 @@ from numba import carray
 
 from .. import reference
 from . import pool
+from .elementwise import BLOCK, block, tasks
 from .ir import floats_at
 from .jit import worker
 from .pool import address
 from .single import single
 
-BLOCK = 1 << 14  # elements of a task
 SMALL = 4096  # elements below which NumPy is faster (measured)
 
 
 @worker("size g switch y", "slope")
 def _gated(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    start, slope = task * BLOCK, a.slope
-    n = min(BLOCK, a.size - start)
-    g = carray(floats_at(a.g + 4 * start), n)
-    switch = carray(floats_at(a.switch + 4 * start), n)
-    y = carray(floats_at(a.y + 4 * start), n)
-    for i in range(n):
+    g, switch, y, slope = block(a, a.g, task), block(a, a.switch, task), block(a, a.y, task), a.slope
+    for i in range(g.size):
         y[i] = g[i] if switch[i] > 0 else slope * g[i]
 
 
@@ -32,7 +28,7 @@ def gated(g, switch, slope):
     if g.size < SMALL or g.shape != np.shape(switch):
         return reference.gated(g, switch, slope)
     y = np.empty(g.shape, np.float32)
-    pool.run(_gated, _gated.Arguments(g.size, address(g), address(switch), address(y), slope), -(-g.size // BLOCK))
+    pool.run(_gated, _gated.Arguments(g.size, address(g), address(switch), address(y), slope), tasks(g.size))
     return y
 
 
@@ -55,7 +51,7 @@ def column_sums(x):
     if x.size < SMALL:
         return reference.column_sums(x)
     rows, columns = x.shape
-    block = max(BLOCK // columns, 16)
-    sums = np.empty((-(-rows // block), columns), np.float32)
-    pool.run(_column_sums, _column_sums.Arguments(rows, columns, block, address(x), address(sums)), len(sums))
+    together = max(BLOCK // columns, 16)
+    sums = np.empty((-(-rows // together), columns), np.float32)
+    pool.run(_column_sums, _column_sums.Arguments(rows, columns, together, address(x), address(sums)), len(sums))
     return sums.sum(axis=0)

@@ -81,9 +81,8 @@ class Narrow:
     def __init__(self, images, source, stride, zeros, target, step, phases, transposed: bool):
         (height, width, depth), (_, columns, channels) = source, target
         self.shape, self.transposed = (images, *target), transposed
-        count = len({tap.index for phase in phases for tap in phase.blocks[0].taps})
         order = sorted({tap.index for phase in phases for tap in phase.blocks[0].taps})
-        outputs = count * channels
+        outputs = len(order) * channels
         vectors = VECTORS if outputs > WIDTH else 1
         panel_width = vectors * WIDTH
         panels, last = ceil(outputs / panel_width), (outputs - 1) % panel_width + 1

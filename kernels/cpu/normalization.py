@@ -23,6 +23,7 @@ from .ir import clear, floats_at
 from .jit import inlined, jit, summing, worker
 from .pool import address
 from .single import single
+from .softmax import total
 
 BLOCK = 1 << 14  # numbers in a block
 NEAR = 1 << 16  # numbers in a sample that is one block where there are many samples: they stay in second-level cache
@@ -352,14 +353,6 @@ def backward(arguments, task, lane):
 
 
 # By rows: a row stays in first-level cache from its sums to its result.
-
-
-@summing
-def total(x):
-    result = float32(0)
-    for j in range(x.size):
-        result += x[j]
-    return result
 
 
 @summing

@@ -1,4 +1,4 @@
-"""The direct kernels: convolution and its adjoint in x, and so matrix products, as products over taps.
+"""The direct kernels: convolution and its adjoint in x, as products over taps.
 
 A plan holds what depends on shapes only: tables of offsets and the choice of tiles. A call packs the weights into
 panels (blocks of as many outputs as a tile is wide, in the order in which the micro-kernel reads them), and multiplies.

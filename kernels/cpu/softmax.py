@@ -7,7 +7,7 @@ from numba import carray
 from .. import reference
 from . import pool
 from .ir import floats_at, pointer_to
-from .jit import jit, worker
+from .jit import jit, summing, worker
 from .pool import address
 from .single import single
 from .vector_math import NAN, ONE, ZERO, exp, log, maximum
@@ -15,11 +15,8 @@ from .vector_math import NAN, ONE, ZERO, exp, log, maximum
 BLOCK = 1 << 14  # numbers of a task, but at least one row
 _classes_at = pointer_to(numba.int64)
 
-# Sums in as many parts as a vector has elements: an order that is the same in every run.
-_reordered = numba.njit(error_model="numpy", fastmath={"reassoc"})
 
-
-@_reordered
+@summing
 def total(x):
     """The sum of a row."""
     s = ZERO
@@ -28,7 +25,7 @@ def total(x):
     return s
 
 
-@_reordered
+@summing
 def inner(x, y):
     """The inner product of two rows."""
     s = ZERO

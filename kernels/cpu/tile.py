@@ -1,6 +1,6 @@
 """The micro-kernels: products of a few rows of A with a few vectors of B, held in registers.
 
-Every kernel that multiplies (convolution, its adjoints, matrix product) is made of the two functions here; a variant
+A convolution and its adjoints, direct or by Winograd, are made of the two functions here; a variant
 differs from another in nothing but the size of its tile. All strides and tables are values of the run, so one
 compiled variant serves every shape. Sums run over k in order, from one accumulator an element: a result depends on
 neither the tile, nor the thread, nor the other rows.

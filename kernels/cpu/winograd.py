@@ -90,7 +90,7 @@ def transform_weights(arguments, task, lane):
 
 @worker(
     "tiles across down x u y bias slope height width source target rows columns above before scratch lane_bytes v m "
-    "v_point m_point panels panel_width entry tail row_source row_target segments"
+    "v_point m_point panels panel_width entry row_source row_target segments"
 )
 def convolve(arguments, task, lane):
     """One task: TILES tiles of 4x4 outputs."""
@@ -110,7 +110,7 @@ def convolve(arguments, task, lane):
     for point in range(POINTS):
         for panel in range(a.panels):
             call_rows(
-                a.tail if panel == a.panels - 1 else a.entry,
+                a.entry,
                 (
                     v + point * a.v_point,
                     a.u + (point * a.panels + panel) * panel_bytes,
@@ -159,7 +159,7 @@ class Winograd:
         count = min(TILES, tiles)
         tall = tile_height(count)
         panel_width = VECTORS * WIDTH
-        panels, last = ceil(outputs / panel_width), (outputs - 1) % panel_width + 1
+        panels = outputs // panel_width  # whole ones: see `serves`
         pieces = [(4 * tap.index * tap_size, channels) for tap in block.taps]
         self.tables = [np.array(pieces, np.int64), np.arange(count) * 4 * channels, np.arange(count) * 4 * outputs]
         self.tables.append(np.array([0, channels], np.int64))
@@ -211,8 +211,7 @@ class Winograd:
             m_point=m_point,
             panels=panels,
             panel_width=panel_width,
-            entry=product_rows(tall, VECTORS, False, False) if panels > 1 or last == panel_width else 0,
-            tail=product_rows(tall, ceil(last / WIDTH), False, False),
+            entry=product_rows(tall, VECTORS, False, False),
             row_source=address(row_source),
             row_target=address(row_target),
             segments=address(segments),
