@@ -11,12 +11,12 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
+from ..taps import adjoint_phases, forward_phases
 from . import pool
 from .ir import call_rows, floats_at, pointer_to
 from .jit import Record, worker
 from .pool import address
 from .products import tile_height
-from .taps import adjoint_phases, forward_phases
 from .target import VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
 

@@ -12,11 +12,11 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
+from ..taps import adjoint_phases, forward_phases
 from . import pool
 from .ir import VECTOR_BYTES, call_rows, clear, copy, floats_at, pointer_to, transpose_block, word
 from .jit import Record, inlined, worker
 from .pool import address
-from .taps import adjoint_phases, forward_phases
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 

@@ -12,12 +12,12 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry, live_taps
+from ..taps import Tap
 from . import pool
 from .ir import call_rows, clear, copy, floats_at, pointer_to, word
 from .jit import Record, worker
 from .pool import address
 from .products import copy_window, kept, merged, row_pitch
-from .taps import Tap
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 

@@ -15,12 +15,12 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
+from ..taps import adjoint_phases, forward_phases
 from . import pool
 from .ir import VECTOR_BYTES, as_float, call_rows, clear, copy, finished_transform, floats_at, grid_transform, word
 from .jit import inlined, worker
 from .pool import address
 from .products import PACK, bits, pack, tile_height
-from .taps import adjoint_phases, forward_phases
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import NO_SLOPE, outer_sums, product_rows
 from .weight_sums import TASKS, cut_into_tiles

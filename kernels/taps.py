@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..geometry import Geometry, live_taps
+from .geometry import Geometry, live_taps
 
 
 @dataclass(frozen=True)
