@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import reference
 from ..geometry import Geometry, tap_mask
-from . import narrow, products, weight_sums, winograd
+from . import narrow, products, weight_sums, winograd, winograd_sums
 from .single import single
 
 
@@ -50,7 +50,7 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
         if min(min(pair) for pair in padding) >= 0:
             turned = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
             return np.ascontiguousarray(turned[::-1, ::-1].transpose(0, 1, 3, 2))
-    family = winograd if winograd.serves(shape, geometry) else weight_sums
+    family = winograd_sums if winograd.serves(shape, geometry) else weight_sums
     w = family.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:
         w *= tap_mask(w.shape, geometry.mask)
