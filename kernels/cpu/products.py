@@ -140,10 +140,14 @@ def pack(arguments, task, lane):
         target += depth * pitch
 
 
+def tile_cost(rows: int, height: int) -> float:
+    """The time that so many rows take in tiles of a height, in rows of very high tiles; lower ones are slower."""
+    return ceil(rows / height) * height * (1 + 0.6 / height)
+
+
 def tile_height(rows: int) -> int:
-    """The height that wastes least of its work on rows computed twice; lower tiles are slower."""
-    fitting = [height for height in HEIGHTS if height <= rows]
-    return min(fitting, key=lambda height: ceil(rows / height) * height * (1 + 0.6 / height))
+    """The height that wastes least of its work on rows computed twice."""
+    return min((height for height in HEIGHTS if height <= rows), key=lambda height: tile_cost(rows, height))
 
 
 def row_pitch(floats: int) -> int:

@@ -17,7 +17,7 @@ from . import pool
 from .ir import call_rows, clear, copy, floats_at, pointer_to, word
 from .jit import Record, worker
 from .pool import address
-from .products import copy_window, kept, merged, row_pitch
+from .products import copy_window, kept, merged, row_pitch, tile_cost
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 
@@ -125,7 +125,7 @@ def _tile_height(runs: list[tuple[int, int]]) -> int:
     """The height that wastes least of its work, of those that fit into the shortest run."""
     shortest = min((length for _, length in runs), default=1)
     fitting = [height for height in HEIGHTS if height <= shortest]
-    return min(fitting, key=lambda h: sum(ceil(length / h) * h for _, length in runs) * (1 + 0.6 / h))
+    return min(fitting, key=lambda height: sum(tile_cost(length, height) for _, length in runs))
 
 
 class WeightSums:
@@ -163,7 +163,7 @@ class WeightSums:
         vectors = VECTORS if share > WIDTH else 1
         if scattered:  # rows have each their own offset: the last tile repeats the last one
             row_offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
-            tile = min(HEIGHTS, key=lambda height: ceil(len(row_offsets) / height) * height * (1 + 0.6 / height))
+            tile = min(HEIGHTS, key=lambda height: tile_cost(len(row_offsets), height))
             starts, places = list(range(0, len(row_offsets), tile)), list(range(len(row_offsets)))
             row_offsets += row_offsets[-1:] * (len(starts) * tile - len(row_offsets))
         else:

@@ -21,7 +21,7 @@ from . import pool
 from .ir import VECTOR_BYTES, as_float, call_rows, clear, copy, finished_transform, grid_transform
 from .jit import inlined, worker
 from .pool import address
-from .products import PACK, bits, kept, pack, tile_height
+from .products import PACK, bits, kept, pack, tile_cost, tile_height
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
 
@@ -189,7 +189,7 @@ class Winograd:
         ((height, width, channels), source_phases), ((rows, columns, outputs), target_phases) = source, target
         self.shape, self.tables = (images, rows, columns, outputs), []
         down, across = tiles
-        together = min(TILES, images * down * across)
+        together = _together(images * down * across)
         depth, wide, points = source_phases**2 * channels, target_phases**2 * outputs, (taps + 3) ** 2
         panel_width = VECTORS * WIDTH
         panels = wide // panel_width  # whole ones: see `serves`
@@ -271,6 +271,15 @@ class Winograd:
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(convolve, call, self.tasks)
         return y
+
+
+def _together(tiles: int) -> int:
+    """How many tiles a task takes: few enough to stay near, and so that the last task repeats little of the others."""
+    if tiles <= TILES:
+        return tiles
+    return min(
+        range(TILES, TILES // 2, -1), key=lambda count: ceil(tiles / count) * tile_cost(count, tile_height(count))
+    )
 
 
 def serves(w_shape, geometry: Geometry) -> bool:

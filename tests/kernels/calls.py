@@ -153,7 +153,7 @@ def drawn(pick: Callable[[int, int], int]) -> Shape:
             kernel = 2 * pick(0, 2) + 1, 2 * pick(0, 2) + 1
             padding = (kernel[0] // 2,) * 2, (kernel[1] // 2,) * 2
         case "winograd":
-            stride, dilation, kernel = (1, 1), (1, 1), (3, 3)
+            stride, dilation, kernel = (((1, 1), (1, 1), (3, 3)), ((2, 2), (1, 1), (4, 4)))[pick(0, 1)]
             channels, outputs = 32 * pick(1, 3), 32 * pick(1, 3)
         case "few inputs":
             channels = pick(1, 8)
@@ -169,6 +169,7 @@ def drawn(pick: Callable[[int, int], int]) -> Shape:
 AROUND = ((1, 1), (1, 1))
 CONVOLUTIONS = {
     "winograd": Shape(3, (9, 6), 32, (3, 3), 32, Geometry(padding=AROUND)),
+    "winograd, stride 2": Shape(3, (9, 12), 32, (4, 4), 64, Geometry((2, 2), ((1, 2), (0, 3)))),
     "direct": Shape(3, (9, 7), 20, (4, 3), 37, Geometry((2, 1), ((0, 2), (1, 0)))),
     "narrow": Shape(3, (7, 6), 5, (3, 3), 3, Geometry(padding=AROUND)),
     "one channel": Shape(3, (9, 8), 1, (4, 4), 33, Geometry((2, 2), AROUND)),

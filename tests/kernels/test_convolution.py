@@ -76,6 +76,8 @@ def test_every_geometry(shape, bias, slope):
 LARGE = {
     "winograd, its weight gradient in pieces": Shape(4, (13, 15), 64, (3, 3), 96, Geometry(padding=((1, 2), (0, 1)))),
     "winograd, its weight gradient in groups": Shape(1, (7, 9), 192, (3, 3), 128, Geometry(padding=AROUND)),
+    "winograd, stride 2": Shape(5, (14, 15), 64, (4, 4), 96, Geometry((2, 2), ((1, 1), (3, 0)))),
+    "winograd, stride 2, more than it needs": Shape(2, (9, 8), 32, (4, 4), 160, Geometry((2, 2), ((2, 1), (0, 3)))),
     "weight gradient of many panels": Shape(3, (14, 14), 40, (3, 3), 300, Geometry(padding=AROUND)),
     "an image in bands": Shape(1, (90, 90), 5, (3, 3), 24, Geometry(padding=AROUND)),
     "an image in bands, narrow": Shape(1, (90, 90), 24, (3, 3), 3, Geometry(padding=AROUND)),
@@ -110,8 +112,9 @@ def test_matrix_products(shape):
         check(call, shape[1])
 
 
-def test_winograd_can_be_turned_off(monkeypatch):
-    shape = CONVOLUTIONS["winograd"]
+@pytest.mark.parametrize("name", ["winograd", "winograd, stride 2"])
+def test_winograd_can_be_turned_off(name, monkeypatch):
+    shape = CONVOLUTIONS[name]
     calls, geometry = shape.calls(bias=False, slope=1.0), shape.geometry
     (x, w, *_), (g, *_), _ = (call.arguments for call in calls)
     with_transforms = [call.copied()[0] for call in calls]
@@ -148,7 +151,7 @@ def test_an_image_never_depends_on_its_company(name):
             np.testing.assert_array_equal(function(spoilt, *others)[first:last], together[first:last])
 
 
-@pytest.mark.parametrize("name", ["winograd", "direct", "narrow", "one channel", "groups"])
+@pytest.mark.parametrize("name", ["winograd", "winograd, stride 2", "direct", "narrow", "one channel", "groups"])
 def test_what_is_not_a_number_is_not_lost(name):
     shape = CONVOLUTIONS[name]
     for call in shape.calls()[:2]:

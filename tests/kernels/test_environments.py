@@ -21,7 +21,7 @@ COMPARE = """
 {first}
 from tests.kernels.calls import CONVOLUTIONS, calls, fast, matrix_products, slow
 
-for name in "winograd", "direct", "narrow", "one channel", "masked":
+for name in "winograd", "winograd, stride 2", "direct", "narrow", "one channel", "masked":
     for call in CONVOLUTIONS[name].calls():
         call.compare()
 for call in (*matrix_products(13, 21, 37), *calls()):

@@ -153,7 +153,7 @@ import os
 import signal
 from tests.kernels.calls import CONVOLUTIONS, matrix_products
 
-calls = [*CONVOLUTIONS["direct"].calls(), *CONVOLUTIONS["winograd"].calls(), *matrix_products(200, 300, 400)]
+calls = [*CONVOLUTIONS["direct"].calls(), *CONVOLUTIONS["winograd, stride 2"].calls(), *matrix_products(200, 300, 400)]
 before = [call.digest() for call in calls]
 child = os.fork()
 if not child:
