@@ -40,7 +40,8 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     if not x.size or not g.size:
         return reference.conv2d_weight_grad(x, g, kernel_size, geometry)
     kernel_size, shape = tuple(kernel_size), (*kernel_size, x.shape[3] // geometry.groups, g.shape[3])
-    if geometry.stride == (1, 1) and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
+    plain = geometry.stride == (1, 1) and geometry.mask is None
+    if plain and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
         # Wide rows and few columns: with x and g in each other's place, and the kernel turned round, it is the other
         # way about.
         reach = geometry.reach(kernel_size)

@@ -157,8 +157,9 @@ def _met(offset: int, stride: int, outputs: int, inputs: int) -> tuple[int, int]
 
 
 def serves(channels: int, w_shape, geometry: Geometry) -> bool:
-    """Whether a convolution, or adjoint, to so many `channels` is of the kind that is faster so."""
-    return w_shape[0] * w_shape[1] > 1 and 2 * channels <= WIDTH and geometry.groups == 1 and geometry.mask is None
+    """Whether a convolution, or adjoint, to so many `channels` is faster so; all of them have the same taps."""
+    alike = geometry.groups == 1 and (geometry.mask is None or geometry.mask[1] == 1)
+    return w_shape[0] * w_shape[1] > 1 and 2 * channels <= WIDTH and alike
 
 
 @functools.lru_cache(256)

@@ -17,7 +17,7 @@ from . import pool
 from .ir import VECTOR_BYTES, call_rows, clear, copy, floats_at, pointer_to, transpose_block, word
 from .jit import Record, inlined, worker
 from .pool import address
-from .target import HEIGHTS, VECTORS, WIDTH
+from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
 NEAR = 300_000  # bytes of input that a task works on: they stay in a core's second-level cache
@@ -49,14 +49,36 @@ def copy_window(a, room, source, top, rows, images):
                 clear(target, a.pitch)
 
 
+@inlined
+def copy_planes(a, room, source, top, rows, images):
+    """`copy_window` channel by channel: neighbours are pixels `stride_columns` apart, of one channel.
+
+    Of each channel and each column modulo the stride there is a plane of `rows` lines.
+    """
+    channels, line, step = a.pixel_bytes // 4, a.pitch // 4, a.stride_columns
+    for i in range(images):
+        clear(room + i * a.window_bytes, a.window_bytes)
+        window = carray(floats_at(room + i * a.window_bytes), a.window_bytes // 4)
+        for r in range(max(0, -top), min(rows, a.height - top)):
+            pixels = carray(floats_at(source + i * a.image_bytes + (top + r) * a.row_bytes), a.width_in * channels)
+            for c in range(channels):
+                for phase in range(step):
+                    place = ((c * step + phase) * rows + r) * line
+                    first = (phase - a.before) % step  # column of the image
+                    at = place + (first + a.before) // step
+                    for j in range(first, a.width_in, step):
+                        window[at] = pixels[j * channels + c]
+                        at += 1
+
+
 JOB = Record("rows row_source row_target segments count weights source target bias panels panel_bytes whole tail lanes")
 _jobs_at = pointer_to(JOB.type)
 
 
 @worker(
     "images group bands parts panel_stride x weights y bias slope image_bytes target_bytes last_band "
-    "band_rows band_source band_target padded scratch lane_bytes window window_bytes row_bytes pitch pixel_bytes "
-    "pixel_pitch above before height width_in jobs job_count"
+    "band_rows band_source band_target copied planes stride_columns scratch lane_bytes window window_bytes row_bytes "
+    "pitch pixel_bytes pixel_pitch above before height width_in jobs job_count"
 )
 def multiply(arguments, task, lane):
     """One task: `parts` of the panels, for a band of rows of a group of images."""
@@ -66,9 +88,12 @@ def multiply(arguments, task, lane):
     first = min(task // (a.parts * a.bands) * a.group, a.images - a.group)
     top = min(band * a.band_rows, a.last_band)
     source = a.x + first * a.image_bytes
-    if a.padded:
-        room = a.scratch + lane * a.lane_bytes
-        copy_window(a, room, source, top * a.band_source - a.above, a.window, a.group)
+    if a.copied:
+        room, first_row = a.scratch + lane * a.lane_bytes, top * a.band_source - a.above
+        if a.planes:
+            copy_planes(a, room, source, first_row, a.window, a.group)
+        else:
+            copy_window(a, room, source, first_row, a.window, a.group)
         source = room
     else:
         source += top * a.band_source * a.row_bytes
@@ -145,9 +170,9 @@ def tile_cost(rows: int, height: int) -> float:
     return ceil(rows / height) * height * (1 + 0.6 / height)
 
 
-def tile_height(rows: int) -> int:
+def tile_height(rows: int, heights=HEIGHTS) -> int:
     """The height that wastes least of its work on rows computed twice."""
-    return min((height for height in HEIGHTS if height <= rows), key=lambda height: tile_cost(rows, height))
+    return min((height for height in heights if height <= rows), key=lambda height: tile_cost(rows, height))
 
 
 def row_pitch(floats: int) -> int:
@@ -182,54 +207,52 @@ class Products:
     """
 
     def __init__(self, images, source, stride, zeros, target, step, phases, tap_size, depth_stride, output_stride):
-        self.shape = (images, *target)
+        self.shape, self.step, self.stride, self.tables = (images, *target), step, stride, []
         (height, width, channels), ((above, below), (before, after)) = source, zeros
+        blocks = [block for phase in phases for block in phase.blocks]
         padded = bool(above or below or before or after)
-        pitch = row_pitch((before + width + after) * channels) if padded else width * channels
+        self.pitch = row_pitch((before + width + after) * channels) if padded else width * channels
+        self.planes = _are_short(blocks, self.pitch, channels)
+        if self.planes:
+            self.pitch = ceil((before + width + after) / stride[1])
+        self.channels, copied = channels, padded or self.planes
         rows, columns = max(phase.rows for phase in phases), max(phase.columns for phase in phases)
         even = all((phase.rows, phase.columns) == (rows, columns) for phase in phases)
-        reach = 1 + max((tap.row for phase in phases for block in phase.blocks for tap in block.taps), default=0)
-        nearby = 4 * pitch * ((rows - 1) * stride[0] + reach)
-        group, bands = _cut(images, rows, columns, nearby, even)
-        groups = ceil(images / group)
-        band_rows = ceil(rows / bands)
-        window = (band_rows - 1) * stride[0] + reach
+        reach = 1 + max((tap.row for block in blocks for tap in block.taps), default=0)
+        line_bytes = 4 * self.pitch * (channels * stride[1] if self.planes else 1)
+        group, bands = _cut(images, rows, columns, line_bytes * ((rows - 1) * stride[0] + reach), even)
+        groups, self.band_rows = ceil(images / group), ceil(rows / bands)
+        self.window = (self.band_rows - 1) * stride[0] + reach
         image_bytes, target_bytes = 4 * height * width * channels, 4 * prod(target)
-        window_bytes = 4 * pitch * window if padded else image_bytes
+        window_bytes = line_bytes * self.window if copied else image_bytes
 
-        self.vectors = VECTORS if any(b.last - b.first > WIDTH for phase in phases for b in phase.blocks) else 1
+        self.vectors = VECTORS if any(block.last - block.first > WIDTH for block in blocks) else 1
         self.width = self.vectors * WIDTH
-        self.tables: list[np.ndarray] = []
         jobs, packs = [], []
         for phase in phases:
-            i, u, v = np.ogrid[:group, : min(phase.rows, band_rows), : phase.columns]
-            row_source = kept(self, i * window_bytes + 4 * (u * stride[0] * pitch + v * stride[1] * channels))
-            row_target = kept(self, i * target_bytes + 4 * (u * step[0] * target[1] + v * step[1]) * target[2])
+            rows_of_phase = self._rows(phase, group, window_bytes)
             for block in phase.blocks:
                 begin = block.corner[0] * depth_stride + block.corner[1] * output_stride
                 pieces = [(4 * (t.index * tap_size + t.low * depth_stride + begin), t.high - t.low) for t in block.taps]
                 packs.append(self._pack(block, pieces, sum(p["panels"] * p["panel_bytes"] for p in packs)))
                 jobs.append(
                     {
-                        "rows": row_source.size,
-                        "row_source": address(row_source),
-                        "row_target": address(row_target),
                         "weights": packs[-1]["packed"],
-                        "source": 4 * block.source,
                         "target": 4 * ((phase.top * target[1] + phase.left) * target[2] + block.first),
                         "bias": 4 * block.first,
                         "panels": packs[-1]["panels"],
                         "panel_bytes": packs[-1]["panel_bytes"],
-                        **self._entries(block, merged(block.taps, pitch, channels, channels), row_source.size),
+                        **rows_of_phase,
+                        **self._entries(block, self._height(phase, rows_of_phase["rows"])),
                     }
                 )
         packed = sum(p["panels"] * p["panel_bytes"] for p in packs)
         self.jobs, self.packs, self.packed_size = JOB.table(jobs), PACK.table(packs), packed // 4
-        # Where panels are shared out, each part would have to copy the padded input for itself.
+        # Where panels are shared out, each part would have to copy the input for itself.
         most = max(job["panels"] for job in jobs)
-        parts = 1 if padded else ceil(most / max(1, most * groups * bands // TASKS))
+        parts = 1 if copied else ceil(most / max(1, most * groups * bands // TASKS))
         self.tasks, self.pack_tasks = groups * bands * parts, sum(pack["panels"] for pack in packs)
-        self.lane_bytes = group * window_bytes if padded else 0
+        self.lane_bytes = group * window_bytes if copied else 0
         self.pack_arguments = pack.Arguments(
             packs=address(self.packs),
             pack_count=len(packs),
@@ -245,25 +268,46 @@ class Products:
             panel_stride=4 * self.width,
             image_bytes=image_bytes,
             target_bytes=target_bytes,
-            last_band=rows - band_rows,
-            band_rows=band_rows,
+            last_band=rows - self.band_rows,
+            band_rows=self.band_rows,
             band_source=stride[0],
             band_target=4 * step[0] * target[1] * target[2],
-            padded=padded,
+            copied=copied,
+            planes=self.planes,
+            stride_columns=stride[1],
             lane_bytes=self.lane_bytes,
-            window=window,
+            window=self.window,
             window_bytes=window_bytes,
             row_bytes=4 * width * channels,
-            pitch=4 * pitch,
+            pitch=4 * self.pitch,
             pixel_bytes=4 * channels,
             pixel_pitch=4 * channels,
             above=above,
-            before=4 * before * channels,
+            before=before if self.planes else 4 * before * channels,
             height=height,
             width_in=width,
             jobs=address(self.jobs),
             job_count=len(jobs),
         )
+
+    def _height(self, phase, rows: int) -> int:
+        """The height of the tiles of a phase."""
+        return tile_height(phase.columns, ADJACENT_HEIGHTS) if self.planes else tile_height(rows)
+
+    def _rows(self, phase, group: int, window_bytes: int) -> dict[str, int]:
+        """Where the rows of A and of C lie. With planes no tile goes beyond a line of the image."""
+        _, _, width, outputs = self.shape
+        if self.planes:
+            height, apart = self._height(phase, 0), 1
+            starts = [min(start, phase.columns - height) for start in range(0, phase.columns, height)]
+            columns = np.array([start + v for start in starts for v in range(height)])
+        else:
+            columns, apart = np.arange(phase.columns), self.stride[1] * self.channels
+        i, u, _ = np.ogrid[:group, : min(phase.rows, self.band_rows), :1]
+        target_bytes = 4 * prod(self.shape[1:])
+        source = kept(self, i * window_bytes + 4 * (u * self.stride[0] * self.pitch + columns * apart))
+        target = kept(self, i * target_bytes + 4 * (u * self.step[0] * width + columns * self.step[1]) * outputs)
+        return {"rows": source.size, "row_source": address(source), "row_target": address(target)}
 
     def _pack(self, block, pieces, packed: int) -> dict[str, int]:
         """How the weights of a block are packed, from byte `packed` on; `pieces` are (offset, rows)."""
@@ -277,20 +321,28 @@ class Products:
             "panel_bytes": 4 * depth * self.width,
         }
 
-    def _entries(self, block, segments, rows: int) -> dict[str, int]:
+    def _entries(self, block, height: int) -> dict[str, int]:
         """The micro-kernels for the whole panels and for the last panel of a block, and how they read the input."""
-        outputs, count = block.last - block.first, len(segments)
-        scattered = sum(length for _, length in segments) < 8 * count  # loops so short cost more than their work
-        if scattered:
-            segments = [4 * (offset + k) for offset, length in segments for k in range(length)]
+        outputs = block.last - block.first
+        if self.planes:
+            step, plane = self.stride[1], self.window * self.pitch
+            source = block.source * step * plane
+            table = [
+                4 * ((c * step + tap.column % step) * plane + tap.row * self.pitch + tap.column // step)
+                for tap in block.taps
+                for c in range(tap.low, tap.high)
+            ]
         else:
-            segments = [(4 * offset, length) for offset, length in segments]
-        last, height = (outputs - 1) % self.width + 1, tile_height(rows)
+            source = block.source
+            segments = merged(block.taps, self.pitch, self.channels, self.channels)
+            table = [(4 * offset, length) for offset, length in segments]
+        last = (outputs - 1) % self.width + 1
         return {
-            "segments": address(kept(self, segments)),
-            "count": len(segments),
-            "whole": product_rows(height, self.vectors, False, scattered) if outputs > self.width else 0,
-            "tail": product_rows(height, ceil(last / WIDTH), last % WIDTH != 0, scattered),
+            "source": 4 * source,
+            "segments": address(kept(self, table)),
+            "count": len(table),
+            "whole": product_rows(height, self.vectors, False, self.planes) if outputs > self.width else 0,
+            "tail": product_rows(height, ceil(last / WIDTH), last % WIDTH != 0, self.planes),
             "lanes": (last - 1) % WIDTH + 1,
         }
 
@@ -306,6 +358,12 @@ class Products:
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(multiply, call, self.tasks)
         return y
+
+
+def _are_short(blocks, pitch: int, channels: int) -> bool:
+    """Whether the loops over neighbouring channels are so short that they cost more than their work."""
+    lengths = [length for block in blocks for _, length in merged(block.taps, pitch, channels, channels)]
+    return sum(lengths) < 8 * len(lengths)
 
 
 def _cut(images: int, rows: int, columns: int, nearby: int, even: bool) -> tuple[int, int]:

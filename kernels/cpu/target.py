@@ -31,3 +31,6 @@ elif X86:
     WIDTH, VECTORS, HEIGHTS = 4, 2, (6, 4, 2, 1)
 else:
     WIDTH, VECTORS, HEIGHTS = 4, 4, (5, 4, 2, 1)
+
+# Rows that are neighbours in memory need one address.
+ADJACENT_HEIGHTS = (14, *HEIGHTS) if WIDTH == 16 else HEIGHTS

@@ -17,26 +17,28 @@ NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
 
 
 @functools.cache
-def product_rows(height: int, vectors: int, tail: bool, scattered: bool) -> int:
+def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
     """Address of C[rows] = activation(bias + A[rows] B), for tiles of `height` rows and `vectors` vectors.
 
-    Row r of A begins at a + row_a[r] and is made of `count` segments (offset, length) of neighbouring elements; when
-    `scattered`, of `count` single elements, each with its own offset. The rows of B follow each other, `stride` bytes
-    apart. C[r] is written at c + row_c[r]; with `tail`, only `lanes` elements of its last vector. The last tile ends
-    with the last row, and so computes some rows again. `slope` holds the bits of a float32.
+    Row r of A begins at a + row_a[r] and is made of `count` segments (offset, length) of neighbouring elements. When
+    `adjacent`, it is made of `count` single elements, each with its own offset, and the rows of a tile are neighbours:
+    only the first is looked up. The rows of B follow each other, `stride` bytes apart. C[r] is written at c + row_c[r];
+    with `tail`, only `lanes` elements of its last vector. The last tile ends with the last row, and so computes some
+    rows again. `slope` holds the bits of a float32.
     """
 
     def rows(a, b, c, row_a, row_c, total, segments, count, stride, bias, slope, lanes):
         for start in range(0, total, height):
             r = min(start, total - height)
-            sources = offsets_at(height, row_a + 8 * r)
             tile = initial(height, vectors, tail, bias, lanes)
             line = b
-            if scattered:
+            if adjacent:
+                begin = a + word(row_a, r)
                 for k in range(count):
-                    tile = multiplied(1, tile, a + word(segments, k), sources, line, stride)
+                    tile = multiplied(1, tile, begin + word(segments, k), None, line, stride)
                     line += stride
             else:
+                sources = offsets_at(height, row_a + 8 * r)
                 for s in range(count):
                     at = a + word(segments, 2 * s)
                     length = word(segments, 2 * s + 1)

@@ -23,7 +23,10 @@ from .tile import outer_sums
 
 TASKS = 8  # at least as many where the work can be cut so
 STRIP = 96  # pixels, or a row of the image where that is longer
-NEAR_PITCH = 4 * VECTORS * WIDTH  # bytes; gradients of pixels further apart are copied, so that they lie close together
+NEAR_PITCH = (
+    4 * VECTORS * WIDTH
+)  # bytes; gradients of pixels further apart are copied, so that they lie close together,
+FEW_TILES = 8  # unless they are read by no more tiles than this
 SUMS_BYTES = 300_000  # that a task may keep near
 
 PANEL = Record("source columns lanes")
@@ -60,7 +63,7 @@ def accumulate(arguments, task, lane):
             panel, lines, pitch = panels[p], begin + panels[p].columns, a.gradient_pixel
             if 4 * panel.lanes < row_bytes:
                 clear(gradients, images * rows * a.columns * row_bytes)
-            if 4 * panel.lanes < row_bytes or pitch > NEAR_PITCH:
+            if 4 * panel.lanes < row_bytes or (pitch > NEAR_PITCH and a.tile_count > FEW_TILES):
                 for i in range(images * rows * a.columns):
                     copy(gradients + i * row_bytes, lines + i * pitch, 4 * panel.lanes)
                 lines, pitch = gradients, row_bytes
@@ -163,7 +166,7 @@ class WeightSums:
         vectors = VECTORS if share > WIDTH else 1
         if scattered:  # rows have each their own offset: the last tile repeats the last one
             row_offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
-            tile = min(HEIGHTS, key=lambda height: tile_cost(len(row_offsets), height))
+            tile = ceil(len(row_offsets) / ceil(len(row_offsets) / HEIGHTS[0]))
             starts, places = list(range(0, len(row_offsets), tile)), list(range(len(row_offsets)))
             row_offsets += row_offsets[-1:] * (len(starts) * tile - len(row_offsets))
         else:
