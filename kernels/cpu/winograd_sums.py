@@ -168,8 +168,10 @@ class WinogradSums:
         self.together = sums_bytes > SUMS_BYTES
         # A power of two from tile to tile, or from point to point, would set them on the same cache lines.
         v_row = 4 * depth + VECTOR_BYTES
-        most = NEAR_BYTES // (points * (v_row + 4 * outputs)) if self.together else TILES
-        self.count = ceil(tiles / ceil(tiles / max(most, TILES)))
+        self.count = TILES
+        if self.together:
+            most = max(TILES, NEAR_BYTES // (points * (v_row + 4 * outputs)))
+            self.count = ceil(tiles / ceil(tiles / most))
         v_point, z_point = v_row * self.count + VECTOR_BYTES, 4 * outputs * self.count + VECTOR_BYTES
         v = max(points * 4 * depth, 16 * 4 * outputs, points * PANEL_BYTES)
         z = v + points * v_point
