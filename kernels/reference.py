@@ -14,6 +14,7 @@ from .philox import philox
 
 __all__ = [
     "adam",
+    "add",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
     "column_sums",
@@ -32,6 +33,7 @@ __all__ = [
     "gelu_backward",
     "gru",
     "gru_backward",
+    "leaky_relu",
     "log_softmax",
     "log_softmax_backward",
     "lstm",
@@ -316,6 +318,17 @@ def column_sums(x):
 
 
 # Elementwise functions, of Python numbers too.
+
+
+def add(a, b):
+    """a + b"""
+    return a + b
+
+
+def leaky_relu(x, slope):
+    """x where x > 0, else slope * x."""
+    xp = namespace(x)
+    return xp.maximum(x, 0) if slope == 0 else xp.where(x > 0, x, slope * x)
 
 
 def exp(x):

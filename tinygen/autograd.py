@@ -440,7 +440,7 @@ def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=Fals
                     before += g
                     grads[edge] = before  # a zero-dimensional sum is a new object
                 else:
-                    grads[edge] = before + g
+                    grads[edge] = REGISTRY["add"](before, g)
                     if not create_graph:
                         owned.add(edge)
     grads.update(found)

@@ -1,6 +1,6 @@
 """Kernels for the CPU in numba, each with the signature that it has in `kernels.reference`."""
 
-from .activations import column_sums, gated
+from .activations import add, column_sums, gated, leaky_relu
 from .blas import matmul
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import erf, exp, gelu, gelu_backward, sigmoid, silu, silu_backward, softplus
@@ -27,6 +27,7 @@ KERNELS = {
     kernel.__name__: kernel
     for kernel in (
         adam,
+        add,
         binary_cross_entropy_with_logits,
         binary_cross_entropy_with_logits_backward,
         column_sums,
@@ -45,6 +46,7 @@ KERNELS = {
         gelu_backward,
         gru,
         gru_backward,
+        leaky_relu,
         log_softmax,
         log_softmax_backward,
         lstm,

@@ -1,17 +1,61 @@
-"""What surrounds a product in its backward pass: the gate of a leaky ReLU, the gradient of a bias."""
+"""What surrounds a product: sums of residual paths, a leaky ReLU and its gate, the gradient of a bias."""
 
 import numpy as np
 from numba import carray
 
 from .. import reference
 from . import pool
-from .elementwise import BLOCK, block, tasks
+from .elementwise import BLOCK, block, launch, tasks
 from .ir import floats_at
 from .jit import worker
 from .pool import address
-from .single import single
+from .single import FLOAT32, single
 
 SMALL = 4096  # elements below which NumPy is faster (measured)
+LARGE = 1 << 17  # elements below which it adds faster (measured)
+
+
+def _serves(x, least: int) -> bool:
+    """Whether something is an array, contiguous and float32, of so many elements at least."""
+    return x.__class__ is np.ndarray and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
+
+
+@worker("size a b y")
+def _add(arguments, task, lane):
+    p = carray(arguments, 1)[0]
+    a, b, y = block(p, p.a, task), block(p, p.b, task), block(p, p.y, task)
+    for i in range(y.size):
+        y[i] = a[i] + b[i]
+
+
+def add(a, b):
+    """a + b"""
+    if not (_serves(a, LARGE) and _serves(b, LARGE) and a.shape == b.shape):
+        return a + b
+    y = np.empty(a.shape, np.float32)
+    launch(_add, a, b, y)
+    return y
+
+
+@worker("size source target", "slope")  # numba would take a record (size x y slope) for one of elementwise.py's
+def _leaky_relu(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y, slope = block(a, a.source, task), block(a, a.target, task), a.slope
+    if slope == 0:  # not 0 times infinity
+        for i in range(x.size):
+            y[i] = max(x[i], np.float32(0))
+    else:
+        for i in range(x.size):
+            y[i] = x[i] if x[i] > 0 else slope * x[i]
+
+
+def leaky_relu(x, slope):
+    """x where x > 0, else slope * x."""
+    if not _serves(x, SMALL):
+        return reference.leaky_relu(x, slope)
+    y = np.empty(x.shape, np.float32)
+    pool.run(_leaky_relu, _leaky_relu.Arguments(x.size, address(x), address(y), slope), tasks(x.size))
+    return y
 
 
 @worker("size g switch y", "slope")

@@ -223,6 +223,7 @@ def calls() -> tuple[Call, ...]:
     rng = np.random.default_rng(0)
     x, y, z = rng.standard_normal((3, 1001, 37), np.float32)
     scale, shift = rng.standard_normal((2, 37), np.float32)
+    large = rng.standard_normal(150_001, np.float32)  # for what small arrays leave to NumPy
     return (
         *(call for shape in CONVOLUTIONS.values() for call in shape.calls()),
         *matrix_products(13, 21, 37),
@@ -235,6 +236,8 @@ def calls() -> tuple[Call, ...]:
         Call("gaussian_kl", (x, y)),
         Call("reparameterize", (x, y, z)),
         Call("gated", (x, y, 0.2)),
+        *(Call("leaky_relu", (large, slope)) for slope in (0.0, 0.2)),
+        Call("add", (large, large[::-1].copy())),
         Call("column_sums", (x,)),
         Call("philox", (0xFFFFFFFF, 7, (3 << 64) + 2**64 - 5, 1025)),
         *_updates(rng),
