@@ -5,6 +5,7 @@ import pytest
 
 import tinygen as tg
 from tests.ops.table import NON_DIFFERENTIABLE, TABLE
+from tinygen.backend import device_of, to_device, to_numpy
 from tinygen.primitive import REGISTRY
 
 CASES = [pytest.param(case, id=f"{name}-{i}") for name, cases in TABLE.items() for i, case in enumerate(cases)]
@@ -21,8 +22,13 @@ def is_float(x) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
-def boxed(arguments, requires_grad=True):
-    return [tg.tensor(x, x.dtype, requires_grad=requires_grad) if is_float(x) else x for x in arguments]
+def boxed(arguments, requires_grad=True, device="cpu"):
+    """The arguments on a device, floats as Tensors."""
+    placed = [to_device(x, device) if isinstance(x, np.ndarray) else x for x in arguments]
+    return [
+        tg.tensor(a, x.dtype, requires_grad=requires_grad) if is_float(x) else a
+        for x, a in zip(arguments, placed, strict=True)
+    ]
 
 
 def outputs(y):
@@ -121,18 +127,18 @@ def test_gradients_to_third_order(case):
         scalar.check(order)
 
 
-def first_gradients(case, dtype):
+def first_gradients(case, dtype, device="cpu"):
     """Outputs and first-order gradients in a dtype, as arrays."""
     arguments = [x.astype(dtype) if is_float(x) else x for x in case.arguments]
     static = {k: dtype if k == "dtype" else v for k, v in case.static.items()}
-    xs = boxed(arguments)
+    xs = boxed(arguments, device=device)
     ys = outputs(case.function(*xs, **static))
     if case.kind == NON_DIFFERENTIABLE or not any(y.requires_grad for y in ys):
         return arrays(ys), []
     rng = np.random.default_rng(2)
-    total = tg.tensor(0.0, dtype)
+    total = tg.tensor(0.0, dtype, device=device)
     for y in ys:
-        total = total + (tg.tensor(rng.standard_normal(y.shape), dtype) * y).sum()
+        total = total + (tg.tensor(rng.standard_normal(y.shape), dtype, device=device) * y).sum()
     return [y.data for y in ys], [g.data for g in tg.grad(total, [x for x in xs if isinstance(x, tg.Tensor)])]
 
 
@@ -144,6 +150,16 @@ def test_float32_follows_float64(case):
     assert all(a.dtype == np.float64 for a in [*ys64, *grads64] if a.dtype.kind == "f")
     assert_close(ys, ys64, 2e-5)
     assert_close(grads, grads64, 2e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cuda_follows_the_cpu(case, dtype, cuda):
+    expected, tolerance = first_gradients(case, dtype), 2e-5 if dtype == "float32" else 1e-9
+    for theirs, ours in zip(first_gradients(case, dtype, cuda), expected, strict=True):
+        assert {device_of(a) for a in theirs} <= {"cuda"}
+        assert [a.dtype for a in theirs] == [a.dtype for a in ours]
+        assert_close([to_numpy(a) for a in theirs], ours, tolerance)
 
 
 def strided(x):
