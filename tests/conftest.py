@@ -18,18 +18,21 @@ def process_streams():
     random.set_state(before)
 
 
-@pytest.fixture(params=["stub", "gpu"] if gpu_problem() is None else ["stub"])
+CUDA = ["stub", "gpu"] if gpu_problem() is None else ["stub"]
+
+
+@pytest.fixture(params=["cpu", *CUDA])
+def device(request):
+    """Every device: the CPU, "cuda" on a stub of CuPy, and "cuda" itself where a GPU is usable."""
+    with installed() if request.param == "stub" else contextlib.nullcontext():
+        yield "cpu" if request.param == "cpu" else "cuda"
+
+
+@pytest.fixture(params=CUDA)
 def cuda(request):
-    """The device "cuda": a stub of CuPy on the host, and the GPU where one is usable."""
+    """The device "cuda", as `device` has it."""
     with installed() if request.param == "stub" else contextlib.nullcontext():
         yield "cuda"
-
-
-@pytest.fixture
-def waits():
-    """What waited for the device, by name: a stub of CuPy that counts."""
-    with installed() as names:
-        yield names
 
 
 def pytest_report_header():

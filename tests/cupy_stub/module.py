@@ -106,4 +106,5 @@ def installed() -> Iterator[list[str]]:
             WAITS.clear()
             yield WAITS
         finally:
+            WAITS.clear()
             device.gpu_problem.cache_clear()
