@@ -11,6 +11,7 @@ from tests.cupy_stub.array import WAITS
 from tinygen import distributions, nn, optim
 from tinygen import functional as F
 from tinygen.backend import device_of, to_device, to_numpy
+from tinygen.cli import main
 from tinygen.data import Batch, Loader, Spec, Split
 from tinygen.models.autoencoder import Autoencoder
 from tinygen.models.vae import VAE
@@ -270,6 +271,32 @@ def test_a_tensor_can_be_moved_read_and_shown(cuda):
     assert (np.float32(2) * x).device == (x.data * x).device == cuda
 
 
+# The tape
+
+
+def test_checkpoints_and_anomalies(cuda):
+    x = tg.tensor(normal(3, 4), device=cuda, requires_grad=True)
+
+    def noisy(x):
+        return F.dropout(x.exp(), 0.5) * x
+
+    grads = []
+    for function in (noisy, lambda x: tg.checkpoint(noisy, x)):
+        tg.seed(3)
+        grads.append(tg.grad(function(x).sum(), x))
+    assert_same(*grads)
+    with tg.detect_anomaly(), pytest.raises(tg.errors.NonFiniteError, match="'log'"), np.errstate(divide="ignore"):
+        (x - x).log()
+
+
+def test_profile(cuda):
+    x = tg.tensor(normal(3, 4), device=cuda, requires_grad=True)
+    with tg.profile(show=False) as profile:
+        F.conv2d(x.reshape(1, 3, 4, 1), tg.tensor(normal(2, 2, 1, 3), device=cuda)).sum().backward()
+    rows = {row.name: row for row in profile.rows}
+    assert (rows["conv2d"].bytes, rows["conv2d"].flops) == (4 * (12 + 12 + 18), 2 * 2 * 3 * 12)
+
+
 # Models
 
 CONFIGS = {
@@ -302,11 +329,19 @@ def test_models(name, cuda):
     assert_same(actual, expected, 2e-4)
 
 
-@pytest.mark.parametrize("name", ["vae", "ae"])
-def test_a_run(name, cuda, tmp_path, capsys):
-    make, config = CONFIGS[name]
-    data = tg.data.load("digits8x8")
-    data = data.binarised("dynamic") if name == "vae" else data
-    model = make(make.Config(**config, batch_size=200), data.spec, cuda)
-    summary = tg.fit(model, data, steps=2, out=tmp_path / "run", quiet=True)
-    assert summary["steps"] == 2
+def tensors_of(run):
+    return tg.load(run / "checkpoint.safetensors")[0]
+
+
+def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
+    """By the command line: a run that was resumed ends as one that was not, and as on the CPU but for rounding."""
+    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200".split()
+    runs = {name: tmp_path / name for name in ("whole", "parts", "host")}
+    for name, steps, device in (("whole", 3, cuda), ("parts", 2, cuda), ("host", 3, "cpu")):
+        assert main(f"train vae --steps {steps} --device {device} --out {runs[name]}".split() + small) == 0
+    assert main(f"resume {runs['parts']} --steps 3".split()) == 0
+    assert_same(tensors_of(runs["parts"]), tensors_of(runs["whole"]), 0)
+    assert_same(tensors_of(runs["whole"]), tensors_of(runs["host"]), 1e-4)
+    for command in ("sample", "eval"):
+        assert main([command, str(runs["whole"])]) == 0
+    assert not capsys.readouterr().err

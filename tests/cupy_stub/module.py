@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.cupy_stub.array import API, WAITS, Ufunc, check_call, ndarray, on_device, on_host
+from tests.cupy_stub.array import API, WAITS, check_call, ndarray, on_device, on_host
+from tests.cupy_stub.ufunc import Ufunc
 from tinygen.backend import device, dispatch
 from tinygen.kernels import reference
 
@@ -43,7 +44,7 @@ def where(condition, x, y):
     return _where(condition.astype("?", copy=False), x, y)
 
 
-_where = Ufunc("where", " ".join(f"?{c}{c}->{c}" for c in "?bBhHiIlLqQefd"), np.where, False)
+_where = Ufunc("where", API["ufuncs"]["cupy.where"], np.where)
 
 
 class Namespace(types.ModuleType):
@@ -61,8 +62,8 @@ class Namespace(types.ModuleType):
         if not hasattr(self.numpy, name):
             raise NotImplementedError(f"the stub has no {path}; CuPy has")
         value = getattr(self.numpy, name)
-        if types_ := API["ufuncs"].get(path):
-            value = Ufunc(name, types_, value, path in API["scattered"])
+        if path in API["ufuncs"]:
+            value = Ufunc(name, API["ufuncs"][path], value)
         elif path in API["functions"]:
             value = function(name, API["functions"][path], value)
         setattr(self, name, value)

@@ -2,8 +2,8 @@
 
     pip install "cupy-cuda13x>=14,<15" && python -m tests.cupy_stub.record
 
-`functions` gives the parameters of each, all defaults shown as None; `ufuncs` the types that each has a loop for, those
-of `scattered` an `at` too; `others` are classes, constants and modules.
+`functions` gives the parameters of each, all defaults shown as None; `ufuncs` the types that each has loops for (inside,
+`where` is one), and those in `scattered` have an `at`; `others` are classes, constants and modules.
 """
 
 import importlib
@@ -35,6 +35,7 @@ def parameters(function) -> str:
 def record() -> dict:
     """What `api.json` holds."""
     import cupy
+    from cupy._sorting.search import _where_ufunc
 
     functions, ufuncs, others = {}, {}, []
     for module in map(importlib.import_module, MODULES):
@@ -46,6 +47,7 @@ def record() -> dict:
                 functions[path] = parameters(value)
             else:
                 others.append(path)
+    ufuncs["cupy.where"] = " ".join(_where_ufunc.types)
     members = {name: getattr(cupy.ndarray, name) for name in dir(cupy.ndarray) if not name.startswith("_")}
     methods = {name: parameters(member) for name, member in members.items() if callable(member)}
     return {
@@ -53,7 +55,7 @@ def record() -> dict:
         "methods": methods,
         "attributes": [name for name in members if name not in methods],
         "operators": [name for name in dir(cupy.ndarray) if name.startswith("__")],
-        "scattered": [path for path in ufuncs if getattr(getattr(cupy, path.split(".")[-1], None), "_scatter_op", None)],
+        "scattered": [name for name in dir(cupy) if getattr(getattr(cupy, name), "_scatter_op", None)],
         "ufuncs": ufuncs,
         "functions": functions,
         "others": others,

@@ -1,11 +1,11 @@
-"""Every operation against its reference, on every device: values, gradients to third order, float32, layouts, errors."""
+"""Every operation against its reference on every device: values, gradients to third order, float32, layouts, errors."""
 
 import numpy as np
 import pytest
 
 import tinygen as tg
-from tests.ops.table import NON_DIFFERENTIABLE, TABLE
 from tests.cupy_stub.array import WAITS
+from tests.ops.table import NON_DIFFERENTIABLE, TABLE
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.primitive import REGISTRY
 
