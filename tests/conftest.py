@@ -36,6 +36,6 @@ def cuda(request):
 
 
 def pytest_report_header():
-    """Says whether the tests of the device "cuda" run on a GPU too."""
+    """Says what the tests of the device "cuda" run on."""
     problem = gpu_problem()
-    return f"cuda: a stub of CuPy {'alone, since ' + problem if problem else 'and the GPU'}"
+    return "cuda: tested on a stub of CuPy " + (f"alone, since {problem}" if problem else "and on the GPU")

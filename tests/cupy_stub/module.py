@@ -96,16 +96,22 @@ def on_reference(name: str, function):
 
 
 @contextmanager
-def installed() -> Iterator[list[str]]:
-    """Context in which `import cupy` gives the stub, and the device "cuda" is one; as: what waited for it, by name."""
+def installed() -> Iterator[None]:
+    """Context in which `import cupy` gives the stub, and the device "cuda" can be used; `WAITS` begins empty."""
     with pytest.MonkeyPatch.context() as patch, dispatch.wrapped(on_reference):
         for name, module in modules().items():
             patch.setitem(sys.modules, name, module)
-        device.gpu_problem.cache_clear()
+        _forget()
         try:
             assert device.gpu_problem() is None
             WAITS.clear()
-            yield WAITS
+            yield
         finally:
-            WAITS.clear()
-            device.gpu_problem.cache_clear()
+            _forget()
+
+
+def _forget() -> None:
+    """What was found out about the GPU, and what has waited for it."""
+    device.gpu_problem.cache_clear()
+    device._explained_gpu_problem.cache_clear()
+    WAITS.clear()

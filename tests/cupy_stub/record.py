@@ -2,8 +2,8 @@
 
     pip install "cupy-cuda13x>=14,<15" && python -m tests.cupy_stub.record
 
-`functions` gives the parameters of each, all defaults shown as None; `ufuncs` the types that each has loops for (inside,
-`where` is one), and those in `scattered` have an `at`; `others` are classes, constants and modules.
+`functions` gives the parameters of each, all defaults shown as None; `ufuncs` the types that each has loops for
+(inside, `where` is one), and those in `scattered` have an `at`; `others` are classes, constants and modules.
 """
 
 import importlib
