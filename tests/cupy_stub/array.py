@@ -142,7 +142,7 @@ def check_call(name: str, parameters: str, arguments, keywords) -> None:
         signature(parameters).bind(*arguments, **keywords)
     except TypeError as error:
         raise TypeError(f"{name} of CuPy: {error}") from None
-    if "**" in parameters and (unknown := keywords.keys() - KEYWORDS[name]):
+    if "**" in parameters and (unknown := keywords.keys() - KEYWORDS.get(name, set())):
         raise TypeError(f"{name} of CuPy takes no {min(unknown)!r}")
 
 
