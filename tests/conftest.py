@@ -21,18 +21,18 @@ def process_streams():
 CUDA = ["stub", "gpu"] if gpu_problem() is None else ["stub"]
 
 
-@pytest.fixture(params=["cpu", *CUDA])
-def device(request):
-    """Every device: the CPU, "cuda" on a stub of CuPy, and "cuda" itself where a GPU is usable."""
-    with installed() if request.param == "stub" else contextlib.nullcontext():
-        yield "cpu" if request.param == "cpu" else "cuda"
-
-
 @pytest.fixture(params=CUDA)
 def cuda(request):
-    """The device "cuda", as `device` has it."""
+    """The device "cuda": on a stub of CuPy, and on a GPU where one is usable."""
     with installed() if request.param == "stub" else contextlib.nullcontext():
         yield "cuda"
+
+
+@pytest.fixture(params=["cpu", *CUDA])
+def device(request):
+    """Every device: "cpu", and "cuda" as the fixture `cuda` has it."""
+    with installed() if request.param == "stub" else contextlib.nullcontext():
+        yield "cpu" if request.param == "cpu" else "cuda"
 
 
 def pytest_report_header():

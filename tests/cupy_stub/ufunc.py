@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.cupy_stub.array import API, host_index, ndarray, on_device, on_host
 
+KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}
 ATOMIC = "int32", "uint32", "uint64", "float16", "float32", "float64"  # what the device can add to in place
 
 
@@ -43,7 +44,7 @@ class Ufunc:
     def loop(self, hosts):
         """The types of arguments and results. Python's numbers are weak unless they are of a higher kind (NEP 50)."""
         dtypes = [np.asarray(h).dtype for h in hosts]
-        kinds = [("biuf".index(dtype.kind) + 1) // 2 for dtype in dtypes]
+        kinds = [KINDS[dtype.kind] for dtype in dtypes]
         weak = [type(h) in (int, float) for h in hosts]
         if max((k for k, w in zip(kinds, weak, strict=True) if not w), default=-1) < max(kinds):
             weak = [False] * len(hosts)
