@@ -389,20 +389,30 @@ def gelu_backward(g, x):
 # arithmetic on denormals made a step of Adam five times as slow (measured).
 
 
+def _joined(arrays):
+    """All elements of some arrays, one after another."""
+    return namespace(arrays[0]).concatenate([a.reshape(-1) for a in arrays])
+
+
 def _held(arrays, bound):
     """All elements of some arrays, none further from 0 than a bound."""
-    xp = namespace(arrays[0])
-    return xp.clip(xp.concatenate([a.reshape(-1) for a in arrays]), -bound, bound)
+    return namespace(arrays[0]).clip(_joined(arrays), -bound, bound)
 
 
 def norm(gradients, bound):
-    """The Euclidean norm of some arrays together, with each element held to +-bound; NaN where one is not finite."""
+    """The Euclidean norm of some arrays together, with each element held to +-bound; NaN where one is not finite.
+
+    A number of Python's, for which a GPU is waited for once.
+    """
     xp = namespace(gradients[0])
-    if not all(bool(xp.isfinite(g).all()) for g in gradients):
-        return math.nan
-    held = _held(gradients, bound)
-    largest = float(xp.abs(held).max()) if held.size else 0.0  # the squares themselves may overflow
-    return largest * float(xp.linalg.norm(held / largest)) if largest else 0.0
+    given = _joined(gradients)
+    if not given.size:
+        return 0.0
+    held = xp.clip(given, -bound, bound)
+    finite, largest = xp.isfinite(given).all(), xp.abs(held).max()
+    length = xp.linalg.norm(held / xp.where(finite & (largest > 0), largest, 1))  # the squares themselves may overflow
+    largest, length = xp.stack((xp.where(finite, largest, math.nan), length)).tolist()
+    return largest * length
 
 
 def _flush(state):

@@ -1,8 +1,12 @@
 """What all tests share."""
 
+import contextlib
+
 import pytest
 
+from tests.cupy_stub.module import installed
 from tinygen import random
+from tinygen.backend import gpu_problem
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +16,26 @@ def process_streams():
     random.seed(0)
     yield
     random.set_state(before)
+
+
+CUDA = ["stub", "gpu"] if gpu_problem() is None else ["stub"]
+
+
+@pytest.fixture(params=CUDA)
+def cuda(request):
+    """The device "cuda": on a stub of CuPy, and on a GPU where one is usable."""
+    with installed() if request.param == "stub" else contextlib.nullcontext():
+        yield "cuda"
+
+
+@pytest.fixture(params=["cpu", *CUDA])
+def device(request):
+    """Every device: "cpu", and "cuda" as the fixture `cuda` has it."""
+    with installed() if request.param == "stub" else contextlib.nullcontext():
+        yield "cpu" if request.param == "cpu" else "cuda"
+
+
+def pytest_report_header():
+    """Says what the tests of the device "cuda" run on."""
+    problem = gpu_problem()
+    return "cuda: tested on a stub of CuPy " + (f"alone, since {problem}" if problem else "and on the GPU")

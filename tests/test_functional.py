@@ -298,6 +298,7 @@ def test_masked_steps_of_a_sequence():
             r"cross_entropy: classes reach from 0 to 2, there are 0..1",
         ),
         (lambda x: F.embedding(np.array([3]), x), ShapeError, r"embedding: classes reach from 3 to 3, there are 0..2"),
+        (lambda x: F.one_hot(np.array([0, 4]), 4), ShapeError, r"one_hot: classes reach from 0 to 4, there are 0..3"),
     ],
 )
 def test_misuse_is_told_in_one_line(call, error, message):

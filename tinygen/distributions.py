@@ -43,7 +43,7 @@ class Normal:
         """mean + std * noise, differentiable in both (Kingma & Welling 2014, section 2.4)."""
         mean, width = _raw(self.mean), _raw(self._log_var if self._std is None else self._std)
         like = mean if hasattr(mean, "dtype") else width
-        shape = np.broadcast_shapes(np.shape(mean), np.shape(width))
+        shape = np.broadcast_shapes(getattr(mean, "shape", ()), getattr(width, "shape", ()))
         noise = (stream or random.stream("train")).normal(shape, dtype=like.dtype, device=device_of(like))
         if self._std is None and shape == getattr(mean, "shape", None) == getattr(width, "shape", None):
             return F.reparameterize(self.mean, self.log_var, noise)

@@ -98,7 +98,8 @@ class Optimizer:
         """Update the parameters down the gradient of `loss`, or down their `.grad`, which is then cleared.
 
         With a loss no `.grad` is touched, and only this optimiser's parameters get a gradient. One that gets none is
-        left alone, its state included. NonFiniteError comes before anything has changed.
+        left alone, its state included. NonFiniteError comes before anything has changed: for that a GPU is waited for
+        twice, to look at the loss and at the norm of the gradient.
         """
         parameters = list(self.parameters.values())
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):

@@ -234,14 +234,16 @@ class Primitive:
 
 
 def _without_generics(arrays):
-    """NumPy's scalars as arrays, or as plain numbers beside an array of another dtype: a scalar never promotes."""
+    """NumPy's scalars as arrays; beside arrays of another dtype or device as plain numbers, which never promote."""
     if not any(isinstance(a, np.generic) for a in arrays):
         return arrays
-    dtypes = {a.dtype for a in arrays if hasattr(a, "dtype") and not isinstance(a, np.generic)}
-    weak = [isinstance(a, np.generic) and bool(dtypes) and a.dtype not in dtypes for a in arrays]
-    return [
-        a.item() if w else np.asarray(a) if isinstance(a, np.generic) else a for a, w in zip(arrays, weak, strict=True)
-    ]
+    others = [a for a in arrays if hasattr(a, "dtype") and not isinstance(a, np.generic)]
+    dtypes = {a.dtype for a in others if isinstance(a, ndarray)}
+
+    def plain(scalar):
+        return scalar.item() if others and scalar.dtype not in dtypes else np.asarray(scalar)
+
+    return [plain(a) if isinstance(a, np.generic) else a for a in arrays]
 
 
 def _version(name: str, x: Tensor):

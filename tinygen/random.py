@@ -69,9 +69,10 @@ class Stream:
         size = math.prod(sizes)
         words = self.bits(size + size % 2, device=device)
         u1, u2 = (_unit_interval(words[i::2], np.dtype("float64")) for i in (0, 1))
-        radius, angle = np.sqrt(-2 * np.log(u1)), 2 * np.pi * u2
-        numbers = backend.array_module(words).empty(words.shape, dtype)
-        numbers[0::2], numbers[1::2] = radius * np.cos(angle), radius * np.sin(angle)
+        xp = backend.array_module(words)
+        radius, angle = xp.sqrt(-2 * xp.log(u1)), 2 * math.pi * u2
+        numbers = xp.empty(words.shape, dtype)
+        numbers[0::2], numbers[1::2] = radius * xp.cos(angle), radius * xp.sin(angle)
         return numbers[:size].reshape(sizes)
 
     def bernoulli(self, probability: Any) -> Any:

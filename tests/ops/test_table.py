@@ -1,10 +1,12 @@
-"""Every operation against its reference: values, gradients to third order, float32, memory layouts, errors."""
+"""Every operation against its reference on every device: values, gradients to third order, float32, layouts, errors."""
 
 import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.cupy_stub.array import WAITS
 from tests.ops.table import NON_DIFFERENTIABLE, TABLE
+from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.primitive import REGISTRY
 
 CASES = [pytest.param(case, id=f"{name}-{i}") for name, cases in TABLE.items() for i, case in enumerate(cases)]
@@ -21,8 +23,17 @@ def is_float(x) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
+def placed(arguments, device):
+    """The arguments with their arrays on a device."""
+    return [to_device(x, device) if isinstance(x, np.ndarray) else x for x in arguments]
+
+
 def boxed(arguments, requires_grad=True):
-    return [tg.tensor(x, x.dtype, requires_grad=requires_grad) if is_float(x) else x for x in arguments]
+    """The arguments with floats as Tensors."""
+    return [
+        tg.tensor(x, x.dtype, requires_grad=requires_grad) if is_array(x) and x.dtype.kind == "f" else x
+        for x in arguments
+    ]
 
 
 def outputs(y):
@@ -33,9 +44,14 @@ def arrays(y):
     return [o.data if isinstance(o, tg.Tensor) else o for o in outputs(y)]
 
 
+def on_host(y):
+    """The values of an array, or a number, for NumPy."""
+    return to_numpy(y) if is_array(y) else np.asarray(y)
+
+
 def assert_close(actual, expected, tolerance):
-    for a, e in zip(actual, expected, strict=True):
-        assert a.shape == np.shape(e)
+    for a, e in zip(map(on_host, actual), map(on_host, expected), strict=True):
+        assert a.shape == e.shape
         np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance)
 
 
@@ -44,50 +60,52 @@ def test_the_table_holds_every_operation():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_values(case):
-    expected = outputs(case.reference(*case.arguments, **case.static))
-    assert_close(arrays(case(*boxed(case.arguments))), expected, 1e-9)
-    raw = case(*case.arguments)
-    assert not any(isinstance(y, tg.Tensor) for y in outputs(raw)), "arrays in, arrays out"
-    assert_close([np.asarray(y) for y in outputs(raw)], expected, 1e-9)
+def test_values(case, device):
+    arguments, expected = placed(case.arguments, device), outputs(case.reference(*case.arguments, **case.static))
+    ys, raw = arrays(case(*boxed(arguments))), outputs(case(*arguments))
+    assert not any(isinstance(y, tg.Tensor) for y in raw), "arrays in, arrays out"
+    assert {device_of(y) for y in [*ys, *raw] if is_array(y)} <= {device}
+    assert_close(ys, expected, 1e-9)
+    assert_close(raw, expected, 1e-9)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_edge_is_recorded_where_there_is_a_gradient(case):
+def test_an_edge_is_recorded_where_there_is_a_gradient(case, device):
     if not any(map(is_float, case.arguments)):
         return
-    for y in outputs(case(*boxed(case.arguments))):
+    for y in outputs(case(*boxed(placed(case.arguments, device)))):
         assert y.requires_grad == (y.edge is not None) == (case.kind != NON_DIFFERENTIABLE)
 
 
 class Scalar:
     """Scalar functions of the float arguments of a case, each the directional derivative of the one before."""
 
-    def __init__(self, case, seed=1):
-        self.case, self.rng = case, np.random.default_rng(seed)
+    def __init__(self, case, device, seed=1):
+        self.case, self.device, self.rng = case, device, np.random.default_rng(seed)
         self.places = [i for i, x in enumerate(case.arguments) if is_float(x)]
-        self.points = [case.arguments[i] for i in self.places]
+        self.arguments = placed(case.arguments, device)
+        self.points = [self.arguments[i] for i in self.places]
         self.weights: list[np.ndarray] = []
         self.directions: list[list[np.ndarray]] = []
 
-    def direction(self):
-        return [self.rng.standard_normal(x.shape) for x in self.points]
+    def drawn(self, shapes):
+        return [to_device(np.asarray(self.rng.standard_normal(shape)), self.device) for shape in shapes]
 
     def value(self, xs, order):
         """Order 0: a quadratic of the outputs, so that output gradients depend on the arguments too."""
         if order == 0:
-            arguments = list(self.case.arguments)
+            arguments = list(self.arguments)
             for i, x in zip(self.places, xs, strict=True):
                 arguments[i] = x
             ys = outputs(self.case(*arguments))
             if not self.weights:
-                self.weights = [self.rng.standard_normal(y.shape) for y in ys]
-            total = tg.tensor(0.0, "float64")
+                self.weights = self.drawn(y.shape for y in ys)
+            total = tg.tensor(0.0, "float64", device=self.device)
             for y, w in zip(ys, self.weights, strict=True):
                 total = total + (w * y + 0.5 * y * y).sum()
             return total
         grads = tg.grad(self.value(xs, order - 1), xs, create_graph=True)
-        total = tg.tensor(0.0, "float64")
+        total = tg.tensor(0.0, "float64", device=self.device)
         for g, d in zip(grads, self.directions[order - 1], strict=True):
             total = total + (g * d).sum()
         return total
@@ -101,56 +119,63 @@ class Scalar:
             ]
             return xs, self.value(xs, order - 1)
 
-        self.directions.append(self.direction())
+        self.directions.append(self.drawn(x.shape for x in self.points))
         numeric = (at(eps)[1].item() - at(-eps)[1].item()) / (2 * eps)
         xs, y = at(0.0)
         analytic = 0.0
         if y.requires_grad:
             grads = tg.grad(y, xs)
-            analytic = sum((g.data * d).sum() for g, d in zip(grads, self.directions[order - 1], strict=True))
+            analytic = sum(float((g.data * d).sum()) for g, d in zip(grads, self.directions[order - 1], strict=True))
         scale = max(1.0, abs(numeric))
         assert abs(numeric - analytic) < 2e-6 * scale, f"order {order}: {numeric} by differences, {analytic} by the vjp"
 
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE)
-def test_gradients_to_third_order(case):
+def test_gradients_to_third_order(case, device):
     # The differences of an extreme sample are exact no further than the first order.
     extreme = any(np.abs(x).max(initial=0) > 500 for x in case.arguments if is_float(x))
-    scalar = Scalar(case)
+    scalar = Scalar(case, device)
     for order in (1,) if extreme else (1, 2, 3):
         scalar.check(order)
 
 
-def first_gradients(case, dtype):
+def first_gradients(case, dtype, device):
     """Outputs and first-order gradients in a dtype, as arrays."""
     arguments = [x.astype(dtype) if is_float(x) else x for x in case.arguments]
     static = {k: dtype if k == "dtype" else v for k, v in case.static.items()}
-    xs = boxed(arguments)
+    xs = boxed(placed(arguments, device))
     ys = outputs(case.function(*xs, **static))
     if case.kind == NON_DIFFERENTIABLE or not any(y.requires_grad for y in ys):
         return arrays(ys), []
     rng = np.random.default_rng(2)
-    total = tg.tensor(0.0, dtype)
+    total = tg.tensor(0.0, dtype, device=device)
     for y in ys:
-        total = total + (tg.tensor(rng.standard_normal(y.shape), dtype) * y).sum()
+        total = total + (tg.tensor(rng.standard_normal(y.shape), dtype, device=device) * y).sum()
     return [y.data for y in ys], [g.data for g in tg.grad(total, [x for x in xs if isinstance(x, tg.Tensor)])]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_float32_follows_float64(case):
-    ys, grads = first_gradients(case, "float32")
-    ys64, grads64 = first_gradients(case, "float64")
+def test_float32_follows_float64(case, device):
+    ys, grads = first_gradients(case, "float32", device)
+    ys64, grads64 = first_gradients(case, "float64", device)
+    assert set(WAITS) <= ({"mask"} if has_mask(case) else set()), "the number of true values decides on a shape"
     assert all(a.dtype == np.float32 for a in [*ys, *grads] if a.dtype.kind == "f")
     assert all(a.dtype == np.float64 for a in [*ys64, *grads64] if a.dtype.kind == "f")
     assert_close(ys, ys64, 2e-5)
     assert_close(grads, grads64, 2e-5)
 
 
+def has_mask(case) -> bool:
+    """Whether a case indexes with bools."""
+    index = case.static.get("index")
+    return isinstance(index, np.ndarray) and index.dtype == bool
+
+
 def strided(x):
     """The same values with a gap after each element and the axes stored in reverse."""
-    if not isinstance(x, np.ndarray) or x.ndim == 0:
+    if not is_array(x) or x.ndim == 0:
         return x
-    room = np.zeros((*x.shape[::-1], 2), x.dtype)
+    room = array_module(x).zeros((*x.shape[::-1], 2), x.dtype)
     view = room[..., 0].T
     view[...] = x
     assert x.size < 2 or not view.flags.c_contiguous
@@ -158,23 +183,24 @@ def strided(x):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_any_memory_layout_and_arguments_untouched(case):
-    arguments = [strided(x) for x in case.arguments]
-    before = [np.copy(x) if isinstance(x, np.ndarray) else x for x in arguments]
+def test_any_memory_layout_and_arguments_untouched(case, device):
+    arguments = [strided(x) for x in placed(case.arguments, device)]
+    copies = [x.copy() if is_array(x) else x for x in arguments]
     xs = boxed(arguments)
     ys = outputs(case(*xs))
-    assert_close(arrays(ys), [np.asarray(y) for y in outputs(case(*case.arguments))], 1e-12)
+    assert_close(arrays(ys), outputs(case(*placed(case.arguments, device))), 1e-12)
     if case.kind != NON_DIFFERENTIABLE and ys[0].requires_grad:
         sum((y * y).sum() for y in ys).backward()
         for x in (x for x in xs if isinstance(x, tg.Tensor)):
             assert x.grad is None or x.grad.data.flags.c_contiguous
-    for x, copy in zip(arguments, before, strict=True):
-        if isinstance(x, np.ndarray):
-            np.testing.assert_array_equal(x, copy)
+    for x, copy in zip(arguments, copies, strict=True):
+        if is_array(x):
+            np.testing.assert_array_equal(to_numpy(x), to_numpy(copy))
 
 
 @pytest.mark.parametrize(("function", "arguments", "static", "error", "message"), ERRORS)
-def test_errors_name_the_operation_and_the_shapes(function, arguments, static, error, message):
+def test_errors_name_the_operation_and_the_shapes(function, arguments, static, error, message, device):
+    xs = [tg.tensor(x, x.dtype) if is_array(x) else x for x in placed(arguments, device)]
     with pytest.raises(error, match=message) as caught:
-        function(*[tg.tensor(x, x.dtype) if isinstance(x, np.ndarray) else x for x in arguments], **static)
+        function(*xs, **static)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,166 @@
+"""Arrays that refuse what CuPy's refuse. They lie in the host's memory, and NumPy computes what they hold.
+
+Source: CuPy 14, `cupy/_core` (core.pyx, _kernel.pyx, _routines_indexing.pyx), and `api.json`, see `record.py`.
+
+They are stricter than CuPy's where that costs the engine nothing: a function of NumPy on them is an error, where CuPy
+would run its own, and so is an index beyond the end in an array of integers, which CuPy wraps round. What the engine
+has no use for is not there.
+"""
+
+import functools
+import inspect
+import json
+import operator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+API = json.loads(Path(__file__).with_name("api.json").read_text())
+
+WAITS: list[str] = []
+"""What would have waited for the device, call by call."""
+
+
+class ndarray:
+    """What the name says in CuPy; `_host` is the NumPy array that holds the values."""
+
+    __module__ = "cupy"
+    __slots__ = ("__weakref__", "_host")
+    __hash__ = None
+    __array_ufunc__ = None  # NumPy's ufuncs refuse it, and leave operators with NumPy's arrays and scalars to it
+
+    def __init__(self, host: np.ndarray):
+        self._host = host
+
+    def __array_function__(self, function, types, arguments, keywords):
+        raise TypeError(f"numpy.{function.__name__} was given an array of CuPy's")
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __getattr__(self, name: str):
+        if name in API["methods"] or name in API["attributes"]:
+            raise NotImplementedError(f"the stub has no ndarray.{name}; CuPy has")
+        raise AttributeError(f"an array of CuPy's has no {name!r}")
+
+    flags = property(lambda self: SimpleNamespace(**{k: self._host.flags[k.upper()] for k in FLAGS}))
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index):
+        index = host_index(index)
+        part = self._host[index]
+        if isinstance(part, np.generic):  # CuPy makes a view of no axes
+            part = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return ndarray(part)
+
+    def __setitem__(self, index, value):
+        self._host[host_index(index)] = on_host(value)
+
+    # What waits for the device
+
+    def get(self) -> np.ndarray:
+        WAITS.append("get")
+        return self._host.copy()
+
+    def item(self):
+        WAITS.append("item")
+        return self._host.item()
+
+    def tolist(self):
+        WAITS.append("tolist")
+        return self._host.tolist()
+
+    def __bool__(self) -> bool:
+        WAITS.append("bool")
+        return bool(self._host)
+
+    def __int__(self) -> int:
+        WAITS.append("int")
+        return int(self._host)
+
+    def __float__(self) -> float:
+        WAITS.append("float")
+        return float(self._host)
+
+    def __repr__(self) -> str:
+        WAITS.append("repr")
+        return repr(self._host)
+
+
+FLAGS = "c_contiguous", "f_contiguous", "owndata"
+
+
+def on_host(value):
+    """What NumPy computes with in the place of an argument; TypeError for an array of NumPy's."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    return type(value)(map(on_host, value)) if isinstance(value, list | tuple) else value
+
+
+def on_device(result):
+    """NumPy's result as CuPy would give it: its scalars are arrays without axes."""
+    if isinstance(result, np.ndarray | np.generic):
+        return ndarray(np.asarray(result))
+    return type(result)(map(on_device, result)) if isinstance(result, list | tuple) else result
+
+
+def host_index(index):
+    """An index as NumPy takes it. CuPy copies arrays of NumPy's to the device; it must count the true in a mask."""
+    if isinstance(index, tuple):
+        return tuple(map(host_index, index))
+    index = index._host if isinstance(index, ndarray) else index
+    if isinstance(index, np.ndarray) and index.dtype == bool:
+        WAITS.append("mask")
+    return index
+
+
+@functools.cache
+def signature(parameters: str) -> inspect.Signature:
+    """The signature of a function with parameters as `api.json` gives them."""
+    return inspect.signature(eval(f"lambda {parameters}: None"))
+
+
+# Of the functions that take any keyword, and then refuse some. Source: CuPy's own.
+KEYWORDS = {
+    "einsum": {"dtype", "optimize"},
+    "meshgrid": {"indexing", "sparse", "copy"},
+    "pad": {"mode", "constant_values", "end_values", "stat_length", "reflect_type"},
+}
+
+
+def check_call(name: str, parameters: str, arguments, keywords) -> None:
+    """TypeError for a call that a function with these parameters does not take."""
+    try:
+        signature(parameters).bind(*arguments, **keywords)
+    except TypeError as error:
+        raise TypeError(f"{name} of CuPy: {error}") from None
+    if "**" in parameters and (unknown := keywords.keys() - KEYWORDS.get(name, set())):
+        raise TypeError(f"{name} of CuPy takes no {min(unknown)!r}")
+
+
+def _method(name: str):
+    """A method of an array, as NumPy's computes it."""
+
+    def method(self, *arguments, **keywords):
+        check_call(name, API["methods"][name], arguments, keywords)
+        if name == "nonzero":
+            WAITS.append(name)
+        result = getattr(self._host, name)(*map(on_host, arguments), **{k: on_host(v) for k, v in keywords.items()})
+        return on_device(result) if keywords.get("out") is None else keywords["out"]
+
+    return method
+
+
+for _name in API["methods"].keys() - {"dump", "dumps", "tofile"}:
+    if not hasattr(ndarray, _name) and hasattr(np.ndarray, _name):
+        setattr(ndarray, _name, _method(_name))
+for _name in "T dtype itemsize mT nbytes ndim shape size strides".split():
+    setattr(ndarray, _name, property(lambda self, get=operator.attrgetter(f"_host.{_name}"): on_device(get(self))))

@@ -1,0 +1,119 @@
+"""The modules that pretend to be CuPy, and the context in which they do."""
+
+import functools
+import math
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.cupy_stub.array import API, WAITS, check_call, ndarray, on_device, on_host
+from tests.cupy_stub.ufunc import Ufunc
+from tinygen.backend import device, dispatch
+from tinygen.kernels import reference
+
+FROM_HOST = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}  # they copy to the device
+COUNTING = {"nonzero", "argwhere", "flatnonzero", "unique"}  # the size of their results waits for the device
+
+
+def function(name: str, parameters: str, numpy_function):
+    """A function of CuPy's, as NumPy computes it."""
+
+    def converted(value):
+        return value.copy() if isinstance(value, np.ndarray) and name in FROM_HOST else on_host(value)
+
+    @functools.wraps(numpy_function)
+    def call(*arguments, **keywords):
+        check_call(name, parameters, arguments, keywords)
+        if name in COUNTING:
+            WAITS.append(name)
+        keywords.pop("blocking", None)
+        out = keywords.get("out")
+        result = numpy_function(*map(converted, arguments), **{k: on_host(v) for k, v in keywords.items()})
+        if name.startswith("empty"):
+            result.fill(np.nan if result.dtype.kind == "f" else 77)  # whatever was there before
+        return on_device(result) if out is None else out
+
+    return call
+
+
+def where(condition, x, y):
+    """CuPy's works by a ufunc, and only with a condition that is an array."""
+    return _where(condition.astype("?", copy=False), x, y)
+
+
+_where = Ufunc("where", API["ufuncs"]["cupy.where"], np.where)
+
+
+class Namespace(types.ModuleType):
+    """A module of CuPy's; only what `api.json` lists can be found in it."""
+
+    def __init__(self, name: str, numpy_module, **members):
+        super().__init__(name)
+        self.numpy = numpy_module
+        vars(self).update(members)
+
+    def __getattr__(self, name: str):
+        path = f"{self.__name__}.{name}"
+        if not any(path in API[kind] for kind in ("ufuncs", "functions", "others")):
+            raise AttributeError(f"CuPy has no {path}")
+        value = getattr(self.numpy, name, self)
+        if value is self or isinstance(value, types.ModuleType):
+            raise NotImplementedError(f"the stub has no {path}; CuPy has")
+        if path in API["ufuncs"]:
+            value = Ufunc(name, API["ufuncs"][path], value)
+        elif path in API["functions"]:
+            value = function(name, API["functions"][path], value)
+        setattr(self, name, value)
+        return value
+
+
+def modules() -> dict[str, types.ModuleType]:
+    """The modules by name, as one device that does nothing but wait would have them."""
+    stream = SimpleNamespace(synchronize=lambda: WAITS.append("synchronize"))
+    runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda _: {"name": b"a stub of CuPy"})
+    device = SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: stream)
+    tricks = Namespace("cupy.lib.stride_tricks", np.lib.stride_tricks)
+    special = Namespace("cupyx.scipy.special", SimpleNamespace(erf=np.vectorize(math.erf, otypes="d")))
+    cupy = Namespace(
+        "cupy",
+        np,
+        ndarray=ndarray,
+        where=where,
+        cuda=device,
+        linalg=Namespace("cupy.linalg", np.linalg),
+        lib=SimpleNamespace(stride_tricks=tricks),
+    )
+    packages = {name: types.ModuleType(name) for name in ("cupyx", "cupyx.scipy")}
+    return {"cupy": cupy, **packages, "cupyx.scipy.special": special}
+
+
+def on_reference(name: str, function):
+    """The kernel that serves the stub: the reference in the place of what needs a real device."""
+    return getattr(reference, name) if ".cuda" in getattr(function, "__module__", "") else function
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Context in which `import cupy` gives the stub, and the device "cuda" can be used; `WAITS` begins empty."""
+    with pytest.MonkeyPatch.context() as patch, dispatch.wrapped(on_reference):
+        for name, module in modules().items():
+            patch.setitem(sys.modules, name, module)
+        _forget()
+        try:
+            assert device.gpu_problem() is None  # its probe waits
+            WAITS.clear()
+            yield
+        finally:
+            _forget()
+
+
+def _forget() -> None:
+    """What was found out about the GPU, and what has waited for it."""
+    device.gpu_problem.cache_clear()
+    device._explained_gpu_problem.cache_clear()
+    WAITS.clear()

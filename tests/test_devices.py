@@ -1,0 +1,349 @@
+"""The device "cuda" gives what the CPU gives, and is waited for no more often than it must be.
+
+Operations have their table (`tests/ops`); here is what stands on them.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tests.cupy_stub.array import WAITS
+from tinygen import distributions, nn, optim
+from tinygen import functional as F
+from tinygen.backend import device_of, to_device, to_numpy
+from tinygen.cli import main
+from tinygen.data import Batch, Loader, Spec, Split
+from tinygen.models.autoencoder import Autoencoder
+from tinygen.models.vae import VAE
+from tinygen.random import Stream
+
+
+def normal(*shape):
+    """The same numbers at every call."""
+    return Stream(1, "test").normal(shape)
+
+
+def images(*shape):
+    return (normal(*shape) > 0).astype(np.float32)
+
+
+def assert_same(actual, expected, tolerance=1e-5):
+    """Arrays, or dicts and tuples of them, wherever they lie."""
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        actual, expected = [actual[key] for key in expected], list(expected.values())
+    if isinstance(expected, tuple | list):
+        for a, e in zip(actual, expected, strict=True):
+            assert_same(a, e, tolerance)
+        return
+    actual, expected = (np.asarray(x if np.isscalar(x) else to_numpy(x)) for x in (actual, expected))
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+# Random numbers
+
+DRAWS = {
+    "bits": lambda stream, device: stream.bits(7, device=device),
+    "uniform": lambda stream, device: stream.uniform((3, 5), device=device),
+    "double uniform": lambda stream, device: stream.uniform((3, 5), dtype="float64", device=device),
+    "integers": lambda stream, device: stream.integers(2**32, (3, 5), device=device),
+    "permutation": lambda stream, device: stream.permutation(9, device=device),
+    "bernoulli": lambda stream, device: stream.bernoulli(to_device(Stream(2, "p").uniform((3, 5)), device)),
+    "normal": lambda stream, device: stream.normal((3, 5), device=device),
+    "double normal": lambda stream, device: stream.normal((3, 5), dtype="float64", device=device),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_streams_are_the_same_on_every_device(name, cuda):
+    ours, theirs = Stream(7, "train"), Stream(7, "train")
+    for _ in range(2):
+        expected, actual = DRAWS[name](ours, "cpu"), DRAWS[name](theirs, cuda)
+        assert device_of(actual) == cuda
+        assert theirs.counter == ours.counter
+        assert not WAITS
+        actual = to_numpy(actual)
+        WAITS.clear()
+        assert actual.dtype == expected.dtype
+        if "normal" in name:
+            np.testing.assert_array_max_ulp(actual, expected, 4)
+        else:
+            np.testing.assert_array_equal(actual, expected)
+
+
+DISTRIBUTIONS = {
+    "normal": (lambda mean, width: distributions.Normal(mean, log_var=width), normal(3, 4), normal(3, 4)),
+    "wide normal": (lambda mean, width: distributions.Normal(mean, log_var=width), normal(3, 1), normal(4)),
+    "standard deviation": (distributions.Normal, normal(3, 4), np.exp(normal(3, 4))),
+    "one deviation": (lambda mean: distributions.Normal(mean, 0.5), normal(3, 4)),
+    "bernoulli": (distributions.Bernoulli, normal(3, 4)),
+    "categorical": (distributions.Categorical, normal(3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions(name, cuda):
+    make, *parameters = DISTRIBUTIONS[name]
+
+    def numbers(device):
+        stream = Stream(3, "train")
+        p, q = (make(*[tg.tensor(f * x, device=device) for x in parameters]) for f in (1.0, 0.7))
+        x = p.sample(stream=stream)
+        return [y.data for y in (x, p.log_prob(x), p.kl(q))]
+
+    actual = numbers(cuda)
+    assert {device_of(y) for y in actual} == {cuda}
+    assert not WAITS
+    assert_same(actual, numbers("cpu"))
+
+
+# Modules
+
+SEQUENCE, IMAGES, ROWS = (2, 5, 4), (2, 6, 6, 4), (6, 4)
+MODULES = {
+    "Linear": (lambda: nn.Linear(4, 3), ROWS),
+    "Conv2d": (lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), IMAGES),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1), IMAGES),
+    "MaskedConv2d": (lambda: nn.MaskedConv2d(4, 4, 3, kind="B", colours=2), IMAGES),
+    "Conv1d": (lambda: nn.Conv1d(4, 3, 3, padding="same"), SEQUENCE),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 3, 3, stride=2, output_padding=1), SEQUENCE),
+    "MaskedConv1d": (lambda: nn.MaskedConv1d(4, 3, 3, kind="A"), SEQUENCE),
+    "BatchNorm": (lambda: nn.BatchNorm(4), IMAGES),
+    "LayerNorm": (lambda: nn.LayerNorm(4), ROWS),
+    "InstanceNorm": (lambda: nn.InstanceNorm(4, affine=True), IMAGES),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGES),
+    "Dropout": (lambda: nn.Dropout(0.3), ROWS),
+    "MaxPool2d": (lambda: nn.MaxPool2d(3, stride=2, padding=1), IMAGES),
+    "AvgPool2d": (lambda: nn.AvgPool2d(2), IMAGES),
+    "Upsample2d": (lambda: nn.Upsample2d(2), IMAGES),
+    "Flatten": (nn.Flatten, IMAGES),
+    "Reshape": (lambda: nn.Reshape(2, 2), ROWS),
+    "ReLU": (nn.ReLU, ROWS),
+    "LeakyReLU": (nn.LeakyReLU, ROWS),
+    "ELU": (nn.ELU, ROWS),
+    "GELU": (nn.GELU, ROWS),
+    "SiLU": (nn.SiLU, ROWS),
+    "Sigmoid": (nn.Sigmoid, ROWS),
+    "Softplus": (nn.Softplus, ROWS),
+    "Tanh": (nn.Tanh, ROWS),
+    "Sequential": (lambda: nn.Sequential(nn.Linear(4, 3), nn.LeakyReLU(0.2), nn.BatchNorm(3), F.relu), ROWS),
+    "LSTM": (lambda: nn.LSTM(4, 3), SEQUENCE),
+    "GRU": (lambda: nn.GRU(4, 3), SEQUENCE),
+    "LSTMCell": (lambda: nn.LSTMCell(4, 3), ROWS),
+    "GRUCell": (lambda: nn.GRUCell(4, 3), ROWS),
+}
+
+
+def test_every_module_is_tested():
+    classes = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)}
+    assert classes - {"Module", "Parameter", "Embedding"} == MODULES.keys()
+
+
+def tensors(y):
+    """The Tensors in what a module returns."""
+    return [y] if isinstance(y, tg.Tensor) else [t for part in y for t in tensors(part)]
+
+
+def trained_and_evaluated(make, x, device):
+    """Outputs of a module while training, gradients of parameters and input, its state, and outputs in evaluation."""
+    tg.seed(5)
+    module = make().to(device)
+    x = tg.tensor(x, device=device, requires_grad=x.dtype == np.float32)
+    ys = tensors(module(x))
+    sum((y * y).sum() for y in ys).backward()
+    grads = [p.grad for p in (*module.parameters(), x) if p.requires_grad]
+    results = [*ys, *grads, *module.state_dict().values()]
+    results += tensors(module.eval()(x))
+    return [y.data if isinstance(y, tg.Tensor) else y for y in results]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules(name, cuda):
+    make, shape = MODULES[name]
+    actual = trained_and_evaluated(make, normal(*shape), cuda)
+    assert {device_of(y) for y in actual} == {cuda}
+    assert not WAITS
+    assert_same(actual, trained_and_evaluated(make, normal(*shape), "cpu"), 2e-5)
+
+
+def test_embedding(cuda):
+    indices = np.array([[1, 0, 2], [2, 2, 1]])
+    actual = trained_and_evaluated(lambda: nn.Embedding(3, 4), indices, cuda)
+    assert not WAITS
+    assert_same(actual, trained_and_evaluated(lambda: nn.Embedding(3, 4), indices, "cpu"))
+
+
+# Update rules
+
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, 0.1),
+    "nesterov": lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1, clip_value=0.05),
+    "rmsprop": lambda p: optim.RMSProp(p, weight_decay=0.1, clip_norm=0.1),
+    "adam": lambda p: optim.Adam(p, optim.warmup(2, 0.1), clip_norm=0.1),
+    "adamw": lambda p: optim.AdamW(p, 0.1),
+}
+
+
+def two_steps(make, device, by_loss=True):
+    """The state of a network, its optimiser and its moving average after two steps."""
+    tg.seed(5)
+    network = nn.Sequential(nn.Linear(4, 3), F.relu, nn.BatchNorm(3), nn.Linear(3, 2)).to(device)
+    optimizer, average = make(network), optim.EMA(network, 0.9)
+    x = tg.tensor(normal(6, 4), device=device)
+    for _ in range(2):
+        loss = network(x).sum(axis=1).exp().mean()
+        if by_loss:
+            optimizer.step(loss)
+        else:
+            loss.backward()
+            optimizer.step()
+        average.update()
+    return {f"{kind}.{k}": v for kind in (network, optimizer, average) for k, v in kind.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("by_loss", [True, False])
+def test_optimizers(name, by_loss, cuda):
+    actual = list(two_steps(OPTIMIZERS[name], cuda, by_loss).values())
+    assert len(WAITS) == (4 if by_loss else 2), "once for each loss, and once for each gradient"
+    assert_same(actual, list(two_steps(OPTIMIZERS[name], "cpu", by_loss).values()))
+
+
+def test_averages_take_the_place_of_parameters(cuda):
+    network = nn.Linear(3, 2).to(cuda)
+    average, before = optim.EMA(network, 0.5), to_numpy(network.weight)
+    network.weight.assign(2 * before)
+    average.update()
+    with average.applied():
+        assert_same(network.weight, 1.5 * before)
+    assert_same(network.weight, 2 * before)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_is_refused_by_name(bad, cuda):
+    network = nn.Linear(2, 2).to(cuda)
+    optimizer, before = optim.Adam(network), to_numpy(network.weight)
+    network.weight.grad = tg.tensor(np.array([[1, 2], [3, bad]]), device=cuda)
+    with pytest.raises(tg.errors.NonFiniteError, match="gradient of 'weight' is not finite"):
+        optimizer.step()
+    assert_same(network.weight, before)
+
+
+# Data and states
+
+
+def test_batches_come_to_the_device(cuda):
+    split = Split({"x": images(9, 4, 4, 1), "y": np.arange(9)})
+    for device in ("cpu", cuda):
+        batch = next(Loader(split, 4, seed=0)).to(device)
+        assert (device_of(batch.x), device_of(batch.y), batch.target) == (device, device, None)
+    assert_same([batch.x, batch.y], [batch.to("cpu").x, batch.to("cpu").y])
+
+
+def test_states_travel_between_devices(cuda, tmp_path):
+    tg.seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2))
+    there = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2)).to(cuda)
+    there.load_state_dict(network.state_dict())
+    assert {device_of(array) for array in there.state_dict().values()} == {cuda}
+    tg.save(tmp_path / "file", there.state_dict())
+    back, _ = tg.load(tmp_path / "file")
+    assert_same(back, network.state_dict(), 0)
+    optimizer = optim.Adam(there)
+    optimizer.step((there(tg.tensor(normal(4, 3), device=cuda)) ** 2).sum())
+    tg.save(tmp_path / "state", optimizer.state_dict())
+    other = optim.Adam(network)
+    other.load_state_dict(tg.load(tmp_path / "state")[0])
+    assert_same(other.state_dict(), optimizer.state_dict(), 0)
+    optimizer.load_state_dict(other.state_dict())
+
+
+def test_a_tensor_can_be_moved_read_and_shown(cuda):
+    x = tg.tensor([[1.0, 2.0]], device=cuda)
+    assert x.device == cuda
+    assert x.to("cpu").device == "cpu"
+    assert x.numpy().tolist() == [[1, 2]]
+    assert np.asarray(x).tolist() == [[1, 2]]
+    assert float(x.sum()) == 3.0
+    assert repr(x) == "tensor([[1., 2.]], device=cuda)"
+    assert [float(y) for y in x[0]] == [1, 2]
+    assert (np.float32(2) * x).device == (x.data * x).device == cuda
+
+
+# The tape
+
+
+def test_checkpoints_and_anomalies(cuda):
+    x = tg.tensor(normal(3, 4), device=cuda, requires_grad=True)
+
+    def noisy(x):
+        return F.dropout(x.exp(), 0.5) * x
+
+    grads = []
+    for function in (noisy, lambda x: tg.checkpoint(noisy, x)):
+        tg.seed(3)
+        grads.append(tg.grad(function(x).sum(), x))
+    assert_same(*grads)
+    with tg.detect_anomaly(), pytest.raises(tg.errors.NonFiniteError, match="'log'"), np.errstate(divide="ignore"):
+        (x - x).log()
+
+
+def test_profile(cuda):
+    x = tg.tensor(normal(3, 4), device=cuda, requires_grad=True)
+    with tg.profile(show=False) as profile:
+        F.conv2d(x.reshape(1, 3, 4, 1), tg.tensor(normal(2, 2, 1, 3), device=cuda)).sum().backward()
+    rows = {row.name: row for row in profile.rows}
+    assert (rows["conv2d"].bytes, rows["conv2d"].flops) == (4 * (12 + 12 + 18), 2 * 2 * 3 * 12)
+
+
+# Models
+
+CONFIGS = {
+    "vae": (VAE, {"latent": 3, "hidden": 7, "importance_samples": 3}),
+    "conv vae": (VAE, {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"}),
+    "ae": (Autoencoder, {"latent": 3, "hidden": 7}),
+    "conv ae": (Autoencoder, {"latent": 3, "hidden": 7, "architecture": "conv"}),
+}
+
+
+def life(name, device):
+    """What a model says in two steps of training, in evaluation, and afterwards."""
+    make, config = CONFIGS[name]
+    tg.seed(0)
+    model = make(make.Config(**config), Spec("noise", (8, 4, 1), "binary"), device)
+    batch = Batch(images(11, 8, 4, 1)).to(device)
+    WAITS.clear()
+    said = [model.training_step(batch) for _ in range(2)]
+    waited = len(WAITS)
+    numbers = model.evaluate(Split({"x": images(11, 8, 4, 1)}), seed=1)
+    samples = model.sample(5, seed=2), model.encode(images(4, 8, 4, 1)), model.decode(normal(4, 3))
+    return waited, [scalars[key] for scalars in said for key in scalars], numbers, samples
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_models(name, cuda):
+    waited, *actual = life(name, cuda)
+    assert waited <= 4, "a step waits for its loss and for its gradient, see Optimizer.step"
+    _, *expected = life(name, "cpu")
+    assert_same(actual, expected, 2e-4)
+
+
+def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
+    """By the command line: a run that was resumed ends as one that was not, and as on the CPU but for rounding."""
+    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200".split()
+    runs = {name: tmp_path / name for name in ("whole", "parts", "host")}
+    for name, steps, device in (("whole", 3, cuda), ("parts", 2, cuda), ("host", 3, "cpu")):
+        assert main(f"train vae --steps {steps} --device {device} --out {runs[name]}".split() + small) == 0
+    assert main(f"resume {runs['parts']} --steps 3".split()) == 0
+    weights, metrics = {}, {}
+    for name, run in runs.items():
+        weights[name] = tg.load(run / "checkpoint.safetensors")[0]
+        metrics[name] = json.loads((run / "summary.json").read_text())["test"]
+    assert_same(weights["parts"], weights["whole"], 0)
+    assert metrics["parts"] == metrics["whole"] == pytest.approx(metrics["host"], rel=1e-4)
+    for command in ("sample", "eval"):
+        assert main([command, str(runs["whole"])]) == 0
+    assert not capsys.readouterr().err
