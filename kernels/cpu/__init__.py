@@ -1,7 +1,6 @@
 """Kernels for the CPU in numba, each with the signature that it has in `kernels.reference`."""
 
 from .activations import add, column_sums, gated, leaky_relu
-from .blas import matmul
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import erf, exp, gelu, gelu_backward, sigmoid, silu, silu_backward, softplus
 from .losses import (
@@ -10,6 +9,7 @@ from .losses import (
     gaussian_kl,
     gaussian_kl_backward,
 )
+from .matrix import matmul
 from .normalization import normalize, normalize_backward
 from .philox import philox
 from .recurrent import gru, gru_backward, lstm, lstm_backward

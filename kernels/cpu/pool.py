@@ -67,9 +67,12 @@ def lanes(tasks: int) -> int:
     return 1 if _forked else min(tasks, thread_count(), numba.config.NUMBA_NUM_THREADS)
 
 
-def run(worker: Worker, arguments: ctypes.Structure, tasks: int) -> None:
-    """Call a worker once for each task, in as many lanes as there are threads; denormals are zero meanwhile."""
-    width = lanes(tasks) if tasks > 1 else tasks
+ALL = 1 << 16  # lanes
+
+
+def run(worker: Worker, arguments: ctypes.Structure, tasks: int, most: int = ALL) -> None:
+    """Call a worker once for each task, in as many lanes as there are threads (or `most`); denormals are zero then."""
+    width = min(lanes(tasks), most) if tasks > 1 else tasks
     if width > 1:
         counter = ctypes.c_int64(0)
         launch, place = _parallel(), worker.address

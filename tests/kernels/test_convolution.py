@@ -112,6 +112,22 @@ def test_matrix_products(shape):
         check(call, shape[1])
 
 
+@pytest.mark.parametrize("shape", [(700, 33, 5), (130, 70, 190)], ids=str)
+def test_a_row_of_a_product_never_depends_on_its_company(shape):
+    """To the bit."""
+    for call in matrix_products(*shape):
+        a, *others = call.arguments
+        together = call.copied()[0]
+        for first, last in ((0, 1), (-1, None), (3, 5), (7, 100)):
+            np.testing.assert_array_equal(fast("matmul")(a[first:last], *others), together[first:last])
+
+
+@pytest.mark.parametrize("shape", [(7, 3000, 5), (40, 1000, 33)], ids=str)
+def test_a_product_much_deeper_than_wide(shape):
+    for call in matrix_products(*shape):
+        check(call, shape[1])
+
+
 @pytest.mark.parametrize("name", ["winograd", "winograd, stride 2"])
 def test_winograd_can_be_turned_off(name, monkeypatch):
     shape = CONVOLUTIONS[name]

@@ -180,22 +180,6 @@ def test_denormal_numbers_are_zero_in_kernels_and_nowhere_else():
         assert (np.linspace(1e-39, 2e-39, 7, dtype=np.float32) + np.float32(1e-39) > 0).all()
 
 
-def test_products_leave_the_threads_of_numpys_blas_as_they_were():
-    program = """
-from tests.kernels.calls import matrix_products
-from tinygen.kernels.cpu import blas
-
-if blas.library():
-    _, get_threads, set_threads = blas.library()
-    for threads in (3, 1):
-        set_threads(threads)
-        for call in matrix_products(130, 40, 90):
-            call.compare()
-            assert get_threads() == threads
-"""
-    run(program, OPENBLAS_NUM_THREADS="3")
-
-
 def test_pytorch_in_the_same_process():
     """Its kernels and ours in turn, with threads of its own."""
     pytest.importorskip("torch")
