@@ -4,6 +4,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,11 +49,16 @@ def _cache_in_folder():
 def _declared(decorator, function, *signature, **options):
     """The function under a decorator of numba's, kept on disk where a folder can be written."""
     options["error_model"] = "numpy"  # IEEE 754: Python's check for a zero divisor would keep loops from vectorising
-    try:
-        with _cache_in_folder():
-            return decorator(*signature, cache=True, **options)(function)
-    except (RuntimeError, OSError):  # compile afresh in each process
-        return decorator(*signature, **options)(function)
+    for attempt in range(2):
+        try:
+            with _cache_in_folder():
+                return decorator(*signature, cache=True, **options)(function)
+        except Exception as error:
+            if isinstance(error, (RuntimeError, OSError)):  # the folder cannot be written
+                break
+            if not attempt:  # a file of it is damaged, where it is not our function
+                shutil.rmtree(cache_folder(), ignore_errors=True)
+    return decorator(*signature, **options)(function)  # compiled afresh in each process
 
 
 def jit(function):

@@ -110,6 +110,17 @@ def test_compiled_code_is_kept_between_processes_and_never_stale(copy, tmp_path)
     assert len(compiled(caches)) == 2
 
 
+@pytest.mark.parametrize("kind", ["*.nbc", "*.nbi"])
+def test_damaged_files_are_made_anew(kind, copy, tmp_path):
+    """As a power failure may leave them."""
+    caches = tmp_path / "caches"
+    assert told(copy, XDG_CACHE_HOME=str(caches)) == COMPILING
+    for file in caches.rglob(kind):
+        file.write_bytes(file.read_bytes()[:40])
+    assert told(copy, XDG_CACHE_HOME=str(caches)) == COMPILING
+    assert told(copy, XDG_CACHE_HOME=str(caches)) == ""
+
+
 def test_folders_that_cannot_be_written_are_survived(copy):
     """Files stand where folders would be made: for the superuser too, who may write everywhere."""
     for folder in ("kernels", "kernels/cpu"):

@@ -43,10 +43,10 @@ def _prefer_openmp() -> None:
 def _keep_memory() -> None:
     import ctypes
 
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(M_MMAP_THRESHOLD, 1 << 25)  # glibc accepts no more
+    mallopt(M_MMAP_MAX, 0)  # a threshold would not do: glibc takes none above 32 MB
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
