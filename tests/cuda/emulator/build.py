@@ -1,0 +1,57 @@
+"""Compiles what the emulator runs with g++, and keeps it in a folder of temporary files by a hash of all it is made of."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HEADERS = ("machine.h", "cuda.h", "ptx.h", "export.h")
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = ("-std=c++17", "-g1", "-w", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", f"-I{HERE}")
+SANITIZE = ("-fsanitize=address", "-fno-omit-frame-pointer")
+
+no_compiler = None if shutil.which(COMPILER) else f"{COMPILER} is missing: the CUDA kernels were not run"
+
+
+@functools.cache
+def version() -> str:
+    """The compiler's."""
+    return subprocess.run([COMPILER, "-v"], capture_output=True, text=True, check=True).stderr
+
+
+def compiled(text: str, *flags: str) -> Path:
+    """A shared object made of a C++ text. RuntimeError with the compiler's first errors."""
+    command = [COMPILER, *FLAGS, *flags, "-x", "c++", "-"]
+    parts = [version(), *command, *((HERE / header).read_text() for header in HEADERS), text]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    folder = Path(tempfile.gettempdir()) / f"tinygen-cuda-emulator-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{key}.so"
+    if not target.exists():
+        unfinished = folder / f"{key}.{os.getpid()}"
+        done = subprocess.run([*command, "-o", unfinished], input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            errors = [line for line in done.stderr.splitlines() if "error" in line]
+            raise RuntimeError("\n".join(errors[:10]) or done.stderr[-2000:])
+        unfinished.replace(target)
+    return target
+
+
+@functools.cache
+def load_machine(sanitize: bool) -> None:
+    """Makes the machine's functions those that kernels call, once in a process."""
+    flags = SANITIZE if sanitize else ()
+    ctypes.CDLL(str(compiled((HERE / "machine.cpp").read_text(), "-O2", *flags)), mode=ctypes.RTLD_GLOBAL)
+
+
+def load_kernels(text: str, names: tuple[str, ...], sanitize: bool, *flags: str) -> ctypes.CDLL:
+    """The kernels of a CUDA source; that of names[i] is `launch_i`, and what it takes `parameters_i`."""
+    load_machine(sanitize)
+    exports = [f"EXPORT({i}, {name})" for i, name in enumerate(names)]
+    whole = "\n".join(('#include "cuda.h"', text, '#include "export.h"', *exports))
+    return ctypes.CDLL(str(compiled(whole, "-O1", "-nostartfiles", *(SANITIZE if sanitize else ()), *flags)))

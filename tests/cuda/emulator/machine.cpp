@@ -1,0 +1,431 @@
+// The machine that runs kernels on the CPU: a block at a time, a fiber for each of its threads.
+//
+// A fiber runs until it meets a barrier, so that whatever one thread reads of another's without a barrier in between is
+// wrong in some order of the threads. Shared memory is poisoned before each block.
+#include "machine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace machine {
+
+Thread* current;
+uint3 block_index;
+dim3 block_size, grid_size;
+char* dynamic_shared;
+
+namespace {
+
+constexpr unsigned MOST_THREADS = 1024;
+constexpr size_t STACK = 256 * 1024;
+
+enum class State { ready, at_block_barrier, at_meeting, ended };
+
+struct Copy {
+    char* target;
+    const char* source;
+    unsigned bytes, zeros, group;
+};
+
+struct Fiber : Thread {
+    void* stack_pointer;
+    char* stack;
+    bool started;
+    State state;
+    Place place;
+    const char* what;
+    unsigned mask, met, mail_bytes;
+    unsigned char mail[MAIL];
+    std::vector<Copy> copies;
+    unsigned group;  // of copies: the one that the next belongs to
+};
+
+struct Warp {
+    unsigned first, end, waiting;
+    unsigned char mail[WARP][MAIL];
+};
+
+Fiber fibers[MOST_THREADS];
+Warp warps[MOST_THREADS / WARP];
+unsigned threads, alive, at_barrier;
+Launch task;
+void* scheduler_stack_pointer;
+std::string error;
+uint32_t random_state;
+unsigned char poison;
+
+Fiber& self() { return *static_cast<Fiber*>(current); }
+
+// Switching stacks
+
+#ifdef __SANITIZE_ADDRESS__
+const void* scheduler_stack;
+size_t scheduler_stack_size;
+void leaving(const void* stack, size_t size) { __sanitizer_start_switch_fiber(nullptr, stack, size); }
+void arrived(const void** stack, size_t* size) { __sanitizer_finish_switch_fiber(nullptr, stack, size); }
+#define UNCHECKED __attribute__((no_sanitize("address"), noinline))
+#else
+#define UNCHECKED
+#endif
+
+#if defined(__x86_64__) && !defined(PORTABLE)
+__attribute__((naked, noinline)) void switch_stacks(void** /*saved*/, void* /*next*/)
+{
+    asm("push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
+        "mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
+        "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret");
+}
+
+void prepare(Fiber& fiber, void (*entry)())
+{
+    void** top = reinterpret_cast<void**>(fiber.stack + STACK) - 1;
+    *--top = nullptr;  // where `entry` would return to; it leaves the stack aligned as a call does
+    *--top = reinterpret_cast<void*>(entry);
+    fiber.stack_pointer = top - 6;
+}
+#else
+}  // namespace
+}  // namespace machine
+#include <ucontext.h>
+namespace machine {
+namespace {
+
+void switch_stacks(void** saved, void* next)
+{
+    ucontext_t here;
+    *saved = &here;
+    swapcontext(&here, static_cast<ucontext_t*>(next));
+}
+
+void prepare(Fiber& fiber, void (*entry)())
+{
+    static ucontext_t contexts[MOST_THREADS];
+    ucontext_t& context = contexts[fiber.rank];
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, entry, 0);
+    fiber.stack_pointer = &context;
+}
+#endif
+
+void to_scheduler()
+{
+    Fiber& fiber = self();
+#ifdef __SANITIZE_ADDRESS__
+    leaving(scheduler_stack, scheduler_stack_size);
+#endif
+    switch_stacks(&fiber.stack_pointer, scheduler_stack_pointer);
+#ifdef __SANITIZE_ADDRESS__
+    arrived(nullptr, nullptr);
+#endif
+}
+
+// Says what is wrong with a thread; the first error stays.
+void report(const Fiber& fiber, const char* format, ...)
+{
+    if (!error.empty()) return;
+    char text[400], where[200];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    snprintf(where, sizeof where, " (block %u,%u,%u; thread %u,%u,%u)", block_index.x, block_index.y, block_index.z,
+             fiber.index.x, fiber.index.y, fiber.index.z);
+    error = std::string(text) + where;
+}
+
+// A fiber runs one thread after another, each of a new block.
+void fiber_main()
+{
+#ifdef __SANITIZE_ADDRESS__
+    arrived(&scheduler_stack, &scheduler_stack_size);
+#endif
+    for (;;) {
+        task.body(task.arguments);
+        Fiber& fiber = self();
+        if (!fiber.copies.empty()) report(fiber, "a thread ends before its asynchronous copies do");
+        fiber.state = State::ended;
+        to_scheduler();
+    }
+}
+
+void resume(Fiber& fiber)
+{
+    if (!fiber.started) {
+        fiber.started = true;
+        prepare(fiber, fiber_main);
+    }
+    current = &fiber;
+#ifdef __SANITIZE_ADDRESS__
+    leaving(fiber.stack, STACK);
+#endif
+    switch_stacks(&scheduler_stack_pointer, fiber.stack_pointer);
+#ifdef __SANITIZE_ADDRESS__
+    arrived(nullptr, nullptr);
+#endif
+}
+
+// Barriers
+
+// Lets the lanes go on that a lane waits for, where all that are alive have come.
+bool release_meeting(Warp& warp, Fiber& leader)
+{
+    unsigned lanes = 0;
+    for (unsigned i = warp.first; i < warp.end; ++i) {
+        Fiber& fiber = fibers[i];
+        unsigned bit = 1u << (i - warp.first);
+        if (!(leader.mask & bit) || fiber.state == State::ended) continue;
+        if (fiber.state != State::at_meeting) return false;
+        lanes |= bit;
+    }
+    for (unsigned i = warp.first; i < warp.end; ++i) {
+        Fiber& fiber = fibers[i];
+        if (!(lanes >> (i - warp.first) & 1)) continue;
+        if (fiber.mask != leader.mask)
+            report(fiber, "lanes of a warp disagree on a mask: %08x at %s:%d, %08x at %s:%d", leader.mask,
+                   leader.place.file, leader.place.line, fiber.mask, fiber.place.file, fiber.place.line);
+        if (strcmp(fiber.what, leader.what))
+            report(fiber, "lanes of a warp meet in different instructions: %s at %s:%d, %s at %s:%d", leader.what,
+                   leader.place.file, leader.place.line, fiber.what, fiber.place.file, fiber.place.line);
+        memcpy(warp.mail[i - warp.first], fiber.mail, fiber.mail_bytes);
+        fiber.met = lanes;
+        fiber.state = State::ready;
+        --warp.waiting;
+    }
+    return true;
+}
+
+bool release_meetings()
+{
+    bool released = false;
+    for (unsigned w = 0; w * WARP < threads; ++w)
+        for (unsigned i = warps[w].first; i < warps[w].end && warps[w].waiting; ++i)
+            if (fibers[i].state == State::at_meeting) released |= release_meeting(warps[w], fibers[i]);
+    return released;
+}
+
+bool release_barrier()
+{
+    if (!at_barrier || at_barrier != alive) return false;
+    const Fiber* first = nullptr;
+    for (unsigned i = 0; i < threads; ++i) {
+        Fiber& fiber = fibers[i];
+        if (fiber.state != State::at_block_barrier) continue;
+        if (!first) first = &fiber;
+        if (fiber.place.line != first->place.line || strcmp(fiber.place.file, first->place.file))
+            report(fiber, "divergent barrier: threads wait at %s:%d and at %s:%d", first->place.file,
+                   first->place.line, fiber.place.file, fiber.place.line);
+        fiber.state = State::ready;
+    }
+    at_barrier = 0;
+    return true;
+}
+
+void report_deadlock()
+{
+    const Fiber *barrier = nullptr, *meeting = nullptr;
+    for (unsigned i = 0; i < threads; ++i) {
+        if (fibers[i].state == State::at_block_barrier) barrier = &fibers[i];
+        if (fibers[i].state == State::at_meeting) meeting = &fibers[i];
+    }
+    if (barrier && meeting)
+        report(*meeting, "deadlock: threads wait at __syncthreads() at %s:%d, others in %s at %s:%d",
+               barrier->place.file, barrier->place.line, meeting->what, meeting->place.file, meeting->place.line);
+    else
+        report(*meeting, "deadlock: a lane waits in %s at %s:%d for lanes %08x, not all of which come", meeting->what,
+               meeting->place.file, meeting->place.line, meeting->mask);
+}
+
+// Blocks
+
+uint32_t random_word()
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state;
+}
+
+// 0, 1, ... ascending for order 0, descending for 1, shuffled for others.
+void arrange(std::vector<unsigned>& order, unsigned count)
+{
+    order.resize(count);
+    for (unsigned i = 0; i < count; ++i) order[i] = task.order == 1 ? count - 1 - i : i;
+    if (task.order >= 2)
+        for (unsigned i = count; i > 1; --i) std::swap(order[i - 1], order[random_word() % i]);
+}
+
+UNCHECKED void fill(char* begin, char* end)
+{
+#ifdef __SANITIZE_ADDRESS__
+    for (volatile char* byte = begin; byte < end; ++byte) *byte = static_cast<char>(poison);
+#else
+    memset(begin, poison, end - begin);
+#endif
+}
+
+void start_block(const std::vector<unsigned>& order)
+{
+    fill(task.shared_begin, task.shared_end);
+    if (dynamic_shared) fill(dynamic_shared, dynamic_shared + task.dynamic_bytes);
+    for (unsigned i : order) {
+        fibers[i].state = State::ready;
+        fibers[i].group = 0;
+    }
+    for (unsigned w = 0; w * WARP < threads; ++w) {
+        warps[w].first = w * WARP;
+        warps[w].end = std::min(threads, (w + 1) * WARP);
+        warps[w].waiting = 0;
+    }
+    alive = threads;
+    at_barrier = 0;
+}
+
+void run_block()
+{
+    static std::vector<unsigned> order;
+    arrange(order, threads);
+    start_block(order);
+    while (alive) {
+        bool moved = false;
+        for (unsigned i : order) {
+            if (fibers[i].state != State::ready) continue;
+            moved = true;
+            resume(fibers[i]);
+            if (!error.empty()) return;
+            if (fibers[i].state == State::ended) --alive;
+        }
+        moved |= release_meetings();
+        moved |= release_barrier();
+        if (!moved && alive) report_deadlock();
+        if (!error.empty()) return;
+    }
+}
+
+void prepare_threads()
+{
+    threads = block_size.x * block_size.y * block_size.z;
+    for (unsigned i = 0; i < threads; ++i) {
+        Fiber& fiber = fibers[i];
+        if (!fiber.stack)
+            fiber.stack = static_cast<char*>(
+                mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+        fiber.rank = i;
+        fiber.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
+    }
+}
+
+// Leaves the fibers where they are; none will go on.
+void abandon()
+{
+    for (Fiber& fiber : fibers) {
+        fiber.started = false;
+        fiber.copies.clear();
+#ifdef __SANITIZE_ADDRESS__
+        if (fiber.stack) __asan_unpoison_memory_region(fiber.stack, STACK);
+#endif
+    }
+}
+
+}  // namespace
+
+void block_barrier(Place place)
+{
+    self().state = State::at_block_barrier;
+    self().place = place;
+    ++at_barrier;
+    to_scheduler();
+}
+
+unsigned meet(const char* what, unsigned mask, const void* bytes, unsigned count, Place place)
+{
+    Fiber& fiber = self();
+    if (!(mask >> fiber.rank % WARP & 1)) fail("a lane is not in its own mask", place);
+    fiber.state = State::at_meeting;
+    fiber.what = what;
+    fiber.mask = mask;
+    fiber.place = place;
+    fiber.mail_bytes = count;
+    memcpy(fiber.mail, bytes, count);
+    ++warps[fiber.rank / WARP].waiting;
+    to_scheduler();
+    return fiber.met;
+}
+
+const void* mail(unsigned lane)
+{
+    return warps[self().rank / WARP].mail[lane];
+}
+
+void fail(const char* what, Place place)
+{
+    report(self(), "%s at %s:%d", what, place.file, place.line);
+    to_scheduler();
+    abort();  // a launch that has failed is never resumed
+}
+
+void copy_async(void* target, const void* source, unsigned bytes, unsigned zeros, Place place)
+{
+    unsigned whole = bytes + zeros;
+    if (reinterpret_cast<uintptr_t>(target) % whole || (bytes && reinterpret_cast<uintptr_t>(source) % whole))
+        fail("an asynchronous copy is not aligned to its size", place);
+    memset(target, poison, whole);
+    self().copies.push_back({static_cast<char*>(target), static_cast<const char*>(source), bytes, zeros, self().group});
+}
+
+void commit_copies()
+{
+    ++self().group;
+}
+
+void wait_copies(unsigned groups_left)
+{
+    std::vector<Copy>& copies = self().copies;
+    size_t done = 0;
+    for (; done < copies.size() && copies[done].group + groups_left < self().group; ++done) {
+        const Copy& copy = copies[done];
+        memcpy(copy.target, copy.source, copy.bytes);
+        memset(copy.target + copy.bytes, 0, copy.zeros);
+    }
+    copies.erase(copies.begin(), copies.begin() + done);
+}
+
+const char* launch(const Launch& given)
+{
+    task = given;
+    error.clear();
+    grid_size = task.grid;
+    block_size = task.block;
+    random_state = task.order * 2654435761u + 1;
+    poison = task.order == 1 ? 0x7f : 0xff;  // a large number, and what is none
+    prepare_threads();
+    dynamic_shared = nullptr;
+    if (task.dynamic_bytes && posix_memalign(reinterpret_cast<void**>(&dynamic_shared), 128, task.dynamic_bytes))
+        return "no memory";
+    std::vector<unsigned> blocks;
+    arrange(blocks, grid_size.x * grid_size.y * grid_size.z);
+    for (unsigned b : blocks) {
+        block_index = {b % grid_size.x, b / grid_size.x % grid_size.y, b / grid_size.x / grid_size.y};
+        run_block();
+        if (!error.empty()) break;
+    }
+    free(dynamic_shared);
+    if (error.empty()) return nullptr;
+    abandon();
+    return error.c_str();
+}
+
+}  // namespace machine

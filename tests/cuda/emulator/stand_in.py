@@ -1,0 +1,142 @@
+"""A stand-in for the CuPy module, whose kernels run on the CPU: as much of it as our launchers use.
+
+Its arrays are NumPy arrays of a class of their own. A launch refuses what CuPy would take for something else or a GPU
+would stumble over: an array of the host, a number of the wrong width, an array of another dtype than the kernel's.
+"""
+
+import ctypes
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from tests.cuda.emulator import build
+
+ORDERS = {"ascending": 0, "descending": 1, "random": 2}
+MOST_THREADS = 1024
+MOST_SHARED = 99 * 1024  # bytes of a block, on the least of the devices from compute capability 8.0
+
+
+class ndarray(np.ndarray):  # noqa: N801
+    """An array of the device."""
+
+
+class Device:
+    """The current device."""
+
+    id = 0
+
+    def __init__(self, architecture: int):
+        self.compute_capability = str(architecture)
+
+
+class Emulator:
+    """What `import cupy` gives, on no GPU.
+
+    `order` is that of the threads of a block, and of the blocks; `instantiations` gives, for the text of a source, all
+    kernels that will be asked of it, so that it is compiled once. `sanitize` needs a process that has loaded libasan.
+    """
+
+    ndarray = ndarray
+    float32, int32, int64, uint32, uint64 = np.float32, np.int32, np.int64, np.uint32, np.uint64
+
+    def __init__(
+        self,
+        order: str = "ascending",
+        architecture: int = 80,
+        instantiations: Callable[[str], Iterable[str]] = lambda text: (),
+        sanitize: bool = False,
+        flags: tuple[str, ...] = (),
+    ):
+        self.order, self.architecture, self.instantiations = order, architecture, instantiations
+        self.sanitize, self.flags = sanitize, (f"-D__CUDA_ARCH__={10 * architecture}", *flags)
+        self.launched: set[str] = set()
+        self.cuda = type("cuda", (), {"Device": lambda: Device(architecture)})
+        self._libraries: dict = {}
+
+    def empty(self, shape, dtype=np.float32):
+        """An array full of what nothing should read."""
+        array = np.empty(shape, dtype)
+        array.view(np.uint8).fill(0xFF) if array.size and array.flags.c_contiguous and array.ndim else None
+        return array.view(ndarray)
+
+    def zeros(self, shape, dtype=np.float32):
+        return np.zeros(shape, dtype).view(ndarray)
+
+    def asarray(self, values, dtype=None):
+        return np.asarray(values, dtype).view(ndarray)
+
+    def ascontiguousarray(self, values, dtype=None):
+        return np.ascontiguousarray(values, dtype).view(ndarray)
+
+    def RawModule(self, code, options=(), name_expressions=()):  # noqa: N802
+        """A source whose kernels are `name_expressions`."""
+        names = tuple(dict.fromkeys((*name_expressions, *self.instantiations(code))))
+        if (code, names) not in self._libraries:
+            self._libraries[code, names] = build.load_kernels(code, names, self.sanitize, *self.flags)
+        return Module(self, self._libraries[code, names], names)
+
+
+class Module:
+    """A compiled source."""
+
+    def __init__(self, emulator, library, names):
+        self.emulator, self.library, self.names = emulator, library, names
+
+    def get_function(self, name):
+        """The kernel of a name expression."""
+        return Kernel(self.emulator, self.library, self.names.index(name), name)
+
+
+class Kernel:
+    """A kernel, launched as CuPy's are."""
+
+    def __init__(self, emulator, library, index, name):
+        self.emulator, self.name = emulator, name
+        self.max_dynamic_shared_size_bytes = 48 * 1024
+        text = ctypes.create_string_buffer(4096)
+        getattr(library, f"parameters_{index}")(text)
+        self.parameters = text.value.decode().split()
+        self._launch = getattr(library, f"launch_{index}")
+        self._launch.restype = ctypes.c_char_p
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        self._check_size(grid, block, shared_mem)
+        if len(args) != len(self.parameters):
+            raise TypeError(f"{self.name} takes {len(self.parameters)} arguments, not {len(args)}")
+        values = [self._value(*pair) for pair in enumerate(args)]
+        self.emulator.launched.add(self.name)
+        error = self._launch(
+            (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values)),
+            (ctypes.c_uint * 6)(*grid, *(1,) * (3 - len(grid)), *block, *(1,) * (3 - len(block))),
+            ctypes.c_size_t(shared_mem),
+            ctypes.c_uint(ORDERS[self.emulator.order]),
+        )
+        if error:
+            raise RuntimeError(f"{self.name}: {error.decode()}")
+
+    def _check_size(self, grid, block, shared_bytes):
+        if not all(0 < n <= limit for n, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=False)):
+            raise ValueError(f"{self.name}: a grid of {grid} blocks")
+        if not 0 < math.prod(block) <= MOST_THREADS or min(block) < 1 or (len(block) == 3 and block[2] > 64):
+            raise ValueError(f"{self.name}: a block of {block} threads")
+        if shared_bytes > min(self.max_dynamic_shared_size_bytes, MOST_SHARED):
+            raise ValueError(f"{self.name}: {shared_bytes} bytes of dynamic shared memory")
+
+    def _value(self, place, argument):
+        """What the kernel gets: an address, or a number of its own type."""
+        parameter = self.parameters[place]
+        if argument is None:
+            kind, value = "*", ctypes.c_void_p(None)
+        elif isinstance(argument, ndarray):
+            kind, value = "*" + argument.dtype.str[1:], ctypes.c_void_p(argument.ctypes.data)
+        elif isinstance(argument, np.generic):
+            kind, value = argument.dtype.str[1:], ctypes.create_string_buffer(argument.tobytes(), argument.nbytes)
+        elif isinstance(argument, int):  # as CuPy
+            kind, value = "i8", ctypes.c_longlong(argument)
+        else:
+            raise TypeError(f"{self.name}: argument {place} is of type {type(argument).__name__}, not of the device")
+        untyped = parameter.startswith("*V") and kind.startswith("*")
+        if not (kind == parameter or untyped or (kind == "*" and parameter[0] == "*")):
+            raise TypeError(f"{self.name}: argument {place} is {kind}, its parameter {parameter}")
+        return value
