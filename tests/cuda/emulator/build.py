@@ -1,4 +1,4 @@
-"""Compiles what the emulator runs with g++, and keeps it in a folder of temporary files by a hash of all it is made of."""
+"""Compiles with g++ what the emulator runs, and keeps it in a temporary folder under a hash of all it is made of."""
 
 import ctypes
 import functools
@@ -43,10 +43,12 @@ def compiled(text: str, *flags: str) -> Path:
 
 
 @functools.cache
-def load_machine(sanitize: bool) -> None:
-    """Makes the machine's functions those that kernels call, once in a process."""
+def load_machine(sanitize: bool) -> ctypes.CDLL:
+    """The machine, whose functions kernels then find: a process has one."""
     flags = SANITIZE if sanitize else ()
-    ctypes.CDLL(str(compiled((HERE / "machine.cpp").read_text(), "-O2", *flags)), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(compiled((HERE / "machine.cpp").read_text(), "-O2", *flags)), mode=ctypes.RTLD_GLOBAL)
+    library.visited_barriers.restype = ctypes.c_char_p
+    return library
 
 
 def load_kernels(text: str, names: tuple[str, ...], sanitize: bool, *flags: str) -> ctypes.CDLL:

@@ -33,9 +33,9 @@ constexpr size_t STACK = 256 * 1024;
 enum class State { ready, at_block_barrier, at_meeting, ended };
 
 struct Copy {
-    char* target;
-    const char* source;
-    unsigned bytes, zeros, group;
+    void* target;
+    const void* source;  // null for zeros
+    unsigned bytes, group;
 };
 
 struct Fiber : Thread {
@@ -61,7 +61,8 @@ Warp warps[MOST_THREADS / WARP];
 unsigned threads, alive, at_barrier;
 Launch task;
 void* scheduler_stack_pointer;
-std::string error;
+std::string error, visited_text;
+std::vector<std::pair<const char*, Place>> visited;
 uint32_t random_state;
 unsigned char poison;
 
@@ -89,8 +90,8 @@ __attribute__((naked, noinline)) void switch_stacks(void** /*saved*/, void* /*ne
 
 void prepare(Fiber& fiber, void (*entry)())
 {
-    void** top = reinterpret_cast<void**>(fiber.stack + STACK) - 1;
-    *--top = nullptr;  // where `entry` would return to; it leaves the stack aligned as a call does
+    void** top = reinterpret_cast<void**>(fiber.stack + STACK);
+    *--top = nullptr;  // where `entry` would return to; 16 bytes from here on, as after a call
     *--top = reinterpret_cast<void*>(entry);
     fiber.stack_pointer = top - 6;
 }
@@ -180,6 +181,14 @@ void resume(Fiber& fiber)
 
 // Barriers
 
+// Remembers a barrier that a launch has met.
+void visit(const char* what, Place place)
+{
+    for (const auto& [known, where] : visited)
+        if (where.line == place.line && where.file == place.file && known == what) return;
+    visited.emplace_back(what, place);
+}
+
 // Lets the lanes go on that a lane waits for, where all that are alive have come.
 bool release_meeting(Warp& warp, Fiber& leader)
 {
@@ -205,6 +214,7 @@ bool release_meeting(Warp& warp, Fiber& leader)
         fiber.state = State::ready;
         --warp.waiting;
     }
+    visit(leader.what, leader.place);
     return true;
 }
 
@@ -231,9 +241,11 @@ bool release_barrier()
         fiber.state = State::ready;
     }
     at_barrier = 0;
+    visit("__syncthreads", first->place);
     return true;
 }
 
+// Where nobody can go on, some threads wait for the whole block, and a warp for one of them.
 void report_deadlock()
 {
     const Fiber *barrier = nullptr, *meeting = nullptr;
@@ -241,12 +253,8 @@ void report_deadlock()
         if (fibers[i].state == State::at_block_barrier) barrier = &fibers[i];
         if (fibers[i].state == State::at_meeting) meeting = &fibers[i];
     }
-    if (barrier && meeting)
-        report(*meeting, "deadlock: threads wait at __syncthreads() at %s:%d, others in %s at %s:%d",
-               barrier->place.file, barrier->place.line, meeting->what, meeting->place.file, meeting->place.line);
-    else
-        report(*meeting, "deadlock: a lane waits in %s at %s:%d for lanes %08x, not all of which come", meeting->what,
-               meeting->place.file, meeting->place.line, meeting->mask);
+    report(*meeting, "deadlock: threads wait in __syncthreads at %s:%d, others in %s at %s:%d", barrier->place.file,
+           barrier->place.line, meeting->what, meeting->place.file, meeting->place.line);
 }
 
 // Blocks
@@ -377,13 +385,12 @@ void fail(const char* what, Place place)
     abort();  // a launch that has failed is never resumed
 }
 
-void copy_async(void* target, const void* source, unsigned bytes, unsigned zeros, Place place)
+void copy_async(void* target, const void* source, unsigned bytes, Place place)
 {
-    unsigned whole = bytes + zeros;
-    if (reinterpret_cast<uintptr_t>(target) % whole || (bytes && reinterpret_cast<uintptr_t>(source) % whole))
+    if (reinterpret_cast<uintptr_t>(target) % bytes || reinterpret_cast<uintptr_t>(source) % bytes)
         fail("an asynchronous copy is not aligned to its size", place);
-    memset(target, poison, whole);
-    self().copies.push_back({static_cast<char*>(target), static_cast<const char*>(source), bytes, zeros, self().group});
+    memset(target, poison, bytes);
+    self().copies.push_back({target, source, bytes, self().group});
 }
 
 void commit_copies()
@@ -391,14 +398,15 @@ void commit_copies()
     ++self().group;
 }
 
-void wait_copies(unsigned groups_left)
+void wait_copies(unsigned groups_left, Place place)
 {
+    visit("copy_wait", place);
     std::vector<Copy>& copies = self().copies;
     size_t done = 0;
     for (; done < copies.size() && copies[done].group + groups_left < self().group; ++done) {
         const Copy& copy = copies[done];
-        memcpy(copy.target, copy.source, copy.bytes);
-        memset(copy.target + copy.bytes, 0, copy.zeros);
+        if (copy.source) memcpy(copy.target, copy.source, copy.bytes);
+        else memset(copy.target, 0, copy.bytes);
     }
     copies.erase(copies.begin(), copies.begin() + done);
 }
@@ -407,6 +415,7 @@ const char* launch(const Launch& given)
 {
     task = given;
     error.clear();
+    visited.clear();
     grid_size = task.grid;
     block_size = task.block;
     random_state = task.order * 2654435761u + 1;
@@ -429,3 +438,13 @@ const char* launch(const Launch& given)
 }
 
 }  // namespace machine
+
+// The barriers that the last launch has met, a line each: what they are, file and line.
+extern "C" __attribute__((visibility("default"))) const char* visited_barriers()
+{
+    using namespace machine;
+    visited_text.clear();
+    for (const auto& [what, place] : visited)
+        visited_text += std::string(what) + " " + place.file + ":" + std::to_string(place.line) + "\n";
+    return visited_text.c_str();
+}

@@ -43,10 +43,10 @@ const void* mail(unsigned lane);
 // Ends the launch with an error that names the thread.
 [[noreturn]] void fail(const char* what, Place);
 
-// An asynchronous copy into shared memory: its target holds poison until the wait for its group.
-void copy_async(void* target, const void* source, unsigned bytes, unsigned zeros, Place);
+// An asynchronous copy of some bytes, or of zeros where there is no source: its target holds poison until the wait.
+void copy_async(void* target, const void* source, unsigned bytes, Place);
 void commit_copies();
-void wait_copies(unsigned groups_left);
+void wait_copies(unsigned groups_left, Place);
 
 // Everything of one launch. `shared` bounds the static shared memory of all kernels of an object.
 struct Launch {

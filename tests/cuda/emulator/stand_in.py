@@ -17,7 +17,7 @@ MOST_THREADS = 1024
 MOST_SHARED = 99 * 1024  # bytes of a block, on the least of the devices from compute capability 8.0
 
 
-class ndarray(np.ndarray):  # noqa: N801
+class ndarray(np.ndarray):
     """An array of the device."""
 
 
@@ -50,7 +50,7 @@ class Emulator:
     ):
         self.order, self.architecture, self.instantiations = order, architecture, instantiations
         self.sanitize, self.flags = sanitize, (f"-D__CUDA_ARCH__={10 * architecture}", *flags)
-        self.launched: set[str] = set()
+        self.launched: dict[str, set[str]] = {}  # the barriers that each kernel has met: "__syncthreads file:line"
         self.cuda = type("cuda", (), {"Device": lambda: Device(architecture)})
         self._libraries: dict = {}
 
@@ -69,9 +69,9 @@ class Emulator:
     def ascontiguousarray(self, values, dtype=None):
         return np.ascontiguousarray(values, dtype).view(ndarray)
 
-    def RawModule(self, code, options=(), name_expressions=()):  # noqa: N802
+    def RawModule(self, code, options=(), name_expressions=()):
         """A source whose kernels are `name_expressions`."""
-        names = tuple(dict.fromkeys((*name_expressions, *self.instantiations(code))))
+        names = tuple(dict.fromkeys((*self.instantiations(code), *name_expressions)))
         if (code, names) not in self._libraries:
             self._libraries[code, names] = build.load_kernels(code, names, self.sanitize, *self.flags)
         return Module(self, self._libraries[code, names], names)
@@ -105,7 +105,6 @@ class Kernel:
         if len(args) != len(self.parameters):
             raise TypeError(f"{self.name} takes {len(self.parameters)} arguments, not {len(args)}")
         values = [self._value(*pair) for pair in enumerate(args)]
-        self.emulator.launched.add(self.name)
         error = self._launch(
             (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values)),
             (ctypes.c_uint * 6)(*grid, *(1,) * (3 - len(grid)), *block, *(1,) * (3 - len(block))),
@@ -114,6 +113,8 @@ class Kernel:
         )
         if error:
             raise RuntimeError(f"{self.name}: {error.decode()}")
+        met = build.load_machine(self.emulator.sanitize).visited_barriers().decode().splitlines()
+        self.emulator.launched.setdefault(self.name, set()).update(met)
 
     def _check_size(self, grid, block, shared_bytes):
         if not all(0 < n <= limit for n, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=False)):
