@@ -25,7 +25,11 @@ __device__ __forceinline__ float leaky_relu(float x, float slope)
 
 struct Sum {
     static constexpr float identity = 0.f;
-    __device__ static float combine(float a, float b) { return a + b; }
+    template <typename T>
+    __device__ static T combine(T a, T b)
+    {
+        return a + b;
+    }
 };
 
 struct Max {
@@ -34,8 +38,8 @@ struct Max {
 };
 
 // A value of each lane, combined over the warp in a fixed order; every lane gets the result.
-template <typename Operation>
-__device__ __forceinline__ float warp_reduce(float value)
+template <typename Operation, typename T>
+__device__ __forceinline__ T warp_reduce(T value)
 {
 #pragma unroll
     for (unsigned distance = WARP / 2; distance > 0; distance /= 2)
@@ -45,11 +49,11 @@ __device__ __forceinline__ float warp_reduce(float value)
 
 // A value of each thread, combined over a block of `threads` (a multiple of 32, one dimension); every thread gets the
 // result. Ends with a barrier, so that it may be called again.
-template <typename Operation, unsigned threads>
-__device__ __forceinline__ float block_reduce(float value)
+template <typename Operation, unsigned threads, typename T>
+__device__ __forceinline__ T block_reduce(T value)
 {
     static_assert(threads % WARP == 0 && threads <= WARP * WARP, "a block of whole warps");
-    __shared__ float partial[threads / WARP];
+    __shared__ T partial[threads / WARP];
     value = warp_reduce<Operation>(value);
     if (threadIdx.x % WARP == 0) partial[threadIdx.x / WARP] = value;
     __syncthreads();

@@ -114,14 +114,6 @@ __global__ void measure(int positions, int groups, int channels, int length, con
     store<N>(moments + 2 * columns, squares, packed);
 }
 
-__device__ __forceinline__ double warp_sum(double value)
-{
-#pragma unroll
-    for (unsigned distance = WARP / 2; distance > 0; distance /= 2)
-        value += __shfl_xor_sync(ALL_LANES, value, distance);
-    return value;
-}
-
 // Statistics of groups from the moments of their columns in all chunks. A group is a warp's.
 extern "C" __global__ void merge(long long samples, int positions, int groups, int channels, int length, double eps,
                                  const float* moments, float* mean, float* var, float* inverse)
@@ -143,11 +135,11 @@ extern "C" __global__ void merge(long long samples, int positions, int groups, i
     const double weight = 1. / (double(positions) * channels);
     double total = 0., squares = 0.;
     for_each_part([&](double rows, double centre, float) { total += rows * centre; });
-    total = warp_sum(total) * weight;
+    total = warp_reduce<Sum>(total) * weight;
     for_each_part([&](double rows, double centre, float about_centre) {
         squares += about_centre + rows * (centre - total) * (centre - total);
     });
-    squares = warp_sum(squares) * weight;
+    squares = warp_reduce<Sum>(squares) * weight;
     if (lane) return;
     mean[index] = total;
     var[index] = squares;

@@ -150,6 +150,8 @@ def pasted(file: str, seen: set[str]) -> str:
 def _check(name: str, place: int, argument) -> None:
     if argument is None or isinstance(argument, np.generic):
         return
+    if type(argument) is np.ndarray and argument.dtype.names and argument.size == 1:
+        return  # a structure, which CuPy passes by value
     if not isinstance(argument, cupy().ndarray):
         kind = type(argument).__name__
         raise TypeError(f"{name}: argument {place} is of type {kind}: pass an array of CuPy, np.int32, np.float32, ...")

@@ -7,6 +7,7 @@ would stumble over: an array of the host, a number of the wrong width, an array 
 import ctypes
 import math
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -19,6 +20,11 @@ MOST_SHARED = 99 * 1024  # bytes of a block, on the least of the devices from co
 
 class ndarray(np.ndarray):
     """An array of the device."""
+
+    @property
+    def data(self):
+        """Its memory, whose address is `ptr`."""
+        return SimpleNamespace(ptr=self.ctypes.data)
 
 
 class Device:
@@ -131,7 +137,7 @@ class Kernel:
             kind, value = "*", ctypes.c_void_p(None)
         elif isinstance(argument, ndarray):
             kind, value = "*" + argument.dtype.str[1:], ctypes.c_void_p(argument.ctypes.data)
-        elif isinstance(argument, np.generic):
+        elif isinstance(argument, np.generic) or (type(argument) is np.ndarray and argument.size == 1):
             kind, value = argument.dtype.str[1:], ctypes.create_string_buffer(argument.tobytes(), argument.nbytes)
         elif isinstance(argument, int):  # as CuPy
             kind, value = "i8", ctypes.c_longlong(argument)
