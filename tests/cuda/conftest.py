@@ -1,12 +1,15 @@
 """The emulator in the place of CuPy."""
 
 import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.cuda.emulator import build
 from tests.cuda.emulator.stand_in import ORDERS, Emulator
 from tests.kernels.calls import over_arrays
+from tinygen.kernels import reference
 from tinygen.kernels.cuda import KERNELS, runtime
 
 
@@ -15,10 +18,32 @@ def instantiations(text: str):
     return [name for source in runtime.Source.every if source.text == text for name in source.names]
 
 
+def whole_emulator(**options) -> Emulator:
+    """An emulator that has compiled every source, several at a time; one with an error says so when it is used."""
+    xp = Emulator(instantiations=instantiations, **options)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for text in {source.text for source in runtime.Source.every}:
+            pool.submit(xp.RawModule, text)
+    return xp
+
+
 @functools.cache
 def emulator(architecture: int) -> Emulator:
-    """The one emulator of an architecture: what it has compiled serves every test."""
-    return Emulator(architecture=architecture, instantiations=instantiations)
+    """The one emulator of an architecture."""
+    return whole_emulator(architecture=architecture)
+
+
+def room_of(xp: Emulator, assign=setattr):
+    """Puts an emulator in CuPy's place; returns a function name -> kernel of NumPy arrays."""
+    assign(runtime, "cupy", lambda: xp)
+    for source in runtime.Source.every:
+        source._kernels.clear()
+
+    def room(name: str):
+        kernel = KERNELS.get(name) or getattr(reference, name)
+        return lambda *arguments, **static: kernel(*over_arrays(xp.asarray, arguments), **static)
+
+    return room
 
 
 @pytest.fixture(params=list(ORDERS))
@@ -39,16 +64,7 @@ def emulated(monkeypatch):
     def choose(order: str, architecture: int = 80):
         xp = emulator(architecture)
         xp.order = order
-        monkeypatch.setattr(runtime, "cupy", lambda: xp)
-        for source in runtime.Source.every:
-            source._kernels.clear()
-
-        def room(name: str):
-            return lambda *arguments, **static: KERNELS[name](*over_arrays(xp.asarray, arguments), **static)
-
-        return room
+        return room_of(xp, monkeypatch.setattr)
 
     yield choose
-    for source in runtime.Source.every:
-        source._kernels.clear()
     runtime.set_precision("float32")

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 HEADERS = ("machine.h", "cuda.h", "ptx.h", "export.h")
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ("-std=c++17", "-g1", "-w", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", f"-I{HERE}")
-SANITIZE = ("-fsanitize=address", "-fno-omit-frame-pointer")
+SANITIZE = ("-fsanitize=address,alignment,bounds", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 no_compiler = None if shutil.which(COMPILER) else f"{COMPILER} is missing: the CUDA kernels were not run"
 
@@ -22,6 +22,20 @@ no_compiler = None if shutil.which(COMPILER) else f"{COMPILER} is missing: the C
 def version() -> str:
     """The compiler's."""
     return subprocess.run([COMPILER, "-v"], capture_output=True, text=True, check=True).stderr
+
+
+def sanitizer_environment() -> dict[str, str]:
+    """The environment of a process that runs sanitized kernels: the sanitizers' libraries must come first."""
+    libraries = [
+        subprocess.run([COMPILER, f"-print-file-name={name}.so"], capture_output=True, text=True, check=True).stdout
+        for name in ("libasan", "libubsan")
+    ]
+    return {
+        **os.environ,
+        "LD_PRELOAD": " ".join(library.strip() for library in libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 
 def compiled(text: str, *flags: str) -> Path:

@@ -198,6 +198,7 @@ inline float __saturatef(float x) { return fminf(fmaxf(x, 0.f), 1.f); }
 inline float sinpif(float x) { return float(sin(M_PI * x)); }
 inline float cospif(float x) { return float(cos(M_PI * x)); }
 inline void sincospif(float x, float* s, float* c) { *s = sinpif(x); *c = cospif(x); }
+inline void sincospi(double x, double* s, double* c) { *s = sin(M_PI * x); *c = cos(M_PI * x); }
 inline float normcdff(float x) { return float(0.5 * erfc(-x * M_SQRT1_2)); }
 
 inline unsigned __umulhi(unsigned a, unsigned b) { return uint64_t(a) * b >> 32; }

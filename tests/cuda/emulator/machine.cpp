@@ -1,7 +1,8 @@
 // The machine that runs kernels on the CPU: a block at a time, a fiber for each of its threads.
 //
 // A fiber runs until it meets a barrier, so that whatever one thread reads of another's without a barrier in between is
-// wrong in some order of the threads. Shared memory is poisoned before each block.
+// wrong in some order of the threads: in ascending and descending order each warp runs ahead to the next barrier of the
+// block, in random order all threads keep step. Shared memory is poisoned before each block.
 #include "machine.h"
 
 #include <stdarg.h>
@@ -218,12 +219,11 @@ bool release_meeting(Warp& warp, Fiber& leader)
     return true;
 }
 
-bool release_meetings()
+bool release_meetings(Warp& warp)
 {
     bool released = false;
-    for (unsigned w = 0; w * WARP < threads; ++w)
-        for (unsigned i = warps[w].first; i < warps[w].end && warps[w].waiting; ++i)
-            if (fibers[i].state == State::at_meeting) released |= release_meeting(warps[w], fibers[i]);
+    for (unsigned i = warp.first; i < warp.end && warp.waiting; ++i)
+        if (fibers[i].state == State::at_meeting) released |= release_meeting(warp, fibers[i]);
     return released;
 }
 
@@ -302,24 +302,42 @@ void start_block(const std::vector<unsigned>& order)
     at_barrier = 0;
 }
 
+// Runs some threads, [begin, end) of an order, as far as they come without the others.
+void run_threads(const std::vector<unsigned>& order, size_t begin, size_t end)
+{
+    bool released = true;
+    while (released) {
+        for (size_t k = begin; k < end; ++k) {
+            Fiber& fiber = fibers[order[k]];
+            if (fiber.state != State::ready) continue;
+            resume(fiber);
+            if (!error.empty()) return;
+            alive -= fiber.state == State::ended;
+        }
+        released = false;
+        for (size_t k = begin; k < end; ++k)
+            if (fibers[order[k]].state == State::at_meeting) released |= release_meetings(warps[order[k] / WARP]);
+    }
+}
+
+// The end of those from `begin` on that run together: a warp, which may leave others behind; in random order all do.
+size_t company(const std::vector<unsigned>& order, size_t begin)
+{
+    if (task.order >= 2) return order.size();
+    size_t end = begin;
+    while (end < order.size() && order[end] / WARP == order[begin] / WARP) ++end;
+    return end;
+}
+
 void run_block()
 {
     static std::vector<unsigned> order;
     arrange(order, threads);
     start_block(order);
-    while (alive) {
-        bool moved = false;
-        for (unsigned i : order) {
-            if (fibers[i].state != State::ready) continue;
-            moved = true;
-            resume(fibers[i]);
-            if (!error.empty()) return;
-            if (fibers[i].state == State::ended) --alive;
-        }
-        moved |= release_meetings();
-        moved |= release_barrier();
-        if (!moved && alive) report_deadlock();
-        if (!error.empty()) return;
+    while (alive && error.empty()) {
+        for (size_t begin = 0, end; begin < order.size() && error.empty(); begin = end)
+            run_threads(order, begin, end = company(order, begin));
+        if (error.empty() && alive && !release_barrier()) report_deadlock();
     }
 }
 

@@ -1,0 +1,22 @@
+"""Runs every case under AddressSanitizer, in a process that has loaded it: a program that test_sanitizer.py runs.
+
+Prints the number of cases; the first bad access ends the process with a report. Arguments are copies of their own, so
+that each has a guarded end.
+"""
+
+from tests.cuda.cases import cases
+from tests.cuda.conftest import room_of, whole_emulator
+from tinygen.kernels.cuda import runtime
+
+
+def main() -> None:
+    """Run them."""
+    room = room_of(whole_emulator(sanitize=True))
+    for case in cases():
+        runtime.set_precision(case.precision)
+        case.call.copied(room)
+    print(len(cases()))
+
+
+if __name__ == "__main__":
+    main()
