@@ -15,6 +15,7 @@ from .elementwise import (
     softplus,
 )
 from .normalization import normalize, normalize_backward
+from .philox import philox
 from .softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -24,14 +25,17 @@ from .softmax import (
     softmax_backward,
 )
 from .sums import column_sums
+from .updates import adam, ema, norm, rmsprop, sgd
 
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
+        adam,
         binary_cross_entropy_with_logits,
         column_sums,
         cross_entropy,
         cross_entropy_backward,
+        ema,
         gated,
         gaussian_kl,
         gaussian_kl_backward,
@@ -39,10 +43,14 @@ KERNELS = {
         gelu_backward,
         log_softmax,
         log_softmax_backward,
+        norm,
         normalize,
         normalize_backward,
+        philox,
         reparameterize,
         reparameterize_backward,
+        rmsprop,
+        sgd,
         sigmoid,
         silu,
         silu_backward,

@@ -29,14 +29,13 @@ __device__ __forceinline__ T combine_rows(T value, Combine combine)
 {
     __shared__ T values[TILE_THREADS];
     const int place = threadIdx.y * blockDim.x + threadIdx.x;
-    for (unsigned rows = blockDim.y; rows > 1;) {
-        const unsigned kept = (rows + 1) / 2;
-        values[place] = value;
+    for (unsigned rows = blockDim.y, kept; rows > 1; rows = kept) {
+        kept = (rows + 1) / 2;
+        if (threadIdx.y < rows) values[place] = value;
         __syncthreads();
         if (threadIdx.y + kept < rows) value = combine(value, values[place + kept * blockDim.x]);
-        __syncthreads();
-        rows = kept;
     }
+    __syncthreads();
     return value;
 }
 
