@@ -1,12 +1,16 @@
-"""The calls that every CUDA kernel is tested with: the sample calls of all devices, and what only a GPU tells apart."""
+"""What every CUDA kernel is tested with: the sample calls of all devices, and what only a GPU tells apart."""
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from tests.cuda.device import room
 from tests.kernels.calls import Call, arrays_in, calls, to_float64
-from tinygen.kernels.cuda import KERNELS
+from tinygen.kernels.cuda import KERNELS, runtime
+from tinygen.kernels.cuda.philox import bernoulli, integers, normal, uniform
+from tinygen.random import Stream
 
 TOLERANCES = {"float32": 1e-6, "tf32": 2e-3, "bfloat16": 1e-2}
 CONTRACTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "matmul")
@@ -14,13 +18,18 @@ CONTRACTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "matmul")
 
 @dataclass(frozen=True)
 class Case:
-    """A call at a precision of the operands."""
+    """A call of a kernel, and of its backward kernel, with operands of products rounded to a precision."""
 
     call: Call
     precision: str = "float32"
 
     def __str__(self):
         return f"{self.call.name}-{self.precision}"
+
+    def run(self) -> list[np.ndarray]:
+        """What the kernels of the device return, and then all arguments as they are left."""
+        runtime.set_precision(self.precision)
+        return self.call.copied(room)
 
     @functools.cached_property
     def expected(self) -> list[np.ndarray]:
@@ -48,6 +57,38 @@ class Case:
                 np.testing.assert_array_equal(ours, theirs)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers made on the device, which are those of a `Stream` of the host."""
+
+    kernel: Callable
+    arguments: tuple
+    counter: int = (3 << 64) + 2**64 - 5
+    stream: Stream = field(default_factory=lambda: Stream(7, "train"))
+
+    def __str__(self):
+        return self.kernel.__name__
+
+    def run(self) -> list[np.ndarray]:
+        """The numbers, counted from the counter, and from 0 with the counter on the device."""
+        xp = runtime.cupy()
+        arguments = [xp.asarray(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
+        base = xp.asarray(np.array((self.counter % 2**64, self.counter >> 64), np.uint64))
+        once = self.kernel(*self.stream.key, self.counter, *arguments)
+        return [np.asarray(once), np.asarray(self.kernel(*self.stream.key, 0, *arguments, base=base))]
+
+    def check(self, results: list[np.ndarray]) -> None:
+        """Assert that they are the stream's: to the bit, but for normals."""
+        self.stream.counter = self.counter
+        expected = getattr(self.stream, str(self))(*self.arguments)
+        for numbers in results:
+            assert numbers.dtype == expected.dtype
+            if self.kernel is normal:
+                np.testing.assert_array_max_ulp(numbers, expected, 4)
+            else:
+                np.testing.assert_array_equal(numbers, expected)
+
+
 def _widths() -> list[Call]:
     """Rows of a block, and columns that are moved by fours."""
     rng = np.random.default_rng(0)
@@ -65,10 +106,21 @@ def _widths() -> list[Call]:
     return found
 
 
+def _draws() -> tuple[Draw, ...]:
+    probability = np.linspace(0, 1, 203, dtype=np.float32).reshape(7, 29)
+    return Draw(uniform, (1026,)), Draw(normal, (1027,)), Draw(bernoulli, (probability,)), Draw(integers, (99, 41))
+
+
 @functools.cache
-def cases() -> tuple[Case, ...]:
-    """All that are tested."""
+def calls_of_kernels() -> tuple[Case, ...]:
+    """Calls of all that is in `KERNELS`."""
     everyone = [call for call in (*calls(), *_widths()) if call.name in KERNELS]
     contractions = [call for call in everyone if call.name in CONTRACTIONS]
     rounding = [Case(call, name) for name in ("tf32", "bfloat16") for call in contractions]
     return (*map(Case, everyone), *rounding)
+
+
+@functools.cache
+def cases() -> tuple[Case | Draw, ...]:
+    """All that are tested; each can `run` on the device, and `check` what came of it."""
+    return (*calls_of_kernels(), *_draws())

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.cuda.cases import Case, cases
-from tests.cuda.conftest import instantiations, room_of, whole_emulator
+from tests.cuda.cases import Case, Draw, cases
+from tests.cuda.device import install, instantiations, whole_emulator
 from tests.cuda.emulator.stand_in import ORDERS, Emulator
 from tinygen.kernels.cuda import runtime
 
@@ -64,7 +64,7 @@ class Mutant(Emulator):
 class Run:
     """A case as it runs with all barriers: its results, and the kernels that met each barrier."""
 
-    case: Case
+    case: Case | Draw
     results: list[np.ndarray]
     seconds: float
     met: dict[str, set[str]] = field(default_factory=dict)
@@ -79,10 +79,10 @@ def _same(ours, theirs) -> bool:
     return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(ours, theirs, strict=True))
 
 
-def _run(case: Case, xp: Emulator, order: str) -> list[np.ndarray]:
+def _run(case: Case | Draw, xp: Emulator, order: str) -> list[np.ndarray]:
     xp.order = order
-    runtime.set_precision(case.precision)
-    return case.call.copied(room_of(xp))
+    install(xp)
+    return case.run()
 
 
 def observed() -> list[Run]:

@@ -5,16 +5,14 @@ that each has a guarded end.
 """
 
 from tests.cuda.cases import cases
-from tests.cuda.conftest import room_of, whole_emulator
-from tinygen.kernels.cuda import runtime
+from tests.cuda.device import install, whole_emulator
 
 
 def main() -> None:
     """Run them."""
-    room = room_of(whole_emulator(sanitize=True))
+    install(whole_emulator(sanitize=True))
     for case in cases():
-        runtime.set_precision(case.precision)
-        case.call.copied(room)
+        case.run()
     print(len(cases()))
 
 

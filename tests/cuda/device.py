@@ -1,0 +1,37 @@
+"""The emulator as the device of our launchers."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.cuda.emulator.stand_in import Emulator
+from tests.kernels.calls import over_arrays
+from tinygen.kernels import reference
+from tinygen.kernels.cuda import KERNELS, runtime
+
+
+def instantiations(text: str) -> list[str]:
+    """All kernels that launchers use of a source."""
+    return [name for source in runtime.Source.every if source.text == text for name in source.names]
+
+
+def whole_emulator(**options) -> Emulator:
+    """An emulator that has compiled every source, several at a time; one with an error says so when it is used."""
+    xp = Emulator(instantiations=instantiations, **options)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for text in {source.text for source in runtime.Source.every}:
+            pool.submit(xp.RawModule, text)
+    return xp
+
+
+def install(xp: Emulator, assign: Callable = setattr) -> None:
+    """Put an emulator in CuPy's place."""
+    assign(runtime, "cupy", lambda: xp)
+    for source in runtime.Source.every:
+        source._kernels.clear()
+
+
+def room(name: str) -> Callable:
+    """The kernel that serves on the device, made one of NumPy arrays."""
+    kernel = KERNELS.get(name) or getattr(reference, name)
+    return lambda *arguments, **static: kernel(*over_arrays(runtime.cupy().asarray, arguments), **static)
