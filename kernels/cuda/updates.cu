@@ -56,7 +56,7 @@ __device__ __forceinline__ float held(float x, float bound)
 // A state that decays below the smallest normal number becomes zero.
 __device__ __forceinline__ float normal(float x)
 {
-    return fabsf(x) >= 1.17549435e-38f ? x : 0.f;
+    return fabsf(x) < 1.17549435e-38f ? 0.f : x;
 }
 
 struct Sgd {
