@@ -1,5 +1,6 @@
 """Kernels for NVIDIA GPUs in CUDA C++, each with the signature that it has in `kernels.reference`."""
 
+from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     binary_cross_entropy_with_logits,
     gated,
@@ -14,8 +15,10 @@ from .elementwise import (
     silu_backward,
     softplus,
 )
+from .matmul import matmul
 from .normalization import normalize, normalize_backward
 from .philox import philox
+from .recurrent import gru, gru_backward, lstm, lstm_backward
 from .softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -33,6 +36,9 @@ KERNELS = {
         adam,
         binary_cross_entropy_with_logits,
         column_sums,
+        conv2d,
+        conv2d_input_grad,
+        conv2d_weight_grad,
         cross_entropy,
         cross_entropy_backward,
         ema,
@@ -41,8 +47,13 @@ KERNELS = {
         gaussian_kl_backward,
         gelu,
         gelu_backward,
+        gru,
+        gru_backward,
         log_softmax,
         log_softmax_backward,
+        lstm,
+        lstm_backward,
+        matmul,
         norm,
         normalize,
         normalize_backward,

@@ -4,17 +4,19 @@ A plan holds what depends on shapes, the precision and the device: tables, and t
 """
 
 import functools
+from math import ceil, prod
+from typing import NamedTuple
 
 import numpy as np
 
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
-from .runtime import Source, architecture, cupy, empty, precision, single
+from . import runtime
+from .runtime import Source, architecture, empty, precision, single
 from .tables import DEPTH, TILES, Layout, Tables, shared_bytes
 
-MULTIPROCESSORS = 128  # of a large GPU. Not asked for: sums are cut by shape alone
 BUSY = 2  # blocks that a multiprocessor needs, lest it waits for its memory
-SLICED = 3 * MULTIPROCESSORS  # blocks that a weight gradient is cut into, where it can be
+SLICED = 3 * 128  # blocks of a weight gradient, where it can be cut so: enough for a large GPU, and the same on all
 SHORTEST_SLICE = 8 * DEPTH  # places
 ADDED_AT_ONCE, MOST_LANES = 128, 8  # as in `weight_sums.cu`
 
@@ -42,6 +44,25 @@ _products = _declared("products.cu", PRODUCTS, ("Wide", "Deep"))
 _weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ("",), ("add_slices",))
 
 
+class Here(NamedTuple):
+    """What a plan depends on beside its shapes."""
+
+    arithmetic: str
+    device: int
+    architecture: int
+    multiprocessors: int
+
+
+def _here() -> Here:
+    device = runtime.cupy().cuda.Device().id
+    return Here(ARITHMETIC[precision()], device, architecture(), _multiprocessors(device))
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:
+    return runtime.cupy().cuda.Device().attributes["MultiProcessorCount"]
+
+
 def _aligned(array):
     """An array that may be read by sixteen bytes: a view that begins elsewhere is copied."""
     return array if array.data.ptr % 16 == 0 else array.copy()
@@ -50,13 +71,13 @@ def _aligned(array):
 class Products:
     """A plan: y = activation(bias + sum over taps of x w) for all phases and blocks, in one launch."""
 
-    def __init__(self, phases, layout: Layout, arithmetic: str, architecture: int):
-        self.tables, self.source = Tables(phases, layout), _products[arithmetic]
+    def __init__(self, phases, layout: Layout, here: Here):
+        self.tables, self.source, self.here = Tables(phases, layout), _products[here.arithmetic], here
         self.order = "Wide" if layout.output_stride == 1 else "Deep"
-        self.tile = min(TILES[arithmetic], key=self._time)
-        self.shared_bytes = shared_bytes(self.tile, ("Deep", self.order), architecture)
+        self.tile = min(TILES[here.arithmetic], key=self._time)
+        self.shared_bytes = shared_bytes(self.tile, ("Deep", self.order), here.architecture)
         self.kernel = PRODUCTS.format(
-            arithmetic=arithmetic, order=self.order, rows=self.tile.rows, columns=self.tile.columns
+            arithmetic=here.arithmetic, order=self.order, rows=self.tile.rows, columns=self.tile.columns
         )
         self.grid = max(self._tiles(self.tile)), len(self.tables.places)
 
@@ -66,7 +87,7 @@ class Products:
 
     def _time(self, tile) -> float:
         """What the multiprocessor with most tiles takes, in products of the largest tile."""
-        each = max(BUSY, -(-sum(self._tiles(tile)) // MULTIPROCESSORS))
+        each = max(BUSY, ceil(sum(self._tiles(tile)) / self.here.multiprocessors))
         return each * tile.rows * tile.columns * tile.cost
 
     def __call__(self, x, w, bias, slope):
@@ -86,25 +107,25 @@ class WeightSums:
     The places are cut into slices, for which there is room of their own until `add_slices` has added them up.
     """
 
-    def __init__(self, phases, layout: Layout, shape, arithmetic: str, architecture: int):
-        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[arithmetic]
+    def __init__(self, phases, layout: Layout, shape, here: Here):
+        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[here.arithmetic]
         sizes = list(zip(self.tables.depths, self.tables.channels, strict=True))
-        tile = min(TILES[arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost)
+        tile = min(TILES[here.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost)
         tiles = [tile.count(*size) for size in sizes]
         places = self.tables.places[0]
         slices = max(1, min(SLICED // max(1, sum(tiles)), places // SHORTEST_SLICE))
-        self.slice = -(-places // slices // -DEPTH) * -DEPTH
-        self.slices = -(-places // self.slice)
+        self.slice = ceil(places / slices / DEPTH) * DEPTH
+        self.slices = ceil(places / self.slice)
         self.grid = max(tiles), len(sizes), self.slices
-        self.threads, self.shared_bytes = tile.threads, shared_bytes(tile, ("Wide", "Wide"), architecture)
-        self.kernel = WEIGHT_SUMS.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns)
-        self.add_grid = -(-max(depth * channels for depth, channels in sizes) // ADDED_AT_ONCE), len(sizes)
-        self.whole = sum(depth * channels for depth, channels in sizes) == int(np.prod(shape))
+        self.threads, self.shared_bytes = tile.threads, shared_bytes(tile, ("Wide", "Wide"), here.architecture)
+        self.kernel = WEIGHT_SUMS.format(arithmetic=here.arithmetic, rows=tile.rows, columns=tile.columns)
+        self.add_grid = ceil(max(depth * channels for depth, channels in sizes) / ADDED_AT_ONCE), len(sizes)
+        self.whole = sum(depth * channels for depth, channels in sizes) == prod(shape)
 
     def __call__(self, x, g):
         """The weight gradient of contiguous float32 arrays; that of dead weights is zero."""
-        tables, size = self.tables, np.int64(np.prod(self.shape))
-        w = empty(self.shape) if self.whole else cupy().zeros(self.shape, np.float32)
+        tables, size = self.tables, np.int64(prod(self.shape))
+        w = empty(self.shape) if self.whole else runtime.cupy().zeros(self.shape, np.float32)
         if not self.grid[0]:
             return w
         sums = w if self.slices == 1 else empty((self.slices, *self.shape))
@@ -117,16 +138,11 @@ class WeightSums:
         return w
 
 
-def _here() -> tuple[str, int, int]:
-    """What a plan depends on beside its shapes: the arithmetic, the architecture, the device."""
-    return ARITHMETIC[precision()], architecture(), cupy().cuda.Device().id
-
-
 @functools.lru_cache(256)
-def forward_plan(x_shape, w_shape, geometry: Geometry, here) -> Products:
+def forward_plan(x_shape, w_shape, geometry: Geometry, here: Here) -> Products:
     """The plan of `conv2d`."""
     phases, layout = _forward(x_shape, w_shape, geometry)
-    return Products(phases, layout, *here[:2])
+    return Products(phases, layout, here)
 
 
 def _forward(x_shape, w_shape, geometry: Geometry):
@@ -140,7 +156,7 @@ def _forward(x_shape, w_shape, geometry: Geometry):
 
 
 @functools.lru_cache(256)
-def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, here) -> Products:
+def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, here: Here) -> Products:
     """The plan of `conv2d_input_grad`."""
     kh, kw, depth, outputs = w_shape
     channels = depth * geometry.groups
@@ -149,15 +165,15 @@ def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, here) -> Products:
     layout = Layout(
         g_shape, target, (1, 1), zeros, geometry.stride, depth * outputs, depth_stride=1, output_stride=outputs
     )
-    return Products(phases, layout, *here[:2])
+    return Products(phases, layout, here)
 
 
 @functools.lru_cache(256)
-def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, here) -> WeightSums:
+def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, here: Here) -> WeightSums:
     """The plan of `conv2d_weight_grad`."""
     w_shape = (*kernel_size, x_shape[3] // geometry.groups, g_shape[3])
     phases, layout = _forward(x_shape, w_shape, geometry)
-    return WeightSums(phases, layout, w_shape, *here[:2])
+    return WeightSums(phases, layout, w_shape, here)
 
 
 @single

@@ -3,7 +3,7 @@
 from .. import reference
 from ..geometry import Geometry
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .runtime import FLOAT32, cupy
+from .runtime import FLOAT32, contiguous
 
 _PLAIN = Geometry()
 
@@ -23,11 +23,11 @@ def matmul(a, b, bias=None, slope=1.0):
     if a.dtype != FLOAT32 or not a.size or not b.size:
         return reference.matmul(a, b, bias, slope)
     if _is_transposed(b):
-        a = cupy().ascontiguousarray(a)
+        a = contiguous(a)
         y = conv2d_input_grad(_as_images(a), b.T.reshape(1, 1, b.shape[1], b.shape[0]), (1, 1), _PLAIN, bias, slope)
     elif _is_transposed(a) and bias is None and slope == 1:
-        y = conv2d_weight_grad(_as_images(a.T), _as_images(cupy().ascontiguousarray(b)), (1, 1), _PLAIN)
+        y = conv2d_weight_grad(_as_images(a.T), _as_images(contiguous(b)), (1, 1), _PLAIN)
     else:
-        a, b = cupy().ascontiguousarray(a), cupy().ascontiguousarray(b)
+        a, b = contiguous(a), contiguous(b)
         y = conv2d(_as_images(a), b.reshape(1, 1, *b.shape), _PLAIN, bias, slope)
     return y.reshape(a.shape[0], b.shape[1])

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from .runtime import cupy
+from . import runtime
 
 DEPTH = 16  # steps of a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a step that is dead, as in `jobs.cuh`
@@ -58,8 +58,8 @@ class Tables:
             corner = block.corner[0] * layout.depth_stride + block.corner[1] * layout.output_stride
             place = phase.top, phase.left, phase.rows, phase.columns
             jobs.append((*place, block.first, block.last, block.source, corner, begins[block.taps], depth))
-        self.jobs = cupy().asarray(np.array(jobs, np.int32))
-        self.steps = cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
+        self.jobs = runtime.cupy().asarray(np.array(jobs, np.int32))
+        self.steps = runtime.cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
 
     def _images(self, blocks):
         """The structure of that name. Four channels are neighbours that a tap and a block never part where all their
