@@ -1,5 +1,6 @@
 """How work is cut into blocks of threads: by the shape alone, so that sums have one order on every GPU."""
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -17,18 +18,19 @@ def over_threads(threads: int) -> tuple[tuple[int], tuple[int]]:
     return (max(1, min(STRIDING, ceil(threads / THREADS))),), (THREADS,)
 
 
-def threads_of_row(columns: int) -> int:
-    """Those that share a row: the first template argument of kernels over rows."""
-    return WARP if columns < LONG else THREADS
+def threads_of_row(columns: int, long: int = LONG) -> int:
+    """Those that share a row: a warp, or a block if it is long. The template argument of kernels over rows."""
+    return WARP if columns < long else THREADS
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """A launch over the columns of `samples` matrices (rows, columns), described in columns.cuh."""
+    """A launch over the columns of `samples` matrices (rows, columns), in about so many blocks; see columns.cuh."""
 
     samples: int
     rows: int
     columns: int
+    blocks: int
 
     @cached_property
     def width(self) -> int:
@@ -48,7 +50,7 @@ class Tiles:
     @cached_property
     def length(self) -> int:
         """Rows of a chunk."""
-        chunks = ceil(MANY / (self.samples * self._across))
+        chunks = ceil(self.blocks / (self.samples * self._across))
         return min(self.rows, max(ceil(self.rows / chunks), FEW * self.block[1]))
 
     @cached_property
@@ -59,3 +61,9 @@ class Tiles:
     @cached_property
     def grid(self) -> tuple[int, int]:
         return self.samples * self.chunks, self._across
+
+
+@functools.lru_cache(512)
+def tiles(samples: int, rows: int, columns: int, blocks: int = MANY) -> Tiles:
+    """The launch over such columns."""
+    return Tiles(samples, rows, columns, blocks)

@@ -114,36 +114,36 @@ __global__ void measure(int positions, int groups, int channels, int length, con
     store<N>(moments + 2 * columns, squares, packed);
 }
 
-// Statistics of groups from the moments of their columns in all chunks. A group is a warp's.
-extern "C" __global__ void merge(long long samples, int positions, int groups, int channels, int length, double eps,
-                                 const float* moments, float* mean, float* var, float* inverse)
+// Statistics of groups from the moments of their columns in all chunks, which are so many threads' as a row is.
+template <unsigned threads>
+__global__ void merge(long long samples, int positions, int groups, int channels, int length, double eps,
+                      const float* moments, float* mean, float* var, float* inverse)
 {
-    const long long index = share_of_grid().thread / WARP;
-    if (index >= samples * groups) return;
-    const long long sample = index / groups;
-    const int lane = threadIdx.x % WARP, first = index % groups * channels;
     const int columns = groups * channels, chunks = ceil_div(positions, length);
-    moments += 3 * sample * chunks * columns + first;
-    // body(rows, mean, squares) for the columns of the group in all chunks, those of a lane.
-    auto for_each_part = [=](auto body) {
-        for (int i = lane; i < chunks * channels; i += WARP) {
-            const int chunk = i / channels, channel = i % channels;
-            const float* part = moments + 3ll * chunk * columns + channel;
-            body(double(min(length, positions - chunk * length)), double(part[0]) + part[columns], part[2 * columns]);
-        }
-    };
-    const double weight = 1. / (double(positions) * channels);
-    double total = 0., squares = 0.;
-    for_each_part([&](double rows, double centre, float) { total += rows * centre; });
-    total = warp_reduce<Sum>(total) * weight;
-    for_each_part([&](double rows, double centre, float about_centre) {
-        squares += about_centre + rows * (centre - total) * (centre - total);
+    for_each_row<threads>(samples * groups, [=](long long index, Share share) {
+        const float* own = moments + 3 * (index / groups) * chunks * columns + index % groups * channels;
+        // body(rows, mean, squares) for each column of the group in each chunk.
+        auto for_each_part = [=](auto body) {
+            for (int i = share.thread; i < chunks * channels; i += threads) {
+                const int chunk = i / channels, channel = i % channels;
+                const float* part = own + 3ll * chunk * columns + channel;
+                const int rows = min(length, positions - chunk * length);
+                body(double(rows), double(part[0]) + part[columns], part[2 * columns]);
+            }
+        };
+        const double weight = 1. / (double(positions) * channels);
+        double total = 0., squares = 0.;
+        for_each_part([&](double rows, double centre, float) { total += rows * centre; });
+        total = row_reduce<Sum, threads>(total) * weight;
+        for_each_part([&](double rows, double centre, float about_centre) {
+            squares += about_centre + rows * (centre - total) * (centre - total);
+        });
+        squares = row_reduce<Sum, threads>(squares) * weight;
+        if (share.thread) return;
+        mean[index] = total;
+        var[index] = squares;
+        inverse[index] = 1. / sqrt(squares + eps);
     });
-    squares = warp_reduce<Sum>(squares) * weight;
-    if (lane) return;
-    mean[index] = total;
-    var[index] = squares;
-    inverse[index] = 1. / sqrt(squares + eps);
 }
 
 template <int N>
@@ -201,38 +201,36 @@ __global__ void measure_backward(int positions, int groups, int channels, int le
     store<N>(sums + columns, plain, packed);
 }
 
-// From these: totals (samples, 2, columns) over all chunks, and of each group mean(e) and mean(e z). A group is a warp's.
-extern "C" __global__ void merge_backward(long long samples, int positions, int groups, int channels, int length,
-                                          const float* sums, const float* scale, float* totals, float* mean_e,
-                                          float* mean_ez)
+// From these: totals (samples, 2, columns) over all chunks, and of each group mean(e) and mean(e z).
+template <unsigned threads>
+__global__ void merge_backward(long long samples, int positions, int groups, int channels, int length,
+                               const float* sums, const float* scale, float* totals, float* mean_e, float* mean_ez)
 {
-    const long long index = share_of_grid().thread / WARP;
-    if (index >= samples * groups) return;
-    const long long sample = index / groups;
-    const int lane = threadIdx.x % WARP, first = index % groups * channels;
     const int columns = groups * channels, chunks = ceil_div(positions, length);
-    sums += 2 * sample * chunks * columns + first;
-    totals += 2 * sample * columns + first;
-    float sum_ez = 0.f, sum_e = 0.f;
-    for (int channel = 0; channel < channels; ++channel) {
-        float along = 0.f, plain = 0.f;
-        for (int chunk = lane; chunk < chunks; chunk += WARP) {
-            const float* part = sums + 2ll * chunk * columns + channel;
-            along += part[0];
-            plain += part[columns];
+    for_each_row<threads>(samples * groups, [=](long long index, Share share) {
+        const long long sample = index / groups;
+        const int first = index % groups * channels;
+        float sum_ez = 0.f, sum_e = 0.f;
+        for (int column = first; column < first + channels; ++column) {
+            float along = 0.f, plain = 0.f;
+            for (int chunk = share.thread; chunk < chunks; chunk += threads) {
+                const float* part = sums + 2 * (sample * chunks + chunk) * columns + column;
+                along += part[0];
+                plain += part[columns];
+            }
+            along = row_reduce<Sum, threads>(along);
+            plain = row_reduce<Sum, threads>(plain);
+            sum_ez += along * scale[column];
+            sum_e += plain * scale[column];
+            if (share.thread) continue;
+            totals[2 * sample * columns + column] = along;
+            totals[(2 * sample + 1) * columns + column] = plain;
         }
-        along = warp_reduce<Sum>(along);
-        plain = warp_reduce<Sum>(plain);
-        sum_ez += along * scale[first + channel];
-        sum_e += plain * scale[first + channel];
-        if (lane) continue;
-        totals[channel] = along;
-        totals[columns + channel] = plain;
-    }
-    if (lane) return;
-    const float count = float(positions) * channels;
-    mean_e[index] = sum_e / count;
-    mean_ez[index] = sum_ez / count;
+        if (share.thread) return;
+        const float count = float(positions) * channels;
+        mean_e[index] = sum_e / count;
+        mean_ez[index] = sum_ez / count;
+    });
 }
 
 template <int N>

@@ -1,14 +1,14 @@
 """Normalisation, scale and shift and a leaky ReLU: by columns in three launches, by rows in one."""
 
 import functools
+from dataclasses import dataclass
 from itertools import chain, groupby
-from math import ceil, prod
-from typing import NamedTuple
+from math import prod
 
 import numpy as np
 
 from .. import reference
-from .launches import THREADS, WARP, Tiles, over_threads, threads_of_row
+from .launches import THREADS, WARP, Tiles, over_threads, threads_of_row, tiles
 from .runtime import Source, empty, single
 from .sums import column_sums
 
@@ -16,13 +16,18 @@ _source = Source(
     "normalization.cu",
     *(f"{name}<{width}>" for name in ("measure", "apply", "apply_backward") for width in (1, 4)),
     *(f"measure_backward<{width}, {by_row}>" for width in (1, 4) for by_row in ("false", "true")),
-    *(f"{name}<{threads}>" for name in ("normalize_rows", "normalize_rows_backward") for threads in (WARP, THREADS)),
-    "merge",
-    "merge_backward",
+    *(
+        f"{name}<{threads}>"
+        for name in ("merge", "merge_backward", "normalize_rows", "normalize_rows_backward")
+        for threads in (WARP, THREADS)
+    ),
 )
 
+MANY_PARTS = 2 * WARP  # columns of a group in all chunks from which they are merged by a block
 
-class Layout(NamedTuple):
+
+@dataclass(frozen=True)
+class Layout:
     """An array as (samples, positions, groups, channels), with statistics over positions and channels."""
 
     samples: int
@@ -43,8 +48,8 @@ class Layout(NamedTuple):
     def tiles(self) -> Tiles:
         """The launch over columns; by rows, over the columns that all rows have."""
         if self.by_rows:
-            return Tiles(1, self.samples, self.channels)
-        return Tiles(self.samples, self.positions, self.groups * self.channels)
+            return tiles(1, self.samples, self.channels)
+        return tiles(self.samples, self.positions, self.groups * self.channels)
 
 
 @functools.lru_cache(256)
@@ -86,15 +91,16 @@ def _by_rows(name: str, cut: Layout, *arguments) -> None:
 
 
 def _by_columns(name: str, cut: Layout, *arguments) -> None:
-    tiles = cut.tiles
-    sizes = (tiles.rows, 1, tiles.columns) if cut.by_rows else (cut.positions, cut.groups, cut.channels)
-    _source[name](tiles.grid, tiles.block, (*map(np.int32, (*sizes, tiles.length)), *arguments))
+    launch = cut.tiles
+    sizes = (launch.rows, 1, launch.columns) if cut.by_rows else (cut.positions, cut.groups, cut.channels)
+    _source[name](launch.grid, launch.block, (*map(np.int32, (*sizes, launch.length)), *arguments))
 
 
 def _merge(name: str, cut: Layout, *arguments) -> None:
+    threads = threads_of_row(cut.tiles.chunks * cut.channels, MANY_PARTS)
     sizes = map(np.int32, (cut.positions, cut.groups, cut.channels, cut.tiles.length))
-    grid = (ceil(cut.samples * cut.groups * WARP / THREADS),)
-    _source[name](grid, (THREADS,), (np.int64(cut.samples), *sizes, *arguments))
+    grid_and_block = over_threads(cut.samples * cut.groups * threads)
+    _source[f"{name}<{threads}>"](*grid_and_block, (np.int64(cut.samples), *sizes, *arguments))
 
 
 @single
@@ -108,11 +114,11 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     if cut.by_rows:
         _by_rows("normalize_rows", cut, np.float32(eps), bend, x, *affine, y, mean, var, inverse)
     else:
-        tiles = cut.tiles
-        moments = empty((cut.samples, tiles.chunks, 3, tiles.columns))
-        _by_columns(f"measure<{tiles.width}>", cut, x, moments)
+        launch = cut.tiles
+        moments = empty((cut.samples, launch.chunks, 3, launch.columns))
+        _by_columns(f"measure<{launch.width}>", cut, x, moments)
         _merge("merge", cut, np.float64(eps), moments, mean, var, inverse)
-        _by_columns(f"apply<{tiles.width}>", cut, bend, x, mean, inverse, *affine, y)
+        _by_columns(f"apply<{launch.width}>", cut, bend, x, mean, inverse, *affine, y)
     return (y, mean, var), (x, scale, shift, mean, inverse)
 
 
@@ -123,19 +129,19 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     if cut is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
     scales, shifts = _of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)
-    dx, tiles = empty(x.shape), cut.tiles
+    dx, launch = empty(x.shape), cut.tiles
     known = np.float32(slope), g, x, mean, inverse, scales, shifts
     affine = scale is not None or shift is not None
     if affine or not cut.by_rows:
-        sums = empty((tiles.samples, tiles.chunks, 2, tiles.columns))
-        _by_columns(f"measure_backward<{tiles.width}, {str(cut.by_rows).lower()}>", cut, *known, sums)
+        sums = empty((launch.samples, launch.chunks, 2, launch.columns))
+        _by_columns(f"measure_backward<{launch.width}, {str(cut.by_rows).lower()}>", cut, *known, sums)
     if cut.by_rows:
         _by_rows("normalize_rows_backward", cut, *known, dx)
         totals = sums[0] if affine else None
     else:
-        totals, mean_e, mean_ez = empty((tiles.samples, 2, tiles.columns)), empty(cut.kept), empty(cut.kept)
+        totals, mean_e, mean_ez = empty((launch.samples, 2, launch.columns)), empty(cut.kept), empty(cut.kept)
         _merge("merge_backward", cut, sums, scales, totals, mean_e, mean_ez)
-        _by_columns(f"apply_backward<{tiles.width}>", cut, *known, mean_e, mean_ez, dx)
+        _by_columns(f"apply_backward<{launch.width}>", cut, *known, mean_e, mean_ez, dx)
     return dx, *_affine_gradients(totals, scale, shift, cut)
 
 
@@ -143,5 +149,6 @@ def _affine_gradients(parts, scale, shift, cut: Layout):
     """Gradients of scale and shift, whose sum is that of some parts (parts, 2, columns)."""
     if scale is None and shift is None:
         return None, None
-    total = column_sums(parts.reshape(len(parts), -1)).reshape(2, *cut.row)
+    total = parts[0] if len(parts) == 1 else column_sums(parts.reshape(len(parts), -1))
+    total = total.reshape(2, *cut.row)
     return None if scale is None else total[0], None if shift is None else total[1]

@@ -14,8 +14,8 @@ __device__ __forceinline__ void for_each_row(long long rows, Body body)
 }
 
 // A value of each thread of a row, combined; every one of them gets the result.
-template <typename Operation, unsigned threads>
-__device__ __forceinline__ float row_reduce(float value)
+template <typename Operation, unsigned threads, typename T>
+__device__ __forceinline__ T row_reduce(T value)
 {
     if constexpr (threads == WARP) return warp_reduce<Operation>(value);
     else return block_reduce<Operation, threads>(value);

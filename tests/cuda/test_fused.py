@@ -7,6 +7,7 @@ from tests.cuda.cases import Case
 from tests.cuda.emulator.stand_in import ORDERS
 from tests.kernels.calls import Call, arrays_in
 from tests.kernels.test_normalization import CASES
+from tests.kernels.test_recurrent import network
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import runtime, updates
 
@@ -171,6 +172,32 @@ def test_an_outlier_in_the_first_row_costs_no_digits(room):
     (_, mean, var), _ = room("normalize")(x, None, None, axes=(0,), eps=1e-5)
     np.testing.assert_allclose(mean[0], x.mean(axis=0, dtype=np.float64), rtol=1e-6)
     np.testing.assert_allclose(var[0], x.var(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+# Recurrent networks
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (5, 1, 3, 20), (2, 11, 7, 5), (3, 4, 13, 17)], ids=str)
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_recurrent_networks_of_any_size(follows, name, sizes):
+    follows(network(name, sizes))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_gates_that_are_open_or_shut(room, name):
+    """Their sums are some hundred, known to 1e-5."""
+    call = network(name, (3, 4, 5, 14), bias=100.0)
+    for ours, theirs in zip(call.copied(room), call.expected(), strict=True):
+        assert np.abs(ours - theirs).max() <= 1e-5 * max(1, np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_backward_may_be_called_twice(room, name):
+    arguments = network(name, (5, 9, 4, 14)).arguments
+    y, residuals = room(name)(*arguments)
+    g = np.ones_like(y[0] if name == "lstm" else y)
+    for a, b in zip(*(room(f"{name}_backward")(g, *residuals) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 # Updates
