@@ -17,17 +17,19 @@ FLOAT32 = np.dtype(np.float32)
 OPTIONS = ("-std=c++17",)
 PRECISIONS = ("float32", "tf32", "bfloat16")
 TENSOR_CORES = 80  # the first architecture whose tensor cores take TF32 and bfloat16
-STATIC_SHARED_BYTES = 48 * 1024  # a kernel that wants more shared memory has to say so
 
 _precision = "float32"
+_library = None  # CuPy, once it is wanted
 
 
-@functools.cache
 def cupy():
     """The CuPy module, imported when the first kernel wants it."""
-    import cupy
+    global _library
+    if _library is None:
+        import cupy
 
-    return cupy
+        _library = cupy
+    return _library
 
 
 def architecture() -> int:
@@ -127,23 +129,24 @@ class Source:
                 raise KeyError(f"{self.file} is not declared to hold a kernel {name!r}")
             module = cupy().RawModule(code=self.text, options=OPTIONS, name_expressions=(name,))
             kernel = self._kernels[key] = module.get_function(name)
-        if shared_bytes > max(STATIC_SHARED_BYTES, kernel.max_dynamic_shared_size_bytes):
+        if shared_bytes > kernel.max_dynamic_shared_size_bytes:
             kernel.max_dynamic_shared_size_bytes = shared_bytes
         return kernel
 
 
 def pasted(file: str, seen: set[str]) -> str:
-    """The text of a file; a local include becomes the text of its file, the first time that it is met."""
+    """The text of a file; a local include becomes the text of its file, the first time that it is met.
+
+    Lines keep their numbers, for the compilers' messages.
+    """
     seen.add(file)
     lines = [f'#line 1 "{file}"']
     for number, line in enumerate((FOLDER / file).read_text().splitlines(), 1):
-        if match := re.fullmatch(r'\s*#include "(.+)"\s*', line):
-            if match[1] not in seen:
-                lines += [pasted(match[1], seen), f'#line {number + 1} "{file}"']
-        elif line.strip() != "#pragma once":
-            lines.append(line)
+        include = re.fullmatch(r'#include "(.+)"', line)
+        if include and include[1] not in seen:
+            lines += [pasted(include[1], seen), f'#line {number + 1} "{file}"']
         else:
-            lines.append("")
+            lines.append("" if include or line == "#pragma once" else line)
     return "\n".join(lines)
 
 

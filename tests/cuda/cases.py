@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.cuda.device import room
-from tests.kernels.calls import Call, arrays_in, calls, to_float64
+from tests.kernels.calls import Call, arrays_in, calls, matrix_products, to_float64
 from tinygen.kernels.cuda import KERNELS, runtime
 from tinygen.kernels.cuda.philox import bernoulli, integers, normal, uniform
 from tinygen.random import Stream
@@ -103,7 +103,15 @@ def _widths() -> list[Call]:
             Call("column_sums", (x,)),
         ]
     found.append(Call("normalize", (x, scale, shift), {"axes": (0,), "eps": 1e-5, "slope": 0.2}))
+    wide_groups = rng.standard_normal((2, 9, 2, 70), np.float32)
+    found.append(Call("normalize", (wide_groups, None, None), {"axes": (1, 3), "eps": 1e-5}))
     return found
+
+
+def _tiles() -> list[Call]:
+    """Products of which each kind and size of tile is the quickest, and a sum that is worth being cut."""
+    sizes = (260, 20, 250), (130, 21, 127), (65, 20, 30), (120, 300, 60)
+    return [matrix_products(*size)[kind] for size in sizes for kind in (0, 1, 3)]
 
 
 def _draws() -> tuple[Draw, ...]:
@@ -114,7 +122,7 @@ def _draws() -> tuple[Draw, ...]:
 @functools.cache
 def calls_of_kernels() -> tuple[Case, ...]:
     """Calls of all that is in `KERNELS`."""
-    everyone = [call for call in (*calls(), *_widths()) if call.name in KERNELS]
+    everyone = [call for call in (*calls(), *_tiles(), *_widths()) if call.name in KERNELS]
     contractions = [call for call in everyone if call.name in CONTRACTIONS]
     rounding = [Case(call, name) for name in ("tf32", "bfloat16") for call in contractions]
     return (*map(Case, everyone), *rounding)

@@ -57,7 +57,9 @@ class Mutant(Emulator):
     def RawModule(self, code, options=(), name_expressions=()):
         if self.kernels.isdisjoint(name_expressions):
             return super().RawModule(code, options, name_expressions)
-        return super().RawModule(without(code, self.barrier), options, tuple(self.kernels & set(instantiations(code))))
+        return super().RawModule(
+            without(code, self.barrier), options, tuple(self.kernels & set(instantiations(code, self.architecture)))
+        )
 
 
 @dataclass

@@ -6,6 +6,7 @@ import pytest
 from tests.cuda.conftest import emulator
 from tests.cuda.emulator import build
 from tests.cuda.emulator.stand_in import ORDERS
+from tests.kernels import processes
 
 pytestmark = pytest.mark.skipif(build.no_compiler is not None, reason=str(build.no_compiler))
 
@@ -185,6 +186,20 @@ def test_a_barrier_deleted_shows(body, order):
     whole = run(text.format(barrier="__syncthreads();", warp_barrier="__syncwarp();"), x, order)
     np.testing.assert_array_equal(whole, expected(x))
     assert (run(text.format(barrier="", warp_barrier=""), x, order) != expected(x)).any()
+
+
+def test_a_warp_runs_ahead_to_the_next_barrier():
+    body = """
+    __shared__ float partial;
+    for (int i = 0; i < 2; ++i) {
+        if (threadIdx.x == 0) partial = i;
+        __syncthreads();
+        if (i == 0) y[threadIdx.x] = partial;
+        __syncwarp();
+    }
+    """
+    in_step, ahead = run(body, X[:64], "random"), run(body, X[:64], "ascending")
+    assert (in_step == 0).all() and (ahead[:32] == 0).all() and (ahead[32:] == 1).all()
 
 
 @pytest.mark.parametrize("memory", ["__shared__ float tile[64];", "DYNAMIC_SHARED(float, tile);"])
@@ -368,6 +383,21 @@ def test_the_barriers_of_a_launch_are_known():
     run("__syncthreads();\n__syncwarp();\ncopy_wait<0>();\nif (x[0] < 0) __syncthreads();", X**2)
     met = {"__syncthreads test.cu:3", "__syncwarp test.cu:4", "copy_wait test.cu:5"}
     assert emulator(80).launched["kernel"] >= met
+
+
+PORTABLE = """
+import sys
+from tests.cuda.emulator import build
+build.MACHINE_FLAGS += ("-DPORTABLE",)
+from tests.cuda import test_emulator
+test_emulator.test_threads_that_have_ended_are_not_waited_for()
+test_emulator.test_wrong_masks()
+test_emulator.test_an_error_names_the_thread_and_the_next_launch_is_sound()
+"""
+
+
+def test_the_machine_for_other_processors():
+    processes.run(PORTABLE)
 
 
 def test_what_does_not_compile_says_why():

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from tests.cuda.cases import calls_of_kernels, cases
+from tests.cuda.cases import CONTRACTIONS, calls_of_kernels, cases
 from tests.cuda.emulator.stand_in import ORDERS
 from tests.kernels.calls import arrays_in, slow, to_float64
 from tinygen.kernels import reference
@@ -45,6 +45,21 @@ def test_kernels_follow_their_reference_in_every_order(emulated, case):
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, same, "the order of the threads shows")
+
+
+@pytest.mark.parametrize("case", [case for case in EXACT if case.call.name in CONTRACTIONS], ids=str)
+def test_products_follow_their_reference_without_asynchronous_copies(emulated, order, case):
+    emulated(order, architecture=75)
+    case.check(case.run())
+
+
+def test_a_precision_that_the_device_lacks(emulated):
+    room = emulated("ascending", architecture=75)
+    runtime.set_precision("tf32")
+    with pytest.raises(
+        RuntimeError, match=r"precision 'tf32' needs .* 8\.0 or newer, this one has 7\.5: use 'float32'"
+    ):
+        room("matmul")(np.ones((4, 4), np.float32), np.ones((4, 4), np.float32))
 
 
 @pytest.mark.parametrize("case", EXACT, ids=str)

@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+import threading
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -15,7 +17,11 @@ COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ("-std=c++17", "-g1", "-w", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", f"-I{HERE}")
 SANITIZE = ("-fsanitize=address,alignment,bounds", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
-no_compiler = None if shutil.which(COMPILER) else f"{COMPILER} is missing: the CUDA kernels were not run"
+MACHINE_FLAGS = ("-O2",)
+
+no_compiler = None
+if not shutil.which(COMPILER) or not sys.platform.startswith("linux"):
+    no_compiler = f"{COMPILER} on Linux is missing: the CUDA kernels were not run"
 
 
 @functools.cache
@@ -47,7 +53,7 @@ def compiled(text: str, *flags: str) -> Path:
     folder.mkdir(exist_ok=True)
     target = folder / f"{key}.so"
     if not target.exists():
-        unfinished = folder / f"{key}.{os.getpid()}"
+        unfinished = folder / f"{key}.{os.getpid()}.{threading.get_ident()}"
         done = subprocess.run([*command, "-o", unfinished], input=text, capture_output=True, text=True, check=False)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line]
@@ -59,15 +65,16 @@ def compiled(text: str, *flags: str) -> Path:
 @functools.cache
 def load_machine(sanitize: bool) -> ctypes.CDLL:
     """The machine, whose functions kernels then find: a process has one."""
-    flags = SANITIZE if sanitize else ()
-    library = ctypes.CDLL(str(compiled((HERE / "machine.cpp").read_text(), "-O2", *flags)), mode=ctypes.RTLD_GLOBAL)
+    flags = (*MACHINE_FLAGS, *(SANITIZE if sanitize else ()))
+    library = ctypes.CDLL(str(compiled((HERE / "machine.cpp").read_text(), *flags)), mode=ctypes.RTLD_GLOBAL)
     library.visited_barriers.restype = ctypes.c_char_p
     return library
 
 
-def load_kernels(text: str, names: tuple[str, ...], sanitize: bool, *flags: str) -> ctypes.CDLL:
+def load_kernels(text: str, names: tuple[str, ...], architecture: int, sanitize: bool) -> ctypes.CDLL:
     """The kernels of a CUDA source; that of names[i] is `launch_i`, and what it takes `parameters_i`."""
     load_machine(sanitize)
     exports = [f"EXPORT({i}, {name})" for i, name in enumerate(names)]
     whole = "\n".join(('#include "cuda.h"', text, '#include "export.h"', *exports))
-    return ctypes.CDLL(str(compiled(whole, "-O1", "-nostartfiles", *(SANITIZE if sanitize else ()), *flags)))
+    flags = ("-O1", "-nostartfiles", f"-D__CUDA_ARCH__={10 * architecture}", *(SANITIZE if sanitize else ()))
+    return ctypes.CDLL(str(compiled(whole, *flags)))

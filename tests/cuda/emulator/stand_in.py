@@ -15,7 +15,7 @@ from tests.cuda.emulator import build
 
 ORDERS = {"ascending": 0, "descending": 1, "random": 2}
 MOST_THREADS = 1024
-MOST_SHARED = 99 * 1024  # bytes of a block, on the least of the devices from compute capability 8.0
+TURING_SHARED, MOST_SHARED = 64 * 1024, 99 * 1024  # bytes of a block, on the least device before and from 8.0 on
 
 
 class ndarray(np.ndarray):
@@ -33,15 +33,17 @@ class Device:
     id = 0
     attributes = {"MultiProcessorCount": 2}  # noqa: RUF012, so few that small shapes meet large tiles
 
-    def __init__(self, architecture: int):
+    def __init__(self, architecture: int, multiprocessors: int):
         self.compute_capability = str(architecture)
+        self.attributes = {"MultiProcessorCount": multiprocessors}
 
 
 class Emulator:
     """What `import cupy` gives, on no GPU.
 
-    `order` is that of the threads of a block, and of the blocks; `instantiations` gives, for the text of a source, all
-    kernels that will be asked of it, so that it is compiled once. `sanitize` needs a process that has loaded libasan.
+    `order` is that of the threads of a block, and of the blocks; `instantiations` gives, for the text of a source and
+    an architecture, all kernels that will be asked of it, so that it is compiled once. `sanitize` needs a process that
+    has loaded libasan.
     """
 
     ndarray = ndarray
@@ -51,14 +53,14 @@ class Emulator:
         self,
         order: str = "ascending",
         architecture: int = 80,
-        instantiations: Callable[[str], Iterable[str]] = lambda text: (),
+        instantiations: Callable[[str, int], Iterable[str]] = lambda text, architecture: (),
         sanitize: bool = False,
-        flags: tuple[str, ...] = (),
     ):
         self.order, self.architecture, self.instantiations = order, architecture, instantiations
-        self.sanitize, self.flags = sanitize, (f"-D__CUDA_ARCH__={10 * architecture}", *flags)
+        self.sanitize = sanitize
+        self.multiprocessors = 1
         self.launched: dict[str, set[str]] = {}  # the barriers that each kernel has met: "__syncthreads file:line"
-        self.cuda = type("cuda", (), {"Device": lambda: Device(architecture)})
+        self.cuda = type("cuda", (), {"Device": lambda: Device(architecture, self.multiprocessors)})
         self._libraries: dict = {}
 
     def empty(self, shape, dtype=np.float32):
@@ -78,9 +80,9 @@ class Emulator:
 
     def RawModule(self, code, options=(), name_expressions=()):
         """A source whose kernels are `name_expressions`."""
-        names = tuple(dict.fromkeys((*self.instantiations(code), *name_expressions)))
+        names = tuple(dict.fromkeys((*self.instantiations(code, self.architecture), *name_expressions)))
         if (code, names) not in self._libraries:
-            self._libraries[code, names] = build.load_kernels(code, names, self.sanitize, *self.flags)
+            self._libraries[code, names] = build.load_kernels(code, names, self.architecture, self.sanitize)
         return Module(self, self._libraries[code, names], names)
 
 
@@ -128,7 +130,8 @@ class Kernel:
             raise ValueError(f"{self.name}: a grid of {grid} blocks")
         if not 0 < math.prod(block) <= MOST_THREADS or min(block) < 1 or (len(block) == 3 and block[2] > 64):
             raise ValueError(f"{self.name}: a block of {block} threads")
-        if shared_bytes > min(self.max_dynamic_shared_size_bytes, MOST_SHARED):
+        most = MOST_SHARED if self.emulator.architecture >= 80 else TURING_SHARED
+        if shared_bytes > min(self.max_dynamic_shared_size_bytes, most):
             raise ValueError(f"{self.name}: {shared_bytes} bytes of dynamic shared memory")
 
     def _value(self, place, argument):
