@@ -18,7 +18,7 @@ from .tables import DEPTH, TILES, Layout, Tables, shared_bytes
 BUSY = 2  # blocks that a multiprocessor needs, lest it waits for its memory
 SLICED = 3 * 128  # blocks of a weight gradient, where it can be cut so: enough for a large GPU, and the same on all
 SHORTEST_SLICE = 8 * DEPTH  # places
-ADDED_AT_ONCE, MOST_LANES = 128, 8  # as in `weight_sums.cu`
+ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights of a block, and its slices
 
 ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
 
@@ -39,9 +39,10 @@ def _declared(file: str, pattern: str, orders: tuple[str, ...], others: tuple[st
 
 
 PRODUCTS = "products<{arithmetic}, {order}, {rows}, {columns}>"
+ADD_SLICES = f"add_slices<{ADDED_AT_ONCE}, {MOST_LANES}>"
 WEIGHT_SUMS = "weight_sums<{arithmetic}, {rows}, {columns}>"
 _products = _declared("products.cu", PRODUCTS, ("Wide", "Deep"))
-_weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ("",), ("add_slices",))
+_weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ("",), (ADD_SLICES,))
 
 
 class Here(NamedTuple):
@@ -134,7 +135,7 @@ class WeightSums:
         if self.slices > 1:
             arguments = sums, w, tables.jobs, tables.steps, np.int32(self.slices), size
             block = ADDED_AT_ONCE, min(self.slices, MOST_LANES)
-            _weight_sums["Float32"]["add_slices"](self.add_grid, block, arguments)
+            _weight_sums["Float32"][ADD_SLICES](self.add_grid, block, arguments)
         return w
 
 

@@ -13,14 +13,15 @@ struct Windows {
 
     const Images& images;
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
-    const Step* steps;
+    const Step* table;
+    int step;  // in the table
     const float* corners[COUNT];
     int tops[COUNT], lefts[COUNT];
     Step ahead;  // of the next stage: known before its addresses are wanted
 
     __device__ __forceinline__ Windows(const Images& images, const Job& job, const Step* table, const float* x,
                                        int first_row)
-        : images(images), steps(table + job.begin + chunk), ahead(*steps)
+        : images(images), table(table), step(job.begin + chunk), ahead(table[step])
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
@@ -42,16 +43,17 @@ struct Windows {
                                is_inside(images, tops[i] + step.row, lefts[i] + step.column));
     }
 
-    __device__ __forceinline__ void fetch(float* stage, int first_step)
+    __device__ __forceinline__ void fetch(float* stage)
     {
         float* target = stage + Layout::place(line, chunk);
         if (images.wide_source) {
             copy<CHUNK>(target, ahead);
         } else {
 #pragma unroll
-            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, steps[first_step + k]);
+            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[step + k]);
         }
-        ahead = steps[first_step + DEPTH];
+        step += DEPTH;
+        ahead = table[step];
     }
 };
 
@@ -67,7 +69,8 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
     const bool wide;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
     const int columns;  // from the first of the chunk on
-    const Step* steps;
+    const Step* table;
+    int step;  // in the table
     const float* corner;
     int ahead[COUNT];
 
@@ -75,19 +78,20 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
                                        int first_column)
         : wide(images.wide_weights),
           columns(job.last - job.first - first_column - line),
-          steps(table + job.begin + first),
+          table(table),
+          step(job.begin + first),
           corner(w + job.corner + first_column + line)
     {
-        look_ahead(0);
+        look_ahead();
     }
 
-    __device__ __forceinline__ void look_ahead(int first_step)
+    __device__ __forceinline__ void look_ahead()
     {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) ahead[i] = steps[first_step + i * APART].weight;
+        for (int i = 0; i < COUNT; ++i) ahead[i] = table[step + i * APART].weight;
     }
 
-    __device__ __forceinline__ void fetch(float* stage, int first_step)
+    __device__ __forceinline__ void fetch(float* stage)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
@@ -100,7 +104,8 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
                 for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, source + k, ahead[i] >= 0 && columns > k);
             }
         }
-        look_ahead(first_step + DEPTH);
+        step += DEPTH;
+        look_ahead();
     }
 };
 
@@ -112,7 +117,8 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
     const bool wide;
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
     const int columns;  // from the first copied on
-    const Step* steps;
+    const Step* table;
+    int step;  // in the table
     const float* corner;
     const long long pitch;  // from a column copied to the next
     int ahead;
@@ -121,10 +127,11 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
                                        int column_pitch, int first_column)
         : wide(images.wide_weights),
           columns(job.last - job.first - first_column - line),
-          steps(table + job.begin + chunk),
+          table(table),
+          step(job.begin + chunk),
           corner(w + job.corner + static_cast<long long>(first_column + line) * column_pitch),
           pitch(static_cast<long long>(column_pitch) * APART),
-          ahead(steps->weight)
+          ahead(table[step].weight)
     {
     }
 
@@ -137,16 +144,17 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
                                weight >= 0 && columns > i * APART);
     }
 
-    __device__ __forceinline__ void fetch(float* stage, int first_step)
+    __device__ __forceinline__ void fetch(float* stage)
     {
         float* target = stage + Layout::place(line, chunk);
         if (wide) {
             copy<CHUNK>(target, ahead);
         } else {
 #pragma unroll
-            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, steps[first_step + k].weight);
+            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[step + k].weight);
         }
-        ahead = steps[first_step + DEPTH].weight;
+        step += DEPTH;
+        ahead = table[step].weight;
     }
 };
 

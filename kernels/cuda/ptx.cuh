@@ -40,7 +40,7 @@ __device__ __forceinline__ void copy_wait()
 #endif
 }
 
-#if __CUDA_ARCH__ >= 800
+// What follows needs compute capability 8.0 where it is used.
 
 // A number rounded to TF32: to nearest, ties away from zero.
 __device__ __forceinline__ unsigned to_tf32(float value)
@@ -81,5 +81,4 @@ __device__ __forceinline__ void mma_bf16(float& c0, float& c1, float& c2, float&
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-#endif
 #endif

@@ -210,27 +210,31 @@ struct Sums {
     }
 };
 
-// Adds up `stages` stages. Lines are told `fetch(stage, number)` to start the copies of a stage, in order.
+// Adds up `stages` stages. Lines are told to `fetch` one after another, which starts the copies of a stage.
 template <typename Sums, typename A, typename B>
 __device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int stages)
 {
     constexpr int SIZE = A::Layout::SIZE + B::Layout::SIZE;
     DYNAMIC_SHARED(float, room);
-    const auto fetch = [&](int stage) {
-        if (stage < stages) {
-            float* target = room + stage % STAGES * SIZE;
-            a.fetch(target, stage * DEPTH);
-            b.fetch(target + A::Layout::SIZE, stage * DEPTH);
+    int unfetched = stages, filled = 0;
+    const auto fetch = [&] {
+        if (unfetched > 0) {
+            a.fetch(room + filled);
+            b.fetch(room + filled + A::Layout::SIZE);
         }
         copy_commit();
+        --unfetched;
+        filled = filled == (STAGES - 1) * SIZE ? 0 : filled + SIZE;
     };
-    for (int stage = 0; stage < STAGES - 1; ++stage) fetch(stage);
-    for (int stage = 0; stage < stages; ++stage) {
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; ++i) fetch();
+    int summed = 0;
+    while (unfetched > 1 - STAGES) {
         copy_wait<STAGES - 2>();
         __syncthreads();  // the stage has come for all threads, and none still reads the one that the next replaces
-        fetch(stage + STAGES - 1);
-        const float* source = room + stage % STAGES * SIZE;
-        sums.template add<typename A::Layout, typename B::Layout>(source, source + A::Layout::SIZE);
+        fetch();
+        sums.template add<typename A::Layout, typename B::Layout>(room + summed, room + summed + A::Layout::SIZE);
+        summed = summed == (STAGES - 1) * SIZE ? 0 : summed + SIZE;
     }
 }
 

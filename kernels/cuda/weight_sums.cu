@@ -54,7 +54,7 @@ struct Taps {
         image += images_apart + next_image;
     }
 
-    __device__ __forceinline__ void fetch(float* stage, int)
+    __device__ __forceinline__ void fetch(float* stage)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
@@ -87,7 +87,7 @@ struct Gradients {
     const Images& images;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
     const int columns;  // from the first of the chunk on
-    const int places;   // from the first on
+    int places;         // from the first on
     const float* source;
 
     __device__ __forceinline__ Gradients(const Images& images, const Job& job, const float* g, int first_column,
@@ -99,20 +99,21 @@ struct Gradients {
     {
     }
 
-    __device__ __forceinline__ void fetch(float* stage, int first_step)
+    __device__ __forceinline__ void fetch(float* stage)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
             float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
-            const int step = first_step + i * APART;
-            const float* from = source + static_cast<long long>(step) * images.target_channels;
+            const float* from = source + static_cast<long long>(i * APART) * images.target_channels;
             if (images.wide_target) {
-                copy_async<CHUNK>(target, from, step < places && columns > 0);
+                copy_async<CHUNK>(target, from, i * APART < places && columns > 0);
             } else {
 #pragma unroll
-                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, step < places && columns > k);
+                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, i * APART < places && columns > k);
             }
         }
+        source += static_cast<long long>(DEPTH) * images.target_channels;
+        places -= DEPTH;
     }
 };
 
@@ -153,16 +154,15 @@ weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __r
     }
 }
 
-// Grid (most weights of a job / blockDim.x, jobs), block (weights, up to MOST_LANES): lane l of a weight adds slices l,
+// Grid (most weights of a job / WEIGHTS, jobs), block (WEIGHTS, up to MOST_LANES): lane l of a weight adds slices l,
 // l + lanes, ... in order, and the first lane the sums of the lanes.
-constexpr int ADDED_AT_ONCE = 128, MOST_LANES = 8;
-
+template <int WEIGHTS, int MOST_LANES>
 __global__ void add_slices(const float* __restrict__ sums, float* __restrict__ w, const Job* __restrict__ jobs,
                            const Step* __restrict__ table, int slices, long long size)
 {
-    __shared__ float partial[MOST_LANES][ADDED_AT_ONCE];
+    __shared__ float partial[MOST_LANES][WEIGHTS];
     const Job job = jobs[blockIdx.y];
-    const int index = blockIdx.x * ADDED_AT_ONCE + threadIdx.x, columns = job.last - job.first;
+    const int index = blockIdx.x * WEIGHTS + threadIdx.x, columns = job.last - job.first;
     const int row = index / columns, lanes = blockDim.y;
     const bool live = row < job.steps;
     const long long place = live ? table[job.begin + row].weight + job.corner + index % columns : 0;
