@@ -1,7 +1,7 @@
-"""Kernels without one of their barriers: a program that test_barriers.py runs.
+"""Sources without one of their barriers: a program that test_barriers.py runs.
 
-Prints, as JSON, every barrier of the sources with what became of its deletion: "seen" where a case gave another
-result, failed or hung in some order of the threads; "unseen" where none did; "unmet" where no case comes by it.
+Prints, as JSON, every barrier with the sources in which its deletion shows: a case gives another result, fails or hangs
+in some order of the threads.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,10 +18,11 @@ import numpy as np
 from tests.cuda.cases import Case, Draw, cases
 from tests.cuda.device import install, instantiations, whole_emulator
 from tests.cuda.emulator.stand_in import ORDERS, Emulator
-from tinygen.kernels.cuda import runtime
+from tinygen.kernels.cuda.runtime import Source
 
 BARRIER = re.compile(r"\b(__syncthreads|__syncwarp|copy_wait)(<[^;]*>)?\([^;]*\);")
 WRAPPERS = "ptx.cuh"  # defines some, and calls none
+NONE = ""
 PATIENCE = 20  # seconds, after which a kernel hangs
 
 
@@ -37,44 +39,64 @@ def barriers(text: str) -> dict[str, int]:
     return found
 
 
-def without(text: str, barrier: str) -> str:
-    """A source without a barrier; as it is where it has none there."""
-    places = barriers(text)
-    if barrier not in places:
-        return text
-    lines = text.splitlines()
-    lines[places[barrier]] = BARRIER.sub(";", lines[places[barrier]], count=1)
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Deletion:
+    """A barrier deleted from a source, which may have it from a header; `NONE` leaves it as it is."""
+
+    source: str
+    barrier: str
+
+    def of(self, text: str) -> str:
+        """The text of the source without the barrier."""
+        if self.barrier == NONE:
+            return text
+        lines, place = text.splitlines(), barriers(text)[self.barrier]
+        lines[place] = BARRIER.sub(";", lines[place], count=1)
+        return "\n".join(lines)
 
 
 class Mutant(Emulator):
     """The emulator, with a barrier deleted from some kernels; the others are compiled already."""
 
-    def __init__(self, barrier: str, kernels: frozenset[str]):
+    def __init__(self, deletion: Deletion, kernels: set[str]):
         super().__init__(instantiations=instantiations)
-        self.barrier, self.kernels = barrier, kernels
+        self.deletion, self.kernels = deletion, kernels
 
     def RawModule(self, code, options=(), name_expressions=()):
         if self.kernels.isdisjoint(name_expressions):
             return super().RawModule(code, options, name_expressions)
-        return super().RawModule(
-            without(code, self.barrier), options, tuple(self.kernels & set(instantiations(code, self.architecture)))
-        )
+        return super().RawModule(self.deletion.of(code), options, tuple(sorted(self.kernels)))
 
 
 @dataclass
 class Run:
-    """A case as it runs with all barriers: its results, and the kernels that met each barrier."""
+    """A case as it runs with all barriers: its results, and the kernels that a deletion changes."""
 
     case: Case | Draw
     results: list[np.ndarray]
     seconds: float
-    met: dict[str, set[str]] = field(default_factory=dict)
+    changed: dict[Deletion, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    def shows(self, barrier: str) -> bool:
-        """Whether it ends otherwise without a barrier, in some order of the threads."""
-        kernels = Mutant(barrier, frozenset(self.met[barrier]))
-        return any(not _same(self.results, _run(self.case, kernels, order)) for order in ORDERS)
+    def mutant(self, deletion: Deletion) -> Mutant:
+        """The emulator of a deletion, for this case."""
+        return Mutant(deletion, self.changed[deletion])
+
+    def shows(self, deletion: Deletion) -> bool:
+        """Whether it ends otherwise after a deletion, in some order of the threads."""
+        xp = self.mutant(deletion)
+        return any(not _same(self.results, _run(self.case, xp, order)) for order in ORDERS)
+
+    def fails(self, deletion: Deletion) -> bool:
+        """`shows`, asked in a process of its own: it may crash or hang."""
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                signal.alarm(PATIENCE)
+                status = int(self.shows(deletion))
+            finally:
+                os._exit(status)
+        return os.waitpid(child, 0)[1] != 0
 
 
 def _same(ours, theirs) -> bool:
@@ -90,54 +112,41 @@ def _run(case: Case | Draw, xp: Emulator, order: str) -> list[np.ndarray]:
 def observed() -> list[Run]:
     """All cases, the quickest first."""
     xp, runs = whole_emulator(), []
+    file_of = {name: source.file for source in Source.every for name in source.names}
     for case in cases():
         xp.launched.clear()
         started = time.perf_counter()
         run = Run(case, _run(case, xp, "ascending"), time.perf_counter() - started)
-        for kernel, places in xp.launched.items():
-            for place in places:
-                run.met.setdefault(place.partition(" ")[2], set()).add(kernel)
+        for kernel, met in xp.launched.items():
+            for barrier in (NONE, *(place.partition(" ")[2] for place in met)):
+                run.changed[Deletion(file_of[kernel], barrier)].add(kernel)
         runs.append(run)
     return sorted(runs, key=lambda run: run.seconds)
 
 
-def compile_first(barrier: str, runs: list[Run]) -> None:
-    """Compiles what the first run without a barrier needs."""
-    kernels = runs[0].met[barrier]
-    mutant = Mutant(barrier, frozenset(kernels))
-    for source in runtime.Source.every:
-        if kernel := next((name for name in source.names if name in kernels), None):
-            mutant.RawModule(source.text, name_expressions=(kernel,))
+def compile_first(deletion: Deletion, run: Run) -> None:
+    """Compiles what a run needs after a deletion."""
+    text = next(source.text for source in Source.every if source.file == deletion.source)
+    run.mutant(deletion).RawModule(text, name_expressions=tuple(run.changed[deletion]))
 
 
-def is_seen(barrier: str, runs: list[Run]) -> bool:
-    """Whether any of the runs shows that a barrier is missing: each in a process that may crash or hang."""
-    return any(_fails(run, barrier) for run in runs)
-
-
-def _fails(run: Run, barrier: str) -> bool:
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            signal.alarm(PATIENCE)
-            status = int(run.shows(barrier))
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1] != 0
-
-
-def outcomes() -> dict[str, str]:
-    """What becomes of the deletion of each barrier."""
+def seen() -> dict[str, list[str]]:
+    """Each barrier with the sources in which its deletion shows."""
     runs = observed()
-    every = sorted({place for source in runtime.Source.every for place in barriers(source.text)})
-    meeting = {barrier: [run for run in runs if barrier in run.met] for barrier in every}
-    met = [barrier for barrier in every if meeting[barrier]]
+    texts = {source.file: source.text for source in Source.every}
+    every = [Deletion(file, barrier) for file, text in texts.items() for barrier in barriers(text)]
+    asked = {deletion: [run for run in runs if deletion in run.changed] for deletion in every}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda barrier: compile_first(barrier, meeting[barrier]), met))
-    seen = {barrier: is_seen(barrier, meeting[barrier]) for barrier in met}
-    return {barrier: ("seen" if seen[barrier] else "unseen") if barrier in seen else "unmet" for barrier in every}
+        list(pool.map(lambda item: compile_first(item[0], item[1][0]), [item for item in asked.items() if item[1]]))
+    for file in texts:
+        whole = Deletion(file, NONE)
+        assert not next(run for run in runs if whole in run.changed).fails(whole), f"{file} differs from itself"
+    found: dict[str, list[str]] = {deletion.barrier: [] for deletion in every}
+    for deletion, met in asked.items():
+        if any(run.fails(deletion) for run in met):
+            found[deletion.barrier].append(deletion.source)
+    return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(outcomes()))
+    print(json.dumps(seen()))
