@@ -23,6 +23,11 @@ __device__ __forceinline__ float leaky_relu(float x, float slope)
     return fmaxf(x, slope * x);
 }
 
+__device__ __forceinline__ float logistic(float x)
+{
+    return 1.f / (1.f + expf(-x));
+}
+
 struct Sum {
     static constexpr float identity = 0.f;
     template <typename T>

@@ -1,17 +1,12 @@
 // Functions of the numbers at one place of some arrays: activations, the terms of a variational bound, their gradients.
 // A chain of CuPy's operations would pass over memory for each.
+#include "common.cuh"
 #include "vectors.cuh"
 
-// exp(-|x|) cannot overflow; the logistic function is made of it on either side of 0.
-__device__ __forceinline__ float falling(float x)
+// log(1 + e^x), without overflow.
+__device__ __forceinline__ float log_one_plus_exp(float x)
 {
-    return expf(-fabsf(x));
-}
-
-__device__ __forceinline__ float logistic(float x)
-{
-    const float e = falling(x);
-    return (x >= 0.f ? 1.f : e) / (1.f + e);
+    return fmaxf(x, 0.f) + log1pf(expf(-fabsf(x)));
 }
 
 // The normal distribution function; erfc keeps the digits of its lower tail.
@@ -27,7 +22,7 @@ extern "C" __global__ void sigmoid(long long n, float* y, const float* x)
 
 extern "C" __global__ void softplus(long long n, float* y, const float* x)
 {
-    map(share_of_grid(), n, [](float x) { return fmaxf(x, 0.f) + log1pf(falling(x)); }, y, x);
+    map(share_of_grid(), n, [](float x) { return log_one_plus_exp(x); }, y, x);
 }
 
 extern "C" __global__ void silu(long long n, float* y, const float* x)
@@ -65,8 +60,7 @@ extern "C" __global__ void binary_cross_entropy_with_logits(long long n, float* 
                                                             const float* target)
 {
     map_to_two(share_of_grid(), n, [](float x, float t) {
-        const float e = falling(x), probability = (x >= 0.f ? 1.f : e) / (1.f + e);
-        return Pack<2>{log1pf(e) + (fmaxf(x, 0.f) - x * t), probability - t};
+        return Pack<2>{log1pf(expf(-fabsf(x))) + (fmaxf(x, 0.f) - x * t), logistic(x) - t};
     }, y, difference, x, target);
 }
 

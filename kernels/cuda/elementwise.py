@@ -24,7 +24,8 @@ _source = Source(
 
 
 def _same_shape(*arrays) -> bool:
-    return all(np.shape(a) == arrays[0].shape and a.dtype == arrays[0].dtype for a in arrays)
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    return all(getattr(a, "shape", None) == shape and a.dtype == dtype for a in arrays)
 
 
 def _map(name: str, inputs, outputs: int = 1, *numbers):

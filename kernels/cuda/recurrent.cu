@@ -1,5 +1,6 @@
 // The cells of recurrent networks: a step of all sequences, between the products with the hidden state. A thread has one
 // hidden unit of one sequence. Arrays over steps are (batch, steps, ..., hidden), those of a step (batch, ..., hidden).
+#include "common.cuh"
 #include "vectors.cuh"
 
 struct Sizes {
@@ -39,11 +40,6 @@ __device__ __forceinline__ void for_each_unit(Sizes sizes, int step, Body body)
     const long long units = static_cast<long long>(sizes.batch) * sizes.hidden;
     for (long long i = share.thread; i < units; i += share.threads)
         body(Unit{sizes, step, static_cast<int>(i / sizes.hidden), static_cast<int>(i % sizes.hidden)});
-}
-
-__device__ __forceinline__ float logistic(float x)
-{
-    return 1.f / (1.f + expf(-x));
 }
 
 // gates (i, f, g, o) hold the products with x and become those of the cell; h is the step of y as a matrix.

@@ -41,12 +41,6 @@ __device__ __forceinline__ Share share_of_block()
     return {threadIdx.x, BLOCK_THREADS};
 }
 
-// A number given by value, or on the device, where a captured step may change it.
-__device__ __forceinline__ float number(float value, const float* place)
-{
-    return place ? *place : value;
-}
-
 // NaN stays what it is.
 __device__ __forceinline__ float held(float x, float bound)
 {
@@ -135,32 +129,31 @@ __global__ void update(Addresses gradients, Cuts cuts, float* parameter, float* 
     });
 }
 
-// average <- average + (1 - keep) * (parameter - average)
-extern "C" __global__ void ema(Addresses averages, Addresses parameters, Cuts cuts, float keep,
-                               const float* keep_place)
+// average <- average + share * (parameter - average); the share is 1 - keep where that is given on the device.
+extern "C" __global__ void ema(Addresses averages, Addresses parameters, Cuts cuts, float share, const float* keep)
 {
     const Piece piece = piece_of_block(cuts);
     float* average = averages.of[piece.array] + piece.start;
     const float* parameter = parameters.of[piece.array] + piece.start;
-    const float share = 1.f - number(keep, keep_place);
+    if (keep) share = 1.f - *keep;
     map(share_of_block(), piece.count, [=](float a, float p) { return a + share * (p - a); }, average, average,
         parameter);
 }
 
 // The sum of the squares of a block's numbers, held to +-bound; NaN where one is not finite. In float64, where the
-// squares of all finite numbers are finite.
-extern "C" __global__ void sum_squares(Addresses arrays, Cuts cuts, float bound, const float* bound_place, double* sums)
+// squares of all finite numbers are finite. The bound may be given on the device.
+extern "C" __global__ void sum_squares(Addresses arrays, Cuts cuts, float bound, const float* given, double* sums)
 {
     const Piece piece = piece_of_block(cuts);
     const float* x = arrays.of[piece.array] + piece.start;
-    const float most = number(bound, bound_place);
+    if (given) bound = *given;
     double sum = 0.;
     for_each(share_of_block(), piece.count, aligned(x), [&](auto width, long long i) {
         constexpr int N = decltype(width)::value;
         const Pack<N> values = load<N>(x + i);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
-            const double near = held(values.at[j], most), odd = values.at[j] - values.at[j];
+            const double near = held(values.at[j], bound), odd = values.at[j] - values.at[j];
             sum += near * near + odd;
         }
     });

@@ -69,10 +69,9 @@ def _plain(arrays) -> list:
     return [contiguous(a.astype(FLOAT32, copy=False)) for a in arrays]
 
 
-def _number(value):
-    """What a kernel takes for a number, which may lie on the device: its value, its place."""
-    on_device = not isinstance(value, (int, float, np.generic))
-    return (np.float32(0), value) if on_device else (np.float32(value), None)
+def _on_device(value):
+    """A number as an array of one float32, which a captured step may change; None where it is none."""
+    return None if isinstance(value, (int, float, np.generic)) else value
 
 
 def _update(rule: str, parameter, gradients, states, scalars) -> None:
@@ -110,7 +109,8 @@ def norm(gradients, bound):
     gradients = _plain(gradients)
     blocks = sum(batch.blocks for batch in batches(_sizes(gradients)))
     sums, root = empty(blocks, np.float64), empty(())
-    _launch("sum_squares", [gradients], *_number(bound), sums)
+    given = _on_device(bound)
+    _launch("sum_squares", [gradients], np.float32(bound if given is None else 0), given, sums)
     _source["root_of_sum"]((1,), (THREADS,), (np.int32(blocks), sums, root))
     return root
 
@@ -122,4 +122,5 @@ def ema(averages, parameters, keep):
         return
     if _sizes(averages) != _sizes(parameters):
         raise ValueError("averages and parameters have different sizes")
-    _launch("ema", [averages, _plain(parameters)], *_number(keep))
+    given = _on_device(keep)
+    _launch("ema", [averages, _plain(parameters)], np.float32(1 - keep if given is None else 0), given)

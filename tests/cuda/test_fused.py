@@ -7,7 +7,6 @@ from tests.cuda.cases import Case
 from tests.cuda.emulator.stand_in import ORDERS
 from tests.kernels.calls import Call, arrays_in
 from tests.kernels.test_normalization import CASES
-from tests.kernels.test_recurrent import network
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import runtime, updates
 
@@ -175,6 +174,18 @@ def test_an_outlier_in_the_first_row_costs_no_digits(room):
 
 
 # Recurrent networks
+
+
+def network(name: str, sizes: tuple[int, int, int, int], bias: float = 1.0) -> Call:
+    """A call for so many sequences, steps, inputs and hidden units, with a bias of such a size."""
+    batch, steps, channels, hidden = sizes
+    columns = hidden * {"lstm": 4, "gru": 3}[name]
+    shapes = [(batch, steps, channels), (channels, columns), (hidden, columns), (columns,)]
+    shapes += [(batch, hidden), (batch, hidden)] if name == "lstm" else [(hidden,), (batch, hidden)]
+    rng = np.random.default_rng(0)
+    arguments = [rng.standard_normal(shape, np.float32) for shape in shapes]
+    arguments[3] *= np.float32(bias)
+    return Call(name, tuple(arguments))
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (5, 1, 3, 20), (2, 11, 7, 5), (3, 4, 13, 17)], ids=str)
