@@ -48,17 +48,6 @@ __device__ __forceinline__ void store(float* x, const Pack<N>& values, bool pack
     for (int j = 0; j < N; ++j) x[j] = values.at[j];
 }
 
-// The same number in all places where there is no array.
-template <int N>
-__device__ __forceinline__ Pack<N> load_or(float absent, const float* x, bool packed)
-{
-    if (x) return load<N>(x, packed);
-    Pack<N> values;
-#pragma unroll
-    for (int j = 0; j < N; ++j) values.at[j] = absent;
-    return values;
-}
-
 // One of the threads that share some work.
 struct Share {
     long long thread, threads;
