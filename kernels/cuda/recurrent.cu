@@ -1,5 +1,5 @@
-// The cells of recurrent networks: a step of all sequences, between the products with the hidden state. A thread has one
-// hidden unit of one sequence. Arrays over steps are (batch, steps, ..., hidden), those of a step (batch, ..., hidden).
+// The cells of recurrent networks: a step of all sequences, between the products with the hidden state. A thread does
+// one hidden unit of one sequence. Arrays of all steps are (batch, steps, ..., hidden), of one (batch, ..., hidden).
 #include "common.cuh"
 #include "vectors.cuh"
 
