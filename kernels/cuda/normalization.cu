@@ -114,7 +114,7 @@ __global__ void measure(int positions, int groups, int channels, int length, con
     store<N>(moments + 2 * columns, squares, packed);
 }
 
-// Statistics of groups from the moments of their columns in all chunks. So many threads share a group, as they do a row.
+// Statistics of groups from the moments of their columns in all chunks. So many threads share a group as share a row.
 template <unsigned threads>
 __global__ void merge(long long samples, int positions, int groups, int channels, int length, double eps,
                       const float* moments, float* mean, float* var, float* inverse)

@@ -1,5 +1,5 @@
-// Update rules over flat buffers, and the norm of the gradient. Gradients are read where backward left them, many arrays
-// in a launch; where they lie, and how they are cut into blocks, is passed by value.
+// Update rules over flat buffers, and the norm of the gradient. Gradients are read where backward left them, many
+// arrays in a launch; where they lie, and how they are cut into blocks, is passed by value.
 #include "common.cuh"
 #include "vectors.cuh"
 
