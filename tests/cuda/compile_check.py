@@ -18,6 +18,7 @@ from tinygen.kernels import cuda  # noqa: F401, declares the sources
 from tinygen.kernels.cuda.runtime import OPTIONS, Source
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
+AS_CUPY = ("-ftz=true",)  # what it adds to the options
 USAGE = re.compile(
     r"entry function '(?P<name>\S+)' for.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
     r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
@@ -49,7 +50,7 @@ def nvrtc() -> ctypes.CDLL:
 def compile_source(text: str, names: tuple[str, ...], architecture: int) -> tuple[str, dict[str, str]]:
     """The compiler's log and the kernels' names by those that are in it. RuntimeError with the log where it fails."""
     library, program = nvrtc(), ctypes.c_void_p()
-    options = [option.encode() for option in (f"-arch=sm_{architecture}", *OPTIONS, "--ptxas-options=-v")]
+    options = [option.encode() for option in (f"-arch=sm_{architecture}", *OPTIONS, *AS_CUPY, "--ptxas-options=-v")]
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels", 0, None, None)
     for name in names:
         library.nvrtcAddNameExpression(program, name.encode())

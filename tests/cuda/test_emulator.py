@@ -128,6 +128,12 @@ def test_atomics():
     assert y.view(np.int32)[1] == 63
 
 
+def test_denormal_numbers_are_zero():
+    y = run("y[threadIdx.x] = x[threadIdx.x] * 0.5f;", np.array([1e-30, 1e-38, 1e-40], np.float32), threads=3)
+    assert y.tolist() == [np.float32(5e-31), 0, 0]
+    assert (np.float32(1e-38) * np.float32(0.5)) > 0
+
+
 def test_threads_that_have_ended_are_not_waited_for():
     body = """
     __shared__ float tile[40];
