@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HEADERS = ("machine.h", "cuda.h", "ptx.h", "export.h")
+HEADERS = ("machine.h", "stacks.h", "cuda.h", "ptx.h", "export.h")
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ("-std=c++17", "-g1", "-w", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", f"-I{HERE}")
 SANITIZE = ("-fsanitize=address,alignment,bounds", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")

@@ -8,7 +8,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #ifdef __SSE__
 #include <xmmintrin.h>
@@ -18,10 +17,7 @@
 #include <string>
 #include <vector>
 
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
+#include "stacks.h"
 
 namespace machine {
 
@@ -33,7 +29,6 @@ char* dynamic_shared;
 namespace {
 
 constexpr unsigned MOST_THREADS = 1024;
-constexpr size_t STACK = 256 * 1024;
 
 enum class State { ready, at_block_barrier, at_meeting, ended };
 
@@ -44,8 +39,7 @@ struct Copy {
 };
 
 struct Fiber : Thread {
-    void* stack_pointer;
-    char* stack;
+    Stack stack;
     bool started;
     State state;
     Place place;
@@ -65,79 +59,13 @@ Fiber fibers[MOST_THREADS];
 Warp warps[MOST_THREADS / WARP];
 unsigned threads, alive, at_barrier;
 Launch task;
-void* scheduler_stack_pointer;
+Stack scheduler;
 std::string error, visited_text;
 std::vector<std::pair<const char*, Place>> visited;
 uint32_t random_state;
 unsigned char poison;
 
 Fiber& self() { return *static_cast<Fiber*>(current); }
-
-// Switching stacks
-
-#ifdef __SANITIZE_ADDRESS__
-const void* scheduler_stack;
-size_t scheduler_stack_size;
-void leaving(const void* stack, size_t size) { __sanitizer_start_switch_fiber(nullptr, stack, size); }
-void arrived(const void** stack, size_t* size) { __sanitizer_finish_switch_fiber(nullptr, stack, size); }
-#define UNCHECKED __attribute__((no_sanitize("address"), noinline))
-#else
-#define UNCHECKED
-#endif
-
-#if defined(__x86_64__) && !defined(PORTABLE)
-__attribute__((naked, noinline)) void switch_stacks(void** /*saved*/, void* /*next*/)
-{
-    asm("push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
-        "mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
-        "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret");
-}
-
-void prepare(Fiber& fiber, void (*entry)())
-{
-    void** top = reinterpret_cast<void**>(fiber.stack + STACK);
-    *--top = nullptr;  // where `entry` would return to; 16 bytes from here on, as after a call
-    *--top = reinterpret_cast<void*>(entry);
-    fiber.stack_pointer = top - 6;
-}
-#else
-}  // namespace
-}  // namespace machine
-#include <ucontext.h>
-namespace machine {
-namespace {
-
-void switch_stacks(void** saved, void* next)
-{
-    ucontext_t here;
-    *saved = &here;
-    swapcontext(&here, static_cast<ucontext_t*>(next));
-}
-
-void prepare(Fiber& fiber, void (*entry)())
-{
-    static ucontext_t contexts[MOST_THREADS];
-    ucontext_t& context = contexts[fiber.rank];
-    getcontext(&context);
-    context.uc_stack.ss_sp = fiber.stack;
-    context.uc_stack.ss_size = STACK;
-    context.uc_link = nullptr;
-    makecontext(&context, entry, 0);
-    fiber.stack_pointer = &context;
-}
-#endif
-
-void to_scheduler()
-{
-    Fiber& fiber = self();
-#ifdef __SANITIZE_ADDRESS__
-    leaving(scheduler_stack, scheduler_stack_size);
-#endif
-    switch_stacks(&fiber.stack_pointer, scheduler_stack_pointer);
-#ifdef __SANITIZE_ADDRESS__
-    arrived(nullptr, nullptr);
-#endif
-}
 
 // Says what is wrong with a thread; the first error stays.
 void report(const Fiber& fiber, const char* format, ...)
@@ -153,18 +81,22 @@ void report(const Fiber& fiber, const char* format, ...)
     error = std::string(text) + where;
 }
 
+// Lets others run.
+void pause()
+{
+    switch_stacks(self().stack, scheduler);
+}
+
 // A fiber runs one thread after another, each of a new block.
 void fiber_main()
 {
-#ifdef __SANITIZE_ADDRESS__
-    arrived(&scheduler_stack, &scheduler_stack_size);
-#endif
+    arrive(scheduler);
     for (;;) {
         task.body(task.arguments);
         Fiber& fiber = self();
         if (!fiber.copies.empty()) report(fiber, "a thread ends before its asynchronous copies do");
         fiber.state = State::ended;
-        to_scheduler();
+        pause();
     }
 }
 
@@ -172,16 +104,10 @@ void resume(Fiber& fiber)
 {
     if (!fiber.started) {
         fiber.started = true;
-        prepare(fiber, fiber_main);
+        prepare(fiber.stack, fiber_main);
     }
     current = &fiber;
-#ifdef __SANITIZE_ADDRESS__
-    leaving(fiber.stack, STACK);
-#endif
-    switch_stacks(&scheduler_stack_pointer, fiber.stack_pointer);
-#ifdef __SANITIZE_ADDRESS__
-    arrived(nullptr, nullptr);
-#endif
+    switch_stacks(scheduler, fiber.stack);
 }
 
 // Barriers
@@ -293,14 +219,15 @@ void arrange(std::vector<unsigned>& order, unsigned count)
         for (unsigned i = count; i > 1; --i) std::swap(order[i - 1], order[random_word() % i]);
 }
 
-UNCHECKED void fill(char* begin, char* end)
-{
 #ifdef __SANITIZE_ADDRESS__
+// Guards lie between what is filled.
+__attribute__((no_sanitize("address"), noinline)) void fill(char* begin, char* end)
+{
     for (volatile char* byte = begin; byte < end; ++byte) *byte = static_cast<char>(poison);
-#else
-    memset(begin, poison, end - begin);
-#endif
 }
+#else
+void fill(char* begin, char* end) { memset(begin, poison, end - begin); }
+#endif
 
 void start_block(const std::vector<unsigned>& order)
 {
@@ -363,9 +290,6 @@ void prepare_threads()
     threads = block_size.x * block_size.y * block_size.z;
     for (unsigned i = 0; i < threads; ++i) {
         Fiber& fiber = fibers[i];
-        if (!fiber.stack)
-            fiber.stack = static_cast<char*>(
-                mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
         fiber.rank = i;
         fiber.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
     }
@@ -377,9 +301,6 @@ void abandon()
     for (Fiber& fiber : fibers) {
         fiber.started = false;
         fiber.copies.clear();
-#ifdef __SANITIZE_ADDRESS__
-        if (fiber.stack) __asan_unpoison_memory_region(fiber.stack, STACK);
-#endif
     }
 }
 
@@ -390,7 +311,7 @@ void block_barrier(Place place)
     self().state = State::at_block_barrier;
     self().place = place;
     ++at_barrier;
-    to_scheduler();
+    pause();
 }
 
 unsigned meet(const char* what, unsigned mask, const void* bytes, unsigned count, Place place)
@@ -404,7 +325,7 @@ unsigned meet(const char* what, unsigned mask, const void* bytes, unsigned count
     fiber.mail_bytes = count;
     memcpy(fiber.mail, bytes, count);
     ++warps[fiber.rank / WARP].waiting;
-    to_scheduler();
+    pause();
     return fiber.met;
 }
 
@@ -416,7 +337,7 @@ const void* mail(unsigned lane)
 void fail(const char* what, Place place)
 {
     report(self(), "%s at %s:%d", what, place.file, place.line);
-    to_scheduler();
+    pause();
     abort();  // a launch that has failed is never resumed
 }
 
