@@ -20,7 +20,7 @@ def instantiations(text: str, architecture: int) -> list[str]:
 def whole_emulator(**options) -> Emulator:
     """An emulator that has compiled every source, several at a time; one with an error says so when it is used."""
     xp = Emulator(instantiations=instantiations, **options)
-    build.load_machine(xp.sanitize)
+    build.load_machine(xp.check)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for text in {source.text for source in runtime.Source.every}:
             pool.submit(xp.RawModule, text)

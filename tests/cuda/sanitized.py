@@ -10,7 +10,7 @@ from tests.cuda.device import install, whole_emulator
 
 def main() -> None:
     """Run them."""
-    install(whole_emulator(sanitize=True))
+    install(whole_emulator(check="memory"))
     for case in cases():
         case.run()
     print(len(cases()))

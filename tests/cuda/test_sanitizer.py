@@ -44,7 +44,7 @@ FAULTS = {
 PROGRAM = """
 import sys
 from tests.cuda.emulator.stand_in import Emulator
-xp = Emulator(sanitize=True)
+xp = Emulator(check="memory")
 code = "__global__ void kernel(const float* x, float* y) {" + sys.argv[1] + "}"
 function = xp.RawModule(code=code, name_expressions=("kernel",)).get_function("kernel")
 function((1,), (64,), (xp.zeros(64), xp.zeros(64)), shared_mem=4 * 64)

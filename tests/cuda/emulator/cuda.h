@@ -129,20 +129,22 @@ inline int __all_sync(unsigned mask, int predicate, HERE)
     return machine::combined("__all_sync", mask, predicate != 0, [](bool a, bool b) { return a && b; }, place);
 }
 
-// Atomic operations: threads of the emulator never run at the same time.
+// Atomic operations: threads of the emulator never run at the same time. They race with none.
 
+#define ATOMIC __attribute__((no_sanitize("thread"), noinline))
 template <typename T, typename V>
-T atomicAdd(T* address, V value) { T old = *address; *address = old + value; return old; }
+ATOMIC T atomicAdd(T* address, V value) { T old = *address; *address = old + value; return old; }
 template <typename T, typename V>
-T atomicMax(T* address, V value) { T old = *address; if (old < T(value)) *address = value; return old; }
+ATOMIC T atomicMax(T* address, V value) { T old = *address; if (old < T(value)) *address = value; return old; }
 template <typename T, typename V>
-T atomicMin(T* address, V value) { T old = *address; if (T(value) < old) *address = value; return old; }
+ATOMIC T atomicMin(T* address, V value) { T old = *address; if (T(value) < old) *address = value; return old; }
 template <typename T, typename V>
-T atomicOr(T* address, V value) { T old = *address; *address = old | value; return old; }
+ATOMIC T atomicOr(T* address, V value) { T old = *address; *address = old | value; return old; }
 template <typename T, typename V>
-T atomicExch(T* address, V value) { T old = *address; *address = value; return old; }
+ATOMIC T atomicExch(T* address, V value) { T old = *address; *address = value; return old; }
 template <typename T, typename V, typename W>
-T atomicCAS(T* address, V expected, W value) { T old = *address; if (old == T(expected)) *address = value; return old; }
+ATOMIC T atomicCAS(T* address, V expected, W value) { T old = *address; if (old == T(expected)) *address = value; return old; }
+#undef ATOMIC
 
 // Loads and stores with a hint for the caches
 

@@ -4,6 +4,12 @@
 
 extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];  // holds static shared memory, no more
 
+#ifdef __SANITIZE_THREAD__
+#define CHECK_RACES true
+#else
+#define CHECK_RACES false
+#endif
+
 namespace machine {
 
 // A parameter as NumPy says it, "f4"; "*f4" for a pointer, "V16" for a structure of 16 bytes.
@@ -56,5 +62,5 @@ struct Kernel<kernel> {
         void** arguments, const unsigned* sizes, size_t dynamic_bytes, unsigned order)                           \
     {                                                                                                            \
         return machine::launch({machine::Kernel<__VA_ARGS__>::body, arguments, {sizes[0], sizes[1], sizes[2]},   \
-                                {sizes[3], sizes[4], sizes[5]}, __bss_start, _end, dynamic_bytes, order});       \
+                                {sizes[3], sizes[4], sizes[5]}, __bss_start, _end, dynamic_bytes, order, CHECK_RACES});       \
     }

@@ -17,7 +17,10 @@
 #include <string>
 #include <vector>
 
+#include "races.h"
 #include "stacks.h"
+
+extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
 
 namespace machine {
 
@@ -71,7 +74,7 @@ Fiber& self() { return *static_cast<Fiber*>(current); }
 void report(const Fiber& fiber, const char* format, ...)
 {
     if (!error.empty()) return;
-    char text[400], where[200];
+    char text[1000], where[200];
     va_list values;
     va_start(values, format);
     vsnprintf(text, sizeof text, format, values);
@@ -146,6 +149,7 @@ bool release_meeting(Warp& warp, Fiber& leader)
         --warp.waiting;
     }
     visit(leader.what, leader.place);
+    if (!strcmp(leader.what, "__syncwarp")) races::meet(leader.rank / WARP, lanes);
     return true;
 }
 
@@ -171,6 +175,7 @@ bool release_barrier()
         fiber.state = State::ready;
     }
     at_barrier = 0;
+    races::pass_barrier();
     visit("__syncthreads", first->place);
     return true;
 }
@@ -244,6 +249,7 @@ void start_block(const std::vector<unsigned>& order)
     }
     alive = threads;
     at_barrier = 0;
+    races::begin_block();
 }
 
 // Runs some threads, [begin, end) of an order, as far as they come without the others.
@@ -334,17 +340,30 @@ const void* mail(unsigned lane)
     return warps[self().rank / WARP].mail[lane];
 }
 
-void fail(const char* what, Place place)
+void fail(const char* what)
 {
-    report(self(), "%s at %s:%d", what, place.file, place.line);
+    report(self(), "%s", what);
     pause();
     abort();  // a launch that has failed is never resumed
+}
+
+void fail(const char* what, Place place)
+{
+    fail((std::string(what) + " at " + place.file + ":" + std::to_string(place.line)).c_str());
+}
+
+bool is_private(const void* address)
+{
+    const char *byte = static_cast<const char*>(address), *stack = static_cast<const char*>(self().stack.bottom);
+    return (byte >= stack && byte < stack + STACK) || (byte >= __bss_start && byte < _end);
 }
 
 void copy_async(void* target, const void* source, unsigned bytes, Place place)
 {
     if (reinterpret_cast<uintptr_t>(target) % bytes || reinterpret_cast<uintptr_t>(source) % bytes)
         fail("an asynchronous copy is not aligned to its size", place);
+    races::access<races::write>(target, bytes, __builtin_return_address(0));
+    if (source) races::access<races::read>(source, bytes, __builtin_return_address(0));
     memset(target, poison, bytes);
     self().copies.push_back({target, source, bytes, self().group});
 }
@@ -361,6 +380,7 @@ void wait_copies(unsigned groups_left, Place place)
     size_t done = 0;
     for (; done < copies.size() && copies[done].group + groups_left < self().group; ++done) {
         const Copy& copy = copies[done];
+        races::access<races::write>(copy.target, copy.bytes, __builtin_return_address(0));
         if (copy.source) memcpy(copy.target, copy.source, copy.bytes);
         else memset(copy.target, 0, copy.bytes);
     }
@@ -381,6 +401,7 @@ const char* launch(const Launch& given)
     dynamic_shared = nullptr;
     if (task.dynamic_bytes && posix_memalign(reinterpret_cast<void**>(&dynamic_shared), 128, task.dynamic_bytes))
         return "no memory";
+    races::begin_launch(task);
     std::vector<unsigned> blocks;
     arrange(blocks, grid_size.x * grid_size.y * grid_size.z);
     for (unsigned b : blocks) {
@@ -388,6 +409,7 @@ const char* launch(const Launch& given)
         run_block();
         if (!error.empty()) break;
     }
+    races::enabled = false;
     free(dynamic_shared);
     if (error.empty()) return nullptr;
     abandon();

@@ -41,7 +41,11 @@ unsigned meet(const char* what, unsigned mask, const void* bytes, unsigned count
 const void* mail(unsigned lane);
 
 // Ends the launch with an error that names the thread.
+[[noreturn]] void fail(const char* what);
 [[noreturn]] void fail(const char* what, Place);
+
+// Whether it is the running thread's stack, or what the machine keeps.
+bool is_private(const void* address);
 
 // An asynchronous copy of some bytes, or of zeros where there is no source: its target holds poison until the wait.
 void copy_async(void* target, const void* source, unsigned bytes, Place);
@@ -56,6 +60,7 @@ struct Launch {
     char *shared_begin, *shared_end;
     size_t dynamic_bytes;
     unsigned order;
+    bool check_races;
 };
 const char* launch(const Launch&);
 

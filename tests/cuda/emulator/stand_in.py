@@ -42,8 +42,8 @@ class Emulator:
     """What `import cupy` gives, on no GPU.
 
     `order` is that of the threads of a block, and of the blocks; `instantiations` gives, for the text of a source and
-    an architecture, all kernels that will be asked of it, so that it is compiled once. `sanitize` needs a process that
-    has loaded libasan.
+    an architecture, all kernels that will be asked of it, so that it is compiled once. `check` is None, "memory" in a
+    process of `build.sanitizer_environment`, or "races".
     """
 
     ndarray = ndarray
@@ -54,10 +54,10 @@ class Emulator:
         order: str = "ascending",
         architecture: int = 80,
         instantiations: Callable[[str, int], Iterable[str]] = lambda text, architecture: (),
-        sanitize: bool = False,
+        check: str | None = None,
     ):
         self.order, self.architecture, self.instantiations = order, architecture, instantiations
-        self.sanitize = sanitize
+        self.check = check
         self.multiprocessors = 1
         self.launched: dict[str, set[str]] = {}  # the barriers that each kernel has met: "__syncthreads file:line"
         self.cuda = type("cuda", (), {"Device": lambda: Device(architecture, self.multiprocessors)})
@@ -82,7 +82,7 @@ class Emulator:
         """A source whose kernels are `name_expressions`."""
         names = tuple(dict.fromkeys((*self.instantiations(code, self.architecture), *name_expressions)))
         if (code, names) not in self._libraries:
-            self._libraries[code, names] = build.load_kernels(code, names, self.architecture, self.sanitize)
+            self._libraries[code, names] = build.load_kernels(code, names, self.architecture, self.check)
         return Module(self, self._libraries[code, names], names)
 
 
@@ -121,8 +121,8 @@ class Kernel:
             ctypes.c_uint(ORDERS[self.emulator.order]),
         )
         if error:
-            raise RuntimeError(f"{self.name}: {error.decode()}")
-        met = build.load_machine(self.emulator.sanitize).visited_barriers().decode().splitlines()
+            raise RuntimeError(f"{self.name}: {build.located(error.decode())}")
+        met = build.load_machine(self.emulator.check).visited_barriers().decode().splitlines()
         self.emulator.launched.setdefault(self.name, set()).update(met)
 
     def _check_size(self, grid, block, shared_bytes):
