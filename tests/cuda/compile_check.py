@@ -12,7 +12,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import files
+from importlib.metadata import PackageNotFoundError, files
 
 from tinygen.kernels import cuda  # noqa: F401, declares the sources
 from tinygen.kernels.cuda.runtime import OPTIONS, Source
@@ -43,7 +43,11 @@ class Usage:
 
 def nvrtc() -> ctypes.CDLL:
     """The compiler of the package nvidia-cuda-nvrtc."""
-    found = [path for path in files("nvidia-cuda-nvrtc") if re.fullmatch(r"libnvrtc\.so\.\d+", path.name)]
+    try:
+        every = files("nvidia-cuda-nvrtc")
+    except PackageNotFoundError:
+        sys.exit('NVRTC is not installed: pip install -e ".[compile-check]"')
+    found = [path for path in every if re.fullmatch(r"libnvrtc\.so\.\d+", path.name)]
     return ctypes.CDLL(str(found[0].locate()))
 
 

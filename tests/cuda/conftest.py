@@ -1,19 +1,11 @@
 """The emulator in the place of CuPy."""
 
-import functools
-
 import pytest
 
-from tests.cuda.device import install, room, whole_emulator
+from tests.cuda.device import emulator, install, room
 from tests.cuda.emulator import build
-from tests.cuda.emulator.stand_in import ORDERS, Emulator
+from tests.cuda.emulator.stand_in import ORDERS
 from tinygen.kernels.cuda import runtime
-
-
-@functools.cache
-def emulator(architecture: int) -> Emulator:
-    """The one emulator of an architecture."""
-    return whole_emulator(architecture=architecture)
 
 
 @pytest.fixture(params=list(ORDERS))

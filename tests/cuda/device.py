@@ -1,5 +1,6 @@
 """The emulator as the device of our launchers."""
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,12 @@ def whole_emulator(**options) -> Emulator:
         for text in {source.text for source in runtime.Source.every}:
             pool.submit(xp.RawModule, text)
     return xp
+
+
+@functools.cache
+def emulator(architecture: int) -> Emulator:
+    """The one emulator of an architecture."""
+    return whole_emulator(architecture=architecture)
 
 
 def install(xp: Emulator, assign: Callable = setattr) -> None:

@@ -192,6 +192,8 @@ void report_deadlock()
            barrier->place.line, meeting->what, meeting->place.file, meeting->place.line);
 }
 
+// Blocks
+
 // CuPy has denormal float32 numbers taken for zero.
 struct FlushDenormals {
 #if defined(__SSE__)
@@ -204,8 +206,6 @@ struct FlushDenormals {
     ~FlushDenormals() { __builtin_aarch64_set_fpcr(before); }
 #endif
 };
-
-// Blocks
 
 uint32_t random_word()
 {

@@ -31,7 +31,6 @@ class Device:
     """The current device."""
 
     id = 0
-    attributes = {"MultiProcessorCount": 2}  # noqa: RUF012, so few that small shapes meet large tiles
 
     def __init__(self, architecture: int, multiprocessors: int):
         self.compute_capability = str(architecture)
@@ -47,7 +46,6 @@ class Emulator:
     """
 
     ndarray = ndarray
-    float32, int32, int64, uint32, uint64 = np.float32, np.int32, np.int64, np.uint32, np.uint64
 
     def __init__(
         self,
@@ -58,7 +56,7 @@ class Emulator:
     ):
         self.order, self.architecture, self.instantiations = order, architecture, instantiations
         self.check = check
-        self.multiprocessors = 1
+        self.multiprocessors = 1  # so few that large tiles pay for small shapes
         self.launched: dict[str, set[str]] = {}  # the barriers that each kernel has met: "__syncthreads file:line"
         self.cuda = type("cuda", (), {"Device": lambda: Device(architecture, self.multiprocessors)})
         self._libraries: dict = {}
@@ -66,7 +64,7 @@ class Emulator:
     def empty(self, shape, dtype=np.float32):
         """An array full of what nothing should read."""
         array = np.empty(shape, dtype)
-        array.view(np.uint8).fill(0xFF) if array.size and array.flags.c_contiguous and array.ndim else None
+        array.reshape(-1).view(np.uint8)[...] = 0xFF
         return array.view(ndarray)
 
     def zeros(self, shape, dtype=np.float32):
