@@ -14,14 +14,14 @@ struct Windows {
     const Images& images;
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
     const Step* table;
-    int step;  // in the table
+    const int begin;  // of its steps in the table
     const float* corners[COUNT];
     int tops[COUNT], lefts[COUNT];
     Step ahead;  // of the next stage: known before its addresses are wanted
 
     __device__ __forceinline__ Windows(const Images& images, const Job& job, const Step* table, const float* x,
                                        int first_row)
-        : images(images), table(table), step(job.begin + chunk), ahead(table[step])
+        : images(images), table(table), begin(job.begin + chunk), ahead(table[begin])
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
@@ -43,17 +43,16 @@ struct Windows {
                                is_inside(images, tops[i] + step.row, lefts[i] + step.column));
     }
 
-    __device__ __forceinline__ void fetch(float* stage)
+    __device__ __forceinline__ void fetch(float* stage, int step)
     {
         float* target = stage + Layout::place(line, chunk);
         if (images.wide_source) {
             copy<CHUNK>(target, ahead);
         } else {
 #pragma unroll
-            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[step + k]);
+            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[begin + step + k]);
         }
-        step += DEPTH;
-        ahead = table[step];
+        ahead = table[begin + step + DEPTH];
     }
 };
 
@@ -70,7 +69,7 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
     const int columns;  // from the first of the chunk on
     const Step* table;
-    int step;  // in the table
+    const int begin;  // of its steps in the table
     const float* corner;
     int ahead[COUNT];
 
@@ -79,19 +78,19 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
         : wide(images.wide_weights),
           columns(job.last - job.first - first_column - line),
           table(table),
-          step(job.begin + first),
+          begin(job.begin + first),
           corner(w + job.corner + first_column + line)
     {
-        look_ahead();
+        look_ahead(0);
     }
 
-    __device__ __forceinline__ void look_ahead()
+    __device__ __forceinline__ void look_ahead(int step)
     {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) ahead[i] = table[step + i * APART].weight;
+        for (int i = 0; i < COUNT; ++i) ahead[i] = table[begin + step + i * APART].weight;
     }
 
-    __device__ __forceinline__ void fetch(float* stage)
+    __device__ __forceinline__ void fetch(float* stage, int step)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
@@ -104,8 +103,7 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
                 for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, source + k, ahead[i] >= 0 && columns > k);
             }
         }
-        step += DEPTH;
-        look_ahead();
+        look_ahead(step + DEPTH);
     }
 };
 
@@ -118,9 +116,9 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
     const int columns;  // from the first copied on
     const Step* table;
-    int step;  // in the table
+    const int begin;  // of its steps in the table
     const float* corner;
-    const long long pitch;  // from a column copied to the next
+    const int column_pitch;
     int ahead;
 
     __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
@@ -128,10 +126,10 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
         : wide(images.wide_weights),
           columns(job.last - job.first - first_column - line),
           table(table),
-          step(job.begin + chunk),
+          begin(job.begin + chunk),
           corner(w + job.corner + static_cast<long long>(first_column + line) * column_pitch),
-          pitch(static_cast<long long>(column_pitch) * APART),
-          ahead(table[step].weight)
+          column_pitch(column_pitch),
+          ahead(table[begin].weight)
     {
     }
 
@@ -140,21 +138,20 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<floats>(target + Layout::place(i * APART, 0), corner + i * pitch + weight,
+            copy_async<floats>(target + Layout::place(i * APART, 0), corner + static_cast<long long>(column_pitch) * (i * APART) + weight,
                                weight >= 0 && columns > i * APART);
     }
 
-    __device__ __forceinline__ void fetch(float* stage)
+    __device__ __forceinline__ void fetch(float* stage, int step)
     {
         float* target = stage + Layout::place(line, chunk);
         if (wide) {
             copy<CHUNK>(target, ahead);
         } else {
 #pragma unroll
-            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[step + k].weight);
+            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[begin + step + k].weight);
         }
-        step += DEPTH;
-        ahead = table[step].weight;
+        ahead = table[begin + step + DEPTH].weight;
     }
 };
 
@@ -172,7 +169,7 @@ products(const float* __restrict__ x, const float* __restrict__ w, const float* 
         if (corner.row >= images.count * job.rows * job.columns) return;
         Windows<ROWS, THREADS<ROWS, COLUMNS>> windows(images, job, table, x, corner.row);
         Weights<Order<COLUMNS>, COLUMNS, THREADS<ROWS, COLUMNS>> weights(images, job, table, w, column_pitch, corner.column);
-        multiply(sums, windows, weights, ceil_div(job.steps, DEPTH));
+        multiply(sums, windows, weights, job.steps);
     }
     // Read once more: kept, all this would take registers from the sums.
     const Job& job = jobs[blockIdx.y];

@@ -42,11 +42,15 @@ __device__ __forceinline__ void copy_wait()
 
 // What follows needs compute capability 8.0 where it is used.
 
-// A number rounded to TF32: to nearest, ties away from zero.
+// A number rounded to TF32: to nearest, ties away from zero, or to even where that is one instruction and not three.
 __device__ __forceinline__ unsigned to_tf32(float value)
 {
     unsigned rounded;
+#if __CUDA_ARCH__ >= 900
+    asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
+#else
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
+#endif
     return rounded;
 }
 

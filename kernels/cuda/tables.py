@@ -121,7 +121,7 @@ class Tile:
 SMALL = (Tile(64, 64, 1.2), Tile(64, 32, 1.5))
 TILES = {
     "Float32": (Tile(128, 64, 1.0), *SMALL),
-    "Tf32": (Tile(128, 128, 1.0), *SMALL),
+    "Tf32": (Tile(128, 64, 1.0), *SMALL),
     "Bfloat16": (Tile(128, 128, 1.0), *SMALL),
 }
 

@@ -11,9 +11,11 @@
 constexpr int CHUNK = 4;
 constexpr int DEPTH = 16;
 #if __CUDA_ARCH__ >= 800
-constexpr int STAGES = 3;  // one is summed while the next two are on their way
+constexpr int STAGES = 3;          // one is summed while the next two are on their way
+constexpr int RESIDENT_LARGE = 3;  // blocks of a tile of 128 x 64 that a multiprocessor should hold
 #else
 constexpr int STAGES = 2;
+constexpr int RESIDENT_LARGE = 2;  // there is shared memory for no more
 #endif
 
 // A place is a sum of places: place(line + i, step + k) = place(line, step) + place(i, k) where line or i, and step or
@@ -51,9 +53,9 @@ constexpr bool is_deep<Deep<LINES>> = true;
 template <int ROWS, int COLUMNS>
 constexpr int THREADS = ROWS * COLUMNS >= 128 * 128 ? 256 : 128;
 
-// Blocks that a multiprocessor should hold: 64 sums a thread leave its registers room for 384 or 512 threads.
+// Blocks that a multiprocessor should hold: as many as its registers have room for.
 template <int ROWS, int COLUMNS>
-constexpr int RESIDENT = ROWS * COLUMNS == 128 * 64 ? 3 : 512 / THREADS<ROWS, COLUMNS>;
+constexpr int RESIDENT = ROWS * COLUMNS == 128 * 64 ? RESIDENT_LARGE : 512 / THREADS<ROWS, COLUMNS>;
 
 // What a thread sums: sum[i][j] is at (row(i), column(j)) of the tile, and RUN columns are neighbours.
 template <typename Arithmetic, int ROWS, int COLUMNS>
@@ -210,31 +212,30 @@ struct Sums {
     }
 };
 
-// Adds up `stages` stages. Lines are told to `fetch` one after another, which starts the copies of a stage.
+// Adds up `steps` steps. Lines are told `fetch(stage, step)` to start the copies of one stage after another.
 template <typename Sums, typename A, typename B>
-__device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int stages)
+__device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
 {
     constexpr int SIZE = A::Layout::SIZE + B::Layout::SIZE;
     DYNAMIC_SHARED(float, room);
-    int unfetched = stages, filled = 0;
+    int fetched = 0, next = 0;  // `next` is where the next stage lies in the room
     const auto fetch = [&] {
-        if (unfetched > 0) {
-            a.fetch(room + filled);
-            b.fetch(room + filled + A::Layout::SIZE);
+        if (fetched < steps) {
+            a.fetch(room + next, fetched);
+            b.fetch(room + next + A::Layout::SIZE, fetched);
         }
         copy_commit();
-        --unfetched;
-        filled = filled == (STAGES - 1) * SIZE ? 0 : filled + SIZE;
+        fetched += DEPTH;
+        next = next == (STAGES - 1) * SIZE ? 0 : next + SIZE;
     };
 #pragma unroll
     for (int i = 0; i < STAGES - 1; ++i) fetch();
-    int summed = 0;
-    while (unfetched > 1 - STAGES) {
+    while (fetched < steps + (STAGES - 1) * DEPTH) {
         copy_wait<STAGES - 2>();
-        __syncthreads();  // the stage has come for all threads, and none still reads the one that the next replaces
+        __syncthreads();  // the oldest stage has come for all threads, and none still reads the one before it
         fetch();
-        sums.template add<typename A::Layout, typename B::Layout>(room + summed, room + summed + A::Layout::SIZE);
-        summed = summed == (STAGES - 1) * SIZE ? 0 : summed + SIZE;
+        const float* oldest = room + next;
+        sums.template add<typename A::Layout, typename B::Layout>(oldest, oldest + A::Layout::SIZE);
     }
 }
 

@@ -54,7 +54,7 @@ struct Taps {
         image += images_apart + next_image;
     }
 
-    __device__ __forceinline__ void fetch(float* stage)
+    __device__ __forceinline__ void fetch(float* stage, int)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
@@ -87,7 +87,7 @@ struct Gradients {
     const Images& images;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
     const int columns;  // from the first of the chunk on
-    int places;         // from the first on
+    const int places;   // from the first on
     const float* source;
 
     __device__ __forceinline__ Gradients(const Images& images, const Job& job, const float* g, int first_column,
@@ -99,21 +99,20 @@ struct Gradients {
     {
     }
 
-    __device__ __forceinline__ void fetch(float* stage)
+    __device__ __forceinline__ void fetch(float* stage, int step)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
             float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
-            const float* from = source + static_cast<long long>(i * APART) * images.target_channels;
+            const bool live = step + i * APART < places;
+            const float* from = source + static_cast<long long>(step + i * APART) * images.target_channels;
             if (images.wide_target) {
-                copy_async<CHUNK>(target, from, i * APART < places && columns > 0);
+                copy_async<CHUNK>(target, from, live && columns > 0);
             } else {
 #pragma unroll
-                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, i * APART < places && columns > k);
+                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, live && columns > k);
             }
         }
-        source += static_cast<long long>(DEPTH) * images.target_channels;
-        places -= DEPTH;
     }
 };
 
@@ -131,7 +130,7 @@ weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __r
         const int begin = blockIdx.z * slice, end = min(begin + slice, images.count * job.rows * job.columns);
         Taps<ROWS, THREADS<ROWS, COLUMNS>> taps(images, job, table, x, corner.row, begin, end);
         Gradients<COLUMNS, THREADS<ROWS, COLUMNS>> gradients(images, job, g, corner.column, begin, end);
-        multiply(sums, taps, gradients, ceil_div(end - begin, DEPTH));
+        multiply(sums, taps, gradients, end - begin);
     }
     // Read once more: kept, all this would take registers from the sums.
     const Job& job = jobs[blockIdx.y];
