@@ -111,7 +111,9 @@ class WeightSums:
     def __init__(self, phases, layout: Layout, shape, here: Here):
         self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[here.arithmetic]
         sizes = list(zip(self.tables.depths, self.tables.channels, strict=True))
-        tile = min(TILES[here.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost)
+        tile = min(
+            TILES[here.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost
+        )
         tiles = [tile.count(*size) for size in sizes]
         places = self.tables.places[0]
         slices = max(1, min(SLICED // max(1, sum(tiles)), places // SHORTEST_SLICE))
@@ -151,7 +153,14 @@ def _forward(x_shape, w_shape, geometry: Geometry):
     size = geometry.output_size(x_shape[1:3], (kh, kw))
     target = (x_shape[0], *size, outputs)
     layout = Layout(
-        x_shape, target, geometry.stride, geometry.padding, (1, 1), depth * outputs, depth_stride=outputs, output_stride=1
+        x_shape,
+        target,
+        geometry.stride,
+        geometry.padding,
+        (1, 1),
+        depth * outputs,
+        depth_stride=outputs,
+        output_stride=1,
     )
     return forward_phases((kh, kw), size, x_shape[3], outputs, geometry), layout
 

@@ -96,7 +96,9 @@ def _check_sizes(layout: Layout) -> None:
     images, *source = layout.source
     images_too, *target = layout.target
     if max(prod(source), prod(target), images * prod(source[:2]), images_too * prod(target[:2])) > LARGEST:
-        raise ValueError(f"convolution of {layout.source} to {layout.target}: an image, or all pixels, exceed 2^31 numbers")
+        raise ValueError(
+            f"convolution of {layout.source} to {layout.target}: an image, or all pixels, exceed 2^31 numbers"
+        )
 
 
 @dataclass(frozen=True)
@@ -128,5 +130,8 @@ TILES = {
 
 def shared_bytes(tile: Tile, orders: tuple[str, str], architecture: int) -> int:
     """The stages of a tile whose operands are "Deep" or "Wide", as in `tile.cuh`."""
-    sizes = [17 * n if order == "Deep" else DEPTH * n + 32 for n, order in zip((tile.rows, tile.columns), orders, strict=True)]
+    sizes = [
+        17 * n if order == "Deep" else DEPTH * n + 32
+        for n, order in zip((tile.rows, tile.columns), orders, strict=True)
+    ]
     return 4 * sum(sizes) * (3 if architecture >= 80 else 2)
