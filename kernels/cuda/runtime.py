@@ -7,6 +7,7 @@ without a word, strided arrays and Python's own numbers (which it passes in 64 b
 import functools
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class Source:
     that one, once for each device, and launches it on the current stream with so much dynamic shared memory.
     """
 
-    every: "list[Source]" = []  # noqa: RUF012
+    every: ClassVar[list["Source"]] = []
 
     def __init__(self, file: str, *names: str, architecture: int = 75):
         self.file, self.names, self.architecture = file, names, architecture
@@ -119,7 +120,7 @@ class Source:
     def _launch(self, name, grid, block, arguments, shared_bytes=0):
         for place, argument in enumerate(arguments):
             _check(name, place, argument)
-        self._kernel(name, shared_bytes)(grid, block, arguments, shared_mem=shared_bytes)
+        self._kernel(name, shared_bytes)(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared_bytes)
 
     def _kernel(self, name: str, shared_bytes: int):
         key = cupy().cuda.Device().id, name

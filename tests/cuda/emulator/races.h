@@ -3,6 +3,7 @@
 #pragma once
 #include <dlfcn.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <unordered_map>
 

@@ -124,6 +124,8 @@ class Kernel:
         self.emulator.launched.setdefault(self.name, set()).update(met)
 
     def _check_size(self, grid, block, shared_bytes):
+        if not isinstance(grid, tuple) or not isinstance(block, tuple):
+            raise TypeError(f"{self.name}: grid and block are tuples, not {grid} and {block}")
         if not all(0 < n <= limit for n, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=False)):
             raise ValueError(f"{self.name}: a grid of {grid} blocks")
         if not 0 < math.prod(block) <= MOST_THREADS or min(block) < 1 or (len(block) == 3 and block[2] > 64):
