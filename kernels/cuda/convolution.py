@@ -45,7 +45,7 @@ _products = _declared("products.cu", PRODUCTS, ("Wide", "Deep"))
 _weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ("",), (ADD_SLICES,))
 
 
-class Here(NamedTuple):
+class Setting(NamedTuple):
     """What a plan depends on beside its shapes."""
 
     arithmetic: str
@@ -54,9 +54,9 @@ class Here(NamedTuple):
     multiprocessors: int
 
 
-def _here() -> Here:
+def _setting() -> Setting:
     device = runtime.cupy().cuda.Device().id
-    return Here(ARITHMETIC[precision()], device, architecture(), _multiprocessors(device))
+    return Setting(ARITHMETIC[precision()], device, architecture(), _multiprocessors(device))
 
 
 @functools.cache
@@ -72,13 +72,13 @@ def _aligned(array):
 class Products:
     """A plan: y = activation(bias + sum over taps of x w) for all phases and blocks, in one launch."""
 
-    def __init__(self, phases, layout: Layout, here: Here):
-        self.tables, self.source, self.here = Tables(phases, layout), _products[here.arithmetic], here
+    def __init__(self, phases, layout: Layout, setting: Setting):
+        self.tables, self.source, self.setting = Tables(phases, layout), _products[setting.arithmetic], setting
         self.order = "Wide" if layout.output_stride == 1 else "Deep"
-        self.tile = min(TILES[here.arithmetic], key=self._time)
-        self.shared_bytes = shared_bytes(self.tile, ("Deep", self.order), here.architecture)
+        self.tile = min(TILES[setting.arithmetic], key=self._time)
+        self.shared_bytes = shared_bytes(self.tile, ("Deep", self.order), setting.architecture)
         self.kernel = PRODUCTS.format(
-            arithmetic=here.arithmetic, order=self.order, rows=self.tile.rows, columns=self.tile.columns
+            arithmetic=setting.arithmetic, order=self.order, rows=self.tile.rows, columns=self.tile.columns
         )
         self.grid = max(self._tiles(self.tile)), len(self.tables.places)
 
@@ -88,7 +88,7 @@ class Products:
 
     def _time(self, tile) -> float:
         """What the multiprocessor with most tiles takes, in products of the largest tile."""
-        each = max(BUSY, ceil(sum(self._tiles(tile)) / self.here.multiprocessors))
+        each = max(BUSY, ceil(sum(self._tiles(tile)) / self.setting.multiprocessors))
         return each * tile.rows * tile.columns * tile.cost
 
     def __call__(self, x, w, bias, slope):
@@ -108,11 +108,11 @@ class WeightSums:
     The places are cut into slices, for which there is room of their own until `add_slices` has added them up.
     """
 
-    def __init__(self, phases, layout: Layout, shape, here: Here):
-        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[here.arithmetic]
+    def __init__(self, phases, layout: Layout, shape, setting: Setting):
+        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[setting.arithmetic]
         sizes = list(zip(self.tables.depths, self.tables.channels, strict=True))
         tile = min(
-            TILES[here.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost
+            TILES[setting.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost
         )
         tiles = [tile.count(*size) for size in sizes]
         places = self.tables.places[0]
@@ -120,8 +120,8 @@ class WeightSums:
         self.slice = ceil(places / slices / DEPTH) * DEPTH
         self.slices = ceil(places / self.slice)
         self.grid = max(tiles), len(sizes), self.slices
-        self.threads, self.shared_bytes = tile.threads, shared_bytes(tile, ("Wide", "Wide"), here.architecture)
-        self.kernel = WEIGHT_SUMS.format(arithmetic=here.arithmetic, rows=tile.rows, columns=tile.columns)
+        self.threads, self.shared_bytes = tile.threads, shared_bytes(tile, ("Wide", "Wide"), setting.architecture)
+        self.kernel = WEIGHT_SUMS.format(arithmetic=setting.arithmetic, rows=tile.rows, columns=tile.columns)
         self.add_grid = ceil(max(depth * channels for depth, channels in sizes) / ADDED_AT_ONCE), len(sizes)
         self.whole = sum(depth * channels for depth, channels in sizes) == prod(shape)
 
@@ -142,10 +142,10 @@ class WeightSums:
 
 
 @functools.lru_cache(256)
-def forward_plan(x_shape, w_shape, geometry: Geometry, here: Here) -> Products:
+def forward_plan(x_shape, w_shape, geometry: Geometry, setting: Setting) -> Products:
     """The plan of `conv2d`."""
     phases, layout = _forward(x_shape, w_shape, geometry)
-    return Products(phases, layout, here)
+    return Products(phases, layout, setting)
 
 
 def _forward(x_shape, w_shape, geometry: Geometry):
@@ -166,7 +166,7 @@ def _forward(x_shape, w_shape, geometry: Geometry):
 
 
 @functools.lru_cache(256)
-def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, here: Here) -> Products:
+def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -> Products:
     """The plan of `conv2d_input_grad`."""
     kh, kw, depth, outputs = w_shape
     channels = depth * geometry.groups
@@ -175,30 +175,30 @@ def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, here: Here) -> Prod
     layout = Layout(
         g_shape, target, (1, 1), zeros, geometry.stride, depth * outputs, depth_stride=1, output_stride=outputs
     )
-    return Products(phases, layout, here)
+    return Products(phases, layout, setting)
 
 
 @functools.lru_cache(256)
-def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, here: Here) -> WeightSums:
+def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, setting: Setting) -> WeightSums:
     """The plan of `conv2d_weight_grad`."""
     w_shape = (*kernel_size, x_shape[3] // geometry.groups, g_shape[3])
     phases, layout = _forward(x_shape, w_shape, geometry)
-    return WeightSums(phases, layout, w_shape, here)
+    return WeightSums(phases, layout, w_shape, setting)
 
 
 @single
 def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
-    return forward_plan(x.shape, w.shape, geometry, _here())(x, w, bias, slope)
+    return forward_plan(x.shape, w.shape, geometry, _setting())(x, w, bias, slope)
 
 
 @single
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
-    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _here())(g, w, bias, slope)
+    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, w, bias, slope)
 
 
 @single
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW)."""
-    return weight_plan(x.shape, g.shape, tuple(kernel_size), geometry, _here())(x, g)
+    return weight_plan(x.shape, g.shape, tuple(kernel_size), geometry, _setting())(x, g)

@@ -138,7 +138,8 @@ struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<floats>(target + Layout::place(i * APART, 0), corner + static_cast<long long>(column_pitch) * (i * APART) + weight,
+            copy_async<floats>(target + Layout::place(i * APART, 0),
+                               corner + static_cast<long long>(column_pitch) * (i * APART) + weight,
                                weight >= 0 && columns > i * APART);
     }
 
@@ -162,13 +163,14 @@ products(const float* __restrict__ x, const float* __restrict__ w, const float* 
          float* __restrict__ y, const Job* jobs, const Step* __restrict__ table, const Images images,
          int column_pitch, float slope)
 {
+    constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
     Sums<Arithmetic, ROWS, COLUMNS> sums;
     {
         const Job& job = jobs[blockIdx.y];
         const Corner<ROWS, COLUMNS> corner(job);
         if (corner.row >= images.count * job.rows * job.columns) return;
-        Windows<ROWS, THREADS<ROWS, COLUMNS>> windows(images, job, table, x, corner.row);
-        Weights<Order<COLUMNS>, COLUMNS, THREADS<ROWS, COLUMNS>> weights(images, job, table, w, column_pitch, corner.column);
+        Windows<ROWS, BLOCK> windows(images, job, table, x, corner.row);
+        Weights<Order<COLUMNS>, COLUMNS, BLOCK> weights(images, job, table, w, column_pitch, corner.column);
         multiply(sums, windows, weights, job.steps);
     }
     // Read once more: kept, all this would take registers from the sums.

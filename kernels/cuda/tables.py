@@ -9,7 +9,7 @@ from . import runtime
 
 DEPTH = 16  # steps of a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a step that is dead, as in `jobs.cuh`
-LARGEST = np.iinfo(np.int32).max
+MOST = 1 << 30  # that is counted in 32 bits: one such number may be added to another
 
 IMAGES = np.dtype(
     [
@@ -24,8 +24,9 @@ IMAGES = np.dtype(
 class Layout:
     """Where a convolution, or its adjoint, finds its operands: the shapes of a source (N, H, W, C) and a target.
 
-    `stride`, `zeros` and `step` are those of `kernels.cpu.products.Products`. The weight of a tap, a channel of the
-    source and one of the target is at tap * `tap_size` + channel * `depth_stride` + channel * `output_stride` floats.
+    `stride` is the (vertical, horizontal) step in the source from place to place, `zeros` the padding around it, `step`
+    the distance of a phase's places in the target. The weight of a tap, a channel of the source and one of the target
+    is at tap * `tap_size` + channel * `depth_stride` + channel * `output_stride` floats.
     """
 
     source: tuple[int, int, int, int]
@@ -42,9 +43,9 @@ class Tables:
     """Images, jobs and steps of some phases; `places` and `channels` are those of each job, `depths` its steps."""
 
     def __init__(self, phases, layout: Layout):
-        _check_sizes(layout)
-        self.layout = layout
         blocks = [(phase, block) for phase in phases for block in phase.blocks]
+        _check_sizes(layout, blocks)
+        self.layout = layout
         self.places = [layout.source[0] * phase.rows * phase.columns for phase, _ in blocks]
         self.channels = [block.last - block.first for _, block in blocks]
         self.depths = [sum(tap.high - tap.low for tap in block.taps) for _, block in blocks]
@@ -62,8 +63,7 @@ class Tables:
         self.steps = runtime.cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
 
     def _images(self, blocks):
-        """The structure of that name. Four channels are neighbours that a tap and a block never part where all their
-        bounds are multiples of four."""
+        """The structure of that name: four channels may be moved at once where all bounds are multiples of four."""
         source, target = self.layout.source, self.layout.target
         bounds = [source[3], *(b.source for b in blocks), *(n for b in blocks for t in b.taps for n in (t.low, t.high))]
         wide_source = all(n % 4 == 0 for n in set(bounds))
@@ -92,12 +92,15 @@ def _dead(count: int) -> np.ndarray:
     return np.full((count, 4), (0, OUTSIDE, 0, -1), np.int32)
 
 
-def _check_sizes(layout: Layout) -> None:
-    images, *source = layout.source
-    images_too, *target = layout.target
-    if max(prod(source), prod(target), images * prod(source[:2]), images_too * prod(target[:2])) > LARGEST:
+def _check_sizes(layout: Layout, blocks) -> None:
+    """Pixels of all images, numbers of an image and weights are counted in 32 bits."""
+    images = layout.source, layout.target
+    counts = [n for shape in images for n in (prod(shape[:3]), prod(shape[1:]))]
+    counts += [(tap.index + 1) * layout.tap_size for _, block in blocks for tap in block.taps]
+    if max(counts) > MOST:
         raise ValueError(
-            f"convolution of {layout.source} to {layout.target}: an image, or all pixels, exceed 2^31 numbers"
+            f"{layout.source} to {layout.target}: the numbers of an image or a weight, or all pixels, exceed {MOST}: "
+            "use smaller arrays"
         )
 
 

@@ -24,25 +24,25 @@ template <int LINES>
 struct Deep {
     static constexpr int SIZE = LINES / 4 * 68;
 
-    static __device__ __forceinline__ constexpr int place(int line, int step) { return line / 4 * 68 + line % 4 * 16 + step; }
+    static __device__ constexpr int place(int line, int step) { return line / 4 * 68 + line % 4 * DEPTH + step; }
 
     // Four steps of a line.
-    static __device__ __forceinline__ float4 steps(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
+    static __device__ float4 steps(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
 };
 
 template <int LINES>
 struct Wide {
     static constexpr int SIZE = DEPTH * LINES + 32;
 
-    static __device__ __forceinline__ constexpr int place(int line, int step) { return step * LINES + step / 4 * 8 + line; }
+    static __device__ constexpr int place(int line, int step) { return step * LINES + step / 4 * 8 + line; }
 
-    static __device__ __forceinline__ float4 steps(const float* first)
+    static __device__ float4 steps(const float* first)
     {
         return {first[0], first[LINES], first[2 * LINES], first[3 * LINES]};
     }
 
     // Four lines of a step.
-    static __device__ __forceinline__ float4 lines(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
+    static __device__ float4 lines(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
 };
 
 template <typename Layout>
@@ -74,47 +74,31 @@ struct Sums<Float32, ROWS, COLUMNS> {
     const int top = (threadIdx.x / WARP / WARPS_ACROSS * 4 + threadIdx.x % WARP / 8) * CHUNK;
     const int left = (threadIdx.x / WARP % WARPS_ACROSS * 8 + threadIdx.x % 8) * CHUNK;
 
-    static __device__ __forceinline__ constexpr int below(int i) { return i / CHUNK * (ROWS * CHUNK / HEIGHT) + i % CHUNK; }
-    static __device__ __forceinline__ constexpr int beside(int j) { return j / CHUNK * (COLUMNS * CHUNK / WIDTH) + j % CHUNK; }
-    __device__ __forceinline__ int row(int i) const { return top + below(i); }
-    __device__ __forceinline__ int column(int j) const { return left + beside(j); }
+    // Chunks of rows and columns lie as far from each other as all threads are wide.
+    static __device__ constexpr int below(int i) { return i / CHUNK * (ROWS / HEIGHT * CHUNK) + i % CHUNK; }
+    static __device__ constexpr int beside(int j) { return j / CHUNK * (COLUMNS / WIDTH * CHUNK) + j % CHUNK; }
+    __device__ int row(int i) const { return top + below(i); }
+    __device__ int column(int j) const { return left + beside(j); }
 
     template <typename A, typename B>
     __device__ __forceinline__ void add(const float* a, const float* b)
     {
-        constexpr int TOGETHER = is_deep<B> ? 1 : 2;  // of more, the loads ahead would not fit the registers
+        constexpr int TOGETHER = is_deep<B> ? 1 : 2;  // more loads ahead would not fit the registers
+        a += A::place(top, 0);
+        b += B::place(left, 0);
 #pragma unroll TOGETHER
         for (int step = 0; step < DEPTH; step += CHUNK) {
             float high[HEIGHT][CHUNK];
-            load_rows<A>(high, a + A::place(top, 0), step);
-            if constexpr (is_deep<B>) {
-#pragma unroll
-                for (int j = 0; j < WIDTH; ++j) {
-                    const float4 steps = B::steps(b + B::place(left, 0) + B::place(beside(j), step));
-                    const float wide[CHUNK] = {steps.x, steps.y, steps.z, steps.w};
-#pragma unroll
-                    for (int k = 0; k < CHUNK; ++k)
-#pragma unroll
-                        for (int i = 0; i < HEIGHT; ++i) sum[i][j] = fmaf(high[i][k], wide[k], sum[i][j]);
-                }
-            } else {
-#pragma unroll
-                for (int k = 0; k < CHUNK; ++k) {
-                    float wide[WIDTH];
-#pragma unroll
-                    for (int j = 0; j < WIDTH; j += CHUNK)
-                        *reinterpret_cast<float4*>(wide + j) = B::lines(b + B::place(left, 0) + B::place(beside(j), step + k));
-#pragma unroll
-                    for (int i = 0; i < HEIGHT; ++i)
-#pragma unroll
-                        for (int j = 0; j < WIDTH; ++j) sum[i][j] = fmaf(high[i][k], wide[j], sum[i][j]);
-                }
-            }
+            load_rows<A>(high, a, step);
+            if constexpr (is_deep<B>)
+                add_column_by_column<B>(high, b, step);
+            else
+                add_step_by_step<B>(high, b, step);
         }
     }
 
     template <typename A>
-    __device__ __forceinline__ void load_rows(float (&high)[HEIGHT][CHUNK], const float* a, int step) const
+    static __device__ __forceinline__ void load_rows(float (&high)[HEIGHT][CHUNK], const float* a, int step)
     {
 #pragma unroll
         for (int i = 0; i < HEIGHT; ++i)
@@ -127,6 +111,36 @@ struct Sums<Float32, ROWS, COLUMNS> {
                 high[first][k] = lines.x, high[first + 1][k] = lines.y;
                 high[first + 2][k] = lines.z, high[first + 3][k] = lines.w;
             }
+    }
+
+    template <typename B>
+    __device__ __forceinline__ void add_column_by_column(const float (&high)[HEIGHT][CHUNK], const float* b, int step)
+    {
+#pragma unroll
+        for (int j = 0; j < WIDTH; ++j) {
+            const float4 steps = B::steps(b + B::place(beside(j), step));
+            const float wide[CHUNK] = {steps.x, steps.y, steps.z, steps.w};
+#pragma unroll
+            for (int k = 0; k < CHUNK; ++k)
+#pragma unroll
+                for (int i = 0; i < HEIGHT; ++i) sum[i][j] = fmaf(high[i][k], wide[k], sum[i][j]);
+        }
+    }
+
+    template <typename B>
+    __device__ __forceinline__ void add_step_by_step(const float (&high)[HEIGHT][CHUNK], const float* b, int step)
+    {
+#pragma unroll
+        for (int k = 0; k < CHUNK; ++k) {
+            float wide[WIDTH];
+#pragma unroll
+            for (int j = 0; j < WIDTH; j += CHUNK)
+                *reinterpret_cast<float4*>(wide + j) = B::lines(b + B::place(beside(j), step + k));
+#pragma unroll
+            for (int i = 0; i < HEIGHT; ++i)
+#pragma unroll
+                for (int j = 0; j < WIDTH; ++j) sum[i][j] = fmaf(high[i][k], wide[j], sum[i][j]);
+        }
     }
 };
 
@@ -186,8 +200,8 @@ struct Sums {
     const int left = threadIdx.x / WARP % WARPS_ACROSS * WARP_COLUMNS;
     const int quarter = threadIdx.x % 4;
 
-    __device__ __forceinline__ int row(int i) const { return top + 8 * i; }
-    __device__ __forceinline__ int column(int j) const { return left + j / 2 * 8 + quarter * 2 + j % 2; }
+    __device__ int row(int i) const { return top + 8 * i; }
+    __device__ int column(int j) const { return left + j / 2 * 8 + quarter * 2 + j % 2; }
 
     template <typename A, typename B>
     __device__ __forceinline__ void add(const float* a, const float* b)
@@ -207,7 +221,8 @@ struct Sums {
             for (int k = 0; k < PRODUCTS; ++k)
 #pragma unroll
                 for (int j = 0; j < WIDTH; j += 2)
-                    Format::multiply(sum[i][j], sum[i][j + 1], sum[i + 1][j], sum[i + 1][j + 1], high[k], wide[j / 2][k]);
+                    Format::multiply(sum[i][j], sum[i][j + 1], sum[i + 1][j], sum[i + 1][j + 1], high[k],
+                                     wide[j / 2][k]);
         }
     }
 };

@@ -1,8 +1,8 @@
 // The adjoint of a convolution in its weights, and products with a transposed matrix: w = sum over places of x g.
 //
-// An implicit matrix product: rows are pairs of a tap and an input channel, from a table, columns are outputs, and steps
-// are the places of all images. Slices of them, cut by shape alone, are summed by blocks of their own; `add_slices` adds
-// them up in a fixed order.
+// An implicit matrix product: rows are pairs of a tap and an input channel, from a table, columns are outputs, and
+// steps are the places of all images. Slices of them, cut by shape alone, are summed by blocks of their own;
+// `add_slices` adds them up in a fixed order.
 #include "jobs.cuh"
 #include "tile.cuh"
 
@@ -14,7 +14,7 @@ struct Taps {
 
     const Images& images;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
-    const int rows;  // of the chunk on
+    const int rows;  // from the first of the chunk on
     const Step* taps;
     const float* source;
     const int height, width;                           // of a grid of places
@@ -59,7 +59,8 @@ struct Taps {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
             float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
-            const int top = row * images.stride_down - images.above, left = column * images.stride_across - images.before;
+            const int top = row * images.stride_down - images.above;
+            const int left = column * images.stride_across - images.before;
             const float* corner =
                 source + pixel_offset(image, top, left, images.height, images.width, images.channels);
             if (images.wide_source) {
@@ -122,14 +123,15 @@ __global__ void __launch_bounds__(THREADS<ROWS, COLUMNS>, RESIDENT<ROWS, COLUMNS
 weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __restrict__ sums_of_slices,
             const Job* jobs, const Step* __restrict__ table, const Images images, int slice, long long size)
 {
+    constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
     Sums<Arithmetic, ROWS, COLUMNS> sums;
     {
         const Job& job = jobs[blockIdx.y];
         const Corner<ROWS, COLUMNS> corner(job);
         if (corner.row >= job.steps) return;
         const int begin = blockIdx.z * slice, end = min(begin + slice, images.count * job.rows * job.columns);
-        Taps<ROWS, THREADS<ROWS, COLUMNS>> taps(images, job, table, x, corner.row, begin, end);
-        Gradients<COLUMNS, THREADS<ROWS, COLUMNS>> gradients(images, job, g, corner.column, begin, end);
+        Taps<ROWS, BLOCK> taps(images, job, table, x, corner.row, begin, end);
+        Gradients<COLUMNS, BLOCK> gradients(images, job, g, corner.column, begin, end);
         multiply(sums, taps, gradients, end - begin);
     }
     // Read once more: kept, all this would take registers from the sums.

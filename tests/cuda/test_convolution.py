@@ -105,15 +105,13 @@ def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
     emulated("random")
     call = Shape(30, (9, 8), 3, (3, 3), 5, Geometry(padding=AROUND)).calls()[2]
     check(call)
-    plan = convolution.weight_plan(call.arguments[0].shape, call.arguments[1].shape, (3, 3), call.arguments[3], here())
+    plan = convolution.weight_plan(
+        call.arguments[0].shape, call.arguments[1].shape, (3, 3), call.arguments[3], convolution._setting()
+    )
     assert plan.slices > convolution.MOST_LANES
     few = room(call.name)(*call.arguments)
     monkeypatch.setattr(convolution, "_multiprocessors", lambda device: 200)
     np.testing.assert_array_equal(room(call.name)(*call.arguments), few)
-
-
-def here():
-    return convolution._here()
 
 
 def shifted(array: np.ndarray) -> np.ndarray:
@@ -194,7 +192,9 @@ def test_empty_matrices_have_a_product(emulated, shape):
         check(call)
 
 
-def test_what_32_bits_do_not_count_is_refused():
-    layout = tables.Layout((1, 1 << 16, 1 << 16, 1), (1, 1, 1, 1), (1, 1), AROUND, (1, 1), 1, 1, 1)
-    with pytest.raises(ValueError, match="exceed"):
-        tables.Tables((), layout)
+@pytest.mark.parametrize("shape", [(1, 1 << 16, 1 << 15, 1), (1 << 16, 1 << 15, 1, 1), (1, 1, 1, 1 << 31)], ids=str)
+def test_what_32_bits_do_not_count_is_refused(emulated, shape):
+    emulated("random")
+    w_shape = (1, 1, shape[3], 1)
+    with pytest.raises(ValueError, match="use smaller arrays"):
+        convolution.forward_plan(shape, w_shape, Geometry(), convolution._setting())
