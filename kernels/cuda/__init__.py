@@ -1,0 +1,72 @@
+"""Kernels for NVIDIA GPUs in CUDA C++, each with the signature that it has in `kernels.reference`."""
+
+from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .elementwise import (
+    binary_cross_entropy_with_logits,
+    gated,
+    gaussian_kl,
+    gaussian_kl_backward,
+    gelu,
+    gelu_backward,
+    reparameterize,
+    reparameterize_backward,
+    sigmoid,
+    silu,
+    silu_backward,
+    softplus,
+)
+from .matmul import matmul
+from .normalization import normalize, normalize_backward
+from .philox import philox
+from .recurrent import gru, gru_backward, lstm, lstm_backward
+from .softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
+from .sums import column_sums
+from .updates import adam, ema, norm, rmsprop, sgd
+
+KERNELS = {
+    kernel.__name__: kernel
+    for kernel in (
+        adam,
+        binary_cross_entropy_with_logits,
+        column_sums,
+        conv2d,
+        conv2d_input_grad,
+        conv2d_weight_grad,
+        cross_entropy,
+        cross_entropy_backward,
+        ema,
+        gated,
+        gaussian_kl,
+        gaussian_kl_backward,
+        gelu,
+        gelu_backward,
+        gru,
+        gru_backward,
+        log_softmax,
+        log_softmax_backward,
+        lstm,
+        lstm_backward,
+        matmul,
+        norm,
+        normalize,
+        normalize_backward,
+        philox,
+        reparameterize,
+        reparameterize_backward,
+        rmsprop,
+        sgd,
+        sigmoid,
+        silu,
+        silu_backward,
+        softmax,
+        softmax_backward,
+        softplus,
+    )
+}

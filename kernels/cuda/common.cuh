@@ -1,0 +1,70 @@
+// What kernels share: indices, activations, reductions of a warp and of a block.
+#pragma once
+
+// Dynamic shared memory as an array of a type; what compiles no CUDA (the tests' emulator) has its own definition.
+#ifdef __CUDACC__
+#define DYNAMIC_SHARED(type, name)                                  \
+    extern __shared__ __align__(16) unsigned char name##_bytes[];   \
+    type* const name = reinterpret_cast<type*>(name##_bytes)
+#endif
+
+constexpr unsigned WARP = 32;
+constexpr unsigned ALL_LANES = 0xffffffffu;
+
+template <typename T>
+__host__ __device__ constexpr T ceil_div(T a, T b)
+{
+    return (a + b - 1) / b;
+}
+
+// A slope of 1 is no activation, of 0 a ReLU.
+__device__ __forceinline__ float leaky_relu(float x, float slope)
+{
+    return fmaxf(x, slope * x);
+}
+
+__device__ __forceinline__ float logistic(float x)
+{
+    return 1.f / (1.f + expf(-x));
+}
+
+struct Sum {
+    static constexpr float identity = 0.f;
+    template <typename T>
+    __device__ static T combine(T a, T b)
+    {
+        return a + b;
+    }
+};
+
+struct Max {
+    static constexpr float identity = -3.402823466e38f;
+    __device__ static float combine(float a, float b) { return fmaxf(a, b); }
+};
+
+// A value of each lane, combined over the warp in a fixed order; every lane gets the result.
+template <typename Operation, typename T>
+__device__ __forceinline__ T warp_reduce(T value)
+{
+#pragma unroll
+    for (unsigned distance = WARP / 2; distance > 0; distance /= 2)
+        value = Operation::combine(value, __shfl_xor_sync(ALL_LANES, value, distance));
+    return value;
+}
+
+// A value of each thread, combined over a block of `threads` (a multiple of 32, one dimension); every thread gets the
+// result. Ends with a barrier, so that it may be called again.
+template <typename Operation, unsigned threads, typename T>
+__device__ __forceinline__ T block_reduce(T value)
+{
+    static_assert(threads % WARP == 0 && threads <= WARP * WARP, "a block of whole warps");
+    __shared__ T partial[threads / WARP];
+    value = warp_reduce<Operation>(value);
+    if (threadIdx.x % WARP == 0) partial[threadIdx.x / WARP] = value;
+    __syncthreads();
+    value = Operation::identity;
+#pragma unroll
+    for (unsigned i = 0; i < threads / WARP; ++i) value = Operation::combine(value, partial[i]);
+    __syncthreads();
+    return value;
+}

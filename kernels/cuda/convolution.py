@@ -1,0 +1,204 @@
+"""The convolution family: convolution, its adjoint in x and its adjoint in w, as implicit matrix products.
+
+A plan holds what depends on shapes, the precision and the device: tables, and the choice of tiles.
+"""
+
+import functools
+from math import ceil, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from ..geometry import Geometry
+from ..taps import adjoint_phases, forward_phases
+from . import runtime
+from .runtime import Source, architecture, empty, precision, single
+from .tables import DEPTH, TILES, Layout, Tables, shared_bytes
+
+BUSY = 2  # blocks that a multiprocessor needs, lest it waits for its memory
+SLICED = 3 * 128  # blocks of a weight gradient, where it can be cut so: enough for a large GPU, and the same on all
+SHORTEST_SLICE = 8 * DEPTH  # places
+ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights of a block, and its slices
+
+ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
+
+
+def _declared(file: str, pattern: str, orders: tuple[str, ...], others: tuple[str, ...] = ()):
+    """A source of a kernel for each arithmetic, by its name."""
+
+    def names(arithmetic):
+        return [
+            pattern.format(arithmetic=arithmetic, order=order, rows=tile.rows, columns=tile.columns)
+            for tile in TILES[arithmetic]
+            for order in orders
+        ]
+
+    plain = Source(file, *names("Float32"), *others)
+    rounding = Source(file, *names("Tf32"), *names("Bfloat16"), architecture=80)
+    return {"Float32": plain, "Tf32": rounding, "Bfloat16": rounding}
+
+
+PRODUCTS = "products<{arithmetic}, {order}, {rows}, {columns}>"
+ADD_SLICES = f"add_slices<{ADDED_AT_ONCE}, {MOST_LANES}>"
+WEIGHT_SUMS = "weight_sums<{arithmetic}, {rows}, {columns}>"
+_products = _declared("products.cu", PRODUCTS, ("Wide", "Deep"))
+_weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ("",), (ADD_SLICES,))
+
+
+class Setting(NamedTuple):
+    """What a plan depends on beside its shapes."""
+
+    arithmetic: str
+    device: int
+    architecture: int
+    multiprocessors: int
+
+
+def _setting() -> Setting:
+    device = runtime.cupy().cuda.Device().id
+    return Setting(ARITHMETIC[precision()], device, architecture(), _multiprocessors(device))
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:
+    return runtime.cupy().cuda.Device().attributes["MultiProcessorCount"]
+
+
+def _aligned(array):
+    """An array that may be read by sixteen bytes: a view that begins elsewhere is copied."""
+    return array if array.data.ptr % 16 == 0 else array.copy()
+
+
+class Products:
+    """A plan: y = activation(bias + sum over taps of x w) for all phases and blocks, in one launch."""
+
+    def __init__(self, phases, layout: Layout, setting: Setting):
+        self.tables, self.source, self.setting = Tables(phases, layout), _products[setting.arithmetic], setting
+        self.order = "Wide" if layout.output_stride == 1 else "Deep"
+        self.tile = min(TILES[setting.arithmetic], key=self._time)
+        self.shared_bytes = shared_bytes(self.tile, ("Deep", self.order), setting.architecture)
+        self.kernel = PRODUCTS.format(
+            arithmetic=setting.arithmetic, order=self.order, rows=self.tile.rows, columns=self.tile.columns
+        )
+        self.grid = max(self._tiles(self.tile)), len(self.tables.places)
+
+    def _tiles(self, tile) -> list[int]:
+        """The tiles of each job."""
+        return [tile.count(*size) for size in zip(self.tables.places, self.tables.channels, strict=True)]
+
+    def _time(self, tile) -> float:
+        """What the multiprocessor with most tiles takes, in products of the largest tile."""
+        each = max(BUSY, ceil(sum(self._tiles(tile)) / self.setting.multiprocessors))
+        return each * tile.rows * tile.columns * tile.cost
+
+    def __call__(self, x, w, bias, slope):
+        """For contiguous float32 arrays."""
+        tables = self.tables
+        y = empty(tables.layout.target)
+        pitch = np.int32(tables.layout.output_stride)
+        arrays = _aligned(x), _aligned(w), bias, y, tables.jobs, tables.steps
+        arguments = *arrays, tables.images, pitch, np.float32(slope)
+        self.source[self.kernel](self.grid, (self.tile.threads,), arguments, self.shared_bytes)
+        return y
+
+
+class WeightSums:
+    """A plan: the sums over all places of x times g, a row for each tap and channel of x.
+
+    The places are cut into slices, for which there is room of their own until `add_slices` has added them up.
+    """
+
+    def __init__(self, phases, layout: Layout, shape, setting: Setting):
+        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[setting.arithmetic]
+        sizes = list(zip(self.tables.depths, self.tables.channels, strict=True))
+        tile = min(
+            TILES[setting.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost
+        )
+        tiles = [tile.count(*size) for size in sizes]
+        places = self.tables.places[0]
+        slices = max(1, min(SLICED // max(1, sum(tiles)), places // SHORTEST_SLICE))
+        self.slice = ceil(places / slices / DEPTH) * DEPTH
+        self.slices = ceil(places / self.slice)
+        self.grid = max(tiles), len(sizes), self.slices
+        self.threads, self.shared_bytes = tile.threads, shared_bytes(tile, ("Wide", "Wide"), setting.architecture)
+        self.kernel = WEIGHT_SUMS.format(arithmetic=setting.arithmetic, rows=tile.rows, columns=tile.columns)
+        self.add_grid = ceil(max(depth * channels for depth, channels in sizes) / ADDED_AT_ONCE), len(sizes)
+        self.whole = sum(depth * channels for depth, channels in sizes) == prod(shape)
+
+    def __call__(self, x, g):
+        """The weight gradient of contiguous float32 arrays; that of dead weights is zero."""
+        tables, size = self.tables, np.int64(prod(self.shape))
+        w = empty(self.shape) if self.whole else runtime.cupy().zeros(self.shape, np.float32)
+        if not self.grid[0]:
+            return w
+        sums = w if self.slices == 1 else empty((self.slices, *self.shape))
+        arguments = _aligned(x), _aligned(g), sums, tables.jobs, tables.steps, tables.images, np.int32(self.slice), size
+        self.source[self.kernel](self.grid, (self.threads,), arguments, self.shared_bytes)
+        if self.slices > 1:
+            arguments = sums, w, tables.jobs, tables.steps, np.int32(self.slices), size
+            block = ADDED_AT_ONCE, min(self.slices, MOST_LANES)
+            _weight_sums["Float32"][ADD_SLICES](self.add_grid, block, arguments)
+        return w
+
+
+@functools.lru_cache(256)
+def forward_plan(x_shape, w_shape, geometry: Geometry, setting: Setting) -> Products:
+    """The plan of `conv2d`."""
+    phases, layout = _forward(x_shape, w_shape, geometry)
+    return Products(phases, layout, setting)
+
+
+def _forward(x_shape, w_shape, geometry: Geometry):
+    kh, kw, depth, outputs = w_shape
+    size = geometry.output_size(x_shape[1:3], (kh, kw))
+    target = (x_shape[0], *size, outputs)
+    layout = Layout(
+        x_shape,
+        target,
+        geometry.stride,
+        geometry.padding,
+        (1, 1),
+        depth * outputs,
+        depth_stride=outputs,
+        output_stride=1,
+    )
+    return forward_phases((kh, kw), size, x_shape[3], outputs, geometry), layout
+
+
+@functools.lru_cache(256)
+def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -> Products:
+    """The plan of `conv2d_input_grad`."""
+    kh, kw, depth, outputs = w_shape
+    channels = depth * geometry.groups
+    phases, zeros = adjoint_phases((kh, kw), size, g_shape[1:3], channels, outputs, geometry)
+    target = (g_shape[0], *size, channels)
+    layout = Layout(
+        g_shape, target, (1, 1), zeros, geometry.stride, depth * outputs, depth_stride=1, output_stride=outputs
+    )
+    return Products(phases, layout, setting)
+
+
+@functools.lru_cache(256)
+def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, setting: Setting) -> WeightSums:
+    """The plan of `conv2d_weight_grad`."""
+    w_shape = (*kernel_size, x_shape[3] // geometry.groups, g_shape[3])
+    phases, layout = _forward(x_shape, w_shape, geometry)
+    return WeightSums(phases, layout, w_shape, setting)
+
+
+@single
+def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
+    """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
+    return forward_plan(x.shape, w.shape, geometry, _setting())(x, w, bias, slope)
+
+
+@single
+def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
+    """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
+    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, w, bias, slope)
+
+
+@single
+def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
+    """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW)."""
+    return weight_plan(x.shape, g.shape, tuple(kernel_size), geometry, _setting())(x, g)

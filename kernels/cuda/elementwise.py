@@ -1,0 +1,122 @@
+"""Elementwise functions that CuPy alone would make in several passes. `exp` and `erf` are one, and left to CuPy."""
+
+import numpy as np
+
+from .. import reference
+from .launches import over_threads
+from .runtime import Source, empty, single
+
+_source = Source(
+    "elementwise.cu",
+    "sigmoid",
+    "softplus",
+    "silu",
+    "silu_backward",
+    "gelu",
+    "gelu_backward",
+    "gated",
+    "binary_cross_entropy_with_logits",
+    "gaussian_kl",
+    "gaussian_kl_backward",
+    "reparameterize",
+    "reparameterize_backward",
+)
+
+
+def _same_shape(*arrays) -> bool:
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    return all(getattr(a, "shape", None) == shape and a.dtype == dtype for a in arrays)
+
+
+def _map(name: str, inputs, outputs: int = 1, *numbers):
+    """Results of a kernel, each with the shape of the inputs."""
+    results = [empty(inputs[0].shape) for _ in range(outputs)]
+    n = inputs[0].size
+    _source[name](*over_threads(n // 4), (np.int64(n), *numbers, *results, *inputs))
+    return results
+
+
+@single
+def sigmoid(x):
+    """1 / (1 + e^-x), without overflow."""
+    return _map("sigmoid", [x])[0]
+
+
+@single
+def softplus(x):
+    """log(1 + e^x), without overflow."""
+    return _map("softplus", [x])[0]
+
+
+@single
+def silu(x):
+    """x / (1 + e^-x)"""
+    return _map("silu", [x])[0], (x,)
+
+
+@single
+def silu_backward(g, x):
+    """Gradient of `silu`."""
+    return (_map("silu_backward", [g, x])[0],)
+
+
+@single
+def gelu(x):
+    """x Phi(x) with the normal distribution function Phi."""
+    return _map("gelu", [x])[0], (x,)
+
+
+@single
+def gelu_backward(g, x):
+    """Gradient of `gelu`."""
+    return (_map("gelu_backward", [g, x])[0],)
+
+
+@single
+def gated(g, switch, slope):
+    """g where switch > 0, else slope * g."""
+    if not _same_shape(g, switch):
+        return reference.gated(g, switch, slope)
+    return _map("gated", [g, switch], 1, np.float32(slope))[0]
+
+
+@single
+def binary_cross_entropy_with_logits(x, target):
+    """-t log s(x) - (1 - t) log(1 - s(x)), elementwise; the residual is s(x) - t."""
+    if not _same_shape(x, target):
+        return reference.binary_cross_entropy_with_logits(x, target)
+    y, difference = _map("binary_cross_entropy_with_logits", [x, target], 2)
+    return y, (difference,)
+
+
+@single
+def gaussian_kl(mean, log_var):
+    """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise."""
+    if not _same_shape(mean, log_var):
+        return reference.gaussian_kl(mean, log_var)
+    return _map("gaussian_kl", [mean, log_var])[0], (mean, log_var)
+
+
+@single
+def gaussian_kl_backward(g, mean, log_var):
+    """Gradients in mean and log_var."""
+    if not _same_shape(g, mean, log_var):
+        return reference.gaussian_kl_backward(g, mean, log_var)
+    return tuple(_map("gaussian_kl_backward", [g, mean, log_var], 2))
+
+
+@single
+def reparameterize(mean, log_var, noise):
+    """mean + exp(log_var / 2) * noise; the residual is the second term."""
+    if not _same_shape(mean, log_var, noise):
+        return reference.reparameterize(mean, log_var, noise)
+    y, deviation = _map("reparameterize", [mean, log_var, noise], 2)
+    return y, (deviation,)
+
+
+@single
+def reparameterize_backward(g, deviation):
+    """Gradients in mean and log_var."""
+    if not _same_shape(g, deviation):
+        return reference.reparameterize_backward(g, deviation)
+    return g, _map("reparameterize_backward", [g, deviation])[0]

@@ -1,0 +1,51 @@
+// What the kernels of the convolution family are told: images, jobs, and the steps of their sums.
+#pragma once
+#include "common.cuh"
+
+// The images of a source (height, width, channels) and of a target, as many of both. A place (i, j) of a job sees the
+// source from row i * stride_down - above, column j * stride_across - before on; it lies at row top + i * down, column
+// left + j * across of the target. The last fields say whether four neighbours may be moved at once.
+struct Images {
+    int count, height, width, channels, stride_down, stride_across, above, before;
+    int target_height, target_width, target_channels, down, across;
+    int wide_source, wide_weights, wide_target;
+};
+
+// A job makes channels [first, last) of the target at rows x columns places. It sees the channels of the source from
+// `source` on. Its sums have `steps` steps, from `begin` on in the table; `corner` is where its weights begin.
+struct Job {
+    int top, left, rows, columns, first, last, source, corner, begin, steps;
+};
+
+// A step of a sum, a tap and an input channel: (row, column) from where a place begins to see, `offset` from there in
+// floats, `weight` from the corner of the job. The steps of a job are followed by dead ones, up to a multiple of DEPTH,
+// whose row is in no image and whose weight is negative; those of all, by DEPTH of them, which are read ahead.
+struct __align__(16) Step {
+    int offset, row, column, weight;
+};
+
+constexpr int OUTSIDE = -(1 << 30);  // a row that is in no image, whichever row of a step is added
+
+__device__ __forceinline__ bool is_inside(const Images& images, int row, int column)
+{
+    return unsigned(row) < unsigned(images.height) && unsigned(column) < unsigned(images.width);
+}
+
+// Where a pixel begins, in floats from the first image on.
+__device__ __forceinline__ long long pixel_offset(int image, int row, int column, int height, int width, int channels)
+{
+    return ((static_cast<long long>(image) * height + row) * width + column) * channels;
+}
+
+// The first row and column of this block's tile.
+template <int ROWS, int COLUMNS>
+struct Corner {
+    int row, column;
+
+    __device__ __forceinline__ explicit Corner(const Job& job)
+    {
+        const int across = ceil_div(job.last - job.first, COLUMNS);
+        row = blockIdx.x / across * ROWS;
+        column = blockIdx.x % across * COLUMNS;
+    }
+};

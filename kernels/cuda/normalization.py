@@ -1,0 +1,154 @@
+"""Normalisation, scale and shift and a leaky ReLU: by columns in three launches, by rows in one."""
+
+import functools
+from dataclasses import dataclass
+from itertools import chain, groupby
+from math import prod
+
+import numpy as np
+
+from .. import reference
+from .launches import THREADS, WARP, Tiles, over_threads, threads_of_row, tiles
+from .runtime import Source, empty, single
+from .sums import column_sums
+
+_source = Source(
+    "normalization.cu",
+    *(f"{name}<{width}>" for name in ("measure", "apply", "apply_backward") for width in (1, 4)),
+    *(f"measure_backward<{width}, {by_row}>" for width in (1, 4) for by_row in ("false", "true")),
+    *(
+        f"{name}<{threads}>"
+        for name in ("merge", "merge_backward", "normalize_rows", "normalize_rows_backward")
+        for threads in (WARP, THREADS)
+    ),
+)
+
+MANY_PARTS = 2 * WARP  # columns of a group in all chunks from which they are merged by a block
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An array as (samples, positions, groups, channels), with statistics over positions and channels."""
+
+    samples: int
+    positions: int
+    groups: int
+    channels: int
+    row: tuple[int, ...]
+    """Shape of the columns in the array's own axes."""
+    kept: tuple[int, ...]
+    """Shape of the statistics."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether each sample is a row of its own."""
+        return self.positions * self.groups == 1
+
+    @property
+    def tiles(self) -> Tiles:
+        """The launch over columns; by rows, over the columns that all rows have."""
+        if self.by_rows:
+            return tiles(1, self.samples, self.channels)
+        return tiles(self.samples, self.positions, self.groups * self.channels)
+
+
+@functools.lru_cache(256)
+def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
+    """The layout of an array that is normalised over axes; None where it has none."""
+    if not all(-len(shape) <= axis < len(shape) for axis in axes):
+        return None
+    reduced = {axis % len(shape) for axis in axes}
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(shape), lambda item: item[0] in reduced)]
+    if 0 in reduced:
+        runs.insert(0, [])
+    if len(runs) not in (2, 3, 4):
+        return None
+    sizes = [prod(run) for run in runs]
+    sizes = (sizes[0], 1, 1, sizes[1]) if len(runs) == 2 else (*sizes, 1)[:4]
+    row = tuple(chain.from_iterable(runs[2:] or runs[1:]))
+    return Layout(*sizes, row, tuple(1 if i in reduced else n for i, n in enumerate(shape)))
+
+
+def _layout(x, scale, shift, axes) -> Layout | None:
+    """The layout of a call; None where it is the reference's."""
+    cut = layout(x.shape, tuple(axes))
+    return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
+
+
+def _of_columns(values, cut: Layout, default: float):
+    """Scale or shift with a number for each column."""
+    if values is not None and values.shape == cut.row:
+        return values
+    each = empty(cut.row)
+    each[...] = default if values is None else values
+    return each
+
+
+def _by_rows(name: str, cut: Layout, *arguments) -> None:
+    threads = threads_of_row(cut.channels)
+    sizes = np.int64(cut.samples), np.int64(cut.channels)
+    _source[f"{name}<{threads}>"](*over_threads(cut.samples * threads), (*sizes, *arguments))
+
+
+def _by_columns(name: str, cut: Layout, *arguments) -> None:
+    launch = cut.tiles
+    sizes = (launch.rows, 1, launch.columns) if cut.by_rows else (cut.positions, cut.groups, cut.channels)
+    _source[name](launch.grid, launch.block, (*map(np.int32, (*sizes, launch.length)), *arguments))
+
+
+def _merge(name: str, cut: Layout, *arguments) -> None:
+    threads = threads_of_row(cut.tiles.chunks * cut.channels, MANY_PARTS)
+    sizes = map(np.int32, (cut.positions, cut.groups, cut.channels, cut.tiles.length))
+    grid_and_block = over_threads(cut.samples * cut.groups * threads)
+    _source[f"{name}<{threads}>"](*grid_and_block, (np.int64(cut.samples), *sizes, *arguments))
+
+
+@single
+def normalize(x, scale, shift, *, axes, eps, slope=1.0):
+    """Normalisation over axes with scale, shift and leaky ReLU, as `kernels.reference.normalize`."""
+    cut = _layout(x, scale, shift, axes)
+    if cut is None:
+        return reference.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
+    affine, bend = (_of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)), np.float32(slope)
+    y, (mean, var, inverse) = empty(x.shape), (empty(cut.kept) for _ in range(3))
+    if cut.by_rows:
+        _by_rows("normalize_rows", cut, np.float32(eps), bend, x, *affine, y, mean, var, inverse)
+    else:
+        launch = cut.tiles
+        moments = empty((cut.samples, launch.chunks, 3, launch.columns))
+        _by_columns(f"measure<{launch.width}>", cut, x, moments)
+        _merge("merge", cut, np.float64(eps), moments, mean, var, inverse)
+        _by_columns(f"apply<{launch.width}>", cut, bend, x, mean, inverse, *affine, y)
+    return (y, mean, var), (x, scale, shift, mean, inverse)
+
+
+@single
+def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
+    """Gradients in x, scale and shift, None for what is None; a gradient has the shape of a row (or of its values)."""
+    cut = _layout(x, scale, shift, axes)
+    if cut is None:
+        return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
+    scales, shifts = _of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)
+    dx, launch = empty(x.shape), cut.tiles
+    known = np.float32(slope), g, x, mean, inverse, scales, shifts
+    affine = scale is not None or shift is not None
+    if affine or not cut.by_rows:
+        sums = empty((launch.samples, launch.chunks, 2, launch.columns))
+        _by_columns(f"measure_backward<{launch.width}, {str(cut.by_rows).lower()}>", cut, *known, sums)
+    if cut.by_rows:
+        _by_rows("normalize_rows_backward", cut, *known, dx)
+        totals = sums[0] if affine else None
+    else:
+        totals, mean_e, mean_ez = empty((launch.samples, 2, launch.columns)), empty(cut.kept), empty(cut.kept)
+        _merge("merge_backward", cut, sums, scales, totals, mean_e, mean_ez)
+        _by_columns(f"apply_backward<{launch.width}>", cut, *known, mean_e, mean_ez, dx)
+    return dx, *_affine_gradients(totals, scale, shift, cut)
+
+
+def _affine_gradients(parts, scale, shift, cut: Layout):
+    """Gradients of scale and shift, whose sum is that of some parts (parts, 2, columns)."""
+    if scale is None and shift is None:
+        return None, None
+    total = parts[0] if len(parts) == 1 else column_sums(parts.reshape(len(parts), -1))
+    total = total.reshape(2, *cut.row)
+    return None if scale is None else total[0], None if shift is None else total[1]

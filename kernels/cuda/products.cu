@@ -1,0 +1,201 @@
+// Convolution and its adjoint in x, masked or not, and matrix products: y = activation(bias + sum over steps of x w).
+//
+// An implicit matrix product: rows are places, columns are channels of the target, and steps are pairs of a tap and an
+// input channel, from a table. A block makes one tile of one job.
+#include "jobs.cuh"
+#include "tile.cuh"
+
+// Rows of A: what each place sees of the source.
+template <int ROWS, int THREADS>
+struct Windows {
+    using Layout = Deep<ROWS>;
+    static constexpr int COUNT = ROWS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
+
+    const Images& images;
+    const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
+    const Step* table;
+    const int begin;  // of its steps in the table
+    const float* corners[COUNT];
+    int tops[COUNT], lefts[COUNT];
+    Step ahead;  // of the next stage: known before its addresses are wanted
+
+    __device__ __forceinline__ Windows(const Images& images, const Job& job, const Step* table, const float* x,
+                                       int first_row)
+        : images(images), table(table), begin(job.begin + chunk), ahead(table[begin])
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            const int row = first_row + line + i * APART, places = job.rows * job.columns;
+            const int image = row / places, place = row % places;
+            tops[i] = image < images.count ? place / job.columns * images.stride_down - images.above : OUTSIDE;
+            lefts[i] = place % job.columns * images.stride_across - images.before;
+            corners[i] = x + job.source +
+                         pixel_offset(image, tops[i], lefts[i], images.height, images.width, images.channels);
+        }
+    }
+
+    template <int floats>
+    __device__ __forceinline__ void copy(float* target, const Step& step) const
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+            copy_async<floats>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
+                               is_inside(images, tops[i] + step.row, lefts[i] + step.column));
+    }
+
+    __device__ __forceinline__ void fetch(float* stage, int step)
+    {
+        float* target = stage + Layout::place(line, chunk);
+        if (images.wide_source) {
+            copy<CHUNK>(target, ahead);
+        } else {
+#pragma unroll
+            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[begin + step + k]);
+        }
+        ahead = table[begin + step + DEPTH];
+    }
+};
+
+// Columns of B: weights, of which the output channels are neighbours (`Wide`) or the steps (`Deep`).
+template <typename Layout, int COLUMNS, int THREADS>
+struct Weights;
+
+template <int COLUMNS, int THREADS>
+struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
+    using Layout = Wide<COLUMNS>;
+    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
+
+    const bool wide;
+    const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
+    const int columns;  // from the first of the chunk on
+    const Step* table;
+    const int begin;  // of its steps in the table
+    const float* corner;
+    int ahead[COUNT];
+
+    __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w, int,
+                                       int first_column)
+        : wide(images.wide_weights),
+          columns(job.last - job.first - first_column - line),
+          table(table),
+          begin(job.begin + first),
+          corner(w + job.corner + first_column + line)
+    {
+        look_ahead(0);
+    }
+
+    __device__ __forceinline__ void look_ahead(int step)
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) ahead[i] = table[begin + step + i * APART].weight;
+    }
+
+    __device__ __forceinline__ void fetch(float* stage, int step)
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
+            const float* source = corner + ahead[i];
+            if (wide) {
+                copy_async<CHUNK>(target, source, ahead[i] >= 0 && columns > 0);
+            } else {
+#pragma unroll
+                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, source + k, ahead[i] >= 0 && columns > k);
+            }
+        }
+        look_ahead(step + DEPTH);
+    }
+};
+
+template <int COLUMNS, int THREADS>
+struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
+    using Layout = Deep<COLUMNS>;
+    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
+
+    const bool wide;
+    const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
+    const int columns;  // from the first copied on
+    const Step* table;
+    const int begin;  // of its steps in the table
+    const float* corner;
+    const int column_pitch;
+    int ahead;
+
+    __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
+                                       int column_pitch, int first_column)
+        : wide(images.wide_weights),
+          columns(job.last - job.first - first_column - line),
+          table(table),
+          begin(job.begin + chunk),
+          corner(w + job.corner + static_cast<long long>(first_column + line) * column_pitch),
+          column_pitch(column_pitch),
+          ahead(table[begin].weight)
+    {
+    }
+
+    template <int floats>
+    __device__ __forceinline__ void copy(float* target, int weight) const
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+            copy_async<floats>(target + Layout::place(i * APART, 0),
+                               corner + static_cast<long long>(column_pitch) * (i * APART) + weight,
+                               weight >= 0 && columns > i * APART);
+    }
+
+    __device__ __forceinline__ void fetch(float* stage, int step)
+    {
+        float* target = stage + Layout::place(line, chunk);
+        if (wide) {
+            copy<CHUNK>(target, ahead);
+        } else {
+#pragma unroll
+            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[begin + step + k].weight);
+        }
+        ahead = table[begin + step + DEPTH].weight;
+    }
+};
+
+// Grid (most tiles of a job, jobs). The weights of neighbouring columns are `column_pitch` apart where they are `Deep`.
+template <typename Arithmetic, template <int> class Order, int ROWS, int COLUMNS>
+__global__ void __launch_bounds__(THREADS<ROWS, COLUMNS>, RESIDENT<ROWS, COLUMNS>)
+products(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
+         float* __restrict__ y, const Job* jobs, const Step* __restrict__ table, const Images images,
+         int column_pitch, float slope)
+{
+    constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
+    Sums<Arithmetic, ROWS, COLUMNS> sums;
+    {
+        const Job& job = jobs[blockIdx.y];
+        const Corner<ROWS, COLUMNS> corner(job);
+        if (corner.row >= images.count * job.rows * job.columns) return;
+        Windows<ROWS, BLOCK> windows(images, job, table, x, corner.row);
+        Weights<Order<COLUMNS>, COLUMNS, BLOCK> weights(images, job, table, w, column_pitch, corner.column);
+        multiply(sums, windows, weights, job.steps);
+    }
+    // Read once more: kept, all this would take registers from the sums.
+    const Job& job = jobs[blockIdx.y];
+    const Corner<ROWS, COLUMNS> corner(job);
+    const int first = job.first + corner.column, columns = job.last - first, places = job.rows * job.columns;
+    constexpr int RUN = decltype(sums)::RUN;
+#pragma unroll
+    for (int i = 0; i < sums.HEIGHT; ++i) {
+        const int row = corner.row + sums.row(i), image = row / places, place = row % places;
+        if (image >= images.count) break;
+        float* line = y + first +
+                      pixel_offset(image, job.top + place / job.columns * images.down,
+                                   job.left + place % job.columns * images.across, images.target_height,
+                                   images.target_width, images.target_channels);
+#pragma unroll
+        for (int j = 0; j < sums.WIDTH; j += RUN) {
+            const int column = sums.column(j);
+            float values[RUN];
+#pragma unroll
+            for (int k = 0; k < RUN; ++k) {
+                const float shift = bias && column + k < columns ? bias[first + column + k] : 0.f;
+                values[k] = leaky_relu(sums.sum[i][j + k] + shift, slope);
+            }
+            store_run(line + column, values, columns - column, images.wide_target);
+        }
+    }
+}

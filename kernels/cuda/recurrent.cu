@@ -1,0 +1,124 @@
+// The cells of recurrent networks: a step of all sequences, between the products with the hidden state. A thread does
+// one hidden unit of one sequence. Arrays of all steps are (batch, steps, ..., hidden), of one (batch, ..., hidden).
+#include "common.cuh"
+#include "vectors.cuh"
+
+struct Sizes {
+    int batch, steps, hidden;
+};
+
+// One hidden unit of one sequence at a step.
+struct Unit {
+    Sizes sizes;
+    int step, sequence, index;
+
+    // Its place in an array over steps, and in one of a step, with so many numbers for each hidden unit.
+    __device__ __forceinline__ long long in_all(int numbers, int number) const
+    {
+        return in_all(step, numbers, number);
+    }
+    __device__ __forceinline__ long long in_all(int other_step, int numbers, int number) const
+    {
+        const long long row = static_cast<long long>(sequence) * sizes.steps + other_step;
+        return (row * numbers + number) * sizes.hidden + index;
+    }
+    __device__ __forceinline__ long long in_step(int numbers, int number) const
+    {
+        return (static_cast<long long>(sequence) * numbers + number) * sizes.hidden + index;
+    }
+    // A state before the step: from all states, or the first of them.
+    __device__ __forceinline__ float before(const float* states, const float* first) const
+    {
+        return step ? states[in_all(step - 1, 1, 0)] : first[in_step(1, 0)];
+    }
+};
+
+template <typename Body>
+__device__ __forceinline__ void for_each_unit(Sizes sizes, int step, Body body)
+{
+    const Share share = share_of_grid();
+    const long long units = static_cast<long long>(sizes.batch) * sizes.hidden;
+    for (long long i = share.thread; i < units; i += share.threads)
+        body(Unit{sizes, step, static_cast<int>(i / sizes.hidden), static_cast<int>(i % sizes.hidden)});
+}
+
+// gates (i, f, g, o) hold the products with x and become those of the cell; h is the step of y as a matrix.
+extern "C" __global__ void lstm(Sizes sizes, int step, const float* products, const float* first_cell, float* gates,
+                                float* cells, float* y, float* h)
+{
+    for_each_unit(sizes, step, [=](const Unit& unit) {
+        float sums[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) sums[k] = gates[unit.in_all(4, k)] + products[unit.in_step(4, k)];
+        const float i = logistic(sums[0]), f = logistic(sums[1]), g = tanhf(sums[2]), o = logistic(sums[3]);
+        const float cell = f * unit.before(cells, first_cell) + i * g;
+        gates[unit.in_all(4, 0)] = i;
+        gates[unit.in_all(4, 1)] = f;
+        gates[unit.in_all(4, 2)] = g;
+        gates[unit.in_all(4, 3)] = o;
+        cells[unit.in_all(1, 0)] = cell;
+        y[unit.in_all(1, 0)] = h[unit.in_step(1, 0)] = o * tanhf(cell);
+    });
+}
+
+// From the gradients of y and, of the step after, of its hidden state (`from_after`) and cell (`cell_grad`, which the
+// step makes its own): the derivatives of the gates' sums, in all steps and as a matrix of the step.
+extern "C" __global__ void lstm_backward(Sizes sizes, int step, const float* g, const float* from_after,
+                                         const float* gates, const float* cells, const float* first_cell,
+                                         float* cell_grad, float* derivatives, float* of_step)
+{
+    for_each_unit(sizes, step, [=](const Unit& unit) {
+        const bool last = step == sizes.steps - 1;
+        const float i = gates[unit.in_all(4, 0)], f = gates[unit.in_all(4, 1)];
+        const float n = gates[unit.in_all(4, 2)], o = gates[unit.in_all(4, 3)];
+        const float bounded = tanhf(cells[unit.in_all(1, 0)]);
+        const float dh = g[unit.in_all(1, 0)] + (last ? 0.f : from_after[unit.in_step(1, 0)]);
+        const float dc = (last ? 0.f : cell_grad[unit.in_step(1, 0)]) + dh * o * (1.f - bounded * bounded);
+        cell_grad[unit.in_step(1, 0)] = dc * f;
+        const float d[4] = {dc * n * i * (1.f - i), dc * unit.before(cells, first_cell) * f * (1.f - f),
+                            dc * i * (1.f - n * n), dh * bounded * o * (1.f - o)};
+#pragma unroll
+        for (int k = 0; k < 4; ++k) derivatives[unit.in_all(4, k)] = of_step[unit.in_step(4, k)] = d[k];
+    });
+}
+
+// gates (r, z, n) and h as of the LSTM; candidates are what r scales.
+extern "C" __global__ void gru(Sizes sizes, int step, const float* products, const float* hidden_bias,
+                               const float* first, float* gates, float* candidates, float* y, float* h)
+{
+    for_each_unit(sizes, step, [=](const Unit& unit) {
+        const float r = logistic(gates[unit.in_all(3, 0)] + products[unit.in_step(3, 0)]);
+        const float z = logistic(gates[unit.in_all(3, 1)] + products[unit.in_step(3, 1)]);
+        const float candidate = products[unit.in_step(3, 2)] + hidden_bias[unit.index];
+        const float n = tanhf(gates[unit.in_all(3, 2)] + r * candidate);
+        gates[unit.in_all(3, 0)] = r;
+        gates[unit.in_all(3, 1)] = z;
+        gates[unit.in_all(3, 2)] = n;
+        candidates[unit.in_all(1, 0)] = candidate;
+        y[unit.in_all(1, 0)] = h[unit.in_step(1, 0)] = n + z * (unit.before(y, first) - n);
+    });
+}
+
+// As of the LSTM. `state_grad` is what of the state's gradient goes round the gates; `of_hidden` holds the derivatives
+// of what the hidden state adds to the sums.
+extern "C" __global__ void gru_backward(Sizes sizes, int step, const float* g, const float* from_after,
+                                        const float* gates, const float* candidates, const float* y,
+                                        const float* first, float* state_grad, float* derivatives, float* of_hidden,
+                                        float* of_step)
+{
+    for_each_unit(sizes, step, [=](const Unit& unit) {
+        const long long place = unit.in_step(1, 0);
+        const float r = gates[unit.in_all(3, 0)], z = gates[unit.in_all(3, 1)], n = gates[unit.in_all(3, 2)];
+        const float after = step == sizes.steps - 1 ? 0.f : from_after[place] + state_grad[place];
+        const float dh = g[unit.in_all(1, 0)] + after, dn = dh * (1.f - z) * (1.f - n * n);
+        state_grad[place] = dh * z;
+        const float dr = dn * candidates[unit.in_all(1, 0)] * r * (1.f - r);
+        const float dz = dh * (unit.before(y, first) - n) * z * (1.f - z);
+        const float d[3] = {dr, dz, dn}, hidden[3] = {dr, dz, dn * r};
+#pragma unroll
+        for (int k = 0; k < 3; ++k) {
+            derivatives[unit.in_all(3, k)] = d[k];
+            of_hidden[unit.in_all(3, k)] = of_step[unit.in_step(3, k)] = hidden[k];
+        }
+    });
+}

@@ -1,0 +1,163 @@
+"""Compiles and launches CUDA sources. The only file of `kernels.cuda` that touches CuPy.
+
+Arrays are C-contiguous, and a kernel sees no more of one than its address: `Source` refuses what CuPy would take
+without a word, strided arrays and Python's own numbers (which it passes in 64 bits).
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from .. import reference
+
+FOLDER = Path(__file__).parent
+FLOAT32 = np.dtype(np.float32)
+OPTIONS = ("-std=c++17",)
+PRECISIONS = ("float32", "tf32", "bfloat16")
+TENSOR_CORES = 80  # the first architecture whose tensor cores take TF32 and bfloat16
+
+_precision = "float32"
+_library = None  # CuPy, once it is wanted
+
+
+def cupy():
+    """The CuPy module, imported when the first kernel wants it."""
+    global _library
+    if _library is None:
+        import cupy
+
+        _library = cupy
+    return _library
+
+
+def architecture() -> int:
+    """The compute capability of the current device: 80 for 8.0."""
+    return int(cupy().cuda.Device().compute_capability)
+
+
+def empty(shape, dtype=np.float32):
+    """An array of a shape, not initialised."""
+    return cupy().empty(shape, dtype)
+
+
+def set_precision(name: str) -> None:
+    """Choose the arithmetic of matrix products and convolutions; arrays stay float32.
+
+    "float32" is exact; "tf32" and "bfloat16" round the operands and multiply them on tensor cores. Raises ValueError
+    for another name.
+    """
+    global _precision
+    if name not in PRECISIONS:
+        raise ValueError(f"unknown precision {name!r}: use one of {', '.join(map(repr, PRECISIONS))}")
+    _precision = name
+
+
+def precision() -> str:
+    """The arithmetic that was chosen. RuntimeError where the device lacks it."""
+    if _precision != "float32" and architecture() < TENSOR_CORES:
+        raise RuntimeError(
+            f"precision {_precision!r} needs a GPU of compute capability 8.0 or newer, this one has "
+            f"{architecture() / 10}: use 'float32'"
+        )
+    return _precision
+
+
+def single(function):
+    """A kernel for contiguous float32 arrays, made one for all arrays.
+
+    Where the first argument, or the first of its list, is of another dtype or has no elements, `kernels.reference`
+    serves. Arrays that are not contiguous are copied.
+    """
+    plain = getattr(reference, function.__name__)
+
+    @functools.wraps(function)
+    def kernel(*arguments, **static):
+        first = arguments[0]
+        if isinstance(first, (list, tuple)):
+            first = first[0]
+        if first.dtype != FLOAT32 or not first.size:
+            return plain(*arguments, **static)
+        return function(*map(contiguous, arguments), **{name: contiguous(value) for name, value in static.items()})
+
+    return kernel
+
+
+def contiguous(value):
+    """An array that is contiguous, or a list of such; anything else as it is."""
+    if isinstance(value, list):
+        return [contiguous(part) for part in value]
+    if not isinstance(value, cupy().ndarray) or value.flags.c_contiguous:
+        return value
+    return cupy().ascontiguousarray(value)
+
+
+class Source:
+    """A .cu file of this folder and the kernels in it.
+
+    `names` are all that launchers use, templates as they are instantiated: "products<float, 128, 64>". `architecture`
+    is the oldest that has the instructions they need. `source[name](grid, block, arguments, shared_bytes=0)` compiles
+    that one, once for each device, and launches it on the current stream with so much dynamic shared memory.
+    """
+
+    every: ClassVar[list["Source"]] = []
+
+    def __init__(self, file: str, *names: str, architecture: int = 75):
+        self.file, self.names, self.architecture = file, names, architecture
+        self._kernels: dict = {}
+        Source.every.append(self)
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The file with its local includes pasted in: CuPy's cache of compiled kernels hashes nothing else."""
+        return pasted(self.file, set())
+
+    def __getitem__(self, name: str):
+        return functools.partial(self._launch, name)
+
+    def _launch(self, name, grid, block, arguments, shared_bytes=0):
+        for place, argument in enumerate(arguments):
+            _check(name, place, argument)
+        self._kernel(name, shared_bytes)(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared_bytes)
+
+    def _kernel(self, name: str, shared_bytes: int):
+        key = cupy().cuda.Device().id, name
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            if name not in self.names:
+                raise KeyError(f"{self.file} is not declared to hold a kernel {name!r}")
+            module = cupy().RawModule(code=self.text, options=OPTIONS, name_expressions=(name,))
+            kernel = self._kernels[key] = module.get_function(name)
+        if shared_bytes > kernel.max_dynamic_shared_size_bytes:
+            kernel.max_dynamic_shared_size_bytes = shared_bytes
+        return kernel
+
+
+def pasted(file: str, seen: set[str]) -> str:
+    """The text of a file; a local include becomes the text of its file, the first time that it is met.
+
+    Lines keep their numbers, for the compilers' messages.
+    """
+    seen.add(file)
+    lines = [f'#line 1 "{file}"']
+    for number, line in enumerate((FOLDER / file).read_text().splitlines(), 1):
+        include = re.fullmatch(r'#include "(.+)"', line)
+        if include and include[1] not in seen:
+            lines += [pasted(include[1], seen), f'#line {number + 1} "{file}"']
+        else:
+            lines.append("" if include or line == "#pragma once" else line)
+    return "\n".join(lines)
+
+
+def _check(name: str, place: int, argument) -> None:
+    if argument is None or isinstance(argument, np.generic):
+        return
+    if type(argument) is np.ndarray and argument.dtype.names and argument.size == 1:
+        return  # a structure, which CuPy passes by value
+    if not isinstance(argument, cupy().ndarray):
+        kind = type(argument).__name__
+        raise TypeError(f"{name}: argument {place} is of type {kind}: pass an array of CuPy, np.int32, np.float32, ...")
+    if not argument.flags.c_contiguous:
+        raise ValueError(f"{name}: argument {place} is an array that is not C-contiguous")

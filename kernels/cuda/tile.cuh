@@ -1,0 +1,271 @@
+// Tiles of a matrix product C = A B, whatever A and B are made of: stages in shared memory, and the sums of a thread.
+//
+// A tile is some lines of A (rows of C) by some lines of B (columns of C). The sum runs over steps, DEPTH of them a
+// stage. Chunks of four floats are copied as they lie in the memory of the device: `Deep` where the steps of a line are
+// neighbours there, `Wide` where the lines of a step are. What is left free between some chunks keeps the reads of a
+// warp in different banks.
+#pragma once
+#include "common.cuh"
+#include "ptx.cuh"
+
+constexpr int CHUNK = 4;
+constexpr int DEPTH = 16;
+#if __CUDA_ARCH__ >= 800
+constexpr int STAGES = 3;          // one is summed while the next two are on their way
+constexpr int RESIDENT_LARGE = 3;  // blocks of a tile of 128 x 64 that a multiprocessor should hold
+#else
+constexpr int STAGES = 2;
+constexpr int RESIDENT_LARGE = 2;  // there is shared memory for no more
+#endif
+
+// A place is a sum of places: place(line + i, step + k) = place(line, step) + place(i, k) where line or i, and step or
+// k, is a multiple of four. So a thread finds its own once, and the others at constant distances.
+template <int LINES>
+struct Deep {
+    static constexpr int SIZE = LINES / 4 * 68;
+
+    static __device__ constexpr int place(int line, int step) { return line / 4 * 68 + line % 4 * DEPTH + step; }
+
+    // Four steps of a line.
+    static __device__ float4 steps(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
+};
+
+template <int LINES>
+struct Wide {
+    static constexpr int SIZE = DEPTH * LINES + 32;
+
+    static __device__ constexpr int place(int line, int step) { return step * LINES + step / 4 * 8 + line; }
+
+    static __device__ float4 steps(const float* first)
+    {
+        return {first[0], first[LINES], first[2 * LINES], first[3 * LINES]};
+    }
+
+    // Four lines of a step.
+    static __device__ float4 lines(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
+};
+
+template <typename Layout>
+constexpr bool is_deep = false;
+template <int LINES>
+constexpr bool is_deep<Deep<LINES>> = true;
+
+template <int ROWS, int COLUMNS>
+constexpr int THREADS = ROWS * COLUMNS >= 128 * 128 ? 256 : 128;
+
+// Blocks that a multiprocessor should hold: as many as its registers have room for.
+template <int ROWS, int COLUMNS>
+constexpr int RESIDENT = ROWS * COLUMNS == 128 * 64 ? RESIDENT_LARGE : 512 / THREADS<ROWS, COLUMNS>;
+
+// What a thread sums: sum[i][j] is at (row(i), column(j)) of the tile, and RUN columns are neighbours.
+template <typename Arithmetic, int ROWS, int COLUMNS>
+struct Sums;
+
+// float32 on CUDA cores. An element is summed step by step, whatever the size of the tile.
+struct Float32 {};
+
+template <int ROWS, int COLUMNS>
+struct Sums<Float32, ROWS, COLUMNS> {
+    static constexpr int EACH = ROWS * COLUMNS / THREADS<ROWS, COLUMNS>;
+    static constexpr int RUN = CHUNK, HEIGHT = EACH >= 32 ? 8 : 4, WIDTH = EACH / HEIGHT;
+    static constexpr int WARPS_ACROSS = COLUMNS / WIDTH / 8;  // a warp is 4 threads high and 8 wide
+
+    float sum[HEIGHT][WIDTH] = {};
+    const int top = (threadIdx.x / WARP / WARPS_ACROSS * 4 + threadIdx.x % WARP / 8) * CHUNK;
+    const int left = (threadIdx.x / WARP % WARPS_ACROSS * 8 + threadIdx.x % 8) * CHUNK;
+
+    // Chunks of rows and columns lie as far from each other as all threads are wide.
+    static __device__ constexpr int below(int i) { return i / CHUNK * (ROWS / HEIGHT * CHUNK) + i % CHUNK; }
+    static __device__ constexpr int beside(int j) { return j / CHUNK * (COLUMNS / WIDTH * CHUNK) + j % CHUNK; }
+    __device__ int row(int i) const { return top + below(i); }
+    __device__ int column(int j) const { return left + beside(j); }
+
+    template <typename A, typename B>
+    __device__ __forceinline__ void add(const float* a, const float* b)
+    {
+        constexpr int TOGETHER = is_deep<B> ? 1 : 2;  // more loads ahead would not fit the registers
+        a += A::place(top, 0);
+        b += B::place(left, 0);
+#pragma unroll TOGETHER
+        for (int step = 0; step < DEPTH; step += CHUNK) {
+            float high[HEIGHT][CHUNK];
+            load_rows<A>(high, a, step);
+            if constexpr (is_deep<B>)
+                add_column_by_column<B>(high, b, step);
+            else
+                add_step_by_step<B>(high, b, step);
+        }
+    }
+
+    template <typename A>
+    static __device__ __forceinline__ void load_rows(float (&high)[HEIGHT][CHUNK], const float* a, int step)
+    {
+#pragma unroll
+        for (int i = 0; i < HEIGHT; ++i)
+            if constexpr (is_deep<A>) {
+                const float4 steps = A::steps(a + A::place(below(i), step));
+                high[i][0] = steps.x, high[i][1] = steps.y, high[i][2] = steps.z, high[i][3] = steps.w;
+            } else {
+                const int first = i / CHUNK * CHUNK, k = i % CHUNK;
+                const float4 lines = A::lines(a + A::place(below(first), step + k));
+                high[first][k] = lines.x, high[first + 1][k] = lines.y;
+                high[first + 2][k] = lines.z, high[first + 3][k] = lines.w;
+            }
+    }
+
+    template <typename B>
+    __device__ __forceinline__ void add_column_by_column(const float (&high)[HEIGHT][CHUNK], const float* b, int step)
+    {
+#pragma unroll
+        for (int j = 0; j < WIDTH; ++j) {
+            const float4 steps = B::steps(b + B::place(beside(j), step));
+            const float wide[CHUNK] = {steps.x, steps.y, steps.z, steps.w};
+#pragma unroll
+            for (int k = 0; k < CHUNK; ++k)
+#pragma unroll
+                for (int i = 0; i < HEIGHT; ++i) sum[i][j] = fmaf(high[i][k], wide[k], sum[i][j]);
+        }
+    }
+
+    template <typename B>
+    __device__ __forceinline__ void add_step_by_step(const float (&high)[HEIGHT][CHUNK], const float* b, int step)
+    {
+#pragma unroll
+        for (int k = 0; k < CHUNK; ++k) {
+            float wide[WIDTH];
+#pragma unroll
+            for (int j = 0; j < WIDTH; j += CHUNK)
+                *reinterpret_cast<float4*>(wide + j) = B::lines(b + B::place(beside(j), step + k));
+#pragma unroll
+            for (int i = 0; i < HEIGHT; ++i)
+#pragma unroll
+                for (int j = 0; j < WIDTH; ++j) sum[i][j] = fmaf(high[i][k], wide[j], sum[i][j]);
+        }
+    }
+};
+
+// Formats of tensor cores: fragments of DEPTH steps, made of four steps that each lane reads. The order of the steps in
+// a product is free, so that those of lane 4 g + t may be 4 t, 4 t + 1, ... in A and B alike.
+struct Tf32 {
+    static constexpr int PRODUCTS = 2;
+
+    static __device__ __forceinline__ void round_rows(unsigned (&a)[PRODUCTS][4], float4 upper, float4 lower)
+    {
+        a[0][0] = to_tf32(upper.x), a[0][1] = to_tf32(lower.x), a[0][2] = to_tf32(upper.y), a[0][3] = to_tf32(lower.y);
+        a[1][0] = to_tf32(upper.z), a[1][1] = to_tf32(lower.z), a[1][2] = to_tf32(upper.w), a[1][3] = to_tf32(lower.w);
+    }
+
+    static __device__ __forceinline__ void round_column(unsigned (&b)[PRODUCTS][2], float4 steps)
+    {
+        b[0][0] = to_tf32(steps.x), b[0][1] = to_tf32(steps.y);
+        b[1][0] = to_tf32(steps.z), b[1][1] = to_tf32(steps.w);
+    }
+
+    static __device__ __forceinline__ void multiply(float& c0, float& c1, float& c2, float& c3, const unsigned (&a)[4],
+                                                    const unsigned (&b)[2])
+    {
+        mma_tf32(c0, c1, c2, c3, a, b);
+    }
+};
+
+struct Bfloat16 {
+    static constexpr int PRODUCTS = 1;
+
+    static __device__ __forceinline__ void round_rows(unsigned (&a)[PRODUCTS][4], float4 upper, float4 lower)
+    {
+        a[0][0] = to_bf16x2(upper.x, upper.y), a[0][1] = to_bf16x2(lower.x, lower.y);
+        a[0][2] = to_bf16x2(upper.z, upper.w), a[0][3] = to_bf16x2(lower.z, lower.w);
+    }
+
+    static __device__ __forceinline__ void round_column(unsigned (&b)[PRODUCTS][2], float4 steps)
+    {
+        b[0][0] = to_bf16x2(steps.x, steps.y), b[0][1] = to_bf16x2(steps.z, steps.w);
+    }
+
+    static __device__ __forceinline__ void multiply(float& c0, float& c1, float& c2, float& c3, const unsigned (&a)[4],
+                                                    const unsigned (&b)[2])
+    {
+        mma_bf16(c0, c1, c2, c3, a, b);
+    }
+};
+
+template <typename Format, int ROWS, int COLUMNS>
+struct Sums {
+    static constexpr int WARPS_ACROSS = THREADS<ROWS, COLUMNS> / WARP / 2;
+    static constexpr int WARP_ROWS = ROWS / 2, WARP_COLUMNS = COLUMNS / WARPS_ACROSS;
+    static constexpr int RUN = 2, HEIGHT = WARP_ROWS / 8, WIDTH = WARP_COLUMNS / 4;
+
+    float sum[HEIGHT][WIDTH] = {};
+    const int top = threadIdx.x / WARP / WARPS_ACROSS * WARP_ROWS + threadIdx.x % WARP / 4;
+    const int left = threadIdx.x / WARP % WARPS_ACROSS * WARP_COLUMNS;
+    const int quarter = threadIdx.x % 4;
+
+    __device__ int row(int i) const { return top + 8 * i; }
+    __device__ int column(int j) const { return left + j / 2 * 8 + quarter * 2 + j % 2; }
+
+    template <typename A, typename B>
+    __device__ __forceinline__ void add(const float* a, const float* b)
+    {
+        constexpr int PRODUCTS = Format::PRODUCTS;
+        a += A::place(top, 4 * quarter);
+        b += B::place(left + threadIdx.x % WARP / 4, 4 * quarter);
+        unsigned wide[WIDTH / 2][PRODUCTS][2];
+#pragma unroll
+        for (int j = 0; j < WIDTH; j += 2)
+            Format::round_column(wide[j / 2], B::steps(b + B::place(4 * j, 0)));
+#pragma unroll
+        for (int i = 0; i < HEIGHT; i += 2) {
+            unsigned high[PRODUCTS][4];
+            Format::round_rows(high, A::steps(a + A::place(8 * i, 0)), A::steps(a + A::place(8 * i + 8, 0)));
+#pragma unroll
+            for (int k = 0; k < PRODUCTS; ++k)
+#pragma unroll
+                for (int j = 0; j < WIDTH; j += 2)
+                    Format::multiply(sum[i][j], sum[i][j + 1], sum[i + 1][j], sum[i + 1][j + 1], high[k],
+                                     wide[j / 2][k]);
+        }
+    }
+};
+
+// Adds up `steps` steps. Lines are told `fetch(stage, step)` to start the copies of one stage after another.
+template <typename Sums, typename A, typename B>
+__device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
+{
+    constexpr int SIZE = A::Layout::SIZE + B::Layout::SIZE;
+    DYNAMIC_SHARED(float, room);
+    int fetched = 0, next = 0;  // `next` is where the next stage lies in the room
+    const auto fetch = [&] {
+        if (fetched < steps) {
+            a.fetch(room + next, fetched);
+            b.fetch(room + next + A::Layout::SIZE, fetched);
+        }
+        copy_commit();
+        fetched += DEPTH;
+        next = next == (STAGES - 1) * SIZE ? 0 : next + SIZE;
+    };
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; ++i) fetch();
+    while (fetched < steps + (STAGES - 1) * DEPTH) {
+        copy_wait<STAGES - 2>();
+        __syncthreads();  // the oldest stage has come for all threads, and none still reads the one before it
+        fetch();
+        const float* oldest = room + next;
+        sums.template add<typename A::Layout, typename B::Layout>(oldest, oldest + A::Layout::SIZE);
+    }
+}
+
+// Stores RUN neighbours, of which `count` exist; all at once where the address is aligned to them.
+template <int RUN>
+__device__ __forceinline__ void store_run(float* target, const float (&values)[RUN], int count, bool aligned)
+{
+    if (aligned && count >= RUN) {
+        if constexpr (RUN == 4)
+            *reinterpret_cast<float4*>(target) = {values[0], values[1], values[2], values[3]};
+        else
+            *reinterpret_cast<float2*>(target) = {values[0], values[1]};
+    } else {
+#pragma unroll
+        for (int i = 0; i < RUN; ++i)
+            if (i < count) target[i] = values[i];
+    }
+}

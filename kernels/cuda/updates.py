@@ -1,0 +1,126 @@
+"""Updates of parameters: one pass measures the gradient, another clips and applies it. Nothing waits for the device.
+
+Parameters and their state lie in flat buffers, gradients where backward left them: a launch takes up to `ARRAYS`.
+"""
+
+import functools
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import reference
+from .runtime import FLOAT32, Source, contiguous, empty, single
+
+ARRAYS, BLOCK_NUMBERS, THREADS = 128, 4096, 256  # as in updates.cu
+
+ADDRESSES = np.dtype([("of", np.uint64, ARRAYS)])
+CUTS = np.dtype([("begin", np.int64, ARRAYS + 1), ("block", np.int32, ARRAYS + 1), ("arrays", np.int32)], align=True)
+
+_source = Source(
+    "updates.cu", *(f"update<{rule}>" for rule in ("Sgd", "RmsProp", "Adam")), "ema", "sum_squares", "root_of_sum"
+)
+
+
+class Batch(NamedTuple):
+    """Arrays [first, last) of a launch, how they are cut, and into how many blocks."""
+
+    first: int
+    last: int
+    cuts: np.ndarray
+    blocks: int
+
+
+@functools.lru_cache(64)
+def batches(sizes: tuple[int, ...]) -> tuple[Batch, ...]:
+    """How arrays of such sizes are cut."""
+    begins = np.concatenate([[0], np.cumsum(sizes)])
+    blocks = np.concatenate([[0], np.cumsum([ceil(n / BLOCK_NUMBERS) for n in sizes])])
+    found = []
+    for first in range(0, len(sizes), ARRAYS):
+        last = min(first + ARRAYS, len(sizes))
+        cuts, part = np.zeros(1, CUTS), slice(0, last - first + 1)
+        cuts["begin"][0, part], cuts["block"][0, part] = begins[first : last + 1], blocks[first : last + 1]
+        cuts["arrays"] = last - first
+        found.append(Batch(first, last, cuts, int(blocks[last] - blocks[first])))
+    return tuple(found)
+
+
+def _sizes(arrays) -> tuple[int, ...]:
+    return tuple([a.size for a in arrays])
+
+
+def _addresses(arrays) -> np.ndarray:
+    table = np.zeros(1, ADDRESSES)
+    table["of"][0, : len(arrays)] = [a.data.ptr for a in arrays]
+    return table
+
+
+def _launch(name: str, lists, *arguments) -> None:
+    """Launch a kernel over the numbers of lists of arrays, which are as long in each of them."""
+    for first, last, cuts, blocks in batches(_sizes(lists[0])):
+        if blocks:
+            tables = [_addresses(arrays[first:last]) for arrays in lists]
+            _source[name]((blocks,), (THREADS,), (*tables, cuts, *arguments))
+
+
+def _plain(arrays) -> list:
+    """The arrays, as contiguous float32."""
+    return [contiguous(a.astype(FLOAT32, copy=False)) for a in arrays]
+
+
+def _on_device(value):
+    """A number as an array of one float32, which a captured step may change; None where it is none."""
+    return None if isinstance(value, (int, float, np.generic)) else value
+
+
+def _update(rule: str, parameter, gradients, states, scalars) -> None:
+    gradients = _plain(gradients)
+    if {sum(_sizes(gradients)), *_sizes(states)} != {parameter.size}:
+        raise ValueError(f"an update of {parameter.size} parameters: its gradients and states are as many numbers")
+    first, second = (*states, None)[:2]
+    _launch(f"update<{rule}>", [gradients], parameter, first, second, scalars)
+
+
+@single
+def sgd(parameter, gradients, velocity, scalars):
+    """Stochastic gradient descent, as `kernels.reference.sgd`."""
+    _update("Sgd", parameter, gradients, [velocity], scalars)
+
+
+@single
+def rmsprop(parameter, gradients, square, scalars):
+    """RMSProp, as `kernels.reference.rmsprop`."""
+    _update("RmsProp", parameter, gradients, [square], scalars)
+
+
+@single
+def adam(parameter, gradients, mean, square, scalars):
+    """Adam and AdamW, as `kernels.reference.adam`."""
+    _update("Adam", parameter, gradients, [mean, square], scalars)
+
+
+@single
+def norm(gradients, bound):
+    """The norm of some arrays together, as `kernels.reference.norm`, but left on the device: an array of shape ().
+
+    `bound` may be an array of one float32, too.
+    """
+    gradients = _plain(gradients)
+    blocks = sum(batch.blocks for batch in batches(_sizes(gradients)))
+    sums, root = empty(blocks, np.float64), empty(())
+    given = _on_device(bound)
+    _launch("sum_squares", [gradients], np.float32(bound if given is None else 0), given, sums)
+    _source["root_of_sum"]((1,), (THREADS,), (np.int32(blocks), sums, root))
+    return root
+
+
+def ema(averages, parameters, keep):
+    """Move averages towards parameters, as `kernels.reference.ema`; `keep` may be an array of one float32, too."""
+    if any(a.dtype != FLOAT32 or not a.flags.c_contiguous for a in averages):
+        reference.ema(averages, parameters, keep)
+        return
+    if _sizes(averages) != _sizes(parameters):
+        raise ValueError("averages and parameters have different sizes")
+    given = _on_device(keep)
+    _launch("ema", [averages, _plain(parameters)], np.float32(1 - keep if given is None else 0), given)

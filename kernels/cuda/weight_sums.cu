@@ -1,0 +1,178 @@
+// The adjoint of a convolution in its weights, and products with a transposed matrix: w = sum over places of x g.
+//
+// An implicit matrix product: rows are pairs of a tap and an input channel, from a table, columns are outputs, and
+// steps are the places of all images. Slices of them, cut by shape alone, are summed by blocks of their own;
+// `add_slices` adds them up in a fixed order.
+#include "jobs.cuh"
+#include "tile.cuh"
+
+// Rows of A: what each tap and channel meets at the places of a slice.
+template <int ROWS, int THREADS>
+struct Taps {
+    using Layout = Wide<ROWS>;
+    static constexpr int COUNT = ROWS * DEPTH / CHUNK / THREADS, CHUNKS = ROWS / CHUNK, APART = THREADS / CHUNKS;
+
+    const Images& images;
+    const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
+    const int rows;  // from the first of the chunk on
+    const Step* taps;
+    const float* source;
+    const int height, width;                           // of a grid of places
+    const int images_apart, rows_apart, columns_apart;  // from one place to the one APART later
+    int image, row, column;                            // of the next place
+    int places;                                        // from the next on
+    Step tap;
+
+    __device__ __forceinline__ Taps(const Images& images, const Job& job, const Step* table, const float* x,
+                                    int first_row, int begin, int end)
+        : images(images),
+          rows(job.steps - first_row - line),
+          taps(table + job.begin + first_row + line),
+          source(x + job.source),
+          height(job.rows),
+          width(job.columns),
+          images_apart(APART / (height * width)),
+          rows_apart(APART / width % height),
+          columns_apart(APART % width),
+          image((begin + first) / (height * width)),
+          row((begin + first) / width % height),
+          column((begin + first) % width),
+          places(end - begin - first)
+    {
+        if (rows > 0) tap = *taps;
+    }
+
+    __device__ __forceinline__ void advance()
+    {
+        places -= APART;
+        column += columns_apart;
+        const bool next_row = column >= width;
+        column -= next_row ? width : 0;
+        row += rows_apart + next_row;
+        const bool next_image = row >= height;
+        row -= next_image ? height : 0;
+        image += images_apart + next_image;
+    }
+
+    __device__ __forceinline__ void fetch(float* stage, int)
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
+            const int top = row * images.stride_down - images.above;
+            const int left = column * images.stride_across - images.before;
+            const float* corner =
+                source + pixel_offset(image, top, left, images.height, images.width, images.channels);
+            if (images.wide_source) {
+                copy_async<CHUNK>(target, corner + tap.offset,
+                                  rows > 0 && places > 0 && is_inside(images, top + tap.row, left + tap.column));
+            } else {
+#pragma unroll
+                for (int k = 0; k < CHUNK; ++k) {
+                    const Step one = rows > k ? taps[k] : Step{};
+                    copy_async<1>(target + k, corner + one.offset,
+                                  rows > k && places > 0 && is_inside(images, top + one.row, left + one.column));
+                }
+            }
+            advance();
+        }
+    }
+};
+
+// Columns of B: gradients of the outputs at the places of a slice.
+template <int COLUMNS, int THREADS>
+struct Gradients {
+    using Layout = Wide<COLUMNS>;
+    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
+
+    const Images& images;
+    const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
+    const int columns;  // from the first of the chunk on
+    const int places;   // from the first on
+    const float* source;
+
+    __device__ __forceinline__ Gradients(const Images& images, const Job& job, const float* g, int first_column,
+                                         int begin, int end)
+        : images(images),
+          columns(job.last - job.first - first_column - line),
+          places(end - begin - first),
+          source(g + static_cast<long long>(begin + first) * images.target_channels + job.first + first_column + line)
+    {
+    }
+
+    __device__ __forceinline__ void fetch(float* stage, int step)
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
+            const bool live = step + i * APART < places;
+            const float* from = source + static_cast<long long>(step + i * APART) * images.target_channels;
+            if (images.wide_target) {
+                copy_async<CHUNK>(target, from, live && columns > 0);
+            } else {
+#pragma unroll
+                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, live && columns > k);
+            }
+        }
+    }
+};
+
+// Grid (most tiles of a job, jobs, slices). Slice s of `sums` begins s * size floats from the first.
+template <typename Arithmetic, int ROWS, int COLUMNS>
+__global__ void __launch_bounds__(THREADS<ROWS, COLUMNS>, RESIDENT<ROWS, COLUMNS>)
+weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __restrict__ sums_of_slices,
+            const Job* jobs, const Step* __restrict__ table, const Images images, int slice, long long size)
+{
+    constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
+    Sums<Arithmetic, ROWS, COLUMNS> sums;
+    {
+        const Job& job = jobs[blockIdx.y];
+        const Corner<ROWS, COLUMNS> corner(job);
+        if (corner.row >= job.steps) return;
+        const int begin = blockIdx.z * slice, end = min(begin + slice, images.count * job.rows * job.columns);
+        Taps<ROWS, BLOCK> taps(images, job, table, x, corner.row, begin, end);
+        Gradients<COLUMNS, BLOCK> gradients(images, job, g, corner.column, begin, end);
+        multiply(sums, taps, gradients, end - begin);
+    }
+    // Read once more: kept, all this would take registers from the sums.
+    const Job& job = jobs[blockIdx.y];
+    const Corner<ROWS, COLUMNS> corner(job);
+    const int columns = job.last - job.first - corner.column;
+    float* target = sums_of_slices + blockIdx.z * size + job.corner + corner.column;
+    constexpr int RUN = decltype(sums)::RUN;
+#pragma unroll
+    for (int i = 0; i < sums.HEIGHT; ++i) {
+        const int row = corner.row + sums.row(i);
+        if (row >= job.steps) break;
+        float* line = target + table[job.begin + row].weight;
+#pragma unroll
+        for (int j = 0; j < sums.WIDTH; j += RUN) {
+            float values[RUN];
+#pragma unroll
+            for (int k = 0; k < RUN; ++k) values[k] = sums.sum[i][j + k];
+            store_run(line + sums.column(j), values, columns - sums.column(j), images.wide_target);
+        }
+    }
+}
+
+// Grid (most weights of a job / WEIGHTS, jobs), block (WEIGHTS, up to MOST_LANES): lane l of a weight adds slices l,
+// l + lanes, ... in order, and the first lane the sums of the lanes.
+template <int WEIGHTS, int MOST_LANES>
+__global__ void add_slices(const float* __restrict__ sums, float* __restrict__ w, const Job* __restrict__ jobs,
+                           const Step* __restrict__ table, int slices, long long size)
+{
+    __shared__ float partial[MOST_LANES][WEIGHTS];
+    const Job job = jobs[blockIdx.y];
+    const int index = blockIdx.x * WEIGHTS + threadIdx.x, columns = job.last - job.first;
+    const int row = index / columns, lanes = blockDim.y;
+    const bool live = row < job.steps;
+    const long long place = live ? table[job.begin + row].weight + job.corner + index % columns : 0;
+    float sum = 0.f;
+#pragma unroll 4
+    for (int slice = threadIdx.y; slice < slices; slice += lanes) sum += live ? sums[slice * size + place] : 0.f;
+    partial[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (!live || threadIdx.y) return;
+    for (int lane = 1; lane < lanes; ++lane) sum += partial[lane][threadIdx.x];
+    w[place] = sum;
+}

@@ -1,0 +1,134 @@
+"""What every CUDA kernel is tested with: the sample calls of all devices, and what only a GPU tells apart."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tests.cuda.device import room
+from tests.kernels.calls import Call, arrays_in, calls, matrix_products, to_float64
+from tinygen.kernels.cuda import KERNELS, runtime
+from tinygen.kernels.cuda.philox import bernoulli, integers, normal, uniform
+from tinygen.random import Stream
+
+TOLERANCES = {"float32": 1e-6, "tf32": 2e-3, "bfloat16": 1e-2}
+CONTRACTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "matmul")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of a kernel, and of its backward kernel, with operands of products rounded to a precision."""
+
+    call: Call
+    precision: str = "float32"
+
+    def __str__(self):
+        return f"{self.call.name}-{self.precision}"
+
+    def run(self) -> list[np.ndarray]:
+        """What the kernels of the device return, and then all arguments as they are left."""
+        runtime.set_precision(self.precision)
+        return self.call.copied(room)
+
+    @functools.cached_property
+    def expected(self) -> list[np.ndarray]:
+        """What the reference makes of it in float64."""
+        return self.call.expected()
+
+    @functools.cached_property
+    def scales(self) -> list:
+        """What errors are measured against: the same contraction of absolute values, else the largest value."""
+        largest = [np.abs(array).max(initial=0) for array in self.expected]
+        if self.call.name not in CONTRACTIONS:
+            return largest
+        absolute = Call(self.call.name, tuple(1.0 if isinstance(a, float) else a for a in self.call.arguments))
+        return [*arrays_in(absolute.with_arrays(np.abs).expected()[0]), *largest[1:]]
+
+    def check(self, results: list[np.ndarray]) -> None:
+        """Assert that some results are right."""
+        for i, (ours, theirs, scale) in enumerate(zip(results, self.expected, self.scales, strict=True)):
+            assert ours.shape == theirs.shape, (i, ours.shape, theirs.shape)
+            assert to_float64(ours).dtype == theirs.dtype, (i, ours.dtype)
+            if ours.size and ours.dtype == np.float32:
+                error = np.abs(ours - theirs)
+                assert (error <= TOLERANCES[self.precision] * scale).all(), (i, (error / scale).max())
+            else:
+                np.testing.assert_array_equal(ours, theirs)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers made on the device, which are those of a `Stream` of the host."""
+
+    kernel: Callable
+    arguments: tuple
+    counter: int = (3 << 64) + 2**64 - 5
+    stream: Stream = field(default_factory=lambda: Stream(7, "train"))
+
+    def __str__(self):
+        return self.kernel.__name__
+
+    def run(self) -> list[np.ndarray]:
+        """The numbers, counted from the counter, and from 0 with the counter on the device."""
+        xp = runtime.cupy()
+        arguments = [xp.asarray(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
+        base = xp.asarray(np.array((self.counter % 2**64, self.counter >> 64), np.uint64))
+        once = self.kernel(*self.stream.key, self.counter, *arguments)
+        return [np.asarray(once), np.asarray(self.kernel(*self.stream.key, 0, *arguments, base=base))]
+
+    def check(self, results: list[np.ndarray]) -> None:
+        """Assert that they are the stream's: to the bit, but for normals."""
+        self.stream.counter = self.counter
+        expected = getattr(self.stream, str(self))(*self.arguments)
+        for numbers in results:
+            assert numbers.dtype == expected.dtype
+            if self.kernel is normal:
+                np.testing.assert_array_max_ulp(numbers, expected, 4)
+            else:
+                np.testing.assert_array_equal(numbers, expected)
+
+
+def _widths() -> list[Call]:
+    """Rows of a block, and columns that are moved by fours."""
+    rng = np.random.default_rng(0)
+    found = []
+    for shape in ((3, 1300), (2, 1027), (65, 40)):
+        x, (scale, shift) = rng.standard_normal(shape, np.float32) + 1, rng.standard_normal((2, shape[1]), np.float32)
+        found += [
+            Call("softmax", (x,)),
+            Call("log_softmax", (x,)),
+            Call("cross_entropy", (x, rng.integers(0, shape[1], shape[0]))),
+            Call("normalize", (x, scale, shift), {"axes": (1,), "eps": 1e-5}),
+            Call("column_sums", (x,)),
+        ]
+    found.append(Call("normalize", (x, scale, shift), {"axes": (0,), "eps": 1e-5, "slope": 0.2}))
+    wide_groups = rng.standard_normal((2, 9, 2, 70), np.float32)
+    found.append(Call("normalize", (wide_groups, None, None), {"axes": (1, 3), "eps": 1e-5}))
+    return found
+
+
+def _tiles() -> list[Call]:
+    """Products of which each kind and size of tile is the quickest, and a sum that is worth being cut."""
+    sizes = (260, 20, 250), (130, 21, 127), (65, 20, 30), (120, 300, 60)
+    return [matrix_products(*size)[kind] for size in sizes for kind in (0, 1, 3)]
+
+
+def _draws() -> tuple[Draw, ...]:
+    probability = np.linspace(0, 1, 203, dtype=np.float32).reshape(7, 29)
+    return Draw(uniform, (1026,)), Draw(normal, (1027,)), Draw(bernoulli, (probability,)), Draw(integers, (99, 41))
+
+
+@functools.cache
+def calls_of_kernels() -> tuple[Case, ...]:
+    """Calls of all that is in `KERNELS`."""
+    everyone = [call for call in (*calls(), *_tiles(), *_widths()) if call.name in KERNELS]
+    contractions = [call for call in everyone if call.name in CONTRACTIONS]
+    rounding = [Case(call, name) for name in ("tf32", "bfloat16") for call in contractions]
+    return (*map(Case, everyone), *rounding)
+
+
+@functools.cache
+def cases() -> tuple[Case | Draw, ...]:
+    """All that are tested; each can `run` on the device, and `check` what came of it."""
+    return (*calls_of_kernels(), *_draws())

@@ -1,0 +1,120 @@
+"""Compiles every kernel for every architecture, on a machine that needs no GPU: `python -m tests.cuda.compile_check`.
+
+Prints what each uses, and fails where one does not compile or spills registers. NVRTC comes with the extra
+`compile-check`.
+"""
+
+import ctypes
+import itertools
+import os
+import re
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+
+from tinygen.kernels import cuda  # noqa: F401, declares the sources
+from tinygen.kernels.cuda.runtime import OPTIONS, Source
+
+ARCHITECTURES = (75, 80, 90, 100, 120)
+AS_CUPY = ("-ftz=true",)  # what it adds to the options
+USAGE = re.compile(
+    r"entry function '(?P<name>\S+)' for.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a kernel uses on an architecture: `shared` in bytes a block, `spilled` and `stack` in bytes a thread."""
+
+    kernel: str
+    architecture: int
+    registers: int
+    shared: int
+    spilled: int
+    stack: int
+
+    def __str__(self):
+        return f"{self.registers}/{self.shared}" + (f"+{self.stack}" if self.stack else "")
+
+
+def nvrtc() -> ctypes.CDLL:
+    """The compiler of the package nvidia-cuda-nvrtc."""
+    try:
+        every = files("nvidia-cuda-nvrtc")
+    except PackageNotFoundError:
+        sys.exit('NVRTC is not installed: pip install -e ".[compile-check]"')
+    found = [path for path in every if re.fullmatch(r"libnvrtc\.so\.\d+", path.name)]
+    return ctypes.CDLL(str(found[0].locate()))
+
+
+def compile_source(text: str, names: tuple[str, ...], architecture: int) -> tuple[str, dict[str, str]]:
+    """The compiler's log and the kernels' names by those that are in it. RuntimeError with the log where it fails."""
+    library, program = nvrtc(), ctypes.c_void_p()
+    options = [option.encode() for option in (f"-arch=sm_{architecture}", *OPTIONS, *AS_CUPY, "--ptxas-options=-v")]
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels", 0, None, None)
+    for name in names:
+        library.nvrtcAddNameExpression(program, name.encode())
+    failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    if failed:
+        raise RuntimeError(log.value.decode())
+    lowered, mangled = {}, ctypes.c_char_p()
+    for name in names:
+        library.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(mangled))
+        lowered[mangled.value.decode()] = name
+    return log.value.decode(), lowered
+
+
+def check(job: tuple[Source, int]) -> list[Usage] | str:
+    """What the kernels of a source use on an architecture, or why they do not compile."""
+    source, architecture = job
+    try:
+        log, names = compile_source(source.text, source.names, architecture)
+    except RuntimeError as error:
+        return f"{source.file} for sm_{architecture}: {error}"
+    found = [
+        Usage(
+            names[m["name"]],
+            architecture,
+            int(m["registers"]),
+            int(m["shared"] or 0),
+            int(m["stores"]) + int(m["loads"]),
+            int(m["stack"]),
+        )
+        for m in USAGE.finditer(log)
+    ]
+    missing = set(names.values()) - {usage.kernel for usage in found}
+    return f"{source.file} for sm_{architecture}: no word of {missing}\n{log}" if missing else found
+
+
+def main() -> int:
+    """Print a row for each kernel; 1 where one is at fault."""
+    started = time.perf_counter()
+    jobs = [pair for pair in itertools.product(Source.every, ARCHITECTURES) if pair[1] >= pair[0].architecture]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(check, jobs))
+    errors = [result for result in results if isinstance(result, str)]
+    usages = sorted((u for result in results if not isinstance(result, str) for u in result), key=lambda u: u.kernel)
+    print(f"{'registers / shared memory + stack':44}", *(f"{f'sm_{a}':>10}" for a in ARCHITECTURES))
+    for kernel, group in itertools.groupby(usages, key=lambda u: u.kernel):
+        cells = {usage.architecture: str(usage) for usage in group}
+        print(f"{kernel:44}", *(f"{cells.get(a, ''):>10}" for a in ARCHITECTURES))
+    faults = [f"{u.kernel} for sm_{u.architecture} spills {u.spilled} bytes" for u in usages if u.spilled]
+    print(*errors, *faults, sep="\n", end="\n" if errors or faults else "")
+    kernels = len({u.kernel for u in usages})
+    print(
+        f"{kernels} kernels, {len(usages)} binaries, {len(errors)} errors, {len(faults)} spills, "
+        f"{time.perf_counter() - started:.0f} s"
+    )
+    return int(bool(errors or faults or not usages))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

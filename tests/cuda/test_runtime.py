@@ -1,0 +1,93 @@
+"""What stands between launchers and CuPy: sources, their launches, the choice of a precision."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.cuda.emulator.stand_in import Emulator
+from tests.kernels.processes import ROOT
+from tinygen.kernels.cuda import runtime
+
+SCALE = """
+#include "factor.cuh"
+template <int n>
+__global__ void scale(float* x, int count)
+{
+    DYNAMIC_SHARED(float, room);
+    room[threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x < count) x[threadIdx.x] = n * FACTOR * room[threadIdx.x];
+}
+"""
+
+
+@pytest.fixture
+def source(emulated, tmp_path, monkeypatch) -> runtime.Source:
+    """A source of a folder of its own."""
+    emulated("ascending")
+    (tmp_path / "scale.cu").write_text(SCALE)
+    (tmp_path / "factor.cuh").write_text("#pragma once\n#define FACTOR 10\n")
+    monkeypatch.setattr(runtime, "FOLDER", tmp_path)
+    monkeypatch.setattr(runtime.Source, "every", [])
+    return runtime.Source("scale.cu", "scale<2>", "scale<3>")
+
+
+def numbers(count: int = 4):
+    return runtime.cupy().asarray(np.arange(count, dtype=np.float32))
+
+
+def test_a_launch(source):
+    x = numbers()
+    source["scale<3>"]([1], [4], [x, np.int32(3)], 16)
+    assert x.tolist() == [0, 30, 60, 3]
+
+
+def test_a_kernel_is_compiled_once(source, monkeypatch):
+    compiled = []
+    whole = Emulator.RawModule
+    monkeypatch.setattr(
+        Emulator,
+        "RawModule",
+        lambda *given, **named: compiled.append(named["name_expressions"]) or whole(*given, **named),
+    )
+    for name in ("scale<3>", "scale<2>", "scale<3>"):
+        source[name]((1,), (4,), (numbers(), np.int32(3)), 16)
+    assert compiled == [("scale<3>",), ("scale<2>",)]
+
+
+def test_more_shared_memory_than_a_kernel_has_unasked(source):
+    x = numbers()
+    source["scale<2>"]((1,), (4,), (x, np.int32(4)), 60_000)
+    source["scale<2>"]((1,), (4,), (x, np.int32(4)), 16)
+    assert x.tolist() == [0, 400, 800, 1200]
+
+
+REFUSED = {
+    "of type int: pass an array of CuPy, np.int32": lambda: (numbers(), 3),
+    "of type float": lambda: (numbers(), 3.0),
+    "argument 0 is of type ndarray": lambda: (np.zeros(4, np.float32), np.int32(3)),
+    "argument 0 is an array that is not C-contiguous": lambda: (numbers(8)[::2], np.int32(3)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_arguments_that_cupy_would_take_for_others(source, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        source["scale<2>"]((1,), (4,), REFUSED[message](), 16)
+
+
+def test_a_kernel_that_is_not_declared(source):
+    with pytest.raises(KeyError, match=r"scale\.cu is not declared to hold a kernel 'scale<4>'"):
+        source["scale<4>"]((1,), (4,), ())
+
+
+def test_an_unknown_precision():
+    with pytest.raises(ValueError, match="unknown precision 'half': use one of 'float32', 'tf32', 'bfloat16'"):
+        runtime.set_precision("half")
+    assert runtime.precision() == "float32"
+
+
+def test_importing_the_launchers_imports_no_cupy():
+    code = "import sys, tinygen.kernels.cuda; sys.exit('cupy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
