@@ -98,25 +98,34 @@ def comparison(timings: Mapping[str, Timing], *, unit: float, unit_name: str) ->
 
 
 def duel(
-    ours: Callable[[], object], peers: Mapping[str, Callable[[], object]], *, rounds: int, block: float
+    ours: Callable[[], object],
+    peers: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    block: float,
+    jax: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
     """Cells of a row: our time beside that of PyTorch, in the configuration that a short heat finds the fastest.
 
-    Above 1, we are faster. Only our time where there are no peers.
+    Above 1, we are faster. Only our time where there are no peers. `jax` is a third side, in the same rounds.
     """
     if not peers:
         return {"ours, ms": in_turns({"ours": ours}, rounds=rounds, block=block)["ours"].median * 1e3}
     heat = in_turns(peers, rounds=3, block=block / 3)
     best = min(heat, key=lambda name: heat[name].median)
-    timings = in_turns({"ours": ours, best: peers[best]}, rounds=rounds, block=block)
+    third = {"JAX": jax} if jax else {}
+    timings = in_turns({"ours": ours, best: peers[best], **third}, rounds=rounds, block=block)
     ratio, spread = timings[best].ratio_to(timings["ours"])
-    return {
+    cells = {
         "ours, ms": timings["ours"].median * 1e3,
         "PyTorch, ms": timings[best].median * 1e3,
         "PyTorch / ours": ratio,
         "its spread": spread,
         "PyTorch's best": best,
     }
+    if jax:
+        cells["JAX / ours"] = timings["JAX"].ratio_to(timings["ours"])[0]
+    return cells
 
 
 def torch_or_none() -> Any:
@@ -127,6 +136,15 @@ def torch_or_none() -> Any:
         return None
     torch.set_num_threads(threads())
     return torch
+
+
+def jax_or_none() -> Any:
+    """JAX, whose compiler takes the cores that the process may use, or None where it is not installed."""
+    try:
+        import jax
+    except ImportError:
+        return None
+    return jax
 
 
 def threads() -> int:
@@ -176,8 +194,7 @@ def provenance() -> dict[str, Any]:
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     versions = environment.versions()
-    if importlib.util.find_spec("torch"):
-        versions["torch"] = importlib.metadata.version("torch")
+    versions |= {name: importlib.metadata.version(name) for name in ("torch", "jax") if importlib.util.find_spec(name)}
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit or None,

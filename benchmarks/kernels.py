@@ -114,6 +114,17 @@ class Convolution:
             WEIGHT: lambda: masked(backward([False, True, False])[1]),
         }
 
+    def jax(self, jax, x, w, g) -> Calls:
+        """Compiled functions of JAX's, in our layout; each waits for its result."""
+        live = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
+
+        def convolve(x, w):
+            options = {"window_strides": (self.stride,) * 2, "padding": self.geometry.padding}
+            w = w if live is None else w * live.astype(np.float32)
+            return jax.lax.conv_general_dilated(x, w, dimension_numbers=("NHWC", "HWIO", "NHWC"), **options)
+
+        return _jax_calls(jax, convolve, x, w, g, self.transposed)
+
     def in_our_layout(self, direction: str, result) -> np.ndarray:
         """A result of PyTorch's as an array."""
         return result.permute((2, 3, 1, 0) if direction == WEIGHT else (0, 2, 3, 1)).numpy()
@@ -157,8 +168,24 @@ class Linear:
         }
         return {"rows": calls}
 
+    def jax(self, jax, x, w, g) -> Calls:
+        return _jax_calls(jax, jax.numpy.matmul, x, w, g, False)
+
     def in_our_layout(self, direction: str, result) -> np.ndarray:
         return (result.T if direction == WEIGHT else result).numpy()
+
+
+def _jax_calls(jax, function, x, w, g, transposed: bool) -> Calls:
+    """The directions of a bilinear function(x, w), compiled."""
+    x, w, g = map(jax.numpy.asarray, (x, w, g))
+    convolved = jax.jit(function)
+    adjoint = jax.jit(lambda g, w: jax.vjp(lambda x: function(x, w), x)[1](g)[0])
+    weight = jax.jit(lambda x, g: jax.vjp(lambda w: function(x, w), w)[1](g)[0])
+    forward, back = (partial(convolved, x, w), partial(adjoint, g, w))
+    if transposed:
+        forward, back = back, forward
+    calls = {FORWARD: forward, INPUT: back, WEIGHT: partial(weight, x, g)}
+    return {direction: lambda call=call: call().block_until_ready() for direction, call in calls.items()}
 
 
 CASES = (
@@ -194,10 +221,11 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(case: Convolution | Linear, torch) -> list[dict[str, Any]]:
-    """A row for each direction, once the results of both sides agree."""
+def measure(case: Convolution | Linear, torch, jax=None) -> list[dict[str, Any]]:
+    """A row for each direction, once the results of all sides agree."""
     arrays = case.arrays()
     peers = case.peers(torch, *arrays) if torch else {}
+    third = case.jax(jax, *arrays) if torch and jax else {}
     rows = []
     for direction, ours in case.ours(*arrays).items():
         theirs = {name: calls[direction] for name, calls in peers.items()}
@@ -207,24 +235,28 @@ def measure(case: Convolution | Linear, torch) -> list[dict[str, Any]]:
             np.testing.assert_allclose(
                 ours(), expected, rtol=0, atol=scale, err_msg=f"{case.title}, {direction}, {name}"
             )
-        cells = harness.duel(ours, theirs, rounds=ROUNDS, block=BLOCK)
+        if third:
+            expected = np.asarray(third[direction]())
+            np.testing.assert_allclose(ours(), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+        cells = harness.duel(ours, theirs, rounds=ROUNDS, block=BLOCK, jax=third.get(direction))
         rate = case.flops / (cells["ours, ms"] * 1e-3)
         rows.append({"shape": case.title, "direction": direction, **cells, "our GFLOP/s": rate / 1e9})
     return rows
 
 
 def run() -> harness.Result:
-    torch = harness.torch_or_none()
+    torch, jax = harness.torch_or_none(), harness.jax_or_none()
     peaks, rows = [], []
     for case in CASES:
         peaks.append(peak(torch))  # again and again: the speed of a shared machine changes
-        rows += measure(case, torch)
+        rows += measure(case, torch, jax)
     most, whose = max(peaks)
     rows = [row | {"of peak": row["our GFLOP/s"] * 1e9 / most} for row in rows]
     notes = [
         f"images: batch {CASES[0].batch}; {harness.threads()} threads a side; our calls pack their weights each time",
         f"results compared first: they differ by at most {TOLERANCE:g} of the largest element",
         "PyTorch's best: the faster memory format of the two; a masked convolution multiplies its weight by the mask",
+        "JAX: jit, in our layout, on all cores" if jax else "JAX is not installed, so it was not measured",
         "operations: two a live weight and position; a masked convolution's dead weights do not count",
         f"peak: {most / 1e9:.1f} GFLOP/s, of the fastest 1024x1024 float32 product of the whole run, one of {whose}'s",
     ]
