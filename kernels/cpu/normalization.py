@@ -10,7 +10,6 @@ of x only x itself is kept for backward, which computes again whether a number w
 """
 
 import functools
-from itertools import chain, groupby
 from math import ceil, gcd, prod
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 from numba import carray, float32
 
 from .. import reference
+from ..layout import layout
 from . import pool
 from .ir import clear, floats_at
 from .jit import inlined, jit, summing, worker
@@ -33,8 +33,8 @@ SHARE = 16  # groups that a task merges
 MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
 
 
-class Layout(NamedTuple):
-    """How an array is cut: each sample into `blocks` of `rows`, whose groups are merged `share` at a time.
+class Cut(NamedTuple):
+    """A `Layout`, and how it is cut: each sample into `blocks` of `rows`, whose groups are merged `share` at a time.
 
     No blocks: each row is a sample, normalised by itself, and `rows` of them are a task.
     """
@@ -48,9 +48,7 @@ class Layout(NamedTuple):
     wide: int
     share: int
     row: tuple[int, ...]
-    """Shape of a row in the array's own axes."""
     kept: tuple[int, ...]
-    """Shape of the statistics."""
 
     @property
     def columns(self) -> int:
@@ -63,18 +61,11 @@ class Layout(NamedTuple):
 
 
 @functools.lru_cache(256)
-def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
-    """The layout of an array that is normalised over axes; None where it has none, or no elements."""
-    if not prod(shape) or not all(-len(shape) <= axis < len(shape) for axis in axes):
+def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
+    """How an array is cut that is normalised over axes; None where it has no layout, or no elements."""
+    if not prod(shape) or (whole := layout(shape, axes)) is None:
         return None
-    reduced = {axis % len(shape) for axis in axes}
-    runs = [[n for _, n in run] for _, run in groupby(enumerate(shape), lambda item: item[0] in reduced)]
-    if 0 in reduced:
-        runs.insert(0, [])
-    if len(runs) not in (2, 3, 4):
-        return None
-    sizes = [prod(run) for run in runs]
-    samples, positions, groups, channels = (sizes[0], 1, 1, sizes[1]) if len(runs) == 2 else (*sizes, 1)[:4]
+    samples, positions, groups, channels, row, kept = whole
     columns = groups * channels
     step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
     wide = columns if columns >= WIDE else step * ceil(WIDE / step)
@@ -84,9 +75,7 @@ def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
         near = NEAR if samples >= SAMPLES else BLOCK
         rows = positions if positions * columns <= near else max(32, BLOCK // columns)
         blocks = ceil(positions / rows)
-    row = tuple(chain.from_iterable(runs[2:] or runs[1:]))
-    kept = tuple(1 if i in reduced else n for i, n in enumerate(shape))
-    return Layout(samples, positions, groups, channels, rows, blocks, wide, SHARE if blocks > 1 else groups, row, kept)
+    return Cut(samples, positions, groups, channels, rows, blocks, wide, SHARE if blocks > 1 else groups, row, kept)
 
 
 ARGUMENTS = (
@@ -421,20 +410,20 @@ def backward_rows(arguments, task, lane):
             y[j] = d * gain - pull - difference * tilt
 
 
-def _cut(x, scale, shift, axes) -> Layout | None:
+def _cut(x, scale, shift, axes) -> Cut | None:
     """The layout of a call; None where it is the reference's."""
-    cut = layout(x.shape, axes)
+    cut = cut_of(x.shape, axes)
     return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
 
 
-def _columns(values, cut: Layout, default: float) -> np.ndarray:
+def _columns(values, cut: Cut, default: float) -> np.ndarray:
     """Scale or shift with a number for each column."""
     if values is None:
         return np.full(cut.row, default, np.float32)
     return values if values.shape == cut.row else np.ascontiguousarray(np.broadcast_to(values, cut.row))
 
 
-def _run(work, work_by_rows, cut: Layout, scale, shift, eps: float, slope: float, **arrays) -> None:
+def _run(work, work_by_rows, cut: Cut, scale, shift, eps: float, slope: float, **arrays) -> None:
     """Launch the steps of a direction; all of them together where a sample is one block."""
     scale, shift = _columns(scale, cut, 1.0), _columns(shift, cut, 0.0)
     places = {name: address(array) for name, array in arrays.items()}

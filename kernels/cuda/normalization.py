@@ -1,13 +1,9 @@
 """Normalisation, scale and shift and a leaky ReLU: by columns in three launches, by rows in one."""
 
-import functools
-from dataclasses import dataclass
-from itertools import chain, groupby
-from math import prod
-
 import numpy as np
 
 from .. import reference
+from ..layout import Layout, layout
 from .launches import THREADS, WARP, Tiles, over_threads, threads_of_row, tiles
 from .runtime import Source, empty, single
 from .sums import column_sums
@@ -26,47 +22,16 @@ _source = Source(
 MANY_PARTS = 2 * WARP  # columns of a group in all chunks from which they are merged by a block
 
 
-@dataclass(frozen=True)
-class Layout:
-    """An array as (samples, positions, groups, channels), with statistics over positions and channels."""
-
-    samples: int
-    positions: int
-    groups: int
-    channels: int
-    row: tuple[int, ...]
-    """Shape of the columns in the array's own axes."""
-    kept: tuple[int, ...]
-    """Shape of the statistics."""
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether each sample is a row of its own."""
-        return self.positions * self.groups == 1
-
-    @property
-    def tiles(self) -> Tiles:
-        """The launch over columns; by rows, over the columns that all rows have."""
-        if self.by_rows:
-            return tiles(1, self.samples, self.channels)
-        return tiles(self.samples, self.positions, self.groups * self.channels)
+def _is_by_rows(cut: Layout) -> bool:
+    """Whether each sample is a row of its own."""
+    return cut.positions * cut.groups == 1
 
 
-@functools.lru_cache(256)
-def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
-    """The layout of an array that is normalised over axes; None where it has none."""
-    if not all(-len(shape) <= axis < len(shape) for axis in axes):
-        return None
-    reduced = {axis % len(shape) for axis in axes}
-    runs = [[n for _, n in run] for _, run in groupby(enumerate(shape), lambda item: item[0] in reduced)]
-    if 0 in reduced:
-        runs.insert(0, [])
-    if len(runs) not in (2, 3, 4):
-        return None
-    sizes = [prod(run) for run in runs]
-    sizes = (sizes[0], 1, 1, sizes[1]) if len(runs) == 2 else (*sizes, 1)[:4]
-    row = tuple(chain.from_iterable(runs[2:] or runs[1:]))
-    return Layout(*sizes, row, tuple(1 if i in reduced else n for i, n in enumerate(shape)))
+def _tiles(cut: Layout) -> Tiles:
+    """The launch over columns; by rows, over the columns that all rows have."""
+    if _is_by_rows(cut):
+        return tiles(1, cut.samples, cut.channels)
+    return tiles(cut.samples, cut.positions, cut.groups * cut.channels)
 
 
 def _layout(x, scale, shift, axes) -> Layout | None:
@@ -91,14 +56,14 @@ def _by_rows(name: str, cut: Layout, *arguments) -> None:
 
 
 def _by_columns(name: str, cut: Layout, *arguments) -> None:
-    launch = cut.tiles
-    sizes = (launch.rows, 1, launch.columns) if cut.by_rows else (cut.positions, cut.groups, cut.channels)
+    launch = _tiles(cut)
+    sizes = (launch.rows, 1, launch.columns) if _is_by_rows(cut) else (cut.positions, cut.groups, cut.channels)
     _source[name](launch.grid, launch.block, (*map(np.int32, (*sizes, launch.length)), *arguments))
 
 
 def _merge(name: str, cut: Layout, *arguments) -> None:
-    threads = threads_of_row(cut.tiles.chunks * cut.channels, MANY_PARTS)
-    sizes = map(np.int32, (cut.positions, cut.groups, cut.channels, cut.tiles.length))
+    threads = threads_of_row(_tiles(cut).chunks * cut.channels, MANY_PARTS)
+    sizes = map(np.int32, (cut.positions, cut.groups, cut.channels, _tiles(cut).length))
     grid_and_block = over_threads(cut.samples * cut.groups * threads)
     _source[f"{name}<{threads}>"](*grid_and_block, (np.int64(cut.samples), *sizes, *arguments))
 
@@ -111,10 +76,10 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
         return reference.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
     affine, bend = (_of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)), np.float32(slope)
     y, (mean, var, inverse) = empty(x.shape), (empty(cut.kept) for _ in range(3))
-    if cut.by_rows:
+    if _is_by_rows(cut):
         _by_rows("normalize_rows", cut, np.float32(eps), bend, x, *affine, y, mean, var, inverse)
     else:
-        launch = cut.tiles
+        launch = _tiles(cut)
         moments = empty((cut.samples, launch.chunks, 3, launch.columns))
         _by_columns(f"measure<{launch.width}>", cut, x, moments)
         _merge("merge", cut, np.float64(eps), moments, mean, var, inverse)
@@ -129,13 +94,13 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     if cut is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
     scales, shifts = _of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)
-    dx, launch = empty(x.shape), cut.tiles
+    dx, launch = empty(x.shape), _tiles(cut)
     known = np.float32(slope), g, x, mean, inverse, scales, shifts
     affine = scale is not None or shift is not None
-    if affine or not cut.by_rows:
+    if affine or not _is_by_rows(cut):
         sums = empty((launch.samples, launch.chunks, 2, launch.columns))
-        _by_columns(f"measure_backward<{launch.width}, {str(cut.by_rows).lower()}>", cut, *known, sums)
-    if cut.by_rows:
+        _by_columns(f"measure_backward<{launch.width}, {str(_is_by_rows(cut)).lower()}>", cut, *known, sums)
+    if _is_by_rows(cut):
         _by_rows("normalize_rows_backward", cut, *known, dx)
         totals = sums[0] if affine else None
     else:
