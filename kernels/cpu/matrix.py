@@ -96,7 +96,7 @@ class MatrixProduct:
 
     def __call__(self, a, b, bias, slope: float) -> np.ndarray:
         """The product of float32 matrices that lie in memory as the plan says."""
-        packed, c = np.empty(self.packed_size, np.float32), np.empty(self.shape, np.float32)
+        packed, c = pool.aligned(self.packed_size), np.empty(self.shape, np.float32)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(b), address(packed)
         pool.run(pack, packing, self.panels, self.lanes)

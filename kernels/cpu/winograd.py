@@ -258,8 +258,8 @@ class Winograd:
         )
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
-        packed, y = np.empty(self.packed_size, np.float32), np.empty(self.shape, np.float32)
-        u, room = np.empty(self.points_size, np.float32), pool.scratch(self.lane_bytes)
+        packed, y = pool.aligned(self.packed_size), np.empty(self.shape, np.float32)
+        u, room = pool.aligned(self.points_size), pool.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)
         pool.run(pack, packing, self.panels)

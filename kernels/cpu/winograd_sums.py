@@ -225,12 +225,12 @@ class WinogradSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays."""
-        gradient, sums = np.empty(self.shape, np.float32), np.empty(self.sums_size, np.float32)
+        gradient, sums = np.empty(self.shape, np.float32), pool.aligned(self.sums_size)
         room = pool.scratch(self.lane_bytes)
         call = correlate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
         if self.together:
-            v, z = np.empty(self.v_size, np.float32), np.empty(self.z_size, np.float32)
+            v, z = pool.aligned(self.v_size), pool.aligned(self.z_size)
             call.v, call.z = address(v), address(z)
             for call.first in range(0, self.tiles, self.count):
                 call.count = min(self.count, self.tiles - call.first)
