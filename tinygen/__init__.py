@@ -28,6 +28,7 @@ from tinygen.autograd import (  # noqa: E402
     no_grad,
     tensor,
 )
+from tinygen.backend import set_precision  # noqa: E402
 from tinygen.random import seed  # noqa: E402
 from tinygen.recompute import checkpoint  # noqa: E402
 
@@ -66,6 +67,7 @@ __all__ = [
     "random",
     "save",
     "seed",
+    "set_precision",
     "tensor",
 ]
 

@@ -141,7 +141,7 @@ class Optimizer:
         bound = math.inf if self.clip_value is None else _at(self.clip_value, int(self.count))
         limit = math.inf if self.clip_norm is None else _at(self.clip_norm, int(self.count))
         given = [g for g in grads if g is not None]
-        norm = kernel("norm", device_of(self.flat))(given, bound) if given else 0.0
+        norm = float(kernel("norm", device_of(self.flat))(given, bound)) if given else 0.0
         if not math.isfinite(norm):
             bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
