@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend
+from tinygen.backend.device import cupy
+from tinygen.backend.recording import advance, changing, recording, refuse
 from tinygen.errors import DtypeError, ShapeError, UsageError
 
 Shape = int | Sequence[int]
@@ -49,9 +51,23 @@ class Stream:
 
     def _drawn(self, name: str, n: int, device: str, *arguments: Any, **static: Any) -> Any:
         """What a kernel draws for n numbers, for which as many counters go as their words need."""
-        numbers = backend.kernel(name, device)(*self.key, self.counter, *arguments, **static)
-        self.counter += -(-n // 4)
+        counter, base = self.counter, {}
+        if recording():
+            dtypes = [static.get("dtype"), *(getattr(argument, "dtype", None) for argument in arguments)]
+            if device == "cpu" or name == "philox" or "float64" in dtypes:
+                refuse("a draw on the CPU, of words, or in float64")
+            else:  # counted from a number on the device, which changes from step to step
+                counter, base = 0, {"base": changing(self._halves, cupy(), "uint64")}
+        numbers = backend.kernel(name, device)(*self.key, counter, *arguments, **static, **base)
+
+        def count(sign: int) -> None:
+            self.counter += sign * -(-n // 4)
+
+        advance(count)
         return backend.to_device(numbers, device)
+
+    def _halves(self) -> list[int]:
+        return [self.counter % 2**64, self.counter >> 64]
 
     def uniform(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
         """Uniform on the open interval (0, 1): ``(k + 0.5) * 2**-24`` for a random 24-bit integer k.
@@ -145,6 +161,7 @@ def get_state() -> dict[str, Any]:
 
 def set_state(state: Mapping[str, Any]) -> None:
     """Put the process's streams where `get_state` found them."""
+    refuse("rewinding the random streams (checkpoint)")
     seed(state["seed"])
     for name, counter in state["counters"].items():
         stream(name).counter = operator.index(counter)
