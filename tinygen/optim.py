@@ -100,7 +100,8 @@ class Optimizer:
 
         With a loss no `.grad` is touched, and only this optimiser's parameters get a gradient. One that gets none is
         left alone, its state included. NonFiniteError comes before anything has changed: for that a GPU is waited for
-        twice, to look at the loss and at the norm of the gradient.
+        twice, to look at the loss and at the norm of the gradient. A captured step waits for nothing,
+        see `tinygen.capture`.
         """
         parameters = list(self.parameters.values())
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):

@@ -62,7 +62,7 @@ class Recording:
 
     def upload(self) -> None:
         """Bring the changing numbers to the device."""
-        self._device[...] = self.xp.asarray(self._host)
+        self._device[: self._used] = self.xp.asarray(self._host[: self._used])
 
 
 _active: Recording | None = None
