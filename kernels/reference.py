@@ -5,16 +5,18 @@ operation returns its output and a tuple of residuals; `name_backward(g, *residu
 """
 
 import math
-import sys
 
 import numpy as np
 
+from .draws import draws
 from .geometry import Geometry, tap_mask
+from .namespace import namespace
 from .philox import philox
 
 __all__ = [
     "adam",
     "add",
+    "bernoulli",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
     "column_sums",
@@ -33,6 +35,7 @@ __all__ = [
     "gelu_backward",
     "gru",
     "gru_backward",
+    "integers",
     "leaky_relu",
     "log_softmax",
     "log_softmax_backward",
@@ -40,6 +43,7 @@ __all__ = [
     "lstm_backward",
     "matmul",
     "norm",
+    "normal",
     "normalize",
     "normalize_backward",
     "philox",
@@ -53,14 +57,10 @@ __all__ = [
     "softmax",
     "softmax_backward",
     "softplus",
+    "uniform",
 ]
 
-
-def namespace(array):
-    """The library whose array this is; NumPy for a number."""
-    if isinstance(array, (np.ndarray, np.generic, float, int)):
-        return np
-    return sys.modules[type(array).__module__.partition(".")[0]]
+uniform, normal, bernoulli, integers = draws(philox)
 
 
 # Convolution. x (N, H, W, C), w (KH, KW, C / groups, K), y and g (N, OH, OW, K).

@@ -4,6 +4,8 @@ Operations have their table (`tests/ops`); here is what stands on them.
 """
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ import tinygen as tg
 from tests.cupy_stub.array import WAITS
 from tinygen import distributions, nn, optim
 from tinygen import functional as F
-from tinygen.backend import device_of, to_device, to_numpy
+from tinygen.backend import device_of, dispatch, to_device, to_numpy
 from tinygen.cli import main
 from tinygen.data import Batch, Loader, Spec, Split
+from tinygen.kernels.cuda import runtime
 from tinygen.models.autoencoder import Autoencoder
 from tinygen.models.vae import VAE
 from tinygen.random import Stream
@@ -41,6 +44,36 @@ def assert_same(actual, expected, tolerance=1e-5):
     actual, expected = (np.asarray(x if np.isscalar(x) else to_numpy(x)) for x in (actual, expected))
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+# Kernels
+
+
+def test_cuda_is_served_by_its_kernels_and_cupy_is_not_imported_before_they_run():
+    code = """
+import sys
+import tinygen as tg
+from tinygen.kernels import cuda, reference
+tg.set_precision("tf32")
+for name in reference.__all__:
+    assert tg.backend.kernel(name, "cuda") is cuda.KERNELS.get(name, getattr(reference, name)), name
+print("cupy" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout == "False\n"
+
+
+def test_precision_is_chosen_by_name():
+    try:
+        for name in ("tf32", "bfloat16", "float32"):
+            tg.set_precision(name)
+            assert runtime._precision == name
+    finally:
+        tg.set_precision("float32")
+    with pytest.raises(
+        tg.errors.UsageError, match=r"unknown precision 'half': use one of 'float32', 'tf32', 'bfloat16'"
+    ):
+        tg.set_precision("half")
 
 
 # Random numbers
@@ -230,6 +263,18 @@ def test_a_gradient_that_is_not_finite_is_refused_by_name(bad, cuda):
     with pytest.raises(tg.errors.NonFiniteError, match="gradient of 'weight' is not finite"):
         optimizer.step()
     assert_same(network.weight, before)
+
+
+def as_on_a_gpu(name, function):
+    """The norm, left on the device as its CUDA kernel leaves it."""
+    return (lambda *arguments: sys.modules["cupy"].asarray(function(*arguments))) if name == "norm" else function
+
+
+def test_a_norm_that_is_left_on_the_device_clips_and_is_looked_at(cuda):
+    expected = list(two_steps(OPTIMIZERS["adam"], "cpu").values())
+    with dispatch.wrapped(as_on_a_gpu):
+        assert_same(list(two_steps(OPTIMIZERS["adam"], cuda).values()), expected)
+        test_a_gradient_that_is_not_finite_is_refused_by_name(np.nan, cuda)
 
 
 # Data and states

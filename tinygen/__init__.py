@@ -28,12 +28,14 @@ from tinygen.autograd import (  # noqa: E402
     no_grad,
     tensor,
 )
+from tinygen.backend import set_precision  # noqa: E402
 from tinygen.random import seed  # noqa: E402
 from tinygen.recompute import checkpoint  # noqa: E402
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models
     from tinygen.profiling import profile
+    from tinygen.replay import capture
     from tinygen.serialization import load, save
     from tinygen.train.fit import fit
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "fit": "tinygen.train",
     "profile": "tinygen.profiling",
+    "capture": "tinygen.replay",
     "save": "tinygen.serialization",
     "load": "tinygen.serialization",
 }
@@ -49,6 +52,7 @@ _LAZY_MODULES = ("backend", "data", "distributions", "models")
 __all__ = [
     "Tensor",
     "backend",
+    "capture",
     "checkpoint",
     "data",
     "detect_anomaly",
@@ -66,6 +70,7 @@ __all__ = [
     "random",
     "save",
     "seed",
+    "set_precision",
     "tensor",
 ]
 

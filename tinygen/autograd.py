@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
+from tinygen.backend.recording import refuse
 from tinygen.errors import DtypeError, GradientError, NonFiniteError, ShapeError
 
 FLOAT32 = np.dtype("float32")
@@ -116,6 +117,7 @@ class Tensor:
         """The value of a one-element Tensor as a Python number."""
         if self.size != 1:
             raise ShapeError(f"item: a Tensor of shape {self.shape} is not one number")
+        refuse("reading a value (item, float, int, bool)")
         return self.data.item()
 
     def detach(self) -> "Tensor":
@@ -315,6 +317,7 @@ def tie(arrays: Sequence[Any], edges) -> list[Any]:
 def is_finite(array) -> bool:
     """Whether an array (or Tensor) holds neither NaN nor infinity."""
     array = array.data if isinstance(array, Tensor) else array
+    refuse("a look at whether values are finite")
     return bool(array_module(array).isfinite(array).all())
 
 
@@ -324,6 +327,7 @@ _ENGINE = tuple(
         "autograd.py",
         "primitive.py",
         "recompute.py",
+        "replay.py",
         "profiling.py",
         "functional.py",
         "distributions.py",

@@ -39,6 +39,10 @@ class GradientError(TinygenError, RuntimeError):
     """A backward pass that cannot be run: freed graph, parameter changed in place, nothing to differentiate."""
 
 
+class CaptureError(TinygenError, RuntimeError):
+    """Something in an update that a captured graph cannot repeat."""
+
+
 class NonFiniteError(TinygenError, ArithmeticError):
     """A loss, gradient or parameter that is NaN or infinite; nothing has been changed yet."""
 

@@ -6,13 +6,14 @@ Any hyper-parameter may be a number or a schedule: a function `step -> value`, w
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any
 
 import numpy as np
 
 from tinygen.autograd import Tensor, edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
+from tinygen.backend.recording import advance, changing, recording, watch
 from tinygen.errors import GradientError, NonFiniteError, UsageError
 from tinygen.nn.module import Module, check_state, like
 
@@ -99,7 +100,8 @@ class Optimizer:
 
         With a loss no `.grad` is touched, and only this optimiser's parameters get a gradient. One that gets none is
         left alone, its state included. NonFiniteError comes before anything has changed: for that a GPU is waited for
-        twice, to look at the loss and at the norm of the gradient.
+        twice, to look at the loss and at the norm of the gradient. A captured step waits for nothing,
+        see `tinygen.capture`.
         """
         parameters = list(self.parameters.values())
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
@@ -115,45 +117,71 @@ class Optimizer:
         else:
             if not isinstance(loss, Tensor) or loss.size != 1:
                 raise GradientError(f"{type(self).__name__}: the loss must be a Tensor of one number")
-            if not is_finite(loss):
+            watch("the loss", loss.data)
+            if not recording() and not is_finite(loss):
                 raise NonFiniteError(f"the loss is {loss.item()}")
             if not loss.requires_grad:
                 raise GradientError(f"{type(self).__name__}: the loss depends on nothing that requires a gradient")
             grads = gradients(loss, [edge_of(p) for p in parameters], retain_graph=retain_graph)
-        clip = self._clip(grads)
+        norm = self._norm(grads)
         given = [g is not None for g in grads]
         runs = groupby(range(len(parameters)), key=lambda i: (given[i], self.updates[i]))
-        for (present, updates), run in runs:
+        for (present, _), run in runs:
             if present:
-                self._update(list(run), grads, int(updates) + 1, clip)
-        self.count += 1
-        for p, present in zip(parameters, given, strict=True):
-            if present:
-                p.version += 1
-            if loss is None:
+                self._update(list(run), grads, norm)
+
+        def count(sign: int) -> None:
+            self.count += sign
+            self.updates[given] += sign
+            for p in compress(parameters, given):
+                p.version += sign
+
+        advance(count)
+        if loss is None:
+            for p in parameters:
                 p.grad = None
 
-    def _clip(self, grads) -> list[float]:
-        """What clips the gradient in the update: a factor, and a bound for each element that comes before it.
+    def _clipping(self) -> list[float]:
+        """What the norm of the gradient is held to, and, before that, the magnitude of each element."""
+        clipping = self.clip_norm, self.clip_value
+        return [math.inf if value is None else _at(value, int(self.count)) for value in clipping]
 
-        NonFiniteError for a gradient that is not finite.
+    def _norm(self, grads):
+        """The norm of the gradient once its elements are clipped; a recorded one stays on the device.
+
+        NonFiniteError for a gradient that is not finite, unless it is recorded.
         """
-        bound = math.inf if self.clip_value is None else _at(self.clip_value, int(self.count))
-        limit = math.inf if self.clip_norm is None else _at(self.clip_norm, int(self.count))
         given = [g for g in grads if g is not None]
-        norm = kernel("norm", device_of(self.flat))(given, bound) if given else 0.0
+        if not given:
+            return 0.0
+        measure = kernel("norm", device_of(self.flat))
+        if recording():
+            bound = changing(lambda: self._clipping()[1:], array_module(self.flat), self.flat.dtype)
+            norm = measure(given, bound[0])
+            watch("the norm of the gradient", norm)
+            return norm
+        norm = float(measure(given, self._clipping()[1]))
         if not math.isfinite(norm):
             bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
-        return [limit / norm if norm > limit else 1.0, bound]
+        return norm
 
-    def _update(self, run: list[int], grads, updates: int, clip: list[float]) -> None:
-        part = slice(self.slices[run[0]].start, self.slices[run[-1]].stop)
-        scalars = array_module(self.flat).asarray([*clip, *self._scalars(updates)], self.flat.dtype)
+    def _update(self, run: list[int], grads, norm) -> None:
+        part, xp = slice(self.slices[run[0]].start, self.slices[run[-1]].stop), array_module(self.flat)
+
+        def numbers() -> list[float]:
+            limit, bound = self._clipping()
+            factor = limit if recorded else limit / norm if norm > limit else 1.0
+            return [factor, bound, *self._scalars(int(self.updates[run[0]]) + 1)]
+
+        recorded = recording()
+        scalars = changing(numbers, xp, self.flat.dtype)
+        if recorded:  # the factor is formed where the norm is
+            limit = scalars[0]
+            scalars[0] = xp.where(norm > limit, limit / norm, xp.ones_like(limit))
         states = [self.state[name][part] for name in self.buffers]
         rule = kernel(self.rule, device_of(self.flat))
         rule(self.flat[part], grads[run[0] : run[-1] + 1], *states, scalars)
-        self.updates[run] = updates
 
     def _scalars(self, updates: int) -> list[float]:
         raise NotImplementedError
@@ -312,9 +340,18 @@ class EMA:
         """Move the averages towards the parameters."""
         parameters = [p.data for p in self.parameters.values()]
         if parameters:
-            keep = _at(self.decay, int(self.count))
-            kernel("ema", device_of(parameters[0]))(list(self.averages.values()), parameters, keep)
-        self.count += 1
+            kernel("ema", device_of(parameters[0]))(list(self.averages.values()), parameters, self._keep(parameters[0]))
+
+        def count(sign: int) -> None:
+            self.count += sign
+
+        advance(count)
+
+    def _keep(self, like):
+        """The share that an average keeps of itself; a recorded one is on the device, as it may change."""
+        if recording():
+            return changing(lambda: [_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
+        return _at(self.decay, int(self.count))
 
     @contextmanager
     def applied(self) -> Iterator[None]:

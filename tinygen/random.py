@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend
+from tinygen.backend.device import cupy
+from tinygen.backend.recording import advance, changing, recording, refuse
 from tinygen.errors import DtypeError, ShapeError, UsageError
 
 Shape = int | Sequence[int]
-
-LARGEST_BELOW_ONE = 1 - 2.0**-24
 
 
 class Stream:
@@ -47,18 +47,36 @@ class Stream:
 
     def bits(self, n: int, *, device: str = "cpu") -> Any:
         """n random words, uint32 of shape (n,)."""
-        blocks = -(-n // 4)
-        words = backend.kernel("philox", device)(*self.key, self.counter, blocks)
-        self.counter += blocks
-        return backend.to_device(words[:n], device)
+        return self._drawn("philox", n, device, -(-n // 4))[:n]
+
+    def _drawn(self, name: str, n: int, device: str, *arguments: Any, **static: Any) -> Any:
+        """What a kernel draws for n numbers, for which as many counters go as their words need."""
+        counter, base = self.counter, {}
+        if recording():
+            dtypes = [static.get("dtype"), *(getattr(argument, "dtype", None) for argument in arguments)]
+            if device == "cpu" or name == "philox" or "float64" in dtypes:
+                refuse("a draw on the CPU, of words, or in float64")
+            else:  # counted from a number on the device, which changes from step to step
+                counter, base = 0, {"base": changing(self._halves, cupy(), "uint64")}
+        numbers = backend.kernel(name, device)(*self.key, counter, *arguments, **static, **base)
+
+        def count(sign: int) -> None:
+            self.counter += sign * -(-n // 4)
+
+        advance(count)
+        return backend.to_device(numbers, device)
+
+    def _halves(self) -> list[int]:
+        return [self.counter % 2**64, self.counter >> 64]
 
     def uniform(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
         """Uniform on the open interval (0, 1): ``(k + 0.5) * 2**-24`` for a random 24-bit integer k.
 
         In float32 that sum is rounded to nearest even, except that its top value stays below one.
         """
-        sizes = _sizes(shape)
-        return _unit_interval(self.bits(math.prod(sizes), device=device), _float_dtype(dtype)).reshape(sizes)
+        sizes, dtype = _sizes(shape), _float_dtype(dtype)
+        size = math.prod(sizes)
+        return self._drawn("uniform", size, device, size, dtype=dtype).reshape(sizes)
 
     def normal(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
         """Standard normal by Box and Muller (1958): words 2i and 2i + 1 give numbers 2i and 2i + 1.
@@ -67,21 +85,15 @@ class Stream:
         """
         sizes, dtype = _sizes(shape), _float_dtype(dtype)
         size = math.prod(sizes)
-        words = self.bits(size + size % 2, device=device)
-        u1, u2 = (_unit_interval(words[i::2], np.dtype("float64")) for i in (0, 1))
-        xp = backend.array_module(words)
-        radius, angle = xp.sqrt(-2 * xp.log(u1)), 2 * math.pi * u2
-        numbers = xp.empty(words.shape, dtype)
-        numbers[0::2], numbers[1::2] = radius * xp.cos(angle), radius * xp.sin(angle)
-        return numbers[:size].reshape(sizes)
+        return self._drawn("normal", size, device, size, dtype=dtype).reshape(sizes)
 
     def bernoulli(self, probability: Any) -> Any:
         """1 where a `uniform` of the same dtype and shape is below the array ``probability``, else 0.
 
         Probability 0 always gives 0 and probability 1 always gives 1.
         """
-        dtype, device = probability.dtype, backend.device_of(probability)
-        return (self.uniform(probability.shape, dtype=dtype, device=device) < probability).astype(dtype)
+        _float_dtype(probability.dtype)
+        return self._drawn("bernoulli", probability.size, backend.device_of(probability), probability)
 
     def integers(self, high: int, shape: Shape = (), *, device: str = "cpu") -> Any:
         """int64 in [0, high) by multiply and shift, ``(word * high) >> 32``, for high up to 2**32.
@@ -91,8 +103,8 @@ class Stream:
         sizes = _sizes(shape)
         if not 0 < high <= 2**32:
             raise UsageError(f"integers: high is {high}; it must lie between 1 and 2**32")
-        words = self.bits(math.prod(sizes), device=device).astype("uint64")
-        return ((words * np.uint64(high)) >> np.uint64(32)).astype("int64").reshape(sizes)
+        size = math.prod(sizes)
+        return self._drawn("integers", size, device, high, size).reshape(sizes)
 
     def permutation(self, n: int, *, device: str = "cpu") -> Any:
         """The integers below n in random order, int64 of shape (n,): the stable argsort of n random words."""
@@ -107,14 +119,6 @@ class Stream:
     def from_state(cls, state: Mapping[str, Any]) -> "Stream":
         """The stream that `state` described."""
         return cls(state["seed"], state["name"], state["counter"])
-
-
-def _unit_interval(words: Any, dtype: np.dtype) -> Any:
-    words >>= 8  # in place, as the words are nobody else's: fresh pages cost more than the arithmetic
-    numbers = words.astype(dtype)
-    numbers += 0.5
-    numbers *= 2.0**-24
-    return numbers.clip(0, LARGEST_BELOW_ONE, out=numbers) if dtype == "float32" else numbers
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:
@@ -157,6 +161,7 @@ def get_state() -> dict[str, Any]:
 
 def set_state(state: Mapping[str, Any]) -> None:
     """Put the process's streams where `get_state` found them."""
+    refuse("rewinding the random streams (checkpoint)")
     seed(state["seed"])
     for name, counter in state["counters"].items():
         stream(name).counter = operator.index(counter)

@@ -1,5 +1,6 @@
 """Kernels for the CPU in numba, each with the signature that it has in `kernels.reference`."""
 
+from ..draws import draws
 from .activations import add, column_sums, gated, leaky_relu
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import erf, exp, gelu, gelu_backward, sigmoid, silu, silu_backward, softplus
@@ -64,5 +65,6 @@ KERNELS = {
         softmax,
         softmax_backward,
         softplus,
+        *draws(philox),
     )
 }

@@ -17,7 +17,7 @@ from .elementwise import (
 )
 from .matmul import matmul
 from .normalization import normalize, normalize_backward
-from .philox import philox
+from .philox import bernoulli, integers, normal, philox, uniform
 from .recurrent import gru, gru_backward, lstm, lstm_backward
 from .softmax import (
     cross_entropy,
@@ -34,6 +34,7 @@ KERNELS = {
     kernel.__name__: kernel
     for kernel in (
         adam,
+        bernoulli,
         binary_cross_entropy_with_logits,
         column_sums,
         conv2d,
@@ -49,12 +50,14 @@ KERNELS = {
         gelu_backward,
         gru,
         gru_backward,
+        integers,
         log_softmax,
         log_softmax_backward,
         lstm,
         lstm_backward,
         matmul,
         norm,
+        normal,
         normalize,
         normalize_backward,
         philox,
@@ -68,5 +71,6 @@ KERNELS = {
         softmax,
         softmax_backward,
         softplus,
+        uniform,
     )
 }

@@ -9,6 +9,8 @@ place):
     bernoulli(key0, key1, counter, probability, base=None)  float32 of the shape of a float32 probability
     integers(key0, key1, counter, high, n, base=None)       int64 (n,) in [0, high)
 
+Numbers in float64 are made of words, as everywhere.
+
 `base`, two uint64 on the device, is added to the low and to the high half of the counter when the kernel runs. So a
 captured step counts its draws from 0, and what is written there before a replay says where it stands in the stream.
 """
@@ -17,8 +19,9 @@ from math import ceil
 
 import numpy as np
 
+from ..draws import draws
 from .launches import over_threads
-from .runtime import Source, contiguous, empty
+from .runtime import FLOAT32, Source, contiguous, empty
 
 KEY = np.dtype([("of", np.uint32, 2)])
 COUNTER = np.dtype([("low", np.uint64), ("high", np.uint64)])
@@ -39,21 +42,30 @@ def philox(key0: int, key1: int, counter: int, blocks: int):
     return _draw("philox", key0, key1, counter, None, empty(4 * blocks, np.uint32))
 
 
-def uniform(key0: int, key1: int, counter: int, n: int, base=None):
-    """float32 (n,) in the open interval (0, 1)."""
+_uniform, _normal, _bernoulli, _ = draws(philox)
+
+
+def uniform(key0, key1, counter, n, base=None, dtype="float32"):
+    """Uniform (n,) on the open interval (0, 1)."""
+    if dtype != FLOAT32:
+        return _uniform(key0, key1, counter, n, base, dtype)
     return _draw("uniform", key0, key1, counter, base, empty(n))
 
 
-def normal(key0: int, key1: int, counter: int, n: int, base=None):
-    """Standard normal float32 (n,)."""
+def normal(key0, key1, counter, n, base=None, dtype="float32"):
+    """Standard normal (n,)."""
+    if dtype != FLOAT32:
+        return _normal(key0, key1, counter, n, base, dtype)
     return _draw("normal", key0, key1, counter, base, empty(n))
 
 
-def bernoulli(key0: int, key1: int, counter: int, probability, base=None):
-    """1 where a `uniform` is below a float32 probability, else 0; float32 of its shape."""
+def bernoulli(key0, key1, counter, probability, base=None):
+    """1 where a `uniform` is below a probability, else 0; of its dtype and shape."""
+    if probability.dtype != FLOAT32:
+        return _bernoulli(key0, key1, counter, probability, base)
     return _draw("bernoulli", key0, key1, counter, base, empty(probability.shape), contiguous(probability))
 
 
-def integers(key0: int, key1: int, counter: int, high: int, n: int, base=None):
+def integers(key0, key1, counter, high, n, base=None):
     """int64 (n,) in [0, high), for high up to 2**32."""
     return _draw("integers", key0, key1, counter, base, empty(n, np.int64), np.uint64(high))

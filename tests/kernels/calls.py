@@ -217,6 +217,16 @@ def _recurrent(rng) -> list[Call]:
     ]
 
 
+def _draws(rng) -> tuple[Call, ...]:
+    start = 0xFFFFFFFF, 7, (3 << 64) + 2**64 - 5
+    return (
+        Call("philox", (*start, 1025)),
+        *(Call(name, (*start, 1027), {"dtype": "float64"}) for name in ("uniform", "normal")),
+        Call("bernoulli", (*start, rng.random((7, 29), np.float32))),
+        Call("integers", (*start, 99, 1027)),
+    )
+
+
 @functools.cache
 def calls() -> tuple[Call, ...]:
     """At least one call of every kernel, of enough elements not to be left to NumPy."""
@@ -239,7 +249,7 @@ def calls() -> tuple[Call, ...]:
         *(Call("leaky_relu", (large, slope)) for slope in (0.0, 0.2)),
         Call("add", (large, large[::-1].copy())),
         Call("column_sums", (x,)),
-        Call("philox", (0xFFFFFFFF, 7, (3 << 64) + 2**64 - 5, 1025)),
+        *_draws(rng),
         *_updates(rng),
         *_recurrent(rng),
     )

@@ -9,7 +9,7 @@ from tinygen.backend.device import (
     to_device,
     to_numpy,
 )
-from tinygen.backend.dispatch import kernel
+from tinygen.backend.dispatch import kernel, set_precision
 from tinygen.backend.process import tune_process
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "is_array",
     "kernel",
     "select_device",
+    "set_precision",
     "to_device",
     "to_numpy",
     "tune_process",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tinygen.backend.process import thread_count
+from tinygen.errors import UsageError
 from tinygen.kernels import reference
 
 _wraps: list[Callable[[str, Callable], Callable]] = []
@@ -33,15 +34,38 @@ def _cpu_kernels() -> dict[str, Any]:
 
 
 @functools.cache
+def _cuda_kernels() -> dict[str, Any]:
+    """The CUDA kernels by name; CuPy is imported when the first of them runs."""
+    from tinygen.kernels import cuda
+
+    return cuda.KERNELS
+
+
+@functools.cache
 def kernel(name: str, device: str) -> Callable:
-    """The kernel `name` for a device: numba's on the CPU where there is one, else the reference.
+    """The kernel `name` for a device: numba's on the CPU, CUDA's on a GPU, else the reference.
 
     Kernels take raw arrays and know nothing of autograd; see `kernels/reference.py` for their signatures.
     """
-    function = (_cpu_kernels().get(name) if device == "cpu" else None) or getattr(reference, name)
+    kernels = _cpu_kernels() if device == "cpu" else _cuda_kernels()
+    function = kernels.get(name) or getattr(reference, name)
     for wrap in _wraps:
         function = wrap(name, function)
     return function
+
+
+def set_precision(name: str) -> None:
+    """Choose the arithmetic of matrix products and convolutions in float32 on "cuda"; the CPU's is always float32.
+
+    "float32" (at first) multiplies and adds in single precision; "tf32" and "bfloat16" round the operands to 10 and 7
+    bits and multiply them on tensor cores, which takes a GPU of compute capability 8.0 or newer. Arrays stay float32.
+    """
+    from tinygen.kernels.cuda import runtime
+
+    try:
+        runtime.set_precision(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 @contextmanager

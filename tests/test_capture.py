@@ -1,0 +1,276 @@
+"""Captured updates: what a replay leaves, what cannot be captured, and who is told.
+
+On a stub of CuPy whose graphs run the update again, with the host as it was at the capture: what a replay makes then
+comes from the device's own arrays, as on a GPU. No graph of CUDA's has been launched by these tests.
+"""
+
+import contextlib
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tests.cupy_stub.module import installed
+from tests.test_devices import OPTIMIZERS, assert_same, normal
+from tinygen import functional as F
+from tinygen import nn, optim
+from tinygen.backend import dispatch
+from tinygen.backend.recording import Recording, recorded
+from tinygen.random import Stream
+
+STEPS = 7
+
+
+class Training:
+    """A small network that is trained on "cuda", all of its state, and an update that makes noise."""
+
+    def __init__(self, optimizer="adam"):
+        tg.seed(5)
+        layers = nn.Linear(4, 3), F.relu, nn.Dropout(0.3), nn.BatchNorm(3), nn.Linear(3, 2)
+        self.network = nn.Sequential(*layers).to("cuda")
+        self.optimizer = OPTIMIZERS[optimizer](self.network)
+        self.average = optim.EMA(self.network, optim.linear(0.5, 0.9, STEPS))
+        self.stream = Stream(3, "noise", (2 << 64) + 2**64 - 3)
+
+    def update(self, x):
+        """One step; the loss."""
+        noise = self.stream.normal(x.shape, device="cuda")
+        mask = self.stream.bernoulli(0.5 * abs(x.data))
+        loss = (self.network(x + noise) * mask[:, :2]).sum(axis=1).exp().mean()
+        self.optimizer.step(loss)
+        self.average.update()
+        return loss
+
+    def arrays(self) -> list:
+        """All that lies on the device."""
+        running = [self.network.layers[3].running_mean, self.network.layers[3].running_var]
+        return [self.optimizer.flat, *self.optimizer.state.values(), *self.average.averages.values(), *running]
+
+    def host(self) -> dict:
+        """All that the host counts."""
+        return {
+            "counts": [self.optimizer.count.item(), self.average.count.item()],
+            "updates": self.optimizer.updates.tolist(),
+            "versions": [p.version for p in self.network.parameters()],
+            "streams": (tg.random.get_state(), self.stream.counter),
+        }
+
+    def set_host(self, state: dict) -> None:
+        self.optimizer.count[...], self.average.count[...] = state["counts"]
+        self.optimizer.updates[...] = state["updates"]
+        for p, version in zip(self.network.parameters(), state["versions"], strict=True):
+            p.version = version
+        process, self.stream.counter = state["streams"]
+        tg.random.set_state(process)
+
+
+class Playback(Recording):
+    """The arrays of a recording, in their order; the host fills and counts nothing."""
+
+    def __init__(self, slots):
+        self.rehearsal, self.watched, self.slots = False, {}, iter(slots)
+
+    def slot(self, numbers, dtype):
+        return next(self.slots)
+
+    def add(self, step):
+        pass
+
+
+class Cuda:
+    """Streams and graphs for the stub; `failure` is raised when a capture ends."""
+
+    def __init__(self, training, patch):
+        self.training, self.launches, self.failure, self.step = training, 0, None, None
+        self.slots = []
+        slot = Recording.slot
+
+        def kept(recording, numbers, dtype):
+            found = slot(recording, numbers, dtype)
+            if not recording.rehearsal:
+                self.slots.append(found)
+            return found
+
+        patch.setattr(Recording, "slot", kept)
+        cuda = sys.modules["cupy"].cuda
+        cuda.Stream = lambda non_blocking: self
+        cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
+        cuda.using_allocator = lambda malloc: contextlib.nullcontext()
+        cuda.get_current_stream = lambda: self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def record(self):
+        return "event"
+
+    def wait_event(self, event):
+        assert event == "event"
+
+    def begin_capture(self):
+        self.host = self.training.host()
+        self.before = [array.copy() for array in self.training.arrays()]
+        self.errors = np.seterr(all="ignore")  # what is computed meanwhile is of no account
+
+    def end_capture(self):
+        for array, before in zip(self.training.arrays(), self.before, strict=True):
+            array[...] = before  # nothing runs while it is captured
+        np.seterr(**self.errors)
+        if self.failure:
+            raise self.failure
+        return self
+
+    def launch(self, stream):
+        self.launches += 1
+        now = self.training.host()
+        self.training.set_host(self.host)
+        with recorded(Playback(self.slots)):
+            loss = self.step.update(*self.step._arguments)
+        self.step._outputs.data[...] = loss.data
+        self.training.set_host(now)
+
+
+DRAWN = "norm", "uniform", "normal", "bernoulli", "integers"
+
+
+def on_device(name, function):
+    """The reference, leaving on the device what CUDA kernels leave there."""
+    if name not in DRAWN:
+        return function
+    return lambda *arguments, **static: sys.modules["cupy"].asarray(function(*arguments, **static))
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Makes the stub capture the update of a training; returns its graphs, and the captured update."""
+    with installed(), dispatch.wrapped(on_device):
+
+        def make(training, update=None, **keywords):
+            cuda = Cuda(training, monkeypatch)
+            cuda.step = tg.capture(update or training.update, **keywords)
+            return cuda, cuda.step
+
+        yield make
+
+
+def inputs():
+    return [tg.tensor(normal(6, 4) + 0.1 * i, device="cuda") for i in range(STEPS)]
+
+
+def run(training, step):
+    """Losses of all steps, and what is left on the device and on the host."""
+    losses = [float(step(x)) for x in inputs()]
+    return losses, training.arrays(), training.host()
+
+
+def assert_same_run(actual, expected):
+    assert actual[0] == pytest.approx(expected[0], rel=1e-6)
+    assert_same(actual[1], expected[1], 1e-6)
+    assert actual[2] == expected[2]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_replays_leave_what_eager_updates_leave(name, graphs, capsys):
+    eager, captured = Training(name), Training(name)
+    cuda, step = graphs(captured)
+    tg.seed(1)
+    expected = run(eager, eager.update)
+    tg.seed(1)
+    assert_same_run(run(captured, step), expected)
+    assert (cuda.launches, step.why_eager) == (STEPS - 2, None)
+    assert not capsys.readouterr().err
+
+
+def test_outputs_are_the_same_objects_and_shapes_may_not_change(graphs):
+    training = Training()
+    _, step = graphs(training)
+    outputs = [step(x) for x in inputs()]
+    assert all(y is outputs[2] for y in outputs[3:])
+    with pytest.raises(tg.errors.ShapeError, match=r"made for arguments .*\(6, 4\)"):
+        step(inputs()[0][:3])
+
+
+REFUSED = {
+    "reading a value": lambda x: x.sum().item(),
+    "a look at whether values are finite": lambda x: tg.autograd.is_finite(x),
+    "moving values between host and device": lambda x: tg.tensor(x.numpy()),
+    "moving values between": lambda x: Stream(0, "host").uniform(x.shape) if x.to("cpu") is None else None,
+    "a draw on the CPU, of words, or in float64": lambda x: Stream(0, "host").uniform(x.shape),
+    "a draw on the CPU, of words": lambda x: Stream(0, "host").bits(4, device="cuda"),
+    "a draw on the CPU": lambda x: Stream(0, "host").normal(4, dtype="float64", device="cuda"),
+    "rewinding the random streams": lambda x: tg.random.set_state(tg.random.get_state()),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_captured_is_named_once_and_runs_eagerly(what, graphs, capsys):
+    eager, captured = Training(), Training()
+
+    def update(training):
+        return lambda x: (REFUSED[what](x), training.update(x))[1]
+
+    cuda, step = graphs(captured, update(captured))
+    tg.seed(1)
+    expected = run(eager, update(eager))
+    tg.seed(1)
+    assert_same_run(run(captured, step), expected)
+    told = capsys.readouterr().err
+    assert told.startswith(f"tinygen: the update is not captured, since {what}")
+    assert (told.count("\n"), cuda.launches) == (1, 0)
+
+
+def test_a_capture_that_fails_is_taken_back(graphs, capsys):
+    eager, captured = Training(), Training()
+    cuda, step = graphs(captured)
+    cuda.failure = RuntimeError("cudaErrorStreamCaptureInvalidated: lost\nmore")
+    tg.seed(1)
+    expected = run(eager, eager.update)
+    tg.seed(1)
+    assert_same_run(run(captured, step), expected)
+    assert capsys.readouterr().err == (
+        "tinygen: the update is not captured, since RuntimeError: cudaErrorStreamCaptureInvalidated: lost\n"
+    )
+
+
+def test_a_refusal_during_a_capture_is_an_error_that_names_it(graphs):
+    x = inputs()[0]
+    with recorded(Recording(sys.modules["cupy"])), pytest.raises(tg.errors.CaptureError, match="reading a value"):
+        float(x.sum())
+
+
+def test_a_loss_that_is_not_finite_is_found_now_and_then(graphs):
+    training = Training()
+    _, step = graphs(training, check_every=5)
+    for x in inputs()[:3]:
+        step(x)
+    training.optimizer.flat[...] = np.nan
+    step(x)
+    with pytest.raises(tg.errors.NonFiniteError, match="the loss is not finite, at replay 5"):
+        step(x)
+
+
+def test_without_graphs_updates_are_eager(cuda, capsys):
+    for device, why in ("cpu", "its arguments are not all on a GPU"), (cuda, "AttributeError"):
+        network = nn.Linear(4, 2).to(device)
+        optimizer = optim.SGD(network, 0.1)
+
+        @tg.capture
+        def step(x, network=network, optimizer=optimizer):
+            loss = network(x).sum()
+            optimizer.step(loss)
+            return loss
+
+        for _ in range(4):
+            step(tg.tensor(normal(3, 4), device=device))
+        assert int(optimizer.count) == 4
+        if step.why_eager is not None or device == "cpu":  # a GPU captures
+            told = capsys.readouterr().err
+            assert told.startswith(f"tinygen: the update is not captured, since {why}")
+            assert told.count("\n") == 1
+    with pytest.raises(tg.errors.UsageError, match="check_every is 0"):
+        tg.capture(step, check_every=0)
