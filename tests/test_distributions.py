@@ -7,8 +7,10 @@ import pytest
 
 import tinygen as tg
 from tinygen import random
+from tinygen.backend import dispatch
 from tinygen.distributions import Bernoulli, Categorical, Normal
 from tinygen.errors import UsageError
+from tinygen.kernels.draws import draws
 from tinygen.random import Stream
 
 MEANS, STDS = np.array([0.0, 1.5, -2.0]), np.array([1.0, 0.3, 2.5])
@@ -156,12 +158,13 @@ def test_categorical_sample_inverts_the_distribution_function():
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFFFFFF])
-def test_categorical_sample_at_the_ends_of_the_uniform(monkeypatch, word):
-    monkeypatch.setattr(Stream, "bits", lambda self, n, device="cpu": np.full(n, word, np.uint32))
+def test_categorical_sample_at_the_ends_of_the_uniform(word):
+    uniform, *_ = draws(lambda key0, key1, counter, blocks: np.full(4 * blocks, word, np.uint32))
     for seed in range(20):
         scores = Stream(seed, "scores").uniform(7) * 5
         scores[[0, 6]] = -np.inf
-        drawn = Categorical(tg.tensor(scores)).sample(stream=Stream(0, "mine"))
+        with dispatch.wrapped(lambda name, kernel: uniform if name == "uniform" else kernel):
+            drawn = Categorical(tg.tensor(scores)).sample(stream=Stream(0, "mine"))
         assert drawn.item() == (1 if word == 0 else 5)
 
 

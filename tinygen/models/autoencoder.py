@@ -68,7 +68,8 @@ class Autoencoder(GenerativeModel):
         values, vectors = np.linalg.eigh(to_numpy(self.code_covariance))
         factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        return self.decode(to_numpy(self.code_mean) + noise @ factor.T)
+        codes = to_numpy(self.code_mean) + (noise[:, None] * factor).sum(axis=2)  # BLAS would mind how many there are
+        return self.decode(codes)
 
     def encode(self, x) -> np.ndarray:
         """Codes (N, latent) of images (N, H, W, C)."""
