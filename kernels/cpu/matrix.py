@@ -13,10 +13,9 @@ from .. import reference
 from ..geometry import Geometry
 from . import pool, weight_sums
 from .pool import address
-from .products import JOB, NEAR, PACK, TASKS, bits, kept, multiply, pack, tile_height
+from .products import JOB, NEAR, PACK, TASKS, bits, kept, multiply, pack, packing, panel_kernels, tile_height
 from .single import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
-from .tile import product_rows
 
 SERIAL = 1 << 18  # multiplications below which one thread is faster (measured)
 DEEP = 8  # times as deep as wide and high: from there on the depth is cut
@@ -29,21 +28,9 @@ class MatrixProduct:
         self.shape, self.tables = (rows, columns), []
         vectors = VECTORS if columns > WIDTH else 1
         width = vectors * WIDTH
-        panels, last = ceil(columns / width), (columns - 1) % width + 1
-        panel_bytes = 4 * depth * width
-        self.packs = PACK.table(
-            [
-                {
-                    "pieces": address(kept(self, [0, depth])),
-                    "count": 1,
-                    "packed": 0,
-                    "outputs": columns,
-                    "panels": panels,
-                    "panel_bytes": panel_bytes,
-                }
-            ]
-        )
-        self.panels, self.packed_size = panels, panels * panel_bytes // 4
+        packed = packing(self, [(0, depth)], columns, width)
+        self.packs, self.panels = PACK.table([packed]), packed["panels"]
+        self.packed_size = self.panels * packed["panel_bytes"] // 4
         self.pack_arguments = pack.Arguments(
             packs=address(self.packs),
             pack_count=1,
@@ -55,7 +42,7 @@ class MatrixProduct:
         if rows * depth * columns > SERIAL:
             self.lanes = pool.ALL
             bands = ceil(4 * rows * depth / NEAR)
-            parts = min(panels, ceil(TASKS / bands))
+            parts = min(self.panels, ceil(TASKS / bands))
             bands = max(bands, min(ceil(TASKS / parts), rows // 64))
         band_rows = ceil(rows / bands)
         bands = ceil(rows / band_rows)
@@ -72,11 +59,9 @@ class MatrixProduct:
             "source": 0,
             "target": 0,
             "bias": 0,
-            "panels": panels,
-            "panel_bytes": panel_bytes,
-            "whole": product_rows(height, vectors, False, a_transposed) if panels > 1 else 0,
-            "tail": product_rows(height, ceil(last / WIDTH), last % WIDTH != 0, a_transposed),
-            "lanes": (last - 1) % WIDTH + 1,
+            "panels": self.panels,
+            "panel_bytes": packed["panel_bytes"],
+            **panel_kernels(columns, vectors, height, a_transposed),
         }
         self.jobs, self.tasks = JOB.table([job]), bands * parts
         self.arguments = multiply.Arguments(

@@ -198,6 +198,29 @@ def kept(plan, offsets) -> np.ndarray:
     return plan.tables[-1]
 
 
+def packing(plan, pieces, outputs: int, width: int, packed: int = 0) -> dict[str, int]:
+    """The record of weights (offset in bytes, rows) that are packed into panels of a width, from byte `packed` on."""
+    return {
+        "pieces": address(kept(plan, pieces)),
+        "count": len(pieces),
+        "packed": packed,
+        "outputs": outputs,
+        "panels": ceil(outputs / width),
+        "panel_bytes": 4 * sum(rows for _, rows in pieces) * width,
+    }
+
+
+def panel_kernels(outputs: int, vectors: int, height: int, adjacent: bool) -> dict[str, int]:
+    """The micro-kernels for whole panels and for the last one, and the lanes of its last vector."""
+    width = vectors * WIDTH
+    last = (outputs - 1) % width + 1
+    return {
+        "whole": product_rows(height, vectors, False, adjacent) if outputs > width else 0,
+        "tail": product_rows(height, ceil(last / WIDTH), last % WIDTH != 0, adjacent),
+        "lanes": (last - 1) % WIDTH + 1,
+    }
+
+
 class Products:
     """A plan: y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap]), shapes fixed.
 
@@ -234,7 +257,8 @@ class Products:
             for block in phase.blocks:
                 begin = block.corner[0] * depth_stride + block.corner[1] * output_stride
                 pieces = [(4 * (t.index * tap_size + t.low * depth_stride + begin), t.high - t.low) for t in block.taps]
-                packs.append(self._pack(block, pieces, sum(p["panels"] * p["panel_bytes"] for p in packs)))
+                packed = sum(p["panels"] * p["panel_bytes"] for p in packs)
+                packs.append(packing(self, pieces, block.last - block.first, self.width, packed))
                 jobs.append(
                     {
                         "weights": packs[-1]["packed"],
@@ -309,21 +333,8 @@ class Products:
         target = kept(self, i * target_bytes + 4 * (u * self.step[0] * width + columns * self.step[1]) * outputs)
         return {"rows": source.size, "row_source": address(source), "row_target": address(target)}
 
-    def _pack(self, block, pieces, packed: int) -> dict[str, int]:
-        """How the weights of a block are packed, from byte `packed` on; `pieces` are (offset, rows)."""
-        outputs, depth = block.last - block.first, sum(rows for _, rows in pieces)
-        return {
-            "pieces": address(kept(self, pieces)),
-            "count": len(pieces),
-            "packed": packed,
-            "outputs": outputs,
-            "panels": ceil(outputs / self.width),
-            "panel_bytes": 4 * depth * self.width,
-        }
-
     def _entries(self, block, height: int) -> dict[str, int]:
-        """The micro-kernels for the whole panels and for the last panel of a block, and how they read the input."""
-        outputs = block.last - block.first
+        """The micro-kernels of a block, and how they read the input."""
         if self.planes:
             step, plane = self.stride[1], self.window * self.pitch
             source = block.source * step * plane
@@ -336,14 +347,11 @@ class Products:
             source = block.source
             segments = merged(block.taps, self.pitch, self.channels, self.channels)
             table = [(4 * offset, length) for offset, length in segments]
-        last = (outputs - 1) % self.width + 1
         return {
             "source": 4 * source,
             "segments": address(kept(self, table)),
             "count": len(table),
-            "whole": product_rows(height, self.vectors, False, self.planes) if outputs > self.width else 0,
-            "tail": product_rows(height, ceil(last / WIDTH), last % WIDTH != 0, self.planes),
-            "lanes": (last - 1) % WIDTH + 1,
+            **panel_kernels(block.last - block.first, self.vectors, height, self.planes),
         }
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:

@@ -21,7 +21,7 @@ from . import pool
 from .ir import VECTOR_BYTES, as_float, call_rows, clear, copy, finished_transform, grid_transform
 from .jit import inlined, worker
 from .pool import address
-from .products import PACK, bits, kept, pack, tile_cost, tile_height
+from .products import PACK, bits, kept, pack, packing, tile_cost, tile_height
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
 
@@ -121,13 +121,10 @@ def convolve(arguments, task, lane):
     v, m = room + a.v, room + a.m
     first, each, side = min(task * a.together, a.tiles - a.together), a.across * a.down, a.taps + 3
     depth_bytes, wide = a.source_phases * a.source_phases * a.source, a.target_phases * a.target_phases * a.target
+    apart, size = 4 * a.source_phases, side * a.source_phases
     for t in range(a.together):
         image, place = divmod(first + t, each)
-        row, column = (
-            place // a.across * 4 * a.source_phases - a.above,
-            place % a.across * 4 * a.source_phases - a.before,
-        )
-        size = side * a.source_phases
+        row, column = place // a.across * apart - a.above, place % a.across * apart - a.before
         start, pitch = patch(room, a.x, image, row, column, size, a.height, a.width, a.source)
         transform_patch(a.taps, start, pitch, a.source, a.source_phases, a.source, v + t * depth_bytes, a.v_point)
     for point in range(side * side):
@@ -194,19 +191,17 @@ class Winograd:
         panel_width = VECTORS * WIDTH
         panels = wide // panel_width  # whole ones: see `serves`
         packed_bytes = 4 * taps**2 * depth * panel_width  # of a panel
-        self.packs = PACK.table(
-            [
-                {
-                    "pieces": address(kept(self, [(4 * tap * tap_size, channels) for tap in phase])),
-                    "count": len(phase),
-                    "packed": i * outputs // panel_width * packed_bytes,
-                    "outputs": outputs,
-                    "panels": outputs // panel_width,
-                    "panel_bytes": packed_bytes,
-                }
-                for i, phase in enumerate(order)
-            ]
-        )
+        packs = [
+            packing(
+                self,
+                [(4 * tap * tap_size, channels) for tap in phase],
+                outputs,
+                panel_width,
+                i * outputs // panel_width * packed_bytes,
+            )
+            for i, phase in enumerate(order)
+        ]
+        self.packs = PACK.table(packs)
         self.pack_arguments = pack.Arguments(
             packs=address(self.packs),
             pack_count=len(self.packs),
