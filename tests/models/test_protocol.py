@@ -17,6 +17,11 @@ from tinygen.random import Stream
 # Small configurations of every model; a model that is not here fails the first test.
 CASES = {
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
+    "dae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
+    ],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
         {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},
@@ -109,7 +114,7 @@ def test_a_model_describes_itself(name):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.batch_size = 1
     assert config.batch_size >= 1
-    source = inspect.getsource(model.Config)
+    source = "".join(inspect.getsource(each) for each in model.Config.__mro__[:-1])
     for each in dataclasses.fields(config):
         assert re.search(rf'\n    +{each.name}: .*\n +"""', source), f"{each.name} needs a line of help below it"
     model(config, spec_for(model))

@@ -61,6 +61,12 @@ def at_least(config, minimum: float, *names: str) -> None:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
 
 
+def draw_rows(draw, rows: int, size: int, device: str):
+    """Numbers (rows, size) from a stream's `draw(shape)`: each row uses whole counters, so that chunks do not matter."""
+    padded = -(-size // 4) * 4
+    return draw((rows, padded), device=device)[:, :size]
+
+
 CHUNK = 2000  # examples in one pass of an evaluation
 ROWS = 250  # examples in one pass of encoding and decoding
 

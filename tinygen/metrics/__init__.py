@@ -1,0 +1,1 @@
+"""Numbers about samples and codes that no model has to know; import the submodule that is meant."""
