@@ -24,7 +24,8 @@ CASES = {
     ],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
 UNITS = re.compile(r"_(nats|bits_per_dim|per_pixel|units|rate)$")

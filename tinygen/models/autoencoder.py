@@ -169,5 +169,7 @@ class DenoisingAutoencoder(Autoencoder):
         x = data.valid.take(columns).batch(slice(None)).x
         corrupted = to_numpy(self.corrupt(to_device(x, self.device), random.Stream(seed, "eval")))
         denoised = self.decode(self.encode(corrupted))
-        caption = f"Images of validation, what {self.config.noise} noise leaves of them, and what the model makes of that."
+        caption = (
+            f"Images of validation, what {self.config.noise} noise leaves of them, and what the model makes of that."
+        )
         yield Figure(caption, np.concatenate([x, corrupted, denoised]), columns)

@@ -62,7 +62,7 @@ def at_least(config, minimum: float, *names: str) -> None:
 
 
 def draw_rows(draw, rows: int, size: int, device: str):
-    """Numbers (rows, size) from a stream's `draw(shape)`: each row uses whole counters, so that chunks do not matter."""
+    """Numbers (rows, size) from a stream's `draw`: each row uses whole counters, so that chunks do not matter."""
     padded = -(-size // 4) * 4
     return draw((rows, padded), device=device)[:, :size]
 
