@@ -16,6 +16,10 @@ from tinygen.random import Stream
 
 # Small configurations of every model; a model that is not here fails the first test.
 CASES = {
+    "aae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 2, "hidden": 7, "prior": "mixture", "architecture": "conv"},
+    ],
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
     "dae": [
         {"latent": 3, "hidden": 7},
