@@ -1,6 +1,6 @@
 """Encoders and decoders that several models share."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from tinygen.errors import UsageError
 from tinygen.functional import relu
@@ -9,11 +9,11 @@ from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape
 Architecture = Literal["mlp", "conv"]
 
 
-def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int) -> Sequential:
-    """Images (N, H, W, C) to (N, outputs): one hidden layer, or two convolutions of stride 2 and a hidden layer."""
+def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers: int = 1) -> Sequential:
+    """Images (N, H, W, C) to (N, outputs): hidden layers, and before them in "conv" two convolutions of stride 2."""
     height, width, channels = image_shape
     if architecture == "mlp":
-        return Sequential(Flatten(), Linear(height * width * channels, hidden), relu, Linear(hidden, outputs))
+        return Sequential(Flatten(), *_hidden(height * width * channels, hidden, layers), Linear(hidden, outputs))
     rows, columns = _quarter(image_shape)
     return Sequential(
         _he(Conv2d(channels, 32, 4, stride=2, padding=1), 16 * channels),
@@ -21,23 +21,20 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int) 
         _he(Conv2d(32, 64, 4, stride=2, padding=1), 16 * 32),
         relu,
         Flatten(),
-        _he(Linear(rows * columns * 64, hidden), rows * columns * 64),
-        relu,
+        *_hidden(rows * columns * 64, hidden, layers),
         Linear(hidden, outputs),
     )
 
 
-def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int) -> Sequential:
+def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers: int = 1) -> Sequential:
     """Codes (N, inputs) to logits of images (N, H, W, C): the encoder the other way round."""
     height, width, channels = image_shape
     if architecture == "mlp":
-        return Sequential(
-            Linear(inputs, hidden), relu, Linear(hidden, height * width * channels), Reshape(*image_shape)
-        )
+        last = Linear(hidden, height * width * channels)
+        return Sequential(*_hidden(inputs, hidden, layers), last, Reshape(*image_shape))
     rows, columns = _quarter(image_shape)
     return Sequential(
-        _he(Linear(inputs, hidden), inputs),
-        relu,
+        *_hidden(inputs, hidden, layers),
         _he(Linear(hidden, rows * columns * 64), hidden),
         relu,
         Reshape(rows, columns, 64),
@@ -45,6 +42,17 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int) -
         relu,
         ConvTranspose2d(32, channels, 4, stride=2, padding=1),
     )
+
+
+def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
+    """Vectors (N, inputs) to one logit each (N, 1)."""
+    return Sequential(*_hidden(inputs, hidden, layers), Linear(hidden, 1))
+
+
+def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
+    """Fully connected layers of one width, each with its ReLU."""
+    sizes = [inputs] + [hidden] * (layers - 1)
+    return [part for size in sizes for part in (_he(Linear(size, hidden), size), relu)]
 
 
 def _he(layer, fan_in: int) -> Module:
