@@ -6,6 +6,7 @@ from tinygen.errors import DataError, UsageError
 from tinygen.models.autoencoder import Autoencoder
 from tinygen.models.base import GenerativeModel
 from tinygen.models.vae import VAE
+from tinygen.train.record import refuse_unlabelled_data
 
 __all__ = ["VAE", "Autoencoder", "GenerativeModel", "check_data", "get", "names"]
 
@@ -31,6 +32,7 @@ def check_data(model: type[GenerativeModel], dataset):
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
+    refuse_unlabelled_data(model, dataset)
     kind = dataset.spec.kind
     if kind in model.kinds:
         return dataset
