@@ -19,8 +19,8 @@ def load(name_or_path: str | Path, *, skip_broken: bool = False) -> Dataset:
     """The data set of that name (``-`` and ``_`` alike) or at that path (an `.npz` file or an image folder).
 
     A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, among the mixtures of `points`, in the
-    user's cache, and is then downloaded. ``skip_broken`` leaves out image files that cannot be read. Raises UsageError for an unknown
-    name and DataError for data that cannot be used.
+    user's cache, and is then downloaded. ``skip_broken`` leaves out image files that cannot be read. Raises UsageError
+    for an unknown name and DataError for data that cannot be used.
     """
     path = Path(name_or_path)
     if isinstance(name_or_path, str):

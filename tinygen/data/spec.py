@@ -14,7 +14,7 @@ class Spec:
     shape: tuple[int, ...]
     """Of one example: (height, width, channels) for images, (coordinates,) for points."""
     kind: Kind
-    """binary: 0 or 1; grey, rgb: values in [0, 1]; index: positions in a palette; sequence: tokens; points: any numbers."""
+    """binary: 0 or 1; grey, rgb: values in [0, 1]; index: positions in a palette; sequence: tokens; points: any."""
     classes: int | None = None
     """Number of classes, None where there are no labels."""
     class_names: tuple[str, ...] | None = None

@@ -47,7 +47,7 @@ def picture(samples: np.ndarray, spec: Spec, columns: int | None = None) -> "Ima
 
 
 def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Image":
-    """Points (N, D), brighter where they are dense: by their first two coordinates, or as a histogram of their only one.
+    """Points (N, D), brighter where they are dense: by their first two coordinates, or a histogram of their only one.
 
     Both axes show the range `limits`, by default that of the points, and a little more.
     """
