@@ -141,7 +141,7 @@ class WGANGP(WassersteinModel):
 def gradient_norms(critic, real, made):
     """|grad f(x)| (N,) at points x uniform between each real example and a made one; for a gradient of any order."""
     share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
-    between = tensor(share * real + (1 - share) * made.data, requires_grad=True)
+    between = tensor(share * real + (1 - share) * made.data, real.dtype, requires_grad=True)
     slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
     # Where a ReLU critic is flat the norm is 0, and its root would have no derivative.
     return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
