@@ -6,11 +6,26 @@ from tinygen.errors import DataError, UsageError
 from tinygen.models.aae import AAE
 from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
 from tinygen.models.base import GenerativeModel
+from tinygen.models.gan import GAN
 from tinygen.models.vae import VAE
+from tinygen.models.wgan import WGAN, WGANGP
+from tinygen.train.record import refuse_unlabelled_data
 
-__all__ = ["AAE", "VAE", "Autoencoder", "DenoisingAutoencoder", "GenerativeModel", "check_data", "get", "names"]
+__all__ = [
+    "AAE",
+    "GAN",
+    "VAE",
+    "WGAN",
+    "WGANGP",
+    "Autoencoder",
+    "DenoisingAutoencoder",
+    "GenerativeModel",
+    "check_data",
+    "get",
+    "names",
+]
 
-_MODELS = {model.name: model for model in (AAE, Autoencoder, DenoisingAutoencoder, VAE)}
+_MODELS = {model.name: model for model in (Autoencoder, DenoisingAutoencoder, VAE, AAE, GAN, WGAN, WGANGP)}
 
 
 def names() -> list[str]:
@@ -32,6 +47,7 @@ def check_data(model: type[GenerativeModel], dataset):
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
+    refuse_unlabelled_data(model, dataset)
     kind = dataset.spec.kind
     if kind in model.kinds:
         return dataset

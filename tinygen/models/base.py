@@ -20,10 +20,14 @@ class GenerativeModel(Module):
     `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1]; and `figures(data, *, seed)`, which
     yields a `tinygen.train.figures.Figure` for each thing that its report should show of the data set besides samples,
     reconstructions and interpolation.
+
+    A `conditional` model is trained on batches with labels, and has `sample(n, *, seed, labels=None)`: classes (n,) to
+    draw, by default 0, 1, 2, ... in turn.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
+    conditional: ClassVar[bool] = False
     Config: ClassVar[Any]
 
     def __init__(self, config, spec, device: str = "cpu"):
@@ -65,6 +69,17 @@ def draw_rows(draw, rows: int, size: int, device: str):
     """Numbers (rows, size) from a stream's `draw`: each row uses whole counters, so that chunks do not matter."""
     padded = -(-size // 4) * 4
     return draw((rows, padded), device=device)[:, :size]
+
+
+def asked_labels(labels, n: int, classes: int) -> np.ndarray:
+    """The classes of n samples, int64 (n,): those asked for, or all in turn; UsageError where they do not fit."""
+    labels = np.arange(n) % classes if labels is None else np.asarray(labels)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise UsageError(f"labels have shape {labels.shape} and dtype {labels.dtype}; give {n} whole numbers")
+    for label in (labels.min(initial=0), labels.max(initial=0)):
+        if not 0 <= label < classes:
+            raise UsageError(f"label {label} is unknown: there are 0 to {classes - 1}")
+    return labels.astype(np.int64)
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

@@ -23,7 +23,7 @@ PLANE = 20
 SCATTERED = 1000
 
 WORDS = {"neg": "−", "elbo": "ELBO", "kl": "KL", "nll": "NLL", "mse": "MSE", "bce": "BCE", "iw": "IW"}
-UNITS = ("nats", "bits_per_dim")
+UNITS = ("nats", "bits_per_dim", "count", "rate")
 
 
 @dataclass(frozen=True)
@@ -165,4 +165,4 @@ def _plane(model: Any, data: Dataset) -> Iterator[Figure]:
 
 
 def _has_codes(model: Any, data: Dataset) -> bool:
-    return images.can_show(data.spec) and hasattr(model, "encode") and hasattr(model, "decode")
+    return data.spec.kind in images.IMAGES and hasattr(model, "encode") and hasattr(model, "decode")
