@@ -5,11 +5,12 @@ import difflib
 from tinygen.errors import DataError, UsageError
 from tinygen.models.autoencoder import Autoencoder
 from tinygen.models.base import GenerativeModel
+from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.vae import VAE
 
-__all__ = ["VAE", "Autoencoder", "GenerativeModel", "check_data", "get", "names"]
+__all__ = ["VAE", "Autoencoder", "GatedPixelCNN", "GenerativeModel", "PixelCNN", "check_data", "get", "names"]
 
-_MODELS = {model.name: model for model in (Autoencoder, VAE)}
+_MODELS = {model.name: model for model in (Autoencoder, GatedPixelCNN, PixelCNN, VAE)}
 
 
 def names() -> list[str]:

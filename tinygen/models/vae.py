@@ -9,9 +9,9 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.distributions import Bernoulli, Normal
-from tinygen.models.base import CHUNK, GenerativeModel, at_least, in_chunks, mean_over
+from tinygen.models.base import CHUNK, GenerativeModel, at_least, in_chunks, learning_rate, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.optim import Adam, Schedule, constant, cosine, warmup
+from tinygen.optim import Adam
 
 
 class VAE(GenerativeModel):
@@ -132,9 +132,3 @@ class VAE(GenerativeModel):
         prior = -0.5 * (z * z + math.log(2 * math.pi))
         log_weight = log_likelihood.reshape(n, samples) + (prior - q.log_prob(z)).sum(axis=2)
         return to_numpy(math.log(samples) - log_weight.logsumexp(axis=1))
-
-
-def learning_rate(config: VAE.Config) -> Schedule:
-    """The step size over the steps of a run: a rise, then half a cosine or a constant."""
-    peak, steps = config.learning_rate, config.cosine_steps
-    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
