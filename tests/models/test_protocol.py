@@ -17,6 +17,8 @@ from tinygen.random import Stream
 # Small configurations of every model; a model that is not here fails the first test.
 CASES = {
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
+    "gated-pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
+    "pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
         {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},

@@ -17,7 +17,7 @@ def check(config) -> None:
     for name in ("first_kernel", "kernel"):
         at_least(config, 3, name)
         if getattr(config, name) % 2 == 0:
-            raise UsageError(f"{name} is {getattr(config, name)}; a masked convolution needs a centre: an odd number")
+            raise UsageError(f"{name} is {getattr(config, name)}; a masked convolution has a centre: use an odd number")
 
 
 class PixelCNN(Autoregressive):
@@ -35,10 +35,10 @@ class PixelCNN(Autoregressive):
         """Side of the first convolution, of mask A."""
         kernel: int = 3
         """Side of the convolutions in the blocks, of mask B."""
-        head: int = 64
+        head: int = 32
         """Features of the layer before the logits (1024 for CIFAR-10 in the paper, 32 for MNIST)."""
-        batch_size: int = 32
-        """Images a step (16 in the paper)."""
+        batch_size: int = 16
+        """Images a step, as in the paper."""
         learning_rate: float = 3e-3
         """Step size of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
@@ -60,13 +60,11 @@ class PixelCNNNetwork(RasterNetwork):
         self.layers = Sequential(
             CausalConv2d(colours, config.hidden, config.first_kernel, kind="A", colours=colours),
             *(ResidualBlock(config.hidden, config.kernel, colours) for _ in range(config.blocks)),
-            F.relu,
-            head(config.hidden, config.head, colours, levels),
+            Head(config.hidden, config.head, colours, levels),
         )
 
     def across(self, x, above):
-        logits = self.layers(x)
-        return logits.reshape((*x.shape, -1)) if logits.shape != x.shape else logits
+        return self.layers(x)
 
 
 class ResidualBlock(Module):
@@ -92,9 +90,20 @@ def pointwise(inputs: int, outputs: int, colours: int) -> CausalConv2d:
     return CausalConv2d(inputs, outputs, 1, kind="B", colours=colours)
 
 
-def head(inputs: int, hidden: int, colours: int, levels: int) -> Sequential:
-    """Features of each pixel to its logits, (N, H, W, colours * levels)."""
-    return Sequential(pointwise(inputs, hidden, colours), F.relu, pointwise(hidden, colours * levels, colours))
+class Head(Module):
+    """Features of each pixel to logits (N, H, W, colours), or (N, H, W, colours, levels) for more than one level."""
+
+    def __init__(self, inputs: int, hidden: int, colours: int, levels: int):
+        self.shape = (colours, levels) if levels > 1 else (colours,)
+        self.layers = Sequential(
+            F.relu,
+            pointwise(inputs, hidden, colours),
+            F.relu,
+            pointwise(hidden, colours * levels, colours),
+        )
+
+    def forward(self, x):
+        return self.layers(x).reshape((*x.shape[:3], *self.shape))
 
 
 class GatedPixelCNN(Autoregressive):
@@ -112,9 +121,9 @@ class GatedPixelCNN(Autoregressive):
         """Side of the first convolution."""
         kernel: int = 3
         """Side of the others (5 in the paper)."""
-        head: int = 64
+        head: int = 32
         """Features of the layer before the logits."""
-        batch_size: int = 32
+        batch_size: int = 16
         """Images a step (128 in the paper)."""
         learning_rate: float = 3e-3
         """Step size of Adam (the paper used RMSProp)."""
@@ -137,7 +146,7 @@ class GatedNetwork(RasterNetwork):
         hidden = -(-config.hidden // colours) * colours
         self.blocks = [GatedBlock(colours, hidden, config.first_kernel, colours, first=True)]
         self.blocks += [GatedBlock(hidden, hidden, config.kernel, colours) for _ in range(config.blocks)]
-        self.head = head(hidden, config.head, colours, levels)
+        self.head = Head(hidden, config.head, colours, levels)
 
     def above(self, x):
         into_rows = []
@@ -150,8 +159,7 @@ class GatedNetwork(RasterNetwork):
         features = x
         for block, from_above in zip(self.blocks, above, strict=True):
             features = block.right(features, from_above)
-        logits = self.head(F.relu(features))
-        return logits.reshape((*x.shape, -1)) if logits.shape != x.shape else logits
+        return self.head(features)
 
 
 class GatedBlock(Module):
