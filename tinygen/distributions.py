@@ -78,6 +78,11 @@ class Bernoulli:
         """0 or 1, without gradient."""
         return Tensor((stream or random.stream("train")).bernoulli(_raw(self.mean)))
 
+    def inverse(self, uniform):
+        """The array of 0 and 1 that uniform numbers pick by the inverse distribution function: 1 below the mean."""
+        mean = _raw(self.mean)
+        return (uniform < mean).astype(mean.dtype)
+
     def kl(self, other: "Bernoulli"):
         """KL(self || other), elementwise, in nats."""
         p = self.mean
@@ -101,13 +106,17 @@ class Categorical:
         return -F.cross_entropy(self.logits, x)
 
     def sample(self, *, stream: random.Stream | None = None):
-        """Integers (...), without gradient, by inverting the distribution function in the order of the classes."""
+        """Integers (...), without gradient."""
         logits = _raw(self.logits)
-        xp = array_module(logits)
-        total = xp.cumsum(_raw(F.softmax(logits)), axis=-1)
-        shape = (*logits.shape[:-1], 1)
-        uniform = (stream or random.stream("train")).uniform(shape, dtype=logits.dtype, device=device_of(logits))
-        return Tensor((uniform * total[..., -1:] >= total[..., :-1]).sum(axis=-1))
+        stream = stream or random.stream("train")
+        uniform = stream.uniform(logits.shape[:-1], dtype=logits.dtype, device=device_of(logits))
+        return Tensor(self.inverse(uniform))
+
+    def inverse(self, uniform):
+        """The array of integers (...) that uniform numbers (...) pick by the inverse distribution function."""
+        logits = _raw(self.logits)
+        total = array_module(logits).cumsum(_raw(F.softmax(logits)), axis=-1)
+        return (uniform[..., None] * total[..., -1:] >= total[..., :-1]).sum(axis=-1)
 
     def kl(self, other: "Categorical"):
         """KL(self || other) (...), in nats."""

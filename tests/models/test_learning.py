@@ -24,17 +24,22 @@ class Case:
     alike: float
     """Correlation between the pixel covariances of samples and of data that must be reached."""
     config: dict[str, Any] = field(default_factory=dict)
+    binarised: bool = False
+    """Whether a model that would take grey images is given black and white ones."""
 
     def __str__(self):
-        return f"{self.name}-{self.config.get('architecture', 'mlp')}"
+        return "-".join([self.name, *[self.config[key] for key in ("architecture",) if key in self.config]])
 
 
+PIXELS = {"hidden": 16, "blocks": 3, "first_kernel": 5, "head": 16, "batch_size": 32, "learning_rate": 1e-2}
 SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 CASES = [
     Case("ae", "digits8x8", 250, "squared_error_per_pixel", 0.5, 0.7, SMALL),
     Case(
         "ae", "digits8x8", 250, "squared_error_per_pixel", 0.6, 0.7, SMALL | {"architecture": "conv", "batch_size": 32}
     ),
+    Case("pixelcnn", "digits8x8", 150, "nll_nats", 0.7, 0.7, PIXELS, binarised=True),
+    Case("gated-pixelcnn", "digits8x8", 150, "nll_nats", 0.7, 0.7, PIXELS, binarised=True),
     Case("vae", "fashion-mnist-7k", 150, "neg_elbo_nats", 0.82, 0.7, SMALL | {"importance_samples": 8}),
     Case(
         "vae",
@@ -74,7 +79,8 @@ def test_every_model_has_to_learn():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_learns(case):
     model_class = models.get(case.name)
-    data = models.check_data(model_class, load(case.data))
+    data = load(case.data)
+    data = models.check_data(model_class, data.binarised("dynamic") if case.binarised else data)
     train, test = data.train.take(2000), data.test.take(200)
     model = model_class(model_class.Config(**case.config), data.spec)
     constant = baseline(case.metric, pixels(train), pixels(test))

@@ -36,6 +36,8 @@ CASES = {
         {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
         {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
     ],
+    "gated-pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
+    "pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
         {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv"},

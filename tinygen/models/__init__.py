@@ -7,6 +7,7 @@ from tinygen.models.aae import AAE
 from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
 from tinygen.models.base import GenerativeModel
 from tinygen.models.gan import GAN
+from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.vae import VAE
 from tinygen.models.wgan import WGAN, WGANGP
 from tinygen.train.record import refuse_unlabelled_data
@@ -19,13 +20,18 @@ __all__ = [
     "WGANGP",
     "Autoencoder",
     "DenoisingAutoencoder",
+    "GatedPixelCNN",
     "GenerativeModel",
+    "PixelCNN",
     "check_data",
     "get",
     "names",
 ]
 
-_MODELS = {model.name: model for model in (Autoencoder, DenoisingAutoencoder, VAE, AAE, GAN, WGAN, WGANGP)}
+_MODELS = {
+    model.name: model
+    for model in (Autoencoder, DenoisingAutoencoder, VAE, AAE, PixelCNN, GatedPixelCNN, GAN, WGAN, WGANGP)
+}
 
 
 def names() -> list[str]:

@@ -10,9 +10,9 @@ from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.distributions import Bernoulli, Normal
 from tinygen.errors import UsageError
-from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, mean_over
+from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, learning_rate, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.optim import Adam, Schedule, constant, cosine, warmup
+from tinygen.optim import Adam
 
 
 class VAE(GenerativeModel):
@@ -149,9 +149,3 @@ class VAE(GenerativeModel):
             part = to_numpy(self._importance_weighted(x, q, self._noise(q, size, stream)))
             total = np.logaddexp(total, part.astype(np.float64) + math.log(size))
         return total - math.log(samples)
-
-
-def learning_rate(config: VAE.Config) -> Schedule:
-    """The step size over the steps of a run: a rise, then half a cosine or a constant."""
-    peak, steps = config.learning_rate, config.cosine_steps
-    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
