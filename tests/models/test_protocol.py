@@ -28,7 +28,7 @@ CASES = {
     ],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
         {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
