@@ -40,7 +40,7 @@ CASES = {
     "pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
         {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }

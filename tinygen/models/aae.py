@@ -64,6 +64,8 @@ class AAE(CodeModel):
         def __post_init__(self):
             at_least(self, 1, "latent", "hidden", "layers", "batch_size")
             at_least(self, 0, "dropout", "regularisation", "learning_rate", "discriminator_learning_rate")
+            if self.dropout >= 1:
+                raise UsageError(f"dropout is {self.dropout}; it must be below 1")
             if self.prior == "mixture" and self.latent != 2:
                 raise UsageError(f"latent is {self.latent}; the prior 'mixture' lies in the plane: use --latent 2")
             if self.labelled and self.prior != "mixture":

@@ -9,38 +9,41 @@ from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape
 Architecture = Literal["mlp", "conv"]
 
 
-def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers: int = 1) -> Sequential:
-    """Images (N, H, W, C) to (N, outputs): hidden layers, and before them in "conv" two convolutions of stride 2."""
-    height, width, channels = image_shape
+def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
+    """Images (N, H, W, C) to (N, outputs): hidden layers, in "conv" after two convolutions of stride 2.
+
+    These have `channels` and twice as many.
+    """
+    height, width, colours = image_shape
     if architecture == "mlp":
-        return Sequential(Flatten(), *_hidden(height * width * channels, hidden, layers), Linear(hidden, outputs))
+        return Sequential(Flatten(), *_hidden(height * width * colours, hidden, layers), Linear(hidden, outputs))
     rows, columns = _quarter(image_shape)
     return Sequential(
-        _he(Conv2d(channels, 32, 4, stride=2, padding=1), 16 * channels),
+        _he(Conv2d(colours, channels, 4, stride=2, padding=1), 16 * colours),
         relu,
-        _he(Conv2d(32, 64, 4, stride=2, padding=1), 16 * 32),
+        _he(Conv2d(channels, 2 * channels, 4, stride=2, padding=1), 16 * channels),
         relu,
         Flatten(),
-        *_hidden(rows * columns * 64, hidden, layers),
+        *_hidden(rows * columns * 2 * channels, hidden, layers),
         Linear(hidden, outputs),
     )
 
 
-def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers: int = 1) -> Sequential:
+def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
     """Codes (N, inputs) to logits of images (N, H, W, C): the encoder the other way round."""
-    height, width, channels = image_shape
+    height, width, colours = image_shape
     if architecture == "mlp":
-        last = Linear(hidden, height * width * channels)
+        last = Linear(hidden, height * width * colours)
         return Sequential(*_hidden(inputs, hidden, layers), last, Reshape(*image_shape))
     rows, columns = _quarter(image_shape)
     return Sequential(
         *_hidden(inputs, hidden, layers),
-        _he(Linear(hidden, rows * columns * 64), hidden),
+        _he(Linear(hidden, rows * columns * 2 * channels), hidden),
         relu,
-        Reshape(rows, columns, 64),
-        _he(ConvTranspose2d(64, 32, 4, stride=2, padding=1), 4 * 64),
+        Reshape(rows, columns, 2 * channels),
+        _he(ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1), 4 * 2 * channels),
         relu,
-        ConvTranspose2d(32, channels, 4, stride=2, padding=1),
+        ConvTranspose2d(channels, colours, 4, stride=2, padding=1),
     )
 
 

@@ -31,6 +31,8 @@ class VAE(GenerativeModel):
         """Units of a hidden layer (500 in the paper)."""
         layers: int = 1
         """Hidden layers each way."""
+        channels: int = 32
+        """Channels of the first convolution; the second has twice as many."""
         beta: float = 1.0
         """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
         samples: int = 1
@@ -47,15 +49,16 @@ class VAE(GenerativeModel):
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
         def __post_init__(self):
-            at_least(self, 1, "latent", "hidden", "layers", "samples", "batch_size", "importance_samples")
+            at_least(self, 1, "latent", "hidden", "layers", "channels", "samples", "batch_size", "importance_samples")
             at_least(self, 0, "beta", "learning_rate", "warmup_steps", "cosine_steps")
             if self.samples > 1 and self.beta != 1:
                 raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
-        self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent, config.layers)
-        self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent, config.layers)
+        sizes = config.layers, config.channels
+        self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent, *sizes)
+        self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent, *sizes)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config))
 
