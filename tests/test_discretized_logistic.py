@@ -65,6 +65,12 @@ def test_far_tails_are_finite_in_float32_and_as_in_float64(mean, log_scale):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
 
 
+def test_log_scales_are_held_above_minus_seven():
+    at, below, above = (masses(np.array([0.0, 0.1, log_scale]), 1) for log_scale in (-7.0, -7.5, -6.5))
+    np.testing.assert_array_equal(below, at)
+    assert (above != at).any()
+
+
 def test_narrow_components_on_all_values_cost_eight_bits():
     """A bin reaches 4.3 scales to either side, which hold 97 % of a component."""
     p = np.concatenate([np.zeros(256), 2 * GREYS - 1, np.full(256, -7.0)])
