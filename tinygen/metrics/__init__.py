@@ -1,1 +1,5 @@
-"""Numbers about samples and codes that no model has to know; import the submodule that is meant."""
+"""How good samples are: a judge network and the distances in its features, coverage, memorisation, mode counts.
+
+The judge is trained here and no model may see it: this room lies below `tinygen.train` and imports no model. Import the
+submodule that is needed.
+"""
