@@ -36,7 +36,7 @@ def measure(pair: str | Pair) -> dict[str, Any]:
     torch = harness.torch_or_none()
     peers = {str(config): peer_side(pair, torch, config, networks) for config in pair.configs} if torch else {}
     third = {}
-    if harness.jax_or_none():
+    if torch and harness.jax_or_none():
         from benchmarks.jax_steps import jax_side
 
         third["JAX"] = jax_side(pair, networks)
