@@ -87,11 +87,11 @@ def _kernel(plain, function, task):
 
     One block is computed by a plain call, which takes less time than a launch; the results are the same.
     """
-    array = types.Array(types.float32, 1, "C")
+    source, target = (types.Array(types.float32, 1, "C", readonly=readonly) for readonly in (True, False))
 
     @functools.cache
     def direct():
-        return compiled(function.py_func, types.void(array, array))
+        return compiled(function.py_func, types.void(source, target))
 
     @functools.wraps(plain)
     def kernel(x):
