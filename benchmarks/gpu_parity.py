@@ -33,7 +33,7 @@ def kernels() -> Jobs:
 
 
 def compilation() -> Rows:
-    """Every kernel that the device can run, many at once; no rows: a kernel that does not compile fails as it is run."""
+    """Every kernel that the device can run, many at once; one that does not compile fails as it is run, so no rows."""
     sources = [s for s in runtime.Source.every if s.architecture <= runtime.architecture()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for source in sources:

@@ -105,7 +105,7 @@ def peer() -> tuple[Any, str]:
     torch.backends.cudnn.benchmark = True
     versions = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return torch, (
-        f"{versions}; cudnn.benchmark = True; cudnn.allow_tf32 and cuda.matmul.allow_tf32 are False in rows of float32, "
+        f"{versions}; cudnn.benchmark = True; cudnn.allow_tf32, cuda.matmul.allow_tf32 are False in rows of float32, "
         "True in those of tf32; in those of bfloat16 its Tensors are of that type, as autocast hands them to cuDNN and "
         "cuBLAS, and the casts are not counted"
     )
