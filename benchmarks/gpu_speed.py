@@ -108,9 +108,9 @@ def peer() -> tuple[Any, str]:
     torch.backends.cudnn.benchmark = True
     versions = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return torch, (
-        f"{versions}; cudnn.benchmark = True; cudnn.allow_tf32 and cuda.matmul.allow_tf32 are True in rows of tf32, False "
-        "in those of float32 and in training steps; in those of bfloat16 its Tensors are of that type, as autocast hands "
-        "them to cuDNN and cuBLAS, and the casts are not counted"
+        f"{versions}; cudnn.benchmark = True; cudnn.allow_tf32 and cuda.matmul.allow_tf32 are True in rows of tf32, "
+        "False in those of float32 and in training steps; in those of bfloat16 its Tensors are of that type, as "
+        "autocast hands them to cuDNN and cuBLAS, and the casts are not counted"
     )
 
 
