@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import gpu_jobs, harness
 from benchmarks.gpu_jobs import Outcome, Rows
+from benchmarks.gpu_speed import CAPTURED, EAGER
 from tinygen.backend import select_device
 from tinygen.kernels.cuda.runtime import PRECISIONS
 
@@ -45,14 +46,14 @@ OPERATIONS = Section(
 )
 TRAINING = Section(
     "Training on the GPU and on the CPU",
-    "benchmarks.gpu_training:jobs",
+    "benchmarks.gpu_parity:trainings",
     170,
     notes=("losses of the same weights, images and noise, relative; the end: means over the last third of the steps",),
 )
 MACHINE = Section("What the GPU can do", "benchmarks.gpu_speed:peaks", 200)
 SPEED = Section(
     "Speed of kernels",
-    "benchmarks.gpu_speed:jobs",
+    "benchmarks.gpu_speed:kernels",
     330,
     notes=(
         "times of the device between events, while the host is ahead of it: launches do not count; caches as the call "
@@ -63,7 +64,7 @@ SPEED = Section(
 )
 STEPS = Section(
     "Training steps",
-    "benchmarks.gpu_steps:jobs",
+    "benchmarks.gpu_speed:steps",
     450,
     notes=("time from step to step, the host's work included; time / ours is that of the first row's side",),
 )
@@ -185,14 +186,15 @@ def speed(rows: Rows) -> Rows:
 
 
 def steps(rows: Rows) -> Rows:
-    """The captured step against PyTorch's."""
+    """The captured step against our eager one, and PyTorch's."""
     times = {row["side"]: row["median, ms"] for row in rows if row["step"].startswith("DCGAN") and "median, ms" in row}
-    ours = times.get("tinygen, captured")
-    eager = [time for side, time in times.items() if side.startswith("PyTorch") and "compiled" not in side]
-    compiled = [time for side, time in times.items() if "compiled" in side]
+    captured = times.pop(CAPTURED, None)
+    others = {"our eager": [times.pop(EAGER)] if EAGER in times else []}
+    others["PyTorch eager"] = [time for side, time in times.items() if "compiled" not in side]
+    others["PyTorch compiled"] = [time for side, time in times.items() if "compiled" in side]
     return [
-        ratio("captured DCGAN step: PyTorch eager / ours", 2.0, [min(eager) / ours] if ours and eager else []),
-        ratio("captured DCGAN step: PyTorch compiled / ours", 1.0, [min(compiled) / ours] if ours and compiled else []),
+        ratio(f"captured DCGAN step: {side} / captured", target, [min(them) / captured] if captured and them else [])
+        for (side, them), target in zip(others.items(), (None, 2.0, 1.0), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""How fast a GPU computes: its peaks, and each kernel against them and against PyTorch.
+"""How fast a GPU computes: its peaks, kernels against them and against PyTorch, and training steps.
 
 Events of the device tell the time. Both libraries queue their work on its default stream.
 """
@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -18,9 +18,12 @@ import tinygen as tg
 from benchmarks import harness
 from benchmarks.gpu_jobs import Jobs, Rows, first_line
 from benchmarks.kernels import CASES, FORWARD, INPUT, WEIGHT, Calls, Convolution, Linear
+from benchmarks.pairs import PAIRS, Pair, our_side, peer_side
+from benchmarks.steps import TOLERANCE, losses
 from tinygen.backend import kernel, to_device, to_numpy
 from tinygen.backend.device import cupy
 from tinygen.kernels.cuda.runtime import PRECISIONS
+from tinygen.replay import CapturedUpdate
 
 ROUNDS, BLOCK = 7, 0.01
 MOST_CALLS = 50  # in the queue at once: CUDA holds back the host when about 1000 launches wait
@@ -105,9 +108,9 @@ def peer() -> tuple[Any, str]:
     torch.backends.cudnn.benchmark = True
     versions = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return torch, (
-        f"{versions}; cudnn.benchmark = True; cudnn.allow_tf32, cuda.matmul.allow_tf32 are False in rows of float32, "
-        "True in those of tf32; in those of bfloat16 its Tensors are of that type, as autocast hands them to cuDNN and "
-        "cuBLAS, and the casts are not counted"
+        f"{versions}; cudnn.benchmark = True; cudnn.allow_tf32 and cuda.matmul.allow_tf32 are True in rows of tf32, "
+        "False in those of float32 and in training steps; in those of bfloat16 its Tensors are of that type, as "
+        "autocast hands them to cuDNN and cuBLAS, and the casts are not counted"
     )
 
 
@@ -143,10 +146,11 @@ def peak(precision: str) -> tuple[float, str]:
     """Floating-point operations a second of the faster of two large products, and whose it was."""
     torch, _ = peer()
     n = PEAK_SIZE
-    a = cupy().ones((n, n), np.float32)
+    host = np.random.default_rng(0).standard_normal((n, n), np.float32)  # of ones, the products would be quicker
+    a = to_device(host, "cuda")
     calls: Calls = {"tinygen": partial(kernel("matmul", "cuda"), a, a)}
     if torch:
-        b = torch.ones((n, n), device="cuda", dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
+        b = torch.from_numpy(host).to("cuda", torch.bfloat16 if precision == "bfloat16" else torch.float32)
         calls["PyTorch"] = partial(torch.mm, b, b)
     with arithmetic(precision):
         return _fastest(calls, 2 * n**3)
@@ -187,7 +191,7 @@ def of_peak(seconds: float, flops: float, size: float, precision: str) -> dict[s
 # Convolutions and matrix products
 
 
-def jobs() -> Jobs:
+def kernels() -> Jobs:
     """A row each; what the figures of the issue rest on comes first."""
     found: Jobs = {}
     for precision in PRECISIONS:
@@ -317,3 +321,68 @@ FUSED = (
         lambda torch, draw: partial(torch.randn, 1 << 24, device="cuda"),
     ),
 )
+
+
+# Training steps: captured as one graph, eager, and PyTorch's, eager and compiled with CUDA graphs
+
+NAMES = "dcgan", "vae", "conv_vae"  # whose definitions say what PyTorch is to compile
+STEP_BLOCK = 0.2
+CAPTURED, EAGER = "tinygen, captured", "tinygen, eager"
+
+
+def steps() -> Jobs:
+    return {PAIRS[name].title: partial(step_rows, replace(PAIRS[name], device="cuda")) for name in NAMES}
+
+
+def step_rows(pair: Pair) -> Rows:
+    """A row for each side; one that cannot run, or whose losses are not those of our eager one, says why."""
+    with arithmetic("float32"):
+        sides, told = built(pair)
+        expected = losses(sides[EAGER])
+        for name in list(sides):
+            try:
+                found = expected if name == EAGER else losses(sides[name])
+                np.testing.assert_allclose(found, expected, rtol=TOLERANCE)
+                told[name] = {"losses differ by": float(np.abs(found / expected - 1).max())}
+            except Exception as error:
+                told[name] = {"failed": first_line(error)}
+                del sides[name]
+        timings = harness.in_turns(sides, rounds=ROUNDS, block=STEP_BLOCK, pause=0.0, timer=paced)
+    timed = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
+    return [{"step": pair.title, "side": name} | timed.get(name, {}) | cells for name, cells in told.items()]
+
+
+def built(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[str, Any]]]:
+    """The sides that could be made, all with the same weights, and what there is to tell of each side."""
+    networks, eager = our_side(pair, tg)
+    makers: dict[str, Callable[[], Callable]] = {CAPTURED: partial(captured, pair), EAGER: lambda: eager}
+    if torch := peer()[0]:
+        for config in (*pair.configs, replace(pair.configs[0], compiled=True)):
+            makers[f"PyTorch, {config}"] = partial(peer_side, pair, torch, config, networks)
+    sides, told = {}, {}
+    for name, make in makers.items():
+        told[name] = {}
+        try:
+            sides[name] = make()
+        except Exception as error:
+            told[name] = {"failed": first_line(error)}
+    return sides, told
+
+
+def captured(pair: Pair) -> Callable[[], tuple]:
+    """Our step as a graph; RuntimeError where it is not captured."""
+    graphs: list[CapturedUpdate] = []
+
+    def wrap(step: Callable) -> CapturedUpdate:
+        graphs.append(tg.capture(step))
+        return graphs[0]
+
+    _, step = our_side(pair, tg, wrap)
+
+    def checked() -> tuple:
+        found = step()
+        if why := graphs[0].why_eager:
+            raise RuntimeError(f"not captured, since {why}")
+        return found
+
+    return checked
