@@ -9,11 +9,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae")
+PARTS = "gpu_"  # of the benchmark `gpu`
 
 
 def available() -> dict[str, str]:
     """Each benchmark and the first line of its docstring."""
-    files = sorted(path for path in HERE.glob("*.py") if path.stem not in HELPERS)
+    stems = (path.stem for path in HERE.glob("*.py"))
+    files = sorted(HERE / f"{stem}.py" for stem in stems if stem not in HELPERS and not stem.startswith(PARTS))
     return {path.stem: _first_line(path) for path in files}
 
 
@@ -44,9 +46,14 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TINYGEN_THREADS"):
         os.environ[name] = str(arguments.threads)
     from benchmarks import harness
+    from tinygen.errors import DeviceError
 
     for name in arguments.names:
-        result = importlib.import_module(f"benchmarks.{name}").run()
+        try:
+            result = importlib.import_module(f"benchmarks.{name}").run()
+        except DeviceError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
         harness.show(result)
         if arguments.save:
             print(f"written: {harness.save(name, result).relative_to(Path.cwd())}")

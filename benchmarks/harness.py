@@ -23,11 +23,12 @@ PEERS_HINT = "PyTorch is not installed, so only our side was measured: pip insta
 
 @dataclass(frozen=True)
 class Result:
-    """A finished benchmark: rows of named cells, and what a reader must know beside them."""
+    """A finished benchmark: rows of named cells, what a reader must know beside them, and the details of its parts."""
 
     title: str
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    parts: list["Result"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -51,25 +52,8 @@ class Timing:
         return ratios.median, ratios.spread
 
 
-def in_turns(
-    sides: Mapping[str, Callable[[], object]], *, rounds: int = 15, block: float = 0.15, pause: float = 0.05
-) -> dict[str, Timing]:
-    """Time each side for `block` seconds, round after round, starting each round with another side.
-
-    Before its block a side rests for `pause` seconds, in which the other side's threads stop spinning, and
-    makes one call that is not counted. A round's value is the median of its calls.
-    """
-    names = list(sides)
-    measured: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            time.sleep(pause)
-            sides[name]()
-            measured[name].append(statistics.median(_calls(sides[name], block)))
-    return {name: Timing(tuple(values)) for name, values in measured.items()}
-
-
-def _calls(call: Callable[[], object], block: float) -> list[float]:
+def calls_of(call: Callable[[], object], block: float) -> list[float]:
+    """Seconds of each of the calls that fit into a block of seconds."""
     times = []
     end = time.perf_counter() + block
     while not times or time.perf_counter() < end:
@@ -77,6 +61,29 @@ def _calls(call: Callable[[], object], block: float) -> list[float]:
         call()
         times.append(time.perf_counter() - start)
     return times
+
+
+def in_turns(
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 15,
+    block: float = 0.15,
+    pause: float = 0.05,
+    timer: Callable[[Callable[[], object], float], list[float]] = calls_of,
+) -> dict[str, Timing]:
+    """Time each side for `block` seconds, round after round, starting each round with another side.
+
+    Before its block a side rests for `pause` seconds, in which the other side's threads stop spinning, and
+    makes one call that is not counted. A round's value is the median of what the timer measures.
+    """
+    names = list(sides)
+    measured: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            time.sleep(pause)
+            sides[name]()
+            measured[name].append(statistics.median(timer(sides[name], block)))
+    return {name: Timing(tuple(values)) for name, values in measured.items()}
 
 
 def comparison(timings: Mapping[str, Timing], *, unit: float, unit_name: str) -> list[dict[str, Any]]:
@@ -104,17 +111,19 @@ def duel(
     rounds: int,
     block: float,
     jax: Callable[[], object] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Cells of a row: our time beside that of PyTorch, in the configuration that a short heat finds the fastest.
 
-    Above 1, we are faster. Only our time where there are no peers. `jax` is a third side, in the same rounds.
+    Above 1, we are faster. Only our time where there are no peers. `jax` is a third side, in the same rounds; other
+    options are those of `in_turns`.
     """
     if not peers:
-        return {"ours, ms": in_turns({"ours": ours}, rounds=rounds, block=block)["ours"].median * 1e3}
-    heat = in_turns(peers, rounds=3, block=block / 3)
+        return {"ours, ms": in_turns({"ours": ours}, rounds=rounds, block=block, **options)["ours"].median * 1e3}
+    heat = in_turns(peers, rounds=3, block=block / 3, **options)
     best = min(heat, key=lambda name: heat[name].median)
     third = {"JAX": jax} if jax else {}
-    timings = in_turns({"ours": ours, best: peers[best], **third}, rounds=rounds, block=block)
+    timings = in_turns({"ours": ours, best: peers[best], **third}, rounds=rounds, block=block, **options)
     ratio, spread = timings[best].ratio_to(timings["ours"])
     cells = {
         "ours, ms": timings["ours"].median * 1e3,
@@ -156,19 +165,26 @@ def threads() -> int:
 
 
 def show(result: Result) -> None:
-    """Print the title, a Markdown table and the notes."""
-    print(f"\n{result.title}\n")
-    print(markdown(result.rows))
-    print()
-    for note in result.notes:
-        print(f"- {note}")
+    """Print the title, a Markdown table and the notes, but none of its parts."""
+    print(f"\n{described(result)}")
+
+
+def described(result: Result) -> str:
+    """The title, a Markdown table and the notes."""
+    table = [markdown(result.rows)] if result.rows else []
+    notes = ["\n".join(f"- {note}" for note in result.notes)] if result.notes else []
+    return "\n\n".join([result.title, *table, *notes])
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of rows with equal keys; columns of numbers are aligned to the right."""
-    cells = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    """A Markdown table; a cell that a row lacks stays empty, and columns of numbers are aligned to the right."""
+    found: dict[str, Any] = {}
+    for row in reversed(rows):
+        found |= row
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns, *([_text(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [_is_number(value) for value in rows[0].values()]
+    right = [_is_number(found[key]) for key in columns]
     padded = [
         [
             cell.rjust(width) if number else cell.ljust(width)
@@ -180,27 +196,68 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def save(name: str, result: Result) -> Path:
-    """Write the rows, the notes and the machine they come from to benchmarks/results/NAME.json."""
+def save(name: str, result: Result, device: str = "cpu") -> Path:
+    """Write all of a result and the machine it comes from to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    content = {"benchmark": name, **dataclasses.asdict(result), **provenance()}
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    whole = dataclasses.asdict(result)
+    if not result.parts:
+        del whole["parts"]
+    path.write_text(json.dumps({"benchmark": name, **whole, **provenance(device)}, indent=2) + "\n", encoding="utf-8")
     return path
 
 
-def provenance() -> dict[str, Any]:
+def document(name: str, result: Result, device: str = "cpu") -> Path:
+    """Write the same, its parts too, to benchmarks/results/NAME.md, for readers."""
+    path = RESULTS / f"{name}.md"
+    facts = [f"- {key}: {_told(value)}" for key, value in provenance(device).items()]
+    parts = (f"## {described(part)}" for part in result.parts)
+    path.write_text("\n\n".join([f"# {described(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
+    return path
+
+
+def _told(value: Any) -> str:
+    return ", ".join(f"{key} {value[key]}" for key in value) if isinstance(value, dict) else str(value)
+
+
+def provenance(device: str = "cpu") -> dict[str, Any]:
     """Where, when and with what a figure was measured."""
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     versions = environment.versions()
     versions |= {name: importlib.metadata.version(name) for name in ("torch", "jax") if importlib.util.find_spec(name)}
+    gpu = {"gpu": gpu_facts()} if device == "cuda" else {}
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit or None,
         "threads": threads(),
-        "machine": environment.machine("cpu"),
+        "machine": environment.machine(device),
+        **gpu,
         "versions": versions,
+    }
+
+
+def gpu_facts() -> dict[str, str]:
+    """The current device of CuPy's, its driver and the CUDA versions at work."""
+    import cupy
+
+    cuda = cupy.cuda
+    device = cuda.Device()
+    properties = cuda.runtime.getDeviceProperties(device.id)
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", f"--id={device.pci_bus_id}"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        driver = "unknown: nvidia-smi does not say"
+    return {
+        "name": properties["name"].decode(),
+        "compute capability": device.compute_capability,
+        "multiprocessors": str(properties["multiProcessorCount"]),
+        "memory, GB": f"{properties['totalGlobalMem'] / 1e9:.1f}",
+        "driver": driver,
+        "CUDA of the driver": str(cuda.runtime.driverGetVersion()),
+        "CUDA runtime": str(cuda.runtime.runtimeGetVersion()),
+        "NVRTC": ".".join(map(str, cuda.nvrtc.getVersion())),
     }
 
 

@@ -595,10 +595,11 @@ def draws(pair: Pair) -> list[tuple[np.ndarray, ...]]:
     return [pair.draw(rng) for _ in range(BATCHES)]
 
 
-def our_side(pair: Pair, tg) -> tuple[list, Callable[[], tuple]]:
-    """Our networks and the function; `tg` is the library."""
+def our_side(pair: Pair, tg, wrap: Callable = lambda step: step) -> tuple[list, Callable[[], tuple]]:
+    """Our networks and the function, whose step may be wrapped; `tg` is the library."""
     tg.seed(0)
     networks, step = pair.ours(tg)
+    step = wrap(step)
     turn = cycle([[tg.backend.to_device(a, pair.device) for a in arrays] for arrays in draws(pair)])
     return networks, lambda: step(*next(turn))
 
@@ -613,7 +614,13 @@ def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -
     if networks is not None:
         copy(networks, theirs, torch)
     turn = cycle([pair.for_peer(peer, [torch.from_numpy(a).to(pair.device) for a in arrays]) for arrays in draws(pair)])
-    return lambda: step(*next(turn))
+
+    def next_step() -> tuple:
+        if config.compiled:  # else a function that is compiled may take the memory of another's, in the same step
+            torch.compiler.cudagraph_mark_step_begin()
+        return step(*next(turn))
+
+    return next_step
 
 
 def copy(ours: list, theirs: list, torch: Any) -> None:

@@ -1,0 +1,147 @@
+"""Jobs in processes of their own: one that crashes, hangs or loses the device takes no other with it.
+
+`python -m benchmarks.gpu_jobs MODULE:FUNCTION LOG FIRST STEP` is such a process. The function returns the jobs by name,
+of which each `STEP`th is done; what comes of it goes to the log, a line of JSON as a job begins and another as it ends.
+"""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from tinygen.backend import gpu_problem
+
+Rows = list[dict[str, Any]]
+Jobs = dict[str, Callable[[], Rows]]
+
+DONE, LOST = 0, 3  # how a process ends: with its last job, or with one after which the device is of no use
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of some jobs: their rows, why others failed, how many were not reached, and the seconds it took."""
+
+    rows: Rows
+    failures: dict[str, str]
+    missing: int
+    seconds: float
+
+
+# The process
+
+
+def main(place: str, log: str, first: str, step: str) -> int:
+    """Do the jobs, and log them."""
+    module, _, function = place.partition(":")
+    jobs: Jobs = getattr(importlib.import_module(module), function)()
+    with open(log, "a", encoding="utf-8") as file:
+
+        def tell(**event: Any) -> None:
+            print(json.dumps(event), file=file, flush=True)
+
+        for index in range(int(first), len(jobs), int(step)):
+            name = list(jobs)[index]
+            tell(index=index, of=len(jobs), job=name)
+            try:
+                rows = jobs[name]()
+                wait()
+                tell(index=index, rows=rows)
+            except Exception as error:
+                tell(index=index, failed=first_line(error))
+                try:
+                    wait()
+                except Exception:
+                    return LOST
+    return DONE
+
+
+def wait() -> None:
+    """Wait for a GPU, if there is one; errors of its kernels come out here."""
+    if gpu_problem() is None:
+        import cupy
+
+        cupy.cuda.Device().synchronize()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+
+
+# Who starts it
+
+
+def run(place: str, until: float, workers: int = 1) -> Outcome:
+    """Have the jobs of a module's function done by so many processes, until a time of `time.monotonic`."""
+    start = time.monotonic()
+    with ThreadPoolExecutor(workers) as pool:
+        slices = list(pool.map(partial(_slice, place, until=until, step=workers), range(workers)))
+    jobs = {index: job for found in slices for index, job in found.items()}
+    ended = [jobs[index] for index in sorted(jobs)]
+    return Outcome(
+        rows=[row for job in ended for row in job.get("rows", ())],
+        failures={job["job"]: job["failed"] for job in ended if "failed" in job},
+        missing=max((job["of"] for job in ended), default=0) - len(ended),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _slice(place: str, first: int, step: int, until: float) -> dict[int, dict[str, Any]]:
+    """Every `step`th job by its number; a process that ends early is followed by one that goes on after its last."""
+    jobs: dict[int, dict[str, Any]] = {}
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            log.touch()
+            code, why = _process([place, str(log), str(first), str(step)], until, Path(folder) / "errors")
+            whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
+        events = [json.loads(line) for line in whole.splitlines()]
+        for event in events:
+            jobs[event["index"]] = jobs.get(event["index"], {}) | event
+        if code == DONE:
+            return jobs
+        if not events:  # nothing has begun: the next would fare no better
+            return jobs or {first: {"job": "the start", "of": step, "failed": why}}
+        last = jobs[events[-1]["index"]]
+        if "rows" not in last:
+            last.setdefault("failed", why)
+        if code is None:
+            return jobs
+        first = events[-1]["index"] + step
+
+
+def _process(arguments: list[str], until: float, errors: Path) -> tuple[int | None, str]:
+    """The exit code of a process, and why it ended; None where its time was up, when all it started is killed."""
+    command = [sys.executable, "-m", "benchmarks.gpu_jobs", *arguments]
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            command, cwd=harness.ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+        )
+    try:
+        code = process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return None, "its time was up"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    said = errors.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip()[:200] for line in reversed(said) if line.strip()), "no message")
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return code, f"the process ended with {how}: {last}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

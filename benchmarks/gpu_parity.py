@@ -1,0 +1,178 @@
+"""Is what a GPU computes right? Kernels and operations against float64 references, and training against the CPU's."""
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+import tinygen as tg
+from benchmarks.gpu_jobs import Jobs, Rows
+from benchmarks.pairs import PAIRS, Pair, normal
+from benchmarks.steps import TOLERANCE
+from tests.cuda.cases import Case, Draw, cases
+from tests.ops.calls import arrays, boxed, first_gradients, on_host, outputs, placed
+from tests.ops.table import TABLE
+from tinygen.kernels.cuda import runtime
+
+NO, YES = "no", "yes"
+VALUES, SINGLES, GRADIENTS = "values, float64", "values, float32", "gradients, float32"
+BOUNDS = {VALUES: 1e-9, SINGLES: 2e-5, GRADIENTS: 2e-5}  # those of tests/ops
+
+
+# Kernels and operations
+
+
+def kernels() -> Jobs:
+    """One for the cases of each kernel and precision."""
+
+    def key(case: Case | Draw) -> tuple[str, str]:
+        return (case.call.name, case.precision) if isinstance(case, Case) else (f"drawn {case}", "float32")
+
+    groups = {names: list(group) for names, group in groupby(sorted(cases(), key=key), key=key)}
+    first: Jobs = {"compilation": compilation}
+    return first | {", ".join(names): partial(kernel, *names, group) for names, group in groups.items()}
+
+
+def compilation() -> Rows:
+    """Every kernel that the device can run, many at once; no rows: one that does not compile fails as it is run."""
+    sources = [s for s in runtime.Source.every if s.architecture <= runtime.architecture()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for source in sources:
+            for name in source.names:
+                pool.submit(source._kernel, name, 0)
+    return []
+
+
+def kernel(name: str, precision: str, group: list[Case | Draw]) -> Rows:
+    """The worst of some cases. Of calls, errors are relative; of draws, they are units in the last place."""
+    try:
+        worst = float(np.max([case.error(case.run()) for case in group]))
+    finally:
+        runtime.set_precision("float32")
+    bound = group[0].bound
+    row = {"kernel": name, "precision": precision, "cases": len(group)}
+    return [row | {"worst error": finite(worst), "bound": bound, "within": YES if worst <= bound else NO}]
+
+
+def operations(device: str = "cuda") -> Jobs:
+    """One for the samples of each operation."""
+    return {name: partial(operation, name, device) for name in TABLE}
+
+
+def operation(name: str, device: str) -> Rows:
+    """The worst of its samples: its values by the table's reference, and what the host makes of float64."""
+    worst = dict.fromkeys(BOUNDS, 0.0)
+    for case in TABLE[name]:
+        here, there = first_gradients(case, "float64", "cpu"), first_gradients(case, "float32", device)
+        found = {
+            VALUES: (arrays(case(*boxed(placed(case.arguments, device)))), case_reference(case)),
+            SINGLES: (there[0], here[0]),
+            GRADIENTS: (there[1], here[1]),
+        }
+        for what, (actual, expected) in found.items():
+            worst[what] = float(np.max([worst[what], difference(actual, expected)]))
+    within = all(worst[what] <= bound for what, bound in BOUNDS.items())
+    cells = {what: finite(error) for what, error in worst.items()}
+    return [{"operation": name, "samples": len(TABLE[name]), **cells, "within": YES if within else NO}]
+
+
+def case_reference(case) -> tuple:
+    """What the op table expects of a case."""
+    return outputs(case.reference(*case.arguments, **case.static))
+
+
+def difference(actual: Iterable[Any], expected: Iterable[Any]) -> float:
+    """The largest |a - e| / (1 + |e|) of all elements: what `assert_allclose` bounds with equal tolerances."""
+    found = [0.0]
+    for a, e in zip(map(on_host, actual), map(on_host, expected), strict=True):
+        if a.shape != e.shape:
+            raise AssertionError(f"its shape is {a.shape}, not {e.shape}")
+        a, e = a.astype(np.float64), e.astype(np.float64)
+        same = (a == e) | (np.isnan(a) & np.isnan(e))
+        a, e = a[~same], e[~same]
+        with np.errstate(invalid="ignore"):  # an infinity that should be another is NaN: not within any bound
+            found.append(np.max(np.abs(a - e) / (1 + np.abs(e)), initial=0.0))
+    return float(np.max(found))
+
+
+def finite(value: float) -> float | str:
+    """A number as JSON knows it."""
+    return value if math.isfinite(value) else str(value)
+
+
+# Training: does a GPU go where the CPU goes? A VAE and a small DCGAN on images of clothes
+
+SEEDS = 0, 1
+FIRST = 5  # steps whose losses are compared one by one
+
+
+@dataclass(frozen=True)
+class Training:
+    """Steps of a pair on a batch that is drawn from grey images (N, 28, 28, 1); `bound` is of the losses at the end."""
+
+    pair: Pair
+    steps: int
+    bound: float
+    draw: Callable[[Pair, np.random.Generator, np.ndarray], tuple[np.ndarray, ...]]
+
+
+def vae_batch(pair, rng, images):
+    """Binary images drawn from grey ones, and noise."""
+    return (rng.random((pair.batch, 784)) < images.reshape(-1, 784)).astype(np.float32), normal(rng, pair.batch, 20)
+
+
+def gan_batch(pair, rng, images):
+    """Images in [-1, 1], and noise."""
+    return 2 * images - 1, normal(rng, pair.batch, 100)
+
+
+TRAININGS = {
+    "vae": Training(PAIRS["vae"], 300, 2e-3, vae_batch),
+    "dcgan": Training(replace(PAIRS["dcgan"], batch=16), 150, 0.1, gan_batch),
+}
+
+
+def trainings() -> Jobs:
+    return {f"{name}, seed {seed}": partial(compare, name, seed) for name in TRAININGS for seed in SEEDS}
+
+
+def losses(training: Training, seed: int, device: str) -> np.ndarray:
+    """(steps, losses of a step)."""
+    tg.seed(seed)
+    images = tg.data.load("fashion-mnist-7k").train.arrays["x"].reshape(-1, 28, 28, 1)
+    _, step = replace(training.pair, device=device).ours(tg)
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(training.steps):
+        chosen = images[rng.integers(len(images), size=training.pair.batch)].astype(np.float32) / 255
+        batch = training.draw(training.pair, rng, chosen)
+        found.append([loss.item() for loss in step(*(tg.backend.to_device(a, device) for a in batch))])
+    return np.array(found)
+
+
+def compare(name: str, seed: int, device: str = "cuda") -> Rows:
+    """The losses of both devices: how far they are apart in the first steps, and in the mean of the last third."""
+    training = TRAININGS[name]
+    here, there = (losses(training, seed, place) for place in ("cpu", device))
+    apart = float(np.abs(there[:FIRST] / here[:FIRST] - 1).max())
+    ends = [values[-training.steps // 3 :].mean(axis=0) for values in (here, there)]
+    end = float(np.abs(ends[1] / ends[0] - 1).max())
+    row: dict[str, Any] = {"training": training.pair.title, "batch": training.pair.batch, "seed": seed}
+    row |= {"steps": training.steps, "CPU": told(ends[0]), "GPU": told(ends[1])}
+    row |= {
+        f"first {FIRST} steps apart": apart,
+        "bound": TOLERANCE,
+        "end apart": end,
+        "bound of the end": training.bound,
+    }
+    return [row | {"within": "yes" if apart <= TOLERANCE and end <= training.bound else "no"}]
+
+
+def told(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.5g}" for value in values)

@@ -1,0 +1,244 @@
+"""The GPU's benchmark where there is no GPU: kernels on the emulator, all else on a stub of CuPy, timings made up."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu, gpu_jobs, gpu_parity, gpu_speed, harness
+from benchmarks.__main__ import main
+from benchmarks.gpu_jobs import Outcome
+from benchmarks.kernels import FORWARD, Linear
+from benchmarks.pairs import PAIRS
+from tests.cuda.device import emulator, install
+from tests.cuda.emulator import build
+from tests.cuda.emulator.stand_in import ORDERS
+from tests.cupy_stub.module import installed
+from tinygen.backend import device
+from tinygen.kernels.cuda import KERNELS, runtime
+
+
+@pytest.fixture
+def results(monkeypatch, tmp_path):
+    """The folder that results are written to, and no facts about a GPU."""
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(harness, "provenance", lambda device: {"machine": device})
+    return tmp_path / "results"
+
+
+def test_without_a_gpu_one_line_says_so_and_nothing_is_written(monkeypatch, results, capsys):
+    monkeypatch.setattr(device, "gpu_problem", lambda: "no CUDA device was found")
+    with mock.patch.dict(os.environ):
+        assert main(["gpu"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "gpu: device 'cuda' cannot be used: no CUDA device was found\n"
+    assert not said.out
+    assert not results.exists()
+
+
+# What a section measures
+
+
+def on_emulator(monkeypatch):
+    if build.no_compiler:
+        pytest.skip(build.no_compiler)
+    xp = emulator(80)
+    xp.order = next(iter(ORDERS))
+    install(xp, monkeypatch.setattr)
+
+
+def test_kernels_are_compared_with_their_references(monkeypatch):
+    on_emulator(monkeypatch)
+    jobs = gpu_parity.kernels()
+    (exact,) = jobs["softmax, float32"]()
+    (rounded,) = jobs["conv2d, tf32"]()
+    (drawn,) = jobs["drawn normal, float32"]()
+    assert [row["within"] for row in (exact, rounded, drawn)] == ["yes"] * 3
+    assert exact["worst error"] < 1e-6 < rounded["worst error"] < 2e-3
+    assert runtime.precision() == "float32"
+
+
+def test_a_wrong_kernel_is_reported(monkeypatch):
+    on_emulator(monkeypatch)
+    right = KERNELS["column_sums"]
+    monkeypatch.setitem(KERNELS, "column_sums", lambda *arguments: right(*arguments) * np.float32(1.001))
+    rows = gpu_parity.kernels()["column_sums, float32"]()
+    assert rows[0]["within"] == "no"
+    (told,) = [row for row in gpu.parity(found(gpu.KERNELS, rows)) if row["met"]]
+    assert told["met"] == "no"
+    assert told["measured"].endswith("(column_sums); 0 of 1 within")
+
+
+def test_operations_are_compared_with_their_references(monkeypatch):
+    with installed():
+        (row,) = gpu_parity.operation("tanh", "cuda")
+        assert row["within"] == "yes"
+        monkeypatch.setattr(gpu_parity, "case_reference", lambda case: (np.tanh(case.arguments[0]) + 1e-6,))
+        (row,) = gpu_parity.operation("tanh", "cuda")
+    assert row["within"] == "no"
+
+
+def test_no_difference_is_within_bounds_that_is_no_number():
+    assert gpu_parity.difference([np.array([1.0, np.nan])], [np.array([1.0, np.nan])]) == 0
+    assert np.isnan(gpu_parity.difference([np.array([np.inf])], [np.array([-np.inf])]))
+    assert gpu_parity.finite(float("nan")) == "nan"  # JSON has no such number
+
+
+def test_trainings_of_both_devices_are_compared(monkeypatch):
+    monkeypatch.setitem(gpu_parity.TRAININGS, "vae", replace(gpu_parity.TRAININGS["vae"], steps=6))
+    with installed():
+        (row,) = gpu_parity.compare("vae", 0)
+        monkeypatch.setitem(gpu_parity.TRAININGS, "vae", replace(gpu_parity.TRAININGS["vae"], bound=-1.0))
+        (strict,) = gpu_parity.compare("vae", 0)
+    assert (row["within"], strict["within"]) == ("yes", "no")
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """A machine of 1e12 bytes and 1e13 operations a second, on which every call takes 2 ms, without PyTorch."""
+    for name in ("queued", "paced"):
+        monkeypatch.setattr(gpu_speed, name, lambda call, block: [2e-3])
+    monkeypatch.setattr(gpu_speed, "bandwidth", lambda: (1e12, "ours"))
+    monkeypatch.setattr(gpu_speed, "peak", lambda precision: (1e13, "ours"))
+    monkeypatch.setattr(gpu_speed, "peer", lambda: (None, "no PyTorch"))
+
+
+@pytest.mark.usefixtures("made_up")
+def test_speed_is_told_beside_the_peak_that_bounds_it():
+    with installed():
+        (small,) = gpu_speed.product(Linear(10, 20, batch=5), FORWARD, "float32")
+        (large,) = gpu_speed.product(Linear(1000, 1000, batch=500), FORWARD, "float32")
+    assert small["bound by"] == "memory"
+    assert small["of peak"] == pytest.approx((50 + 200 + 100) * 4 / 1e12 / 2e-3)
+    assert large["bound by"] == "arithmetic"
+    assert large["of peak"] == pytest.approx(2 * 500e6 / 1e13 / 2e-3)
+
+
+@pytest.mark.usefixtures("made_up")
+def test_a_step_that_is_not_captured_is_told_and_the_others_are_timed():
+    with installed():  # whose streams capture nothing
+        captured, eager = gpu_speed.step_rows(replace(PAIRS["vae"], batch=2, device="cuda"))
+    assert captured["failed"].startswith("RuntimeError: not captured, since ")
+    assert eager["median, ms"] == pytest.approx(2)
+
+
+# What becomes of it
+
+SAMPLES = """
+import os, time
+
+def jobs():
+    return {
+        "first": lambda: [{"x": 1}],
+        "wrong": lambda: 1 / 0,
+        "second": lambda: [{"x": 2}],
+        "crash": lambda: os._exit(7),
+        "third": lambda: [{"x": 3}],
+    }
+
+def endless():
+    return {"hangs": lambda: time.sleep(600)}
+"""
+
+
+@pytest.fixture
+def samples(monkeypatch, tmp_path):
+    """The name of a module of jobs, which processes can import."""
+    (tmp_path / "samples.py").write_text(SAMPLES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    return "samples"
+
+
+def test_jobs_that_fail_or_crash_are_recorded_and_the_others_run(samples):
+    outcome = gpu_jobs.run(f"{samples}:jobs", time.monotonic() + 60)
+    assert outcome.rows == [{"x": 1}, {"x": 2}, {"x": 3}]
+    assert outcome.failures == {
+        "wrong": "ZeroDivisionError: division by zero",
+        "crash": "the process ended with exit code 7: no message",
+    }
+    assert outcome.missing == 0
+
+
+def test_jobs_are_cut_off_where_their_time_is_up(samples):
+    outcome = gpu_jobs.run(f"{samples}:endless", time.monotonic() + 2)
+    assert outcome.rows == []
+    assert list(outcome.failures.values()) == ["its time was up"]
+
+
+def test_jobs_that_cannot_begin_are_recorded(samples):
+    outcome = gpu_jobs.run(f"{samples}:nothing", time.monotonic() + 60)
+    (why,) = outcome.failures.values()
+    assert "has no attribute 'nothing'" in why
+
+
+def found(section, rows):
+    return {each: [] for phase in gpu.PHASES for each in phase} | {section: rows}
+
+
+def convolution(precision, ours, theirs, direction="forward", shape="3x3, 8 -> 8 @ 9x9"):
+    times = {"ours, ms": ours, "PyTorch, ms": theirs, "PyTorch / ours": theirs / ours, "of peak": 0.5}
+    return {"shape": shape, "direction": direction, "precision": precision, **times}
+
+
+OUTCOMES = {
+    gpu.OPERATIONS: Outcome([], {"the start": "ImportError: no such thing"}, 4, 1.0),
+    gpu.MACHINE: Outcome([{"what": "PyTorch", "by": "PyTorch 0.0; cudnn.benchmark = True"}], {}, 0, 1.0),
+    gpu.SPEED: Outcome(
+        [
+            convolution("float32", 1.0, 0.9),
+            convolution("float32", 1.0, 0.7, direction="weight gradient"),
+            convolution("tf32", 1.0, 0.4),
+            convolution("tf32", 1.0, 0.6, shape="1x1, 8 -> 8 @ 9x9"),
+            convolution("tf32", 1.0, 0.7, shape="4x4, 8 -> 8 @ 9x9"),
+            convolution("float32", 0.5, 1.0, shape="masked 3x3 B, 8 -> 8 @ 9x9"),
+        ],
+        {},
+        0,
+        1.0,
+    ),
+    gpu.STEPS: Outcome(
+        [
+            {"step": "DCGAN 28x28", "side": "tinygen, captured", "median, ms": 1.0},
+            {"step": "DCGAN 28x28", "side": "tinygen, eager", "median, ms": 5.0},
+            {"step": "DCGAN 28x28", "side": "PyTorch, fused Adam", "median, ms": 3.0},
+            {"step": "DCGAN 28x28", "side": "PyTorch, foreach Adam", "median, ms": 4.0},
+            {"step": "DCGAN 28x28", "side": "PyTorch, fused Adam, compiled", "failed": "RuntimeError: no compiler"},
+        ],
+        {},
+        0,
+        1.0,
+    ),
+}
+
+
+def test_a_report_is_written_and_its_short_table_comes_last(monkeypatch, results, capsys):
+    places = {section.place: outcome for section, outcome in OUTCOMES.items()}
+    nothing = Outcome([], {}, 0, 0.0)
+    monkeypatch.setattr(gpu_jobs, "run", lambda place, until, workers: places.get(place, nothing))
+    with installed(), mock.patch.dict(os.environ):
+        assert main(["gpu"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "- written: results/gpu.json, results/gpu.md"
+
+    whole = json.loads((results / "gpu.json").read_text())
+    assert [part["title"] for part in whole["parts"]] == [s.title for phase in gpu.PHASES for s in phase]
+    assert "PyTorch 0.0; cudnn.benchmark = True" in whole["notes"]
+    told = {row["what"]: (row["measured"], row["met"]) for row in whole["rows"]}
+    assert told["kernels, float32: worst relative error"] == ("not measured", "")
+    assert told["convolution, float32, forward: PyTorch / ours"] == ("1.45 (0.90 to 2.00)", "yes")
+    assert told["convolution, float32, weight gradient: PyTorch / ours"] == ("0.70", "no")
+    assert told["convolution, tf32: PyTorch / ours"] == ("0.60 (0.40 to 0.70)", "by the median")
+    assert told["masked 3x3 B, float32: PyTorch / ours"] == ("2.00", "yes")
+    assert told["dense 3x3 / masked 3x3 B, both ours, float32"] == ("2.00", "")
+    assert told["captured DCGAN step: our eager / captured"] == ("5.00", "")
+    assert told["captured DCGAN step: PyTorch eager / captured"] == ("3.00", "yes")
+    assert told["captured DCGAN step: PyTorch compiled / captured"] == ("not measured", "")
+    assert told[f"{gpu.OPERATIONS.title}: the start"] == ("ImportError: no such thing", "failed")
+    assert told[gpu.OPERATIONS.title] == ("4 jobs were not reached", "cut off")
+    assert "RuntimeError: no compiler" in (results / "gpu.md").read_text()
+    assert all(row["what"] in printed for row in whole["rows"])
