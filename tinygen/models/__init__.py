@@ -5,14 +5,27 @@ import difflib
 from tinygen.errors import DataError, UsageError
 from tinygen.models.autoencoder import Autoencoder
 from tinygen.models.base import GenerativeModel
+from tinygen.models.dcgan import DCGAN, ConditionalDCGAN
 from tinygen.models.gan import GAN
 from tinygen.models.vae import VAE
 from tinygen.models.wgan import WGAN, WGANGP
 from tinygen.train.record import refuse_unlabelled_data
 
-__all__ = ["GAN", "VAE", "WGAN", "WGANGP", "Autoencoder", "GenerativeModel", "check_data", "get", "names"]
+__all__ = [
+    "DCGAN",
+    "GAN",
+    "VAE",
+    "WGAN",
+    "WGANGP",
+    "Autoencoder",
+    "ConditionalDCGAN",
+    "GenerativeModel",
+    "check_data",
+    "get",
+    "names",
+]
 
-_MODELS = {model.name: model for model in (Autoencoder, VAE, GAN, WGAN, WGANGP)}
+_MODELS = {model.name: model for model in (Autoencoder, VAE, GAN, DCGAN, ConditionalDCGAN, WGAN, WGANGP)}
 
 
 def names() -> list[str]:
