@@ -16,6 +16,10 @@ from tinygen.random import Stream
 
 # Small configurations of every model; a model that is not here fails the first test.
 CASES = {
+    "aae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 2, "hidden": 7, "prior": "mixture", "architecture": "conv"},
+    ],
     "gan": [
         {"latent": 3, "hidden": 7},
         {"latent": 3, "hidden": 7, "cost": "minimax", "discriminator_steps": 2, "averaging": 0.9},
@@ -29,9 +33,17 @@ CASES = {
     ],
     "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 1, "averaging": 0.9}],
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
+    "dae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
+    ],
+    "gated-pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
+    "pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+        {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
 UNITS = re.compile(r"_(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm)$")

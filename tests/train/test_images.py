@@ -50,5 +50,7 @@ def test_files_that_cannot_be_written_are_told(tmp_path):
 
 
 def test_only_images_and_points_are_shown():
-    shown = [images.can_show(Spec("x", (2, 2, 1), kind)) for kind in ("binary", "grey", "rgb", "points", "index", "sequence")]
+    shown = [
+        images.can_show(Spec("x", (2, 2, 1), kind)) for kind in ("binary", "grey", "rgb", "points", "index", "sequence")
+    ]
     assert shown == [True, True, True, True, False, False]

@@ -3,15 +3,18 @@
 import difflib
 
 from tinygen.errors import DataError, UsageError
-from tinygen.models.autoencoder import Autoencoder
+from tinygen.models.aae import AAE
+from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
 from tinygen.models.base import GenerativeModel
 from tinygen.models.dcgan import DCGAN, ConditionalDCGAN
 from tinygen.models.gan import GAN
+from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.vae import VAE
 from tinygen.models.wgan import WGAN, WGANGP
 from tinygen.train.record import refuse_unlabelled_data
 
 __all__ = [
+    "AAE",
     "DCGAN",
     "GAN",
     "VAE",
@@ -19,13 +22,21 @@ __all__ = [
     "WGANGP",
     "Autoencoder",
     "ConditionalDCGAN",
+    "DenoisingAutoencoder",
+    "GatedPixelCNN",
     "GenerativeModel",
+    "PixelCNN",
     "check_data",
     "get",
     "names",
 ]
 
-_MODELS = {model.name: model for model in (Autoencoder, VAE, GAN, DCGAN, ConditionalDCGAN, WGAN, WGANGP)}
+_FAMILIES = (
+    (Autoencoder, DenoisingAutoencoder, VAE, AAE),
+    (PixelCNN, GatedPixelCNN),
+    (GAN, DCGAN, ConditionalDCGAN, WGAN, WGANGP),
+)
+_MODELS = {model.name: model for family in _FAMILIES for model in family}
 
 
 def names() -> list[str]:

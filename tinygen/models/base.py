@@ -10,6 +10,7 @@ from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
 from tinygen.errors import UsageError
 from tinygen.nn import Module
+from tinygen.optim import Schedule, constant, cosine, warmup
 
 
 class GenerativeModel(Module):
@@ -65,6 +66,12 @@ def at_least(config, minimum: float, *names: str) -> None:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
 
 
+def draw_rows(draw, rows: int, size: int, device: str):
+    """Numbers (rows, size) from a stream's `draw`: each row uses whole counters, so that chunks do not matter."""
+    padded = -(-size // 4) * 4
+    return draw((rows, padded), device=device)[:, :size]
+
+
 def asked_labels(labels, n: int, classes: int) -> np.ndarray:
     """The classes of n samples, int64 (n,): those asked for, or all in turn; UsageError where they do not fit."""
     labels = np.arange(n) % classes if labels is None else np.asarray(labels)
@@ -74,6 +81,12 @@ def asked_labels(labels, n: int, classes: int) -> np.ndarray:
         if not 0 <= label < classes:
             raise UsageError(f"label {label} is unknown: there are 0 to {classes - 1}")
     return labels.astype(np.int64)
+
+
+def learning_rate(config) -> Schedule:
+    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine or a constant."""
+    peak, steps = config.learning_rate, config.cosine_steps
+    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

@@ -2,8 +2,7 @@
 
 import base64
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from tinygen.train import images
 
@@ -16,7 +15,7 @@ class Figure:
     """
 
     caption: str
-    images: np.ndarray | None = None
+    images: Any = None
     """Tiles (N, H, W, C) in [0, 1], with one channel or three."""
     columns: int | None = None
     """Tiles in a row; by default the sheet is as square as N allows."""

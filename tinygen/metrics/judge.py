@@ -1,0 +1,146 @@
+"""The judge: a small convolutional classifier that the scoreboard trains on a data set, and that no model ever sees."""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.autograd import no_grad
+from tinygen.backend import to_numpy
+from tinygen.data import Dataset, Loader, Spec
+from tinygen.errors import CheckpointError, DataError
+from tinygen.nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
+from tinygen.optim import Adam, cosine, warmup
+from tinygen.serialization import load, save
+
+VERSION = 1
+"""Of the network and its training as they stand here: raise it with every change, so that judges are trained anew."""
+
+SMALLEST = 4  # pixels a side: each of two pools halves them
+ROWS = 500
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a judge is trained."""
+
+    seed: int = 0
+    steps: int = 800
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    """The highest, after a tenth of the steps; it then falls to 0 along half a cosine."""
+
+
+class Judge(Module):
+    """Two convolutions, each with a ReLU and a pool, and a hidden layer of 128 units, whose values are the features.
+
+    `Judge.of(data)` is a trained one.
+    """
+
+    def __init__(self, spec: Spec):
+        height, width, channels = spec.shape
+        self.body = Sequential(
+            Conv2d(channels, 32, 3, padding=1),
+            ReLU(),
+            MaxPool2d(2),
+            Conv2d(32, 64, 3, padding=1),
+            ReLU(),
+            MaxPool2d(2),
+            Flatten(),
+            Linear((height // 4) * (width // 4) * 64, 128),
+            ReLU(),
+        )
+        self.head = Linear(128, spec.classes)
+
+    @classmethod
+    def of(cls, data: Dataset, training: Training | None = None) -> "Judge":
+        """The judge of a data set, from the user's cache or trained on its train split now and kept there.
+
+        DataError for data that no judge can be trained on.
+        """
+        _refuse_unfit(data.spec)
+        training = training or Training()
+        file = _file(data, training)
+        with _streams_of(training.seed):
+            judge = cls(data.spec)
+            try:
+                judge.load_state_dict(load(file)[0])
+            except CheckpointError:  # missing, or damaged
+                print(f"tinygen: training a judge of {data.spec.name} (seed {training.seed})", file=sys.stderr)
+                _train(judge, data, training)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                save(file, judge.state_dict())
+        return judge
+
+    def forward(self, x):
+        """Logits (N, classes) of images (N, H, W, C) in [0, 1]."""
+        return self.head(self.body(x))
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Values of the hidden layer (N, 128)."""
+        with no_grad():
+            return np.concatenate([to_numpy(self.body(x[i : i + ROWS])) for i in range(0, len(x), ROWS)])
+
+    def classes(self, features: np.ndarray) -> np.ndarray:
+        """The likeliest class (N,) of images that have these features."""
+        with no_grad():
+            return to_numpy(self.head(features)).argmax(axis=1)
+
+    @property
+    def digest(self) -> str:
+        """Twelve digits of the SHA-256 of the weights, which tell one judge from another."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.state_dict().items()):
+            digest.update(f"{name} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()[:12]
+
+
+def _train(judge: Judge, data: Dataset, training: Training) -> None:
+    loader = Loader(data.train, min(training.batch_size, len(data.train)), seed=training.seed)
+    rising = training.steps // 10
+    optimizer = Adam(judge, warmup(rising, cosine(training.learning_rate, 0.0, training.steps - rising)))
+    for _ in range(training.steps):
+        batch = next(loader)
+        optimizer.step(F.cross_entropy(judge(batch.x), batch.y).mean())
+
+
+def _file(data: Dataset, training: Training) -> Path:
+    """Where the judge is kept: a name that depends on all that its weights do, but for the machine."""
+    import pooch
+
+    spec = data.spec
+    definition = [VERSION, dataclasses.asdict(training), spec.shape, spec.classes, spec.binarisation]
+    key = hashlib.blake2b(json.dumps(definition).encode(), digest_size=16)
+    for name, array in sorted(data.train.arrays.items()):
+        key.update(f"{name} {array.dtype} {array.shape}".encode())
+        key.update(np.ascontiguousarray(array).data)
+    return Path(pooch.os_cache("tinygen")) / "judges" / f"{key.hexdigest()}.safetensors"
+
+
+def _refuse_unfit(spec: Spec) -> None:
+    if spec.kind not in ("binary", "grey", "rgb"):
+        raise DataError(f"{spec.name} is {spec.kind} data: a judge sees images only")
+    if spec.classes is None:
+        raise DataError(f"{spec.name} has no labels, and a judge learns from labels: add y_train and y_test")
+    if min(spec.shape[:2]) < SMALLEST:
+        size = f"{spec.shape[1]}x{spec.shape[0]}"
+        raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {SMALLEST}x{SMALLEST} or more")
+
+
+@contextmanager
+def _streams_of(seed: int) -> Iterator[None]:
+    """The process's random streams begin at a seed, and are afterwards as they were."""
+    before = random.get_state()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.set_state(before)

@@ -1,0 +1,25 @@
+"""What labels tell of samples: which classes there are, in which shares, and whether two opinions agree."""
+
+import numpy as np
+
+PRESENT = 0.1
+
+
+def shares(labels: np.ndarray, classes: int) -> np.ndarray:
+    """The share of each class (classes,) among integer labels (N,)."""
+    return np.bincount(labels, minlength=classes) / len(labels)
+
+
+def histogram_distance(labels: np.ndarray, others: np.ndarray, classes: int) -> float:
+    """Total variation between two label histograms: the share of labels that would have to change, 0 to 1."""
+    return 0.5 * float(np.abs(shares(labels, classes) - shares(others, classes)).sum())
+
+
+def classes_present(labels: np.ndarray, classes: int) -> int:
+    """Classes with at least a tenth of an equal share."""
+    return int((shares(labels, classes) >= PRESENT / classes).sum())
+
+
+def agreement(labels: np.ndarray, others: np.ndarray) -> float:
+    """The share of examples on which both are the same."""
+    return float((labels == others).mean())

@@ -1,0 +1,37 @@
+"""Euclidean distances between many points, a chunk of rows at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+CHUNK = 1 << 24  # distances at once: 64 MB in float32
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared distances from rows of x (N, D) to all of y (M, D), with the rows that each chunk (n, M) is about.
+
+    Computed as |x|^2 + |y|^2 - 2 x.y in the dtype of the points; rounding may leave one below zero.
+    """
+    centre = y.mean(axis=0)  # short vectors round less
+    x, y = x - centre, y - centre
+    norms = np.einsum("nd,nd->n", y, y)
+    size = max(1, CHUNK // len(y))
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        part = x[rows]
+        distances = part @ (-2 * y.T)
+        distances += norms
+        distances += np.einsum("nd,nd->n", part, part)[:, None]
+        yield rows, distances
+
+
+def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Distance from each row of x (N, D) to the nearest of y (M, D): exactly zero for a copy."""
+    found = [y[distances.argmin(axis=1)] for _, distances in squared_distances(x, y)]
+    return np.linalg.norm((x - np.concatenate(found)).astype(np.float64), axis=1)
+
+
+def radii(x: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance from each row of x (N, D) to its k-th nearest other row."""
+    found = [np.partition(distances, k, axis=1)[:, k] for _, distances in squared_distances(x, x)]
+    return np.maximum(np.concatenate(found), 0)
