@@ -62,4 +62,5 @@ def run() -> harness.Result:
         "data: mixture1d; generators: fixed affine maps of normal noise; estimate and W1 on the same 20,000 examples",
         "a clipped critic estimates W1 only up to its Lipschitz constant, so its ratio to W1 is not one",
     ]
-    return harness.Result("A critic's estimate against W1 in one dimension", [measure(*each) for each in CRITICS], notes)
+    rows = [measure(*each) for each in CRITICS]
+    return harness.Result("A critic's estimate against W1 in one dimension", rows, notes)

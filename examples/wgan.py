@@ -65,4 +65,4 @@ for epoch in range(EPOCHS):
 with tg.no_grad():
     samples = generator(tg.random.stream("sample").normal((10_000, LATENT))).numpy()
 counts, _, _ = np.histogram2d(samples[:, 0], samples[:, 1], bins=256, range=((-5, 5), (-5, 5)))
-Image.fromarray((255 * (1 - 0.4**counts.T[::-1])).astype(np.uint8)).save("wgan.png")
+Image.fromarray((255 * (1 - 0.4 ** counts.T[::-1])).astype(np.uint8)).save("wgan.png")
