@@ -6,6 +6,7 @@ from tinygen.errors import DataError, UsageError
 from tinygen.models.aae import AAE
 from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
 from tinygen.models.base import GenerativeModel
+from tinygen.models.dcgan import DCGAN, ConditionalDCGAN
 from tinygen.models.gan import GAN
 from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.vae import VAE
@@ -14,11 +15,13 @@ from tinygen.train.record import refuse_unlabelled_data
 
 __all__ = [
     "AAE",
+    "DCGAN",
     "GAN",
     "VAE",
     "WGAN",
     "WGANGP",
     "Autoencoder",
+    "ConditionalDCGAN",
     "DenoisingAutoencoder",
     "GatedPixelCNN",
     "GenerativeModel",
@@ -28,10 +31,12 @@ __all__ = [
     "names",
 ]
 
-_MODELS = {
-    model.name: model
-    for model in (Autoencoder, DenoisingAutoencoder, VAE, AAE, PixelCNN, GatedPixelCNN, GAN, WGAN, WGANGP)
-}
+_FAMILIES = (
+    (Autoencoder, DenoisingAutoencoder, VAE, AAE),
+    (PixelCNN, GatedPixelCNN),
+    (GAN, DCGAN, ConditionalDCGAN, WGAN, WGANGP),
+)
+_MODELS = {model.name: model for family in _FAMILIES for model in family}
 
 
 def names() -> list[str]:

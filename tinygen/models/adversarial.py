@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class AdversarialModel(GenerativeModel):
     from which everything but training is done.
     """
 
-    kinds = ("grey", "rgb", "binary", "points")
+    kinds: ClassVar[tuple[str, ...]] = ("grey", "rgb", "binary", "points")
     generator_optimizer: Any
     discriminator_optimizer: Any
 

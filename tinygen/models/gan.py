@@ -76,12 +76,16 @@ class GAN(AdversarialModel):
         return scalars
 
     def compare(self, real, made) -> dict[str, float]:
-        """The discriminator's cost, and how often it is right about real and about made examples."""
-        cost = np.logaddexp(0, -real).mean(dtype=np.float64) + np.logaddexp(0, made).mean(dtype=np.float64)
-        rates = {"real_accuracy_rate": float((real > 0).mean()), "made_accuracy_rate": float((made < 0).mean())}
-        return {"discriminator_nats": float(cost), **rates}
+        return told_apart(real, made)
 
     def figures(self, data, *, seed: int):
         """The three costs; on a line D(x) and both densities over training."""
         yield costs_figure(COSTS)
         yield from line_figures(self, data, seed, lambda scores: 1 / (1 + np.exp(-scores)), "D(x)")
+
+
+def told_apart(real, made) -> dict[str, float]:
+    """The discriminator's cost, and how often it is right about real and about made examples, from its logits (N,)."""
+    cost = np.logaddexp(0, -real).mean(dtype=np.float64) + np.logaddexp(0, made).mean(dtype=np.float64)
+    rates = {"real_accuracy_rate": float((real > 0).mean()), "made_accuracy_rate": float((made < 0).mean())}
+    return {"discriminator_nats": float(cost), **rates}

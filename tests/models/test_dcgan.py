@@ -1,0 +1,156 @@
+"""The guidelines of the paper in the networks, costs by their formulas, and what the figures are made of."""
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import random
+from tinygen.data import Batch, Dataset, Spec, Split
+from tinygen.errors import UsageError
+from tinygen.models import DCGAN, ConditionalDCGAN, dcgan
+from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape
+from tinygen.random import Stream
+
+SPEC = Spec("noise", (8, 8, 1), "grey", classes=3)
+
+
+def images(n):
+    return Stream(0, "images").uniform((n, *SPEC.shape))
+
+
+def labels(n):
+    return Stream(0, "labels").integers(3, n)
+
+
+def made(model_class=DCGAN, spec=SPEC, steps=0, **config):
+    random.seed(0)
+    model = model_class(model_class.Config(**{"latent": 4, "channels": 3} | config), spec)
+    for _ in range(steps):
+        model.training_step(Batch(images(16), labels(16)))
+    return model
+
+
+def test_the_generator_of_64_pixels_is_that_of_figure_1():
+    model = made(spec=Spec("scenes", (64, 64, 3), "rgb"), latent=100, channels=8)
+    assert dcgan._pyramid((64, 64, 3), 128) == [
+        (64, 64, 3), (32, 32, 128), (16, 16, 256), (8, 8, 512), (4, 4, 1024)
+    ]  # fmt: skip
+    up = [layer for layer in model.generator.modules() if isinstance(layer, ConvTranspose2d)]
+    down = [layer for layer in model.discriminator.modules() if isinstance(layer, Conv2d)]
+    assert (len(up), len(down)) == (4, 4)
+    with tg.no_grad():
+        assert model.generator(np.zeros((2, 100), np.float32)).shape == (2, 64, 64, 3)
+
+
+def test_batch_norm_is_everywhere_but_at_the_image_and_weights_are_drawn_as_in_section_4():
+    model = made(spec=Spec("scenes", (32, 32, 1), "grey"), latent=64, channels=32)
+    for network, before_last in ((model.generator, 3), (model.discriminator, 2)):
+        layers = [layer for layer in network.modules() if isinstance(layer, (Conv2d, ConvTranspose2d, Linear))]
+        assert sum(isinstance(layer, BatchNorm) for layer in network.modules()) == before_last
+        for layer in layers:
+            assert layer.weight.numpy().std() == pytest.approx(0.02, rel=0.1)
+            assert layer.bias is None or not layer.bias.numpy().any()
+
+
+def test_images_that_cannot_be_halved_are_refused():
+    with pytest.raises(UsageError, match="^convolutions of stride 2 need sides of at least 2, not 1x9; use"):
+        made(spec=Spec("strips", (1, 9, 1), "grey"))
+
+
+@pytest.mark.parametrize("model_class", [DCGAN, ConditionalDCGAN])
+def test_the_costs_are_those_of_the_game(model_class):
+    """-log D(x) - log(1 - D(G(z))) and -log D(G(z)), where every image has a logit that is known."""
+    model = made(model_class, steps=3)
+    scores = np.float32([[0.5, 1.0, -2.0, 0.25][: 1 + 3 * model.conditional]])
+    real, bias = images(16), tg.nn.Linear(1, scores.shape[1])
+    bias.weight.assign(0.0)
+    bias.bias.assign(scores[0])
+    model.discriminator = tg.nn.Sequential(lambda x: tg.tensor(x)[:, 0, 0, :1], bias)
+    model.discriminator_optimizer = tg.optim.SGD(bias, 0.0)
+    scalars = model.training_step(Batch(real, labels(16)))
+    logit = scores[0, 0] + (scores[0, 1:][labels(16)] if model.conditional else 0)
+    p = 1 / (1 + np.exp(-np.broadcast_to(logit, 16).astype("float64")))
+    assert float(scalars["discriminator_nats"]) == pytest.approx(-np.log(p).mean() - np.log(1 - p).mean(), rel=1e-5)
+    assert float(scalars["generator_nats"]) == pytest.approx(-np.log(p).mean(), rel=1e-5)
+
+
+def test_the_discriminator_sees_real_and_made_images_in_batches_of_their_own():
+    shape = (16, 16, 1)
+    model = made(spec=Spec("noise", shape, "grey"), learning_rate=0.0)
+    norm = next(layer for layer in model.discriminator.modules() if isinstance(layer, BatchNorm))
+    seen = []
+    forward = norm.forward
+    norm.forward = lambda x, *rest: seen.append(x.numpy()) or forward(x, *rest)
+    model.training_step(Batch(np.ones((16, *shape), np.float32)))
+    assert [len(x) for x in seen] == [16, 16, 16]
+    assert np.ptp(seen[0], axis=0).max() == 0  # equal images alone
+    np.testing.assert_array_equal(seen[1], seen[2])  # made once, judged twice
+
+
+def test_classes_reach_the_generator_beside_the_noise():
+    model = made(ConditionalDCGAN, steps=2)
+    z, y = Stream(0, "z").normal((3, 4)), np.array([2, 0, 1])
+    x = tg.tensor(model.described(z, y)).numpy()
+    np.testing.assert_array_equal(x, np.concatenate([z, np.eye(3)[y]], axis=1).astype(np.float32))
+
+
+def test_evaluation_by_its_formulas():
+    model = made(ConditionalDCGAN, steps=3)
+    x, y = images(300), labels(300)
+    metrics = model.evaluate(Split({"x": x, "y": y}), seed=5)
+    fakes = model.generate(model.described(Stream(5, "eval").normal((300, 4)), y))
+    p, q = (1 / (1 + np.exp(-model.judge(each, y).astype("float64"))) for each in (x, fakes))
+    expected = {
+        "discriminator_nats": -(np.log(p).mean() + np.log(1 - q).mean()),
+        "real_accuracy_rate": (p > 0.5).mean(),
+        "made_accuracy_rate": (q < 0.5).mean(),
+    }
+    assert metrics == pytest.approx(expected, rel=1e-5)
+
+
+def linear(model):
+    """The model with a generator that is a linear map: then sums of noise are sums of images."""
+    matrix = Stream(0, "matrix").uniform((4, 64)) / 100
+    model.generator = tg.nn.Sequential(lambda z: tg.tensor(z) @ matrix, Reshape(8, 8, 1))
+    return model
+
+
+def labelled(n=90):
+    return Dataset(SPEC, *[Split({"x": images(n), "y": labels(n)})] * 3)
+
+
+def test_a_walk_is_straight_and_leads_from_row_to_row():
+    walk, _ = linear(made()).figures(labelled(), seed=1)
+    rows = walk.images.reshape(dcgan.ROWS, dcgan.STEPS, 64)
+    corners = Stream(1, "walk").normal((dcgan.ROWS + 1, 4))
+    matrix = Stream(0, "matrix").uniform((4, 64)) / 100
+    np.testing.assert_allclose(rows[:, 0], corners[:-1] @ matrix, atol=1e-5)
+    np.testing.assert_allclose(rows[:-1, -1], rows[1:, 0], atol=1e-5)
+    np.testing.assert_allclose(np.diff(rows, n=2, axis=1), 0, atol=1e-5)
+    assert walk.columns == dcgan.STEPS
+
+
+def test_arithmetic_with_noise_is_the_sum_of_the_exemplars_of_three_classes():
+    _, sums = linear(made()).figures(labelled(), seed=1)
+    a, b, c, by_noise, by_pixels = sums.images.reshape(3, 5, 64).transpose(1, 0, 2)
+    np.testing.assert_allclose(by_noise, a - b + c, atol=1e-5)
+    np.testing.assert_allclose(by_pixels, (a - b + c).clip(0, 1), atol=1e-5)
+    np.testing.assert_allclose(b, np.roll(a, -1, axis=0), atol=1e-5)  # the next class
+    # The exemplars, once more by their definition.
+    matrix, noise = Stream(0, "matrix").uniform((4, 64)) / 100, Stream(1, "arithmetic").normal((1000, 4))
+    mean = images(90)[labels(90) == 0].mean(axis=0).reshape(64)
+    nearest = ((noise @ matrix - mean) ** 2).sum(axis=1).argsort()[:3]
+    np.testing.assert_allclose(a[0], noise[nearest].mean(axis=0) @ matrix, atol=1e-5)
+
+
+def test_figures_without_labels_are_the_walk_alone_and_with_classes_a_row_shares_its_noise():
+    bare = Dataset(Spec("noise", (8, 8, 1), "grey"), *[Split({"x": images(9)})] * 3)
+    assert len(list(made().figures(bare, seed=0))) == 1
+    model = made(ConditionalDCGAN, steps=2)
+    streams = random.get_state()
+    table, _ = model.figures(labelled(), seed=1)
+    assert random.get_state() == streams
+    assert (table.columns, len(table.images)) == (3, 3 * dcgan.ROWS)
+    noise = Stream(1, "classes").normal((dcgan.ROWS, 4))
+    column = model.generate(model.described(noise, np.full(dcgan.ROWS, 2)))
+    np.testing.assert_array_equal(table.images[2::3], column)
