@@ -31,15 +31,16 @@ class Case:
         return "-".join([self.name, *[self.config[key] for key in ("architecture",) if key in self.config]])
 
 
-PIXELS = {"hidden": 16, "blocks": 3, "first_kernel": 5, "head": 16, "batch_size": 32, "learning_rate": 1e-2}
+PIXELS = {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900}
+GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
 SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 CASES = [
     Case("ae", "digits8x8", 250, "squared_error_per_pixel", 0.5, 0.7, SMALL),
     Case(
         "ae", "digits8x8", 250, "squared_error_per_pixel", 0.6, 0.7, SMALL | {"architecture": "conv", "batch_size": 32}
     ),
-    Case("pixelcnn", "digits8x8", 300, "nll_nats", 0.8, 0.7, PIXELS, "threshold"),
-    Case("gated-pixelcnn", "digits8x8", 300, "nll_nats", 0.8, 0.7, PIXELS, "threshold"),
+    Case("pixelcnn", "digits8x8", 1000, "nll_nats", 0.8, 0.7, PIXELS, "threshold"),
+    Case("gated-pixelcnn", "digits8x8", 350, "nll_nats", 0.8, 0.7, GATED, "threshold"),
     Case("vae", "fashion-mnist-7k", 150, "neg_elbo_nats", 0.82, 0.7, SMALL | {"importance_samples": 8}),
     Case(
         "vae",
