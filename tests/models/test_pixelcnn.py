@@ -8,7 +8,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.autograd import no_grad
-from tinygen.data import Batch, Spec, Split
+from tinygen.data import Batch, Dataset, Spec, Split
 from tinygen.errors import ShapeError, UsageError
 from tinygen.models import autoregressive
 from tinygen.random import Stream
@@ -206,6 +206,17 @@ def test_completion_keeps_the_given_rows(name, kind):
     for bad, rows in ((x[:, :4], 2), (x, 6), (x, -1)):
         with pytest.raises(ShapeError, match=r"^complete: takes images \(N, 5, 6, .\) of which 0 to 5 rows are kept"):
             model.complete(bad, rows, seed=0)
+
+
+def test_the_figure_shows_images_halves_and_completions():
+    model, split = made("pixelcnn", "grey"), Split({"x": images("grey", 4)})
+    (figure,) = model.figures(Dataset(model.spec, split, split, split), seed=3)
+    original, halves, *completions = figure.images.reshape(5, 4, 5, 6, 1)
+    assert figure.columns == 4
+    np.testing.assert_array_equal(original, images("grey", 4))
+    np.testing.assert_array_equal(halves, np.where(np.arange(5)[:, None, None] < 2, original, np.float32(0.5)))
+    for i, completion in enumerate(completions):
+        np.testing.assert_array_equal(completion, model.complete(original, 2, seed=3 + i))
 
 
 @both

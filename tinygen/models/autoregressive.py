@@ -14,6 +14,7 @@ from tinygen.models.base import GenerativeModel, learning_rate, mean_over
 from tinygen.models.causal import CausalConv2d, remembering
 from tinygen.nn import Module
 from tinygen.optim import Adam
+from tinygen.train.figures import Figure
 
 CHUNK = 100  # images in one pass
 LEVELS = 256  # values of a colour
@@ -103,6 +104,16 @@ class Autoregressive(GenerativeModel):
                     x[value] = self._drawn(logits, chance[value])
                 images[part] = to_numpy(x)
         return images
+
+    def figures(self, data, *, seed: int) -> Iterator[Figure]:
+        """Completions of images of validation."""
+        x = data.valid.take(min(10, len(data.valid))).batch(slice(None)).x
+        keep = self.spec.shape[0] // 2
+        halves = x.copy()
+        halves[:, keep:] = 0.5
+        completions = [self.complete(x, keep, seed=seed + i) for i in range(3)]
+        caption = "Images of validation, their upper halves, and three completions that the model draws of each."
+        yield Figure(caption, np.concatenate([x, halves, *completions]), len(x))
 
     def _drawn(self, logits, uniform):
         """The values that uniform numbers (N,) pick."""
