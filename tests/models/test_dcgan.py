@@ -53,7 +53,7 @@ def test_batch_norm_is_everywhere_but_at_the_image_and_weights_are_drawn_as_in_s
 
 
 def test_images_that_cannot_be_halved_are_refused():
-    with pytest.raises(UsageError, match="^convolutions of stride 2 need sides of at least 2, not 1x9; use"):
+    with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x9; use"):
         made(spec=Spec("strips", (1, 9, 1), "grey"))
 
 
