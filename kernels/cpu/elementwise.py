@@ -3,12 +3,12 @@
 import functools
 
 import numpy as np
-from numba import carray
+from numba import carray, types
 
 from .. import reference
 from . import pool, vector_math
 from .ir import floats_at
-from .jit import jit, worker
+from .jit import compiled, jit, worker
 from .pool import address
 from .single import FLOAT32, single
 from .vector_math import HALF, ONE
@@ -87,6 +87,11 @@ def _kernel(plain, function, task):
 
     One block is computed by a plain call, which takes less time than a launch; the results are the same.
     """
+    source, target = (types.Array(types.float32, 1, "C", readonly=readonly) for readonly in (True, False))
+
+    @functools.cache
+    def direct():
+        return compiled(function.py_func, types.void(source, target))
 
     @functools.wraps(plain)
     def kernel(x):
@@ -95,7 +100,7 @@ def _kernel(plain, function, task):
         x = x if x.flags.c_contiguous else np.ascontiguousarray(x)
         y = np.empty(x.shape, FLOAT32)
         if x.size <= BLOCK:
-            function(x.reshape(-1), y.reshape(-1))
+            direct()(x.reshape(-1), y.reshape(-1))
         else:
             launch(task, x, y)
         return y

@@ -72,6 +72,7 @@ import numpy as np
 from kernels import cpu, reference
 
 x = np.random.default_rng(0).standard_normal((3000, 7), np.float32)
+np.testing.assert_allclose(cpu.exp(x[:5]), reference.exp(x[:5]), rtol=1e-6)
 np.testing.assert_allclose(cpu.column_sums(x), reference.column_sums(x), atol=1e-3)
 """
 

@@ -9,6 +9,8 @@ import pytest
 
 from tinygen import models
 from tinygen.data import Loader, load
+from tinygen.metrics import parzen
+from tinygen.random import Stream
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,19 @@ class Case:
         return f"{self.name}-{self.config.get('architecture', 'mlp')}"
 
 
+NOISY = {"noise": "salt-and-pepper", "level": 0.2}
 SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 CASES = [
+    Case(
+        "aae",
+        "digits8x8",
+        1500,
+        "squared_error_per_pixel",
+        0.6,
+        0.7,
+        SMALL | {"latent": 4, "dropout": 0.0, "discriminator_learning_rate": 1e-3},
+    ),
+    Case("dae", "digits8x8", 400, "denoised_squared_error_per_pixel", 0.6, 0.7, SMALL | NOISY),
     Case("ae", "digits8x8", 250, "squared_error_per_pixel", 0.5, 0.7, SMALL),
     Case(
         "ae", "digits8x8", 250, "squared_error_per_pixel", 0.6, 0.7, SMALL | {"architecture": "conv", "batch_size": 32}
@@ -55,10 +68,24 @@ def pixels(split):
 def baseline(metric, train, test):
     """What the best constant reaches: the mean image, or independent Bernoulli pixels with its probabilities."""
     mean = train.mean(axis=0)
-    if metric == "squared_error_per_pixel":
+    if metric.endswith("squared_error_per_pixel"):
         return ((test - mean) ** 2).mean()
     p = mean.clip(1e-3, 1 - 1e-3)
     return -(test * np.log(p) + (1 - test) * np.log(1 - p)).sum(axis=(1, 2, 3)).mean()
+
+
+def copied(model, split):
+    """Squared error a pixel of the corrupted images themselves."""
+    x = pixels(split)
+    return ((model.corrupt(x, Stream(0, "copies")) - x) ** 2).mean()
+
+
+def parzen_of_pixels(train, test):
+    """The Parzen estimate of samples whose pixels are drawn one by one from those of train."""
+    x = pixels(train).reshape(len(train), -1)
+    drawn = np.stack([Stream(0, f"pixel {i}").permutation(len(x)) for i in range(x.shape[1])], axis=1)
+    samples = np.take_along_axis(x, drawn, axis=0)
+    return parzen.log_likelihood(pixels(test), samples, parzen.WIDTHS).mean(axis=1).max()
 
 
 def covariances(x):
@@ -87,6 +114,15 @@ def test_it_learns(case):
     wanted = covariances(pixels(train))
     alike = np.corrcoef(covariances(model.sample(400, seed=0)), wanted)[0, 1]
     assert alike > case.alike
+    if case.name == "dae":
+        assert metrics[case.metric] < 0.5 * copied(model, test), "it does better than to copy its input"
+    if case.name in ("ae", "dae"):
+        assert metrics["probe_error_rate"] < 0.35, "nine in ten are wrong by guessing"
+    if case.name == "aae":
+        codes = model.encode(pixels(test))
+        assert (np.abs(codes.mean(axis=0)) < 0.5).all(), "codes lie where the prior does"
+        assert (np.abs(np.log(codes.std(axis=0))) < 0.5).all()
+        assert metrics["parzen_log_likelihood_nats"] > parzen_of_pixels(train, test) + 5
     if case.name == "vae":
         assert metrics["neg_elbo_nats"] == pytest.approx(metrics["reconstruction_nats"] + metrics["kl_nats"], rel=1e-6)
         assert metrics["neg_is8_nats"] < metrics["neg_elbo_nats"] - 0.5, "more samples give a tighter bound"

@@ -16,10 +16,20 @@ from tinygen.random import Stream
 
 # Small configurations of every model; a model that is not here fails the first test.
 CASES = {
+    "aae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 2, "hidden": 7, "prior": "mixture", "architecture": "conv"},
+    ],
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
+    "dae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
+    ],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+        {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
 UNITS = re.compile(r"_(nats|bits_per_dim|per_pixel|units|rate)$")
@@ -109,7 +119,7 @@ def test_a_model_describes_itself(name):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.batch_size = 1
     assert config.batch_size >= 1
-    source = inspect.getsource(model.Config)
+    source = "".join(inspect.getsource(each) for each in model.Config.__mro__[:-1])
     for each in dataclasses.fields(config):
         assert re.search(rf'\n    +{each.name}: .*\n +"""', source), f"{each.name} needs a line of help below it"
     model(config, spec_for(model))

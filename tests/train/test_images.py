@@ -37,6 +37,7 @@ def test_colours_survive_a_file(tmp_path):
     images.save(images.sheet(tile, scale=1), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.getpixel((1, 0)) == (255, 51, 0)
+    np.testing.assert_array_equal(images.read(tmp_path / "a.png"), tile[0])
 
 
 def test_files_that_cannot_be_written_are_told(tmp_path):

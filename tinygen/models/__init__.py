@@ -3,13 +3,14 @@
 import difflib
 
 from tinygen.errors import DataError, UsageError
-from tinygen.models.autoencoder import Autoencoder
+from tinygen.models.aae import AAE
+from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
 from tinygen.models.base import GenerativeModel
 from tinygen.models.vae import VAE
 
-__all__ = ["VAE", "Autoencoder", "GenerativeModel", "check_data", "get", "names"]
+__all__ = ["AAE", "VAE", "Autoencoder", "DenoisingAutoencoder", "GenerativeModel", "check_data", "get", "names"]
 
-_MODELS = {model.name: model for model in (Autoencoder, VAE)}
+_MODELS = {model.name: model for model in (AAE, Autoencoder, DenoisingAutoencoder, VAE)}
 
 
 def names() -> list[str]:

@@ -17,7 +17,9 @@ class GenerativeModel(Module):
 
     A subclass sets `name`, the `kinds` of data it accepts and a frozen dataclass `Config`; it builds its networks,
     moves them to the device, then makes its optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
-    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1].
+    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1]; and `figures(data, *, seed)`, which
+    yields a `tinygen.train.figures.Figure` for each thing that its report should show of the data set besides samples,
+    reconstructions and interpolation.
     """
 
     name: ClassVar[str]
@@ -57,6 +59,12 @@ def at_least(config, minimum: float, *names: str) -> None:
     for name in names:
         if getattr(config, name) < minimum:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
+
+
+def draw_rows(draw, rows: int, size: int, device: str):
+    """Numbers (rows, size) from a stream's `draw`: each row uses whole counters, so that chunks do not matter."""
+    padded = -(-size // 4) * 4
+    return draw((rows, padded), device=device)[:, :size]
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

@@ -40,6 +40,15 @@ def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale
     return Image.fromarray(picture[:, :, 0] if channels == 1 else picture)
 
 
+def read(path: str | Path) -> np.ndarray:
+    """The picture in a file, (H, W, C) in [0, 1] with one channel or three."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture, np.float32) / 255
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
 def png(picture: "Image") -> bytes:
     """The picture as the bytes of a PNG file."""
     file = io.BytesIO()
