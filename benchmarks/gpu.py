@@ -80,7 +80,7 @@ def run() -> harness.Result:
         with ThreadPoolExecutor(len(phase)) as pool:
             outcomes |= zip(phase, pool.map(lambda section: _outcome(section, start), phase), strict=True)
     result = report(outcomes, time.monotonic() - start)
-    written = [harness.save("gpu", result, "cuda"), harness.document("gpu", result, "cuda")]
+    written = [harness.save("gpu", result), harness.document("gpu", result)]
     result.notes.append("written: " + ", ".join(str(path.relative_to(harness.ROOT)) for path in written))
     return result
 
@@ -99,7 +99,7 @@ def report(outcomes: dict[Section, Outcome], seconds: float) -> harness.Result:
     """The short table, and each section as a part."""
     settings = [row["by"] for row in outcomes[MACHINE].rows if row["what"] == "PyTorch"]
     notes = [f"`python -m benchmarks gpu`, {seconds:.0f} s", *settings]
-    return harness.Result("On a GPU", summary(outcomes), notes, [part(*pair) for pair in outcomes.items()])
+    return harness.Result("On a GPU", summary(outcomes), notes, [part(*pair) for pair in outcomes.items()], "cuda")
 
 
 def part(section: Section, outcome: Outcome) -> harness.Result:

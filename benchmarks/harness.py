@@ -29,6 +29,7 @@ class Result:
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     parts: list["Result"] = field(default_factory=list)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -196,21 +197,21 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def save(name: str, result: Result, device: str = "cpu") -> Path:
+def save(name: str, result: Result) -> Path:
     """Write all of a result and the machine it comes from to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    whole = dataclasses.asdict(result)
-    if not result.parts:
-        del whole["parts"]
-    path.write_text(json.dumps({"benchmark": name, **whole, **provenance(device)}, indent=2) + "\n", encoding="utf-8")
+    whole = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
+    path.write_text(
+        json.dumps({"benchmark": name, **whole, **provenance(result.device)}, indent=2) + "\n", encoding="utf-8"
+    )
     return path
 
 
-def document(name: str, result: Result, device: str = "cpu") -> Path:
+def document(name: str, result: Result) -> Path:
     """Write the same, its parts too, to benchmarks/results/NAME.md, for readers."""
     path = RESULTS / f"{name}.md"
-    facts = [f"- {key}: {_told(value)}" for key, value in provenance(device).items()]
+    facts = [f"- {key}: {_told(value)}" for key, value in provenance(result.device).items()]
     parts = (f"## {described(part)}" for part in result.parts)
     path.write_text("\n\n".join([f"# {described(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
     return path
@@ -220,7 +221,7 @@ def _told(value: Any) -> str:
     return ", ".join(f"{key} {value[key]}" for key in value) if isinstance(value, dict) else str(value)
 
 
-def provenance(device: str = "cpu") -> dict[str, Any]:
+def provenance(device: str) -> dict[str, Any]:
     """Where, when and with what a figure was measured."""
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

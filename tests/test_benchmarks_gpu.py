@@ -227,6 +227,7 @@ def test_a_report_is_written_and_its_short_table_comes_last(monkeypatch, results
 
     whole = json.loads((results / "gpu.json").read_text())
     assert [part["title"] for part in whole["parts"]] == [s.title for phase in gpu.PHASES for s in phase]
+    assert whole["machine"] == "cuda"
     assert "PyTorch 0.0; cudnn.benchmark = True" in whole["notes"]
     told = {row["what"]: (row["measured"], row["met"]) for row in whole["rows"]}
     assert told["kernels, float32: worst relative error"] == ("not measured", "")
