@@ -262,7 +262,7 @@ def report_run(flags: ReportFlags) -> None:
 def list_models(flags: ModelsFlags) -> None:
     for name in models.names():
         model = models.get(name)
-        print(f"{name:<8}{_first_line(model)} [{', '.join(model.kinds)}]")
+        print(f"{name:<16}{_first_line(model)} [{', '.join(model.kinds)}]")
 
 
 def list_data(flags: DataFlags) -> None:
@@ -383,8 +383,8 @@ def _dispatch(words: list[str]) -> None:
 
 
 def _usage() -> str:
-    lines = [f"  {f'train {name}':<18}{_first_line(models.get(name))}" for name in models.names()]
-    lines += [f"  {name:<18}{(flags.__doc__ or '').strip()}" for name, (flags, _) in COMMANDS.items()]
+    lines = [f"  {f'train {name}':<22}{_first_line(models.get(name))}" for name in models.names()]
+    lines += [f"  {name:<22}{(flags.__doc__ or '').strip()}" for name, (flags, _) in COMMANDS.items()]
     return "\n".join(["usage: tinygen COMMAND ...", "", *lines, "", "tinygen COMMAND --help lists its flags."])
 
 
