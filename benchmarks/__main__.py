@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HELPERS = ("__init__", "__main__", "harness", "pairs", "torch_vae")
+HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae")
 
 
 def available() -> dict[str, str]:

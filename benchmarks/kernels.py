@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import harness
 from tinygen import functional as F
-from tinygen.backend import kernel
+from tinygen.backend import device_of, kernel
 from tinygen.kernels.geometry import Geometry, tap_mask
 
 TOLERANCE = 1e-4
@@ -77,18 +77,19 @@ class Convolution:
 
     def ours(self, x, w, g) -> Calls:
         """A call packs the weight as well."""
-        convolved = partial(kernel("conv2d", "cpu"), x, w, self.geometry)
-        adjoint = partial(kernel("conv2d_input_grad", "cpu"), g, w, x.shape[1:3], self.geometry)
+        device = device_of(x)
+        convolved = partial(kernel("conv2d", device), x, w, self.geometry)
+        adjoint = partial(kernel("conv2d_input_grad", device), g, w, x.shape[1:3], self.geometry)
         forward, back = (adjoint, convolved) if self.transposed else (convolved, adjoint)
         calls = {
             FORWARD: forward,
             INPUT: back,
-            WEIGHT: partial(kernel("conv2d_weight_grad", "cpu"), x, g, w.shape[:2], self.geometry),
+            WEIGHT: partial(kernel("conv2d_weight_grad", device), x, g, w.shape[:2], self.geometry),
         }
         return {direction: call for direction, call in calls.items() if not (self.first and direction == INPUT)}
 
     def peers(self, torch, x, w, g) -> dict[str, Calls]:
-        """PyTorch's functions by memory format; no graph is recorded, as no tensor requires a gradient.
+        """PyTorch's functions of Tensors in our layout, by memory format; none requires a gradient: no graph is kept.
 
         A masked convolution multiplies by the mask where its forward and its weight gradient do.
         """
@@ -96,10 +97,10 @@ class Convolution:
         return {name: self._peer(torch, memory_format, x, w, g) for name, memory_format in formats.items()}
 
     def _peer(self, torch, memory_format, x, w, g) -> Calls:
-        x, g = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for a in (x, g))
-        w = torch.from_numpy(w).permute(3, 2, 0, 1).contiguous(memory_format=memory_format)
+        x, g = (a.permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for a in (x, g))
+        w = w.permute(3, 2, 0, 1).contiguous(memory_format=memory_format)
         live = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
-        mask = None if live is None else torch.from_numpy(live.transpose(3, 2, 0, 1).astype(np.float32))
+        mask = None if live is None else torch.from_numpy(live.transpose(3, 2, 0, 1).astype(np.float32)).to(w)
 
         def masked(w):
             return w if mask is None else w * mask
@@ -127,7 +128,7 @@ class Convolution:
 
     def in_our_layout(self, direction: str, result) -> np.ndarray:
         """A result of PyTorch's as an array."""
-        return result.permute((2, 3, 1, 0) if direction == WEIGHT else (0, 2, 3, 1)).numpy()
+        return result.permute((2, 3, 1, 0) if direction == WEIGHT else (0, 2, 3, 1)).float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Linear:
         }
 
     def peers(self, torch, x, w, g) -> dict[str, Calls]:
-        x, w, g = torch.from_numpy(x), torch.from_numpy(w.T.copy()), torch.from_numpy(g)
+        w = w.T.contiguous()
         calls = {
             FORWARD: lambda: torch.nn.functional.linear(x, w),
             INPUT: lambda: torch.mm(g, w),
@@ -172,7 +173,7 @@ class Linear:
         return _jax_calls(jax, jax.numpy.matmul, x, w, g, False)
 
     def in_our_layout(self, direction: str, result) -> np.ndarray:
-        return (result.T if direction == WEIGHT else result).numpy()
+        return (result.T if direction == WEIGHT else result).float().cpu().numpy()
 
 
 def _jax_calls(jax, function, x, w, g, transposed: bool) -> Calls:
@@ -224,7 +225,7 @@ def _seconds(call: Callable[[], object]) -> float:
 def measure(case: Convolution | Linear, torch, jax=None) -> list[dict[str, Any]]:
     """A row for each direction, once the results of all sides agree."""
     arrays = case.arrays()
-    peers = case.peers(torch, *arrays) if torch else {}
+    peers = case.peers(torch, *map(torch.from_numpy, arrays)) if torch else {}
     third = case.jax(jax, *arrays) if torch and jax else {}
     rows = []
     for direction, ours in case.ours(*arrays).items():

@@ -18,13 +18,15 @@ BATCHES = 5
 
 @dataclass(frozen=True)
 class Config:
-    """How PyTorch runs: the memory format of its images (None: there are none), and which of its Adams updates."""
+    """How PyTorch runs: the memory format of its images (None: there are none), which of its Adams updates, and
+    whether the networks and losses of the pairs that say so are compiled, with CUDA graphs."""
 
     adam: str
     images: str | None = None
+    compiled: bool = False
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, [self.images, f"{self.adam} Adam"]))
+        return ", ".join(filter(None, [self.images, f"{self.adam} Adam", "compiled" * self.compiled]))
 
 
 ROWS = (Config("fused"), Config("foreach"))
@@ -35,7 +37,7 @@ class Peer:
     """What the peers' definitions share: PyTorch in one configuration."""
 
     def __init__(self, torch, config: Config):
-        self.torch, self.kind = torch, config.adam
+        self.torch, self.config = torch, config
         self.format = torch.channels_last if config.images == "channels_last" else torch.contiguous_format
 
     def image(self, x):
@@ -48,7 +50,11 @@ class Peer:
 
     def adam(self, networks, lr: float, **options):
         """The configured Adam for what is to be trained of the networks."""
-        return self.torch.optim.Adam(trained(networks), lr, **{self.kind: True}, **options)
+        return self.torch.optim.Adam(trained(networks), lr, **{self.config.adam: True}, **options)
+
+    def compiled(self, function):
+        """The function, compiled where it is configured to be."""
+        return self.torch.compile(function, mode="reduce-overhead") if self.config.compiled else function
 
     def update(self, optimizer, loss, clip_norm: float | None = None) -> None:
         """One update; no gradient is computed that it does not need."""
@@ -78,6 +84,7 @@ class Pair:
     """A training step of both libraries; the class attributes name it, and PyTorch's configurations to be tried."""
 
     batch: int
+    device: str = "cpu"
     title = ""
     configs = IMAGES
 
@@ -99,8 +106,10 @@ class Pair:
 # Variational auto-encoders: the step is the same, the networks differ.
 
 
-def our_vae(tg, encoder, decoder):
+def our_vae(tg, encoder, decoder, device):
     F = tg.functional
+    for network in (encoder, decoder):
+        network.to(device)
     adam = tg.optim.Adam([*encoder.parameters(), *decoder.parameters()], 1e-3)
 
     def step(x, noise):
@@ -117,11 +126,15 @@ def our_vae(tg, encoder, decoder):
 def peer_vae(torch, peer, networks, encoder, decoder):
     adam = peer.adam(networks, 1e-3)
 
-    def step(x, noise):
+    @peer.compiled
+    def neg_elbo(x, noise):
         mean, log_var = encoder(x).chunk(2, dim=1)
         logits = decoder(mean + torch.exp(0.5 * log_var) * noise)
         reconstruction = torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
-        loss = (reconstruction + 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum()) / len(x)
+        return (reconstruction + 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum()) / len(x)
+
+    def step(x, noise):
+        loss = neg_elbo(x, noise)
         peer.update(adam, loss)
         return (loss,)
 
@@ -141,7 +154,7 @@ class VAE(Pair):
         nn = tg.nn
         encoder = nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 40))
         decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784))
-        return our_vae(tg, encoder, decoder)
+        return our_vae(tg, encoder, decoder, self.device)
 
     def peer(self, torch, peer):
         nn = torch.nn
@@ -176,7 +189,7 @@ class ConvVAE(Pair):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1),
         )
-        return our_vae(tg, encoder, decoder)
+        return our_vae(tg, encoder, decoder, self.device)
 
     def peer(self, torch, peer):
         nn = torch.nn
@@ -273,7 +286,8 @@ class DCGAN(Pair):
         return np.tanh(normal(rng, self.batch, 28, 28, 1)), normal(rng, self.batch, 100)
 
     def ours(self, tg):
-        generator, discriminator = our_generator(tg.nn), our_critic(tg.nn, tg.nn.BatchNorm(128))
+        generator = our_generator(tg.nn).to(self.device)
+        discriminator = our_critic(tg.nn, tg.nn.BatchNorm(128)).to(self.device)
         adam_g, adam_d = (tg.optim.Adam(network, 2e-4, betas=(0.5, 0.999)) for network in (generator, discriminator))
         softplus = tg.functional.softplus
 
@@ -291,13 +305,21 @@ class DCGAN(Pair):
         networks_g, generator = peer_generator(torch.nn, peer)
         networks_d, discriminator = peer_critic(torch.nn, peer, torch.nn.BatchNorm2d(128))
         adam_g, adam_d = (peer.adam(networks, 2e-4, betas=(0.5, 0.999)) for networks in (networks_g, networks_d))
-        softplus = torch.nn.functional.softplus
+        generate, softplus = peer.compiled(generator), torch.nn.functional.softplus
+
+        @peer.compiled
+        def loss_of_discriminator(x, fake):
+            return softplus(-discriminator(x)).mean() + softplus(discriminator(fake)).mean()
+
+        @peer.compiled
+        def loss_of_generator(fake):
+            return softplus(-discriminator(fake)).mean()
 
         def step(x, z):
-            fake = generator(z)
-            loss_d = softplus(-discriminator(x)).mean() + softplus(discriminator(fake.detach())).mean()
+            fake = generate(z)
+            loss_d = loss_of_discriminator(x, fake.detach())
             peer.update(adam_d, loss_d)
-            loss_g = softplus(-discriminator(fake)).mean()
+            loss_g = loss_of_generator(fake)
             peer.update(adam_g, loss_g)
             return loss_d, loss_g
 
@@ -316,7 +338,7 @@ class WGANGP(Pair):
         return x, normal(rng, self.batch, 100), mix
 
     def ours(self, tg):
-        generator, critic = our_generator(tg.nn), our_critic(tg.nn)
+        generator, critic = our_generator(tg.nn).to(self.device), our_critic(tg.nn).to(self.device)
         adam = tg.optim.Adam(critic, 1e-4, betas=(0.0, 0.9))
 
         def step(x, z, mix):
@@ -384,7 +406,7 @@ class PixelCNN(Pair):
             nn.Conv2d(64, 64, 1),
             nn.ReLU(),
             nn.Conv2d(64, 1, 1),
-        )
+        ).to(self.device)
         adam = tg.optim.Adam(network, 1e-3)
 
         def step(x):
@@ -465,7 +487,7 @@ class UNetBlock(Pair):
                 return h + self.second(self.first(h) + self.time(t).reshape(-1, 1, 1, 64))
 
         stem, blocks, end = nn.Conv2d(3, 64, 3, padding=1), [Block(), Block()], normed(3)
-        networks = [stem, *blocks, end]
+        networks = [network.to(self.device) for network in (stem, *blocks, end)]
         adam = tg.optim.Adam(trained(networks), 1e-3)
 
         def step(x, t, noise):
@@ -529,7 +551,7 @@ class LSTM(Pair):
         return [a.transpose(0, 1).contiguous() for a in tensors]  # steps first saves PyTorch two copies
 
     def ours(self, tg):
-        lstm, output = tg.nn.LSTM(64, 512), tg.nn.Linear(512, 64)
+        lstm, output = tg.nn.LSTM(64, 512).to(self.device), tg.nn.Linear(512, 64).to(self.device)
         adam = tg.optim.Adam([*lstm.parameters(), *output.parameters()], 1e-3, clip_norm=1.0)
 
         def step(x, target):
@@ -577,19 +599,20 @@ def our_side(pair: Pair, tg) -> tuple[list, Callable[[], tuple]]:
     """Our networks and the function; `tg` is the library."""
     tg.seed(0)
     networks, step = pair.ours(tg)
-    turn = cycle(draws(pair))
+    turn = cycle([[tg.backend.to_device(a, pair.device) for a in arrays] for arrays in draws(pair)])
     return networks, lambda: step(*next(turn))
 
 
 def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -> Callable[[], tuple]:
     """PyTorch's function in a configuration, with the weights of our networks where they are given."""
     peer = Peer(torch, config)
-    theirs, step = pair.peer(torch, peer)
+    with torch.device(pair.device):
+        theirs, step = pair.peer(torch, peer)
     for network in theirs:
         network.to(memory_format=peer.format)
     if networks is not None:
         copy(networks, theirs, torch)
-    turn = cycle([pair.for_peer(peer, [torch.from_numpy(a) for a in arrays]) for arrays in draws(pair)])
+    turn = cycle([pair.for_peer(peer, [torch.from_numpy(a).to(pair.device) for a in arrays]) for arrays in draws(pair)])
     return lambda: step(*next(turn))
 
 

@@ -30,19 +30,24 @@ def page_faults(step: Callable[[], object]) -> float:
 
 
 def measure(pair: str | Pair) -> dict[str, Any]:
-    """The row of a pair, or of its name in `pairs.PAIRS`; AssertionError where the losses of the two sides differ."""
+    """The row of a pair, or of its name in `pairs.PAIRS`; AssertionError where the losses of its sides differ."""
     pair = PAIRS[pair] if isinstance(pair, str) else pair
     networks, ours = our_side(pair, tg)
     torch = harness.torch_or_none()
     peers = {str(config): peer_side(pair, torch, config, networks) for config in pair.configs} if torch else {}
+    third = {}
+    if torch and harness.jax_or_none():
+        from benchmarks.jax_steps import jax_side
+
+        third["JAX"] = jax_side(pair, networks)
     expected = losses(ours)
-    compared = {name: losses(step) for name, step in peers.items()}
+    compared = {name: losses(step) for name, step in (peers | third).items()}
     for name, values in compared.items():
         np.testing.assert_allclose(values, expected, rtol=TOLERANCE, err_msg=f"{pair.title}, {name}")
 
-    cells = harness.duel(ours, peers, rounds=ROUNDS, block=BLOCK)
+    cells = harness.duel(ours, peers, rounds=ROUNDS, block=BLOCK, jax=third.get("JAX"))
     row = {"step": pair.title, "batch": pair.batch, **cells, "our page faults a step": page_faults(ours)}
-    if peers:
+    if compared:
         row["losses differ by"] = max(float(np.abs(values / expected - 1).max()) for values in compared.values())
     return row
 
@@ -53,7 +58,10 @@ def run() -> harness.Result:
     notes = [
         f"{harness.threads()} threads a side; the process's allocator, and so that of both sides, keeps what is freed",
         f"same initial weights, data and noise: the losses of {BATCHES} steps agree to {TOLERANCE:g}, relative; the "
-        "last column is the largest difference, in the worst of PyTorch's configurations",
+        "last column is the largest difference of a side or of a configuration of PyTorch's from ours",
         "PyTorch eager runs in the fastest of its configurations: memory format of images, fused or foreach Adam",
+        "JAX: a whole update is one compiled function, in our layout, on all cores"
+        if harness.jax_or_none()
+        else "JAX is not installed, so it was not measured",
     ]
     return harness.Result("Training steps", rows, notes + [harness.PEERS_HINT] * (harness.torch_or_none() is None))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinygen import backend
+from tinygen import backend, models
 from tinygen.cli import main
 from tinygen.random import Stream
 from tinygen.serialization import load
@@ -87,7 +87,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("train", "name the model first"),
         ("train --steps 3 vae", "name the model first"),
         ("train vea", "unknown model 'vea': did you mean 'vae'?"),
-        ("train transformer", "unknown model 'transformer': there are ae, vae"),
+        ("train transformer", f"unknown model 'transformer': there are {', '.join(models.names())}"),
         ("train vae --epoch 3", "--epoch, 3, did you mean --epochs?"),
         ("train vae surplus", "surplus"),
         ("train vae --epochs", "Missing value for argument '--epochs'"),
@@ -262,7 +262,7 @@ def test_a_configuration_that_was_damaged_is_refused(words, capsys):
         (text[: len(text) // 2], "is not valid JSON"),
         ("{}", "lacks 'model'"),
         (text.replace('"latent"', '"later"'), "does not fit this version of vae"),
-        (text.replace('"model": "vae"', '"model": "gan"'), "unknown model 'gan'"),
+        (text.replace('"model": "vae"', '"model": "gin"'), "unknown model 'gin'"),
         (text.replace('"hidden": 8', '"hidden": 9'), "is of another config"),
     ):
         config.write_text(content)

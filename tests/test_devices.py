@@ -133,6 +133,19 @@ def test_distributions(name, cuda):
     assert_same(actual, numbers("cpu"))
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 6), (3, 20)])
+def test_discretized_logistic_mixture(channels, size, cuda):
+    def numbers(device):
+        p = distributions.DiscretizedLogisticMixture(tg.tensor(normal(3, 4, size), device=device), channels)
+        x = p.sample(stream=Stream(3, "train"))
+        return [x.data, p.log_prob(x).data]
+
+    actual = numbers(cuda)
+    assert {device_of(y) for y in actual} == {cuda}
+    assert not WAITS
+    assert_same(actual, numbers("cpu"))
+
+
 # Modules
 
 SEQUENCE, IMAGES, ROWS = (2, 5, 4), (2, 6, 6, 4), (6, 4)
@@ -151,7 +164,12 @@ MODULES = {
     "Dropout": (lambda: nn.Dropout(0.3), ROWS),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, stride=2, padding=1), IMAGES),
     "AvgPool2d": (lambda: nn.AvgPool2d(2), IMAGES),
-    "Upsample2d": (lambda: nn.Upsample2d(2), IMAGES),
+    "Upsample2d": (lambda: nn.Upsample2d(2, mode="bilinear"), IMAGES),
+    "PixelShuffle": (lambda: nn.PixelShuffle(2), IMAGES),
+    "PixelUnshuffle": (lambda: nn.PixelUnshuffle(3), IMAGES),
+    "ReflectionPad2d": (lambda: nn.ReflectionPad2d((1, 2)), IMAGES),
+    "SpectralNorm": (lambda: nn.SpectralNorm(nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1)), IMAGES),
+    "WeightNorm": (lambda: nn.WeightNorm(nn.Conv2d(4, 6, 3)), IMAGES),
     "Flatten": (nn.Flatten, IMAGES),
     "Reshape": (lambda: nn.Reshape(2, 2), ROWS),
     "ReLU": (nn.ReLU, ROWS),

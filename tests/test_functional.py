@@ -203,6 +203,22 @@ def test_resampling_round_trips():
     assert F.downsample_nearest2d(line, (2, 1)).ravel().tolist() == [1, 3]
 
 
+def test_bilinear_resizing_by_hand():
+    """As PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, edges held, no filter."""
+
+    def resized(values, width):
+        line = np.array(values, "float64").reshape(1, 1, -1, 1)
+        return F.resize_bilinear2d(line, (1, width)).ravel().tolist()
+
+    assert resized([0, 4], 4) == [0, 1, 3, 4]
+    assert resized([0, 6, 12], 2) == [1.5, 10.5]
+    assert resized([0, 1, 2, 3, 4, 5, 6, 7], 2) == [1.5, 5.5]
+    assert resized([0, 3], 3) == [0, 1.5, 3]
+    assert resized([5], 3) == [5, 5, 5]
+    square = np.array([[0.0, 4], [8, 12]]).reshape(1, 2, 2, 1)
+    assert F.resize_bilinear2d(square, 4)[0, 1, :, 0].tolist() == [2, 3, 5, 6]
+
+
 def test_average_pooling_counts_padding():
     y = F.avg_pool2d(tg.tensor(np.ones((1, 2, 2, 1))), 2, stride=2, padding=1)
     np.testing.assert_array_equal(y.numpy().ravel(), [0.25] * 4)

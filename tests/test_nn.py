@@ -59,6 +59,29 @@ def test_initialisers_draw_from_their_stream_in_order():
         np.testing.assert_array_equal(a, b.numpy())
 
 
+@pytest.mark.parametrize("shape", [(40, 25), (25, 40), (3, 3, 4, 20), (3, 4, 50), (1, 1)])
+def test_orthogonal_weights_keep_lengths(shape):
+    x = init.orthogonal(shape, gain=1.5)
+    matrix = x.reshape(-1, shape[-1]).astype("float64")
+    matrix = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    assert (x.shape, x.dtype, x.flags.c_contiguous) == (shape, np.float32, True)
+    np.testing.assert_allclose(matrix.T @ matrix, 1.5**2 * np.eye(matrix.shape[1]), atol=1e-6)
+
+
+def test_orthogonal_weights_are_uniform_and_repeatable():
+    """Each element of an orthogonal n x n matrix has mean 0 and variance 1 / n, its determinant either sign."""
+    first = init.orthogonal((3, 3))
+    many = np.stack([init.orthogonal((3, 3)) for _ in range(2000)])
+    assert (np.abs(many.mean(0)) < 4 / math.sqrt(3 * 2000)).all()
+    assert (np.abs((many**2).mean(0) - 1 / 3) < 4 * 0.3 / math.sqrt(2000)).all()
+    assert abs((np.linalg.det(many) > 0).mean() - 0.5) < 4 * 0.5 / math.sqrt(2000)
+    assert random.get_state()["counters"]["init"] == 2001 * 3
+    random.seed(0)
+    np.testing.assert_array_equal(init.orthogonal((3, 3)), first)
+    with pytest.raises(ShapeError, match=r"orthogonal: .* not \(3,\)"):
+        init.orthogonal((3,))
+
+
 # Layers
 
 
@@ -206,6 +229,12 @@ def test_dropout_draws_in_training_only():
     np.testing.assert_allclose(thinned[kept], full[kept] / 0.75, rtol=1e-6)
 
 
+def doubled_rows(x):
+    """Between two rows lie two, at a quarter and at three quarters of the way."""
+    above, below = x[:, [0, 0, 1, 2]], x[:, [1, 2, 3, 3]]
+    return np.stack([(above + 3 * x) / 4, (3 * x + below) / 4], 2).reshape(2, 8, 4, 3)
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
@@ -222,6 +251,10 @@ def test_dropout_draws_in_training_only():
         (nn.Flatten(), lambda x: x.reshape(2, -1)),
         (nn.Reshape(3, 16), lambda x: x.reshape(2, 3, 16)),
         (nn.Upsample2d(2), lambda x: x.repeat(2, 1).repeat(2, 2)),
+        (nn.Upsample2d((2, 1), mode="bilinear"), doubled_rows),
+        (nn.PixelUnshuffle(2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(2, 2, 2, 12)),
+        (nn.ReflectionPad2d((1, 2)), lambda x: np.pad(x, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="reflect")),
+        (nn.ReflectionPad2d(((0, 3), 0)), lambda x: np.pad(x, ((0, 0), (0, 3), (0, 0), (0, 0)), mode="reflect")),
         (nn.MaxPool2d(2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).max((2, 4))),
         (nn.MaxPool2d((1, 4), stride=(2, 1)), lambda x: x[:, ::2].max(2, keepdims=True)),
         (nn.AvgPool2d(2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).mean((2, 4))),
@@ -233,6 +266,28 @@ def test_layers_without_parameters(layer, expected):
     x = real(2, 4, 4, 3)
     np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), expected(x), rtol=1e-5, atol=1e-6)
     assert layer.parameters() == []
+
+
+def test_a_pixel_shuffle_undoes_the_other():
+    x = tg.tensor(real(2, 4, 6, 3))
+    y = nn.PixelUnshuffle((2, 3))(x)
+    assert y.shape == (2, 2, 2, 18)
+    np.testing.assert_array_equal(nn.PixelShuffle((2, 3))(y).numpy(), x.numpy())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Upsample2d(2, mode="cubic"), "Upsample2d: mode is .*'cubic'"),
+        (lambda: nn.PixelShuffle(0), "factor is 0"),
+        (lambda: nn.PixelUnshuffle(1.5), "factor is 1.5"),
+        (lambda: nn.ReflectionPad2d(-1), "padding is -1"),
+        (lambda: nn.ReflectionPad2d("same"), "padding is .*'same'"),
+    ],
+)
+def test_layers_that_resample_refuse_what_they_cannot_do(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
 
 
 def test_embedding_looks_rows_up():

@@ -39,6 +39,10 @@ def _whole_number(text: str) -> int:
         raise ValueError(f"{text!r} is not a whole number") from None
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_whole_number(part) for part in text.split(","))
+
+
 def _written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
     """How the value of a flag that may be left out is written, and read."""
     return PrimitiveConstructorSpec(
@@ -113,10 +117,12 @@ class SampleFlags:
     """Draw a picture of new examples from the model of a run."""
 
     run: RunFolder
-    n: int = 64
+    n: Annotated[Count, _default("64 images, or 2500 points")] = None
     """How many examples."""
     seed: int = 0
     """Decides the noise."""
+    labels: Annotated[tuple[int, ...] | None, _written("A,B,...", _numbers), _default("every class")] = None
+    """Classes to draw, in turn, from a model that takes labels."""
     out: Annotated[File, _default("samples-<seed>.png in the run's folder")] = None
     """File of the picture."""
     device: Device = "auto"
@@ -215,13 +221,19 @@ def resume_run(flags: ResumeFlags) -> None:
 
 
 def sample_run(flags: SampleFlags) -> None:
-    if flags.n < 1:
+    if flags.n is not None and flags.n < 1:
         raise UsageError(f"--n is {flags.n}; it must be at least 1")
     run = Run.open(flags.run)
     model = _build(run, flags.device)
+    if flags.labels is not None and not model.conditional:
+        raise UsageError(f"--labels: {model.name} does not take labels; leave them out")
     load_state(run, model)
+    enough, columns = images.arrangement(model)
+    n = enough if flags.n is None else flags.n
+    asked = {} if flags.labels is None else {"labels": np.resize(flags.labels, n)}
     out = flags.out or run.folder / f"samples-{flags.seed}.png"
-    images.save(images.sheet(model.sample(flags.n, seed=flags.seed)), out)
+    samples = model.sample(n, seed=flags.seed, **asked)
+    images.save(images.picture(samples, model.spec, None if asked else columns), out)
     print(out)
 
 

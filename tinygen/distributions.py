@@ -1,4 +1,4 @@
-"""Probability densities: `log_prob` in nats (elementwise), `sample` with gradient where it has one, and `kl`."""
+"""Densities: `log_prob` in nats, `sample` with gradient where it has one, and `kl` where there is a formula."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.autograd import Tensor
+from tinygen.autograd import Tensor, no_grad
 from tinygen.backend import array_module, device_of
-from tinygen.errors import UsageError
+from tinygen.errors import ShapeError, UsageError
 
 
 def _raw(x):
@@ -78,6 +78,11 @@ class Bernoulli:
         """0 or 1, without gradient."""
         return Tensor((stream or random.stream("train")).bernoulli(_raw(self.mean)))
 
+    def inverse(self, uniform):
+        """The array of 0 and 1 that uniform numbers pick by the inverse distribution function: 1 below the mean."""
+        mean = _raw(self.mean)
+        return (uniform < mean).astype(mean.dtype)
+
     def kl(self, other: "Bernoulli"):
         """KL(self || other), elementwise, in nats."""
         p = self.mean
@@ -101,15 +106,93 @@ class Categorical:
         return -F.cross_entropy(self.logits, x)
 
     def sample(self, *, stream: random.Stream | None = None):
-        """Integers (...), without gradient, by inverting the distribution function in the order of the classes."""
+        """Integers (...), without gradient."""
         logits = _raw(self.logits)
-        xp = array_module(logits)
-        total = xp.cumsum(_raw(F.softmax(logits)), axis=-1)
-        shape = (*logits.shape[:-1], 1)
-        uniform = (stream or random.stream("train")).uniform(shape, dtype=logits.dtype, device=device_of(logits))
-        return Tensor((uniform * total[..., -1:] >= total[..., :-1]).sum(axis=-1))
+        stream = stream or random.stream("train")
+        uniform = stream.uniform(logits.shape[:-1], dtype=logits.dtype, device=device_of(logits))
+        return Tensor(self.inverse(uniform))
+
+    def inverse(self, uniform):
+        """The array of integers (...) that uniform numbers (...) pick by the inverse distribution function."""
+        logits = _raw(self.logits)
+        total = array_module(logits).cumsum(_raw(F.softmax(logits)), axis=-1)
+        return (uniform[..., None] * total[..., -1:] >= total[..., :-1]).sum(axis=-1)
 
     def kl(self, other: "Categorical"):
         """KL(self || other) (...), in nats."""
         own, others = self.log_probs, other.log_probs
         return (F.exp(own) * (own - others)).sum(axis=-1)
+
+
+class DiscretizedLogisticMixture:
+    """Images x (..., channels) of the grey values 0, 1/255, ..., 1 (Salimans et al. 2017, arXiv:1701.05517, section 2).
+
+    A mixture of logistic distributions on [-1, 1]: a grey value has the mass up to half-way to its neighbours, the
+    outermost two have the tails. Within a component, the mean of a channel depends linearly on the channels before.
+
+    `parameters` (..., components * n) are a network's output: logits, means by channel, log scales (held above -7) by
+    channel, and coefficients (their tanh counts) by pair of channels. n = 1 + 2 channels + channels (channels - 1) / 2
+    is 3 for grey images and 10 for RGB.
+    """
+
+    def __init__(self, parameters, channels: int):
+        each = 1 + 2 * channels + channels * (channels - 1) // 2
+        if not parameters.shape[-1] or parameters.shape[-1] % each:
+            raise ShapeError(
+                f"DiscretizedLogisticMixture: {channels} channels take {each} parameters a component, "
+                f"which {parameters.shape} (..., components * {each}) does not hold"
+            )
+        parts = F.split(parameters, sizes=(parameters.shape[-1] // each,) * each, axis=-1)
+        self.channels = channels
+        self.logits = parts[0]
+        self.means = parts[1 : 1 + channels]
+        self.log_scales = [F.maximum(part, -7.0) for part in parts[1 + channels : 1 + 2 * channels]]
+        self.coefficients = [F.tanh(part) for part in parts[1 + 2 * channels :]]
+
+    def _mean(self, before):
+        """Means (..., components) of the channel that follows those `before`, (...) each and on [-1, 1]."""
+        first = len(before) * (len(before) - 1) // 2
+        mean = self.means[len(before)]
+        for coefficient, x in zip(self.coefficients[first:], before, strict=False):
+            mean = mean + coefficient * x[..., None]
+        return mean
+
+    def log_prob(self, x):
+        """log p(x) (...) of all channels together, in nats, for x (..., channels)."""
+        if x.shape != (*self.logits.shape[:-1], self.channels):
+            raise ShapeError(
+                f"DiscretizedLogisticMixture: images {x.shape} are not {(*self.logits.shape[:-1], self.channels)}"
+            )
+        values = [2 * x[..., i] - 1 for i in range(self.channels)]
+        total = F.log_softmax(self.logits)
+        for i, log_scale in enumerate(self.log_scales):
+            total = total + _log_bin(values[i][..., None], self._mean(values[:i]), log_scale)
+        return F.logsumexp(total, axis=-1)
+
+    def sample(self, *, stream: random.Stream | None = None):
+        """Images (..., channels), without gradient: a component each, then its channels in turn."""
+        stream = stream or random.stream("train")
+        data = _raw(self.logits)
+        xp, shape = array_module(data), data.shape[:-1]
+        values: list = []
+        with no_grad():
+            component = _raw(Categorical(self.logits).sample(stream=stream))
+            chosen = F.one_hot(component, data.shape[-1], dtype=data.dtype)
+            for log_scale in self.log_scales:
+                mean, scale = (_raw((part * chosen).sum(axis=-1)) for part in (self._mean(values), F.exp(log_scale)))
+                uniform = stream.uniform(shape, dtype=data.dtype, device=device_of(data))
+                x = mean + scale * (xp.log(uniform) - xp.log1p(-uniform))
+                values.append(xp.rint((xp.clip(x, -1, 1) + 1) * 127.5) / 127.5 - 1)
+        return Tensor(xp.rint((xp.stack(values, axis=-1) + 1) * 127.5) / 255)
+
+
+def _log_bin(x, mean, log_scale):
+    """log of a logistic distribution's mass between x - 1/255 and x + 1/255, and beyond at the ends -1 and 1.
+
+    By s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)) for the logistic function s: nothing cancels, however far the mean is.
+    """
+    precision = F.exp(-log_scale)
+    place, half = (x - mean) * precision, precision * (1 / 255)
+    below, above = -F.softplus(-place - half), -F.softplus(place - half)
+    inside = below + above + F.log(-F.expm1(-2 * half))
+    return F.where(x < -254 / 255, below, F.where(x > 254 / 255, above, inside))

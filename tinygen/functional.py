@@ -68,6 +68,7 @@ from tinygen.ops.shaping import (
 from tinygen.ops.shaping import concatenate as _concatenate
 from tinygen.ops.shaping import one_hot as _one_hot
 from tinygen.ops.shaping import pad as _pad
+from tinygen.ops.shaping import reflect_pad as _reflect_pad
 
 __all__ = [
     "abs",
@@ -130,8 +131,11 @@ __all__ = [
     "not_equal",
     "one_hot",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "relu",
     "reparameterize",
+    "resize_bilinear2d",
     "sigmoid",
     "sign",
     "silu",
@@ -165,11 +169,19 @@ def concatenate(tensors, axis: int = 0):
     return _concatenate(*tensors, axis=axis)
 
 
-def pad(x, widths, value: float = 0.0):
-    """x with ((before, after), ...) elements of a constant value around it, one pair an axis."""
+def pad(x, widths, value: float = 0.0, *, mode: Literal["constant", "reflect"] = "constant"):
+    """x with ((before, after), ...) elements around it, one pair an axis: of a constant value, or mirrored.
+
+    Mode "reflect" does not repeat the edge: 0 1 2 becomes 2 1 0 1 2 1. So it adds fewer elements than there are.
+    """
     if len(widths) != x.ndim or any(len(pair) != 2 for pair in widths):
         raise ShapeError(f"pad: widths {widths} are not one (before, after) for each axis of {x.shape}")
-    return _pad(x, widths=tuple(map(tuple, widths)), value=value)
+    widths = tuple(map(tuple, widths))
+    if mode == "reflect":
+        return _reflect_pad(x, widths=widths)
+    if mode != "constant":
+        raise UsageError(f'pad: mode is "constant" or "reflect", not {mode!r}')
+    return _pad(x, widths=widths, value=value)
 
 
 def _check_classes(name: str, indices, classes: int) -> None:
@@ -223,6 +235,11 @@ def _padding(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int
             raise UsageError(f'padding="same" needs stride 1, not {stride}')
         total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
+    return sides(padding)
+
+
+def sides(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Any padding but "same" as ((top, bottom), (left, right))."""
     if isinstance(padding, str):
         raise UsageError(f'padding is a number, one an axis, (before, after) an axis, or "same", not {padding!r}')
     vertical, horizontal = padding if isinstance(padding, tuple | list) and len(padding) == 2 else (padding, padding)
@@ -418,6 +435,52 @@ def downsample_nearest2d(x, factor: IntPair):
     fh, fw = pair(factor)
     h, w = x.shape[1] // fh, x.shape[2] // fw
     return x[:, fh // 2 : h * fh : fh, fw // 2 : w * fw : fw]
+
+
+def _interpolation(data, axis: int, size: int):
+    """The matrix (size, length) of linear interpolation between pixel centres, constant beyond the outer ones."""
+    xp, length = array_module(data), data.shape[axis]
+    place = xp.clip((xp.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+    return xp.maximum(1 - xp.abs(place[:, None] - xp.arange(length)), 0).astype(data.dtype)
+
+
+def resize_bilinear2d(x, size: IntPair):
+    """Images (N, H, W, C) resized to `size` (H, W) by interpolation between the four nearest pixels.
+
+    Pixels are half-pixel squares (PyTorch's align_corners=False), and there is no filter against aliasing: reduce by
+    more than two with `avg_pool2d`.
+    """
+    _images("resize_bilinear2d", x)
+    n, h, w, c = x.shape
+    height, width = pair(size)
+    data = x.data if isinstance(x, Tensor) else x
+    y = matmul(_interpolation(data, 1, height), x.reshape((n, h, w * c))).reshape((n * height, w, c))
+    return matmul(_interpolation(data, 2, width), y).reshape((n, height, width, c))
+
+
+def pixel_shuffle(x, factor: IntPair):
+    """Channels of images to pixels (Shi et al. 2016): (N, H, W, C * fh * fw) -> (N, H * fh, W * fw, C).
+
+    Channel (c * fh + i) * fw + j becomes channel c of pixel (i, j) in each block, as in PyTorch.
+    """
+    _images("pixel_shuffle", x)
+    fh, fw = pair(factor)
+    n, h, w, c = x.shape
+    if c % (fh * fw):
+        raise ShapeError(f"pixel_shuffle: {c} channels cannot be cut into blocks of {fh} x {fw} pixels")
+    blocks = x.reshape((n, h, w, c // (fh * fw), fh, fw)).transpose((0, 1, 4, 2, 5, 3))
+    return blocks.reshape((n, h * fh, w * fw, c // (fh * fw)))
+
+
+def pixel_unshuffle(x, factor: IntPair):
+    """Pixels of images to channels: (N, H, W, C) -> (N, H / fh, W / fw, C * fh * fw), which undoes `pixel_shuffle`."""
+    _images("pixel_unshuffle", x)
+    fh, fw = pair(factor)
+    n, h, w, c = x.shape
+    if h % fh or w % fw:
+        raise ShapeError(f"pixel_unshuffle: images {h} x {w} cannot be cut into blocks of {fh} x {fw} pixels")
+    blocks = x.reshape((n, h // fh, fh, w // fw, fw, c)).transpose((0, 1, 3, 5, 2, 4))
+    return blocks.reshape((n, h // fh, w // fw, c * fh * fw))
 
 
 # Normalisation

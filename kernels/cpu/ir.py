@@ -170,6 +170,21 @@ def multiplied(context, steps, tile, a, rows, b, stride):
 
 
 @intrinsic
+def prefetched(context, address, rows):
+    """Ask for the cache lines at address + rows[m]: a hint, without effect on results, whatever is there."""
+
+    def emit(context, builder, signature, arguments):
+        kinds = (BYTE.as_pointer(), INT32, INT32, INT32)
+        prefetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), *kinds)
+        for row in cgutils.unpack_tuple(builder, arguments[1]):
+            place = _at(builder, builder.add(arguments[0], row), BYTE)
+            builder.call(prefetch, [place, INT32(0), INT32(3), INT32(1)])  # to be read, kept near, data
+        return context.get_dummy_value()
+
+    return types.void(int64, rows), emit
+
+
+@intrinsic
 def activated(context, tile, slope):
     """max(x, slope x): a leaky ReLU for a slope between 0 and 1."""
 

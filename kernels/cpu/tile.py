@@ -10,7 +10,7 @@ import functools
 
 from numba import types
 
-from .ir import VECTOR_BYTES, activated, as_float, initial, loaded, multiplied, offsets_at, stored, word
+from .ir import VECTOR_BYTES, activated, as_float, initial, loaded, multiplied, offsets_at, prefetched, stored, word
 from .jit import address_of
 
 NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
@@ -39,10 +39,13 @@ def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
                     line += stride
             else:
                 sources = offsets_at(height, row_a + 8 * r)
+                # The processor foresees too few of the rows: without this a 1x1 convolution took 1.1x (measured).
+                ahead = word(row_a, min(r + height, total - 1)) - word(row_a, r)
                 for s in range(count):
                     at = a + word(segments, 2 * s)
                     length = word(segments, 2 * s + 1)
                     for _ in range(length >> 2):
+                        prefetched(at + ahead, sources)
                         tile = multiplied(4, tile, at, sources, line, stride)
                         at += 16
                         line += 4 * stride

@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.cuda.device import room
 from tests.kernels.calls import Call, arrays_in, calls, matrix_products, to_float64
+from tinygen.backend import to_numpy
 from tinygen.kernels.cuda import KERNELS, runtime
 from tinygen.kernels.cuda.philox import bernoulli, integers, normal, uniform
 from tinygen.random import Stream
@@ -45,16 +46,28 @@ class Case:
         absolute = Call(self.call.name, tuple(1.0 if isinstance(a, float) else a for a in self.call.arguments))
         return [*arrays_in(absolute.with_arrays(np.abs).expected()[0]), *largest[1:]]
 
-    def check(self, results: list[np.ndarray]) -> None:
-        """Assert that some results are right."""
+    @property
+    def bound(self) -> float:
+        """What `error` may be."""
+        return TOLERANCES[self.precision]
+
+    def error(self, results: list[np.ndarray]) -> float:
+        """The largest error of some results, relative; AssertionError where shapes, dtypes or whole numbers differ."""
+        errors = [0.0]
         for i, (ours, theirs, scale) in enumerate(zip(results, self.expected, self.scales, strict=True)):
             assert ours.shape == theirs.shape, (i, ours.shape, theirs.shape)
             assert to_float64(ours).dtype == theirs.dtype, (i, ours.dtype)
             if ours.size and ours.dtype == np.float32:
                 error = np.abs(ours - theirs)
-                assert (error <= TOLERANCES[self.precision] * scale).all(), (i, (error / scale).max())
+                with np.errstate(divide="ignore"):
+                    errors.append(np.divide(error, scale, out=np.zeros_like(error), where=error != 0).max())
             else:
                 np.testing.assert_array_equal(ours, theirs)
+        return float(np.max(errors))  # NaN where one is
+
+    def check(self, results: list[np.ndarray]) -> None:
+        """Assert that some results are right."""
+        assert self.error(results) <= self.bound, self.error(results)
 
 
 @dataclass(frozen=True)
@@ -75,18 +88,29 @@ class Draw:
         arguments = [xp.asarray(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
         base = xp.asarray(np.array((self.counter % 2**64, self.counter >> 64), np.uint64))
         once = self.kernel(*self.stream.key, self.counter, *arguments)
-        return [np.asarray(once), np.asarray(self.kernel(*self.stream.key, 0, *arguments, base=base))]
+        return [to_numpy(once), to_numpy(self.kernel(*self.stream.key, 0, *arguments, base=base))]
 
-    def check(self, results: list[np.ndarray]) -> None:
-        """Assert that they are the stream's: to the bit, but for normals."""
+    @property
+    def bound(self) -> int:
+        """What `error` may be: numbers are the stream's to the bit, but for normals."""
+        return 4 if self.kernel is normal else 0
+
+    def error(self, results: list[np.ndarray]) -> int:
+        """The largest distance from the stream's numbers, in units of the last place."""
         self.stream.counter = self.counter
         expected = getattr(self.stream, str(self))(*self.arguments)
+        errors = []
         for numbers in results:
             assert numbers.dtype == expected.dtype
-            if self.kernel is normal:
-                np.testing.assert_array_max_ulp(numbers, expected, 4)
+            if numbers.dtype.kind == "f":
+                errors.append(np.testing.assert_array_max_ulp(numbers, expected, 2**32).max())
             else:
-                np.testing.assert_array_equal(numbers, expected)
+                errors.append(np.abs(numbers - expected).max())
+        return int(max(errors))
+
+    def check(self, results: list[np.ndarray]) -> None:
+        """Assert that they are the stream's."""
+        assert self.error(results) <= self.bound, self.error(results)
 
 
 def _widths() -> list[Call]:

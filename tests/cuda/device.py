@@ -1,4 +1,4 @@
-"""The emulator as the device of our launchers."""
+"""The device of our launchers, the emulator or a GPU, for NumPy arrays."""
 
 import functools
 import os
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.cuda.emulator import build
 from tests.cuda.emulator.stand_in import Emulator
 from tests.kernels.calls import over_arrays
+from tinygen.backend import device_of, to_numpy
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import KERNELS, runtime
 
@@ -42,6 +43,20 @@ def install(xp: Emulator, assign: Callable = setattr) -> None:
 
 
 def room(name: str) -> Callable:
-    """The kernel that serves on the device, made one of NumPy arrays."""
+    """The kernel that serves on the device, made one of NumPy arrays: what it changes in them comes back to them."""
     kernel = KERNELS.get(name) or getattr(reference, name)
-    return lambda *arguments, **static: kernel(*over_arrays(runtime.cupy().asarray, arguments), **static)
+
+    def on_device(*arguments, **static):
+        sent = []
+
+        def send(array):
+            sent.append((array, runtime.cupy().asarray(array)))
+            return sent[-1][1]
+
+        results = kernel(*over_arrays(send, arguments), **static)
+        for here, there in sent:
+            if device_of(there) == "cuda":  # the emulator's arrays are those of the host
+                here[...] = to_numpy(there)
+        return over_arrays(to_numpy, results)
+
+    return on_device

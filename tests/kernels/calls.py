@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.backend import kernel
+from tinygen.backend import is_array, kernel
 from tinygen.kernels import reference
 from tinygen.kernels.geometry import Geometry
 
@@ -30,7 +30,7 @@ def over_arrays(function: Callable, value):
     """The value, with `function` applied to each array that it holds."""
     if isinstance(value, (tuple, list)):
         return type(value)(over_arrays(function, part) for part in value)
-    return function(value) if isinstance(value, np.ndarray) else value
+    return function(value) if is_array(value) else value
 
 
 def arrays_in(value) -> Iterator[np.ndarray]:

@@ -5,7 +5,9 @@ import pytest
 
 from tinygen import random
 from tinygen.data import Batch, Spec, Split
-from tinygen.models import Autoencoder
+from tinygen.errors import UsageError
+from tinygen.metrics import probe
+from tinygen.models import Autoencoder, DenoisingAutoencoder
 from tinygen.random import Stream
 
 
@@ -51,3 +53,57 @@ def test_samples_come_from_codes_with_the_moments_of_recent_ones(model, monkeypa
     assert np.abs(correlation[~np.eye(3, dtype=bool)]).max() > 0.5
     assert (np.abs(drawn.mean(0) - mean) < 4 * std / np.sqrt(n)).all()
     np.testing.assert_allclose(np.cov(drawn.T) / np.outer(std, std), correlation, atol=0.03)
+
+
+def denoising(spec=None, **config):
+    spec = spec or Spec("noise", (4, 5, 1), "grey")
+    return DenoisingAutoencoder(DenoisingAutoencoder.Config(latent=3, hidden=6, batch_size=16, **config), spec)
+
+
+@pytest.mark.parametrize("noise", ["masking", "gaussian", "salt-and-pepper"])
+def test_noise_has_the_strength_that_was_asked_for(noise):
+    x, level = np.full((2000, 4, 5, 1), 0.6, np.float32), 0.3
+    y = denoising(noise=noise, level=level).corrupt(x, Stream(0, "noise"))
+    assert (y.shape, y.dtype) == (x.shape, np.float32)
+    near = 4 * np.sqrt(0.25 / x.size)
+    if noise == "gaussian":
+        assert abs((y - x).mean()) < 4 * level / np.sqrt(x.size)
+        assert abs((y - x).std() - level) < 4 * level / np.sqrt(2 * x.size)
+        return
+    shares = {"masking": {0: level}, "salt-and-pepper": {0: level / 2, 1: level / 2}}[noise]
+    for value, share in shares.items():
+        assert abs((y == value).mean() - share) < near
+    untouched = y == x
+    assert abs(untouched.mean() - (1 - level)) < near
+    assert np.isin(y[~untouched], list(shares)).all()
+
+
+def test_denoising_is_measured_from_the_corrupted_image_against_the_clean_one():
+    random.seed(0)
+    dae, x = denoising(noise="gaussian", level=0.4), grey(30)
+    noisy = dae.corrupt(x, Stream(3, "eval"))
+    rebuilt = {"denoised_": noisy, "": x}
+    metrics = dae.evaluate(Split({"x": x}), seed=3)
+    expected = {}
+    for name, given in rebuilt.items():
+        p = dae.decode(dae.encode(given)).astype("float64")
+        expected[f"{name}cross_entropy_nats"] = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
+        expected[f"{name}squared_error_per_pixel"] = ((x - p) ** 2).mean()
+    assert metrics == pytest.approx(expected, rel=1e-5)
+    p = dae.decode(dae.encode(dae.corrupt(x, Stream(0, "train")))).astype("float64")
+    loss = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
+    assert float(dae.training_step(Batch(x))["cross_entropy_nats"]) == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_probe_is_reported_where_there_are_labels():
+    spec, x, y = Spec("noise", (4, 5, 1), "grey", classes=3), grey(40), np.arange(40) % 3
+    model = Autoencoder(Autoencoder.Config(latent=3, hidden=6, batch_size=16), spec)
+    metrics = model.evaluate(Split({"x": x, "y": y}), seed=0)
+    assert metrics["probe_error_rate"] == probe.error_rate(model.encode(x), y, 3)
+    assert "probe_error_rate" not in model.evaluate(Split({"x": x, "y": y}), seed=0, thorough=False)
+
+
+def test_a_probability_above_one_is_refused():
+    with pytest.raises(UsageError, match=r"level is 1\.5; with masking noise it is a probability"):
+        denoising(level=1.5)
+    denoising(noise="gaussian", level=1.5)

@@ -16,15 +16,38 @@ from tinygen.random import Stream
 
 # Small configurations of every model; a model that is not here fails the first test.
 CASES = {
+    "aae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 2, "hidden": 7, "prior": "mixture", "architecture": "conv"},
+    ],
+    "gan": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 3, "hidden": 7, "cost": "minimax", "discriminator_steps": 2, "averaging": 0.9},
+        {"latent": 3, "hidden": 7, "cost": "maximum-likelihood", "layers": 1},
+    ],
+    "wgan": [
+        {"latent": 3, "hidden": 7, "long_critic_steps": 1},
+        {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9},
+    ],
+    "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 1, "averaging": 0.9}],
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
+    "dae": [
+        {"latent": 3, "hidden": 7},
+        {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
+    ],
+    "gated-pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
+    "pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
     "vae": [
         {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"},
+        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+        {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
-UNITS = re.compile(r"_(nats|bits_per_dim|per_pixel|units|rate)$")
-KINDS = ("binary", "grey", "rgb", "index", "sequence")
+UNITS = re.compile(r"_(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm)$")
+KINDS = ("binary", "grey", "rgb", "index", "sequence", "points")
 N = 11
+CLASSES = 3
 
 
 def each_case():
@@ -33,18 +56,32 @@ def each_case():
             yield pytest.param(name, config, id=f"{name}-{i}")
 
 
+def each_kind():
+    for name in models.names():
+        for kind in models.get(name).kinds:
+            yield pytest.param(name, kind, id=f"{name}-{kind}")
+
+
 every_case = pytest.mark.parametrize(("name", "config"), list(each_case()))
+every_kind = pytest.mark.parametrize(("name", "kind"), list(each_kind()))
 every_model = pytest.mark.parametrize("name", models.names())
 
 
-def images(kind, shape, n=N):
-    x = Stream(0, "test images").uniform((n, *shape))
-    return (x < 0.4).astype(np.float32) if kind == "binary" else x
+def examples(spec, n=N):
+    x = Stream(0, "test images").uniform((n, *spec.shape))
+    if spec.kind == "points":
+        return 5 * x - 2
+    return (x < 0.4).astype(np.float32) if spec.kind == "binary" else x
 
 
-def spec_for(model, shape=(8, 4)):
-    kind = model.kinds[0]
-    return Spec("noise", (*shape, 3 if kind == "rgb" else 1), kind)
+def labels(spec, n=N):
+    return None if spec.classes is None else Stream(0, "test labels").integers(spec.classes, n)
+
+
+def spec_for(model, shape=(8, 4), kind=None):
+    kind = kind or model.kinds[0]
+    shape = shape if kind == "points" else (*shape, 3 if kind == "rgb" else 1)
+    return Spec("noise", shape, kind, classes=CLASSES if model.conditional else None)
 
 
 def make(name, config, spec=None, seed=0):
@@ -56,11 +93,12 @@ def make(name, config, spec=None, seed=0):
 
 
 def batch_for(model, n=N):
-    return Batch(images(model.spec.kind, model.spec.shape, n))
+    return Batch(examples(model.spec, n), labels(model.spec, n))
 
 
 def split_for(model):
-    return Split({"x": images(model.spec.kind, model.spec.shape)})
+    arrays = {"x": examples(model.spec), "y": labels(model.spec)}
+    return Split({name: array for name, array in arrays.items() if array is not None})
 
 
 def trained(name, config, steps=3):
@@ -81,6 +119,8 @@ def frozen(model):
 def calls(model):
     """Everything a model does besides training, by name."""
     yield "sample", lambda: model.sample(3, seed=5)
+    if model.conditional:
+        yield "sample of a class", lambda: model.sample(3, seed=5, labels=np.array([2, 0, 2]))
     yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if hasattr(model, "encode"):
@@ -109,7 +149,7 @@ def test_a_model_describes_itself(name):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.batch_size = 1
     assert config.batch_size >= 1
-    source = inspect.getsource(model.Config)
+    source = "".join(inspect.getsource(each) for each in model.Config.__mro__[:-1])
     for each in dataclasses.fields(config):
         assert re.search(rf'\n    +{each.name}: .*\n +"""', source), f"{each.name} needs a line of help below it"
     model(config, spec_for(model))
@@ -125,8 +165,8 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class Described:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind):
-        self.spec = Spec("somewhere", (8, 4, 1), kind)
+    def __init__(self, kind, classes=CLASSES):
+        self.spec = Spec("somewhere", (8, 4, 1), kind, classes)
 
     def binarised(self, how):
         return "binarised", how
@@ -143,6 +183,33 @@ def test_data_of_another_kind_are_refused_before_training(name, kind):
     else:
         with pytest.raises(DataError, match=f"^model '{name}' takes .* data, and 'somewhere' is {kind}$"):
             models.check_data(model, data)
+
+
+@every_model
+def test_a_conditional_model_refuses_data_without_labels(name):
+    model = models.get(name)
+    data = Described(model.kinds[0], classes=None)
+    if model.conditional:
+        with pytest.raises(DataError, match=f"^model '{name}' needs labels, and 'somewhere' has none: add them as"):
+            models.check_data(model, data)
+    else:
+        assert models.check_data(model, data) is data
+
+
+@every_case
+def test_labels_decide_what_a_conditional_model_makes(name, config):
+    model = trained(name, config)
+    if not model.conditional:
+        assert "labels" not in inspect.signature(model.sample).parameters
+        return
+    in_turn = model.sample(5, seed=0)
+    np.testing.assert_array_equal(model.sample(5, seed=0, labels=np.array([0, 1, 2, 0, 1])), in_turn)
+    others = model.sample(5, seed=0, labels=np.array([0, 2, 2, 0, 0]))
+    same = (others == in_turn).reshape(5, -1).all(axis=1)
+    np.testing.assert_array_equal(same, [True, False, True, True, False])
+    for bad, told in (([0, 1, 2, 3, 0], "label 3 is unknown: there are 0 to 2"), ([0, 1], "give 5 whole numbers")):
+        with pytest.raises(UsageError, match=told):
+            model.sample(5, seed=0, labels=bad)
 
 
 @every_case
@@ -165,7 +232,7 @@ def test_a_bad_batch_is_refused_before_anything_changes(name, config):
     model = trained(name, config)
     before = frozen(model)
     bad = batch_for(model)
-    bad.x[0, 0, 0, 0] = np.nan
+    bad.x.flat[0] = np.nan
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError):
         model.training_step(bad)
     assert frozen(model) == before
@@ -192,8 +259,8 @@ def test_looking_is_done_in_evaluation_mode_and_records_no_graph(name, config, m
     model, seen = trained(name, config), set()
 
     def watch(part, forward):
-        def watched(x):
-            y = forward(x)
+        def watched(*inputs):
+            y = forward(*inputs)
             seen.add((part.training, y.requires_grad))
             return y
 
@@ -203,7 +270,9 @@ def test_looking_is_done_in_evaluation_mode_and_records_no_graph(name, config, m
         if part is not model and part.parameters():
             watch(part, part.forward)
     model.training_step(batch_for(model))
-    assert seen == {(True, True)}
+    # What a generator makes for its discriminator's step is a constant of it.
+    made = {(True, False)} if hasattr(model, "discriminator") else set()
+    assert seen == {(True, True)} | made
     for call, function in calls(model):
         seen.clear()
         function()
@@ -263,7 +332,7 @@ def test_evaluation_is_numbers_with_units(name, config):
 
 
 @every_case
-def test_samples_are_images(name, config):
+def test_samples_are_examples_in_data_space(name, config):
     model = trained(name, config)
     for n in (0, 1, 5):
         x = model.sample(n, seed=0)
@@ -315,12 +384,11 @@ def test_a_restored_model_takes_the_next_step_to_the_bit(name, config):
     assert same(model.sample(2, seed=0), fresh.sample(2, seed=0))
 
 
-@every_model
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 10)])
-def test_images_of_any_shape(name, shape):
-    """The first configuration takes them all, in every kind of data that the model accepts."""
-    for kind in models.get(name).kinds:
-        model = make(name, CASES[name][0], Spec("noise", (*shape, 3 if kind == "rgb" else 1), kind))
+@every_kind
+def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
+    """The first configuration takes them all."""
+    for shape in [(1,), (2,), (5,)] if kind == "points" else [(1, 1), (5, 7), (3, 10)]:
+        model = make(name, CASES[name][0], spec_for(models.get(name), shape, kind))
         model.training_step(batch_for(model))
         for _, function in calls(model):
             function()

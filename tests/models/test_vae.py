@@ -7,6 +7,7 @@ import pytest
 
 from tinygen import random
 from tinygen.data import Batch, Spec, Split
+from tinygen.errors import UsageError
 from tinygen.models import VAE
 from tinygen.random import Stream
 
@@ -113,3 +114,33 @@ def test_the_step_size_falls_along_a_cosine_when_asked():
         model.training_step(Batch(bits(8)))
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * min(i / 4, 1))) for i in range(6)])
     assert made(learning_rate=0.5).optimizer.value("lr") == 0.5
+
+
+def test_more_samples_a_step_descend_on_the_importance_weighted_bound():
+    x, samples = bits(8), 5
+    model, flat = made(samples=samples), bits(8).reshape(8, -1)
+    noise = Stream(0, "train").normal((8 * samples, 4))[:, :1].reshape(8, samples)
+    mean, log_var = np.split(layers(model.encoder, flat), 2, axis=1)
+    z = mean + np.exp(0.5 * log_var) * noise
+    logits = layers(model.decoder, z.reshape(-1, 1)).reshape(8, samples, -1)
+    log_joint = (flat[:, None] * logits - np.logaddexp(0, logits)).sum(2) + log_normal(z, 0, 0)
+    weights = np.exp(log_joint - log_normal(z, mean, log_var))
+    before = model.state_dict()["encoder.layers.1.weight"].copy()
+    scalars = {name: float(value) for name, value in model.training_step(Batch(x)).items()}
+    assert scalars == pytest.approx({"neg_is5_nats": -np.log(weights.mean(axis=1)).mean()}, rel=1e-5)
+    assert (model.state_dict()["encoder.layers.1.weight"] != before).any()
+
+
+def test_thousands_of_samples_come_by_parts(monkeypatch):
+    """The bound of many samples is close to the likelihood, and nothing larger than a part is ever held."""
+    model, x, largest = made(importance_samples=5000), bits(3), []
+    monkeypatch.setattr(model, "likelihood", lambda z: largest.append(len(z)) or VAE.likelihood(model, z))
+    metrics = model.evaluate(Split({"x": x}), seed=0)
+    assert max(largest) <= 2000
+    nll, _, spread = by_integration(model, x)
+    assert abs(metrics["neg_is5000_nats"] - nll.mean()) < 4 * spread.max() / np.sqrt(5000)
+
+
+def test_a_weight_of_the_kl_term_does_not_go_with_the_importance_weighted_objective():
+    with pytest.raises(UsageError, match="beta is 2; with more than one of samples it must be 1"):
+        made(samples=2, beta=2.0)

@@ -214,6 +214,37 @@ add(
     widths=((1, 0), (0, 2)),
     value=0.5,
 )
+
+
+def _reflect(x, widths, **_):
+    return np.pad(x, widths, mode="reflect")
+
+
+def _reflect_fold(g, widths):
+    """Each element added to the place that it mirrors."""
+    shape = [n - sum(around) for n, around in zip(g.shape, widths, strict=True)]
+    places = np.pad(np.arange(math.prod(shape)).reshape(shape), widths, mode="reflect")
+    return np.bincount(places.ravel(), g.ravel()).reshape(shape)
+
+
+for shape, widths in (((2, 3), ((0, 1), (2, 1))), ((3, 1, 4), ((2, 2), (0, 0), (0, 3))), ((3,), ((0, 0),))):
+    margins = [sum(around) for around in widths]
+    add("reflect_pad", [real(*shape)], _reflect, widths=widths)
+    add("reflect_fold", [real(*np.add(shape, margins))], _reflect_fold, widths=widths)
+    add("functional.pad", [real(*shape)], _reflect, widths=widths, mode="reflect")
+add(
+    "functional.pad",
+    [real(2, 3)],
+    lambda x, widths, value: np.pad(x, widths, constant_values=value),
+    widths=((1, 0), (0, 2)),
+    value=0.5,
+    errors=[
+        ([real(2, 3)], {"widths": ((0, 0), (3, 0)), "mode": "reflect"}, ShapeError, r"smaller than.*\(2, 3\)"),
+        ([real(2, 0)], {"widths": ((0, 0), (1, 0)), "mode": "reflect"}, ShapeError, r"smaller than.*\(2, 0\)"),
+        ([real(2, 3)], {"widths": ((1, 1),)}, ShapeError, r"one \(before, after\) for each axis of \(2, 3\)"),
+        ([real(2, 3)], {"widths": ((1, 1), (1, 1)), "mode": "wrap"}, UsageError, "'wrap'"),
+    ],
+)
 for index in (1, slice(None, None, -2), (..., 0), (None, slice(1, 3)), ([2, 0, 2],), (slice(None), [1, 1, 0])):
     index = tuple(np.asarray(i) if isinstance(i, list) else i for i in index) if isinstance(index, tuple) else index
     x = real(3, 2)
@@ -540,6 +571,72 @@ add(
 add("functional.upsample_nearest2d", [real(1, 2, 3, 2)], lambda x, factor: x.repeat(2, 1).repeat(3, 2), factor=(2, 3))
 add("functional.downsample_nearest2d", [real(1, 5, 6, 1)], lambda x, factor: x[:, 1:4:2, 1::3], factor=(2, 3))
 
+
+def _resize(x, size):
+    for axis, m in enumerate(size, 1):
+        n = x.shape[axis]
+        centres, place = np.arange(n) + 0.5, (np.arange(m) + 0.5) * n / m
+        x = np.apply_along_axis(lambda line, p=place, c=centres: np.interp(p, c, line), axis, x)
+    return x
+
+
+for shape, size in (((2, 3, 4, 2), (5, 8)), ((1, 5, 7, 1), (2, 3)), ((1, 1, 3, 2), (4, 1)), ((1, 2, 3, 1), (2, 3))):
+    add("functional.resize_bilinear2d", [real(*shape)], _resize, size=size)
+add(
+    "functional.resize_bilinear2d",
+    [real(1, 4, 4, 2)],
+    lambda x, size: _resize(x, (6, 6)),
+    size=6,
+    errors=[
+        ([real(3, 3, 1)], {"size": 2}, ShapeError, r"resize_bilinear2d: takes images .*\(3, 3, 1\)"),
+        ([real(1, 3, 3, 1)], {"size": (2, 0)}, UsageError, r"size is \(2, 0\)"),
+        ([whole(9, 1, 3, 3, 1)], {"size": 2}, DtypeError, "int64"),
+    ],
+)
+
+
+def _shuffle(x, factor):
+    """PyTorch's, whose images are (N, C, H, W): output channel c at (i, j) of a block is channel c f^2 + i f + j."""
+    y = np.empty((len(x), x.shape[1] * factor, x.shape[2] * factor, x.shape[3] // factor**2))
+    for c, i, j in np.ndindex(y.shape[3], factor, factor):
+        y[:, i::factor, j::factor, c] = x[..., (c * factor + i) * factor + j]
+    return y
+
+
+def _unshuffle(x, factor):
+    y = np.empty((len(x), x.shape[1] // factor, x.shape[2] // factor, x.shape[3] * factor**2))
+    for c, i, j in np.ndindex(x.shape[3], factor, factor):
+        y[..., (c * factor + i) * factor + j] = x[:, i::factor, j::factor, c]
+    return y
+
+
+add(
+    "functional.pixel_shuffle",
+    [real(2, 1, 2, 8)],
+    _shuffle,
+    factor=2,
+    errors=[
+        ([real(1, 2, 2, 6)], {"factor": 2}, ShapeError, "6 channels cannot be cut into blocks of 2 x 2"),
+        ([real(2, 2, 4)], {"factor": 2}, ShapeError, r"pixel_shuffle: takes images .*\(2, 2, 4\)"),
+    ],
+)
+add(
+    "functional.pixel_unshuffle",
+    [real(2, 3, 6, 2)],
+    _unshuffle,
+    factor=3,
+    errors=[
+        ([real(1, 4, 5, 1)], {"factor": 2}, ShapeError, "images 4 x 5 cannot be cut into blocks of 2 x 2"),
+        ([real(2, 2, 4)], {"factor": 2}, ShapeError, r"pixel_unshuffle: takes images .*\(2, 2, 4\)"),
+    ],
+)
+add(
+    "functional.pixel_shuffle",
+    [real(1, 2, 1, 6)],
+    lambda x, factor: x.reshape(1, 2, 1, 2, 3).swapaxes(3, 4).reshape(1, 2, 3, 2),
+    factor=(1, 3),
+)
+
 # Normalisation
 
 
@@ -801,5 +898,4 @@ TABLE["binary_cross_entropy_with_logits"].append(
         lambda x: _bce(1 / (1 + np.exp(-x)), share_of),
     )
 )
-
 assert issubclass(ShapeError, TinygenError)

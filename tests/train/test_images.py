@@ -37,6 +37,7 @@ def test_colours_survive_a_file(tmp_path):
     images.save(images.sheet(tile, scale=1), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.getpixel((1, 0)) == (255, 51, 0)
+    np.testing.assert_array_equal(images.read(tmp_path / "a.png"), tile[0])
 
 
 def test_files_that_cannot_be_written_are_told(tmp_path):
@@ -48,6 +49,8 @@ def test_files_that_cannot_be_written_are_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_images_are_shown():
-    shown = [images.can_show(Spec("x", (2, 2, 1), kind)) for kind in ("binary", "grey", "rgb", "index", "sequence")]
-    assert shown == [True, True, True, False, False]
+def test_only_images_and_points_are_shown():
+    shown = [
+        images.can_show(Spec("x", (2, 2, 1), kind)) for kind in ("binary", "grey", "rgb", "points", "index", "sequence")
+    ]
+    assert shown == [True, True, True, True, False, False]

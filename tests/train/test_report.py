@@ -11,8 +11,9 @@ from PIL import Image
 
 from tinygen import train
 from tinygen.data import Dataset
-from tinygen.models import Autoencoder
+from tinygen.models import VAE, Autoencoder
 from tinygen.train import Run, plots, report
+from tinygen.train.figures import Figure
 
 
 class Page(HTMLParser):
@@ -107,8 +108,8 @@ def test_each_image_lies_above_what_the_model_makes_of_it(data, images, columns,
     x = np.zeros((images, 4, 4, 1), np.uint8)
     x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
     split = type(data.valid)({"x": x})
-    panels = list(report._reconstructions(Mirror(), Dataset(data.spec, split, split, split)))
-    pairs_of_rows, paths = (corners(panel.image, wide) for panel, wide in zip(panels, (columns, 10), strict=True))
+    figures = list(report._reconstructions(Mirror(), Dataset(data.spec, split, split, split)))
+    pairs_of_rows, paths = (corners(figure.source, wide) for figure, wide in zip(figures, (columns, 10), strict=True))
     numbers = 2 * np.arange(1, images + 1)
     shown = numbers[: min(2, images // columns) * columns].reshape(-1, 1, columns)
     np.testing.assert_array_equal(pairs_of_rows.reshape(-1, 2, columns), shown // [[1], [2]])
@@ -120,6 +121,23 @@ def corners(source: str, columns: int) -> np.ndarray:
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
     scale = round(sheet.shape[1] / (columns * 5 - 1))
     return sheet[:: 5 * scale, :: 5 * scale]
+
+
+def test_figures_of_the_model_have_a_section_of_their_own(run, data, make_model, monkeypatch):
+    def figures(self, data, *, seed):
+        yield Figure(f"Drawn from seed {seed}.", svg=plots.scatter(np.eye(2)), legend=(("red", "<one>"),))
+        yield Figure("Four & two.", np.linspace(0, 1, 6).reshape(6, 1, 1, 1).repeat(3, axis=3), columns=4)
+
+    before = len(Page(run.report_file.read_text()).sources)
+    monkeypatch.setattr(VAE, "figures", figures, raising=False)
+    report.write_report(run, make_model(), data)
+    page = Page(run.report_file.read_text())
+    assert page.wrong == []
+    for text in ("What else it shows", "Drawn from seed 0.", "<one>", "Four & two."):
+        assert text in page.text
+    assert len(page.sources) == before + 1
+    picture = Image.open(io.BytesIO(base64.b64decode(page.sources[-1].partition(",")[2])))
+    assert picture.size == (56 * 7, 56 * 3)
 
 
 def test_codes_of_many_dimensions_have_no_plane_and_colours_and_unlabelled_data_are_shown(tmp_path):

@@ -11,7 +11,7 @@ class Batch:
     """Arrays that agree in their first axis, the examples; what a data set does not have is None."""
 
     x: Any
-    """Images: float32 in [0, 1], shape (N, H, W, C)."""
+    """Images: float32 in [0, 1], shape (N, H, W, C); points: float32, shape (N, D)."""
     y: Any | None = None
     """Class labels: int64, shape (N,)."""
     target: Any | None = None

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinygen.data import download
+from tinygen.data import download, points
 from tinygen.data.dataset import Dataset
 from tinygen.data.folder import read_folder
 from tinygen.data.npz import holds_images, read_npz
@@ -18,9 +18,9 @@ WHITE = {"digits8x8": 16}  # the value of shipped images that means 1, where it 
 def load(name_or_path: str | Path, *, skip_broken: bool = False) -> Dataset:
     """The data set of that name (``-`` and ``_`` alike) or at that path (an `.npz` file or an image folder).
 
-    A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, in the user's cache, and is then
-    downloaded. ``skip_broken`` leaves out image files that cannot be read. Raises UsageError for an unknown
-    name and DataError for data that cannot be used.
+    A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, among the mixtures of `points`, in the
+    user's cache, and is then downloaded. ``skip_broken`` leaves out image files that cannot be read. Raises UsageError
+    for an unknown name and DataError for data that cannot be used.
     """
     path = Path(name_or_path)
     if isinstance(name_or_path, str):
@@ -28,6 +28,8 @@ def load(name_or_path: str | Path, *, skip_broken: bool = False) -> Dataset:
         for known, file in _files():
             if known == name:
                 return read_npz(file, name, white=WHITE.get(name))
+        if name in points.MIXTURES:
+            return points.make(name)
         if source := download.SOURCES.get(name):
             return download.fetch(source)
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
@@ -43,6 +45,8 @@ def names() -> list[tuple[str, str]]:
     for name, file in _files():
         if holds_images(file):
             found.setdefault(name, "shipped" if file.parent == SHIPPED else f"in {file.parent}")
+    for name in points.MIXTURES:
+        found.setdefault(name, "points, made when asked for")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
         found.setdefault(name, "in the cache" if download.is_cached(source) else at_first_use)

@@ -15,7 +15,7 @@ from tinygen.errors import DataError, UsageError
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A description and three splits of images.
+    """A description and three splits.
 
     ``valid``, the last tenth of train, serves every choice and every curve; ``test`` is touched once, at
     the end.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["binary", "grey", "rgb", "index", "sequence"]
+Kind = Literal["binary", "grey", "rgb", "index", "sequence", "points"]
 
 
 @dataclass(frozen=True)
@@ -12,13 +12,15 @@ class Spec:
 
     name: str
     shape: tuple[int, ...]
-    """Of one example: (height, width, channels) for images."""
+    """Of one example: (height, width, channels) for images, (coordinates,) for points."""
     kind: Kind
-    """binary: 0 or 1; grey, rgb: values in [0, 1]; index: positions in a palette; sequence: tokens."""
+    """binary: 0 or 1; grey, rgb: values in [0, 1]; index: positions in a palette; sequence: tokens; points: any."""
     classes: int | None = None
     """Number of classes, None where there are no labels."""
     class_names: tuple[str, ...] | None = None
     binarisation: Literal["dynamic", "threshold"] | None = None
     """How grey images were made binary, which a likelihood must be quoted with; None where they were not."""
+    limits: tuple[float, float] | None = None
+    """Of kind "points": where nearly all coordinates lie, which is what pictures show."""
     palette: Any | None = field(default=None, compare=False)
     """Colours of kind "index", uint8 of shape (colours, 3)."""

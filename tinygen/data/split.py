@@ -10,7 +10,7 @@ from tinygen.random import Stream
 
 
 class Split:
-    """Named arrays of one length: images (N, H, W, C) as uint8 or float32, the rest as batches have it."""
+    """Named arrays of one length: images (N, H, W, C) as uint8 or float32; the rest as batches have it."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         self.arrays = dict(arrays)

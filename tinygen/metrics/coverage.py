@@ -1,4 +1,4 @@
-"""Density and coverage (Naeem et al. 2020): how well samples lie among real examples, and how many of these they reach."""
+"""Density and coverage (Naeem et al. 2020): samples that lie among real examples, and examples that they reach."""
 
 import numpy as np
 

@@ -3,13 +3,35 @@
 import difflib
 
 from tinygen.errors import DataError, UsageError
-from tinygen.models.autoencoder import Autoencoder
+from tinygen.models.aae import AAE
+from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
 from tinygen.models.base import GenerativeModel
+from tinygen.models.gan import GAN
+from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.vae import VAE
+from tinygen.models.wgan import WGAN, WGANGP
+from tinygen.train.record import refuse_unlabelled_data
 
-__all__ = ["VAE", "Autoencoder", "GenerativeModel", "check_data", "get", "names"]
+__all__ = [
+    "AAE",
+    "GAN",
+    "VAE",
+    "WGAN",
+    "WGANGP",
+    "Autoencoder",
+    "DenoisingAutoencoder",
+    "GatedPixelCNN",
+    "GenerativeModel",
+    "PixelCNN",
+    "check_data",
+    "get",
+    "names",
+]
 
-_MODELS = {model.name: model for model in (Autoencoder, VAE)}
+_MODELS = {
+    model.name: model
+    for model in (Autoencoder, DenoisingAutoencoder, VAE, AAE, PixelCNN, GatedPixelCNN, GAN, WGAN, WGANGP)
+}
 
 
 def names() -> list[str]:
@@ -31,6 +53,7 @@ def check_data(model: type[GenerativeModel], dataset):
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
+    refuse_unlabelled_data(model, dataset)
     kind = dataset.spec.kind
     if kind in model.kinds:
         return dataset

@@ -10,6 +10,7 @@ from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
 from tinygen.errors import UsageError
 from tinygen.nn import Module
+from tinygen.optim import Schedule, constant, cosine, warmup
 
 
 class GenerativeModel(Module):
@@ -17,11 +18,17 @@ class GenerativeModel(Module):
 
     A subclass sets `name`, the `kinds` of data it accepts and a frozen dataclass `Config`; it builds its networks,
     moves them to the device, then makes its optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
-    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1].
+    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1]; and `figures(data, *, seed)`, which
+    yields a `tinygen.train.figures.Figure` for each thing that its report should show of the data set besides samples,
+    reconstructions and interpolation.
+
+    A `conditional` model is trained on batches with labels, and has `sample(n, *, seed, labels=None)`: classes (n,) to
+    draw, by default 0, 1, 2, ... in turn.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
+    conditional: ClassVar[bool] = False
     Config: ClassVar[Any]
 
     def __init__(self, config, spec, device: str = "cpu"):
@@ -57,6 +64,29 @@ def at_least(config, minimum: float, *names: str) -> None:
     for name in names:
         if getattr(config, name) < minimum:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
+
+
+def draw_rows(draw, rows: int, size: int, device: str):
+    """Numbers (rows, size) from a stream's `draw`: each row uses whole counters, so that chunks do not matter."""
+    padded = -(-size // 4) * 4
+    return draw((rows, padded), device=device)[:, :size]
+
+
+def asked_labels(labels, n: int, classes: int) -> np.ndarray:
+    """The classes of n samples, int64 (n,): those asked for, or all in turn; UsageError where they do not fit."""
+    labels = np.arange(n) % classes if labels is None else np.asarray(labels)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise UsageError(f"labels have shape {labels.shape} and dtype {labels.dtype}; give {n} whole numbers")
+    for label in (labels.min(initial=0), labels.max(initial=0)):
+        if not 0 <= label < classes:
+            raise UsageError(f"label {label} is unknown: there are 0 to {classes - 1}")
+    return labels.astype(np.int64)
+
+
+def learning_rate(config) -> Schedule:
+    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine or a constant."""
+    peak, steps = config.learning_rate, config.cosine_steps
+    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

@@ -1,6 +1,6 @@
 """Encoders and decoders that several models share."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from tinygen.errors import UsageError
 from tinygen.functional import relu
@@ -9,42 +9,53 @@ from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape
 Architecture = Literal["mlp", "conv"]
 
 
-def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int) -> Sequential:
-    """Images (N, H, W, C) to (N, outputs): one hidden layer, or two convolutions of stride 2 and a hidden layer."""
-    height, width, channels = image_shape
+def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
+    """Images (N, H, W, C) to (N, outputs): hidden layers, in "conv" after two convolutions of stride 2.
+
+    These have `channels` and twice as many.
+    """
+    height, width, colours = image_shape
     if architecture == "mlp":
-        return Sequential(Flatten(), Linear(height * width * channels, hidden), relu, Linear(hidden, outputs))
+        return Sequential(Flatten(), *_hidden(height * width * colours, hidden, layers), Linear(hidden, outputs))
     rows, columns = _quarter(image_shape)
     return Sequential(
-        _he(Conv2d(channels, 32, 4, stride=2, padding=1), 16 * channels),
+        _he(Conv2d(colours, channels, 4, stride=2, padding=1), 16 * colours),
         relu,
-        _he(Conv2d(32, 64, 4, stride=2, padding=1), 16 * 32),
+        _he(Conv2d(channels, 2 * channels, 4, stride=2, padding=1), 16 * channels),
         relu,
         Flatten(),
-        _he(Linear(rows * columns * 64, hidden), rows * columns * 64),
-        relu,
+        *_hidden(rows * columns * 2 * channels, hidden, layers),
         Linear(hidden, outputs),
     )
 
 
-def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int) -> Sequential:
+def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
     """Codes (N, inputs) to logits of images (N, H, W, C): the encoder the other way round."""
-    height, width, channels = image_shape
+    height, width, colours = image_shape
     if architecture == "mlp":
-        return Sequential(
-            Linear(inputs, hidden), relu, Linear(hidden, height * width * channels), Reshape(*image_shape)
-        )
+        last = Linear(hidden, height * width * colours)
+        return Sequential(*_hidden(inputs, hidden, layers), last, Reshape(*image_shape))
     rows, columns = _quarter(image_shape)
     return Sequential(
-        _he(Linear(inputs, hidden), inputs),
+        *_hidden(inputs, hidden, layers),
+        _he(Linear(hidden, rows * columns * 2 * channels), hidden),
         relu,
-        _he(Linear(hidden, rows * columns * 64), hidden),
+        Reshape(rows, columns, 2 * channels),
+        _he(ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1), 4 * 2 * channels),
         relu,
-        Reshape(rows, columns, 64),
-        _he(ConvTranspose2d(64, 32, 4, stride=2, padding=1), 4 * 64),
-        relu,
-        ConvTranspose2d(32, channels, 4, stride=2, padding=1),
+        ConvTranspose2d(channels, colours, 4, stride=2, padding=1),
     )
+
+
+def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
+    """Vectors (N, inputs) to one logit each (N, 1)."""
+    return Sequential(*_hidden(inputs, hidden, layers), Linear(hidden, 1))
+
+
+def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
+    """Fully connected layers of one width, each with its ReLU."""
+    sizes = [inputs] + [hidden] * (layers - 1)
+    return [part for size in sizes for part in (_he(Linear(size, hidden), size), relu)]
 
 
 def _he(layer, fan_in: int) -> Module:

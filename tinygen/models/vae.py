@@ -9,9 +9,10 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.distributions import Bernoulli, Normal
-from tinygen.models.base import CHUNK, GenerativeModel, at_least, in_chunks, mean_over
+from tinygen.errors import UsageError
+from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, learning_rate, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.optim import Adam, Schedule, constant, cosine, warmup
+from tinygen.optim import Adam
 
 
 class VAE(GenerativeModel):
@@ -23,13 +24,19 @@ class VAE(GenerativeModel):
     @dataclass(frozen=True)
     class Config:
         architecture: Architecture = "mlp"
-        """One hidden layer each way (the paper's), or convolutions of stride 2."""
+        """Hidden layers each way (one in the paper), or convolutions of stride 2 and hidden layers."""
         latent: int = 20
         """Dimensions of the code (3 to 200 in the paper's figure 2)."""
         hidden: int = 400
-        """Units of the hidden layer (500 in the paper)."""
+        """Units of a hidden layer (500 in the paper)."""
+        layers: int = 1
+        """Hidden layers each way."""
+        channels: int = 32
+        """Channels of the first convolution; the second has twice as many."""
         beta: float = 1.0
         """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
+        samples: int = 1
+        """Codes drawn per example of a step; above 1 the objective is their importance-weighted bound (Burda 2016)."""
         batch_size: int = 128
         """Examples a step (100 in the paper)."""
         learning_rate: float = 1e-3
@@ -42,13 +49,16 @@ class VAE(GenerativeModel):
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
         def __post_init__(self):
-            at_least(self, 1, "latent", "hidden", "batch_size", "importance_samples")
+            at_least(self, 1, "latent", "hidden", "layers", "channels", "samples", "batch_size", "importance_samples")
             at_least(self, 0, "beta", "learning_rate", "warmup_steps", "cosine_steps")
+            if self.samples > 1 and self.beta != 1:
+                raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
-        self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent)
-        self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent)
+        sizes = config.layers, config.channels
+        self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent, *sizes)
+        self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent, *sizes)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config))
 
@@ -63,6 +73,10 @@ class VAE(GenerativeModel):
 
     def training_step(self, batch):
         q = self.posterior(batch.x)
+        if self.config.samples > 1:
+            bound = -self._importance_weighted(batch.x, q, self._noise(q, self.config.samples, random.stream("train")))
+            self.optimizer.step(bound.mean())
+            return {f"neg_is{self.config.samples}_nats": bound.mean()}
         p = self.likelihood(q.sample())
         reconstruction = -p.log_prob(batch.x).sum(axis=(1, 2, 3)).mean()
         kl = q.kl().sum(axis=1).mean()
@@ -97,9 +111,8 @@ class VAE(GenerativeModel):
                 yield {key: to_numpy(value) for key, value in self._bounds(batch.x, q, stream).items()}
 
         def bounds():
-            size = max(1, CHUNK // samples)
-            for batch in data.batches(size):
-                yield {f"neg_is{samples}_nats": self._importance_weighted(batch.x, samples, stream)}
+            for batch in data.batches(max(1, CHUNK // samples)):
+                yield {f"neg_is{samples}_nats": -self._log_evidence(to_device(batch.x, self.device), samples, stream)}
 
         with self.evaluating():
             numbers = mean_over(chunks())
@@ -109,32 +122,33 @@ class VAE(GenerativeModel):
         numbers["active_units"] = float((np.concatenate(means).var(axis=0) > 0.01).sum())
         return numbers
 
-    def _noise(self, shape, stream):
-        """Noise (..., latent) of which every example uses whole counters, so that chunks do not matter."""
-        padded = -(-self.config.latent // 4) * 4
-        return stream.normal((*shape, padded), device=self.device)[..., : self.config.latent]
+    def _noise(self, q: Normal, samples: int, stream: random.Stream):
+        """Noise (N, samples, latent) for the codes of N posteriors."""
+        n, latent = q.mean.shape
+        return draw_rows(stream.normal, n * samples, latent, self.device).reshape(n, samples, latent)
 
     def _bounds(self, x, q: Normal, stream):
-        z = F.reparameterize(q.mean, q.log_var, self._noise((len(x),), stream))
+        z = F.reparameterize(q.mean, q.log_var, self._noise(q, 1, stream)[:, 0])
         reconstruction = -self.likelihood(z).log_prob(to_device(x, self.device)).sum(axis=(1, 2, 3))
         kl = q.kl().sum(axis=1)
         return {"neg_elbo_nats": reconstruction + kl, "reconstruction_nats": reconstruction, "kl_nats": kl}
 
-    def _importance_weighted(self, x, samples: int, stream) -> np.ndarray:
-        """-log (1/K) sum_k p(x, z_k) / q(z_k | x), shape (N,)."""
-        x = to_device(x, self.device)
-        n, shape = len(x), (len(x) * samples, *x.shape[1:])
+    def _importance_weighted(self, x, q: Normal, noise):
+        """log (1/K) sum_k p(x, z_k) / q(z_k | x), (N,), at the codes z_k = mean + std * noise (N, K, latent)."""
+        n, samples, latent = noise.shape
+        mean, log_var = (part.reshape(n, 1, latent) for part in (q.mean, q.log_var))
+        z = mean + F.exp(0.5 * log_var) * noise
+        repeated = F.broadcast_to(x.reshape(n, 1, -1), shape=(n, samples, x.size // n)).reshape(-1, *x.shape[1:])
+        log_likelihood = self.likelihood(z.reshape(-1, latent)).log_prob(repeated).sum(axis=(1, 2, 3))
+        log_ratio = 0.5 * (log_var + noise * noise - z * z).sum(axis=2)  # of prior to posterior density
+        return (log_likelihood.reshape(n, samples) + log_ratio).logsumexp(axis=1) - math.log(samples)
+
+    def _log_evidence(self, x, samples: int, stream) -> np.ndarray:
+        """The importance-weighted bound of images x (N, H, W, C), (N,), by parts of at most `CHUNK` samples each."""
         q = self.posterior(x)
-        q = Normal(q.mean.reshape(n, 1, -1), log_var=q.log_var.reshape(n, 1, -1))
-        z = q.mean + q.std * self._noise((n, samples), stream)
-        repeated = F.broadcast_to(x.reshape(n, 1, -1), shape=(n, samples, math.prod(x.shape[1:]))).reshape(shape)
-        log_likelihood = self.likelihood(z.reshape(n * samples, -1)).log_prob(repeated).sum(axis=(1, 2, 3))
-        prior = -0.5 * (z * z + math.log(2 * math.pi))
-        log_weight = log_likelihood.reshape(n, samples) + (prior - q.log_prob(z)).sum(axis=2)
-        return to_numpy(math.log(samples) - log_weight.logsumexp(axis=1))
-
-
-def learning_rate(config: VAE.Config) -> Schedule:
-    """The step size over the steps of a run: a rise, then half a cosine or a constant."""
-    peak, steps = config.learning_rate, config.cosine_steps
-    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
+        total = np.full(len(x), -np.inf)
+        for start in range(0, samples, CHUNK):
+            size = min(CHUNK, samples - start)
+            part = to_numpy(self._importance_weighted(x, q, self._noise(q, size, stream)))
+            total = np.logaddexp(total, part.astype(np.float64) + math.log(size))
+        return total - math.log(samples)

@@ -21,6 +21,9 @@ from tinygen.nn.layers import (
     MaskedConv1d,
     MaskedConv2d,
     MaxPool2d,
+    PixelShuffle,
+    PixelUnshuffle,
+    ReflectionPad2d,
     ReLU,
     Reshape,
     Sequential,
@@ -31,6 +34,7 @@ from tinygen.nn.layers import (
     Upsample2d,
 )
 from tinygen.nn.module import Module, Parameter
+from tinygen.nn.parametrizations import SpectralNorm, WeightNorm
 from tinygen.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
 
 __all__ = [
@@ -59,13 +63,18 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
+    "ReflectionPad2d",
     "Reshape",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softplus",
+    "SpectralNorm",
     "Tanh",
     "Upsample2d",
+    "WeightNorm",
     "init",
 ]

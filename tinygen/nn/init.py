@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from tinygen import random
+from tinygen.errors import ShapeError
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -48,3 +49,18 @@ def he_normal(shape, *, gain: float = math.sqrt(2)):
 def fan_in_uniform(shape, fan_in: int | None = None):
     """Uniform on (-1, 1) / sqrt(fan_in): the default of linear and convolutional layers, as in PyTorch."""
     return uniform(shape, 1 / math.sqrt(fan_in or _fans(shape)[0]))
+
+
+def orthogonal(shape, *, gain: float = 1.0):
+    """Columns or rows, whichever are fewer, of the matrix (taps * in, out) orthogonal and of length `gain`.
+
+    Uniform among all such matrices (Saxe et al. 2014): the Q of a normal matrix, signed so that R has a positive
+    diagonal (Mezzadri 2007).
+    """
+    if len(shape) < 2:
+        raise ShapeError(f"orthogonal: takes the shape of a weight with two axes or more, not {tuple(shape)}")
+    matrix = normal((math.prod(shape[:-1]), shape[-1]), 1.0).astype("float64")  # rounding hides how QR is computed
+    wide = matrix.shape[0] < matrix.shape[1]
+    q, r = np.linalg.qr(matrix.T if wide else matrix)
+    q *= np.where(r.diagonal() < 0, -gain, gain)
+    return np.ascontiguousarray(q.T if wide else q, np.float32).reshape(shape)

@@ -10,7 +10,7 @@ from tinygen import functional as F
 from tinygen.autograd import Tensor, state
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError, UsageError
-from tinygen.functional import IntPair, Padding, pair
+from tinygen.functional import IntPair, Padding, pair, sides
 from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter
 
@@ -362,13 +362,48 @@ class AvgPool2d(Module):
 
 
 class Upsample2d(Module):
-    """`functional.upsample_nearest2d`."""
+    """Images `factor` times as large: by `functional.upsample_nearest2d`, or `functional.resize_bilinear2d`."""
 
-    def __init__(self, factor: IntPair):
-        self.factor = factor
+    def __init__(self, factor: IntPair, *, mode: Literal["nearest", "bilinear"] = "nearest"):
+        if mode not in ("nearest", "bilinear"):
+            raise UsageError(f'Upsample2d: mode is "nearest" or "bilinear", not {mode!r}')
+        self.factor = pair(factor, "factor")
+        self.mode = mode
 
     def forward(self, x):
-        return F.upsample_nearest2d(x, self.factor)
+        if self.mode == "nearest":
+            return F.upsample_nearest2d(x, self.factor)
+        return F.resize_bilinear2d(x, tuple(n * f for n, f in zip(x.shape[1:3], self.factor, strict=False)))
+
+
+class PixelShuffle(Module):
+    """`functional.pixel_shuffle`."""
+
+    def __init__(self, factor: IntPair):
+        self.factor = pair(factor, "factor")
+
+    def forward(self, x):
+        return F.pixel_shuffle(x, self.factor)
+
+
+class PixelUnshuffle(Module):
+    """`functional.pixel_unshuffle`."""
+
+    def __init__(self, factor: IntPair):
+        self.factor = pair(factor, "factor")
+
+    def forward(self, x):
+        return F.pixel_unshuffle(x, self.factor)
+
+
+class ReflectionPad2d(Module):
+    """Images (N, H, W, C) with mirrored margins: `functional.pad` in mode "reflect"."""
+
+    def __init__(self, padding: Padding):
+        self.widths = ((0, 0), *sides(padding), (0, 0))
+
+    def forward(self, x):
+        return F.pad(x, self.widths, mode="reflect")
 
 
 class Flatten(Module):

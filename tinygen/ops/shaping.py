@@ -110,6 +110,32 @@ pad.vjp(
 )
 
 
+@primitive(indices="all")
+def reflect_pad(xp, x, *, widths):
+    """x with `widths` = ((before, after), ...) elements mirrored at its edges, which are not repeated."""
+    if any(max(around) >= max(n, 1) for around, n in zip(widths, x.shape, strict=True)):
+        raise ShapeError(f"reflect_pad: widths {widths} must be smaller than the lengths {x.shape} that they mirror")
+    return xp.pad(x, widths, mode="reflect")
+
+
+@primitive()
+def reflect_fold(xp, g, *, widths):
+    """What stands in a mirrored margin added to where it came from: the adjoint of `reflect_pad`."""
+    for axis, (before, after) in enumerate(widths):
+        n = g.shape[axis] - before - after
+        margins, g = g, g[_along(g.ndim, axis, slice(before, before + n))].copy()
+        for kept, mirrored in (
+            (slice(1, before + 1), slice(before)),
+            (slice(n - 1 - after, n - 1), slice(before + n, None)),
+        ):
+            g[_along(g.ndim, axis, kept)] += xp.flip(margins[_along(g.ndim, axis, mirrored)], axis)
+    return g
+
+
+reflect_pad.vjp(lambda g, y, x, *, widths: reflect_fold(g, widths=widths))
+reflect_fold.vjp(lambda h, y, g, *, widths: reflect_pad(h, widths=widths))
+
+
 @primitive(indices="all", views=True)
 def getitem(xp, x, *, index):
     """x[index], with slices, integers, None, ... or integer and bool arrays."""

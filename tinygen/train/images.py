@@ -1,8 +1,8 @@
-"""Pictures of images in data space: sheets of tiles as PNG."""
+"""Pictures of what is in data space: sheets of tiles, and clouds of points, as PNG."""
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,51 @@ TILE = 56
 """Small images are enlarged, by a whole number, to about this many pixels."""
 
 
+IMAGES = ("binary", "grey", "rgb")
+"""Kinds of images that need no palette."""
+
+SHOWN = 64
+"""Images in a picture of samples."""
+
+POINTS, SIDE = 2500, 224
+"""Points in a picture of samples, and places for them along each side of it."""
+
+
 def can_show(spec: Spec) -> bool:
-    """Whether examples are images that need no palette."""
-    return spec.kind in ("binary", "grey", "rgb")
+    """Whether `picture` can draw examples."""
+    return spec.kind in (*IMAGES, "points")
+
+
+def arrangement(model: Any) -> tuple[int, int | None]:
+    """How many samples of a model make a good picture, and in how many columns: one for each of a few classes."""
+    spec = model.spec
+    if spec.kind == "points":
+        return POINTS, None
+    if model.conditional and spec.classes**2 <= 4 * SHOWN:
+        return SHOWN // spec.classes * spec.classes, spec.classes
+    return SHOWN, None
+
+
+def picture(samples: np.ndarray, spec: Spec, columns: int | None = None) -> "Image":
+    """A sheet of images (N, H, W, C), or a cloud of points (N, D)."""
+    return cloud(samples, spec.limits) if spec.kind == "points" else sheet(samples, columns)
+
+
+def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Image":
+    """Points (N, D), brighter where they are dense: by their first two coordinates, or a histogram of their only one.
+
+    Both axes show the range `limits`, by default that of the points, and a little more.
+    """
+    low, high = limits or (float(points.min()), float(points.max()))
+    room = 0.05 * (high - low)
+    shown = low - room, high + room
+    if points.shape[1] == 1:
+        counts = np.histogram(points[:, 0], SIDE // 4, shown)[0].repeat(4)
+        shades = (counts / max(counts.max(), 1) >= np.linspace(1, 0, SIDE, endpoint=False)[:, None]).astype(np.float32)
+    else:
+        counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], SIDE, (shown, shown))
+        shades = 1 - 0.4 ** counts.T[::-1]
+    return sheet(shades[None, :, :, None], scale=2)
 
 
 def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale: int | None = None) -> "Image":
@@ -38,6 +80,15 @@ def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale
     picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]
     picture = picture.repeat(scale, 0).repeat(scale, 1)
     return Image.fromarray(picture[:, :, 0] if channels == 1 else picture)
+
+
+def read(path: str | Path) -> np.ndarray:
+    """The picture in a file, (H, W, C) in [0, 1] with one channel or three."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture, np.float32) / 255
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def png(picture: "Image") -> bytes:

@@ -65,6 +65,12 @@ def curves(series: Mapping[str, Points], axis: str) -> str:
     return frame.svg(*(mark for split, points in series.items() for mark in _line(frame, points, f"var(--{split})")))
 
 
+def lines(series: Sequence[tuple[str, Points]], x: tuple[float, float], y: tuple[float, float], axis: str = "") -> str:
+    """Lines of a colour through (x, y) points, over the given ranges."""
+    frame = Frame(x, y, label=axis)
+    return frame.svg(*(_line(frame, points, colour)[0] for colour, points in series), vertical=True)
+
+
 def scatter(points: Any, classes: Any = None) -> str:
     """Points (N, 2), coloured by class, with one scale for both axes."""
     centre, reach = (points.max(0) + points.min(0)) / 2, max(1.05 * (points.max(0) - points.min(0)).max() / 2, 1e-6)

@@ -61,6 +61,15 @@ def refuse_unfit_data(model: Any, data: Dataset) -> None:
         raise DataError(f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {name!r} is {kind}{hint}")
     if data.spec.shape != model.spec.shape:
         raise DataError(f"the model was made for shape {model.spec.shape}, and data set {name!r} has {data.spec.shape}")
+    refuse_unlabelled_data(model, data)
+    if model.conditional and data.spec.classes != model.spec.classes:
+        raise DataError(f"the model was made for {model.spec.classes} classes, and {name!r} has {data.spec.classes}")
+
+
+def refuse_unlabelled_data(model: Any, data: Dataset) -> None:
+    """DataError where a model, or a class of models, needs labels that the data do not have."""
+    if model.conditional and data.spec.classes is None:
+        raise DataError(f"model {model.name!r} needs labels, and {data.spec.name!r} has none: add them as y_train")
 
 
 def refuse_changed_data(run: Run, data: Dataset) -> None:

@@ -1,6 +1,5 @@
 """One self-contained page about a run: what it learned, what it makes, and what it takes to repeat it."""
 
-import base64
 import datetime
 import itertools
 import re
@@ -14,6 +13,7 @@ import numpy as np
 from tinygen.data import Dataset, Spec
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
+from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
 from tinygen.train.run import Run, metrics_of
 
@@ -23,7 +23,7 @@ PLANE = 20
 SCATTERED = 1000
 
 WORDS = {"neg": "−", "elbo": "ELBO", "kl": "KL", "nll": "NLL", "mse": "MSE", "bce": "BCE", "iw": "IW"}
-UNITS = ("nats", "bits_per_dim")
+UNITS = ("nats", "bits_per_dim", "count", "rate")
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,6 @@ class Metric:
     name: str
     unit: str
     value: float
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A picture: the source of an image, or a drawing as SVG."""
-
-    caption: str
-    image: str | None = None
-    svg: str | None = None
-    legend: tuple[tuple[str, str], ...] = ()
-    """Colours and what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +69,7 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         frames=list(_frames(run, history)),
         reconstructions=list(_reconstructions(model, data)),
         plane=list(_plane(model, data)),
+        figures=list(model.figures(data, seed=run.config["fit"]["seed"])) if hasattr(model, "figures") else [],
         tables={
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
@@ -126,7 +116,7 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
         yield Curve(read_metric(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
 
 
-def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Panel]:
+def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
     """Samples from the same noise at moments that are spread evenly over the pictures there are."""
     files = run.samples()
     epochs = {entry["step"]: entry["epoch"] for entry in history}
@@ -134,10 +124,10 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Panel]:
     for position in np.unique(np.linspace(0, len(steps) - 1, FRAMES).round().astype(int)) if steps else ():
         step = steps[position]
         caption = f"epoch {epochs[step]:g}" if epochs.get(step, 0) >= 1 else f"step {step}"
-        yield Panel(caption, _source(files[step].read_bytes()))
+        yield Figure(caption, images.read(files[step])[None])
 
 
-def _reconstructions(model: Any, data: Dataset) -> Iterator[Panel]:
+def _reconstructions(model: Any, data: Dataset) -> Iterator[Figure]:
     """Images of valid beside what the model makes of their codes, and what lies between two codes."""
     if not _has_codes(model, data):
         return
@@ -147,16 +137,16 @@ def _reconstructions(model: Any, data: Dataset) -> Iterator[Panel]:
     made = model.decode(codes)
     rows = [half[start : start + columns] for start in range(0, len(x), columns) for half in (x, made)]
     caption = "Each image of validation, and below it what the model makes of its code."
-    yield Panel(caption, _sheet(np.concatenate(rows), columns))
+    yield Figure(caption, np.concatenate(rows), columns)
     if codes.ndim == 2 and columns > 1:
         share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
         pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
         paths = [(1 - share) * start + share * end for start, end in pairs]
         caption = "Straight lines from the code of one image to that of another."
-        yield Panel(caption, _sheet(model.decode(np.concatenate(paths)), COLUMNS))
+        yield Figure(caption, model.decode(np.concatenate(paths)), COLUMNS)
 
 
-def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
+def _plane(model: Any, data: Dataset) -> Iterator[Figure]:
     """The whole code space, where it is a plane."""
     if not _has_codes(model, data):
         return
@@ -167,23 +157,12 @@ def _plane(model: Any, data: Dataset) -> Iterator[Panel]:
     across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
     grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
     caption = "What the decoder makes of places all over the plane, closer together where codes are."
-    yield Panel(
-        caption,
-        _sheet(model.decode(grid), PLANE, gap=0, scale=1),
-    )
+    yield Figure(caption, model.decode(grid), PLANE, gap=0)
     classes = data.spec.class_names or tuple(str(number) for number in range(data.spec.classes or 0))
     legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
     caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
-    yield Panel(caption, svg=plots.scatter(codes, batch.y), legend=legend)
+    yield Figure(caption, svg=plots.scatter(codes, batch.y), legend=legend)
 
 
 def _has_codes(model: Any, data: Dataset) -> bool:
-    return images.can_show(data.spec) and hasattr(model, "encode") and hasattr(model, "decode")
-
-
-def _sheet(tiles: np.ndarray, columns: int, **style: int) -> str:
-    return _source(images.png(images.sheet(tiles, columns, **style)))
-
-
-def _source(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return data.spec.kind in images.IMAGES and hasattr(model, "encode") and hasattr(model, "decode")

@@ -25,7 +25,6 @@ from tinygen.train.signals import StopSignal
 
 SECONDS_BETWEEN_CHECKPOINTS = 30
 LOGGED_AN_EPOCH = 10
-SAMPLES = 64
 
 
 class Interrupted(KeyboardInterrupt):
@@ -162,8 +161,9 @@ class Training:
         ended = self.length.is_over(self.step, self.seconds, self.per_epoch)
         if self.run and images.can_show(self.data.spec) and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with _same_streams_afterwards():
-                samples = self.model.sample(SAMPLES, seed=self.seed)
-            images.save(images.sheet(samples), self.run.sample_file(self.step))
+                n, columns = images.arrangement(self.model)
+                samples = self.model.sample(n, seed=self.seed)
+            images.save(images.picture(samples, self.data.spec, columns), self.run.sample_file(self.step))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
         if self.run:

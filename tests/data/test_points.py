@@ -1,0 +1,53 @@
+"""The mixtures of points against their published definitions."""
+
+import numpy as np
+import pytest
+
+from tinygen.data import load, names
+from tinygen.data.points import MIXTURES
+from tinygen.random import Stream
+
+
+def test_they_have_names_and_are_always_the_same():
+    listed = dict(names())
+    for name in ("ring8", "grid25", "mixture1d"):
+        assert listed[name] == "points, made when asked for"
+        first, again = load(name), load(name)
+        assert first.spec == again.spec
+        assert (first.spec.name, first.spec.kind) == (name, "points")
+        for a, b in ((first.train, again.train), (first.valid, again.valid), (first.test, again.test)):
+            assert a.arrays["x"].tobytes() == b.arrays["x"].tobytes()
+        assert not np.array_equal(first.valid.arrays["x"], first.train.arrays["x"][: len(first.valid)])
+        assert [len(part) for part in (first.train, first.valid, first.test)] == [90_000, 10_000, 20_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "centres", "std"),
+    [
+        ("ring8", {(np.cos(i * np.pi / 4), np.sin(i * np.pi / 4)) for i in range(8)}, 0.01),
+        ("grid25", {(-4 + 2 * i, -4 + 2 * j) for i in range(5) for j in range(5)}, 0.05),
+    ],
+)
+def test_ring_and_grid(name, centres, std):
+    data = load(name)
+    assert data.spec.classes == len(centres)
+    x, mode = data.train.arrays["x"], data.train.arrays["y"]
+    assert x.dtype == np.float32
+    found = np.array([x[mode == i].mean(axis=0) for i in range(len(centres))])
+    distances = np.linalg.norm(found[:, None] - np.array(sorted(centres)), axis=2)
+    assert (distances.min(axis=0) < 5 * std / 50).all()
+    assert (distances.min(axis=1) < 5 * std / 50).all()
+    np.testing.assert_allclose((x - found[mode]).std(axis=0), std, rtol=0.01)
+    np.testing.assert_allclose(np.bincount(mode) / len(x), 1 / len(centres), rtol=0.1)
+
+
+def test_the_density_integrates_to_one_and_is_that_of_the_draws():
+    mixture = MIXTURES["mixture1d"]
+    x = np.linspace(-6, 6, 4001)
+    density = mixture.density(x[:, None])
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-6)
+    draws, _ = mixture.draw(100_000, Stream(0, "draws"))
+    share = np.trapezoid(density[x < -1], x[x < -1])
+    assert (draws < -1).mean() == pytest.approx(share, abs=0.006)
+    low, high = mixture.limits
+    assert ((draws > low) & (draws < high)).mean() > 0.999

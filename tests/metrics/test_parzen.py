@@ -1,0 +1,45 @@
+"""Parzen windows against the definition, pair by pair, and against a density that is known."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from tinygen.metrics import parzen
+
+
+def brute_force(x, samples, width):
+    found = []
+    for each in x.reshape(len(x), -1):
+        square = [((each - other) ** 2).sum() for other in samples.reshape(len(samples), -1)]
+        logs = [-s / (2 * width**2) - len(each) / 2 * math.log(2 * math.pi * width**2) for s in square]
+        found.append(max(logs) + math.log(sum(math.exp(log - max(logs)) for log in logs) / len(samples)))
+    return found
+
+
+@pytest.mark.parametrize("memory", [1, 40, 2**24])
+def test_the_definition(memory, monkeypatch):
+    monkeypatch.setattr(parzen, "MEMORY", memory)
+    generator = np.random.default_rng(0)
+    x, samples = (generator.random((n, 3, 4, 1), np.float32) for n in (7, 13))
+    widths = [0.01, 0.2, 1.0]
+    found = parzen.log_likelihood(x, samples, widths)
+    np.testing.assert_allclose(found, [brute_force(x.astype(float), samples.astype(float), w) for w in widths])
+
+
+def test_a_density_that_is_known():
+    """Samples of N(0, 1) widened by the window follow N(0, 1 + width^2)."""
+    samples = np.array([[NormalDist().inv_cdf((i + 0.5) / 2000)] for i in range(2000)])
+    x, width = np.linspace(-2, 2, 9)[:, None], 0.3
+    variance = 1 + width**2
+    exact = -0.5 * (x[:, 0] ** 2 / variance + math.log(2 * math.pi * variance))
+    np.testing.assert_allclose(parzen.log_likelihood(x, samples, [width])[0], exact, atol=1e-3)
+
+
+def test_the_width_is_the_likeliest_one_for_what_is_held_out():
+    generator = np.random.default_rng(0)
+    centre = generator.random((1, 50))
+    for index in (3, 12):
+        x = centre + parzen.WIDTHS[index] * generator.normal(size=(500, 50))
+        assert parzen.choose_width(x, centre) == parzen.WIDTHS[index]

@@ -1,0 +1,116 @@
+"""The adversarial auto-encoder: its prior, its two losses by their formulas, and whom each of them moves."""
+
+import numpy as np
+import pytest
+
+from tinygen import random
+from tinygen.data import Batch, Spec, Split
+from tinygen.errors import UsageError
+from tinygen.metrics import parzen
+from tinygen.models import AAE
+from tinygen.random import Stream
+
+SPEC = Spec("noise", (4, 5, 1), "grey", classes=4)
+
+
+def made(spec=SPEC, **config):
+    random.seed(0)
+    return AAE(AAE.Config(**({"latent": 2, "hidden": 6, "layers": 1, "batch_size": 8} | config)), spec)
+
+
+def batch(n=8):
+    return Batch(Stream(0, "test images").uniform((n, 4, 5, 1)), np.arange(n) % 4)
+
+
+def layers(network, x):
+    """A network of one hidden layer, in plain NumPy."""
+    w1, b1, w2, b2 = (p.numpy().astype("float64") for p in network.parameters())
+    return np.maximum(x.reshape(len(x), -1) @ w1 + b1, 0) @ w2 + b2
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_step_by_its_formulas(labelled):
+    model, data = made(dropout=0.0, prior="mixture", labelled=labelled), batch()
+    codes = layers(model.encoder, data.x)
+    rebuilt = 1 / (1 + np.exp(-layers(model.decoder, codes)))
+    drawn = model.prior(data.y, Stream(0, "train"))  # labels are the components in turn here
+    shown = np.eye(4)[data.y] if labelled else np.zeros((8, 0))
+    on_codes, on_draws = (layers(model.discriminator, np.c_[part, shown]) for part in (codes, drawn))
+    expected = {
+        "squared_error_per_pixel": ((rebuilt - data.x.reshape(8, -1)) ** 2).mean(),
+        "generator_nats": softplus(-on_codes).mean(),
+        "discriminator_nats": (softplus(-on_draws) + softplus(on_codes)).mean(),
+    }
+    assert {k: float(v) for k, v in model.training_step(data).items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_encoder_follows_both_phases_and_the_others_one_each():
+    before = {name: array.copy() for name, array in made().state_dict().items()}
+    after = {}
+    for weight in (0.0, 100.0):
+        model = made(regularisation=weight)
+        model.training_step(batch())
+        after[weight] = model.state_dict()
+    for name, array in before.items():
+        if name.split(".")[0] in ("encoder", "decoder", "discriminator"):
+            assert (after[0.0][name] != array).any(), name
+            differs = (after[0.0][name] != after[100.0][name]).any()
+            assert differs == name.startswith("encoder"), name
+
+
+def test_labels_reach_the_discriminator_and_its_draws():
+    first, second = (made(prior="mixture", labelled=True) for _ in range(2))
+    data = batch()
+    one = first.training_step(data)
+    other = second.training_step(Batch(data.x, (data.y + 1) % 4))
+    assert float(one["discriminator_nats"]) != float(other["discriminator_nats"])
+
+
+def test_the_mixture_is_a_ring_of_components_that_point_outwards():
+    model, n = made(prior="mixture"), 40_000
+    components = model.in_turn(n)
+    points = model.prior(components, Stream(3, "draws"))
+    assert (np.bincount(components) == n // 4).all()
+    for k, direction in enumerate([(1, 0), (0, 1), (-1, 0), (0, -1)]):
+        part, side = points[components == k], np.array([-direction[1], direction[0]])
+        for axis, mean, std in ((np.array(direction), 1.4, 0.5), (side, 0.0, 0.1)):
+            along = part @ axis
+            assert abs(along.mean() - mean) < 4 * std / 100
+            assert abs(along.std() - std) < 4 * std / np.sqrt(2 * 10_000)
+
+
+def test_evaluation_by_its_formulas(monkeypatch):
+    model, x = made(), batch(41).x
+    metrics = model.evaluate(Split({"x": x}), seed=3)
+    rebuilt = model.decode(model.encode(x)).astype("float64")
+    assert metrics["squared_error_per_pixel"] == pytest.approx(((rebuilt - x) ** 2).mean(), rel=1e-5)
+    samples = model.sample(10_000, seed=3)
+    by_width = parzen.log_likelihood(x, samples, parzen.WIDTHS)
+    best = by_width[:, :5].mean(axis=1).argmax()
+    assert metrics["parzen_log_likelihood_nats"] == pytest.approx(by_width[best, 5:].mean(), rel=1e-5)
+    labelled = model.evaluate(Split({"x": x, "y": np.arange(41) % 4}), seed=3)
+    assert 0 <= labelled.pop("probe_error_rate") <= 1
+    assert labelled == metrics
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"prior": "mixture", "latent": 8}, "latent is 8; the prior 'mixture' lies in the plane: use --latent 2"),
+        ({"labelled": True}, "use --prior mixture"),
+        ({"latent": 0}, "latent is 0; it must be at least 1"),
+        ({"dropout": 1.0}, r"dropout is 1\.0; it must be below 1"),
+    ],
+)
+def test_impossible_configurations_are_refused(config, message):
+    with pytest.raises(UsageError, match=message):
+        made(**config)
+
+
+def test_labels_are_needed_where_they_are_used():
+    with pytest.raises(UsageError, match="'noise' has no labels: use --no-labelled"):
+        made(Spec("noise", (4, 5, 1), "grey"), prior="mixture", labelled=True)

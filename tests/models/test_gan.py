@@ -1,0 +1,155 @@
+"""The generator's costs against their curves, the game's rules, and what a report shows of it."""
+
+import re
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import data, random
+from tinygen.data import Batch, Loader, Spec, Split
+from tinygen.models import GAN, adversarial_figures
+from tinygen.models.gan import COSTS
+from tinygen.random import Stream
+
+LINE = Spec("line", (1,), "points")
+
+
+@pytest.fixture(autouse=True)
+def own_streams():
+    before = random.get_state()
+    random.seed(0)
+    yield
+    random.set_state(before)
+
+
+def points(n, d=1):
+    return Stream(0, "points").normal((n, d))
+
+
+@pytest.mark.parametrize(
+    ("cost", "value", "slope"),
+    [
+        ("minimax", lambda p: np.log(1 - p), lambda p: -1 / (1 - p)),
+        ("non-saturating", lambda p: -np.log(p), lambda p: -1 / p),
+        ("maximum-likelihood", lambda p: -p / (1 - p), lambda p: -1 / (1 - p) ** 2),
+    ],
+)
+def test_costs_and_their_gradients_are_the_analytic_curves_of_the_probability(cost, value, slope):
+    p = np.linspace(0.01, 0.99, 50)
+    logits = tg.tensor(np.log(p / (1 - p)), dtype="float64", requires_grad=True)
+    y = COSTS[cost](logits)
+    np.testing.assert_allclose(y.numpy(), value(p), rtol=1e-10)
+    # By the chain rule, since dp / dlogit = p (1 - p).
+    np.testing.assert_allclose(tg.grad(y.sum(), logits).numpy(), slope(p) * p * (1 - p), rtol=1e-10)
+
+
+def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
+    logits = tg.tensor([-12.0], requires_grad=True)
+    slopes = {name: abs(tg.grad(cost(logits).sum(), logits).item()) for name, cost in COSTS.items()}
+    assert slopes["non-saturating"] > 0.99
+    assert slopes["minimax"] < 1e-5
+    assert slopes["maximum-likelihood"] < 1e-5
+
+
+def test_the_generator_has_its_turn_after_k_steps_and_only_then_moves():
+    model = GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), LINE)
+    for step in range(1, 8):
+        before = {name: array.copy() for name, array in model.state_dict().items()}
+        scalars = model.training_step(Batch(points(16)))
+        changed = {name for name, array in model.state_dict().items() if not np.array_equal(array, before[name])}
+        due = step % 3 == 0
+        assert ("generator_nats" in scalars) == due
+        for part in ("generator.", "generator_optimizer.", "average."):
+            assert any(name.startswith(part) for name in changed) == due
+        assert any(name.startswith("discriminator.") for name in changed)
+    assert (int(model.discriminator_optimizer.count), int(model.generator_optimizer.count)) == (7, 2)
+    assert int(model.steps_alone) == 1
+
+
+def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly():
+    def make(seed):
+        random.seed(seed)
+        return GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), LINE)
+
+    model, fresh = make(0), make(1)
+    for _ in range(4):
+        model.training_step(Batch(points(16)))
+    assert int(model.steps_alone) == 1
+    fresh.load_state_dict({name: array.copy() for name, array in model.state_dict().items()})
+    streams = random.get_state()
+    for each in (model, fresh):
+        random.set_state(streams)
+        moved = ["generator_nats" in each.training_step(Batch(points(16))) for _ in range(3)]
+        assert moved == [False, True, False]
+    ours, theirs = model.state_dict(), fresh.state_dict()
+    assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
+
+
+def test_samples_are_made_with_the_average_of_the_weights():
+    model = GAN(GAN.Config(latent=2, hidden=4, averaging=0.9, learning_rate=0.1), LINE)
+    for _ in range(5):
+        model.training_step(Batch(points(16)))
+    noise = points(7, 2)
+    with tg.no_grad():
+        last = model.generator(noise).numpy()
+        with model.average.applied():
+            averaged = model.generator(noise).numpy()
+    assert np.abs(last - averaged).max() > 0.01
+    np.testing.assert_allclose(model.generate(noise), averaged, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_by_its_formulas():
+    model = GAN(GAN.Config(latent=2, hidden=4, learning_rate=0.05), LINE)
+    for _ in range(20):
+        model.training_step(Batch(points(16) + 3))
+    real = points(300) + 3
+    metrics = model.evaluate(Split({"x": real}), seed=5)
+    made = model.generate(Stream(5, "eval").normal((300, 2)))
+    p, q = (1 / (1 + np.exp(-model.judge(x).astype("float64"))) for x in (real, made))
+    assert metrics == pytest.approx(
+        {
+            "discriminator_nats": -(np.log(p).mean() + np.log(1 - q).mean()),
+            "real_accuracy_rate": (p > 0.5).mean(),
+            "made_accuracy_rate": (q < 0.5).mean(),
+            "w1_distance": np.abs(np.sort(real[:, 0]) - np.sort(made[:, 0])).mean(),
+        },
+        rel=1e-5,
+    )
+
+
+def test_the_discriminator_finds_the_optimal_curve_on_a_line():
+    """D* = p_data / (p_data + p_g) (proposition 1), for a generator that never moves."""
+    model = GAN(GAN.Config(latent=1, hidden=32, discriminator_steps=10**9, learning_rate=3e-3, beta1=0.9), LINE)
+    model.generator = tg.nn.Sequential(lambda z: z)
+    stream = Stream(0, "real")
+    for _ in range(600):
+        model.training_step(Batch(stream.normal((256, 1)) + np.float32(1)))
+    x = np.linspace(-1, 2, 7)
+    optimal = 1 / (1 + np.exp(0.5 - x))  # of N(1, 1) against N(0, 1)
+    found = 1 / (1 + np.exp(-model.judge(x.astype(np.float32)[:, None])))
+    np.testing.assert_allclose(found, optimal, atol=0.06)
+
+
+def test_figures_show_the_costs_and_on_a_line_the_game_over_training(monkeypatch):
+    monkeypatch.setattr(adversarial_figures, "EXAMPLES", 200)
+    line = data.load("mixture1d")
+    config = GAN.Config(latent=2, hidden=4, batch_size=16)
+    random.seed(3)
+    model = GAN(config, line.spec)
+    random.seed(3)
+    loader = Loader(line.train, 16, seed=3)
+    drawn = {}
+    for step in range(21):
+        if step in (0, 4, 16, 20):
+            drawn[step] = adversarial_figures._drawing(model, line, 3, lambda scores: 1 / (1 + np.exp(-scores)))
+        if step < 20:
+            model.training_step(next(loader))
+    streams = random.get_state()
+    costs, *game = model.figures(line, seed=3)
+    assert random.get_state() == streams
+    assert [name for _, name in costs.legend] == list(COSTS)
+    assert {figure.caption: figure.svg for figure in game} == {f"After {n} steps.": svg for n, svg in drawn.items()}
+    assert len(set(drawn.values())) == 4
+    assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *game))
+    assert len(list(GAN(config, Spec("plane", (2,), "points")).figures(line, seed=0))) == 1

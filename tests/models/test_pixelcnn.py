@@ -1,0 +1,234 @@
+"""PixelCNN and its gated form: what an output may see, exact likelihoods, and sampling with and without a cache."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tinygen import models, random
+from tinygen.autograd import no_grad
+from tinygen.data import Batch, Spec, Split
+from tinygen.errors import ShapeError, UsageError
+from tinygen.models import autoregressive
+from tinygen.random import Stream
+
+CHANNELS = {"binary": 1, "grey": 1, "rgb": 3}
+SMALL = {"hidden": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head": 5}
+both = pytest.mark.parametrize("name", ["pixelcnn", "gated-pixelcnn"])
+every_kind = pytest.mark.parametrize("kind", list(CHANNELS))
+
+
+def images(kind, n, height=5, width=6):
+    x = Stream(0, "test images").uniform((n, height, width, CHANNELS[kind]))
+    return (x < 0.4).astype(np.float32) if kind == "binary" else np.rint(255 * x) / np.float32(255)
+
+
+def made(name, kind, height=5, width=6, **config):
+    """A model whose weights are large enough that everything it sees matters."""
+    random.seed(0)
+    model = models.get(name)
+    model = model(model.Config(**(SMALL | config)), Spec("noise", (height, width, CHANNELS[kind]), kind))
+    for p in model.network.parameters():
+        p.assign(2 * p.numpy())
+    return model
+
+
+def logits(model, x):
+    with no_grad():
+        return model.network(x).numpy()
+
+
+# What an output sees
+
+
+def seen(model, kind):
+    """For each value of an image, in order, whether its logits depend on each value: by changing one at a time."""
+    x = images(kind, 30, *model.spec.shape[:2])
+    before = logits(model, x)
+    size = math.prod(model.spec.shape)
+    depends = np.zeros((size, size), bool)
+    for value in range(size):
+        changed = x.copy()
+        changed.reshape(len(x), size)[:, value] = 1 - changed.reshape(len(x), size)[:, value]
+        other = logits(model, changed).reshape(len(x), size, -1)
+        depends[:, value] = (other != before.reshape(len(x), size, -1)).any(axis=(0, 2))
+    return depends
+
+
+@every_kind
+def test_the_gated_one_sees_all_earlier_values_and_no_other(kind):
+    """No leak and no blind spot, where the reach covers the image."""
+    model = made("gated-pixelcnn", kind, 3, 4, blocks=3, hidden=18, head=18)
+    size = math.prod(model.spec.shape)
+    np.testing.assert_array_equal(seen(model, kind), np.tri(size, k=-1, dtype=bool))
+
+
+def raster(height, width, side, itself):
+    """Which pixels each pixel sees through one masked convolution."""
+    places = list(itertools.product(range(height), range(width)))
+    r = side // 2
+    return np.array(
+        [
+            [max(abs(i - u), abs(j - v)) <= r and ((u, v) < (i, j) or (itself and (u, v) == (i, j))) for u, v in places]
+            for i, j in places
+        ]
+    )
+
+
+@pytest.mark.parametrize("first_kernel", [3, 5])
+def test_the_plain_one_sees_what_its_masks_let_through(first_kernel):
+    model = made("pixelcnn", "binary", 6, 7, first_kernel=first_kernel)
+    once, again = raster(6, 7, first_kernel, False), raster(6, 7, 3, True)
+    expected = (again.astype(int) @ again @ once) > 0
+    np.testing.assert_array_equal(seen(model, "binary"), expected)
+    assert (expected != np.tri(42, k=-1, dtype=bool)).any(), "it has a blind spot"
+
+
+def test_the_plain_one_sees_the_colours_in_turn():
+    model = made("pixelcnn", "rgb", 2, 3, hidden=18, head=18)
+    depends = seen(model, "rgb")
+    assert not np.triu(depends).any()
+    assert depends[np.tri(18, k=-1, dtype=bool)].mean() > 0.9
+    for pixel in range(6):
+        np.testing.assert_array_equal(depends[3 * pixel :, 3 * pixel :][:3, :3], np.tri(3, k=-1, dtype=bool))
+
+
+# Likelihoods
+
+
+@both
+def test_the_probabilities_of_all_images_sum_to_one(name):
+    every = np.array(list(itertools.product((0, 1), repeat=9)), np.float32).reshape(-1, 3, 3, 1)
+    with no_grad():
+        nll = made(name, "binary", 3, 3).nll(every).numpy()
+    assert nll.min() < nll.max() - 1
+    assert np.exp(-nll.astype("float64")).sum() == pytest.approx(1, rel=1e-5)
+
+
+def convolution(x, layer):
+    """A causal convolution by its definition, in float64."""
+    w, b = layer.weight.numpy().astype("float64"), layer.bias.numpy().astype("float64")
+    (kh, kw, channels, outputs), (n, height, width, _) = w.shape, x.shape
+    y = np.zeros((n, height, width, outputs)) + b
+    centre = kh - 1 if layer.kind == "rows" else kh // 2
+    colours = layer.mask[1] if layer.mask else 1
+    theirs = np.arange(channels)[:, None] * colours // channels
+    own = np.arange(outputs) * colours // outputs
+    for i, j in itertools.product(range(kh), range(kw)):
+        down, right = i - centre, j - kw // 2
+        if down > 0 or (layer.kind != "rows" and down == 0 and right > 0):
+            continue
+        tap = w[i, j]
+        if layer.kind != "rows" and (down, right) == (0, 0):
+            tap = tap * (theirs < own if layer.kind == "A" else theirs <= own)
+        for u, v in itertools.product(range(height), range(width)):
+            if 0 <= u + down < height and 0 <= v + right < width:
+                y[:, u, v] += x[:, u + down, v + right] @ tap
+    return y
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def gated(y, colours):
+    cut = y.reshape((*y.shape[:3], colours, 2, -1))
+    return (np.tanh(cut[..., 0, :]) / (1 + np.exp(-cut[..., 1, :]))).reshape((*y.shape[:3], -1))
+
+
+def by_definition(model, x):
+    """The logits (N, H, W, C, levels), in plain NumPy."""
+    network, colours, x = model.network, x.shape[3], x.astype("float64")
+    if model.name == "pixelcnn":
+        first, *blocks, head = network.layers
+        h = convolution(x, first)
+        for block in blocks:
+            _, spatial, _, pointwise = block.layers
+            h = h + convolution(relu(convolution(relu(h), spatial)), pointwise)
+    else:
+        head = network.head
+        v, h = np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1), x
+        for i, block in enumerate(network.blocks):
+            above = convolution(v, block.vertical)
+            y = convolution(h, block.horizontal) + convolution(above, block.into_row)
+            v, y = gated(above, 1), convolution(gated(y, colours), block.output)
+            h = h + y if i else y
+    _, hidden, _, output = head.layers
+    return convolution(relu(convolution(relu(h), hidden)), output).reshape((*x.shape, -1))
+
+
+@both
+@every_kind
+def test_nats_by_definition(name, kind):
+    model, x = made(name, kind), images(kind, 7)
+    z = by_definition(model, x)
+    if kind == "binary":
+        nll = np.logaddexp(0, z[..., 0]) - x * z[..., 0]
+    else:
+        target = np.rint(255 * x).astype(int)[..., None]
+        nll = np.log(np.exp(z).sum(axis=-1)) - np.take_along_axis(z, target, axis=-1)[..., 0]
+    nats = nll.sum(axis=(1, 2, 3)).mean()
+    expected = {"nll_nats": nats, "bits_per_dim": nats / (30 * CHANNELS[kind]) / math.log(2)}
+    assert model.evaluate(Split({"x": x}), seed=0) == pytest.approx(expected, rel=1e-5)
+    scalars = {key: float(value) for key, value in model.training_step(Batch(x)).items()}
+    assert scalars == pytest.approx(expected, rel=1e-5)
+
+
+# Sampling
+
+
+@both
+@every_kind
+def test_cached_sampling_is_naive_sampling_to_the_bit(name, kind, monkeypatch):
+    monkeypatch.setattr(autoregressive, "CHUNK", 3)
+    model = made(name, kind, first_kernel=5)
+    cached = model.sample(5, seed=1)
+    assert cached.tobytes() == model.sample(5, seed=1, cached=False).tobytes()
+    assert len(np.unique(cached, axis=0)) == 5
+    if kind != "binary":
+        assert len(np.unique(cached)) > 60
+        np.testing.assert_array_equal(np.rint(255 * cached) / np.float32(255), cached)
+
+
+@both
+@every_kind
+def test_completion_keeps_the_given_rows(name, kind):
+    model, x = made(name, kind), images(kind, 4)
+    given = x.copy()
+    for rows in (0, 3, 5):
+        completed = model.complete(x, rows, seed=2)
+        np.testing.assert_array_equal(x, given)
+        np.testing.assert_array_equal(completed[:, :rows], x[:, :rows])
+        assert completed.tobytes() == model.complete(x, rows, seed=2, cached=False).tobytes()
+    np.testing.assert_array_equal(model.complete(x, 0, seed=2), model.sample(4, seed=2))
+    assert (model.complete(x, 3, seed=2)[:, 3:] != model.complete(1 - x, 3, seed=2)[:, 3:]).any()
+    for bad, rows in ((x[:, :4], 2), (x, 6), (x, -1)):
+        with pytest.raises(ShapeError, match=r"^complete: takes images \(N, 5, 6, .\) of which 0 to 5 rows are kept"):
+            model.complete(bad, rows, seed=0)
+
+
+@both
+def test_samples_have_the_probabilities_of_the_likelihood(name):
+    model, n = made(name, "binary", 2, 2), 20_000
+    every = np.array(list(itertools.product((0, 1), repeat=4)), np.float32)
+    with no_grad():
+        p = np.exp(-model.nll(every.reshape(-1, 2, 2, 1)).numpy())
+    drawn = model.sample(n, seed=0).reshape(n, 4) @ [8, 4, 2, 1]
+    frequency = np.bincount(drawn.astype(int), minlength=16) / n
+    assert (np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
+
+
+@both
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("kernel", 4, "^kernel is 4; a masked convolution has a centre: use an odd number$"),
+        ("first_kernel", 6, "^first_kernel is 6; a masked convolution has a centre: use an odd number$"),
+        ("kernel", 1, "^kernel is 1; it must be at least 3$"),
+        ("hidden", 0, "^hidden is 0; it must be at least 1$"),
+    ],
+)
+def test_impossible_configurations_are_refused(name, field, value, message):
+    with pytest.raises(UsageError, match=message):
+        models.get(name).Config(**{field: value})

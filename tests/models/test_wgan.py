@@ -1,0 +1,135 @@
+"""The critics: clipped weights, exact gradients of a penalty, and an estimate of a distance that is known."""
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import random
+from tinygen.data import Batch, Spec, Split
+from tinygen.models import WGAN, WGANGP
+from tinygen.models.wgan import gradient_norms
+from tinygen.random import Stream
+
+LINE = Spec("line", (1,), "points")
+PLANE = Spec("plane", (2,), "points")
+
+
+@pytest.fixture(autouse=True)
+def own_streams():
+    before = random.get_state()
+    random.seed(0)
+    yield
+    random.set_state(before)
+
+
+def points(n, d=1):
+    return Stream(0, "points").normal((n, d))
+
+
+def turns(model, steps):
+    """Steps after which the generator had moved."""
+    moved, before = [], int(model.generator_optimizer.count)
+    for step in range(1, steps + 1):
+        model.training_step(Batch(points(4)))
+        if (count := int(model.generator_optimizer.count)) > before:
+            moved.append(step)
+        before = count
+    return moved
+
+
+def test_weights_of_the_critic_stay_within_the_bound_and_the_generators_do_not():
+    model = WGAN(WGAN.Config(latent=2, hidden=8, clip=0.02, learning_rate=0.01), PLANE)
+    for _ in range(3):
+        model.training_step(Batch(points(16, 2)))
+        largest = max(np.abs(p.numpy()).max() for p in model.discriminator.parameters())
+        assert largest == np.float32(0.02)
+    assert max(np.abs(p.numpy()).max() for p in model.generator.parameters()) > 0.1
+
+
+def test_the_critic_takes_many_steps_at_first_and_at_every_500th_turn():
+    model = WGAN(WGAN.Config(latent=1, hidden=2, layers=1, critic_steps=2, long_critic_steps=4), LINE)
+    assert turns(model, 108) == [*range(4, 101, 4), 102, 104, 106, 108]
+    model.generator_optimizer.count[...] = 500
+    assert turns(model, 6) == [4, 6]
+
+
+def test_the_penalised_critic_takes_its_steps_for_each_of_the_generator():
+    assert turns(WGANGP(WGANGP.Config(latent=1, hidden=2, critic_steps=3), LINE), 9) == [3, 6, 9]
+
+
+@pytest.mark.parametrize("model_class", [WGAN, WGANGP])
+def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly(model_class):
+    def make(seed):
+        random.seed(seed)
+        return model_class(model_class.Config(latent=2, hidden=4, averaging=0.9), LINE)
+
+    model, fresh = make(0), make(1)
+    for _ in range(3):
+        model.training_step(Batch(points(16)))
+    assert int(model.steps_alone) == 3
+    fresh.load_state_dict({name: array.copy() for name, array in model.state_dict().items()})
+    streams = random.get_state()
+    for each in (model, fresh):
+        random.set_state(streams)
+        for _ in range(4):
+            each.training_step(Batch(points(16)))
+    ours, theirs = model.state_dict(), fresh.state_dict()
+    assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
+    assert int(model.generator_optimizer.count) == (model_class is WGANGP)
+
+
+def test_the_norm_is_that_of_the_critics_gradient_between_the_examples():
+    random.seed(4)
+    share = Stream(4, "train").uniform((5, 1))
+    real, made = points(5, 3).astype("float64"), tg.tensor(points(10, 3)[5:], dtype="float64")
+    weight = tg.tensor(points(3, 3), dtype="float64", requires_grad=True)
+
+    def critic(x):
+        return ((x @ weight) ** 2).sum(axis=1, keepdims=True)
+
+    between = share * real + (1 - share) * made.numpy()
+    expected = np.linalg.norm(2 * between @ weight.numpy() @ weight.numpy().T, axis=1)
+    norms = gradient_norms(critic, real, made)
+    np.testing.assert_allclose(norms.numpy(), expected, rtol=1e-6)
+
+    def penalty(w):
+        norms = np.linalg.norm(2 * between @ w @ w.T, axis=1)
+        return ((norms - 1) ** 2).mean()
+
+    slope = tg.grad(((norms - 1) ** 2).mean(), weight).numpy()
+    direction = points(3, 3).astype("float64").T
+    ahead, behind = (penalty(weight.numpy() + step * direction) for step in (1e-5, -1e-5))
+    assert (slope * direction).sum() == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
+
+
+def test_a_flat_critic_has_a_penalty_with_a_finite_gradient():
+    weight = tg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
+    norms = gradient_norms(lambda x: x @ weight, points(4, 2), tg.tensor(points(4, 2)))
+    assert np.isfinite(tg.grad(((norms - 1) ** 2).mean(), weight).numpy()).all()
+
+
+def test_every_example_has_an_epsilon_of_its_own():
+    shares = []
+
+    def critic(x):
+        shares.append(x.numpy().reshape(6, -1))
+        return x.reshape(6, -1).sum(axis=1, keepdims=True)
+
+    gradient_norms(critic, np.ones((6, 4, 3, 1), np.float32), tg.tensor(np.zeros((6, 4, 3, 1), np.float32)))
+    (share,) = shares
+    assert (share == share[:, :1]).all()
+    assert len(np.unique(share[:, 0])) == 6
+    assert ((share > 0) & (share < 1)).all()
+
+
+def test_the_penalised_critic_estimates_the_distance_of_two_normals():
+    """W1 of N(2, 1) and N(0, 1) is 2, for a generator that never moves."""
+    config = WGANGP.Config(latent=1, hidden=32, layers=2, critic_steps=10**9, learning_rate=2e-3, beta1=0.5)
+    model = WGANGP(config, LINE)
+    model.generator = tg.nn.Sequential(lambda z: z)
+    stream = Stream(0, "real")
+    for _ in range(500):
+        model.training_step(Batch(stream.normal((128, 1)) + np.float32(2)))
+    metrics = model.evaluate(Split({"x": stream.normal((2500, 1)) + np.float32(2)}), seed=0)
+    assert metrics["w1_distance"] == pytest.approx(2, abs=0.1)
+    assert metrics["critic_distance"] == pytest.approx(metrics["w1_distance"], rel=0.15)

@@ -1,0 +1,66 @@
+"""Points from known mixtures of Gaussians, on which what a model makes can be judged exactly."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinygen.data.dataset import Dataset
+from tinygen.data.spec import Spec
+from tinygen.data.split import Split
+from tinygen.random import Stream
+
+SIZES = {"train": 90_000, "valid": 10_000, "test": 20_000}
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Spherical normal distributions, each as likely as the others: the modes."""
+
+    centres: np.ndarray
+    """Shape (modes, D)."""
+    std: np.ndarray
+    """Of each mode in every coordinate, shape (modes,)."""
+
+    def draw(self, n: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+        """n points (n, D), float32, and the mode of each, int64 (n,)."""
+        mode = stream.integers(len(self.centres), n)
+        noise = stream.normal((n, self.centres.shape[1]), dtype="float64")
+        return (self.centres[mode] + self.std[mode, None] * noise).astype(np.float32), mode
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """p(x) at points (N, D): shape (N,), float64."""
+        squares = ((x[:, None] - self.centres) ** 2).sum(axis=2, dtype=np.float64)
+        normaliser = (2 * math.pi * self.std**2) ** (self.centres.shape[1] / 2)
+        return (np.exp(-squares / (2 * self.std**2)) / normaliser).mean(axis=1)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Where nearly all coordinates lie: within four standard deviations of a centre."""
+        reach = 4 * self.std[:, None]
+        return float((self.centres - reach).min()), float((self.centres + reach).max())
+
+
+def _mixture(centres, std) -> Mixture:
+    centres = np.array(centres, np.float64)
+    return Mixture(centres, np.broadcast_to(np.float64(std), len(centres)))
+
+
+# The ring and the grid are those of Lin et al. 2018 (PacGAN, arXiv:1712.04086, section 4.1).
+MIXTURES = {
+    "ring8": _mixture([(math.cos(math.pi * i / 4), math.sin(math.pi * i / 4)) for i in range(1, 9)], 0.01),
+    "grid25": _mixture(list(itertools.product(range(-4, 5, 2), repeat=2)), 0.05),
+    "mixture1d": _mixture([[-2.0], [1.0]], (0.3, 0.6)),
+}
+
+
+def make(name: str) -> Dataset:
+    """The set of that name: always the same points, and y the mode of each."""
+    mixture = MIXTURES[name]
+    splits = []
+    for split, size in SIZES.items():
+        x, mode = mixture.draw(size, Stream(0, f"{name} {split}"))
+        splits.append(Split({"x": x, "y": mode}))
+    shape, modes = mixture.centres.shape[1:], len(mixture.centres)
+    return Dataset(Spec(name, shape, "points", classes=modes, limits=mixture.limits), *splits)

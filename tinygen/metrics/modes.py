@@ -1,0 +1,25 @@
+"""How many modes of a known mixture a generator covers, and how well (Srivastava et al. 2017; Lin et al. 2018)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tinygen.data.points import Mixture
+
+SAMPLES = 2500
+"""How many the literature counts on."""
+
+
+class Modes(NamedTuple):
+    """Modes with at least one sample of high quality, and the share of samples that are."""
+
+    covered: int
+    high_quality: float
+
+
+def count_modes(samples: np.ndarray, mixture: Mixture) -> Modes:
+    """Of samples (N, D): one is of high quality within three standard deviations of the centre nearest to it."""
+    distances = np.linalg.norm(samples[:, None].astype(np.float64) - mixture.centres, axis=2)
+    nearest = distances.argmin(axis=1)
+    good = distances.min(axis=1) <= 3 * mixture.std[nearest]
+    return Modes(len(np.unique(nearest[good])), float(good.mean()))

@@ -1,0 +1,147 @@
+"""Wasserstein GANs: with clipped weights (Arjovsky et al. 2017, arXiv:1701.07875), and with a penalty on the gradient
+(Gulrajani et al. 2017, arXiv:1704.00028)."""
+
+from dataclasses import dataclass
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.autograd import grad, no_grad, tensor
+from tinygen.backend import device_of
+from tinygen.models.adversarial import AdversarialModel, mlp_discriminator, mlp_generator
+from tinygen.models.adversarial_figures import line_figures
+from tinygen.models.base import at_least
+from tinygen.optim import Adam, RMSProp
+
+
+class WassersteinModel(AdversarialModel):
+    """What a critic is asked: by how much it prefers real to made examples."""
+
+    def compare(self, real, made) -> dict[str, float]:
+        """An estimate of W1, times the critic's Lipschitz constant: about 1 with a penalty, unknown with clipping."""
+        return {"critic_distance": float(real.mean(dtype="float64") - made.mean(dtype="float64"))}
+
+    def figures(self, data, *, seed: int):
+        """On a line the critic and both densities over training."""
+
+        def stretched(scores):
+            return (scores - scores.min()) / max(scores.max() - scores.min(), 1e-12)
+
+        return line_figures(self, data, seed, stretched, "the critic, stretched to fit")
+
+
+class WGAN(WassersteinModel):
+    """Wasserstein GAN whose critic is kept Lipschitz by clipping its weights."""
+
+    name = "wgan"
+
+    @dataclass(frozen=True)
+    class Config:
+        critic_steps: int = 5
+        """Steps of the critic for each of the generator."""
+        long_critic_steps: int = 100
+        """The same before the generator's first 25 steps and every 500th (100 in the authors' code)."""
+        clip: float = 0.01
+        """Largest magnitude of the critic's weights."""
+        latent: int = 100
+        """Dimensions of the noise."""
+        hidden: int = 512
+        """Units of a hidden layer (section 4)."""
+        layers: int = 3
+        """Hidden layers of each network."""
+        batch_size: int = 64
+        """Examples a step."""
+        learning_rate: float = 5e-5
+        """Step size of RMSProp."""
+        averaging: float = 0.0
+        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+
+        def __post_init__(self):
+            at_least(self, 1, "critic_steps", "long_critic_steps", "latent", "hidden", "layers", "batch_size")
+            at_least(self, 0, "clip", "learning_rate", "averaging")
+
+    def __init__(self, config: Config, spec, device: str = "cpu"):
+        generator = mlp_generator(spec, config.latent, config.hidden, config.layers)
+        critic = mlp_discriminator(spec, config.hidden, config.layers, slope=0.0)
+        super().__init__(config, spec, device, generator, critic, config.averaging)
+        self.generator_optimizer = RMSProp(self.generator, config.learning_rate)
+        self.discriminator_optimizer = RMSProp(self.discriminator, config.learning_rate)
+
+    def training_step(self, batch):
+        """Algorithm 1: the critic climbs on a minibatch and is clipped, and when it has had its steps the generator
+        descends."""
+        critic = self.discriminator
+        with no_grad():
+            made = self.generator(self.noise(len(batch)))
+        distance = critic(batch.x).mean() - critic(made).mean()
+        self.discriminator_optimizer.step(-distance)
+        for weight in critic.parameters():
+            weight.assign(weight.data.clip(-self.config.clip, self.config.clip))
+        if self.generator_is_due(self._patience()):
+            self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
+        return {"critic_distance": distance}
+
+    def _patience(self) -> int:
+        done = int(self.generator_optimizer.count)
+        return self.config.long_critic_steps if done < 25 or done % 500 == 0 else self.config.critic_steps
+
+
+class WGANGP(WassersteinModel):
+    """Wasserstein GAN whose critic is held to gradients of norm 1 by a penalty."""
+
+    name = "wgan-gp"
+
+    @dataclass(frozen=True)
+    class Config:
+        critic_steps: int = 5
+        """Steps of the critic for each of the generator."""
+        penalty: float = 10.0
+        """Weight of the gradient penalty (lambda; 0.1 for points in the authors' code)."""
+        latent: int = 128
+        """Dimensions of the noise."""
+        hidden: int = 512
+        """Units of a hidden layer (as in the authors' code for points)."""
+        layers: int = 3
+        """Hidden layers of each network."""
+        batch_size: int = 64
+        """Examples a step (256 for points in the authors' code)."""
+        learning_rate: float = 1e-4
+        """Step size of Adam."""
+        beta1: float = 0.0
+        """Decay of Adam's mean (0.5 in the authors' code)."""
+        beta2: float = 0.9
+        """Decay of Adam's mean square."""
+        averaging: float = 0.0
+        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+
+        def __post_init__(self):
+            at_least(self, 1, "critic_steps", "latent", "hidden", "layers", "batch_size")
+            at_least(self, 0, "penalty", "learning_rate", "beta1", "beta2", "averaging")
+
+    def __init__(self, config: Config, spec, device: str = "cpu"):
+        generator = mlp_generator(spec, config.latent, config.hidden, config.layers)
+        critic = mlp_discriminator(spec, config.hidden, config.layers, slope=0.0)
+        super().__init__(config, spec, device, generator, critic, config.averaging)
+        betas = (config.beta1, config.beta2)
+        self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=betas)
+        self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=betas)
+
+    def training_step(self, batch):
+        """Algorithm 1: the critic learns from a minibatch, and after every n-th the generator does."""
+        critic = self.discriminator
+        with no_grad():
+            made = self.generator(self.noise(len(batch)))
+        distance = critic(batch.x).mean() - critic(made).mean()
+        norms = gradient_norms(critic, batch.x, made)
+        self.discriminator_optimizer.step(self.config.penalty * ((norms - 1) ** 2).mean() - distance)
+        if self.generator_is_due(self.config.critic_steps):
+            self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
+        return {"critic_distance": distance, "gradient_norm": norms.mean()}
+
+
+def gradient_norms(critic, real, made):
+    """|grad f(x)| (N,) at points x uniform between each real example and a made one; for a gradient of any order."""
+    share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
+    between = tensor(share * real + (1 - share) * made.data, real.dtype, requires_grad=True)
+    slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
+    # Where a ReLU critic is flat the norm is 0, and its root would have no derivative.
+    return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)

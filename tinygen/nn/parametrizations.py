@@ -1,0 +1,91 @@
+"""Layers whose weight is computed from their parameters at each call."""
+
+from copy import copy
+
+from tinygen import functional as F
+from tinygen.autograd import state
+from tinygen.errors import UsageError
+from tinygen.nn import init
+from tinygen.nn.layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, activates
+from tinygen.nn.module import Module, Parameter
+
+
+def _length(x, axis=None):
+    """Euclidean length along axes, which are kept; never 0, so that one can divide by it and differentiate it."""
+    return F.sqrt(F.sum(F.square(x), axis=axis, keepdims=True) + 1e-24)
+
+
+class _Parametrized(Module):
+    """A linear or convolutional layer that is applied with the weight which `weight()` makes of its own.
+
+    `axis` is the weight's axis of output channels: the last, of a transposed convolution the one before.
+    """
+
+    def __init__(self, layer: Linear | Conv1d | Conv2d | ConvTranspose1d | ConvTranspose2d):
+        transposed = isinstance(layer, ConvTranspose1d | ConvTranspose2d)
+        if not transposed and not isinstance(layer, Linear | Conv1d | Conv2d):
+            name, given = type(self).__name__, type(layer).__name__
+            raise UsageError(f"{name}: takes a Linear or an unmasked convolution, not {given}; wrap each such layer")
+        self.layer = layer
+        self.axis = layer.weight.ndim - (2 if transposed else 1)
+
+    def weight(self):
+        """The weight that the layer is applied with."""
+        raise NotImplementedError
+
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        layer = copy(self.layer)
+        layer.weight = self.weight()
+        return layer(x, slope=slope)
+
+
+class SpectralNorm(_Parametrized):
+    """A layer with the weight W / sigma(W), whose largest singular value is 1 (Miyato et al. 2018, arXiv:1802.05957).
+
+    W is the weight as a matrix with a row for each output channel. sigma(W) is |u W| for the buffer u (1, outputs),
+    which each training forward moves by one power iteration, u <- u W W' / |u W W'| (algorithm 1), and which is a
+    constant to the gradient. As in PyTorch, u starts after 15 iterations.
+    """
+
+    def __init__(self, layer):
+        super().__init__(layer)
+        self.u = init.normal((1, layer.weight.shape[self.axis]), 1.0)
+        for _ in range(15):
+            self._iterate()
+
+    def _matrix(self, weight):
+        """A weight as the matrix (outputs, everything else)."""
+        axes = (*(i for i in range(weight.ndim) if i != self.axis), self.axis)
+        return weight.transpose(axes).reshape((-1, weight.shape[self.axis])).T
+
+    def _iterate(self) -> None:
+        matrix = self._matrix(self.layer.weight.data)
+        u = F.matmul(F.matmul(self.u, matrix), matrix.T)
+        self.u[...] = u / _length(u)
+
+    def weight(self):
+        if self.training and not state.recomputing:
+            self._iterate()
+        weight = self.layer.weight
+        return weight / _length(F.matmul(self.u.copy(), self._matrix(weight))).reshape(())
+
+
+class WeightNorm(_Parametrized):
+    """A layer with the weight w = g v / |v|, for each output channel (Salimans & Kingma 2016, arXiv:1602.07868).
+
+    v is the layer's own weight, `gain` holds the g of each output channel: at first |v|, so that w = v. The groups of
+    a transposed convolution share theirs.
+    """
+
+    def __init__(self, layer):
+        super().__init__(layer)
+        self.gain = Parameter(self._lengths(layer.weight.data))
+
+    def _lengths(self, weight):
+        """|v| of each output channel, in a shape that broadcasts to the weight's."""
+        return _length(weight, tuple(i for i in range(weight.ndim) if i != self.axis))
+
+    def weight(self):
+        weight = self.layer.weight
+        return weight * (self.gain / self._lengths(weight))
