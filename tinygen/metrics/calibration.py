@@ -59,7 +59,7 @@ def misranked(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
         wrong.append("the memorisation ratio does not tell copies of train from the rest")
     if not figures["one class dropped"]["label_distance"] > figures["real"]["label_distance"]:
         wrong.append("the label histogram does not miss a class that was dropped")
-    if not figures["single mode"]["classes"] == 1:
+    if figures["single mode"]["classes"] != 1:
         wrong.append("a single mode counts as more than one class")
     return wrong
 
