@@ -57,7 +57,7 @@ def test_wrong_figures_are_noticed(figures, name, figure, value, told):
 
 def test_every_set_is_made_of_as_many_images_in_the_unit_range(reference, digits):
     for x in panel(reference, digits).values():
-        assert x.shape == (reference.n, 8, 8, 1)
+        assert x.shape == (reference.n, 16, 16, 1)
         assert 0 <= x.min() <= x.max() <= 1
 
 
@@ -73,7 +73,7 @@ def test_blur_is_the_mean_of_nine_pixels_and_gaussians_have_the_classes_moments(
 
 def test_samples_that_are_no_numbers_are_refused(reference):
     with pytest.raises(NonFiniteError, match="samples hold NaN"):
-        reference.score(np.full((reference.n, 8, 8, 1), np.nan, np.float32))
+        reference.score(np.full((reference.n, 16, 16, 1), np.nan, np.float32))
 
 
 def test_too_few_test_images_are_refused(digits, judges):
