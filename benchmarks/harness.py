@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -156,12 +157,14 @@ def threads() -> int:
 
 
 def show(result: Result) -> None:
-    """Print the title, a Markdown table and the notes."""
-    print(f"\n{result.title}\n")
-    print(markdown(result.rows))
-    print()
-    for note in result.notes:
-        print(f"- {note}")
+    """Print the result as Markdown."""
+    print(f"\n{text(result)}")
+
+
+def text(result: Result) -> str:
+    """The title, a Markdown table for each run of rows with equal keys, and the notes."""
+    tables = [markdown(list(rows)) for _, rows in itertools.groupby(result.rows, key=list)]
+    return "\n\n".join([result.title, *tables, "\n".join(f"- {note}" for note in result.notes)])
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

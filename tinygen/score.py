@@ -70,10 +70,8 @@ class Scorer:
 
 def judged(model: GenerativeModel, reference: Reference, seed: int) -> dict[str, float]:
     """The figures of a model's samples; a conditional one is asked for the classes of real images."""
-    if not model.conditional:
-        return reference.score(model.sample(reference.n, seed=seed))
-    labels = reference.real.y
-    return reference.score(model.sample(reference.n, seed=seed, labels=labels), labels)
+    asked = {"labels": reference.real.y} if model.conditional else {}
+    return reference.score(model.sample(reference.n, seed=seed, **asked), asked.get("labels"))
 
 
 def readable(score: Score) -> str:

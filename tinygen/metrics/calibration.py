@@ -71,7 +71,7 @@ def _blur(x: np.ndarray) -> np.ndarray:
     return windows.mean(axis=(4, 5))
 
 
-def _gaussians(train, labels: np.ndarray, stream: Stream) -> np.ndarray:
+def _gaussians(train, labels, stream: Stream) -> np.ndarray:
     """For each label an image from the normal distribution that has its class's mean and covariance, clipped."""
     made = np.empty((len(labels), *train.x.shape[1:]), np.float32)
     for label in np.unique(labels):

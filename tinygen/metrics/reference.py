@@ -20,8 +20,10 @@ class Reference:
     """
 
     def __init__(self, data: Dataset, judges: tuple[Judge, Judge] | None = None):
-        self.spec, self.n = data.spec, len(data.test) // 2
+        self.n = len(data.test) // 2
         self.judges = judges or (Judge.of(data, Training(seed=0)), Judge.of(data, Training(seed=1)))
+        assert data.spec.classes, "judges refuse data without labels"
+        self.classes = data.spec.classes
         if self.n <= NEIGHBOURS:
             least = 2 * (NEIGHBOURS + 1)
             raise DataError(f"{data.spec.name} has {len(data.test)} test images: a comparison needs {least} or more")
@@ -52,8 +54,8 @@ class Reference:
             "frechet_over_floor": frechet / max(self.floor, np.finfo(float).tiny),
             "density": density,
             "coverage": coverage,
-            "label_distance": histogram_distance(classes, self._classes, self.spec.classes),
-            "classes": float(classes_present(classes, self.spec.classes)),
+            "label_distance": histogram_distance(classes, self._classes, self.classes),
+            "classes": float(classes_present(classes, self.classes)),
             "memorisation": memorisation(x, self.train.x, self.held_out.x),
             "judges_agree": agreement(classes, second.classes(second.features(x))),
         }
