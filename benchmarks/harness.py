@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -166,15 +167,15 @@ def threads() -> int:
 
 
 def show(result: Result) -> None:
-    """Print the title, a Markdown table and the notes, but none of its parts."""
+    """Print the title, Markdown tables and the notes, but none of its parts."""
     print(f"\n{described(result)}")
 
 
 def described(result: Result) -> str:
-    """The title, a Markdown table and the notes."""
-    table = [markdown(result.rows)] if result.rows else []
+    """The title, a Markdown table for each run of rows with equal keys, and the notes."""
+    tables = [markdown(list(rows)) for _, rows in itertools.groupby(result.rows, key=list)]
     notes = ["\n".join(f"- {note}" for note in result.notes)] if result.notes else []
-    return "\n\n".join([result.title, *table, *notes])
+    return "\n\n".join([result.title, *tables, *notes])
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

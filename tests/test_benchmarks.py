@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from benchmarks import harness, kernels, memory, startup, steps
+from benchmarks import harness, kernels, memory, scoreboard, startup, steps
 from benchmarks.harness import Timing, comparison, duel, in_turns, markdown
 from benchmarks.pairs import LSTM, PAIRS, our_side, trained
+from tinygen import cli, data, models, train
+from tinygen.score import Score
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,6 +75,61 @@ def test_a_table_is_markdown_with_numbers_to_the_right():
         "| x    |    1.5 |",
         "| long | 12,345 |",
     ]
+
+
+def test_rows_of_other_keys_begin_another_table():
+    result = harness.Result("Title", [{"a": "x"}, {"a": "y"}, {"b": "z"}], ["a note"])
+    assert harness.described(result).splitlines() == [
+        *["Title", "", "| a |", "| - |", "| x |", "| y |", "", "| b |", "| - |", "| z |", "", "- a note"]
+    ]
+
+
+def test_every_recipe_of_the_scoreboard_is_a_command(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(train, "fit", lambda model, dataset, **asked: made.append((model.name, dataset.spec.name)))
+    monkeypatch.setattr(data, "load", functools.partial(stand_in, data.load))
+    monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
+    commands = list(scoreboard.missing())
+    assert len({tuple(command) for command in commands}) == len(commands) == 3 * len(scoreboard.RECIPES)
+    for command in commands[: len(scoreboard.RECIPES)]:
+        assert cli.main(command[1:]) == 0
+    assert {name for name, _ in made} == set(models.names())
+
+
+def stand_in(load, name, **asked):
+    """The small images for the large ones, which the tests do not have."""
+    return load("fashion-mnist-7k" if name == "mnist" else name, **asked)
+
+
+def test_what_was_trained_is_not_missing_and_what_was_cut_is_resumed(monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
+    done, cut = (scoreboard.folder(recipe, 0) for recipe in scoreboard.RECIPES[:2])
+    for folder in (done, cut):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    (done / "summary.json").write_text("{}")
+    commands = list(scoreboard.missing())
+    assert commands[0] == ["tinygen", "resume", str(cut)]
+    assert not any(str(done) in command for command in commands)
+
+
+def score(seed, figures, *, data="digits", real=None, test=None):
+    return Score(f"runs/{seed}", "gan", data, seed, 10, 5.0 + seed, figures, test or {}, real or {})
+
+
+def test_a_scoreboard_shows_mean_and_range_beside_real_images():
+    real = {"coverage": 0.97, "classes": 10.0}
+    seeds = [score(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
+    above, row = scoreboard.judged_rows([seeds, [score(0, {"modes_count": 8.0}, data="ring8")]])
+    assert (above["model"], above["coverage"], above["Frechet"]) == ("test images", "0.97", "")
+    assert (row["seeds"], row["coverage"], row["classes"]) == (3, "0.5 (0.3 to 0.7)", "9 (9 to 9)")
+    assert row["training, s"] == "6 (5 to 7)"
+
+
+def test_a_scoreboard_shows_what_models_say_of_themselves_where_it_means_something():
+    ring = score(0, {}, data="ring8", test={"modes_count": 8.0, "discriminator_nats": 1.3})
+    (row,) = scoreboard.own_rows([[ring], [score(0, {}, test={"discriminator_nats": 1.4})]])
+    assert row["on test"] == "modes 8"
 
 
 def test_a_duel_is_with_the_fastest_of_the_peers():

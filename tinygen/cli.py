@@ -1,4 +1,4 @@
-"""The command line: `tinygen train vae`, `resume`, `sample`, `eval`, `report`, `models`, `data`.
+"""The command line: `tinygen train vae`, `resume`, `sample`, `eval`, `score`, `report`, `models`, `data`.
 
 Every error that a user can make is one line on stderr and an exit code: 2, or 3 for training that diverged.
 """
@@ -20,12 +20,13 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from tinygen import __version__, backend, data, models, random, train
-from tinygen.data import Dataset
 from tinygen.errors import TinygenError, UsageError
 from tinygen.models import GenerativeModel
+from tinygen.runs import data_of, model_of
+from tinygen.score import Scorer, readable
 from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
-from tinygen.train.record import load_state, recorded_config, recorded_spec, refuse_changed_data
+from tinygen.train.record import load_state
 from tinygen.train.report import write_report
 from tinygen.train.run import plain
 
@@ -145,6 +146,17 @@ class EvalFlags:
 
 
 @dataclass(frozen=True)
+class ScoreFlags:
+    """Score runs by the rules of the scoreboard: samples before two judges, likelihoods and bounds on test."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help="Folders of runs.")]
+    json: Switch = False
+    """Print one JSON array with an object for each run."""
+    device: Device = "auto"
+    debug: Debug = False
+
+
+@dataclass(frozen=True)
 class ReportFlags:
     """Write a run's report again, for instance after an interruption."""
 
@@ -208,7 +220,7 @@ def resume_run(flags: ResumeFlags) -> None:
     if (summary := run.summary()) and flags.epochs is flags.steps is flags.budget is None:
         print(f"{run.folder} is complete, at step {summary['steps']}: --epochs, --steps or --budget sets a new end")
         return
-    model, dataset = _build(run, flags.device), _data_of(run)
+    model, dataset = model_of(run, flags.device), data_of(run)
     train.resume(
         model,
         dataset,
@@ -224,7 +236,7 @@ def sample_run(flags: SampleFlags) -> None:
     if flags.n is not None and flags.n < 1:
         raise UsageError(f"--n is {flags.n}; it must be at least 1")
     run = Run.open(flags.run)
-    model = _build(run, flags.device)
+    model = model_of(run, flags.device)
     if flags.labels is not None and not model.conditional:
         raise UsageError(f"--labels: {model.name} does not take labels; leave them out")
     load_state(run, model)
@@ -239,7 +251,7 @@ def sample_run(flags: SampleFlags) -> None:
 
 def evaluate_run(flags: EvalFlags) -> None:
     run = Run.open(flags.run)
-    model, dataset = _build(run, flags.device), _data_of(run)
+    model, dataset = model_of(run, flags.device), data_of(run)
     step = load_state(run, model)["step"]
     seed = run.config["fit"]["seed"] if flags.seed is None else flags.seed
     metrics = model.evaluate(getattr(dataset, flags.split), seed=seed)
@@ -251,9 +263,20 @@ def evaluate_run(flags: EvalFlags) -> None:
             print(f"{flags.split} {name} {value:.4f}")
 
 
+def score_runs(flags: ScoreFlags) -> None:
+    if not flags.runs:
+        raise UsageError("name the folders of the runs to score: tinygen score RUN...")
+    scorer = Scorer()
+    scores = [scorer.score(run, flags.device) for run in map(Run.open, flags.runs)]
+    if flags.json:
+        print(json.dumps([plain(vars(score)) for score in scores], allow_nan=False))
+    else:
+        print("\n\n".join(map(readable, scores)))
+
+
 def report_run(flags: ReportFlags) -> None:
     run = Run.open(flags.run)
-    model, dataset = _build(run, flags.device), _data_of(run)
+    model, dataset = model_of(run, flags.device), data_of(run)
     load_state(run, model)
     write_report(run, model, dataset)
     print(run.report_file)
@@ -274,6 +297,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "resume": (ResumeFlags, resume_run),
     "sample": (SampleFlags, sample_run),
     "eval": (EvalFlags, evaluate_run),
+    "score": (ScoreFlags, score_runs),
     "report": (ReportFlags, report_run),
     "models": (ModelsFlags, list_models),
     "data": (DataFlags, list_data),
@@ -281,24 +305,6 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 
 
 # What commands share
-
-
-def _build(run: Run, device: str) -> GenerativeModel:
-    """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on."""
-    model_class = models.get(run.config["model"])
-    config, spec = recorded_config(run, model_class.Config), recorded_spec(run)
-    random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
-    return model_class(config, spec, backend.select_device(run.config["device"] if device == "auto" else device))
-
-
-def _data_of(run: Run) -> Dataset:
-    """The data of a run; DataError where they are not what they were."""
-    source = run.config.get("source", {"data": run.config["data"]["spec"]["name"], "skip_broken": False})
-    dataset = data.load(source["data"], skip_broken=source["skip_broken"])
-    if how := run.config["data"]["spec"].get("binarisation"):
-        dataset = dataset.binarised(how)
-    refuse_changed_data(run, dataset)
-    return dataset
 
 
 def _lasting(name_or_path: str) -> str:

@@ -47,6 +47,7 @@ class Judge(Module):
 
     def __init__(self, spec: Spec):
         height, width, channels = spec.shape
+        assert spec.classes
         self.body = Sequential(
             Conv2d(channels, 32, 3, padding=1),
             ReLU(),

@@ -14,4 +14,5 @@ def memorisation(samples: np.ndarray, train: np.ndarray, held_out: np.ndarray) -
     """
     samples, train, held_out = (x.reshape(len(x), -1) for x in (samples, train, held_out))
     to_train, to_held_out = nearest(samples, train).mean(), nearest(samples, held_out).mean()
-    return float(to_train / to_held_out) if to_held_out else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # copies of held-out examples
+        return float(to_train / to_held_out)

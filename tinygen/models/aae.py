@@ -35,6 +35,7 @@ class AAE(CodeModel):
 
     name = "aae"
     kinds = ("grey", "binary", "rgb")
+    implicit = True
 
     @dataclass(frozen=True)
     class Config:

@@ -29,6 +29,7 @@ class AdversarialModel(GenerativeModel):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("grey", "rgb", "binary", "points")
+    implicit = True
     generator_optimizer: Any
     discriminator_optimizer: Any
 

@@ -23,12 +23,14 @@ class GenerativeModel(Module):
     reconstructions and interpolation.
 
     A `conditional` model is trained on batches with labels, and has `sample(n, *, seed, labels=None)`: classes (n,) to
-    draw, by default 0, 1, 2, ... in turn.
+    draw, by default 0, 1, 2, ... in turn. An `implicit` one has no likelihood, bound or reconstruction that would say
+    how good it is: its samples are all there is to judge.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     conditional: ClassVar[bool] = False
+    implicit: ClassVar[bool] = False
     Config: ClassVar[Any]
 
     def __init__(self, config, spec, device: str = "cpu"):

@@ -1,0 +1,165 @@
+"""The models' flagship runs, each trained by one command on three seeds, and scored: benchmarks/results/scoreboard.md.
+
+`python -m benchmarks scoreboard` trains what is missing, which takes hours; `python -m benchmarks.scoreboard` prints
+the commands of what is missing, and scores what there is. Runs lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
+"""
+
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from tinygen.metrics.calibration import calibrate, misranked
+from tinygen.score import Score, Scorer
+from tinygen.serialization import write_atomically
+from tinygen.train import Run
+
+SEEDS = (0, 1, 2)
+RECIPES = (
+    "ae --data mnist --epochs 20",
+    "dae --data mnist --epochs 20 --noise salt-and-pepper",
+    "vae --data mnist --epochs 100 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 3e-3"
+    " --warmup-steps 200 --cosine-steps 53800 --importance-samples 1000",
+    "aae --data mnist --epochs 40 --hidden 500 --dropout 0",
+    "pixelcnn --data mnist --epochs 4 --cosine-steps 13400",
+    "gated-pixelcnn --data mnist --epochs 4 --cosine-steps 13400",
+    "gan --data mnist --epochs 50",
+    "wgan-gp --data mnist --epochs 50",
+    "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
+    "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
+    "wgan-gp --data grid25 --epochs 30 --latent 2 --hidden 128 --batch-size 128 --critic-steps 1 --penalty 0.1"
+    " --learning-rate 2e-3 --beta1 0.5 --averaging 0.999",
+)
+"""Of `tinygen train`, but for the seed and the folder."""
+
+MEASURES = {
+    "neg_elbo_nats": "-ELBO, nats",
+    "neg_is1000_nats": "IS-1000, nats",
+    "nll_nats": "-log p, nats",
+    "bits_per_dim": "bits a dimension",
+    "squared_error_per_pixel": "squared error a pixel",
+    "denoised_squared_error_per_pixel": "the same of denoised ones",
+    "probe_error_rate": "error of a linear probe",
+    "parzen_log_likelihood_nats": "Parzen window, nats",
+    "modes_count": "modes",
+    "high_quality_rate": "high quality",
+    "w1_distance": "W1 to test",
+}
+"""What of a model's own evaluation says how good it is, and how it is called here."""
+
+JUDGED = {
+    "judges_agree": "judges agree",
+    "label_agreement": "asked label",
+    "frechet": "Frechet",
+    "frechet_over_floor": "over floor",
+    "density": "density",
+    "coverage": "coverage",
+    "label_distance": "label distance",
+    "classes": "classes",
+    "memorisation": "memorisation",
+}
+
+
+def folder(recipe: str, seed: int) -> Path:
+    """Of a run: its model, data and seed."""
+    model, _, data, *_ = recipe.split()
+    return Path(os.environ.get("TINYGEN_RUNS", "runs/scoreboard")) / f"{model}-{data}-{seed}"
+
+
+def missing() -> Iterable[list[str]]:
+    """The command lines that complete what is not complete, each seed of all recipes before the next."""
+    for seed in SEEDS:
+        for recipe in RECIPES:
+            out = folder(recipe, seed)
+            if (out / "summary.json").exists():
+                continue
+            if (out / "config.json").exists():
+                yield ["tinygen", "resume", str(out)]
+            else:
+                yield ["tinygen", "train", *recipe.split(), "--seed", str(seed), "--out", str(out)]
+
+
+def run(train: bool = True) -> harness.Result:
+    for command in missing():
+        print("$", shlex.join(command), flush=True)
+        if train:  # a run that diverges is kept, and scored as it was last saved
+            subprocess.run([sys.executable, "-m", *command], check=False)
+    scorer = Scorer()
+    scores = [found for recipe in RECIPES if (found := scores_of(recipe, scorer))]
+    rows = judged_rows(scores) + own_rows(scores)
+    notes = [
+        f"the mean over seeds {', '.join(map(str, SEEDS))}, as far as there are that many, and the range",
+        "training: seconds of one run, its evaluation and pictures on the way included",
+        *(f"`{Run.open(seeds[0].run).config['command']}`" for seeds in scores),
+    ]
+    for reference, data in scorer.references.values():
+        digests = " and ".join(judge.digest for judge in reference.judges)
+        notes.append(f"{data.spec.name}: {reference.n} samples, as many test images, judges {digests}")
+        figures = calibrate(reference, data)
+        rows += [
+            {"calibration": f"{name}, {data.spec.name}"} | {JUDGED[key]: value for key, value in each.items()}
+            for name, each in figures.items()
+        ]
+        notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(figures)]
+    result = harness.Result("Scoreboard", rows, notes)
+    write_atomically(harness.RESULTS / "scoreboard.md", harness.described(result) + "\n")
+    return result
+
+
+def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
+    """Of the seeds that there are."""
+    runs = [Run.open(out) for seed in SEEDS if (out := folder(recipe, seed)).is_dir()]
+    return [scorer.score(each) for each in runs if each.checkpoint_file.exists()]
+
+
+def about(scores: list[Score]) -> dict[str, Any]:
+    """The first cells of a row about the seeds of one recipe."""
+    first = scores[0]
+    return {"model": first.model, "data": first.data, "seeds": len(scores)}
+
+
+def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
+    """Rows of equal keys about the samples that were judged, those of each data set below real images."""
+    rows = []
+    for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
+        of_data = [seeds for seeds in scores if seeds[0].real and seeds[0].data == name]
+        real = {figure: value for seeds in of_data for figure, value in seeds[0].real.items()}
+        rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real], JUDGED) | {"training, s": ""})
+        for seeds in of_data:
+            spent = spread([score.seconds for score in seeds])
+            rows.append(about(seeds) | cells([score.figures for score in seeds], JUDGED) | {"training, s": spent})
+    return rows
+
+
+def own_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
+    """Rows about what the models' own evaluations on test say."""
+    rows = []
+    for seeds in scores:
+        tests = [score.test for score in seeds if score.test]
+        if told := {name: value for name, value in cells(tests, MEASURES).items() if value}:
+            numbers = "; ".join(f"{name} {value}" for name, value in told.items())
+            rows.append(about(seeds) | {"on test": numbers, "training, s": spread([s.seconds for s in seeds])})
+    return rows
+
+
+def cells(figures: list[dict[str, float]], names: Mapping[str, str]) -> dict[str, str]:
+    """A cell for each name, empty where the figures do not have it."""
+    return {
+        told: spread([each[name] for each in figures]) if figures and name in figures[0] else ""
+        for name, told in names.items()
+    }
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and the range where there is more than one value."""
+    mean = f"{statistics.fmean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.4g} to {max(values):.4g})"
+
+
+if __name__ == "__main__":
+    harness.show(run(train=False))

@@ -1,0 +1,41 @@
+"""Real digits, split so that there are many to compare with, and what samples of them are held against."""
+
+import numpy as np
+import pooch
+import pytest
+
+from tinygen.data import Dataset, load
+from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.reference import Reference
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """897 training and 800 test images, shuffled, and twice as large as they are: blur over 3x3 of 8x8 pixels is all
+    that is left of a digit."""
+    splits = [getattr(load("digits8x8"), name).arrays for name in ("train", "valid", "test")]
+    x, y = (np.concatenate([split[key] for split in splits]) for key in ("x", "y"))
+    x = np.kron(x, np.ones((1, 2, 2, 1), x.dtype))
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = order[:-800], order[-800:]
+    return Dataset.from_arrays("digits", x[train], y[train], x[test], y[test])
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """The user's cache, of the tests' own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooch, "os_cache", lambda name: folder / name)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def judges(digits, cache):
+    """Two that have been trained for a second each."""
+    return tuple(Judge.of(digits, Training(seed=seed, steps=120)) for seed in (0, 1))
+
+
+@pytest.fixture(scope="session")
+def reference(digits, judges):
+    return Reference(digits, judges)

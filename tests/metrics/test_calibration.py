@@ -1,0 +1,82 @@
+"""Sets whose quality is known must come out in that order, and wrong figures must be noticed."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from tinygen.data import Dataset
+from tinygen.errors import DataError, NonFiniteError
+from tinygen.metrics.calibration import calibrate, misranked, panel
+from tinygen.metrics.reference import Reference
+
+
+@pytest.fixture(scope="module")
+def figures(reference, digits):
+    return calibrate(reference, digits)
+
+
+def test_the_panel_is_ranked_as_its_making_demands(figures):
+    assert misranked(figures) == []
+
+
+def test_real_images_score_what_the_other_half_of_test_does(figures, reference):
+    real = figures["real"]
+    assert real == {name: reference.of_real[name] for name in real}
+    assert real["frechet_over_floor"] == 1
+    assert real["judges_agree"] > 0.9
+    assert reference.of_real["label_agreement"] > 0.9
+    assert (real["classes"], real["density"]) == (10, pytest.approx(1, abs=0.15))
+    assert real["coverage"] == pytest.approx(1 - 2**-5, abs=0.03)
+    assert real["memorisation"] == pytest.approx(1, abs=0.25)
+
+
+def test_what_is_wrong_with_a_set_shows_where_it_should(figures):
+    assert figures["copies of train"]["memorisation"] == 0
+    assert figures["one class dropped"]["classes"] == 9
+    assert figures["single mode"]["coverage"] < 0.05
+    assert figures["pure noise"]["judges_agree"] < figures["real"]["judges_agree"] - 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "value", "told"),
+    [
+        ("blur", "frechet", 0.0, "the Frechet distance puts 'blur' before 'real'"),
+        ("pure noise", "coverage", 1.0, "coverage puts 'pure noise' before 'blur'"),
+        ("10 % noise", "frechet", np.nan, "the Frechet distance puts '10 % noise' before 'real'"),
+        ("copies of train", "memorisation", 0.9, "the memorisation ratio does not tell copies of train from the rest"),
+        ("one class dropped", "label_distance", 0.0, "the label histogram does not miss a class that was dropped"),
+        ("single mode", "classes", 2.0, "a single mode counts as more than one class"),
+    ],
+)
+def test_wrong_figures_are_noticed(figures, name, figure, value, told):
+    forged = copy.deepcopy(figures)
+    forged[name][figure] = value
+    assert told in misranked(forged)
+
+
+def test_every_set_is_made_of_as_many_images_in_the_unit_range(reference, digits):
+    for x in panel(reference, digits).values():
+        assert x.shape == (reference.n, 16, 16, 1)
+        assert 0 <= x.min() <= x.max() <= 1
+
+
+def test_blur_is_the_mean_of_nine_pixels_and_gaussians_have_the_classes_moments(reference, digits):
+    sets = panel(reference, digits)
+    assert sets["blur"][3, 2:5, 4, 0] == pytest.approx(
+        [reference.real.x[3, i - 1 : i + 2, 3:6, 0].mean() for i in (2, 3, 4)], abs=1e-6
+    )
+    of_class = reference.train.x[reference.train.y == 0]
+    made = sets["per-class Gaussian"][reference.real.y == 0]
+    assert made.mean(axis=0) == pytest.approx(of_class.mean(axis=0), abs=0.2)
+
+
+def test_samples_that_are_no_numbers_are_refused(reference):
+    with pytest.raises(NonFiniteError, match="samples hold NaN"):
+        reference.score(np.full((reference.n, 16, 16, 1), np.nan, np.float32))
+
+
+def test_too_few_test_images_are_refused(digits, judges):
+    small = Dataset(digits.spec, digits.train, digits.valid, digits.test.take(11))
+    with pytest.raises(DataError, match="digits has 11 test images: a comparison needs 12 or more"):
+        Reference(small, judges)

@@ -1,0 +1,63 @@
+"""Density, coverage and the distances under them."""
+
+import numpy as np
+import pytest
+
+from tinygen.errors import UsageError
+from tinygen.metrics import neighbours
+from tinygen.metrics.coverage import density_and_coverage
+from tinygen.random import Stream
+
+
+def by_hand(real, samples, k):
+    """The definitions, pair by pair."""
+    distance = np.linalg.norm
+    radius = [sorted(distance(x - other) for other in real)[k] for x in real]
+    inside = np.array([[distance(y - x) < r for x, r in zip(real, radius, strict=True)] for y in samples])
+    return inside.sum() / (k * len(samples)), inside.any(axis=0).mean()
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 24])
+def test_they_are_as_defined_whatever_the_chunk(chunk, monkeypatch):
+    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    stream = Stream(0, "tests")
+    real, samples = stream.normal((12, 3)), 0.7 * stream.normal((9, 3)) + 5  # far from the origin, and from real
+    samples[:5] -= 5
+    for k in (1, 3, 5):
+        assert density_and_coverage(real, samples, k) == pytest.approx(by_hand(real, samples, k))
+
+
+def test_two_identical_gaussians():
+    """Means over sets: density 1, coverage 1 - [(N-1)...(N-k)] / [(N+M-1)...(N+M-k)] (Naeem et al. 2020, lemma 2)."""
+    n, m, k, sets = 300, 400, 5, 20
+    stream = Stream(0, "tests")
+    figures = [density_and_coverage(stream.normal((n, 8)), stream.normal((m, 8)), k) for _ in range(sets)]
+    density, coverage = np.mean(figures, axis=0)
+    missed = np.prod([(n - i) / (n + m - i) for i in range(1, k + 1)])
+    assert density == pytest.approx(1, abs=0.02)
+    assert coverage == pytest.approx(1 - missed, abs=0.003)
+
+
+def test_one_mode_is_dense_and_covers_nothing():
+    real = Stream(0, "tests").normal((200, 4))
+    samples = np.zeros((200, 4), np.float32)
+    density, coverage = density_and_coverage(real, samples)
+    assert density > 1.5
+    assert coverage < 0.2
+
+
+def test_too_few_real_examples_are_refused():
+    with pytest.raises(UsageError, match="more than 5 real examples, not 5"):
+        density_and_coverage(np.zeros((5, 2)), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("chunk", [1, 50, 1 << 24])
+def test_the_nearest_is_found_and_a_copy_is_at_distance_zero(chunk, monkeypatch):
+    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    stream = Stream(0, "tests")
+    x, y = 100 + stream.normal((7, 5)), 100 + stream.normal((11, 5))
+    x[3] = y[8]
+    expected = np.linalg.norm(x[:, None].astype(float) - y, axis=2).min(axis=1)
+    found = neighbours.nearest(x, y)
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found[3] == 0

@@ -1,0 +1,67 @@
+"""The judge: that it can tell classes, where it is kept, and that training one leaves no trace."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tinygen import random
+from tinygen.data import Dataset, load
+from tinygen.errors import DataError
+from tinygen.metrics.judge import Judge, Training
+
+
+def test_it_knows_the_digits(digits, judges):
+    test = digits.test.batch(slice(None))
+    for judge in judges:
+        features = judge.features(test.x)
+        assert features.shape == (800, 128)
+        assert (judge.classes(features) == test.y).mean() > 0.93
+
+
+def test_two_seeds_give_two_judges(judges):
+    assert judges[0].digest != judges[1].digest
+
+
+def test_it_is_kept_and_a_damaged_one_made_anew(digits, cache, judges, capsys):
+    training = Training(seed=5, steps=3)
+    first = Judge.of(digits, training).digest
+    assert "training a judge of digits (seed 5)" in capsys.readouterr().err
+    assert Judge.of(digits, training).digest == first
+    assert capsys.readouterr().err == ""
+    newest = max((cache / "tinygen/judges").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    newest.write_bytes(b"nothing of use")
+    assert Judge.of(digits, training).digest == first
+    assert "training" in capsys.readouterr().err
+
+
+def test_another_training_or_data_set_has_a_judge_of_its_own(digits, cache):
+    shorter = Dataset(digits.spec, digits.train.take(500), digits.valid, digits.test)
+    made = [Judge.of(digits, Training(steps=n)).digest for n in (1, 2)] + [Judge.of(shorter, Training(steps=1)).digest]
+    assert len(set(made)) == 3
+
+
+def test_the_process_draws_what_it_would_have_drawn(digits, cache):
+    before = random.get_state()
+    Judge.of(digits, Training(seed=9, steps=1))
+    assert random.get_state() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": None}, "digits has no labels, and a judge learns from labels: add y_train and y_test"),
+        ({"kind": "points", "shape": (2,)}, "digits is points data: a judge sees images only"),
+        ({"shape": (3, 8, 1)}, "digits has images of 8x3 pixels: a judge needs 4x4 or more"),
+    ],
+)
+def test_data_that_no_judge_can_see_are_refused(digits, change, message):
+    spec = dataclasses.replace(digits.spec, **change)
+    with pytest.raises(DataError, match=message):
+        Judge.of(Dataset(spec, digits.train, digits.valid, digits.test))
+
+
+def test_black_and_white_images_are_judged_as_they_are_drawn(cache):
+    data = load("digits8x8").binarised("dynamic")
+    judge = Judge.of(data, Training(steps=30))
+    assert np.isfinite(judge.features(data.test.batch(slice(None)).x)).all()

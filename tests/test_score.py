@@ -1,0 +1,120 @@
+"""`tinygen score`: what is judged by its samples, what by its own numbers, and what is refused."""
+
+import functools
+import json
+
+import numpy as np
+import pooch
+import pytest
+
+from tinygen import data, models
+from tinygen.cli import main
+from tinygen.data import Spec
+from tinygen.metrics import reference
+from tinygen.metrics.judge import Judge, Training
+from tinygen.models import GenerativeModel
+from tinygen.score import judged
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """A folder, and a cache of judges that have hardly been trained."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+    monkeypatch.setattr(reference, "Training", functools.partial(Training, steps=10))
+
+
+def train(model: str, *words: str) -> None:
+    assert main(["train", model, "--data", "digits8x8", "--steps", "2", "--out", model, "--hidden", "8", *words]) == 0
+
+
+def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
+    train("gan", "--latent", "3", "--seed", "4")
+    train("vae", "--latent", "3", "--importance-samples", "2")
+    capsys.readouterr()
+    assert main(["score", "gan", "vae", "--json"]) == 0
+    gan, vae = json.loads(capsys.readouterr().out)
+    dataset = data.load("digits8x8")
+    held = reference.Reference(dataset)
+    assert (gan["model"], gan["data"], gan["seed"], gan["step"]) == ("gan", "digits8x8", 4, 2)
+    assert (gan["samples"], gan["judges"]) == (len(dataset.test) // 2, [judge.digest for judge in held.judges])
+    assert gan["real"] == {name: held.of_real[name] for name in gan["figures"]}
+    assert gan["figures"]["frechet"] > held.floor
+    assert vae["figures"] == json.loads(open("vae/summary.json").read())["test"]
+    assert (vae["real"], vae["samples"], vae["judges"]) == ({}, 0, [])
+
+    assert main(["score", "gan", "vae"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("gan: gan on digits8x8, seed 4, ")
+    assert f"{'coverage':<26}{gan['figures']['coverage']:>10.4f}{gan['real']['coverage']:>10.4f}\n" in printed
+    assert f"neg_elbo_nats{vae['figures']['neg_elbo_nats']:>23.4f}\n" in printed
+
+
+def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
+    train("vae", "--latent", "3", "--importance-samples", "2")
+    whole = json.loads((tmp_path / "vae/summary.json").read_text())["test"]
+    (tmp_path / "vae/summary.json").unlink()
+    capsys.readouterr()
+    assert main(["score", "vae", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["figures"] == whole
+
+
+def test_points_are_not_judged(capsys):
+    words = "train gan --data ring8 --steps 1 --out ring --hidden 8 --latent 2".split()
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["score", "ring", "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert {"modes_count", "high_quality_rate"} < score["figures"].keys()
+    assert score["real"] == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["score"], "name the folders of the runs to score"),
+        (["score", "nowhere"], "nowhere is not a run: it has no config.json"),
+    ],
+)
+def test_what_is_no_run_is_refused(words, message, capsys):
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
+    np.savez("plain.npz", x_train=np.zeros((40, 8, 8), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None])
+    assert main("train gan --data plain.npz --steps 1 --batch-size 9 --out run --hidden 8 --latent 2".split()) == 0
+    capsys.readouterr()
+    assert main(["score", "run"]) == 2
+    assert "plain has no labels, and a judge learns from labels" in capsys.readouterr().err
+
+
+def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
+    digits = data.load("digits8x8")
+    judges = tuple(Judge.of(digits, Training(seed=seed, steps=10)) for seed in (0, 1))
+    held = reference.Reference(digits, judges)
+
+    class Perfect(GenerativeModel):
+        """Knows the real images by heart."""
+
+        conditional = True
+
+        def sample(self, n, *, seed, labels=None):
+            assert (n, seed, labels.tolist()) == (held.n, 7, held.real.y.tolist())
+            return held.real.x
+
+    assert judged(Perfect(None, digits.spec), held, 7) == held.of_real
+
+
+def test_every_model_of_distributions_over_images_says_how_it_is_scored():
+    """Those with a likelihood, a bound on one, or reconstructions, and the rest."""
+    own = {"neg_elbo_nats", "nll_nats", "squared_error_per_pixel"}
+    for name in models.names():
+        model_class = models.get(name)
+        small = {"hidden": 6, "latent": 2, "blocks": 1, "head": 4, "first_kernel": 3, "importance_samples": 2}
+        fields = {field: value for field, value in small.items() if field in model_class.Config.__dataclass_fields__}
+        spec = Spec("noise", (8, 8, 1), "binary", classes=2 if model_class.conditional else None)
+        model = model_class(model_class.Config(**fields), spec)
+        split = data.Split({"x": np.zeros((3, 8, 8, 1), np.uint8), "y": np.zeros(3, np.int64)})
+        told = own & model.evaluate(split, seed=0, thorough=False).keys()
+        assert model.implicit is not bool(told) or name == "aae", "its reconstructions do not tell of its samples"

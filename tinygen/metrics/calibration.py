@@ -1,0 +1,83 @@
+"""Samples whose quality is known beforehand: a scoreboard that ranks them wrongly is not to be believed."""
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+
+from tinygen.data import Dataset
+from tinygen.metrics.reference import Reference, whole
+from tinygen.random import Stream
+
+TIERS = (
+    ("real", "copies of train"),
+    ("one class dropped", "10 % noise", "blur", "per-class Gaussian"),
+    ("single mode", "pure noise"),
+)
+"""From the best to the worst; within one, which is better is a matter of taste."""
+
+DROPPED = 1
+NOISE = 0.1
+
+
+def panel(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
+    """Sets of n images, by what they are."""
+    real, train = reference.real, reference.train
+    stream = Stream(0, "calibration")
+    noise = stream.uniform(real.x.shape)
+    valid = whole(data.valid)
+    kept, more = real.x[real.y != DROPPED], valid.x[valid.y != DROPPED]
+    return {
+        "real": real.x,
+        "copies of train": train.x[stream.permutation(len(train))[: len(real)]],
+        "one class dropped": np.concatenate([kept, more])[: len(real)],
+        "10 % noise": np.where(stream.uniform(real.x.shape) < NOISE, noise, real.x),
+        "blur": _blur(real.x),
+        "per-class Gaussian": _gaussians(train, real.y, stream),
+        "single mode": np.repeat(real.x[:1], len(real), axis=0),
+        "pure noise": noise,
+    }
+
+
+def calibrate(reference: Reference, data: Dataset) -> dict[str, dict[str, float]]:
+    """The figures of each set of the `panel`."""
+    return {name: reference.score(x) for name, x in panel(reference, data).items()}
+
+
+def misranked(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the figures of the panel have wrong, a line each; none where they can be believed."""
+    wrong = []
+    for better, worse in itertools.chain.from_iterable(
+        itertools.product(*tiers) for tiers in itertools.pairwise(TIERS)
+    ):
+        if not figures[better]["frechet"] < figures[worse]["frechet"]:
+            wrong.append(f"the Frechet distance puts {worse!r} before {better!r}")
+        if not figures[better]["coverage"] > figures[worse]["coverage"]:
+            wrong.append(f"coverage puts {worse!r} before {better!r}")
+    ratios = {name: each["memorisation"] for name, each in figures.items()}
+    if not ratios.pop("copies of train") < 0.5 * min(ratios.values()):
+        wrong.append("the memorisation ratio does not tell copies of train from the rest")
+    if not figures["one class dropped"]["label_distance"] > figures["real"]["label_distance"]:
+        wrong.append("the label histogram does not miss a class that was dropped")
+    if figures["single mode"]["classes"] != 1:
+        wrong.append("a single mode counts as more than one class")
+    return wrong
+
+
+def _blur(x: np.ndarray) -> np.ndarray:
+    """Means over 3x3 pixels; those at the border are repeated outwards."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    return windows.mean(axis=(4, 5))
+
+
+def _gaussians(train, labels, stream: Stream) -> np.ndarray:
+    """For each label an image from the normal distribution that has its class's mean and covariance, clipped."""
+    made = np.empty((len(labels), *train.x.shape[1:]), np.float32)
+    for label in np.unique(labels):
+        of_class, wanted = train.x[train.y == label], labels == label
+        mean = of_class.mean(axis=0)
+        # Independent normal weights of the deviations give their covariance, without its matrix.
+        weights = stream.normal((int(wanted.sum()), len(of_class))) / np.float32(max(1, len(of_class) - 1)) ** 0.5
+        made[wanted] = mean + np.tensordot(weights, of_class - mean, axes=1)
+    return made.clip(0, 1)

@@ -1,0 +1,84 @@
+"""How good the model of a run is: what two judges and distances say of its samples, or its own numbers on test.
+
+A model that has a likelihood, a bound on one, or reconstructions is scored by those. Samples of a model that is
+`implicit` are held against test images (`tinygen.metrics.reference`), beside which real ones show what can be reached.
+"""
+
+from dataclasses import dataclass, field
+
+from tinygen.data import Dataset
+from tinygen.metrics.reference import Reference
+from tinygen.models import GenerativeModel
+from tinygen.runs import data_of, model_of
+from tinygen.train import Run
+from tinygen.train.images import IMAGES
+from tinygen.train.length import format_time
+from tinygen.train.record import load_state
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figures of one run, those of real test images where samples were judged, and what is needed to read them."""
+
+    run: str
+    model: str
+    data: str
+    seed: int
+    step: int
+    seconds: float
+    """Of training."""
+    figures: dict[str, float]
+    """Of samples, as of `Reference.score`, or as of the model's evaluation on test."""
+    test: dict[str, float]
+    """The model's own evaluation on test, empty for a run whose training did not end and whose samples are judged."""
+    real: dict[str, float] = field(default_factory=dict)
+    """As `figures`, of as many test images that the others are not compared with."""
+    samples: int = 0
+    judges: tuple[str, ...] = ()
+    """Digests of the weights of both."""
+
+
+class Scorer:
+    """Scores runs, and keeps what their data sets are judged with.
+
+    A run that stopped early, or diverged, is scored as its checkpoint stands.
+    """
+
+    def __init__(self) -> None:
+        self.references: dict[str, tuple[Reference, Dataset]] = {}
+
+    def score(self, run: Run, device: str = "auto") -> Score:
+        """The score of a run's model; DataError where its samples must be judged and its data have no labels."""
+        model, data = model_of(run, device), data_of(run)
+        state, seed = load_state(run, model), run.config["fit"]["seed"]
+        about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], state["seconds"]
+        test = (run.summary() or {}).get("test", {})
+        if not (model.implicit and data.spec.kind in IMAGES):
+            test = test or model.evaluate(data.test, seed=seed)
+            return Score(*about, test, test)
+        reference = self.reference(run.config["data"]["digest"], data)
+        figures = judged(model, reference, seed)
+        real = {name: reference.of_real[name] for name in figures}
+        return Score(*about, figures, test, real, reference.n, tuple(judge.digest for judge in reference.judges))
+
+    def reference(self, digest: str, data: Dataset) -> Reference:
+        """What samples of a data set are held against, made at the first use."""
+        if digest not in self.references:
+            self.references[digest] = Reference(data), data
+        return self.references[digest][0]
+
+
+def judged(model: GenerativeModel, reference: Reference, seed: int) -> dict[str, float]:
+    """The figures of a model's samples; a conditional one is asked for the classes of real images."""
+    asked = {"labels": reference.real.y} if model.conditional else {}
+    return reference.score(model.sample(reference.n, seed=seed, **asked), asked.get("labels"))
+
+
+def readable(score: Score) -> str:
+    """A score in lines of text."""
+    lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {format_time(score.seconds)} of training"]
+    if score.real:
+        lines += [f"{score.samples} samples, judges {' and '.join(score.judges)}", f"{'':<26}{'model':>10}{'real':>10}"]
+    for name, value in score.figures.items():
+        lines.append(f"{name:<26}{value:>10.4f}" + (f"{score.real[name]:>10.4f}" if score.real else ""))
+    return "\n".join(lines)
