@@ -23,13 +23,16 @@ SEEDS = (0, 1, 2)
 RECIPES = (
     "ae --data mnist --epochs 20",
     "dae --data mnist --epochs 20 --noise salt-and-pepper",
-    "vae --data mnist --epochs 100 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 3e-3"
-    " --warmup-steps 200 --cosine-steps 53800 --importance-samples 1000",
+    "vae --data mnist --steps 110000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
+    " --warmup-steps 500 --cosine-steps 109500 --importance-samples 1000",
     "aae --data mnist --epochs 40 --hidden 500 --dropout 0",
-    "pixelcnn --data mnist --epochs 4 --cosine-steps 13400",
+    "pixelcnn --data mnist --steps 23000 --hidden 32 --blocks 7 --head 32 --batch-size 16 --learning-rate 3e-3"
+    " --warmup-steps 100 --cosine-steps 22900",
     "gated-pixelcnn --data mnist --epochs 4 --cosine-steps 13400",
     "gan --data mnist --epochs 50",
     "wgan-gp --data mnist --epochs 50",
+    "dcgan --data mnist --steps 3400 --averaging 0.999",
+    "cdcgan --data mnist --steps 3400 --averaging 0.999",
     "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
     "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
     "wgan-gp --data grid25 --epochs 30 --latent 2 --hidden 128 --batch-size 128 --critic-steps 1 --penalty 0.1"

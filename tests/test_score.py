@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import pooch
@@ -40,7 +41,7 @@ def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
     assert (gan["samples"], gan["judges"]) == (len(dataset.test) // 2, [judge.digest for judge in held.judges])
     assert gan["real"] == {name: held.of_real[name] for name in gan["figures"]}
     assert gan["figures"]["frechet"] > held.floor
-    assert vae["figures"] == json.loads(open("vae/summary.json").read())["test"]
+    assert vae["figures"] == json.loads(Path("vae/summary.json").read_text())["test"]
     assert (vae["real"], vae["samples"], vae["judges"]) == ({}, 0, [])
 
     assert main(["score", "gan", "vae"]) == 0
