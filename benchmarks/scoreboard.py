@@ -23,8 +23,8 @@ SEEDS = (0, 1, 2)
 RECIPES = (
     "ae --data mnist --epochs 20",
     "dae --data mnist --epochs 20 --noise salt-and-pepper",
-    "vae --data mnist --steps 110000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
-    " --warmup-steps 500 --cosine-steps 109500 --importance-samples 1000",
+    "vae --data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
+    " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
     "aae --data mnist --epochs 40 --hidden 500 --dropout 0",
     "pixelcnn --data mnist --steps 23000 --hidden 32 --blocks 7 --head 32 --batch-size 16 --learning-rate 3e-3"
     " --warmup-steps 100 --cosine-steps 22900",
