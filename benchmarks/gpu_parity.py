@@ -110,15 +110,16 @@ def finite(value: float) -> float | str:
 
 SEEDS = 0, 1
 FIRST = 5  # steps whose losses are compared one by one
+END = 2e-3  # of the losses at the end, or more where chance alone makes more
+CHANGES = 1e-7, 3e-7, 1e-6
 
 
 @dataclass(frozen=True)
 class Training:
-    """Steps of a pair on a batch that is drawn from grey images (N, 28, 28, 1); `bound` is of the losses at the end."""
+    """Steps of a pair on a batch that is drawn from grey images (N, 28, 28, 1)."""
 
     pair: Pair
     steps: int
-    bound: float
     draw: Callable[[Pair, np.random.Generator, np.ndarray], tuple[np.ndarray, ...]]
 
 
@@ -133,8 +134,8 @@ def gan_batch(pair, rng, images):
 
 
 TRAININGS = {
-    "vae": Training(PAIRS["vae"], 300, 2e-3, vae_batch),
-    "dcgan": Training(replace(PAIRS["dcgan"], batch=16), 150, 0.1, gan_batch),
+    "vae": Training(PAIRS["vae"], 300, vae_batch),
+    "dcgan": Training(replace(PAIRS["dcgan"], batch=16), 150, gan_batch),
 }
 
 
@@ -142,36 +143,39 @@ def trainings() -> Jobs:
     return {f"{name}, seed {seed}": partial(compare, name, seed) for name in TRAININGS for seed in SEEDS}
 
 
-def losses(training: Training, seed: int, device: str) -> np.ndarray:
-    """(steps, losses of a step)."""
+def losses(training: Training, seed: int, device: str, change: float = 0.0) -> np.ndarray:
+    """(steps, losses of a step), with all numbers of the first batch changed by a small factor."""
     tg.seed(seed)
     images = tg.data.load("fashion-mnist-7k").train.arrays["x"].reshape(-1, 28, 28, 1)
     _, step = replace(training.pair, device=device).ours(tg)
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(training.steps):
+    for number in range(training.steps):
         chosen = images[rng.integers(len(images), size=training.pair.batch)].astype(np.float32) / 255
         batch = training.draw(training.pair, rng, chosen)
+        if number == 0:
+            batch = tuple(array * np.float32(1 + change) for array in batch)
         found.append([loss.item() for loss in step(*(tg.backend.to_device(a, device) for a in batch))])
     return np.array(found)
 
 
 def compare(name: str, seed: int, device: str = "cuda") -> Rows:
-    """The losses of both devices: how far they are apart in the first steps, and in the mean of the last third."""
+    """The losses of both devices: how far they are apart in the first steps, and in the mean of the last third.
+
+    Training is chaotic, that of a GAN above all: the ends may be as far apart as a change of the first batch in its
+    last places, on one device, sets them, twice.
+    """
     training = TRAININGS[name]
     here, there = (losses(training, seed, place) for place in ("cpu", device))
+    changed = [losses(training, seed, "cpu", change) for change in CHANGES]
     apart = float(np.abs(there[:FIRST] / here[:FIRST] - 1).max())
-    ends = [values[-training.steps // 3 :].mean(axis=0) for values in (here, there)]
-    end = float(np.abs(ends[1] / ends[0] - 1).max())
+    ends = [values[-training.steps // 3 :].mean(axis=0) for values in (here, there, *changed)]
+    end, *chance = (float(np.abs(other / ends[0] - 1).max()) for other in ends[1:])
+    bound = max(END, 2 * max(chance))
     row: dict[str, Any] = {"training": training.pair.title, "batch": training.pair.batch, "seed": seed}
     row |= {"steps": training.steps, "CPU": told(ends[0]), "GPU": told(ends[1])}
-    row |= {
-        f"first {FIRST} steps apart": apart,
-        "bound": TOLERANCE,
-        "end apart": end,
-        "bound of the end": training.bound,
-    }
-    return [row | {"within": "yes" if apart <= TOLERANCE and end <= training.bound else "no"}]
+    row |= {f"first {FIRST} steps apart": apart, "bound": TOLERANCE, "end apart": end, "bound of the end": bound}
+    return [row | {"within": "yes" if apart <= TOLERANCE and end <= bound else "no"}]
 
 
 def told(values: np.ndarray) -> str:

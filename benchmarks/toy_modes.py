@@ -33,8 +33,17 @@ GAMES = [
     Game(
         "wgan-gp",
         "grid25",
-        12_000,
-        {"latent": 2, "hidden": 128, "batch_size": 256, "learning_rate": 1e-3, "penalty": 0.1, "averaging": 0.99},
+        20_000,
+        {
+            "latent": 2,
+            "hidden": 128,
+            "batch_size": 128,
+            "critic_steps": 1,
+            "penalty": 0.1,
+            "learning_rate": 2e-3,
+            "beta1": 0.5,
+            "averaging": 0.999,
+        },
     ),
 ]
 
