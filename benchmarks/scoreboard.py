@@ -26,13 +26,13 @@ RECIPES = (
     "vae --data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
     " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
     "aae --data mnist --epochs 40 --hidden 500 --dropout 0",
-    "pixelcnn --data mnist --steps 23000 --hidden 32 --blocks 7 --head 32 --batch-size 16 --learning-rate 3e-3"
-    " --warmup-steps 100 --cosine-steps 22900",
-    "gated-pixelcnn --data mnist --epochs 4 --cosine-steps 13400",
+    "pixelcnn --data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
+    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
+    "gated-pixelcnn --data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",
     "gan --data mnist --epochs 50",
     "wgan-gp --data mnist --epochs 50",
-    "dcgan --data mnist --steps 3400 --averaging 0.999",
-    "cdcgan --data mnist --steps 3400 --averaging 0.999",
+    "dcgan --data mnist --steps 3000 --averaging 0.999",
+    "cdcgan --data mnist --steps 2600 --averaging 0.999",
     "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
     "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
     "wgan-gp --data grid25 --epochs 30 --latent 2 --hidden 128 --batch-size 128 --critic-steps 1 --penalty 0.1"

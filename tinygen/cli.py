@@ -76,6 +76,10 @@ Debug = Annotated[Switch, tyro.conf.arg(help="Show the traceback of an error.")]
 class TrainFlags:
     data: str = "fashion-mnist-7k"
     """A data set's name (`tinygen data` lists them), an .npz file, or a folder of images."""
+    binarise: Annotated[
+        Literal["dynamic", "threshold"] | None, _default("dynamic, for a model that takes no grey images")
+    ] = None
+    """Make grey images black and white: a pixel is 1 with the probability that its grey gives, or from one half up."""
     epochs: Annotated[Count, _default("10, where neither steps nor budget is given")] = None
     """Passes over the training data."""
     steps: Annotated[Count, _default("none")] = None
@@ -196,7 +200,8 @@ def train_model(name: str, words: Sequence[str]) -> None:
     parsed = _parse(tyro.conf.OmitArgPrefixes[Flags], words, f"train {name}", _first_line(model_class))
     flags, config = parsed.run, parsed.model
     device = backend.select_device(flags.device)
-    dataset = models.check_data(model_class, data.load(flags.data, skip_broken=flags.skip_broken))
+    dataset = data.load(flags.data, skip_broken=flags.skip_broken)
+    dataset = models.check_data(model_class, dataset.binarised(flags.binarise) if flags.binarise else dataset)
     random.seed(flags.seed)
     train.fit(
         model_class(config, dataset.spec, device),
