@@ -39,8 +39,8 @@ struct Windows {
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<floats>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
-                               is_inside(images, tops[i] + step.row, lefts[i] + step.column));
+            copy_async<floats, true>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
+                                     is_inside(images, tops[i] + step.row, lefts[i] + step.column));
     }
 
     __device__ __forceinline__ void fetch(float* stage, int step)
