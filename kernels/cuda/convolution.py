@@ -12,6 +12,7 @@ import numpy as np
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
 from . import runtime
+from .packing import transposed
 from .runtime import Source, architecture, empty, precision, single
 from .tables import DEPTH, TILES, Layout, Tables, shared_bytes
 
@@ -23,14 +24,12 @@ ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights of a block, and its slices
 ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
 
 
-def _declared(file: str, pattern: str, orders: tuple[str, ...], others: tuple[str, ...] = ()):
+def _declared(file: str, pattern: str, *others: str):
     """A source of a kernel for each arithmetic, by its name."""
 
     def names(arithmetic):
         return [
-            pattern.format(arithmetic=arithmetic, order=order, rows=tile.rows, columns=tile.columns)
-            for tile in TILES[arithmetic]
-            for order in orders
+            pattern.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns) for tile in TILES[arithmetic]
         ]
 
     plain = Source(file, *names("Float32"), *others)
@@ -38,11 +37,11 @@ def _declared(file: str, pattern: str, orders: tuple[str, ...], others: tuple[st
     return {"Float32": plain, "Tf32": rounding, "Bfloat16": rounding}
 
 
-PRODUCTS = "products<{arithmetic}, {order}, {rows}, {columns}>"
+PRODUCTS = "products<{arithmetic}, {rows}, {columns}>"
 ADD_SLICES = f"add_slices<{ADDED_AT_ONCE}, {MOST_LANES}>"
 WEIGHT_SUMS = "weight_sums<{arithmetic}, {rows}, {columns}>"
-_products = _declared("products.cu", PRODUCTS, ("Wide", "Deep"))
-_weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ("",), (ADD_SLICES,))
+_products = _declared("products.cu", PRODUCTS)
+_weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ADD_SLICES)
 
 
 class Setting(NamedTuple):
@@ -74,12 +73,9 @@ class Products:
 
     def __init__(self, phases, layout: Layout, setting: Setting):
         self.tables, self.source, self.setting = Tables(phases, layout), _products[setting.arithmetic], setting
-        self.order = "Wide" if layout.output_stride == 1 else "Deep"
         self.tile = min(TILES[setting.arithmetic], key=self._time)
-        self.shared_bytes = shared_bytes(self.tile, ("Deep", self.order), setting.architecture)
-        self.kernel = PRODUCTS.format(
-            arithmetic=setting.arithmetic, order=self.order, rows=self.tile.rows, columns=self.tile.columns
-        )
+        self.shared_bytes = shared_bytes(self.tile, ("Deep", "Wide"), setting.architecture)
+        self.kernel = PRODUCTS.format(arithmetic=setting.arithmetic, rows=self.tile.rows, columns=self.tile.columns)
         self.grid = max(self._tiles(self.tile)), len(self.tables.places)
 
     def _tiles(self, tile) -> list[int]:
@@ -95,9 +91,8 @@ class Products:
         """For contiguous float32 arrays."""
         tables = self.tables
         y = empty(tables.layout.target)
-        pitch = np.int32(tables.layout.output_stride)
         arrays = _aligned(x), _aligned(w), bias, y, tables.jobs, tables.steps
-        arguments = *arrays, tables.images, pitch, np.float32(slope)
+        arguments = *arrays, tables.images, np.float32(slope)
         self.source[self.kernel](self.grid, (self.tile.threads,), arguments, self.shared_bytes)
         return y
 
@@ -152,29 +147,18 @@ def _forward(x_shape, w_shape, geometry: Geometry):
     kh, kw, depth, outputs = w_shape
     size = geometry.output_size(x_shape[1:3], (kh, kw))
     target = (x_shape[0], *size, outputs)
-    layout = Layout(
-        x_shape,
-        target,
-        geometry.stride,
-        geometry.padding,
-        (1, 1),
-        depth * outputs,
-        depth_stride=outputs,
-        output_stride=1,
-    )
+    layout = Layout(x_shape, target, geometry.stride, geometry.padding, (1, 1), depth * outputs, outputs)
     return forward_phases((kh, kw), size, x_shape[3], outputs, geometry), layout
 
 
 @functools.lru_cache(256)
 def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -> Products:
-    """The plan of `conv2d_input_grad`."""
+    """The plan of `conv2d_input_grad`, for transposed weights."""
     kh, kw, depth, outputs = w_shape
     channels = depth * geometry.groups
     phases, zeros = adjoint_phases((kh, kw), size, g_shape[1:3], channels, outputs, geometry)
     target = (g_shape[0], *size, channels)
-    layout = Layout(
-        g_shape, target, (1, 1), zeros, geometry.stride, depth * outputs, depth_stride=1, output_stride=outputs
-    )
+    layout = Layout(g_shape, target, (1, 1), zeros, geometry.stride, depth * outputs, depth)
     return Products(phases, layout, setting)
 
 
@@ -195,7 +179,7 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
 @single
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
-    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, w, bias, slope)
+    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, transposed(w), bias, slope)
 
 
 @single

@@ -39,8 +39,8 @@ struct Windows {
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<floats>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
-                               is_inside(images, tops[i] + step.row, lefts[i] + step.column));
+            copy_async<floats, true>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
+                                     is_inside(images, tops[i] + step.row, lefts[i] + step.column));
     }
 
     __device__ __forceinline__ void fetch(float* stage, int step)
@@ -56,12 +56,9 @@ struct Windows {
     }
 };
 
-// Columns of B: weights, of which the output channels are neighbours (`Wide`) or the steps (`Deep`).
-template <typename Layout, int COLUMNS, int THREADS>
-struct Weights;
-
+// Columns of B: weights.
 template <int COLUMNS, int THREADS>
-struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
+struct Weights {
     using Layout = Wide<COLUMNS>;
     static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
 
@@ -73,9 +70,9 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
     const float* corner;
     int ahead[COUNT];
 
-    __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w, int,
+    __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
                                        int first_column)
-        : wide(images.wide_weights),
+        : wide(images.wide_target),
           columns(job.last - job.first - first_column - line),
           table(table),
           begin(job.begin + first),
@@ -107,61 +104,11 @@ struct Weights<Wide<COLUMNS>, COLUMNS, THREADS> {
     }
 };
 
-template <int COLUMNS, int THREADS>
-struct Weights<Deep<COLUMNS>, COLUMNS, THREADS> {
-    using Layout = Deep<COLUMNS>;
-    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
-
-    const bool wide;
-    const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
-    const int columns;  // from the first copied on
-    const Step* table;
-    const int begin;  // of its steps in the table
-    const float* corner;
-    const int column_pitch;
-    int ahead;
-
-    __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
-                                       int column_pitch, int first_column)
-        : wide(images.wide_weights),
-          columns(job.last - job.first - first_column - line),
-          table(table),
-          begin(job.begin + chunk),
-          corner(w + job.corner + static_cast<long long>(first_column + line) * column_pitch),
-          column_pitch(column_pitch),
-          ahead(table[begin].weight)
-    {
-    }
-
-    template <int floats>
-    __device__ __forceinline__ void copy(float* target, int weight) const
-    {
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i)
-            copy_async<floats>(target + Layout::place(i * APART, 0),
-                               corner + static_cast<long long>(column_pitch) * (i * APART) + weight,
-                               weight >= 0 && columns > i * APART);
-    }
-
-    __device__ __forceinline__ void fetch(float* stage, int step)
-    {
-        float* target = stage + Layout::place(line, chunk);
-        if (wide) {
-            copy<CHUNK>(target, ahead);
-        } else {
-#pragma unroll
-            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[begin + step + k].weight);
-        }
-        ahead = table[begin + step + DEPTH].weight;
-    }
-};
-
-// Grid (most tiles of a job, jobs). The weights of neighbouring columns are `column_pitch` apart where they are `Deep`.
-template <typename Arithmetic, template <int> class Order, int ROWS, int COLUMNS>
+// Grid (most tiles of a job, jobs).
+template <typename Arithmetic, int ROWS, int COLUMNS>
 __global__ void __launch_bounds__(THREADS<ROWS, COLUMNS>, RESIDENT<ROWS, COLUMNS>)
 products(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-         float* __restrict__ y, const Job* jobs, const Step* __restrict__ table, const Images images,
-         int column_pitch, float slope)
+         float* __restrict__ y, const Job* jobs, const Step* __restrict__ table, const Images images, float slope)
 {
     constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
     Sums<Arithmetic, ROWS, COLUMNS> sums;
@@ -170,7 +117,7 @@ products(const float* __restrict__ x, const float* __restrict__ w, const float* 
         const Corner<ROWS, COLUMNS> corner(job);
         if (corner.row >= images.count * job.rows * job.columns) return;
         Windows<ROWS, BLOCK> windows(images, job, table, x, corner.row);
-        Weights<Order<COLUMNS>, COLUMNS, BLOCK> weights(images, job, table, w, column_pitch, corner.column);
+        Weights<COLUMNS, BLOCK> weights(images, job, table, w, corner.column);
         multiply(sums, windows, weights, job.steps);
     }
     // Read once more: kept, all this would take registers from the sums.

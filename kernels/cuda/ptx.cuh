@@ -3,14 +3,18 @@
 #ifdef __CUDACC__
 
 // Starts to copy `floats` (1 or 4, aligned to their size) to shared memory: zeros, unread, where they are not live.
+// What is `cached` is kept in the first-level cache: to be read again soon, by neighbouring taps.
 // Turing has no such copy: there it is done at once, and other blocks of the multiprocessor hide the wait.
-template <int floats>
+template <int floats, bool cached = false>
 __device__ __forceinline__ void copy_async(float* target, const float* source, bool live)
 {
     static_assert(floats == 1 || floats == 4, "what the instruction copies");
 #if __CUDA_ARCH__ >= 800
     const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(target));
-    if constexpr (floats == 4)
+    if constexpr (floats == 4 && cached)
+        asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(address), "l"(source),
+                     "r"(live ? 16 : 0));
+    else if constexpr (floats == 4)
         asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(address), "l"(source),
                      "r"(live ? 16 : 0));
     else

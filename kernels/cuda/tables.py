@@ -15,7 +15,7 @@ IMAGES = np.dtype(
     [
         (name, np.int32)
         for name in "count height width channels stride_down stride_across above before target_height target_width "
-        "target_channels down across wide_source wide_weights wide_target".split()
+        "target_channels down across wide_source wide_target".split()
     ]
 )
 
@@ -26,7 +26,7 @@ class Layout:
 
     `stride` is the (vertical, horizontal) step in the source from place to place, `zeros` the padding around it, `step`
     the distance of a phase's places in the target. The weight of a tap, a channel of the source and one of the target
-    is at tap * `tap_size` + channel * `depth_stride` + channel * `output_stride` floats.
+    is at tap * `tap_size` + channel * `depth_stride` + channel floats.
     """
 
     source: tuple[int, int, int, int]
@@ -36,7 +36,6 @@ class Layout:
     step: tuple[int, int]
     tap_size: int
     depth_stride: int
-    output_stride: int
 
 
 class Tables:
@@ -56,7 +55,7 @@ class Tables:
             if block.taps not in begins:  # neighbouring groups share theirs
                 begins[block.taps] = sum(map(len, lists))
                 lists.append(self._steps(block.taps))
-            corner = block.corner[0] * layout.depth_stride + block.corner[1] * layout.output_stride
+            corner = block.corner[0] * layout.depth_stride + block.corner[1]
             place = phase.top, phase.left, phase.rows, phase.columns
             jobs.append((*place, block.first, block.last, block.source, corner, begins[block.taps], depth))
         self.jobs = runtime.cupy().asarray(np.array(jobs, np.int32))
@@ -68,10 +67,9 @@ class Tables:
         bounds = [source[3], *(b.source for b in blocks), *(n for b in blocks for t in b.taps for n in (t.low, t.high))]
         wide_source = all(n % 4 == 0 for n in set(bounds))
         wide_target = all(n % 4 == 0 for n in {target[3], *(block.first for block in blocks)})
-        wide_weights = wide_target if self.layout.output_stride == 1 else wide_source
         (above, _), (before, _) = self.layout.zeros
         numbers = *source, *self.layout.stride, above, before, *target[1:], *self.layout.step
-        return np.array([(*numbers, wide_source, wide_weights, wide_target)], IMAGES)
+        return np.array([(*numbers, wide_source, wide_target)], IMAGES)
 
     def _steps(self, taps) -> np.ndarray:
         """(offset, row, column, weight) of each tap and channel, up to a multiple of DEPTH."""

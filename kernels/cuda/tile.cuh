@@ -83,17 +83,13 @@ struct Sums<Float32, ROWS, COLUMNS> {
     template <typename A, typename B>
     __device__ __forceinline__ void add(const float* a, const float* b)
     {
-        constexpr int TOGETHER = is_deep<B> ? 1 : 2;  // more loads ahead would not fit the registers
         a += A::place(top, 0);
         b += B::place(left, 0);
-#pragma unroll TOGETHER
+#pragma unroll 2  // more loads ahead would not fit the registers
         for (int step = 0; step < DEPTH; step += CHUNK) {
             float high[HEIGHT][CHUNK];
             load_rows<A>(high, a, step);
-            if constexpr (is_deep<B>)
-                add_column_by_column<B>(high, b, step);
-            else
-                add_step_by_step<B>(high, b, step);
+            add_step_by_step<B>(high, b, step);
         }
     }
 
@@ -111,20 +107,6 @@ struct Sums<Float32, ROWS, COLUMNS> {
                 high[first][k] = lines.x, high[first + 1][k] = lines.y;
                 high[first + 2][k] = lines.z, high[first + 3][k] = lines.w;
             }
-    }
-
-    template <typename B>
-    __device__ __forceinline__ void add_column_by_column(const float (&high)[HEIGHT][CHUNK], const float* b, int step)
-    {
-#pragma unroll
-        for (int j = 0; j < WIDTH; ++j) {
-            const float4 steps = B::steps(b + B::place(beside(j), step));
-            const float wide[CHUNK] = {steps.x, steps.y, steps.z, steps.w};
-#pragma unroll
-            for (int k = 0; k < CHUNK; ++k)
-#pragma unroll
-                for (int i = 0; i < HEIGHT; ++i) sum[i][j] = fmaf(high[i][k], wide[k], sum[i][j]);
-        }
     }
 
     template <typename B>

@@ -4,7 +4,7 @@
 // Asynchronous copies: the target holds poison until the wait, which copies what the source holds then. On Turing they
 // are done at once.
 
-template <int floats>
+template <int floats, bool cached = false>
 void copy_async(float* target, const float* source, bool live, HERE)
 {
 #if __CUDA_ARCH__ >= 800
