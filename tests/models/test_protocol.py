@@ -29,9 +29,9 @@ CASES = {
     "cdcgan": [{"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9}],
     "wgan": [
         {"latent": 3, "hidden": 7, "long_critic_steps": 1},
-        {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9},
+        {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9, "long_critic_steps": 2},
     ],
-    "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 1, "averaging": 0.9}],
+    "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 2, "averaging": 0.9}],
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
     "dae": [
         {"latent": 3, "hidden": 7},
