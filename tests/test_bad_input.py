@@ -34,6 +34,7 @@ def place(tmp_path_factory) -> Path:
     archive("nan.npz", x=np.where(np.arange(16).reshape(4, 4) == 3, np.nan, images / 255))
     archive("dtype.npz", x=images.astype(np.complex64))
     archive("shape.npz", x=images.reshape(80, 16))
+    archive("unlabelled.npz", x=images)
     archive("labels.npz", x=images, y=labels[:-1])
     archive("keys.npz", images=images)
     (place / "empty.npz").touch()
@@ -107,6 +108,9 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("train vae --architecture rnn", "'rnn' for argument '--architecture'"),
         ("train vae --batch-size 0", "batch"),
         ("train vae --batch-size 5401", "does not fit 5400"),
+        ("train gan --latent 0", "latent is 0; it must be at least 1"),
+        ("train pixelcnn --kernel 4", "kernel is 4; a masked convolution has a centre: use an odd number"),
+        ("train cdcgan --data unlabelled.npz", "needs labels, and 'unlabelled' has none: add them as y_train"),
         ("train vae --device tpu", "'tpu' for argument '--device'"),
         ("train vae --data fashion-mnist-8k", "did you mean fashion-mnist-7k?"),
         ("train vae --data nowhere", "unknown data set 'nowhere'"),
@@ -130,6 +134,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("resume vae --steps 2", "at step 3 already"),
         ("resume vae --epochs x", "'x' is not a whole number"),
         ("sample nowhere", "nowhere is not a run"),
+        ("sample ae --labels 1", "--labels: ae does not take labels; leave them out"),
         ("sample vae --n 0", "--n is 0"),
         ("sample vae --n many", "--n"),
         ("sample vae --out grid.doc", "grid.doc"),
@@ -148,7 +153,8 @@ def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
     pixels = np.zeros((40, 6, 6, 3), np.uint8)
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
-    assert "takes binary data" in refused(capsys, "train vae --data colours.npz --out new".split())
+    told = refused(capsys, "train vae --data colours.npz --out new".split())
+    assert "takes binary data, and 'colours' is rgb: use model aae or ae or " in told
     assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
 
 
@@ -280,6 +286,17 @@ def test_data_that_have_changed_are_refused(words, capsys):
         np.savez("broken.npz", x=good["x"] ^ 1, y=good["y"])
     assert "has changed since damaged was trained on it" in refused(capsys, words)
     Path("broken.npz").unlink()
+
+
+@pytest.mark.parametrize("words", COMMANDS[1:], ids=lambda words: words[0])
+def test_a_run_that_has_not_ended_says_so(words, capsys):
+    checkpoint = damaged(lambda data: data)
+    Path("damaged/summary.json").unlink()
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert told == "tinygen: damaged is unfinished, at step 3; go on with: tinygen resume damaged\n"
+    checkpoint.unlink()
+    assert "damaged has no checkpoint: make one with tinygen resume damaged" in refused(capsys, words)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, whose writes fail as on a full disk")

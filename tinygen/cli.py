@@ -20,7 +20,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from tinygen import __version__, backend, data, models, random, train
-from tinygen.errors import TinygenError, UsageError
+from tinygen.errors import RunError, TinygenError, UsageError
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
 from tinygen.score import Scorer, readable
@@ -244,7 +244,7 @@ def sample_run(flags: SampleFlags) -> None:
     model = model_of(run, flags.device)
     if flags.labels is not None and not model.conditional:
         raise UsageError(f"--labels: {model.name} does not take labels; leave them out")
-    load_state(run, model)
+    _load(run, model)
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     asked = {} if flags.labels is None else {"labels": np.resize(flags.labels, n)}
@@ -257,7 +257,7 @@ def sample_run(flags: SampleFlags) -> None:
 def evaluate_run(flags: EvalFlags) -> None:
     run = Run.open(flags.run)
     model, dataset = model_of(run, flags.device), data_of(run)
-    step = load_state(run, model)["step"]
+    step = _load(run, model)["step"]
     seed = run.config["fit"]["seed"] if flags.seed is None else flags.seed
     metrics = model.evaluate(getattr(dataset, flags.split), seed=seed)
     if flags.json:
@@ -282,7 +282,7 @@ def score_runs(flags: ScoreFlags) -> None:
 def report_run(flags: ReportFlags) -> None:
     run = Run.open(flags.run)
     model, dataset = model_of(run, flags.device), data_of(run)
-    load_state(run, model)
+    _load(run, model)
     write_report(run, model, dataset)
     print(run.report_file)
 
@@ -310,6 +310,17 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 
 
 # What commands share
+
+
+def _load(run: Run, model: GenerativeModel) -> dict[str, Any]:
+    """Load the checkpoint of a run, and say so where its training has not ended; returns what else was saved."""
+    go_on = f"tinygen resume {shlex.quote(str(run.folder))}"
+    if not run.checkpoint_file.exists():
+        raise RunError(f"{run.folder} has no checkpoint: make one with {go_on}")
+    meta = load_state(run, model)
+    if run.summary() is None:
+        print(f"tinygen: {run.folder} is unfinished, at step {meta['step']}; go on with: {go_on}", file=sys.stderr)
+    return meta
 
 
 def _lasting(name_or_path: str) -> str:

@@ -29,9 +29,9 @@ CASES = {
     "cdcgan": [{"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9}],
     "wgan": [
         {"latent": 3, "hidden": 7, "long_critic_steps": 1},
-        {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9},
+        {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9, "long_critic_steps": 2},
     ],
-    "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 1, "averaging": 0.9}],
+    "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 2, "averaging": 0.9}],
     "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
     "dae": [
         {"latent": 3, "hidden": 7},
@@ -183,8 +183,33 @@ def test_data_of_another_kind_are_refused_before_training(name, kind):
     elif kind == "grey" and "binary" in model.kinds:
         assert models.check_data(model, data) == ("binarised", "dynamic")
     else:
-        with pytest.raises(DataError, match=f"^model '{name}' takes .* data, and 'somewhere' is {kind}$"):
+        takers = [each for each in models.names() if kind in models.get(each).kinds]
+        hint = f": use model {' or '.join(takers)}" if takers else ""
+        with pytest.raises(DataError, match=f"^model '{name}' takes .* data, and 'somewhere' is {kind}{hint}$"):
             models.check_data(model, data)
+
+
+@every_model
+def test_numbers_that_no_model_can_have_are_refused_before_training(name):
+    """A whole number that is a size by its default is at least 1, or 3 as a kernel's; no other may be below 0."""
+    config = models.get(name).Config
+    sizes = [each for each in dataclasses.fields(config) if type(each.default) is int and each.default]
+    assert sizes
+    for each in dataclasses.fields(config):
+        if type(each.default) in (int, float):
+            told = f"^{each.name} is -1; it must be at least [013]$"
+            with pytest.raises(UsageError, match=told):
+                config(**{each.name: -1})
+    for each in sizes:
+        if each.name != "warmup_steps":
+            with pytest.raises(UsageError, match=f"^{each.name} is 0; it must be at least [13]$"):
+                config(**{each.name: 0})
+        if "kernel" in each.name:
+            with pytest.raises(UsageError, match=f"^{each.name} is 4; .*: use an odd number$"):
+                config(**{each.name: 4})
+    if hasattr(config, "averaging"):
+        with pytest.raises(UsageError, match=r"^averaging is 1; as the decay of an average it must be below 1$"):
+            make(name, {"averaging": 1})
 
 
 @every_model

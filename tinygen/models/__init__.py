@@ -64,4 +64,8 @@ def check_data(model: type[GenerativeModel], dataset):
         return dataset
     if kind == "grey" and "binary" in model.kinds:
         return dataset.binarised("dynamic")
-    raise DataError(f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {dataset.spec.name!r} is {kind}")
+    takers = [name for name in names() if kind in get(name).kinds]
+    hint = f": use model {' or '.join(takers)}" if takers else ""
+    raise DataError(
+        f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {dataset.spec.name!r} is {kind}{hint}"
+    )

@@ -12,6 +12,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.data import Spec
 from tinygen.data.points import MIXTURES
+from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES, count_modes
 from tinygen.metrics.wasserstein import w1
 from tinygen.models.base import CHUNK, GenerativeModel, in_chunks
@@ -35,6 +36,8 @@ class AdversarialModel(GenerativeModel):
 
     def __init__(self, config, spec, device: str, generator: Module, discriminator: Module, averaging: float = 0.0):
         super().__init__(config, spec, device)
+        if averaging >= 1:
+            raise UsageError(f"averaging is {averaging}; as the decay of an average it must be below 1")
         self.generator = generator.to(device)
         self.discriminator = discriminator.to(device)
         # At first a short average, so that the random beginning is soon forgotten.
