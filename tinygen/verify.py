@@ -78,7 +78,7 @@ class Trial:
     steps: int
     config: dict[str, Any]
     demands: tuple[Demand, ...]
-    binarised: str | None = None
+    binarised: Literal["dynamic", "threshold"] | None = None
     """How images are made black and white for a model that would take grey ones."""
     quick: bool = True
     """Seconds, so that the tests run it as well."""
@@ -283,7 +283,7 @@ def mean_image(model: GenerativeModel, data: Dataset) -> Figures:
     return {"squared_error_per_pixel": error, "denoised_squared_error_per_pixel": error}
 
 
-def copied_input(model: GenerativeModel, data: Dataset) -> Figures:
+def copied_input(model: Any, data: Dataset) -> Figures:
     """The corrupted images themselves in place of the denoised ones."""
     x = pixels(data.test)
     corrupted = to_numpy(model.corrupt(to_device(x, model.device), Stream(SEED, "eval")))
