@@ -1,0 +1,133 @@
+"""`tinygen verify`: what it demands, what its rivals are, and what a failure ends in."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tinygen import models, verify
+from tinygen.cli import main
+from tinygen.data import Dataset, load
+from tinygen.data.points import MIXTURES
+from tinygen.models import DenoisingAutoencoder
+from tinygen.random import Stream
+from tinygen.verify import RIVALS, Demand, Finding, Trial
+
+TINY = {"hidden": 16, "latent": 4, "learning_rate": 1e-2}
+ERROR = (Demand("squared_error_per_pixel", "<", "mean image", times=1.0),)
+LEARNS = Trial("ae", "digits8x8", 100, TINY, ERROR)
+
+
+def test_every_model_has_to_learn():
+    assert {trial.model for trial in verify.TRIALS if trial.quick} == set(models.names())
+
+
+@pytest.mark.parametrize(
+    ("demand", "model", "rival", "holds"),
+    [
+        (Demand("error", "<", "r", times=0.5), 4.9, 10.0, True),
+        (Demand("error", "<", "r", times=0.5), 5.1, 10.0, False),
+        (Demand("error", "<", "r", times=0.5), math.nan, 10.0, False),
+        (Demand("nats", ">", "r", times=1, plus=5), -4.9, -10.0, True),
+        (Demand("nats", ">", "r", times=1, plus=5), -5.1, -10.0, False),
+        (Demand("modes", ">", "r", plus=5), 6.0, 2.0, True),
+        (Demand("modes", ">", "r", plus=5), 5.0, 2.0, False),
+        (Demand("modes", ">", "r", plus=5), 8.0, 7.0, False),  # the rival would do as well
+        (Demand("modes", ">", "r", plus=5), 6.0, math.nan, False),
+    ],
+)
+def test_a_demand_holds_where_the_model_is_beyond_the_bound_and_its_rival_is_not(demand, model, rival, holds):
+    assert Finding(demand, model, rival).holds is holds
+
+
+def test_what_was_measured_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(verify, "TRIALS", (LEARNS, replace(LEARNS, model="vae")))
+    assert main(["verify", "ae"]) == 0
+    title, finding, total = capsys.readouterr().out.splitlines()
+    assert title.startswith("ae on digits8x8, 100 steps, ")
+    verdict, figure, model, side, bound, *rival, value = finding.split()
+    assert (verdict, figure, side, rival) == ("holds", "squared_error_per_pixel", "<", ["mean", "image:"])
+    assert float(model) < float(bound) == float(value)
+    assert total == "all 1 trainings learnt"
+
+
+def test_a_failure_is_told_at_the_end_and_exits_with_1(monkeypatch, capsys):
+    too_short, diverging = replace(LEARNS, steps=1), replace(LEARNS, model="dae", config=TINY | {"learning_rate": 1e30})
+    monkeypatch.setattr(verify, "TRIALS", (too_short, diverging, LEARNS))
+    assert main(["verify"]) == 1
+    told = capsys.readouterr()
+    assert [line.split()[0] for line in told.out.splitlines()] == ["ae", "FAILS", "dae", "FAILS", "ae", "holds"]
+    assert told.err == "tinygen: 2 of 3 trainings fell short: ae on digits8x8, dae on digits8x8\n"
+
+
+def test_an_unknown_model_is_refused(capsys):
+    assert main(["verify", "ae", "vea"]) == 2
+    assert capsys.readouterr().err == "tinygen: unknown model 'vea': did you mean 'vae'?\n"
+
+
+def test_it_runs_on_every_device(device):
+    (finding,) = verify.run(replace(LEARNS, steps=2), device)
+    assert finding.rival == pytest.approx(verify.run(replace(LEARNS, steps=2))[0].rival)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Train and test images, the second darker; every pixel is 0 or 1 in half of train."""
+    drawn = (Stream(0, "tests").uniform((400, 4, 4)) < 0.5).astype(np.uint8)
+    train = np.concatenate([drawn, 1 - drawn])
+    test = train[::8] * np.uint8(0)
+    y = np.arange(len(train)) % 5 // 2  # two in five are of class 0, two of class 1, one of class 2
+    return Dataset.from_arrays("noise", 255 * train, y, test, y[: len(test)])
+
+
+def test_rivals_of_images(images):
+    mean = verify.pixels(images.train).mean(axis=(0))
+    assert RIVALS["mean image"](None, images)["squared_error_per_pixel"] == pytest.approx((mean**2).mean(), rel=1e-5)
+    alone = RIVALS["independent pixels"](None, images)
+    assert alone["nll_nats"] == alone["neg_elbo_nats"] == pytest.approx(-np.log(1 - mean).sum(), rel=1e-5)
+    assert RIVALS["most frequent class"](None, images)["probe_error_rate"] == pytest.approx(0.6)
+    model = DenoisingAutoencoder(DenoisingAutoencoder.Config(noise="gaussian", level=0.5, hidden=2), images.spec)
+    copied = RIVALS["copied input"](model, images)["denoised_squared_error_per_pixel"]
+    assert copied == pytest.approx(0.25, rel=0.1)  # the variance of the noise
+
+
+def test_independent_pixels_are_not_like_correlated_ones():
+    digits = load("digits8x8")
+    assert abs(RIVALS["independent pixels"](None, digits)["pixel_covariance_correlation"]) < 0.05
+    x = verify.pixels(digits.train)
+    assert verify.covariance_correlation(x[::2], x[1::2]) > 0.95
+
+
+@pytest.mark.parametrize("name", ["ring8", "grid25"])
+def test_points_without_modes_are_as_far_out_and_of_low_quality(name):
+    figures = RIVALS["no modes"](None, load(name))
+    assert figures["high_quality_rate"] < 0.15  # of the mixture's own points 0.99
+    assert figures["modes_count"] > 5, "that a mode is hit shows little"
+
+
+def test_normal_points_are_as_far_from_the_mixture_as_its_density_says():
+    data = load("mixture1d")
+    x = np.linspace(-12, 12, 20001)
+    mixture = MIXTURES["mixture1d"]
+    mean = mixture.centres.mean()
+    variance = (mixture.std**2 + mixture.centres[:, 0] ** 2).mean() - mean**2
+    normal = np.exp(-((x - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+    between = np.cumsum(mixture.density(x[:, None]) - normal) * (x[1] - x[0])
+    exact = np.abs(between).sum() * (x[1] - x[0])
+    assert RIVALS["no modes"](None, data)["w1_distance"] == pytest.approx(exact, rel=0.1)
+
+
+def test_classes_are_told_by_the_nearest_mean_image():
+    digits = load("digits8x8")
+    x, y = verify.pixels(digits.train), digits.train.arrays["y"]
+    means = np.stack([x[y == label].mean(axis=0) for label in range(10)])
+    assert verify.asked_class_rate(means[np.arange(40) % 10], digits.train) == 1
+    assert verify.asked_class_rate(np.repeat(means[:1], 40, axis=0), digits.train) == pytest.approx(0.1)
+
+
+def test_moments_of_codes():
+    codes = Stream(0, "codes").normal((4000, 3))
+    assert verify.moment_distance(codes) < 0.1
+    assert verify.moment_distance(codes + np.array([0, 0.7, 0])) == pytest.approx(0.7, abs=0.1)
+    assert verify.moment_distance(codes * np.array([1, 1, 0.2])) == pytest.approx(math.log(5), abs=0.1)
