@@ -32,7 +32,7 @@ RECIPES = (
     "gan --data mnist --epochs 50",
     "wgan-gp --data mnist --epochs 50",
     "dcgan --data mnist --steps 3000 --averaging 0.999",
-    "cdcgan --data mnist --steps 2600 --averaging 0.999",
+    "cdcgan --data mnist --steps 2000 --averaging 0.999",
     "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
     "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
     "wgan-gp --data grid25 --epochs 30 --latent 2 --hidden 128 --batch-size 128 --critic-steps 1 --penalty 0.1"
