@@ -3,7 +3,7 @@
     python examples/gan.py                            # the images that come with the package
     TINYGEN_DATA=<folder> python examples/gan.py mnist
 
-It prints both costs in nats, and writes samples to gan.png. About half a minute.
+It prints both costs in nats, and writes samples to gan.png. Under a minute.
 """
 
 import sys

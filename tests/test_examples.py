@@ -13,6 +13,8 @@ SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 def test_examples_were_found():
     assert {script.stem for script in SCRIPTS} >= {"autoencoder", "vae", "gan", "wgan"}
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    assert [script.name for script in SCRIPTS if f"`{script.name}`" not in readme] == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
