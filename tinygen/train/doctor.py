@@ -19,18 +19,21 @@ SAMPLES = 100
 ALIKE = 0.25
 """Share of the median distance of two examples below which a pair is alike. Images of any data set at hand hardly ever
 come so near to each other, those of an untrained or blurred generator neither; points of one mode do."""
-PICTURES = 12
-"""Whoever draws from so few pictures repeats one in every twelfth pair. Ten classes of one picture each are noticed."""
-TELLING = 1e-3
-"""Nats of a discriminator that gives made examples a probability below a thousandth: the gradient of log(1 - D) that
-reaches the generator is then less than a 500th of what it is where the two cannot be told apart."""
+PICTURES = 8
+"""Who draws from so few pictures repeats one in every eighth pair; an untrained generator of two-dimensional noise does
+in every tenth."""
+TELLING = 1e-2
+"""Nats of a discriminator that gives made examples a probability below a hundredth: the gradient of log(1 - D) that
+reaches the generator is then less than a fiftieth of what it is where the two cannot be told apart."""
 STEEP = 10.0
 """Slope of a critic that is asked for 1."""
 WORTH = 2.0
 """A critic of the best steepness pays a penalty of at most half the distance that it gains, whatever the weight: four
 times that is not the price of a distance. (For slope n, a maximum of n d - c (n - 1)^2 has c (n - 1)^2 < n d / 2.)"""
-SETTLED = 100
-"""Steps before which nothing is said of codes: they carry nothing at first, and soon begin to."""
+BEGUN_CODES = 100
+"""Steps before which nothing is said of codes: they may be empty at first."""
+BEGUN_SAMPLES = 1000
+"""Steps before which nothing is said of samples: a DCGAN's, for one, are all alike for its first hundreds of steps."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
                     "lower the learning rate; if that changes nothing, look for extreme values in the data",
                 )
     train, valid = ({name: value for name, value in m.items() if _finite(value)} for m in (train, valid))
-    if (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
+    if step >= BEGUN_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
         yield Finding(
             "generator collapsed",
-            f"the generator has collapsed: {rate:.0%} more pairs of samples than of real examples are nearly the same",
+            f"the generator has collapsed: {rate:.0%} of pairs of samples are nearly the same, beyond the share that is "
+            "so among real examples",
             "lower its learning rate, let the discriminator learn more between its steps, or change to a Wasserstein "
             "model with a gradient penalty",
         )
@@ -74,7 +78,7 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
             "lower the critic's learning rate, and leave batch normalisation out of it",
         )
-    if step >= SETTLED and valid.get("active_units") == 0:
+    if step >= BEGUN_CODES and valid.get("active_units") == 0:
         yield Finding(
             "posterior collapsed",
             f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
