@@ -46,7 +46,7 @@ CASES = {
         {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
-UNITS = re.compile(r"(^|_)(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm)$")
+UNITS = re.compile(r"(^|_)(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm|penalty)$")
 KINDS = ("binary", "grey", "rgb", "index", "sequence", "points")
 N = 11
 CLASSES = 3

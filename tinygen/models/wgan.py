@@ -132,10 +132,11 @@ class WGANGP(WassersteinModel):
             made = self.generator(self.noise(len(batch)))
         distance = critic(batch.x).mean() - critic(made).mean()
         norms = gradient_norms(critic, batch.x, made)
-        self.discriminator_optimizer.step(self.config.penalty * ((norms - 1) ** 2).mean() - distance)
+        penalty = self.config.penalty * ((norms - 1) ** 2).mean()
+        self.discriminator_optimizer.step(penalty - distance)
         if self.generator_is_due(self.config.critic_steps):
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
-        return {"critic_distance": distance, "gradient_norm": norms.mean()}
+        return {"critic_distance": distance, "gradient_norm": norms.mean(), "gradient_penalty": penalty}
 
 
 def gradient_norms(critic, real, made):

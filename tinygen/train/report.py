@@ -13,6 +13,7 @@ import numpy as np
 from tinygen.data import Dataset, Spec
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
+from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
 from tinygen.train.run import Run, metrics_of
@@ -65,6 +66,7 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         layers=model.summary(),
         split="test" if summary else "validation",
         metrics=[read_metric(name, value) for name, value in measured.items()],
+        findings=Doctor.who_saw(history).record,
         curves=list(_curves(history)),
         frames=list(_frames(run, history)),
         reconstructions=list(_reconstructions(model, data)),

@@ -17,6 +17,7 @@ from tinygen.errors import NonFiniteError, UsageError
 from tinygen.serialization import save
 from tinygen.train import environment, images
 from tinygen.train.console import Display
+from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
 from tinygen.train.report import task, write_report
@@ -63,6 +64,7 @@ class Training:
         self.train_metrics: dict[str, float] = {}
         self.valid_metrics: dict[str, float] = {}
         self.valid_step: int | None = None
+        self.doctor = Doctor()
 
     @property
     def seconds(self) -> float:
@@ -112,7 +114,8 @@ class Training:
         try:
             scalars = self.model.training_step(batch)
         except NonFiniteError as error:
-            raise self._diverged(self.step + 1, self._located(batch, before) or error) from error
+            located = self._located(batch, before)
+            raise self._diverged(self.step + 1, f"{error}; {located}" if located else str(error)) from error
         self.step += 1
         for name, value in scalars.items():
             # Kept as an array: turning it into a number would wait for the device.
@@ -128,11 +131,14 @@ class Training:
             return error
         return None
 
-    def _diverged(self, step: int, error: NonFiniteError) -> NonFiniteError:
+    def _diverged(self, step: int, what: str) -> NonFiniteError:
+        rates = [f"{name} (now {rate:g})" for name, rate in vars(self.model.config).items() if "learning_rate" in name]
         kept = ""
         if self.run and self.saved_step is not None:
             kept = f"; {self.run.checkpoint_file} still holds step {self.saved_step}, which is good"
-        return NonFiniteError(f"training diverged at step {step}: {error}{kept}; a smaller learning rate may help")
+        return NonFiniteError(
+            f"training diverged at step {step}: {what}{kept}; a smaller {' or '.join(rates) or 'learning rate'} may help"
+        )
 
     # What is recorded
 
@@ -150,8 +156,13 @@ class Training:
         self.record_train()
         with _same_streams_afterwards():
             self.valid_metrics = self.model.evaluate(self.data.valid, seed=self.seed, thorough=False)
+            if self.model.implicit:
+                real = self.data.valid.take(SAMPLES).batch(slice(None)).x
+                self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=self.seed), real)
         self.valid_step = self.step
         self._log("valid", self.valid_metrics)
+        for finding in self.doctor.examine(self.step, self.train_metrics, self.valid_metrics):
+            print(f"tinygen: at step {self.step} {finding.sentence}; {finding.remedy}", file=sys.stderr)
         self.draw_samples()
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
@@ -193,7 +204,7 @@ class Training:
         try:
             save(self.run.checkpoint_file, self.model.state_dict(), meta)
         except NonFiniteError as error:
-            raise self._diverged(self.step, error) from error
+            raise self._diverged(self.step, str(error)) from error
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def restore(self, run: Run) -> None:
@@ -208,8 +219,10 @@ class Training:
         self.step = self.saved_step = meta["step"]
         self.window = meta["window"]
         self.started = time.monotonic() - meta["seconds"]
-        for entry in history:
-            if entry["split"] == "valid" and entry["step"] <= self.step:
+        kept = [entry for entry in history if entry["step"] <= self.step]
+        self.doctor = Doctor.who_saw(kept)
+        for entry in kept:
+            if entry["split"] == "valid":
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
         now = self.versions | environment.machine(self.device)
         if changed := environment.changes(run.config["versions"] | run.config["machine"], now):
@@ -243,6 +256,7 @@ class Training:
             "seconds": round(self.seconds, 3),
             "valid": dict(self.valid_metrics),
             "test": test_metrics,
+            "findings": self.doctor.record,
         }
         for name, value in test_metrics.items():
             self.display.show(f"test {name} {value:.2f}")

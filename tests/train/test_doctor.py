@@ -1,0 +1,156 @@
+"""The doctor: runs that go wrong are told of, with the remedy, and healthy ones are not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tinygen import models, random, train
+from tinygen.data import Dataset, load
+from tinygen.errors import NonFiniteError
+from tinygen.random import Stream
+from tinygen.train import Run, report
+from tinygen.train.doctor import Doctor, diagnose, variety
+
+SMALL = {"hidden": 32, "latent": 2, "batch_size": 32}
+
+
+def small(name: str) -> Dataset:
+    """A data set with few examples to evaluate."""
+    data = load(name)
+    return Dataset(data.spec, data.train.take(1600), data.valid.take(100), data.test.take(100))
+
+
+def fitted(name, data, out=None, *, steps, **config):
+    """The summary of a short training."""
+    model_class = models.get(name)
+    data = models.check_data(model_class, data)
+    random.seed(0)
+    return train.fit(model_class(model_class.Config(**config), data.spec), data, steps=steps, out=out, quiet=True)
+
+
+def names(summary) -> set[str]:
+    return {each["name"] for each in summary["findings"]}
+
+
+# What goes wrong is found
+
+
+def test_a_generator_that_has_collapsed(capsys):
+    summary = fitted("gan", small("ring8"), steps=1000, **SMALL | {"learning_rate": 0.02, "beta1": 0.9})
+    assert "generator collapsed" in names(summary)
+    told = capsys.readouterr().err
+    assert "% of pairs of samples are nearly the same" in told
+    assert "lower its learning rate" in told
+
+
+def test_a_discriminator_that_is_saturated(capsys):
+    config = SMALL | {"learning_rate": 3e-3, "discriminator_steps": 50}
+    assert "discriminator saturated" in names(fitted("gan", small("digits8x8"), steps=300, **config))
+    assert "let it take fewer steps" in capsys.readouterr().err
+
+
+def test_a_penalty_that_explodes(capsys):
+    summary = fitted("wgan-gp", small("ring8"), steps=100, **SMALL | {"learning_rate": 1.0})
+    assert "penalty exploded" in names(summary)
+    assert "lower the critic's learning rate" in capsys.readouterr().err
+
+
+def test_a_posterior_that_collapses(capsys):
+    summary = fitted("vae", small("digits8x8"), steps=150, **SMALL | {"beta": 50.0, "importance_samples": 1})
+    assert names(summary) == {"posterior collapsed"}
+    assert "lower the weight of the KL term" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_a_number(data, make_model):
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as error:
+        train.fit(make_model(learning_rate=1e3), data, steps=50, quiet=True)
+    message = str(error.value)
+    for part in ("training diverged at step ", "the loss is ", "smaller learning_rate (now 1000) may help"):
+        assert part in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, None])
+def test_a_metric_that_is_not_a_number(value):
+    """Null in the log."""
+    assert [finding.sentence for finding in diagnose(1, {"kl_nats": 1.0}, {"kl_nats": value})] == [
+        "kl_nats on validation examples is not a finite number"
+    ]
+
+
+# What does well is left in peace
+
+HEALTHY = {
+    "ae": ("fashion-mnist-7k", {}),
+    "dae": ("fashion-mnist-7k", {}),
+    "vae": ("fashion-mnist-7k", {"importance_samples": 1}),
+    "aae": ("digits8x8", {"hidden": 100}),
+    "gan": ("fashion-mnist-7k", {}),
+    "dcgan": ("digits8x8", {"channels": 8}),
+    "cdcgan": ("digits8x8", {"channels": 8}),
+    "wgan": ("ring8", {"hidden": 128}),
+    "wgan-gp": ("ring8", {"hidden": 64}),
+    "pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
+    "gated-pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
+}
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_defaults_are_healthy(name, capsys):
+    data, config = HEALTHY[name]
+    assert fitted(name, small(data), steps=110, **config)["findings"] == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_game_that_is_long_enough_to_be_judged_by_its_samples():
+    config = {"hidden": 64, "latent": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99}
+    assert fitted("gan", small("ring8"), steps=1100, **config)["findings"] == []
+
+
+@pytest.mark.parametrize("name", ["ring8", "digits8x8"])
+def test_variety_is_that_of_real_examples(name):
+    """Real ones against real ones show no collapse; repeated ones, as many as there are pictures."""
+    x = load(name).valid.take(150).batch(slice(None)).x
+    assert variety(x[50:], x[:100])["alike_pairs_rate"] < 0.03
+    few = np.repeat(x[:2], 50, axis=0) + 0.001 * Stream(0, "t").normal((100, *x.shape[1:]))
+    assert variety(few, x)["alike_pairs_rate"] == pytest.approx(0.5, abs=0.14)
+    assert variety(x[:1], x) == {}
+
+
+def test_a_weak_penalty_lets_the_critic_be_steep():
+    """At its best slope n it pays less than half of what it gains, so that slope alone is no illness."""
+    metrics = {"critic_distance": 24.0, "gradient_norm": 12.0, "gradient_penalty": 11.0}
+    assert list(diagnose(100, metrics, {})) == []
+    assert len(list(diagnose(100, metrics | {"gradient_penalty": 49.0}, {}))) == 1
+
+
+# It is told once, and kept
+
+
+def test_a_finding_is_told_when_it_comes_and_when_it_comes_back():
+    doctor, seen = Doctor(), []
+    for step, rate in enumerate([0.0, 0.9, 0.8, 0.0, 0.7], start=1001):
+        seen.append([each.name for each in doctor.examine(step, {}, {"alike_pairs_rate": rate})])
+    assert seen == [[], ["generator collapsed"], [], [], ["generator collapsed"]]
+    assert [(each["first_step"], each["last_step"]) for each in doctor.record] == [(1002, 1003), (1005, 1005)]
+    assert "90%" in doctor.record[0]["sentence"]
+
+
+def test_findings_are_kept_in_summary_and_report_and_not_told_again_by_a_resumed_run(tmp_path, data, make_model, capsys):
+    folder = tmp_path / "run"
+    summary = train.fit(make_model(beta=1e3, learning_rate=0.01), data, steps=140, out=folder, quiet=True)
+    assert capsys.readouterr().err.count("posterior has collapsed") == 1
+    kept = json.loads((folder / "summary.json").read_text())["findings"]
+    assert kept == summary["findings"] == Doctor.who_saw(Run.open(folder).history()).record
+    assert (kept[0]["first_step"], kept[0]["last_step"]) == (105, 140)
+    html = (folder / "report.html").read_text()
+    assert "What went wrong" in html
+    assert "From step 105 to 140: the posterior has collapsed" in html
+    longer = train.resume(make_model(beta=1e3, learning_rate=0.01), data, folder, steps=154, quiet=True)
+    assert capsys.readouterr().err == ""
+    assert [(each["first_step"], each["last_step"]) for each in longer["findings"]] == [(105, 154)]
+
+
+def test_a_healthy_report_has_no_such_section(tmp_path, data, make_model):
+    train.fit(make_model(), data, steps=7, out=tmp_path / "run", quiet=True)
+    assert "What went wrong" not in (tmp_path / "run" / "report.html").read_text()
