@@ -103,6 +103,7 @@ CODED = Demand("probe_error_rate", "<", GUESS, times=0.38)
 SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 PIXELS = {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900}
 GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
+GRID = {"latent": 2, "hidden": 128, "batch_size": 256, "learning_rate": 1e-3, "averaging": 0.99}
 PLANE = {"latent": 2, "hidden": 64, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99}
 LINE = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.9}
 GAMES = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
@@ -221,6 +222,42 @@ TRIALS = (
         1000,
         LINE | {"beta1": 0.5, "penalty": 1.0},
         (Demand("w1_distance", "<", NO_MODES, times=1 / 1.6),),
+    ),
+    Trial(
+        "vae",
+        "fashion-mnist-7k",
+        600,
+        SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3, "importance_samples": 8},
+        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), LIKE_DATA),
+        quick=False,
+    ),
+    Trial(
+        "gated-pixelcnn",
+        "fashion-mnist-7k",
+        200,
+        GATED | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.4),),
+        binarised="threshold",
+        quick=False,
+    ),
+    Trial(
+        "dcgan",
+        "fashion-mnist-7k",
+        300,
+        GAMES | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
+        (LIKE_DATA,),
+        quick=False,
+    ),
+    Trial(
+        "wgan-gp",
+        "grid25",
+        8000,
+        GRID | {"critic_steps": 2, "penalty": 0.1},
+        (
+            Demand("modes_count", ">", UNTRAINED, plus=19),
+            Demand("high_quality_rate", ">", NO_MODES, times=4),
+        ),
+        quick=False,
     ),
 )
 

@@ -4,6 +4,8 @@ A plan holds what depends on shapes, the precision and the device: tables, and t
 """
 
 import functools
+from dataclasses import replace
+from itertools import chain
 from math import ceil, prod
 from typing import NamedTuple
 
@@ -12,13 +14,13 @@ import numpy as np
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
 from . import runtime
-from .packing import transposed
+from .packing import packed, transposed
 from .runtime import Source, architecture, empty, precision, single
-from .tables import DEPTH, TILES, Layout, Tables, shared_bytes
+from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_comes_by, target_comes_by
 
 BUSY = 2  # blocks that a multiprocessor needs, lest it waits for its memory
-SLICED = 3 * 128  # blocks of a weight gradient, where it can be cut so: enough for a large GPU, and the same on all
-SHORTEST_SLICE = 8 * DEPTH  # places
+SLICED = 128  # multiprocessors for which a weight gradient is cut: those of a large GPU, and the same on all
+LONGEST_STAGE, SHORTEST_SLICE = 32, 128  # places
 ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights of a block, and its slices
 
 ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
@@ -27,14 +29,13 @@ ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
 def _declared(file: str, pattern: str, *others: str):
     """A source of a kernel for each arithmetic, by its name."""
 
-    def names(arithmetic):
-        return [
-            pattern.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns) for tile in TILES[arithmetic]
-        ]
-
-    plain = Source(file, *names("Float32"), *others)
-    rounding = Source(file, *names("Tf32"), *names("Bfloat16"), architecture=80)
-    return {"Float32": plain, "Tf32": rounding, "Bfloat16": rounding}
+    names = {
+        arithmetic: [pattern.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns) for tile in tiles]
+        for arithmetic, tiles in TILES.items()
+    }
+    plain = Source(file, *names.pop("Float32"), *others)
+    rounding = Source(file, *chain(*names.values()), architecture=80)
+    return {"Float32": plain, **dict.fromkeys(names, rounding)}
 
 
 PRODUCTS = "products<{arithmetic}, {rows}, {columns}>"
@@ -72,10 +73,17 @@ class Products:
     """A plan: y = activation(bias + sum over taps of x w) for all phases and blocks, in one launch."""
 
     def __init__(self, phases, layout: Layout, setting: Setting):
-        self.tables, self.source, self.setting = Tables(phases, layout), _products[setting.arithmetic], setting
-        self.tile = min(TILES[setting.arithmetic], key=self._time)
-        self.shared_bytes = shared_bytes(self.tile, ("Deep", "Wide"), setting.architecture)
-        self.kernel = PRODUCTS.format(arithmetic=setting.arithmetic, rows=self.tile.rows, columns=self.tile.columns)
+        self.in_pairs = setting.arithmetic == "Bfloat16" and source_comes_by(8, phases, layout)
+        arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
+        if self.in_pairs:
+            phases, layout = in_pairs(phases, layout)
+        self.transposes = layout.deep != self.in_pairs
+        self.tables, self.source = Tables(phases, replace(layout, deep=self.in_pairs)), _products[arithmetic]
+        self.setting = setting
+        self.tile = min(TILES[arithmetic], key=self._time)
+        orders = "Deep", "Deep" if self.in_pairs else "Wide"
+        self.shared_bytes = shared_bytes(self.tile, orders, setting.architecture)
+        self.kernel = PRODUCTS.format(arithmetic=arithmetic, rows=self.tile.rows, columns=self.tile.columns)
         self.grid = max(self._tiles(self.tile)), len(self.tables.places)
 
     def _tiles(self, tile) -> list[int]:
@@ -88,12 +96,18 @@ class Products:
         return each * tile.rows * tile.columns * tile.cost
 
     def __call__(self, x, w, bias, slope):
-        """For contiguous float32 arrays."""
-        tables = self.tables
+        """For contiguous float32 arrays; w lies as the layout says that was given."""
+        tables, x, w = self.tables, _aligned(x), _aligned(w)
+        if self.transposes:
+            w = transposed(w, self.in_pairs)
+        elif self.in_pairs:
+            w = packed(w)
+        if self.in_pairs:
+            x = packed(x)
         y = empty(tables.layout.target)
-        arrays = _aligned(x), _aligned(w), bias, y, tables.jobs, tables.steps
+        arrays = x, w, bias, y, tables.jobs, tables.steps
         arguments = *arrays, tables.images, np.float32(slope)
-        self.source[self.kernel](self.grid, (self.tile.threads,), arguments, self.shared_bytes)
+        self.source[self.kernel](self.grid, (THREADS,), arguments, self.shared_bytes)
         return y
 
 
@@ -104,19 +118,20 @@ class WeightSums:
     """
 
     def __init__(self, phases, layout: Layout, shape, setting: Setting):
-        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[setting.arithmetic]
+        eights = source_comes_by(8, phases, layout) and target_comes_by(8, phases, layout)
+        self.in_pairs = setting.arithmetic == "Bfloat16" and eights
+        arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
+        self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[arithmetic]
         sizes = list(zip(self.tables.depths, self.tables.channels, strict=True))
-        tile = min(
-            TILES[setting.arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost
-        )
+        tile = min(TILES[arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost)
         tiles = [tile.count(*size) for size in sizes]
         places = self.tables.places[0]
-        slices = max(1, min(SLICED // max(1, sum(tiles)), places // SHORTEST_SLICE))
-        self.slice = ceil(places / slices / DEPTH) * DEPTH
+        slices = max(1, min(SLICED * tile.resident // max(1, sum(tiles)), places // SHORTEST_SLICE))
+        self.slice = ceil(places / slices / LONGEST_STAGE) * LONGEST_STAGE
         self.slices = ceil(places / self.slice)
         self.grid = max(tiles), len(sizes), self.slices
-        self.threads, self.shared_bytes = tile.threads, shared_bytes(tile, ("Wide", "Wide"), setting.architecture)
-        self.kernel = WEIGHT_SUMS.format(arithmetic=setting.arithmetic, rows=tile.rows, columns=tile.columns)
+        self.shared_bytes = shared_bytes(tile, 2 * ("WidePairs" if self.in_pairs else "Wide",), setting.architecture)
+        self.kernel = WEIGHT_SUMS.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns)
         self.add_grid = ceil(max(depth * channels for depth, channels in sizes) / ADDED_AT_ONCE), len(sizes)
         self.whole = sum(depth * channels for depth, channels in sizes) == prod(shape)
 
@@ -127,8 +142,9 @@ class WeightSums:
         if not self.grid[0]:
             return w
         sums = w if self.slices == 1 else empty((self.slices, *self.shape))
-        arguments = _aligned(x), _aligned(g), sums, tables.jobs, tables.steps, tables.images, np.int32(self.slice), size
-        self.source[self.kernel](self.grid, (self.threads,), arguments, self.shared_bytes)
+        operands = map(packed, (_aligned(x), _aligned(g))) if self.in_pairs else (_aligned(x), _aligned(g))
+        arguments = *operands, sums, tables.jobs, tables.steps, tables.images, np.int32(self.slice), size
+        self.source[self.kernel](self.grid, (THREADS,), arguments, self.shared_bytes)
         if self.slices > 1:
             arguments = sums, w, tables.jobs, tables.steps, np.int32(self.slices), size
             block = ADDED_AT_ONCE, min(self.slices, MOST_LANES)
@@ -147,18 +163,18 @@ def _forward(x_shape, w_shape, geometry: Geometry):
     kh, kw, depth, outputs = w_shape
     size = geometry.output_size(x_shape[1:3], (kh, kw))
     target = (x_shape[0], *size, outputs)
-    layout = Layout(x_shape, target, geometry.stride, geometry.padding, (1, 1), depth * outputs, outputs)
+    layout = Layout(x_shape, target, geometry.stride, geometry.padding, (1, 1), (depth, outputs), deep=False)
     return forward_phases((kh, kw), size, x_shape[3], outputs, geometry), layout
 
 
 @functools.lru_cache(256)
 def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -> Products:
-    """The plan of `conv2d_input_grad`, for transposed weights."""
+    """The plan of `conv2d_input_grad`."""
     kh, kw, depth, outputs = w_shape
     channels = depth * geometry.groups
     phases, zeros = adjoint_phases((kh, kw), size, g_shape[1:3], channels, outputs, geometry)
     target = (g_shape[0], *size, channels)
-    layout = Layout(g_shape, target, (1, 1), zeros, geometry.stride, depth * outputs, depth)
+    layout = Layout(g_shape, target, (1, 1), zeros, geometry.stride, (outputs, depth), deep=True)
     return Products(phases, layout, setting)
 
 
@@ -179,7 +195,7 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
 @single
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
-    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, transposed(w), bias, slope)
+    return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, w, bias, slope)
 
 
 @single

@@ -1,19 +1,49 @@
-// Weights in another order, for kernels that read them so.
+// Operands of products in the order, and in the format, in which kernels read them: words of four bytes that hold one
+// float32, or two numbers rounded to bfloat16.
 #include "common.cuh"
+#include "ptx.cuh"
+#include "vectors.cuh"
 
-// Each of some matrices (rows, columns), transposed. Grid (squares of a matrix, matrices), block (SIDE, any height).
-template <int SIDE>
+constexpr int SIDE = 32;  // of a tile
+
+template <int N>
+__device__ __forceinline__ float word(const float* numbers)
+{
+    if constexpr (N == 2) return __uint_as_float(to_bf16x2(numbers[0], numbers[1]));
+    else return numbers[0];
+}
+
+// Each of some matrices (rows, columns), transposed, N of its rows in a word. Grid (tiles of SIDE columns and N SIDE
+// rows of a matrix, matrices), block (SIDE, any height).
+template <int N>
 __global__ void transposed(const float* __restrict__ x, float* __restrict__ y, int rows, int columns)
 {
-    __shared__ float square[SIDE][SIDE + 1];  // so that neither rows nor columns meet in a bank
-    const int across = ceil_div(columns, SIDE);
-    const int top = blockIdx.x / across * SIDE, left = blockIdx.x % across * SIDE;
+    __shared__ float tile[N * SIDE][SIDE + 1];  // so that neither rows nor columns meet in a bank
+    const int across = ceil_div(columns, SIDE), i = threadIdx.x;
+    const int top = blockIdx.x / across * N * SIDE, left = blockIdx.x % across * SIDE;
     const long long matrix = static_cast<long long>(blockIdx.y) * rows * columns;
-    for (int i = threadIdx.y; i < SIDE; i += blockDim.y)
-        if (top + i < rows && left + threadIdx.x < columns)
-            square[i][threadIdx.x] = x[matrix + static_cast<long long>(top + i) * columns + left + threadIdx.x];
+    for (int row = threadIdx.y; row < N * SIDE; row += blockDim.y)
+        if (top + row < rows && left + i < columns)
+            tile[row][i] = x[matrix + static_cast<long long>(top + row) * columns + left + i];
     __syncthreads();
-    for (int i = threadIdx.y; i < SIDE; i += blockDim.y)
-        if (left + i < columns && top + threadIdx.x < rows)
-            y[matrix + static_cast<long long>(left + i) * rows + top + threadIdx.x] = square[threadIdx.x][i];
+    for (int column = threadIdx.y; column < SIDE; column += blockDim.y)
+        if (left + column < columns && top + N * i < rows) {
+            float numbers[N];
+#pragma unroll
+            for (int k = 0; k < N; ++k) numbers[k] = tile[N * i + k][column];
+            y[(matrix + static_cast<long long>(left + column) * rows + top) / N + i] = word<N>(numbers);
+        }
+}
+
+// `n` words of N numbers each, four at a time.
+template <int N>
+__global__ void packed(long long n, const float* __restrict__ x, float* __restrict__ y)
+{
+    const Share grid = share_of_grid();
+    for (long long i = 4 * grid.thread; i < n; i += 4 * grid.threads) {
+        alignas(16) float numbers[4 * N];
+#pragma unroll
+        for (int j = 0; j < N; ++j) *reinterpret_cast<Pack<4>*>(numbers + 4 * j) = load<4>(x + N * i + 4 * j);
+        store<4>(y + i, {word<N>(numbers), word<N>(numbers + N), word<N>(numbers + 2 * N), word<N>(numbers + 3 * N)});
+    }
 }

@@ -1,22 +1,35 @@
-"""Operands of products, made ready for the order in which kernels read them."""
+"""Operands of products, made ready for the order and the format in which kernels read them.
+
+Two numbers rounded to bfloat16 are kept as one of float32, whose value has no meaning.
+"""
 
 from math import ceil
 
 import numpy as np
 
+from .launches import over_threads
 from .runtime import Source, empty
 
-SIDE, HEIGHT = 32, 8  # of a square, and of the block that moves it
-TRANSPOSED = f"transposed<{SIDE}>"
-_packing = Source("packing.cu", TRANSPOSED)
+SIDE, HEIGHT = 32, 8  # of a tile, and of the block that moves it
+_transposed = Source("packing.cu", "transposed<1>")
+_packed = Source("packing.cu", "transposed<2>", "packed<2>", architecture=80)
 
 
-def transposed(w):
-    """Contiguous weights (KH, KW, C, K) as (KH, KW, K, C)."""
+def transposed(w, in_pairs: bool):
+    """Contiguous weights (KH, KW, C, K) as (KH, KW, K, C), or in pairs (KH, KW, K, C / 2)."""
     *taps, rows, columns = w.shape
     if rows == 1 or columns == 1:
-        return w.reshape(*taps, columns, rows)
-    y = empty((*taps, columns, rows))
-    grid = ceil(rows / SIDE) * ceil(columns / SIDE), taps[0] * taps[1]
-    _packing[TRANSPOSED](grid, (SIDE, HEIGHT), (w, y, np.int32(rows), np.int32(columns)))
+        w = w.reshape(*taps, columns, rows)
+        return packed(w) if in_pairs else w
+    each, source = (2, _packed) if in_pairs else (1, _transposed)
+    y = empty((*taps, columns, rows // each))
+    grid = ceil(rows / (each * SIDE)) * ceil(columns / SIDE), taps[0] * taps[1]
+    source[f"transposed<{each}>"](grid, (SIDE, HEIGHT), (w, y, np.int32(rows), np.int32(columns)))
+    return y
+
+
+def packed(x):
+    """A contiguous array (..., C) in pairs (..., C / 2); C is a multiple of eight; x is aligned to sixteen bytes."""
+    y = empty((*x.shape[:-1], x.shape[-1] // 2))
+    _packed["packed<2>"](*over_threads(y.size // 4), (np.int64(y.size), x, y))
     return y

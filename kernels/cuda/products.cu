@@ -1,12 +1,12 @@
 // Convolution and its adjoint in x, masked or not, and matrix products: y = activation(bias + sum over steps of x w).
 //
 // An implicit matrix product: rows are places, columns are channels of the target, and steps are pairs of a tap and an
-// input channel, from a table. A block makes one tile of one job.
+// input channel, from a table. A block makes one tile of one job. Of `Bfloat16Pairs`, two input channels are one.
 #include "jobs.cuh"
 #include "tile.cuh"
 
 // Rows of A: what each place sees of the source.
-template <int ROWS, int THREADS>
+template <int ROWS>
 struct Windows {
     using Layout = Deep<ROWS>;
     static constexpr int COUNT = ROWS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
@@ -56,9 +56,12 @@ struct Windows {
     }
 };
 
-// Columns of B: weights.
-template <int COLUMNS, int THREADS>
-struct Weights {
+// Columns of B: weights, of which the channels of the target are neighbours, or those of the source.
+template <typename Layout>
+struct Weights;
+
+template <int COLUMNS>
+struct Weights<Wide<COLUMNS>> {
     using Layout = Wide<COLUMNS>;
     static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
 
@@ -104,20 +107,55 @@ struct Weights {
     }
 };
 
+template <int COLUMNS>
+struct Weights<Deep<COLUMNS>> {
+    using Layout = Deep<COLUMNS>;
+    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
+
+    const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
+    const int columns;  // from the first copied on
+    const Step* table;
+    const int begin;  // of its steps in the table
+    const int pitch;
+    const float* corner;
+    int ahead;
+
+    __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
+                                       int first_column)
+        : columns(job.last - job.first - first_column - line),
+          table(table),
+          begin(job.begin + chunk),
+          pitch(images.weight_pitch),
+          corner(w + job.corner + static_cast<long long>(first_column + line) * pitch),
+          ahead(table[begin].weight)
+    {
+    }
+
+    __device__ __forceinline__ void fetch(float* stage, int step)
+    {
+        float* target = stage + Layout::place(line, chunk);
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+            copy_async<CHUNK>(target + Layout::place(i * APART, 0),
+                              corner + static_cast<long long>(pitch) * (i * APART) + ahead,
+                              ahead >= 0 && columns > i * APART);
+        ahead = table[begin + step + DEPTH].weight;
+    }
+};
+
 // Grid (most tiles of a job, jobs).
 template <typename Arithmetic, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(THREADS<ROWS, COLUMNS>, RESIDENT<ROWS, COLUMNS>)
+__global__ void __launch_bounds__(THREADS, RESIDENT<ROWS, COLUMNS>)
 products(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
          float* __restrict__ y, const Job* jobs, const Step* __restrict__ table, const Images images, float slope)
 {
-    constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
     Sums<Arithmetic, ROWS, COLUMNS> sums;
     {
         const Job& job = jobs[blockIdx.y];
         const Corner<ROWS, COLUMNS> corner(job);
         if (corner.row >= images.count * job.rows * job.columns) return;
-        Windows<ROWS, BLOCK> windows(images, job, table, x, corner.row);
-        Weights<COLUMNS, BLOCK> weights(images, job, table, w, corner.column);
+        Windows<ROWS> windows(images, job, table, x, corner.row);
+        Weights<typename Arithmetic::template Order<COLUMNS>> weights(images, job, table, w, corner.column);
         multiply(sums, windows, weights, job.steps);
     }
     // Read once more: kept, all this would take registers from the sums.

@@ -66,6 +66,17 @@ __device__ __forceinline__ unsigned to_bf16x2(float low, float high)
     return rounded;
 }
 
+// Reads four matrices (8 x 8) of 16-bit numbers from shared memory: lane l tells where row l % 8 of matrix l / 8 begins,
+// aligned to its 16 bytes. Lane 4 g + t gets rows 2 t and 2 t + 1 of column g of each.
+__device__ __forceinline__ void load_transposed(unsigned (&matrices)[4], const float* row)
+{
+    const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+                 : "r"(address)
+                 : "memory");
+}
+
 // C (16 x 8) += A (16 x 8) B (8 x 8) in TF32. With lane = 4 g + t: c is (g, 2 t), (g, 2 t + 1), (g + 8, 2 t),
 // (g + 8, 2 t + 1); a is (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b is (t, g), (t + 4, g).
 __device__ __forceinline__ void mma_tf32(float& c0, float& c1, float& c2, float& c3, const unsigned (&a)[4],

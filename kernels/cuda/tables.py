@@ -1,12 +1,13 @@
 """What the kernels of the convolution family read on the device: images, jobs and steps (see `jobs.cuh`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from . import runtime
 
+THREADS = 128  # of a block, as in `tile.cuh`
 DEPTH = 16  # steps of a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a step that is dead, as in `jobs.cuh`
 MOST = 1 << 30  # that is counted in 32 bits: one such number may be added to another
@@ -15,7 +16,7 @@ IMAGES = np.dtype(
     [
         (name, np.int32)
         for name in "count height width channels stride_down stride_across above before target_height target_width "
-        "target_channels down across wide_source wide_target".split()
+        "target_channels down across weight_pitch wide_source wide_target".split()
     ]
 )
 
@@ -25,8 +26,8 @@ class Layout:
     """Where a convolution, or its adjoint, finds its operands: the shapes of a source (N, H, W, C) and a target.
 
     `stride` is the (vertical, horizontal) step in the source from place to place, `zeros` the padding around it, `step`
-    the distance of a phase's places in the target. The weight of a tap, a channel of the source and one of the target
-    is at tap * `tap_size` + channel * `depth_stride` + channel floats.
+    the distance of a phase's places in the target. `weights` counts those of a tap, (rows, columns): of the channels of
+    the source and of the target. They lie row after row, or column after column where they are `deep`.
     """
 
     source: tuple[int, int, int, int]
@@ -34,8 +35,47 @@ class Layout:
     stride: tuple[int, int]
     zeros: tuple[tuple[int, int], tuple[int, int]]
     step: tuple[int, int]
-    tap_size: int
-    depth_stride: int
+    weights: tuple[int, int]
+    deep: bool
+
+    @property
+    def tap_size(self) -> int:
+        """Weights of a tap."""
+        return prod(self.weights)
+
+    @property
+    def depth_stride(self) -> int:
+        """From a row of the weights to the next."""
+        return 1 if self.deep else self.weights[1]
+
+    @property
+    def output_stride(self) -> int:
+        """From a column of the weights to the next."""
+        return self.weights[0] if self.deep else 1
+
+
+def source_comes_by(count: int, phases, layout: Layout) -> bool:
+    """Whether so many channels of the source may be moved at once: all runs of them begin and end at multiples."""
+    blocks = [block for phase in phases for block in phase.blocks]
+    bounds = {n for block in blocks for tap in block.taps for n in (tap.low, tap.high)}
+    return all(n % count == 0 for n in (layout.source[3], *(block.source for block in blocks), *bounds))
+
+
+def target_comes_by(count: int, phases, layout: Layout) -> bool:
+    """The same of the target."""
+    return all(n % count == 0 for n in (layout.target[3], *(block.first for phase in phases for block in phase.blocks)))
+
+
+def in_pairs(phases, layout: Layout):
+    """Phases and layout for pairs of the source's channels, each as one; the source comes by eight."""
+
+    def halved(block):
+        taps = tuple(replace(tap, low=tap.low // 2, high=tap.high // 2) for tap in block.taps)
+        return replace(block, source=block.source // 2, corner=(block.corner[0] // 2, block.corner[1]), taps=taps)
+
+    phases = tuple(replace(phase, blocks=tuple(map(halved, phase.blocks))) for phase in phases)
+    (*images, channels), (rows, columns) = layout.source, layout.weights
+    return phases, replace(layout, source=(*images, channels // 2), weights=(rows // 2, columns))
 
 
 class Tables:
@@ -48,28 +88,26 @@ class Tables:
         self.places = [layout.source[0] * phase.rows * phase.columns for phase, _ in blocks]
         self.channels = [block.last - block.first for _, block in blocks]
         self.depths = [sum(tap.high - tap.low for tap in block.taps) for _, block in blocks]
-        self.images = self._images([block for _, block in blocks])
+        self.images = self._images(phases)
 
         jobs, lists, begins = [], [], {}
         for (phase, block), depth in zip(blocks, self.depths, strict=True):
             if block.taps not in begins:  # neighbouring groups share theirs
                 begins[block.taps] = sum(map(len, lists))
                 lists.append(self._steps(block.taps))
-            corner = block.corner[0] * layout.depth_stride + block.corner[1]
+            corner = block.corner[0] * layout.depth_stride + block.corner[1] * layout.output_stride
             place = phase.top, phase.left, phase.rows, phase.columns
             jobs.append((*place, block.first, block.last, block.source, corner, begins[block.taps], depth))
         self.jobs = runtime.cupy().asarray(np.array(jobs, np.int32))
         self.steps = runtime.cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
 
-    def _images(self, blocks):
-        """The structure of that name: four channels may be moved at once where all bounds are multiples of four."""
+    def _images(self, phases):
+        """The structure of that name."""
         source, target = self.layout.source, self.layout.target
-        bounds = [source[3], *(b.source for b in blocks), *(n for b in blocks for t in b.taps for n in (t.low, t.high))]
-        wide_source = all(n % 4 == 0 for n in set(bounds))
-        wide_target = all(n % 4 == 0 for n in {target[3], *(block.first for block in blocks)})
+        wide = source_comes_by(4, phases, self.layout), target_comes_by(4, phases, self.layout)
         (above, _), (before, _) = self.layout.zeros
         numbers = *source, *self.layout.stride, above, before, *target[1:], *self.layout.step
-        return np.array([(*numbers, wide_source, wide_target)], IMAGES)
+        return np.array([(*numbers, self.layout.output_stride, *wide)], IMAGES)
 
     def _steps(self, taps) -> np.ndarray:
         """(offset, row, column, weight) of each tap and channel, up to a multiple of DEPTH."""
@@ -111,9 +149,9 @@ class Tile:
     cost: float
 
     @property
-    def threads(self) -> int:
-        """As `THREADS` in `tile.cuh`."""
-        return 256 if self.rows * self.columns >= 128 * 128 else 128
+    def resident(self) -> int:
+        """Blocks that a multiprocessor holds at once, as `RESIDENT` in `tile.cuh`, but at most three."""
+        return 2 if self.rows * self.columns >= 128 * 128 else 3
 
     def count(self, rows: int, columns: int) -> int:
         """Tiles of a matrix."""
@@ -121,18 +159,13 @@ class Tile:
 
 
 # A small tile reads more for each of its products, and fills more multiprocessors. The costs are estimates.
-SMALL = (Tile(64, 64, 1.2), Tile(64, 32, 1.5))
-TILES = {
-    "Float32": (Tile(128, 64, 1.0), *SMALL),
-    "Tf32": (Tile(128, 64, 1.0), *SMALL),
-    "Bfloat16": (Tile(128, 128, 1.0), *SMALL),
-}
+SMALL = (Tile(128, 64, 1.0), Tile(64, 64, 1.2), Tile(64, 32, 1.5))
+LARGE = (Tile(128, 128, 0.8), *SMALL)
+TILES = {"Float32": SMALL, "Tf32": LARGE, "Bfloat16": LARGE, "Bfloat16Pairs": LARGE}
 
 
 def shared_bytes(tile: Tile, orders: tuple[str, str], architecture: int) -> int:
-    """The stages of a tile whose operands are "Deep" or "Wide", as in `tile.cuh`."""
-    sizes = [
-        17 * n if order == "Deep" else DEPTH * n + 32
-        for n, order in zip((tile.rows, tile.columns), orders, strict=True)
-    ]
+    """The stages of a tile whose operands are "Deep", "Wide" or "WidePairs", as in `tile.cuh`."""
+    words = {"Deep": lambda n: 17 * n, "Wide": lambda n: 16 * n + 32, "WidePairs": lambda n: 32 * (n // 2 + 4)}
+    sizes = [words[order](n) for n, order in zip((tile.rows, tile.columns), orders, strict=True)]
     return 4 * sum(sizes) * (3 if architecture >= 80 else 2)

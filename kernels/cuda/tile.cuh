@@ -2,8 +2,8 @@
 //
 // A tile is some lines of A (rows of C) by some lines of B (columns of C). The sum runs over steps, DEPTH of them a
 // stage. Chunks of four floats are copied as they lie in the memory of the device: `Deep` where the steps of a line are
-// neighbours there, `Wide` where the lines of a step are. What is left free between some chunks keeps the reads of a
-// warp in different banks.
+// neighbours there, `Wide` where the lines of a step are; `WidePairs` where each float is two lines in bfloat16. What is
+// left free between some chunks keeps the reads of a warp in different banks.
 #pragma once
 #include "common.cuh"
 #include "ptx.cuh"
@@ -22,7 +22,7 @@ constexpr int RESIDENT_LARGE = 2;  // there is shared memory for no more
 // k, is a multiple of four. So a thread finds its own once, and the others at constant distances.
 template <int LINES>
 struct Deep {
-    static constexpr int SIZE = LINES / 4 * 68;
+    static constexpr int STEPS = DEPTH, SIZE = LINES / 4 * 68;
 
     static __device__ constexpr int place(int line, int step) { return line / 4 * 68 + line % 4 * DEPTH + step; }
 
@@ -32,7 +32,7 @@ struct Deep {
 
 template <int LINES>
 struct Wide {
-    static constexpr int SIZE = DEPTH * LINES + 32;
+    static constexpr int STEPS = DEPTH, EACH = 1, SIZE = STEPS * LINES + 32;
 
     static __device__ constexpr int place(int line, int step) { return step * LINES + step / 4 * 8 + line; }
 
@@ -45,28 +45,44 @@ struct Wide {
     static __device__ float4 lines(const float* chunk) { return *reinterpret_cast<const float4*>(chunk); }
 };
 
+template <int LINES>
+struct WidePairs {
+    static constexpr int STEPS = 2 * DEPTH, EACH = 2, PITCH = LINES / 2 + 4, SIZE = STEPS * PITCH;
+
+    static __device__ constexpr int place(int line, int step) { return step * PITCH + line / 2; }
+};
+
+template <typename Layout>
+constexpr bool is_paired = false;
+template <int LINES>
+constexpr bool is_paired<WidePairs<LINES>> = true;
+
 template <typename Layout>
 constexpr bool is_deep = false;
 template <int LINES>
 constexpr bool is_deep<Deep<LINES>> = true;
 
-template <int ROWS, int COLUMNS>
-constexpr int THREADS = ROWS * COLUMNS >= 128 * 128 ? 256 : 128;
+constexpr int THREADS = 128;  // of a block
 
 // Blocks that a multiprocessor should hold: as many as its registers have room for.
 template <int ROWS, int COLUMNS>
-constexpr int RESIDENT = ROWS * COLUMNS == 128 * 64 ? RESIDENT_LARGE : 512 / THREADS<ROWS, COLUMNS>;
+constexpr int RESIDENT = ROWS * COLUMNS == 128 * 128 ? 2 : ROWS * COLUMNS == 128 * 64 ? RESIDENT_LARGE : 4;
 
 // What a thread sums: sum[i][j] is at (row(i), column(j)) of the tile, and RUN columns are neighbours.
 template <typename Arithmetic, int ROWS, int COLUMNS>
 struct Sums;
 
 // float32 on CUDA cores. An element is summed step by step, whatever the size of the tile.
-struct Float32 {};
+struct Float32 {
+    template <int COLUMNS>
+    using Order = Wide<COLUMNS>;
+    template <int LINES>
+    using Lines = Wide<LINES>;
+};
 
 template <int ROWS, int COLUMNS>
 struct Sums<Float32, ROWS, COLUMNS> {
-    static constexpr int EACH = ROWS * COLUMNS / THREADS<ROWS, COLUMNS>;
+    static constexpr int EACH = ROWS * COLUMNS / THREADS;
     static constexpr int RUN = CHUNK, HEIGHT = EACH >= 32 ? 8 : 4, WIDTH = EACH / HEIGHT;
     static constexpr int WARPS_ACROSS = COLUMNS / WIDTH / 8;  // a warp is 4 threads high and 8 wide
 
@@ -129,6 +145,10 @@ struct Sums<Float32, ROWS, COLUMNS> {
 // Formats of tensor cores: fragments of DEPTH steps, made of four steps that each lane reads. The order of the steps in
 // a product is free, so that those of lane 4 g + t may be 4 t, 4 t + 1, ... in A and B alike.
 struct Tf32 {
+    template <int COLUMNS>
+    using Order = Wide<COLUMNS>;
+    template <int LINES>
+    using Lines = Wide<LINES>;
     static constexpr int PRODUCTS = 2;
 
     static __device__ __forceinline__ void round_rows(unsigned (&a)[PRODUCTS][4], float4 upper, float4 lower)
@@ -151,6 +171,10 @@ struct Tf32 {
 };
 
 struct Bfloat16 {
+    template <int COLUMNS>
+    using Order = Wide<COLUMNS>;
+    template <int LINES>
+    using Lines = Wide<LINES>;
     static constexpr int PRODUCTS = 1;
 
     static __device__ __forceinline__ void round_rows(unsigned (&a)[PRODUCTS][4], float4 upper, float4 lower)
@@ -171,34 +195,60 @@ struct Bfloat16 {
     }
 };
 
+// Each float is a word of two numbers that are rounded already: neighbouring steps are one.
+struct Bfloat16Pairs {
+    template <int COLUMNS>
+    using Order = Deep<COLUMNS>;
+    template <int LINES>
+    using Lines = WidePairs<LINES>;
+    static constexpr int PRODUCTS = 2;
+
+    static __device__ __forceinline__ void round_rows(unsigned (&a)[PRODUCTS][4], float4 upper, float4 lower)
+    {
+        a[0][0] = __float_as_uint(upper.x), a[0][1] = __float_as_uint(lower.x);
+        a[0][2] = __float_as_uint(upper.y), a[0][3] = __float_as_uint(lower.y);
+        a[1][0] = __float_as_uint(upper.z), a[1][1] = __float_as_uint(lower.z);
+        a[1][2] = __float_as_uint(upper.w), a[1][3] = __float_as_uint(lower.w);
+    }
+
+    static __device__ __forceinline__ void round_column(unsigned (&b)[PRODUCTS][2], float4 steps)
+    {
+        b[0][0] = __float_as_uint(steps.x), b[0][1] = __float_as_uint(steps.y);
+        b[1][0] = __float_as_uint(steps.z), b[1][1] = __float_as_uint(steps.w);
+    }
+
+    static __device__ __forceinline__ void multiply(float& c0, float& c1, float& c2, float& c3, const unsigned (&a)[4],
+                                                    const unsigned (&b)[2])
+    {
+        mma_bf16(c0, c1, c2, c3, a, b);
+    }
+};
+
 template <typename Format, int ROWS, int COLUMNS>
 struct Sums {
-    static constexpr int WARPS_ACROSS = THREADS<ROWS, COLUMNS> / WARP / 2;
-    static constexpr int WARP_ROWS = ROWS / 2, WARP_COLUMNS = COLUMNS / WARPS_ACROSS;
+    static constexpr int WARPS_ACROSS = 2, WARP_ROWS = ROWS / 2, WARP_COLUMNS = COLUMNS / WARPS_ACROSS;
     static constexpr int RUN = 2, HEIGHT = WARP_ROWS / 8, WIDTH = WARP_COLUMNS / 4;
+    static constexpr int PRODUCTS = Format::PRODUCTS;
 
     float sum[HEIGHT][WIDTH] = {};
-    const int top = threadIdx.x / WARP / WARPS_ACROSS * WARP_ROWS + threadIdx.x % WARP / 4;
+    const int above = threadIdx.x / WARP / WARPS_ACROSS * WARP_ROWS;
     const int left = threadIdx.x / WARP % WARPS_ACROSS * WARP_COLUMNS;
-    const int quarter = threadIdx.x % 4;
 
-    __device__ int row(int i) const { return top + 8 * i; }
-    __device__ int column(int j) const { return left + j / 2 * 8 + quarter * 2 + j % 2; }
+    __device__ int row(int i) const { return above + 8 * i + threadIdx.x % WARP / 4; }
+    __device__ int column(int j) const { return left + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2; }
 
     template <typename A, typename B>
     __device__ __forceinline__ void add(const float* a, const float* b)
     {
-        constexpr int PRODUCTS = Format::PRODUCTS;
-        a += A::place(top, 4 * quarter);
-        b += B::place(left + threadIdx.x % WARP / 4, 4 * quarter);
+        a += A::place(above, 0) + share<A>();
+        b += B::place(left, 0) + share<B>();
         unsigned wide[WIDTH / 2][PRODUCTS][2];
 #pragma unroll
-        for (int j = 0; j < WIDTH; j += 2)
-            Format::round_column(wide[j / 2], B::steps(b + B::place(4 * j, 0)));
+        for (int j = 0; j < WIDTH; j += 4) load_columns<B>(wide[j / 2], wide[j / 2 + 1], b + B::place(4 * j, 0));
 #pragma unroll
         for (int i = 0; i < HEIGHT; i += 2) {
             unsigned high[PRODUCTS][4];
-            Format::round_rows(high, A::steps(a + A::place(8 * i, 0)), A::steps(a + A::place(8 * i + 8, 0)));
+            load_rows<A>(high, a + A::place(8 * i, 0));
 #pragma unroll
             for (int k = 0; k < PRODUCTS; ++k)
 #pragma unroll
@@ -207,13 +257,50 @@ struct Sums {
                                      wide[j / 2][k]);
         }
     }
+
+    // What the lane reads of 16 lines, from where the first begins.
+    template <typename Layout>
+    __device__ __forceinline__ static int share()
+    {
+        const int lane = threadIdx.x % WARP;
+        if constexpr (is_paired<Layout>) return Layout::place(lane / 8 % 2 * 8, lane / 16 * 8 + lane % 8);
+        else return Layout::place(lane / 4, lane % 4 * 4);
+    }
+
+    template <typename A>
+    __device__ __forceinline__ static void load_rows(unsigned (&high)[PRODUCTS][4], const float* a)
+    {
+        if constexpr (is_paired<A>) {
+#pragma unroll
+            for (int k = 0; k < PRODUCTS; ++k) load_transposed(high[k], a + A::place(0, 16 * k));
+        } else {
+            Format::round_rows(high, A::steps(a), A::steps(a + A::place(8, 0)));
+        }
+    }
+
+    template <typename B>
+    __device__ __forceinline__ static void load_columns(unsigned (&first)[PRODUCTS][2], unsigned (&second)[PRODUCTS][2],
+                                                        const float* b)
+    {
+        if constexpr (is_paired<B>) {
+#pragma unroll
+            for (int k = 0; k < PRODUCTS; ++k) {
+                unsigned both[4];
+                load_transposed(both, b + B::place(0, 16 * k));
+                first[k][0] = both[0], second[k][0] = both[1], first[k][1] = both[2], second[k][1] = both[3];
+            }
+        } else {
+            Format::round_column(first, B::steps(b));
+            Format::round_column(second, B::steps(b + B::place(8, 0)));
+        }
+    }
 };
 
 // Adds up `steps` steps. Lines are told `fetch(stage, step)` to start the copies of one stage after another.
 template <typename Sums, typename A, typename B>
 __device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
 {
-    constexpr int SIZE = A::Layout::SIZE + B::Layout::SIZE;
+    constexpr int SIZE = A::Layout::SIZE + B::Layout::SIZE, DEEP = A::Layout::STEPS;
     DYNAMIC_SHARED(float, room);
     int fetched = 0, next = 0;  // `next` is where the next stage lies in the room
     const auto fetch = [&] {
@@ -222,12 +309,12 @@ __device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
             b.fetch(room + next + A::Layout::SIZE, fetched);
         }
         copy_commit();
-        fetched += DEPTH;
+        fetched += DEEP;
         next = next == (STAGES - 1) * SIZE ? 0 : next + SIZE;
     };
 #pragma unroll
     for (int i = 0; i < STAGES - 1; ++i) fetch();
-    while (fetched < steps + (STAGES - 1) * DEPTH) {
+    while (fetched < steps + (STAGES - 1) * DEEP) {
         copy_wait<STAGES - 2>();
         __syncthreads();  // the oldest stage has come for all threads, and none still reads the one before it
         fetch();

@@ -2,18 +2,20 @@
 //
 // An implicit matrix product: rows are pairs of a tap and an input channel, from a table, columns are outputs, and
 // steps are the places of all images. Slices of them, cut by shape alone, are summed by blocks of their own;
-// `add_slices` adds them up in a fixed order.
+// `add_slices` adds them up in a fixed order. All is counted in numbers, though in `Bfloat16Pairs` x and g hold two in a
+// float: channels come in eights there.
 #include "jobs.cuh"
 #include "tile.cuh"
 
 // Rows of A: what each tap and channel meets at the places of a slice.
-template <int ROWS, int THREADS>
+template <typename Lines, int ROWS>
 struct Taps {
-    using Layout = Wide<ROWS>;
-    static constexpr int COUNT = ROWS * DEPTH / CHUNK / THREADS, CHUNKS = ROWS / CHUNK, APART = THREADS / CHUNKS;
+    using Layout = Lines;
+    static constexpr int EACH = Layout::EACH, CHUNKS = ROWS / (CHUNK * EACH);
+    static constexpr int COUNT = CHUNKS * Layout::STEPS / THREADS, APART = THREADS / CHUNKS;
 
     const Images& images;
-    const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
+    const int line = threadIdx.x % CHUNKS * CHUNK * EACH, first = threadIdx.x / CHUNKS;
     const int rows;  // from the first of the chunk on
     const Step* taps;
     const float* source;
@@ -28,7 +30,7 @@ struct Taps {
         : images(images),
           rows(job.steps - first_row - line),
           taps(table + job.begin + first_row + line),
-          source(x + job.source),
+          source(x + job.source / EACH),
           height(job.rows),
           width(job.columns),
           images_apart(APART / (height * width)),
@@ -62,9 +64,9 @@ struct Taps {
             const int top = row * images.stride_down - images.above;
             const int left = column * images.stride_across - images.before;
             const float* corner =
-                source + pixel_offset(image, top, left, images.height, images.width, images.channels);
-            if (images.wide_source) {
-                copy_async<CHUNK>(target, corner + tap.offset,
+                source + pixel_offset(image, top, left, images.height, images.width, images.channels) / EACH;
+            if (EACH > 1 || images.wide_source) {
+                copy_async<CHUNK>(target, corner + tap.offset / EACH,
                                   rows > 0 && places > 0 && is_inside(images, top + tap.row, left + tap.column));
             } else {
 #pragma unroll
@@ -80,13 +82,14 @@ struct Taps {
 };
 
 // Columns of B: gradients of the outputs at the places of a slice.
-template <int COLUMNS, int THREADS>
+template <typename Lines, int COLUMNS>
 struct Gradients {
-    using Layout = Wide<COLUMNS>;
-    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
+    using Layout = Lines;
+    static constexpr int EACH = Layout::EACH, CHUNKS = COLUMNS / (CHUNK * EACH);
+    static constexpr int COUNT = CHUNKS * Layout::STEPS / THREADS, APART = THREADS / CHUNKS;
 
     const Images& images;
-    const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
+    const int line = threadIdx.x % CHUNKS * CHUNK * EACH, first = threadIdx.x / CHUNKS;
     const int columns;  // from the first of the chunk on
     const int places;   // from the first on
     const float* source;
@@ -96,7 +99,8 @@ struct Gradients {
         : images(images),
           columns(job.last - job.first - first_column - line),
           places(end - begin - first),
-          source(g + static_cast<long long>(begin + first) * images.target_channels + job.first + first_column + line)
+          source(g + (static_cast<long long>(begin + first) * images.target_channels + job.first + first_column + line) /
+                         EACH)
     {
     }
 
@@ -106,8 +110,8 @@ struct Gradients {
         for (int i = 0; i < COUNT; ++i) {
             float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
             const bool live = step + i * APART < places;
-            const float* from = source + static_cast<long long>(step + i * APART) * images.target_channels;
-            if (images.wide_target) {
+            const float* from = source + static_cast<long long>(step + i * APART) * images.target_channels / EACH;
+            if (EACH > 1 || images.wide_target) {
                 copy_async<CHUNK>(target, from, live && columns > 0);
             } else {
 #pragma unroll
@@ -119,19 +123,18 @@ struct Gradients {
 
 // Grid (most tiles of a job, jobs, slices). Slice s of `sums` begins s * size floats from the first.
 template <typename Arithmetic, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(THREADS<ROWS, COLUMNS>, RESIDENT<ROWS, COLUMNS>)
+__global__ void __launch_bounds__(THREADS, RESIDENT<ROWS, COLUMNS>)
 weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __restrict__ sums_of_slices,
             const Job* jobs, const Step* __restrict__ table, const Images images, int slice, long long size)
 {
-    constexpr int BLOCK = THREADS<ROWS, COLUMNS>;
     Sums<Arithmetic, ROWS, COLUMNS> sums;
     {
         const Job& job = jobs[blockIdx.y];
         const Corner<ROWS, COLUMNS> corner(job);
         if (corner.row >= job.steps) return;
         const int begin = blockIdx.z * slice, end = min(begin + slice, images.count * job.rows * job.columns);
-        Taps<ROWS, BLOCK> taps(images, job, table, x, corner.row, begin, end);
-        Gradients<COLUMNS, BLOCK> gradients(images, job, g, corner.column, begin, end);
+        Taps<typename Arithmetic::template Lines<ROWS>, ROWS> taps(images, job, table, x, corner.row, begin, end);
+        Gradients<typename Arithmetic::template Lines<COLUMNS>, COLUMNS> gradients(images, job, g, corner.column, begin, end);
         multiply(sums, taps, gradients, end - begin);
     }
     // Read once more: kept, all this would take registers from the sums.

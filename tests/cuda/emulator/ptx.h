@@ -42,6 +42,20 @@ inline unsigned to_bf16(float value)
 
 inline unsigned to_bf16x2(float low, float high) { return machine::to_bf16(high) << 16 | machine::to_bf16(low); }
 
+// Four matrices (8 x 8) of 16-bit numbers, whose rows begin where the lanes say.
+inline void load_transposed(unsigned (&matrices)[4], const float* row, HERE)
+{
+    using namespace machine;
+    if (reinterpret_cast<size_t>(row) % 16) fail("ldmatrix: a row is not aligned to 16 bytes", place);
+    if (meet("ldmatrix", ~0u, &row, sizeof row, place) != ~0u) fail("ldmatrix lacks some lanes of its warp", place);
+    for (unsigned i = 0; i < 4; ++i) {
+        unsigned short pair[2];
+        for (unsigned k = 0; k < 2; ++k)
+            memcpy(&pair[k], reinterpret_cast<const char*>(shown<const float*>(8 * i + lane() % 4 * 2 + k)) + lane() / 4 * 2, 2);
+        matrices[i] = unsigned(pair[1]) << 16 | pair[0];
+    }
+}
+
 // Matrix products of a warp, with the fragments of the PTX ISA: sections "mma.m16n8k8" and "mma.m16n8k16".
 
 namespace machine {
