@@ -4,12 +4,13 @@
 
 // The images of a source (height, width, channels) and of a target, as many of both. A place (i, j) of a job sees the
 // source from row i * stride_down - above, column j * stride_across - before on; it lies at row top + i * down, column
-// left + j * across of the target, whose channels have their weights `weight_pitch` apart. The last fields say whether four neighbours may be moved at once,
-// of the weights as of the target.
+// left + j * across of the target, whose channels have their weights `weight_pitch` apart. The last fields say whether
+// four neighbours may be moved at once, of the source, and of the target and its weights; and whether a tile finds in
+// the first-level cache what it reads of the source again, for another tap.
 struct Images {
     int count, height, width, channels, stride_down, stride_across, above, before;
     int target_height, target_width, target_channels, down, across;
-    int weight_pitch, wide_source, wide_target;
+    int weight_pitch, wide_source, wide_target, read_again;
 };
 
 // A job makes channels [first, last) of the target at rows x columns places. It sees the channels of the source from

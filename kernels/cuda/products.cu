@@ -34,23 +34,25 @@ struct Windows {
         }
     }
 
-    template <int floats>
+    template <int floats, bool cached>
     __device__ __forceinline__ void copy(float* target, const Step& step) const
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<floats, true>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
-                                     is_inside(images, tops[i] + step.row, lefts[i] + step.column));
+            copy_async<floats, cached>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
+                                       is_inside(images, tops[i] + step.row, lefts[i] + step.column));
     }
 
     __device__ __forceinline__ void fetch(float* stage, int step)
     {
         float* target = stage + Layout::place(line, chunk);
-        if (images.wide_source) {
-            copy<CHUNK>(target, ahead);
+        if (images.wide_source && images.read_again) {
+            copy<CHUNK, true>(target, ahead);
+        } else if (images.wide_source) {
+            copy<CHUNK, false>(target, ahead);
         } else {
 #pragma unroll
-            for (int k = 0; k < CHUNK; ++k) copy<1>(target + k, table[begin + step + k]);
+            for (int k = 0; k < CHUNK; ++k) copy<1, false>(target + k, table[begin + step + k]);
         }
         ahead = table[begin + step + DEPTH];
     }

@@ -10,13 +10,14 @@ from . import runtime
 THREADS = 128  # of a block, as in `tile.cuh`
 DEPTH = 16  # steps of a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a step that is dead, as in `jobs.cuh`
+CACHED = 64  # channels, of which the places of a tile stay in the first-level cache from one tap to the next
 MOST = 1 << 30  # that is counted in 32 bits: one such number may be added to another
 
 IMAGES = np.dtype(
     [
         (name, np.int32)
         for name in "count height width channels stride_down stride_across above before target_height target_width "
-        "target_channels down across weight_pitch wide_source wide_target".split()
+        "target_channels down across weight_pitch wide_source wide_target read_again".split()
     ]
 )
 
@@ -105,9 +106,10 @@ class Tables:
         """The structure of that name."""
         source, target = self.layout.source, self.layout.target
         wide = source_comes_by(4, phases, self.layout), target_comes_by(4, phases, self.layout)
+        read_again = source[3] <= CACHED and any(len(b.taps) > 1 for phase in phases for b in phase.blocks)
         (above, _), (before, _) = self.layout.zeros
         numbers = *source, *self.layout.stride, above, before, *target[1:], *self.layout.step
-        return np.array([(*numbers, self.layout.output_stride, *wide)], IMAGES)
+        return np.array([(*numbers, self.layout.output_stride, *wide, read_again)], IMAGES)
 
     def _steps(self, taps) -> np.ndarray:
         """(offset, row, column, weight) of each tap and channel, up to a multiple of DEPTH."""
