@@ -109,11 +109,7 @@ LINE = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rat
 GAMES = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
 TRIALS = (
     Trial(
-        "ae",
-        "digits8x8",
-        250,
-        SMALL,
-        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODED, LIKE_DATA),
+        "ae", "digits8x8", 250, SMALL, (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODED, LIKE_DATA)
     ),
     Trial(
         "ae",
@@ -139,10 +135,7 @@ TRIALS = (
         "fashion-mnist-7k",
         150,
         SMALL | {"importance_samples": 8},
-        (
-            Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82),
-            LIKE_DATA,
-        ),
+        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), LIKE_DATA),
     ),
     Trial(
         "vae",
@@ -187,18 +180,9 @@ TRIALS = (
         "ring8",
         2500,
         PLANE,
-        (
-            Demand("modes_count", ">", UNTRAINED, plus=5),
-            Demand("high_quality_rate", ">", NO_MODES, times=2),
-        ),
+        (Demand("modes_count", ">", UNTRAINED, plus=7), Demand("high_quality_rate", ">", NO_MODES, times=2)),
     ),
-    Trial(
-        "dcgan",
-        "digits8x8",
-        400,
-        GAMES,
-        (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),),
-    ),
+    Trial("dcgan", "digits8x8", 400, GAMES, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
     Trial(
         "cdcgan",
         "digits8x8",
@@ -253,10 +237,7 @@ TRIALS = (
         "grid25",
         8000,
         GRID | {"critic_steps": 2, "penalty": 0.1},
-        (
-            Demand("modes_count", ">", UNTRAINED, plus=19),
-            Demand("high_quality_rate", ">", NO_MODES, times=4),
-        ),
+        (Demand("modes_count", ">", UNTRAINED, plus=19), Demand("high_quality_rate", ">", NO_MODES, times=4)),
         quick=False,
     ),
 )
