@@ -18,7 +18,7 @@ from tinygen.kernels import cuda  # noqa: F401, declares the sources
 from tinygen.kernels.cuda.runtime import OPTIONS, Source
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
-AS_CUPY = ("-ftz=true",)  # what it adds to the options
+AS_CUPY = "-ftz=true", "--device-as-default-execution-space"  # what it adds to the options
 USAGE = re.compile(
     r"entry function '(?P<name>\S+)' for.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
     r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
