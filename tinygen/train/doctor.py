@@ -15,10 +15,10 @@ from tinygen.metrics.neighbours import squared_distances
 from tinygen.train.run import metrics_of
 
 SAMPLES = 100
-"""Of them there are 4950 pairs: a rate of one in twelve is known to about half a percent."""
+"""Made and real: 4950 pairs of each."""
 ALIKE = 0.25
-"""Share of the median distance of two examples below which a pair is alike. Images of any data set at hand hardly ever
-come so near to each other, those of an untrained or blurred generator neither; points of one mode do."""
+"""Share of the median distance of two examples below which a pair is alike. Real images hardly ever come so near to
+each other, and samples that are merely blurred do not either; points of one mode do."""
 PICTURES = 8
 """Who draws from so few pictures repeats one in every eighth pair; an untrained generator of two-dimensional noise does
 in every tenth."""
@@ -59,10 +59,10 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
     if step >= BEGUN_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
         yield Finding(
             "generator collapsed",
-            f"the generator has collapsed: {rate:.0%} of pairs of samples are nearly the same, beyond the share that is "
-            "so among real examples",
-            "lower its learning rate, let the discriminator learn more between its steps, or change to a Wasserstein "
-            "model with a gradient penalty",
+            f"the generator has collapsed: {rate:.0%} of pairs of samples are nearly the same, beyond what is usual "
+            "among real examples",
+            "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or "
+            "change to a Wasserstein model with a gradient penalty",
         )
     if (nats := train.get("discriminator_nats", math.inf)) < TELLING:
         yield Finding(
@@ -83,7 +83,7 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             "posterior collapsed",
             f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
             f"{valid.get('kl_nats', 0.0):.2g} nats, and the decoder works without the code",
-            "lower the weight of the KL term, or let it rise from 0; make the decoder weaker or the learning rate lower",
+            "lower the weight of the KL term or let it rise from 0, weaken the decoder, or lower the learning rate",
         )
 
 

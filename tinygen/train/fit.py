@@ -29,13 +29,14 @@ def fit(
     record: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train a model of `tinygen.models`; returns the summary: steps, seconds, and the metrics on valid and test.
+    """Train a model of `tinygen.models`; returns the summary: steps, seconds, metrics on valid and test, findings.
 
     One of `epochs`, `steps` (minibatches) and `budget` (seconds, or a time such as "2m") says how long; by default 10
     epochs. Valid is evaluated after every epoch, test once at the end. With `out`, a folder (the next free number
     stands for ``{n}`` in its name), the run is recorded: configuration (with `record` added), log, checkpoint,
-    samples, summary, report. The checkpoint is saved every `save_every` steps, by default every 30 seconds, and at
-    both ends.
+    samples, summary, report. What commonly goes wrong (`tinygen.train.doctor`) is told on stderr, with the
+    remedy, at the evaluation that shows it. The checkpoint is saved every `save_every` steps, by default every 30
+    seconds, and at both ends.
 
     Raises UsageError, DataError or RunError before anything is changed; NonFiniteError, naming step, operation and
     line, where training diverges, and the last checkpoint then stays. The first Ctrl-C finishes the step, saves, and

@@ -136,9 +136,8 @@ class Training:
         kept = ""
         if self.run and self.saved_step is not None:
             kept = f"; {self.run.checkpoint_file} still holds step {self.saved_step}, which is good"
-        return NonFiniteError(
-            f"training diverged at step {step}: {what}{kept}; a smaller {' or '.join(rates) or 'learning rate'} may help"
-        )
+        remedy = f"a smaller {' or '.join(rates) or 'learning rate'} may help"
+        return NonFiniteError(f"training diverged at step {step}: {what}{kept}; {remedy}")
 
     # What is recorded
 
