@@ -4,8 +4,8 @@
     TINYGEN_DATA=<folder> python examples/pixelcnn.py mnist
 
 It prints the negative log-likelihood in nats an image, and writes samples to pixelcnn.png. Sampling computes the whole
-image for each pixel here; `tinygen.models.PixelCNN` computes only what is new. It takes about a minute and a
-half.
+image for each pixel here; `tinygen.models.PixelCNN` computes only what is new. About a minute and
+a half.
 """
 
 import sys
