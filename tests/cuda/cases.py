@@ -137,7 +137,7 @@ def _widths() -> list[Call]:
 def _tiles() -> list[Call]:
     """Products of which each kind and size of tile is the quickest, and a sum that is worth being cut."""
     sizes = (260, 20, 250), (130, 21, 127), (65, 20, 30), (120, 300, 60), (250, 20, 60)
-    sizes += (260, 24, 256), (250, 24, 64), (120, 24, 120), (65, 24, 32)
+    sizes += (260, 24, 256), (250, 24, 64), (120, 24, 120), (65, 24, 32), (40, 64, 64)
     return [matrix_products(*size)[kind] for size in sizes for kind in (0, 1, 3)]
 
 
