@@ -93,12 +93,12 @@ def run(train: bool = True) -> harness.Result:
         if train:  # a run that diverges is kept, and scored as it was last saved
             subprocess.run([sys.executable, "-m", *command], check=False)
     scorer = Scorer()
-    scores = [found for recipe in RECIPES if (found := scores_of(recipe, scorer))]
-    rows = judged_rows(scores) + own_rows(scores)
+    found = {recipe: scores for recipe in RECIPES if (scores := scores_of(recipe, scorer))}
+    rows = judged_rows([*found.values()]) + own_rows([*found.values()])
     notes = [
         f"the mean over seeds {', '.join(map(str, SEEDS))}, as far as there are that many, and the range",
         "training: seconds of one run, its evaluation and pictures on the way included",
-        *(f"`{Run.open(seeds[0].run).config['command']}`" for seeds in scores),
+        *(f"`tinygen train {recipe}`" for recipe in found),
     ]
     for reference, data in scorer.references.values():
         digests = " and ".join(judge.digest for judge in reference.judges)
