@@ -35,8 +35,8 @@ RECIPES = (
     "cdcgan --data mnist --steps 2000 --averaging 0.999",
     "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
     "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
-    "wgan-gp --data grid25 --epochs 30 --latent 2 --hidden 128 --batch-size 128 --critic-steps 1 --penalty 0.1"
-    " --learning-rate 2e-3 --beta1 0.5 --averaging 0.999",
+    "wgan-gp --data grid25 --epochs 57 --latent 2 --hidden 128 --batch-size 256 --critic-steps 1 --penalty 0.1"
+    " --learning-rate 2e-3 --beta1 0.5 --averaging 0.998",
 )
 """Of `tinygen train`, but for the seed and the folder."""
 
