@@ -103,7 +103,6 @@ CODED = Demand("probe_error_rate", "<", GUESS, times=0.38)
 SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 PIXELS = {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900}
 GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
-GRID = {"latent": 2, "hidden": 128, "batch_size": 256, "learning_rate": 1e-3, "averaging": 0.99}
 PLANE = {"latent": 2, "hidden": 64, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99}
 LINE = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.9}
 GAMES = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
@@ -236,7 +235,7 @@ TRIALS = (
         "wgan-gp",
         "grid25",
         8000,
-        GRID | {"critic_steps": 2, "penalty": 0.1},
+        PLANE | {"hidden": 128, "batch_size": 256, "critic_steps": 2, "penalty": 0.1},
         (Demand("modes_count", ">", UNTRAINED, plus=19), Demand("high_quality_rate", ">", NO_MODES, times=4)),
         quick=False,
     ),
