@@ -7,7 +7,7 @@ order on both sides, and a function that makes one update and returns the losses
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, cycle
+from itertools import chain, cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,155 @@ class Pair:
 
     def peer(self, torch, peer: Peer) -> tuple[list, Callable]:
         raise NotImplementedError
+
+
+# Multilayer perceptrons.
+
+
+def perceptron(nn, sizes: list[int], activation):
+    """Fully connected layers of the given widths, in either library, with an activation between them."""
+    layers = [part for inputs, outputs in pairwise(sizes) for part in (nn.Linear(inputs, outputs), activation)]
+    return nn.Sequential(*layers[:-1])
+
+
+@dataclass(frozen=True)
+class Autoencoder(Pair):
+    batch: int = 128
+    title = "Autoencoder 784-400-32"
+    configs = ROWS
+    sizes = (784, 400, 32)
+
+    def draw(self, rng):
+        return (rng.random((self.batch, 784), np.float32),)
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+        sizes = [*self.sizes, *self.sizes[-2::-1]]
+        network = nn.Sequential(*(perceptron(nn, part, nn.ReLU()) for part in (sizes[:3], sizes[2:]))).to(self.device)
+        adam = tg.optim.Adam(network, 1e-3)
+
+        def step(x):
+            loss = F.binary_cross_entropy_with_logits(network(x), x).sum(axis=1).mean()
+            adam.step(loss)
+            return (loss,)
+
+        return [network], step
+
+    def peer(self, torch, peer):
+        nn = torch.nn
+        sizes = [*self.sizes, *self.sizes[-2::-1]]
+        network = nn.Sequential(*(perceptron(nn, part, nn.ReLU(inplace=True)) for part in (sizes[:3], sizes[2:])))
+        adam = peer.adam([network], 1e-3)
+
+        def step(x):
+            loss = nn.functional.binary_cross_entropy_with_logits(network(x), x, reduction="sum") / len(x)
+            peer.update(adam, loss)
+            return (loss,)
+
+        return [network], step
+
+
+@dataclass(frozen=True)
+class AAE(Pair):
+    """Both phases of an adversarial auto-encoder (Makhzani et al. 2015, arXiv:1511.05644), encoder updated once."""
+
+    batch: int = 100
+    title = "AAE 784-1000-1000-8"
+    configs = ROWS
+    encoder = [784, 1000, 1000, 8]
+    discriminator = [8, 1000, 1000, 1]
+
+    def draw(self, rng):
+        shape = self.batch, 784
+        kept = (rng.random(shape) < 0.8).astype(np.float32) / np.float32(0.8)  # dropout
+        return rng.random(shape, np.float32), kept, normal(rng, self.batch, 8)
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+        sizes = self.encoder, self.encoder[::-1], self.discriminator
+        networks = [perceptron(nn, each, nn.ReLU()).to(self.device) for each in sizes]
+        encoder, decoder, discriminator = networks
+        adam = tg.optim.Adam(trained(networks[:2]), 5e-4, betas=(0.5, 0.999))
+        adam_d = tg.optim.Adam(discriminator, 1e-4, betas=(0.5, 0.999))
+
+        def step(x, kept, drawn):
+            codes = encoder(x * kept)
+            error = F.squared_error(F.sigmoid(decoder(codes)), x).sum(axis=1).mean()
+            loss = error + F.softplus(-discriminator(codes)).mean()
+            loss_d = (F.softplus(-discriminator(drawn)) + F.softplus(discriminator(codes.detach()))).mean()
+            adam.step(loss)
+            adam_d.step(loss_d)
+            return loss, loss_d
+
+        return networks, step
+
+    def peer(self, torch, peer):
+        sizes = self.encoder, self.encoder[::-1], self.discriminator
+        networks = [perceptron(torch.nn, each, torch.nn.ReLU(inplace=True)) for each in sizes]
+        encoder, decoder, discriminator = networks
+        adam = peer.adam(networks[:2], 5e-4, betas=(0.5, 0.999))
+        adam_d = peer.adam([discriminator], 1e-4, betas=(0.5, 0.999))
+        softplus = torch.nn.functional.softplus
+
+        def step(x, kept, drawn):
+            codes = encoder(x * kept)
+            error = torch.nn.functional.mse_loss(decoder(codes).sigmoid(), x, reduction="sum") / len(x)
+            loss = error + softplus(-discriminator(codes)).mean()
+            loss_d = (softplus(-discriminator(drawn)) + softplus(discriminator(codes.detach()))).mean()
+            peer.update(adam, loss)
+            peer.update(adam_d, loss_d)
+            return loss, loss_d
+
+        return networks, step
+
+
+@dataclass(frozen=True)
+class GAN(Pair):
+    """One update of the discriminator and one of the generator (Goodfellow et al. 2014, algorithm 1)."""
+
+    batch: int = 100
+    title = "GAN 100-256-256-784"
+    configs = ROWS
+    generator = [100, 256, 256, 784]
+    discriminator = [784, 256, 256, 1]
+
+    def draw(self, rng):
+        x = rng.random((self.batch, 784), np.float32)
+        return x, normal(rng, self.batch, 100), normal(rng, self.batch, 100)
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+        generator = nn.Sequential(perceptron(nn, self.generator, nn.ReLU()), nn.Sigmoid()).to(self.device)
+        discriminator = perceptron(nn, self.discriminator, nn.LeakyReLU(0.2)).to(self.device)
+        adam_g, adam_d = (tg.optim.Adam(each, 2e-4, betas=(0.5, 0.999)) for each in (generator, discriminator))
+
+        def step(x, z, other_z):
+            with tg.no_grad():
+                fake = generator(z)
+            loss_d = F.softplus(-discriminator(x)).mean() + F.softplus(discriminator(fake)).mean()
+            adam_d.step(loss_d)
+            loss_g = F.softplus(-discriminator(generator(other_z))).mean()
+            adam_g.step(loss_g)
+            return loss_d, loss_g
+
+        return [generator, discriminator], step
+
+    def peer(self, torch, peer):
+        nn, softplus = torch.nn, torch.nn.functional.softplus
+        generator = nn.Sequential(perceptron(nn, self.generator, nn.ReLU(inplace=True)), nn.Sigmoid())
+        discriminator = perceptron(nn, self.discriminator, nn.LeakyReLU(0.2, inplace=True))
+        adam_g, adam_d = (peer.adam([each], 2e-4, betas=(0.5, 0.999)) for each in (generator, discriminator))
+
+        def step(x, z, other_z):
+            with torch.no_grad():
+                fake = generator(z)
+            loss_d = softplus(-discriminator(x)).mean() + softplus(discriminator(fake)).mean()
+            peer.update(adam_d, loss_d)
+            loss_g = softplus(-discriminator(generator(other_z))).mean()
+            peer.update(adam_g, loss_g)
+            return loss_d, loss_g
+
+        return [generator, discriminator], step
 
 
 # Variational auto-encoders: the step is the same, the networks differ.
@@ -461,6 +610,94 @@ class PixelCNN(Pair):
 
 
 @dataclass(frozen=True)
+class GatedPixelCNN(Pair):
+    """Two stacks of gated convolutions, 32 features each (van den Oord et al. 2016, arXiv:1606.05328, figure 2)."""
+
+    batch: int = 16
+    title = "Gated PixelCNN 28x28, 7 blocks of 32"
+    blocks = ((1, 7), *((32, 3),) * 7)  # features that a block is given, and the side of its convolutions
+
+    def draw(self, rng):
+        return (binary(rng, self.batch, 28, 28, 1),)
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+
+        def gate(y):
+            a, b = F.split(y, sizes=(32, 32), axis=-1)
+            return F.tanh(a) * F.sigmoid(b)
+
+        class Block(nn.Module):
+            def __init__(self, inputs: int, side: int):
+                self.first, half = inputs == 1, side // 2
+                above = half - self.first  # rows above the one that lies above the pixel
+                self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=((above, 0), (half, half)))
+                self.into_row = nn.Conv2d(64, 64, 1)
+                self.horizontal = nn.MaskedConv2d(inputs, 64, (1, side), kind="A" if self.first else "B")
+                self.output = nn.Conv2d(32, 32, 1)
+
+            def forward(self, above, x):
+                above = self.vertical(above)
+                y = self.output(gate(self.horizontal(x) + self.into_row(above)))
+                return gate(above), y if self.first else x + y
+
+        blocks = [Block(*given).to(self.device) for given in self.blocks]
+        head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)).to(self.device)
+        networks = [*blocks, head]
+        adam = tg.optim.Adam(trained(networks), 1e-3)
+
+        def step(x):
+            above, h = F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1], x
+            for block in blocks:
+                above, h = block(above, h)
+            loss = F.binary_cross_entropy_with_logits(head(h), x).mean()
+            adam.step(loss)
+            return (loss,)
+
+        return networks, step
+
+    def peer(self, torch, peer):
+        nn, conv2d = torch.nn, torch.nn.functional.conv2d
+
+        def gate(y):
+            a, b = y.chunk(2, dim=1)
+            return a.tanh() * b.sigmoid()
+
+        class Block(nn.Module):
+            def __init__(self, inputs: int, side: int):
+                super().__init__()
+                self.first, half = inputs == 1, side // 2
+                above = half - self.first
+                self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=(above, half))
+                self.into_row = nn.Conv2d(64, 64, 1)
+                self.horizontal = nn.Conv2d(inputs, 64, (1, side), padding=(0, half))
+                self.output = nn.Conv2d(32, 32, 1)
+                self.taps = half + (not self.first)  # the others would be masked: it is quicker to leave them out
+
+            def forward(self, above, x):
+                above = self.vertical(above)[:, :, :28]
+                row = self.horizontal
+                seen = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
+                y = self.output(gate(seen + self.into_row(above)))
+                return gate(above), y if self.first else x + y
+
+        blocks = [Block(*given) for given in self.blocks]
+        head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(inplace=True), nn.Conv2d(32, 1, 1))
+        networks = [*blocks, head]
+        adam = peer.adam(networks, 1e-3)
+
+        def step(x):
+            above, h = nn.functional.pad(x, (0, 0, 1, 0))[:, :, :-1], x
+            for block in blocks:
+                above, h = block(above, h)
+            loss = nn.functional.binary_cross_entropy_with_logits(head(h), x)
+            peer.update(adam, loss)
+            return (loss,)
+
+        return networks, step
+
+
+@dataclass(frozen=True)
 class UNetBlock(Pair):
     """One resolution of a diffusion model's network (Ho et al. 2020, arXiv:2006.11239): noisy images to their noise."""
 
@@ -577,11 +814,15 @@ class LSTM(Pair):
 
 
 PAIRS: dict[str, Pair] = {
+    "ae": Autoencoder(),
+    "aae": AAE(),
+    "gan": GAN(),
     "vae": VAE(),
     "conv_vae": ConvVAE(),
     "dcgan": DCGAN(),
     "wgan_gp": WGANGP(),
     "pixelcnn": PixelCNN(),
+    "gated_pixelcnn": GatedPixelCNN(),
     "unet_block": UNetBlock(),
     "lstm": LSTM(),
 }

@@ -38,12 +38,12 @@ GAMES = [
         {
             "latent": 2,
             "hidden": 128,
-            "batch_size": 128,
+            "batch_size": 256,
             "critic_steps": 1,
             "penalty": 0.1,
             "learning_rate": 2e-3,
             "beta1": 0.5,
-            "averaging": 0.999,
+            "averaging": 0.998,
         },
     ),
 ]
