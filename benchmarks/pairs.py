@@ -106,7 +106,7 @@ class Pair:
 # Multilayer perceptrons.
 
 
-def perceptron(nn, sizes: list[int], activation):
+def perceptron(nn, sizes: tuple[int, ...], activation):
     """Fully connected layers of the given widths, in either library, with an activation between them."""
     layers = [part for inputs, outputs in pairwise(sizes) for part in (nn.Linear(inputs, outputs), activation)]
     return nn.Sequential(*layers[:-1])
@@ -124,7 +124,7 @@ class Autoencoder(Pair):
 
     def ours(self, tg):
         nn, F = tg.nn, tg.functional
-        sizes = [*self.sizes, *self.sizes[-2::-1]]
+        sizes = self.sizes + self.sizes[-2::-1]
         network = nn.Sequential(*(perceptron(nn, part, nn.ReLU()) for part in (sizes[:3], sizes[2:]))).to(self.device)
         adam = tg.optim.Adam(network, 1e-3)
 
@@ -137,7 +137,7 @@ class Autoencoder(Pair):
 
     def peer(self, torch, peer):
         nn = torch.nn
-        sizes = [*self.sizes, *self.sizes[-2::-1]]
+        sizes = self.sizes + self.sizes[-2::-1]
         network = nn.Sequential(*(perceptron(nn, part, nn.ReLU(inplace=True)) for part in (sizes[:3], sizes[2:])))
         adam = peer.adam([network], 1e-3)
 
@@ -156,8 +156,8 @@ class AAE(Pair):
     batch: int = 100
     title = "AAE 784-1000-1000-8"
     configs = ROWS
-    encoder = [784, 1000, 1000, 8]
-    discriminator = [8, 1000, 1000, 1]
+    encoder = (784, 1000, 1000, 8)
+    discriminator = (8, 1000, 1000, 1)
 
     def draw(self, rng):
         shape = self.batch, 784
@@ -210,8 +210,8 @@ class GAN(Pair):
     batch: int = 100
     title = "GAN 100-256-256-784"
     configs = ROWS
-    generator = [100, 256, 256, 784]
-    discriminator = [784, 256, 256, 1]
+    generator = (100, 256, 256, 784)
+    discriminator = (784, 256, 256, 1)
 
     def draw(self, rng):
         x = rng.random((self.batch, 784), np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import data, random
+from tinygen import data, nn, random
 from tinygen.data import Batch, Loader, Spec, Split
 from tinygen.models import GAN, adversarial_figures
 from tinygen.models.gan import COSTS
@@ -50,6 +50,13 @@ def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
     assert slopes["non-saturating"] > 0.99
     assert slopes["minimax"] < 1e-5
     assert slopes["maximum-likelihood"] < 1e-5
+
+
+@pytest.mark.parametrize(("spec", "batch_norm", "found"), [("images", True, 2), ("images", False, 0), ("line", True, 0)])
+def test_batch_norm_is_for_images(spec, batch_norm, found):
+    spec = LINE if spec == "line" else Spec("images", (4, 4, 1), "grey")
+    model = GAN(GAN.Config(latent=2, hidden=4, layers=2, batch_norm=batch_norm), spec)
+    assert sum(isinstance(module, nn.BatchNorm) for module in model.generator.modules()) == found
 
 
 def test_the_generator_has_its_turn_after_k_steps_and_only_then_moves():

@@ -40,6 +40,8 @@ class GAN(AdversarialModel):
         """Units of a hidden layer."""
         layers: int = 2
         """Hidden layers of each network."""
+        batch_norm: bool = True
+        """Normalise the generator's hidden layers over a minibatch, for images: else it soon makes but one of them."""
         batch_size: int = 100
         """Examples a step (100 in the authors' code)."""
         learning_rate: float = 2e-4
@@ -54,7 +56,8 @@ class GAN(AdversarialModel):
             at_least(self, 0, "learning_rate", "beta1", "averaging")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
-        generator = mlp_generator(spec, config.latent, config.hidden, config.layers)
+        batch_norm = config.batch_norm and spec.kind != "points"
+        generator = mlp_generator(spec, config.latent, config.hidden, config.layers, batch_norm=batch_norm)
         discriminator = mlp_discriminator(spec, config.hidden, config.layers)
         super().__init__(config, spec, device, generator, discriminator, config.averaging)
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
