@@ -52,7 +52,9 @@ def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
     assert slopes["maximum-likelihood"] < 1e-5
 
 
-@pytest.mark.parametrize(("spec", "batch_norm", "found"), [("images", True, 2), ("images", False, 0), ("line", True, 0)])
+@pytest.mark.parametrize(
+    ("spec", "batch_norm", "found"), [("images", True, 2), ("images", False, 0), ("line", True, 0)]
+)
 def test_batch_norm_is_for_images(spec, batch_norm, found):
     spec = LINE if spec == "line" else Spec("images", (4, 4, 1), "grey")
     model = GAN(GAN.Config(latent=2, hidden=4, layers=2, batch_norm=batch_norm), spec)
