@@ -151,6 +151,19 @@ def test_convolutions_refuse_groups_that_do_not_divide():
         nn.ConvTranspose1d(4, 6, 3, groups=4)
 
 
+@pytest.mark.parametrize(
+    ("kernel_size", "options", "error", "message"),
+    [
+        ((3, 2), {"kind": "B"}, ShapeError, r"kernel \(3, 2\) has none; use odd lengths"),
+        (3, {"kind": "C"}, UsageError, "not 'C'"),
+        (3, {"kind": "A", "colours": 0}, UsageError, "colours is 0"),
+    ],
+)
+def test_a_masked_convolution_that_cannot_be_is_refused_when_it_is_made(kernel_size, options, error, message):
+    with pytest.raises(error, match=message):
+        nn.MaskedConv2d(2, 2, kernel_size, **options)
+
+
 def test_batch_norm_trains_on_the_batch_and_follows_it():
     """Running statistics after two batches by their recurrence: weight 0.1, unbiased variance."""
     layer, mean, var = nn.BatchNorm(3), np.zeros(3), np.ones(3)

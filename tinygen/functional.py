@@ -316,13 +316,18 @@ def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, sl
     floor(c * colours / C), and the centre shows the colours before the output's own ("A") or up to it ("B"). Kernel
     lengths are odd. Hidden weights (taps) cost nothing and get no gradient.
     """
+    check_mask(w.shape[:2], kind, colours)
+    return conv2d(x, w, b, padding="same", mask=(kind, colours), slope=slope)
+
+
+def check_mask(kernel_size: tuple[int, ...], kind: str, colours: int) -> None:
+    """Refuse what no masked convolution can be."""
     if colours < 1:
         raise UsageError(f"colours is {colours}; it must be at least 1")
     if kind not in ("A", "B"):
         raise UsageError(f'a masked convolution is of kind "A" or "B", not {kind!r}')
-    if w.shape[0] % 2 == 0 or w.shape[1] % 2 == 0:
-        raise ShapeError(f"masked_conv2d: kernel {w.shape[:2]} has no centre; use odd lengths")
-    return conv2d(x, w, b, padding="same", mask=(kind, colours), slope=slope)
+    if any(length % 2 == 0 for length in kernel_size):
+        raise ShapeError(f"a masked convolution has a centre, kernel {tuple(kernel_size)} has none; use odd lengths")
 
 
 def _as_image(x):

@@ -167,7 +167,9 @@ class MaskedConv2d(_Conv):
         colours: int = 1,
         bias: bool = True,
     ):
-        super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, 1, bias)
+        lengths = pair(kernel_size, "kernel_size")
+        F.check_mask(lengths, kind, colours)
+        super().__init__(lengths, in_channels, out_channels, 1, bias)
         self.kind: Literal["A", "B"] = kind
         self.colours = colours
 
