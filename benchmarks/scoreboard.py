@@ -30,7 +30,7 @@ RECIPES = (
     " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
     "gated-pixelcnn --data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",
     "gan --data mnist --epochs 50 --averaging 0.999",
-    "wgan-gp --data mnist --epochs 50 --averaging 0.999",
+    "wgan-gp --data mnist --epochs 30 --averaging 0.999",
     "dcgan --data mnist --steps 3000 --averaging 0.999",
     "cdcgan --data mnist --steps 2000 --averaging 0.999",
     "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
