@@ -28,7 +28,7 @@ from tinygen.score import Scorer, readable
 from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
 from tinygen.train.record import load_state
-from tinygen.train.report import write_report
+from tinygen.train.report import format_number, write_report
 from tinygen.train.run import plain
 from tinygen.verify import trials_of, verify
 
@@ -278,7 +278,7 @@ def evaluate_run(flags: EvalFlags) -> None:
         print(json.dumps(plain({**about, "step": step, "metrics": metrics}), allow_nan=False))
     else:
         for name, value in metrics.items():
-            print(f"{flags.split} {name} {value:.4f}")
+            print(f"{flags.split} {name} {format_number(value)}")
 
 
 def score_runs(flags: ScoreFlags) -> None:
