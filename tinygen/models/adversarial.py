@@ -12,7 +12,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.data import Spec
 from tinygen.data.points import MIXTURES
-from tinygen.errors import UsageError
+from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.modes import SAMPLES, count_modes
 from tinygen.metrics.wasserstein import w1
 from tinygen.models.base import CHUNK, GenerativeModel, in_chunks
@@ -62,6 +62,18 @@ class AdversarialModel(GenerativeModel):
         self.generator_optimizer.step(loss)
         if self.average:
             self.average.update()
+
+    @contextmanager
+    def norms_restored_if_refused(self) -> Iterator[None]:
+        """Context from which a NonFiniteError takes back what batch norm has seen: forward passes come before it."""
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        before = [(norm.running_mean.copy(), norm.running_var.copy()) for norm in norms]
+        try:
+            yield
+        except NonFiniteError:
+            for norm, (mean, var) in zip(norms, before, strict=True):
+                norm.running_mean[...], norm.running_var[...] = mean, var
+            raise
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -3,14 +3,13 @@
 import itertools
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.errors import NonFiniteError, UsageError
+from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models.adversarial import AdversarialModel
 from tinygen.models.base import CHUNK, asked_labels, at_least, in_chunks
@@ -82,7 +81,7 @@ class DCGAN(AdversarialModel):
 
     def training_step(self, batch):
         """The discriminator learns from real and from made images, in batches of their own; then the generator does."""
-        with _without_a_trace_if_refused(self):
+        with self.norms_restored_if_refused():
             made = self.generator(self.described(self.noise(len(batch)), batch.y))
             real_cost = F.softplus(-self.logits(self.discriminator(batch.x), batch.y)).mean()  # -log D(x)
             made_cost = F.softplus(self.logits(self.discriminator(made.detach()), batch.y)).mean()  # -log(1 - D(G(z)))
@@ -222,19 +221,6 @@ def _drawn(layer) -> Module:
     if layer.bias is not None:
         layer.bias.assign(0.0)
     return layer
-
-
-@contextmanager
-def _without_a_trace_if_refused(network: Module) -> Iterator[None]:
-    """Context in which a NonFiniteError takes back what batch norm has seen since: forward passes come before it."""
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    before = [(norm.running_mean.copy(), norm.running_var.copy()) for norm in norms]
-    try:
-        yield
-    except NonFiniteError:
-        for norm, (mean, var) in zip(norms, before, strict=True):
-            norm.running_mean[...], norm.running_var[...] = mean, var
-        raise
 
 
 # Exemplars of classes, for the arithmetic

@@ -65,11 +65,12 @@ class GAN(AdversarialModel):
 
     def training_step(self, batch):
         """Algorithm 1: the discriminator learns from a minibatch, and after every k-th the generator does."""
-        with no_grad():
-            made = self.generator(self.noise(len(batch)))
-        real_cost = F.softplus(-self.discriminator(batch.x)).mean()  # -log D(x)
-        made_cost = F.softplus(self.discriminator(made)).mean()  # -log(1 - D(G(z)))
-        self.discriminator_optimizer.step(real_cost + made_cost)
+        with self.norms_restored_if_refused():
+            with no_grad():
+                made = self.generator(self.noise(len(batch)))
+            real_cost = F.softplus(-self.discriminator(batch.x)).mean()  # -log D(x)
+            made_cost = F.softplus(self.discriminator(made)).mean()  # -log(1 - D(G(z)))
+            self.discriminator_optimizer.step(real_cost + made_cost)
         scalars = {"discriminator_nats": real_cost + made_cost}
         if self.generator_is_due(self.config.discriminator_steps):
             logits = self.discriminator(self.generator(self.noise(len(batch))))
