@@ -124,32 +124,26 @@ def multiply(arguments, task, lane):
 
 
 PACK = Record("pieces count packed outputs panels panel_bytes")
-_packs_at = pointer_to(PACK.type)
+packs_at = pointer_to(PACK.type)
 
 
-@worker("w packed packs pack_count width depth_stride output_stride")
-def pack(arguments, task, lane):
-    """Write panel number `task` of all blocks: rows over taps and input channels, `width` outputs in each."""
-    a = carray(arguments, 1)[0]
-    packs = carray(_packs_at(a.packs), a.pack_count)
-    block = 0
-    while task >= packs[block].panels:
-        task -= packs[block].panels
-        block += 1
-    p = packs[block]
-    outputs, pitch = min(a.width, p.outputs - task * a.width), 4 * a.width
-    target = a.packed + p.packed + task * p.panel_bytes
+@inlined
+def pack_panel(a, p, panel, target):
+    """Write a panel of a block: rows over taps and input channels, `width` outputs in each."""
+    outputs, pitch = min(a.width, p.outputs - panel * a.width), 4 * a.width
     if outputs < a.width:
         clear(target, p.panel_bytes)
     whole = outputs // WIDTH * WIDTH
     for piece in range(p.count):
-        source = a.w + word(p.pieces, 2 * piece) + task * a.width * a.output_stride
+        source = a.w + word(p.pieces, 2 * piece) + panel * a.width * a.output_stride
         depth = word(p.pieces, 2 * piece + 1)
         if a.output_stride == 4:
             for k in range(depth):
                 for j in range(0, whole, WIDTH):
                     copy(target + k * pitch + 4 * j, source + k * a.depth_stride + 4 * j, VECTOR_BYTES)
-                copy(target + k * pitch + 4 * whole, source + k * a.depth_stride + 4 * whole, 4 * (outputs - whole))
+            if whole < outputs:
+                for k in range(depth):
+                    copy(target + k * pitch + 4 * whole, source + k * a.depth_stride + 4 * whole, 4 * (outputs - whole))
         else:
             square = depth // WIDTH * WIDTH
             for k in range(0, square, WIDTH):
@@ -163,6 +157,19 @@ def pack(arguments, task, lane):
                 for k in range(square if j < whole else 0, depth):
                     column[k * a.width + j] = line[k]
         target += depth * pitch
+
+
+@worker("w packed packs pack_count width depth_stride output_stride")
+def pack(arguments, task, lane):
+    """Write panel number `task` of all blocks."""
+    a = carray(arguments, 1)[0]
+    packs = carray(packs_at(a.packs), a.pack_count)
+    block = 0
+    while task >= packs[block].panels:
+        task -= packs[block].panels
+        block += 1
+    p = packs[block]
+    pack_panel(a, p, task, a.packed + p.packed + task * p.panel_bytes)
 
 
 def tile_cost(rows: int, height: int) -> float:

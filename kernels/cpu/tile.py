@@ -44,11 +44,14 @@ def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
                 for s in range(count):
                     at = a + word(segments, 2 * s)
                     length = word(segments, 2 * s + 1)
-                    for _ in range(length >> 2):
-                        prefetched(at + ahead, sources)
-                        tile = multiplied(4, tile, at, sources, line, stride)
-                        at += 16
-                        line += 4 * stride
+                    end = at + 4 * (length & -4)
+                    while at < end:
+                        prefetched(at + ahead, sources)  # of a cache line each
+                        stop = min(at + 64, end)
+                        while at < stop:
+                            tile = multiplied(4, tile, at, sources, line, stride)
+                            at += 16
+                            line += 4 * stride
                     for _ in range(length & 3):
                         tile = multiplied(1, tile, at, sources, line, stride)
                         at += 4
