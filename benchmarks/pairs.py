@@ -623,10 +623,6 @@ class GatedPixelCNN(Pair):
     def ours(self, tg):
         nn, F = tg.nn, tg.functional
 
-        def gate(y):
-            a, b = F.split(y, sizes=(32, 32), axis=-1)
-            return F.tanh(a) * F.sigmoid(b)
-
         class Block(nn.Module):
             def __init__(self, inputs: int, side: int):
                 self.first, half = inputs == 1, side // 2
@@ -638,8 +634,8 @@ class GatedPixelCNN(Pair):
 
             def forward(self, above, x):
                 above = self.vertical(above)
-                y = self.output(gate(self.horizontal(x) + self.into_row(above)))
-                return gate(above), y if self.first else x + y
+                y = self.output(F.gated_tanh(self.horizontal(x) + self.into_row(above)))
+                return F.gated_tanh(above), y if self.first else x + y
 
         blocks = [Block(*given).to(self.device) for given in self.blocks]
         head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)).to(self.device)

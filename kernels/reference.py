@@ -29,6 +29,8 @@ __all__ = [
     "erf",
     "exp",
     "gated",
+    "gated_tanh",
+    "gated_tanh_backward",
     "gaussian_kl",
     "gaussian_kl_backward",
     "gelu",
@@ -370,6 +372,20 @@ def silu_backward(g, x):
     """Gradient of `silu`."""
     s = sigmoid(x)
     return (g * (s * (1 + x * (1 - s))),)
+
+
+def gated_tanh(x):
+    """tanh(a) s(b) of the halves a, b of the last axis, s the logistic function (van den Oord et al. 2016)."""
+    a, b = namespace(x).split(x, 2, axis=-1)
+    return namespace(x).tanh(a) * sigmoid(b), (x,)
+
+
+def gated_tanh_backward(g, x):
+    """Gradient of `gated_tanh`."""
+    xp = namespace(x)
+    a, b = xp.split(x, 2, axis=-1)
+    t, s = xp.tanh(a), sigmoid(b)
+    return (xp.concatenate((g * s * (1 - t * t), g * t * (s * (1 - s))), axis=-1),)
 
 
 def gelu(x):

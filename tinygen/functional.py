@@ -22,6 +22,7 @@ from tinygen.ops import losses as _losses
 from tinygen.ops import normalization as _normalization
 from tinygen.ops import pooling as _pooling
 from tinygen.ops import recurrent as _recurrent
+from tinygen.ops.activations import gated_tanh, gelu, silu
 from tinygen.ops.arithmetic import (
     abs,
     astype,
@@ -31,7 +32,6 @@ from tinygen.ops.arithmetic import (
     erf,
     exp,
     expm1,
-    gelu,
     greater,
     greater_equal,
     leaky_relu,
@@ -45,7 +45,6 @@ from tinygen.ops.arithmetic import (
     relu,
     sigmoid,
     sign,
-    silu,
     sin,
     softplus,
     sqrt,
@@ -100,6 +99,7 @@ __all__ = [
     "expm1",
     "flatten",
     "flip",
+    "gated_tanh",
     "gaussian_kl",
     "gelu",
     "greater",

@@ -3,7 +3,18 @@
 from ..draws import draws
 from .activations import add, column_sums, gated, leaky_relu
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import erf, exp, gelu, gelu_backward, sigmoid, silu, silu_backward, softplus
+from .elementwise import (
+    erf,
+    exp,
+    gated_tanh,
+    gated_tanh_backward,
+    gelu,
+    gelu_backward,
+    sigmoid,
+    silu,
+    silu_backward,
+    softplus,
+)
 from .losses import (
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_backward,
@@ -41,6 +52,8 @@ KERNELS = {
         erf,
         exp,
         gated,
+        gated_tanh,
+        gated_tanh_backward,
         gaussian_kl,
         gaussian_kl_backward,
         gelu,

@@ -8,7 +8,7 @@ from numba import carray, types
 from .. import reference
 from . import pool, vector_math
 from .ir import floats_at
-from .jit import compiled, jit, worker
+from .jit import compiled, inlined, jit, worker
 from .pool import address
 from .single import FLOAT32, single
 from .vector_math import HALF, ONE
@@ -178,3 +178,61 @@ def gelu_backward(g, x):
     y = np.empty_like(g)
     launch(_gelu_backward, g, x, y)
     return (y,)
+
+
+@worker("rows together half x y")
+def _gated_tanh(arguments, task, lane):
+    p = carray(arguments, 1)[0]
+    half = p.half
+    for row in range(task * p.together, min((task + 1) * p.together, p.rows)):
+        a, b = _halves(p.x, row, half)
+        y = carray(floats_at(p.y + 4 * half * row), half)
+        for i in range(half):
+            y[i] = vector_math.tanh(a[i]) * vector_math.sigmoid(b[i])
+
+
+@single
+def gated_tanh(x):
+    """tanh(a) s(b) of the halves a, b of the last axis, s the logistic function."""
+    if not x.size or x.shape[-1] % 2:
+        return reference.gated_tanh(x)
+    half = x.shape[-1] // 2
+    y = np.empty((*x.shape[:-1], half), FLOAT32)
+    _launch_rows(_gated_tanh, half, x, y)
+    return y, (x,)
+
+
+@worker("rows together half x dx g")
+def _gated_tanh_backward(arguments, task, lane):
+    p = carray(arguments, 1)[0]
+    half = p.half
+    for row in range(task * p.together, min((task + 1) * p.together, p.rows)):
+        a, b = _halves(p.x, row, half)
+        da, db = _halves(p.dx, row, half)
+        g = carray(floats_at(p.g + 4 * half * row), half)
+        for i in range(half):
+            t, s = vector_math.tanh(a[i]), vector_math.sigmoid(b[i])
+            da[i] = g[i] * s * (ONE - t * t)
+            db[i] = g[i] * t * (s * (ONE - s))
+
+
+@single
+def gated_tanh_backward(g, x):
+    """Gradient of `gated_tanh`."""
+    dx = np.empty_like(x)
+    if dx.size:
+        _launch_rows(_gated_tanh_backward, x.shape[-1] // 2, x, dx, g)
+    return (dx,)
+
+
+@inlined
+def _halves(place, row, half):
+    """Both halves of a row of a matrix at an address."""
+    first = place + 8 * half * row
+    return carray(floats_at(first), half), carray(floats_at(first + 4 * half), half)
+
+
+def _launch_rows(task, half: int, x, *others) -> None:
+    """Run a worker on rows of 2 `half` elements, as many of them in a task as make a block."""
+    rows, together = x.size // (2 * half), max(1, BLOCK // (2 * half))
+    pool.run(task, task.Arguments(rows, together, half, *map(address, (x, *others))), -(-rows // together))

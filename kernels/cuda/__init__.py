@@ -4,6 +4,8 @@ from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     binary_cross_entropy_with_logits,
     gated,
+    gated_tanh,
+    gated_tanh_backward,
     gaussian_kl,
     gaussian_kl_backward,
     gelu,
@@ -44,6 +46,8 @@ KERNELS = {
         cross_entropy_backward,
         ema,
         gated,
+        gated_tanh,
+        gated_tanh_backward,
         gaussian_kl,
         gaussian_kl_backward,
         gelu,

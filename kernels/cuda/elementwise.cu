@@ -51,6 +51,27 @@ extern "C" __global__ void gelu_backward(long long n, float* dx, const float* g,
     }, dx, g, x);
 }
 
+// The halves of a row lie one after the other.
+extern "C" __global__ void gated_tanh(long long n, long long half, float* y, const float* x)
+{
+    const Share share = share_of_grid();
+    for (long long i = share.thread; i < n; i += share.threads) {
+        const float* const row = x + i / half * 2 * half + i % half;
+        y[i] = tanhf(row[0]) * logistic(row[half]);
+    }
+}
+
+extern "C" __global__ void gated_tanh_backward(long long n, long long half, float* dx, const float* g, const float* x)
+{
+    const Share share = share_of_grid();
+    for (long long i = share.thread; i < n; i += share.threads) {
+        const long long at = i / half * 2 * half + i % half;
+        const float t = tanhf(x[at]), s = logistic(x[at + half]);
+        dx[at] = g[i] * s * (1.f - t * t);
+        dx[at + half] = g[i] * t * (s * (1.f - s));
+    }
+}
+
 extern "C" __global__ void gated(long long n, float slope, float* y, const float* g, const float* switches)
 {
     map(share_of_grid(), n, [=](float g, float on) { return on > 0.f ? g : slope * g; }, y, g, switches);

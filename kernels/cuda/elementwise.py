@@ -15,6 +15,8 @@ _source = Source(
     "gelu",
     "gelu_backward",
     "gated",
+    "gated_tanh",
+    "gated_tanh_backward",
     "binary_cross_entropy_with_logits",
     "gaussian_kl",
     "gaussian_kl_backward",
@@ -70,6 +72,27 @@ def gelu(x):
 def gelu_backward(g, x):
     """Gradient of `gelu`."""
     return (_map("gelu_backward", [g, x])[0],)
+
+
+@single
+def gated_tanh(x):
+    """tanh(a) s(b) of the halves a, b of the last axis, s the logistic function."""
+    if not x.size or x.shape[-1] % 2:
+        return reference.gated_tanh(x)
+    half = x.shape[-1] // 2
+    y = empty((*x.shape[:-1], half))
+    _source["gated_tanh"](*over_threads(y.size), (np.int64(y.size), np.int64(half), y, x))
+    return y, (x,)
+
+
+@single
+def gated_tanh_backward(g, x):
+    """Gradient of `gated_tanh`."""
+    dx = empty(x.shape)
+    if x.size:
+        half = np.int64(x.shape[-1] // 2)
+        _source["gated_tanh_backward"](*over_threads(g.size), (np.int64(g.size), half, dx, g, x))
+    return (dx,)
 
 
 @single

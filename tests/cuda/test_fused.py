@@ -49,6 +49,8 @@ def test_elementwise_functions_of_any_size(follows, size):
         Call("gaussian_kl", (x, y)),
         Call("reparameterize", (x, y, z)),
         Call("gated", (x, y, 0.2)),
+        Call("gated_tanh", (np.stack([x, y], axis=-1),)),
+        Call("gated_tanh", (np.concatenate([x, y]),)),
     ):
         follows(call)
 

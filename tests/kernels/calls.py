@@ -246,6 +246,7 @@ def calls() -> tuple[Call, ...]:
         Call("gaussian_kl", (x, y)),
         Call("reparameterize", (x, y, z)),
         Call("gated", (x, y, 0.2)),
+        Call("gated_tanh", (x[:, 1:].copy(),)),
         *(Call("leaky_relu", (large, slope)) for slope in (0.0, 0.2)),
         Call("add", (large, large[::-1].copy())),
         Call("column_sums", (x,)),

@@ -39,6 +39,13 @@ def test_maps(name, size):
         compare(f"{name}_backward", drawn(size, seed=1), x)
 
 
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (7, 6), (5, 3, 64), (100_000, 2), (3, 40_000), (0, 4)])
+def test_gated_tanh(shape):
+    x = 3 * drawn(*shape)
+    compare("gated_tanh", x)
+    compare("gated_tanh_backward", drawn(*shape[:-1], shape[-1] // 2, seed=1), x)
+
+
 @pytest.mark.parametrize("name", MAPS)
 def test_a_number_does_not_depend_on_its_company(name):
     x = 3 * drawn(50_001)

@@ -117,6 +117,12 @@ for name, reference, draw in (
     ("gelu", lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2, real),
 ):
     add(name, [draw(2, 3)], reference, errors=[WHOLE])
+add(
+    "gated_tanh",
+    [real(2, 3, 4)],
+    lambda x: np.tanh(x[..., :2]) / (1 + np.exp(-x[..., 2:])),
+    errors=[([np.ones((2, 3))], {}, ShapeError, "gated_tanh")],
+)
 add("sigmoid", [np.array([-1000.0, 1000.0])], lambda x: np.array([0.0, 1.0]))
 add("softplus", [np.array([-1000.0, 1000.0])], lambda x: np.array([0.0, 1000.0]))
 

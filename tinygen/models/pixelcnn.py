@@ -190,6 +190,4 @@ class GatedBlock(Module):
 def gate(y, colours: int = 1):
     """tanh(a) * sigmoid(b) for the halves a, b of the features of each colour (equation 2)."""
     *pixels, features = y.shape
-    half = features // colours // 2
-    a, b = F.split(y.reshape((*pixels, colours, 2 * half)), sizes=(half, half), axis=-1)
-    return (F.tanh(a) * F.sigmoid(b)).reshape((*pixels, features // 2))
+    return F.gated_tanh(y.reshape((*pixels, colours, features // colours))).reshape((*pixels, features // 2))

@@ -4,9 +4,21 @@ Importing the package gives `Tensor` its operators and methods.
 """
 
 from tinygen.autograd import Tensor
-from tinygen.ops import arithmetic, convolution, linear, losses, normalization, pooling, recurrent, reduction, shaping
+from tinygen.ops import (
+    activations,
+    arithmetic,
+    convolution,
+    linear,
+    losses,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    shaping,
+)
 
 __all__ = [
+    "activations",
     "arithmetic",
     "convolution",
     "linear",

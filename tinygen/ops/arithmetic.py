@@ -1,7 +1,7 @@
 """Elementwise operations. Arguments broadcast as NumPy's do."""
 
 from tinygen.backend import device_of, kernel
-from tinygen.primitive import fused, primitive
+from tinygen.primitive import primitive
 
 
 def _kernel(name, xp):
@@ -325,15 +325,3 @@ astype.vjp(lambda g, y, x, *, dtype: astype(g, dtype=x.dtype))
 def square(x):
     """x ** 2"""
     return x * x
-
-
-@fused(wrt="x")
-def silu(x):
-    """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
-    return x * sigmoid(x)
-
-
-@fused(wrt="x")
-def gelu(x):
-    """x * Phi(x) with the exact normal distribution function Phi (Hendrycks & Gimpel 2016)."""
-    return x * (0.5 * (1 + erf(x * 0.7071067811865476)))
