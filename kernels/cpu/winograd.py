@@ -59,12 +59,15 @@ TILES = 4 * HEIGHTS[0]  # that a task transforms at a time
 
 
 @inlined
-def transform_patch(taps, x, row, column, phases, pixel, v, point):
-    """Write the patch at x, of pixels `row` and `column` bytes apart, at all points; its phases are channels of v."""
+def transform_patch(taps, x, row, column, phases, part, v, point):
+    """Write `part` bytes of each pixel of the patch at x, of pixels `row` and `column` bytes apart, at all points.
+
+    Its phases are channels of v.
+    """
     for phase in range(phases * phases):
         corner = x + phase // phases * row + phase % phases * column
-        target = v + phase * pixel
-        for c in range(0, pixel, VECTOR_BYTES):
+        target = v + phase * part
+        for c in range(0, part, VECTOR_BYTES):
             if taps == 3:
                 _input3(corner + c, phases * row, phases * column, target + c, 6 * point, point)
             else:
@@ -72,24 +75,29 @@ def transform_patch(taps, x, row, column, phases, pixel, v, point):
 
 
 @inlined
-def patch(room, x, image, row, column, size, height, width, pixel):
-    """The address of a `size` x `size` patch of an image of `pixel` bytes a pixel, and the bytes from row to row.
+def patch(room, x, image, row, column, size, height, width, pixel, part):
+    """The address of a `size` x `size` patch of an image of `pixel` bytes a pixel, and the bytes from row to row and
+    from column to column.
 
-    Where it reaches over the edge, it is copied into `room`, with zeros.
+    Where it reaches over the edge, `part` bytes of each pixel are copied into `room`, with zeros.
     """
     if row >= 0 and column >= 0 and row + size <= height and column + size <= width:
-        return x + ((image * height + row) * width + column) * pixel, width * pixel
+        return x + ((image * height + row) * width + column) * pixel, width * pixel, pixel
     first, last = max(0, -column), min(size, width - column)
     for i in range(size):
-        target = room + i * size * pixel
+        target = room + i * size * part
         if 0 <= row + i < height and first < last:
-            clear(target, first * pixel)
+            clear(target, first * part)
             source = x + ((image * height + row + i) * width + column + first) * pixel
-            copy(target + first * pixel, source, (last - first) * pixel)
-            clear(target + last * pixel, (size - last) * pixel)
+            if part == pixel:
+                copy(target + first * part, source, (last - first) * part)
+            else:
+                for j in range(last - first):
+                    copy(target + (first + j) * part, source + j * pixel, part)
+            clear(target + last * part, (size - last) * part)
         else:
-            clear(target, size * pixel)
-    return room, size * pixel
+            clear(target, size * part)
+    return room, size * part, part
 
 
 @worker("packed u taps phases channels panels width")
@@ -125,8 +133,8 @@ def convolve(arguments, task, lane):
     for t in range(a.together):
         image, place = divmod(first + t, each)
         row, column = place // a.across * apart - a.above, place % a.across * apart - a.before
-        start, pitch = patch(room, a.x, image, row, column, size, a.height, a.width, a.source)
-        transform_patch(a.taps, start, pitch, a.source, a.source_phases, a.source, v + t * depth_bytes, a.v_point)
+        start, down, across = patch(room, a.x, image, row, column, size, a.height, a.width, a.source, a.source)
+        transform_patch(a.taps, start, down, across, a.source_phases, a.source, v + t * depth_bytes, a.v_point)
     for point in range(side * side):
         for panel in range(a.panels):
             call_rows(

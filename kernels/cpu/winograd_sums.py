@@ -11,7 +11,7 @@ from numba import carray
 
 from ..geometry import Geometry
 from . import pool
-from .ir import VECTOR_BYTES, call_rows, floats_at, grid_transform, word
+from .ir import VECTOR_BYTES, call_rows, floats_at, grid_transform
 from .jit import inlined, worker
 from .pool import address
 from .products import kept, tile_height
@@ -30,159 +30,140 @@ _, _G2, _A_T2 = matrices(2)
 _gradient3, _gradient2 = grid_transform(_transposed(_A_T3)), grid_transform(_transposed(_A_T2))
 _weight3, _weight2 = grid_transform(_transposed(_G3)), grid_transform(_transposed(_G2))
 
-SUMS_BYTES = 640_000  # of transformed sums that a task may keep near; with more, all tasks work on the same tiles
-NEAR_BYTES = 8_000_000  # of transformed tiles then
+SUMS_BYTES = 640_000  # of transformed sums that a task keeps near
 PANEL = VECTORS * WIDTH
 PANEL_BYTES = VECTORS * VECTOR_BYTES
-TOGETHER = 8  # tiles that a task transforms
-
-ARGUMENTS = (
-    "tiles pieces across down x g taps phases height width source rows columns target above before scratch lane_bytes "
-    "v z v_row v_point z_point points panels sums sums_bytes entry offsets offset_count block_bytes segments first "
-    "count"
-)
 
 
 @inlined
-def transform(a, room, first, count, v, z):
-    """Transform so many tiles of x and g to v[point, tile, phase and channel] and z[point, tile, output]."""
+def add_tiles(a, room, first, count, x, g, v, z, sums, accumulate):
+    """Add the outer products of so many transformed tiles of x and g, a slice of each, to the sums of all points."""
     each, side = a.across * a.down, a.taps + 3
     for t in range(count):
         image, place = divmod(first + t, each)
         row, column = place // a.across * 4, place % a.across * 4
         top, left, size = row * a.phases - a.above, column * a.phases - a.before, side * a.phases
-        at, pitch = patch(room, a.x, image, top, left, size, a.height, a.width, a.source)
-        transform_patch(a.taps, at, pitch, a.source, a.phases, a.source, v + t * a.v_row, a.v_point)
-        at, pitch = patch(room, a.g, image, row, column, 4, a.rows, a.columns, a.target)
-        for c in range(0, a.target, VECTOR_BYTES):
-            source, target = at + c, z + t * a.target + c
+        at, down, across = patch(room, x, image, top, left, size, a.height, a.width, a.source, a.source_part)
+        transform_patch(a.taps, at, down, across, a.phases, a.source_part, v + t * a.v_row, a.v_point)
+        at, down, across = patch(room, g, image, row, column, 4, a.rows, a.columns, a.target, a.target_part)
+        for c in range(0, a.target_part, VECTOR_BYTES):
             if a.taps == 3:
-                _gradient3(source, pitch, a.target, target, 6 * a.z_point, a.z_point)
+                _gradient3(at + c, down, across, z + t * a.target_part + c, 6 * a.z_point, a.z_point)
             else:
-                _gradient2(source, pitch, a.target, target, 5 * a.z_point, a.z_point)
+                _gradient2(at + c, down, across, z + t * a.target_part + c, 5 * a.z_point, a.z_point)
+    for point in range(side * side):
+        for panel in range(a.panels):
+            call_rows(
+                a.entry,
+                (
+                    v + point * a.v_point,
+                    z + point * a.z_point + panel * PANEL_BYTES,
+                    sums + (point * a.panels + panel) * a.block_bytes,
+                    a.offsets,
+                    0,
+                    a.offset_count,
+                    a.segments + 16 * count,
+                    1,
+                    a.v_row,
+                    a.target_part,
+                    accumulate,
+                ),
+            )
 
 
-@inlined
-def add_products(a, v, z, sums, count, panel, point, accumulate):
-    """Add the outer products of so many tiles to the sums of a panel at a point."""
-    call_rows(
-        a.entry,
-        (
-            v + point * a.v_point,
-            z + point * a.z_point + panel * PANEL_BYTES,
-            sums + (point * a.panels + panel) * a.block_bytes,
-            a.offsets,
-            0,
-            a.offset_count,
-            a.segments + 16 * count,
-            1,
-            a.v_row,
-            a.target,
-            accumulate,
-        ),
-    )
-
-
-@worker(ARGUMENTS)
+@worker(
+    "tiles pieces target_slices across down x g taps phases height width source source_part rows columns target "
+    "target_part above before scratch lane_bytes v z v_row v_point z_point panels sums sums_bytes entry offsets "
+    "offset_count block_bytes segments"
+)
 def correlate(arguments, task, lane):
-    """One task: the transformed sums over a run of tiles."""
+    """One task: the transformed sums of a slice of channels and one of outputs, over a run of tiles."""
     a = carray(arguments, 1)[0]
     room, sums = a.scratch + lane * a.lane_bytes, a.sums + task * a.sums_bytes
-    v, z = room + a.v, room + a.z
-    first, last = task * a.tiles // a.pieces, (task + 1) * a.tiles // a.pieces
+    slices, piece = divmod(task, a.pieces)
+    x = a.x + slices // a.target_slices * a.source_part
+    g = a.g + slices % a.target_slices * a.target_part
+    first, last = piece * a.tiles // a.pieces, (piece + 1) * a.tiles // a.pieces
     for start in range(first, last, TILES):
         count = min(TILES, last - start)
-        transform(a, room, start, count, v, z)
-        for point in range(a.points):
-            for panel in range(a.panels):
-                add_products(a, v, z, sums, count, panel, point, 1 if start > first else 0)
+        add_tiles(a, room, start, count, x, g, room + a.v, room + a.z, sums, 1 if start > first else 0)
 
 
-@worker(ARGUMENTS)
-def transform_together(arguments, task, lane):
-    """One task: a few of the `count` tiles from `first` on."""
-    a = carray(arguments, 1)[0]
-    t = task * TOGETHER
-    count = min(TOGETHER, a.count - t)
-    transform(a, a.scratch + lane * a.lane_bytes, a.first + t, count, a.v + t * a.v_row, a.z + t * a.target)
-
-
-@worker(ARGUMENTS)
-def correlate_together(arguments, task, lane):
-    """One task: the sums of a panel at a point over the `count` tiles from `first` on."""
-    a = carray(arguments, 1)[0]
-    point, panel = divmod(task, a.panels)
-    add_products(a, a.v, a.z, a.sums, a.count, panel, point, 1 if a.first > 0 else 0)
-
-
-@worker("pieces sums sums_bytes panels block_bytes places gradient target taps phases channels scratch lane_bytes")
+@worker(
+    "pieces target_slices sums sums_bytes panels block_bytes blocks tall depth gradient target taps phases channels "
+    "source_slices scratch lane_bytes"
+)
 def add_points(arguments, task, lane):
-    """One task: the weight gradient of the phase and input channel number `task`, from all pieces' sums in order."""
+    """One task: the weight gradient of the rows of a block (of a slice), in a panel, from all pieces in order."""
     a = carray(arguments, 1)[0]
+    points, size = (a.taps + 3) * (a.taps + 3), a.tall * PANEL
     room = a.scratch + lane * a.lane_bytes
-    points, tap = (a.taps + 3) * (a.taps + 3), a.channels * a.target
-    total = carray(floats_at(room), points * PANEL)
-    phase, channel = divmod(task, a.channels)
-    line = a.phases * a.taps * tap  # a row of the kernel
-    begin = a.gradient + phase // a.phases * line + phase % a.phases * tap + channel * a.target
-    for panel in range(a.panels):
+    slices, rest = divmod(task, a.panels * a.blocks)
+    panel, block = divmod(rest, a.blocks)
+    first = min(block * a.tall, a.depth - a.tall)
+    for point in range(points):
+        total = carray(floats_at(room + 4 * point * size), size)
         for piece in range(a.pieces):
-            sums = a.sums + piece * a.sums_bytes + panel * a.block_bytes + word(a.places, task) * PANEL_BYTES
-            for point in range(points):
-                part = carray(floats_at(sums + point * a.panels * a.block_bytes), PANEL)
-                here = total[point * PANEL : (point + 1) * PANEL]
-                if piece:
-                    for i in range(PANEL):
-                        here[i] += part[i]
-                else:
-                    for i in range(PANEL):
-                        here[i] = part[i]
-        for v in range(0, PANEL_BYTES, VECTOR_BYTES):
-            source, target = room + v, begin + panel * PANEL_BYTES + v
-            if a.taps == 3:
-                _weight3(source, 6 * PANEL_BYTES, PANEL_BYTES, target, a.phases * line, a.phases * tap)
+            sums = a.sums + (slices * a.pieces + piece) * a.sums_bytes + (point * a.panels + panel) * a.block_bytes
+            part = carray(floats_at(sums + 4 * block * size), size)
+            if piece:
+                for i in range(size):
+                    total[i] += part[i]
             else:
-                _weight2(source, 5 * PANEL_BYTES, PANEL_BYTES, target, a.phases * line, a.phases * tap)
+                for i in range(size):
+                    total[i] = part[i]
+    source_slice, target_slice = divmod(slices, a.target_slices)
+    each, tap = a.channels // a.source_slices, a.channels * a.target
+    line = a.phases * a.taps * tap  # a row of the kernel
+    column = (target_slice * a.panels + panel) * PANEL_BYTES
+    for row in range(block * a.tall, first + a.tall):
+        phase, channel = divmod(row, each)
+        target = a.gradient + phase // a.phases * line + phase % a.phases * tap + column
+        target += (source_slice * each + channel) * a.target
+        for v in range(0, PANEL_BYTES, VECTOR_BYTES):
+            source = room + (row - first) * PANEL_BYTES + v
+            if a.taps == 3:
+                _weight3(source, 24 * size, 4 * size, target + v, a.phases * line, a.phases * tap)
+            else:
+                _weight2(source, 20 * size, 4 * size, target + v, a.phases * line, a.phases * tap)
 
 
 class WinogradSums:
     """A plan of `conv2d_weight_grad`; called like `weight_sums.WeightSums`.
 
-    Where the sums of a task fit into its cache, each task transforms a run of tiles for itself, and adds them up;
-    where they do not, all tasks transform the same tiles, and then each adds up its share of panels and points.
+    A task keeps its sums near: those of a slice of the channels and of the outputs, whose tiles it transforms for
+    itself. So nothing is read that another core has just written, which took 2x (measured), but for the last sums.
     """
 
     def __init__(self, x_shape, g_shape, kernel: int, geometry: Geometry):
         images, height, width, channels = x_shape
         _, rows, columns, outputs = g_shape
         stride = geometry.stride[0]
-        taps, depth = TAPS[kernel, stride], stride**2 * channels
-        points, panels = (taps + 3) ** 2, outputs // PANEL
+        taps = TAPS[kernel, stride]
+        points = (taps + 3) ** 2
         self.shape, self.tables = (kernel, kernel, channels, outputs), []
         across, down = ceil(columns / 4), ceil(rows / 4)
         tiles = images * across * down
-        tall = tile_height(depth)
-        offsets, places = cut_into_tiles([(0, depth)], tall)
+        source_slices, target_slices = _slices(points, stride**2, channels, outputs)
+        slices = source_slices * target_slices
+        depth, wide = stride**2 * channels // source_slices, outputs // target_slices
+        panels, tall = wide // PANEL, tile_height(depth)
+        offsets, _ = cut_into_tiles([(0, depth)], tall)
         block_bytes = len(offsets) * tall * PANEL_BYTES
         sums_bytes = points * panels * block_bytes
-        self.together = sums_bytes > SUMS_BYTES
         # A power of two from tile to tile, or from point to point, would set them on the same cache lines.
         v_row = 4 * depth + VECTOR_BYTES
-        self.count = TILES
-        if self.together:
-            most = max(TILES, NEAR_BYTES // (points * (v_row + 4 * outputs)))
-            self.count = ceil(tiles / ceil(tiles / most))
-        v_point, z_point = v_row * self.count + VECTOR_BYTES, 4 * outputs * self.count + VECTOR_BYTES
-        v = max(points * 4 * depth, 16 * 4 * outputs, points * PANEL_BYTES)
+        v_point, z_point = v_row * TILES + VECTOR_BYTES, 4 * wide * TILES + VECTOR_BYTES
+        v = max(((taps + 3) * stride) ** 2 * 4 * channels // source_slices, 16 * 4 * wide)
         z = v + points * v_point
-        pieces = 1 if self.together else min(TASKS, ceil(tiles / TILES))
-        self.lane_bytes = v if self.together else z + points * z_point
-        self.tiles, self.depth, self.pieces, self.sums_size = tiles, depth, pieces, pieces * sums_bytes // 4
-        self.v_size, self.z_size, self.panel_points = points * v_point // 4, points * z_point // 4, points * panels
-        (above, _), (before, _) = geometry.padding
+        pieces = min(ceil(TASKS / slices), ceil(tiles / TILES))
+        self.tasks, self.sums_size = slices * pieces, slices * pieces * sums_bytes // 4
+        self.add_tasks = slices * panels * len(offsets)
+        self.lane_bytes = max(z + points * z_point, points * tall * PANEL_BYTES)
         self.arguments = correlate.Arguments(
             tiles=tiles,
             pieces=pieces,
+            target_slices=target_slices,
             across=across,
             down=down,
             taps=taps,
@@ -190,32 +171,37 @@ class WinogradSums:
             height=height,
             width=width,
             source=4 * channels,
+            source_part=4 * channels // source_slices,
             rows=rows,
             columns=columns,
             target=4 * outputs,
-            above=above,
-            before=before,
+            target_part=4 * wide,
+            above=geometry.padding[0][0],
+            before=geometry.padding[1][0],
             lane_bytes=self.lane_bytes,
             v=v,
             z=z,
             v_row=v_row,
             v_point=v_point,
             z_point=z_point,
-            points=points,
             panels=panels,
             sums_bytes=sums_bytes,
             entry=outer_sums(tall, VECTORS, False),
             offsets=address(kept(self, 4 * np.array(offsets))),
             offset_count=len(offsets),
             block_bytes=block_bytes,
-            segments=address(kept(self, [(0, count) for count in range(max(self.count, TILES) + 1)])),
+            segments=address(kept(self, [(0, count) for count in range(TILES + 1)])),
         )
         self.add_arguments = add_points.Arguments(
             pieces=pieces,
+            target_slices=target_slices,
+            source_slices=source_slices,
             sums_bytes=sums_bytes,
             panels=panels,
             block_bytes=block_bytes,
-            places=address(kept(self, places)),
+            blocks=len(offsets),
+            tall=tall,
+            depth=depth,
             target=4 * outputs,
             taps=taps,
             phases=stride,
@@ -229,19 +215,28 @@ class WinogradSums:
         room = pool.scratch(self.lane_bytes)
         call = correlate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
-        if self.together:
-            v, z = pool.aligned(self.v_size), pool.aligned(self.z_size)
-            call.v, call.z = address(v), address(z)
-            for call.first in range(0, self.tiles, self.count):
-                call.count = min(self.count, self.tiles - call.first)
-                pool.run(transform_together, call, ceil(call.count / TOGETHER))
-                pool.run(correlate_together, call, self.panel_points)
-        else:
-            pool.run(correlate, call, self.pieces)
+        pool.run(correlate, call, self.tasks)
         last = add_points.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient, last.scratch = address(sums), address(gradient), address(room)
-        pool.run(add_points, last, self.depth)
+        pool.run(add_points, last, self.add_tasks)
         return gradient
+
+
+def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
+    """Into how many slices channels and outputs are cut.
+
+    The sums of a pair of slices stay near, and little is transformed anew: channels, in all phases, for every slice of
+    outputs, and outputs for every slice of channels.
+    """
+    cuts = [
+        (source, target)
+        for source in range(1, channels // WIDTH + 1)
+        for target in range(1, outputs // PANEL + 1)
+        if channels % (source * WIDTH) == 0 and outputs % (target * PANEL) == 0
+    ]
+    sums_bytes = 4 * points * phases * channels * outputs
+    near = [(source, target) for source, target in cuts if sums_bytes <= SUMS_BYTES * source * target]
+    return min(near or cuts[-1:], key=lambda cut: cut[1] * phases * channels + cut[0] * outputs)
 
 
 @functools.lru_cache(256)
