@@ -15,7 +15,7 @@ TOO_MANY = 10**9  # critic steps that the generator never gets to wait for
 CRITICS = [
     (WGAN, 1500, WGAN.Config(latent=1, hidden=64, layers=2, critic_steps=TOO_MANY, long_critic_steps=TOO_MANY,
                              clip=0.1, batch_size=256, learning_rate=1e-3)),
-    (WGANGP, 1000, WGANGP.Config(latent=1, hidden=64, layers=2, critic_steps=TOO_MANY, beta1=0.5,
+    (WGANGP, 1000, WGANGP.Config(latent=1, hidden=64, layers=2, critic_steps=TOO_MANY, penalty=1.0, beta1=0.5,
                                  batch_size=256, learning_rate=1e-3)),
 ]  # fmt: skip
 
@@ -62,7 +62,9 @@ def run() -> harness.Result:
     tg.backend.tune_process()
     notes = [
         "data: mixture1d; generators: fixed affine maps of normal noise; estimate and W1 on the same 20,000 examples",
-        "a clipped critic estimates W1 only up to its Lipschitz constant, so its ratio to W1 is not one",
+        "a clipped critic estimates W1 only up to its Lipschitz constant, so its ratio to W1 is not one; a penalty of "
+        "weight 1 lets slopes pass 1, by W1 / 2 at best",
+        "of weight 10 it holds a slope of the wrong sign where it began: correlations of 0.997, 0.73 and 0.56 (measured)",
     ]
     rows = [measure(seed, *each) for each in CRITICS for seed in SEEDS]
     return harness.Result("A critic's estimate against W1 in one dimension", rows, notes)

@@ -75,7 +75,7 @@ def test_every_geometry(shape, bias, slope):
 
 LARGE = {
     "winograd, its weight gradient in pieces": Shape(4, (13, 15), 64, (3, 3), 96, Geometry(padding=((1, 2), (0, 1)))),
-    "winograd, its weight gradient in groups": Shape(1, (7, 9), 192, (3, 3), 128, Geometry(padding=AROUND)),
+    "winograd, its weight gradient in slices": Shape(1, (7, 9), 192, (3, 3), 128, Geometry(padding=AROUND)),
     "winograd, stride 2": Shape(5, (14, 15), 64, (4, 4), 96, Geometry((2, 2), ((1, 1), (3, 0)))),
     "winograd, stride 2, more than it needs": Shape(2, (9, 8), 32, (4, 4), 160, Geometry((2, 2), ((2, 1), (0, 3)))),
     "weight gradient of many panels": Shape(3, (14, 14), 40, (3, 3), 300, Geometry(padding=AROUND)),
