@@ -100,26 +100,26 @@ def patch(room, x, image, row, column, size, height, width, pixel, part):
     return room, size * part, part
 
 
-@worker("packed u taps phases channels panels width")
+@worker("packed u u_point taps phases channels panels width")
 def transform_weights(arguments, task, lane):
-    """One task: U[point, panel, phase and channel, output] for the phase and channel number `task` of the input."""
+    """One task: U[point, panel, phase and channel, output] for some channels, side by side, of a phase of the input."""
     a = carray(arguments, 1)[0]
     depth, row = a.phases * a.channels, 4 * a.width
-    tap, point = a.channels * row, a.panels * depth * row
-    phase, channel = divmod(task, a.channels)
+    tap = a.channels * row
+    phase, first = divmod(task * WIDTH, a.channels)
     for panel in range(a.panels):
-        for v in range(0, row, VECTOR_BYTES):
-            source = a.packed + (panel * a.phases + phase) * a.taps * a.taps * tap + channel * row + v
-            target = a.u + (panel * depth + task) * row + v
+        block = a.packed + (panel * a.phases + phase) * a.taps * a.taps * tap + first * row
+        for v in range(0, WIDTH * row, VECTOR_BYTES):
+            source, target = block + v, a.u + (panel * depth + task * WIDTH) * row + v
             if a.taps == 3:
-                _weight3(source, 3 * tap, tap, target, 6 * point, point)
+                _weight3(source, 3 * tap, tap, target, 6 * a.u_point, a.u_point)
             else:
-                _weight2(source, 2 * tap, tap, target, 5 * point, point)
+                _weight2(source, 2 * tap, tap, target, 5 * a.u_point, a.u_point)
 
 
 @worker(
     "tiles together across down x u y bias slope taps source_phases target_phases height width source target rows "
-    "columns above before top left scratch lane_bytes v m v_point m_point panels panel_bytes panel_width entry "
+    "columns above before top left scratch lane_bytes v m v_point m_point u_point panels panel_bytes panel_width entry "
     "row_source row_target segments"
 )
 def convolve(arguments, task, lane):
@@ -141,7 +141,7 @@ def convolve(arguments, task, lane):
                 a.entry,
                 (
                     v + point * a.v_point,
-                    a.u + (point * a.panels + panel) * a.panel_bytes,
+                    a.u + point * a.u_point + panel * a.panel_bytes,
                     m + point * a.m_point + panel * 4 * a.panel_width,
                     a.row_source,
                     a.row_target,
@@ -217,13 +217,13 @@ class Winograd:
             depth_stride=4 * depth_stride,
             output_stride=4 * output_stride,
         )
+        # Points would compete for the same cache lines if they were a power of two apart.
+        u_point, v_point, m_point = (4 * n + VECTOR_BYTES for n in (depth * wide, depth * together, wide * together))
         self.weight_arguments = transform_weights.Arguments(
-            taps=taps, phases=source_phases**2, channels=channels, panels=panels, width=panel_width
+            u_point=u_point, taps=taps, phases=source_phases**2, channels=channels, panels=panels, width=panel_width
         )
         self.panels, self.depth = panels, depth
-        self.packed_size, self.points_size = panels * packed_bytes // 4, points * depth * wide
-        # The points of a tile would compete for the same cache lines if they were a power of two apart.
-        v_point, m_point = 4 * depth * together + VECTOR_BYTES, 4 * wide * together + VECTOR_BYTES
+        self.packed_size, self.points_size = panels * packed_bytes // 4, points * u_point // 4
         v = max(points * 4 * depth, 16 * VECTOR_BYTES)
         m = v + points * v_point
         self.lane_bytes = m + points * m_point
@@ -251,6 +251,7 @@ class Winograd:
             m=m,
             v_point=v_point,
             m_point=m_point,
+            u_point=u_point,
             panels=panels,
             panel_bytes=4 * depth * panel_width,
             panel_width=panel_width,
@@ -268,7 +269,7 @@ class Winograd:
         pool.run(pack, packing, self.panels)
         weights = transform_weights.Arguments.from_buffer_copy(self.weight_arguments)
         weights.packed, weights.u = address(packed), address(u)
-        pool.run(transform_weights, weights, self.depth)
+        pool.run(transform_weights, weights, self.depth // WIDTH)
         call = convolve.Arguments.from_buffer_copy(self.arguments)
         call.x, call.u, call.y, call.scratch = address(x), address(u), address(y), address(room)
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
