@@ -64,7 +64,7 @@ def run() -> harness.Result:
         "data: mixture1d; generators: fixed affine maps of normal noise; estimate and W1 on the same 20,000 examples",
         "a clipped critic estimates W1 only up to its Lipschitz constant, so its ratio to W1 is not one; a penalty of "
         "weight 1 lets slopes pass 1, by W1 / 2 at best",
-        "of weight 10 it holds a slope of the wrong sign where it began: correlations of 0.997, 0.73 and 0.56 (measured)",
+        "one of weight 10 holds a slope of the wrong sign where it began: Pearson 0.997, 0.73 and 0.56 (measured)",
     ]
     rows = [measure(seed, *each) for each in CRITICS for seed in SEEDS]
     return harness.Result("A critic's estimate against W1 in one dimension", rows, notes)
