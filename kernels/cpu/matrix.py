@@ -26,8 +26,8 @@ DEEP = 8  # times as deep as wide and high: from there on the depth is cut
 
 
 @worker(
-    "x w y bias slope scratch packs width depth_stride output_stride panels band_rows last_band band_source "
-    "band_target row_source row_target segments count whole tail lanes"
+    "x w y bias slope scratch packs width depth_stride output_stride band_rows last_band band_source band_target "
+    "row_source row_target segments count whole tail lanes"
 )
 def multiply_panel(arguments, task, lane):
     """One task: a band of rows of a, times a panel of b that is packed into the lane's scratch memory first.
@@ -36,11 +36,11 @@ def multiply_panel(arguments, task, lane):
     """
     a = carray(arguments, 1)[0]
     p = carray(packs_at(a.packs), 1)[0]
-    panel, top = task % a.panels, min(task // a.panels * a.band_rows, a.last_band)
+    panel, top = task % p.panels, min(task // p.panels * a.band_rows, a.last_band)
     packed, shift = a.scratch + lane * p.panel_bytes, 4 * panel * a.width
     pack_panel(a, p, panel, packed)
     call_rows(
-        a.tail if panel == a.panels - 1 else a.whole,
+        a.tail if panel == p.panels - 1 else a.whole,
         (
             a.x + top * a.band_source,
             packed,
@@ -80,7 +80,6 @@ class MatrixProduct:
             width=vectors * WIDTH,
             depth_stride=4 if b_transposed else 4 * columns,
             output_stride=4 * depth if b_transposed else 4,
-            panels=packed["panels"],
             band_rows=band_rows,
             last_band=rows - band_rows,
             band_source=4 * apart,
