@@ -51,7 +51,7 @@ from .ir import call_worker, flush_denormals, restore_denormals, take
 from .jit import Worker, compiled, int64, jit
 from .memory import address
 from .numba_pool import NumbaPool
-from .placement import keep_off_this_core
+from .placement import FIRST_HELPER, HELPER_BYTES, INSIDE_OF, keep_off_this_core, lend_this_core
 from .system_sleep import WORD_BYTES, wait, wake
 
 MOST_JOBS = 32  # Python threads that can launch at the same time; further ones do their tasks alone
@@ -112,16 +112,18 @@ def launch(board, number, worker, arguments, tasks, helpers):
     do_tasks(job, 0)
     keep_bits(board + JOBS, ~(1 << number))
     if keep_bits(job + GATE, ~OPEN) & INSIDE:
-        wait_until_left(board, job + GATE)
+        wait_until_left(board, job)
 
 
 @jit
-def wait_until_left(board, gate):
+def wait_until_left(board, job):
     """Wait until nobody is inside a closed gate."""
+    gate = job + GATE
     for _ in range(load(board + PATIENCE)):
         if not load(gate):
             return
         pause()
+    lend_this_core(board + TEAM, job + PLACE, job)
     state = set_bits(gate, ASLEEP) | ASLEEP
     while state & INSIDE:
         wait(gate, state)
@@ -134,12 +136,15 @@ def wait_until_left(board, gate):
 
 def help_until_stopped(board, lane):
     """Join one job after another."""
-    idle = 0
+    idle, helper = 0, board + TEAM + FIRST_HELPER + (lane - 1) * HELPER_BYTES
     while not load(board + JOBS) & STOP:
         job = job_to_join(board)
         if job and join(job):
+            store(helper + INSIDE_OF, job)
             do_tasks(job, lane)
-            leave(job + GATE)
+            store(helper + INSIDE_OF, 0)
+            if leave(job + GATE):
+                sleep(board)  # the thread that it has woken may need this core
             idle = 0
         elif idle < load(board + IDLE_TURNS):
             idle += 1
@@ -170,9 +175,11 @@ def join(job):
 
 @jit
 def leave(gate):
-    """Step outside; the last one wakes the launching thread."""
-    if add(gate, -1) - 1 == ASLEEP:
-        wake(gate, 1)
+    """Step outside. The last one wakes the launching thread if it sleeps; returns whether this was so."""
+    if add(gate, -1) - 1 != ASLEEP:
+        return False
+    wake(gate, 1)
+    return True
 
 
 @jit
@@ -188,9 +195,9 @@ def sleep(board):
 # The pool of this process
 
 # How long a helper looks for a job before it sleeps: between two launches of a training step Python takes less time.
-# How long a launching thread looks whether all have left before it sleeps: on a busy machine the system takes helpers
-# off their cores for a few milliseconds, and a thread that sleeps may get its own core back later still (measured).
-IDLE_SECONDS, PATIENCE_SECONDS = 50e-6, 4e-3
+# How long a launching thread looks whether all have left before it sleeps: longer than a task takes; where it cannot
+# lend its core, as long as the system lets other processes run, since one that sleeps may lose its own (measured).
+IDLE_SECONDS, PATIENCE_SECONDS = 50e-6, 0.2e-3 if placement.AVAILABLE else 4e-3
 LOOK_SECONDS = 1.0  # how often affinity and quota are asked for again
 
 
@@ -277,7 +284,7 @@ class Pool:
         thread = threading.Thread(target=self.help, args=(self.board, lane), name=f"tinygen helper {lane}", daemon=True)
         thread.start()
         self.threads.append(thread)
-        self.write(TEAM + placement.IDS + 8 * (lane - 1), thread.native_id)
+        self.write(TEAM + FIRST_HELPER + (lane - 1) * HELPER_BYTES + placement.IDENTIFIER, thread.native_id)
         self.write(TEAM + placement.THREADS, lane)
 
     def stop(self) -> None:

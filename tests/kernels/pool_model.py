@@ -286,4 +286,5 @@ class Model:
         yield left, Thread("wake_launching", thread.job) if last else Thread("look")
 
     def _wake_launching(self, state, thread):
-        yield self.awoken(state, ("gate", thread.job)), Thread("look")
+        """The helper sleeps next, to make room for the thread that it has woken."""
+        yield self.awoken(state, ("gate", thread.job)), Thread("read_bell" if self.fault == FAULTS[1] else "count_in")
