@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.kernels.calls import Call, arrays_in, calls, drawn, matrix_products
 from tinygen.kernels import cpu
-from tinygen.kernels.cpu import narrow, pool, products, weight_sums, winograd, winograd_sums
+from tinygen.kernels.cpu import memory, narrow, products, weight_sums, winograd, winograd_sums
 
 PAGE = mmap.PAGESIZE
 DRAWN = 40  # convolutions of random shapes
@@ -58,7 +58,7 @@ def guard_new_arrays(at_end: bool) -> None:
 
 def forget() -> None:
     """Plans and scratch memory are made anew."""
-    pool._arena = MAKERS["empty"](0, np.float32)
+    memory.forget_scratch()
     for room in (narrow, products, weight_sums, winograd, winograd_sums):
         for name in {"forward_plan", "adjoint_plan", "weight_plan"} & vars(room).keys():
             getattr(room, name).cache_clear()

@@ -12,7 +12,7 @@ from tests.kernels.calls import CONVOLUTIONS, Call, Shape, drawn, fast, matrix_p
 from tinygen.kernels.geometry import Geometry
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
-from tinygen.kernels.cpu import pool, products, weight_sums, winograd  # noqa: E402
+from tinygen.kernels.cpu import memory, products, weight_sums, winograd  # noqa: E402
 
 DIRECT = 2e-6  # of the largest value: float32 sums of up to 500 products
 TRANSFORMED = 1e-5  # Winograd takes differences of what it has multiplied
@@ -22,7 +22,7 @@ AROUND = ((1, 1), (1, 1))
 @pytest.fixture(autouse=True, scope="module")
 def unwritten_memory_is_nan():
     """What a kernel has not written itself, it must not read, nor leave in a result."""
-    empty, scratch = np.empty, pool.scratch
+    empty, scratch = np.empty, memory.scratch
 
     def poisoned_empty(*arguments, **options):
         array = empty(*arguments, **options)
@@ -37,7 +37,7 @@ def unwritten_memory_is_nan():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "empty", poisoned_empty)
-        patch.setattr(pool, "scratch", poisoned_scratch)
+        patch.setattr(memory, "scratch", poisoned_scratch)
         yield
 
 

@@ -75,10 +75,11 @@ def test_a_mean_far_from_zero_costs_no_digits(shape, axes, row):
 @pytest.mark.parametrize(("shape", "axes", "row"), CASES)
 def test_results_do_not_depend_on_the_number_of_threads(shape, axes, row, monkeypatch):
     pool = pytest.importorskip("tinygen.kernels.cpu.pool", reason="needs numba")
+    run = pool.run
     x, scale, shift, g = draw(shape, row)
     results = []
-    for lanes in (1, 2):
-        monkeypatch.setattr(pool, "lanes", lambda tasks, lanes=lanes: min(tasks, lanes))
+    for threads in (1, 2):
+        monkeypatch.setattr(pool, "run", lambda *launch, threads=threads: run(*launch[:3], threads))
         results.append(both(x, scale, shift, g, axes=axes, eps=1e-5, slope=0.2)[0])
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,7 +1,6 @@
 """Kernels and threads: any number of them, from any of them, after a fork, and beside another library's."""
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from tinygen.kernels.geometry import Geometry
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 from tinygen.kernels.cpu.target import X86
 
-LAYERS = ("omp", "workqueue") if sys.platform == "linux" else ("workqueue", "workqueue")  # how numba starts threads
-
 
 def run_all(program: str, settings: list[dict[str, str]]) -> list[str]:
     """What a program prints in several environments, where it runs at the same time."""
@@ -27,11 +24,6 @@ def run_all(program: str, settings: list[dict[str, str]]) -> list[str]:
     finally:
         for started in programs:
             started.kill()
-
-
-def run_on_each_layer(program: str, **environment: str) -> None:
-    """Run a program with either of numba's ways to start threads."""
-    run_all(program, [{"NUMBA_THREADING_LAYER": layer, **environment} for layer in LAYERS])
 
 
 # How many
@@ -47,21 +39,24 @@ for call in [*calls(), *(call for shape in large for call in shape.calls())]:
 """
 
 
+NUMBA_THREADS = """
+from tinygen.kernels.cpu import numba_pool, pool
+pool._pool = numba_pool.NumbaPool()
+"""
+
+
 def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
-    """numba has five threads, so that there are as many on a machine of fewer cores too."""
-    settings = [
-        {"TINYGEN_THREADS": threads, "NUMBA_NUM_THREADS": "5", "NUMBA_THREADING_LAYER": layer}
-        for threads, layer in (("1", LAYERS[0]), ("2", LAYERS[1]), ("5", LAYERS[0]))
-    ]
-    one, two, five = run_all(DIGESTS, settings)
+    """Also with numba's threads, of which there are five so that there are as many on a machine of fewer cores too."""
+    one, two, three, four = run_all(DIGESTS, [{"TINYGEN_THREADS": str(threads)} for threads in (1, 2, 3, 4)])
+    numbas = run(NUMBA_THREADS + DIGESTS, TINYGEN_THREADS="5", NUMBA_NUM_THREADS="5")[0]
     assert one.count("\n") > len(calls())
-    assert one == two == five
+    assert one == two == three == four == numbas
 
 
 @pytest.fixture
 def undecided():
     """How many threads there are is asked anew in this test, and again after it."""
-    caches = cores.thread_count, dispatch.kernel, dispatch._cpu_kernels
+    caches = cores.requested_threads, dispatch.kernel, dispatch._cpu_kernels
     for cache in caches:
         cache.cache_clear()
     yield
@@ -81,9 +76,15 @@ def test_a_number_of_threads_is_taken_as_it_is(undecided, monkeypatch):
     assert cores.thread_count() == 3
 
 
-def test_without_one_there_are_as_many_as_cores(undecided, monkeypatch):
+def test_without_one_there_are_as_many_as_cores_and_as_joblib_grants(undecided, monkeypatch):
+    """joblib sets NUMBA_NUM_THREADS in the processes that it starts."""
     monkeypatch.delenv("TINYGEN_THREADS", raising=False)
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     assert cores.thread_count() == cores.available_cores() >= 1
+    monkeypatch.setattr(cores, "available_cores", lambda: 8)
+    for granted, threads in (("3", 3), ("99", 8), ("many", 8)):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", granted)
+        assert cores.thread_count() == threads
 
 
 VERSION_1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
@@ -143,7 +144,7 @@ for k, mine in zip(starts, found, strict=True):
     for a, b in zip(mine, right[k:] + right[:k], strict=True):
         np.testing.assert_array_equal(a, b)
 """
-    run_on_each_layer(program, TINYGEN_THREADS="2", OPENBLAS_NUM_THREADS="2")
+    run_all(program, [{"TINYGEN_THREADS": threads, "OPENBLAS_NUM_THREADS": "2"} for threads in ("2", "5")])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -164,7 +165,7 @@ if not child:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert after == before
 """
-    run_on_each_layer(program, TINYGEN_THREADS="2", PYTHONWARNINGS="ignore::DeprecationWarning")
+    run(program, TINYGEN_THREADS="2", PYTHONWARNINGS="ignore::DeprecationWarning")
 
 
 # What kernels leave behind

@@ -1,0 +1,125 @@
+"""Launch after launch through the pool's own code, with every task counted, and delays between its steps."""
+
+import contextlib
+import ctypes
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator
+
+import numba
+import numpy as np
+import pytest
+from numba import carray, types
+
+from tinygen.kernels.cpu import atomic, jit, pool, system_sleep
+from tinygen.kernels.cpu.atomic import add, load, pause
+
+give_way = types.ExternalFunction("sched_yield", types.int32())
+DELAYED = ("load", "store", "add", "set_bits", "keep_bits", "compare_and_swap")
+
+
+@numba.njit
+def delay(place):
+    """A pause whose length looks random: it is a hash of a word's address and of its value, which others change."""
+    mixed = (place >> 3) ^ (load(place) * 0x9E3779B1)
+    turns = (mixed ^ (mixed >> 7)) & 31
+    if turns == 31:
+        give_way()
+    for _ in range(turns):
+        pause()
+
+
+def _delayed(name: str):
+    """An atomic operation with a delay before it."""
+    operation = getattr(atomic, name)
+    arguments = {"load": "place", "compare_and_swap": "place, a, b"}.get(name, "place, a")
+    scope = {"operation": operation, "delay": delay}
+    exec(f"def delayed({arguments}):\n    delay(place)\n    return operation({arguments})", scope)
+    return numba.njit(scope["delayed"])
+
+
+def _compiled_afresh(function, *signature, **options):
+    """As `jit.compiled` and `jit.jit`, but nothing is read from the disk: other names have other meanings here."""
+    return numba.njit(*signature, error_model="numpy", **options)(function)
+
+
+@contextlib.contextmanager
+def variant(wait, wake, delayed: bool) -> Iterator:
+    """The module `pool` once more, with another way to sleep and, if so desired, a delay at every atomic operation."""
+    spec = importlib.util.spec_from_file_location("tinygen.kernels.cpu.pool_variant", pool.__file__)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jit, "compiled", _compiled_afresh)
+        patch.setattr(jit, "jit", _compiled_afresh)
+        patch.setattr(system_sleep, "wait", wait)
+        patch.setattr(system_sleep, "wake", wake)
+        patch.setattr(system_sleep, "FUTEX", system_sleep.FUTEX if wait is system_sleep.futex_wait else None)
+        for name in DELAYED if delayed else ():
+            patch.setattr(atomic, name, _delayed(name))
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+work = jit.Record("counts started together")
+
+
+def _count(arguments, task, lane):
+    """Count a task; one that waits for the others of its launch ends when all of them have begun."""
+    a = carray(arguments, 1)[0]
+    add(a.counts + 8 * task, 1)
+    if a.together:
+        begun = add(a.started, 1) // a.together
+        while load(a.started) < (begun + 1) * a.together:
+            give_way()
+
+
+count = jit.Worker(_count, work)
+
+
+class Hammer:
+    """A pool with a number of helpers, and threads that launch through it; a context that ends the helpers."""
+
+    def __init__(self, module, helpers: int, *, idle_turns: int, patience: int):
+        self.pool, self.helpers = module.Pool(), helpers
+        self.pool.write(module.IDLE_TURNS, idle_turns)
+        self.pool.write(module.PATIENCE, patience)
+        for _ in range(helpers):
+            self.pool.start_helper()
+        launch = self.pool.launch
+
+        @numba.njit(nogil=True)
+        def hammer(board, number, worker, arguments, counts, launches, tasks):
+            for done in range(launches):
+                launch(board, number, worker, arguments, tasks, helpers)
+                for task in range(tasks):
+                    if load(counts + 8 * task) != done + 1:
+                        return done
+            return launches
+
+        self.hammer = hammer
+
+    def __enter__(self) -> "Hammer":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.pool.stop()
+        assert not any(thread.is_alive() for thread in self.pool.threads)
+
+    def run(self, *, launches: int, tasks: int = 5, launching: int = 1, together: bool = False) -> list[int]:
+        """How many launches of each launching thread came to their end with every task done once."""
+        results = [-1] * launching
+
+        def go(number):
+            counts, started = np.zeros(tasks, np.int64), np.zeros(1, np.int64)
+            arguments = work.Structure(counts.ctypes.data, started.ctypes.data, tasks if together else 0)
+            launched = self.pool.board, number, count.address, ctypes.addressof(arguments)
+            results[number] = self.hammer(*launched, counts.ctypes.data, launches, tasks)
+
+        threads = [threading.Thread(target=go, args=(number,), daemon=True) for number in range(launching)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(600)
+        return results
