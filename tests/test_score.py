@@ -87,7 +87,7 @@ def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
     assert main("train gan --data plain.npz --steps 1 --batch-size 9 --out run --hidden 8 --latent 2".split()) == 0
     capsys.readouterr()
     assert main(["score", "run"]) == 2
-    assert "a judge needs y (labels), and 'plain' has only x: add y_train" in capsys.readouterr().err
+    assert "a judge needs labels as y, and 'plain' has only x: add y_train" in capsys.readouterr().err
 
 
 def test_a_conditional_model_is_asked_for_the_classes_of_real_images():

@@ -15,7 +15,7 @@ SPEC = Spec("noise", {"x": Image(8, 8, 1, "grey"), "y": Labels(3)})
 
 
 def images(n):
-    return Stream(0, "images").uniform((n, *SPEC.shape))
+    return Stream(0, "images").uniform((n, *SPEC.x.shape))
 
 
 def labels(n):
@@ -76,7 +76,7 @@ def test_the_costs_are_those_of_the_game(model_class):
 
 def test_the_discriminator_sees_real_and_made_images_in_batches_of_their_own():
     shape = (16, 16, 1)
-    model = made(spec=Spec("noise", shape, "grey"), learning_rate=0.0)
+    model = made(spec=Spec("noise", {"x": Image(*shape, "grey")}), learning_rate=0.0)
     norm = next(layer for layer in model.discriminator.modules() if isinstance(layer, BatchNorm))
     seen = []
     forward = norm.forward

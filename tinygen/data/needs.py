@@ -1,8 +1,9 @@
 """Whether data have the fields that a model needs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from tinygen.data.fields import Field
+from tinygen.data.fields import Field, Image
 from tinygen.data.spec import Spec
 
 Requirement = Field | tuple[Field, ...]
@@ -18,12 +19,21 @@ def alternatives(requirement: Requirement) -> tuple[Field, ...]:
 def unmet(needs: Needs, spec: Spec) -> str | None:
     """What data of this description lack, in words that follow "needs"; None where they have it all."""
     for name, requirement in needs.items():
-        words = f"{name} ({in_words(requirement)})"
+        words = f"{in_words(requirement)} as {name}"
         if name not in spec:
             return f"{words}, and {spec.name!r} has only {', '.join(spec.fields)}: add {name}_train"
         if not any(each.accepts(spec[name]) for each in alternatives(requirement)):
-            return f"{words}, and in {spec.name!r} {name} is {spec[name].in_words()}"
+            return f"{words}, and {spec.name!r} has {spec[name].in_words()}"
     return None
+
+
+def met_by_binarising(needs: Needs, spec: Spec) -> bool:
+    """Whether grey images x are all that is in the way, and black and white ones would do."""
+    x = spec.fields.get("x")
+    if not isinstance(x, Image) or x.kind != "grey":
+        return False
+    binary = replace(spec, fields={**spec.fields, "x": replace(x, kind="binary")})
+    return unmet(needs, spec) is not None and unmet(needs, binary) is None
 
 
 def in_words(requirement: Requirement) -> str:

@@ -2,8 +2,7 @@
 
 import difflib
 
-from tinygen.data.fields import Image
-from tinygen.data.needs import unmet
+from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import DataError, UsageError
 from tinygen.models.aae import AAE
 from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
@@ -59,14 +58,11 @@ def check_data(model: type[GenerativeModel], dataset):
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
+    if met_by_binarising(model.needs, dataset.spec):
+        return dataset.binarised("dynamic")
     lacking = unmet(model.needs, dataset.spec)
     if lacking is None:
         return dataset
-    x = dataset.spec.fields.get("x")
-    if isinstance(x, Image) and x.kind == "grey":
-        binary = dataset.binarised("dynamic")
-        if unmet(model.needs, binary.spec) is None:
-            return binary
     takers = [name for name in names() if unmet(get(name).needs, dataset.spec) is None]
     hint = f"; it suits model {' or '.join(takers)}" if takers else ""
     raise DataError(f"model {model.name!r} needs {lacking}{hint}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinygen.data import Dataset, Spec
-from tinygen.data.needs import unmet
+from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
 from tinygen.train.run import Run
@@ -54,11 +54,13 @@ def recorded_spec(run: Run) -> Spec:
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
     if lacking := unmet(model.needs, data.spec):
-        raise DataError(f"model {model.name!r} needs {lacking}; models.check_data(model, data) adapts what it can")
+        hint = ": use data.binarised('dynamic')" if met_by_binarising(model.needs, data.spec) else ""
+        raise DataError(f"model {model.name!r} needs {lacking}{hint}")
     for name in model.needs:
         made_for, found = model.spec[name], data.spec[name]
         if not made_for.accepts(found):
-            raise DataError(f"the model was made for {name} {made_for.in_words()}, not {found.in_words()}")
+            has = f"{data.spec.name!r} has {found.in_words()}"
+            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}")
 
 
 def refuse_changed_data(run: Run, data: Dataset) -> None:

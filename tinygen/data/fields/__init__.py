@@ -1,7 +1,7 @@
 """Fields: what the numbers of each named array of a data set mean, whatever their dtype.
 
->>> Image().fit({"x_train": np.zeros((10, 28, 28), np.uint8) + 7})
-Image(height=28, width=28, channels=1, kind='grey')
+>>> Image().fit({"x_train": np.full((10, 28, 28), 7, np.uint8)}).in_words()
+'28×28 grey images'
 >>> Image(kind="binary").accepts(Image(28, 28, 1, "grey"))
 False
 """
