@@ -209,7 +209,7 @@ def test_data_of_another_kind_are_refused_before_training(name, kind):
         assert data.how == "dynamic"
     else:
         takers = [each for each in models.names() if kind in kinds_of(models.get(each))]
-        hint = f"; it suits model {' or '.join(takers)}" if takers else ""
+        hint = f"; models that take it: {', '.join(takers)}" if takers else ""
         found = re.escape(field_of(kind).in_words())
         with pytest.raises(DataError, match=f"^model '{name}' needs .* as x, and 'somewhere' has {found}{hint}$"):
             models.check_data(model, data)
@@ -243,7 +243,7 @@ def test_a_conditional_model_refuses_data_without_labels(name):
     model = models.get(name)
     data = Described(kinds_of(model)[0], labelled=False)
     if model.conditional:
-        told = f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; it suits model .*gan"
+        told = f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
         with pytest.raises(DataError, match=told):
             models.check_data(model, data)
     else:

@@ -52,7 +52,7 @@ class Spec:
 
 
 def _before_fields(old: Mapping[str, Any]) -> Spec:
-    """From the shape, kind and number of classes, which were all that version 1.0 recorded."""
+    """From the shape, kind and number of classes of a data set, which older runs recorded instead of fields."""
     x: Field
     if old["kind"] == "points":
         x = Points(old["shape"][0], old.get("limits"))

@@ -64,5 +64,5 @@ def check_data(model: type[GenerativeModel], dataset):
     if lacking is None:
         return dataset
     takers = [name for name in names() if unmet(get(name).needs, dataset.spec) is None]
-    hint = f"; it suits model {' or '.join(takers)}" if takers else ""
+    hint = f"; models that take it: {', '.join(takers)}" if takers else ""
     raise DataError(f"model {model.name!r} needs {lacking}{hint}")
