@@ -147,7 +147,7 @@ def trainings() -> Jobs:
 def losses(training: Training, seed: int, device: str, change: float = 0.0) -> np.ndarray:
     """(steps, losses of a step), with all numbers of the first batch changed by a small factor."""
     tg.seed(seed)
-    images = tg.data.load("fashion-mnist-7k").train.arrays["x"].reshape(-1, 28, 28, 1)
+    images = tg.data.load("fashion-mnist-7k").train.columns["x"].reshape(-1, 28, 28, 1)
     _, step = replace(training.pair, device=device).ours(tg)
     rng = np.random.default_rng(seed)
     found = []

@@ -26,7 +26,7 @@ def timed(model, **options) -> tuple[np.ndarray, float]:
 def row(name: str) -> dict[str, object]:
     tg.seed(0)
     model = models.get(name)
-    model = model(model.Config(), tg.data.Spec("noise", (28, 28, 1), "binary"))
+    model = model(model.Config(), tg.data.Spec("noise", {"x": tg.data.Image(28, 28, 1, "binary")}))
     model.sample(1, seed=0)  # compiles the kernels
     _, before = timed(model)
     naive, naive_seconds = timed(model, cached=False)

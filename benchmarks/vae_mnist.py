@@ -35,7 +35,7 @@ def peer_side(torch, data: tg.data.Dataset) -> tuple[float, float]:
     from benchmarks import torch_vae
 
     torch.manual_seed(0)
-    grey = torch.from_numpy(data.train.arrays["x"]).reshape(len(data.train), -1).float() / 255
+    grey = torch.from_numpy(data.train.columns["x"]).reshape(len(data.train), -1).float() / 255
     model = torch_vae.VAE()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     per_epoch = len(grey) // BATCH

@@ -33,7 +33,7 @@ def generators() -> list[nn.Sequential]:
 def measure(seed: int, model_class, steps: int, config) -> dict[str, float]:
     """Correlation of estimate and distance over the generators, for each of which a fresh critic is trained."""
     data = tg.data.load("mixture1d")
-    real = data.test.arrays["x"]
+    real = data.test.values("x")
     estimates, distances = [], []
     for generator in generators():
         tg.seed(seed)

@@ -110,7 +110,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("train vae --batch-size 5401", "does not fit 5400"),
         ("train gan --latent 0", "latent is 0; it must be at least 1"),
         ("train pixelcnn --kernel 4", "kernel is 4; a masked convolution has a centre: use an odd number"),
-        ("train cdcgan --data unlabelled.npz", "needs labels, and 'unlabelled' has none: add them as y_train"),
+        ("train cdcgan --data unlabelled.npz", "needs labels as y, and 'unlabelled' has only x: add y_train"),
         ("train vae --device tpu", "'tpu' for argument '--device'"),
         ("train vae --data fashion-mnist-8k", "did you mean fashion-mnist-7k?"),
         ("train vae --data nowhere", "unknown data set 'nowhere'"),
@@ -122,7 +122,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("train vae --data nan.npz", "NaN"),
         ("train vae --data dtype.npz", "complex64"),
         ("train vae --data shape.npz", "(80, 16)"),
-        ("train vae --data labels.npz", "79 labels for 80 images"),
+        ("train vae --data labels.npz", "y_train holds 79 examples and x_train 80"),
         ("train vae --data keys.npz", "keys.npz"),
         ("train vae --data none", "no images in the folder"),
         ("train vae --data sizes", "0.png is 4x4 but 1.png is 4x3"),
@@ -154,7 +154,7 @@ def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
     told = refused(capsys, "train vae --data colours.npz --out new".split())
-    assert "takes binary data, and 'colours' is rgb: use model aae or ae or " in told
+    assert "needs binary images as x, and 'colours' has 6×6 rgb images; models that take it: aae, ae, " in told
     assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
 
 

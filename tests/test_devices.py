@@ -16,7 +16,7 @@ from tinygen import distributions, nn, optim
 from tinygen import functional as F
 from tinygen.backend import device_of, dispatch, to_device, to_numpy
 from tinygen.cli import main
-from tinygen.data import Batch, Loader, Spec, Split
+from tinygen.data import Batch, Image, Labels, Loader, Spec, Split
 from tinygen.kernels.cuda import runtime
 from tinygen.models.autoencoder import Autoencoder
 from tinygen.models.vae import VAE
@@ -299,10 +299,10 @@ def test_a_norm_that_is_left_on_the_device_clips_and_is_looked_at(cuda):
 
 
 def test_batches_come_to_the_device(cuda):
-    split = Split({"x": images(9, 4, 4, 1), "y": np.arange(9)})
+    split = Split({"x": Image(4, 4, 1, "grey"), "y": Labels(9)}, {"x": images(9, 4, 4, 1), "y": np.arange(9)})
     for device in ("cpu", cuda):
         batch = next(Loader(split, 4, seed=0)).to(device)
-        assert (device_of(batch.x), device_of(batch.y), batch.target) == (device, device, None)
+        assert (device_of(batch.x), device_of(batch.y)) == (device, device)
     assert_same([batch.x, batch.y], [batch.to("cpu").x, batch.to("cpu").y])
 
 
@@ -376,12 +376,12 @@ def life(name, device):
     """What a model says in two steps of training, in evaluation, and afterwards."""
     make, config = CONFIGS[name]
     tg.seed(0)
-    model = make(make.Config(**config), Spec("noise", (8, 4, 1), "binary"), device)
-    batch = Batch(images(11, 8, 4, 1)).to(device)
+    model = make(make.Config(**config), Spec("noise", {"x": Image(8, 4, 1, "binary")}), device)
+    batch = Batch(x=images(11, 8, 4, 1)).to(device)
     WAITS.clear()
     said = [model.training_step(batch) for _ in range(2)]
     waited = len(WAITS)
-    numbers = model.evaluate(Split({"x": images(11, 8, 4, 1)}), seed=1)
+    numbers = model.evaluate(Split(model.spec.fields, {"x": images(11, 8, 4, 1)}), seed=1)
     samples = model.sample(5, seed=2), model.encode(images(4, 8, 4, 1)), model.decode(normal(4, 3))
     return waited, [scalars[key] for scalars in said for key in scalars], numbers, samples
 

@@ -87,7 +87,7 @@ def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
     assert main("train gan --data plain.npz --steps 1 --batch-size 9 --out run --hidden 8 --latent 2".split()) == 0
     capsys.readouterr()
     assert main(["score", "run"]) == 2
-    assert "plain has no labels, and a judge learns from labels" in capsys.readouterr().err
+    assert "a judge needs labels as y, and 'plain' has only x: add y_train" in capsys.readouterr().err
 
 
 def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
@@ -114,8 +114,8 @@ def test_every_model_of_distributions_over_images_says_how_it_is_scored():
         model_class = models.get(name)
         small = {"hidden": 6, "latent": 2, "blocks": 1, "head": 4, "first_kernel": 3, "importance_samples": 2}
         fields = {field: value for field, value in small.items() if field in model_class.Config.__dataclass_fields__}
-        spec = Spec("noise", (8, 8, 1), "binary", classes=2 if model_class.conditional else None)
+        spec = Spec("noise", {"x": data.Image(8, 8, 1, "binary"), "y": data.Labels(2)})
         model = model_class(model_class.Config(**fields), spec)
-        split = data.Split({"x": np.zeros((3, 8, 8, 1), np.uint8), "y": np.zeros(3, np.int64)})
+        split = data.Split(spec.fields, {"x": np.zeros((3, 8, 8, 1), np.uint8), "y": np.zeros(3, np.int64)})
         told = own & model.evaluate(split, seed=0, thorough=False).keys()
         assert model.implicit is not bool(told) or name == "aae", "its reconstructions do not tell of its samples"

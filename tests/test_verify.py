@@ -120,7 +120,7 @@ def test_normal_points_are_as_far_from_the_mixture_as_its_density_says():
 
 def test_classes_are_told_by_the_nearest_mean_image():
     digits = load("digits8x8")
-    x, y = verify.pixels(digits.train), digits.train.arrays["y"]
+    x, y = verify.pixels(digits.train), digits.train.values("y")
     means = np.stack([x[y == label].mean(axis=0) for label in range(10)])
     assert verify.asked_class_rate(means[np.arange(40) % 10], digits.train) == 1
     assert verify.asked_class_rate(np.repeat(means[:1], 40, axis=0), digits.train) == pytest.approx(0.1)

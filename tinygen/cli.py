@@ -21,6 +21,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from tinygen import __version__, backend, data, models, random, train
+from tinygen.data.needs import in_words
 from tinygen.errors import RunError, TinygenError, UsageError
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
@@ -263,7 +264,7 @@ def sample_run(flags: SampleFlags) -> None:
     asked = {} if flags.labels is None else {"labels": np.resize(flags.labels, n)}
     out = flags.out or run.folder / f"samples-{flags.seed}.png"
     samples = model.sample(n, seed=flags.seed, **asked)
-    images.save(images.picture(samples, model.spec, None if asked else columns), out)
+    images.save(images.picture(samples, model.spec.x, None if asked else columns), out)
     print(out)
 
 
@@ -303,7 +304,7 @@ def report_run(flags: ReportFlags) -> None:
 def list_models(flags: ModelsFlags) -> None:
     for name in models.names():
         model = models.get(name)
-        print(f"{name:<16}{_first_line(model)} [{', '.join(model.kinds)}]")
+        print(f"{name:<16}{_first_line(model)} [{'; '.join(map(in_words, model.needs.values()))}]")
 
 
 def list_data(flags: DataFlags) -> None:

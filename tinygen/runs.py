@@ -19,7 +19,7 @@ def data_of(run: Run) -> Dataset:
     """The data of a run; DataError where they are not what they were."""
     source = run.config.get("source", {"data": run.config["data"]["spec"]["name"], "skip_broken": False})
     dataset = data.load(source["data"], skip_broken=source["skip_broken"])
-    if how := run.config["data"]["spec"].get("binarisation"):
+    if how := getattr(recorded_spec(run).fields.get("x"), "binarisation", None):
         dataset = dataset.binarised(how)
     refuse_changed_data(run, dataset)
     return dataset

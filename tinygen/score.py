@@ -11,7 +11,7 @@ from tinygen.metrics.reference import Reference
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
 from tinygen.train import Run
-from tinygen.train.images import IMAGES
+from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 from tinygen.train.record import load_state
 
@@ -53,7 +53,7 @@ class Scorer:
         state, seed = load_state(run, model), run.config["fit"]["seed"]
         about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], state["seconds"]
         test = (run.summary() or {}).get("test", {})
-        if not (model.implicit and data.spec.kind in IMAGES):
+        if not (model.implicit and is_intensities(data.spec.x)):
             test = test or model.evaluate(data.test, seed=seed)
             return Score(*about, test, test)
         reference = self.reference(run.config["data"]["digest"], data)

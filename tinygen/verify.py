@@ -21,6 +21,7 @@ from tinygen.metrics.modes import SAMPLES
 from tinygen.models import GenerativeModel
 from tinygen.models.adversarial import about_points
 from tinygen.random import Stream
+from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 
 SEED = 0
@@ -260,7 +261,7 @@ def pixels(split: Split) -> np.ndarray:
 def figures_of(model: GenerativeModel, data: Dataset) -> Figures:
     """A model's evaluation on test, and numbers about its samples and codes."""
     figures = model.evaluate(data.test, seed=SEED)
-    if data.spec.kind != "points":
+    if is_intensities(data.spec.x):
         made = model.sample(IMAGES, seed=SEED)
         figures["pixel_covariance_correlation"] = covariance_correlation(made, pixels(data.train))
         if model.conditional:
@@ -279,7 +280,7 @@ def covariance_correlation(made: np.ndarray, real: np.ndarray) -> float:
 
 def asked_class_rate(made: np.ndarray, split: Split) -> float:
     """Share of images of the classes 0, 1, 2, ... in turn that lie nearest to the mean image of their class."""
-    x, y = pixels(split), split.arrays["y"]
+    x, y = pixels(split), split.values("y")
     means = np.stack([x[y == label].mean(axis=0) for label in range(y.max() + 1)])
     nearest = ((made[:, None] - means) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
     return labels.agreement(nearest, np.arange(len(made)) % len(means))
@@ -326,8 +327,8 @@ def independent_pixels(model: GenerativeModel, data: Dataset) -> Figures:
 
 def most_frequent_class(model: GenerativeModel, data: Dataset) -> Figures:
     """The class that train has most of, whatever the code."""
-    guess = np.bincount(data.train.arrays["y"]).argmax()
-    return {"probe_error_rate": float((data.test.arrays["y"] != guess).mean())}
+    guess = np.bincount(data.train.values("y")).argmax()
+    return {"probe_error_rate": float((data.test.values("y") != guess).mean())}
 
 
 def without_modes(model: GenerativeModel, data: Dataset) -> Figures:

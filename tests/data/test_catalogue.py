@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygen.data import Loader, load, names
+from tinygen.data import Image, Labels, Loader, load, names
 from tinygen.data.catalogue import SHIPPED
 from tinygen.errors import DataError, UsageError
 
@@ -19,9 +19,8 @@ def no_data_of_the_user(monkeypatch, tmp_path):
 def test_the_shipped_default():
     data = load("fashion_mnist-7k")
     assert data.spec.name == "fashion-mnist-7k"
-    assert (data.spec.shape, data.spec.kind, data.spec.classes) == ((28, 28, 1), "grey", 10)
-    assert data.spec.class_names is not None
-    assert data.spec.class_names[9] == "Ankle boot"
+    assert (data.spec.x, data.spec.classes) == (Image(28, 28, 1, "grey"), 10)
+    assert data.spec.y.names[9] == "Ankle boot"
     assert [len(split) for split in (data.train, data.valid, data.test)] == [5400, 600, 1000]
     batch = next(Loader(data.binarised("dynamic").train, 128, seed=0))
     assert set(np.unique(batch.x)) == {0, 1}
@@ -29,7 +28,7 @@ def test_the_shipped_default():
 
 def test_the_shipped_digits_span_the_unit_range():
     data = load("digits8x8")
-    assert (data.spec.shape, data.spec.kind, data.spec.classes) == ((8, 8, 1), "grey", 10)
+    assert data.spec.fields == {"x": Image(8, 8, 1, "grey"), "y": Labels(10)}
     x = data.train.batch(slice(None)).x
     assert (x.min(), x.max()) == (0, 1)
     assert set(np.unique(x * 16)) == set(range(17))
@@ -46,7 +45,7 @@ def test_the_folder_of_the_environment(monkeypatch, tmp_path):
     np.savez(tmp_path / "text.npz", words=np.zeros(5, np.uint8))
     monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
     assert load("my-own_set").spec.name == "my-own-set"
-    assert load("mnist").spec.shape == (2, 2, 1)
+    assert load("mnist").spec.x.shape == (2, 2, 1)
     listed = dict(names())
     assert listed["fashion-mnist-7k"] == "shipped"
     assert listed["my-own-set"] == listed["mnist"] == f"in {tmp_path}"
@@ -73,6 +72,6 @@ def test_unknown_names_are_refused_with_a_hint():
 def test_a_path_is_not_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("digits8x8", x=np.zeros((5, 3, 3), np.uint8))
-    assert load("digits8x8.npz").spec.shape == (3, 3, 1)
+    assert load("digits8x8.npz").spec.x.shape == (3, 3, 1)
     with pytest.raises(DataError, match="no such file"):
         load(Path("digits8x8"))

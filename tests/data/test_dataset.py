@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygen import random
-from tinygen.data import Batch, Dataset, Spec, Split
+from tinygen.data import Dataset, Image, Labels, Spec, Split
 from tinygen.data.binarise import DynamicallyBinarised
 from tinygen.errors import DataError, UsageError
 from tinygen.random import Stream
@@ -22,15 +22,15 @@ def test_valid_is_the_last_tenth_of_train():
     x, y = grey_images(53), np.arange(53) % 7
     data = Dataset.from_arrays("both", x, y, x[:9], y[:9], ["a", "b", "c", "d", "e", "f", "g"])
     assert [len(split) for split in (data.train, data.valid, data.test)] == [48, 5, 9]
-    np.testing.assert_array_equal(data.valid.arrays["x"][..., 0], x[48:])
-    np.testing.assert_array_equal(data.valid.arrays["y"], y[48:])
-    assert data.spec == Spec("both", (4, 5, 1), "grey", 7, ("a", "b", "c", "d", "e", "f", "g"))
+    np.testing.assert_array_equal(data.valid.columns["x"][..., 0], x[48:])
+    np.testing.assert_array_equal(data.valid.columns["y"], y[48:])
+    assert data.spec == Spec("both", {"x": Image(4, 5, 1, "grey"), "y": Labels(7, tuple("abcdefg"))})
 
 
 def test_without_a_test_file_the_last_tenth_of_the_whole_is_test():
     data = Dataset.from_arrays("whole", grey_images(100))
     assert [len(split) for split in (data.train, data.valid, data.test)] == [81, 9, 10]
-    np.testing.assert_array_equal(data.test.arrays["x"][..., 0], grey_images(100)[90:])
+    np.testing.assert_array_equal(data.test.columns["x"][..., 0], grey_images(100)[90:])
     assert data.spec.classes is None
     smallest = Dataset.from_arrays("three", grey_images(3))
     assert [len(split) for split in (smallest.train, smallest.valid, smallest.test)] == [1, 1, 1]
@@ -44,7 +44,6 @@ def test_batches_are_float32_in_the_unit_range():
     assert batch.x.flags.c_contiguous
     assert batch.y.tolist() == [0, 0]
     assert batch.y.dtype == np.int64
-    assert batch.target is None
     assert len(batch) == 2
 
 
@@ -62,7 +61,7 @@ def test_batches_are_float32_in_the_unit_range():
 )
 def test_kinds_of_images(images, kind, largest):
     data = Dataset.from_arrays("kinds", images)
-    assert data.spec.kind == kind
+    assert data.spec.x.kind == kind
     assert data.train.batch([0]).x.max() == np.float32(largest)
 
 
@@ -84,21 +83,26 @@ Y = np.arange(10)
         ({"x_train": np.zeros((10, 0, 4))}, r"x_train has shape \(10, 0, 4\)"),
         ({"x_train": X[:0]}, "x_train holds no images"),
         ({"x_train": X[:2]}, "at least 3"),
-        ({"x_train": X.astype(np.int32)}, "x_train has dtype int32"),
+        ({"x_train": X.astype(complex)}, "x_train has dtype complex128"),
+        ({"x_train": X.astype(np.int32) + 256}, "x_train has values from 256 to 256; integer images lie in 0 to 255"),
+        ({"x_train": X.astype(np.int32) - 1}, "x_train has values from -1 to -1"),
         ({"x_train": np.full((10, 4, 4), np.nan)}, "x_train holds NaN"),
         ({"x_train": np.full((10, 4, 4), np.inf)}, "x_train holds NaN or infinite"),
         ({"x_train": X - 0.5}, "x_train has values from -0.5 to -0.5"),
-        ({"x_train": X, "x_test": X.astype(np.int64)}, "x_test has dtype int64"),
-        ({"x_train": X, "x_test": X[:, :3]}, r"\(4, 4, 1\) and \(3, 4, 1\)"),
-        ({"x_train": X | 1, "x_test": X | 9}, "x_test has values up to 9"),
-        ({"x_train": X, "y_train": Y[:9]}, "y_train holds 9 labels for 10 images"),
+        ({"x_train": X, "x_test": X - 300.0}, "x_test has values from -300 to -300"),
+        (
+            {"x_train": X, "x_test": X[:, :3]},
+            r"x_test has shape \(10, 3, 4\); images are \(N, 4, 4\) or \(N, 4, 4, 1\)",
+        ),
+        ({"x_train": X | 1, "x_test": X | 9}, "x_test has values from 9 to 9; integer images lie in 0 to 1"),
+        ({"x_train": X, "y_train": Y[:9]}, "y_train holds 9 examples and x_train 10; there must be one for each"),
         ({"x_train": X, "y_train": Y / 2}, "y_train has shape .* dtype float64"),
         ({"x_train": X, "y_train": Y[:, None]}, r"y_train has shape \(10, 1\)"),
         ({"x_train": X, "y_train": Y - 1}, "y_train holds the label -1"),
         ({"x_train": X, "y_train": Y, "x_test": X}, "y_train is there but y_test is not"),
         ({"x_train": X, "x_test": X, "y_test": Y}, "y_test is there but y_train is not"),
         ({"x_train": X, "y_train": Y, "class_names": ["a", "b"]}, "label 9 has no name"),
-        ({"x_train": X, "y_train": Y, "class_names": np.arange(10)}, "class_names has shape"),
+        ({"x_train": X, "y_train": Y, "class_names": np.arange(10)}, "the names have shape"),
     ],
 )
 def test_refusals_name_the_array(arguments, message):
@@ -118,15 +122,15 @@ def test_take_and_batches_keep_order():
 
 
 def test_a_batch_is_not_a_window_on_the_stored_images():
-    split = Split({"x": np.zeros((3, 2, 2, 1), np.float32)})
+    split = Split({"x": Image(2, 2, 1, "grey")}, {"x": np.zeros((3, 2, 2, 1), np.float32)})
     split.batch(slice(None)).x[:] = 1
-    assert split.arrays["x"].max() == 0
+    assert split.columns["x"].max() == 0
 
 
 def test_threshold_is_one_from_one_half_up():
     images = np.array([0, 127, 128, 255], np.uint8)[:, None, None] * np.ones((2, 2), np.uint8)
     data = Dataset.from_arrays("levels", images, x_test=images).binarised("threshold")
-    assert (data.spec.kind, data.spec.binarisation) == ("binary", "threshold")
+    assert (data.spec.x.kind, data.spec.x.binarisation) == ("binary", "threshold")
     assert data.test.batch(slice(None)).x[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
     floats = Dataset.from_arrays("levels", np.array([[[0.49999, 0.5]]] * 3))
     assert floats.binarised("threshold").test.batch([0]).x.ravel().tolist() == [0, 1]
@@ -134,7 +138,7 @@ def test_threshold_is_one_from_one_half_up():
 
 def test_dynamic_binarisation_draws_train_afresh_from_the_stream():
     data = grey_set().binarised("dynamic")
-    assert (data.spec.kind, data.spec.binarisation) == ("binary", "dynamic")
+    assert (data.spec.x.kind, data.spec.x.binarisation) == ("binary", "dynamic")
     stream = Stream(1, "draws")
     first, second = data.train.batch([0, 1], stream), data.train.batch([0, 1], stream)
     assert set(np.unique(first.x)) == {0, 1}
@@ -185,16 +189,7 @@ def test_only_grey_sets_are_binarised():
     binary = Dataset.from_arrays("binary", np.ones((5, 2, 2), bool))
     assert binary.binarised("dynamic") is binary
     rgb = Dataset.from_arrays("rgb", np.ones((5, 2, 2, 3), np.uint8))
-    with pytest.raises(UsageError, match="rgb is rgb"):
+    with pytest.raises(UsageError, match=r"rgb cannot be binarised \(x is 2×2 rgb images\)"):
         rgb.binarised("dynamic")
     with pytest.raises(UsageError, match="unknown binarisation 'static'"):
         binary.binarised("static")  # type: ignore[arg-type]
-
-
-def test_batch_moves_what_it_has():
-    batch = Batch(np.zeros((2, 1, 1, 1), np.float32), target=np.ones((2, 1, 1, 1), np.float32))
-    moved = batch.to("cpu")
-    np.testing.assert_array_equal(moved.target, batch.target)
-    assert moved.y is None
-    with pytest.raises(UsageError, match="tpu"):
-        batch.to("tpu")

@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tinygen.data import download, load, names
+from tinygen.data import Image, download, load, names
 from tinygen.errors import DataError
 from tinygen.random import Stream
 
@@ -138,9 +138,9 @@ def test_idx_files(server):
     arrays = (X, Y, X[:6], Y[:6])
     server.offer("fashion-mnist", dict(zip(download.SOURCES["fashion-mnist"].files, map(idx, arrays), strict=True)))
     data = load("fashion_mnist")
-    np.testing.assert_array_equal(data.test.arrays["x"][..., 0], X[:6])
-    np.testing.assert_array_equal(data.test.arrays["y"], Y[:6])
-    assert data.spec.class_names == load("fashion-mnist-7k").spec.class_names
+    np.testing.assert_array_equal(data.test.columns["x"][..., 0], X[:6])
+    np.testing.assert_array_equal(data.test.values("y"), Y[:6])
+    assert data.spec.y == load("fashion-mnist-7k").spec.y
 
 
 def test_cifar_archive(server):
@@ -155,7 +155,7 @@ def test_cifar_archive(server):
             archive.addfile(member, io.BytesIO(part.tobytes()))
     server.offer("cifar-10", {"cifar-10-binary.tar.gz": file.getvalue()})
     data = load("cifar_10")
-    assert (data.spec.shape, data.spec.kind) == ((32, 32, 3), "rgb")
-    np.testing.assert_array_equal(data.train.arrays["x"], images[:9])
-    np.testing.assert_array_equal(data.test.arrays["x"], images[10:])
-    assert data.test.arrays["y"].tolist() == [0, 1]
+    assert data.spec.x == Image(32, 32, 3, "rgb")
+    np.testing.assert_array_equal(data.train.columns["x"], images[:9])
+    np.testing.assert_array_equal(data.test.columns["x"], images[10:])
+    assert data.test.values("y").tolist() == [0, 1]

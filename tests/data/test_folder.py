@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tinygen.data import Image as ImageField
 from tinygen.data import load
 from tinygen.errors import DataError
 
@@ -33,7 +34,7 @@ def test_grey_images(greys):
     (greys / "._00.png").write_text("so are hidden files")
     data = load(greys)
     assert data.spec.name == "pictures"
-    assert (data.spec.shape, data.spec.kind, data.spec.classes) == ((6, 8, 1), "grey", None)
+    assert data.spec.fields == {"x": ImageField(6, 8, 1, "grey")}
     assert sorted(pixels(data)[:, 0, 0, 0]) == list(range(12))
     np.testing.assert_array_equal(pixels(data), pixels(load(str(greys))))
     assert pixels(data)[:, 0, 0, 0].tolist() != list(range(12))
@@ -45,10 +46,10 @@ def test_sub_folders_are_classes(tmp_path):
             save(tmp_path / name / f"{j}.png", np.full((3, 3), 10 * j + i, np.uint8))
     (tmp_path / "empty").mkdir()
     data = load(tmp_path)
-    assert data.spec.class_names == ("cat", "dog", "owl")
+    assert data.spec.y.names == ("cat", "dog", "owl")
     batch = data.train.batch(slice(None))
     np.testing.assert_array_equal(np.rint(batch.x[:, 0, 0, 0] * 255) % 10, batch.y)
-    assert set(data.train.arrays["y"]) == {0, 1, 2}
+    assert set(data.train.values("y")) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -69,14 +70,14 @@ def test_modes(tmp_path, image, expected):
     for i in range(3):
         save(tmp_path / f"{i}.png", image)
     data = load(tmp_path)
-    assert data.spec.shape == (6, 8, len(expected))
+    assert data.spec.x.shape == (6, 8, len(expected))
     assert (pixels(data) == expected).all()
 
 
 def test_one_coloured_image_makes_all_rgb(greys):
     save(greys / "red.png", Image.new("RGB", (8, 6), (255, 0, 0)))
     data = load(greys)
-    assert (data.spec.shape, data.spec.kind) == ((6, 8, 3), "rgb")
+    assert data.spec.x == ImageField(6, 8, 3, "rgb")
     assert sum((image[..., 0] == image[..., 2]).all() for image in pixels(data)) == 12
 
 

@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from tinygen.data import Dataset, Loader, Split
+from tinygen.data import Dataset, Image, Labels, Loader, Split
 from tinygen.errors import UsageError
 
 
 def numbered(n):
-    return Split({"x": np.zeros((n, 1, 1, 1), np.uint8), "y": np.arange(n)})
+    return Split(
+        {"x": Image(1, 1, 1, "grey"), "y": Labels(n)}, {"x": np.zeros((n, 1, 1, 1), np.uint8), "y": np.arange(n)}
+    )
 
 
 def labels(loader, batches):

@@ -22,7 +22,7 @@ def saved(folder, **arrays):
 def test_all_keys(tmp_path):
     data = load(saved(tmp_path, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5], class_names=list("abcd"), other=1))
     assert data.spec.name == "own_set"
-    assert data.spec.class_names == ("a", "b", "c", "d")
+    assert data.spec.y.names == ("a", "b", "c", "d")
     assert [len(split) for split in (data.train, data.valid, data.test)] == [27, 3, 5]
     np.testing.assert_array_equal(data.test.batch(slice(None)).y, Y[:5])
 
@@ -112,7 +112,7 @@ def test_other_keys_are_listed(tmp_path):
 def test_refusals_name_the_file_and_the_array(tmp_path):
     with pytest.raises(DataError, match=r"own_set\.npz: x_train holds NaN"):
         load(saved(tmp_path, x=np.full((9, 2, 2), np.nan)))
-    with pytest.raises(DataError, match=r"own_set\.npz: y_test holds 4 labels for 5 images"):
+    with pytest.raises(DataError, match=r"own_set\.npz: y_test holds 4 examples and x_test 5"):
         load(saved(tmp_path, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:4]))
 
 

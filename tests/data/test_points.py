@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygen.data import load, names
+from tinygen.data import Points, load, names
 from tinygen.data.points import MIXTURES
 from tinygen.random import Stream
 
@@ -14,10 +14,10 @@ def test_they_have_names_and_are_always_the_same():
         assert listed[name] == "points, made when asked for"
         first, again = load(name), load(name)
         assert first.spec == again.spec
-        assert (first.spec.name, first.spec.kind) == (name, "points")
+        assert (first.spec.name, type(first.spec.x)) == (name, Points)
         for a, b in ((first.train, again.train), (first.valid, again.valid), (first.test, again.test)):
-            assert a.arrays["x"].tobytes() == b.arrays["x"].tobytes()
-        assert not np.array_equal(first.valid.arrays["x"], first.train.arrays["x"][: len(first.valid)])
+            assert a.values("x").tobytes() == b.values("x").tobytes()
+        assert not np.array_equal(first.valid.values("x"), first.train.values("x")[: len(first.valid)])
         assert [len(part) for part in (first.train, first.valid, first.test)] == [90_000, 10_000, 20_000]
 
 
@@ -31,7 +31,7 @@ def test_they_have_names_and_are_always_the_same():
 def test_ring_and_grid(name, centres, std):
     data = load(name)
     assert data.spec.classes == len(centres)
-    x, mode = data.train.arrays["x"], data.train.arrays["y"]
+    x, mode = data.train.values("x"), data.train.values("y")
     assert x.dtype == np.float32
     found = np.array([x[mode == i].mean(axis=0) for i in range(len(centres))])
     distances = np.linalg.norm(found[:, None] - np.array(sorted(centres)), axis=2)

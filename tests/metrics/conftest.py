@@ -13,8 +13,8 @@ from tinygen.metrics.reference import Reference
 def digits() -> Dataset:
     """897 training and 800 test images, shuffled, and twice as large as they are: blur over 3x3 of 8x8 pixels is all
     that is left of a digit."""
-    splits = [getattr(load("digits8x8"), name).arrays for name in ("train", "valid", "test")]
-    x, y = (np.concatenate([split[key] for split in splits]) for key in ("x", "y"))
+    splits = [getattr(load("digits8x8"), name) for name in ("train", "valid", "test")]
+    x, y = (np.concatenate([split.values(key) for split in splits]) for key in ("x", "y"))
     x = np.kron(x, np.ones((1, 2, 2, 1), x.dtype))
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:-800], order[-800:]

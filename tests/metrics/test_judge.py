@@ -1,12 +1,10 @@
 """The judge: that it can tell classes, where it is kept, and that training one leaves no trace."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from tinygen import random
-from tinygen.data import Dataset, load
+from tinygen.data import Dataset, Image, Labels, Points, Spec, load
 from tinygen.errors import DataError
 from tinygen.metrics.judge import Judge, Training
 
@@ -48,15 +46,15 @@ def test_the_process_draws_what_it_would_have_drawn(digits, cache):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("fields", "message"),
     [
-        ({"classes": None}, "digits has no labels, and a judge learns from labels: add y_train and y_test"),
-        ({"kind": "points", "shape": (2,)}, "digits is points data: a judge sees images only"),
-        ({"shape": (3, 8, 1)}, "digits has images of 8x3 pixels: a judge needs 4x4 or more"),
+        ({"x": Image(8, 8, 1, "grey")}, "a judge needs labels as y, and 'digits' has only x: add y_train"),
+        ({"x": Points(2), "y": Labels(10)}, "a judge needs binary, grey or rgb images as x, and 'digits' has 2-dim"),
+        ({"x": Image(3, 8, 1, "grey"), "y": Labels(10)}, "digits has images of 8x3 pixels: a judge needs 4x4 or more"),
     ],
 )
-def test_data_that_no_judge_can_see_are_refused(digits, change, message):
-    spec = dataclasses.replace(digits.spec, **change)
+def test_data_that_no_judge_can_see_are_refused(digits, fields, message):
+    spec = Spec("digits", fields)
     with pytest.raises(DataError, match=message):
         Judge.of(Dataset(spec, digits.train, digits.valid, digits.test))
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tinygen import random
-from tinygen.data import Batch, Spec, Split
+from tinygen.data import Batch, Image, Labels, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.metrics import parzen
 from tinygen.models import AAE
 from tinygen.random import Stream
 
-SPEC = Spec("noise", (4, 5, 1), "grey", classes=4)
+SPEC = Spec("noise", {"x": Image(4, 5, 1, "grey"), "y": Labels(4)})
 
 
 def made(spec=SPEC, **config):
@@ -19,7 +19,7 @@ def made(spec=SPEC, **config):
 
 
 def batch(n=8):
-    return Batch(Stream(0, "test images").uniform((n, 4, 5, 1)), np.arange(n) % 4)
+    return Batch(x=Stream(0, "test images").uniform((n, 4, 5, 1)), y=np.arange(n) % 4)
 
 
 def layers(network, x):
@@ -66,7 +66,7 @@ def test_labels_reach_the_discriminator_and_its_draws():
     first, second = (made(prior="mixture", labelled=True) for _ in range(2))
     data = batch()
     one = first.training_step(data)
-    other = second.training_step(Batch(data.x, (data.y + 1) % 4))
+    other = second.training_step(Batch(x=data.x, y=(data.y + 1) % 4))
     assert float(one["discriminator_nats"]) != float(other["discriminator_nats"])
 
 
@@ -85,14 +85,14 @@ def test_the_mixture_is_a_ring_of_components_that_point_outwards():
 
 def test_evaluation_by_its_formulas(monkeypatch):
     model, x = made(), batch(41).x
-    metrics = model.evaluate(Split({"x": x}), seed=3)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": x}), seed=3)
     rebuilt = model.decode(model.encode(x)).astype("float64")
     assert metrics["squared_error_per_pixel"] == pytest.approx(((rebuilt - x) ** 2).mean(), rel=1e-5)
     samples = model.sample(10_000, seed=3)
     by_width = parzen.log_likelihood(x, samples, parzen.WIDTHS)
     best = by_width[:, :5].mean(axis=1).argmax()
     assert metrics["parzen_log_likelihood_nats"] == pytest.approx(by_width[best, 5:].mean(), rel=1e-5)
-    labelled = model.evaluate(Split({"x": x, "y": np.arange(41) % 4}), seed=3)
+    labelled = model.evaluate(Split(SPEC.fields, {"x": x, "y": np.arange(41) % 4}), seed=3)
     assert 0 <= labelled.pop("probe_error_rate") <= 1
     assert labelled == metrics
 
@@ -113,4 +113,4 @@ def test_impossible_configurations_are_refused(config, message):
 
 def test_labels_are_needed_where_they_are_used():
     with pytest.raises(UsageError, match="'noise' has no labels: use --no-labelled"):
-        made(Spec("noise", (4, 5, 1), "grey"), prior="mixture", labelled=True)
+        made(Spec("noise", {"x": Image(4, 5, 1, "grey")}), prior="mixture", labelled=True)

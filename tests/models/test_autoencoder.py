@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygen import random
-from tinygen.data import Batch, Spec, Split
+from tinygen.data import Batch, Image, Labels, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.metrics import probe
 from tinygen.models import Autoencoder, DenoisingAutoencoder
@@ -15,7 +15,9 @@ from tinygen.random import Stream
 def model():
     before = random.get_state()
     random.seed(0)
-    yield Autoencoder(Autoencoder.Config(latent=3, hidden=6, batch_size=16), Spec("noise", (4, 5, 1), "grey"))
+    yield Autoencoder(
+        Autoencoder.Config(latent=3, hidden=6, batch_size=16), Spec("noise", {"x": Image(4, 5, 1, "grey")})
+    )
     random.set_state(before)
 
 
@@ -27,12 +29,12 @@ def grey(n):
 def test_evaluation_by_its_formulas(model):
     x = grey(30)
     p = model.decode(model.encode(x)).astype("float64")
-    metrics = model.evaluate(Split({"x": x}), seed=0)
+    metrics = model.evaluate(Split(model.spec.fields, {"x": x}), seed=0)
     cross_entropy = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
     assert metrics == pytest.approx(
         {"cross_entropy_nats": cross_entropy, "squared_error_per_pixel": ((x - p) ** 2).mean()}, rel=1e-5
     )
-    assert float(model.training_step(Batch(x))["cross_entropy_nats"]) == pytest.approx(cross_entropy, rel=1e-5)
+    assert float(model.training_step(Batch(x=x))["cross_entropy_nats"]) == pytest.approx(cross_entropy, rel=1e-5)
 
 
 def test_samples_come_from_codes_with_the_moments_of_recent_ones(model, monkeypatch):
@@ -43,7 +45,7 @@ def test_samples_come_from_codes_with_the_moments_of_recent_ones(model, monkeypa
         share = max(1 / 50, 1 / (i + 1))
         mean += share * (codes.mean(0) - mean)
         covariance += share * (np.cov(codes.T, ddof=0) - covariance)
-        model.training_step(Batch(x))
+        model.training_step(Batch(x=x))
     np.testing.assert_allclose(model.code_mean, mean, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(model.code_covariance, covariance, rtol=1e-3, atol=1e-5)
     monkeypatch.setattr(model, "decode", lambda codes: codes)
@@ -56,7 +58,7 @@ def test_samples_come_from_codes_with_the_moments_of_recent_ones(model, monkeypa
 
 
 def denoising(spec=None, **config):
-    spec = spec or Spec("noise", (4, 5, 1), "grey")
+    spec = spec or Spec("noise", {"x": Image(4, 5, 1, "grey")})
     return DenoisingAutoencoder(DenoisingAutoencoder.Config(latent=3, hidden=6, batch_size=16, **config), spec)
 
 
@@ -83,7 +85,7 @@ def test_denoising_is_measured_from_the_corrupted_image_against_the_clean_one():
     dae, x = denoising(noise="gaussian", level=0.4), grey(30)
     noisy = dae.corrupt(x, Stream(3, "eval"))
     rebuilt = {"denoised_": noisy, "": x}
-    metrics = dae.evaluate(Split({"x": x}), seed=3)
+    metrics = dae.evaluate(Split(dae.spec.fields, {"x": x}), seed=3)
     expected = {}
     for name, given in rebuilt.items():
         p = dae.decode(dae.encode(given)).astype("float64")
@@ -92,15 +94,15 @@ def test_denoising_is_measured_from_the_corrupted_image_against_the_clean_one():
     assert metrics == pytest.approx(expected, rel=1e-5)
     p = dae.decode(dae.encode(dae.corrupt(x, Stream(0, "train")))).astype("float64")
     loss = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
-    assert float(dae.training_step(Batch(x))["cross_entropy_nats"]) == pytest.approx(loss, rel=1e-5)
+    assert float(dae.training_step(Batch(x=x))["cross_entropy_nats"]) == pytest.approx(loss, rel=1e-5)
 
 
 def test_the_probe_is_reported_where_there_are_labels():
-    spec, x, y = Spec("noise", (4, 5, 1), "grey", classes=3), grey(40), np.arange(40) % 3
+    spec, x, y = Spec("noise", {"x": Image(4, 5, 1, "grey"), "y": Labels(3)}), grey(40), np.arange(40) % 3
     model = Autoencoder(Autoencoder.Config(latent=3, hidden=6, batch_size=16), spec)
-    metrics = model.evaluate(Split({"x": x, "y": y}), seed=0)
+    metrics = model.evaluate(Split(model.spec.fields, {"x": x, "y": y}), seed=0)
     assert metrics["probe_error_rate"] == probe.error_rate(model.encode(x), y, 3)
-    assert "probe_error_rate" not in model.evaluate(Split({"x": x, "y": y}), seed=0, thorough=False)
+    assert "probe_error_rate" not in model.evaluate(Split(model.spec.fields, {"x": x, "y": y}), seed=0, thorough=False)
 
 
 def test_a_probability_above_one_is_refused():

@@ -5,17 +5,17 @@ import pytest
 
 import tinygen as tg
 from tinygen import random
-from tinygen.data import Batch, Dataset, Spec, Split
+from tinygen.data import Batch, Dataset, Image, Labels, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.models import DCGAN, ConditionalDCGAN, dcgan
 from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape
 from tinygen.random import Stream
 
-SPEC = Spec("noise", (8, 8, 1), "grey", classes=3)
+SPEC = Spec("noise", {"x": Image(8, 8, 1, "grey"), "y": Labels(3)})
 
 
 def images(n):
-    return Stream(0, "images").uniform((n, *SPEC.shape))
+    return Stream(0, "images").uniform((n, *SPEC.x.shape))
 
 
 def labels(n):
@@ -26,12 +26,12 @@ def made(model_class=DCGAN, spec=SPEC, steps=0, **config):
     random.seed(0)
     model = model_class(model_class.Config(**{"latent": 4, "channels": 3} | config), spec)
     for _ in range(steps):
-        model.training_step(Batch(images(16), labels(16)))
+        model.training_step(Batch(x=images(16), y=labels(16)))
     return model
 
 
 def test_the_generator_of_64_pixels_is_that_of_figure_1():
-    model = made(spec=Spec("scenes", (64, 64, 3), "rgb"), latent=100, channels=8)
+    model = made(spec=Spec("scenes", {"x": Image(64, 64, 3, "rgb")}), latent=100, channels=8)
     assert dcgan._pyramid((64, 64, 3), 128) == [
         (64, 64, 3), (32, 32, 128), (16, 16, 256), (8, 8, 512), (4, 4, 1024)
     ]  # fmt: skip
@@ -43,7 +43,7 @@ def test_the_generator_of_64_pixels_is_that_of_figure_1():
 
 
 def test_batch_norm_is_everywhere_but_at_the_image_and_weights_are_drawn_as_in_section_4():
-    model = made(spec=Spec("scenes", (32, 32, 1), "grey"), latent=64, channels=32)
+    model = made(spec=Spec("scenes", {"x": Image(32, 32, 1, "grey")}), latent=64, channels=32)
     for network, before_last in ((model.generator, 3), (model.discriminator, 2)):
         layers = [layer for layer in network.modules() if isinstance(layer, (Conv2d, ConvTranspose2d, Linear))]
         assert sum(isinstance(layer, BatchNorm) for layer in network.modules()) == before_last
@@ -54,7 +54,7 @@ def test_batch_norm_is_everywhere_but_at_the_image_and_weights_are_drawn_as_in_s
 
 def test_images_that_cannot_be_halved_are_refused():
     with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x9; use"):
-        made(spec=Spec("strips", (1, 9, 1), "grey"))
+        made(spec=Spec("strips", {"x": Image(1, 9, 1, "grey")}))
 
 
 @pytest.mark.parametrize("model_class", [DCGAN, ConditionalDCGAN])
@@ -67,7 +67,7 @@ def test_the_costs_are_those_of_the_game(model_class):
     bias.bias.assign(scores[0])
     model.discriminator = tg.nn.Sequential(lambda x: tg.tensor(x)[:, 0, 0, :1], bias)
     model.discriminator_optimizer = tg.optim.SGD(bias, 0.0)
-    scalars = model.training_step(Batch(real, labels(16)))
+    scalars = model.training_step(Batch(x=real, y=labels(16)))
     logit = scores[0, 0] + (scores[0, 1:][labels(16)] if model.conditional else 0)
     p = 1 / (1 + np.exp(-np.broadcast_to(logit, 16).astype("float64")))
     assert float(scalars["discriminator_nats"]) == pytest.approx(-np.log(p).mean() - np.log(1 - p).mean(), rel=1e-5)
@@ -76,12 +76,12 @@ def test_the_costs_are_those_of_the_game(model_class):
 
 def test_the_discriminator_sees_real_and_made_images_in_batches_of_their_own():
     shape = (16, 16, 1)
-    model = made(spec=Spec("noise", shape, "grey"), learning_rate=0.0)
+    model = made(spec=Spec("noise", {"x": Image(*shape, "grey")}), learning_rate=0.0)
     norm = next(layer for layer in model.discriminator.modules() if isinstance(layer, BatchNorm))
     seen = []
     forward = norm.forward
     norm.forward = lambda x, *rest: seen.append(x.numpy()) or forward(x, *rest)
-    model.training_step(Batch(np.ones((16, *shape), np.float32)))
+    model.training_step(Batch(x=np.ones((16, *shape), np.float32)))
     assert [len(x) for x in seen] == [16, 16, 16]
     assert np.ptp(seen[0], axis=0).max() == 0  # equal images alone
     np.testing.assert_array_equal(seen[1], seen[2])  # made once, judged twice
@@ -97,7 +97,7 @@ def test_classes_reach_the_generator_beside_the_noise():
 def test_evaluation_by_its_formulas():
     model = made(ConditionalDCGAN, steps=3)
     x, y = images(300), labels(300)
-    metrics = model.evaluate(Split({"x": x, "y": y}), seed=5)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": x, "y": y}), seed=5)
     fakes = model.generate(model.described(Stream(5, "eval").normal((300, 4)), y))
     p, q = (1 / (1 + np.exp(-model.judge(each, y).astype("float64"))) for each in (x, fakes))
     expected = {
@@ -116,7 +116,7 @@ def linear(model):
 
 
 def labelled(n=90):
-    return Dataset(SPEC, *[Split({"x": images(n), "y": labels(n)})] * 3)
+    return Dataset(SPEC, *[Split(SPEC.fields, {"x": images(n), "y": labels(n)})] * 3)
 
 
 def test_a_walk_is_straight_and_leads_from_row_to_row():
@@ -144,7 +144,7 @@ def test_arithmetic_with_noise_is_the_sum_of_the_exemplars_of_three_classes():
 
 
 def test_figures_without_labels_are_the_walk_alone_and_with_classes_a_row_shares_its_noise():
-    bare = Dataset(Spec("noise", (8, 8, 1), "grey"), *[Split({"x": images(9)})] * 3)
+    bare = Dataset(Spec("noise", {"x": Image(8, 8, 1, "grey")}), *[Split(SPEC.fields, {"x": images(9)})] * 3)
     assert len(list(made().figures(bare, seed=0))) == 1
     model = made(ConditionalDCGAN, steps=2)
     streams = random.get_state()

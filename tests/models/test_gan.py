@@ -7,12 +7,12 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, nn, random
-from tinygen.data import Batch, Loader, Spec, Split
+from tinygen.data import Batch, Image, Loader, Points, Spec, Split
 from tinygen.models import GAN, adversarial_figures
 from tinygen.models.gan import COSTS
 from tinygen.random import Stream
 
-LINE = Spec("line", (1,), "points")
+LINE = Spec("line", {"x": Points(1)})
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
     ("spec", "batch_norm", "found"), [("images", True, 2), ("images", False, 0), ("line", True, 0)]
 )
 def test_batch_norm_is_for_images(spec, batch_norm, found):
-    spec = LINE if spec == "line" else Spec("images", (4, 4, 1), "grey")
+    spec = LINE if spec == "line" else Spec("images", {"x": Image(4, 4, 1, "grey")})
     model = GAN(GAN.Config(latent=2, hidden=4, layers=2, batch_norm=batch_norm), spec)
     assert sum(isinstance(module, nn.BatchNorm) for module in model.generator.modules()) == found
 
@@ -65,7 +65,7 @@ def test_the_generator_has_its_turn_after_k_steps_and_only_then_moves():
     model = GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), LINE)
     for step in range(1, 8):
         before = {name: array.copy() for name, array in model.state_dict().items()}
-        scalars = model.training_step(Batch(points(16)))
+        scalars = model.training_step(Batch(x=points(16)))
         changed = {name for name, array in model.state_dict().items() if not np.array_equal(array, before[name])}
         due = step % 3 == 0
         assert ("generator_nats" in scalars) == due
@@ -83,13 +83,13 @@ def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly():
 
     model, fresh = make(0), make(1)
     for _ in range(4):
-        model.training_step(Batch(points(16)))
+        model.training_step(Batch(x=points(16)))
     assert int(model.steps_alone) == 1
     fresh.load_state_dict({name: array.copy() for name, array in model.state_dict().items()})
     streams = random.get_state()
     for each in (model, fresh):
         random.set_state(streams)
-        moved = ["generator_nats" in each.training_step(Batch(points(16))) for _ in range(3)]
+        moved = ["generator_nats" in each.training_step(Batch(x=points(16))) for _ in range(3)]
         assert moved == [False, True, False]
     ours, theirs = model.state_dict(), fresh.state_dict()
     assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
@@ -98,7 +98,7 @@ def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly():
 def test_samples_are_made_with_the_average_of_the_weights():
     model = GAN(GAN.Config(latent=2, hidden=4, averaging=0.9, learning_rate=0.1), LINE)
     for _ in range(5):
-        model.training_step(Batch(points(16)))
+        model.training_step(Batch(x=points(16)))
     noise = points(7, 2)
     with tg.no_grad():
         last = model.generator(noise).numpy()
@@ -111,9 +111,9 @@ def test_samples_are_made_with_the_average_of_the_weights():
 def test_evaluation_by_its_formulas():
     model = GAN(GAN.Config(latent=2, hidden=4, learning_rate=0.05), LINE)
     for _ in range(20):
-        model.training_step(Batch(points(16) + 3))
+        model.training_step(Batch(x=points(16) + 3))
     real = points(300) + 3
-    metrics = model.evaluate(Split({"x": real}), seed=5)
+    metrics = model.evaluate(Split(model.spec.fields, {"x": real}), seed=5)
     made = model.generate(Stream(5, "eval").normal((300, 2)))
     p, q = (1 / (1 + np.exp(-model.judge(x).astype("float64"))) for x in (real, made))
     assert metrics == pytest.approx(
@@ -133,7 +133,7 @@ def test_the_discriminator_finds_the_optimal_curve_on_a_line():
     model.generator = tg.nn.Sequential(lambda z: z)
     stream = Stream(0, "real")
     for _ in range(600):
-        model.training_step(Batch(stream.normal((256, 1)) + np.float32(1)))
+        model.training_step(Batch(x=stream.normal((256, 1)) + np.float32(1)))
     x = np.linspace(-1, 2, 7)
     optimal = 1 / (1 + np.exp(0.5 - x))  # of N(1, 1) against N(0, 1)
     found = 1 / (1 + np.exp(-model.judge(x.astype(np.float32)[:, None])))
@@ -161,4 +161,4 @@ def test_figures_show_the_costs_and_on_a_line_the_game_over_training(monkeypatch
     assert {figure.caption: figure.svg for figure in game} == {f"After {n} steps.": svg for n, svg in drawn.items()}
     assert len(set(drawn.values())) == 4
     assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *game))
-    assert len(list(GAN(config, Spec("plane", (2,), "points")).figures(line, seed=0))) == 1
+    assert len(list(GAN(config, Spec("plane", {"x": Points(2)})).figures(line, seed=0))) == 1

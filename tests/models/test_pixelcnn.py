@@ -8,7 +8,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.autograd import no_grad
-from tinygen.data import Batch, Dataset, Spec, Split
+from tinygen.data import Batch, Dataset, Image, Spec, Split
 from tinygen.errors import ShapeError, UsageError
 from tinygen.models import autoregressive
 from tinygen.random import Stream
@@ -28,7 +28,7 @@ def made(name, kind, height=5, width=6, **config):
     """A model whose weights are large enough that everything it sees matters."""
     random.seed(0)
     model = models.get(name)
-    model = model(model.Config(**(SMALL | config)), Spec("noise", (height, width, CHANNELS[kind]), kind))
+    model = model(model.Config(**(SMALL | config)), Spec("noise", {"x": Image(height, width, CHANNELS[kind], kind)}))
     for p in model.network.parameters():
         p.assign(2 * p.numpy())
     return model
@@ -44,9 +44,9 @@ def logits(model, x):
 
 def seen(model, kind):
     """For each value of an image, in order, whether its logits depend on each value: by changing one at a time."""
-    x = images(kind, 30, *model.spec.shape[:2])
+    x = images(kind, 30, *model.spec.x.shape[:2])
     before = logits(model, x)
-    size = math.prod(model.spec.shape)
+    size = math.prod(model.spec.x.shape)
     depends = np.zeros((size, size), bool)
     for value in range(size):
         changed = x.copy()
@@ -60,7 +60,7 @@ def seen(model, kind):
 def test_the_gated_one_sees_all_earlier_values_and_no_other(kind):
     """No leak and no blind spot, where the reach covers the image."""
     model = made("gated-pixelcnn", kind, 3, 4, blocks=3, hidden=18, head=18)
-    size = math.prod(model.spec.shape)
+    size = math.prod(model.spec.x.shape)
     np.testing.assert_array_equal(seen(model, kind), np.tri(size, k=-1, dtype=bool))
 
 
@@ -170,8 +170,8 @@ def test_nats_by_definition(name, kind):
         nll = np.log(np.exp(z).sum(axis=-1)) - np.take_along_axis(z, target, axis=-1)[..., 0]
     nats = nll.sum(axis=(1, 2, 3)).mean()
     expected = {"nll_nats": nats, "bits_per_dim": nats / (30 * CHANNELS[kind]) / math.log(2)}
-    assert model.evaluate(Split({"x": x}), seed=0) == pytest.approx(expected, rel=1e-5)
-    scalars = {key: float(value) for key, value in model.training_step(Batch(x)).items()}
+    assert model.evaluate(Split(model.spec.fields, {"x": x}), seed=0) == pytest.approx(expected, rel=1e-5)
+    scalars = {key: float(value) for key, value in model.training_step(Batch(x=x)).items()}
     assert scalars == pytest.approx(expected, rel=1e-5)
 
 
@@ -209,7 +209,8 @@ def test_completion_keeps_the_given_rows(name, kind):
 
 
 def test_the_figure_shows_images_halves_and_completions():
-    model, split = made("pixelcnn", "grey"), Split({"x": images("grey", 4)})
+    model = made("pixelcnn", "grey")
+    split = Split(model.spec.fields, {"x": images("grey", 4)})
     (figure,) = model.figures(Dataset(model.spec, split, split, split), seed=3)
     original, halves, *completions = figure.images.reshape(5, 4, 5, 6, 1)
     assert figure.columns == 4

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.data import Batch, Spec, Split
+from tinygen.data import Batch, Image, Labels, Points, Spec, Split, Tokens
+from tinygen.data.needs import alternatives
 from tinygen.errors import DataError, NonFiniteError, UsageError
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -47,9 +48,30 @@ CASES = {
     ],
 }
 UNITS = re.compile(r"(^|_)(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm|penalty)$")
-KINDS = ("binary", "grey", "rgb", "index", "sequence", "points")
 N = 11
 CLASSES = 3
+PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
+
+
+def field_of(kind, shape=(8, 4)):
+    """A field of examples of this size; the size of points is their number of dimensions."""
+    fields = {
+        "binary": lambda: Image(*shape, 1, "binary"),
+        "grey": lambda: Image(*shape, 1, "grey"),
+        "rgb": lambda: Image(*shape, 3, "rgb"),
+        "indexed": lambda: Image(*shape, 1, "indexed", PALETTE),
+        "points": lambda: Points(shape[0]),
+        "tokens": lambda: Tokens(tuple("abc"), shape[0]),
+    }
+    return fields[kind]()
+
+
+KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens")
+
+
+def kinds_of(model):
+    """Which of these the model takes as x."""
+    return [kind for kind in KINDS if any(each.accepts(field_of(kind)) for each in alternatives(model.needs["x"]))]
 
 
 def each_case():
@@ -60,7 +82,7 @@ def each_case():
 
 def each_kind():
     for name in models.names():
-        for kind in models.get(name).kinds:
+        for kind in kinds_of(models.get(name)):
             yield pytest.param(name, kind, id=f"{name}-{kind}")
 
 
@@ -70,20 +92,19 @@ every_model = pytest.mark.parametrize("name", models.names())
 
 
 def examples(spec, n=N):
-    x = Stream(0, "test images").uniform((n, *spec.shape))
-    if spec.kind == "points":
+    x = Stream(0, "test images").uniform((n, *spec.x.shape))
+    if isinstance(spec.x, Points):
         return 5 * x - 2
-    return (x < 0.4).astype(np.float32) if spec.kind == "binary" else x
+    return (x < 0.4).astype(np.float32) if spec.x.kind == "binary" else x
 
 
 def labels(spec, n=N):
-    return None if spec.classes is None else Stream(0, "test labels").integers(spec.classes, n)
+    return Stream(0, "test labels").integers(spec.classes, n)
 
 
 def spec_for(model, shape=(8, 4), kind=None):
-    kind = kind or model.kinds[0]
-    shape = shape if kind == "points" else (*shape, 3 if kind == "rgb" else 1)
-    return Spec("noise", shape, kind, classes=CLASSES if model.conditional else None)
+    x = field_of(kind or kinds_of(model)[0], shape)
+    return Spec("noise", {"x": x, "y": Labels(CLASSES)} if model.conditional else {"x": x})
 
 
 def make(name, config, spec=None, seed=0):
@@ -95,12 +116,12 @@ def make(name, config, spec=None, seed=0):
 
 
 def batch_for(model, n=N):
-    return Batch(examples(model.spec, n), labels(model.spec, n))
+    spec = model.spec
+    return Batch({"x": examples(spec, n)} | ({"y": labels(spec, n)} if "y" in spec else {}))
 
 
 def split_for(model):
-    arrays = {"x": examples(model.spec), "y": labels(model.spec)}
-    return Split({name: array for name, array in arrays.items() if array is not None})
+    return Split(model.spec.fields, dict(batch_for(model)))
 
 
 def trained(name, config, steps=3):
@@ -144,7 +165,8 @@ def test_every_model_is_tested():
 def test_a_model_describes_itself(name):
     model = models.get(name)
     assert model.name == name
-    assert set(model.kinds) <= set(KINDS)
+    assert kinds_of(model)
+    assert model.conditional is ("y" in model.needs)
     assert model.__doc__.strip()
     assert dataclasses.is_dataclass(model.Config)
     config = model.Config()
@@ -167,25 +189,29 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class Described:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, classes=CLASSES):
-        self.spec = Spec("somewhere", (8, 4, 1), kind, classes)
+    def __init__(self, kind, labelled=True):
+        self.spec = Spec("somewhere", {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})})
 
     def binarised(self, how):
-        return "binarised", how
+        self.how, binary = how, Described("binary", "y" in self.spec)
+        binary.binarised_from = self
+        return binary
 
 
 @every_model
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
     model, data = models.get(name), Described(kind)
-    if kind in model.kinds:
+    if kind in kinds_of(model):
         assert models.check_data(model, data) is data
-    elif kind == "grey" and "binary" in model.kinds:
-        assert models.check_data(model, data) == ("binarised", "dynamic")
+    elif kind == "grey" and "binary" in kinds_of(model):
+        assert models.check_data(model, data).binarised_from is data
+        assert data.how == "dynamic"
     else:
-        takers = [each for each in models.names() if kind in models.get(each).kinds]
-        hint = f": use model {' or '.join(takers)}" if takers else ""
-        with pytest.raises(DataError, match=f"^model '{name}' takes .* data, and 'somewhere' is {kind}{hint}$"):
+        takers = [each for each in models.names() if kind in kinds_of(models.get(each))]
+        hint = f"; models that take it: {', '.join(takers)}" if takers else ""
+        found = re.escape(field_of(kind).in_words())
+        with pytest.raises(DataError, match=f"^model '{name}' needs .* as x, and 'somewhere' has {found}{hint}$"):
             models.check_data(model, data)
 
 
@@ -215,9 +241,10 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 @every_model
 def test_a_conditional_model_refuses_data_without_labels(name):
     model = models.get(name)
-    data = Described(model.kinds[0], classes=None)
+    data = Described(kinds_of(model)[0], labelled=False)
     if model.conditional:
-        with pytest.raises(DataError, match=f"^model '{name}' needs labels, and 'somewhere' has none: add them as"):
+        told = f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
+        with pytest.raises(DataError, match=told):
             models.check_data(model, data)
     else:
         assert models.check_data(model, data) is data
@@ -315,7 +342,7 @@ def test_the_mode_is_restored_after_an_error(name, config):
 
     model = trained(name, config)
     with pytest.raises(KeyError, match="unreadable"):
-        model.evaluate(Broken(split_for(model).arrays), seed=0)
+        model.evaluate(Broken(model.spec.fields, split_for(model).columns), seed=0)
     assert all(part.training for part in model.modules())
 
 
@@ -364,7 +391,7 @@ def test_samples_are_examples_in_data_space(name, config):
     for n in (0, 1, 5):
         x = model.sample(n, seed=0)
         assert type(x) is np.ndarray
-        assert (x.shape, x.dtype) == ((n, *model.spec.shape), np.float32)
+        assert (x.shape, x.dtype) == ((n, *model.spec.x.shape), np.float32)
         assert ((x >= 0) & (x <= 1)).all()
     assert len(np.unique(x, axis=0)) == 5
 
@@ -424,7 +451,7 @@ def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
         model.training_step(batch_for(model))
         for _, function in calls(model):
             function()
-        assert model.sample(2, seed=0).shape == (2, *model.spec.shape)
+        assert model.sample(2, seed=0).shape == (2, *model.spec.x.shape)
 
 
 @every_case
@@ -436,4 +463,4 @@ def test_other_configurations_take_odd_images_or_refuse_them(name, config):
         assert "\n" not in str(refusal)
         return
     model.training_step(batch_for(model))
-    assert model.sample(1, seed=0).shape == (1, *model.spec.shape)
+    assert model.sample(1, seed=0).shape == (1, *model.spec.x.shape)

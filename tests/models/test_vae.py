@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tinygen import random
-from tinygen.data import Batch, Spec, Split
+from tinygen.data import Batch, Image, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.models import VAE
 from tinygen.random import Stream
 
-SPEC = Spec("noise", (3, 4, 1), "binary")
+SPEC = Spec("noise", {"x": Image(3, 4, 1, "binary")})
 Z = np.linspace(-12, 12, 6001)
 DZ = Z[1] - Z[0]
 
@@ -55,7 +55,7 @@ def test_bounds_agree_with_the_integrals():
     x, repeats = bits(5), 400
     nll, neg_elbo, spread = by_integration(model, x)
     assert (neg_elbo - nll > 0.1).all()
-    metrics = model.evaluate(Split({"x": x.repeat(repeats, axis=0)}), seed=0)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": x.repeat(repeats, axis=0)}), seed=0)
     error = 4 * np.sqrt((spread**2).mean() / (5 * repeats))
     assert abs(metrics["neg_elbo_nats"] - neg_elbo.mean()) < error
     gap = (neg_elbo - nll).mean()
@@ -67,7 +67,7 @@ def test_bounds_agree_with_the_integrals():
 
 def test_one_importance_sample_is_the_elbo():
     model = made(importance_samples=1)
-    metrics = model.evaluate(Split({"x": bits(1).repeat(20_000, axis=0)}), seed=0)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": bits(1).repeat(20_000, axis=0)}), seed=0)
     spread = by_integration(model, bits(1))[2][0]
     assert abs(metrics["neg_is1_nats"] - metrics["neg_elbo_nats"]) < 4 * spread * math.sqrt(2 / 20_000)
 
@@ -76,7 +76,7 @@ def test_a_step_reports_the_bound_and_descends_on_the_weighted_one():
     x, scalars, weights = bits(8), {}, {}
     for beta in (1.0, 4.0):
         model = made(beta=beta)
-        scalars[beta] = {name: float(value) for name, value in model.training_step(Batch(x)).items()}
+        scalars[beta] = {name: float(value) for name, value in model.training_step(Batch(x=x)).items()}
         weights[beta] = model.encoder.parameters()[0].numpy()
     assert scalars[1.0] == scalars[4.0]
     assert (weights[1.0] != weights[4.0]).any()
@@ -103,7 +103,7 @@ def test_codes_samples_and_active_units():
     for spreads, active in (((0.09, 0.09), 0), ((0.11, 0.09), 1), ((0.11, 0.11), 2)):
         factors = np.array([*spreads / model.encode(bits(50)).std(axis=0), 1, 1])
         last.assign(last.numpy() * factors)
-        assert model.evaluate(Split({"x": bits(50)}), seed=0, thorough=False)["active_units"] == active
+        assert model.evaluate(Split(SPEC.fields, {"x": bits(50)}), seed=0, thorough=False)["active_units"] == active
 
 
 def test_the_step_size_falls_along_a_cosine_when_asked():
@@ -111,7 +111,7 @@ def test_the_step_size_falls_along_a_cosine_when_asked():
     rates = []
     for _ in range(6):
         rates.append(model.optimizer.value("lr"))
-        model.training_step(Batch(bits(8)))
+        model.training_step(Batch(x=bits(8)))
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * min(i / 4, 1))) for i in range(6)])
     assert made(learning_rate=0.5).optimizer.value("lr") == 0.5
 
@@ -126,7 +126,7 @@ def test_more_samples_a_step_descend_on_the_importance_weighted_bound():
     log_joint = (flat[:, None] * logits - np.logaddexp(0, logits)).sum(2) + log_normal(z, 0, 0)
     weights = np.exp(log_joint - log_normal(z, mean, log_var))
     before = model.state_dict()["encoder.layers.1.weight"].copy()
-    scalars = {name: float(value) for name, value in model.training_step(Batch(x)).items()}
+    scalars = {name: float(value) for name, value in model.training_step(Batch(x=x)).items()}
     assert scalars == pytest.approx({"neg_is5_nats": -np.log(weights.mean(axis=1)).mean()}, rel=1e-5)
     assert (model.state_dict()["encoder.layers.1.weight"] != before).any()
 
@@ -135,7 +135,7 @@ def test_thousands_of_samples_come_by_parts(monkeypatch):
     """The bound of many samples is close to the likelihood, and nothing larger than a part is ever held."""
     model, x, largest = made(importance_samples=5000), bits(3), []
     monkeypatch.setattr(model, "likelihood", lambda z: largest.append(len(z)) or VAE.likelihood(model, z))
-    metrics = model.evaluate(Split({"x": x}), seed=0)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": x}), seed=0)
     assert max(largest) <= 2000
     nll, _, spread = by_integration(model, x)
     assert abs(metrics["neg_is5000_nats"] - nll.mean()) < 4 * spread.max() / np.sqrt(5000)

@@ -5,13 +5,13 @@ import pytest
 
 import tinygen as tg
 from tinygen import random
-from tinygen.data import Batch, Spec, Split
+from tinygen.data import Batch, Points, Spec, Split
 from tinygen.models import WGAN, WGANGP
 from tinygen.models.wgan import gradient_norms
 from tinygen.random import Stream
 
-LINE = Spec("line", (1,), "points")
-PLANE = Spec("plane", (2,), "points")
+LINE = Spec("line", {"x": Points(1)})
+PLANE = Spec("plane", {"x": Points(2)})
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def turns(model, steps):
     """Steps after which the generator had moved."""
     moved, before = [], int(model.generator_optimizer.count)
     for step in range(1, steps + 1):
-        model.training_step(Batch(points(4)))
+        model.training_step(Batch(x=points(4)))
         if (count := int(model.generator_optimizer.count)) > before:
             moved.append(step)
         before = count
@@ -40,7 +40,7 @@ def turns(model, steps):
 def test_weights_of_the_critic_stay_within_the_bound_and_the_generators_do_not():
     model = WGAN(WGAN.Config(latent=2, hidden=8, clip=0.02, learning_rate=0.01), PLANE)
     for _ in range(3):
-        model.training_step(Batch(points(16, 2)))
+        model.training_step(Batch(x=points(16, 2)))
         largest = max(np.abs(p.numpy()).max() for p in model.discriminator.parameters())
         assert largest == np.float32(0.02)
     assert max(np.abs(p.numpy()).max() for p in model.generator.parameters()) > 0.1
@@ -65,14 +65,14 @@ def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly(model_class):
 
     model, fresh = make(0), make(1)
     for _ in range(3):
-        model.training_step(Batch(points(16)))
+        model.training_step(Batch(x=points(16)))
     assert int(model.steps_alone) == 3
     fresh.load_state_dict({name: array.copy() for name, array in model.state_dict().items()})
     streams = random.get_state()
     for each in (model, fresh):
         random.set_state(streams)
         for _ in range(4):
-            each.training_step(Batch(points(16)))
+            each.training_step(Batch(x=points(16)))
     ours, theirs = model.state_dict(), fresh.state_dict()
     assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
     assert int(model.generator_optimizer.count) == (model_class is WGANGP)
@@ -129,7 +129,7 @@ def test_the_penalised_critic_estimates_the_distance_of_two_normals():
     model.generator = tg.nn.Sequential(lambda z: z)
     stream = Stream(0, "real")
     for _ in range(500):
-        model.training_step(Batch(stream.normal((128, 1)) + np.float32(2)))
-    metrics = model.evaluate(Split({"x": stream.normal((2500, 1)) + np.float32(2)}), seed=0)
+        model.training_step(Batch(x=stream.normal((128, 1)) + np.float32(2)))
+    metrics = model.evaluate(Split(model.spec.fields, {"x": stream.normal((2500, 1)) + np.float32(2)}), seed=0)
     assert metrics["w1_distance"] == pytest.approx(2, abs=0.1)
     assert metrics["critic_distance"] == pytest.approx(metrics["w1_distance"], rel=0.15)

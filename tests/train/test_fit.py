@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygen import random, train
-from tinygen.data import Dataset
+from tinygen.data import Dataset, Image
 from tinygen.errors import CheckpointError, DataError, NonFiniteError, RunError, UsageError
 from tinygen.serialization import load, save
 from tinygen.train import Interrupted, Run, training
@@ -321,11 +321,16 @@ def test_numbers_that_are_not_finite_are_refused_before_a_folder_is_made(tmp_pat
 
 
 def test_data_that_the_model_was_not_made_for_are_refused(tmp_path, data, make_model):
-    grey = Dataset(replace(data.spec, kind="grey"), data.train, data.valid, data.test)
-    wide = Dataset(replace(data.spec, shape=(4, 5, 1)), data.train, data.valid, data.test)
-    with pytest.raises(DataError, match=r"takes binary data, and 'tiny' is grey: use data.binarised\('dynamic'\)"):
+    grey, wide = (
+        Dataset(replace(data.spec, fields={"x": field}), data.train, data.valid, data.test)
+        for field in (Image(4, 4, 1, "grey"), Image(4, 5, 1, "binary", binarisation="dynamic"))
+    )
+    told = r"needs binary images as x, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
+    with pytest.raises(DataError, match=told):
         train.fit(make_model(), grey, out=tmp_path / "run", quiet=True)
-    with pytest.raises(DataError, match=r"made for shape \(4, 4, 1\), and data set 'tiny' has \(4, 5, 1\)"):
+    with pytest.raises(
+        DataError, match="x: the model was made for 4×4 images, dynamically binarised, and 'tiny' has 4×5"
+    ):
         train.fit(make_model(), wide, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -347,7 +352,7 @@ def test_a_field_of_the_configuration_that_is_newer_than_the_run_has_its_default
 def test_progress_has_a_line_for_each_epoch(data, make_model, capsys):
     train.fit(make_model(), data, epochs=2)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "vae on tiny, 4×4, dynamically binarised, cpu"
+    assert lines[0] == "vae on tiny, 4×4 images, dynamically binarised, cpu"
     assert [line.split()[:4] for line in lines if line.startswith("epoch")] == [
         ["epoch", "1", "step", "7"],
         ["epoch", "2", "step", "14"],

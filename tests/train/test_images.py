@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinygen.data import Spec
+from tinygen import data
 from tinygen.errors import RunError, UsageError
 from tinygen.train import images
 
@@ -49,8 +49,13 @@ def test_files_that_cannot_be_written_are_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_images_and_points_are_shown():
-    shown = [
-        images.can_show(Spec("x", (2, 2, 1), kind)) for kind in ("binary", "grey", "rgb", "points", "index", "sequence")
-    ]
-    assert shown == [True, True, True, True, False, False]
+def test_what_is_no_text_is_shown():
+    fields = (data.Image(), data.Points(), data.Clip(), data.Wave(), data.SegmentMap(), data.Tokens(), data.Labels())
+    assert [images.can_show(each) for each in fields] == [True] * 5 + [False] * 2
+
+
+def test_indexed_samples_are_shown_in_the_colours_of_the_palette():
+    field = data.Image(1, 2, 1, "indexed", ((1, 2, 3), (250, 100, 0)))
+    picture = images.picture(np.array([[[[1], [0]]]]), field)
+    assert picture.getpixel((0, 0)) == (250, 100, 0)
+    assert picture.getpixel((picture.width - 1, picture.height - 1)) == (1, 2, 3)

@@ -73,7 +73,7 @@ def test_the_page_shows_what_a_run_learned(run):
     for heading in ("Samples", "Learning", "Samples over training", "Codes and back", "The code plane", "To repeat it"):
         assert heading in page.text
     assert "−ELBO, test" in page.text
-    assert "4×4, dynamically binarised" in page.text
+    assert "4×4 images, dynamically binarised" in page.text
     assert all(name in page.text for name in ("dark", "bright"))
     pictures = [source for source in page.sources if source.startswith("data:image/png;base64,")]
     assert len(pictures) == 1 + 4 + 2 + 1
@@ -107,7 +107,7 @@ class Mirror:
 def test_each_image_lies_above_what_the_model_makes_of_it(data, images, columns, pairs):
     x = np.zeros((images, 4, 4, 1), np.uint8)
     x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
-    split = type(data.valid)({"x": x})
+    split = type(data.valid)(data.spec.fields, {"x": x})
     figures = list(report._reconstructions(Mirror(), Dataset(data.spec, split, split, split)))
     pairs_of_rows, paths = (corners(figure.source, wide) for figure, wide in zip(figures, (columns, 10), strict=True))
     numbers = 2 * np.arange(1, images + 1)

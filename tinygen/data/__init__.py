@@ -1,4 +1,4 @@
-"""Data: named sets, readers, splits, binarisation, and the seeded loader whose cursor can be saved.
+"""Data: fields, named sets, readers, splits, binarisation, and the seeded loader whose cursor can be saved.
 
 >>> data = load("fashion-mnist-7k").binarised("dynamic")
 >>> batch = next(Loader(data.train, 128, seed=0))
@@ -8,9 +8,29 @@
 
 from tinygen.data.batch import Batch
 from tinygen.data.catalogue import load, names
+from tinygen.data.column import Column
 from tinygen.data.dataset import Dataset
+from tinygen.data.fields import Attributes, Clip, Field, Image, Labels, Points, SegmentMap, Tokens, Wave
 from tinygen.data.loader import Loader
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 
-__all__ = ["Batch", "Dataset", "Loader", "Spec", "Split", "load", "names"]
+__all__ = [
+    "Attributes",
+    "Batch",
+    "Clip",
+    "Column",
+    "Dataset",
+    "Field",
+    "Image",
+    "Labels",
+    "Loader",
+    "Points",
+    "SegmentMap",
+    "Spec",
+    "Split",
+    "Tokens",
+    "Wave",
+    "load",
+    "names",
+]

@@ -1,33 +1,90 @@
 """One minibatch of named arrays."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tinygen import backend
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Arrays that agree in their first axis, the examples; what a data set does not have is None."""
+class Batch(Mapping[str, Any]):
+    """The fields of some examples, as a mapping: `batch["x"]`, or `batch.x`; `len(batch)` is the number of examples.
 
-    x: Any
-    """Images: float32 in [0, 1], shape (N, H, W, C); points: float32, shape (N, D)."""
-    y: Any | None = None
-    """Class labels: int64, shape (N,)."""
-    target: Any | None = None
-    """What x should become, for paired data: as x."""
-    length: Any | None = None
-    """Valid steps of each sequence: int64, shape (N,)."""
+    Images are float32 in [0, 1], (N, H, W, C); labels int64 (N,); what other fields give is told by their `value`.
+    """
+
+    __slots__ = ("_values",)
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any):
+        self._values = {**(values or {}), **more}
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise KeyError(self._absent(name)) from None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Batch.__slots__:  # not yet set, in a copy that is being made
+            raise AttributeError(name)
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(self._absent(name)) from None
+
+    def _absent(self, name: str) -> str:
+        return f"the batch has no field {name!r}; it has {', '.join(self._values) or 'none'}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(next(iter(self._values.values()), ()))
+
+    def __repr__(self) -> str:
+        shapes = (f"{name} {getattr(value, 'shape', '')}" for name, value in self.items())
+        return f"Batch({', '.join(shapes)})"
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device, "cpu" or "cuda"."""
         return Batch(
-            **{
-                each.name: backend.to_device(array, device)
-                for each in fields(self)
-                if (array := getattr(self, each.name)) is not None
+            {
+                name: value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)
+                for name, value in self.items()
             }
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Padded:
+    """Sequences of different lengths in one array."""
+
+    values: Any
+    """(N, T), 0 behind the end of a sequence."""
+    length: Any
+    """Valid steps of each sequence: int64 (N,)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def mask(self) -> Any:
+        """Which steps are valid: bool (N, T)."""
+        steps = backend.array_module(self.values).arange(self.values.shape[1])
+        return steps < self.length[:, None]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, example: int) -> Any:
+        """The valid steps of one sequence."""
+        return self.values[example, : int(self.length[example])]
+
+    def to(self, device: str) -> "Padded":
+        return Padded(backend.to_device(self.values, device), backend.to_device(self.length, device))

@@ -1,4 +1,7 @@
-"""Black and white from grey, in the two ways that the likelihoods in the literature are quoted for."""
+"""Black and white from grey, in the two ways that the likelihoods in the literature are quoted for.
+
+The splits that come here have grey levels stored for x, whose field is a binary image already.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,22 +21,22 @@ class DynamicallyBinarised(Split):
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
         grey = super().batch(indices)
-        return Batch((stream or random.stream("data")).bernoulli(grey.x), grey.y, grey.target, grey.length)
+        return Batch(grey, x=(stream or random.stream("data")).bernoulli(grey.x))
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The whole split in order, drawn once: an evaluation finds the same pixels every time, and moves no stream."""
-        return draw_once(Split(self.arrays), "train").batches(size)
+        return draw_once(Split(self.fields, self.columns), "train").batches(size)
 
 
 def threshold(split: Split) -> Split:
     """1 where the grey value is at least one half: what is drawn never changes."""
-    x = split.arrays["x"]
+    x = split.columns["x"][:]
     return _with_pixels(split, x >= (128 if x.dtype == np.uint8 else 0.5))
 
 
 def draw_afresh(split: Split) -> Split:
     """1 with the grey value's probability, drawn each time a batch is asked for."""
-    return DynamicallyBinarised(split.arrays)
+    return DynamicallyBinarised(split.fields, split.columns)
 
 
 def draw_once(split: Split, name: str) -> Split:
@@ -42,12 +45,12 @@ def draw_once(split: Split, name: str) -> Split:
     What is evaluated on it is then the same in every run, whatever the seed and the size of the batches.
     """
     stream = Stream(0, f"binarised {name}")
-    ones = np.empty(split.arrays["x"].shape, bool)
+    ones = np.empty((len(split), *split.fields["x"].shape), bool)
     for start in range(0, len(split), CHUNK):
         chunk = slice(start, start + CHUNK)
-        ones[chunk] = stream.bernoulli(split.batch(chunk).x)
+        ones[chunk] = stream.bernoulli(split.fields["x"].value(split.columns["x"][chunk]))
     return _with_pixels(split, ones)
 
 
 def _with_pixels(split: Split, ones: np.ndarray) -> Split:
-    return Split(split.arrays | {"x": ones.astype(np.uint8) * np.uint8(255)})
+    return Split(split.fields, split.columns | {"x": ones.astype(np.uint8) * np.uint8(255)})

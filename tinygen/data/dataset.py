@@ -1,30 +1,52 @@
 """A data set: what it holds, and its three splits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from tinygen.data import binarise
+from tinygen.data.column import Column
+from tinygen.data.fields import Field, Image, Labels
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
-from tinygen.data.validate import check_classes, check_images, check_labels, kind_of
 from tinygen.errors import DataError, UsageError
+from tinygen.random import Stream
+
+PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A description and three splits.
 
-    ``valid``, the last tenth of train, serves every choice and every curve; ``test`` is touched once, at
-    the end.
+    ``valid``, a tenth of train, serves every choice and every curve; ``test`` is touched once, at the end.
     """
 
     spec: Spec
     train: Split
     valid: Split
     test: Split
+
+    @classmethod
+    def from_fields(
+        cls,
+        name: str,
+        fields: Mapping[str, Field],
+        train: Mapping[str, Any],
+        valid: Mapping[str, Any] | None = None,
+        test: Mapping[str, Any] | None = None,
+    ) -> "Dataset":
+        """A data set of arrays, which their fields check; what a field leaves open is taken from the arrays.
+
+        >>> Dataset.from_fields("pairs", {"x": Image(), "target": Image(kind="rgb")}, {"x": maps, "target": photos})
+
+        Where there is no test, or no valid, it is a tenth of train: drawn at random, the same in every run, with each
+        class in proportion where there is a field of labels. Train is then shuffled. A `Column` stands for an array
+        that is not in memory. Raises DataError, naming the array (x_train, ...) and the remedy.
+        """
+        return cls._made(name, fields, {"train": train, "valid": valid, "test": test}, random_tenth)
 
     @classmethod
     def from_arrays(
@@ -38,71 +60,103 @@ class Dataset:
         *,
         white: int | None = None,
     ) -> "Dataset":
-        """A data set of images in arrays, which are checked: DataError names the one that is wrong.
+        """A data set of images and, where there are some, labels: the fields x and y.
 
-        Images are uint8, bool, or floats in [0, 1], of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3).
-        Labels are integers of shape (N,). Where there is no ``x_test`` the last tenth of the whole is test.
-        ``white`` is the uint8 value that means 1: by default 255, or 1 where ``x_train`` has no larger one.
+        As `from_fields`, but valid (and test, where there is none) is the last tenth of the arrays as they come:
+        shuffle what is sorted. Images are integers, booleans, or floats in [0, 1], of shape (N, H, W),
+        (N, H, W, 1) or (N, H, W, 3); ``white`` is the integer that means 1: by default 255, or 1 where ``x_train`` has
+        no larger one.
         """
-        white = _guess_white(x_train) if white is None else white
-        whole = _checked("train", x_train, y_train, white)
-        if x_test is None:
-            whole, test = _without_last_tenth(whole)
-        else:
-            test = _checked("test", x_test, y_test, white)
-            _refuse_difference(whole, test)
-        train, valid = _without_last_tenth(whole)
-        x, y = whole["x"], whole.get("y")
-        spec = Spec(name, x.shape[1:], kind_of(x, test["x"]))
-        if y is not None:
-            classes, names = check_classes(class_names, y, test["y"])
-            spec = replace(spec, classes=classes, class_names=names)
-        return cls(spec, Split(train), Split(valid), Split(test))
+        fields: dict[str, Field] = {"x": Image(white=white)}
+        if y_train is not None or y_test is not None:
+            fields["y"] = Labels(names=class_names)  # type: ignore[arg-type]
+        parts = {"train": {"x": x_train, "y": y_train}, "test": {"x": x_test, "y": y_test}}
+        given = {part: {key: a for key, a in arrays.items() if a is not None} for part, arrays in parts.items()}
+        return cls._made(name, fields, given, last_tenth)
+
+    @classmethod
+    def _made(cls, name: str, fields: Mapping[str, Field], parts: Mapping[str, Any], hold_out: "HoldOut") -> "Dataset":
+        given = {part: arrays for part in PARTS if (arrays := parts.get(part))}
+        _refuse_differences(fields, given)
+        fitted = {}
+        for key, field in fields.items():
+            arrays = {f"{key}_{part}": arrays[key] for part, arrays in given.items()}
+            fitted[key] = field.fit({where: a for where, a in arrays.items() if not isinstance(a, Column)})
+        splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in given.items()}
+        for part in ("test", "valid"):
+            if part not in splits:
+                if len(splits["train"]) < 2:
+                    raise DataError("there are too few examples for train, valid and test; at least 3 are needed")
+                kept, held_out = hold_out(splits["train"], part)
+                splits["train"], splits[part] = splits["train"].rows(kept), splits["train"].rows(held_out)
+        return cls(Spec(name, fitted), *(splits[part] for part in PARTS))
 
     def binarised(self, how: Literal["dynamic", "threshold"]) -> "Dataset":
-        """The same set in black and white: a grey set only; a binary one is returned as it is.
+        """The same set with the images x in black and white: grey ones only; binary ones are returned as they are.
 
         dynamic: a pixel is 1 with the probability that its grey value gives; train is drawn afresh at each
         request, valid and test once, the same in every run. threshold: a pixel is 1 from one half up.
         """
         if how not in ("dynamic", "threshold"):
             raise UsageError(f"unknown binarisation {how!r}: use 'dynamic' or 'threshold'")
-        if self.spec.kind == "binary":
+        x = self.spec.fields.get("x")
+        if not isinstance(x, Image) or x.kind not in ("grey", "binary"):
+            found = f"x is {x.in_words()}" if x else "it has no x"
+            raise UsageError(f"{self.spec.name} cannot be binarised ({found}): only grey images can")
+        if x.kind == "binary":
             return self
-        if self.spec.kind != "grey":
-            raise UsageError(f"{self.spec.name} is {self.spec.kind}: only grey images can be binarised")
-        spec = replace(self.spec, kind="binary", binarisation=how)
+        spec = replace(self.spec, fields={**self.spec.fields, "x": replace(x, kind="binary", binarisation=how)})
+        parts = (Split(spec.fields, split.columns) for split in (self.train, self.valid, self.test))
         if how == "threshold":
-            return Dataset(spec, *map(binarise.threshold, (self.train, self.valid, self.test)))
-        valid, test = binarise.draw_once(self.valid, "valid"), binarise.draw_once(self.test, "test")
-        return Dataset(spec, binarise.draw_afresh(self.train), valid, test)
+            return Dataset(spec, *map(binarise.threshold, parts))
+        train, valid, test = parts
+        draw_once = binarise.draw_once
+        return Dataset(spec, binarise.draw_afresh(train), draw_once(valid, "valid"), draw_once(test, "test"))
 
 
-Arrays = dict[str, np.ndarray]
+HoldOut = Callable[[Split, str], tuple[Any, Any]]
+"""From a split and the name of the part that is to be made of it: which rows stay, and which make that part."""
 
 
-def _guess_white(images: Any) -> int:
-    x = np.asarray(images)
-    return 1 if x.dtype == np.uint8 and x.max(initial=0) == 1 else 255
+def last_tenth(split: Split, part: str) -> tuple[slice, slice]:
+    """The rows but for the last tenth, and that."""
+    cut = len(split) - max(1, len(split) // 10)
+    return slice(cut), slice(cut, None)
 
 
-def _checked(part: str, images: Any, labels: Any, white: int) -> Arrays:
-    x = check_images(f"x_{part}", images, white)
-    return {"x": x} if labels is None else {"x": x, "y": check_labels(f"y_{part}", labels, len(x))}
+def random_tenth(split: Split, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """All rows shuffled, but for a tenth with each class in proportion, and that."""
+    order = Stream(0, f"hold out {part}").permutation(len(split))
+    labels = next((split.values(name) for name, field in split.fields.items() if isinstance(field, Labels)), None)
+    # Every tenth of the shuffled rows; where there are labels, of these rows sorted by class.
+    by_class = np.arange(len(order)) if labels is None else labels[order].argsort(kind="stable")
+    held_out = np.zeros(len(order), bool)
+    held_out[by_class[9::10] if len(order) >= 10 else by_class[-1:]] = True
+    return order[~held_out], order[held_out]
 
 
-def _without_last_tenth(arrays: Arrays) -> tuple[Arrays, Arrays]:
-    n = len(arrays["x"])
-    if n < 2:
-        raise DataError("there are too few images to make train, valid and test; at least 3 are needed")
-    cut = n - max(1, n // 10)
-    return {key: a[:cut] for key, a in arrays.items()}, {key: a[cut:] for key, a in arrays.items()}
+def _refuse_differences(fields: Mapping[str, Field], given: Mapping[str, Mapping[str, Any]]) -> None:
+    """DataError where a part lacks a field that another has, or has what no field describes."""
+    if "train" not in given:
+        raise DataError("there are no training data")
+    for part, arrays in given.items():
+        if unknown := sorted(arrays.keys() - fields.keys()):
+            raise DataError(f"{unknown[0]}_{part} is there, but the fields are {', '.join(fields)}; add a field for it")
+        for key in fields:
+            if key not in arrays:
+                present = next((f"{key}_{other}" for other in given if key in given[other]), f"the field {key}")
+                raise DataError(f"{present} is there but {key}_{part} is not; add it, or leave both out")
 
 
-def _refuse_difference(train: Arrays, test: Arrays) -> None:
-    if train["x"].shape[1:] != test["x"].shape[1:]:
-        shapes = f"{train['x'].shape[1:]} and {test['x'].shape[1:]}"
-        raise DataError(f"images of x_train and x_test have the shapes {shapes}; they must be alike")
-    if train.keys() != test.keys():
-        present, absent = ("y_train", "y_test") if "y" in train else ("y_test", "y_train")
-        raise DataError(f"{present} is there but {absent} is not; add it, or leave both out")
+def _stored(fields: Mapping[str, Field], part: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked columns of a part, which are of one length."""
+    columns = {}
+    for key, field in fields.items():
+        array = arrays[key]
+        columns[key] = array if isinstance(array, Column) else field.store(f"{key}_{part}", array)
+    (first, column), *others = columns.items()
+    for key, other in others:
+        if len(other) != len(column):
+            counts = f"{key}_{part} holds {len(other)} examples and {first}_{part} {len(column)}"
+            raise DataError(f"{counts}; there must be one for each")
+    return columns

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.validate import naming
+from tinygen.data.naming import naming
 from tinygen.errors import DataError
 from tinygen.random import Stream
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.validate import naming
+from tinygen.data.naming import naming
 from tinygen.errors import DataError
 
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygen.data.dataset import Dataset
+from tinygen.data.fields import Labels, Points
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 from tinygen.random import Stream
@@ -58,9 +59,10 @@ MIXTURES = {
 def make(name: str) -> Dataset:
     """The set of that name: always the same points, and y the mode of each."""
     mixture = MIXTURES[name]
+    modes, dimensions = mixture.centres.shape
+    spec = Spec(name, {"x": Points(dimensions, mixture.limits), "y": Labels(modes)})
     splits = []
     for split, size in SIZES.items():
         x, mode = mixture.draw(size, Stream(0, f"{name} {split}"))
-        splits.append(Split({"x": x, "y": mode}))
-    shape, modes = mixture.centres.shape[1:], len(mixture.centres)
-    return Dataset(Spec(name, shape, "points", classes=modes, limits=mixture.limits), *splits)
+        splits.append(Split(spec.fields, {"x": x, "y": mode}))
+    return Dataset(spec, *splits)

@@ -1,26 +1,63 @@
 """What a data set holds, so that a model can refuse it before the first step."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-Kind = Literal["binary", "grey", "rgb", "index", "sequence", "points"]
+from tinygen.data.fields import Field, Image, Labels, Points
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The description that a `Dataset` carries."""
+    """The name of a data set and its fields: `spec["x"]`, or `spec.x`."""
 
     name: str
-    shape: tuple[int, ...]
-    """Of one example: (height, width, channels) for images, (coordinates,) for points."""
-    kind: Kind
-    """binary: 0 or 1; grey, rgb: values in [0, 1]; index: positions in a palette; sequence: tokens; points: any."""
-    classes: int | None = None
-    """Number of classes, None where there are no labels."""
-    class_names: tuple[str, ...] | None = None
-    binarisation: Literal["dynamic", "threshold"] | None = None
-    """How grey images were made binary, which a likelihood must be quoted with; None where they were not."""
-    limits: tuple[float, float] | None = None
-    """Of kind "points": where nearly all coordinates lie, which is what pictures show."""
-    palette: Any | None = field(default=None, compare=False)
-    """Colours of kind "index", uint8 of shape (colours, 3)."""
+    fields: Mapping[str, Field]
+
+    def __getitem__(self, name: str) -> Field:
+        try:
+            return self.fields[name]
+        except KeyError:
+            raise KeyError(self._absent(name)) from None
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("fields", {})
+        if name.startswith("__") or name not in fields:
+            raise AttributeError(self._absent(name) if fields else name)
+        return fields[name]
+
+    def _absent(self, name: str) -> str:
+        return f"data set {self.name!r} has no field {name!r}; it has {', '.join(self.fields) or 'none'}"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.fields
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of the labels y; None where there are none."""
+        y = self.fields.get("y")
+        return y.classes if isinstance(y, Labels) else None
+
+    def describe(self) -> dict[str, Any]:
+        """For config.json."""
+        return {"name": self.name, "fields": {name: field.describe() for name, field in self.fields.items()}}
+
+    @staticmethod
+    def from_description(description: Mapping[str, Any]) -> "Spec":
+        """The specification that was described, by this version or one before there were fields."""
+        if "fields" not in description:
+            return _before_fields(description)
+        fields = {name: Field.from_description(each) for name, each in description["fields"].items()}
+        return Spec(description["name"], fields)
+
+
+def _before_fields(old: Mapping[str, Any]) -> Spec:
+    """From the shape, kind and number of classes of a data set, which older runs recorded instead of fields."""
+    x: Field
+    if old["kind"] == "points":
+        x = Points(old["shape"][0], old.get("limits"))
+    else:
+        height, width, channels = old["shape"]
+        x = Image(height, width, channels, old["kind"], binarisation=old.get("binarisation"))
+    labels = {"y": Labels(old["classes"], old.get("class_names"))} if old.get("classes") else {}
+    return Spec(old["name"], {"x": x, **labels})

@@ -1,4 +1,4 @@
-"""One part of a data set: stored arrays, and the batches that are cut from them."""
+"""One part of a data set: a stored column for each field, and the batches that are cut from them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,41 +6,55 @@ from typing import Any
 import numpy as np
 
 from tinygen.data.batch import Batch
+from tinygen.data.column import Column, take_rows
+from tinygen.data.fields import Field
 from tinygen.random import Stream
 
 
 class Split:
-    """Named arrays of one length: images (N, H, W, C) as uint8 or float32; the rest as batches have it."""
+    """A column of stored values for each name, all of one length, and the field that says what they mean."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self.arrays = dict(arrays)
+    def __init__(self, fields: Mapping[str, Field], columns: Mapping[str, np.ndarray | Column]):
+        self.columns = dict(columns)
+        self.fields = {name: fields[name] for name in self.columns}
 
     def __len__(self) -> int:
-        return len(self.arrays["x"])
+        return len(next(iter(self.columns.values())))
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
-        """The examples at these positions (integers or a slice); images become float32 in [0, 1].
+        """The examples at these positions (integers or a slice), as the fields give them.
 
         A split that draws takes its random numbers from ``stream``, by default the process's ``data``; others
         leave it alone.
         """
-        return Batch(**{name: _unit_range(array[indices]) for name, array in self.arrays.items()})
+        return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The whole split in order, in batches of ``size`` examples and a last one with the rest."""
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size))
 
+    def values(self, name: str) -> Any:
+        """One field of all examples, as a batch has it; no other column is read."""
+        return self.fields[name].value(self.columns[name][:])
+
+    def rows(self, rows: Any) -> "Split":
+        """The examples at these positions (integers or a slice), as a split."""
+        return type(self)(self.fields, {name: take_rows(column, rows) for name, column in self.columns.items()})
+
     def slice(self, start: int, stop: int) -> "Split":
         """The examples from ``start`` up to ``stop``, without a copy."""
-        return type(self)({name: array[start:stop] for name, array in self.arrays.items()})
+        return self.rows(slice(start, stop))
 
     def take(self, n: int) -> "Split":
         """The first n examples, or all of them where there are fewer."""
         return self.slice(0, n)
 
-
-def _unit_range(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return np.divide(array, np.float32(255), dtype=np.float32)
-    return np.array(array)
+    def add_to_digest(self, digest: Any) -> None:
+        """Update a hash of `hashlib` with all that is stored."""
+        for name, column in sorted(self.columns.items()):
+            if isinstance(column, Column):
+                digest.update(f"{name} {len(column)}".encode() + column.digest())
+            else:
+                digest.update(f"{name} {column.dtype} {column.shape}".encode())
+                digest.update(np.ascontiguousarray(column).data)

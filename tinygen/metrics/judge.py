@@ -16,6 +16,8 @@ from tinygen import random
 from tinygen.autograd import no_grad
 from tinygen.backend import to_numpy
 from tinygen.data import Dataset, Loader, Spec
+from tinygen.data.fields import INTENSITIES, Labels
+from tinygen.data.needs import unmet
 from tinygen.errors import CheckpointError, DataError
 from tinygen.nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 from tinygen.optim import Adam, cosine, warmup
@@ -46,7 +48,7 @@ class Judge(Module):
     """
 
     def __init__(self, spec: Spec):
-        height, width, channels = spec.shape
+        height, width, channels = spec.x.shape
         assert spec.classes
         self.body = Sequential(
             Conv2d(channels, 32, 3, padding=1),
@@ -118,21 +120,18 @@ def _file(data: Dataset, training: Training) -> Path:
     import pooch
 
     spec = data.spec
-    definition = [VERSION, dataclasses.asdict(training), spec.shape, spec.classes, spec.binarisation]
+    definition = [VERSION, dataclasses.asdict(training), spec.x.shape, spec.classes, spec.x.binarisation]
     key = hashlib.blake2b(json.dumps(definition).encode(), digest_size=16)
-    for name, array in sorted(data.train.arrays.items()):
-        key.update(f"{name} {array.dtype} {array.shape}".encode())
-        key.update(np.ascontiguousarray(array).data)
+    data.train.add_to_digest(key)
     return Path(pooch.os_cache("tinygen")) / "judges" / f"{key.hexdigest()}.safetensors"
 
 
 def _refuse_unfit(spec: Spec) -> None:
-    if spec.kind not in ("binary", "grey", "rgb"):
-        raise DataError(f"{spec.name} is {spec.kind} data: a judge sees images only")
-    if spec.classes is None:
-        raise DataError(f"{spec.name} has no labels, and a judge learns from labels: add y_train and y_test")
-    if min(spec.shape[:2]) < SMALLEST:
-        size = f"{spec.shape[1]}x{spec.shape[0]}"
+    if lacking := unmet({"x": INTENSITIES, "y": Labels()}, spec):
+        raise DataError(f"a judge needs {lacking}")
+    height, width, _ = spec.x.shape
+    if min(height, width) < SMALLEST:
+        size = f"{width}x{height}"
         raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {SMALLEST}x{SMALLEST} or more")
 
 

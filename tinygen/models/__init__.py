@@ -2,6 +2,7 @@
 
 import difflib
 
+from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import DataError, UsageError
 from tinygen.models.aae import AAE
 from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
@@ -11,7 +12,6 @@ from tinygen.models.gan import GAN
 from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.vae import VAE
 from tinygen.models.wgan import WGAN, WGANGP
-from tinygen.train.record import refuse_unlabelled_data
 
 __all__ = [
     "AAE",
@@ -58,14 +58,11 @@ def check_data(model: type[GenerativeModel], dataset):
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
-    refuse_unlabelled_data(model, dataset)
-    kind = dataset.spec.kind
-    if kind in model.kinds:
-        return dataset
-    if kind == "grey" and "binary" in model.kinds:
+    if met_by_binarising(model.needs, dataset.spec):
         return dataset.binarised("dynamic")
-    takers = [name for name in names() if kind in get(name).kinds]
-    hint = f": use model {' or '.join(takers)}" if takers else ""
-    raise DataError(
-        f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {dataset.spec.name!r} is {kind}{hint}"
-    )
+    lacking = unmet(model.needs, dataset.spec)
+    if lacking is None:
+        return dataset
+    takers = [name for name in names() if unmet(get(name).needs, dataset.spec) is None]
+    hint = f"; models that take it: {', '.join(takers)}" if takers else ""
+    raise DataError(f"model {model.name!r} needs {lacking}{hint}")

@@ -10,6 +10,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import parzen
 from tinygen.models.autoencoder import CodeModel
@@ -34,7 +35,7 @@ class AAE(CodeModel):
     """
 
     name = "aae"
-    kinds = ("grey", "binary", "rgb")
+    needs = {"x": INTENSITIES}
     implicit = True
 
     @dataclass(frozen=True)
@@ -100,19 +101,20 @@ class AAE(CodeModel):
         x, turn = batch.x, self.in_turn(len(batch.x))
         codes = self.encoder(F.dropout(x, self.config.dropout))
         error = F.squared_error(F.sigmoid(self.decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
+        labels = batch.y if self.config.labelled else None
         drawn = self.prior(batch.y if self.config.labelled else turn, random.stream("train"))
-        deceiving = F.softplus(-self.judge(codes, batch.y)).mean()
-        telling = (F.softplus(-self.judge(drawn, batch.y)) + F.softplus(self.judge(codes.detach(), batch.y))).mean()
+        deceiving = F.softplus(-self.judge(codes, labels)).mean()
+        telling = (F.softplus(-self.judge(drawn, labels)) + F.softplus(self.judge(codes.detach(), labels))).mean()
         self.optimizer.step(error + self.config.regularisation * deceiving)
         self.discriminator_optimizer.step(telling)
-        size = math.prod(self.spec.shape)
+        size = math.prod(self.spec.x.shape)
         return {
             "squared_error_per_pixel": error / size,
             "generator_nats": deceiving,
             "discriminator_nats": telling,
         }
 
-    def judge(self, codes, labels):
+    def judge(self, codes, labels=None):
         """Logits (N, 1) that codes are from the prior, given their classes where the model is labelled."""
         if self.config.labelled:
             classes = array_module(labels).eye(self.components, dtype="float32")[labels]

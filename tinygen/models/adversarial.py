@@ -11,6 +11,8 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.data import Spec
+from tinygen.data.fields import INTENSITIES, Points
+from tinygen.data.needs import Needs
 from tinygen.data.points import MIXTURES
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.modes import SAMPLES, count_modes
@@ -29,7 +31,7 @@ class AdversarialModel(GenerativeModel):
     from which everything but training is done.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("grey", "rgb", "binary", "points")
+    needs: ClassVar[Needs] = {"x": (*INTENSITIES, Points())}
     implicit = True
     generator_optimizer: Any
     discriminator_optimizer: Any
@@ -108,7 +110,7 @@ class AdversarialModel(GenerativeModel):
 def about_points(spec: Spec, real: np.ndarray, made: np.ndarray) -> dict[str, float]:
     """On a line the exact Wasserstein-1 distance; modes found, and samples near one, where the mixture is known."""
     numbers = {}
-    if spec.shape == (1,):
+    if spec.x.shape == (1,):
         numbers["w1_distance"] = w1(real[:, 0], made[:, 0])
     if mixture := MIXTURES.get(spec.name):
         covered, high_quality = count_modes(made, mixture)
@@ -118,14 +120,14 @@ def about_points(spec: Spec, real: np.ndarray, made: np.ndarray) -> dict[str, fl
 
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:
     """Noise (N, latent) to examples: images through a sigmoid, points as they come."""
-    squash = () if spec.kind == "points" else (F.sigmoid,)
-    sizes = [latent, *[hidden] * layers, math.prod(spec.shape)]
-    return Sequential(perceptron(sizes, batch_norm=batch_norm), *squash, Reshape(*spec.shape))
+    squash = () if isinstance(spec.x, Points) else (F.sigmoid,)
+    sizes = [latent, *[hidden] * layers, math.prod(spec.x.shape)]
+    return Sequential(perceptron(sizes, batch_norm=batch_norm), *squash, Reshape(*spec.x.shape))
 
 
 def mlp_discriminator(spec: Spec, hidden: int, layers: int, *, slope: float = 0.2) -> Sequential:
     """Examples to one number each (N, 1)."""
-    return Sequential(Flatten(), perceptron([math.prod(spec.shape), *[hidden] * layers, 1], slope=slope))
+    return Sequential(Flatten(), perceptron([math.prod(spec.x.shape), *[hidden] * layers, 1], slope=slope))
 
 
 def perceptron(sizes: list[int], *, slope: float = 0.0, batch_norm: bool = False) -> Sequential:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygen import random
 from tinygen.autograd import tensor
-from tinygen.data import Loader
+from tinygen.data import Loader, Points
 from tinygen.train import plots
 from tinygen.train.figures import Figure
 
@@ -40,7 +40,7 @@ def line_figures(model: Any, data: Any, seed: int, curve: Callable, name: str) -
     `curve` takes the discriminator's outputs along the line to [0, 1]. Training is repeated from the seed for up to
     4096 steps; the process's random streams are as before.
     """
-    if model.spec.kind != "points" or model.spec.shape != (1,):
+    if not isinstance(model.spec.x, Points) or model.spec.x.shape != (1,):
         return
     legend = tuple(zip(plots.CLASSES, ("density of the data", "density of what is made", name), strict=False))
     for step, svg in _drawn_over_training(model, data, seed, curve):

@@ -11,6 +11,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
+from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import probe
 from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, mean_over
@@ -24,7 +25,7 @@ class CodeModel(GenerativeModel):
 
     def build(self, config) -> None:
         """Make the two networks."""
-        sizes = config.architecture, self.spec.shape, config.hidden, config.latent, config.layers
+        sizes = config.architecture, self.spec.x.shape, config.hidden, config.latent, config.layers
         self.encoder, self.decoder = encoder(*sizes), decoder(*sizes)
 
     def encode(self, x) -> np.ndarray:
@@ -43,7 +44,7 @@ class CodeModel(GenerativeModel):
         Thorough, where there are labels: the error of a linear classifier of the codes (`tinygen.metrics.probe`).
         """
         numbers = self.reconstruction(data)
-        if thorough and self.spec.classes and "y" in data.arrays:
+        if thorough and self.spec.classes and "y" in data.fields:
             whole = data.batch(slice(None))
             numbers["probe_error_rate"] = probe.error_rate(self.encode(whole.x), whole.y, self.spec.classes)
         return numbers
@@ -71,7 +72,7 @@ class Autoencoder(CodeModel):
     """
 
     name = "ae"
-    kinds = ("grey", "rgb", "binary")
+    needs = {"x": INTENSITIES}
 
     @dataclass(frozen=True)
     class Config:

@@ -8,6 +8,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical
 from tinygen.errors import ShapeError
 from tinygen.models.base import GenerativeModel, learning_rate, mean_over
@@ -46,11 +47,11 @@ class Autoregressive(GenerativeModel):
     arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
     """
 
-    kinds = ("binary", "grey", "rgb")
+    needs = {"x": INTENSITIES}
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
-        self.network = self.make_network(config, spec.shape[2], 1 if spec.kind == "binary" else LEVELS)
+        self.network = self.make_network(config, spec.x.shape[2], 1 if spec.x.kind == "binary" else LEVELS)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config))
 
@@ -61,7 +62,7 @@ class Autoregressive(GenerativeModel):
     def nll(self, x):
         """-log p(x) in nats (N,) of images (N, H, W, C)."""
         logits = self.network(x)
-        if self.spec.kind == "binary":
+        if self.spec.x.kind == "binary":
             return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
         return -Categorical(logits).log_prob(levels(x)).sum(axis=(1, 2, 3))
 
@@ -73,7 +74,7 @@ class Autoregressive(GenerativeModel):
     @property
     def _bits(self) -> float:
         """Bits per dimension in a nat per image."""
-        return 1 / (math.prod(self.spec.shape) * math.log(2))
+        return 1 / (math.prod(self.spec.x.shape) * math.log(2))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Negative log-likelihood in nats per image, and in bits per dimension."""
@@ -84,15 +85,15 @@ class Autoregressive(GenerativeModel):
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """n images; `cached=False` computes the whole image for each of its values, with the same result."""
-        return self.complete(np.zeros((n, *self.spec.shape), np.float32), 0, seed=seed, cached=cached)
+        return self.complete(np.zeros((n, *self.spec.x.shape), np.float32), 0, seed=seed, cached=cached)
 
     def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Images (N, H, W, C) with their upper `keep_rows` rows kept and all others drawn anew."""
         images = np.array(images, np.float32)
-        if images.shape[1:] != self.spec.shape or not 0 <= keep_rows <= self.spec.shape[0]:
+        if images.shape[1:] != self.spec.x.shape or not 0 <= keep_rows <= self.spec.x.shape[0]:
             raise ShapeError(
-                f"complete: takes images (N, {', '.join(map(str, self.spec.shape))}) of which 0 to "
-                f"{self.spec.shape[0]} rows are kept, not {images.shape} and {keep_rows}"
+                f"complete: takes images (N, {', '.join(map(str, self.spec.x.shape))}) of which 0 to "
+                f"{self.spec.x.shape[0]} rows are kept, not {images.shape} and {keep_rows}"
             )
         uniform = random.Stream(seed, "sample").uniform(images.shape)
         predictions = from_what_is_new if cached else from_the_whole_image
@@ -108,7 +109,7 @@ class Autoregressive(GenerativeModel):
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """Completions of images of validation."""
         x = data.valid.take(min(10, len(data.valid))).batch(slice(None)).x
-        keep = self.spec.shape[0] // 2
+        keep = self.spec.x.shape[0] // 2
         halves = x.copy()
         halves[:, keep:] = 0.5
         completions = [self.complete(x, keep, seed=seed + i) for i in range(3)]
@@ -117,7 +118,7 @@ class Autoregressive(GenerativeModel):
 
     def _drawn(self, logits, uniform):
         """The values that uniform numbers (N,) pick."""
-        if self.spec.kind == "binary":
+        if self.spec.x.kind == "binary":
             return Bernoulli(logits).inverse(uniform)
         return Categorical(logits).inverse(uniform) / np.float32(LEVELS - 1)
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
+from tinygen.data.fields import Labels
+from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.nn import Module
 from tinygen.optim import Schedule, constant, cosine, warmup
@@ -16,22 +18,28 @@ from tinygen.optim import Schedule, constant, cosine, warmup
 class GenerativeModel(Module):
     """Networks, optimisers and counters of one system.
 
-    A subclass sets `name`, the `kinds` of data it accepts and a frozen dataclass `Config`; it builds its networks,
-    moves them to the device, then makes its optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
+    A subclass sets `name`, the fields that it `needs` (`{"x": Image(kind="rgb"), "y": Labels()}`; a tuple where one of
+    several will do) and a frozen dataclass `Config`; it builds its networks, moves them to the device, then makes its
+    optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
     `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1]; and `figures(data, *, seed)`, which
     yields a `tinygen.train.figures.Figure` for each thing that its report should show of the data set besides samples,
     reconstructions and interpolation.
 
-    A `conditional` model is trained on batches with labels, and has `sample(n, *, seed, labels=None)`: classes (n,) to
+    A model that needs labels y is `conditional`, and has `sample(n, *, seed, labels=None)`: classes (n,) to
     draw, by default 0, 1, 2, ... in turn. An `implicit` one has no likelihood, bound or reconstruction that would say
     how good it is: its samples are all there is to judge.
     """
 
     name: ClassVar[str]
-    kinds: ClassVar[tuple[str, ...]]
+    needs: ClassVar[Needs]
     conditional: ClassVar[bool] = False
     implicit: ClassVar[bool] = False
     Config: ClassVar[Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "needs" in vars(cls):
+            cls.conditional = isinstance(cls.needs.get("y"), Labels)
 
     def __init__(self, config, spec, device: str = "cpu"):
         self.config, self.spec, self.device = config, spec, device

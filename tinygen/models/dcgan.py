@@ -4,11 +4,14 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
+from tinygen.data.fields import INTENSITIES, Labels
+from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models.adversarial import AdversarialModel
@@ -42,7 +45,7 @@ class DCGAN(AdversarialModel):
     """Generative adversarial network of strided convolutions with batch normalisation."""
 
     name = "dcgan"
-    kinds = ("grey", "rgb", "binary")
+    needs: ClassVar[Needs] = {"x": INTENSITIES}
 
     @dataclass(frozen=True)
     class Config:
@@ -65,8 +68,8 @@ class DCGAN(AdversarialModel):
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         classes = spec.classes if self.conditional else 0
-        generator = _generator(spec.shape, config.latent + classes, config.channels)
-        discriminator = _discriminator(spec.shape, config.channels, 1 + classes)
+        generator = _generator(spec.x.shape, config.latent + classes, config.channels)
+        discriminator = _discriminator(spec.x.shape, config.channels, 1 + classes)
         super().__init__(config, spec, device, generator, discriminator, config.averaging)
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
@@ -81,12 +84,13 @@ class DCGAN(AdversarialModel):
 
     def training_step(self, batch):
         """The discriminator learns from real and from made images, in batches of their own; then the generator does."""
+        labels = batch.y if self.conditional else None
         with self.norms_restored_if_refused():
-            made = self.generator(self.described(self.noise(len(batch)), batch.y))
-            real_cost = F.softplus(-self.logits(self.discriminator(batch.x), batch.y)).mean()  # -log D(x)
-            made_cost = F.softplus(self.logits(self.discriminator(made.detach()), batch.y)).mean()  # -log(1 - D(G(z)))
+            made = self.generator(self.described(self.noise(len(batch)), labels))
+            real_cost = F.softplus(-self.logits(self.discriminator(batch.x), labels)).mean()  # -log D(x)
+            made_cost = F.softplus(self.logits(self.discriminator(made.detach()), labels)).mean()  # -log(1 - D(G(z)))
             self.discriminator_optimizer.step(real_cost + made_cost)
-        cost = F.softplus(-self.logits(self.discriminator(made), batch.y)).mean()  # -log D(G(z))
+        cost = F.softplus(-self.logits(self.discriminator(made), labels)).mean()  # -log D(G(z))
         self.update_generator(cost)
         return {"discriminator_nats": real_cost + made_cost, "generator_nats": cost}
 
@@ -129,7 +133,7 @@ class DCGAN(AdversarialModel):
             "third, and last the same sum of pixels instead of noise. A class is the mean noise of three of "
             f"{CANDIDATES} samples: those nearest to the mean of its images."
         )
-        yield Figure(caption, np.stack(columns, axis=1).reshape(-1, *self.spec.shape), columns=len(columns))
+        yield Figure(caption, np.stack(columns, axis=1).reshape(-1, *self.spec.x.shape), columns=len(columns))
 
 
 class ConditionalDCGAN(DCGAN):
@@ -140,7 +144,7 @@ class ConditionalDCGAN(DCGAN):
     """
 
     name = "cdcgan"
-    conditional = True
+    needs = {"x": INTENSITIES, "y": Labels()}
 
     def described(self, noise, labels):
         """Noise (N, latent) and one-hot classes beside it."""

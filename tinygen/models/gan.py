@@ -7,6 +7,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen.autograd import no_grad
+from tinygen.data.fields import Points
 from tinygen.models.adversarial import AdversarialModel, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial_figures import costs_figure, line_figures
 from tinygen.models.base import at_least
@@ -56,7 +57,7 @@ class GAN(AdversarialModel):
             at_least(self, 0, "learning_rate", "beta1", "averaging")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
-        batch_norm = config.batch_norm and spec.kind != "points"
+        batch_norm = config.batch_norm and not isinstance(spec.x, Points)
         generator = mlp_generator(spec, config.latent, config.hidden, config.layers, batch_norm=batch_norm)
         discriminator = mlp_discriminator(spec, config.hidden, config.layers)
         super().__init__(config, spec, device, generator, discriminator, config.averaging)

@@ -8,6 +8,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
+from tinygen.data.fields import Image
 from tinygen.distributions import Bernoulli, Normal
 from tinygen.errors import UsageError
 from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, learning_rate, mean_over
@@ -19,7 +20,7 @@ class VAE(GenerativeModel):
     """Variational auto-encoder with a Bernoulli decoder, a diagonal normal posterior and the analytic KL."""
 
     name = "vae"
-    kinds = ("binary",)
+    needs = {"x": Image(kind="binary")}
 
     @dataclass(frozen=True)
     class Config:
@@ -57,8 +58,8 @@ class VAE(GenerativeModel):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         sizes = config.layers, config.channels
-        self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent, *sizes)
-        self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent, *sizes)
+        self.encoder = encoder(config.architecture, spec.x.shape, config.hidden, 2 * config.latent, *sizes)
+        self.decoder = decoder(config.architecture, spec.x.shape, config.hidden, config.latent, *sizes)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config))
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygen.data import Spec
+from tinygen.data import Field, Points
+from tinygen.data.fields import INTENSITIES
 from tinygen.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ TILE = 56
 """Small images are enlarged, by a whole number, to about this many pixels."""
 
 
-IMAGES = ("binary", "grey", "rgb")
-"""Kinds of images that need no palette."""
-
 SHOWN = 64
 """Images in a picture of samples."""
 
@@ -26,24 +24,33 @@ POINTS, SIDE = 2500, 224
 """Points in a picture of samples, and places for them along each side of it."""
 
 
-def can_show(spec: Spec) -> bool:
+def can_show(field: Field) -> bool:
     """Whether `picture` can draw examples."""
-    return spec.kind in (*IMAGES, "points")
+    return field.is_picture or isinstance(field, Points)
+
+
+def is_intensities(field: Field) -> bool:
+    """Whether the field is of images in [0, 1]."""
+    return any(each.accepts(field) for each in INTENSITIES)
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
     """How many samples of a model make a good picture, and in how many columns: one for each of a few classes."""
     spec = model.spec
-    if spec.kind == "points":
+    if isinstance(spec.x, Points):
         return POINTS, None
     if model.conditional and spec.classes**2 <= 4 * SHOWN:
         return SHOWN // spec.classes * spec.classes, spec.classes
     return SHOWN, None
 
 
-def picture(samples: np.ndarray, spec: Spec, columns: int | None = None) -> "Image":
-    """A sheet of images (N, H, W, C), or a cloud of points (N, D)."""
-    return cloud(samples, spec.limits) if spec.kind == "points" else sheet(samples, columns)
+def picture(samples: np.ndarray, field: Field, columns: int | None = None) -> "Image":
+    """A sheet of examples as the field draws them, or a cloud of points (N, D)."""
+    if isinstance(field, Points):
+        return cloud(samples, field.limits)
+    if is_intensities(field):
+        return sheet(samples, columns)
+    return sheet(np.stack([field.draw(sample) for sample in samples]) / np.float32(255), columns)
 
 
 def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Image":

@@ -7,9 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tinygen.data import Dataset, Spec
+from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
 from tinygen.train.run import Run
@@ -31,11 +30,9 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     splits = {"train": data.train, "valid": data.valid, "test": data.test}
     digest = hashlib.blake2b(digest_size=16)
     for split in splits.values():
-        for name, array in sorted(split.arrays.items()):
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        split.add_to_digest(digest)
     sizes = {name: len(split) for name, split in splits.items()}
-    return _as_json({"spec": vars(data.spec), "sizes": sizes, "digest": digest.hexdigest()})
+    return _as_json({"spec": data.spec.describe(), "sizes": sizes, "digest": digest.hexdigest()})
 
 
 def recorded_config(run: Run, config_class: type) -> Any:
@@ -47,29 +44,23 @@ def recorded_config(run: Run, config_class: type) -> Any:
 
 
 def recorded_spec(run: Run) -> Spec:
-    """The specification of the run's data."""
-    fields = _with_tuples(run.config["data"]["spec"])
-    palette = fields.pop("palette", None)
-    return Spec(**fields, palette=None if palette is None else np.array(palette, np.uint8))
+    """The specification of the run's data; RunError where it cannot be read."""
+    try:
+        return Spec.from_description(run.config["data"]["spec"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.config_file} does not describe data of this version: {error}") from error
 
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
-    """DataError where the data are not of the kind or the shape that the model was made for."""
-    kind, name = data.spec.kind, data.spec.name
-    if kind not in model.kinds:
-        hint = ": use data.binarised('dynamic')" if kind == "grey" and "binary" in model.kinds else ""
-        raise DataError(f"model {model.name!r} takes {' or '.join(model.kinds)} data, and {name!r} is {kind}{hint}")
-    if data.spec.shape != model.spec.shape:
-        raise DataError(f"the model was made for shape {model.spec.shape}, and data set {name!r} has {data.spec.shape}")
-    refuse_unlabelled_data(model, data)
-    if model.conditional and data.spec.classes != model.spec.classes:
-        raise DataError(f"the model was made for {model.spec.classes} classes, and {name!r} has {data.spec.classes}")
-
-
-def refuse_unlabelled_data(model: Any, data: Dataset) -> None:
-    """DataError where a model, or a class of models, needs labels that the data do not have."""
-    if model.conditional and data.spec.classes is None:
-        raise DataError(f"model {model.name!r} needs labels, and {data.spec.name!r} has none: add them as y_train")
+    """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
+    if lacking := unmet(model.needs, data.spec):
+        hint = ": use data.binarised('dynamic')" if met_by_binarising(model.needs, data.spec) else ""
+        raise DataError(f"model {model.name!r} needs {lacking}{hint}")
+    for name in model.needs:
+        made_for, found = model.spec[name], data.spec[name]
+        if not made_for.accepts(found):
+            has = f"{data.spec.name!r} has {found.in_words()}"
+            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}")
 
 
 def refuse_changed_data(run: Run, data: Dataset) -> None:

@@ -99,9 +99,7 @@ def format_number(value: float | None) -> str:
 
 def task(spec: Spec) -> str:
     """What exactly is modelled: likelihoods of different binarisations cannot be compared."""
-    shape = "×".join(str(length) for length in spec.shape).removesuffix("×1")
-    how = {None: spec.kind, "dynamic": "dynamically binarised", "threshold": "binarised at one half"}
-    return f"{shape}, {how[spec.binarisation]}"
+    return spec.x.in_words() if "x" in spec else ", ".join(field.in_words() for field in spec.fields.values())
 
 
 def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
@@ -160,11 +158,11 @@ def _plane(model: Any, data: Dataset) -> Iterator[Figure]:
     grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
     caption = "What the decoder makes of places all over the plane, closer together where codes are."
     yield Figure(caption, model.decode(grid), PLANE, gap=0)
-    classes = data.spec.class_names or tuple(str(number) for number in range(data.spec.classes or 0))
+    classes = [data.spec.y.draw(number) for number in range(data.spec.classes or 0)]
     legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
     caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
-    yield Figure(caption, svg=plots.scatter(codes, batch.y), legend=legend)
+    yield Figure(caption, svg=plots.scatter(codes, batch.get("y")), legend=legend)
 
 
 def _has_codes(model: Any, data: Dataset) -> bool:
-    return data.spec.kind in images.IMAGES and hasattr(model, "encode") and hasattr(model, "decode")
+    return images.is_intensities(data.spec.x) and hasattr(model, "encode") and hasattr(model, "decode")

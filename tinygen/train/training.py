@@ -169,11 +169,11 @@ class Training:
         """Save a picture of samples, always from the same noise: at first each epoch, then ever less often."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.length.is_over(self.step, self.seconds, self.per_epoch)
-        if self.run and images.can_show(self.data.spec) and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
+        if self.run and images.can_show(self.data.spec.x) and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with _same_streams_afterwards():
                 n, columns = images.arrangement(self.model)
                 samples = self.model.sample(n, seed=self.seed)
-            images.save(images.picture(samples, self.data.spec, columns), self.run.sample_file(self.step))
+            images.save(images.picture(samples, self.data.spec.x, columns), self.run.sample_file(self.step))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
         if self.run:

@@ -1,0 +1,277 @@
+"""Fields: what is checked, how it is stored, what a batch has, what a person sees, and what is written down."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tinygen.data import Attributes, Clip, Field, Image, Labels, Points, SegmentMap, Tokens, Wave
+from tinygen.data.fields import INTENSITIES
+from tinygen.errors import DataError, RunError, UsageError
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+COMPLETE = [
+    Image(3, 2, 1, "binary", binarisation="dynamic"),
+    Image(3, 2, 3, "rgb"),
+    Image(3, 2, 1, "indexed", (RED, GREEN)),
+    Labels(3, ("a", "b", "c")),
+    Attributes(("smiling", "male"), binary=True),
+    Tokens(("the", "cat"), 5, " "),
+    Points(2, (-1.0, 3.5)),
+    Clip(4, 3, 2, 1, "grey"),
+    Wave(100, 8000, 256),
+    SegmentMap(3, 2, 2, ("wall", "door"), (RED, BLUE)),
+]
+each_field = pytest.mark.parametrize("field", COMPLETE, ids=lambda field: type(field).__name__)
+
+
+def through(field, array, where="x_train"):
+    """The field completed from an array, and the array as a batch has it."""
+    fitted = field.fit({where: array})
+    return fitted, fitted.value(fitted.store(where, array))
+
+
+# What every field can do
+
+
+@each_field
+def test_a_description_survives_json(field):
+    assert Field.from_description(json.loads(json.dumps(field.describe()))) == field
+
+
+def test_an_unknown_field_is_refused():
+    with pytest.raises(RunError, match="unknown field 'Hologram'"):
+        Field.from_description({"field": "Hologram"})
+
+
+@each_field
+def test_an_open_requirement_accepts_its_class_alone(field):
+    assert type(field)().accepts(field)
+    assert field.accepts(field)
+    for other in COMPLETE:
+        if type(other) is not type(field):
+            assert not type(field)().accepts(other)
+            assert type(field)().refusal(other) == f"takes {type(field)().in_words()}, not {other.in_words()}"
+
+
+def test_a_requirement_compares_what_it_sets_but_no_notes():
+    assert Image(kind="binary").accepts(COMPLETE[0])
+    assert not Image(kind="binary").accepts(COMPLETE[1])
+    assert not Image(height=4).accepts(COMPLETE[0])
+    assert Image(3, 2, 1, "binary", binarisation="threshold").accepts(COMPLETE[0])
+    assert Labels(3, ("x", "y", "z")).accepts(COMPLETE[3])
+    assert not Labels(4).accepts(COMPLETE[3])
+    assert [any(each.accepts(field) for each in INTENSITIES) for field in COMPLETE[:3]] == [True, True, False]
+    assert Image(kind="rgb").refusal(COMPLETE[1]) is None
+
+
+@each_field
+def test_words_are_of_one_line(field):
+    assert "None" not in field.in_words() + type(field)().in_words()
+    assert "\n" not in field.in_words()
+
+
+@each_field
+def test_fields_can_be_compared_hashed_and_not_changed(field):
+    assert len({field, type(field)()}) == 2
+    with pytest.raises(AttributeError):
+        field.names = ()
+
+
+@each_field
+def test_an_open_field_without_arrays_stays_open(field):
+    assert type(field)().fit({}) == type(field)()
+
+
+# Images
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_intensities_are_integers_of_any_dtype(dtype):
+    field, x = through(Image(), np.array([[[0, 51], [255, 102]]], dtype))
+    assert field == Image(2, 2, 1, "grey")
+    np.testing.assert_array_equal(x, np.float32([[[[0], [0.2]], [[1], [0.4]]]]))
+    assert x.dtype == np.float32
+
+
+def test_a_named_kind_is_not_guessed():
+    zeros = np.zeros((2, 3, 3), np.uint8)
+    assert Image().fit({"x_train": zeros}).kind == "binary"
+    assert Image(kind="grey").fit({"x_train": zeros}).kind == "grey"
+    with pytest.raises(DataError, match="x_train has values between black and white"):
+        Image(kind="binary").store("x_train", zeros + 7)
+    with pytest.raises(DataError, match=r"x_train has shape \(2, 3, 3\); images are \(N, H, W, 3\)"):
+        Image(kind="rgb").fit({"x_train": zeros})
+
+
+def test_positions_in_a_palette_are_never_scaled():
+    palette = np.array([(i, 0, 255 - i) for i in range(200)], np.uint8)
+    ids = np.array([[[0, 199], [3, 7]]], np.uint8)
+    field, x = through(Image(kind="indexed", palette=palette), ids)
+    np.testing.assert_array_equal(x, ids[..., None])
+    assert (x.dtype, field.shape) == (np.int64, (2, 2, 1))
+    np.testing.assert_array_equal(field.draw(x[0]), palette[ids[0]])
+    with pytest.raises(DataError, match="x_test has values from 0 to 200; the 200 colours of the palette are 0 to 199"):
+        field.store("x_test", ids + (ids == 199))
+    with pytest.raises(UsageError, match="indexed images need their palette"):
+        Image(kind="indexed").fit({"x_train": ids})
+
+
+def test_images_are_drawn_in_colours():
+    assert Image(1, 2, 1, "grey").draw(np.float32([[[0.2], [2.0]]])).tolist() == [[[51] * 3, [255] * 3]]
+    assert Image(1, 1, 3, "rgb").draw(np.float32([[[1, 0, np.nan]]])).tolist() == [[[255, 0, 0]]]
+
+
+def test_impossible_images_are_refused():
+    with pytest.raises(UsageError, match="unknown kind of image 'sepia': use one of binary, grey, rgb, indexed"):
+        Image(kind="sepia")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="rgb images have 3 channels, not 1"):
+        Image(2, 2, 1, "rgb")
+    with pytest.raises(DataError, match=r"colours have shape \(2,\)"):
+        Image(kind="indexed", palette=(0, 1))  # type: ignore[arg-type]
+
+
+def test_clips_are_images_in_a_row():
+    frames = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)
+    field, x = through(Clip(), frames)
+    assert field == Clip(3, 2, 2, 1, "grey")
+    np.testing.assert_array_equal(x, frames[..., None] / np.float32(255))
+    np.testing.assert_array_equal(field.draw(x[0])[..., 1], np.concatenate(frames[0], axis=1))
+    with pytest.raises(DataError, match=r"clips are \(N, T, H, W\), \(N, T, H, W, 1\) or \(N, T, H, W, 3\)"):
+        Clip().fit({"x_train": frames[0]})
+
+
+def test_segments_are_class_ids_whatever_their_dtype():
+    ids = np.array([[[3, 7], [0, 3]]], np.uint8)
+    field, x = through(SegmentMap(), ids)
+    assert (field.classes, field.shape, x.dtype, x.tolist()) == (8, (2, 2), np.int64, ids.tolist())
+    drawn = SegmentMap(2, 2, 8, colours=[(i, i, i) for i in range(8)]).draw(x[0])
+    np.testing.assert_array_equal(drawn[..., 2], ids[0])
+    assert len({tuple(colour) for colour in field.draw(np.arange(8)[None])[0]}) == 8
+    with pytest.raises(DataError, match="x_train has dtype float64; the classes of a segment map are integers"):
+        field.store("x_train", ids / 1.0)
+    with pytest.raises(DataError, match="from 0 to 7; the 5 classes are 0 to 4"):
+        SegmentMap(classes=5).store("x_train", ids)
+
+
+# Labels and attributes
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+def test_labels_are_what_they_were(dtype):
+    ids = np.array([1, 0, 1], dtype) if dtype is bool else np.array([3, 7, 3], dtype)
+    field, y = through(Labels(), ids, "y_train")
+    assert (field.classes, y.dtype, y.tolist()) == (ids.max() + 1, np.int64, ids.tolist())
+    assert field.draw(y[0]) == str(int(ids[0]))
+
+
+def test_words_are_numbered_in_their_order():
+    field, y = through(Labels(), np.array(["owl", "cat", "owl"]), "y_train")
+    assert (field, y.tolist(), field.draw(y[0])) == (Labels(2, ("cat", "owl")), [1, 0, 1], "owl")
+    with pytest.raises(DataError, match="y_test holds 'dog', which is no class"):
+        field.store("y_test", ["dog"])
+
+
+def test_labels_beyond_the_classes_are_refused():
+    with pytest.raises(DataError, match="y_test: label 3 is unknown; the 3 classes are 0 to 2"):
+        Labels(3).store("y_test", [0, 3])
+    with pytest.raises(DataError, match="the names have shape"):
+        Labels(names="abc")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("off", [0, -1])
+def test_binary_attributes(off):
+    field, a = through(Attributes(("smiling", "male", "young")), [[1, off, 1], [off, off, off]], "a_train")
+    assert (field.binary, a.dtype, a.tolist()) == (True, np.float32, [[1, 0, 1], [0, 0, 0]])
+    assert (field.draw(a[0]), field.draw(a[1])) == ("smiling, young", "")
+    with pytest.raises(DataError, match="a_test holds other values than 0 and 1"):
+        field.store("a_test", [[0.5, 0, 0]])
+    with pytest.raises(DataError, match=r"a_test has shape \(1, 2\) .* attributes are numbers \(N, 3\)"):
+        field.store("a_test", [[0, 0]])
+
+
+def test_real_attributes():
+    field, a = through(Attributes(), np.array([[0.5, 20], [1, 30]]), "a_train")
+    assert field == Attributes(("attribute 0", "attribute 1"), binary=False)
+    assert (a.dtype, field.draw(a[0])) == (np.float32, "attribute 0 0.5, attribute 1 20")
+    with pytest.raises(DataError, match="a_train holds NaN"):
+        Attributes().fit({"a_train": [[np.nan]]})
+
+
+# Sequences
+
+
+def test_tokens_of_strings():
+    field, tokens = through(Tokens(), ["abba", "c"], "text_train")
+    assert field == Tokens(("a", "b", "c"), 4)
+    assert tokens.values.tolist() == [[0, 1, 1, 0], [2, 0, 0, 0]]
+    assert (tokens.values.dtype, tokens.length.tolist(), len(tokens)) == (np.int64, [4, 1], 2)
+    assert tokens.mask.tolist() == [[True] * 4, [True, False, False, False]]
+    assert [field.draw(tokens[i]) for i in range(2)] == ["abba", "c"]
+    with pytest.raises(DataError, match="text_test holds the token 'z', which is not in the vocabulary"):
+        field.store("text_test", ["az"])
+    with pytest.raises(DataError, match="text_test holds a sequence of 5 tokens; the longest may have 4"):
+        field.store("text_test", ["aaaaa"])
+
+
+def test_tokens_of_words():
+    field, tokens = through(Tokens(separator=" "), np.array(["the cat", "cat  sat\n down"]), "text_train")
+    assert field.vocabulary == ("cat", "down", "sat", "the")
+    assert [field.draw(tokens[i]) for i in range(2)] == ["the cat", "cat sat down"]
+
+
+@pytest.mark.parametrize("ids", [[[5, 0, 2], [1]], np.array([[5, 0, 2], [1, -1, -1]], np.int8)])
+def test_tokens_of_integers(ids):
+    field, tokens = through(Tokens(), ids, "text_train")
+    assert (len(field.vocabulary), field.length) == (6, 3)
+    assert (tokens.values.tolist(), tokens.length.tolist()) == ([[5, 0, 2], [1, 0, 0]], [3, 1])
+    with pytest.raises(DataError, match="text_test holds the token 6; the 6 tokens of the vocabulary are 0 to 5"):
+        field.store("text_test", [[6]])
+    with pytest.raises(DataError, match="tokens are strings, or integers"):
+        field.store("text_test", [[0.5]])
+
+
+def test_waves_are_mu_law_levels():
+    """Values of G.711's law with 255: silence is in the middle, and half the levels are below a sixteenth."""
+    field, ids = through(Wave(rate=8000), [np.array([-1.0, 0.0, 1.0]), np.array([1 / 16])], "w_train")
+    assert (field.samples, field.rate, ids.dtype) == (3, 8000, np.int64)
+    middle = 128
+    assert ids.tolist() == [
+        [0, middle, 255],
+        [round(127.5 + 127.5 * np.log(1 + 255 / 16) / np.log(256)), middle, middle],
+    ]
+    amplitudes = np.linspace(-1, 1, 1001)
+    np.testing.assert_allclose(field.decode(field.encode(amplitudes)), amplitudes, atol=0.03)
+    levels = np.arange(256)
+    np.testing.assert_array_equal(field.encode(field.decode(levels)), levels)
+    np.testing.assert_array_equal(field.store("w", [np.arange(3, dtype=np.uint8)])[0], [0, 1, 2])
+    assert field.draw(ids[0]).dtype == np.uint8
+    with pytest.raises(DataError, match=r"w_test holds values that are not in \[-1, 1\]"):
+        field.store("w_test", [[1.5]])
+    with pytest.raises(DataError, match="w_test holds values from -3 to 300; mu-law levels are 0 to 255"):
+        field.store("w_test", [np.array([-3, 300])])
+
+
+# Points
+
+
+def test_points():
+    field, x = through(Points(), np.array([[1, -2], [0, 5]]))
+    assert (field, x.dtype, x.tolist()) == (Points(2, (-2.0, 5.0)), np.float32, [[1, -2], [0, 5]])
+    assert field.draw(x[0]) == "(1, -2)"
+    assert through(Points(), [0.5, 1.5])[1].shape == (2, 1)
+    with pytest.raises(DataError, match=r"x_test has shape \(1, 3\) .* points are numbers of shape \(N, 2\)"):
+        field.store("x_test", [[1, 2, 3]])
+    with pytest.raises(DataError, match="x_test holds NaN"):
+        field.store("x_test", [[np.inf, 0]])
+
+
+def test_a_field_of_the_users_own_is_described_and_rebuilt():
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True)
+    class Angles(Field):
+        count: int | None = None
+
+    assert Field.from_description({"field": "Angles", "count": 3}) == Angles(3)

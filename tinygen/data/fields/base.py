@@ -1,0 +1,123 @@
+"""The base of every field."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from tinygen.errors import DataError, RunError
+
+
+def note(default: Any = None) -> Any:
+    """An attribute that describes the data further, but on which nothing that a model computes depends.
+
+    `Field.accepts` does not compare it.
+    """
+    return dataclasses.field(default=default, metadata={"note": True})
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the numbers of one named array mean.
+
+    An array passes through a field in three forms: as the user gives it, as a split stores it (`store`), and as a
+    batch has it (`value`). Every attribute may be None. In a requirement that means "any" (`accepts`); where a user
+    gives data, it is taken from them (`fit`). The attributes are plain values or tuples, so that they can be compared,
+    and written to config.json (`describe`).
+    """
+
+    is_picture: ClassVar[bool] = True
+    """Whether `draw` returns a picture, not a text."""
+    _classes: ClassVar[dict[str, type["Field"]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Field._classes[cls.__name__] = cls
+
+    # What a subclass defines
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example in a batch, without the axis of the examples."""
+        raise NotImplementedError
+
+    def fit(self, arrays: Mapping[str, Any]) -> Self:
+        """This field with every attribute set that is None and that the user's arrays tell.
+
+        The keys are names for messages, such as "x_train". Raises DataError for an array of the wrong shape.
+        """
+        return self
+
+    def store(self, where: str, array: Any) -> np.ndarray:
+        """The user's array as a split stores it; DataError, naming `where` and the remedy, if it does not fit."""
+        raise NotImplementedError
+
+    def value(self, stored: np.ndarray) -> Any:
+        """Stored examples (N, ...) as a batch has them: a new array, or a `Padded`."""
+        raise NotImplementedError
+
+    def draw(self, value: Any) -> np.ndarray | str:
+        """One example of a batch for a person: a picture, uint8 (H, W, 3), or a text."""
+        raise NotImplementedError
+
+    def in_words(self) -> str:
+        """A plural noun with what is known, such as "28×28 grey images"; None of it for a requirement."""
+        raise NotImplementedError
+
+    # What every field can do
+
+    def accepts(self, other: "Field") -> bool:
+        """Whether the other field is what this one, a requirement, asks for: its class, and its set attributes."""
+        if not isinstance(other, type(self)):
+            return False
+        asked = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if _counts(each)}
+        return all(value is None or getattr(other, name) == value for name, value in asked.items())
+
+    def refusal(self, other: "Field") -> str | None:
+        """Why the other field is not accepted, or None where it is."""
+        return None if self.accepts(other) else f"takes {self.in_words()}, not {other.in_words()}"
+
+    def describe(self) -> dict[str, Any]:
+        """For config.json: the name of the class and the attributes that are set."""
+        known = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.compare}
+        return {"field": type(self).__name__} | {name: v for name, v in known.items() if v is not None}
+
+    @staticmethod
+    def from_description(description: Mapping[str, Any]) -> "Field":
+        """The field that was described; RunError for a class that this version does not have."""
+        attributes = dict(description)
+        name = attributes.pop("field")
+        if name not in Field._classes:
+            raise RunError(f"unknown field {name!r}: import the file that defines it, or use a newer tinygen")
+        return Field._classes[name](**attributes)
+
+    def _set(self, **attributes: Any) -> None:
+        """For `__post_init__`: normalise attributes of the frozen dataclass."""
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
+
+    def _with(self, **found: Any) -> Self:
+        """This field with what was found in the data, where the attribute is None."""
+        return dataclasses.replace(self, **{name: v for name, v in found.items() if getattr(self, name) is None})
+
+
+def _counts(attribute: dataclasses.Field) -> bool:
+    return attribute.compare and not attribute.metadata.get("note")
+
+
+def as_strings(names: Any) -> tuple[str, ...] | None:
+    """Names as a tuple; DataError where they are not a list of strings."""
+    if names is None:
+        return None
+    listed = names.tolist() if isinstance(names, np.ndarray) else names
+    if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+        array = np.asarray(names)
+        raise DataError(f"the names have shape {array.shape} and dtype {array.dtype}; give a list of strings")
+    return tuple(listed)
+
+
+def smallest_unsigned(count: int) -> np.dtype:
+    """The smallest unsigned dtype that holds the numbers below `count`."""
+    return np.min_scalar_type(max(count - 1, 0))

@@ -1,0 +1,178 @@
+"""Fields of sequences: tokens, and sound."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tinygen.data.batch import Padded
+from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.errors import DataError
+
+
+@dataclass(frozen=True)
+class Tokens(Field):
+    """Sequences of at most `length` tokens, each a position in the vocabulary.
+
+    Given as strings, or as integers: (N, T) with -1 behind the end of a shorter sequence, or a list of sequences.
+    Stored as int32 (N, length) in the same way. In a batch a `Padded` of int64 (N, length).
+    """
+
+    vocabulary: tuple[str, ...] | None = None
+    """The tokens as they are written."""
+    length: int | None = None
+    """Of the longest sequence."""
+    separator: str = note("")
+    """What stands between the tokens of a string: "" for characters, " " for words."""
+    is_picture = False
+
+    def __post_init__(self):
+        self._set(vocabulary=as_strings(self.vocabulary))
+
+    @property
+    def shape(self):
+        return (self.length,)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.vocabulary or ())}
+
+    def fit(self, arrays):
+        given = [example for where, array in arrays.items() for example in self._examples(where, array)]
+        if not given:
+            return self
+        tokens = {token for example in given for token in example}
+        words = tokens if isinstance(next(iter(tokens), ""), str) else map(str, range(1 + max(tokens)))
+        vocabulary = sorted(words) if isinstance(words, set) else list(words)
+        return self._with(vocabulary=vocabulary, length=max(map(len, given)))
+
+    def store(self, where, array):
+        examples = list(self._examples(where, array))
+        if not examples:
+            raise DataError(f"{where} holds no sequences")
+        longest = max(map(len, examples))
+        if self.length is not None and longest > self.length:
+            raise DataError(f"{where} holds a sequence of {longest} tokens; the longest may have {self.length}")
+        stored = np.full((len(examples), longest if self.length is None else self.length), -1, np.int32)
+        for row, example in zip(stored, examples, strict=True):
+            row[: len(example)] = [self._id(where, token) for token in example]
+        return stored
+
+    def _examples(self, where: str, array: Any) -> Iterator[list]:
+        """The tokens of each example: all strings, or all integers."""
+        for example in array:
+            if isinstance(example, str):
+                yield self._split(example)
+                continue
+            ids = np.asarray(example)
+            if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
+                found = f"an example of shape {ids.shape} and dtype {ids.dtype}"
+                raise DataError(f"{where} holds {found}; tokens are strings, or integers of shape (N, T)")
+            ids = ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
+            yield ids.tolist()
+
+    def _split(self, text: str) -> list[str]:
+        if self.separator == " ":  # any white space
+            return text.split()
+        return text.split(self.separator) if self.separator else list(text)
+
+    def _id(self, where: str, token: str | int) -> int:
+        if isinstance(token, str):
+            if token not in self._ids:
+                raise DataError(f"{where} holds the token {token!r}, which is not in the vocabulary: add it")
+            return self._ids[token]
+        if not 0 <= token < len(self.vocabulary or ()):
+            size = len(self.vocabulary or ())
+            raise DataError(f"{where} holds the token {token}; the {size} tokens of the vocabulary are 0 to {size - 1}")
+        return token
+
+    def value(self, stored):
+        return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
+
+    def draw(self, value):
+        """The text of the valid tokens (T,)."""
+        return self.separator.join((self.vocabulary or ())[int(i)] for i in value)
+
+    def in_words(self):
+        if self.vocabulary is None:
+            return "tokens"
+        return f"sequences of up to {self.length} of {len(self.vocabulary)} tokens"
+
+
+@dataclass(frozen=True)
+class Wave(Field):
+    """Sound of one channel: floats in [-1, 1], or integers that are mu-law levels already; (N, samples).
+
+    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711, with as
+    many as van den Oord et al. 2016, arXiv:1609.03499, section 2.2); in a batch int64 (N, samples).
+    """
+
+    samples: int | None = None
+    rate: int | None = None
+    """Samples a second."""
+    levels: int = 256
+
+    @property
+    def shape(self):
+        return (self.samples,)
+
+    def fit(self, arrays: Mapping[str, Any]):
+        lengths = [len(clip) for array in arrays.values() for clip in array]
+        return self._with(samples=max(lengths)) if lengths else self
+
+    def store(self, where, array):
+        clips = [self._as_levels(where, clip) for clip in array]
+        if not clips:
+            raise DataError(f"{where} holds no clips")
+        longest = max(map(len, clips))
+        if self.samples is not None and longest > self.samples:
+            raise DataError(f"{where} holds a clip of {longest} samples; the longest may have {self.samples}")
+        silence = int(self.encode(np.zeros(1))[0])
+        stored = np.full((len(clips), self.samples or longest), silence, smallest_unsigned(self.levels))
+        for row, clip in zip(stored, clips, strict=True):
+            row[: len(clip)] = clip
+        return stored
+
+    def _as_levels(self, where: str, clip: Any) -> np.ndarray:
+        x = np.asarray(clip)
+        if x.ndim != 1 or x.dtype.kind not in "iuf":
+            raise DataError(f"{where} holds a clip of shape {x.shape} and dtype {x.dtype}; waves are (samples,)")
+        if x.dtype.kind == "f":
+            if not np.isfinite(x).all() or np.abs(x).max(initial=0) > 1:
+                raise DataError(f"{where} holds values that are not in [-1, 1]; divide by the largest amplitude")
+            return self.encode(x)
+        if x.min(initial=0) < 0 or x.max(initial=0) >= self.levels:
+            limits = f"mu-law levels are 0 to {self.levels - 1}"
+            raise DataError(f"{where} holds values from {x.min()} to {x.max()}; {limits}, amplitudes floats in [-1, 1]")
+        return x
+
+    def encode(self, amplitudes: np.ndarray) -> np.ndarray:
+        """Levels (integers) of amplitudes in [-1, 1]."""
+        mu = self.levels - 1
+        companded = np.sign(amplitudes) * np.log1p(mu * np.abs(amplitudes)) / np.log1p(mu)
+        return np.floor((companded + 1) / 2 * mu + 0.5).astype(np.int64)
+
+    def decode(self, levels: np.ndarray) -> np.ndarray:
+        """Amplitudes in [-1, 1], float32, of levels."""
+        mu = self.levels - 1
+        companded = 2 * np.asarray(levels, np.float64) / mu - 1
+        return (np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu).astype(np.float32)
+
+    def value(self, stored):
+        return np.array(stored, np.int64)
+
+    def draw(self, value):
+        """The envelope: at each of 256 places from left to right the range of the amplitudes there."""
+        height, width = 64, 256
+        parts = np.array_split(self.decode(value), min(width, len(value)))
+        rows = [np.rint((1 - np.array([part.max(), part.min()])) / 2 * (height - 1)).astype(int) for part in parts]
+        picture = np.full((height, len(parts), 3), 255, np.uint8)
+        for column, (top, bottom) in enumerate(rows):
+            picture[top : bottom + 1, column] = (78, 121, 167)
+        return picture
+
+    def in_words(self):
+        length = f" of {self.samples} samples" if self.samples else ""
+        return f"waves{length}" + (f" at {self.rate} Hz" if self.rate else "")

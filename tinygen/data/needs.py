@@ -1,0 +1,46 @@
+"""Whether data have the fields that a model needs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tinygen.data.fields import Field, Image
+from tinygen.data.spec import Spec
+
+Requirement = Field | tuple[Field, ...]
+"""A field whose open attributes may be anything, or several of which one will do."""
+Needs = Mapping[str, Requirement]
+
+
+def alternatives(requirement: Requirement) -> tuple[Field, ...]:
+    """The fields of which one will do."""
+    return requirement if isinstance(requirement, tuple) else (requirement,)
+
+
+def unmet(needs: Needs, spec: Spec) -> str | None:
+    """What data of this description lack, in words that follow "needs"; None where they have it all."""
+    for name, requirement in needs.items():
+        words = f"{in_words(requirement)} as {name}"
+        if name not in spec:
+            return f"{words}, and {spec.name!r} has only {', '.join(spec.fields)}: add {name}_train"
+        if not any(each.accepts(spec[name]) for each in alternatives(requirement)):
+            return f"{words}, and {spec.name!r} has {spec[name].in_words()}"
+    return None
+
+
+def met_by_binarising(needs: Needs, spec: Spec) -> bool:
+    """Whether grey images x are all that is in the way, and black and white ones would do."""
+    x = spec.fields.get("x")
+    if not isinstance(x, Image) or x.kind != "grey":
+        return False
+    binary = replace(spec, fields={**spec.fields, "x": replace(x, kind="binary")})
+    return unmet(needs, spec) is not None and unmet(needs, binary) is None
+
+
+def in_words(requirement: Requirement) -> str:
+    """Such as "binary, grey or rgb images, or points"."""
+    kinds: dict[str, list[str]] = {}
+    for each in alternatives(requirement):
+        kind, _, noun = each.in_words().rpartition(" ")
+        kinds.setdefault(noun, []).append(kind)
+    groups = [f"{' or '.join(filter(None, [', '.join(k[:-1]), k[-1]]))} {noun}".strip() for noun, k in kinds.items()]
+    return ", or ".join(groups)
