@@ -22,13 +22,14 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from tinygen import __version__, backend, data, models, random, train
 from tinygen.errors import RunError, TinygenError, UsageError
+from tinygen.metrics.catalogue import describe
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
 from tinygen.score import Scorer, readable
 from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
 from tinygen.train.record import load_state
-from tinygen.train.report import format_number, write_report
+from tinygen.train.report import write_report
 from tinygen.train.run import plain
 from tinygen.verify import trials_of, verify
 
@@ -278,7 +279,7 @@ def evaluate_run(flags: EvalFlags) -> None:
         print(json.dumps(plain({**about, "step": step, "metrics": metrics}), allow_nan=False))
     else:
         for name, value in metrics.items():
-            print(f"{flags.split} {name} {format_number(value)}")
+            print(f"{flags.split} {describe(name).written(value)}")
 
 
 def score_runs(flags: ScoreFlags) -> None:

@@ -7,6 +7,7 @@ A model that has a likelihood, a bound on one, or reconstructions is scored by t
 from dataclasses import dataclass, field
 
 from tinygen.data import Dataset
+from tinygen.metrics.catalogue import describe
 from tinygen.metrics.reference import Reference
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
@@ -77,8 +78,11 @@ def judged(model: GenerativeModel, reference: Reference, seed: int) -> dict[str,
 def readable(score: Score) -> str:
     """A score in lines of text."""
     lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {format_time(score.seconds)} of training"]
+    width = max(len(str(describe(name))) for name in score.figures)
     if score.real:
-        lines += [f"{score.samples} samples, judges {' and '.join(score.judges)}", f"{'':<26}{'model':>10}{'real':>10}"]
+        judges = " and ".join(score.judges)
+        lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
     for name, value in score.figures.items():
-        lines.append(f"{name:<26}{value:>10.4f}" + (f"{score.real[name]:>10.4f}" if score.real else ""))
+        real = f"{score.real[name]:>12.4f}" if score.real else ""
+        lines.append(f"{describe(name)!s:<{width}}{value:>12.4f}{real}")
     return "\n".join(lines)

@@ -352,6 +352,6 @@ def test_progress_has_a_line_for_each_epoch(data, make_model, capsys):
         ["epoch", "1", "step", "7"],
         ["epoch", "2", "step", "14"],
     ]
-    assert any(line.startswith("test neg_elbo_nats ") for line in lines)
+    assert any(line.startswith("test -ELBO ") for line in lines)
     train.fit(make_model(), data, epochs=1, quiet=True)
     assert capsys.readouterr().out == ""

@@ -2,7 +2,6 @@
 
 import datetime
 import itertools
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.data import Dataset, Spec
+from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
 from tinygen.train.doctor import Doctor
@@ -23,24 +23,12 @@ COLUMNS = 10
 PLANE = 20
 SCATTERED = 1000
 
-WORDS = {"neg": "−", "elbo": "ELBO", "kl": "KL", "nll": "NLL", "mse": "MSE", "bce": "BCE", "iw": "IW"}
-UNITS = ("nats", "bits_per_dim", "count", "rate")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A named number as people write it."""
-
-    name: str
-    unit: str
-    value: float
-
 
 @dataclass(frozen=True)
 class Curve:
     """One metric over training, and where each split ended."""
 
-    metric: Metric
+    metric: catalogue.Metric
     svg: str
     ends: dict[str, float]
 
@@ -65,7 +53,7 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
         split="test" if summary else "validation",
-        metrics=[read_metric(name, value) for name, value in measured.items()],
+        metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
         findings=Doctor.who_saw(history).record,
         curves=list(_curves(history)),
         frames=list(_frames(run, history)),
@@ -76,25 +64,16 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
         },
-        number=format_number,
+        number=catalogue.format_number,
+        typeset=typeset,
         duration=format_time,
     )
     write_atomically(run.report_file, page)
 
 
-def read_metric(name: str, value: float = np.nan) -> Metric:
-    """Split the unit off a name: ``neg_elbo_nats`` is −ELBO in nats."""
-    unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), "")
-    words = [WORDS.get(word, word) for word in name.removesuffix(f"_{unit}").split("_")]
-    words = [re.sub(r"^is(\d+)$", r"log p, bound by \1 samples", word) for word in words]
-    return Metric(" ".join(words).replace("− ", "−"), unit.replace("_", " "), value)
-
-
-def format_number(value: float | None) -> str:
-    """Four significant digits, or two decimals of a large number."""
-    if value is None or not np.isfinite(value):
-        return "n/a"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+def typeset(label: str) -> str:
+    """The label of a metric with a minus sign in place of the hyphen that it begins with."""
+    return f"−{label[1:]}" if label.startswith("-") else label
 
 
 def task(spec: Spec) -> str:
@@ -115,7 +94,7 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
                 series.setdefault(name, {}).setdefault(entry["split"], []).append(point)
     for name, splits in sorted(series.items(), key=lambda item: -len(item[1])):
         ends = {split: points[-1][1] for split, points in splits.items()}
-        yield Curve(read_metric(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
+        yield Curve(catalogue.describe(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
 
 
 def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:

@@ -14,13 +14,14 @@ from tinygen import backend, random
 from tinygen.autograd import Tensor, detect_anomaly
 from tinygen.data import Batch, Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
+from tinygen.metrics.catalogue import describe
 from tinygen.serialization import save
 from tinygen.train import environment, images
 from tinygen.train.console import Display
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
-from tinygen.train.report import format_number, task, write_report
+from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.signals import StopSignal
 
@@ -258,7 +259,7 @@ class Training:
             "findings": self.doctor.record,
         }
         for name, value in test_metrics.items():
-            self.display.show(f"test {name} {format_number(value)}")
+            self.display.show(f"test {describe(name).written(value)}")
         if self.run:
             self.run.save_summary(summary)
             write_report(self.run, self.model, self.data)
