@@ -359,6 +359,15 @@ def test_evaluation_is_numbers_that_the_catalogue_knows(name, config):
 
 
 @every_case
+def test_the_best_state_is_chosen_by_a_metric_of_validation(name, config):
+    model = make(name, config)
+    if model.selection_metric is not None:
+        assert model.selection_metric in model.evaluate(split_for(model), seed=0, thorough=False)
+        assert catalogue.find(model.selection_metric).better
+    assert model.implicit or model.selection_metric, "a likelihood, a bound or a reconstruction"
+
+
+@every_case
 def test_samples_are_examples_in_data_space(name, config):
     model = trained(name, config)
     for n in (0, 1, 5):

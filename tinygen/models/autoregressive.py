@@ -47,6 +47,7 @@ class Autoregressive(GenerativeModel):
     """
 
     kinds = ("binary", "grey", "rgb")
+    selection_metric = "nll_nats"
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)

@@ -20,6 +20,7 @@ class VAE(GenerativeModel):
 
     name = "vae"
     kinds = ("binary",)
+    selection_metric = "neg_elbo_nats"
 
     @dataclass(frozen=True)
     class Config:

@@ -33,15 +33,24 @@ class Curve:
     ends: dict[str, float]
 
 
-def write_report(run: Run, model: Any, data: Dataset) -> None:
-    """Write the page for what there is of the run so far; the model holds the parameters to show."""
+def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step: int | None = None) -> None:
+    """Write the page for what there is of the run so far; the model holds the parameters to show.
+
+    `which` of the run's states they are: the last, or the best, which training reached after `step` steps.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
         loader=PackageLoader("tinygen.train"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     history, summary = run.history(), run.summary()
-    measured = summary["test"] if summary else ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
+    if which == "best":
+        split, measured = "validation", run.valid_metrics(step or 0)
+    elif summary:
+        split, measured = "test", summary["test"]
+    else:
+        split, measured = "validation", ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
+    frames = list(_frames(run, history))
     page = templates.get_template("report.html").render(
         run=run,
         folder=shlex.quote(str(run.folder)),
@@ -52,11 +61,13 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         about=(type(model).__doc__ or "").strip().partition("\n")[0],
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
-        split="test" if summary else "validation",
+        split=split,
+        best_step=step if which == "best" else None,
         metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
         findings=Doctor.who_saw(history).record,
         curves=list(_curves(history)),
-        frames=list(_frames(run, history)),
+        frames=frames,
+        hero=_samples(model, run.config["fit"]["seed"]) if which == "best" else frames[-1] if frames else None,
         reconstructions=list(_reconstructions(model, data)),
         plane=list(_plane(model, data)),
         figures=list(model.figures(data, seed=run.config["fit"]["seed"])) if hasattr(model, "figures") else [],
@@ -68,7 +79,7 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         typeset=typeset,
         duration=format_time,
     )
-    write_atomically(run.report_file, page)
+    write_atomically(run.report_of(which), page)
 
 
 def typeset(label: str) -> str:
@@ -95,6 +106,15 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
     for name, splits in sorted(series.items(), key=lambda item: -len(item[1])):
         ends = {split: points[-1][1] for split, points in splits.items()}
         yield Curve(catalogue.describe(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
+
+
+def _samples(model: Any, seed: int) -> Figure | None:
+    """Samples as training draws them, from the parameters that the model has now."""
+    if not images.can_show(model.spec):
+        return None
+    n, columns = images.arrangement(model)
+    picture = images.picture(model.sample(n, seed=seed), model.spec, columns)
+    return Figure("best", images.pixels(picture)[None])
 
 
 def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:

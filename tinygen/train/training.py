@@ -17,6 +17,7 @@ from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.serialization import save
 from tinygen.train import environment, images
+from tinygen.train.best import Best
 from tinygen.train.console import Display
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
@@ -66,6 +67,7 @@ class Training:
         self.valid_metrics: dict[str, float] = {}
         self.valid_step: int | None = None
         self.doctor = Doctor()
+        self.best = Best(model.selection_metric)
 
     @property
     def seconds(self) -> float:
@@ -161,6 +163,8 @@ class Training:
                 self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=self.seed), real)
         self.valid_step = self.step
         self._log("valid", self.valid_metrics)
+        if self.best.examine(self.step, self.valid_metrics) and self.run:
+            self.best.keep(self.model.state_dict(), self._position())
         for finding in self.doctor.examine(self.step, self.train_metrics, self.valid_metrics):
             print(f"tinygen: at step {self.step} {finding.sentence}; {finding.remedy}", file=sys.stderr)
         self.draw_samples()
@@ -189,23 +193,28 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint, once for each step; where a parameter is not finite the one before stays."""
-        if self.run is None or self.saved_step == self.step:
+        """Save the checkpoint and the best state; where a parameter is not finite those before stay."""
+        if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
-        meta = {
+        meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.record()}
+        try:
+            self.best.stage(self.run)
+            save(self.run.checkpoint_file, self.model.state_dict(), meta)
+        except NonFiniteError as error:
+            raise self._diverged(self.step, str(error)) from error
+        self.best.publish(self.run)
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _position(self) -> dict[str, Any]:
+        """Where training stands, besides the arrays: the same in every run that came here."""
+        return {
             **describe_model(self.model),
             "step": self.step,
-            "seconds": round(self.seconds, 3),
             "window": {name: [float(value) for value in values] for name, values in self.window.items()},
             "random": random.get_state(),
             "loader": self.loader.state(),
             "versions": self.versions,
         }
-        try:
-            save(self.run.checkpoint_file, self.model.state_dict(), meta)
-        except NonFiniteError as error:
-            raise self._diverged(self.step, str(error)) from error
-        self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def restore(self, run: Run) -> None:
         """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far."""
@@ -217,6 +226,7 @@ class Training:
         self.loader.restore(meta["loader"])
         random.set_state(meta["random"])
         self.step = self.saved_step = meta["step"]
+        self.best.restore(run, meta.get("best"))
         self.window = meta["window"]
         self.started = time.monotonic() - meta["seconds"]
         kept = [entry for entry in history if entry["step"] <= self.step]
@@ -255,6 +265,7 @@ class Training:
             "epochs": round(self.step / self.per_epoch, 4),
             "seconds": round(self.seconds, 3),
             "valid": dict(self.valid_metrics),
+            "best": self.best.record(),
             "test": test_metrics,
             "findings": self.doctor.record,
         }
