@@ -17,6 +17,7 @@ from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
 from tinygen.train.run import Run, metrics_of
+from tinygen.train.verdict import conclusion
 
 FRAMES = 8
 COLUMNS = 10
@@ -65,6 +66,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         best_step=step if which == "best" else None,
         metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
         findings=Doctor.who_saw(history).record,
+        conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
         frames=frames,
         hero=_samples(model, run.config["fit"]["seed"]) if which == "best" else frames[-1] if frames else None,

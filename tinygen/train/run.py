@@ -167,9 +167,9 @@ class Run:
         for which in ("last", "best"):
             self.report_of(which).unlink(missing_ok=True)
 
-    def log(self, *, step: int, epoch: float, split: str, seconds: float, metrics: Mapping[str, float]) -> None:
-        """Append one object to the log; numbers that are not finite become null."""
-        entry = {"step": step, "epoch": epoch, "split": split, "seconds": seconds, **metrics}
+    def log(self, about: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Append one object to the log: step, epoch, split, seconds, and metrics, of which null is not finite."""
+        entry = {**about, **metrics}
         with _told(f"cannot write {self.log_file}"), open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 

@@ -25,6 +25,7 @@ from tinygen.train.record import describe_data, describe_model, load_state, refu
 from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.signals import StopSignal
+from tinygen.train.verdict import conclusion, verdict
 
 SECONDS_BETWEEN_CHECKPOINTS = 30
 LOGGED_AN_EPOCH = 10
@@ -68,6 +69,7 @@ class Training:
         self.valid_step: int | None = None
         self.doctor = Doctor()
         self.best = Best(model.selection_metric)
+        self.validations: list[dict[str, Any]] = []
 
     @property
     def seconds(self) -> float:
@@ -181,9 +183,11 @@ class Training:
             images.save(images.picture(samples, self.data.spec, columns), self.run.sample_file(self.step))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
+        about = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4), "split": split}
+        if split == "valid":
+            self.validations.append({**about, **metrics})
         if self.run:
-            epoch, seconds = round(self.step / self.per_epoch, 4), round(self.seconds, 3)
-            self.run.log(step=self.step, epoch=epoch, split=split, seconds=seconds, metrics=metrics)
+            self.run.log({**about, "seconds": round(self.seconds, 3)}, metrics)
 
     # What survives
 
@@ -234,6 +238,7 @@ class Training:
         for entry in kept:
             if entry["split"] == "valid":
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
+                self.validations.append(entry)
         now = self.versions | environment.machine(self.device)
         if changed := environment.changes(run.config["versions"] | run.config["machine"], now):
             print(f"tinygen: the last bits may differ, since this changed: {', '.join(changed)}", file=sys.stderr)
@@ -257,6 +262,7 @@ class Training:
         self.display.show("evaluating on test")
         with _same_streams_afterwards():
             test_metrics = self.model.evaluate(self.data.test, seed=self.seed)
+        judged = verdict(self.validations, self.best.metric)
         summary = {
             "model": self.model.name,
             "data": self.data.spec.name,
@@ -266,11 +272,14 @@ class Training:
             "seconds": round(self.seconds, 3),
             "valid": dict(self.valid_metrics),
             "best": self.best.record(),
+            "verdict": judged and judged.record(),
             "test": test_metrics,
             "findings": self.doctor.record,
         }
         for name, value in test_metrics.items():
             self.display.show(f"test {describe(name).written(value)}")
+        if told := conclusion(self.validations, self.best.metric):
+            self.display.show(told)
         if self.run:
             self.run.save_summary(summary)
             write_report(self.run, self.model, self.data)
