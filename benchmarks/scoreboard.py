@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import harness
 from tinygen.metrics.calibration import calibrate, misranked
+from tinygen.metrics.catalogue import describe
 from tinygen.score import Score, Scorer
 from tinygen.serialization import write_atomically
 from tinygen.train import Run
@@ -39,33 +40,6 @@ RECIPES = (
     " --learning-rate 2e-3 --beta1 0.5 --averaging 0.998",
 )
 """Of `tinygen train`, but for the seed and the folder."""
-
-MEASURES = {
-    "neg_elbo_nats": "-ELBO, nats",
-    "neg_is1000_nats": "IS-1000, nats",
-    "nll_nats": "-log p, nats",
-    "bits_per_dim": "bits a dimension",
-    "squared_error_per_pixel": "squared error a pixel",
-    "denoised_squared_error_per_pixel": "the same of denoised ones",
-    "probe_error_rate": "error of a linear probe",
-    "parzen_log_likelihood_nats": "Parzen window, nats",
-    "modes_count": "modes",
-    "high_quality_rate": "high quality",
-    "w1_distance": "W1 to test",
-}
-"""What of a model's own evaluation says how good it is, and how it is called here."""
-
-JUDGED = {
-    "judges_agree": "judges agree",
-    "label_agreement": "asked label",
-    "frechet": "Frechet",
-    "frechet_over_floor": "over floor",
-    "density": "density",
-    "coverage": "coverage",
-    "label_distance": "label distance",
-    "classes": "classes",
-    "memorisation": "memorisation",
-}
 
 
 def folder(recipe: str, seed: int) -> Path:
@@ -105,7 +79,7 @@ def run(train: bool = True) -> harness.Result:
         notes.append(f"{data.spec.name}: {reference.n} samples, as many test images, judges {digests}")
         figures = calibrate(reference, data)
         rows += [
-            {"calibration": f"{name}, {data.spec.name}"} | {JUDGED[key]: value for key, value in each.items()}
+            {"calibration": f"{name}, {data.spec.name}"} | {str(describe(key)): value for key, value in each.items()}
             for name, each in figures.items()
         ]
         notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(figures)]
@@ -132,10 +106,11 @@ def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
         of_data = [seeds for seeds in scores if seeds[0].real and seeds[0].data == name]
         real = {figure: value for seeds in of_data for figure, value in seeds[0].real.items()}
-        rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real], JUDGED) | {"training, s": ""})
+        empty = {str(describe(figure)): "" for figure in real}
+        rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real]) | {"training, s": ""})
         for seeds in of_data:
             spent = spread([score.seconds for score in seeds])
-            rows.append(about(seeds) | cells([score.figures for score in seeds], JUDGED) | {"training, s": spent})
+            rows.append(about(seeds) | empty | cells([score.figures for score in seeds]) | {"training, s": spent})
     return rows
 
 
@@ -143,19 +118,21 @@ def own_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     """Rows about what the models' own evaluations on test say."""
     rows = []
     for seeds in scores:
-        tests = [score.test for score in seeds if score.test]
-        if told := {name: value for name, value in cells(tests, MEASURES).items() if value}:
-            numbers = "; ".join(f"{name} {value}" for name, value in told.items())
+        tests = [quality(score.test) for score in seeds if score.test]
+        if tests and tests[0]:
+            numbers = "; ".join(f"{name} {value}" for name, value in cells(tests).items())
             rows.append(about(seeds) | {"on test": numbers, "training, s": spread([s.seconds for s in seeds])})
     return rows
 
 
-def cells(figures: list[dict[str, float]], names: Mapping[str, str]) -> dict[str, str]:
-    """A cell for each name, empty where the figures do not have it."""
-    return {
-        told: spread([each[name] for each in figures]) if figures and name in figures[0] else ""
-        for name, told in names.items()
-    }
+def quality(figures: Mapping[str, float]) -> dict[str, float]:
+    """Those of a model's figures that say how good it is: of which more, or less, is better."""
+    return {name: value for name, value in figures.items() if describe(name).better}
+
+
+def cells(figures: list[dict[str, float]]) -> dict[str, str]:
+    """A cell for each figure: its label, and its spread over the seeds."""
+    return {str(describe(name)): spread([each[name] for each in figures]) for name in figures[0]}
 
 
 def spread(values: list[float]) -> str:

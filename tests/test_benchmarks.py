@@ -121,7 +121,7 @@ def test_a_scoreboard_shows_mean_and_range_beside_real_images():
     real = {"coverage": 0.97, "classes": 10.0}
     seeds = [score(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
     above, row = scoreboard.judged_rows([seeds, [score(0, {"modes_count": 8.0}, data="ring8")]])
-    assert (above["model"], above["coverage"], above["Frechet"]) == ("test images", "0.97", "")
+    assert (above["model"], above["coverage"], above["classes"]) == ("test images", "0.97", "10")
     assert (row["seeds"], row["coverage"], row["classes"]) == (3, "0.5 (0.3 to 0.7)", "9 (9 to 9)")
     assert row["training, s"] == "6 (5 to 7)"
 

@@ -23,13 +23,14 @@ from tyro.constructors import PrimitiveConstructorSpec
 from tinygen import __version__, backend, data, models, random, train
 from tinygen.data.needs import in_words
 from tinygen.errors import RunError, TinygenError, UsageError
+from tinygen.metrics.catalogue import describe
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
 from tinygen.score import Scorer, readable
 from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
 from tinygen.train.record import load_state
-from tinygen.train.report import format_number, write_report
+from tinygen.train.report import write_report
 from tinygen.train.run import plain
 from tinygen.verify import trials_of, verify
 
@@ -71,6 +72,12 @@ RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", he
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     tyro.conf.arg(help="Where to compute; auto takes the GPU where one can be used, or the device of the run."),
+]
+Which = Annotated[
+    Literal["last", "best"],
+    tyro.conf.arg(
+        help="The weights at the end of training, or those of the validation that was best by the model's own metric."
+    ),
 ]
 Debug = Annotated[Switch, tyro.conf.arg(help="Show the traceback of an error.")]
 
@@ -131,8 +138,9 @@ class SampleFlags:
     """Decides the noise."""
     labels: Annotated[tuple[int, ...] | None, _written("A,B,...", _numbers), _default("every class")] = None
     """Classes to draw, in turn, from a model that takes labels."""
-    out: Annotated[File, _default("samples-<seed>.png in the run's folder")] = None
+    out: Annotated[File, _default("samples-<seed>.png, or samples-best-<seed>.png, in the run's folder")] = None
     """File of the picture."""
+    which: Which = "last"
     device: Device = "auto"
     debug: Debug = False
 
@@ -144,6 +152,7 @@ class EvalFlags:
     run: RunFolder
     split: Literal["test", "valid"] = "test"
     """Which part of the data."""
+    which: Which = "last"
     seed: Annotated[Count, _default("the run's own")] = None
     """Decides the noise of estimates."""
     json: Switch = False
@@ -157,6 +166,7 @@ class ScoreFlags:
     """Score runs by the rules of the scoreboard: samples before two judges, likelihoods and bounds on test."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help="Folders of runs.")]
+    which: Which = "last"
     json: Switch = False
     """Print one JSON array with an object for each run."""
     device: Device = "auto"
@@ -165,9 +175,10 @@ class ScoreFlags:
 
 @dataclass(frozen=True)
 class ReportFlags:
-    """Write a run's report again, for instance after an interruption."""
+    """Write a run's report again, for instance after an interruption; report-best.html is about the best weights."""
 
     run: RunFolder
+    which: Which = "last"
     device: Device = "auto"
     debug: Debug = False
 
@@ -258,11 +269,12 @@ def sample_run(flags: SampleFlags) -> None:
     model = model_of(run, flags.device)
     if flags.labels is not None and not model.conditional:
         raise UsageError(f"--labels: {model.name} does not take labels; leave them out")
-    _load(run, model)
+    _load(run, model, flags.which)
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     asked = {} if flags.labels is None else {"labels": np.resize(flags.labels, n)}
-    out = flags.out or run.folder / f"samples-{flags.seed}.png"
+    name = "samples-best" if flags.which == "best" else "samples"
+    out = flags.out or run.folder / f"{name}-{flags.seed}.png"
     samples = model.sample(n, seed=flags.seed, **asked)
     images.save(images.picture(samples, model.spec.x, None if asked else columns), out)
     print(out)
@@ -271,22 +283,23 @@ def sample_run(flags: SampleFlags) -> None:
 def evaluate_run(flags: EvalFlags) -> None:
     run = Run.open(flags.run)
     model, dataset = model_of(run, flags.device), data_of(run)
-    step = _load(run, model)["step"]
+    step = _load(run, model, flags.which)["step"]
     seed = run.config["fit"]["seed"] if flags.seed is None else flags.seed
     metrics = model.evaluate(getattr(dataset, flags.split), seed=seed)
     if flags.json:
         about = {"run": str(run.folder), "model": model.name, "data": dataset.spec.name, "split": flags.split}
+        about["which"] = flags.which
         print(json.dumps(plain({**about, "step": step, "metrics": metrics}), allow_nan=False))
     else:
         for name, value in metrics.items():
-            print(f"{flags.split} {name} {format_number(value)}")
+            print(f"{flags.split} {describe(name).written(value)}")
 
 
 def score_runs(flags: ScoreFlags) -> None:
     if not flags.runs:
         raise UsageError("name the folders of the runs to score: tinygen score RUN...")
     scorer = Scorer()
-    scores = [scorer.score(run, flags.device) for run in map(Run.open, flags.runs)]
+    scores = [scorer.score(run, flags.device, flags.which) for run in map(Run.open, flags.runs)]
     if flags.json:
         print(json.dumps([plain(vars(score)) for score in scores], allow_nan=False))
     else:
@@ -296,9 +309,9 @@ def score_runs(flags: ScoreFlags) -> None:
 def report_run(flags: ReportFlags) -> None:
     run = Run.open(flags.run)
     model, dataset = model_of(run, flags.device), data_of(run)
-    _load(run, model)
-    write_report(run, model, dataset)
-    print(run.report_file)
+    step = _load(run, model, flags.which)["step"]
+    write_report(run, model, dataset, flags.which, step)
+    print(run.report_of(flags.which))
 
 
 def list_models(flags: ModelsFlags) -> None:
@@ -331,14 +344,16 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 # What commands share
 
 
-def _load(run: Run, model: GenerativeModel) -> dict[str, Any]:
-    """Load the checkpoint of a run, and say so where its training has not ended; returns what else was saved."""
+def _load(run: Run, model: GenerativeModel, which: str) -> dict[str, Any]:
+    """Load the last or the best state of a run; returns what else was saved. Says so where training has not ended."""
     go_on = f"tinygen resume {shlex.quote(str(run.folder))}"
     if not run.checkpoint_file.exists():
         raise RunError(f"{run.folder} has no checkpoint: make one with {go_on}")
-    meta = load_state(run, model)
+    meta = load_state(run, model, which)
     if run.summary() is None:
-        print(f"tinygen: {run.folder} is unfinished, at step {meta['step']}; go on with: {go_on}", file=sys.stderr)
+        best = ", the best so far" if which == "best" else ""
+        told = f"{run.folder} is unfinished, at step {meta['step']}{best}; go on with: {go_on}"
+        print(f"tinygen: {told}", file=sys.stderr)
     return meta
 
 

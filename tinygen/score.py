@@ -7,6 +7,7 @@ A model that has a likelihood, a bound on one, or reconstructions is scored by t
 from dataclasses import dataclass, field
 
 from tinygen.data import Dataset
+from tinygen.metrics.catalogue import describe
 from tinygen.metrics.reference import Reference
 from tinygen.models import GenerativeModel
 from tinygen.runs import data_of, model_of
@@ -26,7 +27,7 @@ class Score:
     seed: int
     step: int
     seconds: float
-    """Of training."""
+    """Of training, up to that step."""
     figures: dict[str, float]
     """Of samples, as of `Reference.score`, or as of the model's evaluation on test."""
     test: dict[str, float]
@@ -36,6 +37,8 @@ class Score:
     samples: int = 0
     judges: tuple[str, ...] = ()
     """Digests of the weights of both."""
+    which: str = "last"
+    """The weights at the end of training, or the "best"."""
 
 
 class Scorer:
@@ -47,19 +50,24 @@ class Scorer:
     def __init__(self) -> None:
         self.references: dict[str, tuple[Reference, Dataset]] = {}
 
-    def score(self, run: Run, device: str = "auto") -> Score:
-        """The score of a run's model; DataError where its samples must be judged and its data have no labels."""
+    def score(self, run: Run, device: str = "auto", which: str = "last") -> Score:
+        """The score of the last or the best state of a run's model.
+
+        DataError where its samples must be judged and its data have no labels.
+        """
         model, data = model_of(run, device), data_of(run)
-        state, seed = load_state(run, model), run.config["fit"]["seed"]
-        about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], state["seconds"]
-        test = (run.summary() or {}).get("test", {})
+        state, seed = load_state(run, model, which), run.config["fit"]["seed"]
+        seconds = state.get("seconds") or run.seconds_at(state["step"])
+        about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds
+        test = (run.summary() or {}).get("test", {}) if which == "last" else {}
         if not (model.implicit and is_intensities(data.spec.x)):
             test = test or model.evaluate(data.test, seed=seed)
-            return Score(*about, test, test)
+            return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
         figures = judged(model, reference, seed)
         real = {name: reference.of_real[name] for name in figures}
-        return Score(*about, figures, test, real, reference.n, tuple(judge.digest for judge in reference.judges))
+        digests = tuple(judge.digest for judge in reference.judges)
+        return Score(*about, figures, test, real, reference.n, digests, which)
 
     def reference(self, digest: str, data: Dataset) -> Reference:
         """What samples of a data set are held against, made at the first use."""
@@ -76,9 +84,14 @@ def judged(model: GenerativeModel, reference: Reference, seed: int) -> dict[str,
 
 def readable(score: Score) -> str:
     """A score in lines of text."""
-    lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {format_time(score.seconds)} of training"]
+    weights = f", best weights, of step {score.step}" if score.which == "best" else ""
+    spent = format_time(score.seconds)
+    lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {spent} of training{weights}"]
+    width = max(len(str(describe(name))) for name in score.figures)
     if score.real:
-        lines += [f"{score.samples} samples, judges {' and '.join(score.judges)}", f"{'':<26}{'model':>10}{'real':>10}"]
+        judges = " and ".join(score.judges)
+        lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
     for name, value in score.figures.items():
-        lines.append(f"{name:<26}{value:>10.4f}" + (f"{score.real[name]:>10.4f}" if score.real else ""))
+        real = f"{score.real[name]:>12.4f}" if score.real else ""
+        lines.append(f"{describe(name)!s:<{width}}{value:>12.4f}{real}")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from tinygen import models, random
 from tinygen.data import Batch, Image, Labels, Points, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.errors import DataError, NonFiniteError, UsageError
+from tinygen.metrics import catalogue
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
 
@@ -47,7 +48,6 @@ CASES = {
         {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
     ],
 }
-UNITS = re.compile(r"(^|_)(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm|penalty)$")
 N = 11
 CLASSES = 3
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
@@ -273,7 +273,7 @@ def test_a_step_consumes_a_minibatch_and_names_its_scalars(name, config):
     scalars = model.training_step(batch_for(model))
     assert scalars
     for key, value in scalars.items():
-        assert UNITS.search(key), f"{key} carries no unit"
+        assert catalogue.find(key), f"{key} is not in the catalogue of metrics"
         assert np.isfinite(float(value))
     assert frozen(model) != before
     assert all(int(optimizer.count) <= 1 for optimizer in optimizers(model))
@@ -374,15 +374,24 @@ def test_chunks_change_nothing_but_rounding(name, config, monkeypatch):
 
 
 @every_case
-def test_evaluation_is_numbers_with_units(name, config):
+def test_evaluation_is_numbers_that_the_catalogue_knows(name, config):
     model = trained(name, config)
     thorough = model.evaluate(split_for(model), seed=0)
     quick = model.evaluate(split_for(model), seed=0, thorough=False)
     for key, value in thorough.items():
-        assert UNITS.search(key), f"{key} carries no unit"
+        assert catalogue.find(key), f"{key} is not in the catalogue of metrics"
         assert type(value) is float
         assert np.isfinite(value)
     assert quick.items() <= thorough.items()
+
+
+@every_case
+def test_the_best_state_is_chosen_by_a_metric_of_validation(name, config):
+    model = make(name, config)
+    if model.selection_metric is not None:
+        assert model.selection_metric in model.evaluate(split_for(model), seed=0, thorough=False)
+        assert catalogue.find(model.selection_metric).better
+    assert model.implicit or model.selection_metric, "a likelihood, a bound or a reconstruction"
 
 
 @every_case

@@ -74,7 +74,7 @@ def test_a_loss_that_is_not_a_number(data, make_model):
 def test_a_metric_that_is_not_a_number(value):
     """Null in the log."""
     assert [finding.sentence for finding in diagnose(1, {"kl_nats": 1.0}, {"kl_nats": value})] == [
-        "kl_nats on validation examples is not a finite number"
+        "KL on validation examples is not a finite number"
     ]
 
 

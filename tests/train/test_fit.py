@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.train.runs import Killed, kill_at, log_of, tensors_of
 from tinygen import random, train
 from tinygen.data import Dataset, Image
 from tinygen.errors import CheckpointError, DataError, NonFiniteError, RunError, UsageError
@@ -15,31 +16,6 @@ from tinygen.serialization import load, save
 from tinygen.train import Interrupted, Run, training
 
 STEPS = 16  # two epochs of 7 and a part
-
-
-class Killed(BaseException):
-    """Stands for `kill -9`: nothing that training would do afterwards is done."""
-
-
-def kill_at(model, step: int):
-    """The model, which dies when it is asked for that step."""
-    train_as_usual, calls = model.training_step, iter(range(1, 10**9))
-
-    def training_step(batch):
-        if next(calls) == step:
-            raise Killed
-        return train_as_usual(batch)
-
-    model.training_step = training_step
-    return model
-
-
-def tensors_of(folder) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load(folder / "checkpoint.safetensors")[0].items()}
-
-
-def log_of(folder) -> list[dict]:
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in Run(folder, {}).history()]
 
 
 @pytest.fixture
@@ -51,6 +27,7 @@ def whole(tmp_path, data, make_model):
 
 def test_a_run_leaves_everything_that_was_promised(whole, data):
     assert sorted(os.listdir(whole)) == [
+        "best.safetensors",
         "checkpoint.safetensors",
         "config.json",
         "metrics.jsonl",
@@ -357,6 +334,6 @@ def test_progress_has_a_line_for_each_epoch(data, make_model, capsys):
         ["epoch", "1", "step", "7"],
         ["epoch", "2", "step", "14"],
     ]
-    assert any(line.startswith("test neg_elbo_nats ") for line in lines)
+    assert any(line.startswith("test -ELBO ") for line in lines)
     train.fit(make_model(), data, epochs=1, quiet=True)
     assert capsys.readouterr().out == ""

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from tests.train.runs import Killed, kill_at, log_of
 from tinygen import models, random, train
 from tinygen.serialization import load
-from tinygen.train import Run, training
+from tinygen.train import training
 
 STEPS, SAVED, KILLED = 10, 4, 6
 SMALL = {
@@ -28,10 +29,6 @@ SMALL = {
 }
 
 
-class Killed(BaseException):
-    """Stands for `kill -9`: nothing that training would do afterwards is done."""
-
-
 def make(name, spec):
     """A small model of that name, with every field of `SMALL` that it has."""
     config = models.get(name).Config
@@ -45,25 +42,13 @@ def state_of(folder):
     return {name: array.tobytes() for name, array in tensors.items()}, meta | {"seconds": 0}
 
 
-def log_of(folder):
-    return [entry | {"seconds": 0} for entry in Run.open(folder).history()]
-
-
 @pytest.mark.parametrize("name", models.names())
 def test_a_killed_run_of_every_model_resumes_to_the_same_bytes(name, tmp_path, data, monkeypatch):
     monkeypatch.setattr(training.Training, "finish", lambda self: {})  # the report takes longer than the steps
     settings = {"steps": STEPS, "save_every": SAVED, "quiet": True}
     train.fit(make(name, data.spec), data, out=tmp_path / "whole", **settings)
 
-    model = make(name, data.spec)
-    train_as_usual, calls = model.training_step, iter(range(1, STEPS))
-
-    def training_step(batch):
-        if next(calls) == KILLED:
-            raise Killed
-        return train_as_usual(batch)
-
-    model.training_step = training_step
+    model = kill_at(make(name, data.spec), KILLED)
     with pytest.raises(Killed):
         train.fit(model, data, out=tmp_path / "killed", **settings)
     tensors, meta = load(tmp_path / "killed" / "checkpoint.safetensors")

@@ -38,6 +38,8 @@ class AdversarialModel(GenerativeModel):
 
     def __init__(self, config, spec, device: str, generator: Module, discriminator: Module, averaging: float = 0.0):
         super().__init__(config, spec, device)
+        if spec.x.shape == (1,):
+            self.selection_metric = "w1_distance"
         if averaging >= 1:
             raise UsageError(f"averaging is {averaging}; as the decay of an average it must be below 1")
         self.generator = generator.to(device)

@@ -73,6 +73,7 @@ class Autoencoder(CodeModel):
 
     name = "ae"
     needs = {"x": INTENSITIES}
+    selection_metric = "cross_entropy_nats"
 
     @dataclass(frozen=True)
     class Config:
@@ -133,6 +134,7 @@ class DenoisingAutoencoder(Autoencoder):
     """Denoising auto-encoder: it rebuilds the image from a corrupted one, trained as the auto-encoder is."""
 
     name = "dae"
+    selection_metric = "denoised_cross_entropy_nats"
 
     @dataclass(frozen=True)
     class Config(Autoencoder.Config):

@@ -48,6 +48,7 @@ class Autoregressive(GenerativeModel):
     """
 
     needs = {"x": INTENSITIES}
+    selection_metric = "nll_nats"
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)

@@ -28,12 +28,16 @@ class GenerativeModel(Module):
     A model that needs labels y is `conditional`, and has `sample(n, *, seed, labels=None)`: classes (n,) to
     draw, by default 0, 1, 2, ... in turn. An `implicit` one has no likelihood, bound or reconstruction that would say
     how good it is: its samples are all there is to judge.
+
+    `selection_metric` is that of `evaluate(..., thorough=False)` by which the best state of a training is chosen; None
+    where no number says on its own which of two states is better.
     """
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
     conditional: ClassVar[bool] = False
     implicit: ClassVar[bool] = False
+    selection_metric: str | None = None
     Config: ClassVar[Any]
 
     def __init_subclass__(cls, **options: Any) -> None:

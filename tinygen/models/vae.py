@@ -21,6 +21,7 @@ class VAE(GenerativeModel):
 
     name = "vae"
     needs = {"x": Image(kind="binary")}
+    selection_metric = "neg_elbo_nats"
 
     @dataclass(frozen=True)
     class Config:

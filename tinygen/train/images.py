@@ -94,8 +94,13 @@ def read(path: str | Path) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as picture:
-        pixels = np.asarray(picture, np.float32) / 255
-    return pixels.reshape(*pixels.shape[:2], -1)
+        return pixels(picture)
+
+
+def pixels(picture: "Image") -> np.ndarray:
+    """The picture as (H, W, C) in [0, 1], with one channel or three."""
+    values = np.asarray(picture, np.float32) / 255
+    return values.reshape(*values.shape[:2], -1)
 
 
 def png(picture: "Image") -> bytes:

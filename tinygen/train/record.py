@@ -69,15 +69,19 @@ def refuse_changed_data(run: Run, data: Dataset) -> None:
         raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
 
 
-def load_state(run: Run, model: Any) -> dict[str, Any]:
-    """Load the checkpoint of a run into a model made as for it; returns what else was saved.
+def load_state(run: Run, model: Any, which: str = "last") -> dict[str, Any]:
+    """Load the last state of a run, or its best, into a model made as for it; returns what else was saved.
 
-    Raises CheckpointError where it is damaged, of another model or configuration than the run, or the model is.
+    Raises RunError where there is no best one, CheckpointError where the file is damaged, of another model or
+    configuration than the run, or the model is.
     """
-    tensors, meta = load(run.checkpoint_file)
+    file = run.state_file(which)
+    if which == "best" and not file.exists():
+        raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
+    tensors, meta = load(file)
     for key in ("model", "config"):
         if meta.get(key) != run.config[key]:
-            raise CheckpointError(f"{run.checkpoint_file} is of another {key} than {run.config_file}: they must agree")
+            raise CheckpointError(f"{file} is of another {key} than {run.config_file}: they must agree")
     own = describe_model(model)
     # A field that the run does not know is newer than it, and has its default.
     if own["model"] != run.config["model"] or own["config"] != own["config"] | run.config["config"]:
@@ -85,8 +89,14 @@ def load_state(run: Run, model: Any) -> dict[str, Any]:
     try:
         model.load_state_dict(tensors)
     except CheckpointError as error:
-        raise CheckpointError(f"{run.checkpoint_file} does not fit its model: {error}") from error
+        raise CheckpointError(f"{file} does not fit its model: {error}") from error
     return meta
+
+
+def _why_no_best(model: Any) -> str:
+    if model.selection_metric is None:
+        return f"since {model.name} names no metric to choose it by"
+    return "since it was not validated yet, or was trained by a tinygen that kept none"
 
 
 def _as_json(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import datetime
 import itertools
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,49 +10,48 @@ from typing import Any
 import numpy as np
 
 from tinygen.data import Dataset, Spec
+from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
 from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
 from tinygen.train.run import Run, metrics_of
+from tinygen.train.verdict import conclusion
 
 FRAMES = 8
 COLUMNS = 10
 PLANE = 20
 SCATTERED = 1000
 
-WORDS = {"neg": "−", "elbo": "ELBO", "kl": "KL", "nll": "NLL", "mse": "MSE", "bce": "BCE", "iw": "IW"}
-UNITS = ("nats", "bits_per_dim", "count", "rate")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A named number as people write it."""
-
-    name: str
-    unit: str
-    value: float
-
 
 @dataclass(frozen=True)
 class Curve:
     """One metric over training, and where each split ended."""
 
-    metric: Metric
+    metric: catalogue.Metric
     svg: str
     ends: dict[str, float]
 
 
-def write_report(run: Run, model: Any, data: Dataset) -> None:
-    """Write the page for what there is of the run so far; the model holds the parameters to show."""
+def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step: int | None = None) -> None:
+    """Write the page for what there is of the run so far; the model holds the parameters to show.
+
+    `which` of the run's states they are: the last, or the best, which training reached after `step` steps.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
         loader=PackageLoader("tinygen.train"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     history, summary = run.history(), run.summary()
-    measured = summary["test"] if summary else ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
+    if which == "best":
+        split, measured = "validation", run.valid_metrics(step or 0)
+    elif summary:
+        split, measured = "test", summary["test"]
+    else:
+        split, measured = "validation", ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
+    frames = list(_frames(run, history))
     page = templates.get_template("report.html").render(
         run=run,
         folder=shlex.quote(str(run.folder)),
@@ -64,11 +62,14 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         about=(type(model).__doc__ or "").strip().partition("\n")[0],
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
-        split="test" if summary else "validation",
-        metrics=[read_metric(name, value) for name, value in measured.items()],
+        split=split,
+        best_step=step if which == "best" else None,
+        metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
         findings=Doctor.who_saw(history).record,
+        conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
-        frames=list(_frames(run, history)),
+        frames=frames,
+        hero=_samples(model, run.config["fit"]["seed"]) if which == "best" else frames[-1] if frames else None,
         reconstructions=list(_reconstructions(model, data)),
         plane=list(_plane(model, data)),
         figures=list(model.figures(data, seed=run.config["fit"]["seed"])) if hasattr(model, "figures") else [],
@@ -76,25 +77,16 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
         },
-        number=format_number,
+        number=catalogue.format_number,
+        typeset=typeset,
         duration=format_time,
     )
-    write_atomically(run.report_file, page)
+    write_atomically(run.report_of(which), page)
 
 
-def read_metric(name: str, value: float = np.nan) -> Metric:
-    """Split the unit off a name: ``neg_elbo_nats`` is −ELBO in nats."""
-    unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), "")
-    words = [WORDS.get(word, word) for word in name.removesuffix(f"_{unit}").split("_")]
-    words = [re.sub(r"^is(\d+)$", r"log p, bound by \1 samples", word) for word in words]
-    return Metric(" ".join(words).replace("− ", "−"), unit.replace("_", " "), value)
-
-
-def format_number(value: float | None) -> str:
-    """Four significant digits, or two decimals of a large number."""
-    if value is None or not np.isfinite(value):
-        return "n/a"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+def typeset(label: str) -> str:
+    """The label of a metric with a minus sign in place of the hyphen that it begins with."""
+    return f"−{label[1:]}" if label.startswith("-") else label
 
 
 def task(spec: Spec) -> str:
@@ -113,7 +105,16 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
                 series.setdefault(name, {}).setdefault(entry["split"], []).append(point)
     for name, splits in sorted(series.items(), key=lambda item: -len(item[1])):
         ends = {split: points[-1][1] for split, points in splits.items()}
-        yield Curve(read_metric(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
+        yield Curve(catalogue.describe(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
+
+
+def _samples(model: Any, seed: int) -> Figure | None:
+    """Samples as training draws them, from the parameters that the model has now."""
+    if not images.can_show(model.spec.x):
+        return None
+    n, columns = images.arrangement(model)
+    picture = images.picture(model.sample(n, seed=seed), model.spec.x, columns)
+    return Figure("best", images.pixels(picture)[None])
 
 
 def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:

@@ -14,15 +14,18 @@ from tinygen import backend, random
 from tinygen.autograd import Tensor, detect_anomaly
 from tinygen.data import Batch, Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
+from tinygen.metrics.catalogue import describe
 from tinygen.serialization import save
 from tinygen.train import environment, images
+from tinygen.train.best import Best
 from tinygen.train.console import Display
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
-from tinygen.train.report import format_number, task, write_report
+from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.signals import StopSignal
+from tinygen.train.verdict import conclusion, verdict
 
 SECONDS_BETWEEN_CHECKPOINTS = 30
 LOGGED_AN_EPOCH = 10
@@ -65,6 +68,8 @@ class Training:
         self.valid_metrics: dict[str, float] = {}
         self.valid_step: int | None = None
         self.doctor = Doctor()
+        self.best = Best(model.selection_metric)
+        self.validations: list[dict[str, Any]] = []
 
     @property
     def seconds(self) -> float:
@@ -160,6 +165,8 @@ class Training:
                 self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=self.seed), real)
         self.valid_step = self.step
         self._log("valid", self.valid_metrics)
+        if self.best.examine(self.step, self.valid_metrics) and self.run:
+            self.best.keep(self.model.state_dict(), self._position())
         for finding in self.doctor.examine(self.step, self.train_metrics, self.valid_metrics):
             print(f"tinygen: at step {self.step} {finding.sentence}; {finding.remedy}", file=sys.stderr)
         self.draw_samples()
@@ -176,9 +183,11 @@ class Training:
             images.save(images.picture(samples, self.data.spec.x, columns), self.run.sample_file(self.step))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
+        about = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4), "split": split}
+        if split == "valid":
+            self.validations.append({**about, **metrics})
         if self.run:
-            epoch, seconds = round(self.step / self.per_epoch, 4), round(self.seconds, 3)
-            self.run.log(step=self.step, epoch=epoch, split=split, seconds=seconds, metrics=metrics)
+            self.run.log({**about, "seconds": round(self.seconds, 3)}, metrics)
 
     # What survives
 
@@ -188,23 +197,28 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint, once for each step; where a parameter is not finite the one before stays."""
-        if self.run is None or self.saved_step == self.step:
+        """Save the checkpoint and the best state; where a parameter is not finite those before stay."""
+        if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
-        meta = {
+        meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.record()}
+        try:
+            self.best.stage(self.run)
+            save(self.run.checkpoint_file, self.model.state_dict(), meta)
+        except NonFiniteError as error:
+            raise self._diverged(self.step, str(error)) from error
+        self.best.publish(self.run)
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _position(self) -> dict[str, Any]:
+        """Where training stands, besides the arrays: the same in every run that came here."""
+        return {
             **describe_model(self.model),
             "step": self.step,
-            "seconds": round(self.seconds, 3),
             "window": {name: [float(value) for value in values] for name, values in self.window.items()},
             "random": random.get_state(),
             "loader": self.loader.state(),
             "versions": self.versions,
         }
-        try:
-            save(self.run.checkpoint_file, self.model.state_dict(), meta)
-        except NonFiniteError as error:
-            raise self._diverged(self.step, str(error)) from error
-        self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def restore(self, run: Run) -> None:
         """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far."""
@@ -216,6 +230,7 @@ class Training:
         self.loader.restore(meta["loader"])
         random.set_state(meta["random"])
         self.step = self.saved_step = meta["step"]
+        self.best.restore(run, meta.get("best"))
         self.window = meta["window"]
         self.started = time.monotonic() - meta["seconds"]
         kept = [entry for entry in history if entry["step"] <= self.step]
@@ -223,6 +238,7 @@ class Training:
         for entry in kept:
             if entry["split"] == "valid":
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
+                self.validations.append(entry)
         now = self.versions | environment.machine(self.device)
         if changed := environment.changes(run.config["versions"] | run.config["machine"], now):
             print(f"tinygen: the last bits may differ, since this changed: {', '.join(changed)}", file=sys.stderr)
@@ -246,6 +262,7 @@ class Training:
         self.display.show("evaluating on test")
         with _same_streams_afterwards():
             test_metrics = self.model.evaluate(self.data.test, seed=self.seed)
+        judged = verdict(self.validations, self.best.metric)
         summary = {
             "model": self.model.name,
             "data": self.data.spec.name,
@@ -254,11 +271,15 @@ class Training:
             "epochs": round(self.step / self.per_epoch, 4),
             "seconds": round(self.seconds, 3),
             "valid": dict(self.valid_metrics),
+            "best": self.best.record(),
+            "verdict": judged and judged.record(),
             "test": test_metrics,
             "findings": self.doctor.record,
         }
         for name, value in test_metrics.items():
-            self.display.show(f"test {name} {format_number(value)}")
+            self.display.show(f"test {describe(name).written(value)}")
+        if told := conclusion(self.validations, self.best.metric):
+            self.display.show(told)
         if self.run:
             self.run.save_summary(summary)
             write_report(self.run, self.model, self.data)
