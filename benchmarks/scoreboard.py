@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
+from tinygen import models
 from tinygen.metrics.calibration import calibrate, misranked
 from tinygen.metrics.catalogue import describe
 from tinygen.score import Score, Scorer
@@ -21,25 +22,8 @@ from tinygen.serialization import write_atomically
 from tinygen.train import Run
 
 SEEDS = (0, 1, 2)
-RECIPES = (
-    "ae --data mnist --epochs 20",
-    "dae --data mnist --epochs 20 --noise salt-and-pepper",
-    "vae --data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
-    " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
-    "aae --data mnist --epochs 40 --latent 6 --hidden 500",
-    "pixelcnn --data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
-    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
-    "gated-pixelcnn --data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",
-    "gan --data mnist --epochs 50 --averaging 0.999",
-    "wgan-gp --data mnist --epochs 30 --averaging 0.999",
-    "dcgan --data mnist --steps 3000 --averaging 0.999",
-    "cdcgan --data mnist --steps 2000 --averaging 0.999",
-    "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
-    "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
-    "wgan-gp --data grid25 --epochs 57 --latent 2 --hidden 128 --batch-size 256 --critic-steps 1 --penalty 0.1"
-    " --learning-rate 2e-3 --beta1 0.5 --averaging 0.998",
-)
-"""Of `tinygen train`, but for the seed and the folder."""
+RECIPES = tuple(f"{name} {recipe}" for name in models.names() for recipe in models.get(name).recipes)
+"""Of `tinygen train`, but for the seed and the folder: what each system's file says."""
 
 
 def folder(recipe: str, seed: int) -> Path:

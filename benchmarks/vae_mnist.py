@@ -5,7 +5,7 @@ import time
 import tinygen as tg
 from benchmarks import harness
 from tinygen.models.base import learning_rate
-from tinygen.models.vae import VAE
+from tinygen.models.variational.vae import VAE
 
 EPOCHS, BATCH = 10, 128
 PEAK, WARM_UP = 3e-3, 200

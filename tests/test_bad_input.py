@@ -154,7 +154,7 @@ def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
     told = refused(capsys, "train vae --data colours.npz --out new".split())
-    assert "needs binary images as x, and 'colours' has 6×6 rgb images; models that take it: aae, ae, " in told
+    assert "needs binary images as x, and 'colours' has 6×6 rgb images; models that take it: ae, dae, aae, " in told
     assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
 
 

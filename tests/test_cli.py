@@ -146,8 +146,8 @@ def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
     ("words", "shown"),
     [
         ([], "tinygen COMMAND --help"),
-        (["--help"], "train vae"),
-        (["train", "-h"], "train ae"),
+        (["--help"], "  train       Train a model"),
+        (["train", "-h"], "  ae              Auto-encoder"),
         (["train", "vae", "--help"], "--learning-rate"),
         (["train", "vae", "--help"], "--budget TIME"),
         (["resume", "--help"], "--save-every"),

@@ -18,8 +18,8 @@ from tinygen.backend import device_of, dispatch, to_device, to_numpy
 from tinygen.cli import main
 from tinygen.data import Batch, Image, Labels, Loader, Spec, Split
 from tinygen.kernels.cuda import runtime
-from tinygen.models.autoencoder import Autoencoder
-from tinygen.models.vae import VAE
+from tinygen.models.autoencoders.autoencoder import Autoencoder
+from tinygen.models.variational.vae import VAE
 from tinygen.random import Stream
 
 

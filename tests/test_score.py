@@ -13,7 +13,7 @@ from tinygen.cli import main
 from tinygen.data import Spec
 from tinygen.metrics import reference
 from tinygen.metrics.judge import Judge, Training
-from tinygen.models import GenerativeModel
+from tinygen.models import System
 from tinygen.score import judged
 
 
@@ -96,13 +96,13 @@ def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
     judges = tuple(Judge.of(digits, Training(seed=seed, steps=10)) for seed in (0, 1))
     held = reference.Reference(digits, judges)
 
-    class Perfect(GenerativeModel):
+    class Perfect(System):
         """Knows the real images by heart."""
 
-        conditional = True
+        conditions = ("y",)
 
-        def sample(self, n, *, seed, labels=None):
-            assert (n, seed, labels.tolist()) == (held.n, 7, held.real.y.tolist())
+        def sample(self, n, *, seed, given=None):
+            assert (n, seed, given["y"].tolist()) == (held.n, 7, held.real.y.tolist())
             return held.real.x
 
     assert judged(Perfect(None, digits.spec), held, 7) == held.of_real

@@ -5,15 +5,16 @@ A model that has a likelihood, a bound on one, or reconstructions is scored by t
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from tinygen.capabilities import Samples
 from tinygen.data import Dataset
 from tinygen.metrics.catalogue import describe
 from tinygen.metrics.reference import Reference
-from tinygen.models import GenerativeModel
-from tinygen.runs import data_of, model_of
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
+from tinygen.train.loading import data_of, model_of
 from tinygen.train.record import load_state
 
 
@@ -60,7 +61,7 @@ class Scorer:
         seconds = state.get("seconds") or run.seconds_at(state["step"])
         about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds
         test = (run.summary() or {}).get("test", {}) if which == "last" else {}
-        if not (model.implicit and is_intensities(data.spec.x)):
+        if not (model.implicit and isinstance(model, Samples) and is_intensities(data.spec.x)):
             test = test or model.evaluate(data.test, seed=seed)
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
@@ -76,10 +77,12 @@ class Scorer:
         return self.references[digest][0]
 
 
-def judged(model: GenerativeModel, reference: Reference, seed: int) -> dict[str, float]:
-    """The figures of a model's samples; a conditional one is asked for the classes of real images."""
-    asked = {"labels": reference.real.y} if model.conditional else {}
-    return reference.score(model.sample(reference.n, seed=seed, **asked), asked.get("labels"))
+def judged(model: Any, reference: Reference, seed: int) -> dict[str, float]:
+    """The figures of a model's samples; one that takes labels is asked for the classes of real images."""
+    if "y" not in model.conditions:
+        return reference.score(model.sample(reference.n, seed=seed), None)
+    labels = reference.real.y
+    return reference.score(model.sample(reference.n, seed=seed, given={"y": labels}), labels)
 
 
 def readable(score: Score) -> str:

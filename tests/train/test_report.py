@@ -13,7 +13,7 @@ from tinygen import train
 from tinygen.data import Dataset
 from tinygen.metrics import catalogue
 from tinygen.models import VAE, Autoencoder
-from tinygen.train import Run, plots, report
+from tinygen.train import Run, panels, plots, report
 from tinygen.train.figures import Figure
 
 
@@ -109,7 +109,7 @@ def test_each_image_lies_above_what_the_model_makes_of_it(data, images, columns,
     x = np.zeros((images, 4, 4, 1), np.uint8)
     x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
     split = type(data.valid)(data.spec.fields, {"x": x})
-    figures = list(report._reconstructions(Mirror(), Dataset(data.spec, split, split, split)))
+    figures = list(panels.reconstructions(Mirror(), Dataset(data.spec, split, split, split), 0))
     pairs_of_rows, paths = (corners(figure.source, wide) for figure, wide in zip(figures, (columns, 10), strict=True))
     numbers = 2 * np.arange(1, images + 1)
     shown = numbers[: min(2, images // columns) * columns].reshape(-1, 1, columns)

@@ -1,5 +1,6 @@
 """What every model offers, so that training, command line and scoreboard need to know none by name."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -8,54 +9,58 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data.fields import Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
+from tinygen.models.trial import Trial
 from tinygen.nn import Module
 from tinygen.optim import Schedule, constant, cosine, warmup
 
 
-class GenerativeModel(Module):
+class System(Module):
     """Networks, optimisers and counters of one system.
 
     A subclass sets `name`, the fields that it `needs` (`{"x": Image(kind="rgb"), "y": Labels()}`; a tuple where one of
     several will do) and a frozen dataclass `Config`; it builds its networks, moves them to the device, then makes its
-    optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
-    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1]; and `figures(data, *, seed)`, which
-    yields a `tinygen.train.figures.Figure` for each thing that its report should show of the data set besides samples,
-    reconstructions and interpolation.
+    optimisers. What else it can do is told by the methods of `tinygen.capabilities`, none of which it must have: it
+    samples, encodes and decodes, completes, translates, gives probabilities, classifies or ranks. A method
+    `figures(data, *, seed)` yields a `tinygen.train.figures.Figure` for each thing that its report should show besides.
 
-    A model that needs labels y is `conditional`, and has `sample(n, *, seed, labels=None)`: classes (n,) to
-    draw, by default 0, 1, 2, ... in turn. An `implicit` one has no likelihood, bound or reconstruction that would say
-    how good it is: its samples are all there is to judge.
+    `conditions` names the fields that samples may be asked to have, `sample(n, seed=0, given={"y": labels})`.
+    `log_prob_is_bound`: `log_prob` is a lower bound. An `implicit` system has no likelihood, bound or reconstruction
+    that would say how good it is: its samples are all there is to judge.
 
     `selection_metric` is that of `evaluate(..., thorough=False)` by which the best state of a training is chosen; None
     where no number says on its own which of two states is better.
+
+    What checks it stands in its file too: `tiny` configurations for the protocol test, `trials` for `tinygen verify`,
+    and `recipes`, flags of `tinygen train`, for the scoreboard.
     """
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
-    conditional: ClassVar[bool] = False
+    conditions: ClassVar[tuple[str, ...]] = ()
+    log_prob_is_bound: ClassVar[bool] = False
     implicit: ClassVar[bool] = False
     selection_metric: str | None = None
     Config: ClassVar[Any]
+    tiny: ClassVar[tuple[dict[str, Any], ...]] = ()
+    trials: ClassVar[tuple[Trial, ...]] = ()
+    recipes: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "needs" in vars(cls):
-            cls.conditional = isinstance(cls.needs.get("y"), Labels)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def __init__(self, config, spec, device: str = "cpu"):
         self.config, self.spec, self.device = config, spec, device
 
+    @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
         """Consume one minibatch, update each network at most once, and return named scalars (units in the names)."""
         raise NotImplementedError
 
-    def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """n new examples in data space, float32; the same for the same seed."""
-        raise NotImplementedError
-
+    @abstractmethod
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Numbers about a split, units in their names; `thorough` adds those that cost many passes."""
         raise NotImplementedError
@@ -86,9 +91,11 @@ def draw_rows(draw, rows: int, size: int, device: str):
     return draw((rows, padded), device=device)[:, :size]
 
 
-def asked_labels(labels, n: int, classes: int) -> np.ndarray:
-    """The classes of n samples, int64 (n,): those asked for, or all in turn; UsageError where they do not fit."""
-    labels = np.arange(n) % classes if labels is None else np.asarray(labels)
+def given_labels(given, n: int, classes: int) -> np.ndarray:
+    """The classes of n samples, int64 (n,): those in `given`, or all in turn; UsageError where they do not fit."""
+    if given is not None and set(given) != {"y"}:
+        raise UsageError(f"given has {', '.join(given) or 'nothing'}; samples can be given labels, as y")
+    labels = np.arange(n) % classes if given is None else np.asarray(given["y"])
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise UsageError(f"labels have shape {labels.shape} and dtype {labels.dtype}; give {n} whole numbers")
     for label in (labels.min(initial=0), labels.max(initial=0)):

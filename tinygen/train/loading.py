@@ -1,24 +1,45 @@
 """The model and the data of a run, made again from what it recorded."""
 
-from tinygen import backend, data, models, random
+from typing import TYPE_CHECKING, Any
+
+from tinygen import backend, data, random, registry
 from tinygen.data import Dataset
-from tinygen.models import GenerativeModel
-from tinygen.train import Run
+from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train.record import recorded_config, recorded_spec, refuse_changed_data
 
+if TYPE_CHECKING:
+    from tinygen.train.run import Run
 
-def model_of(run: Run, device: str = "auto") -> GenerativeModel:
+
+def class_of(run: "Run") -> type[Any]:
+    """The class of a run's model; RunError where it is from outside the package and cannot be found."""
+    own = run.config.get("model_class")
+    try:
+        return registry.get(own["class"] if own else run.config["model"])
+    except UsageError as error:
+        remedy = f"; put the file back, or write its new place under model_class in {run.config_file}" if own else ""
+        raise RunError(f"the model of {run.folder}: {error}{remedy}") from error
+
+
+def model_of(run: "Run", device: str = "auto") -> Any:
     """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on."""
-    model_class = models.get(run.config["model"])
-    config, spec = recorded_config(run, model_class.Config), recorded_spec(run)
+    system = class_of(run)
+    config, spec = recorded_config(run, system.Config), recorded_spec(run)
     random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
-    return model_class(config, spec, backend.select_device(run.config["device"] if device == "auto" else device))
+    return system(config, spec, backend.select_device(run.config["device"] if device == "auto" else device))
 
 
-def data_of(run: Run) -> Dataset:
-    """The data of a run; DataError where they are not what they were."""
-    source = run.config.get("source", {"data": run.config["data"]["spec"]["name"], "skip_broken": False})
-    dataset = data.load(source["data"], skip_broken=source["skip_broken"])
+def data_of(run: "Run") -> Dataset:
+    """The data of a run, loaded as it loaded them; DataError where they are not what they were."""
+    source = dict(run.config.get("source") or {"data": run.config["data"]["spec"]["name"]})
+    try:
+        dataset = data.load(source.pop("data"), **source)
+    except UsageError as error:
+        if "source" in run.config:
+            raise
+        name = run.config["data"]["spec"]["name"]
+        remedy = "hand them to Run.load(data=...), or keep them in an .npz file and train on that"
+        raise DataError(f"{run.folder} was trained on data {name!r} made by a program: {remedy}") from error
     if how := getattr(recorded_spec(run).fields.get("x"), "binarisation", None):
         dataset = dataset.binarised(how)
     refuse_changed_data(run, dataset)

@@ -5,13 +5,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygen.data import Dataset, Spec
 from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
-from tinygen.train.run import Run
+
+if TYPE_CHECKING:
+    from tinygen.train.run import Run
 
 
 def describe_model(model: Any) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return _as_json({"spec": data.spec.describe(), "sizes": sizes, "digest": digest.hexdigest()})
 
 
-def recorded_config(run: Run, config_class: type) -> Any:
+def recorded_config(run: "Run", config_class: type) -> Any:
     """The configuration of the run's model; RunError where this version of the model has other fields."""
     try:
         return config_class(**_with_tuples(run.config["config"]))
@@ -43,7 +45,7 @@ def recorded_config(run: Run, config_class: type) -> Any:
         raise RunError(f"{run.config_file} does not fit this version of {run.config['model']}: {error}") from error
 
 
-def recorded_spec(run: Run) -> Spec:
+def recorded_spec(run: "Run") -> Spec:
     """The specification of the run's data; RunError where it cannot be read."""
     try:
         return Spec.from_description(run.config["data"]["spec"])
@@ -63,13 +65,13 @@ def refuse_unfit_data(model: Any, data: Dataset) -> None:
             raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}")
 
 
-def refuse_changed_data(run: Run, data: Dataset) -> None:
+def refuse_changed_data(run: "Run", data: Dataset) -> None:
     """DataError where the data are not those that the run was trained on, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
         raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
 
 
-def load_state(run: Run, model: Any, which: str = "last") -> dict[str, Any]:
+def load_state(run: "Run", model: Any, which: str = "last") -> dict[str, Any]:
     """Load the last state of a run, or its best, into a model made as for it; returns what else was saved.
 
     Raises RunError where there is no best one, CheckpointError where the file is damaged, of another model or

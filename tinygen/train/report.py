@@ -1,7 +1,6 @@
 """One self-contained page about a run: what it learned, what it makes, and what it takes to repeat it."""
 
 import datetime
-import itertools
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygen.capabilities import Samples
 from tinygen.data import Dataset, Spec
 from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
@@ -16,13 +16,11 @@ from tinygen.train import images, plots
 from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
+from tinygen.train.panels import Panel, panels_of, progress
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.verdict import conclusion
 
 FRAMES = 8
-COLUMNS = 10
-PLANE = 20
-SCATTERED = 1000
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
     else:
         split, measured = "validation", ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
     frames = list(_frames(run, history))
+    panels, seed = panels_of(model, data.spec), run.config["fit"]["seed"]
     page = templates.get_template("report.html").render(
         run=run,
         folder=shlex.quote(str(run.folder)),
@@ -69,10 +68,10 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
         frames=frames,
-        hero=_samples(model, run.config["fit"]["seed"]) if which == "best" else frames[-1] if frames else None,
-        reconstructions=list(_reconstructions(model, data)),
-        plane=list(_plane(model, data)),
-        figures=list(model.figures(data, seed=run.config["fit"]["seed"])) if hasattr(model, "figures") else [],
+        hero=progress(model, data, seed) if which == "best" else frames[-1] if frames else None,
+        hero_panel=panels[0] if panels else None,
+        sections=list(_sections(panels, model, data, seed)),
+        figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
         tables={
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
@@ -108,15 +107,6 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
         yield Curve(catalogue.describe(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
 
 
-def _samples(model: Any, seed: int) -> Figure | None:
-    """Samples as training draws them, from the parameters that the model has now."""
-    if not images.can_show(model.spec.x):
-        return None
-    n, columns = images.arrangement(model)
-    picture = images.picture(model.sample(n, seed=seed), model.spec.x, columns)
-    return Figure("best", images.pixels(picture)[None])
-
-
 def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
     """Samples from the same noise at moments that are spread evenly over the pictures there are."""
     files = run.samples()
@@ -128,42 +118,9 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
         yield Figure(caption, images.read(files[step])[None])
 
 
-def _reconstructions(model: Any, data: Dataset) -> Iterator[Figure]:
-    """Images of valid beside what the model makes of their codes, and what lies between two codes."""
-    if not _has_codes(model, data):
-        return
-    columns = min(COLUMNS, len(data.valid))
-    x = data.valid.take(min(2, len(data.valid) // columns) * columns).batch(slice(None)).x
-    codes = model.encode(x)
-    made = model.decode(codes)
-    rows = [half[start : start + columns] for start in range(0, len(x), columns) for half in (x, made)]
-    caption = "Each image of validation, and below it what the model makes of its code."
-    yield Figure(caption, np.concatenate(rows), columns)
-    if codes.ndim == 2 and columns > 1:
-        share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
-        pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
-        paths = [(1 - share) * start + share * end for start, end in pairs]
-        caption = "Straight lines from the code of one image to that of another."
-        yield Figure(caption, model.decode(np.concatenate(paths)), COLUMNS)
-
-
-def _plane(model: Any, data: Dataset) -> Iterator[Figure]:
-    """The whole code space, where it is a plane."""
-    if not _has_codes(model, data):
-        return
-    batch = data.valid.take(SCATTERED).batch(slice(None))
-    codes = model.encode(batch.x)
-    if codes.ndim != 2 or codes.shape[1] != 2:
-        return
-    across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
-    grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
-    caption = "What the decoder makes of places all over the plane, closer together where codes are."
-    yield Figure(caption, model.decode(grid), PLANE, gap=0)
-    classes = [data.spec.y.draw(number) for number in range(data.spec.classes or 0)]
-    legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
-    caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
-    yield Figure(caption, svg=plots.scatter(codes, batch.get("y")), legend=legend)
-
-
-def _has_codes(model: Any, data: Dataset) -> bool:
-    return images.is_intensities(data.spec.x) and hasattr(model, "encode") and hasattr(model, "decode")
+def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:
+    """What each panel shows, but for the picture during training, which has a place of its own."""
+    for panel in panels:
+        figures = iter(panel.figures(model, data, seed)) if panel.capability is not Samples else iter(())
+        if shown := list(figures):
+            yield panel, shown

@@ -7,10 +7,13 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygen.errors import RunError
 from tinygen.serialization import write_atomically
+
+if TYPE_CHECKING:
+    from tinygen.data import Dataset
 
 try:
     import fcntl
@@ -114,6 +117,22 @@ class Run:
         if missing := [name for name in REQUIRED if not _holds(config, name)]:
             raise RunError(f"{file} lacks {missing[0]!r}: restore it from a copy")
         return cls(folder, config)
+
+    def load(self, device: str = "auto", which: str = "last", data: "Dataset | None" = None) -> tuple[Any, "Dataset"]:
+        """The model with what it had learned last, or at its best, and the data that it was trained on.
+
+        `data` stands for data that a program made, and must be the same. Raises RunError, CheckpointError or DataError
+        where something is not what it was.
+        """
+        from tinygen.train.loading import data_of, model_of
+        from tinygen.train.record import load_state, refuse_changed_data
+
+        model = model_of(self, device)
+        load_state(self, model, which)
+        if data is None:
+            return model, data_of(self)
+        refuse_changed_data(self, data)
+        return model, data
 
     @classmethod
     def resume(cls, folder: str | Path) -> "Run":

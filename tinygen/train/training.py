@@ -12,15 +12,18 @@ import numpy as np
 
 from tinygen import backend, random
 from tinygen.autograd import Tensor, detect_anomaly
+from tinygen.capabilities import Samples
 from tinygen.data import Batch, Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
+from tinygen.registry import place_of
 from tinygen.serialization import save
 from tinygen.train import environment, images
 from tinygen.train.best import Best
 from tinygen.train.console import Display
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
+from tinygen.train.panels import progress
 from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
 from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
@@ -92,7 +95,7 @@ class Training:
         """The loop."""
         self.display.show(self._heading())
         if self.saved_step is None:
-            self.draw_samples()
+            self.draw_progress()
             self.save()
         while not self.length.is_over(self.step, self.seconds, self.per_epoch):
             self.take_step()
@@ -160,7 +163,7 @@ class Training:
         self.record_train()
         with _same_streams_afterwards():
             self.valid_metrics = self.model.evaluate(self.data.valid, seed=self.seed, thorough=False)
-            if self.model.implicit:
+            if self.model.implicit and isinstance(self.model, Samples) and "x" in self.data.spec:
                 real = self.data.valid.take(SAMPLES).batch(slice(None)).x
                 self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=self.seed), real)
         self.valid_step = self.step
@@ -169,18 +172,18 @@ class Training:
             self.best.keep(self.model.state_dict(), self._position())
         for finding in self.doctor.examine(self.step, self.train_metrics, self.valid_metrics):
             print(f"tinygen: at step {self.step} {finding.sentence}; {finding.remedy}", file=sys.stderr)
-        self.draw_samples()
+        self.draw_progress()
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
-    def draw_samples(self) -> None:
-        """Save a picture of samples, always from the same noise: at first each epoch, then ever less often."""
+    def draw_progress(self) -> None:
+        """Save the picture during training (see `panels`): at first each epoch, then ever less often."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.length.is_over(self.step, self.seconds, self.per_epoch)
-        if self.run and images.can_show(self.data.spec.x) and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
+        if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with _same_streams_afterwards():
-                n, columns = images.arrangement(self.model)
-                samples = self.model.sample(n, seed=self.seed)
-            images.save(images.picture(samples, self.data.spec.x, columns), self.run.sample_file(self.step))
+                figure = progress(self.model, self.data, self.seed)
+            if figure:
+                images.save(figure.picture, self.run.sample_file(self.step))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
         about = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4), "split": split}
@@ -247,6 +250,7 @@ class Training:
         """Everything needed to repeat the run, with `record` added as it is."""
         return {
             **describe_model(self.model),
+            **({"model_class": own} if (own := place_of(type(self.model))) else {}),
             "data": describe_data(self.data),
             "fit": {"length": dataclasses.asdict(self.length), "seed": self.seed, "save_every": self.save_every},
             "device": self.device,

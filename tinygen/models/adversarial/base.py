@@ -17,12 +17,12 @@ from tinygen.data.points import MIXTURES
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.modes import SAMPLES, count_modes
 from tinygen.metrics.wasserstein import w1
-from tinygen.models.base import CHUNK, GenerativeModel, in_chunks
+from tinygen.models.base import CHUNK, System, in_chunks
 from tinygen.nn import BatchNorm, Flatten, LeakyReLU, Linear, Module, Reshape, Sequential, init
 from tinygen.optim import EMA
 
 
-class AdversarialModel(GenerativeModel):
+class AdversarialModel(System):
     """A generator of examples from noise, and a discriminator (with Wasserstein models a critic) that judges them.
 
     Both networks work in data space: the generator maps noise (N, latent) to examples, the discriminator examples to

@@ -14,9 +14,10 @@ from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial import AdversarialModel
-from tinygen.models.base import CHUNK, asked_labels, at_least, in_chunks
-from tinygen.models.gan import told_apart
+from tinygen.models.adversarial.base import AdversarialModel
+from tinygen.models.adversarial.gan import told_apart
+from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
     Conv2d,
@@ -67,7 +68,7 @@ class DCGAN(AdversarialModel):
             at_least(self, 0, "learning_rate", "beta1", "averaging")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
-        classes = spec.classes if self.conditional else 0
+        classes = spec.classes if self.conditions else 0
         generator = _generator(spec.x.shape, config.latent + classes, config.channels)
         discriminator = _discriminator(spec.x.shape, config.channels, 1 + classes)
         super().__init__(config, spec, device, generator, discriminator, config.averaging)
@@ -84,7 +85,7 @@ class DCGAN(AdversarialModel):
 
     def training_step(self, batch):
         """The discriminator learns from real and from made images, in batches of their own; then the generator does."""
-        labels = batch.y if self.conditional else None
+        labels = batch.y if self.conditions else None
         with self.norms_restored_if_refused():
             made = self.generator(self.described(self.noise(len(batch)), labels))
             real_cost = F.softplus(-self.logits(self.discriminator(batch.x), labels)).mean()  # -log D(x)
@@ -145,6 +146,7 @@ class ConditionalDCGAN(DCGAN):
 
     name = "cdcgan"
     needs = {"x": INTENSITIES, "y": Labels()}
+    conditions = ("y",)
 
     def described(self, noise, labels):
         """Noise (N, latent) and one-hot classes beside it."""
@@ -154,10 +156,10 @@ class ConditionalDCGAN(DCGAN):
         """Of the scores (N, 1 + classes) the first, which every class shares, plus that of the class."""
         return scores[:, 0] + (scores[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
 
-    def sample(self, n: int, *, seed: int, labels=None) -> np.ndarray:
-        """What the generator makes of standard normal noise and classes (n,), by default 0, 1, 2, ... in turn."""
+    def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
+        """What the generator makes of standard normal noise and of labels y (n,), by default 0, 1, 2, ... in turn."""
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        return self.generate(self.described(noise, asked_labels(labels, n, self.spec.classes)))
+        return self.generate(self.described(noise, given_labels(given, n, self.spec.classes)))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """How the first 2500 examples of a split and as many made ones of their classes are told apart."""
@@ -246,3 +248,35 @@ def _exemplars(images: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 def _sum(values: np.ndarray, a, b, c) -> np.ndarray:
     return values[a] - values[b] + values[c]
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+GAMES = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
+
+DCGAN.tiny = ({"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9})
+DCGAN.trials = (
+    Trial("digits8x8", 400, GAMES, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
+    Trial(
+        "fashion-mnist-7k",
+        300,
+        GAMES | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
+        (LIKE_DATA,),
+        quick=False,
+    ),
+)
+DCGAN.recipes = ("--data mnist --steps 3000 --averaging 0.999",)
+
+ConditionalDCGAN.tiny = DCGAN.tiny
+ConditionalDCGAN.trials = (
+    Trial(
+        "digits8x8",
+        400,
+        GAMES | {"channels": 8},
+        (
+            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.55),
+            Demand("asked_class_rate", ">", UNTRAINED, plus=0.8),
+        ),
+    ),
+)
+ConditionalDCGAN.recipes = ("--data mnist --steps 2000 --averaging 0.999",)

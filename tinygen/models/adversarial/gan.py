@@ -8,9 +8,10 @@ import numpy as np
 from tinygen import functional as F
 from tinygen.autograd import no_grad
 from tinygen.data.fields import Points
-from tinygen.models.adversarial import AdversarialModel, mlp_discriminator, mlp_generator
-from tinygen.models.adversarial_figures import costs_figure, line_figures
+from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
+from tinygen.models.adversarial.figures import costs_figure, line_figures
 from tinygen.models.base import at_least
+from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 
 COSTS = {
@@ -94,3 +95,24 @@ def told_apart(real, made) -> dict[str, float]:
     cost = np.logaddexp(0, -real).mean(dtype=np.float64) + np.logaddexp(0, made).mean(dtype=np.float64)
     rates = {"real_accuracy_rate": float((real > 0).mean()), "made_accuracy_rate": float((made < 0).mean())}
     return {"discriminator_nats": float(cost), **rates}
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+GAN.tiny = (
+    {"latent": 3, "hidden": 7},
+    {"latent": 3, "hidden": 7, "cost": "minimax", "discriminator_steps": 2, "averaging": 0.9},
+    {"latent": 3, "hidden": 7, "cost": "maximum-likelihood", "layers": 1},
+)
+GAN.trials = (
+    Trial(
+        "ring8",
+        2500,
+        {"latent": 2, "hidden": 64, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99},
+        (Demand("modes_count", ">", UNTRAINED, plus=7), Demand("high_quality_rate", ">", NO_MODES, times=2)),
+    ),
+)
+GAN.recipes = (
+    "--data mnist --epochs 50 --averaging 0.999",
+    "--data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
+)

@@ -7,9 +7,10 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import grad, no_grad, tensor
 from tinygen.backend import device_of
-from tinygen.models.adversarial import AdversarialModel, mlp_discriminator, mlp_generator
-from tinygen.models.adversarial_figures import line_figures
+from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
+from tinygen.models.adversarial.figures import line_figures
 from tinygen.models.base import at_least
+from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam, RMSProp
 
 
@@ -146,3 +147,45 @@ def gradient_norms(critic, real, made):
     slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
     # Where a ReLU critic is flat the norm is 0, and its root would have no derivative.
     return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+LINE = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.9}
+
+WGAN.tiny = (
+    {"latent": 3, "hidden": 7, "long_critic_steps": 1},
+    {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9, "long_critic_steps": 2},
+)
+WGAN.trials = (
+    Trial(
+        "mixture1d",
+        1500,
+        LINE | {"clip": 0.1, "long_critic_steps": 5},
+        (Demand("w1_distance", "<", NO_MODES, times=1 / 1.6),),
+    ),
+)
+WGAN.recipes = ("--data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",)
+
+WGANGP.tiny = ({"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 2, "averaging": 0.9})
+WGANGP.trials = (
+    Trial(
+        "mixture1d",
+        1000,
+        LINE | {"beta1": 0.5, "penalty": 1.0},
+        (Demand("w1_distance", "<", NO_MODES, times=1 / 1.6),),
+    ),
+    Trial(
+        "grid25",
+        8000,
+        {"latent": 2, "hidden": 128, "batch_size": 256, "learning_rate": 1e-3, "averaging": 0.99}
+        | {"critic_steps": 2, "penalty": 0.1},
+        (Demand("modes_count", ">", UNTRAINED, plus=19), Demand("high_quality_rate", ">", NO_MODES, times=4)),
+        quick=False,
+    ),
+)
+WGANGP.recipes = (
+    "--data mnist --epochs 30 --averaging 0.999",
+    "--data grid25 --epochs 57 --latent 2 --hidden 128 --batch-size 256 --critic-steps 1 --penalty 0.1"
+    " --learning-rate 2e-3 --beta1 0.5 --averaging 0.998",
+)

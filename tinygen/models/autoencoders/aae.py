@@ -13,9 +13,10 @@ from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import parzen
-from tinygen.models.autoencoder import CodeModel
+from tinygen.models.autoencoders.autoencoder import CodeModel
 from tinygen.models.base import at_least, draw_rows
 from tinygen.models.networks import Architecture, classifier
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, MEAN_IMAGE, UNTRAINED, Demand, Trial
 from tinygen.nn import Sequential
 from tinygen.optim import Adam
 from tinygen.train import plots
@@ -154,3 +155,26 @@ class AAE(CodeModel):
         caption += "." if codes.shape[1] == 2 else f": the first two of {codes.shape[1]} dimensions."
         legend = tuple(zip(plots.CLASSES, ("prior", "codes"), strict=False))
         yield Figure(caption, svg=plots.scatter(points, kind), legend=legend)
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+AAE.tiny = (
+    {"latent": 3, "hidden": 7},
+    {"latent": 2, "hidden": 7, "prior": "mixture", "architecture": "conv"},
+)
+AAE.trials = (
+    Trial(
+        "digits8x8",
+        1500,
+        {"hidden": 64, "latent": 4, "batch_size": 64, "learning_rate": 3e-3}
+        | {"dropout": 0.0, "discriminator_learning_rate": 1e-3},
+        (
+            Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
+            Demand("code_moment_distance", "<", UNTRAINED, plus=0.5),
+            Demand("parzen_log_likelihood_nats", ">", INDEPENDENT, times=1, plus=5),
+            LIKE_DATA,
+        ),
+    ),
+)
+AAE.recipes = ("--data mnist --epochs 40 --latent 6 --hidden 500",)

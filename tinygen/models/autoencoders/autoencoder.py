@@ -14,13 +14,14 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import probe
-from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, mean_over
+from tinygen.models.base import CHUNK, System, at_least, draw_rows, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
+from tinygen.models.trial import CODED, COPY, LIKE_DATA, MEAN_IMAGE, Demand, Trial
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
 
-class CodeModel(GenerativeModel):
+class CodeModel(System):
     """What auto-encoders share: an `encoder` to codes, a `decoder` to logits, and the numbers about both."""
 
     def build(self, config) -> None:
@@ -176,3 +177,40 @@ class DenoisingAutoencoder(Autoencoder):
             f"Images of validation, what {self.config.noise} noise leaves of them, and what the model makes of that."
         )
         yield Figure(caption, np.concatenate([x, corrupted, denoised]), columns)
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
+
+Autoencoder.tiny = ({"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"})
+Autoencoder.trials = (
+    Trial("digits8x8", 250, SMALL, (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODED, LIKE_DATA)),
+    Trial(
+        "digits8x8",
+        250,
+        SMALL | {"architecture": "conv", "batch_size": 32},
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODED, LIKE_DATA),
+    ),
+)
+Autoencoder.recipes = ("--data mnist --epochs 20",)
+
+DenoisingAutoencoder.tiny = (
+    {"latent": 3, "hidden": 7},
+    {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
+    {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
+)
+DenoisingAutoencoder.trials = (
+    Trial(
+        "digits8x8",
+        400,
+        SMALL | {"noise": "salt-and-pepper", "level": 0.2},
+        (
+            Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
+            Demand("denoised_squared_error_per_pixel", "<", COPY, times=0.5),
+            CODED,
+            LIKE_DATA,
+        ),
+    ),
+)
+DenoisingAutoencoder.recipes = ("--data mnist --epochs 20 --noise salt-and-pepper",)

@@ -11,11 +11,10 @@ from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical
 from tinygen.errors import ShapeError
-from tinygen.models.base import GenerativeModel, learning_rate, mean_over
-from tinygen.models.causal import CausalConv2d, remembering
+from tinygen.models.autoregressive.causal import CausalConv2d, remembering
+from tinygen.models.base import System, learning_rate, mean_over
 from tinygen.nn import Module
 from tinygen.optim import Adam
-from tinygen.train.figures import Figure
 
 CHUNK = 100  # images in one pass
 LEVELS = 256  # values of a colour
@@ -40,7 +39,7 @@ class RasterNetwork(Module):
         raise NotImplementedError
 
 
-class Autoregressive(GenerativeModel):
+class Autoregressive(System):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
 
     A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
@@ -107,15 +106,11 @@ class Autoregressive(GenerativeModel):
                 images[part] = to_numpy(x)
         return images
 
-    def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Completions of images of validation."""
-        x = data.valid.take(min(10, len(data.valid))).batch(slice(None)).x
-        keep = self.spec.x.shape[0] // 2
-        halves = x.copy()
-        halves[:, keep:] = 0.5
-        completions = [self.complete(x, keep, seed=seed + i) for i in range(3)]
-        caption = "Images of validation, their upper halves, and three completions that the model draws of each."
-        yield Figure(caption, np.concatenate([x, halves, *completions]), len(x))
+    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
+        """log p(x) in nats (N,) of images (N, H, W, C), exact; nothing is random."""
+        with self.evaluating():
+            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
 
     def _drawn(self, logits, uniform):
         """The values that uniform numbers (N,) pick."""

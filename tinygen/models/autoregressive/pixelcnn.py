@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from tinygen import functional as F
 from tinygen.errors import UsageError
-from tinygen.models.autoregressive import Autoregressive, RasterNetwork
+from tinygen.models.autoregressive.base import Autoregressive, RasterNetwork
+from tinygen.models.autoregressive.causal import CausalConv2d
 from tinygen.models.base import at_least
-from tinygen.models.causal import CausalConv2d
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
 from tinygen.nn import Module, Sequential
 
 
@@ -191,3 +192,43 @@ def gate(y, colours: int = 1):
     """tanh(a) * sigmoid(b) for the halves a, b of the features of each colour (equation 2)."""
     *pixels, features = y.shape
     return F.gated_tanh(y.reshape((*pixels, colours, features // colours))).reshape((*pixels, features // 2))
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
+
+PixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
+PixelCNN.trials = (
+    Trial(
+        "digits8x8",
+        1000,
+        {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900},
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        binarised="threshold",
+    ),
+)
+PixelCNN.recipes = (
+    "--data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
+    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
+)
+
+GatedPixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
+GatedPixelCNN.trials = (
+    Trial(
+        "digits8x8",
+        350,
+        GATED,
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        binarised="threshold",
+    ),
+    Trial(
+        "fashion-mnist-7k",
+        200,
+        GATED | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.4),),
+        binarised="threshold",
+        quick=False,
+    ),
+)
+GatedPixelCNN.recipes = ("--data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",)

@@ -11,12 +11,13 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import Image
 from tinygen.distributions import Bernoulli, Normal
 from tinygen.errors import UsageError
-from tinygen.models.base import CHUNK, GenerativeModel, at_least, draw_rows, in_chunks, learning_rate, mean_over
+from tinygen.models.base import CHUNK, System, at_least, draw_rows, in_chunks, learning_rate, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
 from tinygen.optim import Adam
 
 
-class VAE(GenerativeModel):
+class VAE(System):
     """Variational auto-encoder with a Bernoulli decoder, a diagonal normal posterior and the analytic KL."""
 
     name = "vae"
@@ -154,3 +155,37 @@ class VAE(GenerativeModel):
             part = to_numpy(self._importance_weighted(x, q, self._noise(q, size, stream)))
             total = np.logaddexp(total, part.astype(np.float64) + math.log(size))
         return total - math.log(samples)
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3, "importance_samples": 8}
+
+VAE.tiny = (
+    {"latent": 3, "hidden": 7, "importance_samples": 3},
+    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+    {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
+)
+VAE.trials = (
+    Trial("fashion-mnist-7k", 150, SMALL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), LIKE_DATA)),
+    Trial(
+        "fashion-mnist-7k",
+        100,
+        SMALL | {"architecture": "conv", "batch_size": 16},
+        (
+            Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
+            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
+        ),
+    ),
+    Trial(
+        "fashion-mnist-7k",
+        600,
+        SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
+        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), LIKE_DATA),
+        quick=False,
+    ),
+)
+VAE.recipes = (
+    "--data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
+    " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
+)
