@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,18 +28,19 @@ if sys.platform != "win32":
 
 int64 = types.int64
 KERNELS = Path(__file__).parents[1]
+PATIENCE = 1500  # turns of 20 ms: a process that was stopped while it compiled holds nobody up for longer
 
 
 @functools.cache
 def cache_folder() -> Path:
     """Where compiled code is kept: a folder of the user's, or in NUMBA_CACHE_DIR, named by all that it depends on.
 
-    These are the kernel sources and where they lie, numba's version and the processor. So a changed kernel is never
-    served stale, which numba itself does not notice where the change is in another file than the compiled function;
-    and nothing is left in an installed package.
+    These are the kernel sources and where they lie, the versions of Python and numba, and the processor. So a changed
+    kernel is never served stale, which numba itself does not notice where the change is in another file than the
+    compiled function; and nothing is left in an installed package.
     """
     processor = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name(), *sorted(FEATURES)
-    digest = hashlib.blake2b(repr((numba.__version__, processor, str(KERNELS))).encode(), digest_size=8)
+    digest = hashlib.blake2b(repr((sys.version, numba.__version__, processor, str(KERNELS))).encode(), digest_size=8)
     for source in sorted(KERNELS.rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
@@ -82,15 +84,19 @@ def _kept_in(folder: Path) -> Iterator[None]:
 
 
 def _wait_for(lock) -> None:
-    """Lock a file until it is closed; a file system without locks does without: numba replaces files whole."""
+    """Lock a file until it is closed; go on without where another process takes too long, or there are no locks.
+
+    That is safe: numba replaces files whole, and both would write the same.
+    """
     global _waited
     if sys.platform != "win32":
         with suppress(OSError):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            for _ in range(PATIENCE):
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
                 _waited = True
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                time.sleep(0.02)
 
 
 def _declared(decorator, function, signature, **options):
