@@ -7,7 +7,7 @@ UNLIMITED = 1 << 16
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use: its affinity, held to the quota of its control group."""
+    """Processor cores that this process may use now: its affinity, held to the quota of its control group."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota()))
 
@@ -30,11 +30,26 @@ def _read(path: str) -> str:
 
 
 @functools.cache
-def thread_count() -> int:
-    """TINYGEN_THREADS where it is set, else the cores that this process may use. ValueError for what is no number."""
+def requested_threads() -> int | None:
+    """TINYGEN_THREADS, None where it is not set. ValueError for what is no number."""
     asked = os.environ.get("TINYGEN_THREADS", "")
     if not asked:
-        return available_cores()
+        return None
     if not asked.isdecimal() or not int(asked):
         raise ValueError(f"TINYGEN_THREADS is {asked!r}; it must be a whole number of at least 1")
     return int(asked)
+
+
+def thread_count() -> int:
+    """TINYGEN_THREADS where it is set, else the cores that this process may use now.
+
+    Where joblib and others hold the processes that they start to a number of threads, NUMBA_NUM_THREADS tells it.
+    """
+    given = os.environ.get("NUMBA_NUM_THREADS", "")
+    return requested_threads() or min(available_cores(), int(given) if given.isdecimal() and int(given) else UNLIMITED)
+
+
+@functools.cache
+def most_threads() -> int:
+    """As many threads as there can ever be in this process: affinity and quota may change, the machine does not."""
+    return requested_threads() or os.cpu_count() or 1

@@ -5,13 +5,14 @@ Every error that a user can make is one line on stderr and an exit code: 2, or 3
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +25,7 @@ from tinygen import __version__, backend, data, models, random, train
 from tinygen.errors import RunError, TinygenError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.models import GenerativeModel
-from tinygen.runs import data_of, model_of
+from tinygen.runs import data_of, model_of, source_of
 from tinygen.score import Scorer, readable
 from tinygen.train import Interrupted, Run, images
 from tinygen.train.length import parse_time
@@ -41,6 +42,13 @@ def _whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -72,6 +80,12 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     tyro.conf.arg(help="Where to compute; auto takes the GPU where one can be used, or the device of the run."),
 ]
+Rate = Annotated[float | None, _written("X", _number)]
+Place = Annotated[
+    str | None,
+    _written("PATH", str),
+    tyro.conf.arg(help="Where the data are now, if they have moved.", help_behavior_hint="(default: where they were)"),
+]
 Which = Annotated[
     Literal["last", "best"],
     tyro.conf.arg(
@@ -101,6 +115,8 @@ class TrainFlags:
     """Folder that records the run."""
     save_every: Annotated[Count, _default("every 30 seconds")] = None
     """Steps from one checkpoint to the next."""
+    patience: Annotated[Count, _default("none")] = None
+    """Epochs without a better validation, by the model's own metric, after which training stops."""
     overwrite: Switch = False
     """Replace the run that --out holds."""
     skip_broken: Switch = False
@@ -122,6 +138,12 @@ class ResumeFlags:
     """A new end in time, over all parts of the run."""
     save_every: Annotated[Count, _default("the run's own")] = None
     """Steps from one checkpoint to the next."""
+    patience: Annotated[Count, _default("the run's own")] = None
+    """Epochs without a better validation, by the model's own metric, after which training stops."""
+    learning_rate: Annotated[Rate, _default("the run's own")] = None
+    """A new learning rate from here on, recorded in config.json. A model that has several takes each by its name, such
+    as --discriminator-learning-rate."""
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -140,6 +162,7 @@ class SampleFlags:
     out: Annotated[File, _default("samples-<seed>.png, or samples-best-<seed>.png, in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -152,6 +175,7 @@ class EvalFlags:
     split: Literal["test", "valid"] = "test"
     """Which part of the data."""
     which: Which = "last"
+    data: Place = None
     seed: Annotated[Count, _default("the run's own")] = None
     """Decides the noise of estimates."""
     json: Switch = False
@@ -166,6 +190,7 @@ class ScoreFlags:
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help="Folders of runs.")]
     which: Which = "last"
+    data: Place = None
     json: Switch = False
     """Print one JSON array with an object for each run."""
     device: Device = "auto"
@@ -178,6 +203,7 @@ class ReportFlags:
 
     run: RunFolder
     which: Which = "last"
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -236,6 +262,7 @@ def train_model(name: str, words: Sequence[str]) -> None:
         out=flags.out or f"runs/{name}-{{n}}",
         seed=flags.seed,
         save_every=flags.save_every,
+        patience=flags.patience,
         overwrite=flags.overwrite,
         record={
             "command": shlex.join(["tinygen", "train", name, *words]),
@@ -244,12 +271,16 @@ def train_model(name: str, words: Sequence[str]) -> None:
     )
 
 
-def resume_run(flags: ResumeFlags) -> None:
+def resume_run(flags: ResumeFlags, other_rates: Mapping[str, float]) -> None:
     run = Run.open(flags.run)
-    if (summary := run.summary()) and flags.epochs is flags.steps is flags.budget is None:
+    rates = dict(other_rates)
+    if flags.learning_rate is not None:
+        rates["learning_rate"] = flags.learning_rate
+    if (summary := run.summary()) and flags.epochs is flags.steps is flags.budget is flags.patience is None:
         print(f"{run.folder} is complete, at step {summary['steps']}: --epochs, --steps or --budget sets a new end")
         return
-    model, dataset = model_of(run, flags.device), data_of(run)
+    model, dataset = model_of(run, flags.device, rates), data_of(run, flags.data)
+    source = {"source": source_of(run) | {"data": _lasting(flags.data)}} if flags.data else {}
     train.resume(
         model,
         dataset,
@@ -258,6 +289,9 @@ def resume_run(flags: ResumeFlags) -> None:
         steps=flags.steps,
         budget=flags.budget,
         save_every=flags.save_every,
+        patience=flags.patience,
+        learning_rates=rates,
+        record=source,
     )
 
 
@@ -266,6 +300,8 @@ def sample_run(flags: SampleFlags) -> None:
         raise UsageError(f"--n is {flags.n}; it must be at least 1")
     run = Run.open(flags.run)
     model = model_of(run, flags.device)
+    if flags.data:
+        data_of(run, flags.data)
     if flags.labels is not None and not model.conditional:
         raise UsageError(f"--labels: {model.name} does not take labels; leave them out")
     _load(run, model, flags.which)
@@ -281,7 +317,7 @@ def sample_run(flags: SampleFlags) -> None:
 
 def evaluate_run(flags: EvalFlags) -> None:
     run = Run.open(flags.run)
-    model, dataset = model_of(run, flags.device), data_of(run)
+    model, dataset = model_of(run, flags.device), data_of(run, flags.data)
     step = _load(run, model, flags.which)["step"]
     seed = run.config["fit"]["seed"] if flags.seed is None else flags.seed
     metrics = model.evaluate(getattr(dataset, flags.split), seed=seed)
@@ -298,7 +334,7 @@ def score_runs(flags: ScoreFlags) -> None:
     if not flags.runs:
         raise UsageError("name the folders of the runs to score: tinygen score RUN...")
     scorer = Scorer()
-    scores = [scorer.score(run, flags.device, flags.which) for run in map(Run.open, flags.runs)]
+    scores = [scorer.score(run, flags.device, flags.which, flags.data) for run in map(Run.open, flags.runs)]
     if flags.json:
         print(json.dumps([plain(vars(score)) for score in scores], allow_nan=False))
     else:
@@ -307,7 +343,7 @@ def score_runs(flags: ScoreFlags) -> None:
 
 def report_run(flags: ReportFlags) -> None:
     run = Run.open(flags.run)
-    model, dataset = model_of(run, flags.device), data_of(run)
+    model, dataset = model_of(run, flags.device), data_of(run, flags.data)
     step = _load(run, model, flags.which)["step"]
     write_report(run, model, dataset, flags.which, step)
     print(run.report_of(flags.which))
@@ -329,7 +365,7 @@ def verify_models(flags: VerifyFlags) -> None:
 
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
-    "resume": (ResumeFlags, resume_run),
+    "resume": (ResumeFlags, functools.partial(resume_run, other_rates={})),
     "sample": (SampleFlags, sample_run),
     "eval": (EvalFlags, evaluate_run),
     "score": (ScoreFlags, score_runs),
@@ -381,6 +417,22 @@ def _parse(flags: Any, words: Sequence[str], command: str, description: str | No
         raise UsageError(f"{_gist(told.getvalue())} (tinygen {command} --help lists what there is)") from None
 
 
+def _take_learning_rates(words: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """The flags --...-learning-rate X, whose names depend on the model of a run, and all other words."""
+    rates, others, rest = {}, [], iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if re.fullmatch("--[a-z0-9_-]+[_-]learning[_-]rate", name):
+            value = value if equals else next(rest, "")
+            try:
+                rates[name[2:].replace("-", "_")] = float(value)
+            except ValueError:
+                raise UsageError(f"{name}: {value!r} is not a number") from None
+        else:
+            others.append(word)
+    return rates, others
+
+
 def _gist(box: str) -> str:
     """What a framed message of tyro's says: its first paragraph, and the flag that it suggests."""
     lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
@@ -430,6 +482,9 @@ def _dispatch(words: list[str]) -> None:
             raise UsageError(f"name the model first, then its flags: tinygen train {{{','.join(models.names())}}} ...")
         else:
             train_model(rest[0], rest[1:])
+    elif command == "resume":
+        rates, others = _take_learning_rates(rest)
+        resume_run(_parse(ResumeFlags, others, command), rates)
     elif command in COMMANDS:
         flags, function = COMMANDS[command]
         function(_parse(flags, rest, command))

@@ -8,7 +8,7 @@ from . import pool
 from .elementwise import BLOCK, block, launch, tasks
 from .ir import floats_at
 from .jit import worker
-from .pool import address
+from .memory import address
 from .single import FLOAT32, single
 
 SMALL = 4096  # elements below which NumPy is faster (measured)

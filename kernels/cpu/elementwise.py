@@ -9,7 +9,7 @@ from .. import reference
 from . import pool, vector_math
 from .ir import floats_at
 from .jit import compiled, inlined, jit, worker
-from .pool import address
+from .memory import address
 from .single import FLOAT32, single
 from .vector_math import HALF, ONE
 

@@ -12,10 +12,10 @@ from numba import carray
 
 from .. import reference
 from ..geometry import Geometry
-from . import pool, weight_sums
+from . import memory, pool, weight_sums
 from .ir import call_rows
 from .jit import worker
-from .pool import address
+from .memory import address
 from .products import PACK, TASKS, bits, kept, pack_panel, packing, packs_at, panel_kernels, tile_height
 from .single import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
@@ -68,7 +68,7 @@ class MatrixProduct:
         self.packs, self.panel_bytes = PACK.table([packed]), packed["panel_bytes"]
         self.threads, bands = 1, 1
         if rows * depth * columns > SERIAL:
-            self.threads = pool.ALL
+            self.threads = pool.UNLIMITED
             bands = max(1, min(ceil(TASKS / packed["panels"]), rows // LOWEST))
         band_rows = ceil(rows / bands)
         self.tasks = ceil(rows / band_rows) * packed["panels"]
@@ -93,7 +93,7 @@ class MatrixProduct:
 
     def __call__(self, a, b, bias, slope: float) -> np.ndarray:
         """The product of float32 matrices that lie in memory as the plan says."""
-        c, room = np.empty(self.shape, np.float32), pool.scratch(self.panel_bytes)
+        c, room = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
         call = multiply_panel.Arguments.from_buffer_copy(self.arguments)
         call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(room)
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)

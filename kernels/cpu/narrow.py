@@ -12,10 +12,10 @@ from numba import carray
 
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
-from . import pool
+from . import memory, pool
 from .ir import call_rows, floats_at, pointer_to
 from .jit import Record, worker
-from .pool import address
+from .memory import address
 from .products import tile_height
 from .target import VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
@@ -143,7 +143,7 @@ class Narrow:
         matrix = np.zeros((depth, panels * width), np.float32)
         matrix[:, : flat.shape[1] * flat.shape[2]] = flat.reshape(depth, -1)
         packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
-        y, room = np.empty(self.shape, np.float32), pool.scratch(self.lane_bytes)
+        y, room = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
         call = _narrow.Arguments.from_buffer_copy(self.arguments)
         call.x, call.packed, call.y, call.scratch = address(x), address(packed), address(y), address(room)
         call.bias, call.slope = 0 if bias is None else address(bias), slope

@@ -18,10 +18,10 @@ from numba import carray, float32
 
 from .. import reference
 from ..layout import layout
-from . import pool
+from . import memory, pool
 from .ir import clear, floats_at
 from .jit import inlined, jit, summing, worker
-from .pool import address
+from .memory import address
 from .single import single
 from .softmax import total
 
@@ -428,7 +428,7 @@ def _run(work, work_by_rows, cut: Cut, scale, shift, eps: float, slope: float, *
     scale, shift = _columns(scale, cut, 1.0), _columns(shift, cut, 0.0)
     places = {name: address(array) for name, array in arrays.items()}
     lane_bytes = 20 * cut.wide
-    room = pool.scratch(lane_bytes)
+    room = memory.scratch(lane_bytes)
     a = work.Arguments(
         *cut[:8],
         scale=address(scale),

@@ -1,37 +1,316 @@
-"""One pool of threads, numba's: every kernel is a worker function that does the tasks of a launch.
+"""A pool of threads that does not wait: a launch ends as soon as its tasks are done, whoever did them.
 
-Tasks are cut by shape, never by the number of threads, and lanes take them one after another: so results do not
-depend on how many threads there are, and a lane that is held up does not hold up the others. Launches from several
-Python threads take turns: numba gives up the interpreter's lock while its threads run, and they share scratch memory.
+Every kernel is a worker function that does the tasks of a launch. Tasks are cut by shape, never by the number of
+threads, and threads take them one after another from a counter: so results do not depend on the threads at all.
+
+The thread that launches a job takes tasks of it itself. Helper threads join a job through its gate, take tasks until
+the counter has none left, and leave. The launching thread waits for those helpers alone that are inside then. A helper
+that the system has not scheduled in time is not inside, and costs nothing; a barrier, as OpenMP's, would wait for it.
+
+      launching thread                         the job's gate                 helper thread
+      ----------------                         --------------                 -------------
+      write the job, counter = 0
+      open the gate              ------>   OPEN | 0 inside
+      wake sleeping helpers                                          see the gate open and tasks left
+      take tasks                           OPEN | 1 inside   <----   join: compare and swap inside -> inside + 1
+         :                                      :                    take tasks
+      no task left: close it     ------>   1 inside                     :
+      spin, then sleep until               0 inside          <----   no task left: leave, inside - 1,
+      nobody is inside                                               and wake the launching thread if it sleeps
+      return
+
+What makes this safe:
+- A job is written only while its gate is closed and nobody is inside. A helper reads it only after it has joined, and
+  it can join only while the gate is open.
+- A helper that is late finds the gate closed, or no task left, and looks on. If meanwhile another launch has opened the
+  gate, it joins that one: nothing that it read before it joined is used afterwards.
+- A helper that goes to sleep counts itself as a sleeper first, and then looks for a job once more; a launching thread
+  opens its gate first, and then looks for sleepers. One of the two sees the other. A helper that slept on all the same
+  would cost time, but no result and no end, since the launching thread needs nobody.
+
+Each Python thread that launches has a job of its own, so that several launch at the same time. A model of this
+protocol, all of whose interleavings are searched, is in `tests/kernels/pool_model.py`.
 """
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import os
 import threading
+import time
 
-import numba
 import numpy as np
-from numba import prange, types
+from numba import types
 
-from ..cores import thread_count
+from ..cores import most_threads, thread_count
+from ..notices import note
+from . import placement, system_sleep
+from .atomic import LINE, add, compare_and_swap, keep_bits, load, pause, set_bits, store
 from .ir import call_worker, flush_denormals, restore_denormals, take
-from .jit import Worker, compiled
+from .jit import Worker, compiled, int64, jit
+from .memory import address
+from .numba_pool import NumbaPool
+from .placement import FIRST_HELPER, HELPER_BYTES, INSIDE_OF, keep_off_this_core, lend_this_core
+from .system_sleep import WORD_BYTES, wait, wake
 
-_int64 = types.int64
+MOST_JOBS = 32  # Python threads that can launch at the same time; further ones do their tasks alone
+
+# A job: offsets from its beginning, in bytes. Words that different threads write lie in cache lines of their own.
+GATE = 0  # how many helpers are inside, and the bits OPEN and ASLEEP
+COUNTER = WORD_BYTES  # the next task
+WORKER, ARGUMENTS, TASKS, HELPERS = (COUNTER + LINE + 8 * k for k in range(4))  # written while the gate is closed
+PLACE = WORKER + LINE  # where the launching thread runs
+JOB_BYTES = PLACE + placement.PLACE_BYTES
+
+# The board is what all threads share: offsets from its beginning.
+JOBS = 0  # bit k: the gate of job k is open; STOP: helpers are to end
+SLEEPERS = LINE  # helpers that sleep, or are about to
+IDLE_TURNS = 2 * LINE  # how often a helper looks for a job before it sleeps; constant
+PATIENCE = IDLE_TURNS + 8  # how often a launching thread looks whether all have left before it sleeps; constant
+BELL = 3 * LINE  # changes at each launch that finds sleepers, who wait for that
+FIRST_JOB = BELL + WORD_BYTES
+TEAM = FIRST_JOB + MOST_JOBS * JOB_BYTES  # the helpers, and the cores that they may use
+
+EVERY_JOB = (1 << MOST_JOBS) - 1
+STOP = 1 << MOST_JOBS
+
+INSIDE = (1 << 16) - 1
+OPEN = 1 << 16
+ASLEEP = 1 << 17  # the launching thread sleeps until nobody is inside
 
 
-def _in_lanes(worker, arguments, tasks, lanes, counter):
-    for lane in prange(lanes):
-        before = flush_denormals()
-        task = take(counter)
-        while task < tasks:
-            call_worker(worker, arguments, task, lane)
-            task = take(counter)
-        restore_denormals(before)
+@jit
+def do_tasks(job, lane):
+    """Take tasks until there is none left. `lane` tells the threads of a launch apart: 0 is the launching one."""
+    worker, arguments, tasks = load(job + WORKER), load(job + ARGUMENTS), load(job + TASKS)
+    before = flush_denormals()
+    task = take(job + COUNTER)
+    while task < tasks:
+        call_worker(worker, arguments, task, lane)
+        task = take(job + COUNTER)
+    restore_denormals(before)
 
 
-def _one_after_another(worker, arguments, tasks):
+# The launching thread
+
+
+def launch(board, number, worker, arguments, tasks, helpers):
+    """Do all tasks of a job, with at most so many helpers inside at once."""
+    job = board + FIRST_JOB + number * JOB_BYTES
+    keep_off_this_core(board + TEAM, job + PLACE)
+    store(job + WORKER, worker)
+    store(job + ARGUMENTS, arguments)
+    store(job + TASKS, tasks)
+    store(job + HELPERS, helpers)
+    store(job + COUNTER, 0)
+    set_bits(job + GATE, OPEN)
+    set_bits(board + JOBS, 1 << number)
+    if load(board + SLEEPERS):
+        add(board + BELL, 1)
+        wake(board + BELL, min(helpers, tasks - 1))
+    do_tasks(job, 0)
+    keep_bits(board + JOBS, ~(1 << number))
+    if keep_bits(job + GATE, ~OPEN) & INSIDE:
+        wait_until_left(board, job)
+
+
+@jit
+def wait_until_left(board, job):
+    """Wait until nobody is inside a closed gate."""
+    gate = job + GATE
+    for _ in range(load(board + PATIENCE)):
+        if not load(gate):
+            return
+        pause()
+    lend_this_core(board + TEAM, job + PLACE, job)
+    state = set_bits(gate, ASLEEP) | ASLEEP
+    while state & INSIDE:
+        wait(gate, state)
+        state = load(gate)
+    store(gate, 0)
+
+
+# A helper thread
+
+
+def help_until_stopped(board, lane):
+    """Join one job after another."""
+    idle, helper = 0, board + TEAM + FIRST_HELPER + (lane - 1) * HELPER_BYTES
+    while not load(board + JOBS) & STOP:
+        job = job_to_join(board)
+        if job and join(job):
+            store(helper + INSIDE_OF, job)
+            do_tasks(job, lane)
+            store(helper + INSIDE_OF, 0)
+            if leave(job + GATE):
+                sleep(board)  # the thread that it has woken may need this core
+            idle = 0
+        elif idle < load(board + IDLE_TURNS):
+            idle += 1
+            pause()
+        else:
+            sleep(board)
+            idle = 0
+
+
+@jit
+def job_to_join(board):
+    """The address of a job that is open, with a task left and room for one more helper; 0 where there is none."""
+    jobs, job = load(board + JOBS) & EVERY_JOB, board + FIRST_JOB
+    while jobs:
+        if jobs & 1 and load(job + COUNTER) < load(job + TASKS) and load(job + GATE) & INSIDE < load(job + HELPERS):
+            return job
+        jobs >>= 1
+        job += JOB_BYTES
+    return 0
+
+
+@jit
+def join(job):
+    """Step inside, if the gate is open and nobody else changes it at the same moment."""
+    state = load(job + GATE)
+    return state & OPEN and compare_and_swap(job + GATE, state, state + 1)
+
+
+@jit
+def leave(gate):
+    """Step outside. The last one wakes the launching thread if it sleeps; returns whether this was so."""
+    if add(gate, -1) - 1 != ASLEEP:
+        return False
+    wake(gate, 1)
+    return True
+
+
+@jit
+def sleep(board):
+    """Sleep until the next launch, unless there is a job to join by now."""
+    add(board + SLEEPERS, 1)
+    bell = load(board + BELL)
+    if not (job_to_join(board) or load(board + JOBS) & STOP):
+        wait(board + BELL, bell)
+    add(board + SLEEPERS, -1)
+
+
+# The pool of this process
+
+# How long a helper looks for a job before it sleeps: between two launches of a training step Python takes less time.
+# How long a launching thread looks whether all have left before it sleeps: longer than a task takes; where it cannot
+# lend its core, as long as the system lets other processes run, since one that sleeps may lose its own (measured).
+IDLE_SECONDS, PATIENCE_SECONDS = 50e-6, 0.2e-3 if placement.AVAILABLE else 4e-3
+LOOK_SECONDS = 1.0  # how often affinity and quota are asked for again
+
+
+def pauses(count):
+    """So many turns of a loop that waits."""
+    for _ in range(count):
+        pause()
+
+
+def _turns_in(seconds: float) -> int:
+    """How many turns of a waiting loop take so long; measured, since a pause takes 10 to 200 cycles by processor."""
+    turns, take_turns, times = 1000, compiled(pauses, types.void(int64)), []
+    for _ in range(5):
+        start = time.perf_counter()
+        take_turns(turns)
+        times.append(time.perf_counter() - start)
+    return 1 + int(turns * seconds / min(times))
+
+
+def stop_helpers(board):
+    """Have all helpers end once they are outside a job."""
+    set_bits(board + JOBS, STOP)
+    add(board + BELL, 1)
+    wake(board + BELL, INSIDE)
+
+
+class Pool:
+    """A board and its helper threads."""
+
+    def __init__(self):
+        self.memory = np.zeros(LINE + TEAM + placement.team_bytes(most_threads()), np.uint8)
+        self.board = -(-address(self.memory) // LINE) * LINE
+        if not system_sleep.FUTEX:
+            for word in (BELL, *range(FIRST_JOB + GATE, TEAM, JOB_BYTES)):
+                system_sleep.prepare_condition(self.board + word)
+        self.launch = compiled(launch, types.void(*[int64] * 6), nogil=True)
+        self.help = compiled(help_until_stopped, types.void(int64, int64), nogil=True)
+        self.stop_helpers = compiled(stop_helpers, types.void(int64))
+        self.write(IDLE_TURNS, _turns_in(IDLE_SECONDS))
+        self.write(PATIENCE, _turns_in(PATIENCE_SECONDS))
+        self.threads: list[threading.Thread] = []
+        self.helpers = 0  # at most so many help in a launch
+        self.allowed: set[int] = set()  # the cores that this process may use
+        self.lock, self.look_again = threading.Lock(), 0.0
+        self.free_jobs = list(range(MOST_JOBS))
+        self.mine = threading.local()
+
+    def write(self, word: int, value: int) -> None:
+        """Write a word of the board."""
+        ctypes.c_int64.from_address(self.board + word).value = value
+
+    def run(self, worker: Worker, arguments: int, tasks: int, most: int) -> bool:
+        """Launch a job; False where too many Python threads are launching."""
+        if time.monotonic() >= self.look_again:
+            self.adapt()
+        try:
+            job = self.mine.job
+        except AttributeError:
+            job = self.mine.job = _HeldJob(self.free_jobs)
+        if job.number is None:
+            return False
+        self.launch(self.board, job.number, worker.address, arguments, tasks, min(self.helpers, most - 1))
+        return True
+
+    def adapt(self) -> None:
+        """Have as many helpers as this process may use cores now, on the cores that the launching thread may use."""
+        with self.lock:
+            self.look_again = time.monotonic() + LOOK_SECONDS
+            wanted = min(thread_count(), most_threads()) - 1
+            with contextlib.suppress(RuntimeError):  # the system grants no further thread: those there are will do
+                while len(self.threads) < wanted:
+                    self.start_helper()
+            self.helpers = min(wanted, len(self.threads))
+            if placement.AVAILABLE and (allowed := os.sched_getaffinity(0)) != self.allowed:
+                self.allowed = allowed
+                cores = placement.core_set(allowed)
+                ctypes.memmove(self.board + TEAM + placement.ALLOWED, cores, len(cores))
+                for place in range(FIRST_JOB + PLACE, TEAM, JOB_BYTES):
+                    self.write(place, 0)  # the next launch of each Python thread places the helpers again
+
+    def start_helper(self) -> None:
+        """Start one more thread. RuntimeError where the system grants none."""
+        lane = len(self.threads) + 1
+        thread = threading.Thread(target=self.help, args=(self.board, lane), name=f"tinygen helper {lane}", daemon=True)
+        thread.start()
+        self.threads.append(thread)
+        self.write(TEAM + FIRST_HELPER + (lane - 1) * HELPER_BYTES + placement.IDENTIFIER, thread.native_id)
+        self.write(TEAM + placement.THREADS, lane)
+
+    def stop(self) -> None:
+        """End the helpers; launches go on without any."""
+        with self.lock:
+            self.look_again, self.helpers = float("inf"), 0
+            self.stop_helpers(self.board)
+            for thread in self.threads:
+                thread.join(1.0)
+
+
+class _HeldJob:
+    """The number of a job, None where all are held. It is free again when the Python thread that holds it ends."""
+
+    def __init__(self, free: list[int]):
+        self.free, self.number = free, None
+        with contextlib.suppress(IndexError):
+            self.number = free.pop(0)
+
+    def __del__(self):
+        if self.number is not None:
+            self.free.append(self.number)
+
+
+def alone(worker, arguments, tasks):
+    """All tasks in the calling thread."""
     before = flush_denormals()
     for task in range(tasks):
         call_worker(worker, arguments, task, 0)
@@ -39,88 +318,48 @@ def _one_after_another(worker, arguments, tasks):
 
 
 @functools.cache
-def _parallel():
-    return compiled(_in_lanes, types.void(*[_int64] * 5), parallel=True)
+def _alone():
+    return compiled(alone, types.void(*[int64] * 3))
 
 
-@functools.cache
-def _serial():
-    return compiled(_one_after_another, types.void(*[_int64] * 3))
+_pool: Pool | NumbaPool | None = None
+_starting = threading.Lock()
 
 
-_forked = False
-turn = threading.RLock()
+def _started() -> Pool | NumbaPool:
+    global _pool
+    with _starting:
+        if _pool is None:
+            try:
+                _pool = Pool()
+            except OSError as error:
+                note(f"{error}, so numba's threads are used (slower on a busy machine)")
+                _pool = NumbaPool()
+    return _pool
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads, and OpenMP ends a process that asks for them again."""
-    global _forked, turn
-    _forked, turn = True, threading.RLock()  # nobody is left to give the old one back
+    """A forked child has none of its parent's threads: it makes a pool of its own when it first launches."""
+    global _pool, _starting
+    _pool, _starting = None, threading.Lock()
 
 
+def _at_exit() -> None:
+    if _pool is not None:
+        _pool.stop()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def lanes(tasks: int) -> int:
-    """How many threads a launch of so many tasks uses."""
-    return 1 if _forked else min(tasks, thread_count(), numba.config.NUMBA_NUM_THREADS)
+UNLIMITED = 1 << 16  # threads
 
 
-ALL = 1 << 16  # lanes
-
-
-def run(worker: Worker, arguments: ctypes.Structure, tasks: int, most: int = ALL) -> None:
-    """Call a worker once for each task, in as many lanes as there are threads (or `most`); denormals are zero then."""
-    width = min(lanes(tasks), most) if tasks > 1 else tasks
-    if width > 1:
-        counter = ctypes.c_int64(0)
-        launch, place = _parallel(), worker.address
-        with turn:
-            launch(place, ctypes.addressof(arguments), tasks, width, ctypes.addressof(counter))
-    elif width:
-        launch, place = _serial(), worker.address
-        with turn:
-            launch(place, ctypes.addressof(arguments), tasks)
-
-
-_word_at = ctypes.c_size_t.from_address
-_POINTER = object.__basicsize__  # in CPython the pointer to the elements comes first in an ndarray, after its head
-
-
-def _address(array: np.ndarray) -> int:
-    """Where the elements of an array lie."""
-    return _word_at(id(array) + _POINTER).value
-
-
-def _address_by_interface(array: np.ndarray) -> int:
-    """The same by NumPy's published interface, which takes five times as long."""
-    return array.__array_interface__["data"][0]
-
-
-_probe = np.zeros(1)
-address = _address if _address(_probe) == _address_by_interface(_probe) else _address_by_interface
-
-LINE = 64  # bytes of a cache line: vectors that lie across two of them cost up to a fifth of a kernel (measured)
-
-
-def aligned(size: int) -> np.ndarray:
-    """float32 (size,), uninitialised, from the beginning of a cache line on."""
-    room = np.empty(size, np.float32)
-    if address(room) % LINE:
-        room = np.empty(size + LINE // 4 - 1, np.float32)
-        first = -address(room) % LINE // 4
-        room = room[first : first + size]
-    return room
-
-
-_arena = aligned(0)
-
-
-def scratch(lane_bytes: int) -> np.ndarray:
-    """Memory for each lane, uninitialised; the caller holds the array until its launch is over."""
-    global _arena
-    size = lane_bytes // 4 * thread_count()
-    if _arena.size < size:
-        _arena = aligned(size)
-    return _arena
+def run(worker: Worker, arguments: ctypes.Structure, tasks: int, most: int = UNLIMITED) -> None:
+    """Call a worker once for each task, in as many threads as there are (or `most`); denormals are zero then."""
+    place = ctypes.addressof(arguments)
+    if tasks > 1 and most > 1 and (_pool or _started()).run(worker, place, tasks, most):
+        return
+    _alone()(worker.address, place, tasks)

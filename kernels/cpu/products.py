@@ -13,10 +13,10 @@ from numba import carray
 
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
-from . import pool
+from . import memory, pool
 from .ir import VECTOR_BYTES, call_rows, clear, copy, floats_at, pointer_to, transpose_block, word
 from .jit import Record, inlined, worker
-from .pool import address
+from .memory import address
 from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
@@ -363,8 +363,8 @@ class Products:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        packed, y = pool.aligned(self.packed_size), np.empty(self.shape, np.float32)
-        room = pool.scratch(self.lane_bytes)
+        packed, y = memory.aligned(self.packed_size), np.empty(self.shape, np.float32)
+        room = memory.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)
         pool.run(pack, packing, self.pack_tasks)

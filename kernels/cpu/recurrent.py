@@ -18,10 +18,10 @@ import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .ir import clear, copy, floats_at, initial, loaded, multiplied, stored, transpose_block, word
 from .jit import inlined, worker
-from .pool import address
+from .memory import address
 from .products import PACK, pack
 from .single import single
 from .target import HEIGHTS, VECTORS, WIDTH
@@ -301,7 +301,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     totals = np.zeros(z.shape[1:], np.float32)
     sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
-    scratch = pool.scratch(lane_bytes)
+    scratch = memory.scratch(lane_bytes)
     step, weights = _backward(gates, width), _weight_sums(gates, width)
     arrays = blocks, g, dx, dh, fetched, z, states, carried, derivatives, totals, scratch
     call = step.Arguments(*sizes, rows, slots, *map(address, arrays), lane_bytes)

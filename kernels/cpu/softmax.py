@@ -8,7 +8,7 @@ from .. import reference
 from . import pool
 from .ir import floats_at, pointer_to
 from .jit import jit, summing, worker
-from .pool import address
+from .memory import address
 from .single import single
 from .vector_math import NAN, ONE, ZERO, exp, log, maximum
 

@@ -13,7 +13,7 @@ from .. import reference
 from . import pool
 from .ir import floats_at, word
 from .jit import inlined, summing, worker
-from .pool import address
+from .memory import address
 from .single import FLOAT32, single
 from .target import X86
 

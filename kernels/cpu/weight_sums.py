@@ -13,10 +13,10 @@ from numba import carray
 
 from ..geometry import Geometry, live_taps
 from ..taps import Tap
-from . import pool
+from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, pointer_to, word
 from .jit import Record, worker
-from .pool import address
+from .memory import address
 from .products import copy_window, kept, merged, row_pitch, tile_cost
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
@@ -253,7 +253,7 @@ class WeightSums:
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays; that of dead taps is zero."""
         weight = (np.zeros if self.dead else np.empty)(self.shape, np.float32)
-        sums, room = np.empty(self.sums_size, np.float32), pool.scratch(self.lane_bytes)
+        sums, room = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
         call = accumulate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
         pool.run(accumulate, call, self.tasks)

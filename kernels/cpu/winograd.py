@@ -17,10 +17,10 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
-from . import pool
+from . import memory, pool
 from .ir import VECTOR_BYTES, as_float, call_rows, clear, copy, finished_transform, grid_transform
 from .jit import inlined, worker
-from .pool import address
+from .memory import address
 from .products import PACK, bits, kept, pack, packing, tile_cost, tile_height
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
@@ -262,8 +262,8 @@ class Winograd:
         )
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
-        packed, y = pool.aligned(self.packed_size), np.empty(self.shape, np.float32)
-        u, room = pool.aligned(self.points_size), pool.scratch(self.lane_bytes)
+        packed, y = memory.aligned(self.packed_size), np.empty(self.shape, np.float32)
+        u, room = memory.aligned(self.points_size), memory.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)
         pool.run(pack, packing, self.panels)

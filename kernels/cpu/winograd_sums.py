@@ -10,10 +10,10 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
-from . import pool
+from . import memory, pool
 from .ir import VECTOR_BYTES, call_rows, floats_at, grid_transform
 from .jit import inlined, worker
-from .pool import address
+from .memory import address
 from .products import kept, tile_height
 from .target import VECTORS, WIDTH
 from .tile import outer_sums
@@ -211,8 +211,8 @@ class WinogradSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays."""
-        gradient, sums = np.empty(self.shape, np.float32), pool.aligned(self.sums_size)
-        room = pool.scratch(self.lane_bytes)
+        gradient, sums = np.empty(self.shape, np.float32), memory.aligned(self.sums_size)
+        room = memory.scratch(self.lane_bytes)
         call = correlate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
         pool.run(correlate, call, self.tasks)

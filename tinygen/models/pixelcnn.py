@@ -43,8 +43,9 @@ class PixelCNN(Autoregressive):
         """Step size of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
-        cosine_steps: int = 0
-        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
+        cosine_steps: int | None = None
+        """Steps over which the step size then falls to zero along half a cosine: all of the run's if not given; 0: it
+        stays."""
 
         def __post_init__(self):
             check(self)
@@ -129,8 +130,9 @@ class GatedPixelCNN(Autoregressive):
         """Step size of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
-        cosine_steps: int = 0
-        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
+        cosine_steps: int | None = None
+        """Steps over which the step size then falls to zero along half a cosine: all of the run's if not given; 0: it
+        stays."""
 
         def __post_init__(self):
             check(self)

@@ -44,8 +44,9 @@ class VAE(GenerativeModel):
         """Step size of Adam (the paper used Adagrad)."""
         warmup_steps: int = 0
         """Steps over which the step size rises from zero."""
-        cosine_steps: int = 0
-        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
+        cosine_steps: int | None = None
+        """Steps over which the step size then falls to zero along half a cosine: all of the run's if not given; 0: it
+        stays."""
         importance_samples: int = 64
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
@@ -61,7 +62,7 @@ class VAE(GenerativeModel):
         self.encoder = encoder(config.architecture, spec.shape, config.hidden, 2 * config.latent, *sizes)
         self.decoder = decoder(config.architecture, spec.shape, config.hidden, config.latent, *sizes)
         self.to(device)
-        self.optimizer = Adam(self, learning_rate(config))
+        self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def posterior(self, x) -> Normal:
         """q(z | x)"""

@@ -1,0 +1,45 @@
+"""numba's own threads, for systems that offer no sleep that `system_sleep` knows. A launch waits for all of them."""
+
+import ctypes
+import functools
+import threading
+
+import numba
+from numba import prange, types
+
+from ..cores import thread_count
+from .ir import call_worker, flush_denormals, restore_denormals, take
+from .jit import compiled, int64
+
+
+def _in_lanes(worker, arguments, tasks, lanes, counter):
+    for lane in prange(lanes):
+        before = flush_denormals()
+        task = take(counter)
+        while task < tasks:
+            call_worker(worker, arguments, task, lane)
+            task = take(counter)
+        restore_denormals(before)
+
+
+@functools.cache
+def _launch():
+    return compiled(_in_lanes, types.void(*[int64] * 5), parallel=True)
+
+
+_turn = threading.Lock()  # numba's threads serve one launch at a time
+
+
+class NumbaPool:
+    """Serves launches as `pool.Pool` does."""
+
+    def run(self, worker, arguments: int, tasks: int, most: int) -> bool:
+        """Launch a job."""
+        lanes = min(tasks, most, thread_count(), numba.config.NUMBA_NUM_THREADS)
+        counter = ctypes.c_int64(0)
+        with _turn:
+            _launch()(worker.address, arguments, tasks, lanes, ctypes.addressof(counter))
+        return True
+
+    def stop(self) -> None:
+        """numba ends its threads itself."""

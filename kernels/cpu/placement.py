@@ -1,0 +1,95 @@
+"""Which cores the helper threads of the pool run on (Linux). It matters where other processes keep the cores busy.
+
+Helpers keep off the core of the thread that launches: the system would else wake some on it, and the two would take
+turns there. But when a launching thread has nothing left to do and waits for a helper that the system has taken off its
+core in the middle of a task, it lends that helper its own core and sleeps meanwhile, rather than to wait until other
+processes have had their turn, which takes milliseconds. Beside one busy process each of the two makes training steps
+1.1 to 1.2 times as fast (measured).
+"""
+
+import platform
+import sys
+
+from numba import types
+
+from .atomic import LINE, load, store
+from .ir import int64
+from .jit import jit
+
+SET_AFFINITY = {"x86_64": 203, "aarch64": 122, "riscv64": 122}.get(platform.machine())  # the system call's number
+CORES = 1024  # of a set of cores, which is as many bits
+SET_BYTES = CORES // 8
+
+# A team: offsets from its beginning.
+THREADS = 0  # how many helpers there are
+ALLOWED = LINE  # the set of cores that this process may use
+FIRST_HELPER = ALLOWED + SET_BYTES
+
+# A helper: offsets from its beginning.
+IDENTIFIER = 0  # the system's number of the thread
+INSIDE_OF = 8  # the job that it is inside of, 0 where it is in none
+HELPER_BYTES = LINE
+
+# A launching thread: offsets from its beginning.
+CORE = 0  # 1 + the core that helpers keep off, 0 where that is to be said anew
+CORE_SET = LINE
+PLACE_BYTES = CORE_SET + SET_BYTES
+
+_current_core = types.ExternalFunction("sched_getcpu", types.int32())
+_syscall = types.ExternalFunction("syscall", int64(*[int64] * 4))
+
+
+@jit
+def keep_off_this_core(team, place):
+    """Have all helpers leave the core of the calling thread, unless they have been told to by this thread before."""
+    core = int64(_current_core())
+    if core + 1 == load(place + CORE) or not 0 <= core < CORES:
+        return
+    store(place + CORE, core + 1)
+    for k in range(CORES // 64):
+        word = load(team + ALLOWED + 8 * k)
+        store(place + CORE_SET + 8 * k, word & ~(1 << (core & 63)) if k == core >> 6 else word)
+    for k in range(load(team + THREADS)):
+        helper = team + FIRST_HELPER + k * HELPER_BYTES
+        _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, place + CORE_SET)
+
+
+@jit
+def lend_this_core(team, place, job):
+    """Move the helpers inside a job to the core of the calling thread, which should sleep now.
+
+    Its next `keep_off_this_core` sends them away again.
+    """
+    core = int64(_current_core())
+    store(place + CORE, 0)
+    for k in range(CORES // 64):
+        store(place + CORE_SET + 8 * k, 1 << (core & 63) if k == core >> 6 else 0)
+    for k in range(load(team + THREADS)):
+        helper = team + FIRST_HELPER + k * HELPER_BYTES
+        if load(helper + INSIDE_OF) == job:
+            _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, place + CORE_SET)
+
+
+@jit
+def _do_not_keep_off(team, place):
+    pass
+
+
+@jit
+def _do_not_lend(team, place, job):
+    pass
+
+
+AVAILABLE = sys.platform == "linux" and SET_AFFINITY is not None
+if not AVAILABLE:
+    keep_off_this_core, lend_this_core = _do_not_keep_off, _do_not_lend
+
+
+def team_bytes(threads: int) -> int:
+    """The size of a team of so many threads."""
+    return FIRST_HELPER + threads * HELPER_BYTES
+
+
+def core_set(cores: set[int]) -> bytes:
+    """A set of cores as the system writes it: bit k stands for core k."""
+    return sum(1 << core for core in cores if core < CORES).to_bytes(SET_BYTES, "little")
