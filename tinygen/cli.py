@@ -141,8 +141,7 @@ class ResumeFlags:
     patience: Annotated[Count, _default("the run's own")] = None
     """Epochs without a better validation, by the model's own metric, after which training stops."""
     learning_rate: Annotated[Rate, _default("the run's own")] = None
-    """A new learning rate from here on, recorded in config.json. A model that has several takes each by its name, such
-    as --discriminator-learning-rate."""
+    """A new learning rate from here on; if there are several, each by its name, as --discriminator-learning-rate."""
     data: Place = None
     device: Device = "auto"
     debug: Debug = False

@@ -44,8 +44,7 @@ class PixelCNN(Autoregressive):
         warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which the step size then falls to zero along half a cosine: all of the run's if not given; 0: it
-        stays."""
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
 
         def __post_init__(self):
             check(self)
@@ -131,8 +130,7 @@ class GatedPixelCNN(Autoregressive):
         warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which the step size then falls to zero along half a cosine: all of the run's if not given; 0: it
-        stays."""
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
 
         def __post_init__(self):
             check(self)

@@ -45,8 +45,7 @@ class VAE(GenerativeModel):
         warmup_steps: int = 0
         """Steps over which the step size rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which the step size then falls to zero along half a cosine: all of the run's if not given; 0: it
-        stays."""
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
         importance_samples: int = 64
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
