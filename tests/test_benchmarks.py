@@ -134,6 +134,11 @@ def test_a_scoreboard_shows_what_models_say_of_themselves_where_it_means_somethi
     assert row["on test"] == "modes 8"
 
 
+def test_every_figure_of_every_run_is_kept():
+    (row,) = scoreboard.each_run({"gan --data digits": [score(2, {"coverage": 0.3})]})
+    assert (row["recipe"], row["seed"], row["figures"]) == ("gan --data digits", 2, {"coverage": 0.3})
+
+
 def test_a_duel_is_with_the_fastest_of_the_peers():
     def slow():
         sum(range(100_000))
