@@ -1,7 +1,8 @@
 """The models' flagship runs, each trained by one command on three seeds, and scored: benchmarks/results/scoreboard.md.
 
 `python -m benchmarks scoreboard` trains what is missing, which takes hours; `python -m benchmarks.scoreboard` prints
-the commands of what is missing, and scores what there is. Every figure of every run is in scoreboard.json. Runs lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
+the commands of what is missing, and scores what there is. Every figure of every run is kept in scoreboard.json. Runs
+lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
 """
 
 import os
