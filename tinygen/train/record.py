@@ -11,6 +11,7 @@ from tinygen.data import Dataset, Spec
 from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
+from tinygen.train.changes import configs_at, earlier_configs
 
 if TYPE_CHECKING:
     from tinygen.train.run import Run
@@ -45,6 +46,11 @@ def recorded_config(run: "Run", config_class: type) -> Any:
         raise RunError(f"{run.config_file} does not fit this version of {run.config['model']}: {error}") from error
 
 
+def earlier_recorded_configs(run: "Run", config_class: type) -> tuple[tuple[int, Any], ...]:
+    """As `GenerativeModel.earlier` has them."""
+    return tuple((step, config_class(**_with_tuples(config))) for step, config in earlier_configs(run))
+
+
 def recorded_spec(run: "Run") -> Spec:
     """The specification of the run's data; RunError where it cannot be read."""
     try:
@@ -68,11 +74,18 @@ def refuse_unfit_data(model: Any, data: Dataset) -> None:
 def refuse_changed_data(run: "Run", data: Dataset) -> None:
     """DataError where the data are not those that the run was trained on, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
-        raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
+        raise DataError(
+            f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it, or give the "
+            "place of the right one with --data"
+        )
 
 
-def load_state(run: "Run", model: Any, which: str = "last") -> dict[str, Any]:
+def load_state(
+    run: "Run", model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Load the last state of a run, or its best, into a model made as for it; returns what else was saved.
+
+    `changed` are fields of the model's Config that differ from the run's: those that are being changed.
 
     Raises RunError where there is no best one, CheckpointError where the file is damaged, of another model or
     configuration than the run, or the model is.
@@ -81,12 +94,14 @@ def load_state(run: "Run", model: Any, which: str = "last") -> dict[str, Any]:
     if which == "best" and not file.exists():
         raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
     tensors, meta = load(file)
-    for key in ("model", "config"):
-        if meta.get(key) != run.config[key]:
+    expected = {"model": [run.config["model"]], "config": configs_at(run, meta["step"])}
+    for key, values in expected.items():
+        if meta.get(key) not in values:
             raise CheckpointError(f"{file} is of another {key} than {run.config_file}: they must agree")
     own = describe_model(model)
     # A field that the run does not know is newer than it, and has its default.
-    if own["model"] != run.config["model"] or own["config"] != own["config"] | run.config["config"]:
+    recorded = {**own["config"], **run.config["config"], **(changed or {})}
+    if own["model"] != run.config["model"] or own["config"] != recorded:
         raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
     try:
         model.load_state_dict(tensors)
