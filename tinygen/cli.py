@@ -215,7 +215,7 @@ def train_model(name: str, words: Sequence[str]) -> None:
     flags, config = parsed.run, parsed.model
     device = backend.select_device(flags.device)
     dataset = data.load(flags.data, skip_broken=flags.skip_broken)
-    dataset = models.check_data(model_class, dataset.binarised(flags.binarise) if flags.binarise else dataset)
+    dataset = models.check_data(model_class, dataset.binarised(flags.binarise) if flags.binarise else dataset, config)
     random.seed(flags.seed)
     train.fit(
         model_class(config, dataset.spec, device),

@@ -361,9 +361,10 @@ RIVALS: dict[str, Callable[[GenerativeModel, Dataset], Figures]] = {
 def run(trial: Trial, device: str = "cpu") -> list[Finding]:
     """Train, and measure what is demanded; NonFiniteError where training diverges."""
     model_class, data = models.get(trial.model), load(trial.data)
-    data = models.check_data(model_class, data.binarised(trial.binarised) if trial.binarised else data)
+    config = model_class.Config(**trial.config)
+    data = models.check_data(model_class, data.binarised(trial.binarised) if trial.binarised else data, config)
     random.seed(SEED)
-    model = model_class(model_class.Config(**trial.config), data.spec, device)
+    model = model_class(config, data.spec, device)
     rivals = {name: RIVALS[name](model, data) for name in {demand.rival for demand in trial.demands}}
     for batch in islice(Loader(data.train, model.config.batch_size, seed=SEED), trial.steps):
         model.training_step(batch.to(device))

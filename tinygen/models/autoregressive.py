@@ -7,9 +7,9 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
-from tinygen.distributions import Bernoulli, Categorical
+from tinygen.distributions import Bernoulli, Categorical, level_numbers
 from tinygen.errors import ShapeError
 from tinygen.models.base import GenerativeModel, learning_rate, mean_over
 from tinygen.models.causal import CausalConv2d, remembering
@@ -64,7 +64,7 @@ class Autoregressive(GenerativeModel):
         logits = self.network(x)
         if self.spec.x.kind == "binary":
             return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
-        return -Categorical(logits).log_prob(levels(x)).sum(axis=(1, 2, 3))
+        return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
 
     def training_step(self, batch):
         loss = self.nll(batch.x).mean()
@@ -121,12 +121,6 @@ class Autoregressive(GenerativeModel):
         if self.spec.x.kind == "binary":
             return Bernoulli(logits).inverse(uniform)
         return Categorical(logits).inverse(uniform) / np.float32(LEVELS - 1)
-
-
-def levels(x):
-    """The integers 0 to 255 that values in [0, 1] stand for; what is no number counts as 0."""
-    xp = array_module(x)
-    return xp.rint(xp.fmax(xp.fmin(x * (LEVELS - 1), LEVELS - 1), 0)).astype(np.int64)
 
 
 def from_the_whole_image(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:

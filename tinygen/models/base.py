@@ -44,6 +44,11 @@ class GenerativeModel(Module):
     def __init__(self, config, spec, device: str = "cpu"):
         self.config, self.spec, self.device = config, spec, device
 
+    @classmethod
+    def needs_with(cls, config) -> Needs:
+        """What it needs as this Config has it; grey images that are not among it are binarised if that will do."""
+        return cls.needs
+
     def training_step(self, batch) -> dict[str, Any]:
         """Consume one minibatch, update each network at most once, and return named scalars (units in the names)."""
         raise NotImplementedError
