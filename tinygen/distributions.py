@@ -7,7 +7,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import Tensor, no_grad
-from tinygen.backend import array_module, device_of
+from tinygen.backend import array_module, device_of, to_device
 from tinygen.errors import ShapeError, UsageError
 
 
@@ -110,7 +110,8 @@ class ContinuousBernoulli:
     def log_prob(self, x):
         """log density of x in [0, 1], elementwise, in nats."""
         half = 0.5 * self.logits
-        return (2 * x - 1) * half - _log_sinhc(half)
+        large, rest = _log_sinhc_parts(half)
+        return ((2 * x - 1) * half - large) - rest  # what is large cancels first
 
 
 # log(sinh(h) / h) = sum_n 2^(2n) B_2n / (2n (2n)!) h^(2n) for Bernoulli numbers B; the next term is below 1e-18 at 1/2.
@@ -129,21 +130,22 @@ _LOG_SINHC = (
 _NEAR = 0.5  # |h| up to which the series is used: the closed form loses digits there
 
 
-def _log_sinhc(h):
-    """log(sinh(h) / h), elementwise; each branch gets arguments at which it and its derivatives are finite."""
-    near, far = F.clip(h, -_NEAR, _NEAR), F.maximum(F.abs(h), _NEAR)
+def _log_sinhc_parts(h):
+    """log(sinh(h) / h), elementwise, in two parts: nothing and a series near 0, |h| and a small rest elsewhere.
+
+    Each branch gets arguments at which it and its derivatives are finite.
+    """
+    is_near = abs(_raw(h)) < _NEAR
+    near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, F.abs(h))
     square = near * near
-    return F.where(
-        abs(_raw(h)) < _NEAR,
-        square * _polynomial(_LOG_SINHC, square),
-        far - F.log(2 * far) + F.log1p(-F.exp(-2 * far)),
-    )
+    rest = F.log1p(-F.exp(-2 * far)) - F.log(2 * far)
+    return F.where(is_near, 0.0, far), F.where(is_near, square * _polynomial(_LOG_SINHC, square), rest)
 
 
 def _log_sinhc_slope(h):
-    """coth(h) - 1 / h, the derivative of `_log_sinhc`."""
-    near, is_near = F.clip(h, -_NEAR, _NEAR), abs(_raw(h)) < _NEAR
-    far = F.where(is_near, 1.0, h)
+    """coth(h) - 1 / h, the derivative of log(sinh(h) / h)."""
+    is_near = abs(_raw(h)) < _NEAR
+    near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, h)
     slope = [2 * n * coefficient for n, coefficient in enumerate(_LOG_SINHC, 1)]
     return F.where(is_near, near * _polynomial(slope, near * near), 1 / F.tanh(far) - 1 / far)
 
@@ -170,6 +172,11 @@ class Categorical:
     def log_prob(self, x):
         """log p(x) for integers x (...), in nats."""
         return -F.cross_entropy(self.logits, x)
+
+    def expectation(self, values):
+        """The mean (...) of a number that each class stands for, `values` (classes,)."""
+        logits = _raw(self.logits)
+        return (F.softmax(self.logits) * to_device(values.astype(logits.dtype), device_of(logits))).sum(axis=-1)
 
     def sample(self, *, stream: random.Stream | None = None):
         """Integers (...), without gradient."""
@@ -261,7 +268,7 @@ class DiscretizedLogisticMixture:
                 mean = mean + coefficient * before
             within.append(_clipped_mean(mean, log_scale))
             total.append((weights * within[-1]).sum(axis=-1))
-        return 0.5 + 0.5 * F.stack(total, axis=-1)
+        return F.clip(0.5 + 0.5 * F.stack(total, axis=-1), 0.0, 1.0)
 
     def sample(self, *, stream: random.Stream | None = None):
         """Images (..., channels), without gradient: a component each, then its channels in turn."""

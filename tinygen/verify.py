@@ -16,7 +16,7 @@ from tinygen import models, random
 from tinygen.backend import to_device, to_numpy
 from tinygen.data import Dataset, Loader, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
-from tinygen.metrics import labels, parzen
+from tinygen.metrics import independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models import GenerativeModel
 from tinygen.models.adversarial import about_points
@@ -309,17 +309,14 @@ def copied_input(model: Any, data: Dataset) -> Figures:
 
 
 def independent_pixels(model: GenerativeModel, data: Dataset) -> Figures:
-    """Every pixel on its own: Bernoulli with its mean over train, and samples of its values in train."""
+    """Every pixel on its own: its likelihood where values are discrete, and samples of its values in train."""
     train, test = pixels(data.train), pixels(data.test)
-    p = train.mean(axis=0, dtype=np.float64).clip(1e-3, 1 - 1e-3)
-    nats = -float((test * np.log(p) + (1 - test) * np.log(1 - p)).sum(axis=(1, 2, 3)).mean())
     values = train.reshape(len(train), -1)
     order = [Stream(SEED, f"pixel {i}").permutation(len(train)) for i in range(values.shape[1])]
     made = np.take_along_axis(values, np.stack(order, axis=1), axis=0).reshape(train.shape)
     width = parzen.choose_width(test[:100], made)
     return {
-        "nll_nats": nats,
-        "neg_elbo_nats": nats,
+        **independent.likelihood(data),
         "pixel_covariance_correlation": covariance_correlation(made, train),
         "parzen_log_likelihood_nats": float(parzen.log_likelihood(test[:1000], made, [width]).mean()),
     }

@@ -1,6 +1,5 @@
 """What the models that predict an image pixel by pixel share: likelihood, sampling and completion."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +10,7 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical, level_numbers
 from tinygen.errors import ShapeError
+from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import GenerativeModel, learning_rate, mean_over
 from tinygen.models.causal import CausalConv2d, remembering
 from tinygen.nn import Module
@@ -69,19 +69,14 @@ class Autoregressive(GenerativeModel):
     def training_step(self, batch):
         loss = self.nll(batch.x).mean()
         self.optimizer.step(loss)
-        return {"nll_nats": loss, "bits_per_dim": loss * self._bits}
-
-    @property
-    def _bits(self) -> float:
-        """Bits per dimension in a nat per image."""
-        return 1 / (math.prod(self.spec.x.shape) * math.log(2))
+        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Negative log-likelihood in nats per image, and in bits per dimension."""
         with self.evaluating():
             batches = data.batches(CHUNK)
             nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
-        return nats | {"bits_per_dim": nats["nll_nats"] * self._bits}
+        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """n images; `cached=False` computes the whole image for each of its values, with the same result."""

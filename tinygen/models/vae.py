@@ -20,7 +20,7 @@ from tinygen.optim import Adam
 
 
 class VAE(GenerativeModel):
-    """Variational auto-encoder with a diagonal normal posterior, the analytic KL, and a likelihood that suits the images."""
+    """Variational auto-encoder: diagonal normal posterior, analytic KL, and a likelihood that suits the images."""
 
     name = "vae"
     needs = {"x": INTENSITIES}

@@ -53,6 +53,7 @@ def recorded_spec(run: Run) -> Spec:
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
+
     def hint(needs: Needs) -> str:
         return ": use data.binarised('dynamic')" if met_by_binarising(needs, data.spec) else ""
 

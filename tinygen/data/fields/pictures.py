@@ -33,8 +33,7 @@ class Image(Field):
     binarisation: Literal["dynamic", "threshold"] | None = note()
     """How grey images were made binary, which a likelihood must be quoted with; None where they were not."""
     levels: int | None = note()
-    """Of grey and rgb images: the number of values that a channel can have, evenly from 0 to 1, if it is not 256 as in
-    image files. 0: any value in [0, 1]."""
+    """Of grey and rgb images: `value_count`, where it is not 256 as in image files."""
     white: int | None = field(default=None, compare=False, repr=False)
     """In integers that are given: the value that means 1. By default 255, or 1 where training data have no larger."""
 
@@ -48,6 +47,13 @@ class Image(Field):
     @property
     def shape(self):
         return (self.height, self.width, self.channels)
+
+    @property
+    def value_count(self) -> int:
+        """How many values a channel can have, evenly from 0 to 1; 0: any in [0, 1]."""
+        if self.kind == "binary":
+            return 2
+        return 256 if self.levels is None else self.levels
 
     def fit(self, arrays):
         given = {where: self._shaped(where, array) for where, array in arrays.items()}

@@ -16,6 +16,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.distributions import Normal
+from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import CHUNK, draw_rows, mean_over
 
 
@@ -109,10 +110,8 @@ def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool) -> d
 
     numbers = mean_over(chunks()) | (mean_over(tighter()) if samples else {})
     if discrete:
-        dimensions = math.prod(data.fields["x"].shape)
-        for name in (called["elbo"], called["is"]):
-            if name in numbers:
-                numbers[name.replace("nats", "bits_per_dim")] = numbers[name] / (dimensions * math.log(2))
+        for name in [each for each in (called["elbo"], called["is"]) if each in numbers]:
+            numbers[name.replace("nats", "bits_per_dim")] = bits_per_dim(numbers[name], data.fields["x"].shape)
     # Units whose posterior mean varies over the data (Burda et al. 2016, section 5.2).
     numbers["active_units"] = float((np.concatenate(means).var(axis=0) > 0.01).sum())
     return numbers

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from tinygen import functional as F
-from tinygen.backend import device_of, to_device
 from tinygen.data.fields import Image
 from tinygen.distributions import (
     Bernoulli,
@@ -26,7 +25,7 @@ class Likelihood(Module):
     """A family of distributions p(x | z) of images x (N, H, W, C) in [0, 1].
 
     A decoder makes `outputs` parameters of each pixel, (N, H, W, outputs). What else a family learns are parameters of
-    this module.
+    this module. `components` is the number of distributions in a mixture.
     """
 
     name: ClassVar[Name]
@@ -35,6 +34,10 @@ class Likelihood(Module):
     takes: ClassVar[str]
     """The images that it is for, in words."""
     outputs: int
+
+    def __init__(self, field: Image, components: int = 1):
+        self.channels: int = field.shape[2]
+        self.outputs = self.channels
 
     @classmethod
     def fits(cls, field: Image) -> bool:
@@ -70,20 +73,10 @@ class Given:
         return self._likelihood.mean(self._outputs)
 
 
-def levels_of(field: Image) -> int:
-    """How many values a channel can have; 0: any in [0, 1]."""
-    if field.kind == "binary":
-        return 2
-    return 256 if field.levels is None else field.levels
-
-
 class BernoulliPixels(Likelihood):
     """Black or white, by a logit."""
 
     name, discrete, takes = "bernoulli", True, "binary images"
-
-    def __init__(self, field: Image):
-        self.outputs = 1
 
     @classmethod
     def fits(cls, field):
@@ -101,9 +94,6 @@ class ContinuousBernoulliPixels(Likelihood):
 
     name, discrete, takes = "continuous-bernoulli", False, "grey or rgb images"
 
-    def __init__(self, field: Image):
-        self.outputs = field.channels
-
     @classmethod
     def fits(cls, field):
         return field.kind in ("grey", "rgb")
@@ -116,7 +106,7 @@ class ContinuousBernoulliPixels(Likelihood):
 
 
 class NormalPixels(Likelihood):
-    """A normal density of each value: its mean is the sigmoid of an output, and one standard deviation a channel is learnt.
+    """A normal density of each value: the sigmoid of an output is its mean, and each channel learns a deviation.
 
     The deviation is not an output of the decoder: the density of pixels that never change, such as those of a white
     border, would grow without end and outweigh all others (Rybkin et al. 2021, arXiv:2006.13202, compare the ways). It
@@ -127,9 +117,9 @@ class NormalPixels(Likelihood):
     FLOOR: ClassVar[float] = 1 / (255 * math.sqrt(12))
     START: ClassVar[float] = 0.2
 
-    def __init__(self, field: Image):
-        self.outputs = field.channels
-        self.log_scale = Parameter(np.full(field.channels, math.log(self.START), np.float32))
+    def __init__(self, field: Image, components: int = 1):
+        super().__init__(field)
+        self.log_scale = Parameter(np.full(self.channels, math.log(self.START), np.float32))
 
     @classmethod
     def fits(cls, field):
@@ -152,13 +142,13 @@ class LogisticMixturePixels(Likelihood):
 
     name, discrete, takes = "logistic-mixture", True, "8-bit grey or rgb images"
 
-    def __init__(self, field: Image, components: int):
-        self.channels = field.channels
-        self.outputs = components * DiscretizedLogisticMixture.parameters_of(field.channels)
+    def __init__(self, field: Image, components: int = 1):
+        super().__init__(field)
+        self.outputs = components * DiscretizedLogisticMixture.parameters_of(self.channels)
 
     @classmethod
     def fits(cls, field):
-        return field.kind in ("grey", "rgb") and levels_of(field) == 256
+        return field.kind in ("grey", "rgb") and field.value_count == 256
 
     def log_prob(self, outputs, x):
         return DiscretizedLogisticMixture(outputs, self.channels).log_prob(x).sum(axis=(1, 2))
@@ -172,21 +162,21 @@ class CategoricalPixels(Likelihood):
 
     name, discrete, takes = "categorical", True, "grey or rgb images of at most 256 values"
 
-    def __init__(self, field: Image):
-        self.channels, self.levels = field.channels, levels_of(field)
+    def __init__(self, field: Image, components: int = 1):
+        super().__init__(field)
+        self.levels = field.value_count
         self.outputs = self.channels * self.levels
 
     @classmethod
     def fits(cls, field):
-        return field.kind in ("grey", "rgb") and levels_of(field) > 0
+        return field.kind in ("grey", "rgb") and field.value_count > 0
 
     def log_prob(self, outputs, x):
         return self._values(outputs).log_prob(level_numbers(x, self.levels)).sum(axis=(1, 2, 3))
 
     def mean(self, outputs):
-        probabilities = F.softmax(self._values(outputs).logits)
-        values = np.linspace(0, 1, self.levels, dtype=probabilities.dtype)
-        return (probabilities * to_device(values, device_of(probabilities))).sum(axis=-1)
+        mean = self._values(outputs).expectation(np.linspace(0, 1, self.levels))
+        return F.clip(mean, 0.0, 1.0)  # rounding may lead beyond
 
     def _values(self, outputs) -> Categorical:
         return Categorical(outputs.reshape(*outputs.shape[:3], self.channels, self.levels))
@@ -208,18 +198,15 @@ def natural(field: Image) -> Name:
     """The likelihood that is taken of these images where none is named."""
     if field.kind == "binary":
         return "bernoulli"
-    return {256: "logistic-mixture", 0: "normal"}.get(levels_of(field), "categorical")  # type: ignore[return-value]
+    return {256: "logistic-mixture", 0: "normal"}.get(field.value_count, "categorical")  # type: ignore[return-value]
 
 
 def likelihood_of(field: Image, name: Name | None = None, components: int = 5) -> Likelihood:
-    """The named likelihood, or the natural one, for images; UsageError where it is not for such images.
-
-    `components` is the number of logistic distributions in a mixture.
-    """
+    """The named likelihood, or the natural one, for images; UsageError where it is not for such images."""
     family = FAMILIES[name or natural(field)]
     if not family.fits(field):
         fit = ", ".join(each for each, other in FAMILIES.items() if other.fits(field))
-        values = {256: "", 0: " of any values"}.get(levels_of(field), f" of {levels_of(field)} values")
+        values = {256: "", 0: " of any values"}.get(field.value_count, f" of {field.value_count} values")
         found = field.in_words() + ("" if field.kind == "binary" else values)
         raise UsageError(f"the likelihood {name} is for {family.takes}, and the data are {found}: use one of {fit}")
-    return family(field, components) if family is LogisticMixturePixels else family(field)
+    return family(field, components)
