@@ -99,7 +99,7 @@ def train(name: str, words: Sequence[str]) -> None:
     device = backend.select_device(flags.device)
     options = flags.options()
     dataset = data.load(flags.data, **options)
-    dataset = models.check_data(system, dataset.binarised(flags.binarise) if flags.binarise else dataset)
+    dataset = models.check_data(system, dataset.binarised(flags.binarise) if flags.binarise else dataset, config)
     random.seed(flags.seed)
     fit(
         system(config, dataset.spec, device),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygen.data import Dataset, Spec
-from tinygen.data.needs import met_by_binarising, unmet
+from tinygen.data.needs import Needs, met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
 from tinygen.train.changes import configs_at, earlier_configs
@@ -61,14 +61,18 @@ def recorded_spec(run: "Run") -> Spec:
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
+
+    def hint(needs: Needs) -> str:
+        return ": use data.binarised('dynamic')" if met_by_binarising(needs, data.spec) else ""
+
     if lacking := unmet(model.needs, data.spec):
-        hint = ": use data.binarised('dynamic')" if met_by_binarising(model.needs, data.spec) else ""
-        raise DataError(f"model {model.name!r} needs {lacking}{hint}")
+        raise DataError(f"model {model.name!r} needs {lacking}{hint(model.needs)}")
     for name in model.needs:
         made_for, found = model.spec[name], data.spec[name]
         if not made_for.accepts(found):
             has = f"{data.spec.name!r} has {found.in_words()}"
-            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}")
+            remedy = hint({name: made_for})
+            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}{remedy}")
 
 
 def refuse_changed_data(run: "Run", data: Dataset) -> None:
