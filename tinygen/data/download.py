@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.npz import read_npz
+from tinygen.data.readers import npz
+from tinygen.data.readers.request import Request
 from tinygen.errors import DataError
 
 
@@ -67,7 +68,7 @@ def _retrieve(source: Source, file: str) -> Path:
 
 
 def _read_npz(name: str, path: Path) -> Dataset:
-    return read_npz(path, name)
+    return npz.read(path, Request(name, {}))
 
 
 def _read_idx(name: str, *paths: Path) -> Dataset:

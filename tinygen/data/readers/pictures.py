@@ -15,6 +15,17 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".t
 GREY_MODES = ("1", "L", "LA", "I;16")
 
 
+takes = ("fields", "size")
+
+
+def recognises(path: Path) -> bool:
+    return path.is_dir()
+
+
+def read(path: Path, request) -> Dataset:
+    return read_folder(path, skip_broken=request.skip_broken)
+
+
 def read_folder(folder: Path, *, skip_broken: bool = False) -> Dataset:
     """The images in a folder; where they lie in its sub-folders instead, each of these is a class.
 
