@@ -8,8 +8,9 @@ import numpy as np
 from tinygen import random
 from tinygen.data.augment import Augment
 from tinygen.data.batch import Batch
-from tinygen.data.column import Column, take_rows
+from tinygen.data.column import BrokenExamples, Column, take_rows
 from tinygen.data.fields import Field
+from tinygen.errors import DataError
 from tinygen.random import Stream
 
 
@@ -44,10 +45,25 @@ class Split:
     def batches(self, size: int) -> Iterator[Batch]:
         """The whole split in order and not augmented, in batches of ``size`` examples and a last one with the rest."""
         for start in range(0, len(self), size):
+            self.prepare(slice(start, start + size))
+            self.prepare(slice(start + size, start + 2 * size))
             yield self._read(slice(start, start + size))
 
+    def prepare(self, indices: Any) -> None:
+        """Begin to read the examples at these positions, if they are not in memory."""
+        for column in self.columns.values():
+            if isinstance(column, Column):
+                column.prepare(indices)
+
     def _read(self, indices: Any) -> Batch:
-        return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})
+        """The examples; instead of one that is broken and skipped, the next one of the split."""
+        for _ in range(len(self) + 1):
+            try:
+                return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})
+            except BrokenExamples as broken:
+                indices = np.arange(len(self))[indices]
+                indices[broken.positions] = (indices[broken.positions] + 1) % len(self)
+        raise DataError(f"none of the {len(self)} examples can be read; put whole files in their places")
 
     def values(self, name: str) -> Any:
         """One field of all examples, as a batch has it; no other column is read."""

@@ -1,110 +1,144 @@
-"""Reading a folder of images with Pillow."""
+"""Folders of pictures: held in memory where they are few, and decoded as they are asked for where they are many."""
 
-import sys
-import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tinygen.data.dataset import Dataset
+from tinygen.data.column import Column
+from tinygen.data.dataset import Dataset, last_tenth
+from tinygen.data.fields import Field, Image, Labels
 from tinygen.data.naming import naming
-from tinygen.errors import DataError
+from tinygen.data.notices import printable, say_once
+from tinygen.data.readers.decode import BrokenFile, Decoder, header, ignore_warnings_of_pillow
+from tinygen.data.readers.listing import Listing, list_files
+from tinygen.data.readers.request import Request
+from tinygen.data.readers.stream import Files
+from tinygen.errors import DataError, UsageError
 from tinygen.random import Stream
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-GREY_MODES = ("1", "L", "LA", "I;16")
-
-
 takes = ("fields", "size")
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+HELD = 64 * 2**20
+"""Bytes of decoded pictures up to which a folder is held in memory."""
+LOOKED_AT = 1000
+"""Pictures, evenly spaced, that tell size and colours of a folder that is not held."""
 
 
 def recognises(path: Path) -> bool:
+    """Any folder: the last reader that is asked."""
     return path.is_dir()
 
 
-def read(path: Path, request) -> Dataset:
-    return read_folder(path, skip_broken=request.skip_broken)
+def read(path: Path, request: Request) -> Dataset:
+    """The pictures x in a folder and its parts, and where they lie in sub-folders these as classes y (`list_files`).
 
-
-def read_folder(folder: Path, *, skip_broken: bool = False) -> Dataset:
-    """The images in a folder; where they lie in its sub-folders instead, each of these is a class.
-
-    Grey where every file is, else rgb; transparent pixels show white; files of other kinds are left alone.
-    The order is a fixed shuffle, so that each split meets each class. Raises DataError for a folder without
-    images, for sizes that differ, and for a file that cannot be read; ``skip_broken`` counts these on
-    stderr instead.
+    Grey where every file is, else rgb; transparent pixels show white. The order is a fixed shuffle; valid, and test
+    where there is none, is the last tenth of it. Up to `HELD` bytes are decoded now; of a larger folder nothing but the
+    names is held (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
+    cannot be read.
     """
-    with naming(folder):
-        files, class_names = _find(folder)
-        files = [files[i] for i in Stream(0, "folder").permutation(len(files))]
-        images = _read_all(folder, files, skip_broken)
-        _refuse_mixed_sizes(images)
-        labels = [class_names.index(file.parent.name) for file in images] if class_names else None
-        return Dataset.from_arrays(folder.name, _stack(images), labels, class_names=class_names or None)
+    with naming(path):
+        return make(path, request, {}, {})
 
 
-def _find(folder: Path) -> tuple[list[Path], list[str]]:
-    """Image files relative to the folder, and the names of the classes where sub-folders hold them."""
-    try:
-        here = _image_files(folder)
-        by_class = {each.name: _image_files(each) for each in sorted(folder.iterdir()) if each.is_dir()}
-    except OSError as error:
-        raise DataError(f"the folder cannot be read ({error.strerror})") from error
-    classes = [name for name, files in by_class.items() if files]
-    if here and classes:
-        raise DataError(f"there are images both in it ({here[0]}) and in its folder {classes[0]}; move one of them")
-    if not here and not classes:
-        raise DataError(f"there are no images in the folder; they end in {', '.join(SUFFIXES)}")
-    return [*map(Path, here), *(Path(name, file) for name in classes for file in by_class[name])], classes
+def make(folder: Path, request: Request, fields: dict[str, Field], values: dict[str, dict[str, Any]]) -> Dataset:
+    """As `read`, with more fields: ``values[file name]`` are those of the picture, for every picture that is used."""
+    ignore_warnings_of_pillow()
+    parts, classes = list_files(folder, SUFFIXES, "images")
+    for part, listing in parts.items():
+        order = Stream(0, "folder").permutation(len(listing.files)).tolist()
+        parts[part] = _rows(listing, [i for i in order if not values or listing.files[i] in values])
+    kind = _kind_asked_for(request)
+    decoder, held = _look(folder, parts, request, kind)
+    columns: dict[str, dict[str, Any]] = {}
+    for part, listing in parts.items():
+        x: np.ndarray | Column
+        if held:
+            listing, x = _decode_all(listing, decoder, request.skip_broken)
+        else:
+            x = Files(folder, listing.files, listing.sizes, decoder, request.skip_broken)
+        columns[part] = {"x": x} | ({"y": np.array(listing.labels)} if classes else {})
+        columns[part] |= {name: np.array([values[file][name] for file in listing.files]) for name in fields}
+    every: dict[str, Field] = {"x": Image(kind=kind) if held else _image(decoder)}
+    every |= {"y": Labels(names=tuple(map(printable, classes)))} if classes else {}
+    return Dataset.from_fields(request.name, every | fields, **columns, hold_out=last_tenth)
 
 
-def _image_files(folder: Path) -> list[str]:
-    visible = (each for each in folder.iterdir() if not each.name.startswith("."))
-    return sorted(each.name for each in visible if each.suffix.lower() in SUFFIXES and each.is_file())
+def _kind_asked_for(request: Request) -> Any:
+    for name, source in request.fields.items():
+        if name != "x" or source not in (":grey", ":rgb"):
+            raise UsageError(f"fields: a folder of pictures takes x=:grey or x=:rgb, not {name}={source}")
+    return request.fields["x"][1:] if request.fields else None
 
 
-def _read_all(folder: Path, files: list[Path], skip_broken: bool) -> dict[Path, np.ndarray]:
-    images = {}
+def _rows(listing: Listing, rows: list[int]) -> Listing:
+    return Listing(
+        [listing.files[i] for i in rows], [listing.sizes[i] for i in rows], [listing.labels[i] for i in rows]
+    )
+
+
+def _look(folder: Path, parts: dict[str, Listing], request: Request, kind: Any) -> tuple[Decoder, bool]:
+    """What decodes the pictures of the folder to one shape, and whether they are few enough to be held."""
+    files = [file for part in parts.values() for file in part.files]
+    width, height = request.size or (decoder := _expecting_one_size(folder, files, request)).expected[1]  # type: ignore[index]
+    decoder = Decoder(folder, request.size) if request.size else decoder
+    colours = _colours(decoder, files[:: -(-len(files) // LOOKED_AT)])
+    colours = {"grey": 1, "rgb": 3}.get(kind, colours)
+    held = len(files) * width * height * colours <= HELD
+    if held and kind is None:
+        colours = _colours(decoder, files)
+    return replace(decoder, channels=colours, convert=kind == "grey"), held
+
+
+def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Decoder:
+    """A decoder for pictures of the size of the first one that can be read."""
     for file in files:
         try:
-            images[file] = _read(folder / file)
-        except Exception as error:  # decoders raise whatever they meet in a damaged file
+            first = Decoder(folder)(file)
+        except BrokenFile:
+            if not request.skip_broken:
+                raise
+            continue
+        return Decoder(folder, expected=(file, (first.shape[1], first.shape[0])))
+    raise DataError("none of the images in the folder can be read; put whole ones there")
+
+
+def _colours(decoder: Decoder, files: list[str]) -> int:
+    """1 where all of these pictures that can be read are grey, else 3; DataError where sizes differ."""
+    colours = 1
+    for file in files:
+        try:
+            grey, size = header(decoder.folder / file)
+        except Exception:  # told when it is decoded
+            continue
+        colours = colours if grey else 3
+        if decoder.expected and sorted(size) != sorted(decoder.expected[1]):  # not yet turned upright
+            decoder.refuse_size(file, size)
+    return colours
+
+
+def _image(decoder: Decoder) -> Image:
+    width, height = decoder.size or decoder.expected[1]  # type: ignore[index]
+    return Image(height, width, decoder.channels, "grey" if decoder.channels == 1 else "rgb")
+
+
+def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[Listing, np.ndarray]:
+    """All pictures (N, H, W, C), and the files that they are of."""
+    images, kept = [], []
+    for i, file in enumerate(listing.files):
+        try:
+            images.append(decoder(file))
+            kept.append(i)
+        except BrokenFile:
             if not skip_broken:
-                remedy = "remove it, or go on without such files with --skip-broken"
-                raise DataError(f"{file} is not an image that can be read; {remedy}") from error
+                raise
     if not images:
         raise DataError("none of the images in the folder can be read; put whole ones there")
-    if broken := len(files) - len(images):
-        print(f"tinygen: {folder}: skipped {broken} broken of {len(files)} images", file=sys.stderr)
-    return images
-
-
-def _read(path: Path) -> np.ndarray:
-    """uint8 of shape (H, W, 1) or (H, W, 3)."""
-    from PIL import Image, ImageOps
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as file:
-            image: Image.Image = ImageOps.exif_transpose(file)
-    grey = image.mode in GREY_MODES
-    if image.mode == "I;16":
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode.endswith("A") or "transparency" in image.info:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    return pixels.reshape(image.height, image.width, -1)
-
-
-def _refuse_mixed_sizes(images: dict[Path, np.ndarray]) -> None:
-    first, *rest = images
-    for path in rest:
-        if images[path].shape[:2] != images[first].shape[:2]:
-            sizes = (f"{p} is {images[p].shape[1]}x{images[p].shape[0]}" for p in sorted((first, path)))
-            raise DataError(f"sizes differ: {' but '.join(sizes)} pixels; bring all images to one size")
-
-
-def _stack(images: dict[Path, np.ndarray]) -> np.ndarray:
-    channels = max(image.shape[2] for image in images.values())
-    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images.values()])
+    if broken := len(listing.files) - len(kept):
+        say_once(f"{decoder.folder}: skipped {broken} broken of {len(listing.files)} images")
+    return _rows(listing, kept), np.stack(images)
