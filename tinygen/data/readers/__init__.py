@@ -5,14 +5,15 @@ A reader is a module with `recognises(path) -> bool`, `read(path, request) -> Da
 """
 
 from pathlib import Path
+from typing import Any
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.naming import naming
-from tinygen.data.readers import npz, pictures
+from tinygen.data.notices import printable
+from tinygen.data.readers import celeba, cifar, idx, npy, npz, pictures, table, text, waves
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
 
-READERS = (npz, pictures)
+READERS: tuple[Any, ...] = (npz, npy, idx, cifar, celeba, table, text, waves, pictures)
 
 
 def read(path: Path, request: Request) -> Dataset:
@@ -22,9 +23,8 @@ def read(path: Path, request: Request) -> Dataset:
     except OSError as error:
         raise DataError(f"{path}: it cannot be read ({error.strerror})") from error
     if reader is None:
-        with naming(path):
-            what = "folder holds no pictures or other files that are known" if path.is_dir() else "file is of no kind"
-            raise DataError(f"the {what} that can be read; it is not an .npz archive: see the list of formats")
+        known = ".npz, .npy, .csv, .txt, IDX files of MNIST, or a folder of pictures or waves"
+        raise DataError(printable(f"{path}: no reader knows this file; give {known}"))
     for option in ("fields", "size"):
         if getattr(request, option) and option not in reader.takes:
             raise UsageError(f"{path}: {option} means nothing here; leave it out")

@@ -43,13 +43,28 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
     return {part: _listing(by_class, names) for part, by_class in found.items() if any(by_class.values())}, names
 
 
+def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
+    """The suffix of the first file met, at any depth, that has one of these; None where there is none."""
+    with os.scandir(folder) as entries:
+        folders = []
+        for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if _visible(entry.name) and entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif _visible(entry.name) and suffix in suffixes:
+                return suffix
+    return next((found for each in sorted(folders) if (found := first_suffix(each, suffixes))), None)
+
+
 def natural(name: str) -> list:
     """A key that sorts numbers in names by their value: a2, a10."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
 
 def _parts(folder: Path) -> dict[str, Path]:
-    folders = {each.name: each for each in sorted(folder.iterdir()) if _visible(each.name) and each.is_dir()}
+    with os.scandir(folder) as entries:
+        names = sorted(each.name for each in entries if _visible(each.name) and each.is_dir())
+    folders = {name: folder / name for name in names}
     parts = {PARTS[name.lower()]: each for name, each in folders.items() if name.lower() in PARTS}
     if "train" not in parts:
         return {"train": folder}

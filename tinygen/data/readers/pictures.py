@@ -1,6 +1,6 @@
 """Folders of pictures: held in memory where they are few, and decoded as they are asked for where they are many."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,26 @@ def read(path: Path, request: Request) -> Dataset:
     cannot be read.
     """
     with naming(path):
-        return make(path, request, {}, {})
+        return make(path, request)
 
 
-def make(folder: Path, request: Request, fields: dict[str, Field], values: dict[str, dict[str, Any]]) -> Dataset:
-    """As `read`, with more fields: ``values[file name]`` are those of the picture, for every picture that is used."""
+@dataclass(frozen=True)
+class Beside:
+    """A further field of the pictures: picture ``file`` has the value ``array[row[file]]``; others are left out."""
+
+    name: str
+    field: Field
+    array: np.ndarray
+    row: dict[str, int]
+
+
+def make(folder: Path, request: Request, beside: Beside | None = None) -> Dataset:
+    """As `read`, with a further field."""
     ignore_warnings_of_pillow()
     parts, classes = list_files(folder, SUFFIXES, "images")
     for part, listing in parts.items():
         order = Stream(0, "folder").permutation(len(listing.files)).tolist()
-        parts[part] = _rows(listing, [i for i in order if not values or listing.files[i] in values])
+        parts[part] = _rows(listing, [i for i in order if not beside or listing.files[i] in beside.row])
     kind = _kind_asked_for(request)
     decoder, held = _look(folder, parts, request, kind)
     columns: dict[str, dict[str, Any]] = {}
@@ -63,10 +73,12 @@ def make(folder: Path, request: Request, fields: dict[str, Field], values: dict[
         else:
             x = Files(folder, listing.files, listing.sizes, decoder, request.skip_broken)
         columns[part] = {"x": x} | ({"y": np.array(listing.labels)} if classes else {})
-        columns[part] |= {name: np.array([values[file][name] for file in listing.files]) for name in fields}
+        if beside:
+            columns[part][beside.name] = beside.array[[beside.row[file] for file in listing.files]]
     every: dict[str, Field] = {"x": Image(kind=kind) if held else _image(decoder)}
     every |= {"y": Labels(names=tuple(map(printable, classes)))} if classes else {}
-    return Dataset.from_fields(request.name, every | fields, **columns, hold_out=last_tenth)
+    every |= {beside.name: beside.field} if beside else {}
+    return Dataset.from_fields(request.name, every, **columns, hold_out=last_tenth)
 
 
 def _kind_asked_for(request: Request) -> Any:
