@@ -36,7 +36,7 @@ def place(tmp_path_factory) -> Path:
     archive("shape.npz", x=images.reshape(80, 16))
     archive("unlabelled.npz", x=images)
     archive("labels.npz", x=images, y=labels[:-1])
-    archive("keys.npz", images=images)
+    archive("keys.npz", counts=labels)
     (place / "empty.npz").touch()
     (place / "text.npz").write_text("not an archive")
     (place / "truncated.npz").write_bytes((place / "good.npz").read_bytes()[:-300])

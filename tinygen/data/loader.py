@@ -9,6 +9,9 @@ from tinygen.data.split import Split
 from tinygen.errors import UsageError
 from tinygen.random import Stream
 
+AHEAD = 2
+"""Batches whose examples are being read, where they are not in memory, while one is used."""
+
 
 class Loader:
     """An infinite iterator of batches, in an order that (seed, epoch, batch) alone decide.
@@ -37,9 +40,10 @@ class Loader:
     def __next__(self) -> Batch:
         if self.index == self.steps_per_epoch:
             self._start_epoch(self.epoch + 1)
-        start = self.index * self.batch_size
+        for ahead in range(self.index, min(self.index + 1 + AHEAD, self.steps_per_epoch)):
+            self.split.prepare(self._rows(ahead))
         draws = Stream(self.seed, f"data/{self.epoch}/{self.index}")
-        batch = self.split.batch(self._order[start : start + self.batch_size], draws)
+        batch = self.split.batch(self._rows(self.index), draws)
         self.index += 1
         return batch
 
@@ -61,6 +65,9 @@ class Loader:
         self.seed = state["seed"]
         self._start_epoch(state["epoch"])
         self.index = state["index"]
+
+    def _rows(self, index: int) -> Any:
+        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _start_epoch(self, epoch: int) -> None:
         self.epoch, self.index = epoch, 0
