@@ -1,5 +1,6 @@
 """The model and the data of a run, made again from what it recorded."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tinygen import backend, data, random, registry
@@ -23,7 +24,10 @@ def class_of(run: "Run") -> type[Any]:
 
 def model_of(run: "Run", device: str = "auto") -> Any:
     """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on."""
-    system = class_of(run)
+    system, own = class_of(run), run.config.get("model_class")
+    if own and (now := registry.place_of(system)) and now["sha256"] != own["sha256"]:
+        file = own["class"].rpartition(":")[0]
+        print(f"tinygen: {file} has changed since {run.folder} was started", file=sys.stderr)
     config, spec = recorded_config(run, system.Config), recorded_spec(run)
     random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
     return system(config, spec, backend.select_device(run.config["device"] if device == "auto" else device))
