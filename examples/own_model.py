@@ -38,8 +38,7 @@ class PPCA(tg.models.System):
 
     def training_step(self, batch):
         x, z, spread = batch.x.reshape(len(batch), -1), self.encoder(batch.x), F.exp(self.code_log_var)
-        spread_of_x = (spread.reshape(-1, 1) * self.decoder.weight**2).sum()
-        error = F.squared_error(self.decoder(z), x).sum(axis=1) + spread_of_x
+        error = F.squared_error(self.decoder(z), x).sum(axis=1) + (spread.reshape(-1, 1) * self.decoder.weight**2).sum()
         nats = 0.5 * (error * F.exp(-self.log_var) + x.shape[1] * (self.log_var + math.log(2 * math.pi)))
         kl = 0.5 * ((z * z).sum(axis=1) + (spread - self.code_log_var - 1).sum())
         self.optimizer.step((nats + kl).mean())

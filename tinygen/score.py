@@ -7,7 +7,7 @@ A model that has a likelihood, a bound on one, or reconstructions is scored by t
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygen.capabilities import Samples
+from tinygen.capabilities import Classifies, Ranks, Samples
 from tinygen.data import Dataset
 from tinygen.metrics.catalogue import describe
 from tinygen.metrics.reference import Reference
@@ -16,6 +16,9 @@ from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 from tinygen.train.loading import data_of, model_of
 from tinygen.train.record import load_state
+
+JUDGED = 5000
+"""Examples of train and of test that classes and likeness are judged by."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Scorer:
         about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds
         test = (run.summary() or {}).get("test", {}) if which == "last" else {}
         if not (model.implicit and isinstance(model, Samples) and is_intensities(data.spec.x)):
-            test = test or model.evaluate(data.test, seed=seed)
+            test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
         figures = judged(model, reference, seed)
@@ -83,6 +86,20 @@ def judged(model: Any, reference: Reference, seed: int) -> dict[str, float]:
         return reference.score(model.sample(reference.n, seed=seed), None)
     labels = reference.real.y
     return reference.score(model.sample(reference.n, seed=seed, given={"y": labels}), labels)
+
+
+def of_labels(model: Any, data: Dataset) -> dict[str, float]:
+    """How often classes and likeness are right on test, where there are labels and the model tells of them."""
+    if data.spec.classes is None:
+        return {}
+    figures, test = {}, data.test.take(JUDGED).batch(slice(None))
+    if isinstance(model, Classifies):
+        figures["error_rate"] = float((model.classify(test.x).argmax(axis=1) != test.y).mean())
+    if isinstance(model, Ranks):
+        train = data.train.take(JUDGED).batch(slice(None))
+        best = model.rank(test.x, train.x)[:, :10]
+        figures["precision_at_10"] = float((train.y[best] == test.y[:, None]).mean())
+    return figures
 
 
 def readable(score: Score) -> str:

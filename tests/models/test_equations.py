@@ -143,5 +143,5 @@ def test_half_the_cost_of_fakes_is_noticed(monkeypatch):
 def test_a_system_without_an_equation_fails(monkeypatch):
     other = type("Other", (), {"__module__": "tinygen.models.family.other"})
     monkeypatch.setattr(models, "get", lambda name: other)
-    with pytest.raises(pytest.fail.Exception, match=r"add one to EQUATIONS in .*/other"):
+    with pytest.raises(pytest.fail.Exception, match=r"add one to EQUATIONS in .*/other\.py"):
         equation_of("other")

@@ -46,6 +46,8 @@ METRICS: dict[str, Metric] = {
     "squared_error_per_pixel": Metric("squared error per pixel", "", "down"),
     "denoised_cross_entropy_nats": Metric("cross-entropy, denoised", "nats", "down"),
     "denoised_squared_error_per_pixel": Metric("squared error per pixel, denoised", "", "down"),
+    "error_rate": Metric("error rate", "", "down"),
+    "precision_at_10": Metric("share of the class among the ten best", "", "up"),
     "probe_error_rate": Metric("error rate of a linear probe", "", "down"),
     "code_moment_distance": Metric("distance of the codes' moments from the prior's", "", "down"),
     # Two players, of whom neither is good by a small loss of its own

@@ -1,6 +1,7 @@
 """The model and the data of a run, made again from what it recorded."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,10 @@ def model_of(run: "Run", device: str = "auto", learning_rates: Mapping[str, floa
 
     With other `learning_rates` than the run's, to be trained on; UsageError for those that the model does not have.
     """
-    system = class_of(run)
+    system, own = class_of(run), run.config.get("model_class")
+    if own and (now := registry.place_of(system)) and now["sha256"] != own["sha256"]:
+        file = own["class"].rpartition(":")[0]
+        print(f"tinygen: {file} has changed since {run.folder} was started", file=sys.stderr)
     config = with_learning_rates(system.name, recorded_config(run, system.Config), learning_rates or {})
     random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
     device = backend.select_device(run.config["device"] if device == "auto" else device)
