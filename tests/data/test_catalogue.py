@@ -36,7 +36,7 @@ def test_the_shipped_default():
 
 def test_the_shipped_digits_span_the_unit_range():
     data = load("digits8x8")
-    assert data.spec.fields == {"x": Image(8, 8, 1, "grey"), "y": Labels(10)}
+    assert data.spec.fields == {"x": Image(8, 8, 1, "grey", levels=17), "y": Labels(10)}
     x = data.train.batch(slice(None)).x
     assert (x.min(), x.max()) == (0, 1)
     assert set(np.unique(x * 16)) == set(range(17))

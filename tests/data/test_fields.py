@@ -95,6 +95,26 @@ def test_intensities_are_integers_of_any_dtype(dtype):
     assert x.dtype == np.float32
 
 
+def test_how_many_values_a_channel_can_have():
+    wide = np.array([[[0, 3], [16, 12]]])
+    for array, white, count in (
+        (wide.astype(np.uint8), None, 256),
+        (wide, 16, 17),
+        (5 * wide, 4095, 0),
+        (wide / 255, None, 256),
+        (np.float32(wide) / np.float32(255), None, 256),
+        (wide / 16, None, 0),
+        (wide / 16 > 0.5, None, 2),
+    ):
+        field, x = through(Image(white=white), array)
+        assert field.value_count == count
+        assert Image.from_description(field.describe()).value_count == count
+        if count:
+            np.testing.assert_allclose(x * (count - 1), np.rint(x * (count - 1)), atol=1e-4)
+    assert Image(kind="grey").accepts(Image(2, 2, 1, "grey", levels=0)), "a requirement does not ask for it"
+    assert Image(2, 2, 1, "binary", levels=17) == Image(2, 2, 1, "binary")
+
+
 def test_a_named_kind_is_not_guessed():
     zeros = np.zeros((2, 3, 3), np.uint8)
     assert Image().fit({"x_train": zeros}).kind == "binary"

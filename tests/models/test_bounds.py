@@ -1,6 +1,7 @@
 """The bounds that variational systems share, on a system whose log p(x) is known: x is z plus noise."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_a_prior_of_each_example():
     means = tg.tensor(0.1 * np.arange(12.0).reshape(4, 3), "float64")
     weights, _, _ = weights_of(Line(means, tg.tensor(np.full((4, 3), 1.5), "float64")), x, 5)
     for i in range(4):
-        alone, q, noise = Line(means.numpy()[i : i + 1], np.full((1, 3), 1.5)), None, None
+        alone = Line(means.numpy()[i : i + 1], np.full((1, 3), 1.5))
         q = alone.posterior(x[i : i + 1])
         noise = Stream(0, "noise").normal((4, 5, LATENT), dtype="float64")[i : i + 1]
         np.testing.assert_allclose(weights[i], bounds.log_weights(alone, x[i : i + 1], q, noise).numpy()[0], rtol=1e-12)
@@ -85,7 +86,7 @@ def test_bounds_of_the_same_weights_never_fall_with_the_number_of_codes():
     """Exactly so, not just in expectation, where groups are joined: the logarithm is concave."""
     weights, _, _ = weights_of(Line(), images(50), 64)
     found = [bounds.importance_weighted(tg.tensor(weights, "float64"), k).numpy() for k in (1, 2, 4, 16, 64)]
-    for less, more in zip(found, found[1:], strict=False):
+    for less, more in pairwise(found):
         assert (more >= less).all()
         assert more.mean() > less.mean() + 0.01
     np.testing.assert_allclose(found[0], weights.mean(1), rtol=1e-12)

@@ -38,7 +38,9 @@ def outputs_of(likelihood, n, pixels=(2, 3), seed=0):
 def images_of(field, n, pixels=(2, 3)):
     """Images of values that the field can have."""
     rng, shape = np.random.default_rng(7), (n, *pixels, field.channels)
-    return rng.integers(0, field.value_count, shape) / (field.value_count - 1) if field.value_count else rng.random(shape)
+    return (
+        rng.integers(0, field.value_count, shape) / (field.value_count - 1) if field.value_count else rng.random(shape)
+    )
 
 
 def log_prob(likelihood, outputs, x):
@@ -70,7 +72,9 @@ def test_the_values_of_a_pixel_share_a_mass_of_one(name, field):
     assert p.sum() == pytest.approx(1, abs=1e-12)
     mean = likelihood.mean(tg.tensor(outputs, "float64")).numpy().ravel()
     # The mean of a mixture leaves out the rounding to grey values, which is half a value at most.
-    np.testing.assert_allclose((p[:, None] * values).sum(0), mean, atol=1e-12 if name != "logistic-mixture" else 1 / 510)
+    np.testing.assert_allclose(
+        (p[:, None] * values).sum(0), mean, atol=1e-12 if name != "logistic-mixture" else 1 / 510
+    )
 
 
 def test_the_colours_of_a_logistic_mixture_share_a_mass_of_one():
@@ -154,8 +158,17 @@ def test_the_mean_of_colours_is_that_of_samples():
     from tinygen.distributions import DiscretizedLogisticMixture
     from tinygen.random import Stream
 
-    parameters = np.tile(np.concatenate([np.float64([0.3, -0.2]), [-0.4, 0.2, 0.1, -0.1, 0.0, 0.3], np.full(6, -2.5),
-                                         [0.5, -0.5, 0.4, 0.2, -0.3, 0.1]]), (40_000, 1))
+    parameters = np.tile(
+        np.concatenate(
+            [
+                np.float64([0.3, -0.2]),
+                [-0.4, 0.2, 0.1, -0.1, 0.0, 0.3],
+                np.full(6, -2.5),
+                [0.5, -0.5, 0.4, 0.2, -0.3, 0.1],
+            ]
+        ),
+        (40_000, 1),
+    )
     mixture = DiscretizedLogisticMixture(tg.tensor(parameters, "float64"), 3)
     x = mixture.sample(stream=Stream(0, "mine")).numpy()
     error = 4 * x.std(0) / np.sqrt(len(x)) + 0.5 / 255

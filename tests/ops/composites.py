@@ -103,8 +103,8 @@ for channels, each in ((1, 3), (3, 10)):
 logits, x = np.array([[0.0, 1e-3, -0.4], [0.98, 1.02, -7.0]]), np.array([[0.2, 0.5, 1.0], [0.0, 0.7, 0.4]])
 TABLE.setdefault("distributions.ContinuousBernoulli", []).append(
     Case(
-        lambda l, x=x: ContinuousBernoulli(l).log_prob(beside(l, x)),
+        lambda logits, x=x: ContinuousBernoulli(logits).log_prob(beside(logits, x)),
         [logits],
-        lambda l, x=x: l * x - np.log(np.where(l == 0, 1, np.expm1(l) / np.where(l == 0, 1, l))),
+        lambda a, x=x: a * x - np.log(np.where(a == 0, 1, np.expm1(a) / np.where(a == 0, 1, a))),
     )
 )

@@ -15,7 +15,7 @@ from tinygen.cli import main
 from tinygen.errors import CheckpointError, NonFiniteError, UsageError
 from tinygen.models import AAE
 from tinygen.random import Stream
-from tinygen.runs import model_of
+from tinygen.train.loading import model_of
 from tinygen.serialization import load
 from tinygen.train import Run, changes
 from tinygen.train.record import load_state
@@ -241,7 +241,7 @@ def test_data_that_moved_are_found_at_their_new_place(place, capsys):
 
 def test_a_line_is_drawn_over_training_with_the_learning_rates_that_it_had(tmp_path, monkeypatch):
     """The replay of a game on a line comes to the weights of the run."""
-    from tinygen.models import adversarial_figures as figures
+    from tinygen.models.adversarial import figures
 
     monkeypatch.chdir(tmp_path)
     words = "train wgan-gp --data mixture1d --hidden 8 --latent 2 --batch-size 20 --out run --steps 6".split()

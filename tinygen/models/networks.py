@@ -7,7 +7,7 @@ from tinygen.functional import relu
 from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, init
 
 Architecture = Literal["mlp", "conv"]
-FEATURES = 12
+FEATURES = 64
 """Numbers of each pixel that a decoder of fully connected layers makes at most, before all that are asked of it."""
 
 
@@ -34,8 +34,8 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
 def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
     """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder the other way round.
 
-    Where more than `FEATURES` parameters a pixel are asked of fully connected layers, they make that many features, which
-    a convolution of single pixels turns into the parameters.
+    Where more than `FEATURES` parameters a pixel are asked of fully connected layers, they make that many features,
+    which a convolution of single pixels turns into the parameters.
     """
     height, width, colours = image_shape
     if architecture == "mlp":

@@ -62,17 +62,19 @@ def recorded_spec(run: "Run") -> Spec:
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
 
-    def hint(needs: Needs) -> str:
-        return ": use data.binarised('dynamic')" if met_by_binarising(needs, data.spec) else ""
-
     if lacking := unmet(model.needs, data.spec):
-        raise DataError(f"model {model.name!r} needs {lacking}{hint(model.needs)}")
+        raise DataError(f"model {model.name!r} needs {lacking}{_binarise(model.needs, data, 'dynamic')}")
     for name in model.needs:
         made_for, found = model.spec[name], data.spec[name]
         if not made_for.accepts(found):
             has = f"{data.spec.name!r} has {found.in_words()}"
-            remedy = hint({name: made_for})
+            remedy = _binarise({name: made_for}, data, getattr(made_for, "binarisation", None) or "dynamic")
             raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}{remedy}")
+
+
+def _binarise(needs: Needs, data: Dataset, how: str) -> str:
+    """The remedy where grey images are all that is in the way."""
+    return f": use data.binarised({how!r})" if met_by_binarising(needs, data.spec) else ""
 
 
 def refuse_changed_data(run: "Run", data: Dataset) -> None:
