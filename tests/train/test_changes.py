@@ -15,9 +15,9 @@ from tinygen.cli import main
 from tinygen.errors import CheckpointError, NonFiniteError, UsageError
 from tinygen.models import AAE
 from tinygen.random import Stream
-from tinygen.train.loading import model_of
 from tinygen.serialization import load
 from tinygen.train import Run, changes
+from tinygen.train.loading import model_of
 from tinygen.train.record import load_state
 
 RATE = {"learning_rate": 0.01}

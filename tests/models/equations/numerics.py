@@ -24,6 +24,9 @@ def cross_entropy(logits, x):
     return nats.reshape(len(x), -1).sum(axis=1)
 
 
+EDGE = 254 / 255  # on [-1, 1], half-way between the outermost value and its neighbour
+
+
 def log_logistic_mixture(parameters, x):
     """log p of 8-bit images x (N, H, W, C) in [0, 1], summed over all but the examples: (N,).
 
@@ -42,7 +45,7 @@ def log_logistic_mixture(parameters, x):
         mean = means[c] + sum(np.tanh(a) * earlier for a, earlier in zip(before, values, strict=False))
         scale = np.exp(np.maximum(log_scales[c], -7))
         up_to = [1 / (1 + np.exp(-(value + side / 255 - mean) / scale)) for side in (-1, 1)]
-        low, high = np.where(value < -0.999, 0, up_to[0]), np.where(value > 0.999, 1, up_to[1])
+        low, high = np.where(value < -EDGE, 0, up_to[0]), np.where(value > EDGE, 1, up_to[1])
         log_mass = log_mass + np.log(high - low)
     return np.log(np.exp(log_mass).sum(axis=-1)).reshape(len(x), -1).sum(axis=1)
 
