@@ -17,11 +17,12 @@ class Loader:
     """An infinite iterator of batches, in an order that (seed, epoch, batch) alone decide.
 
     Each epoch is a fresh permutation; examples left over at its end, fewer than a batch, are dropped from
-    it. Raises UsageError where the split is smaller than one batch.
+    it. Raises UsageError where the split is smaller than one batch. Loaders with other names of ``stream`` have other
+    orders.
     """
 
-    def __init__(self, split: Split, batch_size: int, *, seed: int):
-        self.split = split
+    def __init__(self, split: Split, batch_size: int, *, seed: int, stream: str = "data"):
+        self.split, self.stream = split, stream
         self.batch_size = operator.index(batch_size)
         self.seed = operator.index(seed)
         n = len(split)
@@ -42,7 +43,7 @@ class Loader:
             self._start_epoch(self.epoch + 1)
         for ahead in range(self.index, min(self.index + 1 + AHEAD, self.steps_per_epoch)):
             self.split.prepare(self._rows(ahead))
-        draws = Stream(self.seed, f"data/{self.epoch}/{self.index}")
+        draws = Stream(self.seed, f"{self.stream}/{self.epoch}/{self.index}")
         batch = self.split.batch(self._rows(self.index), draws)
         self.index += 1
         return batch
@@ -59,9 +60,7 @@ class Loader:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. Raises UsageError where that was on other data or batches."""
-        for name, here in (("batch_size", self.batch_size), ("examples", len(self.split))):
-            if state[name] != here:
-                raise UsageError(f"saved with {name} {state[name]}, but it is now {here}: use the same data")
+        refuse_other_data(state, batch_size=self.batch_size, examples=len(self.split))
         self.seed = state["seed"]
         self._start_epoch(state["epoch"])
         self.index = state["index"]
@@ -71,4 +70,11 @@ class Loader:
 
     def _start_epoch(self, epoch: int) -> None:
         self.epoch, self.index = epoch, 0
-        self._order = Stream(self.seed, f"data/{epoch}").permutation(len(self.split))
+        self._order = Stream(self.seed, f"{self.stream}/{epoch}").permutation(len(self.split))
+
+
+def refuse_other_data(state: Mapping[str, Any], **here: Any) -> None:
+    """UsageError where a saved cursor has other values than these."""
+    for name, value in here.items():
+        if state[name] != value:
+            raise UsageError(f"saved with {name} {state[name]}, but it is now {value}: use the same data")
