@@ -180,10 +180,43 @@ def test_segments_are_class_ids_whatever_their_dtype():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
 def test_labels_are_what_they_were(dtype):
-    ids = np.array([1, 0, 1], dtype) if dtype is bool else np.array([3, 7, 3], dtype)
+    ids = np.array([1, 0, 1], dtype) if dtype is bool else np.array([2, 1, 0, 2], dtype)
     field, y = through(Labels(), ids, "y_train")
-    assert (field.classes, y.dtype, y.tolist()) == (ids.max() + 1, np.int64, ids.tolist())
+    assert (field, y.dtype, y.tolist()) == (Labels(ids.max() + 1), np.int64, ids.tolist())
     assert field.draw(y[0]) == str(int(ids[0]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_labels_that_skip_numbers_are_numbered_anew(dtype):
+    field, y = through(Labels(), np.array([3, 7, 3, 200], dtype), "y_train")
+    assert field == Labels(3, ("3", "7", "200"), (3, 7, 200))
+    assert (y.tolist(), y.dtype, field.draw(y[1])) == ([0, 1, 0, 2], np.int64, "7")
+    assert field.renumbered() == (
+        "no example has the label 0 to 2, 4 to 6, 8 to 199; 3 to 200 are now the classes 0 to 2"
+    )
+    assert Field.from_description(json.loads(json.dumps(field.describe()))) == field
+    for label in (0, 4, 201):
+        with pytest.raises(DataError, match=f"y_test holds the label {label}, of which train has no example"):
+            field.store("y_test", [3, label])
+
+
+def test_labels_that_start_at_1_keep_their_names():
+    letters = tuple("abcdef")
+    field, y = through(Labels(names=letters), np.arange(1, 7), "y_train")
+    assert (field.names, field.classes, y.tolist()) == (letters, 6, list(range(6)))
+    assert Labels(names=letters).fit({"y_train": np.array([1, 2, 3])}) == Labels(6, letters)
+
+
+def test_ids_are_no_classes():
+    n = 3000
+    with pytest.raises(
+        DataError, match=r"y_train holds 3000 different labels in 3000 examples: these are ids, .*y=KEY"
+    ):
+        Labels().fit({"y_train": 200_000 + np.arange(n)})
+    with pytest.raises(DataError, match="these are ids, not classes"):
+        Labels().fit({"y_train": np.array([f"{i}.jpg" for i in range(n)])})
+    assert Labels().fit({"y_train": np.arange(n) // 2}).classes == n // 2
+    assert Labels().fit({"y_train": np.array([200_017, 5])}).classes == 2
 
 
 def test_words_are_numbered_in_their_order():

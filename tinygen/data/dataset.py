@@ -9,6 +9,7 @@ import numpy as np
 from tinygen.data import augment, binarise
 from tinygen.data.column import Column
 from tinygen.data.fields import Field, Image, Labels
+from tinygen.data.notices import say_once
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 from tinygen.errors import DataError, UsageError
@@ -85,6 +86,8 @@ class Dataset:
         for key, field in fields.items():
             arrays = {f"{key}_{part}": arrays[key] for part, arrays in given.items()}
             fitted[key] = field.fit({where: a for where, a in arrays.items() if not isinstance(a, Column)})
+            if isinstance(labels := fitted[key], Labels) and (words := labels.renumbered()):
+                say_once(f"{name}: {key}: {words}")
         splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in given.items()}
         for part in ("test", "valid"):
             if part not in splits:
