@@ -81,18 +81,28 @@ def load_state(run: Run, model: Any) -> dict[str, Any]:
     Raises CheckpointError where it is damaged, of another model or configuration than the run, or the model is.
     """
     tensors, meta = load(run.checkpoint_file)
-    for key in ("model", "config"):
-        if meta.get(key) != run.config[key]:
-            raise CheckpointError(f"{run.checkpoint_file} is of another {key} than {run.config_file}: they must agree")
-    own = describe_model(model)
-    # A field that the run does not know is newer than it, and has its default.
-    if own["model"] != run.config["model"] or own["config"] != own["config"] | run.config["config"]:
+    if different := _differs(meta, run):
+        raise CheckpointError(
+            f"{run.checkpoint_file} is of another {different} than {run.config_file}: they must agree"
+        )
+    if _differs(describe_model(model), run):
         raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
     try:
         model.load_state_dict(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{run.checkpoint_file} does not fit its model: {error}") from error
     return meta
+
+
+def _differs(described: Mapping[str, Any], run: Run) -> str | None:
+    """In what a model is not that of the run: "model", "config" or, where it is the same, None.
+
+    A field that the run does not know is newer than it, and has its default.
+    """
+    if described.get("model") != run.config["model"]:
+        return "model"
+    config = described.get("config", {})
+    return "config" if config != config | run.config["config"] else None
 
 
 def _as_json(value: Any) -> Any:
