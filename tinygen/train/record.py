@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygen.data import Dataset, Spec
@@ -100,14 +100,9 @@ def load_state(
     if which == "best" and not file.exists():
         raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
     tensors, meta = load(file)
-    expected = {"model": [run.config["model"]], "config": configs_at(run, meta["step"])}
-    for key, values in expected.items():
-        if meta.get(key) not in values:
-            raise CheckpointError(f"{file} is of another {key} than {run.config_file}: they must agree")
-    own = describe_model(model)
-    # A field that the run does not know is newer than it, and has its default.
-    recorded = {**own["config"], **run.config["config"], **(changed or {})}
-    if own["model"] != run.config["model"] or own["config"] != recorded:
+    if different := _differs(meta, run, configs_at(run, meta["step"])):
+        raise CheckpointError(f"{file} is of another {different} than {run.config_file}: they must agree")
+    if _differs(describe_model(model), run, [{**run.config["config"], **(changed or {})}]):
         raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
     try:
         model.load_state_dict(tensors)
@@ -120,6 +115,17 @@ def _why_no_best(model: Any) -> str:
     if model.selection_metric is None:
         return f"since {model.name} names no metric to choose it by"
     return "since it was not validated yet, or was trained by a tinygen that kept none"
+
+
+def _differs(described: Mapping[str, Any], run: "Run", configs: Iterable[Mapping[str, Any]]) -> str | None:
+    """What of a described model is not the run's: "model", or "config" where it is none of these; else None.
+
+    A field that the run does not know is newer than it, and has its default.
+    """
+    if described.get("model") != run.config["model"]:
+        return "model"
+    own = described.get("config", {})
+    return None if any(own == {**own, **config} for config in configs) else "config"
 
 
 def _as_json(value: Any) -> Any:

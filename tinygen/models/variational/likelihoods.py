@@ -201,7 +201,7 @@ def natural(field: Image) -> Name:
     return {256: "logistic-mixture", 0: "normal"}.get(field.value_count, "categorical")  # type: ignore[return-value]
 
 
-def likelihood_of(field: Image, name: Name | None = None, components: int = 5) -> Likelihood:
+def likelihood_of(field: Image, name: Name | None = None, components: int = 3) -> Likelihood:
     """The named likelihood, or the natural one, for images; UsageError where it is not for such images."""
     family = FAMILIES[name or natural(field)]
     if not family.fits(field):

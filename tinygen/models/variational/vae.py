@@ -31,7 +31,7 @@ class VAE(System):
         likelihood: likelihoods.Name | None = None
         """p(x | z) of the pixels. By default bernoulli for black and white images, which grey ones are made into, and
         logistic-mixture for 8-bit rgb; grey ones are taken as they are where another than bernoulli is named."""
-        components: int = 5
+        components: int = 3
         """Logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
         architecture: Architecture = "mlp"
         """Hidden layers each way (one in the paper), or convolutions of stride 2 and hidden layers."""
