@@ -38,6 +38,8 @@ def run(flags: Flags) -> None:
     refuse_incapable(system, Samples)
     if flags.labels is not None and "y" not in system.conditions:
         raise UsageError(f"--labels: {system.name} does not take labels; leave them out")
+    if flags.data:
+        data_of(Run.open(flags.run), flags.data)
     run, model, _ = open_run(flags.run, flags.device, flags.which)
     if flags.data:
         data_of(run, flags.data)  # that they are the run's own
