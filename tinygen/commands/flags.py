@@ -47,13 +47,6 @@ def default(text: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
-
-
 Count = Annotated[int | None, written("N", whole_number)]
 Duration = Annotated[float | None, written("TIME", parse_time)]
 File = Annotated[str | None, written("PATH", str)]
@@ -69,12 +62,6 @@ RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", he
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     tyro.conf.arg(help="Where to compute; auto takes the GPU where one can be used, or the device of the run."),
-]
-Rate = Annotated[float | None, written("X", number)]
-Place = Annotated[
-    str | None,
-    written("PATH", str),
-    tyro.conf.arg(help="Where the data are now, if they have moved.", help_behavior_hint="(default: where they were)"),
 ]
 Which = Annotated[
     Literal["last", "best"],

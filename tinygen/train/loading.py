@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinygen.train.run import Run
 
 
-def class_of(run: Run) -> type[Any]:
+def class_of(run: "Run") -> type[Any]:
     """The class of a run's model; RunError where it is from outside the package and cannot be found."""
     own = run.config.get("model_class")
     try:

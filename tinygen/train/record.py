@@ -38,7 +38,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return _as_json({"spec": data.spec.describe(), "sizes": sizes, "digest": digest.hexdigest()})
 
 
-def recorded_config(run: Run, config_class: type) -> Any:
+def recorded_config(run: "Run", config_class: type) -> Any:
     """The configuration of the run's model; RunError where this version of the model has other fields."""
     try:
         return config_class(**_with_tuples(run.config["config"]))
@@ -77,7 +77,7 @@ def _binarise(needs: Needs, data: Dataset, how: str) -> str:
     return f": use data.binarised({how!r})" if met_by_binarising(needs, data.spec) else ""
 
 
-def refuse_changed_data(run: Run, data: Dataset) -> None:
+def refuse_changed_data(run: "Run", data: Dataset) -> None:
     """DataError where the data are not those that the run was trained on, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
         raise DataError(
