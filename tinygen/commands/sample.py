@@ -41,8 +41,6 @@ def run(flags: Flags) -> None:
     if flags.data:
         data_of(Run.open(flags.run), flags.data)
     run, model, _ = open_run(flags.run, flags.device, flags.which)
-    if flags.data:
-        data_of(run, flags.data)  # that they are the run's own
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"
