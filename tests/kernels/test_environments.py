@@ -56,7 +56,8 @@ def programs():
     started = {name: start(COMPARE.format(first=first), **set_) for name, (first, set_, *_) in ENVIRONMENTS.items()}
     yield started
     for program in started.values():
-        program.kill()
+        with program:
+            program.kill()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
