@@ -20,6 +20,13 @@ def whole_number(text: str) -> int:
         raise ValueError(f"{text!r} is not a whole number") from None
 
 
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(whole_number(part) for part in text.split(","))
 
@@ -38,13 +45,6 @@ def written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSp
 def default(text: str) -> Any:
     """What help says where a flag that is left out has no single value."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
-
-
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
 
 
 Count = Annotated[int | None, written("N", whole_number)]

@@ -38,9 +38,9 @@ def run(flags: Flags) -> None:
     refuse_incapable(system, Samples)
     if flags.labels is not None and "y" not in system.conditions:
         raise UsageError(f"--labels: {system.name} does not take labels; leave them out")
-    run, model, _ = open_run(flags.run, flags.device, flags.which)
     if flags.data:
-        data_of(run, flags.data)  # that they are the run's own
+        data_of(Run.open(flags.run), flags.data)
+    run, model, _ = open_run(flags.run, flags.device, flags.which)
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"

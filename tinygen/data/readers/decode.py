@@ -1,5 +1,6 @@
 """Decoding picture files with Pillow."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,13 @@ class Decoder:
     def _decode(self, file: str) -> np.ndarray:
         from PIL import Image, ImageOps
 
-        with Image.open(self.folder / file) as opened:
-            if Image.MAX_IMAGE_PIXELS and opened.width * opened.height > Image.MAX_IMAGE_PIXELS:
+        image: Image.Image
+        with Image.open(os.path.join(self.folder, file)) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise BrokenFile(f"{file} has more than {Image.MAX_IMAGE_PIXELS} pixels; {REMEDY}")
-            image: Image.Image = ImageOps.exif_transpose(opened)
-            image = _to_8_bits(file, image, opened.format)
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
+            image = _to_8_bits(file, image, image.format)
         grey = image.mode in GREY_MODES
         if image.mode.endswith("A") or "transparency" in image.info:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
