@@ -1,7 +1,8 @@
 """The models' flagship runs, each trained by one command on three seeds, and scored: benchmarks/results/scoreboard.md.
 
 `python -m benchmarks scoreboard` trains what is missing, which takes hours; `python -m benchmarks.scoreboard` prints
-the commands of what is missing, and scores what there is. Runs lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
+the commands of what is missing, and scores what there is. Every figure of every run is kept in scoreboard.json. Runs
+lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
 """
 
 import os
@@ -14,58 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
+from tinygen import models
 from tinygen.metrics.calibration import calibrate, misranked
+from tinygen.metrics.catalogue import describe
 from tinygen.score import Score, Scorer
 from tinygen.serialization import write_atomically
 from tinygen.train import Run
 
 SEEDS = (0, 1, 2)
-RECIPES = (
-    "ae --data mnist --epochs 20",
-    "dae --data mnist --epochs 20 --noise salt-and-pepper",
-    "vae --data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
-    " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
-    "aae --data mnist --epochs 40 --latent 6 --hidden 500",
-    "pixelcnn --data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
-    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
-    "gated-pixelcnn --data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",
-    "gan --data mnist --epochs 50 --averaging 0.999",
-    "wgan-gp --data mnist --epochs 30 --averaging 0.999",
-    "dcgan --data mnist --steps 3000 --averaging 0.999",
-    "cdcgan --data mnist --steps 2000 --averaging 0.999",
-    "gan --data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
-    "wgan --data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",
-    "wgan-gp --data grid25 --epochs 57 --latent 2 --hidden 128 --batch-size 256 --critic-steps 1 --penalty 0.1"
-    " --learning-rate 2e-3 --beta1 0.5 --averaging 0.998",
-)
-"""Of `tinygen train`, but for the seed and the folder."""
-
-MEASURES = {
-    "neg_elbo_nats": "-ELBO, nats",
-    "neg_is1000_nats": "IS-1000, nats",
-    "nll_nats": "-log p, nats",
-    "bits_per_dim": "bits a dimension",
-    "squared_error_per_pixel": "squared error a pixel",
-    "denoised_squared_error_per_pixel": "the same of denoised ones",
-    "probe_error_rate": "error of a linear probe",
-    "parzen_log_likelihood_nats": "Parzen window, nats",
-    "modes_count": "modes",
-    "high_quality_rate": "high quality",
-    "w1_distance": "W1 to test",
-}
-"""What of a model's own evaluation says how good it is, and how it is called here."""
-
-JUDGED = {
-    "judges_agree": "judges agree",
-    "label_agreement": "asked label",
-    "frechet": "Frechet",
-    "frechet_over_floor": "over floor",
-    "density": "density",
-    "coverage": "coverage",
-    "label_distance": "label distance",
-    "classes": "classes",
-    "memorisation": "memorisation",
-}
+RECIPES = tuple(f"{name} {recipe}" for name in models.names() for recipe in models.get(name).recipes)
+"""Of `tinygen train`, but for the seed and the folder: what each system's file says."""
 
 
 def folder(recipe: str, seed: int) -> Path:
@@ -105,11 +64,12 @@ def run(train: bool = True) -> harness.Result:
         notes.append(f"{data.spec.name}: {reference.n} samples, as many test images, judges {digests}")
         figures = calibrate(reference, data)
         rows += [
-            {"calibration": f"{name}, {data.spec.name}"} | {JUDGED[key]: value for key, value in each.items()}
+            {"calibration": f"{name}, {data.spec.name}"} | {str(describe(key)): value for key, value in each.items()}
             for name, each in figures.items()
         ]
         notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(figures)]
-    result = harness.Result("Scoreboard", rows, notes)
+    result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(found))])
+    harness.save("scoreboard", result)
     write_atomically(harness.RESULTS / "scoreboard.md", harness.described(result) + "\n")
     return result
 
@@ -118,6 +78,11 @@ def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
     """Of the seeds that there are."""
     runs = [Run.open(out) for seed in SEEDS if (out := folder(recipe, seed)).is_dir()]
     return [scorer.score(each) for each in runs if each.checkpoint_file.exists()]
+
+
+def each_run(found: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
+    """A row for each run, with all its figures."""
+    return [{"recipe": recipe, **vars(score)} for recipe, scores in found.items() for score in scores]
 
 
 def about(scores: list[Score]) -> dict[str, Any]:
@@ -132,10 +97,11 @@ def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
         of_data = [seeds for seeds in scores if seeds[0].real and seeds[0].data == name]
         real = {figure: value for seeds in of_data for figure, value in seeds[0].real.items()}
-        rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real], JUDGED) | {"training, s": ""})
+        empty = {str(describe(figure)): "" for figure in real}
+        rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real]) | {"training, s": ""})
         for seeds in of_data:
             spent = spread([score.seconds for score in seeds])
-            rows.append(about(seeds) | cells([score.figures for score in seeds], JUDGED) | {"training, s": spent})
+            rows.append(about(seeds) | empty | cells([score.figures for score in seeds]) | {"training, s": spent})
     return rows
 
 
@@ -143,19 +109,21 @@ def own_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     """Rows about what the models' own evaluations on test say."""
     rows = []
     for seeds in scores:
-        tests = [score.test for score in seeds if score.test]
-        if told := {name: value for name, value in cells(tests, MEASURES).items() if value}:
-            numbers = "; ".join(f"{name} {value}" for name, value in told.items())
+        tests = [quality(score.test) for score in seeds if score.test]
+        if tests and tests[0]:
+            numbers = "; ".join(f"{name} {value}" for name, value in cells(tests).items())
             rows.append(about(seeds) | {"on test": numbers, "training, s": spread([s.seconds for s in seeds])})
     return rows
 
 
-def cells(figures: list[dict[str, float]], names: Mapping[str, str]) -> dict[str, str]:
-    """A cell for each name, empty where the figures do not have it."""
-    return {
-        told: spread([each[name] for each in figures]) if figures and name in figures[0] else ""
-        for name, told in names.items()
-    }
+def quality(figures: Mapping[str, float]) -> dict[str, float]:
+    """Those of a model's figures that say how good it is: of which more, or less, is better."""
+    return {name: value for name, value in figures.items() if describe(name).better}
+
+
+def cells(figures: list[dict[str, float]]) -> dict[str, str]:
+    """A cell for each figure: its label, and its spread over the seeds."""
+    return {str(describe(name)): spread([each[name] for each in figures]) for name in figures[0]}
 
 
 def spread(values: list[float]) -> str:

@@ -18,8 +18,8 @@ from tinygen.backend import device_of, dispatch, to_device, to_numpy
 from tinygen.cli import main
 from tinygen.data import Batch, Image, Labels, Loader, Spec, Split
 from tinygen.kernels.cuda import runtime
-from tinygen.models.autoencoder import Autoencoder
-from tinygen.models.vae import VAE
+from tinygen.models.autoencoders.autoencoder import Autoencoder
+from tinygen.models.variational.vae import VAE
 from tinygen.random import Stream
 
 
@@ -396,7 +396,7 @@ def test_models(name, cuda):
 
 def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
     """By the command line: a run that was resumed ends as one that was not, and as on the CPU but for rounding."""
-    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200".split()
+    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200 --cosine-steps 0".split()
     runs = {name: tmp_path / name for name in ("whole", "parts", "host")}
     for name, steps, device in (("whole", 3, cuda), ("parts", 2, cuda), ("host", 3, "cpu")):
         assert main(f"train vae --steps {steps} --device {device} --out {runs[name]}".split() + small) == 0

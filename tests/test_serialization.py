@@ -49,6 +49,12 @@ def test_what_is_saved_is_loaded_to_the_last_bit(saved):
         assert tensors[name].tobytes() == array.tobytes(), name
 
 
+def test_equal_states_are_equal_bytes(tmp_path, saved):
+    for attempt in range(5):  # safetensors by itself would write the metadata in any order
+        save(tmp_path / str(attempt), arrays(), dict(reversed(META.items())))
+        assert (tmp_path / str(attempt)).read_bytes() == saved.read_bytes()
+
+
 def test_tensors_and_arrays_that_are_not_contiguous_are_saved_by_value(tmp_path):
     array = np.arange(12.0).reshape(3, 4)
     save(tmp_path / "c", {"transposed": array.T, "strided": array[:, ::2], "tensor": tg.tensor(array)})

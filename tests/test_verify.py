@@ -10,17 +10,23 @@ from tinygen import models, verify
 from tinygen.cli import main
 from tinygen.data import Dataset, load
 from tinygen.data.points import MIXTURES
-from tinygen.models import DenoisingAutoencoder
+from tinygen.models import Autoencoder, DenoisingAutoencoder
+from tinygen.models.trial import Demand, Trial
 from tinygen.random import Stream
-from tinygen.verify import RIVALS, Demand, Finding, Trial
+from tinygen.verify import RIVALS, Finding
 
 TINY = {"hidden": 16, "latent": 4, "learning_rate": 1e-2}
 ERROR = (Demand("squared_error_per_pixel", "<", "mean image", times=1.0),)
-LEARNS = Trial("ae", "digits8x8", 100, TINY, ERROR)
+LEARNS = Trial("digits8x8", 100, TINY, ERROR)
 
 
-def test_every_model_has_to_learn():
-    assert {trial.model for trial in verify.TRIALS if trial.quick} == set(models.names())
+def test_every_model_has_to_learn_and_quickly_first():
+    trials = verify.trials_of([])
+    assert {system.name for system, trial in trials if trial.quick} == set(models.names())
+    assert [trial.quick for _, trial in trials] == sorted((trial.quick for _, trial in trials), reverse=True)
+    assert [each for name in models.names() for each in models.get(name).trials if each.quick] == [
+        trial for _, trial in trials if trial.quick
+    ]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,7 @@ def test_a_demand_holds_where_the_model_is_beyond_the_bound_and_its_rival_is_not
 
 
 def test_what_was_measured_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr(verify, "TRIALS", (LEARNS, replace(LEARNS, model="vae")))
+    monkeypatch.setattr(Autoencoder, "trials", (LEARNS,))
     assert main(["verify", "ae"]) == 0
     title, finding, total = capsys.readouterr().out.splitlines()
     assert title.startswith("ae on digits8x8, 100 steps, ")
@@ -53,11 +59,12 @@ def test_what_was_measured_is_printed(monkeypatch, capsys):
 
 
 def test_a_failure_is_told_at_the_end_and_exits_with_1(monkeypatch, capsys):
-    too_short, diverging = replace(LEARNS, steps=1), replace(LEARNS, model="dae", config=TINY | {"learning_rate": 1e30})
-    monkeypatch.setattr(verify, "TRIALS", (too_short, diverging, LEARNS))
-    assert main(["verify"]) == 1
+    too_short, diverging = replace(LEARNS, steps=1), replace(LEARNS, config=TINY | {"learning_rate": 1e30})
+    monkeypatch.setattr(Autoencoder, "trials", (too_short, LEARNS))
+    monkeypatch.setattr(DenoisingAutoencoder, "trials", (diverging,))
+    assert main(["verify", "ae", "dae"]) == 1
     told = capsys.readouterr()
-    assert [line.split()[0] for line in told.out.splitlines()] == ["ae", "FAILS", "dae", "FAILS", "ae", "holds"]
+    assert [line.split()[0] for line in told.out.splitlines()] == ["ae", "FAILS", "ae", "holds", "dae", "FAILS"]
     assert told.err == "tinygen: 2 of 3 trainings fell short: ae on digits8x8, dae on digits8x8\n"
 
 
@@ -67,8 +74,8 @@ def test_an_unknown_model_is_refused(capsys):
 
 
 def test_it_runs_on_every_device(device):
-    (finding,) = verify.run(replace(LEARNS, steps=2), device)
-    assert finding.rival == pytest.approx(verify.run(replace(LEARNS, steps=2))[0].rival)
+    (finding,) = verify.run(Autoencoder, replace(LEARNS, steps=2), device)
+    assert finding.rival == pytest.approx(verify.run(Autoencoder, replace(LEARNS, steps=2))[0].rival)
 
 
 @pytest.fixture(scope="module")

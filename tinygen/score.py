@@ -5,15 +5,20 @@ A model that has a likelihood, a bound on one, or reconstructions is scored by t
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from tinygen.capabilities import Classifies, Ranks, Samples
 from tinygen.data import Dataset
+from tinygen.metrics.catalogue import describe
 from tinygen.metrics.reference import Reference
-from tinygen.models import GenerativeModel
-from tinygen.runs import data_of, model_of
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
+from tinygen.train.loading import data_of, model_of
 from tinygen.train.record import load_state
+
+JUDGED = 5000
+"""Examples of train and of test that classes and likeness are judged by."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Score:
     seed: int
     step: int
     seconds: float
-    """Of training."""
+    """Of training, up to that step."""
     figures: dict[str, float]
     """Of samples, as of `Reference.score`, or as of the model's evaluation on test."""
     test: dict[str, float]
@@ -36,6 +41,8 @@ class Score:
     samples: int = 0
     judges: tuple[str, ...] = ()
     """Digests of the weights of both."""
+    which: str = "last"
+    """The weights at the end of training, or the "best"."""
 
 
 class Scorer:
@@ -47,19 +54,24 @@ class Scorer:
     def __init__(self) -> None:
         self.references: dict[str, tuple[Reference, Dataset]] = {}
 
-    def score(self, run: Run, device: str = "auto") -> Score:
-        """The score of a run's model; DataError where its samples must be judged and its data have no labels."""
-        model, data = model_of(run, device), data_of(run)
-        state, seed = load_state(run, model), run.config["fit"]["seed"]
-        about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], state["seconds"]
-        test = (run.summary() or {}).get("test", {})
-        if not (model.implicit and is_intensities(data.spec.x)):
-            test = test or model.evaluate(data.test, seed=seed)
-            return Score(*about, test, test)
+    def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
+        """The score of the last or the best state of a run's model; `place` is that of data that have moved.
+
+        DataError where its samples must be judged and its data have no labels.
+        """
+        model, data = model_of(run, device), data_of(run, place)
+        state, seed = load_state(run, model, which), run.config["fit"]["seed"]
+        seconds = state.get("seconds") or run.seconds_at(state["step"])
+        about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds
+        test = (run.summary() or {}).get("test", {}) if which == "last" else {}
+        if not (model.implicit and isinstance(model, Samples) and is_intensities(data.spec.x)):
+            test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
+            return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
         figures = judged(model, reference, seed)
         real = {name: reference.of_real[name] for name in figures}
-        return Score(*about, figures, test, real, reference.n, tuple(judge.digest for judge in reference.judges))
+        digests = tuple(judge.digest for judge in reference.judges)
+        return Score(*about, figures, test, real, reference.n, digests, which)
 
     def reference(self, digest: str, data: Dataset) -> Reference:
         """What samples of a data set are held against, made at the first use."""
@@ -68,17 +80,38 @@ class Scorer:
         return self.references[digest][0]
 
 
-def judged(model: GenerativeModel, reference: Reference, seed: int) -> dict[str, float]:
-    """The figures of a model's samples; a conditional one is asked for the classes of real images."""
-    asked = {"labels": reference.real.y} if model.conditional else {}
-    return reference.score(model.sample(reference.n, seed=seed, **asked), asked.get("labels"))
+def judged(model: Any, reference: Reference, seed: int) -> dict[str, float]:
+    """The figures of a model's samples; one that takes labels is asked for the classes of real images."""
+    if "y" not in model.conditions:
+        return reference.score(model.sample(reference.n, seed=seed), None)
+    labels = reference.real.y
+    return reference.score(model.sample(reference.n, seed=seed, given={"y": labels}), labels)
+
+
+def of_labels(model: Any, data: Dataset) -> dict[str, float]:
+    """How often classes and likeness are right on test, where there are labels and the model tells of them."""
+    if data.spec.classes is None:
+        return {}
+    figures, test = {}, data.test.take(JUDGED).batch(slice(None))
+    if isinstance(model, Classifies):
+        figures["error_rate"] = float((model.classify(test.x).argmax(axis=1) != test.y).mean())
+    if isinstance(model, Ranks):
+        train = data.train.take(JUDGED).batch(slice(None))
+        best = model.rank(test.x, train.x)[:, :10]
+        figures["precision_at_10"] = float((train.y[best] == test.y[:, None]).mean())
+    return figures
 
 
 def readable(score: Score) -> str:
     """A score in lines of text."""
-    lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {format_time(score.seconds)} of training"]
+    weights = f", best weights, of step {score.step}" if score.which == "best" else ""
+    spent = format_time(score.seconds)
+    lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {spent} of training{weights}"]
+    width = max(len(str(describe(name))) for name in score.figures)
     if score.real:
-        lines += [f"{score.samples} samples, judges {' and '.join(score.judges)}", f"{'':<26}{'model':>10}{'real':>10}"]
+        judges = " and ".join(score.judges)
+        lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
     for name, value in score.figures.items():
-        lines.append(f"{name:<26}{value:>10.4f}" + (f"{score.real[name]:>10.4f}" if score.real else ""))
+        real = f"{score.real[name]:>12.4f}" if score.real else ""
+        lines.append(f"{describe(name)!s:<{width}}{value:>12.4f}{real}")
     return "\n".join(lines)

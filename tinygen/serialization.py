@@ -38,7 +38,7 @@ def save(path: str | Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] |
         if array.dtype.kind in "fc" and not np.isfinite(array).all():
             raise NonFiniteError(f"{name!r} holds NaN or infinite values, so it was not saved to {path}")
     text = json.dumps({"format": FORMAT, **(meta or {})}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    data = bytearray(to_bytes(arrays, {"tinygen": text, "sha256": _NO_DIGEST.decode()}))
+    data = _in_order(bytearray(to_bytes(arrays, {"tinygen": text, "sha256": _NO_DIGEST.decode()})))
     start, stop = _digest_span(data)
     data[start:stop] = _digest(data, start, stop)
     write_atomically(path, data)
@@ -96,7 +96,18 @@ def write_atomically(path: str | Path, data: bytes | bytearray | str) -> None:
         raise RunError(f"cannot write {path}: {_reason(error)}{kept}") from error
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def _in_order(data: bytearray) -> bytearray:
+    """The file with its metadata keys sorted, so that equal states are equal bytes: safetensors writes any order."""
+    end = _header_end(data)
+    header = _header(data)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= end - 8
+    data[8:end] = text.ljust(end - 8)
+    return data
+
+
+def _header(data: bytes | bytearray) -> dict[str, Any]:
     return json.loads(data[8 : _header_end(data)])
 
 

@@ -201,7 +201,7 @@ def start(target):
 def test_ctrl_c_between_launches_leaves_the_pool_as_it_was():
     program = """
 import os, signal, threading
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 for _ in range(5):
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:

@@ -7,6 +7,7 @@ import pytest
 
 from tinygen.data import Dataset
 from tinygen.errors import DataError, NonFiniteError
+from tinygen.metrics import catalogue
 from tinygen.metrics.calibration import calibrate, misranked, panel
 from tinygen.metrics.reference import Reference
 
@@ -23,6 +24,7 @@ def test_the_panel_is_ranked_as_its_making_demands(figures):
 def test_real_images_score_what_the_other_half_of_test_does(figures, reference):
     real = figures["real"]
     assert real == {name: reference.of_real[name] for name in real}
+    assert [name for name in reference.of_real if catalogue.find(name) is None] == []
     assert real["frechet_over_floor"] == 1
     assert real["judges_agree"] > 0.9
     assert reference.of_real["label_agreement"] > 0.9

@@ -7,7 +7,8 @@ import tinygen as tg
 from tinygen import random
 from tinygen.data import Batch, Dataset, Image, Labels, Spec, Split
 from tinygen.errors import UsageError
-from tinygen.models import DCGAN, ConditionalDCGAN, dcgan
+from tinygen.models import DCGAN, ConditionalDCGAN
+from tinygen.models.adversarial import dcgan
 from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape
 from tinygen.random import Stream
 
@@ -61,14 +62,14 @@ def test_images_that_cannot_be_halved_are_refused():
 def test_the_costs_are_those_of_the_game(model_class):
     """-log D(x) - log(1 - D(G(z))) and -log D(G(z)), where every image has a logit that is known."""
     model = made(model_class, steps=3)
-    scores = np.float32([[0.5, 1.0, -2.0, 0.25][: 1 + 3 * model.conditional]])
+    scores = np.float32([[0.5, 1.0, -2.0, 0.25][: 1 + 3 * bool(model.conditions)]])
     real, bias = images(16), tg.nn.Linear(1, scores.shape[1])
     bias.weight.assign(0.0)
     bias.bias.assign(scores[0])
     model.discriminator = tg.nn.Sequential(lambda x: tg.tensor(x)[:, 0, 0, :1], bias)
     model.discriminator_optimizer = tg.optim.SGD(bias, 0.0)
     scalars = model.training_step(Batch(x=real, y=labels(16)))
-    logit = scores[0, 0] + (scores[0, 1:][labels(16)] if model.conditional else 0)
+    logit = scores[0, 0] + (scores[0, 1:][labels(16)] if bool(model.conditions) else 0)
     p = 1 / (1 + np.exp(-np.broadcast_to(logit, 16).astype("float64")))
     assert float(scalars["discriminator_nats"]) == pytest.approx(-np.log(p).mean() - np.log(1 - p).mean(), rel=1e-5)
     assert float(scalars["generator_nats"]) == pytest.approx(-np.log(p).mean(), rel=1e-5)

@@ -8,8 +8,9 @@ import pytest
 import tinygen as tg
 from tinygen import data, nn, random
 from tinygen.data import Batch, Image, Loader, Points, Spec, Split
-from tinygen.models import GAN, adversarial_figures
-from tinygen.models.gan import COSTS
+from tinygen.models import GAN
+from tinygen.models.adversarial import figures as adversarial_figures
+from tinygen.models.adversarial.gan import COSTS
 from tinygen.random import Stream
 
 LINE = Spec("line", {"x": Points(1)})

@@ -4,8 +4,10 @@ import pytest
 
 from tinygen import verify
 
+QUICK = [pytest.param(*each, id=verify.title(*each)) for each in verify.trials_of([]) if each[1].quick]
 
-@pytest.mark.parametrize("trial", [trial for trial in verify.TRIALS if trial.quick], ids=str)
-def test_it_learns(trial):
-    for finding in verify.run(trial):
+
+@pytest.mark.parametrize(("system", "trial"), QUICK)
+def test_it_learns(system, trial):
+    for finding in verify.run(system, trial):
         assert finding.holds, str(finding)

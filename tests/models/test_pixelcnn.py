@@ -10,8 +10,9 @@ from tinygen import models, random
 from tinygen.autograd import no_grad
 from tinygen.data import Batch, Dataset, Image, Spec, Split
 from tinygen.errors import ShapeError, UsageError
-from tinygen.models import autoregressive
+from tinygen.models.autoregressive import base as autoregressive
 from tinygen.random import Stream
+from tinygen.train import panels
 
 CHANNELS = {"binary": 1, "grey": 1, "rgb": 3}
 SMALL = {"hidden": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head": 5}
@@ -211,7 +212,7 @@ def test_completion_keeps_the_given_rows(name, kind):
 def test_the_figure_shows_images_halves_and_completions():
     model = made("pixelcnn", "grey")
     split = Split(model.spec.fields, {"x": images("grey", 4)})
-    (figure,) = model.figures(Dataset(model.spec, split, split, split), seed=3)
+    (figure,) = panels.completions(model, Dataset(model.spec, split, split, split), 3)
     original, halves, *completions = figure.images.reshape(5, 4, 5, 6, 1)
     assert figure.columns == 4
     np.testing.assert_array_equal(original, images("grey", 4))

@@ -9,45 +9,14 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
+from tinygen.capabilities import Codes, Completes, Density
 from tinygen.data import Batch, Image, Labels, Points, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.errors import DataError, NonFiniteError, UsageError
+from tinygen.metrics import catalogue
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
 
-# Small configurations of every model; a model that is not here fails the first test.
-CASES = {
-    "aae": [
-        {"latent": 3, "hidden": 7},
-        {"latent": 2, "hidden": 7, "prior": "mixture", "architecture": "conv"},
-    ],
-    "gan": [
-        {"latent": 3, "hidden": 7},
-        {"latent": 3, "hidden": 7, "cost": "minimax", "discriminator_steps": 2, "averaging": 0.9},
-        {"latent": 3, "hidden": 7, "cost": "maximum-likelihood", "layers": 1},
-    ],
-    "dcgan": [{"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9}],
-    "cdcgan": [{"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9}],
-    "wgan": [
-        {"latent": 3, "hidden": 7, "long_critic_steps": 1},
-        {"latent": 3, "hidden": 7, "clip": 0.5, "averaging": 0.9, "long_critic_steps": 2},
-    ],
-    "wgan-gp": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 2, "averaging": 0.9}],
-    "ae": [{"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"}],
-    "dae": [
-        {"latent": 3, "hidden": 7},
-        {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
-        {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
-    ],
-    "gated-pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
-    "pixelcnn": [{"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5}],
-    "vae": [
-        {"latent": 3, "hidden": 7, "importance_samples": 3},
-        {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
-        {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
-    ],
-}
-UNITS = re.compile(r"(^|_)(nats|bits_per_dim|per_pixel|units|rate|count|distance|norm|penalty)$")
 N = 11
 CLASSES = 3
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
@@ -69,14 +38,15 @@ def field_of(kind, shape=(8, 4)):
 KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens")
 
 
-def kinds_of(model):
+def kinds_of(model, needs=None):
     """Which of these the model takes as x."""
-    return [kind for kind in KINDS if any(each.accepts(field_of(kind)) for each in alternatives(model.needs["x"]))]
+    x = (needs or model.needs)["x"]
+    return [kind for kind in KINDS if any(each.accepts(field_of(kind)) for each in alternatives(x))]
 
 
 def each_case():
-    for name, configs in CASES.items():
-        for i, config in enumerate(configs):
+    for name in models.names():
+        for i, config in enumerate(models.get(name).tiny):
             yield pytest.param(name, config, id=f"{name}-{i}")
 
 
@@ -104,7 +74,7 @@ def labels(spec, n=N):
 
 def spec_for(model, shape=(8, 4), kind=None):
     x = field_of(kind or kinds_of(model)[0], shape)
-    return Spec("noise", {"x": x, "y": Labels(CLASSES)} if model.conditional else {"x": x})
+    return Spec("noise", {"x": x, "y": Labels(CLASSES)} if "y" in model.needs else {"x": x})
 
 
 def make(name, config, spec=None, seed=0):
@@ -142,11 +112,15 @@ def frozen(model):
 def calls(model):
     """Everything a model does besides training, by name."""
     yield "sample", lambda: model.sample(3, seed=5)
-    if model.conditional:
-        yield "sample of a class", lambda: model.sample(3, seed=5, labels=np.array([2, 0, 2]))
+    if model.conditions:
+        yield "sample of a class", lambda: model.sample(3, seed=5, given={"y": np.array([2, 0, 2])})
     yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
-    if hasattr(model, "encode"):
+    if isinstance(model, Completes):
+        yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
+    if isinstance(model, Density):
+        yield "log_prob", lambda: model.log_prob(batch_for(model).x, seed=5)
+    if isinstance(model, Codes):
         yield "encode", lambda: model.encode(batch_for(model).x)
         yield "decode", lambda: model.decode(model.encode(batch_for(model).x))
 
@@ -157,8 +131,11 @@ def same(a, b):
     return a.tobytes() == b.tobytes()
 
 
-def test_every_model_is_tested():
-    assert sorted(CASES) == models.names()
+@every_model
+def test_a_system_says_how_it_is_checked(name):
+    """In its own class, not in one that it derives from."""
+    for what in ("tiny", "trials", "recipes"):
+        assert vars(models.get(name)).get(what), f"{name} has no {what}"
 
 
 @every_model
@@ -166,7 +143,7 @@ def test_a_model_describes_itself(name):
     model = models.get(name)
     assert model.name == name
     assert kinds_of(model)
-    assert model.conditional is ("y" in model.needs)
+    assert set(model.conditions) <= set(model.needs)
     assert model.__doc__.strip()
     assert dataclasses.is_dataclass(model.Config)
     config = model.Config()
@@ -202,7 +179,7 @@ class Described:
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
     model, data = models.get(name), Described(kind)
-    if kind in kinds_of(model):
+    if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
         assert models.check_data(model, data).binarised_from is data
@@ -239,10 +216,10 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 
 
 @every_model
-def test_a_conditional_model_refuses_data_without_labels(name):
+def test_a_model_that_needs_labels_refuses_data_without_them(name):
     model = models.get(name)
     data = Described(kinds_of(model)[0], labelled=False)
-    if model.conditional:
+    if "y" in model.needs:
         told = f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
         with pytest.raises(DataError, match=told):
             models.check_data(model, data)
@@ -253,17 +230,18 @@ def test_a_conditional_model_refuses_data_without_labels(name):
 @every_case
 def test_labels_decide_what_a_conditional_model_makes(name, config):
     model = trained(name, config)
-    if not model.conditional:
-        assert "labels" not in inspect.signature(model.sample).parameters
+    if not model.conditions:
         return
     in_turn = model.sample(5, seed=0)
-    np.testing.assert_array_equal(model.sample(5, seed=0, labels=np.array([0, 1, 2, 0, 1])), in_turn)
-    others = model.sample(5, seed=0, labels=np.array([0, 2, 2, 0, 0]))
+    np.testing.assert_array_equal(model.sample(5, seed=0, given={"y": np.array([0, 1, 2, 0, 1])}), in_turn)
+    others = model.sample(5, seed=0, given={"y": np.array([0, 2, 2, 0, 0])})
     same = (others == in_turn).reshape(5, -1).all(axis=1)
     np.testing.assert_array_equal(same, [True, False, True, True, False])
     for bad, told in (([0, 1, 2, 3, 0], "label 3 is unknown: there are 0 to 2"), ([0, 1], "give 5 whole numbers")):
         with pytest.raises(UsageError, match=told):
-            model.sample(5, seed=0, labels=bad)
+            model.sample(5, seed=0, given={"y": bad})
+    with pytest.raises(UsageError, match="given has z; samples can be given labels, as y"):
+        model.sample(5, seed=0, given={"z": np.zeros(5)})
 
 
 @every_case
@@ -273,7 +251,7 @@ def test_a_step_consumes_a_minibatch_and_names_its_scalars(name, config):
     scalars = model.training_step(batch_for(model))
     assert scalars
     for key, value in scalars.items():
-        assert UNITS.search(key), f"{key} carries no unit"
+        assert catalogue.find(key), f"{key} is not in the catalogue of metrics"
         assert np.isfinite(float(value))
     assert frozen(model) != before
     assert all(int(optimizer.count) <= 1 for optimizer in optimizers(model))
@@ -374,15 +352,24 @@ def test_chunks_change_nothing_but_rounding(name, config, monkeypatch):
 
 
 @every_case
-def test_evaluation_is_numbers_with_units(name, config):
+def test_evaluation_is_numbers_that_the_catalogue_knows(name, config):
     model = trained(name, config)
     thorough = model.evaluate(split_for(model), seed=0)
     quick = model.evaluate(split_for(model), seed=0, thorough=False)
     for key, value in thorough.items():
-        assert UNITS.search(key), f"{key} carries no unit"
+        assert catalogue.find(key), f"{key} is not in the catalogue of metrics"
         assert type(value) is float
         assert np.isfinite(value)
     assert quick.items() <= thorough.items()
+
+
+@every_case
+def test_the_best_state_is_chosen_by_a_metric_of_validation(name, config):
+    model = make(name, config)
+    if model.selection_metric is not None:
+        assert model.selection_metric in model.evaluate(split_for(model), seed=0, thorough=False)
+        assert catalogue.find(model.selection_metric).better
+    assert model.implicit or model.selection_metric, "a likelihood, a bound or a reconstruction"
 
 
 @every_case
@@ -407,7 +394,7 @@ def test_an_example_does_not_depend_on_its_company(name, config):
 @every_case
 def test_codes_and_back(name, config):
     model = trained(name, config)
-    if not hasattr(model, "encode"):
+    if not isinstance(model, Codes):
         pytest.skip(f"{name} has no codes")
     x = batch_for(model).x
     codes = model.encode(x)
@@ -445,9 +432,9 @@ def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
         spec = spec_for(models.get(name), shape, kind)
         if shape == (1, 1) and name in ("dcgan", "cdcgan"):
             with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x1; use"):
-                make(name, CASES[name][0], spec)
+                make(name, models.get(name).tiny[0], spec)
             continue
-        model = make(name, CASES[name][0], spec)
+        model = make(name, models.get(name).tiny[0], spec)
         model.training_step(batch_for(model))
         for _, function in calls(model):
             function()

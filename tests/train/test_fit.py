@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.train.runs import Killed, kill_at, log_of, tensors_of
 from tinygen import random, train
 from tinygen.data import Dataset, Image
 from tinygen.errors import CheckpointError, DataError, NonFiniteError, RunError, UsageError
@@ -15,31 +16,6 @@ from tinygen.serialization import load, save
 from tinygen.train import Interrupted, Run, training
 
 STEPS = 16  # two epochs of 7 and a part
-
-
-class Killed(BaseException):
-    """Stands for `kill -9`: nothing that training would do afterwards is done."""
-
-
-def kill_at(model, step: int):
-    """The model, which dies when it is asked for that step."""
-    train_as_usual, calls = model.training_step, iter(range(1, 10**9))
-
-    def training_step(batch):
-        if next(calls) == step:
-            raise Killed
-        return train_as_usual(batch)
-
-    model.training_step = training_step
-    return model
-
-
-def tensors_of(folder) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load(folder / "checkpoint.safetensors")[0].items()}
-
-
-def log_of(folder) -> list[dict]:
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in Run(folder, {}).history()]
 
 
 @pytest.fixture
@@ -51,6 +27,7 @@ def whole(tmp_path, data, make_model):
 
 def test_a_run_leaves_everything_that_was_promised(whole, data):
     assert sorted(os.listdir(whole)) == [
+        "best.safetensors",
         "checkpoint.safetensors",
         "config.json",
         "metrics.jsonl",
@@ -62,7 +39,8 @@ def test_a_run_leaves_everything_that_was_promised(whole, data):
     config = json.loads((whole / "config.json").read_text())
     assert config["model"] == "vae"
     assert config["config"]["latent"] == 2
-    assert config["fit"] == {"length": {"epochs": None, "steps": STEPS, "budget": None}, "seed": 0, "save_every": 5}
+    length = {"epochs": None, "steps": STEPS, "budget": None}
+    assert config["fit"] == {"length": length, "seed": 0, "save_every": 5, "patience": None}
     assert config["data"]["sizes"] == {"train": 63, "valid": 7, "test": 10}
     assert config["versions"]["numpy"] == np.__version__
     _, meta = load(whole / "checkpoint.safetensors")
@@ -325,7 +303,7 @@ def test_data_that_the_model_was_not_made_for_are_refused(tmp_path, data, make_m
         Dataset(replace(data.spec, fields={"x": field}), data.train, data.valid, data.test)
         for field in (Image(4, 4, 1, "grey"), Image(4, 5, 1, "binary", binarisation="dynamic"))
     )
-    told = r"needs binary images as x, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
+    told = r"x: the model was made for 4×4 .*, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
     with pytest.raises(DataError, match=told):
         train.fit(make_model(), grey, out=tmp_path / "run", quiet=True)
     with pytest.raises(
@@ -357,6 +335,6 @@ def test_progress_has_a_line_for_each_epoch(data, make_model, capsys):
         ["epoch", "1", "step", "7"],
         ["epoch", "2", "step", "14"],
     ]
-    assert any(line.startswith("test neg_elbo_nats ") for line in lines)
+    assert any(line.startswith("test -ELBO ") for line in lines)
     train.fit(make_model(), data, epochs=1, quiet=True)
     assert capsys.readouterr().out == ""

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tinygen import train
 from tinygen.data import Dataset
+from tinygen.metrics import catalogue
 from tinygen.models import VAE, Autoencoder
-from tinygen.train import Run, plots, report
+from tinygen.train import Run, panels, plots, report
 from tinygen.train.figures import Figure
 
 
@@ -69,7 +70,7 @@ def test_the_page_shows_what_a_run_learned(run):
     page = Page(run.report_file.read_text())
     summary = run.summary()
     for name in ("neg_elbo_nats", "kl_nats"):
-        assert report.format_number(summary["test"][name]) in page.text
+        assert catalogue.format_number(summary["test"][name]) in page.text
     for heading in ("Samples", "Learning", "Samples over training", "Codes and back", "The code plane", "To repeat it"):
         assert heading in page.text
     assert "−ELBO, test" in page.text
@@ -108,7 +109,7 @@ def test_each_image_lies_above_what_the_model_makes_of_it(data, images, columns,
     x = np.zeros((images, 4, 4, 1), np.uint8)
     x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
     split = type(data.valid)(data.spec.fields, {"x": x})
-    figures = list(report._reconstructions(Mirror(), Dataset(data.spec, split, split, split)))
+    figures = list(panels.reconstructions(Mirror(), Dataset(data.spec, split, split, split), 0))
     pairs_of_rows, paths = (corners(figure.source, wide) for figure, wide in zip(figures, (columns, 10), strict=True))
     numbers = 2 * np.arange(1, images + 1)
     shown = numbers[: min(2, images // columns) * columns].reshape(-1, 1, columns)
@@ -150,38 +151,6 @@ def test_codes_of_many_dimensions_have_no_plane_and_colours_and_unlabelled_data_
         assert page.wrong == []
         assert "<b>colours</b>" in page.text
         assert ("The code plane" in page.text) == (latent == 2)
-
-
-@pytest.mark.parametrize(
-    ("name", "label", "unit"),
-    [
-        ("neg_elbo_nats", "−ELBO", "nats"),
-        ("kl_nats", "KL", "nats"),
-        ("neg_is64_nats", "−log p, bound by 64 samples", "nats"),
-        ("bits_per_dim", "bits per dim", ""),
-        ("nll_bits_per_dim", "NLL", "bits per dim"),
-        ("active_units", "active units", ""),
-    ],
-)
-def test_metrics_are_written_as_people_write_them(name, label, unit):
-    metric = report.read_metric(name)
-    assert (metric.name, metric.unit) == (label, unit)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (276.6123, "276.61"),
-        (6.22912, "6.229"),
-        (20.0, "20"),
-        (0.00012345, "0.0001234"),
-        (None, "n/a"),
-        (np.nan, "n/a"),
-        (12345.678, "12,345.68"),
-    ],
-)
-def test_numbers_are_short(value, text):
-    assert report.format_number(value) == text
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 def test_overwriting_removes_an_earlier_run_and_nothing_else(tmp_path):
     run = Run.create(tmp_path, CONFIG)
     (tmp_path / "notes.txt").write_text("mine")
-    run.log(step=1, epoch=0.1, split="train", seconds=0.1, metrics={"loss": 1.0})
+    run.log({"step": 1, "epoch": 0.1, "split": "train", "seconds": 0.1}, {"loss": 1.0})
     for file in (run.checkpoint_file, run.summary_file, run.report_file, run.sample_file(0), run.sample_file(7)):
         file.write_text("old")
     run.close()
@@ -83,13 +83,13 @@ def test_what_is_no_run_is_told(tmp_path, content):
 
 def entries(run: Run, *steps: int) -> None:
     for step in steps:
-        run.log(step=step, epoch=step / 10, split="train", seconds=0.5, metrics={"loss": float(step)})
+        run.log({"step": step, "epoch": step / 10, "split": "train", "seconds": 0.5}, {"loss": float(step)})
 
 
 def test_the_log_is_one_object_a_line_and_strict_json(tmp_path):
     run = Run.create(tmp_path, CONFIG)
     entries(run, 1)
-    run.log(step=2, epoch=0.2, split="valid", seconds=1.0, metrics={"loss": float("nan"), "kl": float("inf")})
+    run.log({"step": 2, "epoch": 0.2, "split": "valid", "seconds": 1.0}, {"loss": float("nan"), "kl": float("inf")})
     lines = run.log_file.read_text().splitlines()
     parsed = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in lines]
     assert parsed == run.history()

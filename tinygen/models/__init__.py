@@ -1,64 +1,31 @@
-"""The models, by name."""
+"""The systems: `get` one by name, or import its class from here. Each is imported when it is asked for."""
 
-import difflib
+from typing import Any
 
+from tinygen import registry
 from tinygen.data.needs import met_by_binarising, unmet
-from tinygen.errors import DataError, UsageError
-from tinygen.models.aae import AAE
-from tinygen.models.autoencoder import Autoencoder, DenoisingAutoencoder
-from tinygen.models.base import GenerativeModel
-from tinygen.models.dcgan import DCGAN, ConditionalDCGAN
-from tinygen.models.gan import GAN
-from tinygen.models.pixelcnn import GatedPixelCNN, PixelCNN
-from tinygen.models.vae import VAE
-from tinygen.models.wgan import WGAN, WGANGP
+from tinygen.errors import DataError
+from tinygen.models.base import System
+from tinygen.registry import get, names
 
-__all__ = [
-    "AAE",
-    "DCGAN",
-    "GAN",
-    "VAE",
-    "WGAN",
-    "WGANGP",
-    "Autoencoder",
-    "ConditionalDCGAN",
-    "DenoisingAutoencoder",
-    "GatedPixelCNN",
-    "GenerativeModel",
-    "PixelCNN",
-    "check_data",
-    "get",
-    "names",
-]
+GenerativeModel = System
+_CLASSES = {place.rpartition(":")[2]: name for name, place in registry.PLACES.items()}
 
-_FAMILIES = (
-    (Autoencoder, DenoisingAutoencoder, VAE, AAE),
-    (PixelCNN, GatedPixelCNN),
-    (GAN, DCGAN, ConditionalDCGAN, WGAN, WGANGP),
-)
-_MODELS = {model.name: model for family in _FAMILIES for model in family}
+__all__ = ["GenerativeModel", "System", "check_data", "get", "names", *_CLASSES]
 
 
-def names() -> list[str]:
-    """Names of the models, as the command line takes them."""
-    return sorted(_MODELS)
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        return get(_CLASSES[name])
+    raise AttributeError(f"module 'tinygen.models' has no attribute {name!r}")
 
 
-def get(name: str) -> type[GenerativeModel]:
-    """The class of a model; UsageError with near matches where there is none."""
-    if name in _MODELS:
-        return _MODELS[name]
-    near = difflib.get_close_matches(name, _MODELS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}"
-    raise UsageError(f"unknown model {name!r}: {hint}")
-
-
-def check_data(model: type[GenerativeModel], dataset):
-    """The data set in a form that the model accepts; DataError where there is none.
+def check_data(model: type[System], dataset, config=None):
+    """The data set in a form that the model accepts with this Config; DataError where there is none.
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
-    if met_by_binarising(model.needs, dataset.spec):
+    if met_by_binarising(model.needs_with(config or model.Config()), dataset.spec):
         return dataset.binarised("dynamic")
     lacking = unmet(model.needs, dataset.spec)
     if lacking is None:

@@ -1,57 +1,83 @@
 """What every model offers, so that training, command line and scoreboard need to know none by name."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data.fields import Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
+from tinygen.models.trial import Trial
 from tinygen.nn import Module
-from tinygen.optim import Schedule, constant, cosine, warmup
+from tinygen.optim import Schedule, cosine, warmup
 
 
-class GenerativeModel(Module):
+@dataclass
+class Plan:
+    """What a model is told of its training before it begins."""
+
+    steps: int | None = None
+    """Minibatches, None where that is not known."""
+
+
+class System(Module):
     """Networks, optimisers and counters of one system.
 
     A subclass sets `name`, the fields that it `needs` (`{"x": Image(kind="rgb"), "y": Labels()}`; a tuple where one of
     several will do) and a frozen dataclass `Config`; it builds its networks, moves them to the device, then makes its
-    optimisers. Where it applies it also has `encode(x) -> codes (N, D)` and
-    `decode(codes) -> images`, on arrays in data space: (N, H, W, C) in [0, 1]; and `figures(data, *, seed)`, which
-    yields a `tinygen.train.figures.Figure` for each thing that its report should show of the data set besides samples,
-    reconstructions and interpolation.
+    optimisers. What else it can do is told by the methods of `tinygen.capabilities`, none of which it must have: it
+    samples, encodes and decodes, completes, translates, gives probabilities, classifies or ranks. A method
+    `figures(data, *, seed)` yields a `tinygen.train.figures.Figure` for each thing that its report should show besides.
 
-    A model that needs labels y is `conditional`, and has `sample(n, *, seed, labels=None)`: classes (n,) to
-    draw, by default 0, 1, 2, ... in turn. An `implicit` one has no likelihood, bound or reconstruction that would say
-    how good it is: its samples are all there is to judge.
+    `conditions` names the fields that samples may be asked to have, `sample(n, seed=0, given={"y": labels})`.
+    `log_prob_is_bound`: `log_prob` is a lower bound. An `implicit` system has no likelihood, bound or reconstruction
+    that would say how good it is: its samples are all there is to judge.
+
+    `selection_metric` is that of `evaluate(..., thorough=False)` by which the best state of a training is chosen; None
+    where no number says on its own which of two states is better.
+
+    What checks it stands in its file too: `tiny` configurations for the protocol test, `trials` for `tinygen verify`,
+    and `recipes`, flags of `tinygen train`, for the scoreboard.
     """
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
-    conditional: ClassVar[bool] = False
+    conditions: ClassVar[tuple[str, ...]] = ()
+    log_prob_is_bound: ClassVar[bool] = False
     implicit: ClassVar[bool] = False
+    selection_metric: str | None = None
+    earlier: tuple[tuple[int, Any], ...] = ()
+    """Configurations that its training began with, oldest first, each with the step at which it was replaced."""
     Config: ClassVar[Any]
+    tiny: ClassVar[tuple[dict[str, Any], ...]] = ()
+    trials: ClassVar[tuple[Trial, ...]] = ()
+    recipes: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "needs" in vars(cls):
-            cls.conditional = isinstance(cls.needs.get("y"), Labels)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def __init__(self, config, spec, device: str = "cpu"):
         self.config, self.spec, self.device = config, spec, device
+        self.plan = Plan()
 
+    @classmethod
+    def needs_with(cls, config) -> Needs:
+        """What it needs as this Config has it; grey images that are not among it are binarised if that will do."""
+        return cls.needs
+
+    @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
         """Consume one minibatch, update each network at most once, and return named scalars (units in the names)."""
         raise NotImplementedError
 
-    def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """n new examples in data space, float32; the same for the same seed."""
-        raise NotImplementedError
-
+    @abstractmethod
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Numbers about a split, units in their names; `thorough` adds those that cost many passes."""
         raise NotImplementedError
@@ -72,7 +98,7 @@ class GenerativeModel(Module):
 def at_least(config, minimum: float, *names: str) -> None:
     """UsageError where a named field of a Config is below a minimum."""
     for name in names:
-        if getattr(config, name) < minimum:
+        if getattr(config, name) is not None and getattr(config, name) < minimum:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
 
 
@@ -82,9 +108,11 @@ def draw_rows(draw, rows: int, size: int, device: str):
     return draw((rows, padded), device=device)[:, :size]
 
 
-def asked_labels(labels, n: int, classes: int) -> np.ndarray:
-    """The classes of n samples, int64 (n,): those asked for, or all in turn; UsageError where they do not fit."""
-    labels = np.arange(n) % classes if labels is None else np.asarray(labels)
+def given_labels(given, n: int, classes: int) -> np.ndarray:
+    """The classes of n samples, int64 (n,): those in `given`, or all in turn; UsageError where they do not fit."""
+    if given is not None and set(given) != {"y"}:
+        raise UsageError(f"given has {', '.join(given) or 'nothing'}; samples can be given labels, as y")
+    labels = np.arange(n) % classes if given is None else np.asarray(given["y"])
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise UsageError(f"labels have shape {labels.shape} and dtype {labels.dtype}; give {n} whole numbers")
     for label in (labels.min(initial=0), labels.max(initial=0)):
@@ -93,10 +121,19 @@ def asked_labels(labels, n: int, classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def learning_rate(config) -> Schedule:
-    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine or a constant."""
-    peak, steps = config.learning_rate, config.cosine_steps
-    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
+def learning_rate(config, plan: Plan) -> Schedule:
+    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine, or a constant.
+
+    The cosine takes `cosine_steps`; None stands for all that are planned, and without a plan the step size stays.
+    """
+
+    def after_warmup(step: int) -> float:
+        steps = config.cosine_steps
+        if steps is None:
+            steps = max(0, (plan.steps or 0) - config.warmup_steps)
+        return cosine(config.learning_rate, 0.0, steps)(step) if steps else config.learning_rate
+
+    return warmup(config.warmup_steps, after_warmup)
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

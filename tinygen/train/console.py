@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tinygen.metrics.catalogue import describe
 from tinygen.train.length import Length, format_time
-from tinygen.train.report import format_number
 
 
 class Display:
@@ -52,5 +52,5 @@ class Display:
         """One line with the first metric of each split, which is the one that a model optimises."""
         parts = [f"epoch {step / self._per_epoch:>4.3g}", f"step {step:>6}"]
         for split, metrics in (("train", train), ("valid", valid)):
-            parts += [f"{split} {name} {format_number(value)}" for name, value in list(metrics.items())[:1]]
+            parts += [f"{split} {describe(name).written(value)}" for name, value in list(metrics.items())[:1]]
         self.show("   ".join([*parts, format_time(seconds)]))

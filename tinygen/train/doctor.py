@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygen.metrics.catalogue import describe
 from tinygen.metrics.neighbours import squared_distances
 from tinygen.train.run import metrics_of
 
@@ -52,7 +53,7 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             if not _finite(value):
                 yield Finding(
                     f"{split} {name} not finite",
-                    f"{name} on {split} examples is not a finite number",
+                    f"{describe(name).label} on {split} examples is not a finite number",
                     "lower the learning rate; if that changes nothing, look for extreme values in the data",
                 )
     train, valid = ({name: value for name, value in m.items() if _finite(value)} for m in (train, valid))

@@ -26,7 +26,12 @@ class Figure:
     """Pixels between two tiles."""
 
     @property
+    def picture(self) -> Any:
+        """The sheet of tiles, a picture of Pillow's."""
+        return images.sheet(self.images, self.columns, gap=self.gap)
+
+    @property
     def source(self) -> str:
         """The sheet of tiles as the address of a picture that holds itself."""
-        png = images.png(images.sheet(self.images, self.columns, gap=self.gap))
+        png = images.png(self.picture)
         return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -39,7 +39,7 @@ def arrangement(model: Any) -> tuple[int, int | None]:
     spec = model.spec
     if isinstance(spec.x, Points):
         return POINTS, None
-    if model.conditional and spec.classes**2 <= 4 * SHOWN:
+    if "y" in model.conditions and spec.classes**2 <= 4 * SHOWN:
         return SHOWN // spec.classes * spec.classes, spec.classes
     return SHOWN, None
 
@@ -48,9 +48,14 @@ def picture(samples: np.ndarray, field: Field, columns: int | None = None) -> "I
     """A sheet of examples as the field draws them, or a cloud of points (N, D)."""
     if isinstance(field, Points):
         return cloud(samples, field.limits)
+    return sheet(tiles(samples, field), columns)
+
+
+def tiles(values: np.ndarray, field: Field) -> np.ndarray:
+    """Examples of a field of pictures as the field draws them, (N, H, W, C) in [0, 1]."""
     if is_intensities(field):
-        return sheet(samples, columns)
-    return sheet(np.stack([field.draw(sample) for sample in samples]) / np.float32(255), columns)
+        return values
+    return np.stack([field.draw(value) for value in values]) / np.float32(255)
 
 
 def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Image":
@@ -94,8 +99,13 @@ def read(path: str | Path) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as picture:
-        pixels = np.asarray(picture, np.float32) / 255
-    return pixels.reshape(*pixels.shape[:2], -1)
+        return pixels(picture)
+
+
+def pixels(picture: "Image") -> np.ndarray:
+    """The picture as (H, W, C) in [0, 1], with one channel or three."""
+    values = np.asarray(picture, np.float32) / 255
+    return values.reshape(*values.shape[:2], -1)
 
 
 def png(picture: "Image") -> bytes:

@@ -1,8 +1,6 @@
 """One self-contained page about a run: what it learned, what it makes, and what it takes to repeat it."""
 
 import datetime
-import itertools
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,50 +8,50 @@ from typing import Any
 
 import numpy as np
 
+from tinygen.capabilities import Samples
 from tinygen.data import Dataset, Spec
+from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
+from tinygen.train.changes import told
 from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
+from tinygen.train.panels import Panel, panels_of, progress
 from tinygen.train.run import Run, metrics_of
+from tinygen.train.verdict import conclusion
 
 FRAMES = 8
-COLUMNS = 10
-PLANE = 20
-SCATTERED = 1000
-
-WORDS = {"neg": "−", "elbo": "ELBO", "kl": "KL", "nll": "NLL", "mse": "MSE", "bce": "BCE", "iw": "IW"}
-UNITS = ("nats", "bits_per_dim", "count", "rate")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A named number as people write it."""
-
-    name: str
-    unit: str
-    value: float
 
 
 @dataclass(frozen=True)
 class Curve:
     """One metric over training, and where each split ended."""
 
-    metric: Metric
+    metric: catalogue.Metric
     svg: str
     ends: dict[str, float]
 
 
-def write_report(run: Run, model: Any, data: Dataset) -> None:
-    """Write the page for what there is of the run so far; the model holds the parameters to show."""
+def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step: int | None = None) -> None:
+    """Write the page for what there is of the run so far; the model holds the parameters to show.
+
+    `which` of the run's states they are: the last, or the best, which training reached after `step` steps.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
         loader=PackageLoader("tinygen.train"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     history, summary = run.history(), run.summary()
-    measured = summary["test"] if summary else ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
+    if which == "best":
+        split, measured = "validation", run.valid_metrics(step or 0)
+    elif summary:
+        split, measured = "test", summary["test"]
+    else:
+        split, measured = "validation", ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
+    frames = list(_frames(run, history))
+    panels, seed = panels_of(model, data.spec), run.config["fit"]["seed"]
     page = templates.get_template("report.html").render(
         run=run,
         folder=shlex.quote(str(run.folder)),
@@ -64,37 +62,32 @@ def write_report(run: Run, model: Any, data: Dataset) -> None:
         about=(type(model).__doc__ or "").strip().partition("\n")[0],
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
-        split="test" if summary else "validation",
-        metrics=[read_metric(name, value) for name, value in measured.items()],
+        split=split,
+        best_step=step if which == "best" else None,
+        metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
         findings=Doctor.who_saw(history).record,
+        conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
-        frames=list(_frames(run, history)),
-        reconstructions=list(_reconstructions(model, data)),
-        plane=list(_plane(model, data)),
-        figures=list(model.figures(data, seed=run.config["fit"]["seed"])) if hasattr(model, "figures") else [],
+        frames=frames,
+        hero=progress(model, data, seed) if which == "best" else frames[-1] if frames else None,
+        hero_panel=panels[0] if panels else None,
+        sections=list(_sections(panels, model, data, seed)),
+        figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
+        changes=[told(change) for change in run.config.get("changes", [])],
         tables={
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},
         },
-        number=format_number,
+        number=catalogue.format_number,
+        typeset=typeset,
         duration=format_time,
     )
-    write_atomically(run.report_file, page)
+    write_atomically(run.report_of(which), page)
 
 
-def read_metric(name: str, value: float = np.nan) -> Metric:
-    """Split the unit off a name: ``neg_elbo_nats`` is −ELBO in nats."""
-    unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), "")
-    words = [WORDS.get(word, word) for word in name.removesuffix(f"_{unit}").split("_")]
-    words = [re.sub(r"^is(\d+)$", r"log p, bound by \1 samples", word) for word in words]
-    return Metric(" ".join(words).replace("− ", "−"), unit.replace("_", " "), value)
-
-
-def format_number(value: float | None) -> str:
-    """Four significant digits, or two decimals of a large number."""
-    if value is None or not np.isfinite(value):
-        return "n/a"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+def typeset(label: str) -> str:
+    """The label of a metric with a minus sign in place of the hyphen that it begins with."""
+    return f"−{label[1:]}" if label.startswith("-") else label
 
 
 def task(spec: Spec) -> str:
@@ -113,7 +106,7 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
                 series.setdefault(name, {}).setdefault(entry["split"], []).append(point)
     for name, splits in sorted(series.items(), key=lambda item: -len(item[1])):
         ends = {split: points[-1][1] for split, points in splits.items()}
-        yield Curve(read_metric(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
+        yield Curve(catalogue.describe(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
 
 
 def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
@@ -127,42 +120,9 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
         yield Figure(caption, images.read(files[step])[None])
 
 
-def _reconstructions(model: Any, data: Dataset) -> Iterator[Figure]:
-    """Images of valid beside what the model makes of their codes, and what lies between two codes."""
-    if not _has_codes(model, data):
-        return
-    columns = min(COLUMNS, len(data.valid))
-    x = data.valid.take(min(2, len(data.valid) // columns) * columns).batch(slice(None)).x
-    codes = model.encode(x)
-    made = model.decode(codes)
-    rows = [half[start : start + columns] for start in range(0, len(x), columns) for half in (x, made)]
-    caption = "Each image of validation, and below it what the model makes of its code."
-    yield Figure(caption, np.concatenate(rows), columns)
-    if codes.ndim == 2 and columns > 1:
-        share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
-        pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
-        paths = [(1 - share) * start + share * end for start, end in pairs]
-        caption = "Straight lines from the code of one image to that of another."
-        yield Figure(caption, model.decode(np.concatenate(paths)), COLUMNS)
-
-
-def _plane(model: Any, data: Dataset) -> Iterator[Figure]:
-    """The whole code space, where it is a plane."""
-    if not _has_codes(model, data):
-        return
-    batch = data.valid.take(SCATTERED).batch(slice(None))
-    codes = model.encode(batch.x)
-    if codes.ndim != 2 or codes.shape[1] != 2:
-        return
-    across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
-    grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
-    caption = "What the decoder makes of places all over the plane, closer together where codes are."
-    yield Figure(caption, model.decode(grid), PLANE, gap=0)
-    classes = [data.spec.y.draw(number) for number in range(data.spec.classes or 0)]
-    legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
-    caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
-    yield Figure(caption, svg=plots.scatter(codes, batch.get("y")), legend=legend)
-
-
-def _has_codes(model: Any, data: Dataset) -> bool:
-    return images.is_intensities(data.spec.x) and hasattr(model, "encode") and hasattr(model, "decode")
+def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:
+    """What each panel shows, but for the picture during training, which has a place of its own."""
+    for panel in panels:
+        figures = iter(panel.figures(model, data, seed)) if panel.capability is not Samples else iter(())
+        if shown := list(figures):
+            yield panel, shown

@@ -7,10 +7,13 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygen.errors import RunError
 from tinygen.serialization import write_atomically
+
+if TYPE_CHECKING:
+    from tinygen.data import Dataset
 
 try:
     import fcntl
@@ -45,12 +48,29 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def best_file(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    @property
+    def staged_best_file(self) -> Path:
+        """A new best, until the checkpoint that knows of it is written."""
+        return self.folder / ".best.safetensors.staged"
+
+    def state_file(self, which: str) -> Path:
+        """The file of the last state, or of the best."""
+        return {"last": self.checkpoint_file, "best": self.best_file}[which]
+
+    @property
     def summary_file(self) -> Path:
         return self.folder / "summary.json"
 
     @property
     def report_file(self) -> Path:
-        return self.folder / "report.html"
+        return self.report_of("last")
+
+    def report_of(self, which: str) -> Path:
+        """The report about the last state, or about the best."""
+        return self.folder / {"last": "report.html", "best": "report-best.html"}[which]
 
     def sample_file(self, step: int) -> Path:
         """The picture of samples after that many steps."""
@@ -98,6 +118,22 @@ class Run:
             raise RunError(f"{file} lacks {missing[0]!r}: restore it from a copy")
         return cls(folder, config)
 
+    def load(self, device: str = "auto", which: str = "last", data: "Dataset | None" = None) -> tuple[Any, "Dataset"]:
+        """The model with what it had learned last, or at its best, and the data that it was trained on.
+
+        `data` stands for data that a program made, and must be the same. Raises RunError, CheckpointError or DataError
+        where something is not what it was.
+        """
+        from tinygen.train.loading import data_of, model_of
+        from tinygen.train.record import load_state, refuse_changed_data
+
+        model = model_of(self, device)
+        load_state(self, model, which)
+        if data is None:
+            return model, data_of(self)
+        refuse_changed_data(self, data)
+        return model, data
+
     @classmethod
     def resume(cls, folder: str | Path) -> "Run":
         """An existing run, to go on writing to; RunError where another process is doing so."""
@@ -126,7 +162,8 @@ class Run:
 
     def _clear(self) -> None:
         self.discard_results()
-        for file in (self.checkpoint_file, self.log_file, self.config_file, *self.samples().values()):
+        states = self.checkpoint_file, self.best_file, self.staged_best_file
+        for file in (*states, self.log_file, self.config_file, *self.samples().values()):
             file.unlink(missing_ok=True)
 
     # Writing
@@ -146,11 +183,12 @@ class Run:
     def discard_results(self) -> None:
         """Remove what described the end of training, now that training goes on."""
         self.summary_file.unlink(missing_ok=True)
-        self.report_file.unlink(missing_ok=True)
+        for which in ("last", "best"):
+            self.report_of(which).unlink(missing_ok=True)
 
-    def log(self, *, step: int, epoch: float, split: str, seconds: float, metrics: Mapping[str, float]) -> None:
-        """Append one object to the log; numbers that are not finite become null."""
-        entry = {"step": step, "epoch": epoch, "split": split, "seconds": seconds, **metrics}
+    def log(self, about: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Append one object to the log: step, epoch, split, seconds, and metrics, of which null is not finite."""
+        entry = {**about, **metrics}
         with _told(f"cannot write {self.log_file}"), open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
@@ -164,6 +202,15 @@ class Run:
                     continue
                 break
         return entries
+
+    def valid_metrics(self, step: int) -> dict[str, Any]:
+        """What the log has of the validation after that many steps."""
+        entries = [entry for entry in self.history() if entry["step"] == step and entry["split"] == "valid"]
+        return metrics_of(entries[-1]) if entries else {}
+
+    def seconds_at(self, step: int) -> float:
+        """Seconds of training before that step, by the log."""
+        return max((entry["seconds"] for entry in self.history() if entry["step"] <= step), default=0.0)
 
     def rewind(self, step: int) -> None:
         """Forget what was logged and drawn after `step`: resumed training writes it again."""

@@ -1,0 +1,265 @@
+"""Commands that use what a run has learned, of systems that can do it and of those that cannot."""
+
+import json
+import re
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen import commands, data
+from tinygen.cli import main
+from tinygen.models import get
+from tinygen.random import Stream
+from tinygen.serialization import load
+from tinygen.train import Run
+
+EVERYTHING = '''
+from dataclasses import dataclass
+import numpy as np
+from tinygen import nn, optim
+from tinygen.data import Image, Labels
+from tinygen.models import System
+
+class Everything(System):
+    """Can do all there is, but for drawing samples."""
+    needs = {"x": Image(kind="grey"), "y": Labels()}
+
+    @dataclass(frozen=True)
+    class Config:
+        batch_size: int = 8
+        """Examples a step."""
+
+    def __init__(self, config, spec, device="cpu"):
+        super().__init__(config, spec, device)
+        self.layer = nn.Linear(1, 1)
+        self.to(device)
+        self.optimizer = optim.Adam(self, 1e-3)
+
+    def training_step(self, batch):
+        loss = (self.layer(np.ones((1, 1), np.float32)) ** 2).mean()
+        self.optimizer.step(loss)
+        return {"nll_nats": loss}
+
+    def evaluate(self, data, *, seed, thorough=True):
+        return {"nll_nats": 1.0}
+
+    def translate(self, x, *, seed):
+        return 1 - x
+
+    def classify(self, x):
+        return np.eye(self.spec.classes)[(x.mean(axis=(1, 2, 3)) > 0.5).astype(int)]
+
+    def rank(self, queries, items):
+        return np.abs(queries.mean(axis=(1, 2, 3))[:, None] - items.mean(axis=(1, 2, 3))).argsort(axis=1)
+'''
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a run each of a PixelCNN, an auto-encoder and a system of one's own, and two pictures."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "everything.py").write_text(EVERYTHING)
+    folder = place / "pictures"
+    folder.mkdir()
+    for name, shade in (("a", 0), ("b", 255)):
+        Image.fromarray(np.full((20, 30, 3), shade, np.uint8)).save(folder / f"{name}.png")
+    images = (255 * Stream(0, "tests").uniform((60, 6, 6))).astype(np.uint8)
+    (place / "empty").mkdir()
+    np.savez(place / "tiny.npz", x_train=images[:50], x_test=images[50:], y_train=[0, 1] * 25, y_test=[0, 1] * 5)
+    small = ["--data", str(place / "tiny.npz"), "--steps", "2", "--batch-size", "9"]
+    pixels = "--hidden 6 --blocks 1 --head 4 --first-kernel 3".split()
+    assert main(["train", "pixelcnn", "--out", str(place / "pixels"), *pixels, *small]) == 0
+    assert main(["train", "ae", "--out", str(place / "codes"), "--hidden", "6", "--latent", "3", *small]) == 0
+    assert main(["train", f"{place}/everything.py:Everything", "--out", str(place / "all"), *small]) == 0
+    return place
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_each_command_says_what_it_does():
+    assert len(set(commands.NAMES)) == len(commands.NAMES)
+    files = {path.stem for path in Path(commands.__file__).parent.glob("*.py")} - {"__init__", "flags", "opening"}
+    assert files == {name.replace("-", "_") for name in commands.NAMES}
+    for name in commands.NAMES:
+        assert re.fullmatch(r"[A-Z].{10,}\.", commands.about(name)), name
+        module = commands.load(name)
+        assert callable(module.run)
+        assert not hasattr(module, "Flags") or is_dataclass(module.Flags)
+
+
+def test_alone_it_shows_commands_and_no_models(capsys):
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == list(commands.NAMES)
+    assert "pixelcnn" not in told
+
+
+def test_images_of_the_data_and_of_a_folder_are_completed(capsys):
+    assert main("complete pixels --rows 2 --n 3 --out a.png".split()) == 0
+    assert size("a.png") == (9 * (3 * 7 - 1), 9 * (3 * 7 - 1))
+    x = data.load("tiny.npz").test.take(3).batch(slice(None)).x
+    shown = np.asarray(Image.open("a.png"))[::9, ::9]
+    np.testing.assert_array_equal(shown[:6, :6], np.rint(255 * x[0, ..., 0]))
+    np.testing.assert_array_equal(shown[14:16, :6], shown[:2, :6])
+    assert main("complete pixels --images pictures --rows 5".split()) == 0
+    shown = np.asarray(Image.open("pixels/completed-0.png"))[::9, ::9]
+    assert (shown[:5, :6] == 0).all()
+    assert (shown[14:19, 7:13] == 255).all()
+    assert capsys.readouterr().out == "a.png\npixels/completed-0.png\n"
+
+
+def test_codes_are_written_and_decoded(capsys):
+    assert main("encode codes --out codes.npz".split()) == 0
+    with np.load("codes.npz") as written:
+        model, dataset = Run.open("codes").load()
+        for part in ("train", "valid", "test"):
+            split = getattr(dataset, part).batch(slice(None))
+            np.testing.assert_array_equal(written[f"codes_{part}"], model.encode(split.x))
+            np.testing.assert_array_equal(written[f"y_{part}"], split.y)
+        np.save("two.npy", written["codes_test"][:2])
+    assert main("encode codes --data tiny.npz".split()) == 0
+    assert main("decode codes --codes codes.npz --n 4 --out grid.png".split()) == 0
+    assert size("grid.png") == (9 * 13, 9 * 13)
+    assert main("decode codes --codes two.npy".split()) == 0
+    shown = np.asarray(Image.open("codes/decoded.png"))[::9, ::9]
+    decoded = model.decode(np.load("two.npy"))
+    np.testing.assert_array_equal(shown[:, :6], np.rint(255 * decoded[0, ..., 0]))
+
+
+def test_log_probabilities_are_printed(capsys):
+    assert main("log-prob pixels --n 2".split()) == 0
+    model, dataset = Run.open("pixels").load()
+    values = model.log_prob(dataset.test.take(2).batch(slice(None)).x)
+    assert capsys.readouterr().out.splitlines() == [
+        f"test image {i}: log p = {value:.2f} nats" for i, value in enumerate(values)
+    ]
+
+
+def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
+    assert list(Path("all/samples").iterdir()), "translations, since there are no samples"
+    report = Path("all/report.html").read_text()
+    for heading in ("Translations", "Classes", "Likeness"):
+        assert f"<h2>{heading}</h2>" in report
+    assert "<h2>Samples</h2>" not in report
+    assert main("translate all --images pictures".split()) == 0
+    shown = np.asarray(Image.open("all/translated-0.png"))[::9, ::9]
+    assert (shown[:6, :6] == 0).all()
+    assert (shown[7:, :6] == 255).all()
+    assert main("rank all --n 2".split()) == 0
+    assert size("all/ranked.png") == (9 * 69, 9 * 13)
+    capsys.readouterr()
+    assert main("classify all --images pictures".split()) == 0
+    assert capsys.readouterr().out == "a.png: 0 (100.0%)\nb.png: 1 (100.0%)\n"
+    assert main("score all --json".split()) == 0
+    figures = json.loads(capsys.readouterr().out)[0]["figures"]
+    model, dataset = Run.open("all").load()
+    test = dataset.test.batch(slice(None))
+    assert figures["error_rate"] == (model.classify(test.x).argmax(axis=1) != test.y).mean()
+    assert 0 < figures["precision_at_10"] < 1
+    assert figures["nll_nats"] == 1.0
+    assert main("resume all --steps 4".split()) == 0
+    assert main("report all".split()) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("sample all", "Everything cannot sample; models that can: ae, dae, aae, vae"),
+        ("translate pixels", "pixelcnn cannot translate; no model of the package can"),
+        ("complete codes", "ae cannot complete; models that can: pixelcnn, gated-pixelcnn"),
+        ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, aae, vae"),
+        ("log-prob codes", "ae cannot give probabilities; models that can: "),
+        ("sample pixels --labels 1", "--labels: pixelcnn does not take labels; leave them out"),
+        ("complete pixels --rows 7", "of which 0 to 6 rows are kept"),
+        ("complete pixels --n 0", "--n is 0; it must be at least 1"),
+        ("complete pixels --images nowhere", "nowhere is not a folder of pictures"),
+        ("complete pixels --images empty", "empty holds no pictures"),
+        ("decode codes --codes gone.npz", "gone.npz: no such file or directory"),
+        (
+            "decode codes --codes tiny.npz",
+            "tiny.npz holds x_train, x_test, y_train, y_test; it needs",
+        ),
+        ("decode codes --codes everything.py", "everything.py is neither an .npz nor an .npy file"),
+        ("decode codes --codes wrong.npy", "codes have shape (2, 5); those of codes are (N, 3)"),
+        ("encode codes --data digits8x8", "the model was made for 6×6 grey images, and digits8x8 has 8×8 grey images"),
+        ("encode codes --out gone/codes.npz", "cannot write gone/codes.npz: no such file or directory"),
+        ("train ae --fields x", "--fields: 'x' is not of the form FIELD=KEY, such as x=photo"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(words, told, capsys):
+    np.save("wrong.npy", np.zeros((2, 5)))
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_how_data_are_loaded_is_recorded_and_done_again(monkeypatch, tmp_path):
+    asked, real = [], data.load
+
+    def load_tiny(name, **options):
+        asked.append(options)
+        return real("digits8x8")
+
+    monkeypatch.setattr(data, "load", load_tiny)
+    words = "train ae --data digits8x8 --fields x=photo y=kind --size 8x8 --augment flip --skip-broken --steps 1"
+    assert main([*words.split(), "--out", str(tmp_path / "run"), "--hidden", "4"]) == 0
+    options = {"fields": {"x": "photo", "y": "kind"}, "size": "8x8", "augment": "flip", "skip_broken": True}
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["source"] == {"data": "digits8x8", **options}
+    assert main(["eval", str(tmp_path / "run")]) == 0
+    assert asked == [options] * 2
+
+
+def test_a_run_of_one_s_own_class_is_resumed_exactly(tmp_path):
+    (tmp_path / "own.py").write_text(EVERYTHING)
+    own, words = str(tmp_path / "own.py:Everything"), ["--data", "tiny.npz", "--steps"]
+    assert main(["train", "--model", own, "--out", str(tmp_path / "whole"), *words, "4"]) == 0
+    assert main(["train", own, "--out", str(tmp_path / "cut"), *words, "2"]) == 0
+    assert main(["resume", str(tmp_path / "cut"), "--steps", "4"]) == 0
+    states = [load(tmp_path / each / "checkpoint.safetensors")[0] for each in ("whole", "cut")]
+    assert {k: v.tobytes() for k, v in states[0].items()} == {k: v.tobytes() for k, v in states[1].items()}
+
+
+def test_a_class_that_is_gone_or_has_changed_is_told(tmp_path, capsys):
+    file, run = tmp_path / "own.py", str(tmp_path / "run")
+    file.write_text(EVERYTHING)
+    assert main(["train", f"{file}:Everything", "--data", "tiny.npz", "--steps", "1", "--out", run]) == 0
+    file.write_text(EVERYTHING + "# changed\n")
+    capsys.readouterr()
+    assert main(["eval", run]) == 0
+    assert capsys.readouterr().err.count(f"{file} has changed since {run} was started") == 1
+    file.unlink()
+    assert main(["eval", run]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_run_on_data_of_a_program_is_loaded_with_them(tmp_path):
+    from tinygen import fit
+    from tinygen.errors import DataError
+
+    x = (255 * Stream(0, "own").uniform((40, 4, 4))).astype(np.uint8)
+    own = data.Dataset.from_fields("own", {"x": data.Image()}, {"x": x})
+    system = get("ae")
+    model = system(system.Config(hidden=4, latent=2, batch_size=8), own.spec)
+    fit(model, own, steps=2, out=tmp_path / "run", quiet=True)
+    run = Run.open(tmp_path / "run")
+    loaded, dataset = run.load(data=own)
+    assert dataset is own
+    np.testing.assert_array_equal(loaded.sample(2, seed=0), model.sample(2, seed=0))
+    with pytest.raises(DataError, match=r"was trained on data 'own' made by a program: hand them to Run\.load\(data"):
+        run.load()
+    other = data.Dataset.from_fields("own", {"x": data.Image()}, {"x": 255 - x})
+    with pytest.raises(DataError, match="has changed since"):
+        run.load(data=other)

@@ -1,0 +1,57 @@
+"""Algorithm 1 of Arjovsky et al. (2017), and of Gulrajani et al. (2017) with its penalty."""
+
+import numpy as np
+
+from tests.models.equations.numerics import output
+from tinygen import random
+from tinygen.nn import Linear
+
+
+def wgan(model, batch):
+    draws = [noise(model, batch) for _ in range(2)]
+    fake = output(model.generator, draws[0])
+    return {
+        "discriminator_optimizer": lambda: {"real": -critic(model, batch.x), "fake": critic(model, fake)},
+        "generator_optimizer": lambda: {"cost": -critic(model, output(model.generator, draws[1]))},
+    }
+
+
+def wgan_gp(model, batch):
+    x, weight = batch.x, model.config.penalty
+    first = noise(model, batch)
+    share = random.stream("train").uniform((len(x),) + (1,) * (x.ndim - 1))
+    second = noise(model, batch)
+    fake = output(model.generator, first)
+    between = share * x + (1 - share) * fake
+
+    def critic_loss():
+        penalty = weight * ((slopes(model, between) - 1) ** 2).mean()
+        return {"real": -critic(model, x), "fake": critic(model, fake), "penalty": penalty}
+
+    return {
+        "discriminator_optimizer": critic_loss,
+        "generator_optimizer": lambda: {"cost": -critic(model, output(model.generator, second))},
+    }
+
+
+def noise(model, batch):
+    return random.stream("train").normal((len(batch), model.config.latent))
+
+
+def critic(model, x) -> float:
+    return output(model.discriminator, x).mean()
+
+
+def slopes(model, x):
+    """Norms (N,) of the critic's gradient, by the chain rule through its layers of ReLUs, from the weights."""
+    layers = [part for part in model.discriminator.modules() if isinstance(part, Linear)]
+    weights = [(each.weight.numpy().astype("float64"), each.bias.numpy()) for each in layers]
+    h, jacobian = x.reshape(len(x), -1), np.eye(x[0].size)[None]
+    for weight, bias in weights[:-1]:
+        before = h @ weight + bias
+        jacobian = (jacobian @ weight) * (before > 0)[:, None]
+        h = np.maximum(before, 0)
+    return np.sqrt(((jacobian @ weights[-1][0])[..., 0] ** 2).sum(axis=1))
+
+
+EQUATIONS = {"wgan": wgan, "wgan-gp": wgan_gp}

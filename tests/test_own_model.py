@@ -1,0 +1,58 @@
+"""The example of a system of one's own: trained, resumed, sampled, reported and scored by the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tinygen import data, registry
+from tinygen.cli import main
+from tinygen.train import Run
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "own_model.py"
+
+
+def test_the_example_is_one_short_file():
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_it_is_trained_resumed_sampled_reported_and_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--model", f"{EXAMPLE}:PPCA", "--data", "digits8x8", "--epochs", "2", "--out", "run"]) == 0
+    assert main("resume run --epochs 12".split()) == 0
+    assert main("sample run --n 9".split()) == 0
+    assert main("report run".split()) == 0
+    assert "<h2>Probabilities</h2>" in Path("run/report.html").read_text()
+    capsys.readouterr()
+    assert main("score run --json".split()) == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert score["figures"] == json.loads(Path("run/summary.json").read_text())["test"]
+    model, dataset = Run.open("run").load()
+    assert type(model) is registry.get(f"{EXAMPLE}:PPCA")
+    assert score["figures"]["nll_nats"] < 0.8 * independent_pixels(dataset)
+
+
+def independent_pixels(dataset):
+    """Nats of normal pixels with the means and the common variance of train."""
+    train, test = (
+        split.values("x").reshape(len(split), -1).astype("float64") for split in (dataset.train, dataset.test)
+    )
+    mean, variance = train.mean(axis=0), ((train - train.mean(axis=0)) ** 2).mean()
+    return (0.5 * ((test - mean) ** 2 / variance + np.log(2 * np.pi * variance)).sum(axis=1)).mean()
+
+
+def test_its_log_probability_is_that_of_a_normal_distribution(tmp_path):
+    """By the integral over codes, of very small images."""
+    x = (255 * np.random.default_rng(0).uniform(size=(40, 1, 2))).astype(np.uint8)
+    own = data.Dataset.from_fields("own", {"x": data.Image()}, {"x": x})
+    system = registry.get(f"{EXAMPLE}:PPCA")
+    model = system(system.Config(latent=1), own.spec)
+    images = own.test.values("x")
+    codes = np.linspace(-8, 8, 4001)
+    means = codes[:, None] * model.decoder.weight.numpy() + model.decoder.bias.numpy()
+    variance = float(np.exp(model.log_var.numpy()))
+    distance = ((images.reshape(-1, 1, 2) - means) ** 2).sum(axis=2)
+    density = np.exp(-0.5 * distance / variance) / (2 * np.pi * variance)
+    prior = np.exp(-0.5 * codes**2) / np.sqrt(2 * np.pi)
+    exact = np.log((density * prior).sum(axis=1) * (codes[1] - codes[0]))
+    np.testing.assert_allclose(model.log_prob(images), exact, rtol=1e-4)

@@ -1,0 +1,45 @@
+"""What tests of runs share: a death at a given step, and what a run folder holds."""
+
+import math
+
+from tinygen.serialization import load
+from tinygen.train import Run
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`: nothing that training would do afterwards is done."""
+
+
+def kill_at(model, step: int):
+    """The model, which dies when it is asked for that step."""
+    train_as_usual, calls = model.training_step, iter(range(1, 10**9))
+
+    def training_step(batch):
+        if next(calls) == step:
+            raise Killed
+        return train_as_usual(batch)
+
+    model.training_step = training_step
+    return model
+
+
+def scripted(model, values=(9.0, 5.0, 7.0, 6.0, 5.0)):
+    """The model, whose -ELBO on valid takes these values, epoch by epoch: the second is the best."""
+    evaluate = model.evaluate
+
+    def script(data, *, seed, thorough=True):
+        metrics = evaluate(data, seed=seed, thorough=thorough)
+        return metrics | {"neg_elbo_nats": values[math.ceil(int(model.optimizer.count) / 7) - 1]}
+
+    model.evaluate = script
+    return model
+
+
+def tensors_of(folder, name: str = "checkpoint") -> dict[str, bytes]:
+    """The arrays of a saved state."""
+    return {key: array.tobytes() for key, array in load(folder / f"{name}.safetensors")[0].items()}
+
+
+def log_of(folder) -> list[dict]:
+    """The log without its times."""
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in Run(folder, {}).history()]

@@ -1,0 +1,35 @@
+"""The commands of the command line, one file each.
+
+A command's file has `Flags`, a dataclass whose docstring is its help, and `run(flags)`; one that needs its words before
+it knows its flags has `about` and `run(words)` instead.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+GROUPS = {
+    "train": ("train", "resume"),
+    "use what a run has learned": (
+        *("sample", "complete", "translate", "encode", "decode", "log-prob", "classify", "rank"),
+    ),
+    "measure": ("eval", "score", "report", "verify"),
+    "look up": ("models", "data"),
+}
+"""Every command, by what it is for."""
+NAMES = tuple(name for group in GROUPS.values() for name in group)
+
+
+def load(name: str) -> ModuleType:
+    """The module of a command."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def about(name: str) -> str:
+    """What a command does, in a line."""
+    module = load(name)
+    return module.about if hasattr(module, "about") else first_line(module.Flags)
+
+
+def first_line(documented: object) -> str:
+    """The first line of a docstring."""
+    return (documented.__doc__ or "").strip().partition("\n")[0]

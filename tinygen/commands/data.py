@@ -1,0 +1,18 @@
+"""`tinygen data`."""
+
+from dataclasses import dataclass
+
+from tinygen import data
+from tinygen.commands.flags import Debug
+
+
+@dataclass(frozen=True)
+class Flags:
+    """List the data sets that have names, and where each is."""
+
+    debug: Debug = False
+
+
+def run(flags: Flags) -> None:
+    for name, place in data.names():
+        print(f"{name:<24}{place}")

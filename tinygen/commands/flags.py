@@ -1,0 +1,109 @@
+"""What the flags of several commands share: how values are written, and how words are read."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from tinygen.errors import UsageError
+from tinygen.train.length import parse_time
+
+
+def whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    return tuple(whole_number(part) for part in text.split(","))
+
+
+def written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
+    """How the value of a flag that may be left out is written, and read."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def default(text: str) -> Any:
+    """What help says where a flag that is left out has no single value."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+Count = Annotated[int | None, written("N", whole_number)]
+Duration = Annotated[float | None, written("TIME", parse_time)]
+File = Annotated[str | None, written("PATH", str)]
+Labels = Annotated[tuple[int, ...] | None, written("A,B,...", whole_numbers)]
+Place = Annotated[
+    str | None,
+    written("PATH", str),
+    tyro.conf.arg(help="Where the data are now, if they have moved.", help_behavior_hint="(default: where they were)"),
+]
+Rate = Annotated[float | None, written("X", number)]
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", help="The folder of the run.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    tyro.conf.arg(help="Where to compute; auto takes the GPU where one can be used, or the device of the run."),
+]
+Which = Annotated[
+    Literal["last", "best"],
+    tyro.conf.arg(
+        help="The weights at the end of training, or those of the validation that was best by the model's own metric."
+    ),
+]
+Images = Annotated[
+    str | None,
+    written("FOLDER", str),
+    tyro.conf.arg(
+        help="Pictures to take; they are brought to the size of the run's.",
+        help_behavior_hint="(default: test images of the run's data)",
+    ),
+]
+Debug = Annotated[Switch, tyro.conf.arg(help="Show the traceback of an error.")]
+
+
+def parse(flags: Any, words: Sequence[str], command: str, description: str | None = None) -> Any:
+    """The flags in the words; UsageError in one line for those that cannot be used. Help is printed, and exits."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(flags, args=list(words), prog=f"tinygen {command}", description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(f"{_gist(told.getvalue())} (tinygen {command} --help lists what there is)") from None
+
+
+def _gist(box: str) -> str:
+    """What a framed message of tyro's says: its first paragraph, and the flag that it suggests."""
+    lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    rules = [number for number, line in enumerate(lines) if number and not line.strip("─-")]
+    said = " ".join(lines[: rules[0]]).strip("─- ").removeprefix("Error parsing model: ")
+    if "Perhaps you meant:" in lines:
+        said += f", did you mean {lines[lines.index('Perhaps you meant:') + 1].split()[0]}?"
+    return said
+
+
+def at_least_one(**counts: int | None) -> None:
+    """UsageError for a count below 1."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"--{name} is {count}; it must be at least 1")

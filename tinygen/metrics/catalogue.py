@@ -1,0 +1,113 @@
+"""What is known of every metric: how people call it, its unit, and whether more or less of it is better.
+
+The names are those that models return from `training_step` and `evaluate`, and those of scores and of `verify`.
+"""
+
+import functools
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as people write it."""
+
+    label: str
+    unit: str = ""
+    better: Literal["up", "down"] | None = None
+    """Which way is better; None where neither is, as for the loss of one of two players."""
+
+    def __str__(self) -> str:
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value is better than another one; a NaN is never, and nothing is where neither way is better."""
+        return value > than if self.better == "up" else value < than if self.better == "down" else False
+
+    def written(self, value: float | None) -> str:
+        """Label, value and unit: -ELBO 103.99 nats."""
+        return " ".join(part for part in (self.label, format_number(value), self.unit) if part)
+
+
+METRICS: dict[str, Metric] = {
+    # Likelihoods and bounds
+    "neg_elbo_nats": Metric("-ELBO", "nats", "down"),
+    "reconstruction_nats": Metric("reconstruction", "nats"),
+    "kl_nats": Metric("KL", "nats"),
+    "neg_is{n}_nats": Metric("-log p, bound by {n} samples", "nats", "down"),
+    "neg_elbo_bits_per_dim": Metric("-ELBO", "bits per dimension", "down"),
+    "neg_is{n}_bits_per_dim": Metric("-log p, bound by {n} samples", "bits per dimension", "down"),
+    # Of a density p(x), whose nats cannot be compared with those of probabilities
+    "neg_elbo_density_nats": Metric("-ELBO of a density", "nats", "down"),
+    "reconstruction_density_nats": Metric("reconstruction by a density", "nats"),
+    "neg_is{n}_density_nats": Metric("-log density, bound by {n} samples", "nats", "down"),
+    "active_units": Metric("active units"),
+    "nll_nats": Metric("-log p", "nats", "down"),
+    "bits_per_dim": Metric("-log p", "bits per dimension", "down"),
+    "parzen_log_likelihood_nats": Metric("Parzen window log-likelihood", "nats", "up"),
+    # Reconstructions and codes
+    "cross_entropy_nats": Metric("cross-entropy", "nats", "down"),
+    "squared_error_per_pixel": Metric("squared error per pixel", "", "down"),
+    "denoised_cross_entropy_nats": Metric("cross-entropy, denoised", "nats", "down"),
+    "denoised_squared_error_per_pixel": Metric("squared error per pixel, denoised", "", "down"),
+    "error_rate": Metric("error rate", "", "down"),
+    "precision_at_10": Metric("share of the class among the ten best", "", "up"),
+    "probe_error_rate": Metric("error rate of a linear probe", "", "down"),
+    "code_moment_distance": Metric("distance of the codes' moments from the prior's", "", "down"),
+    # Two players, of whom neither is good by a small loss of its own
+    "discriminator_nats": Metric("discriminator loss", "nats"),
+    "generator_nats": Metric("generator loss", "nats"),
+    "real_accuracy_rate": Metric("discriminator's accuracy on real examples"),
+    "made_accuracy_rate": Metric("discriminator's accuracy on samples"),
+    "critic_distance": Metric("critic's estimate of W1"),
+    "gradient_norm": Metric("norm of the critic's gradient"),
+    "gradient_penalty": Metric("gradient penalty"),
+    # Samples
+    "alike_pairs_rate": Metric("share of pairs nearly alike, above that of real examples", "", "down"),
+    "w1_distance": Metric("W1 to real examples", "", "down"),
+    "modes_count": Metric("modes", "", "up"),
+    "high_quality_rate": Metric("share of samples of high quality", "", "up"),
+    "pixel_covariance_correlation": Metric("correlation of pixel covariances with real ones", "", "up"),
+    "asked_class_rate": Metric("share of samples nearest to the asked class", "", "up"),
+    # Samples before judges; memorisation is best where real images are, neither above nor below
+    "judges_agree": Metric("judges agree", "", "up"),
+    "label_agreement": Metric("asked label", "", "up"),
+    "frechet": Metric("Frechet", "", "down"),
+    "frechet_over_floor": Metric("Frechet over floor", "", "down"),
+    "density": Metric("density", "", "up"),
+    "coverage": Metric("coverage", "", "up"),
+    "label_distance": Metric("label distance", "", "down"),
+    "classes": Metric("classes", "", "up"),
+    "memorisation": Metric("memorisation"),
+}
+"""By name; ``{n}`` stands for a whole number, in the name and in the label. A model from outside the package may add
+its own."""
+
+
+def find(name: str) -> Metric | None:
+    """What the catalogue says of a metric, None where it is not there."""
+    if exact := METRICS.get(name):
+        return exact
+    for pattern, metric in METRICS.items():
+        if "{n}" in pattern and (found := _compiled(pattern).fullmatch(name)):
+            return replace(metric, label=metric.label.replace("{n}", found[1]))
+    return None
+
+
+def describe(name: str) -> Metric:
+    """As `find`; a metric that is not in the catalogue is called by its name, and neither way of it is better."""
+    return find(name) or Metric(name.replace("_", " "))
+
+
+def format_number(value: float | None) -> str:
+    """Four significant digits, or two decimals of a large number."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\{n\}", r"(\d+)"))

@@ -1,0 +1,1 @@
+"""Systems of two players: a generator, and a discriminator or critic."""

@@ -1,0 +1,282 @@
+"""Deep convolutional GANs (Radford et al. 2016, arXiv:1511.06434), without labels and with them."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.data.fields import INTENSITIES, Labels
+from tinygen.data.needs import Needs
+from tinygen.errors import UsageError
+from tinygen.metrics.modes import SAMPLES
+from tinygen.models.adversarial.base import AdversarialModel
+from tinygen.models.adversarial.gan import told_apart
+from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
+from tinygen.nn import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    Module,
+    ReLU,
+    Reshape,
+    Sequential,
+    Tanh,
+    init,
+)
+from tinygen.optim import Adam
+from tinygen.train.figures import Figure
+
+EXEMPLARS = 3  # samples whose noise is averaged for one concept (section 6.3.2)
+CANDIDATES = 1000  # samples among which they are looked for
+STEPS = 10  # tiles from one sample to another
+ROWS = 8
+MOST_CLASSES = 10
+
+
+class DCGAN(AdversarialModel):
+    """Generative adversarial network of strided convolutions with batch normalisation."""
+
+    name = "dcgan"
+    needs: ClassVar[Needs] = {"x": INTENSITIES}
+
+    @dataclass(frozen=True)
+    class Config:
+        latent: int = 100
+        """Dimensions of the noise (100; uniform in the paper, normal here)."""
+        channels: int = 64
+        """Feature maps beside the image; each halving of the sides doubles them (128 at 64x64 in figure 1)."""
+        batch_size: int = 128
+        """Examples a step (128, section 4)."""
+        learning_rate: float = 2e-4
+        """Step size of Adam (0.0002, section 4)."""
+        beta1: float = 0.5
+        """Decay of Adam's mean (0.5, section 4)."""
+        averaging: float = 0.0
+        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+
+        def __post_init__(self):
+            at_least(self, 1, "latent", "channels", "batch_size")
+            at_least(self, 0, "learning_rate", "beta1", "averaging")
+
+    def __init__(self, config: Config, spec, device: str = "cpu"):
+        classes = spec.classes if self.conditions else 0
+        generator = _generator(spec.x.shape, config.latent + classes, config.channels)
+        discriminator = _discriminator(spec.x.shape, config.channels, 1 + classes)
+        super().__init__(config, spec, device, generator, discriminator, config.averaging)
+        self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
+        self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
+
+    def described(self, noise, labels):
+        """What the generator makes an example of: noise (N, latent)."""
+        return noise
+
+    def logits(self, scores, labels):
+        """Logit (N,) of "this is real", from what the discriminator says of an example: (N, 1)."""
+        return scores[:, 0]
+
+    def training_step(self, batch):
+        """The discriminator learns from real and from made images, in batches of their own; then the generator does."""
+        labels = batch.y if self.conditions else None
+        with self.norms_restored_if_refused():
+            made = self.generator(self.described(self.noise(len(batch)), labels))
+            real_cost = F.softplus(-self.logits(self.discriminator(batch.x), labels)).mean()  # -log D(x)
+            made_cost = F.softplus(self.logits(self.discriminator(made.detach()), labels)).mean()  # -log(1 - D(G(z)))
+            self.discriminator_optimizer.step(real_cost + made_cost)
+        cost = F.softplus(-self.logits(self.discriminator(made), labels)).mean()  # -log D(G(z))
+        self.update_generator(cost)
+        return {"discriminator_nats": real_cost + made_cost, "generator_nats": cost}
+
+    def judge(self, x, labels=None) -> np.ndarray:
+        """The discriminator's logits (N,) for images, of these classes where it is asked about them."""
+        with self.evaluating():
+            return self.logits(in_chunks(self.discriminator, x, self.device), labels)
+
+    def compare(self, real, made) -> dict[str, float]:
+        return told_apart(real, made)
+
+    def figures(self, data, *, seed: int) -> Iterator[Figure]:
+        """A walk from sample to sample, and where there are labels arithmetic with the noise of classes."""
+        yield self._walk(seed)
+        if data.spec.classes is not None:
+            yield from self._arithmetic(data.valid, seed)
+
+    def _walk(self, seed: int) -> Figure:
+        """Section 6.1: straight lines from each noise to the next."""
+        corners = random.Stream(seed, "walk").normal((ROWS + 1, self.config.latent))
+        share = np.linspace(0, 1, STEPS, dtype=np.float32)[:, None]
+        noise = np.concatenate([start + share * (end - start) for start, end in itertools.pairwise(corners)])
+        row_classes = np.arange(ROWS) % (self.spec.classes or 1)
+        caption = "Each row leads along a straight line of noise; the next row goes on from where it ends."
+        return Figure(caption, self.generate(self.described(noise, row_classes.repeat(STEPS))), columns=STEPS)
+
+    def _arithmetic(self, split, seed: int) -> Iterator[Figure]:
+        """Section 6.3.2: a - b + c for classes that follow each other, with noise and, in vain, with pixels."""
+        noise = random.Stream(seed, "arithmetic").normal((CANDIDATES, self.config.latent))
+        made = self.generate(noise)
+        nearest = _exemplars(made, _class_means(split))
+        if len(nearest) < 3:
+            return
+        mean_noise, mean_image = noise[nearest].mean(axis=1), made[nearest].mean(axis=1)
+        a, b, c = ((np.arange(min(ROWS, len(nearest))) + shift) % len(nearest) for shift in range(3))
+        columns = [self.generate(z) for z in (*(mean_noise[k] for k in (a, b, c)), _sum(mean_noise, a, b, c))]
+        columns.append(_sum(mean_image, a, b, c).clip(0, 1))
+        caption = (
+            "Arithmetic with noise. In each row three classes, one tile each, then the first minus the second plus the "
+            "third, and last the same sum of pixels instead of noise. A class is the mean noise of three of "
+            f"{CANDIDATES} samples: those nearest to the mean of its images."
+        )
+        yield Figure(caption, np.stack(columns, axis=1).reshape(-1, *self.spec.x.shape), columns=len(columns))
+
+
+class ConditionalDCGAN(DCGAN):
+    """Conditional DCGAN: the generator is told the class, and the discriminator asked about an image of that class.
+
+    The generator gets the class beside the noise (Mirza & Osindero 2014, arXiv:1411.1784). The discriminator projects
+    its features on a vector of the class (Miyato & Koyama 2018, arXiv:1802.05637, equation 3).
+    """
+
+    name = "cdcgan"
+    needs = {"x": INTENSITIES, "y": Labels()}
+    conditions = ("y",)
+
+    def described(self, noise, labels):
+        """Noise (N, latent) and one-hot classes beside it."""
+        return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
+
+    def logits(self, scores, labels):
+        """Of the scores (N, 1 + classes) the first, which every class shares, plus that of the class."""
+        return scores[:, 0] + (scores[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
+
+    def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
+        """What the generator makes of standard normal noise and of labels y (n,), by default 0, 1, 2, ... in turn."""
+        noise = random.Stream(seed, "sample").normal((n, self.config.latent))
+        return self.generate(self.described(noise, given_labels(given, n, self.spec.classes)))
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """How the first 2500 examples of a split and as many made ones of their classes are told apart."""
+        batches = list(data.take(SAMPLES).batches(CHUNK))
+        real, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("x", "y"))
+        noise = random.Stream(seed, "eval").normal((len(real), self.config.latent))
+        made = self.generate(self.described(noise, labels))
+        return self.compare(self.judge(real, labels), self.judge(made, labels))
+
+    def figures(self, data, *, seed: int) -> Iterator[Figure]:
+        """The same noise as an example of each class, and a walk from sample to sample."""
+        columns = min(self.spec.classes, MOST_CLASSES)
+        noise = random.Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
+        made = self.generate(self.described(noise, np.tile(np.arange(columns), ROWS)))
+        yield Figure("In each row the same noise, as an example of every class.", made, columns=columns)
+        yield self._walk(seed)
+
+
+# The networks (section 3)
+
+
+def _generator(image_shape, inputs: int, channels: int) -> Sequential:
+    """Noise (N, inputs) to images (N, H, W, C) in [0, 1], by transposed convolutions that double the sides."""
+    smallest, *larger = _pyramid(image_shape, channels)[::-1]
+    layers: list = [_drawn(Linear(inputs, math.prod(smallest), bias=False)), Reshape(*smallest)]
+    maps = smallest[2]
+    for shape in larger:
+        height, width, outputs = shape
+        odd = height % 2, width % 2
+        last = shape == image_shape
+        up = ConvTranspose2d(maps, outputs, 4, stride=2, padding=1, output_padding=odd, bias=last)
+        layers += [BatchNorm(maps), ReLU(), _drawn(up)]
+        maps = outputs
+    return Sequential(*layers, Tanh(), lambda x: 0.5 * (x + 1))
+
+
+def _discriminator(image_shape, channels: int, outputs: int) -> Sequential:
+    """Images (N, H, W, C) in [0, 1] to (N, outputs), by convolutions that halve the sides."""
+    shapes = _pyramid(image_shape, channels)
+    layers: list = [lambda x: 2 * x - 1]
+    for (*_, before), (*_, after) in itertools.pairwise(shapes):
+        first = len(layers) == 1
+        layers.append(_drawn(Conv2d(before, after, 4, stride=2, padding=1, bias=first)))
+        layers += [LeakyReLU(0.2)] if first else [BatchNorm(after), LeakyReLU(0.2)]
+    return Sequential(*layers, Flatten(), _drawn(Linear(math.prod(shapes[-1]), outputs)))
+
+
+def _pyramid(image_shape, channels: int) -> list[tuple[int, int, int]]:
+    """Shapes of the image and of its feature maps.
+
+    The sides are halved, rounded down, while the shorter one stays at 3 or more (64 becomes 4, as in figure 1), but at
+    least once.
+    """
+    height, width, colours = image_shape
+    if min(height, width) < 2:
+        raise UsageError(f"convolutions of stride 2 need sides of at least 2, not {height}x{width}; use model gan")
+    halvings = max(1, int(math.log2(min(height, width) / 3)))
+    maps = [(height >> k, width >> k, channels << (k - 1)) for k in range(1, halvings + 1)]
+    return [(height, width, colours), *maps]
+
+
+def _drawn(layer) -> Module:
+    """The layer with weights from N(0, 0.02^2) (section 4) and no bias yet."""
+    layer.weight.assign(init.normal(layer.weight.shape, 0.02))
+    if layer.bias is not None:
+        layer.bias.assign(0.0)
+    return layer
+
+
+# Exemplars of classes, for the arithmetic
+
+
+def _class_means(split) -> np.ndarray:
+    """Mean images (classes, H, W, C) of those classes of which the first 5000 examples have one."""
+    batch = split.take(5000).batch(slice(None))
+    return np.stack([batch.x[batch.y == label].mean(axis=0) for label in np.unique(batch.y)])
+
+
+def _exemplars(images: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Indices (classes, 3) of the images that are nearest to each mean."""
+    x, centres = images.reshape(len(images), -1), means.reshape(len(means), -1)
+    # Squared distances, but for what is the same for all images.
+    distances = (x * x).sum(axis=1) - 2 * centres @ x.T
+    return distances.argsort(axis=1, kind="stable")[:, :EXEMPLARS]
+
+
+def _sum(values: np.ndarray, a, b, c) -> np.ndarray:
+    return values[a] - values[b] + values[c]
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+GAMES = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
+
+DCGAN.tiny = ({"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9})
+DCGAN.trials = (
+    Trial("digits8x8", 400, GAMES, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
+    Trial(
+        "fashion-mnist-7k",
+        300,
+        GAMES | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
+        (LIKE_DATA,),
+        quick=False,
+    ),
+)
+DCGAN.recipes = ("--data mnist --steps 3000 --averaging 0.999",)
+
+ConditionalDCGAN.tiny = DCGAN.tiny
+ConditionalDCGAN.trials = (
+    Trial(
+        "digits8x8",
+        400,
+        GAMES | {"channels": 8},
+        (
+            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.55),
+            Demand("asked_class_rate", ">", UNTRAINED, plus=0.8),
+        ),
+    ),
+)
+ConditionalDCGAN.recipes = ("--data mnist --steps 2000 --averaging 0.999",)

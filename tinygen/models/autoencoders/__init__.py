@@ -1,0 +1,1 @@
+"""Systems with a code from which the input is rebuilt."""

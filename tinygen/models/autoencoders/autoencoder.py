@@ -1,0 +1,216 @@
+"""Auto-encoders: a code from which the input can be rebuilt (Hinton & Salakhutdinov 2006), or the input before it was
+corrupted (Vincent et al. 2008; 2010, JMLR 11).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.backend import to_device, to_numpy
+from tinygen.data.fields import INTENSITIES
+from tinygen.errors import UsageError
+from tinygen.metrics import probe
+from tinygen.models.base import CHUNK, System, at_least, draw_rows, in_chunks, mean_over
+from tinygen.models.networks import Architecture, decoder, encoder
+from tinygen.models.trial import CODED, COPY, LIKE_DATA, MEAN_IMAGE, Demand, Trial
+from tinygen.optim import Adam
+from tinygen.train.figures import Figure
+
+
+class CodeModel(System):
+    """What auto-encoders share: an `encoder` to codes, a `decoder` to logits, and the numbers about both."""
+
+    def build(self, config) -> None:
+        """Make the two networks."""
+        sizes = config.architecture, self.spec.x.shape, config.hidden, config.latent, config.layers
+        self.encoder, self.decoder = encoder(*sizes), decoder(*sizes)
+
+    def encode(self, x) -> np.ndarray:
+        """Codes (N, latent) of images (N, H, W, C)."""
+        with self.evaluating():
+            return in_chunks(self.encoder, x, self.device)
+
+    def decode(self, codes) -> np.ndarray:
+        """Images (N, H, W, C) of codes (N, latent)."""
+        with self.evaluating():
+            return in_chunks(lambda part: F.sigmoid(self.decoder(part)), codes, self.device)
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """Cross-entropy in nats per example, and the mean squared error per pixel value, of the reconstruction.
+
+        Thorough, where there are labels: the error of a linear classifier of the codes (`tinygen.metrics.probe`).
+        """
+        numbers = self.reconstruction(data)
+        if thorough and self.spec.classes and "y" in data.fields:
+            whole = data.batch(slice(None))
+            numbers["probe_error_rate"] = probe.error_rate(self.encode(whole.x), whole.y, self.spec.classes)
+        return numbers
+
+    def reconstruction(self, data, corrupt=lambda x: x) -> dict[str, float]:
+        """Errors of what the model makes of corrupted images, measured against the images."""
+
+        def chunks():
+            for batch in data.batches(CHUNK):
+                x = to_device(batch.x, self.device)
+                logits = self.decoder(self.encoder(corrupt(x)))
+                cross_entropy = F.binary_cross_entropy_with_logits(logits, x).sum(axis=(1, 2, 3))
+                error = F.squared_error(F.sigmoid(logits), x).mean(axis=(1, 2, 3))
+                yield {"cross_entropy_nats": to_numpy(cross_entropy), "squared_error_per_pixel": to_numpy(error)}
+
+        with self.evaluating():
+            return mean_over(chunks())
+
+
+class Autoencoder(CodeModel):
+    """Auto-encoder trained with cross-entropy against pixel intensities in [0, 1].
+
+    It defines no density. To sample, codes are drawn from the normal distribution that has the mean and covariance of
+    recent training codes.
+    """
+
+    name = "ae"
+    needs = {"x": INTENSITIES}
+    selection_metric = "cross_entropy_nats"
+
+    @dataclass(frozen=True)
+    class Config:
+        architecture: Architecture = "mlp"
+        """Hidden layers each way, or convolutions of stride 2 and hidden layers."""
+        latent: int = 32
+        """Dimensions of the code (30 in the paper)."""
+        hidden: int = 400
+        """Units of a hidden layer."""
+        layers: int = 1
+        """Hidden layers each way."""
+        batch_size: int = 128
+        """Examples a step."""
+        learning_rate: float = 1e-3
+        """Step size of Adam."""
+
+        def __post_init__(self):
+            at_least(self, 1, "latent", "hidden", "layers", "batch_size")
+            at_least(self, 0, "learning_rate")
+
+    def __init__(self, config: Config, spec, device: str = "cpu"):
+        super().__init__(config, spec, device)
+        self.build(config)
+        self.code_mean = np.zeros(config.latent, np.float32)
+        self.code_covariance = np.eye(config.latent, dtype=np.float32)
+        self.to(device)
+        self.optimizer = Adam(self, config.learning_rate)
+
+    def corrupt(self, x, stream: random.Stream):
+        """What the encoder is given in place of images (N, H, W, C)."""
+        return x
+
+    def training_step(self, batch):
+        code = self.encoder(self.corrupt(batch.x, random.stream("train")))
+        logits = self.decoder(code)
+        loss = F.binary_cross_entropy_with_logits(logits, batch.x).sum(axis=(1, 2, 3)).mean()
+        self.optimizer.step(loss)
+        self._follow(code.detach().data)
+        return {"cross_entropy_nats": loss}
+
+    def _follow(self, code) -> None:
+        """Move the moments towards those of a batch: at first by their plain average, later by a fiftieth."""
+        share = max(0.02, 1 / int(self.optimizer.count))
+        centred = code - code.mean(axis=0)
+        self.code_mean += share * (code.mean(axis=0) - self.code_mean)
+        self.code_covariance += share * (centred.T @ centred / len(code) - self.code_covariance)
+
+    def sample(self, n: int, *, seed: int) -> np.ndarray:
+        """Decoded draws from a normal distribution with the moments of recent training codes."""
+        values, vectors = np.linalg.eigh(to_numpy(self.code_covariance))
+        factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+        noise = random.Stream(seed, "sample").normal((n, self.config.latent))
+        codes = to_numpy(self.code_mean) + (noise[:, None] * factor).sum(axis=2)  # BLAS would mind how many there are
+        return self.decode(codes)
+
+
+class DenoisingAutoencoder(Autoencoder):
+    """Denoising auto-encoder: it rebuilds the image from a corrupted one, trained as the auto-encoder is."""
+
+    name = "dae"
+    selection_metric = "denoised_cross_entropy_nats"
+
+    @dataclass(frozen=True)
+    class Config(Autoencoder.Config):
+        noise: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
+        """Set pixels to 0, add noise to all, or set pixels to 0 or 1 with a fair coin (Vincent et al. 2010, 3.3)."""
+        level: float = 0.25
+        """Probability that a pixel is hit; standard deviation of Gaussian noise (0.1 to 0.5 in the paper)."""
+
+        def __post_init__(self):
+            super().__post_init__()
+            at_least(self, 0, "level")
+            if self.noise != "gaussian" and self.level > 1:
+                raise UsageError(f"level is {self.level}; with {self.noise} noise it is a probability, at most 1")
+
+    def corrupt(self, x, stream: random.Stream):
+        """Images (N, H, W, C) with noise; Gaussian noise may leave [0, 1]."""
+        level, size = self.config.level, math.prod(x.shape[1:])
+        draw = stream.normal if self.config.noise == "gaussian" else stream.uniform
+        noise = draw_rows(draw, len(x), size, self.device).reshape(x.shape)
+        if self.config.noise == "gaussian":
+            return x + np.float32(level) * noise
+        kept = x * (noise >= level)
+        return kept if self.config.noise == "masking" else kept + (noise < level / 2)
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """As of an auto-encoder, and the same errors of what is made of corrupted images, named `denoised_...`."""
+        stream = random.Stream(seed, "eval")
+        denoised = self.reconstruction(data, lambda x: self.corrupt(x, stream))
+        numbers = super().evaluate(data, seed=seed, thorough=thorough)
+        return {f"denoised_{name}": value for name, value in denoised.items()} | numbers
+
+    def figures(self, data, *, seed: int):
+        """Images of validation, the same with noise, and denoised."""
+        columns = min(10, len(data.valid))
+        x = data.valid.take(columns).batch(slice(None)).x
+        corrupted = to_numpy(self.corrupt(to_device(x, self.device), random.Stream(seed, "eval")))
+        denoised = self.decode(self.encode(corrupted))
+        caption = (
+            f"Images of validation, what {self.config.noise} noise leaves of them, and what the model makes of that."
+        )
+        yield Figure(caption, np.concatenate([x, corrupted, denoised]), columns)
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
+
+Autoencoder.tiny = ({"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"})
+Autoencoder.trials = (
+    Trial("digits8x8", 250, SMALL, (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODED, LIKE_DATA)),
+    Trial(
+        "digits8x8",
+        250,
+        SMALL | {"architecture": "conv", "batch_size": 32},
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODED, LIKE_DATA),
+    ),
+)
+Autoencoder.recipes = ("--data mnist --epochs 20",)
+
+DenoisingAutoencoder.tiny = (
+    {"latent": 3, "hidden": 7},
+    {"latent": 3, "hidden": 7, "noise": "gaussian", "architecture": "conv"},
+    {"latent": 3, "hidden": 7, "noise": "salt-and-pepper", "layers": 2},
+)
+DenoisingAutoencoder.trials = (
+    Trial(
+        "digits8x8",
+        400,
+        SMALL | {"noise": "salt-and-pepper", "level": 0.2},
+        (
+            Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
+            Demand("denoised_squared_error_per_pixel", "<", COPY, times=0.5),
+            CODED,
+            LIKE_DATA,
+        ),
+    ),
+)
+DenoisingAutoencoder.recipes = ("--data mnist --epochs 20 --noise salt-and-pepper",)

@@ -1,0 +1,1 @@
+"""Systems that predict an example value by value; their likelihood is exact."""

@@ -1,0 +1,148 @@
+"""What the models that predict an image pixel by pixel share: likelihood, sampling and completion."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.backend import to_device, to_numpy
+from tinygen.data.fields import INTENSITIES
+from tinygen.distributions import Bernoulli, Categorical, level_numbers
+from tinygen.errors import ShapeError
+from tinygen.metrics.bits import bits_per_dim
+from tinygen.models.autoregressive.causal import CausalConv2d, remembering
+from tinygen.models.base import System, learning_rate, mean_over
+from tinygen.nn import Module
+from tinygen.optim import Adam
+
+CHUNK = 100  # images in one pass
+LEVELS = 256  # values of a colour
+
+
+class RasterNetwork(Module):
+    """Images (N, H, W, C) to logits (N, H, W, C) of black and white, or (N, H, W, C, 256) of levels.
+
+    Those of a value depend on the values before it only: the pixels above and to the left, and the pixel's colours
+    before its own. `across` may use features that `above` makes of the image one row up, for a whole row at once.
+    """
+
+    def forward(self, x):
+        return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
+
+    def above(self, x) -> list:
+        """Features (N, H, W, ...) of images shifted down by one row."""
+        return []
+
+    def across(self, x, above: list):
+        """Logits, from the images and what lies above them."""
+        raise NotImplementedError
+
+
+class Autoregressive(System):
+    """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
+
+    A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
+    arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
+    """
+
+    needs = {"x": INTENSITIES}
+    selection_metric = "nll_nats"
+
+    def __init__(self, config, spec, device: str = "cpu"):
+        super().__init__(config, spec, device)
+        self.network = self.make_network(config, spec.x.shape[2], 1 if spec.x.kind == "binary" else LEVELS)
+        self.to(device)
+        self.optimizer = Adam(self, learning_rate(config, self.plan))
+
+    def make_network(self, config, colours: int, levels: int) -> RasterNetwork:
+        """The network, with one output for each of the `levels` of a colour."""
+        raise NotImplementedError
+
+    def nll(self, x):
+        """-log p(x) in nats (N,) of images (N, H, W, C)."""
+        logits = self.network(x)
+        if self.spec.x.kind == "binary":
+            return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
+        return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
+
+    def training_step(self, batch):
+        loss = self.nll(batch.x).mean()
+        self.optimizer.step(loss)
+        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """Negative log-likelihood in nats per image, and in bits per dimension."""
+        with self.evaluating():
+            batches = data.batches(CHUNK)
+            nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
+        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
+
+    def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
+        """n images; `cached=False` computes the whole image for each of its values, with the same result."""
+        return self.complete(np.zeros((n, *self.spec.x.shape), np.float32), 0, seed=seed, cached=cached)
+
+    def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
+        """Images (N, H, W, C) with their upper `keep_rows` rows kept and all others drawn anew."""
+        images = np.array(images, np.float32)
+        if images.shape[1:] != self.spec.x.shape or not 0 <= keep_rows <= self.spec.x.shape[0]:
+            raise ShapeError(
+                f"complete: takes images (N, {', '.join(map(str, self.spec.x.shape))}) of which 0 to "
+                f"{self.spec.x.shape[0]} rows are kept, not {images.shape} and {keep_rows}"
+            )
+        uniform = random.Stream(seed, "sample").uniform(images.shape)
+        predictions = from_what_is_new if cached else from_the_whole_image
+        with self.evaluating():
+            for start in range(0, len(images), CHUNK):
+                part = slice(start, start + CHUNK)
+                x, chance = to_device(images[part], self.device), to_device(uniform[part], self.device)
+                for value, logits in predictions(self.network, x, keep_rows):
+                    x[value] = self._drawn(logits, chance[value])
+                images[part] = to_numpy(x)
+        return images
+
+    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
+        """log p(x) in nats (N,) of images (N, H, W, C), exact; nothing is random."""
+        with self.evaluating():
+            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
+
+    def _drawn(self, logits, uniform):
+        """The values that uniform numbers (N,) pick."""
+        if self.spec.x.kind == "binary":
+            return Bernoulli(logits).inverse(uniform)
+        return Categorical(logits).inverse(uniform) / np.float32(LEVELS - 1)
+
+
+def from_the_whole_image(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
+    """For each value below the first rows, in order, where it stands in x, and its logits given those before it.
+
+    They are meant to be drawn one by one into x, which is read again for each.
+    """
+    _, height, width, colours = x.shape
+    for i in range(keep_rows, height):
+        for j in range(width):
+            for c in range(colours):
+                value = slice(None), i, j, c
+                yield value, network(x).data[value]
+
+
+def from_what_is_new(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
+    """As `from_the_whole_image`, by computing what a value changes and no more."""
+    _, height, width, colours = x.shape
+    with remembering(network, width) as place:
+        blind = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
+        for i in range(height):
+            place.row, place.column = i, 0
+            above = network.above(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1]))
+            if i < keep_rows:
+                network.across(x[:, i : i + 1], above)
+                continue
+            for j in range(width):
+                place.column = j
+                pixel = x[:, i : i + 1, j : j + 1]
+                near = [features[:, :, j : j + 1] for features in above]
+                for c in range(colours):
+                    yield (slice(None), i, j, c), network.across(pixel, near).data[:, 0, 0, c]
+                for memory in blind:  # nothing saw the last value yet
+                    memory.put(pixel)

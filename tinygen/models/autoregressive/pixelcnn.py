@@ -1,0 +1,234 @@
+"""PixelCNN (van den Oord et al. 2016, arXiv:1601.06759) and its gated form (2016, arXiv:1606.05328)."""
+
+from dataclasses import dataclass
+
+from tinygen import functional as F
+from tinygen.errors import UsageError
+from tinygen.models.autoregressive.base import Autoregressive, RasterNetwork
+from tinygen.models.autoregressive.causal import CausalConv2d
+from tinygen.models.base import at_least
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.nn import Module, Sequential
+
+
+def check(config) -> None:
+    """UsageError for a Config that no network can have."""
+    at_least(config, 1, "hidden", "blocks", "head", "batch_size")
+    at_least(config, 0, "learning_rate", "warmup_steps", "cosine_steps")
+    for name in ("first_kernel", "kernel"):
+        at_least(config, 3, name)
+        if getattr(config, name) % 2 == 0:
+            raise UsageError(f"{name} is {getattr(config, name)}; a masked convolution has a centre: use an odd number")
+
+
+class PixelCNN(Autoregressive):
+    """Masked convolutions in residual blocks; logits of every pixel in one pass."""
+
+    name = "pixelcnn"
+
+    @dataclass(frozen=True)
+    class Config:
+        hidden: int = 32
+        """Features of a pixel (the paper has 2h = 256 between the blocks for CIFAR-10, 32 for MNIST)."""
+        blocks: int = 7
+        """Residual blocks (15 for CIFAR-10 in the paper, 7 for MNIST)."""
+        first_kernel: int = 7
+        """Side of the first convolution, of mask A."""
+        kernel: int = 3
+        """Side of the convolutions in the blocks, of mask B."""
+        head: int = 32
+        """Features of the layer before the logits (1024 for CIFAR-10 in the paper, 32 for MNIST)."""
+        batch_size: int = 16
+        """Images a step, as in the paper."""
+        learning_rate: float = 3e-3
+        """Step size of Adam (the paper used RMSProp)."""
+        warmup_steps: int = 100
+        """Steps over which the step size rises from zero."""
+        cosine_steps: int | None = None
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+
+        def __post_init__(self):
+            check(self)
+
+    def make_network(self, config, colours, levels):
+        return PixelCNNNetwork(config, colours, levels)
+
+
+class PixelCNNNetwork(RasterNetwork):
+    """A masked convolution, residual blocks, and two layers of single pixels (table 1 of the paper)."""
+
+    def __init__(self, config: PixelCNN.Config, colours: int, levels: int):
+        self.layers = Sequential(
+            CausalConv2d(colours, config.hidden, config.first_kernel, kind="A", colours=colours),
+            *(ResidualBlock(config.hidden, config.kernel, colours) for _ in range(config.blocks)),
+            Head(config.hidden, config.head, colours, levels),
+        )
+
+    def across(self, x, above):
+        return self.layers(x)
+
+
+class ResidualBlock(Module):
+    """h + f(h); f is plainer than in figure 5 of the paper, which halves the features first.
+
+    That costs a CPU more time than it saves.
+    """
+
+    def __init__(self, hidden: int, kernel: int, colours: int):
+        self.layers = Sequential(
+            F.relu,
+            CausalConv2d(hidden, hidden, kernel, kind="B", colours=colours),
+            F.relu,
+            pointwise(hidden, hidden, colours),
+        )
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def pointwise(inputs: int, outputs: int, colours: int) -> CausalConv2d:
+    """A layer of single pixels, in which a colour sees itself and those before it."""
+    return CausalConv2d(inputs, outputs, 1, kind="B", colours=colours)
+
+
+class Head(Module):
+    """Features of each pixel to logits (N, H, W, colours), or (N, H, W, colours, levels) for more than one level."""
+
+    def __init__(self, inputs: int, hidden: int, colours: int, levels: int):
+        self.shape = (colours, levels) if levels > 1 else (colours,)
+        self.layers = Sequential(
+            F.relu,
+            pointwise(inputs, hidden, colours),
+            F.relu,
+            pointwise(hidden, colours * levels, colours),
+        )
+
+    def forward(self, x):
+        return self.layers(x).reshape((*x.shape[:3], *self.shape))
+
+
+class GatedPixelCNN(Autoregressive):
+    """PixelCNN with gates, and with two stacks, of rows above and of pixels to the left, that leave no blind spot."""
+
+    name = "gated-pixelcnn"
+
+    @dataclass(frozen=True)
+    class Config:
+        hidden: int = 32
+        """Features of each stack (128 for CIFAR-10 in the paper); for RGB the next multiple of 3."""
+        blocks: int = 7
+        """Gated layers after the first (15 for CIFAR-10 in the paper)."""
+        first_kernel: int = 7
+        """Side of the first convolution."""
+        kernel: int = 3
+        """Side of the others (5 in the paper)."""
+        head: int = 32
+        """Features of the layer before the logits."""
+        batch_size: int = 16
+        """Images a step (128 in the paper)."""
+        learning_rate: float = 3e-3
+        """Step size of Adam (the paper used RMSProp)."""
+        warmup_steps: int = 100
+        """Steps over which the step size rises from zero."""
+        cosine_steps: int | None = None
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+
+        def __post_init__(self):
+            check(self)
+
+    def make_network(self, config, colours, levels):
+        return GatedNetwork(config, colours, levels)
+
+
+class GatedNetwork(RasterNetwork):
+    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2)."""
+
+    def __init__(self, config: GatedPixelCNN.Config, colours: int, levels: int):
+        hidden = -(-config.hidden // colours) * colours
+        self.blocks = [GatedBlock(colours, hidden, config.first_kernel, colours, first=True)]
+        self.blocks += [GatedBlock(hidden, hidden, config.kernel, colours) for _ in range(config.blocks)]
+        self.head = Head(hidden, config.head, colours, levels)
+
+    def above(self, x):
+        into_rows = []
+        for block in self.blocks:
+            x, into_row = block.down(x)
+            into_rows.append(into_row)
+        return into_rows
+
+    def across(self, x, above):
+        features = x
+        for block, from_above in zip(self.blocks, above, strict=True):
+            features = block.right(features, from_above)
+        return self.head(features)
+
+
+class GatedBlock(Module):
+    """One layer of both stacks (figure 2); the first sees no pixel of its own and adds nothing to its input.
+
+    The vertical stack is one row lower than the image, so that a row of it depends on the rows above alone.
+    """
+
+    def __init__(self, inputs: int, hidden: int, kernel: int, colours: int, first: bool = False):
+        self.colours, self.first = colours, first
+        rows = kernel // 2 if first else kernel // 2 + 1
+        self.vertical = CausalConv2d(inputs, 2 * hidden, (rows, kernel), kind="rows")
+        self.into_row = CausalConv2d(2 * hidden, 2 * hidden, 1, kind="rows")
+        self.horizontal = CausalConv2d(inputs, 2 * hidden, (1, kernel), kind="A" if first else "B", colours=colours)
+        self.output = pointwise(hidden, hidden, colours)
+
+    def down(self, x):
+        """The vertical stack's next features, and what it gives to the horizontal one."""
+        y = self.vertical(x)
+        return gate(y), self.into_row(y)
+
+    def right(self, x, from_above):
+        """The horizontal stack's next features."""
+        y = self.output(gate(self.horizontal(x) + from_above, self.colours))
+        return y if self.first else x + y
+
+
+def gate(y, colours: int = 1):
+    """tanh(a) * sigmoid(b) for the halves a, b of the features of each colour (equation 2)."""
+    *pixels, features = y.shape
+    return F.gated_tanh(y.reshape((*pixels, colours, features // colours))).reshape((*pixels, features // 2))
+
+
+# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+
+GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
+
+PixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
+PixelCNN.trials = (
+    Trial(
+        "digits8x8",
+        1000,
+        {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900},
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        binarised="threshold",
+    ),
+)
+PixelCNN.recipes = (
+    "--data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
+    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
+)
+
+GatedPixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
+GatedPixelCNN.trials = (
+    Trial(
+        "digits8x8",
+        350,
+        GATED,
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        binarised="threshold",
+    ),
+    Trial(
+        "fashion-mnist-7k",
+        200,
+        GATED | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.4),),
+        binarised="threshold",
+        quick=False,
+    ),
+)
+GatedPixelCNN.recipes = ("--data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",)

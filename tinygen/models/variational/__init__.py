@@ -1,0 +1,1 @@
+"""Systems with latent variables, trained by a bound on the likelihood."""

@@ -1,0 +1,164 @@
+"""The systems by name, grouped by family: where the class of each is, which is imported when it is asked for.
+
+A class from outside the package is named by its file: my_vae.py:MyVAE.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tinygen.errors import UsageError
+
+FAMILIES: dict[str, dict[str, str]] = {
+    "autoencoders": {
+        "ae": "tinygen.models.autoencoders.autoencoder:Autoencoder",
+        "dae": "tinygen.models.autoencoders.autoencoder:DenoisingAutoencoder",
+        "aae": "tinygen.models.autoencoders.aae:AAE",
+    },
+    "variational": {
+        "vae": "tinygen.models.variational.vae:VAE",
+    },
+    "autoregressive": {
+        "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
+        "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
+    },
+    "adversarial": {
+        "gan": "tinygen.models.adversarial.gan:GAN",
+        "dcgan": "tinygen.models.adversarial.dcgan:DCGAN",
+        "cdcgan": "tinygen.models.adversarial.dcgan:ConditionalDCGAN",
+        "wgan": "tinygen.models.adversarial.wgan:WGAN",
+        "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
+    },
+}
+PLACES = {name: place for family in FAMILIES.values() for name, place in family.items()}
+"""The module and the class of each name."""
+
+
+def names() -> list[str]:
+    """Names of the systems, as the command line takes them: family by family."""
+    return list(PLACES)
+
+
+def get(name: str) -> type[Any]:
+    """The class of a system, by its name or as FILE.py:CLASS.
+
+    UsageError where there is none, with near matches, where the file cannot be imported, and where the class lacks
+    something that every system has.
+    """
+    if name in PLACES:
+        module, _, class_name = PLACES[name].partition(":")
+        return getattr(importlib.import_module(module), class_name)
+    if ".py" in name:
+        return _from_file(name)
+    near = difflib.get_close_matches(name, PLACES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}, and FILE.py:CLASS for your own"
+    raise UsageError(f"unknown model {name!r}: {hint}")
+
+
+def place_of(system: type[Any]) -> dict[str, str] | None:
+    """Where a class from outside the package is, for config.json; None for one of the package or without a file.
+
+    `class`: FILE.py:CLASS, by its absolute path. `sha256`: of the file.
+    """
+    if PLACES.get(getattr(system, "name", "")) == f"{system.__module__}:{system.__qualname__}":
+        return None
+    try:
+        file = Path(inspect.getfile(system)).resolve()
+    except (TypeError, OSError):  # defined in a notebook or an interpreter
+        return None
+    if not file.exists() or "<locals>" in system.__qualname__:
+        return None
+    return {"class": f"{file}:{system.__qualname__}", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+# A class from outside the package
+
+
+def _from_file(name: str) -> type[Any]:
+    path, _, class_name = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UsageError(f"{path}: there is no such file; name the model's class as FILE.py:CLASS")
+    module = _imported(file.resolve(), hashlib.sha256(file.read_bytes()).hexdigest())
+    if not class_name:
+        found = " or ".join(f"{path}:{each}" for each in _classes_in(module)) or "it defines no class"
+        raise UsageError(f"{path}: say which class of it: {found}")
+    system = getattr(module, class_name, None)
+    if not isinstance(system, type):
+        found = ", ".join(_classes_in(module)) or "none"
+        raise UsageError(f"{path} defines no class {class_name!r}; its classes: {found}")
+    if lacking := _lacking(system):
+        raise UsageError(f"{path}: class {class_name} {lacking} (README, 'To add a model')")
+    return system
+
+
+@functools.cache
+def _imported(file: Path, digest: str) -> ModuleType:
+    """The module in a file of these contents; UsageError in one line for whatever goes wrong in it."""
+    name = f"tinygen_user_{file.stem}_{digest[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec and spec.loader, "the name ends in .py"
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        with _importable(file.parent):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"{file} cannot be imported: {_where(error, file)}; correct it") from error
+    return module
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Context in which files beside the imported one can be imported, as when Python runs it."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+def _where(error: BaseException, file: Path) -> str:
+    """The error, and the last line of the file that was running."""
+    line = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{type(error).__name__}{f' in line {line}' if line else ''}: {error}"
+
+
+def _classes_in(module: ModuleType) -> list[str]:
+    return [
+        name for name, each in vars(module).items() if isinstance(each, type) and each.__module__ == module.__name__
+    ]
+
+
+def _lacking(system: type[Any]) -> str | None:
+    """What a class lacks to be a system, None where it has it all."""
+    if not hasattr(system, "state_dict"):
+        return "is no tinygen.models.System: derive it from that"
+    for name, what in (("training_step", "method training_step(self, batch)"), ("evaluate", "method evaluate")):
+        method = getattr(system, name, None)
+        if method is None or getattr(method, "__isabstractmethod__", False):
+            return f"has no {what}"
+    if not isinstance(getattr(system, "needs", None), dict):
+        return "does not say what data it needs, such as needs = {'x': Image(kind='binary')}"
+    config = getattr(system, "Config", None)
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        return "has no dataclass Config"
+    if "batch_size" not in config.__dataclass_fields__:
+        return "has a Config without batch_size"
+    return None
