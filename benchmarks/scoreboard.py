@@ -1,7 +1,8 @@
 """The models' flagship runs, each trained by one command on three seeds, and scored: benchmarks/results/scoreboard.md.
 
 `python -m benchmarks scoreboard` trains what is missing, which takes hours; `python -m benchmarks.scoreboard` prints
-the commands of what is missing, and scores what there is. Runs lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
+the commands of what is missing, and scores what there is. Every figure of every run is kept in scoreboard.json. Runs
+lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
 """
 
 import os
@@ -67,7 +68,8 @@ def run(train: bool = True) -> harness.Result:
             for name, each in figures.items()
         ]
         notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(figures)]
-    result = harness.Result("Scoreboard", rows, notes)
+    result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(found))])
+    harness.save("scoreboard", result)
     write_atomically(harness.RESULTS / "scoreboard.md", harness.described(result) + "\n")
     return result
 
@@ -76,6 +78,11 @@ def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
     """Of the seeds that there are."""
     runs = [Run.open(out) for seed in SEEDS if (out := folder(recipe, seed)).is_dir()]
     return [scorer.score(each) for each in runs if each.checkpoint_file.exists()]
+
+
+def each_run(found: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
+    """A row for each run, with all its figures."""
+    return [{"recipe": recipe, **vars(score)} for recipe, scores in found.items() for score in scores]
 
 
 def about(scores: list[Score]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import time
 
 import tinygen as tg
 from benchmarks import harness
-from tinygen.models.base import learning_rate
+from tinygen.models.base import Plan, learning_rate
 from tinygen.models.variational.vae import VAE
 
 EPOCHS, BATCH = 10, 128
@@ -39,7 +39,7 @@ def peer_side(torch, data: tg.data.Dataset) -> tuple[float, float]:
     model = torch_vae.VAE()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     per_epoch = len(grey) // BATCH
-    rate = learning_rate(config(EPOCHS * per_epoch))
+    rate = learning_rate(config(EPOCHS * per_epoch), Plan())
     start = time.perf_counter()
     for epoch in range(EPOCHS):
         order = torch.randperm(len(grey))

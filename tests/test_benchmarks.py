@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from benchmarks import harness, kernels, memory, scoreboard, startup, steps
+from benchmarks import harness, kernels, memory, scoreboard, startup, steps, tables
 from benchmarks.harness import Timing, comparison, duel, in_turns, markdown
 from benchmarks.pairs import LSTM, PAIRS, our_side, trained
 from tinygen import cli, data, models, train
+from tinygen.errors import UsageError
 from tinygen.score import Score
 
 ROOT = Path(__file__).parents[1]
@@ -132,6 +134,11 @@ def test_a_scoreboard_shows_what_models_say_of_themselves_where_it_means_somethi
     assert row["on test"] == "modes 8"
 
 
+def test_every_figure_of_every_run_is_kept():
+    (row,) = scoreboard.each_run({"gan --data digits": [score(2, {"coverage": 0.3})]})
+    assert (row["recipe"], row["seed"], row["figures"]) == ("gan --data digits", 2, {"coverage": 0.3})
+
+
 def test_a_duel_is_with_the_fastest_of_the_peers():
     def slow():
         sum(range(100_000))
@@ -210,3 +217,26 @@ def test_start_up_is_told_with_numpy_and_without():
         "a first step too, s": 5.0,
         "without numpy, s": 4.0,
     }
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results():
+    text = tables.README.read_text(encoding="utf-8")
+    assert tables.rewritten(text) == text, "python -m benchmarks tables writes them anew"
+
+
+def test_other_results_and_other_tables_are_noticed(monkeypatch, tmp_path):
+    shutil.copytree(harness.RESULTS, tmp_path / "results")
+    overhead = tmp_path / "results" / "overhead.json"
+    overhead.write_text(overhead.read_text().replace('"time / ours": 0.88', '"time / ours": 0.66'))
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(tables, "README", tmp_path / "README.md")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = set(tables.rewritten(text).splitlines()) ^ set(text.splitlines())
+    assert sorted(line.split(" | ")[-1] for line in lines) == ["0.66 |", "0.88 |"]
+    tables.README.write_text(text.replace("| 0.88 |", "| 0.99 |"))
+    assert tables.run().notes == ["README.md is written"]
+    assert tables.README.read_text() == tables.rewritten(text)
+    assert tables.run().notes == ["README.md is as it was"]
+    for wrong in (text.replace("table: steps,", "table: leaps,"), text + text, ""):
+        with pytest.raises(UsageError, match=r"README.md has the tables .*; it should have toys, steps"):
+            tables.rewritten(wrong)

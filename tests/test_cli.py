@@ -20,7 +20,7 @@ from tinygen.serialization import load
 from tinygen.train import fit
 
 ROOT = Path(__file__).parents[1]
-SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
+SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2 --cosine-steps 0".split()
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,8 @@ def test_flags_are_the_fields_of_the_configuration(capsys):
     config = json.loads(Path("run/config.json").read_text())
     assert config["config"]["learning_rate"] == 0.25
     assert config["config"]["hidden"] == 8
-    assert config["fit"] == {"length": {"epochs": None, "steps": 1, "budget": None}, "seed": 5, "save_every": 2}
+    length = {"epochs": None, "steps": 1, "budget": None}
+    assert config["fit"] == {"length": length, "seed": 5, "save_every": 2, "patience": None}
     assert config["command"].startswith("tinygen train vae --data tiny.npz --out run")
     assert config["source"] == {"data": str(Path("tiny.npz").resolve()), "skip_broken": False}
 

@@ -54,12 +54,12 @@ class Scorer:
     def __init__(self) -> None:
         self.references: dict[str, tuple[Reference, Dataset]] = {}
 
-    def score(self, run: Run, device: str = "auto", which: str = "last") -> Score:
-        """The score of the last or the best state of a run's model.
+    def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
+        """The score of the last or the best state of a run's model; `place` is that of data that have moved.
 
         DataError where its samples must be judged and its data have no labels.
         """
-        model, data = model_of(run, device), data_of(run)
+        model, data = model_of(run, device), data_of(run, place)
         state, seed = load_state(run, model, which), run.config["fit"]["seed"]
         seconds = state.get("seconds") or run.seconds_at(state["step"])
         about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds

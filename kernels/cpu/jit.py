@@ -1,12 +1,18 @@
-"""Compilation at first use, kept on disk between processes."""
+"""Compilation at first use, kept on disk between processes.
+
+Each function has a folder of its own there. Processes that start together compile it once: one does, and the others
+wait for it. Numba alone would let them mix up the variants of a function, whose files it numbers as they come.
+"""
 
 import ctypes
 import functools
 import hashlib
 import os
-import shutil
 import sys
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -14,64 +20,110 @@ import numba
 import numpy as np
 from numba import types
 
+from ..notices import explain_wait
 from .target import FEATURES
 
+if sys.platform != "win32":
+    import fcntl
+
 int64 = types.int64
+KERNELS = Path(__file__).parents[1]
+PATIENCE = 1500  # turns of 20 ms: a process that was stopped while it compiled holds nobody up for longer
 
 
 @functools.cache
-def cache_folder() -> str:
-    """Where compiled code is kept: a folder of the user's, named by a hash of all that it depends on.
+def cache_folder() -> Path:
+    """Where compiled code is kept: a folder of the user's, or in NUMBA_CACHE_DIR, named by all that it depends on.
 
-    These are the kernel sources, numba's version and the processor. So a changed kernel is never served stale, which
-    numba itself does not notice where the change is in another file than the compiled function; and nothing is left
-    in an installed package.
+    These are the kernel sources and where they lie, the versions of Python and numba, and the processor. So a changed
+    kernel is never served stale, which numba itself does not notice where the change is in another file than the
+    compiled function; and nothing is left in an installed package.
     """
     processor = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name(), *sorted(FEATURES)
-    digest = hashlib.blake2b(repr((numba.__version__, processor)).encode(), digest_size=8)
-    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
+    digest = hashlib.blake2b(repr((sys.version, numba.__version__, processor, str(KERNELS))).encode(), digest_size=8)
+    for source in sorted(KERNELS.rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
-    return os.path.join(caches, "tinygen", f"kernels-{digest.hexdigest()}")
+    return Path(numba.config.CACHE_DIR or caches, "tinygen", f"kernels-{digest.hexdigest()}")
+
+
+def _folder_of(function) -> Path:
+    """Where a function's compiled code is kept; variants of one differ in the numbers that they are closed over."""
+    constants = [cell.cell_contents for cell in function.__closure__ or ()]
+    variant = hashlib.blake2b(repr(constants).encode(), digest_size=4).hexdigest() if constants else "0"
+    return cache_folder() / f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{variant}"
+
+
+def _is_compiled(folder: Path) -> bool:
+    return any(folder.glob("*/*.nbc"))  # the last file that numba writes
+
+
+_one_thread = threading.RLock()  # declares at a time: numba's configuration is the whole process's
+_waited = False  # for another process, which has told why
 
 
 @contextmanager
-def _cache_in_folder():
-    """numba reads its cache folder from its configuration while a function is declared."""
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Context in which a function is declared: in one process at a time, until it has been compiled."""
     chosen = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = chosen or cache_folder()
+    numba.config.CACHE_DIR = str(folder)
     try:
-        yield
+        if _is_compiled(folder):
+            if not os.access(folder, os.W_OK):
+                raise PermissionError  # numba would go elsewhere
+            yield
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / "lock", "w") as lock:
+                _wait_for(lock)
+                if not (_is_compiled(folder) or _waited):
+                    explain_wait("compiling kernels for this processor; later runs find them compiled")
+                yield
     finally:
         numba.config.CACHE_DIR = chosen
 
 
-def _declared(decorator, function, *signature, **options):
-    """The function under a decorator of numba's, kept on disk where a folder can be written."""
+def _wait_for(lock) -> None:
+    """Lock a file until it is closed; go on without where another process takes too long, or there are no locks.
+
+    That is safe: numba replaces files whole, and both would write the same.
+    """
+    global _waited
+    if sys.platform != "win32":
+        with suppress(OSError):
+            for _ in range(PATIENCE):
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                _waited = True
+                time.sleep(0.02)
+
+
+def _declared(decorator, function, signature, **options):
+    """The function, compiled for one signature under a decorator of numba's, or found on disk."""
     options["error_model"] = "numpy"  # IEEE 754: Python's check for a zero divisor would keep loops from vectorising
-    for attempt in range(2):
+    folder = _folder_of(function)
+    for _ in range(2):
         try:
-            with _cache_in_folder():
-                return decorator(*signature, cache=True, **options)(function)
-        except Exception as error:
-            if isinstance(error, (RuntimeError, OSError)):  # the folder cannot be written
-                break
-            if not attempt:  # a file of it is damaged, where it is not our function
-                shutil.rmtree(cache_folder(), ignore_errors=True)
-    return decorator(*signature, **options)(function)  # compiled afresh in each process
+            with _one_thread, _kept_in(folder):
+                return decorator(signature, cache=True, **options)(function)
+        except (RuntimeError, OSError):
+            break
+        except Exception:  # one of its files is damaged, where it is not our function
+            for file in folder.glob("*/*.nb?"):
+                file.unlink(missing_ok=True)
+    explain_wait(f"compiling kernels for this run alone, since {cache_folder()} cannot be used")
+    return decorator(signature, **options)(function)
 
 
 def jit(function):
-    """A function that is compiled at its first call."""
-    return _declared(numba.njit, function)
+    """A function that compiled functions call."""
+    return numba.njit(error_model="numpy")(function)
 
 
 def compiled(function, signature, **options):
     """A function compiled for one signature, at once."""
-    made = _declared(numba.njit, function, signature, **options)
-    if not made.stats.cache_hits:
-        tell_compiling()
-    return made
+    return _declared(numba.njit, function, signature, **options)
 
 
 def inlined(function):
@@ -84,20 +136,12 @@ def summing(function):
     return numba.njit(error_model="numpy", fastmath={"reassoc"})(function)
 
 
-@functools.cache
-def tell_compiling() -> None:
-    """Say on stderr, once in a process, why it takes a while."""
-    print("tinygen: compiling kernels for this processor; this happens once", file=sys.stderr, flush=True)
-
-
 _keep = []  # compiled code lives as long as the object that numba made for it
 
 
 def address_of(function, signature) -> int:
     """The address of a function, compiled for a signature as a C function."""
     made = _declared(numba.cfunc, function, signature)
-    if not made.cache_hits:
-        tell_compiling()
     _keep.append(made)
     return made.address
 

@@ -1,12 +1,14 @@
 """Philox4x32-10 in numba: one pass over the blocks, which LLVM turns into vector instructions."""
 
+import functools
+
 import numpy as np
+from numba import types
 
 from ..philox import KEY_STEPS, MASK64, MULTIPLIERS, ROUNDS
-from .jit import jit
+from .jit import compiled
 
 
-@jit
 def _fill(words, key0, key1, low, high):
     shift = np.uint64(32)
     for i in range(words.size // 4):
@@ -24,8 +26,13 @@ def _fill(words, key0, key1, low, high):
         words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3] = c0, c1, c2, c3
 
 
+@functools.cache
+def _compiled_fill():
+    return compiled(_fill, types.void(types.uint32[::1], types.uint32, types.uint32, types.uint64, types.uint64))
+
+
 def philox(key0: int, key1: int, counter: int, blocks: int) -> np.ndarray:
     """uint32 words, shape (4 * blocks,), as ``kernels.philox.philox`` makes them."""
     words = np.empty(4 * blocks, np.uint32)
-    _fill(words, np.uint32(key0), np.uint32(key1), np.uint64(counter & MASK64), np.uint64(counter >> 64))
+    _compiled_fill()(words, np.uint32(key0), np.uint32(key1), np.uint64(counter & MASK64), np.uint64(counter >> 64))
     return words

@@ -37,7 +37,6 @@ import contextlib
 import ctypes
 import functools
 import os
-import sys
 import threading
 import time
 
@@ -45,6 +44,7 @@ import numpy as np
 from numba import types
 
 from ..cores import most_threads, thread_count
+from ..notices import note
 from . import placement, system_sleep
 from .atomic import LINE, add, compare_and_swap, keep_bits, load, pause, set_bits, store
 from .ir import call_worker, flush_denormals, restore_denormals, take
@@ -333,7 +333,7 @@ def _started() -> Pool | NumbaPool:
             try:
                 _pool = Pool()
             except OSError as error:
-                print(f"tinygen: {error}, so numba's threads are used (slower on a busy machine)", file=sys.stderr)
+                note(f"{error}, so numba's threads are used (slower on a busy machine)")
                 _pool = NumbaPool()
     return _pool
 

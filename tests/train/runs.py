@@ -1,5 +1,7 @@
 """What tests of runs share: a death at a given step, and what a run folder holds."""
 
+import math
+
 from tinygen.serialization import load
 from tinygen.train import Run
 
@@ -18,6 +20,18 @@ def kill_at(model, step: int):
         return train_as_usual(batch)
 
     model.training_step = training_step
+    return model
+
+
+def scripted(model, values=(9.0, 5.0, 7.0, 6.0, 5.0)):
+    """The model, whose -ELBO on valid takes these values, epoch by epoch: the second is the best."""
+    evaluate = model.evaluate
+
+    def script(data, *, seed, thorough=True):
+        metrics = evaluate(data, seed=seed, thorough=thorough)
+        return metrics | {"neg_elbo_nats": values[math.ceil(int(model.optimizer.count) / 7) - 1]}
+
+    model.evaluate = script
     return model
 
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.train.runs import Killed, kill_at, tensors_of
+from tests.train.runs import Killed, kill_at, scripted, tensors_of
 from tinygen import models, train
 from tinygen.cli import main
 from tinygen.data import load as load_data
@@ -19,18 +19,6 @@ from tinygen.train.record import load_state
 
 STEPS = 30  # four epochs of 7 and a part
 BEST = 14
-
-
-def scripted(model, values=(9.0, 5.0, 7.0, 6.0, 5.0)):
-    """The model, whose -ELBO on valid takes these values, epoch by epoch: the second is the best."""
-    evaluate = model.evaluate
-
-    def script(data, *, seed, thorough=True):
-        metrics = evaluate(data, seed=seed, thorough=thorough)
-        return metrics | {"neg_elbo_nats": values[math.ceil(int(model.optimizer.count) / 7) - 1]}
-
-    model.evaluate = script
-    return model
 
 
 @pytest.fixture

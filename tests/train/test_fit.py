@@ -39,7 +39,8 @@ def test_a_run_leaves_everything_that_was_promised(whole, data):
     config = json.loads((whole / "config.json").read_text())
     assert config["model"] == "vae"
     assert config["config"]["latent"] == 2
-    assert config["fit"] == {"length": {"epochs": None, "steps": STEPS, "budget": None}, "seed": 0, "save_every": 5}
+    length = {"epochs": None, "steps": STEPS, "budget": None}
+    assert config["fit"] == {"length": length, "seed": 0, "save_every": 5, "patience": None}
     assert config["data"]["sizes"] == {"train": 63, "valid": 7, "test": 10}
     assert config["versions"]["numpy"] == np.__version__
     _, meta = load(whole / "checkpoint.safetensors")

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from tinygen.capabilities import Completes
-from tinygen.commands.flags import Count, Debug, Device, File, Images, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
 from tinygen.train import images
 
@@ -26,6 +26,7 @@ class Flags:
     out: Annotated[File, default("completed-<seed>.png in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -33,7 +34,7 @@ class Flags:
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Completes)
-    _, x = examples(opened, flags.images, flags.n)
+    _, x = examples(opened, flags.images, flags.n, flags.data)
     rows = x.shape[1] // 2 if flags.rows is None else flags.rows
     completed = opened.model.complete(x, rows, seed=flags.seed)
     kept = x.copy()

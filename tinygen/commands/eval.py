@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tinygen.commands.flags import Count, Debug, Device, RunFolder, Switch, Which, default
+from tinygen.commands.flags import Count, Debug, Device, Place, RunFolder, Switch, Which, default
 from tinygen.commands.opening import open_run
 from tinygen.metrics.catalogue import describe
 from tinygen.train.loading import data_of
@@ -19,6 +19,7 @@ class Flags:
     split: Literal["test", "valid"] = "test"
     """Which part of the data."""
     which: Which = "last"
+    data: Place = None
     seed: Annotated[Count, default("the run's own")] = None
     """Decides the noise of estimates."""
     json: Switch = False
@@ -29,7 +30,7 @@ class Flags:
 
 def run(flags: Flags) -> None:
     run, model, state = open_run(flags.run, flags.device, flags.which)
-    dataset = data_of(run)
+    dataset = data_of(run, flags.data)
     seed = run.config["fit"]["seed"] if flags.seed is None else flags.seed
     metrics = model.evaluate(getattr(dataset, flags.split), seed=seed)
     if flags.json:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen.capabilities import Density
-from tinygen.commands.flags import Count, Debug, Device, Images, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Count, Debug, Device, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
 
 
@@ -19,6 +19,7 @@ class Flags:
     seed: int = 0
     """Decides the noise of estimates."""
     which: Which = "last"
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -26,7 +27,7 @@ class Flags:
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Density)
-    names, x = examples(opened, flags.images, flags.n)
+    names, x = examples(opened, flags.images, flags.n, flags.data)
     sign = ">=" if opened.model.log_prob_is_bound else "="
     for name, value in zip(names, opened.model.log_prob(x, seed=flags.seed), strict=True):
         print(f"{name}: log p {sign} {value:.2f} nats")

@@ -11,6 +11,7 @@ from tinygen import capabilities, registry
 from tinygen.data import Dataset
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
+from tinygen.train.images import is_intensities
 from tinygen.train.loading import class_of, data_of, model_of
 from tinygen.train.record import load_state
 
@@ -51,12 +52,14 @@ def refuse_incapable(system: type[Any], capability: type) -> None:
         raise UsageError(f"{system.name} cannot {capabilities.VERBS[capability]}; {who}")
 
 
-def examples(opened: Opened, images: str | None, n: int | None) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): the pictures in a folder, or the first ones of test."""
+def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
+    """Names and examples x (n, ...): the pictures in a folder, or the first ones of test, whose data may have moved."""
     if images is not None:
+        if not is_intensities(opened.model.spec.x):
+            raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
         names, x = read_images(Path(images), opened.model.spec.x)
         return names[:n], x[:n]
-    x = data_of(opened.run).test.take(n or 8).batch(slice(None)).x
+    x = data_of(opened.run, place).test.take(n or 8).batch(slice(None)).x
     return [f"test image {i}" for i in range(len(x))], x
 
 

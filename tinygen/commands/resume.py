@@ -1,16 +1,21 @@
 """`tinygen resume RUN`."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen import train
-from tinygen.commands.flags import Count, Debug, Device, Duration, RunFolder, default
+from tinygen.commands import first_line
+from tinygen.commands.flags import Count, Debug, Device, Duration, Place, Rate, RunFolder, default, parse
+from tinygen.commands.train import lasting
+from tinygen.errors import UsageError
 from tinygen.train import Run
-from tinygen.train.loading import data_of, model_of
+from tinygen.train.loading import data_of, model_of, source_of
 
 
 @dataclass(frozen=True)
-class Flags:
+class Resuming:
     """Continue an interrupted run, to the same weights that it would have had without the interruption."""
 
     run: RunFolder
@@ -22,21 +27,52 @@ class Flags:
     """A new end in time, over all parts of the run."""
     save_every: Annotated[Count, default("the run's own")] = None
     """Steps from one checkpoint to the next."""
+    patience: Annotated[Count, default("the run's own")] = None
+    """Epochs without a better validation, by the model's own metric, after which training stops."""
+    learning_rate: Annotated[Rate, default("the run's own")] = None
+    """A new learning rate from here on; if there are several, each by its name, as --discriminator-learning-rate."""
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
 
-def run(flags: Flags) -> None:
+about = first_line(Resuming)
+
+
+def run(words: Sequence[str]) -> None:
+    rates, others = take_learning_rates(words)
+    flags = parse(Resuming, others, "resume")
     run = Run.open(flags.run)
-    if (summary := run.summary()) and flags.epochs is flags.steps is flags.budget is None:
+    if flags.learning_rate is not None:
+        rates["learning_rate"] = flags.learning_rate
+    if (summary := run.summary()) and flags.epochs is flags.steps is flags.budget is flags.patience is None:
         print(f"{run.folder} is complete, at step {summary['steps']}: --epochs, --steps or --budget sets a new end")
         return
     train.resume(
-        model_of(run, flags.device),
-        data_of(run),
+        model_of(run, flags.device, rates),
+        data_of(run, flags.data),
         run.folder,
         epochs=flags.epochs,
         steps=flags.steps,
         budget=flags.budget,
         save_every=flags.save_every,
+        patience=flags.patience,
+        learning_rates=rates,
+        record={"source": source_of(run) | {"data": lasting(flags.data)}} if flags.data else {},
     )
+
+
+def take_learning_rates(words: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """The flags --...-learning-rate X, whose names depend on the model of a run, and all other words."""
+    rates, others, rest = {}, [], iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if re.fullmatch("--[a-z0-9_-]+[_-]learning[_-]rate", name):
+            value = value if equals else next(rest, "")
+            try:
+                rates[name[2:].replace("-", "_")] = float(value)
+            except ValueError:
+                raise UsageError(f"{name}: {value!r} is not a number") from None
+        else:
+            others.append(word)
+    return rates, others

@@ -6,11 +6,11 @@ from typing import Annotated
 import numpy as np
 
 from tinygen.capabilities import Samples
-from tinygen.commands.flags import Count, Debug, Device, File, Labels, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Count, Debug, Device, File, Labels, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import open_run, refuse_incapable
 from tinygen.errors import UsageError
 from tinygen.train import Run, images
-from tinygen.train.loading import class_of
+from tinygen.train.loading import class_of, data_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Flags:
     out: Annotated[File, default("samples-<seed>.png, or samples-best-<seed>.png, in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -37,6 +38,8 @@ def run(flags: Flags) -> None:
     refuse_incapable(system, Samples)
     if flags.labels is not None and "y" not in system.conditions:
         raise UsageError(f"--labels: {system.name} does not take labels; leave them out")
+    if flags.data:
+        data_of(Run.open(flags.run), flags.data)
     run, model, _ = open_run(flags.run, flags.device, flags.which)
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from tinygen.commands.flags import Debug, Device, Switch, Which
+from tinygen.commands.flags import Debug, Device, Place, Switch, Which
 from tinygen.errors import UsageError
 from tinygen.score import Scorer, readable
 from tinygen.train import Run
@@ -19,6 +19,7 @@ class Flags:
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help="Folders of runs.")]
     which: Which = "last"
+    data: Place = None
     json: Switch = False
     """Print one JSON array with an object for each run."""
     device: Device = "auto"
@@ -29,7 +30,7 @@ def run(flags: Flags) -> None:
     if not flags.runs:
         raise UsageError("name the folders of the runs to score: tinygen score RUN...")
     scorer = Scorer()
-    scores = [scorer.score(run, flags.device, flags.which) for run in map(Run.open, flags.runs)]
+    scores = [scorer.score(run, flags.device, flags.which, flags.data) for run in map(Run.open, flags.runs)]
     if flags.json:
         print(json.dumps([plain(vars(score)) for score in scores], allow_nan=False))
     else:

@@ -45,6 +45,8 @@ class Training:
     """Folder for what is learned and measured: the run."""
     save_every: Annotated[Count, default("every 30 seconds")] = None
     """Steps from one saved state to the next."""
+    patience: Annotated[Count, default("none")] = None
+    """Stop when so many epochs bring no better validation, by the model's own metric."""
     overwrite: Switch = False
     """Replace the run that --out holds."""
     device: Device = "auto"
@@ -108,6 +110,7 @@ def train(name: str, words: Sequence[str]) -> None:
         out=flags.out or f"runs/{system.name}-{{n}}",
         seed=flags.seed,
         save_every=flags.save_every,
+        patience=flags.patience,
         overwrite=flags.overwrite,
         record={
             "command": shlex.join(["tinygen", "train", name, *words]),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen.capabilities import Translates
-from tinygen.commands.flags import Count, Debug, Device, File, Images, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
 from tinygen.train import images
 from tinygen.train.panels import above_one_another
@@ -23,6 +23,7 @@ class Flags:
     out: Annotated[File, default("translated-<seed>.png in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"
+    data: Place = None
     device: Device = "auto"
     debug: Debug = False
 
@@ -31,7 +32,7 @@ def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Translates)
     spec = opened.model.spec
-    _, x = examples(opened, flags.images, flags.n)
+    _, x = examples(opened, flags.images, flags.n, flags.data)
     made = opened.model.translate(x, seed=flags.seed)
     tiles = above_one_another(images.tiles(x, spec.x), images.tiles(made, spec.fields.get("target", spec.x)))
     out = flags.out or opened.run.folder / f"translated-{flags.seed}.png"

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,15 @@ from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.models.trial import Trial
 from tinygen.nn import Module
-from tinygen.optim import Schedule, constant, cosine, warmup
+from tinygen.optim import Schedule, cosine, warmup
+
+
+@dataclass
+class Plan:
+    """What a model is told of its training before it begins."""
+
+    steps: int | None = None
+    """Minibatches, None where that is not known."""
 
 
 class System(Module):
@@ -42,6 +51,8 @@ class System(Module):
     log_prob_is_bound: ClassVar[bool] = False
     implicit: ClassVar[bool] = False
     selection_metric: str | None = None
+    earlier: tuple[tuple[int, Any], ...] = ()
+    """Configurations that its training began with, oldest first, each with the step at which it was replaced."""
     Config: ClassVar[Any]
     tiny: ClassVar[tuple[dict[str, Any], ...]] = ()
     trials: ClassVar[tuple[Trial, ...]] = ()
@@ -54,6 +65,7 @@ class System(Module):
 
     def __init__(self, config, spec, device: str = "cpu"):
         self.config, self.spec, self.device = config, spec, device
+        self.plan = Plan()
 
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
@@ -81,7 +93,7 @@ class System(Module):
 def at_least(config, minimum: float, *names: str) -> None:
     """UsageError where a named field of a Config is below a minimum."""
     for name in names:
-        if getattr(config, name) < minimum:
+        if getattr(config, name) is not None and getattr(config, name) < minimum:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
 
 
@@ -104,10 +116,19 @@ def given_labels(given, n: int, classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def learning_rate(config) -> Schedule:
-    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine or a constant."""
-    peak, steps = config.learning_rate, config.cosine_steps
-    return warmup(config.warmup_steps, cosine(peak, 0.0, steps) if steps else constant(peak))
+def learning_rate(config, plan: Plan) -> Schedule:
+    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine, or a constant.
+
+    The cosine takes `cosine_steps`; None stands for all that are planned, and without a plan the step size stays.
+    """
+
+    def after_warmup(step: int) -> float:
+        steps = config.cosine_steps
+        if steps is None:
+            steps = max(0, (plan.steps or 0) - config.warmup_steps)
+        return cosine(config.learning_rate, 0.0, steps)(step) if steps else config.learning_rate
+
+    return warmup(config.warmup_steps, after_warmup)
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

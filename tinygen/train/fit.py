@@ -8,8 +8,11 @@ from typing import Any
 
 from tinygen.data import Dataset
 from tinygen.errors import UsageError
+from tinygen.metrics.catalogue import describe
+from tinygen.train.changes import record_changes
 from tinygen.train.length import Length
 from tinygen.train.run import Run
+from tinygen.train.settings import Settings
 from tinygen.train.training import Training
 
 DEFAULT_LENGTH = Length(epochs=10)
@@ -25,6 +28,7 @@ def fit(
     out: str | Path | None = None,
     seed: int = 0,
     save_every: int | None = None,
+    patience: int | None = None,
     overwrite: bool = False,
     record: Mapping[str, Any] | None = None,
     quiet: bool = False,
@@ -32,18 +36,21 @@ def fit(
     """Train a model of `tinygen.models`; returns the summary: steps, seconds, metrics on valid and test, findings.
 
     One of `epochs`, `steps` (minibatches) and `budget` (seconds, or a time such as "2m") says how long; by default 10
-    epochs. Valid is evaluated after every epoch, test once at the end. With `out`, a folder (the next free number
-    stands for ``{n}`` in its name), the run is recorded: configuration (with `record` added), log, checkpoint,
-    samples, summary, report. What commonly goes wrong (`tinygen.train.doctor`) is told on stderr, with the
-    remedy, at the evaluation that shows it. The checkpoint is saved every `save_every` steps, by default every 30
-    seconds, and at both ends.
+    epochs. Valid is evaluated after every epoch, test once at the end. After `patience` epochs without a better value
+    of the model's `selection_metric` on valid training stops early. A learning rate that falls over the whole run does
+    so over its planned steps; of a budget their number is not known, and the learning rate stays.
+
+    With `out`, a folder (the next free number stands for ``{n}`` in its name), the run is recorded: configuration (with
+    `record` added), log, checkpoint, best state, samples, summary, report. What commonly goes wrong
+    (`tinygen.train.doctor`) is told on stderr, with the remedy, at the evaluation that shows it. The checkpoint is
+    saved every `save_every` steps, by default every 30 seconds, and at both ends.
 
     Raises UsageError, DataError or RunError before anything is changed; NonFiniteError, naming step, operation and
     line, where training diverges, and the last checkpoint then stays. The first Ctrl-C finishes the step, saves, and
     raises `Interrupted`; a second one aborts.
     """
-    length = Length.of(epochs, steps, budget) or DEFAULT_LENGTH
-    training = Training(model, data, length=length, seed=seed, save_every=save_every, quiet=quiet)
+    settings = Settings(Length.of(epochs, steps, budget) or DEFAULT_LENGTH, seed, save_every, patience)
+    training = Training(model, data, settings, quiet=quiet)
     if out is None:
         return training.to_the_end()
     with contextlib.closing(Run.create(out, training.describe(record or {}), overwrite=overwrite)) as training.run:
@@ -59,31 +66,42 @@ def resume(
     steps: int | None = None,
     budget: float | str | None = None,
     save_every: int | None = None,
+    patience: int | None = None,
+    learning_rates: Mapping[str, float] | None = None,
+    record: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Continue the run in `folder`, with a model and data made as for it, to the end it was given, or to a new one.
 
-    On the same machine every tensor ends as it would have without the interruption, to the last bit; a change that
-    could alter that (versions, processor) is warned of. Raises RunError, CheckpointError or DataError, before anything
-    is changed, where the folder, its checkpoint or the data are not what they were.
+    `learning_rates` are fields of the model's Config that it was made with in place of the run's. They, a new length or
+    patience, and what `record` replaces in sections of `config.json` are recorded there as changes, with the step from
+    which they apply. A learning rate that falls over the whole run follows a new length from here on.
+
+    Without changes every tensor ends, on the same machine, as it would have without the interruption, to the last bit;
+    what could alter that (versions, processor) is warned of. Raises RunError, CheckpointError or DataError, before
+    anything is changed, where the folder, its checkpoint or the data are not what they were.
     """
     with contextlib.closing(Run.resume(folder)) as run:
-        new_length = Length.of(epochs, steps, budget)
-        settings = run.config["fit"]
-        training = Training(
-            model,
-            data,
-            length=new_length or Length(**settings["length"]),
-            seed=settings["seed"],
-            save_every=save_every or settings["save_every"],
-            quiet=quiet,
-        )
-        training.restore(run)
-        if new_length:
-            if new_length.is_over(training.step, training.seconds, training.per_epoch):
-                raise UsageError(f"{folder} is at step {training.step} already: ask for more than that")
-            settings["length"] = dataclasses.asdict(new_length)
-            run.save_config()
+        recorded = Settings.of(run.config["fit"])
+        asked: dict[str, Any] = {
+            "length": Length.of(epochs, steps, budget),
+            "save_every": save_every,
+            "patience": patience,
+        }
+        settings = dataclasses.replace(recorded, **{key: value for key, value in asked.items() if value is not None})
+        training = Training(model, data, settings, quiet=quiet)
+        training.restore(run, learning_rates)
+        if asked["length"] and training.is_at_its_end():
+            raise UsageError(f"{folder} is at step {training.step} already: ask for more than that")
+        if (asked["length"] or patience) and training.is_out_of_patience():
+            raise UsageError(
+                f"{folder} stopped early, at step {training.step}, after {settings.patience} epochs without a better "
+                f"{describe(training.best.metric or '').label}: ask for more patience than that"
+            )
+        training.follow_new_length(recorded.length)
+        kept = dataclasses.replace(settings, save_every=recorded.save_every).record()
+        record_changes(run, training.step, {"config": learning_rates or {}, "fit": kept, **(record or {})})
+        run.save_config()
         run.rewind(training.step)
         run.discard_results()
         return training.to_the_end()

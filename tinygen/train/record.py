@@ -5,15 +5,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygen.data import Dataset, Spec
 from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
-
-if TYPE_CHECKING:
-    from tinygen.train.run import Run
+from tinygen.train.changes import configs_at, earlier_configs
+from tinygen.train.run import Run
 
 
 def describe_model(model: Any) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return _as_json({"spec": data.spec.describe(), "sizes": sizes, "digest": digest.hexdigest()})
 
 
-def recorded_config(run: "Run", config_class: type) -> Any:
+def recorded_config(run: Run, config_class: type) -> Any:
     """The configuration of the run's model; RunError where this version of the model has other fields."""
     try:
         return config_class(**_with_tuples(run.config["config"]))
@@ -45,7 +44,12 @@ def recorded_config(run: "Run", config_class: type) -> Any:
         raise RunError(f"{run.config_file} does not fit this version of {run.config['model']}: {error}") from error
 
 
-def recorded_spec(run: "Run") -> Spec:
+def earlier_recorded_configs(run: Run, config_class: type) -> tuple[tuple[int, Any], ...]:
+    """As `System.earlier` has them."""
+    return tuple((step, config_class(**_with_tuples(config))) for step, config in earlier_configs(run))
+
+
+def recorded_spec(run: Run) -> Spec:
     """The specification of the run's data; RunError where it cannot be read."""
     try:
         return Spec.from_description(run.config["data"]["spec"])
@@ -65,14 +69,21 @@ def refuse_unfit_data(model: Any, data: Dataset) -> None:
             raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}")
 
 
-def refuse_changed_data(run: "Run", data: Dataset) -> None:
+def refuse_changed_data(run: Run, data: Dataset) -> None:
     """DataError where the data are not those that the run was trained on, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
-        raise DataError(f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it")
+        raise DataError(
+            f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it, or give the "
+            "place of the right one with --data"
+        )
 
 
-def load_state(run: "Run", model: Any, which: str = "last") -> dict[str, Any]:
+def load_state(
+    run: Run, model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Load the last state of a run, or its best, into a model made as for it; returns what else was saved.
+
+    `changed` are fields of the model's Config that differ from the run's: those that are being changed.
 
     Raises RunError where there is no best one, CheckpointError where the file is damaged, of another model or
     configuration than the run, or the model is.
@@ -81,12 +92,14 @@ def load_state(run: "Run", model: Any, which: str = "last") -> dict[str, Any]:
     if which == "best" and not file.exists():
         raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
     tensors, meta = load(file)
-    for key in ("model", "config"):
-        if meta.get(key) != run.config[key]:
+    expected = {"model": [run.config["model"]], "config": configs_at(run, meta["step"])}
+    for key, values in expected.items():
+        if meta.get(key) not in values:
             raise CheckpointError(f"{file} is of another {key} than {run.config_file}: they must agree")
     own = describe_model(model)
     # A field that the run does not know is newer than it, and has its default.
-    if own["model"] != run.config["model"] or own["config"] != own["config"] | run.config["config"]:
+    recorded = {**own["config"], **run.config["config"], **(changed or {})}
+    if own["model"] != run.config["model"] or own["config"] != recorded:
         raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
     try:
         model.load_state_dict(tensors)

@@ -1,7 +1,6 @@
 """The training loop, what it records on the way, and all that must be saved to continue it exactly."""
 
 import contextlib
-import dataclasses
 import shlex
 import sys
 import time
@@ -16,10 +15,12 @@ from tinygen.capabilities import Samples
 from tinygen.data import Batch, Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
+from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
 from tinygen.train import environment, images
 from tinygen.train.best import Best
+from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
@@ -27,6 +28,7 @@ from tinygen.train.panels import progress
 from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
 from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
+from tinygen.train.settings import Settings
 from tinygen.train.signals import StopSignal
 from tinygen.train.verdict import conclusion, verdict
 
@@ -47,21 +49,22 @@ class Training:
 
     run: Run | None = None
 
-    def __init__(
-        self, model: Any, data: Dataset, *, length: Length, seed: int, save_every: int | None, quiet: bool = False
-    ):
+    def __init__(self, model: Any, data: Dataset, settings: Settings, *, quiet: bool = False):
         if not hasattr(model, "training_step") or not isinstance(data, Dataset):
             raise UsageError(f"fit takes a model and a Dataset, not {type(model).__name__} and {type(data).__name__}")
-        if save_every is not None and save_every < 1:
-            raise UsageError(f"save_every is {save_every}; it is a number of steps, at least 1")
+        if settings.patience and model.selection_metric is None:
+            raise UsageError(f"patience: {model.name} names no metric that could get better; leave it out")
         refuse_unfit_data(model, data)
         backend.tune_process()
-        random.seed(seed)
-        self.model, self.data = model, data
-        self.length, self.seed, self.save_every = length, seed, save_every
-        self.loader = Loader(data.train, model.config.batch_size, seed=seed)
+        random.seed(settings.seed)
+        self.model, self.data, self.settings = model, data, settings
+        self.loader = Loader(data.train, model.config.batch_size, seed=settings.seed)
         self.per_epoch = self.loader.steps_per_epoch
-        self.display = Display(length, self.per_epoch, quiet=quiet)
+        model.plan.steps = settings.length.in_steps(self.per_epoch)
+        self.display = Display(settings.length, self.per_epoch, quiet=quiet)
+        self.remarks: list[str] = []
+        if model.plan.steps is None and getattr(model.config, "cosine_steps", 0) is None:
+            self.remarks.append("the learning rate stays: a budget has no number of steps over which it could fall")
         self.device, self.versions = model.device, environment.versions()
         self.step = 0
         self.started = self.saved_at = time.monotonic()
@@ -79,6 +82,16 @@ class Training:
         """Time spent so far, earlier parts of the run included."""
         return time.monotonic() - self.started
 
+    def is_at_its_end(self) -> bool:
+        """Whether training has lasted as long as it was asked to."""
+        return self.settings.length.is_over(self.step, self.seconds, self.per_epoch)
+
+    def is_out_of_patience(self) -> bool:
+        """Whether the last validation came too long after the best one."""
+        if self.settings.patience is None or self.valid_step is None:
+            return False
+        return self.valid_step - (self.best.step or 0) >= self.settings.patience * self.per_epoch
+
     def to_the_end(self) -> dict[str, Any]:
         """Train, evaluate on test, write the summary and the report; returns the summary."""
         try:
@@ -93,11 +106,12 @@ class Training:
 
     def train(self, stop: StopSignal) -> None:
         """The loop."""
-        self.display.show(self._heading())
+        for line in (self._heading(), *self.remarks):
+            self.display.show(line)
         if self.saved_step is None:
             self.draw_progress()
             self.save()
-        while not self.length.is_over(self.step, self.seconds, self.per_epoch):
+        while not (self.is_at_its_end() or self.is_out_of_patience()):
             self.take_step()
             in_epoch = self.step % self.per_epoch
             if in_epoch % -(-self.per_epoch // LOGGED_AN_EPOCH) == 0:
@@ -140,11 +154,13 @@ class Training:
         return None
 
     def _diverged(self, step: int, what: str) -> NonFiniteError:
-        rates = [f"{name} (now {rate:g})" for name, rate in vars(self.model.config).items() if "learning_rate" in name]
-        kept = ""
+        rates = learning_rates(self.model.config)
+        now = " or ".join(f"{name} (now {rate:g})" for name, rate in rates.items())
+        kept, remedy = "", f"a smaller {now or 'learning rate'} may help"
         if self.run and self.saved_step is not None:
             kept = f"; {self.run.checkpoint_file} still holds step {self.saved_step}, which is good"
-        remedy = f"a smaller {' or '.join(rates) or 'learning rate'} may help"
+            lower = " ".join(f"{flag(name)} {rate / 10:g}" for name, rate in rates.items())
+            remedy += f": tinygen resume {shlex.quote(str(self.run.folder))} {lower}" if lower else ""
         return NonFiniteError(f"training diverged at step {step}: {what}{kept}; {remedy}")
 
     # What is recorded
@@ -162,10 +178,11 @@ class Training:
             return
         self.record_train()
         with _same_streams_afterwards():
-            self.valid_metrics = self.model.evaluate(self.data.valid, seed=self.seed, thorough=False)
+            seed = self.settings.seed
+            self.valid_metrics = self.model.evaluate(self.data.valid, seed=seed, thorough=False)
             if self.model.implicit and isinstance(self.model, Samples) and "x" in self.data.spec:
                 real = self.data.valid.take(SAMPLES).batch(slice(None)).x
-                self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=self.seed), real)
+                self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=seed), real)
         self.valid_step = self.step
         self._log("valid", self.valid_metrics)
         if self.best.examine(self.step, self.valid_metrics) and self.run:
@@ -178,10 +195,10 @@ class Training:
     def draw_progress(self) -> None:
         """Save the picture during training (see `panels`): at first each epoch, then ever less often."""
         epoch = -(-self.step // self.per_epoch)
-        ended = self.length.is_over(self.step, self.seconds, self.per_epoch)
+        ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with _same_streams_afterwards():
-                figure = progress(self.model, self.data, self.seed)
+                figure = progress(self.model, self.data, self.settings.seed)
             if figure:
                 images.save(figure.picture, self.run.sample_file(self.step))
 
@@ -195,8 +212,8 @@ class Training:
     # What survives
 
     def _save_is_due(self) -> bool:
-        if self.save_every is not None:
-            return self.step % self.save_every == 0
+        if self.settings.save_every is not None:
+            return self.step % self.settings.save_every == 0
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
@@ -223,13 +240,16 @@ class Training:
             "versions": self.versions,
         }
 
-    def restore(self, run: Run) -> None:
-        """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far."""
+    def restore(self, run: Run, changed: Mapping[str, Any] | None = None) -> None:
+        """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far.
+
+        `changed` are fields of the model's Config that differ from the run's.
+        """
         refuse_changed_data(run, self.data)
         self.run, history = run, run.history()
         if not run.checkpoint_file.exists() and not any(entry["step"] for entry in history):
             return
-        meta = load_state(run, self.model)
+        meta = load_state(run, self.model, changed=changed)
         self.loader.restore(meta["loader"])
         random.set_state(meta["random"])
         self.step = self.saved_step = meta["step"]
@@ -243,8 +263,20 @@ class Training:
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
                 self.validations.append(entry)
         now = self.versions | environment.machine(self.device)
-        if changed := environment.changes(run.config["versions"] | run.config["machine"], now):
-            print(f"tinygen: the last bits may differ, since this changed: {', '.join(changed)}", file=sys.stderr)
+        if different := environment.changes(run.config["versions"] | run.config["machine"], now):
+            print(f"tinygen: the last bits may differ, since this changed: {', '.join(different)}", file=sys.stderr)
+
+    def follow_new_length(self, before: Length) -> None:
+        """Remark what a length other than the one of before makes of the learning rate."""
+        plan, steps = self.model.plan, self.model.plan.steps
+        rates = _learning_rates_now(self.model)
+        plan.steps = before.in_steps(self.per_epoch)
+        old_rates = _learning_rates_now(self.model)
+        plan.steps = steps
+        if rates != old_rates:
+            now, instead = (" and ".join(f"{rate:.3g}" for rate in each) for each in (rates, old_rates))
+            told = f"it is {now} now, where by the old length it would be {instead}"
+            self.remarks.append(f"the learning rate follows the new length: {told}")
 
     def describe(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Everything needed to repeat the run, with `record` added as it is."""
@@ -252,7 +284,7 @@ class Training:
             **describe_model(self.model),
             **({"model_class": own} if (own := place_of(type(self.model))) else {}),
             "data": describe_data(self.data),
-            "fit": {"length": dataclasses.asdict(self.length), "seed": self.seed, "save_every": self.save_every},
+            "fit": self.settings.record(),
             "device": self.device,
             **record,
             "versions": self.versions,
@@ -263,9 +295,12 @@ class Training:
 
     def finish(self) -> dict[str, Any]:
         """Evaluate on test, the only time that it is looked at; write the summary and the report."""
+        if self.is_out_of_patience():
+            label = describe(self.best.metric or "").label
+            self.display.show(f"stopped early: no better {label} for {self.settings.patience} epochs")
         self.display.show("evaluating on test")
         with _same_streams_afterwards():
-            test_metrics = self.model.evaluate(self.data.test, seed=self.seed)
+            test_metrics = self.model.evaluate(self.data.test, seed=self.settings.seed)
         judged = verdict(self.validations, self.best.metric)
         summary = {
             "model": self.model.name,
@@ -274,6 +309,7 @@ class Training:
             "steps": self.step,
             "epochs": round(self.step / self.per_epoch, 4),
             "seconds": round(self.seconds, 3),
+            "stopped_early": self.is_out_of_patience(),
             "valid": dict(self.valid_metrics),
             "best": self.best.record(),
             "verdict": judged and judged.record(),
@@ -300,6 +336,11 @@ class Training:
             return f"{what} at step {self.step}; nothing was saved"
         kept = f"step {self.saved_step} is saved"
         return f"{what} at step {self.step}, {kept}; go on with: tinygen resume {shlex.quote(str(self.run.folder))}"
+
+
+def _learning_rates_now(model: Any) -> list[float]:
+    """Those of the next step, of all optimisers of a model."""
+    return [each.value("lr") for each in vars(model).values() if isinstance(each, Optimizer)]
 
 
 def _mean(values: list[Any]) -> float:

@@ -54,16 +54,28 @@ def _drawn_over_training(model: Any, data: Any, seed: int, curve: Callable) -> l
     before = random.get_state()
     try:
         random.seed(seed)
-        again = type(model)(model.config, model.spec, model.device)
+        parts = iter((*model.earlier, (last, model.config)))
+        end, config = next(parts)
+        again = type(model)(config, model.spec, model.device)
         random.seed(seed)
         loader = Loader(data.train, model.config.batch_size, seed=seed)
         for step in range(max(moments, default=-1) + 1):
+            while step >= end:
+                end, config = next(parts)
+                again = _continued(again, config)
             if step in moments:
                 drawn.append((step, _drawing(again, data, seed, curve)))
             again.training_step(next(loader).to(model.device))
     finally:
         random.set_state(before)
     return [*drawn, (last, _drawing(model, data, seed, curve))]
+
+
+def _continued(model: Any, config: Any) -> Any:
+    """The model as it is, to be trained on with another configuration."""
+    other = type(model)(config, model.spec, model.device)
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 def _drawing(model: Any, data: Any, seed: int, curve: Callable) -> str:

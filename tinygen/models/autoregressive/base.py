@@ -53,7 +53,7 @@ class Autoregressive(System):
         super().__init__(config, spec, device)
         self.network = self.make_network(config, spec.x.shape[2], 1 if spec.x.kind == "binary" else LEVELS)
         self.to(device)
-        self.optimizer = Adam(self, learning_rate(config))
+        self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def make_network(self, config, colours: int, levels: int) -> RasterNetwork:
         """The network, with one output for each of the `levels` of a colour."""

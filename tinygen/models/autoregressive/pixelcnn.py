@@ -44,8 +44,8 @@ class PixelCNN(Autoregressive):
         """Step size of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
-        cosine_steps: int = 0
-        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
+        cosine_steps: int | None = None
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
 
         def __post_init__(self):
             check(self)
@@ -130,8 +130,8 @@ class GatedPixelCNN(Autoregressive):
         """Step size of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
-        cosine_steps: int = 0
-        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
+        cosine_steps: int | None = None
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
 
         def __post_init__(self):
             check(self)

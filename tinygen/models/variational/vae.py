@@ -46,8 +46,8 @@ class VAE(System):
         """Step size of Adam (the paper used Adagrad)."""
         warmup_steps: int = 0
         """Steps over which the step size rises from zero."""
-        cosine_steps: int = 0
-        """Steps over which the step size then falls to zero along half a cosine; 0: it stays."""
+        cosine_steps: int | None = None
+        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
         importance_samples: int = 64
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
@@ -63,7 +63,7 @@ class VAE(System):
         self.encoder = encoder(config.architecture, spec.x.shape, config.hidden, 2 * config.latent, *sizes)
         self.decoder = decoder(config.architecture, spec.x.shape, config.hidden, config.latent, *sizes)
         self.to(device)
-        self.optimizer = Adam(self, learning_rate(config))
+        self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def posterior(self, x) -> Normal:
         """q(z | x)"""

@@ -1,0 +1,199 @@
+"""Write the tables of README.md from the files in benchmarks/results: each stands between two comments there."""
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from benchmarks import harness
+from tinygen.errors import UsageError
+from tinygen.serialization import write_atomically
+
+README = harness.ROOT / "README.md"
+BETWEEN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
+
+Row = dict[str, Any]
+
+
+def rows(name: str, part: str | None = None) -> list[Row]:
+    """The rows of a saved result, or of the part of it that has this title."""
+    result = json.loads((harness.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    if part is not None:
+        result = next(each for each in result["parts"] if each["title"] == part)
+    return result["rows"]
+
+
+def table(columns: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    columns = list(columns)
+    written = [f"| {' | '.join(line)} |\n" for line in (columns, *lines)]
+    return "".join([written[0], f"|{'---|' * len(columns)}\n", *written[1:]])
+
+
+def ms(value: float) -> str:
+    return f"{value:.3g} ms"
+
+
+def ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+# The tables
+
+
+def steps() -> str:
+    """Training steps beside PyTorch's, in time and in memory, and their median ratio."""
+    memory = {row["step"]: row["steps: PyTorch / ours"] for row in rows("memory")}
+    found = rows("steps")
+    lines = [
+        [
+            f"{row['step']}, batch {row['batch']}",
+            ms(row["ours, ms"]),
+            ms(row["PyTorch, ms"]),
+            f"{ratio(row['PyTorch / ours'])} ({ratio(row['its spread'])})",
+            ratio(memory.get(row["step"])),
+            f"{row['JAX / ours']:.1f}" if "JAX / ours" in row else "",
+        ]
+        for row in found
+    ]
+    median = statistics.median(row["PyTorch / ours"] for row in found)
+    columns = "training step", "ours", "PyTorch", "ratio (quartile distance)", "peak memory, ratio", "JAX, ratio"
+    return table(columns, lines) + f"\nThe median ratio is {median:.2f}.\n"
+
+
+def kernels() -> str:
+    """Single kernels beside PyTorch's and JAX's, each in three directions."""
+    directions = "forward", "input gradient", "weight gradient"
+    lines = []
+    for shape, by_direction in grouped(rows("kernels"), "shape", "direction").items():
+        against = [by_direction.get(direction, {}).get("PyTorch / ours") for direction in directions]
+        jax = [row["JAX / ours"] for row in by_direction.values() if "JAX / ours" in row]
+        lines.append([shape, *map(ratio, against), " / ".join(f"{value:.1f}" for value in jax)])
+    return table(("shape", *directions, "against JAX"), lines)
+
+
+def others() -> str:
+    """What one figure a side says."""
+    ours, theirs = rows("overhead")
+    start, compiling, their_start = (row["a first step too, s"] for row in rows("startup"))
+    imported, their_import = rows("import_time")
+    size, their_size = (row["MB"] for row in rows("install_size"))
+    killed = rows("resume_kill")
+    identical, tries = (sum(row[key] for row in killed) for key in ("identical", "tries"))
+    first, second = rows("main_job")
+    job = f"{first['seconds']:.1f} s, then {second['seconds']:.1f} s; -ELBO {second['neg_elbo_nats']:.1f} nats"
+    microseconds = (f"{row['median, us an operation']:.1f} us" for row in (ours, theirs))
+    imports = (f"{row['median, s over numpy']:.2f} s" for row in (imported, their_import))
+    lines = [
+        ["`overhead`: one small addition, forward and backward", *microseconds,
+         f"{theirs['time / ours']:.2f}"],
+        ["`startup`: from the interpreter to the end of the first DCGAN step", f"{start:.2f} s", f"{their_start:.2f} s",
+         f"{their_start / start:.1f}"],
+        ["the same, kernels compiled for the first time on a machine", f"{compiling:.1f} s", "", ""],
+        ["`import_time`: over `import numpy`", *imports, f"{their_import['time / ours']:.0f}"],
+        ["`install_size`: package and all it requires", f"{size:.0f} MB", f"{their_size:.0f} MB",
+         f"{their_size / size:.1f}"],
+        [f"`resume_kill`: `kill -9` at {tries} moments, then resume", f"{identical} of {tries} byte-identical", "", ""],
+        ["`main_job`: fresh clone to report, `tinygen train vae`", job, "", ""],
+    ]  # fmt: skip
+    return table(("benchmark", "ours", "PyTorch", "ratio"), lines)
+
+
+def toys() -> str:
+    """What GANs make of points, and what PixelCNNs and the small VAE come to."""
+    modes = grouped(rows("toy_modes"), "model", "seed")
+    critics = grouped([{**row, "side": f"{row['critic']} {row['penalty']}"} for row in rows("wgan_1d")], "side", "seed")
+    lines = []
+    for (model, by_seed), where in zip(modes.items(), ("8 Gaussians in a ring", "25 in a grid"), strict=True):
+        found = ", ".join(str(row["modes"]) for row in by_seed.values())
+        quality = ", ".join(f"{row['high quality, %']:.0f}" for row in by_seed.values())
+        lines.append([f"`{model}` on {where}", f"modes {found}; high quality {quality} %", "toy_modes"])
+    for by_seed in critics.values():
+        first = next(iter(by_seed.values()))
+        weight = f", penalty of weight {first['penalty']:g}" if first["penalty"] else ""
+        pearson = ", ".join(f"{row['Pearson']:.3f}" for row in by_seed.values())
+        lines.append(
+            [f"`{first['critic']}` on a line{weight}: critic against the true W1, Pearson", pearson, "wgan_1d"]
+        )
+    for row in rows("sampling"):
+        faster = f"{row['naive / cached']:.0f} times faster, bit for bit the same"
+        lines.append([f"`{row['model']}` samples 64 images with its cache instead of without", faster, "sampling"])
+    ours, theirs = rows("vae_mnist")
+    sides = (f"{row['test -ELBO, nats']:.1f} nats after {row['training, s']:.0f} s" for row in (ours, theirs))
+    told = "{}; PyTorch with its own first weights {}".format(*sides)
+    lines.append(["the VAE 784-400-20 on MNIST, -ELBO after 10 epochs", told, "vae_mnist"])
+    columns = "what", "seeds 0, 1, 2, or one", "`python -m benchmarks ...`"
+    return table(columns, [[what, result, f"`{command}`"] for what, result, command in lines])
+
+
+def gpu_kernels() -> str:
+    """Kernels on the GPU beside cuDNN's and cuBLAS's."""
+    directions = "forward", "input gradient", "weight gradient"
+    found = [row for row in rows("gpu", "Speed of kernels") if "PyTorch / ours" in row and "direction" in row]
+    lines = []
+    for precision in dict.fromkeys(row["precision"] for row in found):
+        of = [row for row in found if row["precision"] == precision]
+        convolutions = [row for row in of if "@" in row["shape"]]
+        cells = [spread([row for row in convolutions if row["direction"] == each]) for each in directions]
+        lines.append([precision, *cells, spread([row for row in of if row["shape"].startswith("linear")])])
+    return table(("arithmetic", *directions, "linear layers, all three"), lines)
+
+
+def gpu_steps() -> str:
+    """Training steps on the GPU."""
+    lines = []
+    for step, sides in grouped(rows("gpu", "Training steps"), "step", "side").items():
+        peers = [row for side, row in sides.items() if side.startswith("PyTorch")]
+        compiled = [row for row in peers if "compiled" in row["side"]]
+        best = [
+            min(among, key=lambda row: row["median, ms"]) if among else None
+            for among in ([row for row in peers if row not in compiled], compiled)
+        ]
+        cells = [f"{ms(row['median, ms'])} ({row['time / ours']:.1f})" if row else "" for row in best]
+        lines.append([step, *(ms(sides[f"tinygen, {how}"]["median, ms"]) for how in ("captured", "eager")), *cells])
+    columns = "whole training step", "ours, captured", "ours, eager", "PyTorch eager", "PyTorch, `torch.compile`"
+    return table(columns, lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "toys": toys,
+    "steps": steps,
+    "kernels": kernels,
+    "others": others,
+    "gpu-kernels": gpu_kernels,
+    "gpu-steps": gpu_steps,
+}
+
+
+def grouped(found: Iterable[Row], outer: str, inner: str) -> dict[Any, dict[Any, Row]]:
+    """Rows by two of their cells."""
+    groups: dict[Any, dict[Any, Row]] = {}
+    for row in found:
+        groups.setdefault(row[outer], {})[row[inner]] = row
+    return groups
+
+
+def spread(found: list[Row]) -> str:
+    """Median and range of PyTorch's time over ours."""
+    values = [row["PyTorch / ours"] for row in found]
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def rewritten(text: str) -> str:
+    """The text with its tables written anew; UsageError where one is unknown, missing or there twice."""
+    names = [name for _, name, _, _ in re.findall(BETWEEN, text, re.DOTALL)]
+    if sorted(names) != sorted(TABLES):
+        raise UsageError(f"README.md has the tables {', '.join(names)}; it should have {', '.join(TABLES)}, each once")
+    return re.sub(BETWEEN, lambda found: found[1] + "\n" + TABLES[found[2]]() + "\n" + found[4], text, flags=re.DOTALL)
+
+
+def run() -> harness.Result:
+    """Write them."""
+    before = README.read_text(encoding="utf-8")
+    after = rewritten(before)
+    if after != before:
+        write_atomically(README, after)
+    changed = "README.md is written" if after != before else "README.md is as it was"
+    files = [{"table": name, "lines": function().count("\n")} for name, function in TABLES.items()]
+    return harness.Result("Tables of the README", files, [changed])

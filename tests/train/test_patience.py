@@ -1,0 +1,122 @@
+"""Early stopping: after so many epochs without a better validation, also when resumed; refused where it cannot be."""
+
+import json
+
+import pytest
+
+from tests.train.runs import Killed, kill_at, log_of, scripted, tensors_of
+from tinygen import train
+from tinygen.cli import main
+from tinygen.errors import UsageError
+from tinygen.serialization import load
+from tinygen.train import Run, training
+
+VALUES = (9.0, 5.0, 7.0, 5.0, 6.0, 1.0, 2.0, 3.0)  # the best of the first five epochs is the second
+
+
+def fit(make_model, data, folder, patience, **asked):
+    asked = {"epochs": 8, "save_every": 5, "quiet": True} | asked
+    return train.fit(scripted(make_model(), VALUES), data, out=folder, patience=patience, **asked)
+
+
+@pytest.fixture
+def whole(tmp_path, make_model, data):
+    """A run that stopped early, after epoch 4."""
+    fit(make_model, data, tmp_path / "whole", 2)
+    return tmp_path / "whole"
+
+
+@pytest.mark.parametrize(("patience", "stops"), [(1, 3), (2, 4), (3, 5), (4, 8), (9, 8)])
+def test_training_stops_after_so_many_epochs_without_a_better_one(tmp_path, data, make_model, patience, stops):
+    summary = fit(make_model, data, tmp_path / "run", patience)
+    assert (summary["epochs"], summary["stopped_early"]) == (stops, stops < 8)
+    assert summary == fit(make_model, data, None, patience) | {"seconds": summary["seconds"]}
+    assert json.loads((tmp_path / "run/config.json").read_text())["fit"]["patience"] == patience
+    assert [entry["step"] for entry in log_of(tmp_path / "run") if entry["split"] == "valid"][-1] == 7 * stops
+    assert 7 * stops in Run.open(tmp_path / "run").samples()
+
+
+def test_it_is_told(data, make_model, tmp_path, capsys):
+    fit(make_model, data, None, 2, quiet=False)
+    assert "stopped early: no better -ELBO for 2 epochs" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("step", [1, 12, 15, 22, 28])
+def test_a_killed_run_stops_where_it_would_have(tmp_path, data, make_model, whole, step):
+    with pytest.raises(Killed):
+        model = kill_at(scripted(make_model(), VALUES), step)
+        train.fit(model, data, epochs=8, patience=2, save_every=5, out=tmp_path / "killed", quiet=True)
+    summary = train.resume(scripted(make_model(), VALUES), data, tmp_path / "killed", quiet=True)
+    assert summary["stopped_early"]
+    assert tensors_of(tmp_path / "killed") == tensors_of(whole)
+    assert log_of(tmp_path / "killed") == log_of(whole)
+
+
+@pytest.mark.parametrize("method", ["save", "finish"])
+def test_a_run_killed_after_its_last_step_makes_no_other(tmp_path, data, make_model, whole, method, monkeypatch):
+    usual = getattr(training.Training, method)
+
+    def die(self):
+        if self.step == 28:
+            raise Killed
+        return usual(self)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Training, method, die)
+        fit(make_model, data, tmp_path / "killed", 2)
+    saved = load(tmp_path / "killed" / "checkpoint.safetensors")[1]["step"]
+    assert saved == (25 if method == "save" else 28)
+    train.resume(scripted(make_model(), VALUES), data, tmp_path / "killed", quiet=True)
+    assert tensors_of(tmp_path / "killed") == tensors_of(whole)
+    assert log_of(tmp_path / "killed") == log_of(whole)
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience_only(data, make_model, whole):
+    before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
+    for asked in ({"epochs": 20}, {"patience": 1}, {"epochs": 20, "patience": 2}):
+        with pytest.raises(
+            UsageError, match=r"stopped early, at step 28, after [12] epochs without a better -ELBO: ask"
+        ):
+            train.resume(scripted(make_model(), VALUES), data, whole, quiet=True, **asked)
+    assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
+    summary = train.resume(scripted(make_model(), VALUES), data, whole, patience=4, quiet=True)
+    assert (summary["epochs"], summary["stopped_early"]) == (8, False)
+    config = Run.open(whole).config
+    assert config["fit"]["patience"] == 4
+    assert config["changes"] == [{"step": 28, "fit": {"patience": [2, 4]}}]
+
+
+def test_without_a_finite_value_the_beginning_counts(data, make_model):
+    model = scripted(make_model(), (float("nan"),) * 9)
+    assert train.fit(model, data, epochs=9, patience=3, quiet=True)["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "train gan --data digits8x8 --patience 2",
+            "patience: gan names no metric that could get better; leave it out",
+        ),
+        ("train ae --data digits8x8 --patience 0", "patience is 0; it is a number of epochs, at least 1"),
+        ("train ae --data digits8x8 --patience soon", "'soon' is not a whole number"),
+    ],
+)
+def test_where_it_cannot_be_it_is_refused(words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words.split(), "--out", "run"]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = "train ae --data digits8x8 --hidden 4 --batch-size 400 --learning-rate 0 --epochs 5 --patience 1 --out run"
+    assert main(words.split()) == 0
+    assert "stopped early: no better cross-entropy for 1 epochs" in capsys.readouterr().out
+    assert main(["resume", "run"]) == 0
+    assert "run is complete" in capsys.readouterr().out
+    assert main("resume run --patience 3".split()) == 0
+    assert json.loads((tmp_path / "run/summary.json").read_text())["epochs"] == 4

@@ -1,0 +1,36 @@
+"""What `fit` is asked for besides model and data, as config.json has it under "fit"."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tinygen.errors import UsageError
+from tinygen.train.length import Length
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, from which seed, how often the state is saved, and when training stops early."""
+
+    length: Length
+    seed: int = 0
+    save_every: int | None = None
+    """Steps from one checkpoint to the next; None: by the clock."""
+    patience: int | None = None
+    """Epochs without a better validation after which training stops; None: it does not."""
+
+    def __post_init__(self) -> None:
+        for name, unit in (("save_every", "steps"), ("patience", "epochs")):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it is a number of {unit}, at least 1")
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> "Settings":
+        """Those that a run recorded; older ones knew no patience."""
+        return cls(**{**recorded, "length": Length(**recorded["length"])})
+
+    def record(self) -> dict[str, Any]:
+        """As `of` takes them."""
+        return dataclasses.asdict(self)
