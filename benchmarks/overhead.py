@@ -1,4 +1,6 @@
-"""A chain of 1000 small additions, forward and backward: what one operation costs."""
+"""What one operation costs, in a chain of 1000 small additions; and an empty launch of the pool of threads."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,6 +21,24 @@ def chain(x):
     return x.grad
 
 
+def empty_launches() -> Callable[[], None]:
+    """Launch two tasks that do nothing, OPERATIONS times."""
+    from tinygen.kernels.cpu import pool
+    from tinygen.kernels.cpu.jit import worker
+
+    @worker("nothing")
+    def do_nothing(arguments, task, lane):
+        pass
+
+    arguments = do_nothing.Arguments()
+
+    def launches() -> None:
+        for _ in range(OPERATIONS):
+            pool.run(do_nothing, arguments, 2)
+
+    return launches
+
+
 def run() -> harness.Result:
     start = np.linspace(-1, 1, SIZE, dtype=np.float32)
     leaves = {"tinygen": tg.tensor(start, requires_grad=True)}
@@ -29,5 +49,9 @@ def run() -> harness.Result:
 
     timings = harness.in_turns({name: lambda x=x: chain(x) for name, x in leaves.items()})
     rows = harness.comparison(timings, unit=1e-6 * OPERATIONS, unit_name="us an operation")
-    notes = [f"additions of {SIZE} floats; the gradients of both sides are equal to the bit"]
+    launch = harness.in_turns({"": empty_launches()})[""].median / OPERATIONS * 1e6
+    notes = [
+        f"additions of {SIZE} floats; the gradients of both sides are equal to the bit",
+        f"a launch of two empty tasks takes {launch:.2f} us, {harness.threads()} threads",
+    ]
     return harness.Result("Overhead of an operation", rows, notes + [harness.PEERS_HINT] * (torch is None))

@@ -62,6 +62,21 @@ def steps() -> str:
     return table(columns, lines) + f"\nThe median ratio is {median:.2f}.\n"
 
 
+def busy() -> str:
+    """Training steps beside processes that keep a core busy each."""
+    ratios = {
+        "ours, beside 1 / quiet": "ours beside 1 / quiet",
+        "beside 2": "ours beside 2 / quiet",
+        "PyTorch / ours, quiet": "PyTorch / ours, 0",
+        "beside 1": "PyTorch / ours, 1",
+        "beside 2 ": "PyTorch / ours, 2",
+        "beside 3": "PyTorch / ours, 3",
+        "ours / our one thread, beside 3": "ours / one thread, 3",
+    }
+    lines = [[row["step"], *(ratio(row[key]) for key in ratios.values())] for row in rows("busy")]
+    return table(("training step", *map(str.strip, ratios)), lines)
+
+
 def kernels() -> str:
     """Single kernels beside PyTorch's and JAX's, each in three directions."""
     directions = "forward", "input gradient", "weight gradient"
@@ -159,6 +174,7 @@ def gpu_steps() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "toys": toys,
     "steps": steps,
+    "busy": busy,
     "kernels": kernels,
     "others": others,
     "gpu-kernels": gpu_kernels,

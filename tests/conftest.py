@@ -6,7 +6,21 @@ import pytest
 
 from tests.cupy_stub.module import installed
 from tinygen import random
-from tinygen.backend import gpu_problem
+from tinygen.backend import gpu_problem, kernel, select_device
+from tinygen.kernels import notices
+
+
+@pytest.fixture(scope="session", autouse=True)
+def notices_have_been_told():
+    """What there is to note about this machine is told before the first test, none of which then meets it."""
+    select_device()
+    kernel("philox", "cpu")
+
+
+@pytest.fixture
+def untold(monkeypatch):
+    """Nothing has been noted yet."""
+    monkeypatch.setattr(notices, "_told", set())
 
 
 @pytest.fixture(autouse=True)

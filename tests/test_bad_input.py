@@ -36,7 +36,7 @@ def place(tmp_path_factory) -> Path:
     archive("shape.npz", x=images.reshape(80, 16))
     archive("unlabelled.npz", x=images)
     archive("labels.npz", x=images, y=labels[:-1])
-    archive("keys.npz", images=images)
+    archive("keys.npz", counts=labels)
     (place / "empty.npz").touch()
     (place / "text.npz").write_text("not an archive")
     (place / "truncated.npz").write_bytes((place / "good.npz").read_bytes()[:-300])
@@ -153,8 +153,13 @@ def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
     pixels = np.zeros((40, 6, 6, 3), np.uint8)
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
-    told = refused(capsys, "train vae --data colours.npz --out new".split())
-    assert "needs binary images as x, and 'colours' has 6×6 rgb images; models that take it: ae, dae, aae, " in told
+    told = refused(capsys, "train vae --likelihood bernoulli --data colours.npz --out new".split())
+    assert "the likelihood bernoulli is for binary images, and the data are 6×6 rgb images: use one of continu" in told
+    np.savez("real.npz", x=np.linspace(0, 1, 40 * 36).reshape(40, 6, 6))
+    told = refused(capsys, "train vae --likelihood logistic-mixture --data real.npz --out new".split())
+    assert "is for 8-bit grey or rgb images, and the data are 6×6 grey images of any values: use one of continu" in told
+    told = refused(capsys, "train vae --likelihood normal --binarise threshold --data real.npz --out new".split())
+    assert "the data are 6×6 images, binarised at one half: use one of bernoulli" in told
     assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
 
 

@@ -14,7 +14,7 @@ import tinygen as tg
 from benchmarks import harness, kernels, memory, scoreboard, startup, steps, tables
 from benchmarks.harness import Timing, comparison, duel, in_turns, markdown
 from benchmarks.pairs import LSTM, PAIRS, our_side, trained
-from tinygen import cli, data, models, train
+from tinygen import cli, data, models
 from tinygen.errors import UsageError
 from tinygen.score import Score
 
@@ -88,7 +88,8 @@ def test_rows_of_other_keys_begin_another_table():
 
 def test_every_recipe_of_the_scoreboard_is_a_command(monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr(train, "fit", lambda model, dataset, **asked: made.append((model.name, dataset.spec.name)))
+    fit = lambda model, dataset, **asked: made.append((model.name, dataset.spec.name))  # noqa: E731
+    monkeypatch.setattr("tinygen.commands.train.fit", fit)
     monkeypatch.setattr(data, "load", functools.partial(stand_in, data.load))
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
     commands = list(scoreboard.missing())

@@ -396,7 +396,7 @@ def test_models(name, cuda):
 
 def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
     """By the command line: a run that was resumed ends as one that was not, and as on the CPU but for rounding."""
-    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200".split()
+    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200 --cosine-steps 0".split()
     runs = {name: tmp_path / name for name in ("whole", "parts", "host")}
     for name, steps, device in (("whole", 3, cuda), ("parts", 2, cuda), ("host", 3, "cpu")):
         assert main(f"train vae --steps {steps} --device {device} --out {runs[name]}".split() + small) == 0
@@ -410,3 +410,18 @@ def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
     for command in ("sample", "eval"):
         assert main([command, str(runs["whole"])]) == 0
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("no CUDA device was found", "tinygen: note: the CPU is used, since no CUDA device was found\n"),
+        ("CuPy is not installed (pip ...)", ""),
+        (None, ""),
+    ],
+)
+def test_auto_notes_once_that_a_gpu_cannot_be_used(problem, told, untold, monkeypatch, capsys):
+    monkeypatch.setattr("tinygen.backend.device.gpu_problem", lambda: problem)
+    for _ in range(2):
+        assert tg.backend.select_device() == ("cpu" if problem else "cuda")
+    assert capsys.readouterr().err == told

@@ -7,7 +7,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import Tensor, no_grad
-from tinygen.backend import array_module, device_of
+from tinygen.backend import array_module, device_of, to_device
 from tinygen.errors import ShapeError, UsageError
 
 
@@ -51,12 +51,14 @@ class Normal:
 
     def kl(self, other: "Normal | None" = None):
         """KL(self || other), elementwise, in nats; `other` defaults to the standard normal."""
-        log_var = self.log_var
-        if other is None and getattr(self.mean, "shape", ()) == getattr(log_var, "shape", None):
+        other, log_var = other or STANDARD_NORMAL, self.log_var
+        if other is STANDARD_NORMAL and getattr(self.mean, "shape", ()) == getattr(log_var, "shape", None):
             return F.gaussian_kl(self.mean, log_var)
-        other = other or Normal(0.0, 1.0)
         excess = log_var - other.log_var
         return 0.5 * (F.exp(excess) + ((self.mean - other.mean) / other.std) ** 2 - 1 - excess)
+
+
+STANDARD_NORMAL = Normal(0.0, 1.0)
 
 
 class Bernoulli:
@@ -90,6 +92,72 @@ class Bernoulli:
         return inside - F.softplus(self.logits) + F.softplus(other.logits)
 
 
+class ContinuousBernoulli:
+    """Independent densities on [0, 1], given by logits l (Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845).
+
+    p(x) = C(lambda) lambda^x (1 - lambda)^(1 - x) with lambda = sigmoid(l), which is exp(l x) l / (exp(l) - 1).
+    With h = l / 2, log p(x) = (2 x - 1) h - log(sinh(h) / h): no infinity anywhere, also at lambda = 1/2.
+    """
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    @property
+    def mean(self):
+        """The expectation of x, which is nearer to 1/2 than sigmoid(logits)."""
+        return 0.5 + 0.5 * _log_sinhc_slope(0.5 * self.logits)
+
+    def log_prob(self, x):
+        """log density of x in [0, 1], elementwise, in nats."""
+        half = 0.5 * self.logits
+        large, rest = _log_sinhc_parts(half)
+        return ((2 * x - 1) * half - large) - rest  # what is large cancels first
+
+
+# log(sinh(h) / h) = sum_n 2^(2n) B_2n / (2n (2n)!) h^(2n) for Bernoulli numbers B; the next term is below 1e-18 at 1/2.
+_LOG_SINHC = (
+    1 / 6,
+    -1 / 180,
+    1 / 2835,
+    -1 / 37800,
+    1 / 467775,
+    -691 / 3831077250,
+    2 / 127702575,
+    -3617 / 2605132530000,
+    43867 / 350813659321125,
+    -174611 / 15313294652906250,
+)
+_NEAR = 0.5  # |h| up to which the series is used: the closed form loses digits there
+
+
+def _log_sinhc_parts(h):
+    """log(sinh(h) / h), elementwise, in two parts: nothing and a series near 0, |h| and a small rest elsewhere.
+
+    Each branch gets arguments at which it and its derivatives are finite.
+    """
+    is_near = abs(_raw(h)) < _NEAR
+    near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, F.abs(h))
+    square = near * near
+    rest = F.log1p(-F.exp(-2 * far)) - F.log(2 * far)
+    return F.where(is_near, 0.0, far), F.where(is_near, square * _polynomial(_LOG_SINHC, square), rest)
+
+
+def _log_sinhc_slope(h):
+    """coth(h) - 1 / h, the derivative of log(sinh(h) / h)."""
+    is_near = abs(_raw(h)) < _NEAR
+    near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, h)
+    slope = [2 * n * coefficient for n, coefficient in enumerate(_LOG_SINHC, 1)]
+    return F.where(is_near, near * _polynomial(slope, near * near), 1 / F.tanh(far) - 1 / far)
+
+
+def _polynomial(coefficients, x):
+    """The sum of coefficients[n] x^n."""
+    total = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        total = total * x + coefficient
+    return total
+
+
 class Categorical:
     """One of several classes, given by logits (..., classes)."""
 
@@ -104,6 +172,11 @@ class Categorical:
     def log_prob(self, x):
         """log p(x) for integers x (...), in nats."""
         return -F.cross_entropy(self.logits, x)
+
+    def expectation(self, values):
+        """The mean (...) of a number that each class stands for, `values` (classes,)."""
+        logits = _raw(self.logits)
+        return (F.softmax(self.logits) * to_device(values.astype(logits.dtype), device_of(logits))).sum(axis=-1)
 
     def sample(self, *, stream: random.Stream | None = None):
         """Integers (...), without gradient."""
@@ -124,6 +197,12 @@ class Categorical:
         return (F.exp(own) * (own - others)).sum(axis=-1)
 
 
+def level_numbers(x, levels: int = 256):
+    """The integers 0 to levels - 1 that values in [0, 1] stand for; what is no number counts as 0."""
+    xp = array_module(x)
+    return xp.rint(xp.fmax(xp.fmin(x * (levels - 1), levels - 1), 0)).astype(np.int64)
+
+
 class DiscretizedLogisticMixture:
     """Images x (..., channels) of the grey values 0, 1/255, ..., 1 (Salimans et al. 2017, arXiv:1701.05517, section 2).
 
@@ -136,7 +215,7 @@ class DiscretizedLogisticMixture:
     """
 
     def __init__(self, parameters, channels: int):
-        each = 1 + 2 * channels + channels * (channels - 1) // 2
+        each = self.parameters_of(channels)
         if not parameters.shape[-1] or parameters.shape[-1] % each:
             raise ShapeError(
                 f"DiscretizedLogisticMixture: {channels} channels take {each} parameters a component, "
@@ -148,6 +227,11 @@ class DiscretizedLogisticMixture:
         self.means = parts[1 : 1 + channels]
         self.log_scales = [F.maximum(part, -7.0) for part in parts[1 + channels : 1 + 2 * channels]]
         self.coefficients = [F.tanh(part) for part in parts[1 + 2 * channels :]]
+
+    @staticmethod
+    def parameters_of(channels: int) -> int:
+        """How many parameters a component has."""
+        return 1 + 2 * channels + channels * (channels - 1) // 2
 
     def _mean(self, before):
         """Means (..., components) of the channel that follows those `before`, (...) each and on [-1, 1]."""
@@ -168,6 +252,23 @@ class DiscretizedLogisticMixture:
         for i, log_scale in enumerate(self.log_scales):
             total = total + _log_bin(values[i][..., None], self._mean(values[:i]), log_scale)
         return F.logsumexp(total, axis=-1)
+
+    @property
+    def mean(self):
+        """Expectations (..., channels) on [0, 1], but for rounding to grey values.
+
+        The mean of a channel given those before is taken at their expectations: exact where a component does not reach
+        beyond the range.
+        """
+        weights, total = F.softmax(self.logits), []
+        within: list = []  # by channel: the expectations of each component (..., components)
+        for i, log_scale in enumerate(self.log_scales):
+            mean, first = self.means[i], i * (i - 1) // 2
+            for coefficient, before in zip(self.coefficients[first : first + i], within, strict=True):
+                mean = mean + coefficient * before
+            within.append(_clipped_mean(mean, log_scale))
+            total.append((weights * within[-1]).sum(axis=-1))
+        return F.clip(0.5 + 0.5 * F.stack(total, axis=-1), 0.0, 1.0)
 
     def sample(self, *, stream: random.Stream | None = None):
         """Images (..., channels), without gradient: a component each, then its channels in turn."""
@@ -196,3 +297,9 @@ def _log_bin(x, mean, log_scale):
     below, above = -F.softplus(-place - half), -F.softplus(place - half)
     inside = below + above + F.log(-F.expm1(-2 * half))
     return F.where(x < -254 / 255, below, F.where(x > 254 / 255, above, inside))
+
+
+def _clipped_mean(mean, log_scale):
+    """The expectation of a logistic variable clipped to [-1, 1]: -1 plus the integral of its upper tail."""
+    scale, precision = F.exp(log_scale), F.exp(-log_scale)
+    return F.clip(scale * (F.softplus((mean + 1) * precision) - F.softplus((mean - 1) * precision)) - 1, -1.0, 1.0)

@@ -18,7 +18,7 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.capabilities import Codes, Samples
 from tinygen.data import Dataset, Loader, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
-from tinygen.metrics import labels, parzen
+from tinygen.metrics import independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models import System
 from tinygen.models.adversarial.base import about_points
@@ -135,17 +135,14 @@ def copied_input(model: Any, data: Dataset) -> Figures:
 
 
 def independent_pixels(model: System, data: Dataset) -> Figures:
-    """Every pixel on its own: Bernoulli with its mean over train, and samples of its values in train."""
+    """Every pixel on its own: its likelihood where values are discrete, and samples of its values in train."""
     train, test = pixels(data.train), pixels(data.test)
-    p = train.mean(axis=0, dtype=np.float64).clip(1e-3, 1 - 1e-3)
-    nats = -float((test * np.log(p) + (1 - test) * np.log(1 - p)).sum(axis=(1, 2, 3)).mean())
     values = train.reshape(len(train), -1)
     order = [Stream(SEED, f"pixel {i}").permutation(len(train)) for i in range(values.shape[1])]
     made = np.take_along_axis(values, np.stack(order, axis=1), axis=0).reshape(train.shape)
     width = parzen.choose_width(test[:100], made)
     return {
-        "nll_nats": nats,
-        "neg_elbo_nats": nats,
+        **independent.likelihood(data),
         "pixel_covariance_correlation": covariance_correlation(made, train),
         "parzen_log_likelihood_nats": float(parzen.log_likelihood(test[:1000], made, [width]).mean()),
     }
@@ -186,10 +183,10 @@ RIVALS: dict[str, Callable[[System, Dataset], Figures]] = {
 
 def run(system: type[System], trial: Trial, device: str = "cpu") -> list[Finding]:
     """Train, and measure what is demanded; NonFiniteError where training diverges."""
-    data = load(trial.data)
-    data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data)
+    data, config = load(trial.data), system.Config(**trial.config)
+    data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
     random.seed(SEED)
-    model = system(system.Config(**trial.config), data.spec, device)
+    model = system(config, data.spec, device)
     rivals = {name: RIVALS[name](model, data) for name in {demand.rival for demand in trial.demands}}
     for batch in islice(Loader(data.train, model.config.batch_size, seed=SEED), trial.steps):
         model.training_step(batch.to(device))

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(build.no_compiler is not None, reason=str(build.
 UNSEEN: dict[str, str] = {}  # barriers, "file:line", against a hazard that the emulator cannot see, and which it is
 
 
+@pytest.mark.slow
 def test_the_deletion_of_every_barrier_shows():
     out, _ = run("from tests.cuda import mutants; print(mutants.json.dumps(mutants.seen()))", OPENBLAS_NUM_THREADS="1")
     seen = json.loads(out)

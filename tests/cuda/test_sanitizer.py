@@ -25,6 +25,7 @@ def sanitized(program: str, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_no_case_touches_foreign_memory():
     done = sanitized("from tests.cuda import sanitized; sanitized.main()")
     assert done.returncode == 0, done.stderr[:3000]

@@ -115,5 +115,4 @@ def installed() -> Iterator[None]:
 def _forget() -> None:
     """What was found out about the GPU, and what has waited for it."""
     device.gpu_problem.cache_clear()
-    device._explained_gpu_problem.cache_clear()
     WAITS.clear()

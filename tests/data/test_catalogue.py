@@ -1,5 +1,6 @@
 """Names: shipped sets, $TINYGEN_DATA, near matches."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,17 @@ import pytest
 from tinygen.data import Image, Labels, Loader, load, names
 from tinygen.data.catalogue import SHIPPED
 from tinygen.errors import DataError, UsageError
+from tinygen.train.record import describe_data
+
+
+@pytest.fixture
+def folder_of_the_user():
+    """$TINYGEN_DATA; the shipped files where it is not set."""
+    return os.environ.get("TINYGEN_DATA", str(SHIPPED))
 
 
 @pytest.fixture(autouse=True)
-def no_data_of_the_user(monkeypatch, tmp_path):
+def no_data_of_the_user(folder_of_the_user, monkeypatch, tmp_path):
     monkeypatch.delenv("TINYGEN_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -28,10 +36,61 @@ def test_the_shipped_default():
 
 def test_the_shipped_digits_span_the_unit_range():
     data = load("digits8x8")
-    assert data.spec.fields == {"x": Image(8, 8, 1, "grey"), "y": Labels(10)}
+    assert data.spec.fields == {"x": Image(8, 8, 1, "grey", levels=17), "y": Labels(10)}
     x = data.train.batch(slice(None)).x
     assert (x.min(), x.max()) == (0, 1)
     assert set(np.unique(x * 16)) == set(range(17))
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("fashion-mnist-7k", "520aadf0a8c1f7e1eebc32079fc17c1a"), ("digits8x8", "47069141538cd6497e9d84ec76b50948")],
+)
+def test_runs_of_older_versions_find_their_data(name, digest):
+    """The digests were written by the version before fields were read from the keys of a file."""
+    assert describe_data(load(name))["digest"] == digest
+
+
+FIELDS = {
+    "audio-clips-mulaw": {"x": "waves of 240000 samples at 8000 Hz"},
+    "cifar10-5k": {"x": "32×32 rgb images", "y": "labels of 10 classes"},
+    "digits8x8": {"x": "8×8 grey images", "y": "labels of 10 classes"},
+    "emoji32": {
+        "x": "32×32 rgb images",
+        "y": "labels of 10 classes",
+        "caption": "sequences of up to 11 of 1826 tokens",
+        "target": "32×32 rgb images",
+    },
+    "facades64": {"x": "64×64 rgb images", "target": "64×64 rgb images"},
+    "fashion-mnist-7k": {"x": "28×28 grey images", "y": "labels of 10 classes"},
+    "fsdd-mulaw": {
+        "x": "waves of 18262 samples at 8000 Hz",
+        "digit": "labels of 10 classes",
+        "speaker": "labels of 6 classes",
+    },
+    "mnist": {"x": "28×28 grey images", "y": "labels of 10 classes"},
+    "photo-patches64": {"x": "64×64 rgb images"},
+    "pokemon-lecture": {"x": "20×20 indexed images"},
+    "pokesprite-icons": {"x": "30×40 rgb images", "target": "30×40 rgb images"},
+    "smiles32": {"x": "32×32 grey images", "y": "labels of 2 classes"},
+    "text": {"x": "sequences of up to 127 of 81 tokens"},
+}
+
+
+@pytest.mark.slow
+def test_every_file_of_the_users_folder_opens(folder_of_the_user, monkeypatch):
+    monkeypatch.setenv("TINYGEN_DATA", folder_of_the_user)
+    files = {file.stem.replace("_", "-"): file for file in Path(folder_of_the_user).glob("*.npz")}
+    listed = dict(names())
+    for name, file in files.items():
+        data = load(file)
+        found = {field: each.in_words() for field, each in data.spec.fields.items()}
+        assert FIELDS.get(name, found) == found
+        assert name in listed
+        for part in (data.train, data.valid, data.test):
+            batch = part.batch([0])
+            assert list(batch) == list(found)
+            assert all(data.spec[key].draw(batch[key][0]) is not None for key in batch)
 
 
 def test_each_shipped_set_has_its_licence():
@@ -47,10 +106,10 @@ def test_the_folder_of_the_environment(monkeypatch, tmp_path):
     assert load("my-own_set").spec.name == "my-own-set"
     assert load("mnist").spec.x.shape == (2, 2, 1)
     listed = dict(names())
-    assert listed["fashion-mnist-7k"] == "shipped"
-    assert listed["my-own-set"] == listed["mnist"] == f"in {tmp_path}"
+    assert listed["fashion-mnist-7k"] == "shipped: x image, y labels"
+    assert listed["my-own-set"] == listed["mnist"] == f"in {tmp_path}: x image"
     assert "text" not in listed
-    assert listed["cifar-10"] == "downloaded at first use (170 MB)"
+    assert listed["cifar-10"] == "downloaded at first use (170 MB): x image, y labels"
 
 
 def test_a_wrong_folder_in_the_environment_is_named(monkeypatch, tmp_path):

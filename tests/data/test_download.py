@@ -86,7 +86,7 @@ def test_a_good_file_is_fetched_once(server, capsys):
     assert capsys.readouterr().err == ""
     assert server.handler.requests == ["/mnist.npz"]
     assert kept(source) == ["mnist.npz"]
-    assert dict(names())["mnist"] == "in the cache"
+    assert dict(names())["mnist"] == "in the cache: x image, y labels"
 
 
 def test_a_truncated_file_leaves_nothing(server):

@@ -95,6 +95,26 @@ def test_intensities_are_integers_of_any_dtype(dtype):
     assert x.dtype == np.float32
 
 
+def test_how_many_values_a_channel_can_have():
+    wide = np.array([[[0, 3], [16, 12]]])
+    for array, white, count in (
+        (wide.astype(np.uint8), None, 256),
+        (wide, 16, 17),
+        (5 * wide, 4095, 0),
+        (wide / 255, None, 256),
+        (np.float32(wide) / np.float32(255), None, 256),
+        (wide / 16, None, 0),
+        (wide / 16 > 0.5, None, 2),
+    ):
+        field, x = through(Image(white=white), array)
+        assert field.value_count == count
+        assert Image.from_description(field.describe()).value_count == count
+        if count:
+            np.testing.assert_allclose(x * (count - 1), np.rint(x * (count - 1)), atol=1e-4)
+    assert Image(kind="grey").accepts(Image(2, 2, 1, "grey", levels=0)), "a requirement does not ask for it"
+    assert Image(2, 2, 1, "binary", levels=17) == Image(2, 2, 1, "binary")
+
+
 def test_a_named_kind_is_not_guessed():
     zeros = np.zeros((2, 3, 3), np.uint8)
     assert Image().fit({"x_train": zeros}).kind == "binary"
@@ -160,10 +180,43 @@ def test_segments_are_class_ids_whatever_their_dtype():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
 def test_labels_are_what_they_were(dtype):
-    ids = np.array([1, 0, 1], dtype) if dtype is bool else np.array([3, 7, 3], dtype)
+    ids = np.array([1, 0, 1], dtype) if dtype is bool else np.array([2, 1, 0, 2], dtype)
     field, y = through(Labels(), ids, "y_train")
-    assert (field.classes, y.dtype, y.tolist()) == (ids.max() + 1, np.int64, ids.tolist())
+    assert (field, y.dtype, y.tolist()) == (Labels(ids.max() + 1), np.int64, ids.tolist())
     assert field.draw(y[0]) == str(int(ids[0]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_labels_that_skip_numbers_are_numbered_anew(dtype):
+    field, y = through(Labels(), np.array([3, 7, 3, 200], dtype), "y_train")
+    assert field == Labels(3, ("3", "7", "200"), (3, 7, 200))
+    assert (y.tolist(), y.dtype, field.draw(y[1])) == ([0, 1, 0, 2], np.int64, "7")
+    assert field.renumbered() == (
+        "no example has the label 0 to 2, 4 to 6, 8 to 199; 3 to 200 are now the classes 0 to 2"
+    )
+    assert Field.from_description(json.loads(json.dumps(field.describe()))) == field
+    for label in (0, 4, 201):
+        with pytest.raises(DataError, match=f"y_test holds the label {label}, of which train has no example"):
+            field.store("y_test", [3, label])
+
+
+def test_labels_that_start_at_1_keep_their_names():
+    letters = tuple("abcdef")
+    field, y = through(Labels(names=letters), np.arange(1, 7), "y_train")
+    assert (field.names, field.classes, y.tolist()) == (letters, 6, list(range(6)))
+    assert Labels(names=letters).fit({"y_train": np.array([1, 2, 3])}) == Labels(6, letters)
+
+
+def test_ids_are_no_classes():
+    n = 3000
+    with pytest.raises(
+        DataError, match=r"y_train holds 3000 different labels in 3000 examples: these are ids, .*y=KEY"
+    ):
+        Labels().fit({"y_train": 200_000 + np.arange(n)})
+    with pytest.raises(DataError, match="these are ids, not classes"):
+        Labels().fit({"y_train": np.array([f"{i}.jpg" for i in range(n)])})
+    assert Labels().fit({"y_train": np.arange(n) // 2}).classes == n // 2
+    assert Labels().fit({"y_train": np.array([200_017, 5])}).classes == 2
 
 
 def test_words_are_numbered_in_their_order():

@@ -150,7 +150,7 @@ def test_class_ids_in_uint8_are_not_pixels():
     mask[:, 0] = 7
     y = np.full(40, 7, np.uint8)
     data = Dataset.from_fields(
-        "masks", {"x": Image(), "mask": SegmentMap(), "y": Labels()}, {"x": X, "mask": mask, "y": y}
+        "masks", {"x": Image(), "mask": SegmentMap(), "y": Labels(8)}, {"x": X, "mask": mask, "y": y}
     )
     batch = next(Loader(data.train, 8, seed=0))
     assert (batch.mask[:, 0] == 7).all()
@@ -207,6 +207,16 @@ def test_refusals_name_the_array(parts, message):
     with pytest.raises(DataError, match=message) as refusal:
         Dataset.from_fields("bad", PAIRS, **parts)
     assert "\n" not in str(refusal.value)
+
+
+def test_labels_that_are_numbered_anew_are_told_once(capsys):
+    parts = {"train": {"x": X, "y": 1 + np.arange(40) % 26}, "test": {"x": X[:2], "y": np.array([26, 1])}}
+    for _ in range(2):
+        data = Dataset.from_fields("letters", {"x": Image(), "y": Labels()}, **parts)
+    assert data.spec.y.names[0] == "1"
+    assert data.test.values("y").tolist() == [25, 0]
+    said = "tinygen: letters: y: no example has the label 0; 1 to 26 are now the classes 0 to 25\n"
+    assert capsys.readouterr().err == said
 
 
 def test_sets_without_images_x_are_not_binarised():

@@ -10,8 +10,8 @@ from tinygen.random import Stream
 
 def test_they_have_names_and_are_always_the_same():
     listed = dict(names())
-    for name in ("ring8", "grid25", "mixture1d"):
-        assert listed[name] == "points, made when asked for"
+    for name, dimensions in (("ring8", 2), ("grid25", 2), ("mixture1d", 1)):
+        assert listed[name] == f"made when asked for: x points ({dimensions}), y labels"
         first, again = load(name), load(name)
         assert first.spec == again.spec
         assert (first.spec.name, type(first.spec.x)) == (name, Points)

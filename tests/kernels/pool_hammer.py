@@ -82,6 +82,7 @@ class Hammer:
     """A pool with a number of helpers, and threads that launch through it; a context that ends the helpers."""
 
     def __init__(self, module, helpers: int, *, idle_turns: int, patience: int):
+        module.most_threads = lambda: helpers + 1  # the board has room for so many, whatever TINYGEN_THREADS says
         self.pool, self.helpers = module.Pool(), helpers
         self.pool.write(module.IDLE_TURNS, idle_turns)
         self.pool.write(module.PATIENCE, patience)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OURS = ("NUMBA_", "TINYGEN_")  # settings that a test chooses for itself
-COMPILING = "tinygen: compiling kernels for this processor; this happens once\n"
 TIMEOUT = 300  # seconds, after which a program hangs; a cold cache on a busy machine takes a while
 
 
-def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.Popen:
+def start(program: str, folder: Path = ROOT, stderr=subprocess.PIPE, **environment: str) -> subprocess.Popen:
     """Run a program in a folder; the checkout is on the path of one that runs there."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     command = [sys.executable, "-X", "faulthandler", "-c", program]
@@ -20,7 +19,7 @@ def start(program: str, folder: Path = ROOT, **environment: str) -> subprocess.P
         cwd=folder,
         env={**kept, **environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 

@@ -1,5 +1,6 @@
 """Kernels on other processors, without numba, without a cache folder: each in a process of its own."""
 
+import os
 import platform
 import shutil
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.processes import COMPILING, finish, run, start
+from tests.kernels.processes import finish, start
 from tinygen import kernels
 from tinygen.backend import dispatch
 from tinygen.kernels import reference
@@ -31,8 +32,8 @@ if fast("conv2d") is not slow("conv2d"):
     from tinygen.kernels.cpu import target
     print(target.WIDTH, end="")
 """
-NO_JIT = "tinygen: numba's JIT is disabled, so plain NumPy kernels are used (slower)\n"
-NO_NUMBA = "tinygen: numba cannot be imported, so plain NumPy kernels are used (slower)\n"
+NO_JIT = "tinygen: note: numba's JIT is disabled, so plain NumPy kernels are used (slower)\n"
+NO_NUMBA = "tinygen: note: numba cannot be imported, so plain NumPy kernels are used (slower)\n"
 AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c"
 
 # What is done first, what is set, what is told, and how many floats a vector has
@@ -62,80 +63,128 @@ def programs():
 def test_kernels_follow_their_reference(name, programs):
     _, _, told, width = ENVIRONMENTS[name]
     out, err = finish(programs[name])
-    assert (out, err.replace(COMPILING, "")) == (width, told)
+    assert (out, err) == (width, told)
 
 
-# The cache of compiled code
+# The cache of compiled code, and what a person at a terminal is told of it
 
 PROGRAM = """
 import numpy as np
 from kernels import cpu, reference
+from kernels.cpu.tile import product_rows
 
 x = np.random.default_rng(0).standard_normal((3000, 7), np.float32)
 np.testing.assert_allclose(cpu.exp(x[:5]), reference.exp(x[:5]), rtol=1e-6)
 np.testing.assert_allclose(cpu.column_sums(x), reference.column_sums(x), atol=1e-3)
+assert product_rows(1, 1, False, False) != product_rows(2, 1, False, False)
 """
+POOL = ["pool.help_until_stopped", "pool.launch", "pool.pauses", "pool.stop_helpers"]
+FUNCTIONS = ["activations._column_sums", "elementwise._exp", *POOL, "tile.rows", "tile.rows"]
+COMPILING = "tinygen: note: compiling kernels for this "
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of the kernels."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(reference.__file__).parent, tmp_path / "copy" / "kernels", ignore=ignored)
-    return tmp_path / "copy"
+def copied(folder: Path) -> Path:
+    """A folder with a copy of the kernels."""
+    shutil.copytree(Path(reference.__file__).parent, folder / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
-def told(folder: Path, **environment: str) -> str:
-    """What is said on stderr when the kernels of a copy run."""
-    out, err = run(PROGRAM, folder, PYTHONDONTWRITEBYTECODE="1", **environment)
-    assert not out
-    return err
+def begin(folder: Path, caches: Path, **environment):
+    """The kernels of a copy run."""
+    settings = {"PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(caches), "TINYGEN_THREADS": "1", **environment}
+    return start(PROGRAM, folder, **settings)
 
 
-def compiled(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("activations._column_sums-*.nbc"))
+def told(folder: Path, caches: Path, **environment) -> str:
+    """What is said on stderr, a terminal, when the kernels of a copy run."""
+    ours, theirs = os.openpty()
+    with open(ours, "rb", buffering=0) as terminal, open(theirs, "wb", buffering=0) as stderr:
+        finish(begin(folder, caches, stderr=stderr, **environment))
+        stderr.write(b"end")
+        text = b""
+        while not text.endswith(b"end"):
+            text += terminal.read(1 << 16)
+    return text.decode().removesuffix("end")
 
 
-def test_compiled_code_is_kept_between_processes_and_never_stale(copy, tmp_path):
-    """That it is compiled is told once, where it is."""
-    caches = tmp_path / "caches"
-    assert told(copy, XDG_CACHE_HOME=str(caches)) == COMPILING
-    (first,) = compiled(caches)
+def compiled(caches: Path) -> dict[str, int]:
+    """Files of compiled code, and when they were written."""
+    return {str(file.relative_to(caches)): file.stat().st_mtime_ns for file in caches.rglob("*.nb?")}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A copy, the cache that it has filled, and what was told."""
+    folder = tmp_path_factory.mktemp("filled")
+    return copied(folder / "copy"), folder / "caches", told(folder / "copy", folder / "caches")
+
+
+def test_compiled_code_is_kept_between_processes(filled):
+    copy, caches, said = filled
+    assert said.startswith(f"{COMPILING}processor; later runs find them compiled")
+    assert said.count("\n") == 1
+    before = compiled(caches)
+    assert sorted(file.split("/")[2].rpartition("-")[0] for file in before) == sorted(2 * FUNCTIONS)
     assert not compiled(copy), "nothing is left beside the sources"
-    written = first.stat().st_mtime_ns
-    assert told(copy, XDG_CACHE_HOME=str(caches)) == ""
-    assert [file.stat().st_mtime_ns for file in compiled(caches)] == [written]
+    assert told(copy, caches) == ""
+    assert compiled(caches) == before
+
+
+def test_compiled_code_is_never_stale_not_even_where_numbas_folder_was_chosen(filled, tmp_path):
+    _, caches, _ = filled
+    copy = copied(tmp_path / "copy")
     with (copy / "kernels" / "geometry.py").open("a") as source:
         source.write("# changed\n")
-    assert told(copy, XDG_CACHE_HOME=str(caches)) == COMPILING
-    assert len(compiled(caches)) == 2
+    chosen, others = shutil.copytree(caches, tmp_path / "chosen"), tmp_path / "others"
+    assert finish(begin(copy, others, NUMBA_CACHE_DIR=str(chosen))) == ("", ""), "a program is told nothing"
+    assert len(compiled(chosen)) == 2 * len(compiled(caches))
+    assert not compiled(others)
 
 
-@pytest.mark.parametrize("kind", ["*.nbc", "*.nbi"])
-def test_damaged_files_are_made_anew(kind, copy, tmp_path):
+def test_processes_that_start_together_fill_one_cache(filled, tmp_path):
+    """Each function is compiled once, and another process has nothing to compile."""
+    copy, caches, _ = filled
+    together = [begin(copy, tmp_path) for _ in range(3)]
+    for program in together:
+        assert finish(program) == ("", "")
+    after = compiled(tmp_path)
+    assert set(after) <= set(compiled(caches))
+    assert len(after) == 2 * len(FUNCTIONS)
+    assert told(copy, tmp_path) == ""
+    assert compiled(tmp_path) == after
+
+
+def test_damaged_files_are_made_anew_and_others_left_alone(filled, tmp_path):
     """As a power failure may leave them."""
-    caches = tmp_path / "caches"
-    assert told(copy, XDG_CACHE_HOME=str(caches)) == COMPILING
-    for file in caches.rglob(kind):
+    copy, caches, _ = filled
+    shutil.copytree(caches, tmp_path, dirs_exist_ok=True)
+    damaged = [next(tmp_path.rglob(pattern)) for pattern in ("activations*.nbc", "elementwise*.nbi")]
+    for file in damaged:
         file.write_bytes(file.read_bytes()[:40])
-    assert told(copy, XDG_CACHE_HOME=str(caches)) == COMPILING
-    assert told(copy, XDG_CACHE_HOME=str(caches)) == ""
+    before = compiled(tmp_path)
+    assert finish(begin(copy, tmp_path)) == ("", "")
+    after = compiled(tmp_path)
+    changed = {tmp_path / file for file in after if after[file] != before[file]}
+    assert {file.parent for file in changed} == {file.parent for file in damaged}
+    assert len(changed) == 4
+    assert told(copy, tmp_path) == ""
 
 
-def test_folders_that_cannot_be_written_are_survived(copy):
-    """Files stand where folders would be made: for the superuser too, who may write everywhere."""
-    for folder in ("kernels", "kernels/cpu"):
-        (copy / folder / "__pycache__").touch()
-    nowhere = str(copy / "kernels" / "geometry.py" / "cache")
-    assert told(copy, HOME=nowhere, XDG_CACHE_HOME=nowhere) == COMPILING
-    assert not list(copy.rglob("*.nb?"))
+def test_folders_that_cannot_be_written_are_survived(filled, tmp_path):
+    """A file stands where the folder would be made: for the superuser too, who may write everywhere."""
+    copy, _, _ = filled
+    (tmp_path / "file").touch()
+    said = told(copy, tmp_path / "file")
+    assert said.startswith(f"{COMPILING}run alone, since {tmp_path}/file/tinygen/kernels-")
+    assert said.count("\n") == 1
+    assert not compiled(copy)
 
 
 # Which kernels serve
 
 
 @pytest.fixture
-def undecided(monkeypatch):
+def undecided(untold, monkeypatch):
     """Kernels are chosen anew in this test, and again after it."""
     caches = dispatch.kernel, dispatch._cpu_kernels
     for cache in caches:

@@ -147,8 +147,9 @@ def missing(word):
 system_sleep.FUTEX, system_sleep.prepare_condition = None, missing
 """
     _, told = run(program + LAUNCH + "launch()\nassert type(pool._pool).__name__ == 'NumbaPool'", TINYGEN_THREADS="2")
-    expected = "tinygen: the system has no POSIX threads, so numba's threads are used (slower on a busy machine)"
-    assert [line for line in told.splitlines() if "compiling" not in line] == [expected]
+    assert told == (
+        "tinygen: note: the system has no POSIX threads, so numba's threads are used (slower on a busy machine)\n"
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -200,6 +201,7 @@ def start(target):
 def test_ctrl_c_between_launches_leaves_the_pool_as_it_was():
     program = """
 import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 for _ in range(5):
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:

@@ -1,14 +1,16 @@
 """The variational auto-encoder's numbers against integrals over its one code."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 
-from tinygen import random
-from tinygen.data import Batch, Image, Spec, Split
-from tinygen.errors import UsageError
-from tinygen.models import VAE
+from tinygen import nn, random
+from tinygen.data import Batch, Dataset, Image, Loader, Spec, Split, load
+from tinygen.errors import ShapeError, UsageError
+from tinygen.metrics import independent
+from tinygen.models import VAE, check_data
 from tinygen.random import Stream
 
 SPEC = Spec("noise", {"x": Image(3, 4, 1, "binary")})
@@ -144,3 +146,118 @@ def test_thousands_of_samples_come_by_parts(monkeypatch):
 def test_a_weight_of_the_kl_term_does_not_go_with_the_importance_weighted_objective():
     with pytest.raises(UsageError, match="beta is 2; with more than one of samples it must be 1"):
         made(samples=2, beta=2.0)
+
+
+# Pictures of every kind
+
+
+def coloured(n=1500):
+    """Shipped digits of 8x8, each in a colour of its own on a dark ground: 8-bit rgb images."""
+    digits = np.concatenate([batch.x for batch in load("digits8x8").train.take(n).batches(n)])
+    colour = Stream(0, "colours").uniform((len(digits), 1, 1, 3), dtype="float64")
+    return np.rint(255 * digits * colour).astype(np.uint8)
+
+
+def test_colour_pictures_are_learnt_far_better_than_by_independent_pixels():
+    data = Dataset.from_arrays("coloured digits", coloured())
+    random.seed(0)
+    config = VAE.Config(components=2, hidden=128, latent=12, batch_size=32, learning_rate=3e-3)
+    model = VAE(config, check_data(VAE, data, config).spec)
+    assert (model.pixels.name, data.spec.x.kind) == ("logistic-mixture", "rgb")
+    for batch in islice(Loader(data.train, 32, seed=0), 400):
+        model.training_step(batch)
+    found = model.evaluate(data.test, seed=0, thorough=False)
+    alone = independent.likelihood(data)
+    assert found["neg_elbo_bits_per_dim"] < 0.82 * alone["neg_elbo_bits_per_dim"]
+    assert found["neg_elbo_bits_per_dim"] == pytest.approx(found["neg_elbo_nats"] / (192 * math.log(2)))
+    x = data.test.batch(slice(None)).x
+    error = ((model.decode(model.encode(x)) - x) ** 2).mean()
+    assert error < 0.5 * ((x.mean(axis=0) - x) ** 2).mean()
+
+
+def grey(n=8):
+    return Stream(3, "grey").integers(256, n * 12).reshape(n, 3, 4, 1).astype(np.uint8)
+
+
+def test_grey_images_are_binarised_unless_a_likelihood_of_greys_is_named():
+    data = Dataset.from_arrays("greys", grey(40))
+    for likelihood in (None, "bernoulli"):
+        assert check_data(VAE, data, VAE.Config(likelihood=likelihood)).spec.x.binarisation == "dynamic"
+    assert check_data(VAE, data).spec.x.binarisation == "dynamic"
+    for likelihood in ("logistic-mixture", "categorical", "normal", "continuous-bernoulli"):
+        assert check_data(VAE, data, VAE.Config(likelihood=likelihood)) is data
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("likelihood", ["logistic-mixture", "categorical", "normal", "continuous-bernoulli"])
+def test_bits_are_given_of_discrete_data_only_and_densities_say_so(likelihood, samples):
+    data = Dataset.from_arrays("greys", grey(40))
+    config = VAE.Config(likelihood=likelihood, latent=2, hidden=5, samples=samples, importance_samples=2)
+    model = VAE(config, data.spec)
+    scalars, found = model.training_step(data.train.batch(slice(8))), model.evaluate(data.test, seed=0)
+    discrete = likelihood in ("logistic-mixture", "categorical")
+    unit = "nats" if discrete else "density_nats"
+    expected = {f"neg_elbo_{unit}", f"neg_is2_{unit}", f"reconstruction_{unit}", "kl_nats", "active_units"}
+    bits = {"neg_elbo_bits_per_dim", "neg_is2_bits_per_dim"} if discrete else set()
+    assert found.keys() == expected | bits
+    assert scalars.keys() == (
+        {f"neg_is3_{unit}"} if samples > 1 else {f"neg_elbo_{unit}", f"reconstruction_{unit}", "kl_nats"}
+    )
+    images = model.sample(3, seed=0)
+    assert (images.shape, images.dtype) == ((3, 3, 4, 1), np.float32)
+
+
+def test_the_scale_of_a_normal_likelihood_is_trained_and_saved():
+    data = Dataset.from_arrays("greys", grey(40))
+    model = VAE(VAE.Config(likelihood="normal", latent=2, hidden=5), data.spec)
+    before = model.state_dict()["pixels.log_scale"].copy()
+    model.training_step(data.train.batch(slice(8)))
+    assert (model.state_dict()["pixels.log_scale"] != before).all()
+
+
+# Networks of the caller's own
+
+
+class Plain(nn.Module):
+    """A linear network between examples of any shape."""
+
+    def __init__(self, inputs, outputs, shape):
+        self.layer, self.shape = nn.Linear(inputs, outputs), shape
+
+    def forward(self, x):
+        return self.layer(x.reshape(x.shape[0], -1)).reshape(x.shape[0], *self.shape)
+
+
+def test_networks_of_the_callers_own_are_trained():
+    data = Dataset.from_arrays("greys", np.tile(grey(40), (1, 1, 1, 3)))
+    config = VAE.Config(latent=2, components=1, batch_size=8)
+    model = VAE(config, data.spec, encoder=Plain(36, 4, (4,)), decoder=Plain(2, 120, (3, 4, 10)))
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    model.training_step(data.train.batch(slice(8)))
+    trained = model.state_dict()
+    assert {"encoder.layer.weight", "decoder.layer.weight"} <= trained.keys()
+    assert all((trained[f"{part}.layer.weight"] != before[f"{part}.layer.weight"]).any() for part in NETWORKS)
+    assert model.sample(2, seed=0).shape == (2, 3, 4, 3)
+    assert model.encode(data.test.batch(slice(None)).x).shape == (4, 2)
+
+
+NETWORKS = ("encoder", "decoder")
+MEANS = "it must make (N, 4) of (N, 3, 4, 1): means and log variances of 2 latent dimensions"
+LOGITS = "it must make (N, 3, 4, 1) of (N, 2): 1 for each pixel, as the likelihood bernoulli needs"
+
+
+@pytest.mark.parametrize(
+    ("networks", "told"),
+    [
+        ({"encoder": lambda: Plain(12, 2, (2,))}, f"encoder: {MEANS}; it makes (N, 2)"),
+        ({"encoder": lambda: Plain(13, 4, (4,))}, f"encoder: {MEANS}; it does not take them: "),
+        ({"decoder": lambda: Plain(2, 12, (12,))}, f"decoder: {LOGITS}; it makes (N, 12)"),
+        ({"decoder": lambda: Plain(2, 36, (3, 4, 3))}, f"decoder: {LOGITS}; it makes (N, 3, 4, 3)"),
+        ({"decoder": lambda: Plain(3, 12, (3, 4, 1))}, f"decoder: {LOGITS}; it does not take them: "),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(networks, told):
+    with pytest.raises(ShapeError) as refusal:
+        VAE(VAE.Config(latent=2), SPEC, **{name: make() for name, make in networks.items()})
+    assert str(refusal.value).startswith(told)
+    assert "\n" not in str(refusal.value)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.ops.table import TABLE, Case, beside, conv2d, conv2d_input_grad, real, whole
 from tinygen import nn
-from tinygen.distributions import DiscretizedLogisticMixture
+from tinygen.distributions import ContinuousBernoulli, DiscretizedLogisticMixture
 from tinygen.kernels.geometry import Geometry
 
 # Weights that are computed
@@ -98,3 +98,13 @@ for channels, each in ((1, 3), (3, 10)):
             lambda p, x=x: np.array([[_mixture(p[i, j].reshape(-1, 2), x[i, j]) for j in range(3)] for i in range(2)]),
         )
     )
+
+# Near 0, on both sides of the change from series to closed form, and far.
+logits, x = np.array([[0.0, 1e-3, -0.4], [0.98, 1.02, -7.0]]), np.array([[0.2, 0.5, 1.0], [0.0, 0.7, 0.4]])
+TABLE.setdefault("distributions.ContinuousBernoulli", []).append(
+    Case(
+        lambda logits, x=x: ContinuousBernoulli(logits).log_prob(beside(logits, x)),
+        [logits],
+        lambda a, x=x: a * x - np.log(np.where(a == 0, 1, np.expm1(a) / np.where(a == 0, 1, a))),
+    )
+)

@@ -241,7 +241,7 @@ def test_data_that_moved_are_found_at_their_new_place(place, capsys):
 
 def test_a_line_is_drawn_over_training_with_the_learning_rates_that_it_had(tmp_path, monkeypatch):
     """The replay of a game on a line comes to the weights of the run."""
-    from tinygen.models import adversarial_figures as figures
+    from tinygen.models.adversarial import figures
 
     monkeypatch.chdir(tmp_path)
     words = "train wgan-gp --data mixture1d --hidden 8 --latent 2 --batch-size 20 --out run --steps 6".split()

@@ -6,8 +6,10 @@ import pytest
 
 from tests.train.runs import Killed, kill_at, log_of
 from tinygen import models, random, train
-from tinygen.serialization import load
-from tinygen.train import training
+from tinygen.errors import CheckpointError
+from tinygen.serialization import load, save
+from tinygen.train import Run, training
+from tinygen.train.record import load_state
 
 STEPS, SAVED, KILLED = 10, 4, 6
 SMALL = {
@@ -59,3 +61,21 @@ def test_a_killed_run_of_every_model_resumes_to_the_same_bytes(name, tmp_path, d
     train.resume(make(name, data.spec), data, tmp_path / "killed", quiet=True)
     assert state_of(tmp_path / "killed") == state_of(tmp_path / "whole")
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
+
+
+def test_a_run_from_before_a_field_of_the_configuration_resumes_and_opens_again(tmp_path, data):
+    """Of a VAE, the likelihood: its default is what there was before."""
+    out = tmp_path / "old"
+    train.fit(make("vae", data.spec), data, out=out, steps=2, quiet=True)
+    tensors, meta = load(out / "checkpoint.safetensors")
+    run = Run.open(out)
+    for recorded in (meta, run.config):
+        for newer in ("likelihood", "components"):
+            del recorded["config"][newer]
+    save(out / "checkpoint.safetensors", tensors, meta)
+    run.save_config()
+    train.resume(make("vae", data.spec), data, out, steps=4, quiet=True)
+    assert load_state(Run.open(out), make("vae", data.spec))["step"] == 4
+    other = models.get("vae")(dataclasses.replace(make("vae", data.spec).config, latent=4), data.spec)
+    with pytest.raises(CheckpointError, match="does not have the configuration"):
+        load_state(Run.open(out), other)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygen.backend.recording import refuse
 from tinygen.errors import DeviceError, UsageError
+from tinygen.kernels.notices import note
 
 DEVICES = ("cpu", "cuda")
 
@@ -92,17 +93,12 @@ def select_device(name: str = "auto") -> str:
     so once where a CuPy that is installed cannot be used.
     """
     if name == "auto":
-        return "cpu" if _explained_gpu_problem() else "cuda"
+        problem = gpu_problem()
+        if problem and "not installed" not in problem:
+            note(f"the CPU is used, since {problem}")
+        return "cpu" if problem else "cuda"
     if name not in DEVICES:
         raise UsageError(f"unknown device {name!r}: use 'auto', 'cpu' or 'cuda'")
     if name == "cuda":
         cupy()
     return name
-
-
-@functools.cache
-def _explained_gpu_problem() -> str | None:
-    problem = gpu_problem()
-    if problem and "not installed" not in problem:
-        print(f"tinygen: training on the CPU, since {problem}", file=sys.stderr)
-    return problem

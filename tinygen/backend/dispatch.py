@@ -1,14 +1,13 @@
 """Kernel dispatch: every kernel has one name and one signature; the device decides who serves it."""
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tinygen.backend.process import thread_count
 from tinygen.errors import UsageError
-from tinygen.kernels import reference
+from tinygen.kernels import notices, reference
 
 _wraps: list[Callable[[str, Callable], Callable]] = []
 
@@ -29,7 +28,7 @@ def _cpu_kernels() -> dict[str, Any]:
         if (error.name or "").partition(".")[0] not in ("numba", "llvmlite"):
             raise
         why = "numba cannot be imported"
-    print(f"tinygen: {why}, so plain NumPy kernels are used (slower)", file=sys.stderr)
+    notices.note(f"{why}, so plain NumPy kernels are used (slower)")
     return {}
 
 

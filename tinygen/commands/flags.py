@@ -51,6 +51,12 @@ Count = Annotated[int | None, written("N", whole_number)]
 Duration = Annotated[float | None, written("TIME", parse_time)]
 File = Annotated[str | None, written("PATH", str)]
 Labels = Annotated[tuple[int, ...] | None, written("A,B,...", whole_numbers)]
+Place = Annotated[
+    str | None,
+    written("PATH", str),
+    tyro.conf.arg(help="Where the data are now, if they have moved.", help_behavior_hint="(default: where they were)"),
+]
+Rate = Annotated[float | None, written("X", number)]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", help="The folder of the run.")]
 Device = Annotated[

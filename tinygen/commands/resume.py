@@ -1,7 +1,7 @@
 """`tinygen resume RUN`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from tinygen.train.loading import data_of, model_of, source_of
 
 
 @dataclass(frozen=True)
-class Resuming:
+class Words:
     """Continue an interrupted run, to the same weights that it would have had without the interruption."""
 
     run: RunFolder
@@ -28,7 +28,7 @@ class Resuming:
     save_every: Annotated[Count, default("the run's own")] = None
     """Steps from one checkpoint to the next."""
     patience: Annotated[Count, default("the run's own")] = None
-    """Epochs without a better validation, by the model's own metric, after which training stops."""
+    """How many epochs without a better validation, by the model's own metric, before training stops."""
     learning_rate: Annotated[Rate, default("the run's own")] = None
     """A new learning rate from here on; if there are several, each by its name, as --discriminator-learning-rate."""
     data: Place = None
@@ -36,15 +36,20 @@ class Resuming:
     debug: Debug = False
 
 
-about = first_line(Resuming)
+about = first_line(Words)
 
 
 def run(words: Sequence[str]) -> None:
+    """The names of some flags depend on the model of the run."""
     rates, others = take_learning_rates(words)
-    flags = parse(Resuming, others, "resume")
-    run = Run.open(flags.run)
+    flags = parse(Words, others, "resume")
     if flags.learning_rate is not None:
         rates["learning_rate"] = flags.learning_rate
+    resume(flags, rates)
+
+
+def resume(flags: Words, rates: Mapping[str, float]) -> None:
+    run = Run.open(flags.run)
     if (summary := run.summary()) and flags.epochs is flags.steps is flags.budget is flags.patience is None:
         print(f"{run.folder} is complete, at step {summary['steps']}: --epochs, --steps or --budget sets a new end")
         return
@@ -63,7 +68,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def take_learning_rates(words: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """The flags --...-learning-rate X, whose names depend on the model of a run, and all other words."""
+    """The flags --...-learning-rate X, and all other words."""
     rates, others, rest = {}, [], iter(words)
     for word in rest:
         name, equals, value = word.partition("=")

@@ -46,7 +46,7 @@ class Training:
     save_every: Annotated[Count, default("every 30 seconds")] = None
     """Steps from one saved state to the next."""
     patience: Annotated[Count, default("none")] = None
-    """Stop when so many epochs bring no better validation, by the model's own metric."""
+    """How many epochs without a better validation, by the model's own metric, before training stops."""
     overwrite: Switch = False
     """Replace the run that --out holds."""
     device: Device = "auto"
@@ -99,7 +99,7 @@ def train(name: str, words: Sequence[str]) -> None:
     device = backend.select_device(flags.device)
     options = flags.options()
     dataset = data.load(flags.data, **options)
-    dataset = models.check_data(system, dataset.binarised(flags.binarise) if flags.binarise else dataset)
+    dataset = models.check_data(system, dataset.binarised(flags.binarise) if flags.binarise else dataset, config)
     random.seed(flags.seed)
     fit(
         system(config, dataset.spec, device),

@@ -12,6 +12,7 @@ from tinygen.data.column import Column
 from tinygen.data.dataset import Dataset
 from tinygen.data.fields import Attributes, Clip, Field, Image, Labels, Points, SegmentMap, Tokens, Wave
 from tinygen.data.loader import Loader
+from tinygen.data.sources import Crops, SemiSupervised, Source, Unpaired, WholeSplit
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 
@@ -20,6 +21,7 @@ __all__ = [
     "Batch",
     "Clip",
     "Column",
+    "Crops",
     "Dataset",
     "Field",
     "Image",
@@ -27,10 +29,14 @@ __all__ = [
     "Loader",
     "Points",
     "SegmentMap",
+    "SemiSupervised",
+    "Source",
     "Spec",
     "Split",
     "Tokens",
+    "Unpaired",
     "Wave",
+    "WholeSplit",
     "load",
     "names",
 ]

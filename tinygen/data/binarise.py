@@ -20,8 +20,9 @@ class DynamicallyBinarised(Split):
     """Draws every pixel afresh at each request: 1 with the probability that its grey value gives."""
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
-        grey = super().batch(indices)
-        return Batch(grey, x=(stream or random.stream("data")).bernoulli(grey.x))
+        stream = stream or random.stream("data")
+        grey = super().batch(indices, stream)
+        return Batch(grey, x=stream.bernoulli(grey.x))
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The whole split in order, drawn once: an evaluation finds the same pixels every time, and moves no stream."""
@@ -36,7 +37,7 @@ def threshold(split: Split) -> Split:
 
 def draw_afresh(split: Split) -> Split:
     """1 with the grey value's probability, drawn each time a batch is asked for."""
-    return DynamicallyBinarised(split.fields, split.columns)
+    return DynamicallyBinarised(split.fields, split.columns, split.augment)
 
 
 def draw_once(split: Split, name: str) -> Split:
@@ -53,4 +54,4 @@ def draw_once(split: Split, name: str) -> Split:
 
 
 def _with_pixels(split: Split, ones: np.ndarray) -> Split:
-    return Split(split.fields, split.columns | {"x": ones.astype(np.uint8) * np.uint8(255)})
+    return Split(split.fields, split.columns | {"x": ones.astype(np.uint8) * np.uint8(255)}, split.augment)

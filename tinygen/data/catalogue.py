@@ -2,54 +2,81 @@
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
-from tinygen.data import download, points
+from tinygen.data import download, points, readers
 from tinygen.data.dataset import Dataset
-from tinygen.data.folder import read_folder
-from tinygen.data.npz import holds_images, read_npz
+from tinygen.data.notices import printable
+from tinygen.data.readers.npz import fields_of
+from tinygen.data.readers.request import Request, parse_fields, parse_size
 from tinygen.errors import DataError, UsageError
 
 SHIPPED = Path(__file__).with_name("files")
 WHITE = {"digits8x8": 16}  # the value of shipped images that means 1, where it is not 255
 
 
-def load(name_or_path: str | Path, *, skip_broken: bool = False) -> Dataset:
-    """The data set of that name (``-`` and ``_`` alike) or at that path (an `.npz` file or an image folder).
+def load(
+    name_or_path: str | Path,
+    *,
+    fields: Mapping[str, str] | None = None,
+    size: Any = None,
+    augment: Literal["flip"] | None = None,
+    skip_broken: bool = False,
+) -> Dataset:
+    """The data set of that name (``-`` and ``_`` alike) or at that path: whatever one of `readers.READERS` reads.
 
     A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, among the mixtures of `points`, in the
-    user's cache, and is then downloaded. ``skip_broken`` leaves out image files that cannot be read. Raises UsageError
-    for an unknown name and DataError for data that cannot be used.
+    user's cache, and is then downloaded.
+
+    fields: what gives each field where names in a file do not tell, such as ``{"x": "photo", "target": "label"}``, or
+    ``{"x": "idx20:indexed"}`` with a kind of `readers.kinds.KINDS`.
+    size: width and height to which pictures of a folder are brought, antialiased and cropped in the centre: 64,
+    (64, 48) or "64x48".
+    augment: "flip" mirrors each training picture with probability one half.
+    skip_broken: leaves out picture files that cannot be read.
+
+    Raises UsageError for an unknown name or an unfit option, and DataError for data that cannot be used.
     """
+    wanted, pixels = parse_fields(fields), parse_size(size)
+    if augment not in (None, "flip"):
+        raise UsageError(f"unknown augment {augment!r}: use 'flip', or leave it out")
+    data = _load(name_or_path, Request("", wanted, pixels, skip_broken))
+    return data.augmented(augment) if augment else data
+
+
+def _load(name_or_path: str | Path, request: Request) -> Dataset:
     path = Path(name_or_path)
     if isinstance(name_or_path, str):
         name = _canonical(name_or_path)
         for known, file in _files():
             if known == name:
-                return read_npz(file, name, white=WHITE.get(name))
-        if name in points.MIXTURES:
-            return points.make(name)
-        if source := download.SOURCES.get(name):
-            return download.fetch(source)
+                return readers.read(file, replace(request, name=name, white=WHITE.get(name)))
+        if name in points.MIXTURES or name in download.SOURCES:
+            if request.fields or request.size:
+                raise UsageError(f"{name}: its fields are known; leave fields and size out")
+            return points.make(name) if name in points.MIXTURES else download.fetch(download.SOURCES[name])
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
             raise UsageError(f"unknown data set {name_or_path!r}: {_hint(name)}")
     if not os.path.exists(path):  # False, where the method of Path raises, for a name that is too long
-        raise DataError(f"{path}: there is no such file or folder")
-    return read_folder(path, skip_broken=skip_broken) if path.is_dir() else read_npz(path)
+        raise DataError(printable(f"{path}: there is no such file or folder"))
+    return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
 
 
 def names() -> list[tuple[str, str]]:
-    """Each name that `load` knows, and where the set comes from."""
+    """Each name that `load` knows, where the set comes from, and where that is known its fields."""
     found: dict[str, str] = {}
     for name, file in _files():
-        if holds_images(file):
-            found.setdefault(name, "shipped" if file.parent == SHIPPED else f"in {file.parent}")
-    for name in points.MIXTURES:
-        found.setdefault(name, "points, made when asked for")
+        if name not in found and (fields := fields_of(file)):
+            words = ", ".join(f"{field} {kind}" for field, kind in fields.items())
+            found[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
+    for name, mixture in points.MIXTURES.items():
+        found.setdefault(name, f"made when asked for: x points ({mixture.centres.shape[1]}), y labels")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
-        found.setdefault(name, "in the cache" if download.is_cached(source) else at_first_use)
+        found.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")
     return list(found.items())
 
 

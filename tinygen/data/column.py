@@ -1,6 +1,7 @@
 """Stored values of one field: a NumPy array, or values that are made when they are asked for."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,22 @@ class Column(ABC):
     def __getitem__(self, indices: Any) -> np.ndarray:
         """The examples at these positions, an array of integers or a slice: (n, ...)."""
 
+    def prepare(self, indices: Any) -> None:
+        """Begin to make the examples at these positions, which will be asked for soon."""
+        return
+
     @abstractmethod
     def digest(self) -> bytes:
         """Bytes that change when a value does, as well as can be told; the same in every process."""
+
+
+class BrokenExamples(Exception):
+    """Some of the examples that were asked for cannot be read, and others are to take their places."""
+
+    def __init__(self, positions: Sequence[int]):
+        super().__init__(positions)
+        self.positions = positions
+        """Where they stand among those that were asked for."""
 
 
 class Rows(Column):
@@ -36,6 +50,9 @@ class Rows(Column):
 
     def __getitem__(self, indices: Any) -> np.ndarray:
         return self.column[self.rows[indices]]
+
+    def prepare(self, indices: Any) -> None:
+        self.column.prepare(self.rows[indices])
 
     def digest(self) -> bytes:
         return self.column.digest() + self.rows.astype("<i8").tobytes()

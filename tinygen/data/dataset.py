@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinygen.data import binarise
+from tinygen.data import augment, binarise
 from tinygen.data.column import Column
 from tinygen.data.fields import Field, Image, Labels
+from tinygen.data.notices import say_once
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 from tinygen.errors import DataError, UsageError
@@ -37,6 +38,8 @@ class Dataset:
         train: Mapping[str, Any],
         valid: Mapping[str, Any] | None = None,
         test: Mapping[str, Any] | None = None,
+        *,
+        hold_out: "HoldOut | None" = None,
     ) -> "Dataset":
         """A data set of arrays, which their fields check; what a field leaves open is taken from the arrays.
 
@@ -44,9 +47,10 @@ class Dataset:
 
         Where there is no test, or no valid, it is a tenth of train: drawn at random, the same in every run, with each
         class in proportion where there is a field of labels. Train is then shuffled. A `Column` stands for an array
-        that is not in memory. Raises DataError, naming the array (x_train, ...) and the remedy.
+        that is not in memory; ``hold_out`` makes valid and test in another way. Raises DataError, naming the array
+        (x_train, ...) and the remedy.
         """
-        return cls._made(name, fields, {"train": train, "valid": valid, "test": test}, random_tenth)
+        return cls._made(name, fields, {"train": train, "valid": valid, "test": test}, hold_out or random_tenth)
 
     @classmethod
     def from_arrays(
@@ -82,6 +86,8 @@ class Dataset:
         for key, field in fields.items():
             arrays = {f"{key}_{part}": arrays[key] for part, arrays in given.items()}
             fitted[key] = field.fit({where: a for where, a in arrays.items() if not isinstance(a, Column)})
+            if isinstance(labels := fitted[key], Labels) and (words := labels.renumbered()):
+                say_once(f"{name}: {key}: {words}")
         splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in given.items()}
         for part in ("test", "valid"):
             if part not in splits:
@@ -90,6 +96,15 @@ class Dataset:
                 kept, held_out = hold_out(splits["train"], part)
                 splits["train"], splits[part] = splits["train"].rows(kept), splits["train"].rows(held_out)
         return cls(Spec(name, fitted), *(splits[part] for part in PARTS))
+
+    def augmented(self, how: Literal["flip"]) -> "Dataset":
+        """The same set, of which each training example is mirrored, left and right, with probability one half."""
+        if how != "flip":
+            raise UsageError(f"unknown augment {how!r}: use 'flip', or leave it out")
+        if all(augment.width_axis(field) is None for field in self.spec.fields.values()):
+            raise UsageError(f"{self.spec.name} has no pictures to flip: leave augment out")
+        train = type(self.train)(self.train.fields, self.train.columns, augment.flip)
+        return replace(self, train=train)
 
     def binarised(self, how: Literal["dynamic", "threshold"]) -> "Dataset":
         """The same set with the images x in black and white: grey ones only; binary ones are returned as they are.
@@ -106,7 +121,7 @@ class Dataset:
         if x.kind == "binary":
             return self
         spec = replace(self.spec, fields={**self.spec.fields, "x": replace(x, kind="binary", binarisation=how)})
-        parts = (Split(spec.fields, split.columns) for split in (self.train, self.valid, self.test))
+        parts = (Split(spec.fields, split.columns, split.augment) for split in (self.train, self.valid, self.test))
         if how == "threshold":
             return Dataset(spec, *map(binarise.threshold, parts))
         train, valid, test = parts

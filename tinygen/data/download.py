@@ -1,6 +1,5 @@
 """Sets that are downloaded at first use into the user's cache, and held against their published checksums."""
 
-import gzip
 import sys
 import tarfile
 from collections.abc import Callable, Mapping
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.npz import read_npz
+from tinygen.data.readers import cifar, idx, npz
+from tinygen.data.readers.request import Request
 from tinygen.errors import DataError
 
 
@@ -67,20 +67,11 @@ def _retrieve(source: Source, file: str) -> Path:
 
 
 def _read_npz(name: str, path: Path) -> Dataset:
-    return read_npz(path, name)
+    return npz.read(path, Request(name, {}))
 
 
 def _read_idx(name: str, *paths: Path) -> Dataset:
-    x_train, y_train, x_test, y_test = map(_idx_array, paths)
-    return Dataset.from_arrays(name, x_train, y_train, x_test, y_test, FASHION_CLASSES)
-
-
-def _idx_array(path: Path) -> np.ndarray:
-    """Gzipped IDX: two zeros, the type (8 is uint8), how many axes, their big-endian lengths, the values."""
-    content = gzip.decompress(path.read_bytes())
-    axes = content[3]
-    shape = np.frombuffer(content, ">u4", axes, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    return idx.read_four(name, FASHION_CLASSES, *paths)
 
 
 def _read_cifar(name: str, path: Path) -> Dataset:
@@ -91,12 +82,9 @@ def _read_cifar(name: str, path: Path) -> Dataset:
 
 
 def _cifar_records(archive: tarfile.TarFile, *files: str) -> tuple[np.ndarray, np.ndarray]:
-    """Records of one byte of label and 3072 of image, channel by channel."""
     members = [archive.extractfile(f"cifar-10-batches-bin/{file}") for file in files]
-    content = b"".join(member.read() for member in members if member)
-    records = np.frombuffer(content, np.uint8).reshape(-1, 3073)
-    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), records[:, 0]
+    images, labels = cifar.images_and_labels(b"".join(member.read() for member in members if member))
+    return images, labels[:, 0]
 
 
 # fmt: off

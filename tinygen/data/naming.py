@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tinygen.data.notices import printable
 from tinygen.errors import DataError
 
 
@@ -13,4 +14,4 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(printable(f"{path}: {error}")) from error

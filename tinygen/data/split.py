@@ -5,18 +5,30 @@ from typing import Any
 
 import numpy as np
 
+from tinygen import random
+from tinygen.data.augment import Augment
 from tinygen.data.batch import Batch
-from tinygen.data.column import Column, take_rows
+from tinygen.data.column import BrokenExamples, Column, take_rows
 from tinygen.data.fields import Field
+from tinygen.errors import DataError
 from tinygen.random import Stream
 
 
 class Split:
-    """A column of stored values for each name, all of one length, and the field that says what they mean."""
+    """A column of stored values for each name, all of one length, and the field that says what they mean.
 
-    def __init__(self, fields: Mapping[str, Field], columns: Mapping[str, np.ndarray | Column]):
+    ``augment`` changes a batch at random each time it is asked for.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, Field],
+        columns: Mapping[str, np.ndarray | Column],
+        augment: Augment | None = None,
+    ):
         self.columns = dict(columns)
         self.fields = {name: fields[name] for name in self.columns}
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -27,12 +39,31 @@ class Split:
         A split that draws takes its random numbers from ``stream``, by default the process's ``data``; others
         leave it alone.
         """
-        return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})
+        batch = self._read(indices)
+        return self.augment(self.fields, batch, stream or random.stream("data")) if self.augment else batch
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The whole split in order, in batches of ``size`` examples and a last one with the rest."""
+        """The whole split in order and not augmented, in batches of ``size`` examples and a last one with the rest."""
         for start in range(0, len(self), size):
-            yield self.batch(slice(start, start + size))
+            self.prepare(slice(start, start + size))
+            self.prepare(slice(start + size, start + 2 * size))
+            yield self._read(slice(start, start + size))
+
+    def prepare(self, indices: Any) -> None:
+        """Begin to read the examples at these positions, if they are not in memory."""
+        for column in self.columns.values():
+            if isinstance(column, Column):
+                column.prepare(indices)
+
+    def _read(self, indices: Any) -> Batch:
+        """The examples; instead of one that is broken and skipped, the next one of the split."""
+        for _ in range(len(self) + 1):
+            try:
+                return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})
+            except BrokenExamples as broken:
+                indices = np.arange(len(self))[indices]
+                indices[broken.positions] = (indices[broken.positions] + 1) % len(self)
+        raise DataError(f"none of the {len(self)} examples can be read; put whole files in their places")
 
     def values(self, name: str) -> Any:
         """One field of all examples, as a batch has it; no other column is read."""
@@ -40,7 +71,12 @@ class Split:
 
     def rows(self, rows: Any) -> "Split":
         """The examples at these positions (integers or a slice), as a split."""
-        return type(self)(self.fields, {name: take_rows(column, rows) for name, column in self.columns.items()})
+        columns = {name: take_rows(column, rows) for name, column in self.columns.items()}
+        return type(self)(self.fields, columns, self.augment)
+
+    def only(self, *names: str) -> "Split":
+        """The split with these fields alone; the others are not read."""
+        return type(self)(self.fields, {name: self.columns[name] for name in names}, self.augment)
 
     def slice(self, start: int, stop: int) -> "Split":
         """The examples from ``start`` up to ``stop``, without a copy."""

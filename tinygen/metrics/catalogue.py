@@ -37,6 +37,12 @@ METRICS: dict[str, Metric] = {
     "reconstruction_nats": Metric("reconstruction", "nats"),
     "kl_nats": Metric("KL", "nats"),
     "neg_is{n}_nats": Metric("-log p, bound by {n} samples", "nats", "down"),
+    "neg_elbo_bits_per_dim": Metric("-ELBO", "bits per dimension", "down"),
+    "neg_is{n}_bits_per_dim": Metric("-log p, bound by {n} samples", "bits per dimension", "down"),
+    # Of a density p(x), whose nats cannot be compared with those of probabilities
+    "neg_elbo_density_nats": Metric("-ELBO of a density", "nats", "down"),
+    "reconstruction_density_nats": Metric("reconstruction by a density", "nats"),
+    "neg_is{n}_density_nats": Metric("-log density, bound by {n} samples", "nats", "down"),
     "active_units": Metric("active units"),
     "nll_nats": Metric("-log p", "nats", "down"),
     "bits_per_dim": Metric("-log p", "bits per dimension", "down"),

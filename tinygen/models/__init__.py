@@ -20,12 +20,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tinygen.models' has no attribute {name!r}")
 
 
-def check_data(model: type[System], dataset):
-    """The data set in a form that the model accepts; DataError where there is none.
+def check_data(model: type[System], dataset, config=None):
+    """The data set in a form that the model accepts with this Config; DataError where there is none.
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
-    if met_by_binarising(model.needs, dataset.spec):
+    if met_by_binarising(model.needs_with(config or model.Config()), dataset.spec):
         return dataset.binarised("dynamic")
     lacking = unmet(model.needs, dataset.spec)
     if lacking is None:

@@ -67,6 +67,11 @@ class System(Module):
         self.config, self.spec, self.device = config, spec, device
         self.plan = Plan()
 
+    @classmethod
+    def needs_with(cls, config) -> Needs:
+        """What it needs as this Config has it; grey images that are not among it are binarised if that will do."""
+        return cls.needs
+
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
         """Consume one minibatch, update each network at most once, and return named scalars (units in the names)."""

@@ -7,6 +7,8 @@ from tinygen.functional import relu
 from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, init
 
 Architecture = Literal["mlp", "conv"]
+FEATURES = 64
+"""Numbers of each pixel that a decoder of fully connected layers makes at most, before all that are asked of it."""
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
@@ -30,11 +32,17 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
 
 
 def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
-    """Codes (N, inputs) to logits of images (N, H, W, C): the encoder the other way round."""
+    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder the other way round.
+
+    Where more than `FEATURES` parameters a pixel are asked of fully connected layers, they make that many features,
+    which a convolution of single pixels turns into the parameters.
+    """
     height, width, colours = image_shape
     if architecture == "mlp":
-        last = Linear(hidden, height * width * colours)
-        return Sequential(*_hidden(inputs, hidden, layers), last, Reshape(*image_shape))
+        features = min(colours, FEATURES)
+        last = [Linear(hidden, height * width * features), Reshape(height, width, features)]
+        mixed = [] if features == colours else [relu, Conv2d(features, colours, 1)]
+        return Sequential(*_hidden(inputs, hidden, layers), *last, *mixed)
     rows, columns = _quarter(image_shape)
     return Sequential(
         *_hidden(inputs, hidden, layers),

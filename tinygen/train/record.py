@@ -4,15 +4,17 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tinygen.data import Dataset, Spec
-from tinygen.data.needs import met_by_binarising, unmet
+from tinygen.data.needs import Needs, met_by_binarising, unmet
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
 from tinygen.train.changes import configs_at, earlier_configs
-from tinygen.train.run import Run
+
+if TYPE_CHECKING:
+    from tinygen.train.run import Run
 
 
 def describe_model(model: Any) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return _as_json({"spec": data.spec.describe(), "sizes": sizes, "digest": digest.hexdigest()})
 
 
-def recorded_config(run: Run, config_class: type) -> Any:
+def recorded_config(run: "Run", config_class: type) -> Any:
     """The configuration of the run's model; RunError where this version of the model has other fields."""
     try:
         return config_class(**_with_tuples(run.config["config"]))
@@ -44,12 +46,12 @@ def recorded_config(run: Run, config_class: type) -> Any:
         raise RunError(f"{run.config_file} does not fit this version of {run.config['model']}: {error}") from error
 
 
-def earlier_recorded_configs(run: Run, config_class: type) -> tuple[tuple[int, Any], ...]:
-    """As `System.earlier` has them."""
+def earlier_recorded_configs(run: "Run", config_class: type) -> tuple[tuple[int, Any], ...]:
+    """As `GenerativeModel.earlier` has them."""
     return tuple((step, config_class(**_with_tuples(config))) for step, config in earlier_configs(run))
 
 
-def recorded_spec(run: Run) -> Spec:
+def recorded_spec(run: "Run") -> Spec:
     """The specification of the run's data; RunError where it cannot be read."""
     try:
         return Spec.from_description(run.config["data"]["spec"])
@@ -59,17 +61,23 @@ def recorded_spec(run: Run) -> Spec:
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
+
     if lacking := unmet(model.needs, data.spec):
-        hint = ": use data.binarised('dynamic')" if met_by_binarising(model.needs, data.spec) else ""
-        raise DataError(f"model {model.name!r} needs {lacking}{hint}")
+        raise DataError(f"model {model.name!r} needs {lacking}{_binarise(model.needs, data, 'dynamic')}")
     for name in model.needs:
         made_for, found = model.spec[name], data.spec[name]
         if not made_for.accepts(found):
             has = f"{data.spec.name!r} has {found.in_words()}"
-            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}")
+            remedy = _binarise({name: made_for}, data, getattr(made_for, "binarisation", None) or "dynamic")
+            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}{remedy}")
 
 
-def refuse_changed_data(run: Run, data: Dataset) -> None:
+def _binarise(needs: Needs, data: Dataset, how: str) -> str:
+    """The remedy where grey images are all that is in the way."""
+    return f": use data.binarised({how!r})" if met_by_binarising(needs, data.spec) else ""
+
+
+def refuse_changed_data(run: "Run", data: Dataset) -> None:
     """DataError where the data are not those that the run was trained on, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
         raise DataError(
@@ -79,7 +87,7 @@ def refuse_changed_data(run: Run, data: Dataset) -> None:
 
 
 def load_state(
-    run: Run, model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
+    run: "Run", model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Load the last state of a run, or its best, into a model made as for it; returns what else was saved.
 
@@ -92,14 +100,9 @@ def load_state(
     if which == "best" and not file.exists():
         raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
     tensors, meta = load(file)
-    expected = {"model": [run.config["model"]], "config": configs_at(run, meta["step"])}
-    for key, values in expected.items():
-        if meta.get(key) not in values:
-            raise CheckpointError(f"{file} is of another {key} than {run.config_file}: they must agree")
-    own = describe_model(model)
-    # A field that the run does not know is newer than it, and has its default.
-    recorded = {**own["config"], **run.config["config"], **(changed or {})}
-    if own["model"] != run.config["model"] or own["config"] != recorded:
+    if different := _differs(meta, run, configs_at(run, meta["step"])):
+        raise CheckpointError(f"{file} is of another {different} than {run.config_file}: they must agree")
+    if _differs(describe_model(model), run, [{**run.config["config"], **(changed or {})}]):
         raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
     try:
         model.load_state_dict(tensors)
@@ -112,6 +115,17 @@ def _why_no_best(model: Any) -> str:
     if model.selection_metric is None:
         return f"since {model.name} names no metric to choose it by"
     return "since it was not validated yet, or was trained by a tinygen that kept none"
+
+
+def _differs(described: Mapping[str, Any], run: "Run", configs: Iterable[Mapping[str, Any]]) -> str | None:
+    """What of a described model is not the run's: "model", or "config" where it is none of these; else None.
+
+    A field that the run does not know is newer than it, and has its default.
+    """
+    if described.get("model") != run.config["model"]:
+        return "model"
+    own = described.get("config", {})
+    return None if any(own == {**own, **config} for config in configs) else "config"
 
 
 def _as_json(value: Any) -> Any:

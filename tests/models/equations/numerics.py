@@ -24,6 +24,32 @@ def cross_entropy(logits, x):
     return nats.reshape(len(x), -1).sum(axis=1)
 
 
+EDGE = 254 / 255  # on [-1, 1], half-way between the outermost value and its neighbour
+
+
+def log_logistic_mixture(parameters, x):
+    """log p of 8-bit images x (N, H, W, C) in [0, 1], summed over all but the examples: (N,).
+
+    A mixture of discretised logistic distributions, in which the mean of a channel depends linearly on the channels
+    before (Salimans et al. 2017, equations 1 to 3). The parameters (N, H, W, ...) are logits, means, log scales and
+    coefficients, each of all components.
+    """
+    channels = x.shape[-1]
+    each = 1 + 2 * channels + channels * (channels - 1) // 2
+    logits, *others = np.split(parameters, each, axis=-1)
+    means, log_scales, coefficients = others[:channels], others[channels : 2 * channels], others[2 * channels :]
+    values = [2 * np.asarray(x[..., c], np.float64)[..., None] - 1 for c in range(channels)]
+    log_mass = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    for c, value in enumerate(values):
+        before = coefficients[c * (c - 1) // 2 : c * (c - 1) // 2 + c]
+        mean = means[c] + sum(np.tanh(a) * earlier for a, earlier in zip(before, values, strict=False))
+        scale = np.exp(np.maximum(log_scales[c], -7))
+        up_to = [1 / (1 + np.exp(-(value + side / 255 - mean) / scale)) for side in (-1, 1)]
+        low, high = np.where(value < -EDGE, 0, up_to[0]), np.where(value > EDGE, 1, up_to[1])
+        log_mass = log_mass + np.log(high - low)
+    return np.log(np.exp(log_mass).sum(axis=-1)).reshape(len(x), -1).sum(axis=1)
+
+
 def log_normal(x, mean, std):
     """log N(x; mean, std^2), elementwise."""
     return -0.5 * ((x - mean) / std) ** 2 - np.log(std) - 0.5 * math.log(2 * math.pi)

@@ -3,12 +3,16 @@ et al. (2016), equation 8."""
 
 import numpy as np
 
-from tests.models.equations.numerics import cross_entropy, log_mean_exp, log_normal, output
+from tests.models.equations.numerics import cross_entropy, log_logistic_mixture, log_mean_exp, log_normal, output
 from tinygen import random
 
 
 def vae(model, batch):
     config, x, n = model.config, batch.x, len(batch)
+
+    def log_likelihood(z, x):
+        made = output(model.decoder, z)
+        return -cross_entropy(made, x) if model.spec.x.kind == "binary" else log_logistic_mixture(made, x)
 
     def posterior():
         mean, log_var = np.split(output(model.encoder, x), 2, axis=1)
@@ -20,7 +24,7 @@ def vae(model, batch):
         def bound():
             mean, std = posterior()
             kl = 0.5 * (mean**2 + std**2 - 1 - 2 * np.log(std)).sum(axis=1).mean()
-            reconstruction = cross_entropy(output(model.decoder, mean + std * noise), x).mean()
+            reconstruction = -log_likelihood(mean + std * noise, x).mean()
             return {"reconstruction": reconstruction, "kl": config.beta * kl}
 
         return {"optimizer": bound}
@@ -31,8 +35,8 @@ def vae(model, batch):
     def importance_weighted():
         mean, std = (each[:, None] for each in posterior())
         z = mean + std * noise
-        logits = output(model.decoder, z.reshape(-1, config.latent))
-        likelihood = -cross_entropy(logits, np.repeat(x, config.samples, axis=0)).reshape(n, config.samples)
+        likelihood = log_likelihood(z.reshape(-1, config.latent), np.repeat(x, config.samples, axis=0))
+        likelihood = likelihood.reshape(n, config.samples)
         prior, q = log_normal(z, 0, 1).sum(axis=2), log_normal(z, mean, std).sum(axis=2)
         return {"bound": -log_mean_exp(likelihood + prior - q).mean()}
 

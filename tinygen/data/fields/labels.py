@@ -1,5 +1,6 @@
 """Fields of one or a few numbers for each example: a class, or attributes."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +13,20 @@ from tinygen.errors import DataError
 class Labels(Field):
     """A class for each example.
 
-    Given as integers from 0, or as strings, which are numbered in their sorted order; stored and in a batch int64 (N,).
+    Given as integers, or as strings, which are numbered in their sorted order; stored and in a batch int64 (N,).
+    Integers that are not all of those from 0 up (1 to 26, or ids) are numbered in their order, too.
     """
 
     classes: int | None = None
     names: tuple[str, ...] | None = note()
+    ids: tuple[int, ...] | None = note()
+    """The integers that are given for the classes, in order, where these are not 0, 1, 2, ..."""
     is_picture = False
 
     def __post_init__(self):
         self._set(names=as_strings(self.names))
+        if self.ids is not None:
+            self._set(ids=tuple(map(int, self.ids)), classes=len(self.ids))
         if self.names is not None and self.classes is None:
             self._set(classes=len(self.names))
 
@@ -30,25 +36,56 @@ class Labels(Field):
 
     def fit(self, arrays):
         given = {where: np.asarray(array) for where, array in arrays.items()}
-        if given and all(array.dtype.kind == "U" for array in given.values()):
-            return self._with(names=sorted(set(np.concatenate([a.ravel() for a in given.values()]).tolist())))
-        if self.classes is not None or not given:
+        if not given or self.ids is not None:
             return self
-        largest = max(int(self.store(where, array).max(initial=-1)) for where, array in given.items())
-        return self._with(classes=largest + 1)
+        if all(array.dtype.kind == "U" for array in given.values()):
+            found = np.unique(np.concatenate([array.ravel() for array in given.values()]))
+            _refuse_ids(given, found)
+            return self._with(names=found.tolist())
+        checked = [self._integers(where, array) for where, array in given.items()]
+        found = np.unique(np.concatenate(checked))
+        if self.classes is not None and (found.max(initial=0) < self.classes or len(found) != self.classes):
+            return self
+        _refuse_ids(given, found)
+        if found.max(initial=-1) == len(found) - 1:
+            return self._with(classes=len(found))
+        return dataclasses.replace(self, ids=found.tolist(), names=self.names or [str(label) for label in found])
 
     def store(self, where, array):
         y = np.asarray(array)
         if y.dtype.kind == "U" and self.names is not None:
             y = self._numbered(where, y)
-        if y.ndim != 1 or y.dtype.kind not in "iub":
-            raise DataError(f"{where} has shape {y.shape} and dtype {y.dtype}; labels are integers of shape (N,)")
-        y = y.astype(np.int64)
-        if y.min(initial=0) < 0:
-            raise DataError(f"{where} holds the label {y.min()}; labels count from 0")
+        y = self._integers(where, y)
+        if self.ids is not None:
+            positions = np.searchsorted(self.ids, y).clip(max=len(self.ids) - 1)
+            if unknown := y[np.array(self.ids)[positions] != y].tolist():
+                raise DataError(f"{where} holds the label {unknown[0]}, of which train has no example: remove it")
+            return positions.astype(np.int64)
         if self.classes is not None and y.max(initial=0) >= self.classes:
             what = f"has no name: there are only {len(self.names)} names" if self.names else "is unknown"
             raise DataError(f"{where}: label {y.max()} {what}; the {self.classes} classes are 0 to {self.classes - 1}")
+        return y
+
+    def renumbered(self) -> str | None:
+        """How integers were numbered anew and which have no example, in words; None where they are as they were."""
+        if self.ids is None:
+            return None
+        gaps = zip((-1, *self.ids), self.ids, strict=False)
+        ranges = [(low + 1, high - 1) for low, high in gaps if high - low > 1]
+        words = [str(low) if low == high else f"{low} to {high}" for low, high in ranges[:5]]
+        missing = ", ".join(words) + (", ..." if len(ranges) > 5 else "")
+        first, last = self.ids[0], self.ids[-1]
+        if first == last:
+            return f"no example has the label {missing}; {first} is now the only class, 0"
+        return f"no example has the label {missing}; {first} to {last} are now the classes 0 to {len(self.ids) - 1}"
+
+    def _integers(self, where, array):
+        if array.ndim != 1 or array.dtype.kind not in "iub":
+            found = f"shape {array.shape} and dtype {array.dtype}"
+            raise DataError(f"{where} has {found}; labels are integers of shape (N,)")
+        y = array.astype(np.int64)
+        if y.min(initial=0) < 0:
+            raise DataError(f"{where} holds the label {y.min()}; labels count from 0")
         return y
 
     def _numbered(self, where, words):
@@ -65,6 +102,19 @@ class Labels(Field):
 
     def in_words(self):
         return "labels" if self.classes is None else f"labels of {self.classes} classes"
+
+
+MANY = 100
+"""Classes up to which each may have a single example."""
+
+
+def _refuse_ids(given, found):
+    """DataError where most examples have a label of their own."""
+    where, n = next(iter(given)), sum(map(len, given.values()))
+    if len(found) > max(MANY, n / 2):
+        what = f"{where} holds {len(found)} different labels in {n} examples: these are ids, not classes"
+        key = where.rpartition("_")[0] or where
+        raise DataError(f"{what}; name other labels with fields ({key}=KEY), or take them as numbers (KEY:attributes)")
 
 
 @dataclass(frozen=True)

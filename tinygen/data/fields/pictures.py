@@ -32,11 +32,13 @@ class Image(Field):
     """Colours of an indexed image, (red, green, blue) up to 255."""
     binarisation: Literal["dynamic", "threshold"] | None = note()
     """How grey images were made binary, which a likelihood must be quoted with; None where they were not."""
+    levels: int | None = note()
+    """Of grey and rgb images: `value_count`, where it is not 256 as in image files."""
     white: int | None = field(default=None, compare=False, repr=False)
     """In integers that are given: the value that means 1. By default 255, or 1 where training data have no larger."""
 
     def __post_init__(self):
-        self._set(palette=as_colours(self.palette))
+        self._set(palette=as_colours(self.palette), levels=None if self.kind == "binary" else self.levels)
         if self.kind not in (None, *CHANNELS):
             raise UsageError(f"unknown kind of image {self.kind!r}: use one of {', '.join(CHANNELS)}")
         if self.kind is not None and self.channels not in (None, CHANNELS[self.kind]):
@@ -46,6 +48,13 @@ class Image(Field):
     def shape(self):
         return (self.height, self.width, self.channels)
 
+    @property
+    def value_count(self) -> int:
+        """How many values a channel can have, evenly from 0 to 1; 0: any in [0, 1]."""
+        if self.kind == "binary":
+            return 2
+        return 256 if self.levels is None else self.levels
+
     def fit(self, arrays):
         given = {where: self._shaped(where, array) for where, array in arrays.items()}
         if not given:
@@ -53,6 +62,8 @@ class Image(Field):
         first = next(iter(given.values()))
         white = self.white or (1 if first.dtype.kind in "ui" and first.max(initial=0) == 1 else 255)
         found = self._with(kind=_kind(list(given.values()), white), white=white)
+        if found.kind in ("grey", "rgb"):
+            found = found._with(levels=_levels(list(given.values()), white))
         if found.kind == "indexed" and found.palette is None:
             raise UsageError("indexed images need their palette: Image(kind='indexed', palette=colours)")
         return found._with(**dict(zip(("height", "width", "channels"), first.shape[1:], strict=True)))
@@ -266,6 +277,15 @@ def _kind(arrays: list[np.ndarray], white: int) -> Any:
     if arrays[0].shape[-1] == 3:
         return "rgb"
     return "binary" if all(_is_binary(x, white if x.dtype.kind in "iu" else 1) for x in arrays) else "grey"
+
+
+def _levels(arrays: list[np.ndarray], white: int) -> int | None:
+    """As the attribute `levels` of an image: from the integer that means 1, or from whether floats are 256 values."""
+    if all(x.dtype.kind not in "f" for x in arrays):
+        return None if white == 255 else white + 1 if white < 255 else 0
+    with np.errstate(invalid="ignore"):
+        steps = [x.astype(np.float32) * 255 for x in arrays]
+        return None if all((abs(x - np.rint(x)) < 1e-3).all() for x in steps) else 0
 
 
 def _is_binary(x: np.ndarray, white: int) -> bool:

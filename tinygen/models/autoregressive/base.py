@@ -1,16 +1,16 @@
 """What the models that predict an image pixel by pixel share: likelihood, sampling and completion."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
-from tinygen.distributions import Bernoulli, Categorical
+from tinygen.distributions import Bernoulli, Categorical, level_numbers
 from tinygen.errors import ShapeError
+from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.autoregressive.causal import CausalConv2d, remembering
 from tinygen.models.base import System, learning_rate, mean_over
 from tinygen.nn import Module
@@ -64,24 +64,19 @@ class Autoregressive(System):
         logits = self.network(x)
         if self.spec.x.kind == "binary":
             return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
-        return -Categorical(logits).log_prob(levels(x)).sum(axis=(1, 2, 3))
+        return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
 
     def training_step(self, batch):
         loss = self.nll(batch.x).mean()
         self.optimizer.step(loss)
-        return {"nll_nats": loss, "bits_per_dim": loss * self._bits}
-
-    @property
-    def _bits(self) -> float:
-        """Bits per dimension in a nat per image."""
-        return 1 / (math.prod(self.spec.x.shape) * math.log(2))
+        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Negative log-likelihood in nats per image, and in bits per dimension."""
         with self.evaluating():
             batches = data.batches(CHUNK)
             nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
-        return nats | {"bits_per_dim": nats["nll_nats"] * self._bits}
+        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """n images; `cached=False` computes the whole image for each of its values, with the same result."""
@@ -117,12 +112,6 @@ class Autoregressive(System):
         if self.spec.x.kind == "binary":
             return Bernoulli(logits).inverse(uniform)
         return Categorical(logits).inverse(uniform) / np.float32(LEVELS - 1)
-
-
-def levels(x):
-    """The integers 0 to 255 that values in [0, 1] stand for; what is no number counts as 0."""
-    xp = array_module(x)
-    return xp.rint(xp.fmax(xp.fmin(x * (LEVELS - 1), LEVELS - 1), 0)).astype(np.int64)
 
 
 def from_the_whole_image(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:

@@ -1,31 +1,38 @@
 """Auto-encoding variational Bayes (Kingma & Welling 2014, arXiv:1312.6114)."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import to_device, to_numpy
-from tinygen.data.fields import Image
-from tinygen.distributions import Bernoulli, Normal
-from tinygen.errors import UsageError
-from tinygen.models.base import CHUNK, System, at_least, draw_rows, in_chunks, learning_rate, mean_over
-from tinygen.models.networks import Architecture, decoder, encoder
+from tinygen.backend import to_device
+from tinygen.data.fields import INTENSITIES, Image
+from tinygen.data.needs import Needs
+from tinygen.distributions import STANDARD_NORMAL, Normal
+from tinygen.errors import ShapeError, TinygenError, UsageError
+from tinygen.models import networks
+from tinygen.models.base import System, at_least, in_chunks, learning_rate
+from tinygen.models.networks import Architecture
 from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.variational import bounds, likelihoods
+from tinygen.models.variational.likelihoods import Given, likelihood_of
 from tinygen.optim import Adam
 
 
 class VAE(System):
-    """Variational auto-encoder with a Bernoulli decoder, a diagonal normal posterior and the analytic KL."""
+    """Variational auto-encoder: diagonal normal posterior, analytic KL, and a likelihood that suits the images."""
 
     name = "vae"
-    needs = {"x": Image(kind="binary")}
-    selection_metric = "neg_elbo_nats"
+    needs = {"x": INTENSITIES}
 
     @dataclass(frozen=True)
     class Config:
+        likelihood: likelihoods.Name | None = None
+        """p(x | z) of the pixels. By default bernoulli for black and white images, which grey ones are made into, and
+        logistic-mixture for 8-bit rgb; grey ones are taken as they are where another than bernoulli is named."""
+        components: int = 3
+        """Logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
         architecture: Architecture = "mlp"
         """Hidden layers each way (one in the paper), or convolutions of stride 2 and hidden layers."""
         latent: int = 20
@@ -52,39 +59,65 @@ class VAE(System):
         """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 
         def __post_init__(self):
-            at_least(self, 1, "latent", "hidden", "layers", "channels", "samples", "batch_size", "importance_samples")
+            at_least(self, 1, "components", "latent", "hidden", "layers", "channels", "samples", "batch_size")
+            at_least(self, 1, "importance_samples")
             at_least(self, 0, "beta", "learning_rate", "warmup_steps", "cosine_steps")
             if self.samples > 1 and self.beta != 1:
                 raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
 
-    def __init__(self, config: Config, spec, device: str = "cpu"):
+    def __init__(self, config: Config, spec, device: str = "cpu", *, encoder=None, decoder=None):
+        """`encoder` and `decoder` are Modules of the caller's own in place of those that `config` describes.
+
+        An encoder makes (N, 2 * latent) of images (N, H, W, C): means, then log variances. A decoder makes
+        (N, H, W, outputs) of codes (N, latent); the likelihood says how many parameters it needs of a pixel.
+        """
         super().__init__(config, spec, device)
-        sizes = config.layers, config.channels
-        self.encoder = encoder(config.architecture, spec.x.shape, config.hidden, 2 * config.latent, *sizes)
-        self.decoder = decoder(config.architecture, spec.x.shape, config.hidden, config.latent, *sizes)
+        image, latent, sizes = spec.x.shape, config.latent, (config.layers, config.channels)
+        self.pixels = likelihood_of(spec.x, config.likelihood, config.components)
+        asked = (*image[:2], self.pixels.outputs)
+        self.encoder = encoder or networks.encoder(config.architecture, image, config.hidden, 2 * latent, *sizes)
+        self.decoder = decoder or networks.decoder(config.architecture, asked, config.hidden, latent, *sizes)
         self.to(device)
+        if encoder:
+            self._check("encoder", image, (2 * latent,), f"means and log variances of {latent} latent dimensions")
+        if decoder:
+            parameters = f"{self.pixels.outputs} for each pixel, as the likelihood {self.pixels.name} needs"
+            self._check("decoder", (latent,), asked, parameters)
+        self.selection_metric = bounds.names(self.pixels.discrete, 1)["elbo"]
         self.optimizer = Adam(self, learning_rate(config, self.plan))
+
+    @classmethod
+    def needs_with(cls, config) -> Needs:
+        """Grey images are taken as they are where a likelihood is named that they fit; else they are binarised."""
+        if config.likelihood in (None, "bernoulli"):
+            return {"x": (Image(kind="binary"), Image(kind="rgb"))}
+        return cls.needs
+
+    # The hooks of the bounds
+
+    def prior(self) -> Normal:
+        """p(z)"""
+        return STANDARD_NORMAL
 
     def posterior(self, x) -> Normal:
         """q(z | x)"""
         mean, log_var = F.split(self.encoder(x), sizes=(self.config.latent,) * 2, axis=1)
         return Normal(mean, log_var=log_var)
 
-    def likelihood(self, z) -> Bernoulli:
+    def likelihood(self, z) -> Given:
         """p(x | z)"""
-        return Bernoulli(self.decoder(z))
+        return self.pixels.given(self.decoder(z))
 
     def training_step(self, batch):
-        q = self.posterior(batch.x)
+        q, called = self.posterior(batch.x), bounds.names(self.pixels.discrete, self.config.samples)
         if self.config.samples > 1:
-            bound = -self._importance_weighted(batch.x, q, self._noise(q, self.config.samples, random.stream("train")))
-            self.optimizer.step(bound.mean())
-            return {f"neg_is{self.config.samples}_nats": bound.mean()}
-        p = self.likelihood(q.sample())
-        reconstruction = -p.log_prob(batch.x).sum(axis=(1, 2, 3)).mean()
-        kl = q.kl().sum(axis=1).mean()
+            noise = bounds.noise_for(q, self.config.samples, random.stream("train"), self.device)
+            bound = -bounds.importance_weighted(bounds.log_weights(self, batch.x, q, noise)).mean()
+            self.optimizer.step(bound)
+            return {called["is"]: bound}
+        reconstruction, kl = (term.mean() for term in bounds.terms(self, batch.x, q, q.sample()))
         self.optimizer.step(reconstruction + self.config.beta * kl)
-        return {"neg_elbo_nats": reconstruction + kl, "reconstruction_nats": reconstruction, "kl_nats": kl}
+        return {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Means of p(x | z) for z drawn from the prior."""
@@ -102,59 +135,28 @@ class VAE(System):
             return in_chunks(lambda part: self.likelihood(part).mean, codes, self.device)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """-ELBO, its two terms, active units, and (thorough) the importance-weighted bound, in nats per example."""
-        stream = random.Stream(seed, "eval")
+        """-ELBO, its two terms, active units, and (thorough) the importance-weighted bound, in nats per example.
+
+        Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
+        """
         samples = self.config.importance_samples if thorough else 0
-        means = []
-
-        def chunks():
-            for batch in data.batches(CHUNK):
-                q = self.posterior(to_device(batch.x, self.device))
-                means.append(to_numpy(q.mean))
-                yield {key: to_numpy(value) for key, value in self._bounds(batch.x, q, stream).items()}
-
-        def bounds():
-            for batch in data.batches(max(1, CHUNK // samples)):
-                yield {f"neg_is{samples}_nats": -self._log_evidence(to_device(batch.x, self.device), samples, stream)}
-
         with self.evaluating():
-            numbers = mean_over(chunks())
-            if samples:
-                numbers |= mean_over(bounds())
-        # Units whose posterior mean varies over the data (Burda et al. 2016, section 5.2).
-        numbers["active_units"] = float((np.concatenate(means).var(axis=0) > 0.01).sum())
-        return numbers
+            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=self.pixels.discrete)
 
-    def _noise(self, q: Normal, samples: int, stream: random.Stream):
-        """Noise (N, samples, latent) for the codes of N posteriors."""
-        n, latent = q.mean.shape
-        return draw_rows(stream.normal, n * samples, latent, self.device).reshape(n, samples, latent)
+    def _check(self, name: str, takes: tuple[int, ...], makes: tuple[int, ...], what: str) -> None:
+        """ShapeError where a network of the caller's does not take (1, *takes) or make (1, *makes) of it."""
+        needed = f"{name}: it must make (N, {_sizes(makes)}) of (N, {_sizes(takes)}): {what}"
+        with self.evaluating():
+            try:
+                made = getattr(self, name)(to_device(np.zeros((1, *takes), np.float32), self.device)).shape
+            except TinygenError as error:
+                raise ShapeError(f"{needed}; it does not take them: {error}") from error
+        if made != (1, *makes):
+            raise ShapeError(f"{needed}; it makes (N, {_sizes(made[1:])})")
 
-    def _bounds(self, x, q: Normal, stream):
-        z = F.reparameterize(q.mean, q.log_var, self._noise(q, 1, stream)[:, 0])
-        reconstruction = -self.likelihood(z).log_prob(to_device(x, self.device)).sum(axis=(1, 2, 3))
-        kl = q.kl().sum(axis=1)
-        return {"neg_elbo_nats": reconstruction + kl, "reconstruction_nats": reconstruction, "kl_nats": kl}
 
-    def _importance_weighted(self, x, q: Normal, noise):
-        """log (1/K) sum_k p(x, z_k) / q(z_k | x), (N,), at the codes z_k = mean + std * noise (N, K, latent)."""
-        n, samples, latent = noise.shape
-        mean, log_var = (part.reshape(n, 1, latent) for part in (q.mean, q.log_var))
-        z = mean + F.exp(0.5 * log_var) * noise
-        repeated = F.broadcast_to(x.reshape(n, 1, -1), shape=(n, samples, x.size // n)).reshape(-1, *x.shape[1:])
-        log_likelihood = self.likelihood(z.reshape(-1, latent)).log_prob(repeated).sum(axis=(1, 2, 3))
-        log_ratio = 0.5 * (log_var + noise * noise - z * z).sum(axis=2)  # of prior to posterior density
-        return (log_likelihood.reshape(n, samples) + log_ratio).logsumexp(axis=1) - math.log(samples)
-
-    def _log_evidence(self, x, samples: int, stream) -> np.ndarray:
-        """The importance-weighted bound of images x (N, H, W, C), (N,), by parts of at most `CHUNK` samples each."""
-        q = self.posterior(x)
-        total = np.full(len(x), -np.inf)
-        for start in range(0, samples, CHUNK):
-            size = min(CHUNK, samples - start)
-            part = to_numpy(self._importance_weighted(x, q, self._noise(q, size, stream)))
-            total = np.logaddexp(total, part.astype(np.float64) + math.log(size))
-        return total - math.log(samples)
+def _sizes(shape) -> str:
+    return ", ".join(map(str, shape))
 
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard

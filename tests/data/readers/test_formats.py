@@ -1,0 +1,297 @@
+"""What people have on disk: IDX and CIFAR files, arrays, tables, texts, waves, CelebA's attributes."""
+
+import gzip
+import struct
+import wave
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen.data import Attributes, Labels, Points, Tokens, Wave, load
+from tinygen.data import Image as ImageField
+from tinygen.data.readers import pictures
+from tinygen.errors import DataError, UsageError
+from tinygen.random import Stream
+
+N = 30
+X = Stream(0, "images").integers(256, (N, 4, 5)).astype(np.uint8)
+Y = (np.arange(N) % 3).astype(np.uint8)
+
+
+def sizes(data):
+    return [len(part) for part in (data.train, data.valid, data.test)]
+
+
+def idx(array, code=8):
+    return bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def idx_folder(tmp_path):
+    for name, array in (("train-images-idx3", X), ("train-labels-idx1", Y), ("t10k-images-idx3", X[:6])):
+        (tmp_path / f"{name}-ubyte").write_bytes(idx(array))
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(Y[:6])))
+    return tmp_path
+
+
+def test_idx(idx_folder):
+    data = load(idx_folder)
+    assert data.spec.fields == {"x": ImageField(4, 5, 1, "grey"), "y": Labels(3)}
+    assert sizes(data) == [27, 3, 6]
+    np.testing.assert_array_equal(data.test.columns["x"][..., 0], X[:6])
+    np.testing.assert_array_equal(data.valid.values("y"), Y[27:])
+    alone = load(idx_folder / "train-images-idx3-ubyte")
+    np.testing.assert_array_equal(alone.train.columns["x"], load(idx_folder).train.columns["x"][:25])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (idx(X)[:-3], "train-images-idx3-ubyte: the file has 613 bytes and should have 616; copy it again"),
+        (b"<html>", "the file is not an IDX file"),
+        (gzip.compress(idx(X))[:-20], "truncated or damaged"),
+        (b"", "the file is not an IDX file"),
+    ],
+)
+def test_damaged_idx(idx_folder, content, message):
+    (idx_folder / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load(idx_folder)
+
+
+def test_idx_without_training_images(idx_folder):
+    (idx_folder / "train-images-idx3-ubyte").unlink()
+    with pytest.raises(DataError, match="no file of training images beside"):
+        load(idx_folder)
+
+
+CIFAR = Stream(0, "cifar").integers(256, (10, 32, 32, 3)).astype(np.uint8)
+
+
+def records(*labels):
+    columns = np.stack([np.broadcast_to(each, 10) for each in labels], axis=1).astype(np.uint8)
+    return np.concatenate([columns, CIFAR.transpose(0, 3, 1, 2).reshape(10, -1)], axis=1).tobytes()
+
+
+def test_cifar_10(tmp_path):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for i in (1, 2):
+        (folder / f"data_batch_{i}.bin").write_bytes(records(np.arange(10) % 2))
+    (folder / "test_batch.bin").write_bytes(records(np.arange(10) % 2))
+    (folder / "batches.meta.txt").write_text("airplane\nautomobile\n\n")
+    for path in (folder, tmp_path):
+        data = load(path)
+        assert data.spec.y.names == ("airplane", "automobile")
+        assert sizes(data) == [18, 2, 10]
+        np.testing.assert_array_equal(data.test.columns["x"], CIFAR)
+    (folder / "test_batch.bin").write_bytes(records(0)[:-1])
+    with pytest.raises(DataError, match=r"test_batch\.bin: 30729 bytes are not records of 3073"):
+        load(folder)
+
+
+def test_cifar_100(tmp_path):
+    (tmp_path / "train.bin").write_bytes(records(9, np.arange(10)))
+    (tmp_path / "test.bin").write_bytes(records(9, np.arange(10)))
+    data = load(tmp_path)
+    np.testing.assert_array_equal(data.test.values("y"), np.arange(10))
+    np.testing.assert_array_equal(data.test.columns["x"], CIFAR)
+
+
+def test_pickled_cifar_is_never_read(tmp_path):
+    for name in ("data_batch_1", "test_batch"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(DataError, match=r"pickled .* never read: download the binary version"):
+        load(tmp_path)
+
+
+def test_npy(tmp_path):
+    np.save(tmp_path / "pictures.npy", X)
+    data = load(tmp_path / "pictures.npy")
+    assert data.spec.fields == {"x": ImageField(4, 5, 1, "grey")}
+    assert data.spec.name == "pictures"
+    np.save(tmp_path / "points.npy", np.linspace(0, 1, 60).reshape(30, 2))
+    assert isinstance(load(tmp_path / "points.npy").spec.x, Points)
+    np.save(tmp_path / "objects.npy", np.array([{}]))
+    with pytest.raises(DataError, match="pickled objects, which are never read"):
+        load(tmp_path / "objects.npy")
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "points.npy").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"cut\.npy: the file is not an \.npy file, or is truncated"):
+        load(tmp_path / "cut.npy")
+
+
+TABLE = "width,height,species\n" + "".join(f"{i},{i / 2},{'ab'[i % 2]}\n" for i in range(20))
+
+
+def test_csv_with_labels(tmp_path):
+    path = tmp_path / "flowers.csv"
+    path.write_text(TABLE)
+    data = load(path)
+    assert (data.spec.x.dimensions, data.spec.y) == (2, Labels(2, ("a", "b")))
+    x, y = data.train.values("x"), data.train.values("y")
+    np.testing.assert_array_equal(x[:, 1], x[:, 0] / 2)
+    np.testing.assert_array_equal(y, x[:, 0] % 2)
+    named = load(path, fields={"y": "species", "size": "height:attributes"})
+    assert named.spec.x.dimensions == 1
+    np.testing.assert_array_equal(named.train.values("size"), named.train.values("x") / 2)
+
+
+def test_csv_of_numbers_alone(tmp_path):
+    path = tmp_path / "numbers.csv"
+    path.write_text("".join(f"{i};{-i}\n" for i in range(20)))
+    data = load(path)
+    assert list(data.spec.fields) == ["x"]
+    assert sorted(np.concatenate([p.values("x")[:, 0] for p in (data.train, data.valid, data.test)])) == list(range(20))
+    assert load(path, fields={"y": "column 1"}).spec.classes == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "message"),
+    [
+        ("", {}, "the file is empty"),
+        ("a,b\n1,2\n3\n", {}, "row 3 has 1 cells and the first 2"),
+        ("a,b\n1,2\n3,x\n", {}, "b holds 'x' in example 2, which is no number; remove the column, or name it"),
+        (TABLE, {"y": "color"}, "there is no color for y; the columns are width, height, species"),
+        (TABLE, {"x": "width"}, "a column is labels or attributes"),
+        (TABLE, {"y": "width", "a": "height:attributes", "b": "species"}, "no column is left for the points x"),
+        (TABLE, {"size": "species:attributes"}, "species holds 'a' in example 1"),
+        ("a,a\n1,2\n", {}, "two columns have the same name"),
+        ("1,nan\n" * 9, {}, "NaN"),
+        ("\xff", {}, "not a table in UTF-8"),
+    ],
+)
+def test_unfit_tables(tmp_path, text, fields, message):
+    (tmp_path / "t.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=message) as refusal:
+        load(tmp_path / "t.csv", fields=fields)
+    assert "\n" not in str(refusal.value)
+
+
+def test_text(tmp_path):
+    path = tmp_path / "pets.txt"
+    path.write_text("a cat\n\n  the dog \n" * 10, "utf-8")
+    data = load(path)
+    assert data.spec.fields == {"x": Tokens(tuple(" acdeghot"), 7)}
+    assert sizes(data) == [17, 1, 2]
+    words = load(path, fields={"x": ":words"}).spec.x
+    assert (words.vocabulary, words.length, words.separator) == (("a", "cat", "dog", "the"), 2, " ")
+    with pytest.raises(UsageError, match="a text takes x=:characters or x=:words, not y=label"):
+        load(path, fields={"y": "label"})
+    path.write_bytes("zoë".encode("latin-1"))
+    with pytest.raises(DataError, match=r"pets\.txt: the text is not UTF-8 \(byte 2\); save it as UTF-8"):
+        load(path)
+    path.write_text("\n \n")
+    with pytest.raises(DataError, match="holds no lines"):
+        load(path)
+
+
+def test_a_folder_of_texts(tmp_path):
+    for name, n in (("train", 20), ("test", 3)):
+        (tmp_path / f"{name}.txt").write_text("ab\n" * n)
+    assert sizes(load(tmp_path)) == [18, 2, 3]
+
+
+def write_wave(path, samples, width=2, rate=8000, channels=1):
+    path.parent.mkdir(exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels), file.setsampwidth(width), file.setframerate(rate)
+        scaled = np.rint(np.asarray(samples) * (2 ** (8 * width - 1) - 1)).astype(np.int64)
+        raw = (scaled + 128 if width == 1 else scaled).astype("<i8")
+        file.writeframes(raw.reshape(-1, 1).view(np.uint8).reshape(-1, 8)[:, :width].tobytes())
+
+
+@pytest.mark.parametrize(("width", "precision"), [(1, 2 / 127), (2, 1e-4), (3, 1e-6), (4, 1e-6)])
+def test_waves_of_any_width(tmp_path, width, precision):
+    from tinygen.data.readers.waves import read_clip
+
+    samples = np.sin(np.arange(50) / 3)
+    write_wave(tmp_path / "a.wav", samples, width)
+    clip, rate = read_clip(tmp_path / "a.wav")
+    np.testing.assert_allclose(clip, samples, atol=precision)
+    assert (rate, clip.dtype) == (8000, np.float32)
+    write_wave(tmp_path / "b.wav", np.stack([samples, np.zeros(50)], axis=1).ravel(), width, channels=2)
+    np.testing.assert_allclose(read_clip(tmp_path / "b.wav")[0], samples / 2, atol=precision)
+
+
+@pytest.fixture
+def wave_folder(tmp_path):
+    for i in range(12):
+        samples = np.sin(np.arange(20 + i) / (1 + i))
+        write_wave(tmp_path / ("cat", "dog")[i % 2] / f"{i}.wav", samples)
+    return tmp_path
+
+
+def test_a_folder_of_waves(wave_folder):
+    data = load(wave_folder)
+    assert data.spec.fields == {"x": Wave(31, 8000), "y": Labels(2, ("cat", "dog"))}
+    assert sizes(data) == [10, 1, 1]
+    field, silence = data.spec.x, data.spec.x.encode(np.zeros(1))[0]
+    for batch in data.train.batches(1):
+        end = len(np.trim_zeros(batch.x[0] - silence, "b"))
+        i = next(i for i in range(12) if i % 2 == batch.y[0] and abs(20 + i - end) < 1)
+        np.testing.assert_allclose(field.decode(batch.x[0, :end]), np.sin(np.arange(end) / (1 + i)), atol=0.03)
+
+
+def test_unfit_waves(wave_folder, capsys):
+    (wave_folder / "cat" / "x.wav").write_bytes(b"RIFFbroken")
+    with pytest.raises(DataError, match=r"cat/x\.wav cannot be read .*; save it as PCM, remove it"):
+        load(wave_folder)
+    assert sizes(load(wave_folder, skip_broken=True)) == [10, 1, 1]
+    assert "skipped cat/x.wav" in capsys.readouterr().err
+    write_wave(wave_folder / "cat" / "x.wav", np.zeros(9), rate=16000)
+    with pytest.raises(DataError, match=r"samples a second and .* bring all to one rate"):
+        load(wave_folder)
+    with pytest.raises(UsageError, match="size means nothing here"):
+        load(wave_folder, size=3)
+
+
+@pytest.fixture(params=["txt", "csv"])
+def celeba(tmp_path, request):
+    names, lines = ("Bald", "Smiling"), []
+    for i in range(N):
+        path = tmp_path / "img_align_celeba" / f"{i:06}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((4, 3, 3), (8 * i, 0, 0), np.uint8)).save(path)
+        lines.append((path.name, "-1" if i % 2 else "1", "1" if i % 3 else "-1"))
+    if request.param == "txt":
+        text = "\n".join([str(N), " ".join(names), *("  ".join(line) for line in lines)])
+    else:
+        text = "\n".join([",".join(("image_id", *names)), *(",".join(line) for line in lines)])
+    (tmp_path / f"list_attr_celeba.{request.param}").write_text(text + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("held", [0, 10**6])
+def test_celeba(celeba, held, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "HELD", held)
+    Image.new("RGB", (3, 4)).save(celeba / "img_align_celeba" / "unlisted.png")
+    data = load(celeba)
+    assert data.spec.fields == {"x": ImageField(4, 3, 3, "rgb"), "attributes": Attributes(("Bald", "Smiling"), True)}
+    assert sizes(data) == [25, 2, 3]
+    assert "1 of 31 pictures have no line in list_attr_celeba" in capsys.readouterr().err
+    for part in (data.train, data.valid, data.test):
+        batch = part.batch(slice(None))
+        i = np.rint(batch.x[:, 0, 0, 0] * 255) // 8
+        np.testing.assert_array_equal(batch.attributes, np.stack([i % 2 == 0, i % 3 > 0], axis=1))
+    assert load(celeba, size="2x2").spec.x.shape == (2, 2, 3)
+
+
+def test_unfit_lists(celeba):
+    path = next(celeba.glob("list*"))
+    text = path.read_text()
+    path.write_text(text.replace("-1", "2", 1))
+    with pytest.raises(DataError, match="is not 2 numbers -1 or 1; copy it again"):
+        load(celeba)
+    path.write_text(text.replace("0000", "9999"))
+    with pytest.raises(DataError, match="no picture in its folder img_align_celeba has a line"):
+        load(celeba)
+    path.write_text("")
+    with pytest.raises(DataError, match="lists no pictures"):
+        load(celeba)
+
+
+def test_what_no_reader_knows(tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0")
+    with pytest.raises(DataError, match=r"film\.mp4: no reader knows this file; give \.npz, \.npy, \.csv"):
+        load(tmp_path / "film.mp4")

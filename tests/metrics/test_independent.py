@@ -1,0 +1,49 @@
+"""Images of independent pixels against counts by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinygen.data import Dataset
+from tinygen.metrics import independent
+from tinygen.metrics.bits import bits_per_dim
+from tinygen.random import Stream
+
+
+def test_histograms_by_counting():
+    """Each value of each pixel has counts of its own, and every one of 256 values is counted once more."""
+    train, test = (Stream(0, name).integers(5, n * 12).reshape(n, 2, 2, 3) for name, n in (("a", 90), ("b", 7)))
+    data = Dataset.from_arrays("few", 51 * train.astype(np.uint8), x_test=51 * test.astype(np.uint8))
+    kept, total = train[:81], 0.0
+    for image in test:
+        for place in np.ndindex(2, 2, 3):
+            seen = sum(int(other[place] == image[place]) for other in kept)
+            total -= math.log((seen + 1) / (81 + 256))
+    found = independent.likelihood(data)
+    assert found["nll_nats"] == found["neg_elbo_nats"] == pytest.approx(total / 7, rel=1e-12)
+    assert found["bits_per_dim"] == found["neg_elbo_bits_per_dim"] == pytest.approx(total / 7 / 12 / math.log(2))
+
+
+def test_fewer_values_have_smaller_histograms():
+    x = Stream(0, "a").integers(17, 40 * 4).reshape(40, 2, 2)
+    x[0, 0, 0], x[1, 0, 0] = 16, 0
+    data = Dataset.from_arrays("seventeen", x, white=16)
+    assert data.spec.x.value_count == 17
+    nats = independent.likelihood(data)["nll_nats"]
+    assert 4 * math.log(17) * 0.8 < nats < 4 * math.log(17) * 1.3
+
+
+def test_black_and_white_pixels_have_their_mean():
+    x = (Stream(0, "a").uniform((200, 3, 1)) < 0.25).astype(np.uint8)
+    data = Dataset.from_arrays("flat", x, x_test=np.ones((2, 3, 1), np.uint8))
+    p = x[:180].mean(axis=0)
+    assert independent.likelihood(data)["nll_nats"] == pytest.approx(-np.log(p).sum(), rel=1e-6)
+
+
+def test_values_that_are_not_discrete_have_no_likelihood_to_compare():
+    assert independent.likelihood(Dataset.from_arrays("real", Stream(0, "a").uniform((20, 2, 2)))) == {}
+
+
+def test_eight_bits_in_every_dimension():
+    assert bits_per_dim(12 * math.log(256), (2, 2, 3)) == pytest.approx(8)

@@ -1,0 +1,33 @@
+"""Random changes of a training batch, drawn afresh each time it is asked for."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygen.data.batch import Batch
+from tinygen.data.fields import Clip, Field, Image, SegmentMap
+from tinygen.random import Stream
+
+Augment = Callable[[Mapping[str, Field], Batch, Stream], Batch]
+"""From the fields of a batch, the batch, and the stream to draw from, to the changed batch."""
+
+
+def flip(fields: Mapping[str, Field], batch: Batch, stream: Stream) -> Batch:
+    """Mirrors each example, left and right, with probability one half: all of its pictures alike."""
+    mirrored = stream.integers(2, len(batch)).astype(bool)
+    axes = {name: axis for name in batch if (axis := width_axis(fields[name])) is not None}
+    return Batch(batch, **{name: _mirror(batch[name], mirrored, axis) for name, axis in axes.items()})
+
+
+def width_axis(field: Field) -> int | None:
+    """The axis of a batch that goes from left to right; None for what is no picture."""
+    if isinstance(field, Clip):
+        return 3
+    return 2 if isinstance(field, Image | SegmentMap) else None
+
+
+def _mirror(pictures: Any, which: np.ndarray, axis: int) -> np.ndarray:
+    result = np.array(pictures)
+    result[which] = np.flip(result[which], axis)
+    return result

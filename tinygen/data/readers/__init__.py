@@ -1,0 +1,31 @@
+"""Readers of what people have on disk: each says whether it recognises a path, and makes a data set of it.
+
+A reader is a module with `recognises(path) -> bool`, `read(path, request) -> Dataset`, and `takes`, the options of
+`Request` that mean something to it. The first in `READERS` that recognises a path reads it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tinygen.data.dataset import Dataset
+from tinygen.data.notices import printable
+from tinygen.data.readers import celeba, cifar, idx, npy, npz, pictures, table, text, waves
+from tinygen.data.readers.request import Request
+from tinygen.errors import DataError, UsageError
+
+READERS: tuple[Any, ...] = (npz, npy, idx, cifar, celeba, table, text, waves, pictures)
+
+
+def read(path: Path, request: Request) -> Dataset:
+    """The data set at a path that exists. Raises DataError where no reader knows it, and for an unfit option."""
+    try:
+        reader = next((each for each in READERS if each.recognises(path)), None)
+    except OSError as error:
+        raise DataError(f"{path}: it cannot be read ({error.strerror})") from error
+    if reader is None:
+        known = ".npz, .npy, .csv, .txt, IDX files of MNIST, or a folder of pictures or waves"
+        raise DataError(printable(f"{path}: no reader knows this file; give {known}"))
+    for option in ("fields", "size"):
+        if getattr(request, option) and option not in reader.takes:
+            raise UsageError(f"{path}: {option} means nothing here; leave it out")
+    return reader.read(path, request)

@@ -1,0 +1,141 @@
+"""Which files a folder holds, by part and by class."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinygen.data.notices import say_once
+from tinygen.data.readers.keys import PARTS
+from tinygen.errors import DataError
+
+
+@dataclass
+class Listing:
+    """The files of one part: their paths from the folder, sizes in bytes, and the class of each where there are."""
+
+    files: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """-1 for a link that leads nowhere."""
+    labels: list[int] = field(default_factory=list)
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict[str, Listing], list[str]]:
+    """The listing of each part, and the names of the classes in natural order (none where there are no sub-folders).
+
+    Folders train, test and valid (or val, validation) are parts where train is there; the whole folder is train
+    otherwise. Sub-folders of a part are classes, with all files below them. Hidden files and folders, and those that
+    begin with two underscores, are left alone. ``what`` names the files in messages, as a plural. Raises DataError
+    for files both in a part and in its sub-folders, and where there are none.
+    """
+    try:
+        found = {part: _by_class(root, folder, suffixes) for part, root in _parts(folder).items()}
+    except OSError as error:
+        raise DataError(f"the folder cannot be read ({error.strerror})") from error
+    for by_class in found.values():
+        _refuse_both(by_class, what)
+    if not any(found.get("train", {}).values()):
+        raise DataError(f"there are no {what} in the folder; they end in {', '.join(suffixes)}")
+    used = {name for by_class in found.values() for name, files in by_class.items() if files}
+    names = sorted(used - {""}, key=natural)
+    _refuse_flat_part(found, names, what)
+    return {part: _listing(by_class, names) for part, by_class in found.items() if any(by_class.values())}, names
+
+
+def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
+    """The suffix of the first file met, at any depth, that has one of these; None where there is none."""
+    with os.scandir(folder) as entries:
+        folders = []
+        for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if _visible(entry.name) and entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif _visible(entry.name) and suffix in suffixes:
+                return suffix
+    return next((found for each in sorted(folders) if (found := first_suffix(each, suffixes))), None)
+
+
+def natural(name: str) -> list:
+    """A key that sorts numbers in names by their value: a2, a10."""
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    with os.scandir(folder) as entries:
+        names = sorted(each.name for each in entries if _visible(each.name) and each.is_dir())
+    folders = {name: folder / name for name in names}
+    parts = {PARTS[name.lower()]: each for name, each in folders.items() if name.lower() in PARTS}
+    if "train" not in parts:
+        return {"train": folder}
+    if others := [name for name, each in folders.items() if each not in parts.values()]:
+        say_once(f"{folder}: only train, valid and test are read, not {', '.join(others)}")
+    return parts
+
+
+File = tuple[str, int]
+
+
+def _by_class(root: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[File]]:
+    """Files (path from the folder, size) by the name of the sub-folder, "" for those beside the sub-folders."""
+    found: dict[str, list[File]] = {"": []}
+    start = len(os.path.join(folder, ""))
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if _visible(entry.name) and entry.is_dir():
+                found[entry.name] = sorted((path[start:], size) for path, size in _walk(entry.path, suffixes, set()))
+            elif _is_wanted(entry, suffixes):
+                found[""].append((entry.path[start:], _size(entry)))
+    found[""].sort()
+    return found
+
+
+def _walk(folder: str, suffixes: tuple[str, ...], seen: set) -> Iterator[File]:
+    """All files at any depth; a folder that links to one above it is entered once."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _visible(entry.name) and entry.is_dir():
+                yield from _walk(entry.path, suffixes, seen)
+            elif _is_wanted(entry, suffixes):
+                yield entry.path, _size(entry)
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith((".", "__"))
+
+
+def _is_wanted(entry: os.DirEntry, suffixes: tuple[str, ...]) -> bool:
+    return _visible(entry.name) and entry.name.lower().endswith(suffixes) and (entry.is_file() or entry.is_symlink())
+
+
+def _size(entry: os.DirEntry) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return -1
+
+
+def _refuse_both(by_class: dict[str, list[File]], what: str) -> None:
+    here = by_class[""]
+    if here and (classes := [name for name, files in by_class.items() if name and files]):
+        raise DataError(f"there are {what} both in it ({here[0][0]}) and in its folder {classes[0]}; move one of them")
+
+
+def _refuse_flat_part(found: dict[str, dict[str, list[File]]], names: list[str], what: str) -> None:
+    for part, by_class in found.items():
+        if names and by_class[""]:
+            raise DataError(f"{part} has {what} without a class ({by_class[''][0][0]}); move them into class folders")
+
+
+def _listing(by_class: dict[str, list[File]], names: list[str]) -> Listing:
+    listing = Listing()
+    for label, name in enumerate(names or [""]):
+        for file, size in by_class.get(name, ()):
+            listing.files.append(file)
+            listing.sizes.append(size)
+            listing.labels.append(label)
+    return listing

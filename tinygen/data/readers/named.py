@@ -1,0 +1,124 @@
+"""A data set from arrays that have names: those of an `.npz`, or what another file holds."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygen.data.dataset import Dataset, last_tenth, random_tenth
+from tinygen.data.fields import Field
+from tinygen.data.notices import say_once
+from tinygen.data.readers.keys import CLASS_NAMES, HELPERS, LABELS, Chosen, Header, by_part, choose
+from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field
+from tinygen.data.readers.request import Request
+from tinygen.errors import DataError
+
+
+def from_arrays(arrays: dict[str, Any], request: Request) -> Dataset:
+    """The data set in arrays in memory, by the rules of `.npz` files."""
+    held = {key: np.asarray(array) for key, array in arrays.items()}
+    return Named(held, lambda key: Header(held[key].shape, held[key].dtype), held.__getitem__).dataset(request)
+
+
+class Named:
+    """Arrays by their keys, of which headers are cheap and values are read once they are needed."""
+
+    def __init__(self, keys: Iterable[str], header: Callable[[str], Header], read: Callable[[str], np.ndarray]):
+        self.keys = list(keys)
+        self.parts = by_part(self.keys)
+        self.headers = {name: header(parts["train"]) for name, parts in self.parts.items() if "train" in parts}
+        self.header, self.read = header, read
+        self.used: set[str] = set()
+
+    def dataset(self, request: Request) -> Dataset:
+        """The data set; keys that no field takes are told once."""
+        chosen = self.choose(request.fields)
+        if not chosen.sources:
+            held = ", ".join(sorted(self.keys)[:8]) or "nothing"
+            kinds = ", ".join(KINDS)
+            remedy = f"name one as a field, such as x=KEY:KIND with one of {kinds}"
+            raise DataError(f"the file holds {held}; a data set needs x_train and x_test, or x: {remedy}")
+        parts: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
+        fields = {}
+        for name, (key, kind) in chosen.sources.items():
+            fields[name] = self._field(name, key, kind, request)
+            for part, each in self.parts[key].items():
+                parts[part][name] = as_given(kind, self._cut(key, kind, self._read(each)))
+        self._tell(chosen, request.name)
+        hold_out = last_tenth if chosen.sources.get("x", ("",))[0] == "x" and not _sorted(parts["train"]) else None
+        return Dataset.from_fields(request.name, fields, **parts, hold_out=hold_out or random_tenth)
+
+    def choose(self, wanted: Mapping[str, str]) -> Chosen:
+        """Which key is which field, x and y first."""
+        chosen = choose(wanted, self.headers)
+        if "x" not in chosen.sources:
+            self._choose_text(chosen)
+        first = {name: chosen.sources[name] for name in ("x", "y") if name in chosen.sources}
+        chosen.sources = first | chosen.sources
+        return chosen
+
+    def _read(self, key: str) -> np.ndarray:
+        self.used.add(key)
+        return self.read(key)
+
+    def _field(self, name: str, key: str, kind: str, request: Request) -> Field:
+        facts: dict[str, Any] = {"white": request.white if name == "x" else None}
+        candidates = [f"{key}_names", *(CLASS_NAMES if name == "y" or key in LABELS[:3] else ())]
+        present = [each for each in candidates if each in self.keys]
+        if kind in ("labels", "attributes", "map") and present:
+            facts["names"] = self._read(present[0])
+        if kind in TEXTS and f"{key}_vocabulary" in self.keys:
+            facts["vocabulary"] = self._read(f"{key}_vocabulary")
+        if kind in ("indexed", "map") and "palette" in self.keys:
+            facts["palette"] = self._read("palette")
+        if kind == "wave" and "rate" in self.keys and (rate := self._read("rate")).size == 1:
+            facts["rate"] = int(rate.item())
+        return make_field(kind, facts)
+
+    def _cut(self, key: str, kind: str, array: np.ndarray) -> Any:
+        """The clips of a wave that are stored one behind the other: clip i is wave[offset[i] : offset[i + 1]]."""
+        if kind != "wave" or array.ndim != 1:
+            return array
+        if "offset" not in self.keys:
+            raise DataError(f"{key} is one long wave: give offset, where each clip starts and the last one ends")
+        offset = self._read("offset")
+        if offset.ndim != 1 or offset.dtype.kind not in "iu" or len(offset) < 2 or (np.diff(offset) < 0).any():
+            raise DataError("offset does not say where clips start; it holds integers that grow, the end included")
+        if offset[0] < 0 or offset[-1] > len(array):
+            raise DataError(f"offset goes from {offset[0]} to {offset[-1]}, but {key} has {len(array)} samples")
+        return [array[start:stop] for start, stop in itertools.pairwise(offset)]
+
+    def _choose_text(self, chosen: Chosen) -> None:
+        """Lines in UTF-8, as uint8: the first such array is x, where there is nothing else."""
+        for key, header in self.headers.items():
+            flat = len(header.shape) == 1 and header.dtype == np.uint8 and not chosen.taken(key)
+            if flat and key not in HELPERS and _is_text(self.read(self.parts[key]["train"])):
+                chosen.sources["x"] = key, TEXTS[0]
+                chosen.guessed.append("x")
+                return
+
+    def _tell(self, chosen: Chosen, name: str) -> None:
+        unused = [key for key in self.keys if key not in self.used]
+        guessed = [f"{field} is {chosen.sources[field][0]}" for field in chosen.guessed]
+        notes = [", ".join(guessed)] if guessed else []
+        notes += [f"no field takes {', '.join(unused)}"] if unused else []
+        if notes:
+            say_once(f"{name}: {'; '.join(notes)} (choose with fields: x=KEY or x=KEY:KIND)")
+
+
+def _is_text(array: np.ndarray) -> bool:
+    """Whether bytes are lines of text: no control characters, and a line break."""
+    if not (array == 10).any() or ((array < 32) & ~np.isin(array, (9, 10, 13))).any():
+        return False
+    try:
+        array.tobytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _sorted(train: dict[str, Any]) -> bool:
+    """Whether examples are sorted by class, so that their last tenth would lack classes."""
+    y = np.asarray(train.get("y", ()))
+    return y.ndim == 1 and len(y) > 1 and y.dtype.kind in "iuU" and bool((y[:-1] <= y[1:]).all()) and y[0] != y[-1]

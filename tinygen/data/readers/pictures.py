@@ -1,0 +1,156 @@
+"""Folders of pictures: held in memory where they are few, and decoded as they are asked for where they are many."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygen.data.column import Column
+from tinygen.data.dataset import Dataset, last_tenth
+from tinygen.data.fields import Field, Image, Labels
+from tinygen.data.naming import naming
+from tinygen.data.notices import printable, say_once
+from tinygen.data.readers.decode import BrokenFile, Decoder, header, ignore_warnings_of_pillow
+from tinygen.data.readers.listing import Listing, list_files
+from tinygen.data.readers.request import Request
+from tinygen.data.readers.stream import Files
+from tinygen.errors import DataError, UsageError
+from tinygen.random import Stream
+
+takes = ("fields", "size")
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+HELD = 64 * 2**20
+"""Bytes of decoded pictures up to which a folder is held in memory."""
+LOOKED_AT = 1000
+"""Pictures, evenly spaced, that tell size and colours of a folder that is not held."""
+
+
+def recognises(path: Path) -> bool:
+    """Any folder: the last reader that is asked."""
+    return path.is_dir()
+
+
+def read(path: Path, request: Request) -> Dataset:
+    """The pictures x in a folder and its parts, and where they lie in sub-folders these as classes y (`list_files`).
+
+    Grey where every file is, else rgb; transparent pixels show white. The order is a fixed shuffle; valid, and test
+    where there is none, is the last tenth of it. Up to `HELD` bytes are decoded now; of a larger folder nothing but the
+    names is held (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
+    cannot be read.
+    """
+    with naming(path):
+        return make(path, request)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A further field of the pictures: picture ``file`` has the value ``array[row[file]]``; others are left out."""
+
+    name: str
+    field: Field
+    array: np.ndarray
+    row: dict[str, int]
+
+
+def make(folder: Path, request: Request, beside: Beside | None = None) -> Dataset:
+    """As `read`, with a further field."""
+    ignore_warnings_of_pillow()
+    parts, classes = list_files(folder, SUFFIXES, "images")
+    for part, listing in parts.items():
+        order = Stream(0, "folder").permutation(len(listing.files)).tolist()
+        parts[part] = _rows(listing, [i for i in order if not beside or listing.files[i] in beside.row])
+    kind = _kind_asked_for(request)
+    decoder, held = _look(folder, parts, request, kind)
+    columns: dict[str, dict[str, Any]] = {}
+    for part, listing in parts.items():
+        x: np.ndarray | Column
+        if held:
+            listing, x = _decode_all(listing, decoder, request.skip_broken)
+        else:
+            x = Files(folder, listing.files, listing.sizes, decoder, request.skip_broken)
+        columns[part] = {"x": x} | ({"y": np.array(listing.labels)} if classes else {})
+        if beside:
+            columns[part][beside.name] = beside.array[[beside.row[file] for file in listing.files]]
+    every: dict[str, Field] = {"x": Image(kind=kind) if held else _image(decoder)}
+    every |= {"y": Labels(names=tuple(map(printable, classes)))} if classes else {}
+    every |= {beside.name: beside.field} if beside else {}
+    return Dataset.from_fields(request.name, every, **columns, hold_out=last_tenth)
+
+
+def _kind_asked_for(request: Request) -> Any:
+    for name, source in request.fields.items():
+        if name != "x" or source not in (":grey", ":rgb"):
+            raise UsageError(f"fields: a folder of pictures takes x=:grey or x=:rgb, not {name}={source}")
+    return request.fields["x"][1:] if request.fields else None
+
+
+def _rows(listing: Listing, rows: list[int]) -> Listing:
+    return Listing(
+        [listing.files[i] for i in rows], [listing.sizes[i] for i in rows], [listing.labels[i] for i in rows]
+    )
+
+
+def _look(folder: Path, parts: dict[str, Listing], request: Request, kind: Any) -> tuple[Decoder, bool]:
+    """What decodes the pictures of the folder to one shape, and whether they are few enough to be held."""
+    files = [file for part in parts.values() for file in part.files]
+    width, height = request.size or (decoder := _expecting_one_size(folder, files, request)).expected[1]  # type: ignore[index]
+    decoder = Decoder(folder, request.size) if request.size else decoder
+    colours = _colours(decoder, files[:: -(-len(files) // LOOKED_AT)])
+    colours = {"grey": 1, "rgb": 3}.get(kind, colours)
+    held = len(files) * width * height * colours <= HELD
+    if held and kind is None:
+        colours = _colours(decoder, files)
+    return replace(decoder, channels=colours, convert=kind == "grey"), held
+
+
+def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Decoder:
+    """A decoder for pictures of the size of the first one that can be read."""
+    for file in files:
+        try:
+            first = Decoder(folder)(file)
+        except BrokenFile:
+            if not request.skip_broken:
+                raise
+            continue
+        return Decoder(folder, expected=(file, (first.shape[1], first.shape[0])))
+    raise DataError("none of the images in the folder can be read; put whole ones there")
+
+
+def _colours(decoder: Decoder, files: list[str]) -> int:
+    """1 where all of these pictures that can be read are grey, else 3; DataError where sizes differ."""
+    colours = 1
+    for file in files:
+        try:
+            grey, size = header(decoder.folder / file)
+        except Exception:  # told when it is decoded
+            continue
+        colours = colours if grey else 3
+        if decoder.expected and sorted(size) != sorted(decoder.expected[1]):  # not yet turned upright
+            decoder.refuse_size(file, size)
+    return colours
+
+
+def _image(decoder: Decoder) -> Image:
+    width, height = decoder.size or decoder.expected[1]  # type: ignore[index]
+    return Image(height, width, decoder.channels, "grey" if decoder.channels == 1 else "rgb")
+
+
+def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[Listing, np.ndarray]:
+    """All pictures (N, H, W, C), and the files that they are of."""
+    images, kept = [], []
+    for i, file in enumerate(listing.files):
+        try:
+            images.append(decoder(file))
+            kept.append(i)
+        except BrokenFile:
+            if not skip_broken:
+                raise
+    if not images:
+        raise DataError("none of the images in the folder can be read; put whole ones there")
+    if broken := len(listing.files) - len(kept):
+        say_once(f"{decoder.folder}: skipped {broken} broken of {len(listing.files)} images")
+    return _rows(listing, kept), np.stack(images)

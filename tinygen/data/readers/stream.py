@@ -1,0 +1,116 @@
+"""Columns of files that are decoded when a batch asks for them, a few batches ahead."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygen.data.column import BrokenExamples, Column
+from tinygen.data.notices import printable, say_once
+from tinygen.data.readers.decode import BrokenFile
+from tinygen.errors import DataError
+
+WORKERS = max(1, min(4, os.cpu_count() or 1))
+AT_LEAST = 16
+"""Files that a task decodes, so that handing it over costs little."""
+PREPARED = 4
+"""Batches that are held ready at most."""
+DIGESTED = 256
+"""Files whose bytes go into the digest."""
+
+Decoded = list[np.ndarray | Exception]
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="tinygen-decode")
+
+
+class Files(Column):
+    """One example for each file of a folder; what is held in memory is their names.
+
+    The digest covers every name, every length in bytes, and the bytes of `DIGESTED` files that are evenly spaced:
+    reading all of them at each start would cost an epoch. A file that is not among these and changes without changing
+    its length is therefore not noticed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[str],
+        sizes: Sequence[int],
+        decode: Callable[[str], np.ndarray],
+        skip_broken: bool = False,
+    ):
+        self.folder, self.files, self.decode, self.skip_broken = folder, files, decode, skip_broken
+        self.sizes = np.array(sizes, np.int64)
+        self._prepared: dict[bytes, list[Future[Decoded]]] = {}
+        self._broken: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def prepare(self, indices: Any) -> None:
+        rows = self._rows(indices)
+        if len(rows) and rows.tobytes() not in self._prepared:
+            while len(self._prepared) >= PREPARED:
+                for task in self._prepared.pop(next(iter(self._prepared))):
+                    task.cancel()
+            self._prepared[rows.tobytes()] = self._start(rows)
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        """Raises BrokenExamples for files that cannot be read, where these are skipped, and DataError otherwise."""
+        rows = self._rows(indices)
+        if known := [i for i, row in enumerate(rows) if row in self._broken]:
+            raise BrokenExamples(known)
+        tasks = self._prepared.pop(rows.tobytes(), None) or self._start(rows)
+        decoded = [each for task in tasks for each in task.result()]
+        broken = [i for i, each in enumerate(decoded) if isinstance(each, Exception)]
+        if broken:
+            self._report([decoded[i] for i in broken], rows[broken])
+            raise BrokenExamples(broken)
+        return np.stack(decoded)  # type: ignore[arg-type]
+
+    def _report(self, errors: Sequence[Any], rows: np.ndarray) -> None:
+        for error, row in zip(errors, rows, strict=True):
+            if not (self.skip_broken and isinstance(error, BrokenFile)):
+                raise DataError(printable(f"{self.folder}: {error}")) from error
+            self._broken.add(int(row))
+            say_once(f"{self.folder}: skipped {self.files[row]}, which cannot be read; another takes its place")
+
+    def _rows(self, indices: Any) -> np.ndarray:
+        return np.arange(len(self.files))[indices]
+
+    def _start(self, rows: np.ndarray) -> list[Future[Decoded]]:
+        tasks = np.array_split(rows, max(1, min(WORKERS, len(rows) // AT_LEAST)))
+        return [_workers().submit(self._decode, task.tolist()) for task in tasks]
+
+    def _decode(self, rows: list[int]) -> Decoded:
+        return [self._decode_one(self.files[row]) for row in rows]
+
+    def _decode_one(self, file: str) -> np.ndarray | Exception:
+        try:
+            return self.decode(file)
+        except Exception as error:  # told when, and if, the batch is asked for
+            return error
+
+    def digest(self) -> bytes:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
+        found = blake2b(repr(getattr(self.decode, "size", None)).encode())
+        for file in self.files:
+            found.update(os.fsencode(file) + b"\0")
+        found.update(self.sizes.astype("<i8").tobytes())
+        for row in np.unique(np.linspace(0, len(self.files) - 1, DIGESTED).astype(int)):
+            try:
+                found.update(blake2b((self.folder / self.files[row]).read_bytes()).digest())
+            except OSError:
+                found.update(b"cannot be read")
+        return found.digest()

@@ -1,0 +1,44 @@
+"""Text files: a line an example."""
+
+from pathlib import Path
+from typing import Any
+
+from tinygen.data.dataset import Dataset
+from tinygen.data.fields import Tokens
+from tinygen.data.naming import naming
+from tinygen.data.readers.keys import PARTS
+from tinygen.data.readers.kinds import TEXTS, lines_of
+from tinygen.data.readers.request import Request
+from tinygen.errors import DataError, UsageError
+
+takes = ("fields",)
+
+
+def recognises(path: Path) -> bool:
+    """A file that is called .txt, or a folder with train.txt."""
+    return (path.suffix.lower() == ".txt" and path.is_file()) or (path / "train.txt").is_file()
+
+
+def read(path: Path, request: Request) -> Dataset:
+    """The lines that are not blank as tokens x: characters, or with `fields={"x": ":words"}` words.
+
+    In a folder train.txt, and valid.txt and test.txt where they are there; else random tenths.
+    """
+    files = {PARTS[file.stem]: file for file in sorted(path.glob("*.txt")) if file.stem in PARTS}
+    kind = request.fields.get("x", ":characters").removeprefix(":")
+    if request.fields.keys() - {"x"} or kind not in TEXTS:
+        asked = ", ".join(f"{name}={source}" for name, source in request.fields.items())
+        raise UsageError(f"{path}: fields: a text takes x=:characters or x=:words, not {asked}")
+    with naming(path):
+        parts: dict[str, Any] = {part: {"x": _lines(file)} for part, file in (files or {"train": path}).items()}
+        return Dataset.from_fields(request.name, {"x": Tokens(separator=" " if kind == "words" else "")}, **parts)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = lines_of(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{file.name} cannot be read ({error.strerror})") from error
+    if not lines:
+        raise DataError(f"{file.name} holds no lines; a line is an example")
+    return lines

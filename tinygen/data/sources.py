@@ -1,0 +1,309 @@
+"""Sources of batches: endless iterators whose cursor is a few integers, saved and restored to the example.
+
+`Loader` serves most systems. The others here: `WholeSplit` for expectation maximisation, `Unpaired` for two domains,
+`SemiSupervised` for few labels, `Crops` for parts of large pictures and long sequences.
+"""
+
+import contextlib
+import dataclasses
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinygen.data.batch import Batch
+from tinygen.data.column import BrokenExamples, Column
+from tinygen.data.fields import Clip, Field, Image, Labels, SegmentMap, Tokens, Wave
+from tinygen.data.loader import Loader, refuse_other_data
+from tinygen.data.split import Split
+from tinygen.errors import DataError, UsageError
+from tinygen.random import Stream
+
+
+class Source(Protocol):
+    """What every source offers."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in which the examples are met about once."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __next__(self) -> Batch: ...
+
+    def state(self) -> dict[str, Any]:
+        """The cursor, fit for JSON."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; UsageError where that was on other data or batches."""
+
+
+class WholeSplit:
+    """The whole split, in order, at each step: for algorithms that sum over all data, such as expectation maximisation.
+
+    What the split draws (binarisation, flips) is drawn afresh each time.
+    """
+
+    steps_per_epoch = 1
+
+    def __init__(self, split: Split, *, seed: int):
+        self.split, self.seed, self.epoch = split, operator.index(seed), 0
+
+    def __iter__(self) -> "WholeSplit":
+        return self
+
+    def __next__(self) -> Batch:
+        batch = self.split.batch(slice(None), Stream(self.seed, f"data/{self.epoch}/0"))
+        self.epoch += 1
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """The cursor, fit for JSON: the split has been handed out ``epoch`` times."""
+        return {"seed": self.seed, "epoch": self.epoch, "examples": len(self.split)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; UsageError where that was on other data."""
+        refuse_other_data(state, examples=len(self.split))
+        self.seed, self.epoch = state["seed"], state["epoch"]
+
+
+class _Combined:
+    """Batches that are made of those of several loaders."""
+
+    def __init__(self, loaders: Mapping[str, Loader]):
+        self._loaders = dict(loaders)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the largest part: the smaller ones begin again meanwhile."""
+        return max(loader.steps_per_epoch for loader in self._loaders.values())
+
+    def state(self) -> dict[str, Any]:
+        """The cursor of each part, fit for JSON."""
+        return {name: loader.state() for name, loader in self._loaders.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; UsageError where that was on other data or batches."""
+        if state.keys() != self._loaders.keys():
+            raise UsageError(
+                f"saved with {', '.join(state)}, but there are now {', '.join(self._loaders)}: use the same"
+            )
+        for name, loader in self._loaders.items():
+            loader.restore(state[name])
+
+
+class Unpaired(_Combined):
+    """Batches of several domains, each in an order of its own, so that what stands side by side is no pair.
+
+    >>> Unpaired({"x": horses.train, "target": zebras.train}, 16, seed=0)
+    >>> Unpaired({"x": pairs.train, "target": pairs.train}, 16, seed=0)
+
+    Each name takes the field of that name of its split, or the field x where there is none. Every domain goes through
+    its own epochs.
+    """
+
+    def __init__(self, domains: Mapping[str, Split], batch_size: int, *, seed: int):
+        self._fields = {name: name if name in split.fields else "x" for name, split in domains.items()}
+        for name, split in domains.items():
+            if self._fields[name] not in split.fields:
+                raise UsageError(f"the split for {name} has neither {name} nor x, only {', '.join(split.fields)}")
+        super().__init__(
+            {
+                name: Loader(split.only(self._fields[name]), batch_size, seed=seed, stream=f"data {name}")
+                for name, split in domains.items()
+            }
+        )
+
+    def __iter__(self) -> "Unpaired":
+        return self
+
+    def __next__(self) -> Batch:
+        return Batch({name: next(loader)[self._fields[name]] for name, loader in self._loaders.items()})
+
+
+class SemiSupervised(_Combined):
+    """Batches of a few examples with their labels, and of many without.
+
+    ``labelled`` examples, with each class alike, keep their labels; which ones depends on the seed alone. A batch has
+    their fields under their names, and of the other examples all fields but the labels as unlabelled_x and so on.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        labelled: int,
+        labelled_batch_size: int | None = None,
+        seed: int,
+        label: str = "y",
+    ):
+        if not isinstance(split.fields.get(label), Labels):
+            raise UsageError(f"{label} must be a field of labels; the fields are {', '.join(split.fields)}")
+        if len(split.fields) == 1:
+            raise UsageError(f"there is no field beside {label}: examples without labels would be empty")
+        self.split, self.label, self.labelled = split, label, operator.index(labelled)
+        self._sizes = {"labelled": min(labelled, labelled_batch_size or batch_size), "unlabelled": batch_size}
+        super().__init__(self._made(seed))
+
+    def _made(self, seed: int) -> dict[str, Loader]:
+        rows = _balanced(self.split.values(self.label), self.labelled, Stream(seed, "data labelled"))
+        rest = self.split.rows(np.setdiff1d(np.arange(len(self.split)), rows))
+        others = [name for name in self.split.fields if name != self.label]
+        parts = {"labelled": self.split.rows(rows), "unlabelled": rest.only(*others)}
+        return {n: Loader(part, self._sizes[n], seed=seed, stream=f"data {n}") for n, part in parts.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, with the labels of then; UsageError where that was on other data."""
+        self._loaders = self._made(state["labelled"]["seed"])
+        super().restore(state)
+
+    def __iter__(self) -> "SemiSupervised":
+        return self
+
+    def __next__(self) -> Batch:
+        unlabelled = next(self._loaders["unlabelled"])
+        return Batch(next(self._loaders["labelled"]), **{f"unlabelled_{name}": v for name, v in unlabelled.items()})
+
+
+def _balanced(labels: np.ndarray, n: int, stream: Stream) -> np.ndarray:
+    """The rows of n examples: each class as often as any other, but for one."""
+    classes = np.unique(labels)
+    if not len(classes) <= n < len(labels):
+        raise UsageError(f"labelled is {n}; use {len(classes)} (one for each class) to {len(labels) - 1}")
+    order = stream.permutation(len(labels))
+    shuffled = labels[order]
+    nth_of_its_class = np.empty(len(labels), np.int64)
+    for label in classes:
+        nth_of_its_class[shuffled == label] = np.arange((shuffled == label).sum())
+    return np.sort(order[nth_of_its_class.argsort(kind="stable")[:n]])
+
+
+class Crops:
+    """Batches of random parts: windows of pictures, or stretches of waves and tokens.
+
+    Each example is met ``per_example`` times an epoch, each time at a place drawn anew. All pictures of an example are
+    cut at one place, and so are all its waves; labels and the like are left as they are. ``size`` is (height, width) of
+    pictures, or the length of a stretch. A stretch of a wave ends before the silence behind a shorter clip, and one of
+    tokens within the sequence, where that is longer. Of a `Column`, examples are read one by one.
+    """
+
+    def __init__(self, split: Split, batch_size: int, size: int | Sequence[int], *, per_example: int = 1, seed: int):
+        self.split = split
+        self.cut = {name: field for name, field in split.fields.items() if _is_cut(field)}
+        self.size = _checked_size(self.cut, size)
+        self.fields = {name: _cropped(field, self.size) for name, field in split.fields.items()}
+        """The fields of a batch, for the specification of a model."""
+        self._places = operator.index(per_example)
+        rows = _Rows(len(split) * self._places)
+        self._loader = Loader(rows, batch_size, seed=seed)  # type: ignore[arg-type]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch."""
+        return self._loader.steps_per_epoch
+
+    def __iter__(self) -> "Crops":
+        return self
+
+    def __next__(self) -> Batch:
+        rows, stream = next(self._loader)["rows"]  # type: ignore[misc]
+        examples = rows // self._places
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.cut}
+        for i, uniforms in enumerate(stream.uniform((len(rows), 2))):
+            examples[i], found = self._readable(int(examples[i]), uniforms)
+            for name, part in found.items():
+                parts[name].append(part)
+        values = {name: self.fields[name].value(np.concatenate(each)) for name, each in parts.items()}
+        others = {n: f.value(self.split.columns[n][examples]) for n, f in self.fields.items() if n not in parts}
+        batch = Batch({name: values[name] if name in values else others[name] for name in self.fields})
+        return self.split.augment(self.fields, batch, stream) if self.split.augment else batch
+
+    def _readable(self, example: int, uniforms: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
+        """The parts of the example, or of the first one after it that is not broken, and which that is."""
+        for each in range(example, example + len(self.split)):
+            with contextlib.suppress(BrokenExamples):
+                return each % len(self.split), self._parts(each % len(self.split), uniforms)
+        raise DataError(f"none of the {len(self.split)} examples can be read; put whole files in their places")
+
+    def _parts(self, example: int, uniforms: np.ndarray) -> dict[str, np.ndarray]:
+        """The stored part of each field of one example (1, ...), at the place that two uniform numbers give."""
+        found = {}
+        for name, field in self.cut.items():
+            column = self.split.columns[name]
+            stored = column[np.array([example])] if isinstance(column, Column) else column[example : example + 1]
+            first = 2 if isinstance(field, Clip) else 1
+            lengths = [_length(field, stored)] if len(self.size) == 1 else stored.shape[first : first + 2]
+            starts = [
+                int(u * (max(0, length - n) + 1)) for u, length, n in zip(uniforms, lengths, self.size, strict=False)
+            ]
+            window = [slice(start, start + n) for start, n in zip(starts, self.size, strict=True)]
+            found[name] = stored[(slice(None),) * first + tuple(window)]
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """The cursor, fit for JSON."""
+        return self._loader.state() | {"size": list(self.size)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; UsageError where that was on other data, batches or sizes."""
+        refuse_other_data(state, size=list(self.size))
+        self._loader.restore(state)
+
+
+class _Rows:
+    """Stands for a split, of which a loader then hands out the rows and the stream to draw from."""
+
+    def __init__(self, n: int):
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def prepare(self, rows: np.ndarray) -> None:
+        return
+
+    def batch(self, rows: np.ndarray, stream: Stream) -> dict[str, Any]:
+        return {"rows": (rows, stream)}
+
+
+def _is_cut(field: Field) -> bool:
+    return isinstance(field, Image | SegmentMap | Clip | Wave | Tokens)
+
+
+def _checked_size(cut: Mapping[str, Field], size: int | Sequence[int]) -> tuple[int, ...]:
+    """The size as a tuple; UsageError where it does not fit every field that is cut."""
+    sizes = tuple(map(operator.index, size if isinstance(size, Sequence) else (size,)))
+    if not cut:
+        raise UsageError("there are no pictures, waves or tokens to cut")
+    for name, field in cut.items():
+        whole = field.shape if isinstance(field, Wave | Tokens) else _height_width(field)
+        if len(sizes) != len(whole):
+            kind = "(height, width)" if len(whole) == 2 else "one length"
+            raise UsageError(f"size is {size}; of {name}, {field.in_words()}, give {kind}")
+        if not all(0 < n <= full for n, full in zip(sizes, whole, strict=True)):
+            raise UsageError(f"size is {size}; parts of {name} are at most {' x '.join(map(str, whole))}")
+    return sizes
+
+
+def _height_width(field: Any) -> tuple[int, int]:
+    return field.height, field.width
+
+
+def _cropped(field: Field, size: tuple[int, ...]) -> Field:
+    """The field with the size of the parts."""
+    if isinstance(field, Wave):
+        return dataclasses.replace(field, samples=size[0])
+    if isinstance(field, Tokens):
+        return dataclasses.replace(field, length=size[0])
+    if isinstance(field, Image | SegmentMap | Clip):
+        return dataclasses.replace(field, height=size[0], width=size[1])
+    return field
+
+
+def _length(field: Field, stored: np.ndarray) -> int:
+    """Steps of one stored sequence (1, steps) without what fills it up: silence, or -1."""
+    filler = -1 if isinstance(field, Tokens) else int(field.encode(np.zeros(1))[0])  # type: ignore[attr-defined]
+    used = np.flatnonzero(stored[0] != filler)
+    return int(used[-1]) + 1 if len(used) else 0

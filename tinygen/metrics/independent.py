@@ -1,0 +1,51 @@
+"""Images whose pixels know nothing of each other: the rival that any model of images must beat."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygen.data import Dataset, Split
+from tinygen.distributions import level_numbers
+from tinygen.metrics.bits import bits_per_dim
+
+
+def likelihood(data: Dataset) -> dict[str, float]:
+    """-log p of test where pixels are independent, under the names that a likelihood and its bound have.
+
+    Black and white pixels have their mean over train, others their histogram. Empty where values are not discrete: a
+    histogram has no density to compare.
+    """
+    x = data.spec.x
+    if x.value_count == 0:
+        return {}
+    nats = bernoulli_nats(data.train, data.test) if x.kind == "binary" else histogram_nats(data.train, data.test)
+    bits = bits_per_dim(nats, x.shape)
+    return {"nll_nats": nats, "neg_elbo_nats": nats, "bits_per_dim": bits, "neg_elbo_bits_per_dim": bits}
+
+
+def bernoulli_nats(train: Split, test: Split) -> float:
+    """-log p of the black and white images x of test, in nats per image: each pixel by its mean over train."""
+    ones = sum(batch.x.sum(axis=0, dtype=np.float64) for batch in train.batches(1000))
+    p = (ones / len(train)).clip(1e-3, 1 - 1e-3)
+    log_p = (batch.x * np.log(p) + (1 - batch.x) * np.log(1 - p) for batch in test.batches(1000))
+    return -sum(float(each.sum()) for each in log_p) / len(test)
+
+
+def histogram_nats(train: Split, test: Split) -> float:
+    """-log p of the images x of test, in nats per image: each value of a pixel by its own histogram over train.
+
+    Every possible value is counted once more than it is seen (Laplace smoothing).
+    """
+    field: Any = train.fields["x"]
+    levels, first = field.value_count, field.value_count * np.arange(math.prod(field.shape))
+    counts = np.ones(levels * first.size)
+    for batch in train.batches(1000):
+        counts += np.bincount(_cells(batch.x, first, levels).ravel(), minlength=counts.size)
+    log_p = np.log(counts / (len(train) + levels))
+    return -sum(float(log_p[_cells(batch.x, first, levels)].sum()) for batch in test.batches(1000)) / len(test)
+
+
+def _cells(x: np.ndarray, first: np.ndarray, levels: int) -> np.ndarray:
+    """Positions (N, D) in the histograms, of which that of pixel d begins at first[d]."""
+    return level_numbers(x.reshape(len(x), -1), levels) + first

@@ -1,0 +1,128 @@
+"""Bounds of log p(x) that every variational system shares.
+
+A system gives three hooks. Conditions, such as labels, are for it to put into them.
+
+    prior()        p(z), or of each example: a Normal
+    posterior(x)   q(z | x): a Normal of means and log variances (N, latent)
+    likelihood(z)  p(x | z) for codes (N, latent): `log_prob(x)` in nats (N,), and `mean`
+"""
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.backend import to_device, to_numpy
+from tinygen.distributions import Normal
+from tinygen.metrics.bits import bits_per_dim
+from tinygen.models.base import CHUNK, draw_rows, mean_over
+
+
+class Hooks(Protocol):
+    """What a variational system gives."""
+
+    device: str
+
+    def prior(self) -> Normal: ...
+    def posterior(self, x: Any) -> Normal: ...
+    def likelihood(self, z: Any) -> Any: ...
+
+
+def terms(system: Hooks, x, q: Normal, z):
+    """-log p(x | z) and KL(q || p(z)), in nats (N,) each, of images x and one code of each (N, latent).
+
+    Their sum is in expectation over z the negative evidence lower bound (Kingma & Welling 2014, equation 10).
+    """
+    return -system.likelihood(z).log_prob(x), q.kl(system.prior()).sum(axis=1)
+
+
+def log_weights(system: Hooks, x, q: Normal, noise):
+    """log p(x, z_k) / q(z_k | x) in nats, (N, K), at the codes z_k = mean + std * noise (N, K, latent)."""
+    n, samples, latent = noise.shape
+    mean, log_var = _by_sample(q.mean), _by_sample(q.log_var)
+    z = mean + F.exp(0.5 * log_var) * noise
+    log_likelihood = system.likelihood(z.reshape(-1, latent)).log_prob(repeated(x, samples))
+    p = system.prior()
+    place = (z - _by_sample(p.mean)) / _by_sample(p.std)
+    log_ratio = 0.5 * (log_var + noise * noise - place * place - _by_sample(p.log_var)).sum(axis=2)
+    return log_likelihood.reshape(n, samples) + log_ratio
+
+
+def importance_weighted(weights, samples: int | None = None):
+    """The bound of `samples` codes, in nats (N,), from log weights (N, K) (Burda et al. 2016, equation 8).
+
+    It is log (1/k) sum_k w_k, averaged over groups of k = `samples` of the K weights. By default k is K; at 1 it is
+    the evidence lower bound. For the same weights it never falls where k is multiplied.
+    """
+    n, total = weights.shape
+    samples = samples or total
+    grouped = weights.reshape(n, total // samples, samples).logsumexp(axis=2) - math.log(samples)
+    return grouped.mean(axis=1)
+
+
+def repeated(x, samples: int):
+    """Each example (N, ...) as many times as it has codes, one after the other: (N * samples, ...)."""
+    n = len(x)
+    return F.broadcast_to(x.reshape(n, 1, -1), shape=(n, samples, x.size // n)).reshape(-1, *x.shape[1:])
+
+
+def _by_sample(part):
+    """Parameters (N, latent) as (N, 1, latent); a number stays as it is."""
+    return part.reshape(part.shape[0], 1, part.shape[1]) if hasattr(part, "reshape") else part
+
+
+def noise_for(q: Normal, samples: int, stream: random.Stream, device: str):
+    """Standard normal noise (N, samples, latent) for the codes of N posteriors."""
+    n, latent = q.mean.shape
+    return draw_rows(stream.normal, n * samples, latent, device).reshape(n, samples, latent)
+
+
+# Evaluation
+
+
+def names(discrete: bool, samples: int) -> dict[str, str]:
+    """What the bounds are called: those of a density say so, since they cannot be compared with probabilities."""
+    unit = "nats" if discrete else "density_nats"
+    return {"elbo": f"neg_elbo_{unit}", "reconstruction": f"reconstruction_{unit}", "is": f"neg_is{samples}_{unit}"}
+
+
+def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool) -> dict[str, float]:
+    """-ELBO, its two terms and active units of a split; where `samples` is not 0, the bound of that many codes too.
+
+    In nats per example; of discrete data the bounds also in bits per dimension. Run it in evaluation mode.
+    """
+    stream, called, means = random.Stream(seed, "eval"), names(discrete, samples), []
+
+    def chunks():
+        for batch in data.batches(CHUNK):
+            x = to_device(batch.x, system.device)
+            q = system.posterior(x)
+            means.append(to_numpy(q.mean))
+            z = F.reparameterize(q.mean, q.log_var, noise_for(q, 1, stream, system.device)[:, 0])
+            reconstruction, kl = (to_numpy(term) for term in terms(system, x, q, z))
+            yield {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
+
+    def tighter():
+        for batch in data.batches(max(1, CHUNK // samples)):
+            yield {called["is"]: -_log_evidence(system, to_device(batch.x, system.device), samples, stream)}
+
+    numbers = mean_over(chunks()) | (mean_over(tighter()) if samples else {})
+    if discrete:
+        for name in [each for each in (called["elbo"], called["is"]) if each in numbers]:
+            numbers[name.replace("nats", "bits_per_dim")] = bits_per_dim(numbers[name], data.fields["x"].shape)
+    # Units whose posterior mean varies over the data (Burda et al. 2016, section 5.2).
+    numbers["active_units"] = float((np.concatenate(means).var(axis=0) > 0.01).sum())
+    return numbers
+
+
+def _log_evidence(system: Hooks, x, samples: int, stream) -> np.ndarray:
+    """The importance-weighted bound of images x, (N,), by parts of at most `CHUNK` codes each."""
+    q = system.posterior(x)
+    total = np.full(len(x), -np.inf)
+    for start in range(0, samples, CHUNK):
+        size = min(CHUNK, samples - start)
+        part = to_numpy(importance_weighted(log_weights(system, x, q, noise_for(q, size, stream, system.device))))
+        total = np.logaddexp(total, part.astype(np.float64) + math.log(size))
+    return total - math.log(samples)
