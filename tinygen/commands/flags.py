@@ -63,12 +63,6 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     tyro.conf.arg(help="Where to compute; auto takes the GPU where one can be used, or the device of the run."),
 ]
-Rate = Annotated[float | None, written("X", number)]
-Place = Annotated[
-    str | None,
-    written("PATH", str),
-    tyro.conf.arg(help="Where the data are now, if they have moved.", help_behavior_hint="(default: where they were)"),
-]
 Which = Annotated[
     Literal["last", "best"],
     tyro.conf.arg(
