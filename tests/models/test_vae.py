@@ -11,6 +11,7 @@ from tinygen.data import Batch, Dataset, Image, Loader, Spec, Split, load
 from tinygen.errors import ShapeError, UsageError
 from tinygen.metrics import independent
 from tinygen.models import VAE, check_data
+from tinygen.models.variational import bounds
 from tinygen.random import Stream
 
 SPEC = Spec("noise", {"x": Image(3, 4, 1, "binary")})
@@ -205,6 +206,17 @@ def test_bits_are_given_of_discrete_data_only_and_densities_say_so(likelihood, s
     )
     images = model.sample(3, seed=0)
     assert (images.shape, images.dtype) == ((3, 3, 4, 1), np.float32)
+
+
+def test_likelihoods_of_many_parameters_are_evaluated_by_smaller_parts(monkeypatch):
+    data = Dataset.from_arrays("greys", grey(40))
+    config = VAE.Config(likelihood="categorical", latent=2, hidden=5, importance_samples=7)
+    model, largest = VAE(config, data.spec), []
+    whole = model.evaluate(data.test, seed=0)
+    monkeypatch.setattr(bounds, "NUMBERS", 3 * 12 * 256)
+    monkeypatch.setattr(model, "likelihood", lambda z: largest.append(len(z)) or VAE.likelihood(model, z))
+    assert model.evaluate(data.test, seed=0) == pytest.approx(whole, rel=1e-5)
+    assert max(largest) == 3
 
 
 def test_the_scale_of_a_normal_likelihood_is_trained_and_saved():

@@ -47,7 +47,7 @@ def recorded_config(run: "Run", config_class: type) -> Any:
 
 
 def earlier_recorded_configs(run: "Run", config_class: type) -> tuple[tuple[int, Any], ...]:
-    """As `GenerativeModel.earlier` has them."""
+    """As `System.earlier` has them."""
     return tuple((step, config_class(**_with_tuples(config))) for step, config in earlier_configs(run))
 
 

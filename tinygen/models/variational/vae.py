@@ -1,5 +1,6 @@
 """Auto-encoding variational Bayes (Kingma & Welling 2014, arXiv:1312.6114)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,8 +141,9 @@ class VAE(System):
         Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
         """
         samples = self.config.importance_samples if thorough else 0
+        about = {"discrete": self.pixels.discrete, "parameters": math.prod(self.spec.x.shape[:2]) * self.pixels.outputs}
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=self.pixels.discrete)
+            return bounds.evaluate(self, data, seed=seed, samples=samples, **about)
 
     def _check(self, name: str, takes: tuple[int, ...], makes: tuple[int, ...], what: str) -> None:
         """ShapeError where a network of the caller's does not take (1, *takes) or make (1, *makes) of it."""
