@@ -26,11 +26,10 @@ RECIPES = (
     "ae --data mnist --epochs 20",
     "dae --data mnist --epochs 20 --noise salt-and-pepper",
     "vae --data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
-    " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
+    " --warmup-steps 500 --importance-samples 1000",
     "aae --data mnist --epochs 40 --latent 6 --hidden 500",
-    "pixelcnn --data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
-    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
-    "gated-pixelcnn --data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",
+    "pixelcnn --data mnist --binarise dynamic --steps 22500",
+    "gated-pixelcnn --data mnist --binarise dynamic --epochs 4",
     "gan --data mnist --epochs 50 --averaging 0.999",
     "wgan-gp --data mnist --epochs 30 --averaging 0.999",
     "dcgan --data mnist --steps 3000 --averaging 0.999",

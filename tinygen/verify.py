@@ -133,14 +133,14 @@ TRIALS = (
         "vae",
         "fashion-mnist-7k",
         150,
-        SMALL | {"importance_samples": 8},
+        SMALL | {"importance_samples": 8, "warmup_steps": 0},
         (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), LIKE_DATA),
     ),
     Trial(
         "vae",
         "fashion-mnist-7k",
         100,
-        SMALL | {"architecture": "conv", "batch_size": 16, "importance_samples": 8},
+        SMALL | {"architecture": "conv", "batch_size": 16, "importance_samples": 8, "warmup_steps": 0},
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
@@ -210,7 +210,9 @@ TRIALS = (
         "vae",
         "fashion-mnist-7k",
         600,
-        SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3, "importance_samples": 8},
+        SMALL
+        | {"architecture": "conv", "hidden": 128, "latent": 16, "importance_samples": 8}
+        | {"learning_rate": 2e-3, "warmup_steps": 0},
         (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), LIKE_DATA),
         quick=False,
     ),
