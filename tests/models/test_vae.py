@@ -78,7 +78,7 @@ def test_one_importance_sample_is_the_elbo():
 def test_a_step_reports_the_bound_and_descends_on_the_weighted_one():
     x, scalars, weights = bits(8), {}, {}
     for beta in (1.0, 4.0):
-        model = made(beta=beta)
+        model = made(beta=beta, warmup_steps=0)
         scalars[beta] = {name: float(value) for name, value in model.training_step(Batch(x=x)).items()}
         weights[beta] = model.encoder.parameters()[0].numpy()
     assert scalars[1.0] == scalars[4.0]
@@ -110,13 +110,13 @@ def test_codes_samples_and_active_units():
 
 
 def test_the_step_size_falls_along_a_cosine_when_asked():
-    model = made(cosine_steps=4, learning_rate=0.5)
+    model = made(cosine_steps=4, learning_rate=0.5, warmup_steps=0)
     rates = []
     for _ in range(6):
         rates.append(model.optimizer.value("lr"))
         model.training_step(Batch(x=bits(8)))
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * min(i / 4, 1))) for i in range(6)])
-    assert made(learning_rate=0.5).optimizer.value("lr") == 0.5
+    assert made(learning_rate=0.5, warmup_steps=0).optimizer.value("lr") == 0.5
 
 
 def test_more_samples_a_step_descend_on_the_importance_weighted_bound():
