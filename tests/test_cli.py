@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_help_and_lists(words, shown, capsys):
 
 def test_the_reader_of_a_pipe_may_leave_early():
     process = subprocess.run(
-        f"{sys.executable} -m tinygen data | true",
+        f"{shlex.quote(sys.executable)} -m tinygen data | true",
         shell=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -1,6 +1,7 @@
 """Programs in processes of their own, where the environment, a crash or a hang concerns nobody else."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,15 @@ def start(program: str, folder: Path = ROOT, stderr=subprocess.PIPE, **environme
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
     """(stdout, stderr) of a program, which must end well."""
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
-    assert process.returncode == 0, f"exit status {process.returncode}\n{out[-500:]}\n{err[-2000:]}"
+    with process:
+        try:
+            out, err = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler says where it hangs
+            out, err = process.communicate()
+        finally:
+            process.kill()
+    assert process.returncode == 0, f"exit status {process.returncode}\n{out[-500:]}\n{(err or '')[-2000:]}"
     return out, err
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.processes import finish, start
+from tests.kernels.processes import finish, run, start
 from tinygen import kernels
 from tinygen.backend import dispatch
 from tinygen.kernels import reference
@@ -50,20 +50,13 @@ if "avx2" not in target.FEATURES:
     del ENVIRONMENTS["AVX2"]
 
 
-@pytest.fixture(scope="module")
-def programs():
-    """All at once: they compile for a while."""
-    started = {name: start(COMPARE.format(first=first), **set_) for name, (first, set_, *_) in ENVIRONMENTS.items()}
-    yield started
-    for program in started.values():
-        program.kill()
-
-
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_kernels_follow_their_reference(name, programs):
-    _, _, told, width = ENVIRONMENTS[name]
-    out, err = finish(programs[name])
-    assert (out, err) == (width, told)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in ("AVX2", "SSE") else ()) for name in ENVIRONMENTS],
+)
+def test_kernels_follow_their_reference(name):
+    first, set_, told, width = ENVIRONMENTS[name]
+    assert run(COMPARE.format(first=first), **set_) == (width, told)
 
 
 # The cache of compiled code, and what a person at a terminal is told of it

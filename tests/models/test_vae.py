@@ -11,6 +11,7 @@ from tinygen.data import Batch, Dataset, Image, Loader, Spec, Split, load
 from tinygen.errors import ShapeError, UsageError
 from tinygen.metrics import independent
 from tinygen.models import VAE, check_data
+from tinygen.models.variational import bounds
 from tinygen.random import Stream
 
 SPEC = Spec("noise", {"x": Image(3, 4, 1, "binary")})
@@ -77,7 +78,7 @@ def test_one_importance_sample_is_the_elbo():
 def test_a_step_reports_the_bound_and_descends_on_the_weighted_one():
     x, scalars, weights = bits(8), {}, {}
     for beta in (1.0, 4.0):
-        model = made(beta=beta)
+        model = made(beta=beta, warmup_steps=0)
         scalars[beta] = {name: float(value) for name, value in model.training_step(Batch(x=x)).items()}
         weights[beta] = model.encoder.parameters()[0].numpy()
     assert scalars[1.0] == scalars[4.0]
@@ -109,13 +110,13 @@ def test_codes_samples_and_active_units():
 
 
 def test_the_step_size_falls_along_a_cosine_when_asked():
-    model = made(cosine_steps=4, learning_rate=0.5)
+    model = made(cosine_steps=4, learning_rate=0.5, warmup_steps=0)
     rates = []
     for _ in range(6):
         rates.append(model.optimizer.value("lr"))
         model.training_step(Batch(x=bits(8)))
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * min(i / 4, 1))) for i in range(6)])
-    assert made(learning_rate=0.5).optimizer.value("lr") == 0.5
+    assert made(learning_rate=0.5, warmup_steps=0).optimizer.value("lr") == 0.5
 
 
 def test_more_samples_a_step_descend_on_the_importance_weighted_bound():
@@ -205,6 +206,17 @@ def test_bits_are_given_of_discrete_data_only_and_densities_say_so(likelihood, s
     )
     images = model.sample(3, seed=0)
     assert (images.shape, images.dtype) == ((3, 3, 4, 1), np.float32)
+
+
+def test_likelihoods_of_many_parameters_are_evaluated_by_smaller_parts(monkeypatch):
+    data = Dataset.from_arrays("greys", grey(40))
+    config = VAE.Config(likelihood="categorical", latent=2, hidden=5, importance_samples=7)
+    model, largest = VAE(config, data.spec), []
+    whole = model.evaluate(data.test, seed=0)
+    monkeypatch.setattr(bounds, "NUMBERS", 3 * 12 * 256)
+    monkeypatch.setattr(model, "likelihood", lambda z: largest.append(len(z)) or VAE.likelihood(model, z))
+    assert model.evaluate(data.test, seed=0) == pytest.approx(whole, rel=1e-5)
+    assert max(largest) == 3
 
 
 def test_the_scale_of_a_normal_likelihood_is_trained_and_saved():

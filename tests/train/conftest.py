@@ -25,7 +25,8 @@ def make_model(data):
 
     def make(**config) -> VAE:
         random.seed(0)
-        small = {"hidden": 5, "latent": 2, "batch_size": 9, "importance_samples": 2, "cosine_steps": 0}
+        small = {"hidden": 5, "latent": 2, "batch_size": 9, "importance_samples": 2}
+        small |= {"learning_rate": 1e-3, "warmup_steps": 0, "cosine_steps": 0}
         return VAE(VAE.Config(**(small | config)), data.spec)
 
     return make

@@ -156,7 +156,7 @@ def test_divergence_names_the_command_that_helps(tmp_path, data, make_model):
     assert str(error.value).endswith("aae --learning-rate 1e+29 --discriminator-learning-rate 1e-05")
 
 
-SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
+SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2 --learning-rate 1e-3".split()
 
 
 @pytest.fixture

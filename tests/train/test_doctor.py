@@ -58,7 +58,7 @@ def test_a_penalty_that_explodes(capsys):
 
 def test_a_posterior_that_collapses(capsys):
     summary = fitted(
-        "vae", small("digits8x8"), steps=150, **SMALL | {"beta": 50.0, "importance_samples": 1, "cosine_steps": 0}
+        "vae", small("digits8x8"), steps=200, **SMALL | {"beta": 50.0, "importance_samples": 1, "cosine_steps": 0}
     )
     assert names(summary) == {"posterior collapsed"}
     assert "lower the weight of the KL term" in capsys.readouterr().err

@@ -44,12 +44,11 @@ def log_logistic_mixture(parameters, x):
         before = coefficients[c * (c - 1) // 2 : c * (c - 1) // 2 + c]
         mean = means[c] + sum(np.tanh(a) * earlier for a, earlier in zip(before, values, strict=False))
         scale = np.exp(np.maximum(log_scales[c], -7))
-        low = np.where(value < -EDGE, -np.inf, (value - 1 / 255 - mean) / scale)
-        high = np.where(value > EDGE, np.inf, (value + 1 / 255 - mean) / scale)
-        # In the upper tail the difference of two numbers near 1 would vanish: take its mirror image in the lower one.
-        low, high = np.where(value > mean, -high, low), np.where(value > mean, -low, high)
-        log_mass = log_mass + np.log(np.exp(-np.logaddexp(0, -high)) - np.exp(-np.logaddexp(0, -low)))
-    return (log_mean_exp(log_mass) + math.log(log_mass.shape[-1])).reshape(len(x), -1).sum(axis=1)
+        low, high = ((value + side / 255 - mean) / scale for side in (-1, 1))
+        below, above = -np.logaddexp(0, -high), -np.logaddexp(0, low)  # log mass up to `high`, and from `low` on
+        between = below + above + np.log(-np.expm1(low - high))  # no difference of numbers near 1
+        log_mass = log_mass + np.where(value < -EDGE, below, np.where(value > EDGE, above, between))
+    return np.logaddexp.reduce(log_mass, axis=-1).reshape(len(x), -1).sum(axis=1)
 
 
 def log_normal(x, mean, std):

@@ -88,15 +88,20 @@ def names(discrete: bool, samples: int) -> dict[str, str]:
     return {"elbo": f"neg_elbo_{unit}", "reconstruction": f"reconstruction_{unit}", "is": f"neg_is{samples}_{unit}"}
 
 
-def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool) -> dict[str, float]:
+NUMBERS = CHUNK * 3072  # parameters of p(x | z) that are held at once, 25 MB
+
+
+def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool, parameters: int) -> dict[str, float]:
     """-ELBO, its two terms and active units of a split; where `samples` is not 0, the bound of that many codes too.
 
-    In nats per example; of discrete data the bounds also in bits per dimension. Run it in evaluation mode.
+    In nats per example; of discrete data the bounds also in bits per dimension. `parameters` is how many the decoder
+    makes of a code. Run it in evaluation mode.
     """
     stream, called, means = random.Stream(seed, "eval"), names(discrete, samples), []
+    at_once = max(1, min(CHUNK, NUMBERS // parameters))
 
     def chunks():
-        for batch in data.batches(CHUNK):
+        for batch in data.batches(at_once):
             x = to_device(batch.x, system.device)
             q = system.posterior(x)
             means.append(to_numpy(q.mean))
@@ -105,8 +110,9 @@ def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool) -> d
             yield {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def tighter():
-        for batch in data.batches(max(1, CHUNK // samples)):
-            yield {called["is"]: -_log_evidence(system, to_device(batch.x, system.device), samples, stream)}
+        for batch in data.batches(max(1, at_once // samples)):
+            x = to_device(batch.x, system.device)
+            yield {called["is"]: -_log_evidence(system, x, samples, stream, at_once)}
 
     numbers = mean_over(chunks()) | (mean_over(tighter()) if samples else {})
     if discrete:
@@ -117,12 +123,12 @@ def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool) -> d
     return numbers
 
 
-def _log_evidence(system: Hooks, x, samples: int, stream) -> np.ndarray:
-    """The importance-weighted bound of images x, (N,), by parts of at most `CHUNK` codes each."""
+def _log_evidence(system: Hooks, x, samples: int, stream, at_once: int) -> np.ndarray:
+    """The importance-weighted bound of images x, (N,), by parts of at most `at_once` codes each."""
     q = system.posterior(x)
     total = np.full(len(x), -np.inf)
-    for start in range(0, samples, CHUNK):
-        size = min(CHUNK, samples - start)
+    for start in range(0, samples, at_once):
+        size = min(at_once, samples - start)
         part = to_numpy(importance_weighted(log_weights(system, x, q, noise_for(q, size, stream, system.device))))
         total = np.logaddexp(total, part.astype(np.float64) + math.log(size))
     return total - math.log(samples)

@@ -1,5 +1,6 @@
 """Auto-encoding variational Bayes (Kingma & Welling 2014, arXiv:1312.6114)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,9 @@ class VAE(System):
         """Codes drawn per example of a step; above 1 the objective is their importance-weighted bound (Burda 2016)."""
         batch_size: int = 128
         """Examples a step (100 in the paper)."""
-        learning_rate: float = 1e-3
+        learning_rate: float = 3e-3
         """Step size of Adam (the paper used Adagrad)."""
-        warmup_steps: int = 0
+        warmup_steps: int = 100
         """Steps over which the step size rises from zero."""
         cosine_steps: int | None = None
         """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
@@ -140,8 +141,9 @@ class VAE(System):
         Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
         """
         samples = self.config.importance_samples if thorough else 0
+        about = {"discrete": self.pixels.discrete, "parameters": math.prod(self.spec.x.shape[:2]) * self.pixels.outputs}
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=self.pixels.discrete)
+            return bounds.evaluate(self, data, seed=seed, samples=samples, **about)
 
     def _check(self, name: str, takes: tuple[int, ...], makes: tuple[int, ...], what: str) -> None:
         """ShapeError where a network of the caller's does not take (1, *takes) or make (1, *makes) of it."""
@@ -161,7 +163,7 @@ def _sizes(shape) -> str:
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3, "importance_samples": 8}
+SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8}
 
 VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
