@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image as PictureFile
 
 from tinygen import data, registry
 from tinygen.cli import main
@@ -56,3 +57,19 @@ def test_its_log_probability_is_that_of_a_normal_distribution(tmp_path):
     prior = np.exp(-0.5 * codes**2) / np.sqrt(2 * np.pi)
     exact = np.log((density * prior).sum(axis=1) * (codes[1] - codes[0]))
     np.testing.assert_allclose(model.log_prob(images), exact, rtol=1e-4)
+
+
+def test_data_and_networks_of_one_s_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    script = EXAMPLE.with_name("own_data.py")
+    source = script.read_text(encoding="utf-8")
+    shortened = source.replace("EPOCHS, BATCH, LATENT, SIDE = 30,", "EPOCHS, BATCH, LATENT, SIDE = 2,")
+    assert shortened != source
+    made = {"__name__": "__main__"}
+    exec(compile(shortened, script, "exec"), made)
+    assert "test -ELBO" in capsys.readouterr().out
+    assert made["data"].spec.x.kind == "binary"
+    assert np.bincount(made["data"].test.values("y")).min() > 100
+    assert made["model"].encoder is made["encoder"]
+    with PictureFile.open("own_data.png") as picture:
+        assert picture.getextrema()[1] > 64
