@@ -22,18 +22,24 @@ def digits() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """The user's cache, of the tests' own."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooch, "os_cache", lambda name: folder / name)
-        yield folder
+def cache_folder(tmp_path_factory):
+    """The user's cache, of these tests' own."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(cache_folder, monkeypatch):
+    """The user's cache is that folder during a test."""
+    monkeypatch.setattr(pooch, "os_cache", lambda name: cache_folder / name)
+    return cache_folder
 
 
 @pytest.fixture(scope="session")
-def judges(digits, cache):
+def judges(digits, cache_folder):
     """Two that have been trained for a second each."""
-    return tuple(Judge.of(digits, Training(seed=seed, steps=120)) for seed in (0, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooch, "os_cache", lambda name: cache_folder / name)
+        return tuple(Judge.of(digits, Training(seed=seed, steps=120)) for seed in (0, 1))
 
 
 @pytest.fixture(scope="session")
