@@ -81,7 +81,7 @@ def test_a_table_is_markdown_with_numbers_to_the_right():
 
 def test_rows_of_other_keys_begin_another_table():
     result = harness.Result("Title", [{"a": "x"}, {"a": "y"}, {"b": "z"}], ["a note"])
-    assert harness.described(result).splitlines() == [
+    assert harness.as_markdown(result).splitlines() == [
         *["Title", "", "| a |", "| - |", "| x |", "| y |", "", "| b |", "| - |", "| z |", "", "- a note"]
     ]
 
