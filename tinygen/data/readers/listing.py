@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,11 @@ class Listing:
     sizes: list[int] = field(default_factory=list)
     """-1 for a link that leads nowhere."""
     labels: list[int] = field(default_factory=list)
+
+    def rows(self, rows: Iterable[int]) -> "Listing":
+        """The files at these positions."""
+        kept = list(rows)
+        return Listing(*([each[i] for i in kept] for each in (self.files, self.sizes, self.labels)))
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict[str, Listing], list[str]]:

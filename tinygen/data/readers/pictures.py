@@ -62,7 +62,7 @@ def make(folder: Path, request: Request, beside: Beside | None = None) -> Datase
     parts, classes = list_files(folder, SUFFIXES, "images")
     for part, listing in parts.items():
         order = Stream(0, "folder").permutation(len(listing.files)).tolist()
-        parts[part] = _rows(listing, [i for i in order if not beside or listing.files[i] in beside.row])
+        parts[part] = listing.rows(i for i in order if not beside or listing.files[i] in beside.row)
     kind = _kind_asked_for(request)
     decoder, held = _look(folder, parts, request, kind)
     columns: dict[str, dict[str, Any]] = {}
@@ -86,12 +86,6 @@ def _kind_asked_for(request: Request) -> Any:
         if name != "x" or source not in (":grey", ":rgb"):
             raise UsageError(f"fields: a folder of pictures takes x=:grey or x=:rgb, not {name}={source}")
     return request.fields["x"][1:] if request.fields else None
-
-
-def _rows(listing: Listing, rows: list[int]) -> Listing:
-    return Listing(
-        [listing.files[i] for i in rows], [listing.sizes[i] for i in rows], [listing.labels[i] for i in rows]
-    )
 
 
 def _look(folder: Path, parts: dict[str, Listing], request: Request, kind: Any) -> tuple[Decoder, bool]:
@@ -153,4 +147,4 @@ def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[
         raise DataError("none of the images in the folder can be read; put whole ones there")
     if broken := len(listing.files) - len(kept):
         say_once(f"{decoder.folder}: skipped {broken} broken of {len(listing.files)} images")
-    return _rows(listing, kept), np.stack(images)
+    return listing.rows(kept), np.stack(images)
