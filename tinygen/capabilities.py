@@ -57,7 +57,11 @@ class Translates(Protocol):
 
 @runtime_checkable
 class Density(Protocol):
-    """It says how probable an example is; `log_prob_is_bound` of the system, whether by a lower bound only."""
+    """It says how probable an example is.
+
+    `log_prob_is_bound` of the system says whether by a lower bound only. Then `log_prob` takes `samples` too: how many
+    codes are drawn of each example for an importance-weighted bound; None leaves that to the system.
+    """
 
     def log_prob(self, x: Any, *, seed: int) -> np.ndarray:
         """log p(x) in nats (N,), or a lower bound on it; of continuous x the logarithm of a density."""

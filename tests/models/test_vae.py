@@ -68,6 +68,33 @@ def test_bounds_agree_with_the_integrals():
     assert metrics["kl_nats"] == pytest.approx((0.5 * (mean**2 + np.exp(log_var) - log_var - 1)).mean(), rel=1e-5)
 
 
+def test_log_prob_is_a_bound_on_each_image():
+    model, repeats = made(), 500
+    for p in model.decoder.parameters():
+        p.assign(3 * p.numpy())
+    nll, neg_elbo, spread = by_integration(model, bits(5))
+    x = bits(5).repeat(repeats, axis=0)
+    elbo, bound = (-model.log_prob(x, seed=0, samples=k).reshape(5, repeats) for k in (1, 64))
+    error = 4 * spread / np.sqrt(repeats)
+    assert (np.abs(elbo.mean(axis=1) - neg_elbo) < error).all()
+    assert (bound.mean(axis=1) > nll - error).all()
+    assert (bound.mean(axis=1) - nll < 0.2 * (neg_elbo - nll)).all()
+
+
+def test_log_prob_is_that_of_the_evaluation():
+    model, x = made(importance_samples=7), bits(9)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": x}), seed=3)
+    one, many = (model.log_prob(x, seed=3, samples=k) for k in (None, 7))
+    assert one.tobytes() == many.tobytes()
+    np.testing.assert_array_equal(model.log_prob(x[:4], seed=3), one[:4])
+    assert (model.log_prob(x, seed=4) != one).all()
+    # The evaluation draws one code of each image for the evidence lower bound first.
+    stream = Stream(3, "eval")
+    stream.normal((9, 4))
+    expected = bounds.log_prob(model, x, samples=7, stream=stream, at_once=2000)
+    assert metrics["neg_is7_nats"] == pytest.approx(-expected.mean(), rel=1e-6)
+
+
 def test_one_importance_sample_is_the_elbo():
     model = made(importance_samples=1)
     metrics = model.evaluate(Split(SPEC.fields, {"x": bits(1).repeat(20_000, axis=0)}), seed=0)
