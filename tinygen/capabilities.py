@@ -14,8 +14,8 @@ import numpy as np
 class Samples(Protocol):
     """It draws new examples."""
 
-    def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> np.ndarray:
-        """n examples of the field x.
+    def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
+        """n examples of the field x, as a batch has them; sequences may be integers (n, T), which -1 ends, too.
 
         `given`: fields of n examples that they are to have, such as {"y": labels}, or a `Batch`. Only those that stand
         in the system's `conditions` may be given, and a system without conditions may leave out the argument. None: the
@@ -39,10 +39,13 @@ class Codes(Protocol):
 
 @runtime_checkable
 class Completes(Protocol):
-    """It draws the missing part of an image."""
+    """It draws the missing part of an image or a sequence."""
 
-    def complete(self, images: Any, keep_rows: int, *, seed: int) -> np.ndarray:
-        """Images (N, H, W, C) with their upper `keep_rows` rows kept and all others drawn anew."""
+    def complete(self, x: Any, keep: int, *, seed: int) -> Any:
+        """Examples x of which all but the first part is drawn anew.
+
+        Of images (N, H, W, C) the upper `keep` rows are kept, of sequences (a `Padded`) the first `keep` tokens.
+        """
         ...
 
 

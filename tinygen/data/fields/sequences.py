@@ -70,8 +70,7 @@ class Tokens(Field):
             if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
                 found = f"an example of shape {ids.shape} and dtype {ids.dtype}"
                 raise DataError(f"{where} holds {found}; tokens are strings, or integers of shape (N, T)")
-            ids = ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
-            yield ids.tolist()
+            yield _to_the_end(ids).tolist()
 
     def _split(self, text: str) -> list[str]:
         if self.separator == " ":  # any white space
@@ -92,13 +91,18 @@ class Tokens(Field):
         return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
 
     def draw(self, value):
-        """The text of the valid tokens (T,)."""
-        return self.separator.join((self.vocabulary or ())[int(i)] for i in value)
+        """The text of the tokens (T,), which a -1 ends."""
+        return self.separator.join((self.vocabulary or ())[int(i)] for i in _to_the_end(np.asarray(value)))
 
     def in_words(self):
         if self.vocabulary is None:
             return "tokens"
         return f"sequences of up to {self.length} of {len(self.vocabulary)} tokens"
+
+
+def _to_the_end(ids: np.ndarray) -> np.ndarray:
+    """The tokens (T,) of a sequence before the first -1."""
+    return ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
 
 
 @dataclass(frozen=True)
