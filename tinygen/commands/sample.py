@@ -25,9 +25,7 @@ class Flags:
     """Decides the noise."""
     labels: Annotated[Labels, default("every class")] = None
     """Classes to draw, in turn, from a model that takes labels."""
-    out: Annotated[
-        File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")
-    ] = None
+    out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text."""
     which: Which = "last"
     data: Place = None
