@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygen.data import download, points, readers
+from tinygen.data import coloured, download, points, readers
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
 from tinygen.data.readers.npz import fields_of
@@ -28,8 +28,8 @@ def load(
 ) -> Dataset:
     """The data set of that name (``-`` and ``_`` alike) or at that path: whatever one of `readers.READERS` reads.
 
-    A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, among the mixtures of `points`, in the
-    user's cache, and is then downloaded.
+    A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, among the sets that are made when asked
+    for, in the user's cache, and is then downloaded.
 
     fields: what gives each field where names in a file do not tell, such as ``{"x": "photo", "target": "label"}``, or
     ``{"x": "idx20:indexed"}`` with a kind of `readers.kinds.KINDS`.
@@ -54,15 +54,21 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
         for known, file in _files():
             if known == name:
                 return readers.read(file, replace(request, name=name, white=WHITE.get(name)))
-        if name in points.MIXTURES or name in download.SOURCES:
+        if name in points.MIXTURES or name == coloured.NAME or name in download.SOURCES:
             if request.fields or request.size:
                 raise UsageError(f"{name}: its fields are known; leave fields and size out")
-            return points.make(name) if name in points.MIXTURES else download.fetch(download.SOURCES[name])
+            return _fetched_or_made(name)
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
             raise UsageError(f"unknown data set {name_or_path!r}: {_hint(name)}")
     if not os.path.exists(path):  # False, where the method of Path raises, for a name that is too long
         raise DataError(printable(f"{path}: there is no such file or folder"))
     return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
+
+
+def _fetched_or_made(name: str) -> Dataset:
+    if name in points.MIXTURES:
+        return points.make(name)
+    return coloured.make(load(coloured.DIGITS)) if name == coloured.NAME else download.fetch(download.SOURCES[name])
 
 
 def names() -> list[tuple[str, str]]:
@@ -74,6 +80,7 @@ def names() -> list[tuple[str, str]]:
             found[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
     for name, mixture in points.MIXTURES.items():
         found.setdefault(name, f"made when asked for: x points ({mixture.centres.shape[1]}), y labels")
+    found.setdefault(coloured.NAME, "made when asked for: x image, y labels")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
         found.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")

@@ -199,6 +199,15 @@ VAE.trials = (
         ),
     ),
     Trial(
+        "coloured-digits8x8",
+        250,
+        SMALL | {"components": 2, "hidden": 128, "latent": 12},
+        (
+            Demand("neg_elbo_bits_per_dim", "<", INDEPENDENT, times=0.85),
+            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
+        ),
+    ),
+    Trial(
         "fashion-mnist-7k",
         600,
         SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
