@@ -45,7 +45,7 @@ def test_the_shipped_digits_span_the_unit_range():
 def test_coloured_digits_are_the_digits_times_a_colour_of_each():
     grey, data = load("digits8x8"), load("coloured_digits8x8")
     assert data.spec.fields == {"x": Image(8, 8, 3, "rgb"), "y": Labels(10)}
-    assert dict(names())["coloured-digits8x8"] == "made when asked for: x image, y labels"
+    assert dict(names())["coloured-digits8x8"] == "generated: x image, y labels"
     for part in ("train", "valid", "test"):
         ours, theirs = (getattr(each, part).batch(slice(None)) for each in (data, grey))
         np.testing.assert_array_equal(ours.y, theirs.y)

@@ -1,6 +1,6 @@
-"""Black and white from grey, in the two ways that the likelihoods in the literature are quoted for.
+"""Binarisation of grey images, in the two ways for which likelihoods are reported in the literature.
 
-The field x of a split that comes here is a binary image already, while the values stored for it are still grey.
+The splits that are passed to these functions have a binary image as their field x, but still store grey values.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from tinygen.data.split import Split
 from tinygen.random import Stream
 
 CHUNK = 128
-"""Images that are drawn at once."""
+"""Images that are binarised at once."""
 
 
 class DynamicallyBinarised(Split):
-    """Draws every pixel afresh at each request: 1 with the probability that its grey value gives."""
+    """Each pixel is 1 with a probability equal to its grey value, drawn anew each time a batch is read."""
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
         stream = stream or random.stream("data")
@@ -28,25 +28,26 @@ class DynamicallyBinarised(Split):
         return Batch(grey, x=stream.bernoulli(grey.x))
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The whole split in order, drawn once: an evaluation finds the same pixels every time, and moves no stream."""
+        """The whole split in order, as `draw_once` binarises it: every evaluation sees the same pixels."""
         return draw_once(Split(self.fields, self.columns), "train").batches(size)
 
 
 def threshold(split: Split) -> Split:
-    """1 where the grey value is at least one half: what is drawn never changes."""
+    """Each pixel is 1 if its grey value is at least one half, and 0 otherwise."""
     grey = split.columns["x"]
     return _with_x(split, Thresholded(grey) if isinstance(grey, Column) else _at_least_half(grey))
 
 
 def draw_afresh(split: Split) -> Split:
-    """1 with the grey value's probability, drawn each time a batch is asked for."""
+    """Each pixel is 1 with a probability equal to its grey value, drawn anew each time a batch is read."""
     return DynamicallyBinarised(split.fields, split.columns, split.augment)
 
 
 def draw_once(split: Split, name: str) -> Split:
-    """1 with the grey value's probability, drawn once under a key that depends on ``name`` alone.
+    """Each pixel is 1 with a probability equal to its grey value, drawn once and for all.
 
-    What is evaluated on it is then the same in every run, whatever the seed and the size of the batches.
+    The random numbers depend on ``name`` and on the position of the image alone, so that an evaluation sees the same
+    pixels in every run, whatever its seed and its batch size.
     """
     grey = split.columns["x"]
     drawn = DrawnOnce(grey, split.fields["x"], f"binarised {name}")
@@ -57,7 +58,7 @@ def draw_once(split: Split, name: str) -> Split:
 
 
 class _Binarised(Column):
-    """Black and white images, each made of a grey one when it is asked for."""
+    """Binary images that are computed from a column of grey ones when they are read; ``how`` goes into the digest."""
 
     def __init__(self, grey: Any, how: str):
         self.grey, self.how = grey, how
@@ -73,7 +74,7 @@ class _Binarised(Column):
 
 
 class Thresholded(_Binarised):
-    """1 where the grey value is at least one half."""
+    """As `threshold`, for images that are not in memory."""
 
     def __init__(self, grey: Column):
         super().__init__(grey, "binarised threshold")
@@ -83,9 +84,9 @@ class Thresholded(_Binarised):
 
 
 class DrawnOnce(_Binarised):
-    """1 with the grey value's probability: image i takes its numbers from a place of the stream that i alone decides.
+    """As `draw_once`, for a column or an array of grey values; ``name`` is the name of the random stream.
 
-    ``name`` is that of the stream, and ``field`` that of the grey values, which are a column or an array.
+    An image starts at a counter of the stream that follows from its position, so that images can be read in any order.
     """
 
     def __init__(self, grey: Any, field: Field, name: str):
@@ -96,12 +97,15 @@ class DrawnOnce(_Binarised):
         rows = np.arange(len(self.grey))[indices]
         probability = self.field.value(self.grey[indices])
         ones = np.empty(probability.shape, bool)
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):  # of consecutive images
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):  # consecutive images
             ones[run] = self._uniform(rows[run]) < probability[run]
         return _stored(ones)
 
     def _uniform(self, rows: np.ndarray) -> np.ndarray:
-        """A number for each pixel of consecutive images. A counter gives four: every fourth image begins with one."""
+        """Uniform numbers for the pixels of consecutive images.
+
+        A counter of the stream gives four numbers: only every fourth image is sure to start at a whole counter.
+        """
         if not len(rows):
             return np.empty((0, *self.field.shape), np.float32)
         start = int(rows[0]) // 4 * 4

@@ -1,4 +1,4 @@
-"""Endless shuffled batches, from a cursor of a few integers."""
+"""Endless shuffled batches; the position in them is a few integers."""
 
 import operator
 from collections.abc import Mapping
@@ -12,15 +12,14 @@ from tinygen.errors import UsageError
 from tinygen.random import Stream
 
 AHEAD = 2
-"""Batches that are read in advance, where examples are not in memory, beside the one that is used."""
+"""How many batches are read in advance, where the examples are not in memory."""
 
 
 class Loader:
-    """An infinite iterator of batches, in an order that (seed, epoch, batch) alone decide.
+    """An infinite iterator of batches, in an order that depends on (seed, epoch, batch) alone.
 
-    Each epoch is a fresh permutation; examples left over at its end, fewer than a batch, are dropped from
-    it. Loaders with different names of ``stream`` have different orders. Raises UsageError where the split is smaller
-    than one batch.
+    Each epoch is a new permutation; the examples at its end that do not fill a batch are dropped. Loaders with
+    different names of ``stream`` have different orders. Raises UsageError if the split is smaller than one batch.
     """
 
     def __init__(self, split: Split, batch_size: int, *, seed: int, stream: str = "data"):
@@ -52,7 +51,7 @@ class Loader:
         return batch
 
     def state(self) -> dict[str, int]:
-        """The cursor, fit for JSON: ``index`` batches of ``epoch`` have been handed out."""
+        """The position, as JSON can hold it: ``index`` batches of ``epoch`` have been returned."""
         return {
             "seed": self.seed,
             "epoch": self.epoch,
@@ -62,7 +61,7 @@ class Loader:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken. Raises UsageError where that was on other data or batches."""
+        """Continue at a saved `state`. Raises UsageError if it was saved with other data or another batch size."""
         refuse_other_data(state, batch_size=self.batch_size, examples=len(self.split))
         self.seed, self.epoch, self.index = state["seed"], state["epoch"], state["index"]
         self._orders = {}
@@ -82,7 +81,7 @@ class Loader:
 
 
 def refuse_other_data(state: Mapping[str, Any], **here: Any) -> None:
-    """UsageError where a saved cursor has other values than these."""
+    """UsageError if a saved position has other values than these."""
     for name, value in here.items():
         if state[name] != value:
             raise UsageError(f"saved with {name} {state[name]}, but it is now {value}: use the same data")
