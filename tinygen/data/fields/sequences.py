@@ -16,8 +16,8 @@ from tinygen.errors import DataError
 class Tokens(Field):
     """Sequences of at most `length` tokens, each a position in the vocabulary.
 
-    Given as strings, or as integers: (N, T) with -1 behind the end of a shorter sequence, or a list of sequences.
-    Stored as int32 (N, length) in the same way. In a batch a `Padded` of int64 (N, length).
+    Given as strings, or as integers: (N, T) with -1 after the end of shorter sequences, or a list of sequences.
+    Stored as int32 (N, length), with -1 in the same way. In a batch a `Padded` of int64 (N, length).
     """
 
     vocabulary: tuple[str, ...] | None = None
@@ -25,7 +25,7 @@ class Tokens(Field):
     length: int | None = None
     """Of the longest sequence."""
     separator: str = note("")
-    """What stands between the tokens of a string: "" for characters, " " for words."""
+    """The text between two tokens of a string: "" for characters, " " for words."""
     is_picture = False
 
     def __post_init__(self):
@@ -61,7 +61,7 @@ class Tokens(Field):
         return stored
 
     def _examples(self, where: str, array: Any) -> Iterator[list]:
-        """The tokens of each example: all strings, or all integers."""
+        """The tokens of each example, strings or integers."""
         for example in array:
             if isinstance(example, str):
                 yield self._split(example)

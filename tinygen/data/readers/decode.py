@@ -20,17 +20,17 @@ class BrokenFile(DataError):
 
 @dataclass(frozen=True)
 class Decoder:
-    """Makes arrays of the files in a folder: uint8 of shape (H, W, channels)."""
+    """Decodes picture files of a folder to uint8 arrays (H, W, channels)."""
 
     folder: Path
     size: Size | None = None
-    """Width and height to which each is brought: scaled, antialiased, and cropped in the centre."""
+    """Width and height to which each is resized, antialiased, and cropped in the centre."""
     channels: int | None = None
-    """1 or 3; None for what each file has."""
+    """1 or 3; None: as many as the file has."""
     convert: bool = False
-    """Whether colour is made grey, rather than refused."""
+    """Whether pictures in colour are converted to grey rather than refused."""
     expected: tuple[str, Size] | None = None
-    """A file and its width and height, which all must share."""
+    """A file, and its width and height, which all others must have."""
     remedy: str = "remove it, or go on without such files with --skip-broken"
     """What to do about a file that cannot be decoded."""
 
@@ -88,15 +88,15 @@ class Decoder:
 
 
 def ignore_warnings_of_pillow() -> None:
-    """What Pillow warns of is either harmless or told as an error here.
+    """Ignore Pillow's warnings from now on: they are harmless, or of damage that raises an error here.
 
-    A filter that stays, since `warnings.catch_warnings` is not safe beside the threads that decode.
+    `warnings.catch_warnings` would end this again, but is not safe while threads decode.
     """
     warnings.filterwarnings("ignore", module="PIL")
 
 
 def header(path: Path) -> tuple[bool, Size]:
-    """Whether the picture is grey, and its width and height before it is turned upright; nothing is decoded."""
+    """Whether the picture is grey, and its width and height before rotation by EXIF; the pixels are not decoded."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -32,7 +32,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The clips x as mu-law levels, and where they lie in sub-folders these as classes y, as in a folder of pictures.
+    """The clips x as mu-law levels and, if they are in class folders (`list_files`), their classes y.
 
     Files that are all called as in the Free Spoken Digit Dataset, such as 7_jackson_32.wav, have the digit as class y,
     and the speaker; takes 0 to 4 are test, as its authors say. PCM of 8, 16, 24 or 32 bits; channels are averaged.
@@ -97,7 +97,10 @@ def _amplitudes(content: bytes, width: int) -> np.ndarray:
 
 
 def _clips(folder: Path, listing: Listing, order: list[int], rates: dict[str, int], skip_broken: bool):
-    """The clips in this order, and which they are; their rates, of which one is kept, are compared."""
+    """The clips in this order, and their positions in the listing.
+
+    ``rates`` holds a file and its rate once one was read; DataError for a clip of another rate.
+    """
     clips, kept = [], []
     for i in order:
         file = listing.files[i]
