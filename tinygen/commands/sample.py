@@ -10,22 +10,23 @@ from tinygen.commands.flags import Count, Debug, Device, File, Labels, Place, Ru
 from tinygen.commands.opening import open_run, refuse_incapable
 from tinygen.errors import UsageError
 from tinygen.train import Run, images
+from tinygen.train.figures import Figure
 from tinygen.train.loading import class_of, data_of
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Draw a picture of new examples from the model of a run."""
+    """Draw new examples from the model of a run, as a picture, or as text where that is what it models."""
 
     run: RunFolder
-    n: Annotated[Count, default("64 images, or 2500 points")] = None
+    n: Annotated[Count, default("64 images, 2500 points, or 20 texts")] = None
     """How many examples."""
     seed: int = 0
     """Decides the noise."""
     labels: Annotated[Labels, default("every class")] = None
     """Classes to draw, in turn, from a model that takes labels."""
-    out: Annotated[File, default("samples-<seed>.png, or samples-best-<seed>.png, in the run's folder")] = None
-    """File of the picture."""
+    out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
+    """File of the picture or text."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"
@@ -44,11 +45,9 @@ def run(flags: Flags) -> None:
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"
-    out = flags.out or run.folder / f"{name}-{flags.seed}.png"
-    if flags.labels is None:
-        picture = images.picture(model.sample(n, seed=flags.seed), model.spec.x, columns)
-    else:
-        samples = model.sample(n, seed=flags.seed, given={"y": np.resize(flags.labels, n)})
-        picture = images.picture(samples, model.spec.x)
-    images.save(picture, out)
+    given = {} if flags.labels is None else {"given": {"y": np.resize(flags.labels, n)}}
+    samples = model.sample(n, seed=flags.seed, **given)
+    figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
+    out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
+    figure.save(out)
     print(out)

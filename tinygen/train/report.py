@@ -12,7 +12,7 @@ from tinygen.capabilities import Samples
 from tinygen.data import Dataset, Spec
 from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
-from tinygen.train import images, plots
+from tinygen.train import plots
 from tinygen.train.changes import told
 from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
@@ -117,7 +117,7 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
     for position in np.unique(np.linspace(0, len(steps) - 1, FRAMES).round().astype(int)) if steps else ():
         step = steps[position]
         caption = f"epoch {epochs[step]:g}" if epochs.get(step, 0) >= 1 else f"step {step}"
-        yield Figure(caption, images.read(files[step])[None])
+        yield Figure.read(caption, files[step])
 
 
 def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:

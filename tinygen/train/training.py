@@ -18,7 +18,7 @@ from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
-from tinygen.train import environment, images
+from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
@@ -193,14 +193,14 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save the picture during training (see `panels`): at first each epoch, then ever less often."""
+        """Save the picture or text during training (see `panels`): at first each epoch, then ever less often."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with _same_streams_afterwards():
                 figure = progress(self.model, self.data, self.settings.seed)
             if figure:
-                images.save(figure.picture, self.run.sample_file(self.step))
+                figure.save(self.run.sample_file(self.step, figure.suffix))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
         about = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4), "split": split}
