@@ -12,7 +12,7 @@ from tinygen import data, models
 from tinygen.cli import main
 from tinygen.data import Spec
 from tinygen.metrics import reference
-from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.models import System
 from tinygen.score import judged
 
@@ -22,7 +22,7 @@ def own_folder(tmp_path, monkeypatch):
     """A folder, and a cache of judges that have hardly been trained."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
-    monkeypatch.setattr(reference, "Training", functools.partial(Training, steps=10))
+    monkeypatch.setattr(reference, "JudgeConfig", functools.partial(JudgeConfig, steps=10))
 
 
 def train(model: str, *words: str) -> None:
@@ -93,7 +93,7 @@ def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
 
 def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
     digits = data.load("digits8x8")
-    judges = tuple(Judge.of(digits, Training(seed=seed, steps=10)) for seed in (0, 1))
+    judges = tuple(Judge.of(digits, JudgeConfig(seed=seed, steps=10)) for seed in (0, 1))
     held = reference.Reference(digits, judges)
 
     class Perfect(System):

@@ -14,8 +14,7 @@ from tinygen.metrics.reference import Reference
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
-from tinygen.train.loading import data_of, model_of
-from tinygen.train.record import load_state
+from tinygen.train.loading import data_of, load_state, model_of
 
 JUDGED = 5000
 """Examples of train and of test that classes and likeness are judged by."""

@@ -51,7 +51,12 @@ class Page(HTMLParser):
 @pytest.fixture
 def run(tmp_path, data, make_model) -> Run:
     train.fit(
-        make_model(), data, epochs=3, out=tmp_path / "run", record={"command": "tinygen train vae --x <&>"}, quiet=True
+        make_model(),
+        data,
+        epochs=3,
+        out=tmp_path / "run",
+        provenance={"command": "tinygen train vae --x <&>"},
+        quiet=True,
     )
     return Run.open(tmp_path / "run")
 

@@ -12,8 +12,7 @@ from tinygen.data import Dataset
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
-from tinygen.train.loading import class_of, data_of, model_of
-from tinygen.train.record import load_state
+from tinygen.train.loading import class_of, data_of, load_state, model_of
 
 
 class Opened(NamedTuple):

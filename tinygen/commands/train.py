@@ -18,7 +18,7 @@ about = "Train a model: tinygen train MODEL, or your own class: tinygen train FI
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingFlags:
     data: str = "fashion-mnist-7k"
     """What to learn from: a name (`tinygen data` lists them), a file or a folder."""
     fields: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=KEY"), default("by the names in the file")] = ()
@@ -88,7 +88,7 @@ def train(name: str, words: Sequence[str]) -> None:
 
     @dataclass(frozen=True)
     class Flags:
-        training: Training
+        training: TrainingFlags
         """The data, how long to train, and where to keep the result."""
         model: system.Config  # type: ignore[name-defined, valid-type]
         """The network, and how it learns."""
@@ -112,7 +112,7 @@ def train(name: str, words: Sequence[str]) -> None:
         save_every=flags.save_every,
         patience=flags.patience,
         overwrite=flags.overwrite,
-        record={
+        provenance={
             "command": shlex.join(["tinygen", "train", name, *words]),
             "source": {"data": lasting(flags.data), **options},
         },

@@ -12,7 +12,7 @@ from tinygen.verify import trials_of, verify
 
 @dataclass(frozen=True)
 class Flags:
-    """Train every model small, in minutes, and hold it to what trivial rivals miss; exit code 1 where one fails."""
+    """Train every model small, in minutes, and hold it to what trivial baselines miss; exit code 1 where one fails."""
 
     models: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL...]", help="Their names; all if none.")

@@ -1,4 +1,4 @@
-"""Images whose pixels know nothing of each other: the rival that any model of images must beat."""
+"""Images whose pixels know nothing of each other: the baseline that any model of images must beat."""
 
 import math
 from typing import Any

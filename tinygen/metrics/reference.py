@@ -6,7 +6,7 @@ from tinygen.data import Dataset, Split
 from tinygen.errors import DataError, NonFiniteError
 from tinygen.metrics.coverage import NEIGHBOURS, density_and_coverage
 from tinygen.metrics.frechet import frechet_distance
-from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.metrics.labels import agreement, classes_present, histogram_distance
 from tinygen.metrics.memorisation import memorisation
 from tinygen.random import Stream
@@ -21,7 +21,7 @@ class Reference:
 
     def __init__(self, data: Dataset, judges: tuple[Judge, Judge] | None = None):
         self.n = len(data.test) // 2
-        self.judges = judges or (Judge.of(data, Training(seed=0)), Judge.of(data, Training(seed=1)))
+        self.judges = judges or (Judge.of(data, JudgeConfig(seed=0)), Judge.of(data, JudgeConfig(seed=1)))
         assert data.spec.classes, "judges refuse data without labels"
         self.classes = data.spec.classes
         if self.n <= NEIGHBOURS:

@@ -32,8 +32,8 @@ class Best:
         """Whether `keep` was called since the last `publish`."""
         return self._unsaved is not None
 
-    def record(self) -> dict[str, Any] | None:
-        """What a checkpoint says of it, and `restore` takes; None before there is one."""
+    def as_dict(self) -> dict[str, Any] | None:
+        """As a checkpoint has it, and `restore` takes it; None before the first validation."""
         return None if self.step is None else {"metric": self.metric, "step": self.step, "value": self.value}
 
     def examine(self, step: int, metrics: Mapping[str, float]) -> bool:

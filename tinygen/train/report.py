@@ -65,7 +65,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         split=split,
         best_step=step if which == "best" else None,
         metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
-        findings=Doctor.who_saw(history).record,
+        findings=Doctor.from_history(history).findings,
         conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
         frames=frames,

@@ -124,8 +124,8 @@ class Run:
         `data` stands for data that a program made, and must be the same. Raises RunError, CheckpointError or DataError
         where something is not what it was.
         """
-        from tinygen.train.loading import data_of, model_of
-        from tinygen.train.record import load_state, refuse_changed_data
+        from tinygen.train.description import refuse_changed_data
+        from tinygen.train.loading import data_of, load_state, model_of
 
         model = model_of(self, device)
         load_state(self, model, which)

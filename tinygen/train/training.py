@@ -1,31 +1,32 @@
 """The training loop, what it records on the way, and all that must be saved to continue it exactly."""
 
-import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tinygen import backend, random
-from tinygen.autograd import Tensor, detect_anomaly
+from tinygen.autograd import Tensor
 from tinygen.capabilities import Samples
-from tinygen.data import Batch, Dataset, Loader
+from tinygen.data import Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
+from tinygen.steps import training_steps
 from tinygen.train import environment, images
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
+from tinygen.train.description import describe_data, describe_model, refuse_changed_data, refuse_unfit_data
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
+from tinygen.train.loading import load_state
 from tinygen.train.panels import progress
-from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
 from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.settings import Settings
@@ -59,6 +60,7 @@ class Training:
         random.seed(settings.seed)
         self.model, self.data, self.settings = model, data, settings
         self.loader = Loader(data.train, model.config.batch_size, seed=settings.seed)
+        self.steps = training_steps(model.training_step, self.loader, model.device)
         self.per_epoch = self.loader.steps_per_epoch
         model.plan.steps = settings.length.in_steps(self.per_epoch)
         self.display = Display(settings.length, self.per_epoch, quiet=quiet)
@@ -115,43 +117,30 @@ class Training:
             self.take_step()
             in_epoch = self.step % self.per_epoch
             if in_epoch % -(-self.per_epoch // LOGGED_AN_EPOCH) == 0:
-                self.record_train()
+                self.log_train()
             if in_epoch == 0:
-                self.record_valid()
+                self.validate()
             self.display.advance(self.step, self.seconds)
             if stop.received:
                 break
             if self._save_is_due():
                 self.save()
         else:
-            self.record_valid()
+            self.validate()
         self.save()
         if stop.received:
             raise Interrupted(self._told_how_to_go_on("interrupted"), stop.received)
 
     def take_step(self) -> None:
-        """One minibatch; a NonFiniteError names the step, and the operation and line found by repeating it."""
-        batch = next(self.loader).to(self.device)
-        before = random.get_state()
+        """One minibatch; a NonFiniteError names the step, the operation and the line, and the remedy."""
         try:
-            scalars = self.model.training_step(batch)
+            scalars = next(self.steps)
         except NonFiniteError as error:
-            located = self._located(batch, before)
-            raise self._diverged(self.step + 1, f"{error}; {located}" if located else str(error)) from error
+            raise self._diverged(self.step + 1, str(error)) from error
         self.step += 1
         for name, value in scalars.items():
-            # Kept as an array: turning it into a number would wait for the device.
+            # Kept as an array: a Python float would wait for the device.
             self.window.setdefault(name, []).append(value.data if isinstance(value, Tensor) else value)
-
-    def _located(self, batch: Batch, before: Mapping[str, Any]) -> NonFiniteError | None:
-        """The error that the failed step raises in anomaly mode, with the same random numbers."""
-        random.set_state(before)
-        try:
-            with detect_anomaly():
-                self.model.training_step(batch)
-        except NonFiniteError as error:
-            return error
-        return None
 
     def _diverged(self, step: int, what: str) -> NonFiniteError:
         rates = learning_rates(self.model.config)
@@ -165,19 +154,19 @@ class Training:
 
     # What is recorded
 
-    def record_train(self) -> None:
+    def log_train(self) -> None:
         """Log the means since this was last done."""
         if self.window:
             self.train_metrics = {name: _mean(values) for name, values in self.window.items()}
             self.window = {}
             self._log("train", self.train_metrics)
 
-    def record_valid(self) -> None:
+    def validate(self) -> None:
         """Log the metrics on valid and draw samples, once for each step."""
         if self.valid_step == self.step:
             return
-        self.record_train()
-        with _same_streams_afterwards():
+        self.log_train()
+        with random.restored():
             seed = self.settings.seed
             self.valid_metrics = self.model.evaluate(self.data.valid, seed=seed, thorough=False)
             if self.model.implicit and isinstance(self.model, Samples) and "x" in self.data.spec:
@@ -197,7 +186,7 @@ class Training:
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
-            with _same_streams_afterwards():
+            with random.restored():
                 figure = progress(self.model, self.data, self.settings.seed)
             if figure:
                 images.save(figure.picture, self.run.sample_file(self.step))
@@ -220,7 +209,7 @@ class Training:
         """Save the checkpoint and the best state; where a parameter is not finite those before stay."""
         if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
-        meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.record()}
+        meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.as_dict()}
         try:
             self.best.stage(self.run)
             save(self.run.checkpoint_file, self.model.state_dict(), meta)
@@ -257,7 +246,7 @@ class Training:
         self.window = meta["window"]
         self.started = time.monotonic() - meta["seconds"]
         kept = [entry for entry in history if entry["step"] <= self.step]
-        self.doctor = Doctor.who_saw(kept)
+        self.doctor = Doctor.from_history(kept)
         for entry in kept:
             if entry["split"] == "valid":
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
@@ -278,15 +267,15 @@ class Training:
             told = f"it is {now} now, where by the old length it would be {instead}"
             self.remarks.append(f"the learning rate follows the new length: {told}")
 
-    def describe(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything needed to repeat the run, with `record` added as it is."""
+    def describe(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything needed to repeat the run, with `provenance` added as it is."""
         return {
             **describe_model(self.model),
             **({"model_class": own} if (own := place_of(type(self.model))) else {}),
             "data": describe_data(self.data),
-            "fit": self.settings.record(),
+            "fit": self.settings.as_dict(),
             "device": self.device,
-            **record,
+            **provenance,
             "versions": self.versions,
             "machine": environment.machine(self.device),
         }
@@ -299,9 +288,9 @@ class Training:
             label = describe(self.best.metric or "").label
             self.display.show(f"stopped early: no better {label} for {self.settings.patience} epochs")
         self.display.show("evaluating on test")
-        with _same_streams_afterwards():
+        with random.restored():
             test_metrics = self.model.evaluate(self.data.test, seed=self.settings.seed)
-        judged = verdict(self.validations, self.best.metric)
+        trend = verdict(self.validations, self.best.metric)
         summary = {
             "model": self.model.name,
             "data": self.data.spec.name,
@@ -311,10 +300,10 @@ class Training:
             "seconds": round(self.seconds, 3),
             "stopped_early": self.is_out_of_patience(),
             "valid": dict(self.valid_metrics),
-            "best": self.best.record(),
-            "verdict": judged and judged.record(),
+            "best": self.best.as_dict(),
+            "verdict": trend and trend.as_dict(),
             "test": test_metrics,
-            "findings": self.doctor.record,
+            "findings": self.doctor.findings,
         }
         for name, value in test_metrics.items():
             self.display.show(f"test {describe(name).written(value)}")
@@ -345,13 +334,3 @@ def _learning_rates_now(model: Any) -> list[float]:
 
 def _mean(values: list[Any]) -> float:
     return float(np.mean([float(value) for value in values]))
-
-
-@contextlib.contextmanager
-def _same_streams_afterwards() -> Iterator[None]:
-    """Whatever is drawn inside, training goes on with the numbers it would have had."""
-    state = random.get_state()
-    try:
-        yield
-    finally:
-        random.set_state(state)

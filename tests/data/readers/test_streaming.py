@@ -11,7 +11,7 @@ from PIL import Image
 from tinygen.data import Column, Loader, load
 from tinygen.data.readers import pictures, stream
 from tinygen.errors import DataError
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 N = 60
 

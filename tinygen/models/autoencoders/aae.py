@@ -13,6 +13,7 @@ from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import parzen
+from tinygen.models.adversarial.losses import fake_loss, real_loss
 from tinygen.models.autoencoders.autoencoder import CodeModel
 from tinygen.models.base import at_least, draw_rows
 from tinygen.models.networks import Architecture, classifier
@@ -30,9 +31,9 @@ RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # of the mixture: distance of its centres
 class AAE(CodeModel):
     """Adversarial auto-encoder: a discriminator pulls the distribution of codes towards a prior.
 
-    The reconstruction phase rebuilds images from codes; in the regularisation phase the discriminator tells draws from
-    the prior and codes apart, and the encoder, its generator, deceives it. The encoder takes the gradients of both
-    phases in one update a minibatch, where the paper makes two.
+    The reconstruction phase rebuilds images from codes. In the regularisation phase draws from the prior are the
+    discriminator's real examples, and codes its fake ones: the encoder is the generator. Here the encoder takes the
+    gradients of both phases in one update a minibatch, where the paper makes two.
     """
 
     name = "aae"
@@ -104,26 +105,27 @@ class AAE(CodeModel):
         error = F.squared_error(F.sigmoid(self.decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
         labels = batch.y if self.config.labelled else None
         drawn = self.prior(batch.y if self.config.labelled else turn, random.stream("train"))
-        deceiving = F.softplus(-self.judge(codes, labels)).mean()
-        telling = (F.softplus(-self.judge(drawn, labels)) + F.softplus(self.judge(codes.detach(), labels))).mean()
-        self.optimizer.step(error + self.config.regularisation * deceiving)
-        self.discriminator_optimizer.step(telling)
+        generator_loss = real_loss(self.logits(codes, labels)).mean()  # the encoder is the generator
+        real_terms = real_loss(self.logits(drawn, labels))
+        discriminator_loss = (real_terms + fake_loss(self.logits(codes.detach(), labels))).mean()
+        self.optimizer.step(error + self.config.regularisation * generator_loss)
+        self.discriminator_optimizer.step(discriminator_loss)
         size = math.prod(self.spec.x.shape)
         return {
             "squared_error_per_pixel": error / size,
-            "generator_nats": deceiving,
-            "discriminator_nats": telling,
+            "generator_nats": generator_loss,
+            "discriminator_nats": discriminator_loss,
         }
 
-    def judge(self, codes, labels=None):
-        """Logits (N, 1) that codes are from the prior, given their classes where the model is labelled."""
+    def logits(self, codes, labels=None):
+        """The discriminator's logits (N, 1) of "drawn from the prior", for codes and, if labelled, their classes."""
         if self.config.labelled:
             classes = array_module(labels).eye(self.components, dtype="float32")[labels]
             codes = F.concatenate([codes, classes], axis=1)
         return self.discriminator(codes)
 
     def in_turn(self, n: int):
-        """Components of n draws: one after another, which makes each as frequent as any."""
+        """Components of n draws: 0, 1, 2, ... in turn, so that all are equally frequent."""
         return to_device(np.arange(n) % self.components, self.device)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:

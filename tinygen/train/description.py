@@ -1,17 +1,16 @@
-"""What a run records about its model and its data, and how the one is made again and the other recognised."""
+"""What config.json says of the model and the data of a run: written, read back, and compared with those at hand."""
 
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygen.data import Dataset, Spec
 from tinygen.data.needs import Needs, met_by_binarising, unmet
-from tinygen.errors import CheckpointError, DataError, RunError, UsageError
-from tinygen.serialization import load
-from tinygen.train.changes import configs_at, earlier_configs
+from tinygen.errors import DataError, RunError, UsageError
+from tinygen.train.changes import earlier_configs
 
 if TYPE_CHECKING:
     from tinygen.train.run import Run
@@ -38,20 +37,20 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     return _as_json({"spec": data.spec.describe(), "sizes": sizes, "digest": digest.hexdigest()})
 
 
-def recorded_config(run: "Run", config_class: type) -> Any:
-    """The configuration of the run's model; RunError where this version of the model has other fields."""
+def config_of(run: "Run", config_class: type) -> Any:
+    """The Config of the run's model; RunError where this version of the model has other fields."""
     try:
         return config_class(**_with_tuples(run.config["config"]))
     except TypeError as error:
         raise RunError(f"{run.config_file} does not fit this version of {run.config['model']}: {error}") from error
 
 
-def earlier_recorded_configs(run: "Run", config_class: type) -> tuple[tuple[int, Any], ...]:
+def earlier_configs_of(run: "Run", config_class: type) -> tuple[tuple[int, Any], ...]:
     """As `System.earlier` has them."""
     return tuple((step, config_class(**_with_tuples(config))) for step, config in earlier_configs(run))
 
 
-def recorded_spec(run: "Run") -> Spec:
+def spec_of(run: "Run") -> Spec:
     """The specification of the run's data; RunError where it cannot be read."""
     try:
         return Spec.from_description(run.config["data"]["spec"])
@@ -61,7 +60,6 @@ def recorded_spec(run: "Run") -> Spec:
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
-
     if lacking := unmet(model.needs, data.spec):
         raise DataError(f"model {model.name!r} needs {lacking}{_binarise(model.needs, data, 'dynamic')}")
     for name in model.needs:
@@ -84,48 +82,6 @@ def refuse_changed_data(run: "Run", data: Dataset) -> None:
             f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it, or give the "
             "place of the right one with --data"
         )
-
-
-def load_state(
-    run: "Run", model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Load the last state of a run, or its best, into a model made as for it; returns what else was saved.
-
-    `changed` are fields of the model's Config that differ from the run's: those that are being changed.
-
-    Raises RunError where there is no best one, CheckpointError where the file is damaged, of another model or
-    configuration than the run, or the model is.
-    """
-    file = run.state_file(which)
-    if which == "best" and not file.exists():
-        raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
-    tensors, meta = load(file)
-    if different := _differs(meta, run, configs_at(run, meta["step"])):
-        raise CheckpointError(f"{file} is of another {different} than {run.config_file}: they must agree")
-    if _differs(describe_model(model), run, [{**run.config["config"], **(changed or {})}]):
-        raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
-    try:
-        model.load_state_dict(tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file} does not fit its model: {error}") from error
-    return meta
-
-
-def _why_no_best(model: Any) -> str:
-    if model.selection_metric is None:
-        return f"since {model.name} names no metric to choose it by"
-    return "since it was not validated yet, or was trained by a tinygen that kept none"
-
-
-def _differs(described: Mapping[str, Any], run: "Run", configs: Iterable[Mapping[str, Any]]) -> str | None:
-    """What of a described model is not the run's: "model", or "config" where it is none of these; else None.
-
-    A field that the run does not know is newer than it, and has its default.
-    """
-    if described.get("model") != run.config["model"]:
-        return "model"
-    own = described.get("config", {})
-    return None if any(own == {**own, **config} for config in configs) else "config"
 
 
 def _as_json(value: Any) -> Any:
