@@ -12,6 +12,7 @@ from tinygen import data, models
 from tinygen.cli import main
 from tinygen.data import Spec
 from tinygen.metrics import reference
+from tinygen.metrics.catalogue import format_number
 from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.models import System
 from tinygen.score import judged
@@ -48,8 +49,8 @@ def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("gan: gan on digits8x8, seed 4, ")
     lines = [line.rsplit(maxsplit=2) for line in printed.splitlines()]
-    assert ["coverage", *(f"{gan[side]['coverage']:.4f}" for side in ("figures", "real"))] in lines
-    assert ["-ELBO,", "nats", f"{vae['figures']['neg_elbo_nats']:.4f}"] in lines
+    assert ["coverage", *(format_number(gan[side]["coverage"]) for side in ("figures", "real"))] in lines
+    assert ["-ELBO,", "nats", format_number(vae['figures']['neg_elbo_nats'])] in lines
 
 
 def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygen.capabilities import Classifies, Ranks, Samples
 from tinygen.data import Dataset
-from tinygen.metrics.catalogue import describe
+from tinygen.metrics.catalogue import describe, format_number
 from tinygen.metrics.reference import Reference
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
@@ -111,6 +111,6 @@ def readable(score: Score) -> str:
         judges = " and ".join(score.judges)
         lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
     for name, value in score.figures.items():
-        real = f"{score.real[name]:>12.4f}" if score.real else ""
-        lines.append(f"{describe(name)!s:<{width}}{value:>12.4f}{real}")
+        real = f"{format_number(score.real[name]):>12}" if score.real else ""
+        lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real}")
     return "\n".join(lines)

@@ -139,6 +139,16 @@ def test_a_system_says_how_it_is_checked(name):
 
 
 @every_model
+def test_recipes_give_no_flag_its_default(name):
+    system = models.get(name)
+    defaults = {f"--{key.replace('_', '-')}": str(value) for key, value in vars(system.Config()).items()}
+    for recipe in system.recipes:
+        words = recipe.split()
+        pairs = dict(zip(words[::2], words[1::2], strict=True))
+        assert not [flag for flag, value in pairs.items() if defaults.get(flag) == value], recipe
+
+
+@every_model
 def test_a_model_describes_itself(name):
     model = models.get(name)
     assert model.name == name

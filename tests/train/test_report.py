@@ -99,6 +99,15 @@ def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
     assert Page(run.report_file.read_text()).wrong == []
 
 
+def test_a_metric_that_was_logged_once_has_no_curve():
+    about = {"epoch": 0.5, "step": 3, "split": "valid", "seconds": 1.0}
+    log = [{**about, "modes_count": 2.0, "w1_distance": 0.5}, {**about, "step": 6, "w1_distance": 0.5}]
+    (curve,) = report._curves(log)
+    assert curve.metric.label == "W1 to real examples"
+    assert 'y="' in curve.svg
+    assert "−" not in curve.svg, "the axis of a constant above 0 does not go below 0"
+
+
 class Mirror:
     """A model whose codes are the images, but for one mark: the share of it in a picture can be read off."""
 
@@ -139,7 +148,7 @@ def test_figures_of_the_model_have_a_section_of_their_own(run, data, make_model,
     report.write_report(run, make_model(), data)
     page = Page(run.report_file.read_text())
     assert page.wrong == []
-    for text in ("What else it shows", "Drawn from seed 0.", "<one>", "Four & two."):
+    for text in ("More about this model", "Drawn from seed 0.", "<one>", "Four & two."):
         assert text in page.text
     assert len(page.sources) == before + 1
     picture = Image.open(io.BytesIO(base64.b64decode(page.sources[-1].partition(",")[2])))

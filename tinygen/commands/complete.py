@@ -13,7 +13,7 @@ from tinygen.train import images
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run draw the lower part of images: originals, what is kept of them, and completions."""
+    """Let the model of a run complete images: originals above what is kept of them above completions."""
 
     run: RunFolder
     rows: Annotated[Count, default("half of them")] = None
@@ -22,7 +22,7 @@ class Flags:
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
-    """Decides what is drawn."""
+    """Seed of the completions."""
     out: Annotated[File, default("completed-<seed>.png in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"

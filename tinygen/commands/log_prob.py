@@ -10,14 +10,14 @@ from tinygen.commands.opening import examples, open_run
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the log-probability of each image by the model of a run, in nats, exact or as a lower bound."""
+    """Print the log-probability of each image under the model of a run, in nats: exact, or a lower bound."""
 
     run: RunFolder
     images: Images = None
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
-    """Decides the noise of estimates."""
+    """Seed of the noise of estimates."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"

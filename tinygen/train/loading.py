@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 
 def class_of(run: "Run") -> type[Any]:
-    """The class of a run's model; RunError where it is from outside the package and cannot be found."""
+    """The class of a run's model, for which the file of a class from outside the package is executed.
+
+    RunError where there is none, and for a file in the run's folder: a folder from elsewhere brings no code along.
+    """
     own = run.config.get("model_class")
+    if own and run.folder.resolve() in (file := _file_of(own)).parents:
+        remedy = f"move the file elsewhere, and write its new place under model_class in {run.config_file}"
+        raise RunError(
+            f"{file} lies in the run's own folder, from which no code is executed: if you trust it, {remedy}"
+        )
     try:
         return registry.get(own["class"] if own else run.config["model"])
     except UsageError as error:
@@ -28,20 +36,24 @@ def class_of(run: "Run") -> type[Any]:
 
 
 def model_of(run: "Run", device: str = "auto", learning_rates: Mapping[str, float] | None = None) -> Any:
-    """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on.
+    """The model of a run with its first weights, on a device; auto: the one that it was trained on.
 
-    With other `learning_rates` than the run's, to be trained on; UsageError for those that the model does not have.
+    `learning_rates` replace the run's for further training; UsageError for one that the model does not have.
     """
     system, own = class_of(run), run.config.get("model_class")
     if own and (now := registry.place_of(system)) and now["sha256"] != own["sha256"]:
-        file = own["class"].rpartition(":")[0]
-        print(f"tinygen: {file} has changed since {run.folder} was started", file=sys.stderr)
+        print(f"tinygen: {_file_of(own)} has changed since {run.folder} was started", file=sys.stderr)
     config = with_learning_rates(system.name, config_of(run, system.Config), learning_rates or {})
     random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
     device = backend.select_device(run.config["device"] if device == "auto" else device)
     model = system(config, spec_of(run), device)
     model.earlier = earlier_configs_of(run, system.Config)
     return model
+
+
+def _file_of(model_class: Mapping[str, str]) -> Path:
+    """The file of a class from outside the package, as config.json names it."""
+    return Path(model_class["class"].rpartition(":")[0]).expanduser().resolve()
 
 
 def source_of(run: "Run") -> dict[str, Any]:

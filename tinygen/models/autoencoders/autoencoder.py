@@ -132,7 +132,7 @@ class Autoencoder(CodeModel):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """Denoising auto-encoder: it rebuilds the image from a corrupted one, trained as the auto-encoder is."""
+    """Denoising auto-encoder: as the auto-encoder, but the code is of a corrupted image."""
 
     name = "dae"
     selection_metric = "denoised_cross_entropy_nats"
