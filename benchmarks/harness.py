@@ -168,10 +168,10 @@ def threads() -> int:
 
 def show(result: Result) -> None:
     """Print the title, Markdown tables and the notes, but none of its parts."""
-    print(f"\n{described(result)}")
+    print(f"\n{as_markdown(result)}")
 
 
-def described(result: Result) -> str:
+def as_markdown(result: Result) -> str:
     """The title, a Markdown table for each run of rows with equal keys, and the notes."""
     tables = [markdown(list(rows)) for _, rows in itertools.groupby(result.rows, key=list)]
     notes = ["\n".join(f"- {note}" for note in result.notes)] if result.notes else []
@@ -213,8 +213,8 @@ def document(name: str, result: Result) -> Path:
     """Write the same, its parts too, to benchmarks/results/NAME.md, for readers."""
     path = RESULTS / f"{name}.md"
     facts = [f"- {key}: {_told(value)}" for key, value in provenance(result.device).items()]
-    parts = (f"## {described(part)}" for part in result.parts)
-    path.write_text("\n\n".join([f"# {described(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
+    parts = (f"## {as_markdown(part)}" for part in result.parts)
+    path.write_text("\n\n".join([f"# {as_markdown(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
     return path
 
 

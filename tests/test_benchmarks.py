@@ -81,7 +81,7 @@ def test_a_table_is_markdown_with_numbers_to_the_right():
 
 def test_rows_of_other_keys_begin_another_table():
     result = harness.Result("Title", [{"a": "x"}, {"a": "y"}, {"b": "z"}], ["a note"])
-    assert harness.described(result).splitlines() == [
+    assert harness.as_markdown(result).splitlines() == [
         *["Title", "", "| a |", "| - |", "| x |", "| y |", "", "| b |", "| - |", "| z |", "", "- a note"]
     ]
 
@@ -133,6 +133,21 @@ def test_a_scoreboard_shows_what_models_say_of_themselves_where_it_means_somethi
     ring = score(0, {}, data="ring8", test={"modes_count": 8.0, "discriminator_nats": 1.3})
     (row,) = scoreboard.own_rows([[ring], [score(0, {}, test={"discriminator_nats": 1.4})]])
     assert row["on test"] == "modes 8"
+
+
+def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path):
+    seeds = [
+        score(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0}) for seed in (0, 1)
+    ]
+    rows = scoreboard.judged_rows([seeds]) + scoreboard.own_rows([seeds]) + [{"calibration": "noise", "coverage": 0.1}]
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    harness.save("scoreboard", harness.Result("Scoreboard", rows, [], [harness.Result("Runs", [{"seed": 0}])]))
+    title, _, _, _, *lines = tables.scoreboard().splitlines()
+    assert re.fullmatch(r".+, \d{4}-\d\d-\d\d:", title)
+    assert lines == [
+        "| gan | digits | 2 | 5.5 (5 to 6) | modes 8 (8 to 8); coverage 1 (0.5 to 1.5) |",
+        "| test images | digits |  |  | coverage 0.97 |",
+    ]
 
 
 def test_every_figure_of_every_run_is_kept():
@@ -239,5 +254,5 @@ def test_other_results_and_other_tables_are_noticed(monkeypatch, tmp_path):
     assert tables.README.read_text() == tables.rewritten(text)
     assert tables.run().notes == ["README.md is as it was"]
     for wrong in (text.replace("table: steps,", "table: leaps,"), text + text, ""):
-        with pytest.raises(UsageError, match=r"README.md has the tables .*; it should have toys, steps"):
+        with pytest.raises(UsageError, match=r"README.md has the tables .*; it should have scoreboard, toys, steps"):
             tables.rewritten(wrong)

@@ -50,7 +50,7 @@ def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
     assert printed.startswith("gan: gan on digits8x8, seed 4, ")
     lines = [line.rsplit(maxsplit=2) for line in printed.splitlines()]
     assert ["coverage", *(format_number(gan[side]["coverage"]) for side in ("figures", "real"))] in lines
-    assert ["-ELBO,", "nats", format_number(vae['figures']['neg_elbo_nats'])] in lines
+    assert ["-ELBO,", "nats", format_number(vae["figures"]["neg_elbo_nats"])] in lines
 
 
 def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
