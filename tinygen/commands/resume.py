@@ -11,7 +11,7 @@ from tinygen.commands.flags import Count, Debug, Device, Duration, Place, Rate, 
 from tinygen.commands.train import lasting
 from tinygen.errors import UsageError
 from tinygen.train import Run
-from tinygen.train.loading import data_of, model_of, source_of
+from tinygen.train.loading import load_data, model_of, source_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def resume(flags: Words, rates: Mapping[str, float]) -> None:
         return
     train.resume(
         model_of(run, flags.device, rates),
-        data_of(run, flags.data),
+        load_data(run, flags.data),
         run.folder,
         epochs=flags.epochs,
         steps=flags.steps,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygen.data import Dataset, Spec
-from tinygen.data.needs import Needs, met_by_binarising, unmet
+from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train.changes import earlier_configs
 
@@ -59,20 +59,13 @@ def spec_of(run: "Run") -> Spec:
 
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
-    """DataError where the data lack a field that the model needs, or are of other sizes than it was made for."""
-    if lacking := unmet(model.needs, data.spec):
-        raise DataError(f"model {model.name!r} needs {lacking}{_binarise(model.needs, data, 'dynamic')}")
-    for name in model.needs:
-        made_for, found = model.spec[name], data.spec[name]
-        if not made_for.accepts(found):
-            has = f"{data.spec.name!r} has {found.in_words()}"
-            remedy = _binarise({name: made_for}, data, getattr(made_for, "binarisation", None) or "dynamic")
-            raise DataError(f"{name}: the model was made for {made_for.in_words()}, and {has}{remedy}")
-
-
-def _binarise(needs: Needs, data: Dataset, how: str) -> str:
-    """The remedy where grey images are all that is in the way."""
-    return f": use data.binarised({how!r})" if met_by_binarising(needs, data.spec) else ""
+    """DataError where the data lack what the model needs, or are of other sizes than it was made for."""
+    made_for = {name: field for name, field in model.spec.fields.items() if name in model.needs}
+    for verb, needs in (("needs", model.needs), ("was made for", made_for)):
+        if lacking := unmet(needs, data.spec):
+            how = getattr(made_for.get("x"), "binarisation", None) or "dynamic"
+            remedy = f": use data.binarised({how!r})" if met_by_binarising(needs, data.spec) else ""
+            raise DataError(f"model {model.name!r} {verb} {lacking}{remedy}")
 
 
 def refuse_changed_data(run: "Run", data: Dataset) -> None:

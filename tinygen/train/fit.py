@@ -10,6 +10,7 @@ from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.train.changes import record_changes
+from tinygen.train.description import refuse_changed_data
 from tinygen.train.length import Length
 from tinygen.train.run import Run
 from tinygen.train.settings import Settings
@@ -82,6 +83,7 @@ def resume(
     anything is changed, where the folder, its checkpoint or the data are not what they were.
     """
     with contextlib.closing(Run.resume(folder)) as run:
+        refuse_changed_data(run, data)
         recorded = Settings.from_dict(run.config["fit"])
         asked: dict[str, Any] = {
             "length": Length.of(epochs, steps, budget),

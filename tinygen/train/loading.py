@@ -62,10 +62,14 @@ def source_of(run: "Run") -> dict[str, Any]:
 
 
 def data_of(run: "Run", place: str | None = None) -> Dataset:
-    """The data of a run, loaded as it loaded them; from a new `place` where they have moved.
+    """As `load_data`; DataError where the data are not those that the run was trained on."""
+    dataset = load_data(run, place)
+    refuse_changed_data(run, dataset)
+    return dataset
 
-    DataError where they are not what they were.
-    """
+
+def load_data(run: "Run", place: str | None = None) -> Dataset:
+    """The data of a run, loaded with the options that it was given; from a new `place` where they have moved."""
     source, spec = source_of(run), spec_of(run)
     where = source.pop("data")
     try:
@@ -80,7 +84,6 @@ def data_of(run: "Run", place: str | None = None) -> Dataset:
     dataset = dataclasses.replace(dataset, spec=dataclasses.replace(dataset.spec, name=spec.name))
     if how := getattr(spec.fields.get("x"), "binarisation", None):
         dataset = dataset.binarised(how)
-    refuse_changed_data(run, dataset)
     return dataset
 
 

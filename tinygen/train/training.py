@@ -22,7 +22,7 @@ from tinygen.train import environment, images
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
-from tinygen.train.description import describe_data, describe_model, refuse_changed_data, refuse_unfit_data
+from tinygen.train.description import describe_data, describe_model, refuse_unfit_data
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.loading import load_state
@@ -234,7 +234,6 @@ class Training:
 
         `changed` are fields of the model's Config that differ from the run's.
         """
-        refuse_changed_data(run, self.data)
         self.run, history = run, run.history()
         if not run.checkpoint_file.exists() and not any(entry["step"] for entry in history):
             return
