@@ -15,7 +15,7 @@ from tinygen.metrics import reference
 from tinygen.metrics.catalogue import format_number
 from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.models import System
-from tinygen.score import judged
+from tinygen.score import of_samples
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
             assert (n, seed, given["y"].tolist()) == (held.n, 7, held.real.y.tolist())
             return held.real.x
 
-    assert judged(Perfect(None, digits.spec), held, 7) == held.of_real
+    assert of_samples(Perfect(None, digits.spec), held, 7) == held.of_real
 
 
 def test_every_model_of_distributions_over_images_says_how_it_is_scored():

@@ -153,7 +153,7 @@ def test_log_probabilities_are_printed(capsys):
 def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
     assert list(Path("all/samples").iterdir()), "translations, since there are no samples"
     report = Path("all/report.html").read_text()
-    for heading in ("Translations", "Classes", "Likeness"):
+    for heading in ("Translations", "Classes", "Similarity"):
         assert f"<h2>{heading}</h2>" in report
     assert "<h2>Samples</h2>" not in report
     assert main("translate all --images pictures".split()) == 0

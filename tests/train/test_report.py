@@ -76,7 +76,14 @@ def test_the_page_shows_what_a_run_learned(run):
     summary = run.summary()
     for name in ("neg_elbo_nats", "kl_nats"):
         assert catalogue.format_number(summary["test"][name]) in page.text
-    for heading in ("Samples", "Learning", "Samples over training", "Codes and back", "The code plane", "To repeat it"):
+    for heading in (
+        "Samples",
+        "Learning",
+        "Samples over training",
+        "Reconstructions",
+        "The code plane",
+        "To repeat it",
+    ):
         assert heading in page.text
     assert "−ELBO, test" in page.text
     assert "4×4 images, dynamically binarised" in page.text

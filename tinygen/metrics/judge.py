@@ -1,4 +1,4 @@
-"""The judge: a small convolutional classifier that the scoreboard trains on a data set, and that no model ever sees."""
+"""The judge: a small convolutional classifier, trained on a data set to score samples, never to train a model."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ from tinygen.serialization import load, save
 from tinygen.steps import training_steps
 
 VERSION = 1
-"""Of the network and its training as they stand here: raise it with every change, so that judges are trained anew."""
+"""Version of the network and its training: raise it with every change, so that cached judges are not used."""
 
 SMALLEST = 4  # pixels a side: each of two pools halves them
 ROWS = 500
@@ -66,7 +66,7 @@ class Judge(Module):
 
     @classmethod
     def of(cls, data: Dataset, config: JudgeConfig | None = None) -> "Judge":
-        """The judge of a data set, from the user's cache or trained on its train split now and kept there.
+        """The judge of a data set: from the user's cache, or trained on the train split and kept there.
 
         DataError for data that no judge can be trained on.
         """
@@ -101,7 +101,7 @@ class Judge(Module):
 
     @property
     def digest(self) -> str:
-        """Twelve digits of the SHA-256 of the weights, which tell one judge from another."""
+        """Twelve digits of the SHA-256 of the weights, to identify a judge."""
         digest = hashlib.sha256()
         for name, array in sorted(self.state_dict().items()):
             digest.update(f"{name} {array.shape}".encode() + array.tobytes())
@@ -123,7 +123,7 @@ def _train(judge: Judge, data: Dataset, config: JudgeConfig) -> None:
 
 
 def _file(data: Dataset, config: JudgeConfig) -> Path:
-    """Where the judge is kept: a name that depends on all that its weights do, but for the machine."""
+    """The file of a judge; its name is a hash of all that its weights depend on, except the machine."""
     import pooch
 
     spec = data.spec

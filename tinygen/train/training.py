@@ -1,4 +1,4 @@
-"""The training loop, what it records on the way, and all that must be saved to continue it exactly."""
+"""The training loop: what it logs, and the state that it saves so that training can be continued exactly."""
 
 import shlex
 import sys
@@ -38,7 +38,7 @@ LOGGED_AN_EPOCH = 10
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal; the message says how to go on, `exit_code` is what a shell expects."""
+    """Training was stopped by a signal; the message says how to continue, `exit_code` is 128 plus its number."""
 
     def __init__(self, message: str, signal_number: int = 2):
         super().__init__(message)
@@ -46,7 +46,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Training:
-    """One model on its way through the data, recorded in `run` where there is one."""
+    """One training of a model on data, logged and saved in `run` where there is one."""
 
     run: Run | None = None
 
@@ -81,15 +81,15 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Time spent so far, earlier parts of the run included."""
+        """Seconds of training so far, including those before interruptions."""
         return time.monotonic() - self.started
 
     def is_at_its_end(self) -> bool:
-        """Whether training has lasted as long as it was asked to."""
+        """Whether the requested length is reached."""
         return self.settings.length.is_over(self.step, self.seconds, self.per_epoch)
 
     def is_out_of_patience(self) -> bool:
-        """Whether the last validation came too long after the best one."""
+        """Whether as many epochs as `patience` have passed since the best validation."""
         if self.settings.patience is None or self.valid_step is None:
             return False
         return self.valid_step - (self.best.step or 0) >= self.settings.patience * self.per_epoch
@@ -104,10 +104,10 @@ class Training:
         except Interrupted:
             raise
         except KeyboardInterrupt:
-            raise Interrupted(self._told_how_to_go_on("aborted")) from None
+            raise Interrupted(self._how_to_continue("aborted")) from None
 
     def train(self, stop: StopSignal) -> None:
-        """The loop."""
+        """The training loop, up to the requested end, to the end of patience, or to a signal."""
         for line in (self._heading(), *self.remarks):
             self.display.show(line)
         if self.saved_step is None:
@@ -129,7 +129,7 @@ class Training:
             self.validate()
         self.save()
         if stop.received:
-            raise Interrupted(self._told_how_to_go_on("interrupted"), stop.received)
+            raise Interrupted(self._how_to_continue("interrupted"), stop.received)
 
     def take_step(self) -> None:
         """One minibatch; a NonFiniteError names the step, the operation and the line, and the remedy."""
@@ -152,17 +152,17 @@ class Training:
             remedy += f": tinygen resume {shlex.quote(str(self.run.folder))} {lower}" if lower else ""
         return NonFiniteError(f"training diverged at step {step}: {what}{kept}; {remedy}")
 
-    # What is recorded
+    # Logging and validation
 
     def log_train(self) -> None:
-        """Log the means since this was last done."""
+        """Log the means of the training metrics since the last time."""
         if self.window:
             self.train_metrics = {name: _mean(values) for name, values in self.window.items()}
             self.window = {}
             self._log("train", self.train_metrics)
 
     def validate(self) -> None:
-        """Log the metrics on valid and draw samples, once for each step."""
+        """Evaluate on valid, log it, keep the best state, report faults and draw a picture; at most once a step."""
         if self.valid_step == self.step:
             return
         self.log_train()
@@ -182,7 +182,7 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save the picture during training (see `panels`): at first each epoch, then ever less often."""
+        """Save a picture of the progress (see `panels`): every epoch below 10, every 10th below 100, and so on."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
@@ -198,7 +198,7 @@ class Training:
         if self.run:
             self.run.log({**about, "seconds": round(self.seconds, 3)}, metrics)
 
-    # What survives
+    # Saving and restoring
 
     def _save_is_due(self) -> bool:
         if self.settings.save_every is not None:
@@ -206,7 +206,7 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint and the best state; where a parameter is not finite those before stay."""
+        """Save the checkpoint and the best state; where a parameter is not finite, the previous files stay."""
         if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
         meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.as_dict()}
@@ -219,7 +219,7 @@ class Training:
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def _position(self) -> dict[str, Any]:
-        """Where training stands, besides the arrays: the same in every run that came here."""
+        """The state of training besides its arrays; it holds no times, so that equal trainings have equal positions."""
         return {
             **describe_model(self.model),
             "step": self.step,
@@ -230,7 +230,7 @@ class Training:
         }
 
     def restore(self, run: Run, changed: Mapping[str, Any] | None = None) -> None:
-        """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far.
+        """Go to where the run's checkpoint was saved, or stay at the beginning if there is none yet.
 
         `changed` are fields of the model's Config that differ from the run's.
         """
@@ -255,7 +255,7 @@ class Training:
             print(f"tinygen: the last bits may differ, since this changed: {', '.join(different)}", file=sys.stderr)
 
     def follow_new_length(self, before: Length) -> None:
-        """Remark what a length other than the one of before makes of the learning rate."""
+        """Note how a change of length changes the learning rate now."""
         plan, steps = self.model.plan, self.model.plan.steps
         rates = _learning_rates_now(self.model)
         plan.steps = before.in_steps(self.per_epoch)
@@ -267,7 +267,7 @@ class Training:
             self.remarks.append(f"the learning rate follows the new length: {told}")
 
     def describe(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything needed to repeat the run, with `provenance` added as it is."""
+        """The content of config.json: all that is needed to repeat the run, and `provenance`."""
         return {
             **describe_model(self.model),
             **({"model_class": own} if (own := place_of(type(self.model))) else {}),
@@ -282,7 +282,7 @@ class Training:
     # The end
 
     def finish(self) -> dict[str, Any]:
-        """Evaluate on test, the only time that it is looked at; write the summary and the report."""
+        """Evaluate on test, for the only time in a training; write the summary and the report."""
         if self.is_out_of_patience():
             label = describe(self.best.metric or "").label
             self.display.show(f"stopped early: no better {label} for {self.settings.patience} epochs")
@@ -319,7 +319,7 @@ class Training:
         parts += [f"from step {self.step}"] if self.step else []
         return ", ".join([*parts, f"in {self.run.folder}"] if self.run else parts)
 
-    def _told_how_to_go_on(self, what: str) -> str:
+    def _how_to_continue(self, what: str) -> str:
         if self.run is None or self.saved_step is None:
             return f"{what} at step {self.step}; nothing was saved"
         kept = f"step {self.saved_step} is saved"
@@ -327,7 +327,7 @@ class Training:
 
 
 def _learning_rates_now(model: Any) -> list[float]:
-    """Those of the next step, of all optimisers of a model."""
+    """The learning rates of a model's optimisers at their next step."""
     return [each.value("lr") for each in vars(model).values() if isinstance(each, Optimizer)]
 
 

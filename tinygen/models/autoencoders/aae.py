@@ -25,7 +25,7 @@ from tinygen.train.figures import Figure
 
 PARZEN_SAMPLES = 10_000
 SCATTERED = 1000
-RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # of the mixture: distance of its centres, deviations outward and across
+RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # of the mixture: radius of its centres, radial and tangential deviations
 
 
 class AAE(CodeModel):
@@ -55,7 +55,7 @@ class AAE(CodeModel):
         labelled: bool = False
         """Show the discriminator the classes, so that each takes a component of the mixture (section 2.3)."""
         dropout: float = 0.2
-        """Probability that a pixel is hidden from the encoder while training (the paper's, for likelihoods)."""
+        """Probability that a pixel is dropped from the encoder's input in training (as the paper, for likelihoods)."""
         regularisation: float = 1.0
         """Weight of the encoder's adversarial loss, in nats, beside the squared error summed over pixels."""
         batch_size: int = 100
@@ -133,10 +133,10 @@ class AAE(CodeModel):
         return self.decode(self.prior(self.in_turn(n), random.Stream(seed, "sample")))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As of an auto-encoder; thorough: a Parzen window estimate from 10,000 samples, in nats per example.
+        """As an auto-encoder; thorough: a Parzen window estimate from 10,000 samples, in nats per example.
 
-        The window's width is chosen on the first tenth of the split, the estimate made on the rest. It is reported as
-        the paper does, and misleads: see `tinygen.metrics.parzen`.
+        The window's width is chosen on the first tenth of the split; the estimate is over the rest. The paper reports
+        it, but it is misleading: see `tinygen.metrics.parzen`.
         """
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and len(data) > 1:
@@ -147,13 +147,13 @@ class AAE(CodeModel):
         return numbers
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Where codes lie, over draws from the prior."""
+        """A scatter plot of codes over draws from the prior."""
         codes = self.encode(data.valid.take(SCATTERED).batch(slice(None)).x)
         drawn = to_numpy(self.prior(self.in_turn(len(codes)), random.Stream(seed, "sample")))
         if codes.shape[1] < 2:
             return
         points, kind = np.concatenate([drawn, codes])[:, :2], np.repeat([0, 1], len(codes))
-        caption = "Codes of validation among as many draws from the prior, which they should look like"
+        caption = "Codes of validation images over as many draws from the prior; the two should look alike"
         caption += "." if codes.shape[1] == 2 else f": the first two of {codes.shape[1]} dimensions."
         legend = tuple(zip(plots.CLASSES, ("prior", "codes"), strict=False))
         yield Figure(caption, svg=plots.scatter(points, kind), legend=legend)
