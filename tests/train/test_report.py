@@ -51,7 +51,12 @@ class Page(HTMLParser):
 @pytest.fixture
 def run(tmp_path, data, make_model) -> Run:
     train.fit(
-        make_model(), data, epochs=3, out=tmp_path / "run", record={"command": "tinygen train vae --x <&>"}, quiet=True
+        make_model(),
+        data,
+        epochs=3,
+        out=tmp_path / "run",
+        provenance={"command": "tinygen train vae --x <&>"},
+        quiet=True,
     )
     return Run.open(tmp_path / "run")
 
@@ -75,7 +80,7 @@ def test_the_page_shows_what_a_run_learned(run):
         "Samples",
         "Learning",
         "Samples over training",
-        "Codes and back",
+        "Reconstructions",
         "The code plane",
         "Probabilities",
         "To repeat it",
@@ -100,6 +105,15 @@ def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
     run.rewind(-1)
     report.write_report(run, make_model(), data)
     assert Page(run.report_file.read_text()).wrong == []
+
+
+def test_a_metric_that_was_logged_once_has_no_curve():
+    about = {"epoch": 0.5, "step": 3, "split": "valid", "seconds": 1.0}
+    log = [{**about, "modes_count": 2.0, "w1_distance": 0.5}, {**about, "step": 6, "w1_distance": 0.5}]
+    (curve,) = report._curves(log)
+    assert curve.metric.label == "W1 to real examples"
+    assert 'y="' in curve.svg
+    assert "−" not in curve.svg, "the axis of a constant above 0 does not go below 0"
 
 
 class Mirror:
@@ -142,7 +156,7 @@ def test_figures_of_the_model_have_a_section_of_their_own(run, data, make_model,
     report.write_report(run, make_model(), data)
     page = Page(run.report_file.read_text())
     assert page.wrong == []
-    for text in ("What else it shows", "Drawn from seed 0.", "<one>", "Four & two."):
+    for text in ("More about this model", "Drawn from seed 0.", "<one>", "Four & two."):
         assert text in page.text
     assert len(page.sources) == before + 1
     picture = Image.open(io.BytesIO(base64.b64decode(page.sources[-1].partition(",")[2])))

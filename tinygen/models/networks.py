@@ -8,7 +8,7 @@ from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape
 
 Architecture = Literal["mlp", "conv"]
 FEATURES = 64
-"""Numbers of each pixel that a decoder of fully connected layers makes at most, before all that are asked of it."""
+"""Most features of a pixel that the last fully connected layer of a decoder computes."""
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
@@ -32,11 +32,11 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
 
 
 def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
-    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder the other way round.
+    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
-    Where more than `FEATURES` parameters a pixel are asked of fully connected layers, they make that many features,
-    which a convolution of single pixels turns into the parameters. Where several are asked of convolutions, as for
-    colours, these leave no grain in the images.
+    Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
+    the C parameters from these. Where convolutions make several parameters, as for colours, these leave no grain in
+    the images.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -63,7 +63,7 @@ def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
 
 
 def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
-    """Fully connected layers of one width, each with its ReLU."""
+    """Fully connected layers of one width, each followed by a ReLU."""
     sizes = [inputs] + [hidden] * (layers - 1)
     return [part for size in sizes for part in (_he(Linear(size, hidden), size), relu)]
 
@@ -85,7 +85,7 @@ def _doubled(inputs: int, outputs: int, smooth: bool, *, relu_follows: bool) -> 
 def _he(layer, fan_in: int) -> Module:
     """The layer with weights that keep the variance through a ReLU (He et al. 2015).
 
-    `fan_in` counts the inputs that meet in one output: a stride of 2 leaves 4 of a transposed convolution's 16 taps.
+    `fan_in` counts the inputs of one output: with stride 2, 4 of the 16 taps of a transposed convolution.
     """
     layer.weight.assign(init.normal(layer.weight.shape, (2 / fan_in) ** 0.5))
     layer.bias.assign(0.0)
