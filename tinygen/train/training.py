@@ -66,7 +66,9 @@ class Training:
         self.display = Display(settings.length, self.per_epoch, quiet=quiet)
         self.remarks: list[str] = []
         if model.plan.steps is None and getattr(model.config, "cosine_steps", 0) is None:
-            self.remarks.append("the learning rate stays: a budget has no number of steps over which it could fall")
+            self.remarks.append(
+                "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
+            )
         self.device, self.versions = model.device, environment.versions()
         self.step = 0
         self.started = self.saved_at = time.monotonic()
