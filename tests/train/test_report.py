@@ -84,6 +84,7 @@ def test_the_page_shows_what_a_run_learned(run):
         "Samples over training",
         "Reconstructions",
         "The code plane",
+        "Probabilities",
         "To repeat it",
     ):
         assert heading in page.text
@@ -91,7 +92,7 @@ def test_the_page_shows_what_a_run_learned(run):
     assert "4×4 images, dynamically binarised" in page.text
     assert all(name in page.text for name in ("dark", "bright"))
     pictures = [source for source in page.sources if source.startswith("data:image/png;base64,")]
-    assert len(pictures) == 1 + 4 + 2 + 1
+    assert len(pictures) == 1 + 4 + 2 + 1 + 1
     for picture in pictures:
         Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).verify()
 

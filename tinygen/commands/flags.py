@@ -115,4 +115,4 @@ def at_least_one(**counts: int | None) -> None:
     """UsageError for a count below 1."""
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise UsageError(f"--{name} is {count}; it must be at least 1")
+            raise UsageError(f"--{name.replace('_', '-')} is {count}; it must be at least 1")

@@ -10,6 +10,10 @@ import numpy as np
 
 from tinygen import capabilities, registry
 from tinygen.data import Dataset, Field, Labels
+from tinygen.data.fields.pictures import unit_range
+from tinygen.data.naming import naming
+from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
+from tinygen.data.readers.pictures import SUFFIXES
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
@@ -107,26 +111,18 @@ def read_images(folder: Path, field: Any) -> tuple[list[str], np.ndarray]:
     A picture of another size is resized, antialiased, and its longer sides cropped. DataError, naming the file, where
     one cannot be read.
     """
-    from PIL import Image, ImageOps
-
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of pictures")
-    known = Image.registered_extensions()
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in known and not file.name.startswith("."))
+    files = sorted(file.name for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES))
+    files = [name for name in files if not name.startswith(".")]
     if not files:
         raise DataError(f"{folder} holds no pictures; give a folder of .png or .jpg files")
+    ignore_warnings_of_pillow()
     height, width, channels = field.shape
-    pictures = []
-    for file in files:
-        try:
-            with Image.open(file) as opened:
-                picture = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-        except Exception as error:  # decoders raise whatever they meet in a damaged file
-            raise DataError(f"{file} is not an image that can be read; remove it") from error
-        fitted = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-        pictures.append(np.asarray(fitted, np.float32).reshape(field.shape) / 255)
-    x = np.stack(pictures)
-    return [file.name for file in files], (x >= 0.5).astype(np.float32) if field.kind == "binary" else x
+    decode = Decoder(folder, (width, height), channels, convert=channels == 1, remedy="remove it")
+    with naming(folder):
+        x = unit_range(np.stack([decode(name) for name in files]))
+    return files, (x >= 0.5).astype(np.float32) if field.kind == "binary" else x
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:

@@ -23,9 +23,12 @@ SHOWN = 64
 POINTS, SIDE = 2500, 224
 """Points in a picture of samples, and places for them along each side of it."""
 
+LINES = 20
+"""Samples that are shown as text."""
+
 
 def can_show(field: Field) -> bool:
-    """Whether `picture` can draw examples."""
+    """Whether `picture` can draw examples; those of other fields are texts."""
     return field.is_picture or isinstance(field, Points)
 
 
@@ -35,8 +38,10 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """The number of samples for a picture, and its columns: one a class for a conditional model of few classes."""
+    """The number of samples to show, and their columns: one a class for a conditional model of few classes."""
     spec = model.spec
+    if not can_show(spec.x):
+        return LINES, None
     if isinstance(spec.x, Points):
         return POINTS, None
     if "y" in model.conditions and spec.classes**2 <= 4 * SHOWN:

@@ -1,14 +1,15 @@
 """The sections of a report, by capabilities of a model; the first is also the picture during training."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Dataset, Points, Spec
+from tinygen.data import Dataset, Field, Points, Spec, Tokens
+from tinygen.data.batch import Padded
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
 
@@ -31,7 +32,7 @@ class Panel:
     fits: Callable[[Spec], bool]
     """Whether it can show data of this description."""
     figures: Callable[[Any, Dataset, int], Iterator[Figure]]
-    """The figures for a model, its data and a seed; the first is a picture."""
+    """The figures for a model, its data and a seed: pictures, texts or drawings; the first is no drawing."""
     layout: str = "wide"
 
 
@@ -49,8 +50,7 @@ def progress(model: Any, data: Dataset, seed: int) -> Figure | None:
 def samples(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Samples, from the same noise at every call."""
     n, columns = images.arrangement(model)
-    picture = images.picture(model.sample(n, seed=seed), model.spec.x, columns)
-    yield Figure("Samples.", images.pixels(picture)[None])
+    yield Figure.of_examples("Samples.", model.sample(n, seed=seed), model.spec.x, columns)
 
 
 def translations(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -73,14 +73,29 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Completions of validation images whose upper halves are kept."""
+    """Completions of validation examples whose first halves are kept."""
     x = _first(data, COLUMNS).x
-    keep = x.shape[1] // 2
-    halves = x.copy()
-    halves[:, keep:] = 0.5
-    drawn = [model.complete(x, keep, seed=seed + i) for i in range(3)]
-    caption = "Validation images, their upper halves, and three completions of each."
-    yield Figure(caption, np.concatenate([x, halves, *drawn]), len(x))
+    keep = half(x)
+    yield completed(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
+
+
+def half(x: Any) -> int:
+    """Half of the rows of images, or of the tokens of a sequence of median length."""
+    return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
+
+
+def completed(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
+    """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
+    if isinstance(x, Padded):
+        beginnings = [f"{field.draw(example[:keep])} …" for example in x]
+        texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
+        lines = zip(texts[0], beginnings, *texts[1:], strict=True)
+        text = "\n\n".join("\n".join(each) for each in lines)
+        return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
+    kept = x.copy()
+    kept[:, keep:] = 0.5
+    caption = "Validation images, their upper halves, and completions of each."
+    return Figure(caption, np.concatenate([x, kept, *drawn]), len(x))
 
 
 def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -167,6 +182,10 @@ def _of_intensities(spec: Spec) -> bool:
     return "x" in spec and images.is_intensities(spec.x)
 
 
+def _of_tokens(spec: Spec) -> bool:
+    return "x" in spec and isinstance(spec.x, Tokens)
+
+
 def _of_pictures(spec: Spec) -> bool:
     return "x" in spec and spec.x.is_picture and spec.fields.get("target", spec.x).is_picture
 
@@ -180,13 +199,19 @@ PANELS = (
         Samples,
         "Samples",
         "Drawn from the model; none is chosen by hand.",
-        lambda spec: "x" in spec and images.can_show(spec.x),
+        lambda spec: "x" in spec,
         samples,
     ),
     Panel(
         Translates, "Translations", "Inputs, and their translations into the other domain.", _of_pictures, translations
     ),
-    Panel(Completes, "Completions", "The model draws the missing rows of images.", _of_intensities, completions),
+    Panel(
+        Completes,
+        "Completions",
+        "The model draws what is missing.",
+        lambda spec: _of_intensities(spec) or _of_tokens(spec),
+        completions,
+    ),
     Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
     Panel(
         Codes,

@@ -118,7 +118,7 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
     for position in np.unique(np.linspace(0, len(steps) - 1, FRAMES).round().astype(int)) if steps else ():
         step = steps[position]
         caption = f"epoch {epochs[step]:.4g}" if epochs.get(step, 0) >= 1 else f"step {step}"
-        yield Figure(caption, images.read(files[step])[None])
+        yield Figure.read(caption, files[step])
 
 
 def _legend_of_samples(model: Any, panels: list[Panel]) -> str:

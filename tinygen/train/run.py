@@ -21,6 +21,9 @@ except ImportError:  # Windows, where two processes are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 
+PICTURE, TEXT = ".png", ".txt"
+"""What the names of samples end in, as pictures and as texts."""
+
 REQUIRED = tuple(
     "model config data.spec data.digest fit.length fit.seed fit.save_every device versions machine".split()
 )
@@ -72,13 +75,14 @@ class Run:
         """The report about the last state, or about the best."""
         return self.folder / {"last": "report.html", "best": "report-best.html"}[which]
 
-    def sample_file(self, step: int) -> Path:
-        """The picture of samples after that many steps."""
-        return self.folder / "samples" / f"step-{step:08d}.png"
+    def sample_file(self, step: int, suffix: str = PICTURE) -> Path:
+        """The picture, or with another suffix the text, of samples after that many steps."""
+        return self.folder / "samples" / f"step-{step:08d}{suffix}"
 
     def samples(self) -> dict[int, Path]:
-        """The pictures of samples there are, by step."""
-        return {int(file.stem[5:]): file for file in sorted(self.folder.glob("samples/step-*.png"))}
+        """The pictures or texts of samples there are, by step."""
+        files = [*self.folder.glob(f"samples/step-*{PICTURE}"), *self.folder.glob(f"samples/step-*{TEXT}")]
+        return {int(file.stem[5:]): file for file in sorted(files)}
 
     # Opening
 

@@ -18,7 +18,7 @@ from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
 from tinygen.steps import training_steps
-from tinygen.train import environment, images
+from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
@@ -184,14 +184,14 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save a picture of the progress (see `panels`): every epoch below 10, every 10th below 100, and so on."""
+        """Save a picture or text of the progress (see `panels`): each epoch below 10, each 10th below 100, and so on."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
             with random.restored():
                 figure = progress(self.model, self.data, self.settings.seed)
             if figure:
-                images.save(figure.picture, self.run.sample_file(self.step))
+                figure.save(self.run.sample_file(self.step, figure.suffix))
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
         about = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4), "split": split}
