@@ -293,7 +293,9 @@ def test_labels_are_given_by_name_or_number():
     np.testing.assert_array_equal(given["y"], [1, 0, 2, 1, 0])
     assert given["y"].dtype == np.int64
     for wrong in ("bird", "3", "-1"):
-        with pytest.raises(UsageError, match=f"label '{wrong}' is unknown: the classes are cat, dog, 1, or by number"):
+        with pytest.raises(
+            UsageError, match=rf"label '{wrong}' is unknown: use a name \(cat, dog, 1\) or a number from 0 to 2"
+        ):
             conditions(model, 2, labels=(wrong,))
 
 

@@ -4,13 +4,15 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tinygen import train
-from tinygen.data import Dataset
+from tinygen.data import Dataset, Labels, Points, Spec
+from tinygen.data import Image as ImageField
 from tinygen.metrics import catalogue
 from tinygen.models import VAE, Autoencoder
 from tinygen.train import Run, panels, plots, report
@@ -114,6 +116,22 @@ def test_a_metric_that_was_logged_once_has_no_curve():
     assert curve.metric.label == "W1 to real examples"
     assert 'y="' in curve.svg
     assert "−" not in curve.svg, "the axis of a constant above 0 does not go below 0"
+
+
+@pytest.mark.parametrize(
+    ("x", "conditions", "told"),
+    [
+        (Points(1, (-2, 3)), (), "A histogram from -2 to 3."),
+        (Points(2, (-2, 3)), (), "The first two coordinates, both from -2 to 3."),
+        (ImageField(4, 4, 1, "grey"), ("y",), "A column for each class: cat, dog."),
+        (ImageField(4, 4, 1, "grey"), (), ""),
+    ],
+)
+def test_a_picture_of_samples_says_what_its_axes_or_columns_are(x, conditions, told):
+    spec = Spec("any", {"x": x, "y": Labels(names=("cat", "dog"))})
+    model = SimpleNamespace(spec=spec, conditions=conditions)
+    assert report._legend_of_samples(model, [panels.PANELS[0]]) == told
+    assert report._legend_of_samples(model, []) == ""
 
 
 class Mirror:

@@ -11,7 +11,7 @@ from tinygen.train.panels import completed, half
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run complete images or texts: originals, what is kept of them, and completions."""
+    """Let the model of a run complete images or texts: originals, the kept parts, and completions."""
 
     run: RunFolder
     rows: Annotated[Count, default("half of them")] = None

@@ -20,7 +20,7 @@ class Flags:
     seed: int = 0
     """Seed of the noise of estimates."""
     importance_samples: Annotated[Count, default("the model's own")] = None
-    """Codes of each image that a lower bound is estimated from; with more it is closer to the log-probability."""
+    """Of a lower bound: codes drawn for each image; with more the bound is closer to the log-probability."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"

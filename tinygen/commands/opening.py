@@ -85,7 +85,7 @@ def label_number(field: Labels, word: str) -> np.int64:
     if word.isascii() and word.isdecimal() and int(word) < classes:
         return np.int64(word)
     known = ", ".join(names[:MANY]) + (", ..." if classes > MANY else "")
-    raise UsageError(f"label {word!r} is unknown: the classes are {known}, or by number 0 to {classes - 1}")
+    raise UsageError(f"label {word!r} is unknown: use a name ({known}) or a number from 0 to {classes - 1}")
 
 
 CONDITIONS = {"labels": "y"}

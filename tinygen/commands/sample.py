@@ -13,7 +13,7 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Sample new examples from the model of a run, as a picture, or as text where it models text."""
+    """Save new examples sampled from the model of a run, as a picture, or as text where that is what it models."""
 
     run: RunFolder
     n: Annotated[Count, default("64 images, 2500 points, or 20 texts")] = None

@@ -35,8 +35,8 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
     """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
     Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
-    the C parameters from these. Where convolutions make several parameters, as for colours, these leave no grain in
-    the images.
+    the C parameters from these. Convolutions to several channels, as for colours, first enlarge the images and then
+    convolve, which leaves no checkerboard.
     """
     height, width, colours = image_shape
     if architecture == "mlp":

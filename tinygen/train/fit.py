@@ -39,7 +39,7 @@ def fit(
     One of `epochs`, `steps` (minibatches) and `budget` (seconds, or a time such as "2m") says how long; by default 10
     epochs. Valid is evaluated after every epoch, test once at the end. After `patience` epochs without a better value
     of the model's `selection_metric` on valid training stops early. A learning rate that falls over the whole run does
-    so over its planned steps; of a budget their number is not known, and the learning rate stays.
+    so over its planned steps; with a budget their number is unknown, and the learning rate is constant.
 
     With `out`, a folder (the next free number stands for ``{n}`` in its name), the run is recorded: configuration (with
     `provenance` added), log, checkpoint, best state, samples, summary, report. What commonly goes wrong

@@ -38,7 +38,7 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """The number of samples for a picture, and its columns: one a class for a conditional model of few classes."""
+    """The number of samples to show, and their columns: one a class for a conditional model of few classes."""
     spec = model.spec
     if not can_show(spec.x):
         return LINES, None

@@ -73,7 +73,7 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Completions of validation examples of which the first half is kept."""
+    """Completions of validation examples whose first halves are kept."""
     x = _first(data, COLUMNS).x
     keep = half(x)
     yield completed(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
@@ -85,16 +85,16 @@ def half(x: Any) -> int:
 
 
 def completed(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
-    """Examples, what is kept of them (upper rows of images, the first tokens of sequences), and completions."""
+    """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
         texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
         lines = zip(texts[0], beginnings, *texts[1:], strict=True)
         text = "\n\n".join("\n".join(each) for each in lines)
-        return Figure(f"Validation sequences, the part that is kept of each, and {len(drawn)} completions.", text=text)
+        return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
     kept = x.copy()
     kept[:, keep:] = 0.5
-    caption = f"Validation images, the rows that are kept, and {len(drawn)} completions of each."
+    caption = "Validation images, their upper halves, and completions of each."
     return Figure(caption, np.concatenate([x, kept, *drawn]), len(x))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.capabilities import Samples
-from tinygen.data import Dataset, Spec
+from tinygen.data import Dataset, Points, Spec
 from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
@@ -68,7 +68,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         frames=frames,
         hero=progress(model, data, seed) if which == "best" else frames[-1] if frames else None,
         hero_panel=panels[0] if panels else None,
-        columns=_classes_by_column(model, panels),
+        legend_of_samples=_legend_of_samples(model, panels),
         samples=isinstance(model, Samples),
         sections=list(_sections(panels, model, data, seed)),
         figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
@@ -121,11 +121,17 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
         yield Figure.read(caption, files[step])
 
 
-def _classes_by_column(model: Any, panels: list[Panel]) -> list[str]:
-    """The classes that the columns of a picture of samples stand for; empty where they stand for none."""
-    if not panels or panels[0].capability is not Samples or not images.arrangement(model)[1]:
-        return []
-    return [model.spec.y.draw(label) for label in range(model.spec.classes)]
+def _legend_of_samples(model: Any, panels: list[Panel]) -> str:
+    """How to read a picture of samples: what its axes or its columns show; empty where there is nothing to say."""
+    if not panels or panels[0].capability is not Samples:
+        return ""
+    x = model.spec.x
+    if isinstance(x, Points) and x.limits:
+        shown = f"from {x.limits[0]:.3g} to {x.limits[1]:.3g}"
+        return f"A histogram {shown}." if x.dimensions == 1 else f"The first two coordinates, both {shown}."
+    if not images.arrangement(model)[1]:
+        return ""
+    return f"A column for each class: {', '.join(map(model.spec.y.draw, range(model.spec.classes)))}."
 
 
 def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:

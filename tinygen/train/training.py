@@ -66,7 +66,9 @@ class Training:
         self.display = Display(settings.length, self.per_epoch, quiet=quiet)
         self.remarks: list[str] = []
         if model.plan.steps is None and getattr(model.config, "cosine_steps", 0) is None:
-            self.remarks.append("the learning rate stays: a budget has no number of steps over which it could fall")
+            self.remarks.append(
+                "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
+            )
         self.device, self.versions = model.device, environment.versions()
         self.step = 0
         self.started = self.saved_at = time.monotonic()
@@ -182,7 +184,7 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save a picture or text of the progress (see `panels`): every epoch below 10, every 10th below 100, ..."""
+        """Save a picture or text of the progress (see `panels`): each epoch below 10, each 10th below 100, and so on."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
