@@ -13,7 +13,7 @@ from PIL import Image
 
 from tinygen import commands, data
 from tinygen.cli import main
-from tinygen.commands.opening import conditions
+from tinygen.commands.opening import Opened, conditions, data_for
 from tinygen.errors import UsageError
 from tinygen.models import get
 from tinygen.random import Stream
@@ -216,7 +216,7 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ),
         ("decode codes --codes everything.py", "everything.py is neither an .npz nor an .npy file"),
         ("decode codes --codes wrong.npy", "codes have shape (2, 5); those of codes are (N, 3)"),
-        ("encode codes --data digits8x8", "the model was made for 6×6 grey images, and digits8x8 has 8×8 grey images"),
+        ("encode codes --data digits8x8", "model 'ae' was made for 6×6 grey images as x, and 'digits8x8' has 8×8 grey"),
         ("encode codes --out gone/codes.npz", "cannot write gone/codes.npz: no such file or directory"),
         ("train ae --augment mirror", "--augment: 'mirror' is not flip"),
         ("train ae --binarise half", "--binarise: 'half' is not dynamic or threshold"),
@@ -283,6 +283,15 @@ def test_code_in_a_run_s_own_folder_is_not_executed(tmp_path, capsys):
         told = capsys.readouterr().err
         assert f"{run}/own.py lies in the run's own folder, from which no code is executed" in told
         assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", [None, "threshold"])
+def test_other_data_are_binarised_as_those_of_the_run(how):
+    x = data.Image(6, 6, 1, "binary" if how else "grey", binarisation=how)
+    model = SimpleNamespace(name="codes", needs={"x": x}, spec=data.Spec("tiny", {"x": x}))
+    values = data.load("tiny.npz").test.values("x")
+    found = data_for(Opened(None, model, {}), "tiny.npz").test.values("x")
+    np.testing.assert_array_equal(found, values >= 0.5 if how else values)
 
 
 def test_labels_are_given_by_name_or_number():

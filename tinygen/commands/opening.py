@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygen import capabilities, registry
+from tinygen import capabilities, data, registry
 from tinygen.data import Dataset, Field, Labels
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
+from tinygen.data.needs import met_by_binarising
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
 from tinygen.data.readers.pictures import SUFFIXES
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
+from tinygen.train.description import refuse_unfit_data
 from tinygen.train.images import is_intensities
 from tinygen.train.loading import class_of, data_of, load_state, model_of
 
@@ -126,13 +128,14 @@ def read_images(folder: Path, field: Any) -> tuple[list[str], np.ndarray]:
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:
-    """The data at a place, or those of the run; DataError where the model was made for others."""
-    from tinygen import data, models
+    """The data at a place, grey images binarised as the run's were, or the data of the run.
 
+    DataError where the model was made for others.
+    """
     if place is None:
         return data_of(opened.run)
-    dataset = models.check_data(type(opened.model), data.load(place))
-    made_for, found = opened.model.spec.x, dataset.spec.x
-    if not made_for.accepts(found):
-        raise DataError(f"the model was made for {made_for.in_words()}, and {place} has {found.in_words()}")
+    dataset, x = data.load(place), opened.model.spec.x
+    if met_by_binarising({"x": x}, dataset.spec):
+        dataset = dataset.binarised(x.binarisation or "dynamic")
+    refuse_unfit_data(opened.model, dataset)
     return dataset
