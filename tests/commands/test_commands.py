@@ -285,6 +285,15 @@ def test_code_in_a_run_s_own_folder_is_not_executed(tmp_path, capsys):
         assert told.count("\n") == 1
 
 
+def test_notes_about_data_are_printed_when_a_run_begins_and_not_again(capsys):
+    with np.load("tiny.npz") as tiny:
+        np.savez("more.npz", **tiny, surplus=np.zeros(3))
+    assert main("eval codes --data more.npz".split()) == 0
+    assert capsys.readouterr().err == ""
+    assert main("encode codes --data more.npz --out surplus.npz".split()) == 0
+    assert "no field takes surplus" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("how", [None, "threshold"])
 def test_other_data_are_binarised_as_those_of_the_run(how):
     x = data.Image(6, 6, 1, "binary" if how else "grey", binarisation=how)
