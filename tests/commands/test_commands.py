@@ -325,6 +325,9 @@ def test_labels_are_given_by_name_or_number():
             UsageError, match=rf"label '{wrong}' is unknown: use a name \(cat, dog, 1\) or a number from 0 to 2"
         ):
             conditions(model, 2, labels=(wrong,))
+    model.spec = data.Spec("pets", {"y": data.Attributes(("tame",), binary=True)})
+    with pytest.raises(UsageError, match="--labels: 1 binary attributes cannot be written as words"):
+        conditions(model, 2, labels=("tame",))
 
 
 def test_a_run_on_data_of_a_program_is_loaded_with_them(tmp_path):

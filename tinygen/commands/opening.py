@@ -73,6 +73,8 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
             able = [each for each in registry.names() if name in registry.get(each).conditions]
             raise UsageError(f"--{flag}: {model.name} takes no {flag}; models that do: {', '.join(able)}")
         field = model.spec[name]
+        if type(field) not in PARSERS:
+            raise UsageError(f"--{flag}: {field.in_words()} cannot be written as words; use model.sample(given=...)")
         values = [PARSERS[type(field)](field, word) for word in words]
         given[name] = np.stack([values[i % len(values)] for i in range(n)])
     return given
@@ -91,6 +93,7 @@ def label_number(field: Labels, word: str) -> np.int64:
 
 
 CONDITIONS = {"labels": "y"}
+"""For each flag: the field that it gives."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
 """For each type of field that can be a condition: the value in a batch that a word stands for."""
 MANY = 12
