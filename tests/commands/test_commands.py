@@ -183,12 +183,12 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
     assert main("classify all --images pictures".split()) == 0
     assert capsys.readouterr().out == "a.png: 0 (100.0%)\nb.png: 1 (100.0%)\n"
     assert main("score all --json".split()) == 0
-    figures = json.loads(capsys.readouterr().out)[0]["figures"]
+    metrics = json.loads(capsys.readouterr().out)[0]["metrics"]
     model, dataset = Run.open("all").load()
     test = dataset.test.batch(slice(None))
-    assert figures["error_rate"] == (model.classify(test.x).argmax(axis=1) != test.y).mean()
-    assert 0 < figures["precision_at_10"] < 1
-    assert figures["nll_nats"] == 1.0
+    assert metrics["error_rate"] == (model.classify(test.x).argmax(axis=1) != test.y).mean()
+    assert 0 < metrics["precision_at_10"] < 1
+    assert metrics["nll_nats"] == 1.0
     assert main("resume all --steps 4".split()) == 0
     assert main("report all".split()) == 0
 
