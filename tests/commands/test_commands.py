@@ -220,7 +220,7 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ("encode codes --out gone/codes.npz", "cannot write gone/codes.npz: no such file or directory"),
         ("sample pixels --seed x", "tinygen: --seed: 'x' is not a whole number (tinygen sample --help"),
         ("train vae --beta x", "tinygen: --beta: 'x' is not a number (tinygen train vae --help"),
-        ("train vae --cosine-steps x", "tinygen: --cosine-steps: 'x' is none of its values (tinygen train vae --help"),
+        ("train vae --cosine-steps x", "tinygen: --cosine-steps: 'x' is not a whole number (tinygen train vae --help"),
         (
             "train gan --cost x",
             "tinygen: --cost: 'x' is not one of 'non-saturating', 'minimax', 'maximum-likelihood' (",
@@ -228,8 +228,8 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ("train vae --data", "tinygen: --data needs a value (tinygen train vae --help"),
         ("train vae --model", "tinygen: --model: name your class after it, as FILE.py:CLASS"),
         ("sample", "tinygen: RUN is missing (tinygen sample --help"),
-        ("train ae --augment mirror", "--augment: 'mirror' is not flip"),
-        ("train ae --binarise half", "--binarise: 'half' is not dynamic or threshold"),
+        ("train ae --augment mirror", "--augment: 'mirror' is not one of 'flip'"),
+        ("train ae --binarise half", "--binarise: 'half' is not one of "),
         ("train ae --fields x", "--fields: 'x' is not of the form FIELD=KEY, such as x=photo"),
     ],
 )

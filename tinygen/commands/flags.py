@@ -4,45 +4,21 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
-from tyro.constructors import PrimitiveConstructorSpec
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from tinygen.errors import UsageError
 from tinygen.train.length import parse_time
-
-
-def whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
-
-
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
 
 
 def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """A parser of a word that must be one of a few."""
-
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"{text!r} is not {' or '.join(choices)}")
-        return text
-
-    return parse
-
-
-def written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
+def written(metavar: str, parse: Callable[[str], Any], **more: Any) -> PrimitiveConstructorSpec[Any]:
     """An optional flag: how help writes its value, and the function that parses it."""
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -50,7 +26,23 @@ def written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSp
         instance_from_str=lambda words: parse(words[0]),
         is_instance=lambda value: True,
         str_from_instance=lambda value: [str(value)],
+        **more,
     )
+
+
+OPTIONAL = ConstructorRegistry()
+
+
+@OPTIONAL.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A flag of type `T | None` is written as one of type T: None is what it is when left out."""
+    kinds = [each for each in get_args(info.type) if each is not NoneType]
+    if NoneType not in get_args(info.type) or len(kinds) != 1:
+        return None
+    if get_origin(kinds[0]) is Literal:
+        choices = get_args(kinds[0])
+        return written(f"{{{','.join(choices)}}}", str, choices=choices)
+    return written(kinds[0].__name__.upper(), kinds[0]) if kinds[0] in (int, float, str) else None
 
 
 def default(text: str) -> Any:
@@ -58,16 +50,19 @@ def default(text: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
-Count = Annotated[int | None, written("N", whole_number)]
+Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
 Duration = Annotated[float | None, written("TIME", parse_time)]
-File = Annotated[str | None, written("PATH", str)]
+File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 Labels = Annotated[tuple[str, ...] | None, written("A,B,...", names)]
 Place = Annotated[
     str | None,
-    written("PATH", str),
-    tyro.conf.arg(help="Where the data are now, if they have moved.", help_behavior_hint="(default: where they were)"),
+    tyro.conf.arg(
+        metavar="PATH",
+        help="Where the data are now, if they have moved.",
+        help_behavior_hint="(default: where they were)",
+    ),
 ]
-Rate = Annotated[float | None, written("X", number)]
+Rate = Annotated[float | None, tyro.conf.arg(metavar="X")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", help="The folder of the run.")]
 Device = Annotated[
@@ -80,8 +75,8 @@ Which = Annotated[
 ]
 Images = Annotated[
     str | None,
-    written("FOLDER", str),
     tyro.conf.arg(
+        metavar="FOLDER",
         help="Pictures to use; they are resized and cropped to the size of the run's images.",
         help_behavior_hint="(default: test images of the run's data)",
     ),
@@ -93,7 +88,7 @@ def parse(flags: Any, words: Sequence[str], command: str, description: str | Non
     """The flags in the words; UsageError in one line for those that cannot be used. Help is printed, and exits."""
     told = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), OPTIONAL:
             return tyro.cli(flags, args=list(words), prog=f"tinygen {command}", description=description)
     except SystemExit as stop:
         if not stop.code:
@@ -117,8 +112,7 @@ PLAIN = {
     r"^Error parsing (model: )?": "",
     r"invalid literal for int\(\) with base 10: (.*)": r"\1 is not a whole number",
     r"could not convert string to float: (.*)": r"\1 is not a number",
-    r"no type matching \S+ could be instantiated from \[(.*)\]\.": r"\1 is none of its values",
-    r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*)\)\.": r"\2: \1 is not one of \3",
+    r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.": r"\2: \1 is not one of \3",
     r"^Missing value for argument '(\S+)'\. .*": r"\1 needs a value",
     r"^Missing from [^:]*: (\S+) .*": r"\1 is missing",
 }

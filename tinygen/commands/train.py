@@ -4,13 +4,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from tinygen import backend, data, models, random, registry
 from tinygen.commands import first_line
-from tinygen.commands.flags import Count, Debug, Device, Duration, File, Switch, default, one_of, parse, written
+from tinygen.commands.flags import Count, Debug, Device, Duration, File, Switch, default, parse
 from tinygen.errors import UsageError
 from tinygen.train import fit
 
@@ -23,15 +23,14 @@ class TrainingFlags:
     """What to train on: a name (`tinygen data` lists them), a file or a folder."""
     fields: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=KEY"), default("by the names in the file")] = ()
     """Which part of a file is which field, such as x=photo target=label, or x=idx20:indexed."""
-    size: Annotated[str | None, written("N|WxH", str), default("as they are")] = None
+    size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH"), default("as they are")] = None
     """Side, or width and height, to which the pictures of a folder are resized and cropped."""
-    augment: Annotated[str | None, written("flip", one_of("flip")), default("none")] = None
+    augment: Annotated[Literal["flip"] | None, default("none")] = None
     """Augment training pictures: flip mirrors each at random."""
     skip_broken: Switch = False
     """Leave out picture files that cannot be read."""
     binarise: Annotated[
-        str | None,
-        written("dynamic|threshold", one_of("dynamic", "threshold")),
+        Literal["dynamic", "threshold"] | None,
         default("dynamic, for a model that takes no grey images"),
     ] = None
     """Binarise grey images: dynamic draws each pixel anew with its grey value as the probability of 1; threshold makes
