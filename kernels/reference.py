@@ -28,7 +28,6 @@ __all__ = [
     "ema",
     "erf",
     "exp",
-    "gated",
     "gated_tanh",
     "gated_tanh_backward",
     "gaussian_kl",
@@ -39,6 +38,7 @@ __all__ = [
     "gru_backward",
     "integers",
     "leaky_relu",
+    "leaky_relu_grad",
     "log_softmax",
     "log_softmax_backward",
     "lstm",
@@ -189,7 +189,7 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     y *= inverse
     _transform(y, scale, shift)
     if slope != 1:
-        y = gated(y, y, slope)
+        y = leaky_relu_grad(y, y, slope)
     return (y, mean, var), (x, scale, shift, mean, inverse)
 
 
@@ -215,7 +215,7 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     if slope != 1:
         before = y.copy()
         _transform(before, scale, shift)
-        g = gated(g, before, slope)
+        g = leaky_relu_grad(g, before, slope)
     scale_grad = None if scale is None else _sum_to(g * y, scale.shape)
     shift_grad = None if shift is None else _sum_to(g, shift.shape)
     if scale is not None:
@@ -309,9 +309,9 @@ def reparameterize_backward(g, deviation):
     return g, 0.5 * g * deviation
 
 
-def gated(g, switch, slope):
-    """g where switch > 0, else slope * g."""
-    return namespace(g).where(switch > 0, g, slope * g)
+def leaky_relu_grad(g, x, slope):
+    """The gradient of `leaky_relu` at x, or at its output, which has the same signs: g where x > 0, else slope * g."""
+    return namespace(g).where(x > 0, g, slope * g)
 
 
 def column_sums(x):

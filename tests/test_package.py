@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 
-ENGINE = "autograd backend distributions errors functional kernels kernels.reference nn ops optim random"
+ENGINE = "autograd backend distributions errors functional kernels kernels.reference nn ops optim random tensor"
 
 
 def python(code: str, *arguments: str) -> str:

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from tinygen import random
-from tinygen.autograd import Tensor
 from tinygen.backend import array_module, device_of
 from tinygen.errors import DtypeError, ShapeError, UsageError
 from tinygen.kernels.geometry import Geometry
@@ -68,6 +67,7 @@ from tinygen.ops.shaping import concatenate as _concatenate
 from tinygen.ops.shaping import one_hot as _one_hot
 from tinygen.ops.shaping import pad as _pad
 from tinygen.ops.shaping import reflect_pad as _reflect_pad
+from tinygen.tensor import Tensor
 
 __all__ = [
     "abs",

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import Tensor, edge_of, gradients, is_finite
+from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
 from tinygen.backend.recording import advance, changing, recording, watch
 from tinygen.errors import GradientError, NonFiniteError, UsageError
 from tinygen.nn.module import Module, check_state, like
+from tinygen.tensor import Tensor
 
 Schedule = Callable[[int], float]
 Number = float | Schedule

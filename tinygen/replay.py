@@ -5,11 +5,12 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from tinygen.autograd import Tensor, is_finite
+from tinygen.autograd import is_finite
 from tinygen.backend import gpu_problem, is_array
 from tinygen.backend.device import cupy, device_of
 from tinygen.backend.recording import Recording, recorded
 from tinygen.errors import NonFiniteError, ShapeError, UsageError
+from tinygen.tensor import Tensor
 
 WARM_UPS = 2  # eager, and then a rehearsal: both compile kernels and fill caches
 

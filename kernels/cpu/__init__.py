@@ -1,7 +1,7 @@
 """Kernels for the CPU in numba, each with the signature that it has in `kernels.reference`."""
 
 from ..draws import draws
-from .activations import add, column_sums, gated, leaky_relu
+from .activations import add, column_sums, leaky_relu, leaky_relu_grad
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     erf,
@@ -51,7 +51,6 @@ KERNELS = {
         ema,
         erf,
         exp,
-        gated,
         gated_tanh,
         gated_tanh_backward,
         gaussian_kl,
@@ -61,6 +60,7 @@ KERNELS = {
         gru,
         gru_backward,
         leaky_relu,
+        leaky_relu_grad,
         log_softmax,
         log_softmax_backward,
         lstm,

@@ -7,12 +7,13 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygen import functional as F
-from tinygen.autograd import Tensor, state
+from tinygen.autograd import state
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional import IntPair, Padding, pair, sides
 from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter
+from tinygen.tensor import Tensor
 
 
 def activates(forward):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinygen.autograd import Tensor
+from tinygen.autograd import Variable, sum_to
 from tinygen.errors import ShapeError
 from tinygen.primitive import primitive
 
@@ -33,18 +33,7 @@ def broadcast_to(xp, x, *, shape):
     return xp.broadcast_to(x, shape)
 
 
-broadcast_to.vjp(lambda g, y, x, *, shape: sum_to(g, shape=x.shape))
-
-
-@primitive()
-def sum_to(xp, x, *, shape):
-    """Sum down to a shape that broadcasts to x's: the adjoint of `broadcast_to`."""
-    lead = x.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)
-    return xp.reshape(xp.sum(x, axis=axes, keepdims=True), shape)
-
-
-sum_to.vjp(lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape))
+broadcast_to.vjp(lambda g, y, x, *, shape: sum_to(g, x.shape))
 
 
 @primitive(indices="all", views=True)
@@ -66,7 +55,7 @@ def concatenate(xp, *xs, axis=0):
     return xp.concatenate(xs, axis=axis)
 
 
-@concatenate.vjp_all
+@concatenate.vjp
 def _(g, y, *xs, axis=0):
     ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
     return tuple(
@@ -194,7 +183,7 @@ def plain_index(index):
     """An index with arrays in place of Tensors and lists."""
     if isinstance(index, tuple):
         return tuple(plain_index(part) for part in index)
-    return index.data if isinstance(index, Tensor) else np.asarray(index) if isinstance(index, list) else index
+    return index.data if isinstance(index, Variable) else np.asarray(index) if isinstance(index, list) else index
 
 
 def flatten(x, *, start=1):

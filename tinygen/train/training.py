@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend, random
-from tinygen.autograd import Tensor, detect_anomaly
+from tinygen.autograd import detect_anomaly
 from tinygen.capabilities import Samples
 from tinygen.data import Batch, Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
@@ -18,6 +18,7 @@ from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
+from tinygen.tensor import Tensor
 from tinygen.train import environment, images
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.autograd import grad, no_grad, tensor
+from tinygen.autograd import grad, no_grad
 from tinygen.backend import device_of
 from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import line_figures
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam, RMSProp
+from tinygen.tensor import tensor
 
 
 class WassersteinModel(AdversarialModel):

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tinygen import functional as F
-from tinygen.autograd import Tensor
 from tinygen.backend import array_module
 from tinygen.functional import IntPair, pair
 from tinygen.nn import Conv2d, Module
 from tinygen.nn.layers import activates
+from tinygen.tensor import Tensor
 
 
 @dataclass
