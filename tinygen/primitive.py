@@ -245,14 +245,16 @@ class Fused(Primitive):
     first-order gradient; everything else is derived from the composite, called again on the saved arguments.
     """
 
-    def __init__(self, declared: Declaration, composite: Callable, wrt: str):
+    def __init__(self, declared: Declaration, composite: Callable, wrt: str, check: Callable | None):
         super().__init__(declared, composite)
-        self.composite, self.forward, self.vjps = composite, self._kernel, ()
+        self.composite, self.check, self.forward, self.vjps = composite, check, self._kernel, ()
         self.wrt = [name in wrt.split() for name in declared.arguments]
 
     def __call__(self, *args, **static):
         if len(args) != self.arity:
             args, static = self.declared.bind(args, static)
+        if self.check is not None:
+            self.check(self.name, *args)
         if any(isinstance(a, Variable) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
             return self.composite(*args, **static)
         return super().__call__(*args, **static)
@@ -278,9 +280,12 @@ class Fused(Primitive):
         return [next(grads) if w else None for w in self.wrt]
 
 
-def fused(wrt: str, *, indices: str = ""):
-    """Declare a fused operation by its composite; `wrt` names the arguments that its kernel differentiates."""
-    return lambda composite: Fused(Declaration.of(composite, "", indices, False, False), composite, wrt)
+def fused(wrt: str, *, indices: str = "", check: Callable | None = None):
+    """Declare a fused operation by its composite; `wrt` names the arguments that its kernel differentiates.
+
+    `check(name, *arguments)` refuses arguments that do not fit.
+    """
+    return lambda composite: Fused(Declaration.of(composite, "", indices, False, False), composite, wrt, check)
 
 
 class Unsaved:

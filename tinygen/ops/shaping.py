@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tinygen.autograd import Variable, sum_to
-from tinygen.errors import ShapeError
+from tinygen.errors import DtypeError, ShapeError
 from tinygen.primitive import primitive
 
 
@@ -173,9 +173,19 @@ take_along_axis.vjp(
 scatter_along_axis.vjp(lambda g, y, x, indices, *, axis, length: take_along_axis(g, indices, axis=axis), None)
 
 
+def check_classes(name: str, indices, classes: int) -> None:
+    """Refuse what is no class: its name is the operation's. Values on a GPU are not read: that would synchronise it."""
+    data = indices.data if isinstance(indices, Variable) else indices
+    if data.dtype.kind not in "iu":
+        raise DtypeError(f"{name}: classes are integers, not {data.dtype}")
+    if isinstance(data, np.ndarray) and data.size and not 0 <= data.min() <= data.max() < classes:
+        raise ShapeError(f"{name}: classes reach from {data.min()} to {data.max()}, there are 0..{classes - 1}")
+
+
 @primitive(indices="all")
 def one_hot(xp, indices, *, classes, dtype="float32"):
-    """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere: everywhere for no class."""
+    """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere."""
+    check_classes("one_hot", indices, classes)
     return (indices[..., None] == xp.arange(classes)).astype(dtype)
 
 
