@@ -136,8 +136,8 @@ def toys() -> str:
         lines.append([f"`{row['model']}` samples 64 images with its cache instead of without", faster, "sampling"])
     ours, theirs = rows("vae_mnist")
     sides = (f"{row['test -ELBO, nats']:.1f} nats after {row['training, s']:.0f} s" for row in (ours, theirs))
-    told = "{}; PyTorch with its own first weights {}".format(*sides)
-    lines.append(["the VAE 784-400-20 on MNIST, -ELBO after 10 epochs", told, "vae_mnist"])
+    both = "{}; PyTorch with its own first weights {}".format(*sides)
+    lines.append(["the VAE 784-400-20 on MNIST, -ELBO after 10 epochs", both, "vae_mnist"])
     columns = "what", "seeds 0, 1, 2, or one", "`python -m benchmarks ...`"
     return table(columns, [[what, result, f"`{command}`"] for what, result, command in lines])
 

@@ -12,7 +12,7 @@ import pytest
 
 import tinygen as tg
 from benchmarks import harness, kernels, memory, scoreboard, startup, steps, tables
-from benchmarks.harness import Timing, comparison, duel, in_turns, markdown
+from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
 from benchmarks.pairs import LSTM, PAIRS, our_side, trained
 from tinygen import cli, data, models
 from tinygen.errors import UsageError
@@ -81,7 +81,7 @@ def test_a_table_is_markdown_with_numbers_to_the_right():
 
 def test_rows_of_other_keys_begin_another_table():
     result = harness.Result("Title", [{"a": "x"}, {"a": "y"}, {"b": "z"}], ["a note"])
-    assert harness.described(result).splitlines() == [
+    assert harness.as_markdown(result).splitlines() == [
         *["Title", "", "| a |", "| - |", "| x |", "| y |", "", "| b |", "| - |", "| z |", "", "- a note"]
     ]
 
@@ -144,10 +144,10 @@ def test_a_duel_is_with_the_fastest_of_the_peers():
     def slow():
         sum(range(100_000))
 
-    cells = duel(bool, {"slow": slow, "quick": bool}, rounds=2, block=0)
+    cells = against_pytorch(bool, {"slow": slow, "quick": bool}, rounds=2, block=0)
     assert list(cells) == ["ours, ms", "PyTorch, ms", "PyTorch / ours", "its spread", "PyTorch's best"]
     assert cells["PyTorch's best"] == "quick"
-    assert list(duel(bool, {}, rounds=2, block=0)) == ["ours, ms"]
+    assert list(against_pytorch(bool, {}, rounds=2, block=0)) == ["ours, ms"]
 
 
 @pytest.mark.parametrize("name", PAIRS)
