@@ -138,7 +138,7 @@ class Adam:
 # 5. A model: the variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)
 
 rng = np.random.default_rng(0)
-PIXELS, HIDDEN, LATENT, EPOCHS, BATCH = 784, 200, 16, 10, 100
+PIXELS, HIDDEN, LATENT, EPOCHS, BATCH = 784, 200, 16, 20, 100
 
 
 def normal(*shape):
@@ -182,7 +182,7 @@ if __name__ == "__main__":
 
     images = np.load(files("tinygen.data") / "files" / "fashion_mnist_7k.npz")["x_train"].reshape(-1, PIXELS) / 255
     model = VAE()
-    adam = Adam(model.parameters)
+    adam = Adam(model.parameters, lr=2e-3)
     for epoch in range(EPOCHS):
         losses = []
         for batch in rng.permutation(len(images)).reshape(-1, BATCH):
