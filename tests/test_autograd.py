@@ -435,7 +435,7 @@ def test_checkpoint_reaches_what_its_function_reads_from_outside():
     np.testing.assert_array_equal(tg.grad(gw.sum(), w).numpy(), [2, 4])
 
 
-def test_checkpoint_of_several_outputs_and_without_recording():
+def test_checkpoint_of_several_outputs_and_without_gradients():
     x = leaf([1.0, 2.0])
     a, _ = tg.checkpoint(lambda x: (x * 2, x * 3), x)
     a.sum().backward()

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar, overload
 import numpy as np
 
 from tinygen.backend import array_module, device_of, is_array, kernel
-from tinygen.backend.recording import refuse
+from tinygen.backend.capture import forbid_in_capture
 from tinygen.errors import GradientError, NonFiniteError, ShapeError
 
 next_serial = count().__next__
@@ -151,7 +151,7 @@ class Node:
 def is_finite(array) -> bool:
     """Whether an array (or Tensor) holds neither NaN nor infinity."""
     array = array.data if isinstance(array, Variable) else array
-    refuse("a look at whether values are finite")
+    forbid_in_capture("a check that values are finite")
     return bool(array_module(array).isfinite(array).all())
 
 

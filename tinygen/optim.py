@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
-from tinygen.backend.recording import advance, changing, recording, watch
+from tinygen.backend.capture import advance, capturing, step_numbers, watch_finite
 from tinygen.errors import GradientError, NonFiniteError, UsageError
 from tinygen.kernels import rules
 from tinygen.nn.module import Module, check_state, like
@@ -147,8 +147,8 @@ class Optimizer:
         owner = type(self).__name__
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise GradientError(f"{owner}: the loss must be a Tensor of one number")
-        watch("the loss", loss.data)
-        if not recording() and not is_finite(loss):
+        watch_finite("the loss", loss.data)
+        if not capturing() and not is_finite(loss):
             raise NonFiniteError(f"the loss is {loss.item()}")
         if not loss.requires_grad:
             raise GradientError(f"{owner}: the loss depends on nothing that requires a gradient")
@@ -168,10 +168,10 @@ class Optimizer:
         if not given:
             return 0.0
         measure = kernel("norm", device_of(self.flat))
-        if recording():
-            bound = changing(lambda: self._limits()[1:], array_module(self.flat), self.flat.dtype)
+        if capturing():
+            bound = step_numbers(lambda: self._limits()[1:], array_module(self.flat), self.flat.dtype)
             norm = measure(given, bound[0])
-            watch("the norm of the gradient", norm)
+            watch_finite("the norm of the gradient", norm)
             return norm
         norm = float(measure(given, self._limits()[1]))
         if not math.isfinite(norm):
@@ -182,14 +182,14 @@ class Optimizer:
     def _update(self, members: list[int], grads, norm) -> None:
         """Apply the rule to parameters that lie side by side in the flat buffer and were updated equally often."""
         part, xp = slice(self.slices[members[0]].start, self.slices[members[-1]].stop), array_module(self.flat)
-        captured = recording()
+        captured = capturing()
 
         def numbers() -> list[float]:
             limit, bound = self._limits()
             factor = limit if captured else limit / norm if norm > limit else 1.0
             return list(self.numbers(int(self.updates[members[0]]) + 1, factor=factor, bound=bound))
 
-        array = changing(numbers, xp, self.flat.dtype)
+        array = step_numbers(numbers, xp, self.flat.dtype)
         if captured:  # the factor is formed on the device, where the norm is; it is the first number of each rule
             limit = array[0]
             array[0] = xp.where(norm > limit, limit / norm, xp.ones_like(limit))
@@ -370,8 +370,8 @@ class EMA:
 
     def _decay_beside(self, like):
         """The present decay; in a captured step on the device, as it may change from step to step."""
-        if recording():
-            return changing(lambda: [_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
+        if capturing():
+            return step_numbers(lambda: [_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
         return _at(self.decay, int(self.count))
 
     @contextmanager

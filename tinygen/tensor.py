@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygen.autograd import Variable, backprop, initial_gradient, source_of
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
-from tinygen.backend.recording import refuse
+from tinygen.backend.capture import forbid_in_capture
 from tinygen.errors import DtypeError, GradientError, ShapeError
 from tinygen.ops import arithmetic, linear, reduction, shaping
 from tinygen.primitive import FLOAT32, FLOATS
@@ -40,7 +40,7 @@ class Tensor(Variable):
         """The value of a one-element Tensor as a Python number."""
         if self.size != 1:
             raise ShapeError(f"item: a Tensor of shape {self.shape} is not one number")
-        refuse("reading a value (item, float, int, bool)")
+        forbid_in_capture("reading a value (item, float, int, bool)")
         return self.data.item()
 
     def __float__(self) -> float:

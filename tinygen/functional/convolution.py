@@ -92,17 +92,17 @@ def conv_transpose2d(
     extra = pair(output_padding, "output_padding", 0)
     if any(e >= s and e >= d for e, s, d in zip(extra, geometry.stride, geometry.dilation, strict=True)):
         raise UsageError(f"output_padding {extra} must be smaller than stride or dilation")
-    # The rows that output padding adds are those that padding would have cut off, then zeros.
-    uncut = [min(after, e) for (_, after), e in zip(geometry.padding, extra, strict=True)]
-    kept = tuple((before, after - u) for (before, after), u in zip(geometry.padding, uncut, strict=True))
-    geometry = replace(geometry, padding=kept)
+    # Output padding first restores rows that `padding` would cut off, and then appends rows of zeros.
+    restored = [min(after, e) for (_, after), e in zip(geometry.padding, extra, strict=True)]
+    cut = tuple((before, after - r) for (before, after), r in zip(geometry.padding, restored, strict=True))
+    geometry = replace(geometry, padding=cut)
     size = geometry.transposed_size(x.shape[1:3], w.shape[:2])
     if min(size) < 1:
         raise ShapeError(f"conv_transpose2d: padding {padding} leaves nothing of an input {x.shape}")
-    if extra == tuple(uncut):
+    if extra == tuple(restored):
         return convolution.conv2d_input_grad(x, w, b, size=size, geometry=geometry, slope=slope)
     y = convolution.conv2d_input_grad(x, w, None, size=size, geometry=geometry)
-    y = pad(y, ((0, 0), (0, extra[0] - uncut[0]), (0, extra[1] - uncut[1]), (0, 0)))
+    y = pad(y, ((0, 0), (0, extra[0] - restored[0]), (0, extra[1] - restored[1]), (0, 0)))
     return leaky_relu(y if b is None else y + b, slope=slope)
 
 
@@ -118,7 +118,7 @@ def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, sl
 
 
 def check_mask(kernel_size: tuple[int, ...], kind: str, colours: int) -> None:
-    """Refuse what no masked convolution can be."""
+    """UsageError or ShapeError for a mask and a kernel size that a masked convolution cannot have."""
     if colours < 1:
         raise UsageError(f"colours is {colours}; it must be at least 1")
     if kind not in ("A", "B"):

@@ -8,8 +8,8 @@ from tinygen.ops import recurrent
 from tinygen.tensor import Tensor
 
 
-def _first_state(name: str, gates: int, x, weights, state):
-    """The state before the first step, its parts (N, H) and zeros where None; ShapeError unless all shapes fit."""
+def _initial_state(name: str, gates: int, x, weights, state):
+    """The parts (N, H) of the initial state, zeros for those that are None; ShapeError unless all shapes fit."""
     n, steps, channels = x.shape if x.ndim == 3 else (0, 0, 0)
     hidden = math.prod(weights[1].shape[:1])
     shapes = [(channels, gates * hidden), (hidden, gates * hidden), (gates * hidden,), (hidden,)][: len(weights)]
@@ -28,9 +28,9 @@ def lstm(x, input_weight, hidden_weight, bias, h=None, c=None):
     """Long short-term memory over sequences x (N, T, C): (y, (h, c)) with y (N, T, H) and the last state, h = y[:, -1].
 
     input_weight (C, 4H), hidden_weight (H, 4H), bias (4H,), gates in the order i, f, g, o (`ops.recurrent.lstm`); the
-    first state h, c (N, H) is zero by default.
+    initial state h, c (N, H) is zero by default.
     """
-    h, c = _first_state("lstm", 4, x, (input_weight, hidden_weight, bias), (h, c))
+    h, c = _initial_state("lstm", 4, x, (input_weight, hidden_weight, bias), (h, c))
     y, c = recurrent.lstm(x, input_weight, hidden_weight, bias, h, c)
     return y, (y[:, -1], c)
 
@@ -39,8 +39,8 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h=None):
     """Gated recurrent units over sequences x (N, T, C): (y, h) with y (N, T, H) and the last state, h = y[:, -1].
 
     input_weight (C, 3H), hidden_weight (H, 3H), bias (3H,), gates in the order r, z, n, hidden_bias (H,) of the
-    candidate (`ops.recurrent.gru`); the first state h (N, H) is zero by default.
+    candidate (`ops.recurrent.gru`); the initial state h (N, H) is zero by default.
     """
-    (h,) = _first_state("gru", 3, x, (input_weight, hidden_weight, bias, hidden_bias), (h,))
+    (h,) = _initial_state("gru", 3, x, (input_weight, hidden_weight, bias, hidden_bias), (h,))
     y = recurrent.gru(x, input_weight, hidden_weight, bias, hidden_bias, h)
     return y, y[:, -1]

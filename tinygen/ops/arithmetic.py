@@ -7,7 +7,7 @@ from tinygen.primitive import primitive
 
 
 def _kernel(name, xp):
-    """The kernel `name` for arrays of a library, and for numbers, which are NumPy's."""
+    """The kernel `name` for arrays of the library `xp`; NumPy computes with Python numbers too."""
     return kernel(name, "cpu" if xp is np else "cuda")
 
 
@@ -58,16 +58,16 @@ negative.vjp(lambda g, y, x: -g)
 
 @primitive(saves="a b y", elementwise=True)
 def power(xp, a, b):
-    """a ** b; a positive where b is not a whole number, or is to be differentiated."""
+    """a ** b; a must be positive where b is not a whole number, and where b is differentiated."""
     return a**b
 
 
-def _lowered(b):
-    """b - 1, but 1 for b = 0, whose factor b makes the gradient zero anyway."""
+def _derivative_exponent(b):
+    """b - 1, but 1 where b is 0: there the factor b makes the gradient zero, and a ** -1 could be infinite."""
     return (b - 1 if b != 0 else 1) if isinstance(b, int | float) else where(equal(b, 0), 1.0, b - 1)
 
 
-power.vjp(lambda g, y, a, b: g * b * a ** _lowered(b), lambda g, y, a, b: g * y * log(a))
+power.vjp(lambda g, y, a, b: g * b * a ** _derivative_exponent(b), lambda g, y, a, b: g * y * log(a))
 
 
 @primitive(saves="y", elementwise=True)
@@ -272,7 +272,7 @@ masked.vjp(lambda g, y, x, mask: masked(g, mask), None)
 
 @primitive(saves="x", elementwise=True)
 def clip(xp, x, *, low, high):
-    """x held to [low, high]; the bounds themselves pass the gradient."""
+    """x limited to [low, high]; the gradient passes at the bounds too."""
     return xp.clip(x, low, high)
 
 

@@ -15,7 +15,7 @@ def _swapped(x):
 
 
 def _summed(g, x):
-    """The gradient of a matrix stack that was broadcast over leading axes."""
+    """The gradient of a stack of matrices x, summed over the leading axes along which x was broadcast."""
     return g if g.shape == x.shape else sum_to(g, x.shape)
 
 
@@ -48,6 +48,7 @@ def linear(xp, x, w, b=None, *, slope=1.0):
 
 
 def _rows(x):
+    """x (..., C) as a matrix (rows, C)."""
     return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
 
 
@@ -59,6 +60,7 @@ linear.vjp(
 
 
 def _subscripts(subscripts: str, operands: int):
+    """The axes of each operand and those of the output, as letters."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if not arrow or "." in subscripts:

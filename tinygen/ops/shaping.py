@@ -46,6 +46,7 @@ flip.vjp(lambda g, y, x, *, axis=None: flip(g, axis=axis))
 
 
 def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
+    """The index of a part along an axis, of everything along the others."""
     return (slice(None),) * (axis % ndim) + (part,)
 
 
@@ -109,15 +110,15 @@ def reflect_pad(xp, x, *, widths):
 
 @primitive()
 def reflect_fold(xp, g, *, widths):
-    """What stands in a mirrored margin added to where it came from: the adjoint of `reflect_pad`."""
+    """Mirrored margins added to the elements that they mirror: the adjoint of `reflect_pad`."""
     for axis, (before, after) in enumerate(widths):
         n = g.shape[axis] - before - after
         margins, g = g, g[_along(g.ndim, axis, slice(before, before + n))].copy()
-        for kept, mirrored in (
+        for inside, mirrored in (
             (slice(1, before + 1), slice(before)),
             (slice(n - 1 - after, n - 1), slice(before + n, None)),
         ):
-            g[_along(g.ndim, axis, kept)] += xp.flip(margins[_along(g.ndim, axis, mirrored)], axis)
+            g[_along(g.ndim, axis, inside)] += xp.flip(margins[_along(g.ndim, axis, mirrored)], axis)
     return g
 
 
@@ -174,7 +175,7 @@ scatter_along_axis.vjp(lambda g, y, x, indices, *, axis, length: take_along_axis
 
 
 def check_classes(name: str, indices, classes: int) -> None:
-    """Refuse what is no class: its name is the operation's. Values on a GPU are not read: that would synchronise it."""
+    """Refuse integers outside of 0..classes - 1; on a GPU they are not read, since that would synchronise it."""
     data = indices.data if isinstance(indices, Variable) else indices
     if data.dtype.kind not in "iu":
         raise DtypeError(f"{name}: classes are integers, not {data.dtype}")
@@ -190,7 +191,7 @@ def one_hot(xp, indices, *, classes, dtype="float32"):
 
 
 def plain_index(index):
-    """An index with arrays in place of Tensors and lists."""
+    """An index in which Tensors and lists are replaced by arrays."""
     if isinstance(index, tuple):
         return tuple(plain_index(part) for part in index)
     return index.data if isinstance(index, Variable) else np.asarray(index) if isinstance(index, list) else index
