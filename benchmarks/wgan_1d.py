@@ -43,7 +43,7 @@ def measure(seed: int, model_class, steps: int, config) -> dict[str, float]:
         for _ in range(steps):
             model.training_step(next(loader))
         fake = model.sample(len(real), seed=seed)
-        estimates.append(model.compare(model.judge(real), model.judge(fake))["critic_distance"])
+        estimates.append(model.compare(model.discriminate(real), model.discriminate(fake))["critic_distance"])
         distances.append(w1(real[:, 0], fake[:, 0]))
     errors = np.abs(np.array(estimates) / np.array(distances) - 1)
     return {

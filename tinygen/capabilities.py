@@ -14,8 +14,8 @@ import numpy as np
 class Samples(Protocol):
     """It draws new examples."""
 
-    def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> np.ndarray:
-        """n examples of the field x.
+    def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
+        """n examples of the field x, as a batch has them; sequences may be integers (n, T), which -1 ends, too.
 
         `given`: fields of n examples that they are to have, such as {"y": labels}, or a `Batch`. Only those that stand
         in the system's `conditions` may be given, and a system without conditions may leave out the argument. None: the
@@ -39,10 +39,13 @@ class Codes(Protocol):
 
 @runtime_checkable
 class Completes(Protocol):
-    """It draws the missing part of an image."""
+    """It draws the missing part of an image or a sequence."""
 
-    def complete(self, images: Any, keep_rows: int, *, seed: int) -> np.ndarray:
-        """Images (N, H, W, C) with their upper `keep_rows` rows kept and all others drawn anew."""
+    def complete(self, x: Any, keep: int, *, seed: int) -> Any:
+        """Examples x of which all but the first part is drawn anew.
+
+        Of images (N, H, W, C) the upper `keep` rows are kept, of sequences (a `Padded`) the first `keep` tokens.
+        """
         ...
 
 
@@ -57,7 +60,11 @@ class Translates(Protocol):
 
 @runtime_checkable
 class Density(Protocol):
-    """It says how probable an example is; `log_prob_is_bound` of the system, whether by a lower bound only."""
+    """It says how probable an example is.
+
+    `log_prob_is_bound` of the system says whether by a lower bound only. Then `log_prob` takes `samples` too: how many
+    codes are drawn of each example for an importance-weighted bound; None leaves that to the system.
+    """
 
     def log_prob(self, x: Any, *, seed: int) -> np.ndarray:
         """log p(x) in nats (N,), or a lower bound on it; of continuous x the logarithm of a density."""

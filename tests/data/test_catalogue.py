@@ -9,7 +9,7 @@ import pytest
 from tinygen.data import Image, Labels, Loader, load, names
 from tinygen.data.catalogue import SHIPPED
 from tinygen.errors import DataError, UsageError
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 
 @pytest.fixture
@@ -40,6 +40,21 @@ def test_the_shipped_digits_span_the_unit_range():
     x = data.train.batch(slice(None)).x
     assert (x.min(), x.max()) == (0, 1)
     assert set(np.unique(x * 16)) == set(range(17))
+
+
+def test_coloured_digits_are_the_digits_times_a_colour_of_each():
+    grey, data = load("digits8x8"), load("coloured_digits8x8")
+    assert data.spec.fields == {"x": Image(8, 8, 3, "rgb"), "y": Labels(10)}
+    assert dict(names())["coloured-digits8x8"] == "generated: x image, y labels"
+    for part in ("train", "valid", "test"):
+        ours, theirs = (getattr(each, part).batch(slice(None)) for each in (data, grey))
+        np.testing.assert_array_equal(ours.y, theirs.y)
+        colours = ours.x.max(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(ours.x, colours * theirs.x / theirs.x.max(axis=(1, 2), keepdims=True), atol=1 / 255)
+        assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 0.99 * len(colours)
+        assert abs(colours.mean() - 0.5 * theirs.x.max(axis=(1, 2)).mean()) < 4 * np.sqrt(1 / 12 / colours.size)
+    with pytest.raises(UsageError, match="coloured-digits8x8: its fields are known; leave fields and size out"):
+        load("coloured-digits8x8", size=4)
 
 
 @pytest.mark.parametrize(

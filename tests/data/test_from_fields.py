@@ -238,7 +238,7 @@ def test_binarisation_leaves_other_fields_alone():
 
 
 class Decoded(Column):
-    """Stored images that are made when asked for, and counted."""
+    """Stored images that are not in memory; those that are read are counted."""
 
     def __init__(self, images):
         self.images, self.read = images, 0

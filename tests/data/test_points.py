@@ -11,7 +11,7 @@ from tinygen.random import Stream
 def test_they_have_names_and_are_always_the_same():
     listed = dict(names())
     for name, dimensions in (("ring8", 2), ("grid25", 2), ("mixture1d", 1)):
-        assert listed[name] == f"made when asked for: x points ({dimensions}), y labels"
+        assert listed[name] == f"generated: x points ({dimensions}), y labels"
         first, again = load(name), load(name)
         assert first.spec == again.spec
         assert (first.spec.name, type(first.spec.x)) == (name, Points)

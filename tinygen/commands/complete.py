@@ -3,28 +3,26 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
-
 from tinygen.capabilities import Completes
 from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
-from tinygen.train import images
+from tinygen.train.panels import completed, half
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run draw the lower part of images: originals, what is kept of them, and completions."""
+    """Let the model of a run complete images or texts: originals, the kept parts, and completions."""
 
     run: RunFolder
     rows: Annotated[Count, default("half of them")] = None
-    """How many of the upper rows are kept."""
+    """How many of the upper rows of images, or of the first tokens of texts, are kept."""
     images: Images = None
     n: Annotated[Count, default("8, or all of a folder")] = None
-    """How many images."""
+    """How many images or texts."""
     seed: int = 0
-    """Decides what is drawn."""
-    out: Annotated[File, default("completed-<seed>.png in the run's folder")] = None
-    """File of the picture."""
+    """Seed of the completions."""
+    out: Annotated[File, default("completed-<seed>.png or .txt in the run's folder")] = None
+    """File of the picture or text."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"
@@ -35,10 +33,9 @@ def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Completes)
     _, x = examples(opened, flags.images, flags.n, flags.data)
-    rows = x.shape[1] // 2 if flags.rows is None else flags.rows
-    completed = opened.model.complete(x, rows, seed=flags.seed)
-    kept = x.copy()
-    kept[:, rows:] = 0.5
-    out = flags.out or opened.run.folder / f"completed-{flags.seed}.png"
-    images.save(images.sheet(np.concatenate([x, kept, completed]), len(x)), out)
+    keep = half(x) if flags.rows is None else flags.rows
+    drawn = opened.model.complete(x, keep, seed=flags.seed)
+    figure = completed(x, keep, [drawn], opened.model.spec.x)
+    out = flags.out or opened.run.folder / f"completed-{flags.seed}{figure.suffix}"
+    figure.save(out)
     print(out)

@@ -6,18 +6,21 @@ from typing import Annotated
 from tinygen.capabilities import Density
 from tinygen.commands.flags import Count, Debug, Device, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
+from tinygen.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the log-probability of each image by the model of a run, in nats, exact or as a lower bound."""
+    """Print the log-probability of each image under the model of a run, in nats: exact, or a lower bound."""
 
     run: RunFolder
     images: Images = None
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
-    """Decides the noise of estimates."""
+    """Seed of the noise of estimates."""
+    importance_samples: Annotated[Count, default("the model's own")] = None
+    """Of a lower bound: codes drawn for each image; with more the bound is closer to the log-probability."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"
@@ -25,9 +28,14 @@ class Flags:
 
 
 def run(flags: Flags) -> None:
-    at_least_one(n=flags.n)
+    at_least_one(n=flags.n, importance_samples=flags.importance_samples)
     opened = open_run(flags.run, flags.device, flags.which, Density)
+    model, options = opened.model, {}
+    if flags.importance_samples is not None:
+        if not model.log_prob_is_bound:
+            raise UsageError(f"--importance-samples: {model.name} has exact log-probabilities; leave it out")
+        options["samples"] = flags.importance_samples
     names, x = examples(opened, flags.images, flags.n, flags.data)
-    sign = ">=" if opened.model.log_prob_is_bound else "="
-    for name, value in zip(names, opened.model.log_prob(x, seed=flags.seed), strict=True):
+    sign = ">=" if model.log_prob_is_bound else "="
+    for name, value in zip(names, model.log_prob(x, seed=flags.seed, **options), strict=True):
         print(f"{name}: log p {sign} {value:.2f} nats")

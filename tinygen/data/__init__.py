@@ -1,4 +1,4 @@
-"""Data: fields, named sets, readers, splits, binarisation, and the seeded loader whose cursor can be saved.
+"""Data: fields, named sets, readers, splits, binarisation, and the seeded loader whose position can be saved.
 
 >>> data = load("fashion-mnist-7k").binarised("dynamic")
 >>> batch = next(Loader(data.train, 128, seed=0))

@@ -10,7 +10,7 @@ from tinygen import backend
 class Batch(Mapping[str, Any]):
     """The fields of some examples, as a mapping: `batch["x"]`, or `batch.x`; `len(batch)` is the number of examples.
 
-    Images are float32 in [0, 1], (N, H, W, C); labels int64 (N,); what other fields give is told by their `value`.
+    Images are float32 in [0, 1], (N, H, W, C); labels int64 (N,); for other fields see their docstrings.
     """
 
     __slots__ = ("_values",)
@@ -24,17 +24,17 @@ class Batch(Mapping[str, Any]):
         try:
             return self._values[name]
         except KeyError:
-            raise KeyError(self._absent(name)) from None
+            raise KeyError(self._no_field(name)) from None
 
     def __getattr__(self, name: str) -> Any:
-        if name in Batch.__slots__:  # not yet set, in a copy that is being made
+        if name in Batch.__slots__:  # an object that is being copied has no values yet
             raise AttributeError(name)
         try:
             return self._values[name]
         except KeyError:
-            raise AttributeError(self._absent(name)) from None
+            raise AttributeError(self._no_field(name)) from None
 
-    def _absent(self, name: str) -> str:
+    def _no_field(self, name: str) -> str:
         return f"the batch has no field {name!r}; it has {', '.join(self._values) or 'none'}"
 
     def __iter__(self) -> Iterator[str]:
@@ -62,12 +62,12 @@ class Batch(Mapping[str, Any]):
 
 @dataclass(frozen=True, eq=False)
 class Padded:
-    """Sequences of different lengths in one array."""
+    """Sequences of different lengths in one array, padded at their ends."""
 
     values: Any
-    """(N, T), 0 behind the end of a sequence."""
+    """(N, T); 0 after the end of a sequence."""
     length: Any
-    """Valid steps of each sequence: int64 (N,)."""
+    """Number of valid steps of each sequence: int64 (N,)."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""Black and white from grey, in the two ways that the likelihoods in the literature are quoted for.
+"""Binarisation of grey images, in the two ways for which likelihoods are reported in the literature.
 
-The splits that come here have grey levels stored for x, whose field is a binary image already.
+The splits that are passed to these functions have a binary image as their field x, but still store grey values.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,17 @@ import numpy as np
 
 from tinygen import random
 from tinygen.data.batch import Batch
+from tinygen.data.column import Column
+from tinygen.data.fields import Field
 from tinygen.data.split import Split
 from tinygen.random import Stream
 
-CHUNK = 128  # a multiple of 4, so that the counters of an image do not depend on where a chunk ends
+CHUNK = 128
+"""Images that are binarised at once."""
 
 
 class DynamicallyBinarised(Split):
-    """Draws every pixel afresh at each request: 1 with the probability that its grey value gives."""
+    """Each pixel is 1 with a probability equal to its grey value, drawn anew each time a batch is read."""
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
         stream = stream or random.stream("data")
@@ -25,33 +28,100 @@ class DynamicallyBinarised(Split):
         return Batch(grey, x=stream.bernoulli(grey.x))
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The whole split in order, drawn once: an evaluation finds the same pixels every time, and moves no stream."""
+        """The whole split in order, as `draw_once` binarises it: every evaluation sees the same pixels."""
         return draw_once(Split(self.fields, self.columns), "train").batches(size)
 
 
 def threshold(split: Split) -> Split:
-    """1 where the grey value is at least one half: what is drawn never changes."""
-    x = split.columns["x"][:]
-    return _with_pixels(split, x >= (128 if x.dtype == np.uint8 else 0.5))
+    """Each pixel is 1 if its grey value is at least one half, and 0 otherwise."""
+    grey = split.columns["x"]
+    return _with_x(split, Thresholded(grey) if isinstance(grey, Column) else _at_least_half(grey))
 
 
 def draw_afresh(split: Split) -> Split:
-    """1 with the grey value's probability, drawn each time a batch is asked for."""
+    """Each pixel is 1 with a probability equal to its grey value, drawn anew each time a batch is read."""
     return DynamicallyBinarised(split.fields, split.columns, split.augment)
 
 
 def draw_once(split: Split, name: str) -> Split:
-    """1 with the grey value's probability, drawn once under a key that depends on ``name`` alone.
+    """Each pixel is 1 with a probability equal to its grey value, drawn once and for all.
 
-    What is evaluated on it is then the same in every run, whatever the seed and the size of the batches.
+    The random numbers depend on ``name`` and on the position of the image alone, so that an evaluation sees the same
+    pixels in every run, whatever its seed and its batch size.
     """
-    stream = Stream(0, f"binarised {name}")
-    ones = np.empty((len(split), *split.fields["x"].shape), bool)
-    for start in range(0, len(split), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        ones[chunk] = stream.bernoulli(split.fields["x"].value(split.columns["x"][chunk]))
-    return _with_pixels(split, ones)
+    grey = split.columns["x"]
+    drawn = DrawnOnce(grey, split.fields["x"], f"binarised {name}")
+    if isinstance(grey, Column):
+        return _with_x(split, drawn)
+    chunks = [drawn[start : start + CHUNK] for start in range(0, max(1, len(grey)), CHUNK)]
+    return _with_x(split, np.concatenate(chunks))
 
 
-def _with_pixels(split: Split, ones: np.ndarray) -> Split:
-    return Split(split.fields, split.columns | {"x": ones.astype(np.uint8) * np.uint8(255)}, split.augment)
+class _Binarised(Column):
+    """Binary images that are computed from a column of grey ones when they are read; ``how`` goes into the digest."""
+
+    def __init__(self, grey: Any, how: str):
+        self.grey, self.how = grey, how
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def prepare(self, indices: Any) -> None:
+        self.grey.prepare(indices)
+
+    def digest(self) -> bytes:
+        return self.grey.digest() + self.how.encode()
+
+
+class Thresholded(_Binarised):
+    """As `threshold`, for images that are not in memory."""
+
+    def __init__(self, grey: Column):
+        super().__init__(grey, "binarised threshold")
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        return _at_least_half(self.grey[indices])
+
+
+class DrawnOnce(_Binarised):
+    """As `draw_once`, for a column or an array of grey values; ``name`` is the name of the random stream.
+
+    An image starts at a counter of the stream that follows from its position, so that images can be read in any order.
+    """
+
+    def __init__(self, grey: Any, field: Field, name: str):
+        super().__init__(grey, name)
+        self.field = field
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        rows = np.arange(len(self.grey))[indices]
+        probability = self.field.value(self.grey[indices])
+        ones = np.empty(probability.shape, bool)
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):  # consecutive images
+            ones[run] = self._uniform(rows[run]) < probability[run]
+        return _stored(ones)
+
+    def _uniform(self, rows: np.ndarray) -> np.ndarray:
+        """Uniform numbers for the pixels of consecutive images.
+
+        A counter of the stream gives four numbers: only every fourth image is sure to start at a whole counter.
+        """
+        if not len(rows):
+            return np.empty((0, *self.field.shape), np.float32)
+        start = int(rows[0]) // 4 * 4
+        pixels = int(np.prod(self.field.shape))
+        stream = Stream(0, self.how, counter=start // 4 * pixels)
+        return stream.uniform((int(rows[-1]) + 1 - start, *self.field.shape))[rows[0] - start :]
+
+
+def _with_x(split: Split, x: Any) -> Split:
+    return Split(split.fields, split.columns | {"x": x}, split.augment)
+
+
+def _at_least_half(grey: np.ndarray) -> np.ndarray:
+    return _stored(grey >= (128 if grey.dtype == np.uint8 else 0.5))
+
+
+def _stored(ones: np.ndarray) -> np.ndarray:
+    """Booleans as the stored values of a binary image."""
+    return ones.astype(np.uint8) * np.uint8(255)

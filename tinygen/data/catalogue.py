@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygen.data import download, points, readers
+from tinygen.data import coloured, download, points, readers
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
 from tinygen.data.readers.npz import fields_of
@@ -15,7 +15,7 @@ from tinygen.data.readers.request import Request, parse_fields, parse_size
 from tinygen.errors import DataError, UsageError
 
 SHIPPED = Path(__file__).with_name("files")
-WHITE = {"digits8x8": 16}  # the value of shipped images that means 1, where it is not 255
+WHITE = {"digits8x8": 16}  # the integer that means 1 in shipped images, where it is not 255
 
 
 def load(
@@ -26,15 +26,15 @@ def load(
     augment: Literal["flip"] | None = None,
     skip_broken: bool = False,
 ) -> Dataset:
-    """The data set of that name (``-`` and ``_`` alike) or at that path: whatever one of `readers.READERS` reads.
+    """The data set with a name (``-`` and ``_`` mean the same), or at a path, in any format of `readers.READERS`.
 
-    A name is looked for among the shipped sets, in the folder $TINYGEN_DATA, among the mixtures of `points`, in the
-    user's cache, and is then downloaded.
+    A name is looked up among the shipped sets, in the folder $TINYGEN_DATA, among the sets that are generated, and in
+    the user's cache; if it is in none of them, it is downloaded.
 
-    fields: what gives each field where names in a file do not tell, such as ``{"x": "photo", "target": "label"}``, or
-    ``{"x": "idx20:indexed"}`` with a kind of `readers.kinds.KINDS`.
-    size: width and height to which pictures of a folder are brought, antialiased and cropped in the centre: 64,
-    (64, 48) or "64x48".
+    fields: which array of a file is which field, where its names do not say so: ``{"x": "photo", "target": "label"}``;
+    ``{"x": "idx20:indexed"}`` gives the kind of the field too, one of `readers.kinds.KINDS`.
+    size: width and height of the pictures of a folder, to which they are resized (antialiased) and cropped in the
+    centre: 64, (64, 48) or "64x48".
     augment: "flip" mirrors each training picture with probability one half.
     skip_broken: leaves out picture files that cannot be read.
 
@@ -54,10 +54,10 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
         for known, file in _files():
             if known == name:
                 return readers.read(file, replace(request, name=name, white=WHITE.get(name)))
-        if name in points.MIXTURES or name in download.SOURCES:
+        if name in points.MIXTURES or name == coloured.NAME or name in download.SOURCES:
             if request.fields or request.size:
                 raise UsageError(f"{name}: its fields are known; leave fields and size out")
-            return points.make(name) if name in points.MIXTURES else download.fetch(download.SOURCES[name])
+            return _without_file(name)
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
             raise UsageError(f"unknown data set {name_or_path!r}: {_hint(name)}")
     if not os.path.exists(path):  # False, where the method of Path raises, for a name that is too long
@@ -65,15 +65,23 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
     return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
 
 
+def _without_file(name: str) -> Dataset:
+    """A set that is generated, or downloaded."""
+    if name in points.MIXTURES:
+        return points.make(name)
+    return coloured.make(load(coloured.DIGITS)) if name == coloured.NAME else download.fetch(download.SOURCES[name])
+
+
 def names() -> list[tuple[str, str]]:
-    """Each name that `load` knows, where the set comes from, and where that is known its fields."""
+    """Every name that `load` knows, with where the set comes from and, if that is known, its fields."""
     found: dict[str, str] = {}
     for name, file in _files():
         if name not in found and (fields := fields_of(file)):
             words = ", ".join(f"{field} {kind}" for field, kind in fields.items())
             found[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
     for name, mixture in points.MIXTURES.items():
-        found.setdefault(name, f"made when asked for: x points ({mixture.centres.shape[1]}), y labels")
+        found.setdefault(name, f"generated: x points ({mixture.centres.shape[1]}), y labels")
+    found.setdefault(coloured.NAME, "generated: x image, y labels")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
         found.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")
@@ -81,7 +89,7 @@ def names() -> list[tuple[str, str]]:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    """Named `.npz` files: the shipped ones, and only after these the ones in the user's folder."""
+    """Named `.npz` files: first the shipped ones, then those in the user's folder."""
     for file in sorted(SHIPPED.glob("*.npz"), reverse=True):
         yield _canonical(file.stem), file
     if folder := os.environ.get("TINYGEN_DATA"):

@@ -1,4 +1,4 @@
-"""Stored values of one field: a NumPy array, or values that are made when they are asked for."""
+"""Columns: the stored values of a field that are not in memory, and are read when a batch needs them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import numpy as np
 
 
 class Column(ABC):
-    """Stored values that are not in memory, such as images that are decoded when a batch asks for them.
+    """Stored values of a field that are not in memory, such as images that are decoded when a batch needs them.
 
-    A split takes it wherever it takes an array. What it returns has the form that the field's `store` gives.
+    A split takes it in place of an array. It returns values in the form that `store` of the field returns.
     """
 
     @abstractmethod
@@ -22,25 +22,25 @@ class Column(ABC):
         """The examples at these positions, an array of integers or a slice: (n, ...)."""
 
     def prepare(self, indices: Any) -> None:
-        """Begin to make the examples at these positions, which will be asked for soon."""
+        """Start to read the examples at these positions, which will be needed soon, in the background."""
         return
 
     @abstractmethod
     def digest(self) -> bytes:
-        """Bytes that change when a value does, as well as can be told; the same in every process."""
+        """A digest, the same in every process. It changes when a value changes, as far as this can be told quickly."""
 
 
 class BrokenExamples(Exception):
-    """Some of the examples that were asked for cannot be read, and others are to take their places."""
+    """Some of the requested examples cannot be read, and the split is to take others in their places."""
 
     def __init__(self, positions: Sequence[int]):
         super().__init__(positions)
         self.positions = positions
-        """Where they stand among those that were asked for."""
+        """Indices of the unreadable examples within the request."""
 
 
 class Rows(Column):
-    """Some examples of another column, in an order of their own."""
+    """A selection of the examples of another column, in a given order."""
 
     def __init__(self, column: Column, rows: np.ndarray):
         self.column, self.rows = column, rows
@@ -59,7 +59,7 @@ class Rows(Column):
 
 
 def take_rows(column: "np.ndarray | Column", rows: Any) -> "np.ndarray | Column":
-    """Examples at these positions, integers or a slice, without reading a `Column`; a slice of an array is a view."""
+    """The examples at these positions (integers or a slice). A `Column` is not read, a slice of an array is a view."""
     if isinstance(column, Rows):
         return Rows(column.column, column.rows[rows])
     return Rows(column, np.arange(len(column))[rows]) if isinstance(column, Column) else column[rows]

@@ -1,4 +1,4 @@
-"""A data set: what it holds, and its three splits."""
+"""A data set: its specification and its three splits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +20,9 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A description and three splits.
+    """A specification and three splits.
 
-    ``valid``, a tenth of train, serves every choice and every curve; ``test`` is touched once, at the end.
+    ``valid``, a tenth of train, is for every choice and every curve; ``test`` is used once, at the end.
     """
 
     spec: Spec
@@ -41,16 +41,17 @@ class Dataset:
         *,
         hold_out: "HoldOut | None" = None,
     ) -> "Dataset":
-        """A data set of arrays, which their fields check; what a field leaves open is taken from the arrays.
+        """A data set from arrays, or from a `Column` each where they are not in memory.
+
+        Each field checks its arrays; those of its attributes that are None are set from the arrays.
 
         >>> Dataset.from_fields("pairs", {"x": Image(), "target": Image(kind="rgb")}, {"x": maps, "target": photos})
 
-        Where there is no test, or no valid, it is a tenth of train: drawn at random, the same in every run, with each
-        class in proportion where there is a field of labels. Train is then shuffled. A `Column` stands for an array
-        that is not in memory; ``hold_out`` makes valid and test in another way. Raises DataError, naming the array
-        (x_train, ...) and the remedy.
+        If there is no test, or no valid, a tenth of train is held out for it: at random, but the same in every run, and
+        with the classes in proportion if there is a field of labels. Train is shuffled then. ``hold_out`` replaces this
+        rule. Raises DataError, which names the array (x_train, ...) and the remedy.
         """
-        return cls._made(name, fields, {"train": train, "valid": valid, "test": test}, hold_out or random_tenth)
+        return cls._from_parts(name, fields, {"train": train, "valid": valid, "test": test}, hold_out or random_tenth)
 
     @classmethod
     def from_arrays(
@@ -64,22 +65,24 @@ class Dataset:
         *,
         white: int | None = None,
     ) -> "Dataset":
-        """A data set of images and, where there are some, labels: the fields x and y.
+        """A data set of images x and, if they are given, labels y.
 
-        As `from_fields`, but valid (and test, where there is none) is the last tenth of the arrays as they come:
-        shuffle what is sorted. Images are integers, booleans, or floats in [0, 1], of shape (N, H, W),
-        (N, H, W, 1) or (N, H, W, 3); ``white`` is the integer that means 1: by default 255, or 1 where ``x_train`` has
-        no larger one.
+        As `from_fields`, but valid (and test, if it is not given) is the last tenth of the arrays in their order:
+        sorted arrays must be shuffled before. Images are integers, booleans, or floats in [0, 1], of shape (N, H, W),
+        (N, H, W, 1) or (N, H, W, 3). ``white`` is the integer that means 1: by default 255, or 1 if ``x_train`` has no
+        larger one.
         """
         fields: dict[str, Field] = {"x": Image(white=white)}
         if y_train is not None or y_test is not None:
             fields["y"] = Labels(names=class_names)  # type: ignore[arg-type]
         parts = {"train": {"x": x_train, "y": y_train}, "test": {"x": x_test, "y": y_test}}
         given = {part: {key: a for key, a in arrays.items() if a is not None} for part, arrays in parts.items()}
-        return cls._made(name, fields, given, last_tenth)
+        return cls._from_parts(name, fields, given, last_tenth)
 
     @classmethod
-    def _made(cls, name: str, fields: Mapping[str, Field], parts: Mapping[str, Any], hold_out: "HoldOut") -> "Dataset":
+    def _from_parts(
+        cls, name: str, fields: Mapping[str, Field], parts: Mapping[str, Any], hold_out: "HoldOut"
+    ) -> "Dataset":
         given = {part: arrays for part in PARTS if (arrays := parts.get(part))}
         _refuse_differences(fields, given)
         fitted = {}
@@ -98,7 +101,7 @@ class Dataset:
         return cls(Spec(name, fitted), *(splits[part] for part in PARTS))
 
     def augmented(self, how: Literal["flip"]) -> "Dataset":
-        """The same set, of which each training example is mirrored, left and right, with probability one half."""
+        """The same set; each training example is mirrored from left to right with probability one half."""
         if how != "flip":
             raise UsageError(f"unknown augment {how!r}: use 'flip', or leave it out")
         if all(augment.width_axis(field) is None for field in self.spec.fields.values()):
@@ -107,10 +110,11 @@ class Dataset:
         return replace(self, train=train)
 
     def binarised(self, how: Literal["dynamic", "threshold"]) -> "Dataset":
-        """The same set with the images x in black and white: grey ones only; binary ones are returned as they are.
+        """The same set with binary images x in place of grey ones; a set whose images are binary is returned as it is.
 
-        dynamic: a pixel is 1 with the probability that its grey value gives; train is drawn afresh at each
-        request, valid and test once, the same in every run. threshold: a pixel is 1 from one half up.
+        dynamic: a pixel is 1 with a probability equal to its grey value. Train is drawn anew each time a batch is read;
+        valid and test are drawn once, and are the same in every run. threshold: a pixel is 1 if its grey value is at
+        least one half.
         """
         if how not in ("dynamic", "threshold"):
             raise UsageError(f"unknown binarisation {how!r}: use 'dynamic' or 'threshold'")
@@ -130,17 +134,17 @@ class Dataset:
 
 
 HoldOut = Callable[[Split, str], tuple[Any, Any]]
-"""From a split and the name of the part that is to be made of it: which rows stay, and which make that part."""
+"""A function of a split and the name of a part to hold out: it returns the rows that stay, and those of the part."""
 
 
 def last_tenth(split: Split, part: str) -> tuple[slice, slice]:
-    """The rows but for the last tenth, and that."""
+    """All rows but the last tenth, and the last tenth."""
     cut = len(split) - max(1, len(split) // 10)
     return slice(cut), slice(cut, None)
 
 
 def random_tenth(split: Split, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """All rows shuffled, but for a tenth with each class in proportion, and that."""
+    """Nine tenths of the rows, shuffled, and the other tenth, which holds the classes in proportion."""
     order = Stream(0, f"hold out {part}").permutation(len(split))
     labels = next((split.values(name) for name, field in split.fields.items() if isinstance(field, Labels)), None)
     # Every tenth of the shuffled rows; where there are labels, of these rows sorted by class.
@@ -151,7 +155,7 @@ def random_tenth(split: Split, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _refuse_differences(fields: Mapping[str, Field], given: Mapping[str, Mapping[str, Any]]) -> None:
-    """DataError where a part lacks a field that another has, or has what no field describes."""
+    """DataError if a part lacks a field that another part has, or has an array without a field."""
     if "train" not in given:
         raise DataError("there are no training data")
     for part, arrays in given.items():
@@ -164,7 +168,7 @@ def _refuse_differences(fields: Mapping[str, Field], given: Mapping[str, Mapping
 
 
 def _stored(fields: Mapping[str, Field], part: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked columns of a part, which are of one length."""
+    """The columns of a part; DataError for arrays that their fields refuse, or that differ in length."""
     columns = {}
     for key, field in fields.items():
         array = arrays[key]

@@ -1,4 +1,4 @@
-"""Sets that are downloaded at first use into the user's cache, and held against their published checksums."""
+"""Data sets that are downloaded into the user's cache at first use, and checked against their published checksums."""
 
 import sys
 import tarfile
@@ -16,13 +16,13 @@ from tinygen.errors import DataError
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a set: where they lie, what they hash to, and how they are read."""
+    """The files of a set: where they are, their checksums, and how they are read."""
 
     name: str
     base: str
     """URL that comes before each file name."""
     files: Mapping[str, str]
-    """Checksum of each file, "algorithm:digest"."""
+    """From the name of each file to its checksum, "algorithm:digest"."""
     megabytes: int
     read: Callable[..., Dataset]
     """Makes the data set from the name and the local path of each file, in order."""
@@ -41,9 +41,9 @@ def is_cached(source: Source) -> bool:
 
 
 def fetch(source: Source) -> Dataset:
-    """The set from the cache, after a download of what is not there or not as published.
+    """The set from the cache; files that are missing there, or differ from the published ones, are downloaded first.
 
-    A file gets its name only once its checksum agrees, so nothing partial is left behind. Raises DataError.
+    A file gets its name only after its checksum was found right, so that no partial file is left. Raises DataError.
     """
     if not is_cached(source):
         size = f"{source.megabytes} MB"

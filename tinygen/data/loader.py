@@ -1,8 +1,10 @@
-"""Endless shuffled batches, from a cursor of a few integers."""
+"""Endless shuffled batches; the position in them is a few integers."""
 
 import operator
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from tinygen.data.batch import Batch
 from tinygen.data.split import Split
@@ -10,15 +12,14 @@ from tinygen.errors import UsageError
 from tinygen.random import Stream
 
 AHEAD = 2
-"""Batches whose examples are being read, where they are not in memory, while one is used."""
+"""How many batches are read in advance, where the examples are not in memory."""
 
 
 class Loader:
-    """An infinite iterator of batches, in an order that (seed, epoch, batch) alone decide.
+    """An infinite iterator of batches, in an order that depends on (seed, epoch, batch) alone.
 
-    Each epoch is a fresh permutation; examples left over at its end, fewer than a batch, are dropped from
-    it. Raises UsageError where the split is smaller than one batch. Loaders with other names of ``stream`` have other
-    orders.
+    Each epoch is a new permutation; the examples at its end that do not fill a batch are dropped. Loaders with
+    different names of ``stream`` have different orders. Raises UsageError if the split is smaller than one batch.
     """
 
     def __init__(self, split: Split, batch_size: int, *, seed: int, stream: str = "data"):
@@ -28,7 +29,8 @@ class Loader:
         n = len(split)
         if not 0 < self.batch_size <= n:
             raise UsageError(f"batch size {batch_size} does not fit {n} training examples: use 1 to {n}")
-        self._start_epoch(0)
+        self.epoch = self.index = 0
+        self._orders: dict[int, np.ndarray] = {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -40,16 +42,16 @@ class Loader:
 
     def __next__(self) -> Batch:
         if self.index == self.steps_per_epoch:
-            self._start_epoch(self.epoch + 1)
-        for ahead in range(self.index, min(self.index + 1 + AHEAD, self.steps_per_epoch)):
+            self.epoch, self.index = self.epoch + 1, 0
+        for ahead in range(1 + AHEAD):
             self.split.prepare(self._rows(ahead))
         draws = Stream(self.seed, f"{self.stream}/{self.epoch}/{self.index}")
-        batch = self.split.batch(self._rows(self.index), draws)
+        batch = self.split.batch(self._rows(0), draws)
         self.index += 1
         return batch
 
     def state(self) -> dict[str, int]:
-        """The cursor, fit for JSON: ``index`` batches of ``epoch`` have been handed out."""
+        """The position, as JSON can hold it: ``index`` batches of ``epoch`` have been returned."""
         return {
             "seed": self.seed,
             "epoch": self.epoch,
@@ -59,22 +61,27 @@ class Loader:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken. Raises UsageError where that was on other data or batches."""
+        """Continue at a saved `state`. Raises UsageError if it was saved with other data or another batch size."""
         refuse_other_data(state, batch_size=self.batch_size, examples=len(self.split))
-        self.seed = state["seed"]
-        self._start_epoch(state["epoch"])
-        self.index = state["index"]
+        self.seed, self.epoch, self.index = state["seed"], state["epoch"], state["index"]
+        self._orders = {}
 
-    def _rows(self, index: int) -> Any:
-        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
+    def _rows(self, ahead: int) -> np.ndarray:
+        """Positions in the split of the examples of a batch: the next one, or one that comes `ahead` batches later."""
+        epochs, index = divmod(self.index + ahead, self.steps_per_epoch)
+        return self._order(self.epoch + epochs)[index * self.batch_size : (index + 1) * self.batch_size]
 
-    def _start_epoch(self, epoch: int) -> None:
-        self.epoch, self.index = epoch, 0
-        self._order = Stream(self.seed, f"{self.stream}/{epoch}").permutation(len(self.split))
+    def _order(self, epoch: int) -> np.ndarray:
+        """The permutation of an epoch, kept until the epoch is over."""
+        if epoch not in self._orders:
+            needed = {each: order for each, order in self._orders.items() if each >= self.epoch}
+            order = Stream(self.seed, f"{self.stream}/{epoch}").permutation(len(self.split))
+            self._orders = needed | {epoch: order}
+        return self._orders[epoch]
 
 
 def refuse_other_data(state: Mapping[str, Any], **here: Any) -> None:
-    """UsageError where a saved cursor has other values than these."""
+    """UsageError if a saved position has other values than these."""
     for name, value in here.items():
         if state[name] != value:
             raise UsageError(f"saved with {name} {state[name]}, but it is now {value}: use the same data")

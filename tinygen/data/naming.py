@@ -1,4 +1,4 @@
-"""Errors that say which file they are about."""
+"""Error messages that name the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tinygen.errors import DataError
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Context in which the message of a DataError gets the path in front of it."""
+    """Context manager that puts the path in front of the message of a DataError."""
     try:
         yield
     except DataError as error:

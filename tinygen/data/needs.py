@@ -7,17 +7,17 @@ from tinygen.data.fields import Field, Image
 from tinygen.data.spec import Spec
 
 Requirement = Field | tuple[Field, ...]
-"""A field whose open attributes may be anything, or several of which one will do."""
+"""A field, whose attributes may have any value where they are None; or a tuple of such fields, any of which will do."""
 Needs = Mapping[str, Requirement]
 
 
 def alternatives(requirement: Requirement) -> tuple[Field, ...]:
-    """The fields of which one will do."""
+    """The fields of a requirement, one of which is needed."""
     return requirement if isinstance(requirement, tuple) else (requirement,)
 
 
 def unmet(needs: Needs, spec: Spec) -> str | None:
-    """What data of this description lack, in words that follow "needs"; None where they have it all."""
+    """What data of this specification lack, as words that follow "needs"; None if they lack nothing."""
     for name, requirement in needs.items():
         words = f"{in_words(requirement)} as {name}"
         if name not in spec:
@@ -28,7 +28,7 @@ def unmet(needs: Needs, spec: Spec) -> str | None:
 
 
 def met_by_binarising(needs: Needs, spec: Spec) -> bool:
-    """Whether grey images x are all that is in the way, and black and white ones would do."""
+    """Whether data that do not meet the needs would do so with their grey images x binarised."""
     x = spec.fields.get("x")
     if not isinstance(x, Image) or x.kind != "grey":
         return False

@@ -1,4 +1,4 @@
-"""What a user should know about data that are usable as they are: one line on stderr, once in a process."""
+"""Notes for the user about data that can be used as they are: one line on stderr each, once in a process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Points from known mixtures of Gaussians, on which what a model makes can be judged exactly."""
+"""Points from known mixtures of normal distributions, with which samples of a model can be compared exactly."""
 
 import itertools
 import math
@@ -17,12 +17,12 @@ SIZES = {"train": 90_000, "valid": 10_000, "test": 20_000}
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Spherical normal distributions, each as likely as the others: the modes."""
+    """A mixture of spherical normal distributions, the modes, with equal weights."""
 
     centres: np.ndarray
     """Shape (modes, D)."""
     std: np.ndarray
-    """Of each mode in every coordinate, shape (modes,)."""
+    """Standard deviation of each mode in every coordinate, shape (modes,)."""
 
     def draw(self, n: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
         """n points (n, D), float32, and the mode of each, int64 (n,)."""
@@ -38,7 +38,7 @@ class Mixture:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Where nearly all coordinates lie: within four standard deviations of a centre."""
+        """The range of nearly all coordinates: four standard deviations around the centres."""
         reach = 4 * self.std[:, None]
         return float((self.centres - reach).min()), float((self.centres + reach).max())
 
@@ -57,7 +57,7 @@ MIXTURES = {
 
 
 def make(name: str) -> Dataset:
-    """The set of that name: always the same points, and y the mode of each."""
+    """The set of that name: always the same points x, with their modes as labels y."""
     mixture = MIXTURES[name]
     modes, dimensions = mixture.centres.shape
     spec = Spec(name, {"x": Points(dimensions, mixture.limits), "y": Labels(modes)})

@@ -1,4 +1,4 @@
-"""Sources of batches: endless iterators whose cursor is a few integers, saved and restored to the example.
+"""Sources of batches: endless iterators whose position is a few integers, saved and restored to the example.
 
 `Loader` serves most systems. The others here: `WholeSplit` for expectation maximisation, `Unpaired` for two domains,
 `SemiSupervised` for few labels, `Crops` for parts of large pictures and long sequences.
@@ -22,27 +22,27 @@ from tinygen.random import Stream
 
 
 class Source(Protocol):
-    """What every source offers."""
+    """What every source of batches has."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in which the examples are met about once."""
+        """Batches in which each example is met about once."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
     def __next__(self) -> Batch: ...
 
     def state(self) -> dict[str, Any]:
-        """The cursor, fit for JSON."""
+        """The position, as JSON can hold it."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; UsageError where that was on other data or batches."""
+        """Continue at a saved `state`; UsageError if it was saved with other data or another batch size."""
 
 
 class WholeSplit:
     """The whole split, in order, at each step: for algorithms that sum over all data, such as expectation maximisation.
 
-    What the split draws (binarisation, flips) is drawn afresh each time.
+    Binarisation and augmentation are drawn anew each time.
     """
 
     steps_per_epoch = 1
@@ -59,32 +59,32 @@ class WholeSplit:
         return batch
 
     def state(self) -> dict[str, Any]:
-        """The cursor, fit for JSON: the split has been handed out ``epoch`` times."""
+        """The position, as JSON can hold it: the split has been returned ``epoch`` times."""
         return {"seed": self.seed, "epoch": self.epoch, "examples": len(self.split)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; UsageError where that was on other data."""
+        """Continue at a saved `state`; UsageError if it was saved with other data."""
         refuse_other_data(state, examples=len(self.split))
         self.seed, self.epoch = state["seed"], state["epoch"]
 
 
 class _Combined:
-    """Batches that are made of those of several loaders."""
+    """A source whose batches combine those of several loaders."""
 
     def __init__(self, loaders: Mapping[str, Loader]):
         self._loaders = dict(loaders)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Of the largest part: the smaller ones begin again meanwhile."""
+        """The batches of an epoch of the longest loader; the others start new epochs meanwhile."""
         return max(loader.steps_per_epoch for loader in self._loaders.values())
 
     def state(self) -> dict[str, Any]:
-        """The cursor of each part, fit for JSON."""
+        """The position of each loader, as JSON can hold it."""
         return {name: loader.state() for name, loader in self._loaders.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; UsageError where that was on other data or batches."""
+        """Continue at a saved `state`; UsageError if it was saved with other data or another batch size."""
         if state.keys() != self._loaders.keys():
             raise UsageError(
                 f"saved with {', '.join(state)}, but there are now {', '.join(self._loaders)}: use the same"
@@ -94,13 +94,13 @@ class _Combined:
 
 
 class Unpaired(_Combined):
-    """Batches of several domains, each in an order of its own, so that what stands side by side is no pair.
+    """Batches of several domains, each of which has an order of its own, so that examples do not come in pairs.
 
     >>> Unpaired({"x": horses.train, "target": zebras.train}, 16, seed=0)
     >>> Unpaired({"x": pairs.train, "target": pairs.train}, 16, seed=0)
 
-    Each name takes the field of that name of its split, or the field x where there is none. Every domain goes through
-    its own epochs.
+    Each name takes the field of that name from its split, or the field x if there is none. Every domain has its own
+    epochs.
     """
 
     def __init__(self, domains: Mapping[str, Split], batch_size: int, *, seed: int):
@@ -123,10 +123,10 @@ class Unpaired(_Combined):
 
 
 class SemiSupervised(_Combined):
-    """Batches of a few examples with their labels, and of many without.
+    """Batches of examples with labels, of which there are few, and of examples without.
 
-    ``labelled`` examples, with each class alike, keep their labels; which ones depends on the seed alone. A batch has
-    their fields under their names, and of the other examples all fields but the labels as unlabelled_x and so on.
+    ``labelled`` examples, as many of each class, keep their labels; the seed alone decides which. A batch has the
+    fields of labelled examples under their names, and those of unlabelled ones as unlabelled_x and so on.
     """
 
     def __init__(
@@ -145,9 +145,9 @@ class SemiSupervised(_Combined):
             raise UsageError(f"there is no field beside {label}: examples without labels would be empty")
         self.split, self.label, self.labelled = split, label, operator.index(labelled)
         self._sizes = {"labelled": min(labelled, labelled_batch_size or batch_size), "unlabelled": batch_size}
-        super().__init__(self._made(seed))
+        super().__init__(self._make_loaders(seed))
 
-    def _made(self, seed: int) -> dict[str, Loader]:
+    def _make_loaders(self, seed: int) -> dict[str, Loader]:
         rows = _balanced(self.split.values(self.label), self.labelled, Stream(seed, "data labelled"))
         rest = self.split.rows(np.setdiff1d(np.arange(len(self.split)), rows))
         others = [name for name in self.split.fields if name != self.label]
@@ -155,8 +155,8 @@ class SemiSupervised(_Combined):
         return {n: Loader(part, self._sizes[n], seed=seed, stream=f"data {n}") for n, part in parts.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken, with the labels of then; UsageError where that was on other data."""
-        self._loaders = self._made(state["labelled"]["seed"])
+        """Continue at a saved `state`, with the same labelled examples; UsageError if it was saved with other data."""
+        self._loaders = self._make_loaders(state["labelled"]["seed"])
         super().restore(state)
 
     def __iter__(self) -> "SemiSupervised":
@@ -168,7 +168,7 @@ class SemiSupervised(_Combined):
 
 
 def _balanced(labels: np.ndarray, n: int, stream: Stream) -> np.ndarray:
-    """The rows of n examples: each class as often as any other, but for one."""
+    """The rows of n examples in which no class is more frequent than another by more than one."""
     classes = np.unique(labels)
     if not len(classes) <= n < len(labels):
         raise UsageError(f"labelled is {n}; use {len(classes)} (one for each class) to {len(labels) - 1}")
@@ -183,10 +183,10 @@ def _balanced(labels: np.ndarray, n: int, stream: Stream) -> np.ndarray:
 class Crops:
     """Batches of random parts: windows of pictures, or stretches of waves and tokens.
 
-    Each example is met ``per_example`` times an epoch, each time at a place drawn anew. All pictures of an example are
-    cut at one place, and so are all its waves; labels and the like are left as they are. ``size`` is (height, width) of
-    pictures, or the length of a stretch. A stretch of a wave ends before the silence behind a shorter clip, and one of
-    tokens within the sequence, where that is longer. Of a `Column`, examples are read one by one.
+    Each example is met ``per_example`` times an epoch, each time with a part at a random position. All pictures of an
+    example are cut at the same position, and so are its waves; labels and other fields are left whole. ``size`` is the
+    (height, width) of windows, or the length of stretches. A stretch does not reach into the padding at the end of a
+    wave or a sequence of tokens, unless the example is shorter than it. Examples of a `Column` are read one by one.
     """
 
     def __init__(self, split: Split, batch_size: int, size: int | Sequence[int], *, per_example: int = 1, seed: int):
@@ -221,14 +221,14 @@ class Crops:
         return self.split.augment(self.fields, batch, stream) if self.split.augment else batch
 
     def _readable(self, example: int, uniforms: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
-        """The parts of the example, or of the first one after it that is not broken, and which that is."""
+        """The first example from this position on that can be read: its position, and its parts."""
         for each in range(example, example + len(self.split)):
             with contextlib.suppress(BrokenExamples):
                 return each % len(self.split), self._parts(each % len(self.split), uniforms)
         raise DataError(f"none of the {len(self.split)} examples can be read; put whole files in their places")
 
     def _parts(self, example: int, uniforms: np.ndarray) -> dict[str, np.ndarray]:
-        """The stored part of each field of one example (1, ...), at the place that two uniform numbers give."""
+        """The stored part of each field of one example (1, ...), at the position that two uniform numbers give."""
         found = {}
         for name, field in self.cut.items():
             column = self.split.columns[name]
@@ -243,17 +243,17 @@ class Crops:
         return found
 
     def state(self) -> dict[str, Any]:
-        """The cursor, fit for JSON."""
+        """The position, as JSON can hold it."""
         return self._loader.state() | {"size": list(self.size)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; UsageError where that was on other data, batches or sizes."""
+        """Continue at a saved `state`; UsageError if it was saved with other data, batches or sizes."""
         refuse_other_data(state, size=list(self.size))
         self._loader.restore(state)
 
 
 class _Rows:
-    """Stands for a split, of which a loader then hands out the rows and the stream to draw from."""
+    """Takes the place of a split in a loader, whose batches are then row numbers and a random stream."""
 
     def __init__(self, n: int):
         self._n = n
@@ -303,7 +303,7 @@ def _cropped(field: Field, size: tuple[int, ...]) -> Field:
 
 
 def _length(field: Field, stored: np.ndarray) -> int:
-    """Steps of one stored sequence (1, steps) without what fills it up: silence, or -1."""
-    filler = -1 if isinstance(field, Tokens) else int(field.encode(np.zeros(1))[0])  # type: ignore[attr-defined]
-    used = np.flatnonzero(stored[0] != filler)
+    """Steps of one stored sequence (1, steps) without the padding at its end: silence, or -1."""
+    padding = -1 if isinstance(field, Tokens) else int(field.encode(np.zeros(1))[0])  # type: ignore[attr-defined]
+    used = np.flatnonzero(stored[0] != padding)
     return int(used[-1]) + 1 if len(used) else 0

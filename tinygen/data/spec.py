@@ -1,4 +1,4 @@
-"""What a data set holds, so that a model can refuse it before the first step."""
+"""The specification of a data set, by which a model accepts or refuses it before the first step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class Spec:
         try:
             return self.fields[name]
         except KeyError:
-            raise KeyError(self._absent(name)) from None
+            raise KeyError(self._no_field(name)) from None
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("fields", {})
         if name.startswith("__") or name not in fields:
-            raise AttributeError(self._absent(name) if fields else name)
+            raise AttributeError(self._no_field(name) if fields else name)
         return fields[name]
 
-    def _absent(self, name: str) -> str:
+    def _no_field(self, name: str) -> str:
         return f"data set {self.name!r} has no field {name!r}; it has {', '.join(self.fields) or 'none'}"
 
     def __contains__(self, name: object) -> bool:
@@ -44,7 +44,7 @@ class Spec:
 
     @staticmethod
     def from_description(description: Mapping[str, Any]) -> "Spec":
-        """The specification that was described, by this version or one before there were fields."""
+        """The specification that `describe` of this version, or of one before there were fields, returned."""
         if "fields" not in description:
             return _before_fields(description)
         fields = {name: Field.from_description(each) for name, each in description["fields"].items()}
@@ -52,7 +52,7 @@ class Spec:
 
 
 def _before_fields(old: Mapping[str, Any]) -> Spec:
-    """From the shape, kind and number of classes of a data set, which older runs recorded instead of fields."""
+    """The specification from the shape, kind and number of classes, which runs recorded before there were fields."""
     x: Field
     if old["kind"] == "points":
         x = Points(old["shape"][0], old.get("limits"))

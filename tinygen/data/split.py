@@ -1,4 +1,4 @@
-"""One part of a data set: a stored column for each field, and the batches that are cut from them."""
+"""One part of a data set: stored values of each field, and batches of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,9 +15,9 @@ from tinygen.random import Stream
 
 
 class Split:
-    """A column of stored values for each name, all of one length, and the field that says what they mean.
+    """Stored values for each field, an array or a `Column` of the same length each.
 
-    ``augment`` changes a batch at random each time it is asked for.
+    ``augment`` changes each batch at random when it is read.
     """
 
     def __init__(
@@ -34,29 +34,28 @@ class Split:
         return len(next(iter(self.columns.values())))
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
-        """The examples at these positions (integers or a slice), as the fields give them.
+        """The examples at these positions (integers or a slice), in the form that `value` of each field returns.
 
-        A split that draws takes its random numbers from ``stream``, by default the process's ``data``; others
-        leave it alone.
+        Binarisation and augmentation draw from ``stream``, by default the stream ``data`` of the process.
         """
         batch = self._read(indices)
         return self.augment(self.fields, batch, stream or random.stream("data")) if self.augment else batch
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The whole split in order and not augmented, in batches of ``size`` examples and a last one with the rest."""
+        """The whole split in order, not augmented, in batches of ``size`` examples; the last one holds the rest."""
         for start in range(0, len(self), size):
             self.prepare(slice(start, start + size))
             self.prepare(slice(start + size, start + 2 * size))
             yield self._read(slice(start, start + size))
 
     def prepare(self, indices: Any) -> None:
-        """Begin to read the examples at these positions, if they are not in memory."""
+        """Start to read the examples at these positions in the background, if they are not in memory."""
         for column in self.columns.values():
             if isinstance(column, Column):
                 column.prepare(indices)
 
     def _read(self, indices: Any) -> Batch:
-        """The examples; instead of one that is broken and skipped, the next one of the split."""
+        """The examples at these positions; an unreadable one, if such are skipped, is replaced by the next one."""
         for _ in range(len(self) + 1):
             try:
                 return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})
@@ -66,7 +65,7 @@ class Split:
         raise DataError(f"none of the {len(self)} examples can be read; put whole files in their places")
 
     def values(self, name: str) -> Any:
-        """One field of all examples, as a batch has it; no other column is read."""
+        """One field of all examples, in the form that a batch has; no other field is read."""
         return self.fields[name].value(self.columns[name][:])
 
     def rows(self, rows: Any) -> "Split":

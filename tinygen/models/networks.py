@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 from tinygen.errors import UsageError
 from tinygen.functional import relu
-from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, init
+from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, Upsample2d, init
 
 Architecture = Literal["mlp", "conv"]
 FEATURES = 64
-"""Numbers of each pixel that a decoder of fully connected layers makes at most, before all that are asked of it."""
+"""Most features of a pixel that the last fully connected layer of a decoder computes."""
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
@@ -32,10 +32,11 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
 
 
 def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
-    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder the other way round.
+    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
-    Where more than `FEATURES` parameters a pixel are asked of fully connected layers, they make that many features,
-    which a convolution of single pixels turns into the parameters.
+    Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
+    the C parameters from these. Convolutions to several channels, as for colours, first enlarge the images and then
+    convolve, which leaves no checkerboard.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -44,14 +45,15 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
         mixed = [] if features == colours else [relu, Conv2d(features, colours, 1)]
         return Sequential(*_hidden(inputs, hidden, layers), *last, *mixed)
     rows, columns = _quarter(image_shape)
+    smooth = colours > 1
     return Sequential(
         *_hidden(inputs, hidden, layers),
         _he(Linear(hidden, rows * columns * 2 * channels), hidden),
         relu,
         Reshape(rows, columns, 2 * channels),
-        _he(ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1), 4 * 2 * channels),
+        *_doubled(2 * channels, channels, smooth, relu_follows=True),
         relu,
-        ConvTranspose2d(channels, colours, 4, stride=2, padding=1),
+        *_doubled(channels, colours, smooth, relu_follows=False),
     )
 
 
@@ -61,15 +63,29 @@ def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
 
 
 def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
-    """Fully connected layers of one width, each with its ReLU."""
+    """Fully connected layers of one width, each followed by a ReLU."""
     sizes = [inputs] + [hidden] * (layers - 1)
     return [part for size in sizes for part in (_he(Linear(size, hidden), size), relu)]
+
+
+def _doubled(inputs: int, outputs: int, smooth: bool, *, relu_follows: bool) -> list[Any]:
+    """Layers that double the height and the width of images: a transposed convolution of stride 2, or a smooth way.
+
+    The four pixels that a transposed convolution makes of one come from different weights, which shows as a
+    checkerboard (Odena et al. 2016, doi:10.23915/distill.00003). A convolution of repeated pixels has no such grain,
+    and takes twice as many multiplications.
+    """
+    if smooth:
+        enlarge, layer, taps = [Upsample2d(2)], Conv2d(inputs, outputs, 3, padding=1), 9
+    else:
+        enlarge, layer, taps = [], ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), 4
+    return [*enlarge, _he(layer, taps * inputs) if relu_follows else layer]
 
 
 def _he(layer, fan_in: int) -> Module:
     """The layer with weights that keep the variance through a ReLU (He et al. 2015).
 
-    `fan_in` counts the inputs that meet in one output: a stride of 2 leaves 4 of a transposed convolution's 16 taps.
+    `fan_in` counts the inputs of one output: with stride 2, 4 of the 16 taps of a transposed convolution.
     """
     layer.weight.assign(init.normal(layer.weight.shape, (2 / fan_in) ** 0.5))
     layer.bias.assign(0.0)

@@ -2,16 +2,20 @@
 
 import base64
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tinygen.data import Field
+from tinygen.errors import RunError
 from tinygen.train import images
+from tinygen.train.run import PICTURE, TEXT
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """Tiles or a drawing, with a caption: what a model's `figures(data, *, seed)` yields.
+    """Tiles, a text or a drawing, with a caption: what a model's `figures(data, *, seed)` yields.
 
-    Give `images` or `svg`; `tinygen.train.plots` makes drawings in the colours of the page.
+    Give `images`, `text` or `svg`; `tinygen.train.plots` makes drawings in the colours of the page.
     """
 
     caption: str
@@ -19,11 +23,41 @@ class Figure:
     """Tiles (N, H, W, C) in [0, 1], with one channel or three."""
     columns: int | None = None
     """Tiles in a row; by default the sheet is as square as N allows."""
+    text: str | None = None
+    """Lines, such as sentences."""
     svg: str | None = None
     legend: tuple[tuple[str, str], ...] = ()
     """Colours and what they stand for."""
     gap: int = 1
     """Pixels between two tiles."""
+
+    @classmethod
+    def of_examples(cls, caption: str, values: Any, field: Field, columns: int | None = None) -> "Figure":
+        """Examples as their field draws them: a sheet of pictures, a cloud of points, or a line of text for each."""
+        if images.can_show(field):
+            return cls(caption, images.pixels(images.picture(values, field, columns))[None])
+        return cls(caption, text="\n".join(str(field.draw(value)) for value in values))
+
+    @classmethod
+    def read(cls, caption: str, path: Path) -> "Figure":
+        """The tiles or the text that `save` wrote."""
+        if path.suffix == TEXT:
+            return cls(caption, text=path.read_text(encoding="utf-8"))
+        return cls(caption, images.read(path)[None])
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a file that it is saved in ends in, by default."""
+        return PICTURE if self.text is None else TEXT
+
+    def save(self, path: str | Path) -> None:
+        """Write the tiles or the text; UsageError or RunError where it cannot be done."""
+        if self.text is None:
+            return images.save(self.picture, path)
+        try:
+            Path(path).write_text(self.text, encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
     @property
     def picture(self) -> Any:

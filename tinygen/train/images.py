@@ -1,4 +1,4 @@
-"""Pictures of what is in data space: sheets of tiles, and clouds of points, as PNG."""
+"""Pictures of examples: sheets of image tiles, and clouds of points."""
 
 import io
 from pathlib import Path
@@ -23,9 +23,12 @@ SHOWN = 64
 POINTS, SIDE = 2500, 224
 """Points in a picture of samples, and places for them along each side of it."""
 
+LINES = 20
+"""Samples that are shown as text."""
+
 
 def can_show(field: Field) -> bool:
-    """Whether `picture` can draw examples."""
+    """Whether `picture` can draw examples; those of other fields are texts."""
     return field.is_picture or isinstance(field, Points)
 
 
@@ -35,8 +38,10 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """How many samples of a model make a good picture, and in how many columns: one for each of a few classes."""
+    """The number of samples to show, and their columns: one a class for a conditional model of few classes."""
     spec = model.spec
+    if not can_show(spec.x):
+        return LINES, None
     if isinstance(spec.x, Points):
         return POINTS, None
     if "y" in model.conditions and spec.classes**2 <= 4 * SHOWN:
@@ -116,7 +121,7 @@ def png(picture: "Image") -> bytes:
 
 
 def save(picture: "Image", path: str | Path) -> None:
-    """Write the picture in the format that the name ends in; UsageError where there is none such."""
+    """Write the picture in the format of the file's suffix; UsageError for an unknown one."""
     from PIL import Image
 
     path = Path(path)

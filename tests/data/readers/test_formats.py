@@ -1,6 +1,7 @@
 """What people have on disk: IDX and CIFAR files, arrays, tables, texts, waves, CelebA's attributes."""
 
 import gzip
+import itertools
 import struct
 import wave
 
@@ -231,6 +232,23 @@ def test_a_folder_of_waves(wave_folder):
         end = len(np.trim_zeros(batch.x[0] - silence, "b"))
         i = next(i for i in range(12) if i % 2 == batch.y[0] and abs(20 + i - end) < 1)
         np.testing.assert_allclose(field.decode(batch.x[0, :end]), np.sin(np.arange(end) / (1 + i)), atol=0.03)
+
+
+def test_takes_0_to_4_of_spoken_digits_are_their_test_set(tmp_path):
+    """The sound of a file is as long as its digit, speaker and take say."""
+    for digit, (s, speaker), take in itertools.product((3, 7), enumerate(("ann", "bob")), range(12)):
+        write_wave(tmp_path / f"{digit}_{speaker}_{take}.wav", np.full(100 * digit + 20 * s + take + 1, 0.9))
+    data = load(tmp_path)
+    assert data.spec.fields == {"x": Wave(732, 8000), "y": Labels(2, ("3", "7")), "speaker": Labels(2, ("ann", "bob"))}
+    met = {}
+    for part in ("train", "valid", "test"):
+        batch = getattr(data, part).batch(slice(None))
+        lengths = [len(np.trim_zeros(x - data.spec.x.encode(np.zeros(1))[0], "b")) for x in batch.x]
+        met[part] = [n - 1 - 100 * (3, 7)[y] - 20 * s for n, y, s in zip(lengths, batch.y, batch.speaker, strict=True)]
+    assert sorted(met["test"]) == sorted([*range(5)] * 4)
+    assert sorted(met["train"] + met["valid"]) == sorted([*range(5, 12)] * 4)
+    write_wave(tmp_path / "other.wav", np.zeros(9))
+    assert load(tmp_path).spec.classes is None
 
 
 def test_unfit_waves(wave_folder, capsys):

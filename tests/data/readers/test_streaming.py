@@ -10,8 +10,9 @@ from PIL import Image
 
 from tinygen.data import Column, Loader, load
 from tinygen.data.readers import pictures, stream
+from tinygen.data.readers.decode import Decoder
 from tinygen.errors import DataError
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 N = 60
 
@@ -76,6 +77,49 @@ def test_only_a_few_batches_are_ever_read_ahead(folder):
     for i in range(20):
         train.prepare([i])
     assert len(column._prepared) == stream.PREPARED
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The files that were decoded, in order, each as often as it was."""
+    files, decode = [], Decoder.__call__
+    monkeypatch.setattr(Decoder, "__call__", lambda self, file: files.append(file) or decode(self, file))
+    return files
+
+
+def test_the_first_batches_of_an_epoch_are_read_ahead_too(folder, monkeypatch):
+    started, start = [], stream.Files._start
+    monkeypatch.setattr(stream.Files, "_start", lambda self, rows: started.append(rows) or start(self, rows))
+    data = load(folder)
+    loader = Loader(data.train, 8, seed=0)
+    read = [len(started) for _ in itertools.islice(loader, 2 * loader.steps_per_epoch)]
+    assert read == [3 + i for i in range(12)], "three batches at first, then one with each that is used"
+    list(data.valid.batches(2))
+    del started[:]
+    next(loader)
+    assert len(started) == 1, "a validation between two epochs leaves them alone"
+
+
+@pytest.mark.parametrize("how", ["threshold", "dynamic"])
+def test_binarised_pictures_are_read_for_batches_alone(folder, monkeypatch, decoded, how):
+    grey = load(folder)
+    del decoded[:]
+    streamed = grey.binarised(how)
+    digest = describe_data(streamed)["digest"]
+    assert decoded == []
+    next(Loader(streamed.train, 4, seed=0))
+    streamed.valid.take(2).batch([1, 0])
+    assert 4 + 2 <= len(decoded) <= 3 * 4 + 2
+    monkeypatch.setattr(pictures, "HELD", 10**6)
+    held = load(folder).binarised(how)
+    for part in ("train", "valid", "test"):
+        ours, theirs = (getattr(each, part) for each in (streamed, held))
+        rows = np.arange(len(theirs))[::-1][:5]
+        if part != "train" or how == "threshold":
+            np.testing.assert_array_equal(ours.batch(rows).x, theirs.batch(rows).x)
+        for first, second in zip(ours.batches(3), theirs.batches(3), strict=True):
+            np.testing.assert_array_equal(first.x, second.x)
+    assert digest not in {describe_data(each)["digest"] for each in (grey, held)}
 
 
 def test_training_pictures_are_flipped_and_others_are_not(folder):

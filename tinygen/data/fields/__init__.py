@@ -1,4 +1,4 @@
-"""Fields: what the numbers of each named array of a data set mean, whatever their dtype.
+"""Fields: what the numbers of each named array of a data set mean, which their dtype does not tell.
 
 >>> Image().fit({"x_train": np.full((10, 28, 28), 7, np.uint8)}).in_words()
 '28×28 grey images'

@@ -11,7 +11,7 @@ from tinygen.errors import DataError, RunError
 
 
 def note(default: Any = None) -> Any:
-    """An attribute that describes the data further, but on which nothing that a model computes depends.
+    """An attribute that describes the data, but that no computation of a model depends on.
 
     `Field.accepts` does not compare it.
     """
@@ -22,10 +22,10 @@ def note(default: Any = None) -> Any:
 class Field:
     """What the numbers of one named array mean.
 
-    An array passes through a field in three forms: as the user gives it, as a split stores it (`store`), and as a
-    batch has it (`value`). Every attribute may be None. In a requirement that means "any" (`accepts`); where a user
-    gives data, it is taken from them (`fit`). The attributes are plain values or tuples, so that they can be compared,
-    and written to config.json (`describe`).
+    An array has three forms: as the user gives it, as a split stores it (`store`), and as a batch holds it (`value`).
+    Every attribute may be None. In a requirement None means "any" (`accepts`); when a data set is made, an attribute
+    that is None is set from the arrays (`fit`). Attributes are plain values or tuples, which can be compared, and
+    written to config.json (`describe`).
     """
 
     is_picture: ClassVar[bool] = True
@@ -44,9 +44,9 @@ class Field:
         raise NotImplementedError
 
     def fit(self, arrays: Mapping[str, Any]) -> Self:
-        """This field with every attribute set that is None and that the user's arrays tell.
+        """This field with its attributes that are None set from the user's arrays, as far as these tell them.
 
-        The keys are names for messages, such as "x_train". Raises DataError for an array of the wrong shape.
+        The keys name the arrays in messages, such as "x_train". Raises DataError for an array of the wrong shape.
         """
         return self
 
@@ -59,17 +59,17 @@ class Field:
         raise NotImplementedError
 
     def draw(self, value: Any) -> np.ndarray | str:
-        """One example of a batch for a person: a picture, uint8 (H, W, 3), or a text."""
+        """One example of a batch to look at: a picture, uint8 (H, W, 3), or a text."""
         raise NotImplementedError
 
     def in_words(self) -> str:
-        """A plural noun with what is known, such as "28×28 grey images"; None of it for a requirement."""
+        """A plural noun with the attributes that are set, such as "28×28 grey images"; "images" if none is."""
         raise NotImplementedError
 
     # What every field can do
 
     def accepts(self, other: "Field") -> bool:
-        """Whether the other field is what this one, a requirement, asks for: its class, and its set attributes."""
+        """Whether another field meets this one, a requirement: by its class, and each attribute that is set here."""
         if not isinstance(other, type(self)):
             return False
         asked = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if _counts(each)}

@@ -13,14 +13,14 @@ from tinygen.errors import DataError
 class Labels(Field):
     """A class for each example.
 
-    Given as integers, or as strings, which are numbered in their sorted order; stored and in a batch int64 (N,).
-    Integers that are not all of those from 0 up (1 to 26, or ids) are numbered in their order, too.
+    Given as integers, or as strings, which are numbered in sorted order; stored, and in a batch, as int64 (N,).
+    Integers that are not 0, 1, 2, ... without a gap, such as 1 to 26, are renumbered in their order.
     """
 
     classes: int | None = None
     names: tuple[str, ...] | None = note()
     ids: tuple[int, ...] | None = note()
-    """The integers that are given for the classes, in order, where these are not 0, 1, 2, ..."""
+    """The integers that were given for the classes, in order, if these were not 0, 1, 2, ..."""
     is_picture = False
 
     def __post_init__(self):
@@ -67,7 +67,7 @@ class Labels(Field):
         return y
 
     def renumbered(self) -> str | None:
-        """How integers were numbered anew and which have no example, in words; None where they are as they were."""
+        """How integers were renumbered and which have no example, in words; None if they were not renumbered."""
         if self.ids is None:
             return None
         gaps = zip((-1, *self.ids), self.ids, strict=False)
@@ -105,11 +105,11 @@ class Labels(Field):
 
 
 MANY = 100
-"""Classes up to which each may have a single example."""
+"""More classes than these, with few examples each, are taken to be ids."""
 
 
 def _refuse_ids(given, found):
-    """DataError where most examples have a label of their own."""
+    """DataError if there are so many different labels that they are ids, not classes."""
     where, n = next(iter(given)), sum(map(len, given.values()))
     if len(found) > max(MANY, n / 2):
         what = f"{where} holds {len(found)} different labels in {n} examples: these are ids, not classes"

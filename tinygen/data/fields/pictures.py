@@ -31,11 +31,11 @@ class Image(Field):
     palette: tuple[Colour, ...] | None = None
     """Colours of an indexed image, (red, green, blue) up to 255."""
     binarisation: Literal["dynamic", "threshold"] | None = note()
-    """How grey images were made binary, which a likelihood must be quoted with; None where they were not."""
+    """How grey images were binarised, without which no likelihood can be compared; None if they were not."""
     levels: int | None = note()
-    """Of grey and rgb images: `value_count`, where it is not 256 as in image files."""
+    """`value_count` of grey and rgb images; None means 256, as in image files."""
     white: int | None = field(default=None, compare=False, repr=False)
-    """In integers that are given: the value that means 1. By default 255, or 1 where training data have no larger."""
+    """The integer that means 1 in arrays that are given. By default 255, or 1 if training data have no larger one."""
 
     def __post_init__(self):
         self._set(palette=as_colours(self.palette), levels=None if self.kind == "binary" else self.levels)
@@ -50,7 +50,7 @@ class Image(Field):
 
     @property
     def value_count(self) -> int:
-        """How many values a channel can have, evenly from 0 to 1; 0: any in [0, 1]."""
+        """How many values a channel can have, evenly spaced from 0 to 1; 0 means any real value in [0, 1]."""
         if self.kind == "binary":
             return 2
         return 256 if self.levels is None else self.levels
@@ -146,7 +146,7 @@ class SegmentMap(Field):
     classes: int | None = None
     names: tuple[str, ...] | None = note()
     colours: tuple[Colour, ...] | None = note()
-    """With which each class is drawn, (red, green, blue) up to 255."""
+    """The colour in which each class is drawn, (red, green, blue) up to 255."""
 
     def __post_init__(self):
         self._set(names=as_strings(self.names), colours=as_colours(self.colours))

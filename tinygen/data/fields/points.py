@@ -15,7 +15,7 @@ class Points(Field):
     dimensions: int | None = None
     limits: tuple[float, float] | None = note()
     """The range of coordinates that pictures show."""
-    is_picture = False  # one point is not; `tinygen.train.images` draws many
+    is_picture = False  # a single point is drawn as text; `tinygen.train.images` draws many
 
     def __post_init__(self):
         if self.limits is not None:

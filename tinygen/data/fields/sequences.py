@@ -16,8 +16,8 @@ from tinygen.errors import DataError
 class Tokens(Field):
     """Sequences of at most `length` tokens, each a position in the vocabulary.
 
-    Given as strings, or as integers: (N, T) with -1 behind the end of a shorter sequence, or a list of sequences.
-    Stored as int32 (N, length) in the same way. In a batch a `Padded` of int64 (N, length).
+    Given as strings, or as integers: (N, T) with -1 after the end of shorter sequences, or a list of sequences.
+    Stored as int32 (N, length), with -1 in the same way. In a batch a `Padded` of int64 (N, length).
     """
 
     vocabulary: tuple[str, ...] | None = None
@@ -25,7 +25,7 @@ class Tokens(Field):
     length: int | None = None
     """Of the longest sequence."""
     separator: str = note("")
-    """What stands between the tokens of a string: "" for characters, " " for words."""
+    """The text between two tokens of a string: "" for characters, " " for words."""
     is_picture = False
 
     def __post_init__(self):
@@ -61,7 +61,7 @@ class Tokens(Field):
         return stored
 
     def _examples(self, where: str, array: Any) -> Iterator[list]:
-        """The tokens of each example: all strings, or all integers."""
+        """The tokens of each example, strings or integers."""
         for example in array:
             if isinstance(example, str):
                 yield self._split(example)
@@ -70,8 +70,7 @@ class Tokens(Field):
             if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
                 found = f"an example of shape {ids.shape} and dtype {ids.dtype}"
                 raise DataError(f"{where} holds {found}; tokens are strings, or integers of shape (N, T)")
-            ids = ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
-            yield ids.tolist()
+            yield _to_the_end(ids).tolist()
 
     def _split(self, text: str) -> list[str]:
         if self.separator == " ":  # any white space
@@ -92,13 +91,18 @@ class Tokens(Field):
         return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
 
     def draw(self, value):
-        """The text of the valid tokens (T,)."""
-        return self.separator.join((self.vocabulary or ())[int(i)] for i in value)
+        """The text of the tokens (T,), which a -1 ends."""
+        return self.separator.join((self.vocabulary or ())[int(i)] for i in _to_the_end(np.asarray(value)))
 
     def in_words(self):
         if self.vocabulary is None:
             return "tokens"
         return f"sequences of up to {self.length} of {len(self.vocabulary)} tokens"
+
+
+def _to_the_end(ids: np.ndarray) -> np.ndarray:
+    """The tokens (T,) of a sequence before the first -1."""
+    return ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
 
 
 @dataclass(frozen=True)

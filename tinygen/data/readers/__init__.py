@@ -1,7 +1,7 @@
-"""Readers of what people have on disk: each says whether it recognises a path, and makes a data set of it.
+"""Readers of the formats that people have on disk: each tells whether it recognises a path, and reads a data set.
 
 A reader is a module with `recognises(path) -> bool`, `read(path, request) -> Dataset`, and `takes`, the options of
-`Request` that mean something to it. The first in `READERS` that recognises a path reads it.
+`Request` that it uses. The first in `READERS` that recognises a path reads it.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ READERS: tuple[Any, ...] = (npz, npy, idx, cifar, celeba, table, text, waves, pi
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The data set at a path that exists. Raises DataError where no reader knows it, and for an unfit option."""
+    """The data set at a path that exists. DataError if no reader recognises it, UsageError for an unused option."""
     try:
         reader = next((each for each in READERS if each.recognises(path)), None)
     except OSError as error:

@@ -37,8 +37,8 @@ def read(path: Path, request: Request) -> Dataset:
             raise DataError(f"no picture in its folder {folder.name} has a line in {attributes.name}; keep their names")
         if without := len(listed) - len(row):
             say_once(f"{path}: {without} of {len(listed)} pictures have no line in {attributes.name} and are left out")
-        beside = pictures.Beside("attributes", Attributes(names, binary=True), values, row)
-        return pictures.make(folder, request, beside)
+        extra = pictures.ExtraField("attributes", Attributes(names, binary=True), values, row)
+        return pictures.make(folder, request, extra)
 
 
 def _list(path: Path) -> Path | None:
@@ -46,7 +46,7 @@ def _list(path: Path) -> Path | None:
 
 
 def _read_list(file: Path) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """The names of the attributes, the row of each picture by its file's name, and int8 of -1 and 1 (rows, attributes).
+    """The names of the attributes, the row of each picture file, and the values -1 and 1, int8 (rows, attributes).
 
     The text has the number of pictures, then the names, then a line for each: its file and the values. The table has
     the names in its first line, after that of the column of files.

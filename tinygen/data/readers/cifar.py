@@ -22,7 +22,7 @@ PICKLED = (("data_batch_1", "test_batch"), ("train", "test", "meta"))
 
 
 def recognises(path: Path) -> bool:
-    """A folder of binary batches, or of pickled ones, which `read` explains."""
+    """A folder of binary batches, or of pickled ones, which `read` refuses with an explanation."""
     return path.is_dir() and (_form(_folder(path)) is not None or _is_pickled(_folder(path)))
 
 

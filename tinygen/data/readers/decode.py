@@ -4,7 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from tinygen.data.readers.request import Size
 from tinygen.errors import DataError
 
 GREY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
-REMEDY = "remove it, or go on without such files with --skip-broken"
 
 
 class BrokenFile(DataError):
@@ -21,17 +20,19 @@ class BrokenFile(DataError):
 
 @dataclass(frozen=True)
 class Decoder:
-    """Makes arrays of the files in a folder: uint8 of shape (H, W, channels)."""
+    """Decodes picture files of a folder to uint8 arrays (H, W, channels)."""
 
     folder: Path
     size: Size | None = None
-    """Width and height to which each is brought: scaled, antialiased, and cropped in the centre."""
+    """Width and height to which each is resized, antialiased, and cropped in the centre."""
     channels: int | None = None
-    """1 or 3; None for what each file has."""
+    """1 or 3; None: as many as the file has."""
     convert: bool = False
-    """Whether colour is made grey, rather than refused."""
+    """Whether pictures in colour are converted to grey rather than refused."""
     expected: tuple[str, Size] | None = None
-    """A file and its width and height, which all must share."""
+    """A file, and its width and height, which all others must have."""
+    remedy: str = "remove it, or go on without such files with --skip-broken"
+    """What to do about a file that cannot be decoded."""
 
     def __call__(self, file: str) -> np.ndarray:
         """The pixels. Raises BrokenFile, and DataError where the size or the colours are not those of the others."""
@@ -40,7 +41,7 @@ class Decoder:
         except DataError:
             raise
         except Exception as error:  # decoders raise whatever they meet in a damaged file
-            raise BrokenFile(f"{file} is not an image that can be read; {REMEDY}") from error
+            raise BrokenFile(f"{file} is not an image that can be read; {self.remedy}") from error
         if self.channels == 1 and pixels.shape[2] == 3:
             raise DataError(f"{file} is in colour, but the pictures looked at first are grey: use fields x=:rgb")
         height, width = pixels.shape[:2]
@@ -61,10 +62,10 @@ class Decoder:
         image: Image.Image
         with Image.open(os.path.join(self.folder, file)) as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise BrokenFile(f"{file} has more than {Image.MAX_IMAGE_PIXELS} pixels; {REMEDY}")
+                raise BrokenFile(f"{file} has more than {Image.MAX_IMAGE_PIXELS} pixels; {self.remedy}")
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
-            image = _to_8_bits(file, image, image.format)
+            image = self._to_8_bits(file, image, image.format)
         grey = image.mode in GREY_MODES
         if image.mode.endswith("A") or "transparency" in image.info:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
@@ -73,29 +74,30 @@ class Decoder:
             image = ImageOps.fit(image, self.size, Image.Resampling.LANCZOS)
         return np.asarray(image).reshape(image.height, image.width, -1)
 
+    def _to_8_bits(self, file: str, image: Any, format_: str | None) -> Any:
+        """16-bit intensities scaled to 8 bits; BrokenFile for pixels of 32 bits, whose white is not known."""
+        from PIL import Image
+
+        if image.mode.startswith("I;16") or (image.mode == "I" and format_ in ("PNG", "PPM")):
+            return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+        if image.mode in ("I", "F"):
+            raise BrokenFile(
+                f"{file} has pixels of 32 bits, whose white is not known: save it with 8 or 16, or {self.remedy}"
+            )
+        return image
+
 
 def ignore_warnings_of_pillow() -> None:
-    """What Pillow warns of is either harmless or told as an error here.
+    """Ignore Pillow's warnings from now on: they are harmless, or of damage that raises an error here.
 
-    A filter that stays, since `warnings.catch_warnings` is not safe beside the threads that decode.
+    `warnings.catch_warnings` would end this again, but is not safe while threads decode.
     """
     warnings.filterwarnings("ignore", module="PIL")
 
 
 def header(path: Path) -> tuple[bool, Size]:
-    """Whether the picture is grey, and its width and height before it is turned upright; nothing is decoded."""
+    """Whether the picture is grey, and its width and height before rotation by EXIF; the pixels are not decoded."""
     from PIL import Image
 
     with Image.open(path) as image:
         return image.mode in GREY_MODES, image.size
-
-
-def _to_8_bits(file, image, format_):
-    """16-bit intensities scaled to 8 bits; BrokenFile for pixels of 32 bits, whose white is not known."""
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and format_ in ("PNG", "PPM")):
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise BrokenFile(f"{file} has pixels of 32 bits, whose white is not known: save it with 8 or 16, or {REMEDY}")
-    return image

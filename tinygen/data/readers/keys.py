@@ -1,4 +1,4 @@
-"""Which key of a file is which field: what the user names, and what is certain from names and shapes."""
+"""Which key of a file is which field, as the user says, or as far as names and shapes of arrays tell."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from tinygen.data.readers.kinds import split_source
 from tinygen.errors import DataError
 
 PARTS = {"train": "train", "test": "test", "valid": "valid", "val": "valid", "validation": "valid"}
-"""From the word in a key or the name of a folder to the part of the data set."""
+"""Words in keys and names of folders, and the parts of the data set that they mean."""
 
 X = ("x", "images", "image", "data")
 LABELS = ("y", "label", "labels", "digit", "speaker", "class")
@@ -39,9 +39,9 @@ class Chosen:
     """The fields of a file."""
 
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """From the name of a field to its key, without the part, and its kind."""
+    """For the name of each field its key, without the part, and its kind."""
     guessed: list[str] = field(default_factory=list)
-    """Fields whose keys have other names, and were taken for their shapes."""
+    """Fields that were found by the shape of their array, not by its key."""
 
     def taken(self, key: str) -> bool:
         return any(key == each for each, _ in self.sources.values())
@@ -58,7 +58,7 @@ def split_key(key: str) -> tuple[str, str | None]:
 
 
 def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """From each name to its key for each part; where nothing is called train, the whole arrays are."""
+    """For each name its key of each part; if no key names the part train, every array is train as a whole."""
     split = [(key, *split_key(key)) for key in keys]
     if not any(part == "train" for _, _, part in split):
         return {key: {"train": key} for key, _, _ in split}
@@ -107,7 +107,7 @@ def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 
 def _kind(key: str, headers: Mapping[str, Header]) -> str | None:
-    """The kind of field that a key of this name certainly is; None where that is open."""
+    """The kind of field that a key of this name certainly is; None if its name does not tell."""
     header = headers[key]
     axes, kind = len(header.shape), header.dtype.kind
     if key in LABELS and not header.is_picture and axes > 0:

@@ -9,7 +9,7 @@ from tinygen.data.fields import Attributes, Clip, Field, Image, Labels, Points, 
 from tinygen.errors import DataError, UsageError
 
 Facts = Mapping[str, Any]
-"""What else is known of an array: `names`, `palette`, `rate`, `white`."""
+"""What is known of an array besides its values: `names`, `palette`, `rate`, `white`, `vocabulary`."""
 
 KINDS: dict[str, Callable[[Facts], Field]] = {
     "image": lambda facts: Image(white=facts.get("white")),
@@ -39,12 +39,12 @@ def split_source(source: str) -> tuple[str, str | None]:
 
 
 def make_field(kind: str, facts: Facts) -> Field:
-    """The open field of that kind."""
+    """The field of that kind, whose other attributes are set from the arrays later."""
     return KINDS[kind](facts)
 
 
 def as_given(kind: str, array: Any) -> Any:
-    """The array in the form that the field takes: a column of labels flat, transparent pictures on white, lines."""
+    """The array in the form that the field takes: flat labels, pictures without transparency, lines of text."""
     if isinstance(array, list):
         return array
     if kind == "labels" and array.ndim == 2 and array.shape[1] == 1:
@@ -61,7 +61,7 @@ def as_given(kind: str, array: Any) -> Any:
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
-    """Transparent pictures uint8 (N, H, W, 4) before white: uint8 (N, H, W, 3)."""
+    """Transparent pictures, uint8 (N, H, W, 4), on a white background: uint8 (N, H, W, 3)."""
     opacity = rgba[..., 3:] / np.float32(255)
     return np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 

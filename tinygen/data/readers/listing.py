@@ -1,8 +1,8 @@
-"""Which files a folder holds, by part and by class."""
+"""The files of a folder, by part of the data set and by class."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,21 +13,26 @@ from tinygen.errors import DataError
 
 @dataclass
 class Listing:
-    """The files of one part: their paths from the folder, sizes in bytes, and the class of each where there are."""
+    """The files of one part: their paths relative to the folder, sizes in bytes, and class numbers."""
 
     files: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    """-1 for a link that leads nowhere."""
+    """-1 for a broken link."""
     labels: list[int] = field(default_factory=list)
+
+    def rows(self, rows: Iterable[int]) -> "Listing":
+        """The files at these positions."""
+        kept = list(rows)
+        return Listing(*([each[i] for i in kept] for each in (self.files, self.sizes, self.labels)))
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict[str, Listing], list[str]]:
-    """The listing of each part, and the names of the classes in natural order (none where there are no sub-folders).
+    """The listing of each part, and the names of the classes in natural order (none if there are no sub-folders).
 
-    Folders train, test and valid (or val, validation) are parts where train is there; the whole folder is train
-    otherwise. Sub-folders of a part are classes, with all files below them. Hidden files and folders, and those that
-    begin with two underscores, are left alone. ``what`` names the files in messages, as a plural. Raises DataError
-    for files both in a part and in its sub-folders, and where there are none.
+    If there is a folder train, it is a part, and so are folders test and valid (or val, validation); otherwise the
+    whole folder is train. Each sub-folder of a part is a class, with all files at any depth. Hidden files and folders,
+    and those whose names begin with two underscores, are ignored. ``what`` is a plural noun for the files in messages.
+    Raises DataError if there are no files, or files both in a part and in its sub-folders.
     """
     try:
         found = {part: _by_class(root, folder, suffixes) for part, root in _parts(folder).items()}
@@ -44,7 +49,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
 
 
 def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
-    """The suffix of the first file met, at any depth, that has one of these; None where there is none."""
+    """The suffix of the first file found, at any depth, that ends in one of these; None if there is none."""
     with os.scandir(folder) as entries:
         folders = []
         for entry in entries:
@@ -57,7 +62,7 @@ def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
 
 
 def natural(name: str) -> list:
-    """A key that sorts numbers in names by their value: a2, a10."""
+    """A sorting key that orders numbers in names by their value: a2 before a10."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
 
@@ -91,7 +96,7 @@ def _by_class(root: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, 
 
 
 def _walk(folder: str, suffixes: tuple[str, ...], seen: set) -> Iterator[File]:
-    """All files at any depth; a folder that links to one above it is entered once."""
+    """All files at any depth; a folder that a link leads to again is entered once."""
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return

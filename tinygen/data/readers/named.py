@@ -1,4 +1,4 @@
-"""A data set from arrays that have names: those of an `.npz`, or what another file holds."""
+"""A data set from named arrays, those of an `.npz` or of another file."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,7 @@ def from_arrays(arrays: dict[str, Any], request: Request) -> Dataset:
 
 
 class Named:
-    """Arrays by their keys, of which headers are cheap and values are read once they are needed."""
+    """Arrays by their keys; shapes and dtypes are known at once, values are read when they are needed."""
 
     def __init__(self, keys: Iterable[str], header: Callable[[str], Header], read: Callable[[str], np.ndarray]):
         self.keys = list(keys)
@@ -32,7 +32,7 @@ class Named:
         self.used: set[str] = set()
 
     def dataset(self, request: Request) -> Dataset:
-        """The data set; keys that no field takes are told once."""
+        """The data set; a note on keys that no field uses is printed once."""
         chosen = self.choose(request.fields)
         if not chosen.sources:
             held = ", ".join(sorted(self.keys)[:8]) or "nothing"
@@ -45,12 +45,12 @@ class Named:
             fields[name] = self._field(name, key, kind, request)
             for part, each in self.parts[key].items():
                 parts[part][name] = as_given(kind, self._cut(key, kind, self._read(each)))
-        self._tell(chosen, request.name)
+        self._note_choices(chosen, request.name)
         hold_out = last_tenth if chosen.sources.get("x", ("",))[0] == "x" and not _sorted(parts["train"]) else None
         return Dataset.from_fields(request.name, fields, **parts, hold_out=hold_out or random_tenth)
 
     def choose(self, wanted: Mapping[str, str]) -> Chosen:
-        """Which key is which field, x and y first."""
+        """The key of each field, x and y first."""
         chosen = choose(wanted, self.headers)
         if "x" not in chosen.sources:
             self._choose_text(chosen)
@@ -77,7 +77,7 @@ class Named:
         return make_field(kind, facts)
 
     def _cut(self, key: str, kind: str, array: np.ndarray) -> Any:
-        """The clips of a wave that are stored one behind the other: clip i is wave[offset[i] : offset[i + 1]]."""
+        """The array; of a single long wave its clips, of which clip i is wave[offset[i] : offset[i + 1]]."""
         if kind != "wave" or array.ndim != 1:
             return array
         if "offset" not in self.keys:
@@ -90,7 +90,7 @@ class Named:
         return [array[start:stop] for start, stop in itertools.pairwise(offset)]
 
     def _choose_text(self, chosen: Chosen) -> None:
-        """Lines in UTF-8, as uint8: the first such array is x, where there is nothing else."""
+        """If nothing else is x, the first array that holds lines of UTF-8 as uint8 is."""
         for key, header in self.headers.items():
             flat = len(header.shape) == 1 and header.dtype == np.uint8 and not chosen.taken(key)
             if flat and key not in HELPERS and _is_text(self.read(self.parts[key]["train"])):
@@ -98,7 +98,7 @@ class Named:
                 chosen.guessed.append("x")
                 return
 
-    def _tell(self, chosen: Chosen, name: str) -> None:
+    def _note_choices(self, chosen: Chosen, name: str) -> None:
         unused = [key for key in self.keys if key not in self.used]
         guessed = [f"{field} is {chosen.sources[field][0]}" for field in chosen.guessed]
         notes = [", ".join(guessed)] if guessed else []
@@ -119,6 +119,6 @@ def _is_text(array: np.ndarray) -> bool:
 
 
 def _sorted(train: dict[str, Any]) -> bool:
-    """Whether examples are sorted by class, so that their last tenth would lack classes."""
+    """Whether examples are sorted by class, so that their last tenth would not have all classes."""
     y = np.asarray(train.get("y", ()))
     return y.ndim == 1 and len(y) > 1 and y.dtype.kind in "iuU" and bool((y[:-1] <= y[1:]).all()) and y[0] != y[-1]

@@ -29,16 +29,16 @@ def recognises(path: Path) -> bool:
 def read(path: Path, request: Request) -> Dataset:
     """The data set in `<name>_train`, `<name>_valid` and `<name>_test`, or in arrays `<name>` that are split here.
 
-    Keys are matched with fields by `keys.choose`; a key that no field takes is told. Valid and test are a random tenth
-    of train where there are none, or the last tenth of an array called x, if that is not sorted by class: so runs of
-    older versions still find their data. Raises DataError naming the file.
+    `keys.choose` matches keys with fields; keys that no field uses are named in a note. If there is no valid or test,
+    it is a random tenth of train, or the last tenth if the array is called x and not sorted by class: so older runs
+    still find their data. Raises DataError naming the file.
     """
     with naming(path), _open(path) as archive:
         return _named(archive).dataset(request)
 
 
 def fields_of(path: Path) -> Mapping[str, str]:
-    """From each field that the archive would have to its kind; empty where it cannot be read."""
+    """The fields that `read` would find, with their kinds; empty if the archive cannot be read."""
     try:
         with _open(path) as archive:
             return {name: kind for name, (_, kind) in _named(archive).choose({}).sources.items()}
@@ -72,7 +72,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _header(archive: Any, key: str) -> Header:
-    """Of one array, without its values; of no axes where it is damaged, which is told once it is read."""
+    """The header of one array; one without axes if it is damaged, which raises an error when its values are read."""
     try:
         with archive.zip.open(f"{key}.npy") as file:
             version = np.lib.format.read_magic(file)

@@ -1,4 +1,4 @@
-"""Folders of pictures: held in memory where they are few, and decoded as they are asked for where they are many."""
+"""Folders of pictures: small ones are held in memory, large ones are decoded while batches are read."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +24,9 @@ SUFFIXES = (
     *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 HELD = 64 * 2**20
-"""Bytes of decoded pictures up to which a folder is held in memory."""
+"""Most bytes of decoded pictures that are held in memory."""
 LOOKED_AT = 1000
-"""Pictures, evenly spaced, that tell size and colours of a folder that is not held."""
+"""Evenly spaced pictures from which size and colours of a larger folder are found."""
 
 
 def recognises(path: Path) -> bool:
@@ -35,11 +35,11 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The pictures x in a folder and its parts, and where they lie in sub-folders these as classes y (`list_files`).
+    """The pictures x of a folder and, if they are in class folders (`list_files`), their classes y.
 
-    Grey where every file is, else rgb; transparent pixels show white. The order is a fixed shuffle; valid, and test
-    where there is none, is the last tenth of it. Up to `HELD` bytes are decoded now; of a larger folder nothing but the
-    names is held (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
+    They are grey if every file is, else rgb; transparent pixels become white. The order is a fixed shuffle; its last
+    tenth is valid, and also test if there is none. Up to `HELD` bytes are decoded now; of a larger folder only the
+    names are held (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
     cannot be read.
     """
     with naming(path):
@@ -47,8 +47,8 @@ def read(path: Path, request: Request) -> Dataset:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A further field of the pictures: picture ``file`` has the value ``array[row[file]]``; others are left out."""
+class ExtraField:
+    """Another field of the pictures: a file has the value ``array[row[file]]``; files without a row are left out."""
 
     name: str
     field: Field
@@ -56,13 +56,13 @@ class Beside:
     row: dict[str, int]
 
 
-def make(folder: Path, request: Request, beside: Beside | None = None) -> Dataset:
-    """As `read`, with a further field."""
+def make(folder: Path, request: Request, extra: ExtraField | None = None) -> Dataset:
+    """As `read`, with another field."""
     ignore_warnings_of_pillow()
     parts, classes = list_files(folder, SUFFIXES, "images")
     for part, listing in parts.items():
         order = Stream(0, "folder").permutation(len(listing.files)).tolist()
-        parts[part] = _rows(listing, [i for i in order if not beside or listing.files[i] in beside.row])
+        parts[part] = listing.rows(i for i in order if not extra or listing.files[i] in extra.row)
     kind = _kind_asked_for(request)
     decoder, held = _look(folder, parts, request, kind)
     columns: dict[str, dict[str, Any]] = {}
@@ -73,11 +73,11 @@ def make(folder: Path, request: Request, beside: Beside | None = None) -> Datase
         else:
             x = Files(folder, listing.files, listing.sizes, decoder, request.skip_broken)
         columns[part] = {"x": x} | ({"y": np.array(listing.labels)} if classes else {})
-        if beside:
-            columns[part][beside.name] = beside.array[[beside.row[file] for file in listing.files]]
+        if extra:
+            columns[part][extra.name] = extra.array[[extra.row[file] for file in listing.files]]
     every: dict[str, Field] = {"x": Image(kind=kind) if held else _image(decoder)}
     every |= {"y": Labels(names=tuple(map(printable, classes)))} if classes else {}
-    every |= {beside.name: beside.field} if beside else {}
+    every |= {extra.name: extra.field} if extra else {}
     return Dataset.from_fields(request.name, every, **columns, hold_out=last_tenth)
 
 
@@ -88,14 +88,8 @@ def _kind_asked_for(request: Request) -> Any:
     return request.fields["x"][1:] if request.fields else None
 
 
-def _rows(listing: Listing, rows: list[int]) -> Listing:
-    return Listing(
-        [listing.files[i] for i in rows], [listing.sizes[i] for i in rows], [listing.labels[i] for i in rows]
-    )
-
-
 def _look(folder: Path, parts: dict[str, Listing], request: Request, kind: Any) -> tuple[Decoder, bool]:
-    """What decodes the pictures of the folder to one shape, and whether they are few enough to be held."""
+    """The decoder that brings all pictures of the folder to one shape, and whether they are few enough for memory."""
     files = [file for part in parts.values() for file in part.files]
     width, height = request.size or (decoder := _expecting_one_size(folder, files, request)).expected[1]  # type: ignore[index]
     decoder = Decoder(folder, request.size) if request.size else decoder
@@ -126,7 +120,7 @@ def _colours(decoder: Decoder, files: list[str]) -> int:
     for file in files:
         try:
             grey, size = header(decoder.folder / file)
-        except Exception:  # told when it is decoded
+        except Exception:  # reported when it is decoded
             continue
         colours = colours if grey else 3
         if decoder.expected and sorted(size) != sorted(decoder.expected[1]):  # not yet turned upright
@@ -140,7 +134,7 @@ def _image(decoder: Decoder) -> Image:
 
 
 def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[Listing, np.ndarray]:
-    """All pictures (N, H, W, C), and the files that they are of."""
+    """The listing of the files that could be read, and their pictures (N, H, W, C)."""
     images, kept = [], []
     for i, file in enumerate(listing.files):
         try:
@@ -153,4 +147,4 @@ def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[
         raise DataError("none of the images in the folder can be read; put whole ones there")
     if broken := len(listing.files) - len(kept):
         say_once(f"{decoder.folder}: skipped {broken} broken of {len(listing.files)} images")
-    return _rows(listing, kept), np.stack(images)
+    return listing.rows(kept), np.stack(images)

@@ -1,4 +1,4 @@
-"""What a user asks of a reader beside the path."""
+"""What a user can ask of a reader besides the path."""
 
 import re
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ class Request:
     name: str
     """Of the data set."""
     fields: Mapping[str, str]
-    """From the name of a field to what gives it: a key of the file, "key:kind", or ":kind"."""
+    """For the name of each field its source: a key of the file, "key:kind", or ":kind"."""
     size: Size | None = None
-    """Width and height to which pictures are brought."""
+    """Width and height to which pictures are resized."""
     skip_broken: bool = False
     white: int | None = None
     """The integer that means 1 in pictures of a shipped file."""
 
 
 def parse_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
-    """The mapping; UsageError where it is none of names to texts."""
+    """The mapping as a dict; UsageError if it does not map names to keys."""
     found = dict(fields or {})
     for name, source in found.items():
         if not (isinstance(name, str) and isinstance(source, str) and name.isidentifier() and source.strip(": ")):

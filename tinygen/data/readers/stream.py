@@ -1,4 +1,4 @@
-"""Columns of files that are decoded when a batch asks for them, a few batches ahead."""
+"""Columns of files that are decoded by threads, a few batches before they are needed."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from tinygen.errors import DataError
 
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 AT_LEAST = 16
-"""Files that a task decodes, so that handing it over costs little."""
+"""Files that a task of a thread decodes at least, so that its overhead is small."""
 PREPARED = 4
-"""Batches that are held ready at most."""
+"""Batches that are decoded in advance at most."""
 DIGESTED = 256
-"""Files whose bytes go into the digest."""
+"""Files whose contents go into the digest."""
 
 Decoded = list[np.ndarray | Exception]
 
@@ -32,11 +32,11 @@ def _workers() -> ThreadPoolExecutor:
 
 
 class Files(Column):
-    """One example for each file of a folder; what is held in memory is their names.
+    """One example for each file of a folder; only the names are held in memory.
 
-    The digest covers every name, every length in bytes, and the bytes of `DIGESTED` files that are evenly spaced:
-    reading all of them at each start would cost an epoch. A file that is not among these and changes without changing
-    its length is therefore not noticed.
+    The digest covers all names, all lengths in bytes, and the contents of `DIGESTED` evenly spaced files, since reading
+    all contents at each start would take as long as an epoch. A change of another file that keeps its length is
+    therefore not noticed.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Files(Column):
             self._prepared[rows.tobytes()] = self._start(rows)
 
     def __getitem__(self, indices: Any) -> np.ndarray:
-        """Raises BrokenExamples for files that cannot be read, where these are skipped, and DataError otherwise."""
+        """Raises BrokenExamples for files that cannot be read if such are skipped, and DataError otherwise."""
         rows = self._rows(indices)
         if known := [i for i, row in enumerate(rows) if row in self._broken]:
             raise BrokenExamples(known)
@@ -96,7 +96,7 @@ class Files(Column):
     def _decode_one(self, file: str) -> np.ndarray | Exception:
         try:
             return self.decode(file)
-        except Exception as error:  # told when, and if, the batch is asked for
+        except Exception as error:  # raised if the batch is used
             return error
 
     def digest(self) -> bytes:

@@ -22,7 +22,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, request: Request) -> Dataset:
     """The lines that are not blank as tokens x: characters, or with `fields={"x": ":words"}` words.
 
-    In a folder train.txt, and valid.txt and test.txt where they are there; else random tenths.
+    In a folder the parts are train.txt, valid.txt and test.txt; those that are missing are random tenths.
     """
     files = {PARTS[file.stem]: file for file in sorted(path.glob("*.txt")) if file.stem in PARTS}
     kind = request.fields.get("x", ":characters").removeprefix(":")

@@ -1,8 +1,11 @@
 """Folders of `.wav` files."""
 
 import os
+import re
 import wave
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +21,9 @@ from tinygen.random import Stream
 
 takes = ()
 SUFFIXES = (".wav", ".wave")
+SPOKEN_DIGIT = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
+"""Digit, speaker and take (https://github.com/Jakobovski/free-spoken-digit-dataset)."""
+TEST_TAKES = 5
 
 
 def recognises(path: Path) -> bool:
@@ -26,22 +32,49 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The clips x as mu-law levels, and where they lie in sub-folders these as classes y, as in a folder of pictures.
+    """The clips x as mu-law levels and, if they are in class folders (`list_files`), their classes y.
 
-    PCM of 8, 16, 24 or 32 bits; channels are averaged. Shorter clips end in silence. Raises DataError where rates
-    differ, for other encodings, and for a file that cannot be read, which ``skip_broken`` leaves out.
+    Files that are all called as in the Free Spoken Digit Dataset, such as 7_jackson_32.wav, have the digit as class y,
+    and the speaker; takes 0 to 4 are test, as its authors say. PCM of 8, 16, 24 or 32 bits; channels are averaged.
+    Shorter clips end in silence. Raises DataError where rates differ, for other encodings, and for a file that cannot
+    be read, which ``skip_broken`` leaves out.
     """
     with naming(path):
         parts, classes = list_files(path, SUFFIXES, "waves")
+        if spoken_digits := _are_spoken_digits(parts):
+            parts, classes = _by_take(parts["train"])
         rates: dict[str, int] = {}
         columns: dict[str, dict] = {}
         for part, listing in parts.items():
             order = Stream(0, "folder").permutation(len(listing.files)).tolist()
             clips, kept = _clips(path, listing, order, rates, request.skip_broken)
             columns[part] = {"x": clips} | ({"y": np.array([listing.labels[i] for i in kept])} if classes else {})
+            columns[part] |= {"speaker": [_spoken(listing.files[i])[2] for i in kept]} if spoken_digits else {}
         fields: dict[str, Field] = {"x": Wave(rate=next(iter(rates.values())))}
         fields |= {"y": Labels(names=tuple(map(printable, classes)))} if classes else {}
+        fields |= {"speaker": Labels()} if spoken_digits else {}
         return Dataset.from_fields(request.name, fields, **columns, hold_out=last_tenth)
+
+
+def _spoken(file: str) -> Any:
+    """The match of a file name of the Free Spoken Digit Dataset: digit, speaker and take; None for another one."""
+    return SPOKEN_DIGIT.fullmatch(os.path.basename(file))
+
+
+def _are_spoken_digits(parts: dict[str, Listing]) -> bool:
+    """Whether there is one folder of such files, some of which are for training and others for test."""
+    takes = [match and int(match[3]) for match in map(_spoken, parts["train"].files)]
+    return parts.keys() == {"train"} and None not in takes and min(takes) < TEST_TAKES <= max(takes)
+
+
+def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
+    """The listings of train and test, labelled with the digit, and the digits there are."""
+    spoken = [_spoken(file) for file in listing.files]
+    digits = sorted({match[1] for match in spoken})
+    labelled = replace(listing, labels=[digits.index(match[1]) for match in spoken])
+    is_test = np.array([int(match[3]) < TEST_TAKES for match in spoken])
+    rows = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
+    return {part: labelled.rows(each) for part, each in rows.items()}, digits
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, int]:
@@ -64,7 +97,10 @@ def _amplitudes(content: bytes, width: int) -> np.ndarray:
 
 
 def _clips(folder: Path, listing: Listing, order: list[int], rates: dict[str, int], skip_broken: bool):
-    """The clips in this order, and which they are; their rates, of which one is kept, are compared."""
+    """The clips in this order, and their positions in the listing.
+
+    ``rates`` holds a file and its rate once one was read; DataError for a clip of another rate.
+    """
     clips, kept = [], []
     for i in order:
         file = listing.files[i]

@@ -98,7 +98,7 @@ def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool, para
     makes of a code. Run it in evaluation mode.
     """
     stream, called, means = random.Stream(seed, "eval"), names(discrete, samples), []
-    at_once = max(1, min(CHUNK, NUMBERS // parameters))
+    at_once = codes_at_once(parameters)
 
     def chunks():
         for batch in data.batches(at_once):
@@ -111,8 +111,7 @@ def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool, para
 
     def tighter():
         for batch in data.batches(max(1, at_once // samples)):
-            x = to_device(batch.x, system.device)
-            yield {called["is"]: -_log_evidence(system, x, samples, stream, at_once)}
+            yield {called["is"]: -log_prob(system, batch.x, samples=samples, stream=stream, at_once=at_once)}
 
     numbers = mean_over(chunks()) | (mean_over(tighter()) if samples else {})
     if discrete:
@@ -123,8 +122,25 @@ def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool, para
     return numbers
 
 
+def codes_at_once(parameters: int) -> int:
+    """How many codes are decoded at once, where the decoder makes so many parameters of each."""
+    return max(1, min(CHUNK, NUMBERS // parameters))
+
+
+def log_prob(system: Hooks, x: Any, *, samples: int, stream: random.Stream, at_once: int) -> np.ndarray:
+    """The importance-weighted bound of `samples` codes on log p(x), in nats (N,), for images x (N, H, W, C).
+
+    At most `at_once` codes are decoded at once. Run it in evaluation mode.
+    """
+    size = max(1, at_once // samples)
+    parts = [x[start : start + size] for start in range(0, len(x), size)]
+    return np.concatenate(
+        [_log_evidence(system, to_device(part, system.device), samples, stream, at_once) for part in parts]
+    )
+
+
 def _log_evidence(system: Hooks, x, samples: int, stream, at_once: int) -> np.ndarray:
-    """The importance-weighted bound of images x, (N,), by parts of at most `at_once` codes each."""
+    """As `log_prob`, for images of which one, or all codes of all, fit in."""
     q = system.posterior(x)
     total = np.full(len(x), -np.inf)
     for start in range(0, samples, at_once):

@@ -1,0 +1,23 @@
+"""The shipped digits in colour: small rgb images that need no download."""
+
+import numpy as np
+
+from tinygen.data.dataset import PARTS, Dataset
+from tinygen.data.fields import Image
+from tinygen.data.spec import Spec
+from tinygen.data.split import Split
+from tinygen.random import Stream
+
+NAME, DIGITS = "coloured-digits8x8", "digits8x8"
+
+
+def make(digits: Dataset) -> Dataset:
+    """Each of the grey digits on black, in a colour of its own, which is always the same; 8-bit values."""
+    spec = Spec(NAME, {"x": Image(*digits.spec.x.shape[:2], 3, "rgb"), "y": digits.spec.y})
+    splits = []
+    for part in PARTS:
+        grey = getattr(digits, part)
+        colours = Stream(0, f"{NAME} {part}").uniform((len(grey), 1, 1, 3), dtype="float64")
+        x = np.rint(255 * grey.values("x") * colours).astype(np.uint8)
+        splits.append(Split(spec.fields, {"x": x, "y": grey.columns["y"]}))
+    return Dataset(spec, *splits)
