@@ -442,3 +442,15 @@ def test_checkpoint_of_several_outputs_and_without_gradients():
     np.testing.assert_array_equal(x.grad.numpy(), [2, 2])
     with tg.no_grad():
         assert not tg.checkpoint(F.exp, x).requires_grad
+
+
+def test_an_operation_has_a_vjp_for_each_argument():
+    @primitive(saves="a b")
+    def unfinished(xp, a, b):
+        return a * b
+
+    try:
+        with pytest.raises(TypeError, match=r"unfinished: has 1 vjps for its arguments \('a', 'b'\)"):
+            unfinished.vjp(lambda g, y, a, b: g * b)
+    finally:
+        del REGISTRY["unfinished"]

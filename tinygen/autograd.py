@@ -177,8 +177,8 @@ def source_of(edge):
     return edge[0] if edge.__class__ is tuple else edge
 
 
-def constant_or_tied(arrays: Sequence[Any], edges) -> list[Any]:
-    """Saved arguments for a gradient that is itself differentiated: Tensors with the edges of the first call."""
+def tied_to_graph(arrays: Sequence[Any], edges) -> list[Any]:
+    """Saved arrays as Tensors with the edges that their arguments had; without an edge they stay arrays."""
     return [a if edge is None else Variable.result(a, True, edge) for a, edge in zip(arrays, edges, strict=True)]
 
 
@@ -281,25 +281,24 @@ def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=Fa
     return grads | found, owned
 
 
-def initial_gradient(caller: str, y: Variable, g):
-    """The gradient that a backward pass starts with: the given one, checked, or one for a single number."""
-    if g is None:
-        if y.data.size != 1:
-            raise GradientError(f"{caller}: a Tensor of shape {y.shape} needs a gradient to start with")
-        return array_module(y.data).ones_like(y.data)
+def initial_gradient(caller: str, y: Variable, g, create_graph: bool):
+    """The gradient that a backward pass starts with, an array or a Tensor: the given one, or 1 for a single number."""
+    if g is None and y.data.size != 1:
+        raise GradientError(f"{caller}: a Tensor of shape {y.shape} needs a gradient to start with")
+    g = array_module(y.data).ones_like(y.data) if g is None else g
     g = g if isinstance(g, Variable) or is_array(g) else array_module(y.data).asarray(g, y.dtype)
     if g.shape != y.shape or g.dtype != y.dtype:
         raise ShapeError(f"{caller}: a gradient {g.dtype} {g.shape} for a Tensor {y.dtype} {y.shape}")
-    return g
+    if isinstance(g, Variable):
+        return g if create_graph else g.data
+    return Variable.result(g) if create_graph else g
 
 
 def gradients(y: Variable, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
     """Gradients of `y` for `inputs` (edges, or None): arrays (Tensors under `create_graph`), or None."""
     if not y.requires_grad:
         return [None] * len(inputs)
-    g = initial_gradient("grad", y, g)
-    g = g.data if isinstance(g, Variable) and not create_graph else g
-    g = Variable.result(g) if create_graph and not isinstance(g, Variable) else g
+    g = initial_gradient("grad", y, g, create_graph)
     present = [edge for edge in inputs if edge is not None]
     grads, _ = backprop(y, g, inputs=present, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
     return [None if edge is None else grads.get(edge) for edge in inputs]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import Node, Variable, as_array, constant_or_tied, is_finite, state, user_line
+from tinygen.autograd import Node, Variable, as_array, is_finite, state, tied_to_graph, user_line
 from tinygen.backend import array_module, device_of, is_array, kernel
 from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
 from tinygen.recompute import differentiate_again
@@ -222,7 +222,7 @@ class Primitive:
             g = _filled(g, saved[0])
         if create_graph:
             y = Variable.result(saved[0], True, node) if "y" in self.declared.saves else saved[0]
-            saved = [y, *constant_or_tied(saved[1:], node.edges)]
+            saved = [y, *tied_to_graph(saved[1:], node.edges)]
         if vjps.__class__ is not tuple:
             return vjps(g, *saved, **static)
         # `enumerate` is faster than a strict `zip`, and this line runs once for each node.
@@ -243,12 +243,14 @@ class Fused(Primitive):
     The kernel `name(*arrays, **static)` returns the output (or a tuple) and its residuals, the kernel
     `name_backward(g, *residuals, **static)` the gradients of the arguments `wrt`. They serve the forward pass and the
     first-order gradient; everything else is derived from the composite, called again on the saved arguments.
+    `check(name, *arguments)` refuses arguments that do not fit.
     """
 
     def __init__(self, declared: Declaration, composite: Callable, wrt: str, check: Callable | None):
         super().__init__(declared, composite)
-        self.composite, self.check, self.forward, self.vjps = composite, check, self._kernel, ()
+        self.composite, self.check, self.vjps = composite, check, ()
         self.wrt = [name in wrt.split() for name in declared.arguments]
+        self.forward = lambda xp, *arrays, **static: kernel(declared.name, device_of(arrays[0]))(*arrays, **static)
 
     def __call__(self, *args, **static):
         if len(args) != self.arity:
@@ -258,9 +260,6 @@ class Fused(Primitive):
         if any(isinstance(a, Variable) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
             return self.composite(*args, **static)
         return super().__call__(*args, **static)
-
-    def _kernel(self, xp, *arrays, **static):
-        return kernel(self.name, device_of(arrays[0]))(*arrays, **static)
 
     def _finish(self, y, *rest):
         y, residuals = y
@@ -281,10 +280,7 @@ class Fused(Primitive):
 
 
 def fused(wrt: str, *, indices: str = "", check: Callable | None = None):
-    """Declare a fused operation by its composite; `wrt` names the arguments that its kernel differentiates.
-
-    `check(name, *arguments)` refuses arguments that do not fit.
-    """
+    """Declare a fused operation by its composite, the arguments `wrt` that its kernel differentiates, and a `check`."""
     return lambda composite: Fused(Declaration.of(composite, "", indices, False, False), composite, wrt, check)
 
 

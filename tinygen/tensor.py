@@ -104,8 +104,7 @@ class Tensor(Variable):
         """
         if not self.requires_grad:
             raise GradientError("backward: this Tensor depends on nothing that requires a gradient")
-        start = initial_gradient("backward", self, grad)
-        start = start.data if isinstance(start, Tensor) else start
+        start = initial_gradient("backward", self, grad, create_graph=False)
         grads, owned = backprop(self, start, retain_graph=retain_graph)
         for leaf, g in grads.items():
             if leaf.grad is not None:
