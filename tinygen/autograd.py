@@ -250,12 +250,12 @@ def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=Fa
     nodes, passed = nodes_below([edge_of(y)], floor), None
     if inputs is not None:
         nodes, passed = _on_paths_to(inputs, nodes)
-    wanted = {edge for edge in inputs or () if source_of(edge).__class__ is Node}
+    wanted = {node for node in map(source_of, inputs or ()) if node.__class__ is Node}  # these gradients must stay
     anomaly = state.anomaly
     with switched("grad_enabled", create_graph):
         for node in nodes:
-            if wanted:
-                found |= {edge: grads[edge] for edge in wanted if source_of(edge) is node and edge in grads}
+            if wanted and node in wanted:
+                found |= {edge: grads[edge] for edge in inputs if source_of(edge) is node and edge in grads}
             g = grads.pop(node, None) if node.shape.__class__ is tuple else _pop_outputs(grads, node)
             if g is None:
                 continue
