@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend, random
-from tinygen.autograd import Tensor
 from tinygen.capabilities import Samples
 from tinygen.data import Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
@@ -18,6 +17,7 @@ from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
 from tinygen.steps import training_steps
+from tinygen.tensor import Tensor
 from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
