@@ -83,8 +83,8 @@ def measure(name: str, busy: BusyProcesses) -> dict[str, Any]:
     sides: dict[str, Callable[[], object]] = {OURS: ours, ALONE: in_one_thread(ours)}
     if torch := harness.torch_or_none():
         peers = {str(config): peer_side(pair, torch, config, networks) for config in pair.configs}
-        heat = harness.in_turns(peers, rounds=3, block=BLOCK / 3)
-        sides["PyTorch"] = peers[min(heat, key=lambda each: heat[each].median)]
+        trial = harness.in_turns(peers, rounds=3, block=BLOCK / 3)
+        sides["PyTorch"] = peers[min(trial, key=lambda each: trial[each].median)]
     times = beside(busy, sides)
     row: dict[str, Any] = {"step": pair.title, "ours, ms": times[0][OURS].median * 1e3}
     for load in LOADS[1:]:

@@ -18,7 +18,7 @@ import sys, time
 from itertools import islice
 from tinygen.data import Loader, load
 from tinygen.data.readers import pictures
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 pictures.HELD = int(sys.argv[3])
 start = time.perf_counter()

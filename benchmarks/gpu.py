@@ -1,6 +1,6 @@
 """All that only a GPU can tell, in under 8 minutes: parity, training, speed against PyTorch; writes its results.
 
-Sections are cut off where their time is up, and what fails in one is told in the table: the others go on.
+Sections are cut off where their time is up, and a failure in one is reported in the table while the others go on.
 """
 
 import statistics
@@ -87,12 +87,12 @@ def run() -> harness.Result:
 
 def _outcome(section: Section, start: float) -> Outcome:
     outcome = gpu_jobs.run(section.place, start + section.until, section.workers)
-    told = f"{len(outcome.rows)} rows, {len(outcome.failures)} failures, {outcome.seconds:.0f} s"
-    print(f"{section.title}: {told}", file=sys.stderr)
+    summary = f"{len(outcome.rows)} rows, {len(outcome.failures)} failures, {outcome.seconds:.0f} s"
+    print(f"{section.title}: {summary}", file=sys.stderr)
     return outcome
 
 
-# What is told of it
+# The table of targets
 
 
 def report(outcomes: dict[Section, Outcome], seconds: float) -> harness.Result:
@@ -115,18 +115,18 @@ def summary(outcomes: dict[Section, Outcome]) -> Rows:
     found = {section: outcome.rows for section, outcome in outcomes.items()}
     rows = [*parity(found), *speed(found[SPEED]), *steps(found[STEPS])]
     for section, outcome in outcomes.items():
-        rows += [told(f"{section.title}: {job}", "", why, "failed") for job, why in outcome.failures.items()]
+        rows += [target_row(f"{section.title}: {job}", "", why, "failed") for job, why in outcome.failures.items()]
         rows += [
-            told(f"{section.title}: {row['side']}, {row['step']}", "", row["failed"], "failed")
+            target_row(f"{section.title}: {row['side']}, {row['step']}", "", row["failed"], "failed")
             for row in outcome.rows
             if "failed" in row
         ]
         if outcome.missing:
-            rows.append(told(section.title, "", f"{outcome.missing} jobs were not reached", "cut off"))
+            rows.append(target_row(section.title, "", f"{outcome.missing} jobs were not reached", "cut off"))
     return rows
 
 
-def told(what: str, target: str, measured: str, met: str) -> dict[str, Any]:
+def target_row(what: str, target: str, measured: str, met: str) -> dict[str, Any]:
     return {"what": what, "target": target, "measured": measured, "met": met}
 
 
@@ -148,11 +148,11 @@ def parity(found: dict[Section, Rows]) -> Rows:
 def within(what: str, target: str, rows: Rows, column: str, name: str) -> dict[str, Any]:
     """How many rows are within their bounds, and the worst of a column."""
     if not rows:
-        return told(what, target, "not measured", "")
+        return target_row(what, target, "not measured", "")
     wrong = [row for row in rows if row["within"] != "yes"]
     worst = max(wrong or rows, key=lambda row: float(row[column]))
     measured = f"{float(worst[column]):.2g} ({worst[name]}); {len(rows) - len(wrong)} of {len(rows)} within"
-    return told(what, target, measured, "no" if wrong else "yes")
+    return target_row(what, target, measured, "no" if wrong else "yes")
 
 
 def speed(rows: Rows) -> Rows:
@@ -202,10 +202,10 @@ def ratio(what: str, target: float | None, values: list[float]) -> dict[str, Any
     """Median and range; a target is met by all of the values, by their median, or not."""
     wanted = "" if target is None else f">= {target:g}"
     if not values:
-        return told(what, wanted, "not measured", "")
+        return target_row(what, wanted, "not measured", "")
     middle, low, high = statistics.median(values), min(values), max(values)
     measured = f"{middle:.2f} ({low:.2f} to {high:.2f})" if len(values) > 1 else f"{middle:.2f}"
     if target is None:
-        return told(what, wanted, measured, "")
+        return target_row(what, wanted, measured, "")
     met = "yes" if low >= target else "by the median" if middle >= target else "no"
-    return told(what, wanted, measured, met)
+    return target_row(what, wanted, measured, met)

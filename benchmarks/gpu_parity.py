@@ -174,7 +174,7 @@ def compare(name: str, device: str = "cuda") -> Rows:
         end, *others = (float(np.abs(other / ends[0] - 1).max()) for other in ends[1:])
         chance = max(chance, *others)
         row: dict[str, Any] = {"training": training.pair.title, "batch": training.pair.batch, "seed": seed}
-        row |= {"steps": training.steps, "CPU": told(ends[0]), "GPU": told(ends[1])}
+        row |= {"steps": training.steps, "CPU": as_text(ends[0]), "GPU": as_text(ends[1])}
         apart = float(np.abs(there[:FIRST] / here[:FIRST] - 1).max())
         rows.append(row | {f"first {FIRST} steps apart": apart, "bound": TOLERANCE, "end apart": end})
     bound = max(END, 2 * chance)
@@ -184,5 +184,5 @@ def compare(name: str, device: str = "cuda") -> Rows:
     return rows
 
 
-def told(values: np.ndarray) -> str:
+def as_text(values: np.ndarray) -> str:
     return ", ".join(f"{value:.5g}" for value in values)

@@ -96,7 +96,7 @@ def _spinner():
 
 @cache
 def peer() -> tuple[Any, str]:
-    """PyTorch, told to search for the fastest algorithms, or None; and how it is set, or why it is not there."""
+    """(PyTorch, set to search for its fastest algorithms, or None; its settings, or why it is missing)."""
     try:
         torch = harness.torch_or_none()
     except Exception as error:
@@ -222,7 +222,7 @@ def product(case: Convolution | Linear, direction: str, precision: str) -> Rows:
         apart = differences(case, direction, ours(), theirs)
         if apart and max(apart.values()) > TOLERANCES[precision]:
             raise AssertionError(f"the results differ: {apart}")
-        cells = harness.duel(ours, theirs, rounds=ROUNDS, block=BLOCK, pause=0.0, timer=queued)
+        cells = harness.against_pytorch(ours, theirs, rounds=ROUNDS, block=BLOCK, pause=0.0, timer=queued)
     size = sum(a.nbytes for a in arrays)
     row = {"shape": case.title, "direction": direction, "precision": precision, **cells}
     row |= of_peak(cells["ours, ms"] * 1e-3, case.flops, size, precision)
@@ -261,7 +261,7 @@ class Fused:
         theirs = {}
         if torch:
             theirs = {"eager": self.peer(torch, lambda: torch.from_numpy(draw()).to("cuda"))}
-        cells = harness.duel(ours, theirs, rounds=ROUNDS, block=BLOCK, pause=0.0, timer=queued)
+        cells = harness.against_pytorch(ours, theirs, rounds=ROUNDS, block=BLOCK, pause=0.0, timer=queued)
         bytes_moved = self.moved * math.prod(self.shape) * 4
         row = {"shape": self.title, "direction": FORWARD, "precision": "float32", **cells}
         return [row | of_peak(cells["ours, ms"] * 1e-3, 0, bytes_moved, "float32")]
@@ -337,36 +337,36 @@ def steps() -> Jobs:
 def step_rows(pair: Pair) -> Rows:
     """A row for each side; one that cannot run, or whose losses are not those of our eager one, says why."""
     with arithmetic("float32"):
-        sides, told = built(pair)
+        sides, facts = built(pair)
         expected = losses(sides[EAGER])
         for name in list(sides):
             try:
                 found = expected if name == EAGER else losses(sides[name])
                 np.testing.assert_allclose(found, expected, rtol=TOLERANCE)
-                told[name] = {"losses differ by": float(np.abs(found / expected - 1).max())}
+                facts[name] = {"losses differ by": float(np.abs(found / expected - 1).max())}
             except Exception as error:
-                told[name] = {"failed": first_line(error)}
+                facts[name] = {"failed": first_line(error)}
                 del sides[name]
         timings = harness.in_turns(sides, rounds=ROUNDS, block=STEP_BLOCK, pause=0.0, timer=paced)
     timed = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
-    return [{"step": pair.title, "side": name} | timed.get(name, {}) | cells for name, cells in told.items()]
+    return [{"step": pair.title, "side": name} | timed.get(name, {}) | cells for name, cells in facts.items()]
 
 
 def built(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[str, Any]]]:
-    """The sides that could be made, all with the same weights, and what there is to tell of each side."""
+    """The sides that could be made, all with the same weights, and facts about each side."""
     networks, eager = our_side(pair, tg)
     makers: dict[str, Callable[[], Callable]] = {CAPTURED: partial(captured, pair), EAGER: lambda: eager}
     if torch := peer()[0]:
         for config in (*pair.configs, replace(pair.configs[0], compiled=True)):
             makers[f"PyTorch, {config}"] = partial(peer_side, pair, torch, config, networks)
-    sides, told = {}, {}
+    sides, facts = {}, {}
     for name, make in makers.items():
-        told[name] = {}
+        facts[name] = {}
         try:
             sides[name] = make()
         except Exception as error:
-            told[name] = {"failed": first_line(error)}
-    return sides, told
+            facts[name] = {"failed": first_line(error)}
+    return sides, facts
 
 
 def captured(pair: Pair) -> Callable[[], tuple]:

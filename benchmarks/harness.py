@@ -55,7 +55,7 @@ class Timing:
 
 
 def calls_of(call: Callable[[], object], block: float) -> list[float]:
-    """Seconds of each of the calls that fit into a block of seconds."""
+    """Seconds of each call, for as many calls as fit into `block` seconds."""
     times = []
     end = time.perf_counter() + block
     while not times or time.perf_counter() < end:
@@ -73,7 +73,7 @@ def in_turns(
     pause: float = 0.05,
     timer: Callable[[Callable[[], object], float], list[float]] = calls_of,
 ) -> dict[str, Timing]:
-    """Time each side for `block` seconds, round after round, starting each round with another side.
+    """Time each side for `block` seconds in each round; every round starts with another side.
 
     Before its block a side rests for `pause` seconds, in which the other side's threads stop spinning, and
     makes one call that is not counted. A round's value is the median of what the timer measures.
@@ -89,9 +89,9 @@ def in_turns(
 
 
 def comparison(timings: Mapping[str, Timing], *, unit: float, unit_name: str) -> list[dict[str, Any]]:
-    """One row a side, ours first: median and spread in a unit of so many seconds, and its time over ours.
+    """One row a side, ours first: median and spread in units of `unit` seconds, and its time divided by ours.
 
-    Above 1, we are faster.
+    A ratio above 1 means that we are faster.
     """
     ours = next(iter(timings))
     rows = []
@@ -106,7 +106,7 @@ def comparison(timings: Mapping[str, Timing], *, unit: float, unit_name: str) ->
     return rows
 
 
-def duel(
+def against_pytorch(
     ours: Callable[[], object],
     peers: Mapping[str, Callable[[], object]],
     *,
@@ -115,15 +115,15 @@ def duel(
     jax: Callable[[], object] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Cells of a row: our time beside that of PyTorch, in the configuration that a short heat finds the fastest.
+    """Cells of a row: our time beside that of PyTorch in its fastest configuration, which a short trial finds.
 
-    Above 1, we are faster. Only our time where there are no peers. `jax` is a third side, in the same rounds; other
-    options are those of `in_turns`.
+    A ratio above 1 means that we are faster. Without peers the row holds our time alone. `jax` is a third side, timed
+    in the same rounds; other options are those of `in_turns`.
     """
     if not peers:
         return {"ours, ms": in_turns({"ours": ours}, rounds=rounds, block=block, **options)["ours"].median * 1e3}
-    heat = in_turns(peers, rounds=3, block=block / 3, **options)
-    best = min(heat, key=lambda name: heat[name].median)
+    trial = in_turns(peers, rounds=3, block=block / 3, **options)
+    best = min(trial, key=lambda name: trial[name].median)
     third = {"JAX": jax} if jax else {}
     timings = in_turns({"ours": ours, best: peers[best], **third}, rounds=rounds, block=block, **options)
     ratio, spread = timings[best].ratio_to(timings["ours"])
@@ -163,15 +163,15 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
-# What comes out
+# Output
 
 
 def show(result: Result) -> None:
     """Print the title, Markdown tables and the notes, but none of its parts."""
-    print(f"\n{described(result)}")
+    print(f"\n{as_markdown(result)}")
 
 
-def described(result: Result) -> str:
+def as_markdown(result: Result) -> str:
     """The title, a Markdown table for each run of rows with equal keys, and the notes."""
     tables = [markdown(list(rows)) for _, rows in itertools.groupby(result.rows, key=list)]
     notes = ["\n".join(f"- {note}" for note in result.notes)] if result.notes else []
@@ -199,7 +199,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def save(name: str, result: Result) -> Path:
-    """Write all of a result and the machine it comes from to benchmarks/results/NAME.json."""
+    """Write a result, and on which machine and when it was measured, to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     whole = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
@@ -212,13 +212,13 @@ def save(name: str, result: Result) -> Path:
 def document(name: str, result: Result) -> Path:
     """Write the same, its parts too, to benchmarks/results/NAME.md, for readers."""
     path = RESULTS / f"{name}.md"
-    facts = [f"- {key}: {_told(value)}" for key, value in provenance(result.device).items()]
-    parts = (f"## {described(part)}" for part in result.parts)
-    path.write_text("\n\n".join([f"# {described(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
+    facts = [f"- {key}: {_as_text(value)}" for key, value in provenance(result.device).items()]
+    parts = (f"## {as_markdown(part)}" for part in result.parts)
+    path.write_text("\n\n".join([f"# {as_markdown(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
     return path
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return ", ".join(f"{key} {value[key]}" for key in value) if isinstance(value, dict) else str(value)
 
 
@@ -240,7 +240,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def gpu_facts() -> dict[str, str]:
-    """The current device of CuPy's, its driver and the CUDA versions at work."""
+    """CuPy's current device, its driver and the CUDA versions in use."""
     import cupy
 
     cuda = cupy.cuda

@@ -239,7 +239,7 @@ def measure(case: Convolution | Linear, torch, jax=None) -> list[dict[str, Any]]
         if third:
             expected = np.asarray(third[direction]())
             np.testing.assert_allclose(ours(), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
-        cells = harness.duel(ours, theirs, rounds=ROUNDS, block=BLOCK, jax=third.get(direction))
+        cells = harness.against_pytorch(ours, theirs, rounds=ROUNDS, block=BLOCK, jax=third.get(direction))
         rate = case.flops / (cells["ours, ms"] * 1e-3)
         rows.append({"shape": case.title, "direction": direction, **cells, "our GFLOP/s": rate / 1e9})
     return rows

@@ -70,7 +70,7 @@ def run(train: bool = True) -> harness.Result:
         notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(figures)]
     result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(found))])
     harness.save("scoreboard", result)
-    write_atomically(harness.RESULTS / "scoreboard.md", harness.described(result) + "\n")
+    write_atomically(harness.RESULTS / "scoreboard.md", harness.as_markdown(result) + "\n")
     return result
 
 

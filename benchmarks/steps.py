@@ -46,7 +46,7 @@ def measure(pair: str | Pair) -> dict[str, Any]:
     for name, values in compared.items():
         np.testing.assert_allclose(values, expected, rtol=TOLERANCE, err_msg=f"{pair.title}, {name}")
 
-    cells = harness.duel(ours, peers, rounds=ROUNDS, block=BLOCK, jax=third.get("JAX"))
+    cells = harness.against_pytorch(ours, peers, rounds=ROUNDS, block=BLOCK, jax=third.get("JAX"))
     row = {"step": pair.title, "batch": pair.batch, **cells, "our page faults a step": page_faults(ours)}
     if compared:
         row["losses differ by"] = max(float(np.abs(values / expected - 1).max()) for values in compared.values())

@@ -42,6 +42,32 @@ def ratio(value: float | None) -> str:
 # The tables
 
 
+OF_SAMPLES = "judges agree", "asked label", "coverage", "density"
+"""Columns of the scoreboard about samples that the README shows."""
+
+
+def scoreboard() -> str:
+    """The flagship runs of the models, a table for each print that scoreboard.json holds."""
+    result = json.loads((harness.RESULTS / "scoreboard.json").read_text(encoding="utf-8"))
+    prints = [part for part in result.get("parts", []) if part["title"] != "Runs"]
+    if result["rows"]:  # of a single print on this machine
+        prints.append({"title": f"{result['machine']['cpu']}, {result['date']}", "rows": result["rows"]})
+    return "\n".join(f"{each['title']}:\n\n{flagships(each['rows'])}" for each in prints)
+
+
+def flagships(found: list[Row]) -> str:
+    """A line for each model and data set of a print: its evaluation on test, then the figures of its samples."""
+    models = sorted((row for row in found if "model" in row), key=lambda row: "on test" not in row)
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for row in models:
+        figures = (
+            [row["on test"]] if "on test" in row else [f"{name} {row[name]}" for name in OF_SAMPLES if row.get(name)]
+        )
+        lines.setdefault((row["model"], row["data"], str(row["seeds"]), row["training, s"]), []).extend(figures)
+    columns = "model", "data", "seeds", "training, s", "figures: mean (range)"
+    return table(columns, [[*about, "; ".join(figures)] for about, figures in lines.items()])
+
+
 def steps() -> str:
     """Training steps beside PyTorch's, in time and in memory, and their median ratio."""
     memory = {row["step"]: row["steps: PyTorch / ours"] for row in rows("memory")}
@@ -136,8 +162,8 @@ def toys() -> str:
         lines.append([f"`{row['model']}` samples 64 images with its cache instead of without", faster, "sampling"])
     ours, theirs = rows("vae_mnist")
     sides = (f"{row['test -ELBO, nats']:.1f} nats after {row['training, s']:.0f} s" for row in (ours, theirs))
-    told = "{}; PyTorch with its own first weights {}".format(*sides)
-    lines.append(["the VAE 784-400-20 on MNIST, -ELBO after 10 epochs", told, "vae_mnist"])
+    both = "{}; PyTorch with its own first weights {}".format(*sides)
+    lines.append(["the VAE 784-400-20 on MNIST, -ELBO after 10 epochs", both, "vae_mnist"])
     columns = "what", "seeds 0, 1, 2, or one", "`python -m benchmarks ...`"
     return table(columns, [[what, result, f"`{command}`"] for what, result, command in lines])
 
@@ -172,6 +198,7 @@ def gpu_steps() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "scoreboard": scoreboard,
     "toys": toys,
     "steps": steps,
     "busy": busy,

@@ -42,9 +42,9 @@ def measure(seed: int, model_class, steps: int, config) -> dict[str, float]:
         loader = tg.data.Loader(data.train, config.batch_size, seed=seed)
         for _ in range(steps):
             model.training_step(next(loader))
-        made = model.sample(len(real), seed=seed)
-        estimates.append(model.compare(model.judge(real), model.judge(made))["critic_distance"])
-        distances.append(w1(real[:, 0], made[:, 0]))
+        fake = model.sample(len(real), seed=seed)
+        estimates.append(model.compare(model.discriminate(real), model.discriminate(fake))["critic_distance"])
+        distances.append(w1(real[:, 0], fake[:, 0]))
     errors = np.abs(np.array(estimates) / np.array(distances) - 1)
     return {
         "critic": model_class.name,

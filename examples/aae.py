@@ -37,8 +37,8 @@ for epoch in range(EPOCHS):
         x = next(loader).x
         codes = encoder(x)
         error = F.squared_error(F.sigmoid(decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
-        deceiving = F.softplus(-discriminator(codes)).mean()  # -log D(code): as if it came from the prior
-        optimizer.step(error + deceiving)
+        generator_loss = F.softplus(-discriminator(codes)).mean()  # -log D(code): as if it came from the prior
+        optimizer.step(error + generator_loss)
         real, fake = discriminator(prior.normal((BATCH, LATENT))), discriminator(codes.detach())
         discriminator_optimizer.step((F.softplus(-real) + F.softplus(fake)).mean())
     with tg.no_grad():

@@ -53,14 +53,14 @@ for epoch in range(EPOCHS):
     costs = []
     for _ in range(loader.steps_per_epoch):
         real = 2 * next(loader).x - 1
-        made = generator(draws.normal((BATCH, LATENT)))
+        fake = generator(draws.normal((BATCH, LATENT)))
         # -log D(x) - log(1 - D(G(z))), each in a batch of its own for batch norm
-        discriminator_cost = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(made.detach())).mean()
-        discriminator_optimizer.step(discriminator_cost)
+        discriminator_loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
+        discriminator_optimizer.step(discriminator_loss)
         # -log D(G(z))
-        generator_cost = F.softplus(-discriminator(made)).mean()
-        generator_optimizer.step(generator_cost)
-        costs.append((discriminator_cost.item(), generator_cost.item()))
+        generator_loss = F.softplus(-discriminator(fake)).mean()
+        generator_optimizer.step(generator_loss)
+        costs.append((discriminator_loss.item(), generator_loss.item()))
     means = np.mean(costs, axis=0)
     print(f"epoch {epoch + 1:2}: discriminator {means[0]:.3f} nats, generator {means[1]:.3f} nats")
 

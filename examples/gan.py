@@ -38,14 +38,14 @@ for epoch in range(EPOCHS):
     for _ in range(loader.steps_per_epoch):
         x = next(loader).x.reshape(BATCH, 784)
         with tg.no_grad():
-            made = generator(noise(BATCH))
+            fake = generator(noise(BATCH))
         # -log D(x) - log(1 - D(G(z)))
-        discriminator_cost = F.softplus(-discriminator(x)).mean() + F.softplus(discriminator(made)).mean()
-        discriminator_optimizer.step(discriminator_cost)
+        discriminator_loss = F.softplus(-discriminator(x)).mean() + F.softplus(discriminator(fake)).mean()
+        discriminator_optimizer.step(discriminator_loss)
         # The non-saturating cost: -log D(G(z))
-        generator_cost = F.softplus(-discriminator(generator(noise(BATCH)))).mean()
-        generator_optimizer.step(generator_cost)
-        costs.append((discriminator_cost.item(), generator_cost.item()))
+        generator_loss = F.softplus(-discriminator(generator(noise(BATCH)))).mean()
+        generator_optimizer.step(generator_loss)
+        costs.append((discriminator_loss.item(), generator_loss.item()))
     means = np.mean(costs, axis=0)
     print(f"epoch {epoch + 1:2}: discriminator {means[0]:.3f} nats, generator {means[1]:.3f} nats")
 

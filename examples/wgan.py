@@ -37,10 +37,10 @@ critic_optimizer = tg.optim.Adam(critic, 2e-3, betas=(0.5, 0.9))
 draws = tg.random.stream("train")
 
 
-def gradient_penalty(real, made):
-    """E (|grad f| - 1)^2 at points between real and made ones, each with an epsilon of its own."""
+def gradient_penalty(real, fake):
+    """E (|grad f| - 1)^2 at points between real and fake ones, each with an epsilon of its own."""
     epsilon = draws.uniform((len(real), 1))
-    between = tg.tensor(epsilon * real + (1 - epsilon) * made, requires_grad=True)
+    between = tg.tensor(epsilon * real + (1 - epsilon) * fake, requires_grad=True)
     gradient = tg.grad(critic(between).sum(), between, create_graph=True)
     norm = F.sqrt((gradient * gradient).sum(axis=1) + 1e-12)
     return ((norm - 1) ** 2).mean()
@@ -51,9 +51,9 @@ for epoch in range(EPOCHS):
     for step in range(loader.steps_per_epoch):
         x = next(loader).x
         with tg.no_grad():
-            made = generator(draws.normal((BATCH, LATENT))).numpy()
-        distance = critic(x).mean() - critic(made).mean()
-        critic_optimizer.step(-distance if CLIPPING else PENALTY * gradient_penalty(x, made) - distance)
+            fake = generator(draws.normal((BATCH, LATENT))).numpy()
+        distance = critic(x).mean() - critic(fake).mean()
+        critic_optimizer.step(-distance if CLIPPING else PENALTY * gradient_penalty(x, fake) - distance)
         if CLIPPING:
             for weight in critic.parameters():
                 weight.assign(weight.data.clip(-CLIP, CLIP))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 import tinygen as tg
 from benchmarks import harness, kernels, memory, scoreboard, startup, steps, tables
-from benchmarks.harness import Timing, comparison, duel, in_turns, markdown
+from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
 from benchmarks.pairs import LSTM, PAIRS, our_side, trained
 from tinygen import cli, data, models
 from tinygen.errors import UsageError
@@ -81,7 +82,7 @@ def test_a_table_is_markdown_with_numbers_to_the_right():
 
 def test_rows_of_other_keys_begin_another_table():
     result = harness.Result("Title", [{"a": "x"}, {"a": "y"}, {"b": "z"}], ["a note"])
-    assert harness.described(result).splitlines() == [
+    assert harness.as_markdown(result).splitlines() == [
         *["Title", "", "| a |", "| - |", "| x |", "| y |", "", "| b |", "| - |", "| z |", "", "- a note"]
     ]
 
@@ -135,6 +136,21 @@ def test_a_scoreboard_shows_what_models_say_of_themselves_where_it_means_somethi
     assert row["on test"] == "modes 8"
 
 
+def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path):
+    seeds = [
+        score(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0}) for seed in (0, 1)
+    ]
+    rows = scoreboard.judged_rows([seeds]) + scoreboard.own_rows([seeds]) + [{"calibration": "noise", "coverage": 0.1}]
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    harness.save("scoreboard", harness.Result("Scoreboard", rows, [], [harness.Result("Runs", [{"seed": 0}])]))
+    title, _, _, _, *lines = tables.scoreboard().splitlines()
+    assert re.fullmatch(r".+, \d{4}-\d\d-\d\d:", title)
+    assert lines == [
+        "| gan | digits | 2 | 5.5 (5 to 6) | modes 8 (8 to 8); coverage 1 (0.5 to 1.5) |",
+        "| test images | digits |  |  | coverage 0.97 |",
+    ]
+
+
 def test_every_figure_of_every_run_is_kept():
     (row,) = scoreboard.each_run({"gan --data digits": [score(2, {"coverage": 0.3})]})
     assert (row["recipe"], row["seed"], row["figures"]) == ("gan --data digits", 2, {"coverage": 0.3})
@@ -144,10 +160,10 @@ def test_a_duel_is_with_the_fastest_of_the_peers():
     def slow():
         sum(range(100_000))
 
-    cells = duel(bool, {"slow": slow, "quick": bool}, rounds=2, block=0)
+    cells = against_pytorch(bool, {"slow": slow, "quick": bool}, rounds=2, block=0)
     assert list(cells) == ["ours, ms", "PyTorch, ms", "PyTorch / ours", "its spread", "PyTorch's best"]
     assert cells["PyTorch's best"] == "quick"
-    assert list(duel(bool, {}, rounds=2, block=0)) == ["ours, ms"]
+    assert list(against_pytorch(bool, {}, rounds=2, block=0)) == ["ours, ms"]
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -239,5 +255,5 @@ def test_other_results_and_other_tables_are_noticed(monkeypatch, tmp_path):
     assert tables.README.read_text() == tables.rewritten(text)
     assert tables.run().notes == ["README.md is as it was"]
     for wrong in (text.replace("table: steps,", "table: leaps,"), text + text, ""):
-        with pytest.raises(UsageError, match=r"README.md has the tables .*; it should have toys, steps"):
+        with pytest.raises(UsageError, match=r"README.md has the tables .*; it should have scoreboard, toys, steps"):
             tables.rewritten(wrong)

@@ -69,9 +69,9 @@ def test_a_wrong_kernel_is_reported(monkeypatch):
     monkeypatch.setitem(KERNELS, "column_sums", lambda *arguments: right(*arguments) * np.float32(1.001))
     rows = gpu_parity.kernels()["column_sums, float32"]()
     assert rows[0]["within"] == "no"
-    (told,) = [row for row in gpu.parity(found(gpu.KERNELS, rows)) if row["met"]]
-    assert told["met"] == "no"
-    assert told["measured"].endswith("(column_sums); 0 of 1 within")
+    (row,) = [row for row in gpu.parity(found(gpu.KERNELS, rows)) if row["met"]]
+    assert row["met"] == "no"
+    assert row["measured"].endswith("(column_sums); 0 of 1 within")
 
 
 def test_operations_are_compared_with_their_references(monkeypatch):
@@ -108,7 +108,7 @@ def made_up(monkeypatch):
 
 
 @pytest.mark.usefixtures("made_up")
-def test_speed_is_told_beside_the_peak_that_bounds_it():
+def test_speed_is_shown_beside_the_peak_that_bounds_it():
     with installed():
         (small,) = gpu_speed.product(Linear(10, 20, batch=5), FORWARD, "float32")
         (large,) = gpu_speed.product(Linear(1000, 1000, batch=500), FORWARD, "float32")
@@ -119,7 +119,7 @@ def test_speed_is_told_beside_the_peak_that_bounds_it():
 
 
 @pytest.mark.usefixtures("made_up")
-def test_a_step_that_is_not_captured_is_told_and_the_others_are_timed():
+def test_a_step_that_is_not_captured_is_reported_and_the_others_are_timed():
     with installed():  # whose streams capture nothing
         captured, eager = gpu_speed.step_rows(replace(PAIRS["vae"], batch=2, device="cuda"))
     assert captured["failed"].startswith("RuntimeError: not captured, since ")
@@ -228,17 +228,17 @@ def test_a_report_is_written_and_its_short_table_comes_last(monkeypatch, results
     assert [part["title"] for part in whole["parts"]] == [s.title for phase in gpu.PHASES for s in phase]
     assert whole["machine"] == "cuda"
     assert "PyTorch 0.0; cudnn.benchmark = True" in whole["notes"]
-    told = {row["what"]: (row["measured"], row["met"]) for row in whole["rows"]}
-    assert told["kernels, float32: worst relative error"] == ("not measured", "")
-    assert told["convolution, float32, forward: PyTorch / ours"] == ("1.45 (0.90 to 2.00)", "yes")
-    assert told["convolution, float32, weight gradient: PyTorch / ours"] == ("0.70", "no")
-    assert told["convolution, tf32: PyTorch / ours"] == ("0.60 (0.40 to 0.70)", "by the median")
-    assert told["masked 3x3 B, float32: PyTorch / ours"] == ("2.00", "yes")
-    assert told["dense 3x3 / masked 3x3 B, both ours, float32"] == ("2.00", "")
-    assert told["captured DCGAN step: our eager / captured"] == ("5.00", "")
-    assert told["captured DCGAN step: PyTorch eager / captured"] == ("3.00", "yes")
-    assert told["captured DCGAN step: PyTorch compiled / captured"] == ("not measured", "")
-    assert told[f"{gpu.OPERATIONS.title}: the start"] == ("ImportError: no such thing", "failed")
-    assert told[gpu.OPERATIONS.title] == ("4 jobs were not reached", "cut off")
+    summary = {row["what"]: (row["measured"], row["met"]) for row in whole["rows"]}
+    assert summary["kernels, float32: worst relative error"] == ("not measured", "")
+    assert summary["convolution, float32, forward: PyTorch / ours"] == ("1.45 (0.90 to 2.00)", "yes")
+    assert summary["convolution, float32, weight gradient: PyTorch / ours"] == ("0.70", "no")
+    assert summary["convolution, tf32: PyTorch / ours"] == ("0.60 (0.40 to 0.70)", "by the median")
+    assert summary["masked 3x3 B, float32: PyTorch / ours"] == ("2.00", "yes")
+    assert summary["dense 3x3 / masked 3x3 B, both ours, float32"] == ("2.00", "")
+    assert summary["captured DCGAN step: our eager / captured"] == ("5.00", "")
+    assert summary["captured DCGAN step: PyTorch eager / captured"] == ("3.00", "yes")
+    assert summary["captured DCGAN step: PyTorch compiled / captured"] == ("not measured", "")
+    assert summary[f"{gpu.OPERATIONS.title}: the start"] == ("ImportError: no such thing", "failed")
+    assert summary[gpu.OPERATIONS.title] == ("4 jobs were not reached", "cut off")
     assert "RuntimeError: no compiler" in (results / "gpu.md").read_text()
     assert all(row["what"] in printed for row in whole["rows"])

@@ -12,9 +12,10 @@ from tinygen import data, models
 from tinygen.cli import main
 from tinygen.data import Spec
 from tinygen.metrics import reference
-from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.catalogue import format_number
+from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.models import System
-from tinygen.score import judged
+from tinygen.score import of_samples
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def own_folder(tmp_path, monkeypatch):
     """A folder, and a cache of judges that have hardly been trained."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
-    monkeypatch.setattr(reference, "Training", functools.partial(Training, steps=10))
+    monkeypatch.setattr(reference, "JudgeConfig", functools.partial(JudgeConfig, steps=10))
 
 
 def train(model: str, *words: str) -> None:
@@ -48,8 +49,8 @@ def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("gan: gan on digits8x8, seed 4, ")
     lines = [line.rsplit(maxsplit=2) for line in printed.splitlines()]
-    assert ["coverage", *(f"{gan[side]['coverage']:.4f}" for side in ("figures", "real"))] in lines
-    assert ["-ELBO,", "nats", f"{vae['figures']['neg_elbo_nats']:.4f}"] in lines
+    assert ["coverage", *(format_number(gan[side]["coverage"]) for side in ("figures", "real"))] in lines
+    assert ["-ELBO,", "nats", format_number(vae["figures"]["neg_elbo_nats"])] in lines
 
 
 def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
@@ -93,7 +94,7 @@ def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
 
 def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
     digits = data.load("digits8x8")
-    judges = tuple(Judge.of(digits, Training(seed=seed, steps=10)) for seed in (0, 1))
+    judges = tuple(Judge.of(digits, JudgeConfig(seed=seed, steps=10)) for seed in (0, 1))
     held = reference.Reference(digits, judges)
 
     class Perfect(System):
@@ -105,7 +106,7 @@ def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
             assert (n, seed, given["y"].tolist()) == (held.n, 7, held.real.y.tolist())
             return held.real.x
 
-    assert judged(Perfect(None, digits.spec), held, 7) == held.of_real
+    assert of_samples(Perfect(None, digits.spec), held, 7) == held.of_real
 
 
 def test_every_model_of_distributions_over_images_says_how_it_is_scored():

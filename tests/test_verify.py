@@ -1,4 +1,4 @@
-"""`tinygen verify`: what it demands, what its rivals are, and what a failure ends in."""
+"""`tinygen verify`: what it demands, what its baselines are, and what a failure ends in."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tinygen.data.points import MIXTURES
 from tinygen.models import Autoencoder, DenoisingAutoencoder
 from tinygen.models.trial import Demand, Trial
 from tinygen.random import Stream
-from tinygen.verify import RIVALS, Finding
+from tinygen.verify import BASELINES, Outcome
 
 TINY = {"hidden": 16, "latent": 4, "learning_rate": 1e-2}
 ERROR = (Demand("squared_error_per_pixel", "<", "mean image", times=1.0),)
@@ -30,7 +30,7 @@ def test_every_model_has_to_learn_and_quickly_first():
 
 
 @pytest.mark.parametrize(
-    ("demand", "model", "rival", "holds"),
+    ("demand", "model", "baseline", "holds"),
     [
         (Demand("error", "<", "r", times=0.5), 4.9, 10.0, True),
         (Demand("error", "<", "r", times=0.5), 5.1, 10.0, False),
@@ -39,12 +39,12 @@ def test_every_model_has_to_learn_and_quickly_first():
         (Demand("nats", ">", "r", times=1, plus=5), -5.1, -10.0, False),
         (Demand("modes", ">", "r", plus=5), 6.0, 2.0, True),
         (Demand("modes", ">", "r", plus=5), 5.0, 2.0, False),
-        (Demand("modes", ">", "r", plus=5), 8.0, 7.0, False),  # the rival would do as well
+        (Demand("modes", ">", "r", plus=5), 8.0, 7.0, False),  # the baseline would do as well
         (Demand("modes", ">", "r", plus=5), 6.0, math.nan, False),
     ],
 )
-def test_a_demand_holds_where_the_model_is_beyond_the_bound_and_its_rival_is_not(demand, model, rival, holds):
-    assert Finding(demand, model, rival).holds is holds
+def test_a_demand_holds_where_the_model_is_beyond_the_bound_and_its_rival_is_not(demand, model, baseline, holds):
+    assert Outcome(demand, model, baseline).holds is holds
 
 
 def test_what_was_measured_is_printed(monkeypatch, capsys):
@@ -52,8 +52,8 @@ def test_what_was_measured_is_printed(monkeypatch, capsys):
     assert main(["verify", "ae"]) == 0
     title, finding, total = capsys.readouterr().out.splitlines()
     assert title.startswith("ae on digits8x8, 100 steps, ")
-    verdict, figure, model, side, bound, *rival, value = finding.split()
-    assert (verdict, figure, side, rival) == ("holds", "squared_error_per_pixel", "<", ["mean", "image:"])
+    verdict, figure, model, side, bound, *baseline, value = finding.split()
+    assert (verdict, figure, side, baseline) == ("holds", "squared_error_per_pixel", "<", ["mean", "image:"])
     assert float(model) < float(bound) == float(value)
     assert total == "all 1 trainings learnt"
 
@@ -74,8 +74,8 @@ def test_an_unknown_model_is_refused(capsys):
 
 
 def test_it_runs_on_every_device(device):
-    (finding,) = verify.run(Autoencoder, replace(LEARNS, steps=2), device)
-    assert finding.rival == pytest.approx(verify.run(Autoencoder, replace(LEARNS, steps=2))[0].rival)
+    (finding,) = verify.run_trial(Autoencoder, replace(LEARNS, steps=2), device)
+    assert finding.baseline == pytest.approx(verify.run_trial(Autoencoder, replace(LEARNS, steps=2))[0].baseline)
 
 
 @pytest.fixture(scope="module")
@@ -90,25 +90,25 @@ def images():
 
 def test_rivals_of_images(images):
     mean = verify.pixels(images.train).mean(axis=(0))
-    assert RIVALS["mean image"](None, images)["squared_error_per_pixel"] == pytest.approx((mean**2).mean(), rel=1e-5)
-    alone = RIVALS["independent pixels"](None, images)
+    assert BASELINES["mean image"](None, images)["squared_error_per_pixel"] == pytest.approx((mean**2).mean(), rel=1e-5)
+    alone = BASELINES["independent pixels"](None, images)
     assert alone["nll_nats"] == alone["neg_elbo_nats"] == pytest.approx(-np.log(1 - mean).sum(), rel=1e-5)
-    assert RIVALS["most frequent class"](None, images)["probe_error_rate"] == pytest.approx(0.6)
+    assert BASELINES["most frequent class"](None, images)["probe_error_rate"] == pytest.approx(0.6)
     model = DenoisingAutoencoder(DenoisingAutoencoder.Config(noise="gaussian", level=0.5, hidden=2), images.spec)
-    copied = RIVALS["copied input"](model, images)["denoised_squared_error_per_pixel"]
+    copied = BASELINES["copied input"](model, images)["denoised_squared_error_per_pixel"]
     assert copied == pytest.approx(0.25, rel=0.1)  # the variance of the noise
 
 
 def test_independent_pixels_are_not_like_correlated_ones():
     digits = load("digits8x8")
-    assert abs(RIVALS["independent pixels"](None, digits)["pixel_covariance_correlation"]) < 0.05
+    assert abs(BASELINES["independent pixels"](None, digits)["pixel_covariance_correlation"]) < 0.05
     x = verify.pixels(digits.train)
     assert verify.covariance_correlation(x[::2], x[1::2]) > 0.95
 
 
 @pytest.mark.parametrize("name", ["ring8", "grid25"])
 def test_points_without_modes_are_as_far_out_and_of_low_quality(name):
-    figures = RIVALS["no modes"](None, load(name))
+    figures = BASELINES["no modes"](None, load(name))
     assert figures["high_quality_rate"] < 0.15  # of the mixture's own points 0.99
     assert figures["modes_count"] > 5, "that a mode is hit shows little"
 
@@ -122,7 +122,7 @@ def test_normal_points_are_as_far_from_the_mixture_as_its_density_says():
     normal = np.exp(-((x - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
     between = np.cumsum(mixture.density(x[:, None]) - normal) * (x[1] - x[0])
     exact = np.abs(between).sum() * (x[1] - x[0])
-    assert RIVALS["no modes"](None, data)["w1_distance"] == pytest.approx(exact, rel=0.1)
+    assert BASELINES["no modes"](None, data)["w1_distance"] == pytest.approx(exact, rel=0.1)
 
 
 def test_classes_are_told_by_the_nearest_mean_image():

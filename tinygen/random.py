@@ -10,7 +10,8 @@ resume.
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -165,3 +166,13 @@ def set_state(state: Mapping[str, Any]) -> None:
     seed(state["seed"])
     for name, counter in state["counters"].items():
         stream(name).counter = operator.index(counter)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Context after which the process's streams stand where they stood before."""
+    before = get_state()
+    try:
+        yield
+    finally:
+        set_state(before)

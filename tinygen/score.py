@@ -1,7 +1,7 @@
-"""How good the model of a run is: what two judges and distances say of its samples, or its own numbers on test.
+"""The score of a run: its model's evaluation on test, or the metrics of its samples.
 
-A model that has a likelihood, a bound on one, or reconstructions is scored by those. Samples of a model that is
-`implicit` are held against test images (`tinygen.metrics.reference`), beside which real ones show what can be reached.
+A model that has a likelihood, a bound or reconstructions is scored by these. Samples of an `implicit` model are
+compared with test images (`tinygen.metrics.reference`); the same metrics of real images show what can be reached.
 """
 
 from dataclasses import dataclass, field
@@ -9,21 +9,20 @@ from typing import Any
 
 from tinygen.capabilities import Classifies, Ranks, Samples
 from tinygen.data import Dataset
-from tinygen.metrics.catalogue import describe
+from tinygen.metrics.catalogue import describe, format_number
 from tinygen.metrics.reference import Reference
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
-from tinygen.train.loading import data_of, model_of
-from tinygen.train.record import load_state
+from tinygen.train.loading import data_of, load_state, model_of
 
 JUDGED = 5000
-"""Examples of train and of test that classes and likeness are judged by."""
+"""Examples of train and of test on which classification and ranking are scored."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The figures of one run, those of real test images where samples were judged, and what is needed to read them."""
+    """The metrics of one run, those of real test images where samples were scored, and what they depend on."""
 
     run: str
     model: str
@@ -33,22 +32,22 @@ class Score:
     seconds: float
     """Of training, up to that step."""
     figures: dict[str, float]
-    """Of samples, as of `Reference.score`, or as of the model's evaluation on test."""
+    """Of samples, as `Reference.score` gives them, or the model's evaluation on test."""
     test: dict[str, float]
-    """The model's own evaluation on test, empty for a run whose training did not end and whose samples are judged."""
+    """The model's evaluation on test; empty where samples are scored and training did not end."""
     real: dict[str, float] = field(default_factory=dict)
-    """As `figures`, of as many test images that the others are not compared with."""
+    """As `figures`, of real images: the half of test that is not the reference."""
     samples: int = 0
     judges: tuple[str, ...] = ()
-    """Digests of the weights of both."""
+    """Digests of the weights of the two judges."""
     which: str = "last"
-    """The weights at the end of training, or the "best"."""
+    """The state of the model: last or best."""
 
 
 class Scorer:
-    """Scores runs, and keeps what their data sets are judged with.
+    """Scores runs, and keeps the reference of each data set.
 
-    A run that stopped early, or diverged, is scored as its checkpoint stands.
+    A run that was interrupted or diverged is scored by its last checkpoint.
     """
 
     def __init__(self) -> None:
@@ -57,7 +56,7 @@ class Scorer:
     def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
         """The score of the last or the best state of a run's model; `place` is that of data that have moved.
 
-        DataError where its samples must be judged and its data have no labels.
+        DataError where samples must be scored and the data have no labels.
         """
         model, data = model_of(run, device), data_of(run, place)
         state, seed = load_state(run, model, which), run.config["fit"]["seed"]
@@ -68,28 +67,27 @@ class Scorer:
             test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
-        figures = judged(model, reference, seed)
+        figures = of_samples(model, reference, seed)
         real = {name: reference.of_real[name] for name in figures}
         digests = tuple(judge.digest for judge in reference.judges)
         return Score(*about, figures, test, real, reference.n, digests, which)
 
     def reference(self, digest: str, data: Dataset) -> Reference:
-        """What samples of a data set are held against, made at the first use."""
+        """The reference of a data set, made at the first use."""
         if digest not in self.references:
             self.references[digest] = Reference(data), data
         return self.references[digest][0]
 
 
-def judged(model: Any, reference: Reference, seed: int) -> dict[str, float]:
-    """The figures of a model's samples; one that takes labels is asked for the classes of real images."""
-    if "y" not in model.conditions:
-        return reference.score(model.sample(reference.n, seed=seed), None)
-    labels = reference.real.y
-    return reference.score(model.sample(reference.n, seed=seed, given={"y": labels}), labels)
+def of_samples(model: Any, reference: Reference, seed: int) -> dict[str, float]:
+    """The metrics of a model's samples; those of a conditional model are given the conditions of real images."""
+    given = {name: reference.real[name] for name in model.conditions}
+    samples = model.sample(reference.n, seed=seed, **({"given": given} if given else {}))
+    return reference.score(samples, given.get("y"))
 
 
 def of_labels(model: Any, data: Dataset) -> dict[str, float]:
-    """How often classes and likeness are right on test, where there are labels and the model tells of them."""
+    """The error rate and the precision of rankings on test, for labelled data and a model that classifies or ranks."""
     if data.spec.classes is None:
         return {}
     figures, test = {}, data.test.take(JUDGED).batch(slice(None))
@@ -112,6 +110,6 @@ def readable(score: Score) -> str:
         judges = " and ".join(score.judges)
         lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
     for name, value in score.figures.items():
-        real = f"{score.real[name]:>12.4f}" if score.real else ""
-        lines.append(f"{describe(name)!s:<{width}}{value:>12.4f}{real}")
+        real = f"{format_number(score.real[name]):>12}" if score.real else ""
+        lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real}")
     return "\n".join(lines)

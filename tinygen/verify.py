@@ -1,8 +1,7 @@
-"""The promise that it learns: every model, trained small from a fixed seed, beside what needs no training.
+"""Whether every model learns: each is trained briefly from a fixed seed, and must beat baselines that need no training.
 
-Each figure of a trained model is demanded to lie beyond a bound that a trivial rival misses. The rival's figure is
-measured in the same run, on the same data: nothing but the distance between the two stands in the system's file, whose
-`trials` these are.
+A baseline is measured in the same run and on the same data as the model. The `trials` in a system's file say by how
+much the model must beat it.
 """
 
 import time
@@ -21,45 +20,46 @@ from tinygen.errors import NonFiniteError, TinygenError
 from tinygen.metrics import independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models import System
-from tinygen.models.adversarial.base import about_points
+from tinygen.models.adversarial.base import points_metrics
 from tinygen.models.trial import COPY, GUESS, INDEPENDENT, MEAN_IMAGE, NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.random import Stream
+from tinygen.steps import training_steps
 from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 
 SEED = 0
 IMAGES = 1000  # samples of images that are looked at
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 class NotLearnt(TinygenError):
-    """A model that is no better than its rivals, or not by as much as is demanded."""
+    """A model that does not beat its baselines by as much as its trials demand."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A demand, and what was measured of the model and of its rival."""
+class Outcome:
+    """A demand, and the values measured for the model and for the baseline."""
 
     demand: Demand
     model: float
-    rival: float
+    baseline: float
 
     @property
     def bound(self) -> float:
-        return self.demand.times * self.rival + self.demand.plus
+        return self.demand.times * self.baseline + self.demand.plus
 
     @property
     def holds(self) -> bool:
-        """Whether the model is beyond the bound and its rival is not: a demand that a rival meets shows nothing."""
-        beyond = [x < self.bound if self.demand.side == "<" else x > self.bound for x in (self.model, self.rival)]
+        """Whether the model is beyond the bound and the baseline is not: what a baseline reaches too shows nothing."""
+        beyond = [x < self.bound if self.demand.side == "<" else x > self.bound for x in (self.model, self.baseline)]
         return beyond == [True, False]
 
     def __str__(self) -> str:
-        demand, verdict = self.demand, "holds" if self.holds else "FAILS"
-        bound = f"{demand.side} {self.bound:.4g}"
-        return f"  {verdict}  {demand.figure:<34}{self.model:>10.4g}  {bound:<10}  {demand.rival}: {self.rival:.4g}"
+        demand, bound = self.demand, f"{self.demand.side} {self.bound:.4g}"
+        model = f"{'holds' if self.holds else 'FAILS'}  {demand.metric:<34}{self.model:>10.4g}"
+        return f"  {model}  {bound:<10}  {demand.baseline}: {self.baseline:.4g}"
 
 
 def trials_of(names: Sequence[str]) -> list[tuple[type[System], Trial]]:
@@ -76,7 +76,7 @@ def title(system: type[System], trial: Trial) -> str:
     return f"{system.name} ({architecture}) on {trial.data}" if architecture else f"{system.name} on {trial.data}"
 
 
-# Figures
+# Metrics
 
 
 def pixels(split: Split) -> np.ndarray:
@@ -84,32 +84,32 @@ def pixels(split: Split) -> np.ndarray:
     return np.concatenate([batch.x for batch in split.batches(1000)])
 
 
-def figures_of(model: System, data: Dataset) -> Figures:
-    """A model's evaluation on test, and numbers about its samples and codes."""
-    figures = model.evaluate(data.test, seed=SEED)
+def metrics_of(model: System, data: Dataset) -> Metrics:
+    """A model's evaluation on test, and metrics of its samples and codes."""
+    metrics = model.evaluate(data.test, seed=SEED)
     if isinstance(model, Samples) and is_intensities(data.spec.x):
-        made = model.sample(IMAGES, seed=SEED)
-        figures["pixel_covariance_correlation"] = covariance_correlation(made, pixels(data.train))
+        samples = model.sample(IMAGES, seed=SEED)
+        metrics["pixel_covariance_correlation"] = covariance_correlation(samples, pixels(data.train))
         if "y" in model.conditions:
-            figures["asked_class_rate"] = asked_class_rate(made, data.train)
+            metrics["asked_class_rate"] = asked_class_rate(samples, data.train)
     if isinstance(model, Codes):
-        figures["code_moment_distance"] = moment_distance(model.encode(pixels(data.test)))
-    return figures
+        metrics["code_moment_distance"] = moment_distance(model.encode(pixels(data.test)))
+    return metrics
 
 
-def covariance_correlation(made: np.ndarray, real: np.ndarray) -> float:
+def covariance_correlation(samples: np.ndarray, real: np.ndarray) -> float:
     """Correlation of the covariances of pixels, which are zero for independent pixels and for a constant."""
-    matrices = [np.cov(x.reshape(len(x), -1).T.astype("float64")) for x in (made, real)]
+    matrices = [np.cov(x.reshape(len(x), -1).T.astype("float64")) for x in (samples, real)]
     off_diagonal = ~np.eye(len(matrices[0]), dtype=bool)
     return float(np.corrcoef([matrix[off_diagonal] for matrix in matrices])[0, 1])
 
 
-def asked_class_rate(made: np.ndarray, split: Split) -> float:
+def asked_class_rate(samples: np.ndarray, split: Split) -> float:
     """Share of images of the classes 0, 1, 2, ... in turn that lie nearest to the mean image of their class."""
     x, y = pixels(split), split.values("y")
     means = np.stack([x[y == label].mean(axis=0) for label in range(y.max() + 1)])
-    nearest = ((made[:, None] - means) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
-    return labels.agreement(nearest, np.arange(len(made)) % len(means))
+    nearest = ((samples[:, None] - means) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
+    return labels.agreement(nearest, np.arange(len(samples)) % len(means))
 
 
 def moment_distance(codes: np.ndarray) -> float:
@@ -118,90 +118,91 @@ def moment_distance(codes: np.ndarray) -> float:
     return float(np.maximum(np.abs(codes.mean(axis=0)), np.abs(np.log(spread))).max())
 
 
-# Rivals: each gives the figures in which it competes, for a model that is not trained yet
+# Baselines: each gives the metrics that it serves for, of a model before its training
 
 
-def mean_image(model: System, data: Dataset) -> Figures:
-    """The mean image of train in place of every reconstruction."""
+def mean_image(model: System, data: Dataset) -> Metrics:
+    """The mean image of train as every reconstruction."""
     error = float(((pixels(data.test) - pixels(data.train).mean(axis=0)) ** 2).mean())
     return {"squared_error_per_pixel": error, "denoised_squared_error_per_pixel": error}
 
 
-def copied_input(model: Any, data: Dataset) -> Figures:
-    """The corrupted images themselves in place of the denoised ones."""
+def copied_input(model: Any, data: Dataset) -> Metrics:
+    """The corrupted images themselves as the denoised ones."""
     x = pixels(data.test)
     corrupted = to_numpy(model.corrupt(to_device(x, model.device), Stream(SEED, "eval")))
     return {"denoised_squared_error_per_pixel": float(((corrupted - x) ** 2).mean())}
 
 
-def independent_pixels(model: System, data: Dataset) -> Figures:
-    """Every pixel on its own: its likelihood where values are discrete, and samples of its values in train."""
+def independent_pixels(model: System, data: Dataset) -> Metrics:
+    """Independent pixels: their likelihood where values are discrete, and samples of each from its values in train."""
     train, test = pixels(data.train), pixels(data.test)
     values = train.reshape(len(train), -1)
     order = [Stream(SEED, f"pixel {i}").permutation(len(train)) for i in range(values.shape[1])]
-    made = np.take_along_axis(values, np.stack(order, axis=1), axis=0).reshape(train.shape)
-    width = parzen.choose_width(test[:100], made)
+    samples = np.take_along_axis(values, np.stack(order, axis=1), axis=0).reshape(train.shape)
+    width = parzen.choose_width(test[:100], samples)
     return {
         **independent.likelihood(data),
-        "pixel_covariance_correlation": covariance_correlation(made, train),
-        "parzen_log_likelihood_nats": float(parzen.log_likelihood(test[:1000], made, [width]).mean()),
+        "pixel_covariance_correlation": covariance_correlation(samples, train),
+        "parzen_log_likelihood_nats": float(parzen.log_likelihood(test[:1000], samples, [width]).mean()),
     }
 
 
-def most_frequent_class(model: System, data: Dataset) -> Figures:
-    """The class that train has most of, whatever the code."""
+def most_frequent_class(model: System, data: Dataset) -> Metrics:
+    """The most frequent class of train, whatever the code."""
     guess = np.bincount(data.train.values("y")).argmax()
     return {"probe_error_rate": float((data.test.values("y") != guess).mean())}
 
 
-def without_modes(model: System, data: Dataset) -> Figures:
-    """Points that know the data but for the modes: on a line normal with their mean and standard deviation, in the
-    plane turned by any angle.
+def without_modes(model: System, data: Dataset) -> Metrics:
+    """Points like the data, without modes: on a line a normal distribution with their mean and standard deviation; in
+    the plane each turned around the origin by a random angle.
     """
     draws = Stream(SEED, "without modes")
     real = data.test.take(SAMPLES).batch(slice(None)).x
     if real.shape[1] == 1:
-        made = real.mean() + real.std() * draws.normal(real.shape)
+        samples = real.mean() + real.std() * draws.normal(real.shape)
     else:
         turned = (real @ [1, 1j]) * np.exp(2j * np.pi * draws.uniform(len(real)))
-        made = np.stack([turned.real, turned.imag], axis=1)
-    return about_points(data.spec, real, made)
+        samples = np.stack([turned.real, turned.imag], axis=1)
+    return points_metrics(data.spec, real, samples)
 
 
-RIVALS: dict[str, Callable[[System, Dataset], Figures]] = {
+BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
     COPY: copied_input,
     GUESS: most_frequent_class,
-    UNTRAINED: figures_of,
+    UNTRAINED: metrics_of,
     NO_MODES: without_modes,
 }
 
 
-# Runs
+# Trials
 
 
-def run(system: type[System], trial: Trial, device: str = "cpu") -> list[Finding]:
-    """Train, and measure what is demanded; NonFiniteError where training diverges."""
+def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[Outcome]:
+    """Train a model, and measure it and its baselines; NonFiniteError where training diverges."""
     data, config = load(trial.data), system.Config(**trial.config)
     data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
     random.seed(SEED)
     model = system(config, data.spec, device)
-    rivals = {name: RIVALS[name](model, data) for name in {demand.rival for demand in trial.demands}}
-    for batch in islice(Loader(data.train, model.config.batch_size, seed=SEED), trial.steps):
-        model.training_step(batch.to(device))
-    figures = figures_of(model, data)
-    return [Finding(demand, figures[demand.figure], rivals[demand.rival][demand.figure]) for demand in trial.demands]
+    baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
+    loader = Loader(data.train, model.config.batch_size, seed=SEED)
+    for _ in islice(training_steps(model.training_step, loader, device), trial.steps):
+        pass
+    metrics = metrics_of(model, data)
+    return [Outcome(each, metrics[each.metric], baselines[each.baseline][each.metric]) for each in trial.demands]
 
 
 def verify(trials: Sequence[tuple[type[System], Trial]], device: str = "cpu") -> None:
-    """Run trials and print what was found; NotLearnt, once all are run, where a demand does not hold."""
+    """Run trials and print the outcomes; NotLearnt, once all are run, where a demand does not hold."""
     failed = []
     for system, trial in trials:
         start = time.perf_counter()
         try:
-            findings = run(system, trial, device)
-            lines, learnt = [str(finding) for finding in findings], all(finding.holds for finding in findings)
+            outcomes = run_trial(system, trial, device)
+            lines, learnt = [str(outcome) for outcome in outcomes], all(outcome.holds for outcome in outcomes)
         except NonFiniteError as error:
             lines, learnt = [f"  FAILS  {error}"], False
         spent = format_time(time.perf_counter() - start)

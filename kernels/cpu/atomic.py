@@ -15,7 +15,6 @@ from .ir import INT32, INT64, int64
 from .target import X86
 
 CONSISTENT = "seq_cst"
-LINE = 64  # bytes of a cache line: words that different threads write often lie in lines of their own
 
 
 def _word(builder, address):

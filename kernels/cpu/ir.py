@@ -335,16 +335,6 @@ def call_rows(context, function, arguments):
     return types.void(int64, arguments), emit
 
 
-@intrinsic
-def take(context, counter):
-    """Add one to the int64 at an address, which threads share, and return what it was."""
-
-    def emit(context, builder, signature, arguments):
-        return builder.atomic_rmw("add", _at(builder, arguments[0], INT64), INT64(1), "monotonic")
-
-    return int64(int64), emit
-
-
 FLUSH = 0x8040  # denormal results and denormal operands are zero: bits 15 and 6 of MXCSR
 
 

@@ -28,6 +28,7 @@ if sys.platform != "win32":
 
 int64 = types.int64
 KERNELS = Path(__file__).parents[1]
+CHOSEN_FOLDER = numba.config.CACHE_DIR  # the user's, read before `_kept_in` changes the setting for all threads
 PATIENCE = 1500  # turns of 20 ms: a process that was stopped while it compiled holds nobody up for longer
 
 
@@ -44,7 +45,7 @@ def cache_folder() -> Path:
     for source in sorted(KERNELS.rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
-    return Path(numba.config.CACHE_DIR or caches, "tinygen", f"kernels-{digest.hexdigest()}")
+    return Path(CHOSEN_FOLDER or caches, "tinygen", f"kernels-{digest.hexdigest()}")
 
 
 def _folder_of(function) -> Path:
@@ -65,7 +66,7 @@ _waited = False  # for another process, which has told why
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """Context in which a function is declared: in one process at a time, until it has been compiled."""
-    chosen = numba.config.CACHE_DIR
+    before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
         if _is_compiled(folder):
@@ -80,7 +81,7 @@ def _kept_in(folder: Path) -> Iterator[None]:
                     explain_wait("compiling kernels for this processor; later runs find them compiled")
                 yield
     finally:
-        numba.config.CACHE_DIR = chosen
+        numba.config.CACHE_DIR = before
 
 
 def _wait_for(lock) -> None:

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from ..cores import most_threads
+from .target import LINE
 
 _word_at = ctypes.c_size_t.from_address
 _POINTER = object.__basicsize__  # in CPython the pointer to the elements comes first in an ndarray, after its head
@@ -24,11 +25,12 @@ def _address_by_interface(array: np.ndarray) -> int:
 _probe = np.zeros(1)
 address = _address if _address(_probe) == _address_by_interface(_probe) else _address_by_interface
 
-LINE = 64  # bytes of a cache line: vectors that lie across two of them cost up to a fifth of a kernel (measured)
-
 
 def aligned(size: int) -> np.ndarray:
-    """float32 (size,), uninitialised, from the beginning of a cache line on."""
+    """float32 (size,), uninitialised, from the beginning of a cache line on.
+
+    Vectors that lie across two lines cost up to a fifth of a kernel (measured).
+    """
     room = np.empty(size, np.float32)
     if address(room) % LINE:
         room = np.empty(size + LINE // 4 - 1, np.float32)

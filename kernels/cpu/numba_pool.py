@@ -8,17 +8,18 @@ import numba
 from numba import prange, types
 
 from ..cores import thread_count
-from .ir import call_worker, flush_denormals, restore_denormals, take
+from .atomic import add
+from .ir import call_worker, flush_denormals, restore_denormals
 from .jit import compiled, int64
 
 
 def _in_lanes(worker, arguments, tasks, lanes, counter):
     for lane in prange(lanes):
         before = flush_denormals()
-        task = take(counter)
+        task = add(counter, 1)
         while task < tasks:
             call_worker(worker, arguments, task, lane)
-            task = take(counter)
+            task = add(counter, 1)
         restore_denormals(before)
 
 

@@ -12,9 +12,10 @@ import sys
 
 from numba import types
 
-from .atomic import LINE, load, store
+from .atomic import load, store
 from .ir import int64
 from .jit import jit
+from .target import LINE
 
 SET_AFFINITY = {"x86_64": 203, "aarch64": 122, "riscv64": 122}.get(platform.machine())  # the system call's number
 CORES = 1024  # of a set of cores, which is as many bits

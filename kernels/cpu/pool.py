@@ -46,13 +46,14 @@ from numba import types
 from ..cores import most_threads, thread_count
 from ..notices import note
 from . import placement, system_sleep
-from .atomic import LINE, add, compare_and_swap, keep_bits, load, pause, set_bits, store
-from .ir import call_worker, flush_denormals, restore_denormals, take
+from .atomic import add, compare_and_swap, keep_bits, load, pause, set_bits, store
+from .ir import call_worker, flush_denormals, restore_denormals
 from .jit import Worker, compiled, int64, jit
 from .memory import address
 from .numba_pool import NumbaPool
 from .placement import FIRST_HELPER, HELPER_BYTES, INSIDE_OF, keep_off_this_core, lend_this_core
 from .system_sleep import WORD_BYTES, wait, wake
+from .target import LINE
 
 MOST_JOBS = 32  # Python threads that can launch at the same time; further ones do their tasks alone
 
@@ -85,10 +86,10 @@ def do_tasks(job, lane):
     """Take tasks until there is none left. `lane` tells the threads of a launch apart: 0 is the launching one."""
     worker, arguments, tasks = load(job + WORKER), load(job + ARGUMENTS), load(job + TASKS)
     before = flush_denormals()
-    task = take(job + COUNTER)
+    task = add(job + COUNTER, 1)
     while task < tasks:
         call_worker(worker, arguments, task, lane)
-        task = take(job + COUNTER)
+        task = add(job + COUNTER, 1)
     restore_denormals(before)
 
 

@@ -10,9 +10,10 @@ import sys
 
 from numba import types
 
-from .atomic import LINE, load
+from .atomic import load
 from .ir import int64
 from .jit import jit
+from .target import LINE
 
 WORD_BYTES = 4 * LINE  # a word to wait for, and room after it for a mutex and a condition variable
 MUTEX, CONDITION = LINE, 2 * LINE

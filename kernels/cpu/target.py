@@ -20,6 +20,8 @@ def _features() -> set[str]:
 FEATURES = _features()
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
+LINE = 64  # bytes of a cache line: words that different threads write often lie in lines of their own
+
 # Floats in a vector, vectors in a row of a tile, and the heights that a tile may have. A full tile fills the
 # registers: rows * vectors accumulators, the vectors of one row of B, and one broadcast element of A. With 16 floats
 # 14 rows would fit, but their addresses would not: 12 are faster (measured).

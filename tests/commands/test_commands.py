@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from dataclasses import is_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from PIL import Image
 
 from tinygen import commands, data
 from tinygen.cli import main
+from tinygen.commands.opening import conditions
+from tinygen.errors import UsageError
 from tinygen.models import get
 from tinygen.random import Stream
 from tinygen.serialization import load
@@ -166,7 +170,7 @@ def test_lower_bounds_are_printed_as_such(capsys):
 def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
     assert list(Path("all/samples").iterdir()), "translations, since there are no samples"
     report = Path("all/report.html").read_text()
-    for heading in ("Translations", "Classes", "Likeness"):
+    for heading in ("Translations", "Classes", "Similarity"):
         assert f"<h2>{heading}</h2>" in report
     assert "<h2>Samples</h2>" not in report
     assert main("translate all --images pictures".split()) == 0
@@ -199,7 +203,7 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ("log-prob codes", "ae cannot give probabilities; models that can: vae, "),
         ("log-prob pixels --importance-samples 3", "pixelcnn has exact log-probabilities; leave it out"),
         ("log-prob bound --importance-samples 0", "--importance-samples is 0; it must be at least 1"),
-        ("sample pixels --labels 1", "--labels: pixelcnn does not take labels; leave them out"),
+        ("sample pixels --labels 1", "--labels: pixelcnn takes no labels; models that do: cdcgan"),
         ("complete pixels --rows 7", "of which 0 to 6 rows are kept"),
         ("complete pixels --n 0", "--n is 0; it must be at least 1"),
         ("complete pixels --images nowhere", "nowhere is not a folder of pictures"),
@@ -214,6 +218,8 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ("decode codes --codes wrong.npy", "codes have shape (2, 5); those of codes are (N, 3)"),
         ("encode codes --data digits8x8", "the model was made for 6×6 grey images, and digits8x8 has 8×8 grey images"),
         ("encode codes --out gone/codes.npz", "cannot write gone/codes.npz: no such file or directory"),
+        ("train ae --augment mirror", "--augment: 'mirror' is not flip"),
+        ("train ae --binarise half", "--binarise: 'half' is not dynamic or threshold"),
         ("train ae --fields x", "--fields: 'x' is not of the form FIELD=KEY, such as x=photo"),
     ],
 )
@@ -263,6 +269,34 @@ def test_a_class_that_is_gone_or_has_changed_is_told(tmp_path, capsys):
     file.unlink()
     assert main(["eval", run]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_code_in_a_run_s_own_folder_is_not_executed(tmp_path, capsys):
+    run = shutil.copytree("all", tmp_path / "run")
+    (run / "own.py").write_text("raise SystemExit(7)")
+    (tmp_path / "link.py").symlink_to(run / "own.py")
+    config = json.loads((run / "config.json").read_text())
+    for place in (run / "own.py", tmp_path / "link.py"):
+        config["model_class"]["class"] = f"{place}:Everything"
+        (run / "config.json").write_text(json.dumps(config))
+        assert main(["eval", str(run)]) == 2
+        told = capsys.readouterr().err
+        assert f"{run}/own.py lies in the run's own folder, from which no code is executed" in told
+        assert told.count("\n") == 1
+
+
+def test_labels_are_given_by_name_or_number():
+    names = ("cat", "dog", "1")
+    model = SimpleNamespace(name="pets", conditions=("y",), spec=data.Spec("pets", {"y": data.Labels(names=names)}))
+    assert conditions(model, 3, labels=None) == {}
+    given = conditions(model, 5, labels=("dog", "0", "1"))
+    np.testing.assert_array_equal(given["y"], [1, 0, 2, 1, 0])
+    assert given["y"].dtype == np.int64
+    for wrong in ("bird", "3", "-1"):
+        with pytest.raises(
+            UsageError, match=rf"label '{wrong}' is unknown: use a name \(cat, dog, 1\) or a number from 0 to 2"
+        ):
+            conditions(model, 2, labels=(wrong,))
 
 
 def test_a_run_on_data_of_a_program_is_loaded_with_them(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from tinygen.data import Image, Labels, Loader, load, names
 from tinygen.data.catalogue import SHIPPED
 from tinygen.errors import DataError, UsageError
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Launch after launch through the pool's own code, with every task counted, and delays between its steps."""
 
-import contextlib
 import ctypes
+import functools
 import importlib.util
-import sys
 import threading
-from collections.abc import Iterator
 
 import numba
 import numpy as np
@@ -39,13 +37,14 @@ def _delayed(name: str):
     return numba.njit(scope["delayed"])
 
 
+@functools.cache
 def _compiled_afresh(function, *signature, **options):
     """As `jit.compiled` and `jit.jit`, but nothing is read from the disk: other names have other meanings here."""
     return numba.njit(*signature, error_model="numpy", **options)(function)
 
 
-@contextlib.contextmanager
-def variant(wait, wake, delayed: bool) -> Iterator:
+@functools.cache
+def variant(wait, wake, delayed: bool):
     """The module `pool` once more, with another way to sleep and, if so desired, a delay at every atomic operation."""
     spec = importlib.util.spec_from_file_location("tinygen.kernels.cpu.pool_variant", pool.__file__)
     module = importlib.util.module_from_spec(spec)
@@ -57,9 +56,8 @@ def variant(wait, wake, delayed: bool) -> Iterator:
         patch.setattr(system_sleep, "FUTEX", system_sleep.FUTEX if wait is system_sleep.futex_wait else None)
         for name in DELAYED if delayed else ():
             patch.setattr(atomic, name, _delayed(name))
-        patch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
-        yield module
+    return module
 
 
 work = jit.Record("counts started together")
@@ -78,6 +76,22 @@ def _count(arguments, task, lane):
 count = jit.Worker(_count, work)
 
 
+@functools.cache
+def hammering(launch):
+    """A compiled loop of launches, which ends early where a task was not done once."""
+
+    @numba.njit(nogil=True)
+    def hammer(board, number, helpers, worker, arguments, counts, launches, tasks):
+        for done in range(launches):
+            launch(board, number, worker, arguments, tasks, helpers)
+            for task in range(tasks):
+                if load(counts + 8 * task) != done + 1:
+                    return done
+        return launches
+
+    return hammer
+
+
 class Hammer:
     """A pool with a number of helpers, and threads that launch through it; a context that ends the helpers."""
 
@@ -88,18 +102,6 @@ class Hammer:
         self.pool.write(module.PATIENCE, patience)
         for _ in range(helpers):
             self.pool.start_helper()
-        launch = self.pool.launch
-
-        @numba.njit(nogil=True)
-        def hammer(board, number, worker, arguments, counts, launches, tasks):
-            for done in range(launches):
-                launch(board, number, worker, arguments, tasks, helpers)
-                for task in range(tasks):
-                    if load(counts + 8 * task) != done + 1:
-                        return done
-            return launches
-
-        self.hammer = hammer
 
     def __enter__(self) -> "Hammer":
         return self
@@ -115,8 +117,8 @@ class Hammer:
         def go(number):
             counts, started = np.zeros(tasks, np.int64), np.zeros(1, np.int64)
             arguments = work.Structure(counts.ctypes.data, started.ctypes.data, tasks if together else 0)
-            launched = self.pool.board, number, count.address, ctypes.addressof(arguments)
-            results[number] = self.hammer(*launched, counts.ctypes.data, launches, tasks)
+            launched = self.pool.board, number, self.helpers, count.address, ctypes.addressof(arguments)
+            results[number] = hammering(self.pool.launch)(*launched, counts.ctypes.data, launches, tasks)
 
         threads = [threading.Thread(target=go, args=(number,), daemon=True) for number in range(launching)]
         for thread in threads:

@@ -14,7 +14,7 @@ from tinygen.backend import dispatch
 from tinygen.kernels import reference
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
-from tinygen.kernels.cpu import target
+from tinygen.kernels.cpu import jit, target
 
 # Processors, and none that numba compiles for
 
@@ -29,7 +29,7 @@ for call in (*matrix_products(13, 21, 37), *calls()):
     if call.name in ("matmul", "column_sums", "philox"):
         call.compare()
 if fast("conv2d") is not slow("conv2d"):
-    from tinygen.kernels.cpu import target
+    from tinygen.kernels.cpu import jit, target
     print(target.WIDTH, end="")
 """
 NO_JIT = "tinygen: note: numba's JIT is disabled, so plain NumPy kernels are used (slower)\n"
@@ -171,6 +171,13 @@ def test_folders_that_cannot_be_written_are_survived(filled, tmp_path):
     assert said.startswith(f"{COMPILING}run alone, since {tmp_path}/file/tinygen/kernels-")
     assert said.count("\n") == 1
     assert not compiled(copy)
+
+
+def test_the_cache_is_the_same_for_a_thread_that_asks_while_another_declares_a_function(tmp_path):
+    """Numba's setting, which is one for all threads, is changed at that moment."""
+    folder = jit.cache_folder()
+    with jit._kept_in(tmp_path):
+        assert jit.cache_folder.__wrapped__() == folder
 
 
 # Which kernels serve

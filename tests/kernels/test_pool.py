@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.pool_model import FAULTS, Model, Violation
-from tests.kernels.processes import run
+from tests.kernels.processes import finish, run, start
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 from tests.kernels.pool_hammer import Hammer, variant
@@ -51,7 +51,7 @@ if sys.platform != "win32":
 @pytest.mark.parametrize("sleep", SLEEPS)
 def test_every_task_of_every_launch_is_done_once(sleep, delayed, idle):
     """Three helpers, and one or two threads that launch at the same time."""
-    with variant(*SLEEPS[sleep], delayed) as module, Hammer(module, 3, idle_turns=idle, patience=idle) as hammer:
+    with Hammer(variant(*SLEEPS[sleep], delayed), 3, idle_turns=idle, patience=idle) as hammer:
         assert hammer.run(launches=3_000) == [3_000]
         assert hammer.run(launches=1_000, launching=2) == [1_000, 1_000]
 
@@ -61,14 +61,14 @@ def test_every_task_of_every_launch_is_done_once(sleep, delayed, idle):
 @pytest.mark.parametrize("sleep", SLEEPS)
 def test_every_task_of_ten_million_launches_is_done_once(sleep, delayed):
     launches = 5_000_000 // len(SLEEPS)
-    with variant(*SLEEPS[sleep], delayed) as module, Hammer(module, 1, idle_turns=20, patience=20) as hammer:
+    with Hammer(variant(*SLEEPS[sleep], delayed), 1, idle_turns=20, patience=20) as hammer:
         assert hammer.run(launches=launches) == [launches]
 
 
 @pytest.mark.parametrize("sleep", SLEEPS)
 def test_sleeping_helpers_are_woken(sleep):
     """Tasks that wait for each other end only if as many threads do them at once."""
-    with variant(*SLEEPS[sleep], False) as module, Hammer(module, 2, idle_turns=0, patience=0) as hammer:
+    with Hammer(variant(*SLEEPS[sleep], False), 2, idle_turns=0, patience=0) as hammer:
         assert hammer.run(launches=300, tasks=3, together=True) == [300]
 
 
@@ -179,10 +179,12 @@ for thread in threads:
     run(LAUNCH + program, TINYGEN_THREADS="2", PYTHONWARNINGS="ignore::DeprecationWarning")
 
 
-@pytest.mark.parametrize("before", ["pass", "time.sleep(0.1)", "sys.exit()", "atexit.register(launch)", "start(go_on)"])
-def test_the_interpreter_ends(before):
+ENDS = ("pass", "time.sleep(0.1)", "sys.exit()", "atexit.register(launch)", "start(go_on)")
+
+
+def test_the_interpreter_ends():
     """While helpers look for work, while they sleep, with launches in an exit handler and in a thread that goes on."""
-    program = f"""
+    program = """
 import atexit, sys, threading, time
 
 def go_on():
@@ -192,9 +194,10 @@ def go_on():
 def start(target):
     threading.Thread(target=target, daemon=True).start()
 
-{before}
+launch()
 """
-    run(LAUNCH + program, TINYGEN_THREADS="3")
+    for ending in [start(LAUNCH + program + before, TINYGEN_THREADS="3") for before in ENDS]:
+        finish(ending)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")

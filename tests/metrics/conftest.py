@@ -5,7 +5,7 @@ import pooch
 import pytest
 
 from tinygen.data import Dataset, load
-from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.metrics.reference import Reference
 
 
@@ -39,7 +39,7 @@ def judges(digits, cache_folder):
     """Two that have been trained for a second each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pooch, "os_cache", lambda name: cache_folder / name)
-        return tuple(Judge.of(digits, Training(seed=seed, steps=120)) for seed in (0, 1))
+        return tuple(Judge.of(digits, JudgeConfig(seed=seed, steps=120)) for seed in (0, 1))
 
 
 @pytest.fixture(scope="session")

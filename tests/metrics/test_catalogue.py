@@ -46,7 +46,7 @@ def test_better_is_up_or_down_or_neither():
 def test_verify_demands_what_is_better():
     for _, trial in verify.trials_of([]):
         for demand in trial.demands:
-            assert {"up": ">", "down": "<"}[find(demand.figure).better] == demand.side, demand
+            assert {"up": ">", "down": "<"}[find(demand.metric).better] == demand.side, demand
 
 
 def test_what_the_doctor_measures_is_known():

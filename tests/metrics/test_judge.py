@@ -6,7 +6,7 @@ import pytest
 from tinygen import random
 from tinygen.data import Dataset, Image, Labels, Points, Spec, load
 from tinygen.errors import DataError
-from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.judge import Judge, JudgeConfig
 
 
 def test_it_knows_the_digits(digits, judges):
@@ -22,7 +22,7 @@ def test_two_seeds_give_two_judges(judges):
 
 
 def test_it_is_kept_and_a_damaged_one_made_anew(digits, cache, judges, capsys):
-    training = Training(seed=5, steps=3)
+    training = JudgeConfig(seed=5, steps=3)
     first = Judge.of(digits, training).digest
     assert "training a judge of digits (seed 5)" in capsys.readouterr().err
     assert Judge.of(digits, training).digest == first
@@ -35,13 +35,13 @@ def test_it_is_kept_and_a_damaged_one_made_anew(digits, cache, judges, capsys):
 
 def test_another_training_or_data_set_has_a_judge_of_its_own(digits, cache):
     shorter = Dataset(digits.spec, digits.train.take(500), digits.valid, digits.test)
-    made = [Judge.of(digits, Training(steps=n)).digest for n in (1, 2)] + [Judge.of(shorter, Training(steps=1)).digest]
-    assert len(set(made)) == 3
+    cases = (digits, 1), (digits, 2), (shorter, 1)
+    assert len({Judge.of(data, JudgeConfig(steps=steps)).digest for data, steps in cases}) == 3
 
 
 def test_the_process_draws_what_it_would_have_drawn(digits, cache):
     before = random.get_state()
-    Judge.of(digits, Training(seed=9, steps=1))
+    Judge.of(digits, JudgeConfig(seed=9, steps=1))
     assert random.get_state() == before
 
 
@@ -61,5 +61,5 @@ def test_data_that_no_judge_can_see_are_refused(digits, fields, message):
 
 def test_black_and_white_images_are_judged_as_they_are_drawn(cache):
     data = load("digits8x8").binarised("dynamic")
-    judge = Judge.of(data, Training(steps=30))
+    judge = Judge.of(data, JudgeConfig(steps=30))
     assert np.isfinite(judge.features(data.test.batch(slice(None)).x)).all()

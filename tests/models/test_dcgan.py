@@ -91,7 +91,7 @@ def test_the_discriminator_sees_real_and_made_images_in_batches_of_their_own():
 def test_classes_reach_the_generator_beside_the_noise():
     model = made(ConditionalDCGAN, steps=2)
     z, y = Stream(0, "z").normal((3, 4)), np.array([2, 0, 1])
-    x = tg.tensor(model.described(z, y)).numpy()
+    x = tg.tensor(model.generator_input(z, y)).numpy()
     np.testing.assert_array_equal(x, np.concatenate([z, np.eye(3)[y]], axis=1).astype(np.float32))
 
 
@@ -99,8 +99,8 @@ def test_evaluation_by_its_formulas():
     model = made(ConditionalDCGAN, steps=3)
     x, y = images(300), labels(300)
     metrics = model.evaluate(Split(SPEC.fields, {"x": x, "y": y}), seed=5)
-    fakes = model.generate(model.described(Stream(5, "eval").normal((300, 4)), y))
-    p, q = (1 / (1 + np.exp(-model.judge(each, y).astype("float64"))) for each in (x, fakes))
+    fakes = model.generate(model.generator_input(Stream(5, "eval").normal((300, 4)), y))
+    p, q = (1 / (1 + np.exp(-model.discriminate(each, y).astype("float64"))) for each in (x, fakes))
     expected = {
         "discriminator_nats": -(np.log(p).mean() + np.log(1 - q).mean()),
         "real_accuracy_rate": (p > 0.5).mean(),
@@ -153,5 +153,5 @@ def test_figures_without_labels_are_the_walk_alone_and_with_classes_a_row_shares
     assert random.get_state() == streams
     assert (table.columns, len(table.images)) == (3, 3 * dcgan.ROWS)
     noise = Stream(1, "classes").normal((dcgan.ROWS, 4))
-    column = model.generate(model.described(noise, np.full(dcgan.ROWS, 2)))
+    column = model.generate(model.generator_input(noise, np.full(dcgan.ROWS, 2)))
     np.testing.assert_array_equal(table.images[2::3], column)

@@ -10,7 +10,7 @@ from tinygen import data, nn, random
 from tinygen.data import Batch, Image, Loader, Points, Spec, Split
 from tinygen.models import GAN
 from tinygen.models.adversarial import figures as adversarial_figures
-from tinygen.models.adversarial.gan import COSTS
+from tinygen.models.adversarial.losses import GENERATOR_LOSSES
 from tinygen.random import Stream
 
 LINE = Spec("line", {"x": Points(1)})
@@ -39,7 +39,7 @@ def points(n, d=1):
 def test_costs_and_their_gradients_are_the_analytic_curves_of_the_probability(cost, value, slope):
     p = np.linspace(0.01, 0.99, 50)
     logits = tg.tensor(np.log(p / (1 - p)), dtype="float64", requires_grad=True)
-    y = COSTS[cost](logits)
+    y = GENERATOR_LOSSES[cost](logits)
     np.testing.assert_allclose(y.numpy(), value(p), rtol=1e-10)
     # By the chain rule, since dp / dlogit = p (1 - p).
     np.testing.assert_allclose(tg.grad(y.sum(), logits).numpy(), slope(p) * p * (1 - p), rtol=1e-10)
@@ -47,7 +47,7 @@ def test_costs_and_their_gradients_are_the_analytic_curves_of_the_probability(co
 
 def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
     logits = tg.tensor([-12.0], requires_grad=True)
-    slopes = {name: abs(tg.grad(cost(logits).sum(), logits).item()) for name, cost in COSTS.items()}
+    slopes = {name: abs(tg.grad(cost(logits).sum(), logits).item()) for name, cost in GENERATOR_LOSSES.items()}
     assert slopes["non-saturating"] > 0.99
     assert slopes["minimax"] < 1e-5
     assert slopes["maximum-likelihood"] < 1e-5
@@ -116,7 +116,7 @@ def test_evaluation_by_its_formulas():
     real = points(300) + 3
     metrics = model.evaluate(Split(model.spec.fields, {"x": real}), seed=5)
     made = model.generate(Stream(5, "eval").normal((300, 2)))
-    p, q = (1 / (1 + np.exp(-model.judge(x).astype("float64"))) for x in (real, made))
+    p, q = (1 / (1 + np.exp(-model.discriminate(x).astype("float64"))) for x in (real, made))
     assert metrics == pytest.approx(
         {
             "discriminator_nats": -(np.log(p).mean() + np.log(1 - q).mean()),
@@ -137,7 +137,7 @@ def test_the_discriminator_finds_the_optimal_curve_on_a_line():
         model.training_step(Batch(x=stream.normal((256, 1)) + np.float32(1)))
     x = np.linspace(-1, 2, 7)
     optimal = 1 / (1 + np.exp(0.5 - x))  # of N(1, 1) against N(0, 1)
-    found = 1 / (1 + np.exp(-model.judge(x.astype(np.float32)[:, None])))
+    found = 1 / (1 + np.exp(-model.discriminate(x.astype(np.float32)[:, None])))
     np.testing.assert_allclose(found, optimal, atol=0.06)
 
 
@@ -158,7 +158,7 @@ def test_figures_show_the_costs_and_on_a_line_the_game_over_training(monkeypatch
     streams = random.get_state()
     costs, *game = model.figures(line, seed=3)
     assert random.get_state() == streams
-    assert [name for _, name in costs.legend] == list(COSTS)
+    assert [name for _, name in costs.legend] == list(GENERATOR_LOSSES)
     assert {figure.caption: figure.svg for figure in game} == {f"After {n} steps.": svg for n, svg in drawn.items()}
     assert len(set(drawn.values())) == 4
     assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *game))

@@ -9,5 +9,5 @@ QUICK = [pytest.param(*each, id=verify.title(*each)) for each in verify.trials_o
 
 @pytest.mark.parametrize(("system", "trial"), QUICK)
 def test_it_learns(system, trial):
-    for finding in verify.run(system, trial):
+    for finding in verify.run_trial(system, trial):
         assert finding.holds, str(finding)

@@ -7,7 +7,7 @@ import tinygen as tg
 from tinygen import random
 from tinygen.data import Batch, Points, Spec, Split
 from tinygen.models import WGAN, WGANGP
-from tinygen.models.adversarial.wgan import gradient_norms
+from tinygen.models.adversarial.losses import gradient_norms
 from tinygen.random import Stream
 
 LINE = Spec("line", {"x": Points(1)})

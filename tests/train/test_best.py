@@ -15,7 +15,7 @@ from tinygen.errors import NonFiniteError, RunError, UsageError
 from tinygen.serialization import load
 from tinygen.train import Run
 from tinygen.train.best import Best
-from tinygen.train.record import load_state
+from tinygen.train.loading import load_state
 
 STEPS = 30  # four epochs of 7 and a part
 BEST = 14

@@ -17,8 +17,7 @@ from tinygen.models import AAE
 from tinygen.random import Stream
 from tinygen.serialization import load
 from tinygen.train import Run, changes
-from tinygen.train.loading import model_of
-from tinygen.train.record import load_state
+from tinygen.train.loading import load_state, model_of
 
 RATE = {"learning_rate": 0.01}
 CHANGED = [{"step": 5, "config": {"learning_rate": [0.001, 0.01]}}]

@@ -303,12 +303,10 @@ def test_data_that_the_model_was_not_made_for_are_refused(tmp_path, data, make_m
         Dataset(replace(data.spec, fields={"x": field}), data.train, data.valid, data.test)
         for field in (Image(4, 4, 1, "grey"), Image(4, 5, 1, "binary", binarisation="dynamic"))
     )
-    told = r"x: the model was made for 4×4 .*, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
+    told = r"model 'vae' was made for 4×4 .* as x, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
     with pytest.raises(DataError, match=told):
         train.fit(make_model(), grey, out=tmp_path / "run", quiet=True)
-    with pytest.raises(
-        DataError, match="x: the model was made for 4×4 images, dynamically binarised, and 'tiny' has 4×5"
-    ):
+    with pytest.raises(DataError, match="was made for 4×4 images, dynamically binarised as x, and 'tiny' has 4×5"):
         train.fit(make_model(), wide, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

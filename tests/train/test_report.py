@@ -4,13 +4,15 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tinygen import train
-from tinygen.data import Dataset
+from tinygen.data import Dataset, Labels, Points, Spec
+from tinygen.data import Image as ImageField
 from tinygen.metrics import catalogue
 from tinygen.models import VAE, Autoencoder
 from tinygen.train import Run, panels, plots, report
@@ -51,7 +53,12 @@ class Page(HTMLParser):
 @pytest.fixture
 def run(tmp_path, data, make_model) -> Run:
     train.fit(
-        make_model(), data, epochs=3, out=tmp_path / "run", record={"command": "tinygen train vae --x <&>"}, quiet=True
+        make_model(),
+        data,
+        epochs=3,
+        out=tmp_path / "run",
+        provenance={"command": "tinygen train vae --x <&>"},
+        quiet=True,
     )
     return Run.open(tmp_path / "run")
 
@@ -75,7 +82,7 @@ def test_the_page_shows_what_a_run_learned(run):
         "Samples",
         "Learning",
         "Samples over training",
-        "Codes and back",
+        "Reconstructions",
         "The code plane",
         "Probabilities",
         "To repeat it",
@@ -100,6 +107,31 @@ def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
     run.rewind(-1)
     report.write_report(run, make_model(), data)
     assert Page(run.report_file.read_text()).wrong == []
+
+
+def test_a_metric_that_was_logged_once_has_no_curve():
+    about = {"epoch": 0.5, "step": 3, "split": "valid", "seconds": 1.0}
+    log = [{**about, "modes_count": 2.0, "w1_distance": 0.5}, {**about, "step": 6, "w1_distance": 0.5}]
+    (curve,) = report._curves(log)
+    assert curve.metric.label == "W1 to real examples"
+    assert 'y="' in curve.svg
+    assert "−" not in curve.svg, "the axis of a constant above 0 does not go below 0"
+
+
+@pytest.mark.parametrize(
+    ("x", "conditions", "told"),
+    [
+        (Points(1, (-2, 3)), (), "A histogram from -2 to 3."),
+        (Points(2, (-2, 3)), (), "The first two coordinates, both from -2 to 3."),
+        (ImageField(4, 4, 1, "grey"), ("y",), "A column for each class: cat, dog."),
+        (ImageField(4, 4, 1, "grey"), (), ""),
+    ],
+)
+def test_a_picture_of_samples_says_what_its_axes_or_columns_are(x, conditions, told):
+    spec = Spec("any", {"x": x, "y": Labels(names=("cat", "dog"))})
+    model = SimpleNamespace(spec=spec, conditions=conditions)
+    assert report._legend_of_samples(model, [panels.PANELS[0]]) == told
+    assert report._legend_of_samples(model, []) == ""
 
 
 class Mirror:
@@ -142,7 +174,7 @@ def test_figures_of_the_model_have_a_section_of_their_own(run, data, make_model,
     report.write_report(run, make_model(), data)
     page = Page(run.report_file.read_text())
     assert page.wrong == []
-    for text in ("What else it shows", "Drawn from seed 0.", "<one>", "Four & two."):
+    for text in ("More about this model", "Drawn from seed 0.", "<one>", "Four & two."):
         assert text in page.text
     assert len(page.sources) == before + 1
     picture = Image.open(io.BytesIO(base64.b64decode(page.sources[-1].partition(",")[2])))

@@ -9,7 +9,7 @@ from tinygen import models, random, train
 from tinygen.errors import CheckpointError
 from tinygen.serialization import load, save
 from tinygen.train import Run, training
-from tinygen.train.record import load_state
+from tinygen.train.loading import load_state
 
 STEPS, SAVED, KILLED = 10, 4, 6
 SMALL = {

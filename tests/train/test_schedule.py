@@ -65,7 +65,7 @@ def test_a_number_of_steps_of_its_own_and_none_are_kept_to(data, make):
 
 
 def test_of_a_budget_there_is_no_number_of_steps(data, make, capsys):
-    told = "the learning rate stays: a budget has no number of steps over which it could fall"
+    told = "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
     seen = rates(model := make())
     train.fit(model, data, budget=0.05)
     assert set(seen) == {PEAK}

@@ -10,7 +10,7 @@ from tests.train.runs import Killed, kill_at
 from tinygen import train
 from tinygen.random import Stream
 from tinygen.train import Run
-from tinygen.train.verdict import FEWEST, Verdict, conclusion, judge, verdict
+from tinygen.train.verdict import FEWEST, Verdict, conclusion, trend_of, verdict
 
 TRIES = 40
 
@@ -30,7 +30,7 @@ def curve(shape: str, n: int) -> np.ndarray:
 def verdicts(shape: str, n: int, noise: float) -> list[tuple[str, float | None]]:
     """Trend and since when, as a share of all values, for curves that differ in their noise."""
     draws = noise * Stream(0, f"{shape} {n}").normal((TRIES, n))
-    found = [judge(curve(shape, n) + each) for each in draws]
+    found = [trend_of(curve(shape, n) + each) for each in draws]
     return [(trend, None if place is None else (place + 1) / n) for trend, place in found]
 
 
@@ -60,17 +60,17 @@ def test_a_curve_is_judged_by_its_truth(shape, truth, noise, n):
 def test_noise_alone_is_no_trend(n):
     """Much noise around a level: neither the lucky value nor the unlucky last one is taken for more."""
     draws = Stream(0, f"noise {n}").normal((200, n))
-    found = [judge(100 + each)[0] for each in draws]
+    found = [trend_of(100 + each)[0] for each in draws]
     assert found.count("flat") >= 180
 
 
 def test_a_gain_that_does_not_count_is_none():
     """Half a percent of all that was gained."""
     gained = np.concatenate([np.linspace(100, 80, 10), 80 - np.linspace(0.001, 0.05, 10)])
-    trend, place = judge(gained)
+    trend, place = trend_of(gained)
     assert trend == "flat"
     assert place in (9, 10)
-    assert judge(np.concatenate([np.linspace(100, 80, 10), 80 - np.linspace(0.1, 2, 10)]))[0] == "improving"
+    assert trend_of(np.concatenate([np.linspace(100, 80, 10), 80 - np.linspace(0.1, 2, 10)]))[0] == "improving"
 
 
 def log(values, metric="neg_elbo_nats"):

@@ -10,7 +10,7 @@ from tinygen.commands.opening import examples, open_run
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the class that the model of a run gives to each image, and its probability."""
+    """Print the most probable class of each image under the model of a run, and its probability."""
 
     run: RunFolder
     images: Images = None

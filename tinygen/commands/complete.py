@@ -11,7 +11,7 @@ from tinygen.train.panels import completed, half_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run complete images or texts: originals, what is kept of them, and what the model draws."""
+    """Let the model of a run complete images or texts: originals, the kept parts, and completions."""
 
     run: RunFolder
     rows: Annotated[Count, default("half of them")] = None
@@ -20,7 +20,7 @@ class Flags:
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images or texts."""
     seed: int = 0
-    """Decides what is drawn."""
+    """Seed of the completions."""
     out: Annotated[File, default("completed-<seed>.png or .txt in the run's folder")] = None
     """File of the picture or text."""
     which: Which = "last"

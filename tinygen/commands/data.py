@@ -8,7 +8,7 @@ from tinygen.commands.flags import Debug
 
 @dataclass(frozen=True)
 class Flags:
-    """List the data sets that have names, and where each is."""
+    """List the data sets that have names, where each is, and its fields."""
 
     debug: Debug = False
 

@@ -15,15 +15,15 @@ from tinygen.train import images
 
 @dataclass(frozen=True)
 class Flags:
-    """Draw a picture of what the decoder of a run makes of codes, such as those that `tinygen encode` wrote."""
+    """Decode codes, such as those that `tinygen encode` wrote, into a picture."""
 
     run: RunFolder
     codes: Annotated[File, default("codes.npz in the run's folder")] = None
     """An .npz file with codes (N, D), or codes_train, codes_valid and codes_test; or an .npy file."""
     split: Literal["test", "valid", "train"] = "test"
-    """Which of the three."""
+    """Which of the three to decode."""
     n: Annotated[Count, default("64")] = None
-    """How many, from the first one on."""
+    """How many codes, from the first one on."""
     out: Annotated[File, default("decoded.png in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"

@@ -16,13 +16,13 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Flags:
-    """Write the codes of data to an .npz file: codes_train, codes_valid and codes_test (and labels y_...)."""
+    """Encode data: write codes_train, codes_valid and codes_test (and labels y_...) to an .npz file."""
 
     run: RunFolder
-    data: Annotated[File, default("those of the run")] = None
+    data: Annotated[File, default("the data of the run")] = None
     """Data to encode: a name, a file or a folder."""
     out: Annotated[File, default("codes.npz in the run's folder")] = None
-    """File of the codes."""
+    """File to write."""
     which: Which = "last"
     device: Device = "auto"
     debug: Debug = False

@@ -13,7 +13,7 @@ from tinygen.train.run import plain
 
 @dataclass(frozen=True)
 class Flags:
-    """Measure the model of a run on data that it was not trained on."""
+    """Evaluate the model of a run on test or validation data."""
 
     run: RunFolder
     split: Literal["test", "valid"] = "test"
@@ -21,9 +21,9 @@ class Flags:
     which: Which = "last"
     data: Place = None
     seed: Annotated[Count, default("the run's own")] = None
-    """Decides the noise of estimates."""
+    """Seed of the noise of estimates."""
     json: Switch = False
-    """Print one JSON object."""
+    """Print the metrics as one JSON object."""
     device: Device = "auto"
     debug: Debug = False
 

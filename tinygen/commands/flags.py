@@ -1,4 +1,4 @@
-"""What the flags of several commands share: how values are written, and how words are read."""
+"""What the flags of several commands share: their types, how their values are written, and how words are parsed."""
 
 import contextlib
 import io
@@ -27,12 +27,23 @@ def number(text: str) -> float:
         raise ValueError(f"{text!r} is not a number") from None
 
 
-def whole_numbers(text: str) -> tuple[int, ...]:
-    return tuple(whole_number(part) for part in text.split(","))
+def names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A parser of a word that must be one of a few."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"{text!r} is not {' or '.join(choices)}")
+        return text
+
+    return parse
 
 
 def written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
-    """How the value of a flag that may be left out is written, and read."""
+    """An optional flag: how help writes its value, and the function that parses it."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -43,14 +54,14 @@ def written(metavar: str, parse: Callable[[str], Any]) -> PrimitiveConstructorSp
 
 
 def default(text: str) -> Any:
-    """What help says where a flag that is left out has no single value."""
+    """What help says of a default that is not a single value."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 Count = Annotated[int | None, written("N", whole_number)]
 Duration = Annotated[float | None, written("TIME", parse_time)]
 File = Annotated[str | None, written("PATH", str)]
-Labels = Annotated[tuple[int, ...] | None, written("A,B,...", whole_numbers)]
+Labels = Annotated[tuple[str, ...] | None, written("A,B,...", names)]
 Place = Annotated[
     str | None,
     written("PATH", str),
@@ -61,19 +72,17 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", help="The folder of the run.")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    tyro.conf.arg(help="Where to compute; auto takes the GPU where one can be used, or the device of the run."),
+    tyro.conf.arg(help="Where to compute; auto: the GPU where one can be used, or the device of the run."),
 ]
 Which = Annotated[
     Literal["last", "best"],
-    tyro.conf.arg(
-        help="The weights at the end of training, or those of the validation that was best by the model's own metric."
-    ),
+    tyro.conf.arg(help="The last weights, or those with the best value of the model's own metric on validation."),
 ]
 Images = Annotated[
     str | None,
     written("FOLDER", str),
     tyro.conf.arg(
-        help="Pictures to take; they are brought to the size of the run's.",
+        help="Pictures to use; they are resized and cropped to the size of the run's images.",
         help_behavior_hint="(default: test images of the run's data)",
     ),
 ]
@@ -93,7 +102,7 @@ def parse(flags: Any, words: Sequence[str], command: str, description: str | Non
 
 
 def _gist(box: str) -> str:
-    """What a framed message of tyro's says: its first paragraph, and the flag that it suggests."""
+    """The gist of one of tyro's framed error messages: its first paragraph, and the flag that it suggests."""
     lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     rules = [number for number, line in enumerate(lines) if number and not line.strip("─-")]
     said = " ".join(lines[: rules[0]]).strip("─- ").removeprefix("Error parsing model: ")

@@ -11,16 +11,16 @@ from tinygen.errors import UsageError
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the log-probability of each image by the model of a run, in nats, exact or as a lower bound."""
+    """Print the log-probability of each image under the model of a run, in nats: exact, or a lower bound."""
 
     run: RunFolder
     images: Images = None
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
-    """Decides the noise of estimates."""
+    """Seed of the noise of estimates."""
     importance_samples: Annotated[Count, default("the model's own")] = None
-    """Of a lower bound: how many codes of each image it is made of; more are closer to the log-probability."""
+    """Of a lower bound: codes drawn for each image; with more the bound is closer to the log-probability."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"

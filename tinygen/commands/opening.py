@@ -1,14 +1,15 @@
-"""Opening a run for a command: the model with what it has learned, and examples for it."""
+"""Opening a run for a command: its trained model, examples for it, and conditions on its samples."""
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygen import capabilities, registry
-from tinygen.data import Dataset
+from tinygen.data import Dataset, Field, Labels
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
@@ -16,12 +17,11 @@ from tinygen.data.readers.pictures import SUFFIXES
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
 from tinygen.train.images import is_intensities
-from tinygen.train.loading import class_of, data_of, model_of
-from tinygen.train.record import load_state
+from tinygen.train.loading import class_of, data_of, load_state, model_of
 
 
 class Opened(NamedTuple):
-    """A run, its model, and what else was saved with the state that the model has."""
+    """A run, its model in a saved state, and what else the file of that state holds."""
 
     run: Run
     model: Any
@@ -29,7 +29,7 @@ class Opened(NamedTuple):
 
 
 def open_run(folder: str, device: str, which: str, capability: type | None = None) -> Opened:
-    """A run with its last or its best state, which is said to be unfinished where training has not ended.
+    """A run whose model has its last or its best state; a notice says where training has not ended.
 
     UsageError where the model does not have the capability that a command needs.
     """
@@ -56,8 +56,46 @@ def refuse_incapable(system: type[Any], capability: type) -> None:
         raise UsageError(f"{system.name} cannot {capabilities.VERBS[capability]}; {who}")
 
 
+def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, Any]:
+    """What n samples are conditioned on, as `sample` takes it in `given`: the words of each flag in turn.
+
+    A flag that is None is left out. UsageError for one that the model cannot be conditioned on, or a word that stands
+    for no value. `CONDITIONS` has the field of each flag, `PARSERS` what its words stand for.
+    """
+    given = {}
+    for flag, words in flags.items():
+        name = CONDITIONS[flag]
+        if words is None:
+            continue
+        if name not in model.conditions:
+            able = [each for each in registry.names() if name in registry.get(each).conditions]
+            raise UsageError(f"--{flag}: {model.name} takes no {flag}; models that do: {', '.join(able)}")
+        field = model.spec[name]
+        values = [PARSERS[type(field)](field, word) for word in words]
+        given[name] = np.stack([values[i % len(values)] for i in range(n)])
+    return given
+
+
+def label_number(field: Labels, word: str) -> np.int64:
+    """The number of a class, given by its name or by the number itself; UsageError where there is no such class."""
+    classes = field.classes or 0
+    names = [field.draw(np.int64(number)) for number in range(classes)]
+    if word in names:
+        return np.int64(names.index(word))
+    if word.isascii() and word.isdecimal() and int(word) < classes:
+        return np.int64(word)
+    known = ", ".join(names[:MANY]) + (", ..." if classes > MANY else "")
+    raise UsageError(f"label {word!r} is unknown: use a name ({known}) or a number from 0 to {classes - 1}")
+
+
+CONDITIONS = {"labels": "y"}
+PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
+"""For each type of field that can be a condition: the value in a batch that a word stands for."""
+MANY = 12
+
+
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): the pictures in a folder, or the first ones of test, whose data may have moved."""
+    """Names and examples x (n, ...): the pictures in a folder, or the first of test; `place`: of data that moved."""
     if images is not None:
         if not is_intensities(opened.model.spec.x):
             raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")

@@ -16,7 +16,7 @@ BEST = 9
 
 @dataclass(frozen=True)
 class Flags:
-    """Draw each image, and after it the training images that are most like it by the model of a run."""
+    """Show each image followed by the training images that the model of a run ranks as most similar."""
 
     run: RunFolder
     images: Images = None

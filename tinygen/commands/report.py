@@ -10,7 +10,7 @@ from tinygen.train.report import write_report
 
 @dataclass(frozen=True)
 class Flags:
-    """Write a run's report again, for instance after an interruption; report-best.html is about the best weights."""
+    """Write the report of a run again, such as after an interruption; report-best.html is about the best weights."""
 
     run: RunFolder
     which: Which = "last"

@@ -11,26 +11,26 @@ from tinygen.commands.flags import Count, Debug, Device, Duration, Place, Rate, 
 from tinygen.commands.train import lasting
 from tinygen.errors import UsageError
 from tinygen.train import Run
-from tinygen.train.loading import data_of, model_of, source_of
+from tinygen.train.loading import load_data, model_of, source_of
 
 
 @dataclass(frozen=True)
 class Words:
-    """Continue an interrupted run, to the same weights that it would have had without the interruption."""
+    """Continue a run: after an interruption to the same weights as without it, or beyond its end."""
 
     run: RunFolder
     epochs: Annotated[Count, default("the run's own end")] = None
-    """A new end, counted from the beginning of the run."""
+    """A new end in epochs, counted from the beginning of the run."""
     steps: Annotated[Count, default("the run's own end")] = None
-    """A new end in minibatches."""
+    """A new end in minibatches, counted likewise."""
     budget: Annotated[Duration, default("the run's own end")] = None
-    """A new end in time, over all parts of the run."""
+    """A new end in training time, summed over all parts of the run."""
     save_every: Annotated[Count, default("the run's own")] = None
     """Steps from one checkpoint to the next."""
     patience: Annotated[Count, default("the run's own")] = None
-    """How many epochs without a better validation, by the model's own metric, before training stops."""
+    """Epochs without an improvement of the model's own metric on validation after which training stops."""
     learning_rate: Annotated[Rate, default("the run's own")] = None
-    """A new learning rate from here on; if there are several, each by its name, as --discriminator-learning-rate."""
+    """A new learning rate from here on. Where a model has several, each by its name: --discriminator-learning-rate."""
     data: Place = None
     device: Device = "auto"
     debug: Debug = False
@@ -40,7 +40,7 @@ about = first_line(Words)
 
 
 def run(words: Sequence[str]) -> None:
-    """The names of some flags depend on the model of the run."""
+    """Parse the words in two parts: which learning rates there are depends on the model of the run."""
     rates, others = take_learning_rates(words)
     flags = parse(Words, others, "resume")
     if flags.learning_rate is not None:
@@ -55,7 +55,7 @@ def resume(flags: Words, rates: Mapping[str, float]) -> None:
         return
     train.resume(
         model_of(run, flags.device, rates),
-        data_of(run, flags.data),
+        load_data(run, flags.data),
         run.folder,
         epochs=flags.epochs,
         steps=flags.steps,
@@ -63,7 +63,7 @@ def resume(flags: Words, rates: Mapping[str, float]) -> None:
         save_every=flags.save_every,
         patience=flags.patience,
         learning_rates=rates,
-        record={"source": source_of(run) | {"data": lasting(flags.data)}} if flags.data else {},
+        provenance={"source": source_of(run) | {"data": lasting(flags.data)}} if flags.data else {},
     )
 
 

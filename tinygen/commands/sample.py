@@ -3,28 +3,25 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
-
 from tinygen.capabilities import Samples
 from tinygen.commands.flags import Count, Debug, Device, File, Labels, Place, RunFolder, Which, at_least_one, default
-from tinygen.commands.opening import open_run, refuse_incapable
-from tinygen.errors import UsageError
-from tinygen.train import Run, images
+from tinygen.commands.opening import conditions, open_run
+from tinygen.train import images
 from tinygen.train.figures import Figure
-from tinygen.train.loading import class_of, data_of
+from tinygen.train.loading import data_of
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Draw new examples from the model of a run, as a picture, or as text where that is what it models."""
+    """Save new examples sampled from the model of a run, as a picture, or as text where that is what it models."""
 
     run: RunFolder
     n: Annotated[Count, default("64 images, 2500 points, or 20 texts")] = None
     """How many examples."""
     seed: int = 0
-    """Decides the noise."""
+    """Seed of the noise."""
     labels: Annotated[Labels, default("every class")] = None
-    """Classes to draw, in turn, from a model that takes labels."""
+    """Names or numbers of the classes to sample, in turn, from a conditional model."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text."""
     which: Which = "last"
@@ -35,18 +32,14 @@ class Flags:
 
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
-    system = class_of(Run.open(flags.run))
-    refuse_incapable(system, Samples)
-    if flags.labels is not None and "y" not in system.conditions:
-        raise UsageError(f"--labels: {system.name} does not take labels; leave them out")
+    run, model, _ = open_run(flags.run, flags.device, flags.which, Samples)
     if flags.data:
-        data_of(Run.open(flags.run), flags.data)
-    run, model, _ = open_run(flags.run, flags.device, flags.which)
+        data_of(run, flags.data)
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"
-    given = {} if flags.labels is None else {"given": {"y": np.resize(flags.labels, n)}}
-    samples = model.sample(n, seed=flags.seed, **given)
+    given = conditions(model, n, labels=flags.labels)
+    samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
     figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
     figure.save(out)

@@ -4,13 +4,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from tinygen import backend, data, models, random, registry
 from tinygen.commands import first_line
-from tinygen.commands.flags import Count, Debug, Device, Duration, File, Switch, default, parse, written
+from tinygen.commands.flags import Count, Debug, Device, Duration, File, Switch, default, one_of, parse, written
 from tinygen.errors import UsageError
 from tinygen.train import fit
 
@@ -18,42 +18,45 @@ about = "Train a model: tinygen train MODEL, or your own class: tinygen train FI
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingFlags:
     data: str = "fashion-mnist-7k"
-    """What to learn from: a name (`tinygen data` lists them), a file or a folder."""
+    """What to train on: a name (`tinygen data` lists them), a file or a folder."""
     fields: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=KEY"), default("by the names in the file")] = ()
     """Which part of a file is which field, such as x=photo target=label, or x=idx20:indexed."""
     size: Annotated[str | None, written("N|WxH", str), default("as they are")] = None
-    """Side, or width and height, to which the pictures of a folder are brought."""
-    augment: Annotated[Literal["flip"] | None, default("nothing")] = None
-    """Show training pictures mirrored, too: flip."""
+    """Side, or width and height, to which the pictures of a folder are resized and cropped."""
+    augment: Annotated[str | None, written("flip", one_of("flip")), default("none")] = None
+    """Augment training pictures: flip mirrors each at random."""
     skip_broken: Switch = False
     """Leave out picture files that cannot be read."""
     binarise: Annotated[
-        Literal["dynamic", "threshold"] | None, default("dynamic, for a model that takes no grey images")
+        str | None,
+        written("dynamic|threshold", one_of("dynamic", "threshold")),
+        default("dynamic, for a model that takes no grey images"),
     ] = None
-    """Make grey images black and white: a pixel is 1 with the probability that its grey gives, or from one half up."""
-    epochs: Annotated[Count, default("10, where neither steps nor budget is given")] = None
-    """How often training goes through the whole training set."""
+    """Binarise grey images: dynamic draws each pixel anew with its grey value as the probability of 1; threshold makes
+    those of one half and above 1."""
+    epochs: Annotated[Count, default("10, unless steps or budget is given")] = None
+    """Passes over the training set."""
     steps: Annotated[Count, default("none")] = None
-    """How many minibatches to train on, instead of epochs."""
+    """Minibatches to train on, instead of epochs."""
     budget: Annotated[Duration, default("none")] = None
     """How long to train, such as 30s, 2m or 1h30m, instead of epochs."""
     seed: int = 0
-    """Number that decides all that is random: the first weights, the order of examples, all noise."""
+    """Seed of all randomness: initial weights, order of examples, noise."""
     out: Annotated[File, default("runs/<model>-<n>, the next free number")] = None
-    """Folder for what is learned and measured: the run."""
+    """Folder of the run: checkpoint, log, samples and report."""
     save_every: Annotated[Count, default("every 30 seconds")] = None
-    """Steps from one saved state to the next."""
+    """Steps from one checkpoint to the next."""
     patience: Annotated[Count, default("none")] = None
-    """How many epochs without a better validation, by the model's own metric, before training stops."""
+    """Epochs without an improvement of the model's own metric on validation after which training stops."""
     overwrite: Switch = False
     """Replace the run that --out holds."""
     device: Device = "auto"
     debug: Debug = False
 
     def options(self) -> dict[str, Any]:
-        """What `tinygen.data.load` is told besides the name."""
+        """The arguments of `tinygen.data.load` besides the name."""
         found: dict[str, Any] = {"skip_broken": self.skip_broken}
         if self.fields:
             pairs = [each.partition("=") for each in self.fields]
@@ -79,16 +82,18 @@ def usage() -> str:
     lines = ["usage: tinygen train MODEL [FLAGS]", "       tinygen train FILE.py:CLASS [FLAGS]"]
     for family, places in registry.FAMILIES.items():
         lines += ["", f"{family}:", *(f"  {name:<16}{first_line(models.get(name))}" for name in places)]
-    return "\n".join([*lines, "", "tinygen train MODEL --help tells the flags of a model."])
+    lines += ["", "tinygen train MODEL --help lists the flags of a model."]
+    lines += ["A run of your own class names its file: every command that opens the run executes that file."]
+    return "\n".join(lines)
 
 
 def train(name: str, words: Sequence[str]) -> None:
-    """Train the model of a name as the words say."""
+    """Train the named model with the flags in the words."""
     system = models.get(name)
 
     @dataclass(frozen=True)
     class Flags:
-        training: Training
+        training: TrainingFlags
         """The data, how long to train, and where to keep the result."""
         model: system.Config  # type: ignore[name-defined, valid-type]
         """The network, and how it learns."""
@@ -112,7 +117,7 @@ def train(name: str, words: Sequence[str]) -> None:
         save_every=flags.save_every,
         patience=flags.patience,
         overwrite=flags.overwrite,
-        record={
+        provenance={
             "command": shlex.join(["tinygen", "train", name, *words]),
             "source": {"data": lasting(flags.data), **options},
         },
@@ -120,7 +125,7 @@ def train(name: str, words: Sequence[str]) -> None:
 
 
 def lasting(name_or_path: str) -> str:
-    """A path that still holds in another working directory; a name stays as it is."""
+    """A path made absolute, so that it holds in another working directory; a name stays as it is."""
     path = Path(name_or_path)
     is_bare = len(path.parts) == 1 and not path.suffix
     if not path.exists() or (is_bare and name_or_path.replace("_", "-") in dict(data.names())):
@@ -129,7 +134,7 @@ def lasting(name_or_path: str) -> str:
 
 
 def _model_first(words: Sequence[str]) -> list[str]:
-    """The words with the value of --model before all others, which may name the model too."""
+    """The words with the value of --model, which names the model too, moved to the front."""
     for i, word in enumerate(words):
         if word == "--model" and i + 1 < len(words):
             return [words[i + 1], *words[:i], *words[i + 2 :]]

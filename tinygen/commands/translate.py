@@ -12,14 +12,14 @@ from tinygen.train.panels import above_one_another
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run make images of another kind of images: these below those."""
+    """Let the model of a run translate images into another domain: inputs above translations."""
 
     run: RunFolder
     images: Images = None
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
-    """Decides what is drawn."""
+    """Seed of the translations."""
     out: Annotated[File, default("translated-<seed>.png in the run's folder")] = None
     """File of the picture."""
     which: Which = "last"
@@ -33,8 +33,8 @@ def run(flags: Flags) -> None:
     opened = open_run(flags.run, flags.device, flags.which, Translates)
     spec = opened.model.spec
     _, x = examples(opened, flags.images, flags.n, flags.data)
-    made = opened.model.translate(x, seed=flags.seed)
-    tiles = above_one_another(images.tiles(x, spec.x), images.tiles(made, spec.fields.get("target", spec.x)))
+    translated = opened.model.translate(x, seed=flags.seed)
+    tiles = above_one_another(images.tiles(x, spec.x), images.tiles(translated, spec.fields.get("target", spec.x)))
     out = flags.out or opened.run.folder / f"translated-{flags.seed}.png"
     images.save(images.sheet(tiles, len(x)), out)
     print(out)

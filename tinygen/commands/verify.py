@@ -12,10 +12,12 @@ from tinygen.verify import trials_of, verify
 
 @dataclass(frozen=True)
 class Flags:
-    """Train every model small, in minutes, and hold it to what trivial rivals miss; exit code 1 where one fails."""
+    """Train every model briefly and check that it beats trivial baselines; exit code 1 where one does not."""
 
     models: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL...]", help="Their names; all if none.")
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[MODEL...]", help="Models to train.", help_behavior_hint="(default: all)"),
     ] = ()
     device: Device = "cpu"
     debug: Debug = False

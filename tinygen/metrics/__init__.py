@@ -1,5 +1,4 @@
-"""How good samples are: a judge network and the distances in its features, coverage, memorisation, mode counts.
+"""Metrics: of samples in the features of a judge network, memorisation, mode counts, likelihoods.
 
-The judge is trained here and no model may see it: this room lies below `tinygen.train` and imports no model. Import the
-submodule that is needed.
+A judge is a classifier that is trained here and never used to train a model. Import the submodule that is needed.
 """

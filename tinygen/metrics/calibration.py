@@ -1,4 +1,4 @@
-"""Samples whose quality is known beforehand: a scoreboard that ranks them wrongly is not to be believed."""
+"""Calibration of the scores: sets of images of known quality, which the scores must rank correctly."""
 
 import itertools
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ TIERS = (
     ("one class dropped", "10 % noise", "blur", "per-class Gaussian"),
     ("single mode", "pure noise"),
 )
-"""From the best to the worst; within one, which is better is a matter of taste."""
+"""From the best to the worst; within a tier no order is required."""
 
 DROPPED = 1
 NOISE = 0.1
 
 
 def panel(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
-    """Sets of n images, by what they are."""
+    """The sets of n images, by name."""
     real, train = reference.real, reference.train
     stream = Stream(0, "calibration")
     noise = stream.uniform(real.x.shape)
@@ -40,12 +40,12 @@ def panel(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
 
 
 def calibrate(reference: Reference, data: Dataset) -> dict[str, dict[str, float]]:
-    """The figures of each set of the `panel`."""
+    """The metrics of each set of the `panel`."""
     return {name: reference.score(x) for name, x in panel(reference, data).items()}
 
 
 def misranked(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What the figures of the panel have wrong, a line each; none where they can be believed."""
+    """The errors in how the metrics rank the panel, a line each; empty where they rank it correctly."""
     wrong = []
     for better, worse in itertools.chain.from_iterable(
         itertools.product(*tiers) for tiers in itertools.pairwise(TIERS)
@@ -65,7 +65,7 @@ def misranked(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _blur(x: np.ndarray) -> np.ndarray:
-    """Means over 3x3 pixels; those at the border are repeated outwards."""
+    """Means over 3x3 pixels, with the border pixels repeated outwards."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     return windows.mean(axis=(4, 5))
@@ -73,11 +73,11 @@ def _blur(x: np.ndarray) -> np.ndarray:
 
 def _gaussians(train, labels, stream: Stream) -> np.ndarray:
     """For each label an image from the normal distribution that has its class's mean and covariance, clipped."""
-    made = np.empty((len(labels), *train.x.shape[1:]), np.float32)
+    images = np.empty((len(labels), *train.x.shape[1:]), np.float32)
     for label in np.unique(labels):
         of_class, wanted = train.x[train.y == label], labels == label
         mean = of_class.mean(axis=0)
-        # Independent normal weights of the deviations give their covariance, without its matrix.
+        # A sum of all deviations with independent normal weights has their covariance; no matrix is needed.
         weights = stream.normal((int(wanted.sum()), len(of_class))) / np.float32(max(1, len(of_class) - 1)) ** 0.5
-        made[wanted] = mean + np.tensordot(weights, of_class - mean, axes=1)
-    return made.clip(0, 1)
+        images[wanted] = mean + np.tensordot(weights, of_class - mean, axes=1)
+    return images.clip(0, 1)

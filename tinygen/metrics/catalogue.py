@@ -1,6 +1,6 @@
-"""What is known of every metric: how people call it, its unit, and whether more or less of it is better.
+"""The catalogue of metrics: label, unit, and whether higher or lower is better.
 
-The names are those that models return from `training_step` and `evaluate`, and those of scores and of `verify`.
+Names are those of the scalars that `training_step` and `evaluate` return, of scores and of `verify`.
 """
 
 import functools
@@ -12,18 +12,18 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as people write it."""
+    """How a metric is shown."""
 
     label: str
     unit: str = ""
     better: Literal["up", "down"] | None = None
-    """Which way is better; None where neither is, as for the loss of one of two players."""
+    """Which direction is better; None where neither is, as for the loss of a discriminator."""
 
     def __str__(self) -> str:
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether a value is better than another one; a NaN is never, and nothing is where neither way is better."""
+        """Whether a value is better than another; False for NaN, and where `better` is None."""
         return value > than if self.better == "up" else value < than if self.better == "down" else False
 
     def written(self, value: float | None) -> str:
@@ -39,7 +39,7 @@ METRICS: dict[str, Metric] = {
     "neg_is{n}_nats": Metric("-log p, bound by {n} samples", "nats", "down"),
     "neg_elbo_bits_per_dim": Metric("-ELBO", "bits per dimension", "down"),
     "neg_is{n}_bits_per_dim": Metric("-log p, bound by {n} samples", "bits per dimension", "down"),
-    # Of a density p(x), whose nats cannot be compared with those of probabilities
+    # Of a density p(x), not comparable with probabilities
     "neg_elbo_density_nats": Metric("-ELBO of a density", "nats", "down"),
     "reconstruction_density_nats": Metric("reconstruction by a density", "nats"),
     "neg_is{n}_density_nats": Metric("-log density, bound by {n} samples", "nats", "down"),
@@ -56,7 +56,7 @@ METRICS: dict[str, Metric] = {
     "precision_at_10": Metric("share of the class among the ten best", "", "up"),
     "probe_error_rate": Metric("error rate of a linear probe", "", "down"),
     "code_moment_distance": Metric("distance of the codes' moments from the prior's", "", "down"),
-    # Two players, of whom neither is good by a small loss of its own
+    # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),
     "generator_nats": Metric("generator loss", "nats"),
     "real_accuracy_rate": Metric("discriminator's accuracy on real examples"),
@@ -71,7 +71,7 @@ METRICS: dict[str, Metric] = {
     "high_quality_rate": Metric("share of samples of high quality", "", "up"),
     "pixel_covariance_correlation": Metric("correlation of pixel covariances with real ones", "", "up"),
     "asked_class_rate": Metric("share of samples nearest to the asked class", "", "up"),
-    # Samples before judges; memorisation is best where real images are, neither above nor below
+    # Samples scored by judges; memorisation is best where it equals that of real images
     "judges_agree": Metric("judges agree", "", "up"),
     "label_agreement": Metric("asked label", "", "up"),
     "frechet": Metric("Frechet", "", "down"),
@@ -87,7 +87,7 @@ its own."""
 
 
 def find(name: str) -> Metric | None:
-    """What the catalogue says of a metric, None where it is not there."""
+    """The entry of a metric in the catalogue; None where there is none."""
     if exact := METRICS.get(name):
         return exact
     for pattern, metric in METRICS.items():
@@ -97,7 +97,7 @@ def find(name: str) -> Metric | None:
 
 
 def describe(name: str) -> Metric:
-    """As `find`; a metric that is not in the catalogue is called by its name, and neither way of it is better."""
+    """As `find`; for a metric that is not in the catalogue its name is the label, and no direction is better."""
     return find(name) or Metric(name.replace("_", " "))
 
 

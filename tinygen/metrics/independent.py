@@ -1,4 +1,4 @@
-"""Images whose pixels know nothing of each other: the rival that any model of images must beat."""
+"""Independent pixels: a baseline that every model of images must beat."""
 
 import math
 from typing import Any
@@ -11,10 +11,10 @@ from tinygen.metrics.bits import bits_per_dim
 
 
 def likelihood(data: Dataset) -> dict[str, float]:
-    """-log p of test where pixels are independent, under the names that a likelihood and its bound have.
+    """-log p of test under independent pixels, by the names of a likelihood and of a bound.
 
-    Black and white pixels have their mean over train, others their histogram. Empty where values are not discrete: a
-    histogram has no density to compare.
+    Binary pixels are Bernoulli with their mean over train, others have their histogram. Empty where values are not
+    discrete: a histogram cannot be compared with a density.
     """
     x = data.spec.x
     if x.value_count == 0:
@@ -47,5 +47,5 @@ def histogram_nats(train: Split, test: Split) -> float:
 
 
 def _cells(x: np.ndarray, first: np.ndarray, levels: int) -> np.ndarray:
-    """Positions (N, D) in the histograms, of which that of pixel d begins at first[d]."""
+    """Positions (N, D) in the concatenated histograms; the one of pixel d begins at first[d]."""
     return level_numbers(x.reshape(len(x), -1), levels) + first

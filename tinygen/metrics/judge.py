@@ -1,13 +1,13 @@
-"""The judge: a small convolutional classifier that the scoreboard trains on a data set, and that no model ever sees."""
+"""The judge: a small convolutional classifier, trained on a data set to score samples, never to train a model."""
 
 import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,23 +15,24 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import no_grad
 from tinygen.backend import to_numpy
-from tinygen.data import Dataset, Loader, Spec
+from tinygen.data import Batch, Dataset, Loader, Spec
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import unmet
 from tinygen.errors import CheckpointError, DataError
 from tinygen.nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 from tinygen.optim import Adam, cosine, warmup
 from tinygen.serialization import load, save
+from tinygen.steps import training_steps
 
 VERSION = 1
-"""Of the network and its training as they stand here: raise it with every change, so that judges are trained anew."""
+"""Version of the network and its training: raise it with every change, so that cached judges are not used."""
 
 SMALLEST = 4  # pixels a side: each of two pools halves them
 ROWS = 500
 
 
 @dataclass(frozen=True)
-class Training:
+class JudgeConfig:
     """How a judge is trained."""
 
     seed: int = 0
@@ -64,21 +65,22 @@ class Judge(Module):
         self.head = Linear(128, spec.classes)
 
     @classmethod
-    def of(cls, data: Dataset, training: Training | None = None) -> "Judge":
-        """The judge of a data set, from the user's cache or trained on its train split now and kept there.
+    def of(cls, data: Dataset, config: JudgeConfig | None = None) -> "Judge":
+        """The judge of a data set: from the user's cache, or trained on the train split and kept there.
 
         DataError for data that no judge can be trained on.
         """
         _refuse_unfit(data.spec)
-        training = training or Training()
-        file = _file(data, training)
-        with _streams_of(training.seed):
+        config = config or JudgeConfig()
+        file = _file(data, config)
+        with random.restored():
+            random.seed(config.seed)
             judge = cls(data.spec)
             try:
                 judge.load_state_dict(load(file)[0])
             except CheckpointError:  # missing, or damaged
-                print(f"tinygen: training a judge of {data.spec.name} (seed {training.seed})", file=sys.stderr)
-                _train(judge, data, training)
+                print(f"tinygen: training a judge of {data.spec.name} (seed {config.seed})", file=sys.stderr)
+                _train(judge, data, config)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 save(file, judge.state_dict())
         return judge
@@ -99,28 +101,33 @@ class Judge(Module):
 
     @property
     def digest(self) -> str:
-        """Twelve digits of the SHA-256 of the weights, which tell one judge from another."""
+        """Twelve digits of the SHA-256 of the weights, to identify a judge."""
         digest = hashlib.sha256()
         for name, array in sorted(self.state_dict().items()):
             digest.update(f"{name} {array.shape}".encode() + array.tobytes())
         return digest.hexdigest()[:12]
 
 
-def _train(judge: Judge, data: Dataset, training: Training) -> None:
-    loader = Loader(data.train, min(training.batch_size, len(data.train)), seed=training.seed)
-    rising = training.steps // 10
-    optimizer = Adam(judge, warmup(rising, cosine(training.learning_rate, 0.0, training.steps - rising)))
-    for _ in range(training.steps):
-        batch = next(loader)
-        optimizer.step(F.cross_entropy(judge(batch.x), batch.y).mean())
+def _train(judge: Judge, data: Dataset, config: JudgeConfig) -> None:
+    loader = Loader(data.train, min(config.batch_size, len(data.train)), seed=config.seed)
+    rising = config.steps // 10
+    optimizer = Adam(judge, warmup(rising, cosine(config.learning_rate, 0.0, config.steps - rising)))
+
+    def step(batch: Batch) -> dict[str, Any]:
+        loss = F.cross_entropy(judge(batch.x), batch.y).mean()
+        optimizer.step(loss)
+        return {"cross_entropy_nats": loss}
+
+    for _ in islice(training_steps(step, loader), config.steps):
+        pass
 
 
-def _file(data: Dataset, training: Training) -> Path:
-    """Where the judge is kept: a name that depends on all that its weights do, but for the machine."""
+def _file(data: Dataset, config: JudgeConfig) -> Path:
+    """The file of a judge; its name is a hash of all that its weights depend on, except the machine."""
     import pooch
 
     spec = data.spec
-    definition = [VERSION, dataclasses.asdict(training), spec.x.shape, spec.classes, spec.x.binarisation]
+    definition = [VERSION, dataclasses.asdict(config), spec.x.shape, spec.classes, spec.x.binarisation]
     key = hashlib.blake2b(json.dumps(definition).encode(), digest_size=16)
     data.train.add_to_digest(key)
     return Path(pooch.os_cache("tinygen")) / "judges" / f"{key.hexdigest()}.safetensors"
@@ -133,14 +140,3 @@ def _refuse_unfit(spec: Spec) -> None:
     if min(height, width) < SMALLEST:
         size = f"{width}x{height}"
         raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {SMALLEST}x{SMALLEST} or more")
-
-
-@contextmanager
-def _streams_of(seed: int) -> Iterator[None]:
-    """The process's random streams begin at a seed, and are afterwards as they were."""
-    before = random.get_state()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.set_state(before)

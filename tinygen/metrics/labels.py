@@ -1,4 +1,4 @@
-"""What labels tell of samples: which classes there are, in which shares, and whether two opinions agree."""
+"""Metrics of predicted labels: shares of classes, their number, and agreement."""
 
 import numpy as np
 

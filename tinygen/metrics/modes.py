@@ -7,7 +7,7 @@ import numpy as np
 from tinygen.data.points import Mixture
 
 SAMPLES = 2500
-"""How many the literature counts on."""
+"""Samples for a count, as in both papers."""
 
 
 class Modes(NamedTuple):

@@ -8,7 +8,7 @@ CHUNK = 1 << 24  # distances at once: 64 MB in float32
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances from rows of x (N, D) to all of y (M, D), with the rows that each chunk (n, M) is about.
+    """Squared distances from rows of x (N, D) to all of y (M, D), in chunks (n, M), each with its slice of rows.
 
     Computed as |x|^2 + |y|^2 - 2 x.y in the dtype of the points; rounding may leave one below zero.
     """

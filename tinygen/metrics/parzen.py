@@ -1,8 +1,8 @@
 """Parzen window estimates of a log-likelihood, as the first papers on adversarial networks reported them.
 
-They are kept for history: with any number of samples that can be drawn, such an estimate is far from the likelihood in
-hundreds of dimensions, and ranks models wrongly; centres of clusters of the training data beat most models, and the
-data themselves (Theis, van den Oord & Bethge 2016, section 3.2).
+They serve only for comparison with these papers. In hundreds of dimensions no feasible number of samples brings such an
+estimate near the likelihood, and it ranks models wrongly: centres of clusters of the training data score better than
+most models and than the data themselves (Theis, van den Oord & Bethge 2016, section 3.2).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A linear probe: how well a linear classifier tells the classes apart by codes alone (Alain & Bengio 2016)."""
+"""A linear probe: how well a linear classifier predicts the classes from codes (Alain & Bengio 2016)."""
 
 import numpy as np
 
@@ -39,8 +39,8 @@ class Probe:
 def error_rate(codes, labels, classes: int) -> float:
     """Error of the probe on codes (N, D) of one split, by twofold cross-validation.
 
-    The probe is fitted to every other code and counts its errors on the rest, then the other way round: with codes
-    that the encoder was not trained on, nothing that is counted was seen by anyone before.
+    A probe is fitted to every other code and tested on the rest, and the other way round. With codes of a split that
+    the encoder was not trained on, all counted errors are on unseen examples.
     """
     even, odd = (slice(start, None, 2) for start in (0, 1))
     errors = [

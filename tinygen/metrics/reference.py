@@ -1,4 +1,4 @@
-"""What samples of a data set are held against: one half of its test images, and two judges."""
+"""The reference that samples of a data set are compared with: one half of its test images, seen by two judges."""
 
 import numpy as np
 
@@ -6,22 +6,23 @@ from tinygen.data import Dataset, Split
 from tinygen.errors import DataError, NonFiniteError
 from tinygen.metrics.coverage import NEIGHBOURS, density_and_coverage
 from tinygen.metrics.frechet import frechet_distance
-from tinygen.metrics.judge import Judge, Training
+from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.metrics.labels import agreement, classes_present, histogram_distance
 from tinygen.metrics.memorisation import memorisation
 from tinygen.random import Stream
 
 
 class Reference:
-    """One half of the test images, in an order drawn once; the other half shows what real samples would score.
+    """A random half of the test images; the other half shows the scores of real images.
 
-    Both have `n` images, and so must what is scored: a Frechet distance depends on their number. Features and classes
-    are the first judge's; the second one only agrees with it or not. Raises DataError for data that cannot serve.
+    Each has `n` images, and so must samples to be scored: a Frechet distance depends on their number. Features and
+    classes are those of the first judge; the second judge serves for `judges_agree`. DataError for data without
+    labels, or too few.
     """
 
     def __init__(self, data: Dataset, judges: tuple[Judge, Judge] | None = None):
         self.n = len(data.test) // 2
-        self.judges = judges or (Judge.of(data, Training(seed=0)), Judge.of(data, Training(seed=1)))
+        self.judges = judges or (Judge.of(data, JudgeConfig(seed=0)), Judge.of(data, JudgeConfig(seed=1)))
         assert data.spec.classes, "judges refuse data without labels"
         self.classes = data.spec.classes
         if self.n <= NEIGHBOURS:
@@ -36,7 +37,7 @@ class Reference:
         self.of_real = self.score(self.real.x, self.real.y)
 
     def score(self, x: np.ndarray, y: np.ndarray | None = None) -> dict[str, float]:
-        """Figures of samples x (n, H, W, C) in [0, 1], and of the labels y (n,) that they were made for.
+        """Metrics of samples x (n, H, W, C) in [0, 1], which are conditioned on labels y (n,) where these are given.
 
         `frechet` in squared units of the features, `frechet_over_floor` as a multiple of that between the two halves;
         `label_distance` is the total variation between label histograms; all else are shares, ratios and a count.
@@ -63,5 +64,5 @@ class Reference:
 
 
 def whole(split: Split):
-    """All examples of a split as one batch; a split that draws has drawn once."""
+    """All examples of a split as one batch; dynamic binarisation is drawn once."""
     return next(split.batches(len(split)))

@@ -1,4 +1,4 @@
-"""The distance between two samples on a line, exactly."""
+"""The exact Wasserstein-1 distance between two samples on a line."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ import numpy as np
 def w1(a, b) -> float:
     """Wasserstein-1 distance of the empirical distributions of two samples (N,) and (M,), in the unit of their values.
 
-    The area between the two distribution functions (Vallender 1974): in one dimension no transport is cheaper than the
-    one that keeps the order.
+    The area between the two distribution functions (Vallender 1974): in one dimension the optimal transport keeps
+    the order.
     """
     a, b = (np.sort(np.asarray(x, np.float64)) for x in (a, b))
     places = np.concatenate([a, b])

@@ -31,5 +31,5 @@ def check_data(model: type[System], dataset, config=None):
     if lacking is None:
         return dataset
     takers = [name for name in names() if unmet(get(name).needs, dataset.spec) is None]
-    hint = f"; models that take it: {', '.join(takers)}" if takers else ""
-    raise DataError(f"model {model.name!r} needs {lacking}{hint}")
+    hint = f"models that take it: {', '.join(takers)}" if takers else "no model of the package takes these data"
+    raise DataError(f"model {model.name!r} needs {lacking}; {hint}")

@@ -1,4 +1,4 @@
-"""What every model offers, so that training, command line and scoreboard need to know none by name."""
+"""What every model offers: training, command line and scoreboard rely on this alone, and name no model."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from tinygen.optim import Schedule, cosine, warmup
 
 @dataclass
 class Plan:
-    """What a model is told of its training before it begins."""
+    """What `fit` knows about a training before its first step."""
 
     steps: int | None = None
-    """Minibatches, None where that is not known."""
+    """Minibatches; None where their number is not known, as with a time budget."""
 
 
 class System(Module):
@@ -30,19 +30,18 @@ class System(Module):
 
     A subclass sets `name`, the fields that it `needs` (`{"x": Image(kind="rgb"), "y": Labels()}`; a tuple where one of
     several will do) and a frozen dataclass `Config`; it builds its networks, moves them to the device, then makes its
-    optimisers. What else it can do is told by the methods of `tinygen.capabilities`, none of which it must have: it
-    samples, encodes and decodes, completes, translates, gives probabilities, classifies or ranks. A method
-    `figures(data, *, seed)` yields a `tinygen.train.figures.Figure` for each thing that its report should show besides.
+    optimisers. What else it can do follows from which methods of `tinygen.capabilities` it has; none is required. A
+    method `figures(data, *, seed)` yields further figures for its report (`tinygen.train.figures.Figure`).
 
-    `conditions` names the fields that samples may be asked to have, `sample(n, seed=0, given={"y": labels})`.
+    `conditions` names the fields that samples can be conditioned on, as in `sample(n, seed=0, given={"y": labels})`.
     `log_prob_is_bound`: `log_prob` is a lower bound. An `implicit` system has no likelihood, bound or reconstruction
-    that would say how good it is: its samples are all there is to judge.
+    error, so that only its samples can be scored.
 
-    `selection_metric` is that of `evaluate(..., thorough=False)` by which the best state of a training is chosen; None
-    where no number says on its own which of two states is better.
+    `selection_metric` is the metric of `evaluate(..., thorough=False)` that chooses the best state of a training; None
+    where no single metric can.
 
-    What checks it stands in its file too: `tiny` configurations for the protocol test, `trials` for `tinygen verify`,
-    and `recipes`, flags of `tinygen train`, for the scoreboard.
+    For its checks a system has `tiny` configurations for the protocol test, `trials` for `tinygen verify`, and
+    `recipes`, flags of `tinygen train`, for the scoreboard.
     """
 
     name: ClassVar[str]
@@ -52,7 +51,7 @@ class System(Module):
     implicit: ClassVar[bool] = False
     selection_metric: str | None = None
     earlier: tuple[tuple[int, Any], ...] = ()
-    """Configurations that its training began with, oldest first, each with the step at which it was replaced."""
+    """Earlier configurations of its training, oldest first, each with the step at which it was replaced."""
     Config: ClassVar[Any]
     tiny: ClassVar[tuple[dict[str, Any], ...]] = ()
     trials: ClassVar[tuple[Trial, ...]] = ()
@@ -69,22 +68,22 @@ class System(Module):
 
     @classmethod
     def needs_with(cls, config) -> Needs:
-        """What it needs as this Config has it; grey images that are not among it are binarised if that will do."""
+        """Its needs under this Config. Grey images that do not meet them are binarised where binary ones would."""
         return cls.needs
 
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
-        """Consume one minibatch, update each network at most once, and return named scalars (units in the names)."""
+        """Train on one minibatch, updating each network at most once; returns scalars, with units in their names."""
         raise NotImplementedError
 
     @abstractmethod
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Numbers about a split, units in their names; `thorough` adds those that cost many passes."""
+        """Metrics on a split, with units in the names; `thorough` adds those that take many passes."""
         raise NotImplementedError
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Context in evaluation mode and without gradient; the mode of every part is restored."""
+        """Context in evaluation mode and without gradients; afterwards every module has the mode that it had."""
         before = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -103,13 +102,16 @@ def at_least(config, minimum: float, *names: str) -> None:
 
 
 def draw_rows(draw, rows: int, size: int, device: str):
-    """Numbers (rows, size) from a stream's `draw`: each row uses whole counters, so that chunks do not matter."""
+    """Random numbers (rows, size) from a stream's `draw`, the same whether rows are drawn at once or in chunks.
+
+    A counter of a stream gives four numbers, so each row is padded to a multiple of four.
+    """
     padded = -(-size // 4) * 4
     return draw((rows, padded), device=device)[:, :size]
 
 
 def given_labels(given, n: int, classes: int) -> np.ndarray:
-    """The classes of n samples, int64 (n,): those in `given`, or all in turn; UsageError where they do not fit."""
+    """The classes of n samples, int64 (n,): those in `given`, or 0, 1, 2, ... in turn; UsageError for unfit ones."""
     if given is not None and set(given) != {"y"}:
         raise UsageError(f"given has {', '.join(given) or 'nothing'}; samples can be given labels, as y")
     labels = np.arange(n) % classes if given is None else np.asarray(given["y"])
@@ -122,9 +124,10 @@ def given_labels(given, n: int, classes: int) -> np.ndarray:
 
 
 def learning_rate(config, plan: Plan) -> Schedule:
-    """The step size over the steps of a run: a rise over `warmup_steps`, then half a cosine, or a constant.
+    """The schedule of the learning rate: a linear rise over `warmup_steps`, then half a cosine down to zero.
 
-    The cosine takes `cosine_steps`; None stands for all that are planned, and without a plan the step size stays.
+    The cosine takes `cosine_steps`. None: all remaining steps of the plan. Where these are unknown, and for 0, the
+    learning rate is constant after the rise.
     """
 
     def after_warmup(step: int) -> float:
@@ -143,7 +146,7 @@ ROWS = 250  # examples in one pass of encoding and decoding
 def in_chunks(function, x, device: str) -> np.ndarray:
     """`function` over the rows of x, as one NumPy array.
 
-    It always gets `ROWS` of them, the last ones made up, so that a row's result does not depend on its company: matrix
+    The last chunk is padded to `ROWS` rows, so that the result of a row is bit-identical for every batch size: matrix
     products of another height may differ in the last bit.
     """
     parts = []
@@ -156,7 +159,7 @@ def in_chunks(function, x, device: str) -> np.ndarray:
 
 
 def mean_over(chunks) -> dict[str, float]:
-    """Means of named per-example values (N,), given chunk by chunk."""
+    """Means over all examples of named values (N,), which come in chunks."""
     totals: dict[str, float] = {}
     count = 0
     for values in chunks:

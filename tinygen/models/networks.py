@@ -10,7 +10,7 @@ from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape
 
 Architecture = Literal["mlp", "conv"]
 FEATURES = 64
-"""Numbers of each pixel that a decoder of fully connected layers makes at most, before all that are asked of it."""
+"""Most features of a pixel that the last fully connected layer of a decoder computes."""
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
@@ -34,11 +34,10 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
 
 
 def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
-    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder the other way round.
+    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
-    Where more than `FEATURES` parameters a pixel are asked of fully connected layers, they make that many features,
-    which a convolution of single pixels turns into the parameters. Transposed convolutions that make several, as for
-    colours, begin `_smooth`.
+    Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
+    the C parameters from these. Transposed convolutions to several channels, as for colours, are initialised by `_smooth`.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -69,7 +68,7 @@ def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
 
 
 def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
-    """Fully connected layers of one width, each with its ReLU."""
+    """Fully connected layers of one width, each followed by a ReLU."""
     sizes = [inputs] + [hidden] * (layers - 1)
     return [part for size in sizes for part in (_he(Linear(size, hidden), size), relu)]
 
@@ -77,7 +76,7 @@ def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
 def _he(layer, fan_in: int) -> Module:
     """The layer with weights that keep the variance through a ReLU (He et al. 2015).
 
-    `fan_in` counts the inputs that meet in one output: a stride of 2 leaves 4 of a transposed convolution's 16 taps.
+    `fan_in` counts the inputs of one output: with stride 2, 4 of the 16 taps of a transposed convolution.
     """
     layer.weight.assign(init.normal(layer.weight.shape, (2 / fan_in) ** 0.5))
     layer.bias.assign(0.0)
@@ -85,11 +84,11 @@ def _he(layer, fan_in: int) -> Module:
 
 
 def _smooth(layer, variance: float) -> None:
-    """Let a transposed convolution of 4x4 taps and stride 2 begin as bilinear interpolation of random mixtures.
+    """Initialise a transposed convolution of 4x4 taps and stride 2: random mixtures of channels, enlarged bilinearly.
 
-    The four pixels that it makes of one come from different weights. Where these are all random, they differ as a
-    checkerboard, which takes long to be unlearnt (Odena et al. 2016, doi:10.23915/distill.00003; Long et al. 2015,
-    arXiv:1411.4038, begin in this way). `variance` is that of the weights that mix channels.
+    The four output pixels of an input pixel have separate weights. If all of these are random, the outputs differ in a
+    checkerboard pattern (Odena et al. 2016, doi:10.23915/distill.00003), which training removes slowly. Long et al.
+    2015 (arXiv:1411.4038) initialise upsampling in this way. `variance` is that of the weights that mix channels.
     """
     taps = np.array([1, 3, 3, 1], np.float32) / 4
     mixture = init.normal(layer.weight.shape[2:], variance**0.5)

@@ -1,4 +1,4 @@
-"""A short training that shows that a system learns: what `tinygen verify` runs, and what the result is held to."""
+"""A short training that shows that a system learns, and what its result must reach: for `tinygen verify`."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,23 +9,23 @@ COPY = "copied input"
 GUESS = "most frequent class"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
-"""Rivals that need no training; `tinygen.verify` measures them."""
+"""Baselines; `tinygen.verify` measures them."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A figure that must be below or above a bound: `times` that of a rival, plus a constant."""
+    """A metric that must be below or above a bound: `times` its value for the baseline, plus a constant."""
 
-    figure: str
+    metric: str
     side: Literal["<", ">"]
-    rival: str
+    baseline: str
     times: float = 0.0
     plus: float = 0.0
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A short training, and what it has to come to."""
+    """A short training, and what its result must reach."""
 
     data: str
     steps: int
@@ -34,7 +34,7 @@ class Trial:
     binarised: Literal["dynamic", "threshold"] | None = None
     """How images are made black and white for a model that would take grey ones."""
     quick: bool = True
-    """Seconds, so that the tests run it as well."""
+    """Whether it takes seconds only, so that the tests run it too."""
 
 
 LIKE_DATA = Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.7)

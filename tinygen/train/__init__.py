@@ -1,4 +1,4 @@
-"""Training over time: `fit`, the run folder and its log, sample grids and the report."""
+"""Training: `fit` and `resume`, the run folder and its log, pictures and the report."""
 
 from tinygen.train.fit import fit, resume
 from tinygen.train.run import Run

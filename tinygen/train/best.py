@@ -1,4 +1,4 @@
-"""The best state of a run so far, by the metric that its model names, beside the last one."""
+"""The best state of a run so far, by the model's `selection_metric`."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ from tinygen.train.run import Run
 
 
 class Best:
-    """The validation that had the best value of `metric`; an equal value later is not better.
+    """The best validation so far by `metric`, and its state; a later equal value is not better.
 
-    On disk it always goes with the last checkpoint, whenever training is killed: a new best is written under another
-    name (`stage`), the checkpoint that knows of it is written, and only then it takes its place (`publish`).
+    Its file always agrees with the checkpoint, even if training is killed in between: a new best state is written under
+    another name (`stage`), then the checkpoint is written, and only then the file is renamed (`publish`).
     """
 
     def __init__(self, metric: str | None):
@@ -32,15 +32,12 @@ class Best:
         """Whether `keep` was called since the last `publish`."""
         return self._unsaved is not None
 
-    def record(self) -> dict[str, Any] | None:
-        """What a checkpoint says of it, and `restore` takes; None before there is one."""
+    def as_dict(self) -> dict[str, Any] | None:
+        """As a checkpoint has it, and `restore` takes it; None before the first validation."""
         return None if self.step is None else {"metric": self.metric, "step": self.step, "value": self.value}
 
     def examine(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Whether the metrics of a validation are the best so far, which is then remembered.
-
-        UsageError where the metric is not among them.
-        """
+        """Whether a validation is the best so far, which is then remembered; UsageError where it lacks the metric."""
         if self.metric is None:
             return False
         if self.metric not in metrics:
@@ -52,22 +49,22 @@ class Best:
         return True
 
     def keep(self, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-        """Copy the state that `examine` found to be the best, until it is saved."""
+        """Copy the state that `examine` found to be the best, to be saved later."""
         self._unsaved = {name: np.array(to_numpy(array)) for name, array in tensors.items()}, meta
 
     def stage(self, run: Run) -> None:
-        """Write what was kept beside the best of before; NonFiniteError where a value is not finite."""
+        """Write the kept state beside the previous best; NonFiniteError where a value is not finite."""
         if self._unsaved:
             save(run.staged_best_file, *self._unsaved)
 
     def publish(self, run: Run) -> None:
-        """Put what was staged in the place of the best of before."""
+        """Replace the previous best by the staged state."""
         if self._unsaved:
             os.replace(run.staged_best_file, run.best_file)
             self._unsaved = None
 
     def restore(self, run: Run, record: Mapping[str, Any] | None) -> None:
-        """Stand where a checkpoint was saved that says this; a best that was staged for it takes its place."""
+        """Continue from a checkpoint with this `as_dict`; a best state that was staged with it is published."""
         if record and record["metric"] == self.metric:
             self.step, self.value = record["step"], record["value"]
         staged = None

@@ -1,6 +1,6 @@
-"""Changes to a run after its beginning, each recorded in config.json with the step from which it applies.
+"""Changes of a run's settings, each recorded in config.json with the step from which it applies.
 
-`config.json` holds what is in force now, and under "changes", oldest first, what replaced what in its sections:
+`config.json` holds the present settings, and under "changes", oldest first, the old and new values in its sections:
 {"step": 100, "config": {"learning_rate": [0.001, 0.0001]}}.
 """
 
@@ -18,7 +18,7 @@ def learning_rates(config: Any) -> dict[str, float]:
 
 
 def flag(name: str) -> str:
-    """A field of a Config as the command line has it."""
+    """The command-line flag of a field of a Config."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -33,7 +33,7 @@ def with_learning_rates(model: str, config: Any, rates: Mapping[str, float]) -> 
 
 
 def record_changes(run: Run, step: int, sections: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put new values in force in sections of config.json, and remember the ones that they replace."""
+    """Set new values in sections of config.json, and record the ones that they replace."""
     change: dict[str, Any] = {}
     for section, values in sections.items():
         own = run.config.get(section, {})
@@ -59,7 +59,7 @@ def configs_at(run: Run, step: int) -> list[dict[str, Any]]:
 
 
 def earlier_configs(run: Run) -> list[tuple[int, dict[str, Any]]]:
-    """Configurations that are no longer in force, oldest first, each with the step at which it was replaced."""
+    """Earlier configurations, oldest first, each with the step at which it was replaced."""
     earlier, config = [], run.config["config"]
     for change in reversed(_changes_of_config(run)):
         config = _before(config, change)

@@ -1,4 +1,4 @@
-"""What a training run shows in the terminal."""
+"""The terminal output of a training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +49,7 @@ class Display:
         self._progress.update(self._task, completed=done, description=f"epoch {step / self._per_epoch:.1f}")
 
     def report_epoch(self, step: int, seconds: float, train: Mapping[str, Any], valid: Mapping[str, Any]) -> None:
-        """One line with the first metric of each split, which is the one that a model optimises."""
+        """One line with the first metric of each split: the one that the model optimises."""
         parts = [f"epoch {step / self._per_epoch:>4.3g}", f"step {step:>6}"]
         for split, metrics in (("train", train), ("valid", valid)):
             parts += [f"{split} {describe(name).written(value)}" for name, value in list(metrics.items())[:1]]

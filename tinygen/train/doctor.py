@@ -1,7 +1,7 @@
-"""What commonly goes wrong in training, told in plain words with the figure that shows it and the remedy.
+"""Common faults of a training: what is wrong, the metric that shows it, and the remedy.
 
-It knows metrics by their names and no model: `diagnose` sees what an evaluation logs, so that the log alone says again
-what was found.
+`diagnose` reads metrics by their names and knows no model. It sees only what an evaluation logs, so that the same
+faults are found in the log of a run.
 """
 
 import math
@@ -16,30 +16,30 @@ from tinygen.metrics.neighbours import squared_distances
 from tinygen.train.run import metrics_of
 
 SAMPLES = 100
-"""Made and real: 4950 pairs of each."""
+"""Fake and real: 4950 pairs of each."""
 ALIKE = 0.25
-"""Share of the median distance of two examples below which a pair is alike. Real images hardly ever come so near to
-each other, and samples that are merely blurred do not either; points of one mode do."""
+"""A pair is alike if its distance is below this share of the median distance of two real examples. Real images hardly
+ever are, nor are samples that are merely blurred; points of one mode are."""
 PICTURES = 8
-"""Who draws from so few pictures repeats one in every eighth pair; an untrained generator of two-dimensional noise does
-in every tenth."""
-TELLING = 1e-2
-"""Nats of a discriminator that gives made examples a probability below a hundredth: the gradient of log(1 - D) that
-reaches the generator is then less than a fiftieth of what it is where the two cannot be told apart."""
+"""A generator of only so many different pictures repeats one in every eighth pair; an untrained generator of
+two-dimensional noise does in every tenth."""
+SATURATED = 1e-2
+"""Loss in nats below which a discriminator gives fake examples a probability of less than a hundredth. The gradient of
+log(1 - D) that reaches the generator is then less than a fiftieth of the one at D = 1/2."""
 STEEP = 10.0
-"""Slope of a critic that is asked for 1."""
+"""Norm of the critic's gradient, where the penalty asks for 1."""
 WORTH = 2.0
-"""A critic of the best steepness pays a penalty of at most half the distance that it gains, whatever the weight: four
-times that is not the price of a distance. (For slope n, a maximum of n d - c (n - 1)^2 has c (n - 1)^2 < n d / 2.)"""
+"""Penalty over the critic's distance. At the best slope n, which maximises n d - c (n - 1)^2 for a distance d and a
+weight c, the penalty is below half of n d, whatever c is: four times that shows that training went wrong."""
 BEGUN_CODES = 100
-"""Steps before which nothing is said of codes: they may be empty at first."""
+"""Steps before which codes are not examined: at first they may hold nothing."""
 BEGUN_SAMPLES = 1000
-"""Steps before which nothing is said of samples: a DCGAN's, for one, are all alike for its first hundreds of steps."""
+"""Steps before which samples are not examined: those of a DCGAN are all alike in its first hundreds of steps."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong: what, by which figure, and what to do."""
+    """A fault: what is wrong, by which metric, and what to try."""
 
     name: str
     sentence: str
@@ -47,7 +47,7 @@ class Finding:
 
 
 def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the latest training metrics and those on valid, with those of `variety`, show to be wrong at a step."""
+    """The faults that the latest metrics on train and on valid, those of `variety` among them, show at a step."""
     for split, metrics in (("training", train), ("validation", valid)):
         for name, value in metrics.items():
             if not _finite(value):
@@ -65,11 +65,11 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or "
             "change to a Wasserstein model with a gradient penalty",
         )
-    if (nats := train.get("discriminator_nats", math.inf)) < TELLING:
+    if (nats := train.get("discriminator_nats", math.inf)) < SATURATED:
         yield Finding(
             "discriminator saturated",
-            f"the discriminator is saturated: its loss is {nats:.2g} nats, so sure is it that the generator learns "
-            "next to nothing from it",
+            f"the discriminator is saturated: its loss is {nats:.2g} nats, so that the generator learns next "
+            "to nothing",
             "lower its learning rate or size, let it take fewer steps, or change to a Wasserstein model",
         )
     slope, penalty = train.get("gradient_norm", 0.0), train.get("gradient_penalty", 0.0)
@@ -88,29 +88,29 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
         )
 
 
-def variety(made: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """By how much the share of pairs that are nearly the same is higher among samples than among real examples.
+def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """The share of pairs that are nearly the same among samples (N, ...), beyond that among real examples (M, ...).
 
-    Both are (N, ...). Collapse onto k pictures, with some that no longer differ, gives 1 / k; none gives 0.
+    It is 1 / k for samples that are k different pictures, and 0 for samples as varied as real examples.
     """
-    if min(len(made), len(real)) < 2:
+    if min(len(fake), len(real)) < 2:
         return {}
     distances = _pairwise(real)
     alike = ALIKE * np.median(distances)
-    return {"alike_pairs_rate": max(0.0, float((_pairwise(made) < alike).mean() - (distances < alike).mean()))}
+    return {"alike_pairs_rate": max(0.0, float((_pairwise(fake) < alike).mean() - (distances < alike).mean()))}
 
 
 class Doctor:
-    """Tells each finding when it comes, and again only if it went away and came back."""
+    """Reports each fault at the first evaluation that shows it, and again only if it had gone in between."""
 
     def __init__(self) -> None:
-        self.record: list[dict[str, Any]] = []
-        """Each finding with the evaluations that were the first and the last to show it."""
+        self.findings: list[dict[str, Any]] = []
+        """Each fault, with the steps of the first and the last evaluation that showed it."""
         self._present: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    def who_saw(cls, history: Sequence[Mapping[str, Any]]) -> "Doctor":
-        """One that was there when this log was written."""
+    def from_history(cls, history: Sequence[Mapping[str, Any]]) -> "Doctor":
+        """The doctor as it was when the last line of this log was written."""
         doctor, train = cls(), {}
         for entry in history:
             if entry["split"] == "train":
@@ -120,20 +120,20 @@ class Doctor:
         return doctor
 
     def examine(self, step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> list[Finding]:
-        """The findings of an evaluation that the one before did not have."""
+        """The faults that an evaluation shows and the one before it did not."""
         found = {finding.name: finding for finding in diagnose(step, train, valid)}
         new = [finding for name, finding in found.items() if name not in self._present]
         self._present = {name: each for name, each in self._present.items() if name in found}
         for finding in new:
             self._present[finding.name] = {**vars(finding), "first_step": step}
-            self.record.append(self._present[finding.name])
+            self.findings.append(self._present[finding.name])
         for each in self._present.values():
             each["last_step"] = step
         return new
 
 
 def _finite(value: Any) -> bool:
-    """The log has None for what is not."""
+    """Whether a value of the log is a finite number: others are None there."""
     return value is not None and math.isfinite(value)
 
 

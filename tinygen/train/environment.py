@@ -1,4 +1,4 @@
-"""What a run depends on besides its configuration: library versions and the machine."""
+"""Library versions and the machine, on which results depend too."""
 
 import importlib.metadata
 import os
@@ -10,7 +10,7 @@ import tinygen
 from tinygen.backend.process import available_cores, thread_count
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x")
-"""Those that compute; what only draws or prints cannot change a result."""
+"""Libraries that compute; those that only draw or print cannot change a result."""
 
 
 def versions() -> dict[str, str]:
@@ -41,9 +41,9 @@ def machine(device: str) -> dict[str, str]:
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs in a way that can change the last bits of a result, each as `name old -> new`.
+    """Differences that can change the last bits of a result, each as `name old -> new`.
 
-    How many cores and threads there are cannot: our reductions are cut by shape, never by thread. OpenBLAS's are not.
+    The numbers of cores and threads cannot, since our reductions are split by shape; but OpenBLAS splits by thread.
     """
     names = [name for name in {**before, **now} if name not in ("cores", "threads", "system")]
     return [
@@ -54,7 +54,7 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _blas_threads() -> str:
-    """Threads of NumPy's matrix product, on whose number its last bits depend; it knows of no quota."""
+    """Threads of NumPy's matrix product, on whose number its last bits depend; OpenBLAS ignores CPU quotas."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     return str(min(int(asked), cores) if asked.isdecimal() and int(asked) else cores)

@@ -1,4 +1,4 @@
-"""The two ways into training: a new run, and one that goes on."""
+"""The two ways to train: start a run, or continue one."""
 
 import contextlib
 import dataclasses
@@ -10,6 +10,7 @@ from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.train.changes import record_changes
+from tinygen.train.description import refuse_changed_data
 from tinygen.train.length import Length
 from tinygen.train.run import Run
 from tinygen.train.settings import Settings
@@ -30,7 +31,7 @@ def fit(
     save_every: int | None = None,
     patience: int | None = None,
     overwrite: bool = False,
-    record: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train a model of `tinygen.models`; returns the summary: steps, seconds, metrics on valid and test, findings.
@@ -38,10 +39,10 @@ def fit(
     One of `epochs`, `steps` (minibatches) and `budget` (seconds, or a time such as "2m") says how long; by default 10
     epochs. Valid is evaluated after every epoch, test once at the end. After `patience` epochs without a better value
     of the model's `selection_metric` on valid training stops early. A learning rate that falls over the whole run does
-    so over its planned steps; of a budget their number is not known, and the learning rate stays.
+    so over its planned steps; with a budget their number is unknown, and the learning rate is constant.
 
     With `out`, a folder (the next free number stands for ``{n}`` in its name), the run is recorded: configuration (with
-    `record` added), log, checkpoint, best state, samples, summary, report. What commonly goes wrong
+    `provenance` added), log, checkpoint, best state, samples, summary, report. What commonly goes wrong
     (`tinygen.train.doctor`) is told on stderr, with the remedy, at the evaluation that shows it. The checkpoint is
     saved every `save_every` steps, by default every 30 seconds, and at both ends.
 
@@ -53,7 +54,7 @@ def fit(
     training = Training(model, data, settings, quiet=quiet)
     if out is None:
         return training.to_the_end()
-    with contextlib.closing(Run.create(out, training.describe(record or {}), overwrite=overwrite)) as training.run:
+    with contextlib.closing(Run.create(out, training.describe(provenance or {}), overwrite=overwrite)) as training.run:
         return training.to_the_end()
 
 
@@ -68,21 +69,22 @@ def resume(
     save_every: int | None = None,
     patience: int | None = None,
     learning_rates: Mapping[str, float] | None = None,
-    record: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Continue the run in `folder`, with a model and data made as for it, to the end it was given, or to a new one.
 
     `learning_rates` are fields of the model's Config that it was made with in place of the run's. They, a new length or
-    patience, and what `record` replaces in sections of `config.json` are recorded there as changes, with the step from
-    which they apply. A learning rate that falls over the whole run follows a new length from here on.
+    patience, and what `provenance` replaces in sections of `config.json` are recorded there as changes, with the step
+    from which they apply. A learning rate that falls over the whole run follows a new length from here on.
 
     Without changes every tensor ends, on the same machine, as it would have without the interruption, to the last bit;
     what could alter that (versions, processor) is warned of. Raises RunError, CheckpointError or DataError, before
     anything is changed, where the folder, its checkpoint or the data are not what they were.
     """
     with contextlib.closing(Run.resume(folder)) as run:
-        recorded = Settings.of(run.config["fit"])
+        refuse_changed_data(run, data)
+        recorded = Settings.from_dict(run.config["fit"])
         asked: dict[str, Any] = {
             "length": Length.of(epochs, steps, budget),
             "save_every": save_every,
@@ -99,8 +101,8 @@ def resume(
                 f"{describe(training.best.metric or '').label}: ask for more patience than that"
             )
         training.follow_new_length(recorded.length)
-        kept = dataclasses.replace(settings, save_every=recorded.save_every).record()
-        record_changes(run, training.step, {"config": learning_rates or {}, "fit": kept, **(record or {})})
+        kept = dataclasses.replace(settings, save_every=recorded.save_every).as_dict()
+        record_changes(run, training.step, {"config": learning_rates or {}, "fit": kept, **(provenance or {})})
         run.save_config()
         run.rewind(training.step)
         run.discard_results()

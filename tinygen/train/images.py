@@ -1,4 +1,4 @@
-"""Pictures of what is in data space: sheets of tiles, and clouds of points, as PNG."""
+"""Pictures of examples: sheets of image tiles, and clouds of points."""
 
 import io
 from pathlib import Path
@@ -38,7 +38,7 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """How many samples of a model are shown, and in how many columns: one for each of a few classes."""
+    """The number of samples to show, and their columns: one a class for a conditional model of few classes."""
     spec = model.spec
     if not can_show(spec.x):
         return LINES, None
@@ -121,7 +121,7 @@ def png(picture: "Image") -> bytes:
 
 
 def save(picture: "Image", path: str | Path) -> None:
-    """Write the picture in the format that the name ends in; UsageError where there is none such."""
+    """Write the picture in the format of the file's suffix; UsageError for an unknown one."""
     from PIL import Image
 
     path = Path(path)

@@ -1,4 +1,4 @@
-"""How long to train: in epochs, in steps, or for a time."""
+"""The length of a training: epochs, steps, or a time budget."""
 
 import re
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Length:
         return cls(epochs, steps, budget) if names else None
 
     def in_steps(self, per_epoch: int) -> int | None:
-        """The last step, where it is known before time runs out."""
+        """The number of steps; None for a budget, of which it is not known."""
         return self.epochs * per_epoch if self.epochs is not None else self.steps
 
     def is_over(self, step: int, seconds: float, per_epoch: int) -> bool:

@@ -1,24 +1,33 @@
-"""The model and the data of a run, made again from what it recorded."""
+"""The model, its saved state and the data of a run, made again from its folder."""
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygen import backend, data, random, registry
 from tinygen.data import Dataset
-from tinygen.errors import DataError, RunError, UsageError
-from tinygen.train.changes import with_learning_rates
-from tinygen.train.record import earlier_recorded_configs, recorded_config, recorded_spec, refuse_changed_data
+from tinygen.errors import CheckpointError, DataError, RunError, UsageError
+from tinygen.serialization import load
+from tinygen.train.changes import configs_at, with_learning_rates
+from tinygen.train.description import config_of, describe_model, earlier_configs_of, refuse_changed_data, spec_of
 
 if TYPE_CHECKING:
     from tinygen.train.run import Run
 
 
 def class_of(run: "Run") -> type[Any]:
-    """The class of a run's model; RunError where it is from outside the package and cannot be found."""
+    """The class of a run's model, for which the file of a class from outside the package is executed.
+
+    RunError where there is none, and for a file in the run's folder: a folder from elsewhere brings no code along.
+    """
     own = run.config.get("model_class")
+    if own and run.folder.resolve() in (file := _file_of(own)).parents:
+        remedy = f"move the file elsewhere, and write its new place under model_class in {run.config_file}"
+        raise RunError(
+            f"{file} lies in the run's own folder, from which no code is executed: if you trust it, {remedy}"
+        )
     try:
         return registry.get(own["class"] if own else run.config["model"])
     except UsageError as error:
@@ -27,20 +36,24 @@ def class_of(run: "Run") -> type[Any]:
 
 
 def model_of(run: "Run", device: str = "auto", learning_rates: Mapping[str, float] | None = None) -> Any:
-    """The model of a run before it is loaded, on the device that is asked for; auto: on the one it was trained on.
+    """The model of a run with its first weights, on a device; auto: the one that it was trained on.
 
-    With other `learning_rates` than the run's, to be trained on; UsageError for those that the model does not have.
+    `learning_rates` replace the run's for further training; UsageError for one that the model does not have.
     """
     system, own = class_of(run), run.config.get("model_class")
     if own and (now := registry.place_of(system)) and now["sha256"] != own["sha256"]:
-        file = own["class"].rpartition(":")[0]
-        print(f"tinygen: {file} has changed since {run.folder} was started", file=sys.stderr)
-    config = with_learning_rates(system.name, recorded_config(run, system.Config), learning_rates or {})
+        print(f"tinygen: {_file_of(own)} has changed since {run.folder} was started", file=sys.stderr)
+    config = with_learning_rates(system.name, config_of(run, system.Config), learning_rates or {})
     random.seed(run.config["fit"]["seed"])  # a run that was stopped before its first checkpoint begins again
     device = backend.select_device(run.config["device"] if device == "auto" else device)
-    model = system(config, recorded_spec(run), device)
-    model.earlier = earlier_recorded_configs(run, system.Config)
+    model = system(config, spec_of(run), device)
+    model.earlier = earlier_configs_of(run, system.Config)
     return model
+
+
+def _file_of(model_class: Mapping[str, str]) -> Path:
+    """The file of a class from outside the package, as config.json names it."""
+    return Path(model_class["class"].rpartition(":")[0]).expanduser().resolve()
 
 
 def source_of(run: "Run") -> dict[str, Any]:
@@ -49,11 +62,15 @@ def source_of(run: "Run") -> dict[str, Any]:
 
 
 def data_of(run: "Run", place: str | None = None) -> Dataset:
-    """The data of a run, loaded as it loaded them; from a new `place` where they have moved.
+    """As `load_data`; DataError where the data are not those that the run was trained on."""
+    dataset = load_data(run, place)
+    refuse_changed_data(run, dataset)
+    return dataset
 
-    DataError where they are not what they were.
-    """
-    source, spec = source_of(run), recorded_spec(run)
+
+def load_data(run: "Run", place: str | None = None) -> Dataset:
+    """The data of a run, loaded with the options that it was given; from a new `place` where they have moved."""
+    source, spec = source_of(run), spec_of(run)
     where = source.pop("data")
     try:
         dataset = data.load(place or where, **source)
@@ -67,5 +84,44 @@ def data_of(run: "Run", place: str | None = None) -> Dataset:
     dataset = dataclasses.replace(dataset, spec=dataclasses.replace(dataset.spec, name=spec.name))
     if how := getattr(spec.fields.get("x"), "binarisation", None):
         dataset = dataset.binarised(how)
-    refuse_changed_data(run, dataset)
     return dataset
+
+
+def load_state(
+    run: "Run", model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Load the last state of a run, or its best, into a model made by `model_of`; returns what else the file holds.
+
+    `changed` are fields of the model's Config that the caller is changing. RunError where no best state was kept;
+    CheckpointError where the file is damaged, or file, model and config.json disagree about model or configuration.
+    """
+    file = run.state_file(which)
+    if which == "best" and not file.exists():
+        raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
+    tensors, meta = load(file)
+    if different := _differs(meta, run, configs_at(run, meta["step"])):
+        raise CheckpointError(f"{file} is of another {different} than {run.config_file}: they must agree")
+    if _differs(describe_model(model), run, [{**run.config["config"], **(changed or {})}]):
+        raise CheckpointError(f"the model does not have the configuration in {run.config_file}: make it from that")
+    try:
+        model.load_state_dict(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file} does not fit its model: {error}") from error
+    return meta
+
+
+def _why_no_best(model: Any) -> str:
+    if model.selection_metric is None:
+        return f"since {model.name} names no metric to choose it by"
+    return "since it was not validated yet, or was trained by a tinygen that kept none"
+
+
+def _differs(described: Mapping[str, Any], run: "Run", configs: Iterable[Mapping[str, Any]]) -> str | None:
+    """What of a described model is not the run's: "model", or "config" where it is none of these; else None.
+
+    A field that the run does not know is newer than it, and has its default.
+    """
+    if described.get("model") != run.config["model"]:
+        return "model"
+    own = described.get("config", {})
+    return None if any(own == {**own, **config} for config in configs) else "config"

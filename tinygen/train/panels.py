@@ -1,4 +1,4 @@
-"""What a report shows of each capability of a model; the first of these is also the picture during training."""
+"""The sections of a report, by capabilities of a model; the first is also the picture during training."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -30,41 +30,41 @@ class Panel:
     title: str
     about: str
     fits: Callable[[Spec], bool]
-    """Whether examples of data of this description can be shown so."""
+    """Whether it can show data of this description."""
     figures: Callable[[Any, Dataset, int], Iterator[Figure]]
-    """Of a model and its data, by a seed: pictures, texts or drawings; the first one is no drawing."""
+    """The figures for a model, its data and a seed: pictures, texts or drawings; the first is no drawing."""
     layout: str = "wide"
 
 
 def panels_of(model: Any, spec: Spec) -> list[Panel]:
-    """Those of the capabilities that a model has, as far as its data can be shown."""
+    """The panels of a model's capabilities that can show its data."""
     return [panel for panel in PANELS if isinstance(model, panel.capability) and panel.fits(spec)]
 
 
 def progress(model: Any, data: Dataset, seed: int) -> Figure | None:
-    """The picture during training: the first one of the first panel; None where there is none."""
+    """The picture during training, the first figure of the first panel; None without panels."""
     panels = panels_of(model, data.spec)
     return next(panels[0].figures(model, data, seed)) if panels else None
 
 
 def samples(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Samples from the same noise each time."""
+    """Samples, from the same noise at every call."""
     n, columns = images.arrangement(model)
     yield Figure.of_examples("Samples.", model.sample(n, seed=seed), model.spec.x, columns)
 
 
 def translations(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Examples of valid, what the model makes of them, and the true targets where they are pictures of that size."""
+    """Validation examples, their translations, and the true targets where there are any."""
     batch = _first(data, COLUMNS)
     target = data.spec.fields.get("target", data.spec.x)
     rows = [images.tiles(batch.x, data.spec.x), images.tiles(model.translate(batch.x, seed=seed), target)]
     rows += [images.tiles(batch.target, target)] if "target" in batch else []
-    caption = "Examples of validation, and below them what the model makes of each"
-    yield Figure(f"{caption}{', and the target' if 'target' in batch else ''}.", above_one_another(*rows), len(batch))
+    caption = "Validation examples, and below each its translation"
+    yield Figure(f"{caption}{' and the target' if 'target' in batch else ''}.", above_one_another(*rows), len(batch))
 
 
 def above_one_another(*rows: np.ndarray) -> np.ndarray:
-    """Rows of pictures (N, H, W, C), of which some may be grey and others coloured, as tiles of one shape."""
+    """Rows of pictures (N, H, W, C), grey or coloured and of any sizes, as tiles of one shape."""
     channels = max(row.shape[3] for row in rows)
     height, width = (max(row.shape[axis] for row in rows) for axis in (1, 2))
     room = [[(0, 0), (0, height - row.shape[1]), (0, width - row.shape[2]), (0, 0)] for row in rows]
@@ -73,7 +73,7 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Examples of valid of which the first half is kept."""
+    """Completions of validation examples whose first halves are kept."""
     x = _first(data, COLUMNS).x
     keep = half_of(x)
     yield completed(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
@@ -85,54 +85,54 @@ def half_of(x: Any) -> int:
 
 
 def completed(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
-    """Examples, what is kept of them (upper rows of images, the first tokens of sequences), and completions of that."""
+    """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
         texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
         lines = zip(texts[0], beginnings, *texts[1:], strict=True)
         text = "\n\n".join("\n".join(each) for each in lines)
-        return Figure("Sequences of validation, what is kept of each, and what the model draws of that.", text=text)
+        return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
     kept = x.copy()
     kept[:, keep:] = 0.5
-    caption = "Images of validation, their upper halves, and three completions that the model draws of each."
+    caption = "Validation images, their upper halves, and completions of each."
     return Figure(caption, np.concatenate([x, kept, *drawn]), len(x))
 
 
 def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Images of valid beside what the model makes of their codes, and what lies between two codes."""
+    """Validation images with their reconstructions, and decoded lines between codes."""
     columns = min(COLUMNS, len(data.valid))
     x = _first(data, min(2, len(data.valid) // columns) * columns).x
     codes = model.encode(x)
-    made = model.decode(codes)
-    rows = [half[start : start + columns] for start in range(0, len(x), columns) for half in (x, made)]
-    caption = "Each image of validation, and below it what the model makes of its code."
+    rebuilt = model.decode(codes)
+    rows = [half[start : start + columns] for start in range(0, len(x), columns) for half in (x, rebuilt)]
+    caption = "Validation images, and below each its reconstruction from its code."
     yield Figure(caption, np.concatenate(rows), columns)
     if codes.ndim == 2 and columns > 1:
         share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
         pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
         paths = [(1 - share) * start + share * end for start, end in pairs]
-        caption = "Straight lines from the code of one image to that of another."
+        caption = "Decoded points of straight lines, each from the code of one image to that of another."
         yield Figure(caption, model.decode(np.concatenate(paths)), COLUMNS)
 
 
 def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """The whole code space, where it is a plane."""
+    """The code space, where it has two dimensions."""
     batch = _first(data, SCATTERED)
     codes = model.encode(batch.x)
     if codes.ndim != 2 or codes.shape[1] != 2:
         return
     across, up = np.quantile(codes, np.linspace(0.02, 0.98, PLANE), axis=0).T
     grid = np.stack(np.meshgrid(across, up[::-1]), axis=-1).reshape(-1, 2).astype(codes.dtype)
-    caption = "What the decoder makes of places all over the plane, closer together where codes are."
+    caption = "Decoded points of the code plane, spaced by quantiles of the codes."
     yield Figure(caption, model.decode(grid), PLANE, gap=0)
     classes = [data.spec.y.draw(number) for number in range(data.spec.classes or 0)]
     legend = tuple(zip(itertools.cycle(plots.CLASSES), classes, strict=False))
-    caption = "Where the images of validation lie in it" + (", coloured by class." if legend else ".")
+    caption = "Codes of validation images" + (", coloured by class." if legend else ".")
     yield Figure(caption, svg=plots.scatter(codes, batch.get("y")), legend=legend)
 
 
 def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Of points in the plane a map of the density; of images the most and the least probable ones."""
+    """For points in the plane a map of the density; for images the most and the least probable ones."""
     which = "a lower bound on their log-probability" if model.log_prob_is_bound else "their exact log-probability"
     if isinstance(data.spec.x, Points):
         points = _first(data, SCATTERED).x
@@ -146,28 +146,30 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     x = _first(data, EXAMINED).x
     order = model.log_prob(x, seed=seed).argsort(kind="stable")[::-1]
     shown = min(COLUMNS, len(x))
-    caption = f"Of {len(x)} images of validation the most probable, and below them the least, by {which}."
+    caption = f"The most probable of {len(x)} validation images, and below them the least probable, by {which}."
     yield Figure(caption, np.concatenate([x[order[:shown]], x[order[::-1][:shown]]]), shown)
 
 
 def confusions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """How often each class of valid is taken for each."""
+    """The confusion matrix on valid."""
     batch = _first(data, SCATTERED)
     classes = data.spec.classes or 0
     table = np.zeros((classes, classes), np.float32)
     np.add.at(table, (batch.y, model.classify(batch.x).argmax(axis=1)), 1)
     error = 1 - np.trace(table) / table.sum()
     shades = table / table.sum(axis=1, keepdims=True).clip(1)
-    caption = f"How often examples of each class (a row) are taken for each (a column): {error:.1%} wrong."
+    caption = (
+        f"Confusion matrix: true classes in rows, predicted ones in columns; {error:.1%} of predictions are wrong."
+    )
     yield Figure(caption, shades.reshape(-1, 1, 1, 1).repeat(8, axis=1).repeat(8, axis=2), classes)
 
 
 def ranking(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """Examples of valid, each before those of train that are most like it."""
+    """Validation examples, each followed by the training examples ranked as most similar."""
     queries, items = _first(data, 8).x, data.train.take(SCATTERED).batch(slice(None)).x
     best = model.rank(queries, items)[:, : COLUMNS - 1]
     rows = np.concatenate([queries[:, None], items[best]], axis=1)
-    caption = "An image of validation in each row, and after it the training images that are most like it."
+    caption = "In each row a validation image, followed by the training images ranked as most similar."
     yield Figure(caption, rows.reshape(-1, *queries.shape[1:]), rows.shape[1])
 
 
@@ -200,19 +202,21 @@ PANELS = (
         lambda spec: "x" in spec,
         samples,
     ),
-    Panel(Translates, "Translations", "Inputs above what is made of them.", _of_pictures, translations),
+    Panel(
+        Translates, "Translations", "Inputs, and their translations into the other domain.", _of_pictures, translations
+    ),
     Panel(
         Completes,
         "Completions",
-        "The model draws what is missing.",
+        "The model draws the missing rows of images, or the rest of sequences.",
         lambda spec: _of_intensities(spec) or _of_tokens(spec),
         completions,
     ),
-    Panel(Codes, "Codes and back", "How much of an image its code holds.", _of_intensities, reconstructions),
+    Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
     Panel(
         Codes,
         "The code plane",
-        "Codes have two numbers here, so all of them can be seen at once.",
+        "Codes are two-dimensional here, so the whole code space can be shown.",
         _of_intensities,
         plane,
         "plane",
@@ -220,16 +224,16 @@ PANELS = (
     Panel(
         Density,
         "Probabilities",
-        "What the model finds probable.",
+        "Which examples the model gives high and low probability.",
         lambda spec: _of_intensities(spec) or _in_the_plane(spec),
         probabilities,
     ),
     Panel(
         Classifies,
         "Classes",
-        "How well it tells the classes of validation apart.",
+        "How well it predicts the classes of validation examples.",
         lambda spec: spec.classes is not None,
         confusions,
     ),
-    Panel(Ranks, "Likeness", "What the model takes to be alike.", _of_intensities, ranking),
+    Panel(Ranks, "Similarity", "Which examples the model ranks as similar.", _of_intensities, ranking),
 )

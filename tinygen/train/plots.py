@@ -104,7 +104,7 @@ def _limits(series: Mapping[str, Points]) -> tuple[float, float]:
     end = max(x for points in series.values() for x, _ in points)
     values = [y for points in series.values() for x, y in points if x >= 0.1 * end]
     low, high = min(values), max(values)
-    room = 0.08 * (high - low) or max(1.0, 0.05 * abs(high))
+    room = 0.08 * (high - low) or 0.5 * abs(high) or 1.0
     return low - room, high + room
 
 

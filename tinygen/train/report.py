@@ -1,4 +1,4 @@
-"""One self-contained page about a run: what it learned, what it makes, and what it takes to repeat it."""
+"""One self-contained page about a run: its results, pictures of what the model can do, and how to repeat it."""
 
 import datetime
 import shlex
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tinygen.capabilities import Samples
-from tinygen.data import Dataset, Spec
+from tinygen.data import Dataset, Points, Spec
 from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
-from tinygen.train import plots
+from tinygen.train import images, plots
 from tinygen.train.changes import told
 from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
@@ -26,7 +26,7 @@ FRAMES = 8
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric over training, and where each split ended."""
+    """One metric over training, and its last value on each split."""
 
     metric: catalogue.Metric
     svg: str
@@ -34,10 +34,7 @@ class Curve:
 
 
 def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step: int | None = None) -> None:
-    """Write the page for what there is of the run so far; the model holds the parameters to show.
-
-    `which` of the run's states they are: the last, or the best, which training reached after `step` steps.
-    """
+    """Write the page about the run so far; the model holds its last state or, as `which` says, its best, of `step`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -65,12 +62,14 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         split=split,
         best_step=step if which == "best" else None,
         metrics=[(catalogue.describe(name), value) for name, value in measured.items()],
-        findings=Doctor.who_saw(history).record,
+        findings=Doctor.from_history(history).findings,
         conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
         frames=frames,
         hero=progress(model, data, seed) if which == "best" else frames[-1] if frames else None,
         hero_panel=panels[0] if panels else None,
+        legend_of_samples=_legend_of_samples(model, panels),
+        samples=isinstance(model, Samples),
         sections=list(_sections(panels, model, data, seed)),
         figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
         changes=[told(change) for change in run.config.get("changes", [])],
@@ -91,12 +90,12 @@ def typeset(label: str) -> str:
 
 
 def task(spec: Spec) -> str:
-    """What exactly is modelled: likelihoods of different binarisations cannot be compared."""
+    """The data in words, with their binarisation: likelihoods under different ones cannot be compared."""
     return spec.x.in_words() if "x" in spec else ", ".join(field.in_words() for field in spec.fields.values())
 
 
 def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
-    """One for each metric in the log, those that both splits have first."""
+    """One for each metric that was logged more than once, those that both splits have first."""
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     by_epoch = any(entry["epoch"] >= 1 for entry in history)
     for entry in history:
@@ -105,6 +104,8 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
                 point = (entry["epoch"] if by_epoch else entry["step"], value)
                 series.setdefault(name, {}).setdefault(entry["split"], []).append(point)
     for name, splits in sorted(series.items(), key=lambda item: -len(item[1])):
+        if max(map(len, splits.values())) < 2:
+            continue
         ends = {split: points[-1][1] for split, points in splits.items()}
         yield Curve(catalogue.describe(name), plots.curves(splits, "epoch" if by_epoch else "step"), ends)
 
@@ -116,12 +117,25 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
     steps = sorted(files)
     for position in np.unique(np.linspace(0, len(steps) - 1, FRAMES).round().astype(int)) if steps else ():
         step = steps[position]
-        caption = f"epoch {epochs[step]:g}" if epochs.get(step, 0) >= 1 else f"step {step}"
+        caption = f"epoch {epochs[step]:.4g}" if epochs.get(step, 0) >= 1 else f"step {step}"
         yield Figure.read(caption, files[step])
 
 
+def _legend_of_samples(model: Any, panels: list[Panel]) -> str:
+    """How to read a picture of samples: what its axes or its columns show; empty where there is nothing to say."""
+    if not panels or panels[0].capability is not Samples:
+        return ""
+    x = model.spec.x
+    if isinstance(x, Points) and x.limits:
+        shown = f"from {x.limits[0]:.3g} to {x.limits[1]:.3g}"
+        return f"A histogram {shown}." if x.dimensions == 1 else f"The first two coordinates, both {shown}."
+    if not images.arrangement(model)[1]:
+        return ""
+    return f"A column for each class: {', '.join(map(model.spec.y.draw, range(model.spec.classes)))}."
+
+
 def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:
-    """What each panel shows, but for the picture during training, which has a place of its own."""
+    """Each panel and its figures; samples are left out, since they stand at the top of the page."""
     for panel in panels:
         figures = iter(panel.figures(model, data, seed)) if panel.capability is not Samples else iter(())
         if shown := list(figures):

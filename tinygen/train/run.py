@@ -1,4 +1,4 @@
-"""The folder of one training run: what lies in it, who may write to it, and how its log stays whole."""
+"""The folder of a run: its files, its lock against a second process, and its log."""
 
 import contextlib
 import itertools
@@ -27,7 +27,7 @@ PICTURE, TEXT = ".png", ".txt"
 REQUIRED = tuple(
     "model config data.spec data.digest fit.length fit.seed fit.save_every device versions machine".split()
 )
-"""What config.json must hold for the run to be continued, sampled from or evaluated."""
+"""What config.json must hold."""
 
 
 class Run:
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def staged_best_file(self) -> Path:
-        """A new best, until the checkpoint that knows of it is written."""
+        """The new best state, until the checkpoint of the same moment is written."""
         return self.folder / ".best.safetensors.staged"
 
     def state_file(self, which: str) -> Path:
@@ -123,13 +123,13 @@ class Run:
         return cls(folder, config)
 
     def load(self, device: str = "auto", which: str = "last", data: "Dataset | None" = None) -> tuple[Any, "Dataset"]:
-        """The model with what it had learned last, or at its best, and the data that it was trained on.
+        """The model in its last or its best state, and the data that it was trained on.
 
-        `data` stands for data that a program made, and must be the same. Raises RunError, CheckpointError or DataError
-        where something is not what it was.
+        Data that a program made cannot be loaded: hand them over as `data`. Raises RunError, CheckpointError or
+        DataError where something is missing or has changed.
         """
-        from tinygen.train.loading import data_of, model_of
-        from tinygen.train.record import load_state, refuse_changed_data
+        from tinygen.train.description import refuse_changed_data
+        from tinygen.train.loading import data_of, load_state, model_of
 
         model = model_of(self, device)
         load_state(self, model, which)
@@ -140,13 +140,13 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | Path) -> "Run":
-        """An existing run, to go on writing to; RunError where another process is doing so."""
+        """An existing run, to continue it; RunError where another process is writing to it."""
         run = cls.open(folder)
         run._acquire()
         return run
 
     def close(self) -> None:
-        """Let other processes have the folder."""
+        """Release the lock of the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -179,13 +179,13 @@ class Run:
         write_atomically(self.summary_file, json.dumps(plain(summary), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
-        """The results of a run that has ended, None before."""
+        """The content of summary.json; None where training has not ended."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads(self.summary_file.read_text(encoding="utf-8"))
         return None
 
     def discard_results(self) -> None:
-        """Remove what described the end of training, now that training goes on."""
+        """Remove summary and reports, which describe an end of training that will no longer be the last."""
         self.summary_file.unlink(missing_ok=True)
         for which in ("last", "best"):
             self.report_of(which).unlink(missing_ok=True)
@@ -197,7 +197,7 @@ class Run:
             file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The log so far; a line that a crash cut short ends it."""
+        """The entries of the log, up to a line that a crash may have cut short."""
         entries = []
         if self.log_file.exists():
             for line in self.log_file.read_text(encoding="utf-8").splitlines():
@@ -208,16 +208,16 @@ class Run:
         return entries
 
     def valid_metrics(self, step: int) -> dict[str, Any]:
-        """What the log has of the validation after that many steps."""
+        """The metrics of the validation after that many steps; empty where there was none."""
         entries = [entry for entry in self.history() if entry["step"] == step and entry["split"] == "valid"]
         return metrics_of(entries[-1]) if entries else {}
 
     def seconds_at(self, step: int) -> float:
-        """Seconds of training before that step, by the log."""
+        """Seconds of training up to that step, as logged."""
         return max((entry["seconds"] for entry in self.history() if entry["step"] <= step), default=0.0)
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged and drawn after `step`: resumed training writes it again."""
+        """Remove log entries and pictures of later steps, which resumed training writes again."""
         kept = [entry for entry in self.history() if entry["step"] <= step]
         write_atomically(self.log_file, "".join(json.dumps(entry) + "\n" for entry in kept))
         for drawn, file in self.samples().items():
@@ -226,7 +226,7 @@ class Run:
 
 
 def metrics_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics in an object of the log."""
+    """The metrics of a log entry."""
     return {name: value for name, value in entry.items() if name not in ("step", "epoch", "split", "seconds")}
 
 

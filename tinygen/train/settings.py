@@ -1,4 +1,4 @@
-"""What `fit` is asked for besides model and data, as config.json has it under "fit"."""
+"""The arguments of `fit` besides model and data, which config.json has under "fit"."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ class Settings:
                 raise UsageError(f"{name} is {value}; it is a number of {unit}, at least 1")
 
     @classmethod
-    def of(cls, recorded: Mapping[str, Any]) -> "Settings":
-        """Those that a run recorded; older ones knew no patience."""
+    def from_dict(cls, recorded: Mapping[str, Any]) -> "Settings":
+        """The settings in a config.json; those of old runs have no patience."""
         return cls(**{**recorded, "length": Length(**recorded["length"])})
 
-    def record(self) -> dict[str, Any]:
-        """As `of` takes them."""
+    def as_dict(self) -> dict[str, Any]:
+        """As config.json has them, and `from_dict` takes them."""
         return dataclasses.asdict(self)

@@ -1,4 +1,4 @@
-"""Stopping politely: the first signal asks, the second one aborts."""
+"""Stopping by signals: the first lets the step finish, the second aborts."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            self.__exit__()  # a third one acts as usual
+            self.__exit__()  # the next one is handled as outside
             raise KeyboardInterrupt
         self.received = number
         # Buffered output may be in use by the code that was interrupted; the descriptor is always safe.

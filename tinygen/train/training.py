@@ -1,31 +1,32 @@
-"""The training loop, what it records on the way, and all that must be saved to continue it exactly."""
+"""The training loop: what it logs, and the state that it saves so that training can be continued exactly."""
 
-import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tinygen import backend, random
-from tinygen.autograd import Tensor, detect_anomaly
+from tinygen.autograd import Tensor
 from tinygen.capabilities import Samples
-from tinygen.data import Batch, Dataset, Loader
+from tinygen.data import Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
+from tinygen.steps import training_steps
 from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
+from tinygen.train.description import describe_data, describe_model, refuse_unfit_data
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
+from tinygen.train.loading import load_state
 from tinygen.train.panels import progress
-from tinygen.train.record import describe_data, describe_model, load_state, refuse_changed_data, refuse_unfit_data
 from tinygen.train.report import task, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.settings import Settings
@@ -37,7 +38,7 @@ LOGGED_AN_EPOCH = 10
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal; the message says how to go on, `exit_code` is what a shell expects."""
+    """Training was stopped by a signal; the message says how to continue, `exit_code` is 128 plus its number."""
 
     def __init__(self, message: str, signal_number: int = 2):
         super().__init__(message)
@@ -45,7 +46,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Training:
-    """One model on its way through the data, recorded in `run` where there is one."""
+    """One training of a model on data, logged and saved in `run` where there is one."""
 
     run: Run | None = None
 
@@ -59,12 +60,15 @@ class Training:
         random.seed(settings.seed)
         self.model, self.data, self.settings = model, data, settings
         self.loader = Loader(data.train, model.config.batch_size, seed=settings.seed)
+        self.steps = training_steps(model.training_step, self.loader, model.device)
         self.per_epoch = self.loader.steps_per_epoch
         model.plan.steps = settings.length.in_steps(self.per_epoch)
         self.display = Display(settings.length, self.per_epoch, quiet=quiet)
         self.remarks: list[str] = []
         if model.plan.steps is None and getattr(model.config, "cosine_steps", 0) is None:
-            self.remarks.append("the learning rate stays: a budget has no number of steps over which it could fall")
+            self.remarks.append(
+                "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
+            )
         self.device, self.versions = model.device, environment.versions()
         self.step = 0
         self.started = self.saved_at = time.monotonic()
@@ -79,15 +83,15 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Time spent so far, earlier parts of the run included."""
+        """Seconds of training so far, including those before interruptions."""
         return time.monotonic() - self.started
 
     def is_at_its_end(self) -> bool:
-        """Whether training has lasted as long as it was asked to."""
+        """Whether the requested length is reached."""
         return self.settings.length.is_over(self.step, self.seconds, self.per_epoch)
 
     def is_out_of_patience(self) -> bool:
-        """Whether the last validation came too long after the best one."""
+        """Whether as many epochs as `patience` have passed since the best validation."""
         if self.settings.patience is None or self.valid_step is None:
             return False
         return self.valid_step - (self.best.step or 0) >= self.settings.patience * self.per_epoch
@@ -102,10 +106,10 @@ class Training:
         except Interrupted:
             raise
         except KeyboardInterrupt:
-            raise Interrupted(self._told_how_to_go_on("aborted")) from None
+            raise Interrupted(self._how_to_continue("aborted")) from None
 
     def train(self, stop: StopSignal) -> None:
-        """The loop."""
+        """The training loop, up to the requested end, to the end of patience, or to a signal."""
         for line in (self._heading(), *self.remarks):
             self.display.show(line)
         if self.saved_step is None:
@@ -115,43 +119,30 @@ class Training:
             self.take_step()
             in_epoch = self.step % self.per_epoch
             if in_epoch % -(-self.per_epoch // LOGGED_AN_EPOCH) == 0:
-                self.record_train()
+                self.log_train()
             if in_epoch == 0:
-                self.record_valid()
+                self.validate()
             self.display.advance(self.step, self.seconds)
             if stop.received:
                 break
             if self._save_is_due():
                 self.save()
         else:
-            self.record_valid()
+            self.validate()
         self.save()
         if stop.received:
-            raise Interrupted(self._told_how_to_go_on("interrupted"), stop.received)
+            raise Interrupted(self._how_to_continue("interrupted"), stop.received)
 
     def take_step(self) -> None:
-        """One minibatch; a NonFiniteError names the step, and the operation and line found by repeating it."""
-        batch = next(self.loader).to(self.device)
-        before = random.get_state()
+        """One minibatch; a NonFiniteError names the step, the operation and the line, and the remedy."""
         try:
-            scalars = self.model.training_step(batch)
+            scalars = next(self.steps)
         except NonFiniteError as error:
-            located = self._located(batch, before)
-            raise self._diverged(self.step + 1, f"{error}; {located}" if located else str(error)) from error
+            raise self._diverged(self.step + 1, str(error)) from error
         self.step += 1
         for name, value in scalars.items():
-            # Kept as an array: turning it into a number would wait for the device.
+            # Kept as an array: a Python float would wait for the device.
             self.window.setdefault(name, []).append(value.data if isinstance(value, Tensor) else value)
-
-    def _located(self, batch: Batch, before: Mapping[str, Any]) -> NonFiniteError | None:
-        """The error that the failed step raises in anomaly mode, with the same random numbers."""
-        random.set_state(before)
-        try:
-            with detect_anomaly():
-                self.model.training_step(batch)
-        except NonFiniteError as error:
-            return error
-        return None
 
     def _diverged(self, step: int, what: str) -> NonFiniteError:
         rates = learning_rates(self.model.config)
@@ -163,21 +154,21 @@ class Training:
             remedy += f": tinygen resume {shlex.quote(str(self.run.folder))} {lower}" if lower else ""
         return NonFiniteError(f"training diverged at step {step}: {what}{kept}; {remedy}")
 
-    # What is recorded
+    # Logging and validation
 
-    def record_train(self) -> None:
-        """Log the means since this was last done."""
+    def log_train(self) -> None:
+        """Log the means of the training metrics since the last time."""
         if self.window:
             self.train_metrics = {name: _mean(values) for name, values in self.window.items()}
             self.window = {}
             self._log("train", self.train_metrics)
 
-    def record_valid(self) -> None:
-        """Log the metrics on valid and draw samples, once for each step."""
+    def validate(self) -> None:
+        """Evaluate on valid, log it, keep the best state, report faults and draw a picture; at most once a step."""
         if self.valid_step == self.step:
             return
-        self.record_train()
-        with _same_streams_afterwards():
+        self.log_train()
+        with random.restored():
             seed = self.settings.seed
             self.valid_metrics = self.model.evaluate(self.data.valid, seed=seed, thorough=False)
             if self.model.implicit and isinstance(self.model, Samples) and "x" in self.data.spec:
@@ -193,11 +184,11 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save the picture or text during training (see `panels`): at first each epoch, then ever less often."""
+        """Save the picture or text of `panels.progress`: each epoch below 10, each 10th below 100, and so on."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):
-            with _same_streams_afterwards():
+            with random.restored():
                 figure = progress(self.model, self.data, self.settings.seed)
             if figure:
                 figure.save(self.run.sample_file(self.step, figure.suffix))
@@ -209,7 +200,7 @@ class Training:
         if self.run:
             self.run.log({**about, "seconds": round(self.seconds, 3)}, metrics)
 
-    # What survives
+    # Saving and restoring
 
     def _save_is_due(self) -> bool:
         if self.settings.save_every is not None:
@@ -217,10 +208,10 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint and the best state; where a parameter is not finite those before stay."""
+        """Save the checkpoint and the best state; where a parameter is not finite, the previous files stay."""
         if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
-        meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.record()}
+        meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.as_dict()}
         try:
             self.best.stage(self.run)
             save(self.run.checkpoint_file, self.model.state_dict(), meta)
@@ -230,7 +221,7 @@ class Training:
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def _position(self) -> dict[str, Any]:
-        """Where training stands, besides the arrays: the same in every run that came here."""
+        """The state of training besides its arrays; it holds no times, so that equal trainings have equal positions."""
         return {
             **describe_model(self.model),
             "step": self.step,
@@ -241,11 +232,10 @@ class Training:
         }
 
     def restore(self, run: Run, changed: Mapping[str, Any] | None = None) -> None:
-        """Stand where the checkpoint of the run was saved, or at its beginning where it had not come that far.
+        """Go to where the run's checkpoint was saved, or stay at the beginning if there is none yet.
 
         `changed` are fields of the model's Config that differ from the run's.
         """
-        refuse_changed_data(run, self.data)
         self.run, history = run, run.history()
         if not run.checkpoint_file.exists() and not any(entry["step"] for entry in history):
             return
@@ -257,7 +247,7 @@ class Training:
         self.window = meta["window"]
         self.started = time.monotonic() - meta["seconds"]
         kept = [entry for entry in history if entry["step"] <= self.step]
-        self.doctor = Doctor.who_saw(kept)
+        self.doctor = Doctor.from_history(kept)
         for entry in kept:
             if entry["split"] == "valid":
                 self.valid_step, self.valid_metrics = entry["step"], metrics_of(entry)
@@ -267,7 +257,7 @@ class Training:
             print(f"tinygen: the last bits may differ, since this changed: {', '.join(different)}", file=sys.stderr)
 
     def follow_new_length(self, before: Length) -> None:
-        """Remark what a length other than the one of before makes of the learning rate."""
+        """Note how a change of length changes the learning rate now."""
         plan, steps = self.model.plan, self.model.plan.steps
         rates = _learning_rates_now(self.model)
         plan.steps = before.in_steps(self.per_epoch)
@@ -278,15 +268,15 @@ class Training:
             told = f"it is {now} now, where by the old length it would be {instead}"
             self.remarks.append(f"the learning rate follows the new length: {told}")
 
-    def describe(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything needed to repeat the run, with `record` added as it is."""
+    def describe(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of config.json: all that is needed to repeat the run, and `provenance`."""
         return {
             **describe_model(self.model),
             **({"model_class": own} if (own := place_of(type(self.model))) else {}),
             "data": describe_data(self.data),
-            "fit": self.settings.record(),
+            "fit": self.settings.as_dict(),
             "device": self.device,
-            **record,
+            **provenance,
             "versions": self.versions,
             "machine": environment.machine(self.device),
         }
@@ -294,14 +284,14 @@ class Training:
     # The end
 
     def finish(self) -> dict[str, Any]:
-        """Evaluate on test, the only time that it is looked at; write the summary and the report."""
+        """Evaluate on test, for the only time in a training; write the summary and the report."""
         if self.is_out_of_patience():
             label = describe(self.best.metric or "").label
             self.display.show(f"stopped early: no better {label} for {self.settings.patience} epochs")
         self.display.show("evaluating on test")
-        with _same_streams_afterwards():
+        with random.restored():
             test_metrics = self.model.evaluate(self.data.test, seed=self.settings.seed)
-        judged = verdict(self.validations, self.best.metric)
+        trend = verdict(self.validations, self.best.metric)
         summary = {
             "model": self.model.name,
             "data": self.data.spec.name,
@@ -311,10 +301,10 @@ class Training:
             "seconds": round(self.seconds, 3),
             "stopped_early": self.is_out_of_patience(),
             "valid": dict(self.valid_metrics),
-            "best": self.best.record(),
-            "verdict": judged and judged.record(),
+            "best": self.best.as_dict(),
+            "verdict": trend and trend.as_dict(),
             "test": test_metrics,
-            "findings": self.doctor.record,
+            "findings": self.doctor.findings,
         }
         for name, value in test_metrics.items():
             self.display.show(f"test {describe(name).written(value)}")
@@ -331,7 +321,7 @@ class Training:
         parts += [f"from step {self.step}"] if self.step else []
         return ", ".join([*parts, f"in {self.run.folder}"] if self.run else parts)
 
-    def _told_how_to_go_on(self, what: str) -> str:
+    def _how_to_continue(self, what: str) -> str:
         if self.run is None or self.saved_step is None:
             return f"{what} at step {self.step}; nothing was saved"
         kept = f"step {self.saved_step} is saved"
@@ -339,19 +329,9 @@ class Training:
 
 
 def _learning_rates_now(model: Any) -> list[float]:
-    """Those of the next step, of all optimisers of a model."""
+    """The learning rates of a model's optimisers at their next step."""
     return [each.value("lr") for each in vars(model).values() if isinstance(each, Optimizer)]
 
 
 def _mean(values: list[Any]) -> float:
     return float(np.mean([float(value) for value in values]))
-
-
-@contextlib.contextmanager
-def _same_streams_afterwards() -> Iterator[None]:
-    """Whatever is drawn inside, training goes on with the numbers it would have had."""
-    state = random.get_state()
-    try:
-        yield
-    finally:
-        random.set_state(state)

@@ -11,7 +11,7 @@ The rule, on the values of all validations so far (of `FEWEST` or more):
   first of these.
 - Else: still improving.
 
-It sees the log alone, so that a resumed run is judged like one that was never interrupted.
+It reads the log alone, so that a resumed run gets the verdict of one that was never interrupted.
 """
 
 import math
@@ -37,8 +37,8 @@ class Verdict:
     since_epoch: float | None
     """None for "improving"."""
 
-    def record(self) -> dict[str, Any]:
-        """As the summary has it."""
+    def as_dict(self) -> dict[str, Any]:
+        """As summary.json has it."""
         return {**vars(self), "text": str(self)}
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ def verdict(history: Iterable[Mapping[str, Any]], metric: str | None) -> Verdict
         return None
     epochs, values = zip(*points, strict=True)
     sign = -1.0 if describe(metric).better == "up" else 1.0
-    trend, place = judge(sign * np.array(values))
+    trend, place = trend_of(sign * np.array(values))
     return Verdict(metric, trend, None if place is None else epochs[place])
 
 
@@ -63,9 +63,9 @@ def conclusion(history: Sequence[Mapping[str, Any]], metric: str | None) -> str 
     points = _points(history, metric)
     if metric is None or not points:
         return None
-    about, judged = describe(metric), verdict(history, metric)
+    about, found = describe(metric), verdict(history, metric)
     epoch, best = (max if about.better == "up" else min)(points, key=lambda point: point[1])
-    parts = [str(judged)] if judged else []
+    parts = [str(found)] if found else []
     parts.append(f"best {format_number(best)} {about.unit}".rstrip() + f" at epoch {epoch:.4g}")
     return f"{about.label} on valid: {'; '.join(parts)}"
 
@@ -76,7 +76,7 @@ def _points(history: Iterable[Mapping[str, Any]], metric: str | None) -> list[tu
     return [(epoch, value) for epoch, value in points if value is not None and math.isfinite(value)]
 
 
-def judge(values: Sequence[float] | np.ndarray) -> tuple[Literal["improving", "flat", "worse"], int | None]:
+def trend_of(values: Sequence[float] | np.ndarray) -> tuple[Literal["improving", "flat", "worse"], int | None]:
     """The trend of values of which less is better, and the index since when; at least `FEWEST` of them."""
     values = np.asarray(values, np.float64)
     window = max(1, len(values) // 8)

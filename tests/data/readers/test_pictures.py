@@ -7,7 +7,7 @@ from PIL import Image
 from tinygen.data import Image as ImageField
 from tinygen.data import load
 from tinygen.errors import DataError, UsageError
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 GRADIENT = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 

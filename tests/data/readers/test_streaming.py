@@ -12,7 +12,7 @@ from tinygen.data import Column, Loader, load
 from tinygen.data.readers import pictures, stream
 from tinygen.data.readers.decode import Decoder
 from tinygen.errors import DataError
-from tinygen.train.record import describe_data
+from tinygen.train.description import describe_data
 
 N = 60
 

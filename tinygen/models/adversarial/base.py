@@ -1,4 +1,4 @@
-"""What adversarial models share: two networks, two optimisers, and whose turn it is."""
+"""What adversarial models share: sampling and evaluation, and the parts of which their training steps are composed."""
 
 import math
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ from tinygen.optim import EMA
 
 
 class AdversarialModel(System):
-    """A generator of examples from noise, and a discriminator (with Wasserstein models a critic) that judges them.
+    """A generator of examples from noise, and a discriminator (in Wasserstein models a critic) of real and fake ones.
 
-    Both networks work in data space: the generator maps noise (N, latent) to examples, the discriminator examples to
-    one number each (N, 1), higher for real ones. A subclass hands them over, and then makes `generator_optimizer` and
-    `discriminator_optimizer`. Where `averaging` is not 0, it is the decay of an average of the generator's weights,
-    from which everything but training is done.
+    Both networks work in data space: the generator maps noise (N, latent) to examples, the discriminator maps examples
+    to one number each (N, 1), higher for real ones. A subclass hands the networks over, then makes
+    `generator_optimizer` and `discriminator_optimizer`. `averaging` is the decay of an average of the generator's
+    weights, which serves everything but training; 0: no average.
     """
 
     needs: ClassVar[Needs] = {"x": (*INTENSITIES, Points())}
@@ -40,44 +40,21 @@ class AdversarialModel(System):
         super().__init__(config, spec, device)
         if spec.x.shape == (1,):
             self.selection_metric = "w1_distance"
-        if averaging >= 1:
-            raise UsageError(f"averaging is {averaging}; as the decay of an average it must be below 1")
         self.generator = generator.to(device)
         self.discriminator = discriminator.to(device)
-        # At first a short average, so that the random beginning is soon forgotten.
-        decay = lambda step: min(averaging, (1 + step) / (10 + step))  # noqa: E731
-        self.average = EMA(self.generator, decay) if averaging else None
+        self.average = average_of(self.generator, averaging)
         self.steps_alone = np.zeros((), np.int64)
+        """Steps of the discriminator since the generator's last one."""
 
     def noise(self, n: int):
         """Noise (n, latent) for a training step."""
         return random.stream("train").normal((n, self.config.latent), device=self.device)
 
-    def generator_is_due(self, every: int) -> bool:
-        """Count a step of the discriminator; whether it is the `every`-th since the generator's last."""
-        self.steps_alone += 1
-        if self.steps_alone < every:
-            return False
-        self.steps_alone[...] = 0
-        return True
-
     def update_generator(self, loss) -> None:
-        """One step down the gradient of its loss, followed by the average."""
+        """One step of its optimiser, then of the average."""
         self.generator_optimizer.step(loss)
         if self.average:
             self.average.update()
-
-    @contextmanager
-    def norms_restored_if_refused(self) -> Iterator[None]:
-        """Context from which a NonFiniteError takes back what batch norm has seen: forward passes come before it."""
-        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
-        before = [(norm.running_mean.copy(), norm.running_var.copy()) for norm in norms]
-        try:
-            yield
-        except NonFiniteError:
-            for norm, (mean, var) in zip(norms, before, strict=True):
-                norm.running_mean[...], norm.running_var[...] = mean, var
-            raise
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -85,43 +62,81 @@ class AdversarialModel(System):
             yield
 
     def generate(self, noise) -> np.ndarray:
-        """Examples in data space, float32, that the generator makes of noise (N, latent)."""
+        """The generator's examples in data space, float32, for noise (N, latent)."""
         with self.evaluating():
             return in_chunks(self.generator, noise, self.device)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """What the generator makes of standard normal noise."""
+        """The generator's examples for standard normal noise."""
         return self.generate(random.Stream(seed, "sample").normal((n, self.config.latent)))
 
-    def judge(self, x) -> np.ndarray:
-        """The discriminator's numbers (N,) for examples in data space."""
+    def discriminate(self, x) -> np.ndarray:
+        """The discriminator's outputs (N,) for examples in data space."""
         with self.evaluating():
             return in_chunks(self.discriminator, x, self.device)[:, 0]
 
-    def compare(self, real, made) -> dict[str, float]:
-        """Numbers about the discriminator's judgement (N,) of real and of made examples."""
+    @staticmethod
+    def compare(real, fake) -> dict[str, float]:
+        """Metrics of the discriminator's outputs (N,) for real and for fake examples (`losses`)."""
         raise NotImplementedError
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """How the first 2500 examples of a split and as many made ones are told apart; for points, how they differ."""
+        """`compare` on the first 2500 examples of a split and as many fake ones; of points also `points_metrics`."""
         real = np.concatenate([batch.x for batch in data.take(SAMPLES).batches(CHUNK)])
-        made = self.generate(random.Stream(seed, "eval").normal((len(real), self.config.latent)))
-        return self.compare(self.judge(real), self.judge(made)) | about_points(self.spec, real, made)
+        fake = self.generate(random.Stream(seed, "eval").normal((len(real), self.config.latent)))
+        metrics = self.compare(self.discriminate(real), self.discriminate(fake))
+        return metrics | points_metrics(self.spec, real, fake)
 
 
-def about_points(spec: Spec, real: np.ndarray, made: np.ndarray) -> dict[str, float]:
-    """On a line the exact Wasserstein-1 distance; modes found, and samples near one, where the mixture is known."""
-    numbers = {}
+def average_of(generator: Module, decay: float) -> EMA | None:
+    """The average of a generator's weights, None for a decay of 0; UsageError for one of 1 or more."""
+    if decay >= 1:
+        raise UsageError(f"averaging is {decay}; as the decay of an average it must be below 1")
+    # At first a short average, so that the random beginning is soon forgotten.
+    return EMA(generator, lambda step: min(decay, (1 + step) / (10 + step))) if decay else None
+
+
+def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:
+    """Count a step of the discriminator in `steps_alone`; at the `every`-th the generator steps, and it begins anew."""
+    steps_alone += 1
+    if steps_alone < every:
+        return False
+    steps_alone[...] = 0
+    return True
+
+
+@contextmanager
+def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
+    """Restores BatchNorm's running statistics if the step inside raises NonFiniteError.
+
+    The forward passes, which move the statistics, come before the optimiser sees that a loss is not finite.
+    """
+    layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    before = [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
+    try:
+        yield
+    except NonFiniteError:
+        for layer, (mean, var) in zip(layers, before, strict=True):
+            layer.running_mean[...], layer.running_var[...] = mean, var
+        raise
+
+
+def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+    """On a line the exact Wasserstein-1 distance; for a known mixture the modes found and the share near one.
+
+    Empty for images.
+    """
+    metrics = {}
     if spec.x.shape == (1,):
-        numbers["w1_distance"] = w1(real[:, 0], made[:, 0])
+        metrics["w1_distance"] = w1(real[:, 0], fake[:, 0])
     if mixture := MIXTURES.get(spec.name):
-        covered, high_quality = count_modes(made, mixture)
-        numbers |= {"modes_count": float(covered), "high_quality_rate": high_quality}
-    return numbers
+        covered, high_quality = count_modes(fake, mixture)
+        metrics |= {"modes_count": float(covered), "high_quality_rate": high_quality}
+    return metrics
 
 
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:
-    """Noise (N, latent) to examples: images through a sigmoid, points as they come."""
+    """Noise (N, latent) to examples: images through a sigmoid, points without one."""
     squash = () if isinstance(spec.x, Points) else (F.sigmoid,)
     sizes = [latent, *[hidden] * layers, math.prod(spec.x.shape)]
     return Sequential(perceptron(sizes, batch_norm=batch_norm), *squash, Reshape(*spec.x.shape))

@@ -14,8 +14,8 @@ from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import AdversarialModel
-from tinygen.models.adversarial.gan import told_apart
+from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
 from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
@@ -46,6 +46,7 @@ class DCGAN(AdversarialModel):
     """Generative adversarial network of strided convolutions with batch normalisation."""
 
     name = "dcgan"
+    compare = staticmethod(discriminator_metrics)
     needs: ClassVar[Needs] = {"x": INTENSITIES}
 
     @dataclass(frozen=True)
@@ -75,33 +76,30 @@ class DCGAN(AdversarialModel):
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
 
-    def described(self, noise, labels):
-        """What the generator makes an example of: noise (N, latent)."""
+    def generator_input(self, noise, labels):
+        """What the generator is given: the noise (N, latent)."""
         return noise
 
-    def logits(self, scores, labels):
-        """Logit (N,) of "this is real", from what the discriminator says of an example: (N, 1)."""
-        return scores[:, 0]
+    def logits(self, outputs, labels):
+        """Logits (N,) of "this is real", from the discriminator's outputs (N, 1)."""
+        return outputs[:, 0]
 
     def training_step(self, batch):
-        """The discriminator learns from real and from made images, in batches of their own; then the generator does."""
+        """A step of the discriminator, on real and fake images in batches of their own, then one of the generator."""
         labels = batch.y if self.conditions else None
-        with self.norms_restored_if_refused():
-            made = self.generator(self.described(self.noise(len(batch)), labels))
-            real_cost = F.softplus(-self.logits(self.discriminator(batch.x), labels)).mean()  # -log D(x)
-            made_cost = F.softplus(self.logits(self.discriminator(made.detach()), labels)).mean()  # -log(1 - D(G(z)))
-            self.discriminator_optimizer.step(real_cost + made_cost)
-        cost = F.softplus(-self.logits(self.discriminator(made), labels)).mean()  # -log D(G(z))
-        self.update_generator(cost)
-        return {"discriminator_nats": real_cost + made_cost, "generator_nats": cost}
+        with batch_norm_restored_on_error(self):
+            fake = self.generator(self.generator_input(self.noise(len(batch)), labels))
+            real_term = real_loss(self.logits(self.discriminator(batch.x), labels)).mean()
+            fake_term = fake_loss(self.logits(self.discriminator(fake.detach()), labels)).mean()
+            self.discriminator_optimizer.step(real_term + fake_term)
+        generator_loss = real_loss(self.logits(self.discriminator(fake), labels)).mean()  # -log D(G(z))
+        self.update_generator(generator_loss)
+        return {"discriminator_nats": real_term + fake_term, "generator_nats": generator_loss}
 
-    def judge(self, x, labels=None) -> np.ndarray:
-        """The discriminator's logits (N,) for images, of these classes where it is asked about them."""
+    def discriminate(self, x, labels=None) -> np.ndarray:
+        """The discriminator's logits (N,) for images, in a conditional model for images of these classes."""
         with self.evaluating():
             return self.logits(in_chunks(self.discriminator, x, self.device), labels)
-
-    def compare(self, real, made) -> dict[str, float]:
-        return told_apart(real, made)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """A walk from sample to sample, and where there are labels arithmetic with the noise of classes."""
@@ -115,17 +113,17 @@ class DCGAN(AdversarialModel):
         share = np.linspace(0, 1, STEPS, dtype=np.float32)[:, None]
         noise = np.concatenate([start + share * (end - start) for start, end in itertools.pairwise(corners)])
         row_classes = np.arange(ROWS) % (self.spec.classes or 1)
-        caption = "Each row leads along a straight line of noise; the next row goes on from where it ends."
-        return Figure(caption, self.generate(self.described(noise, row_classes.repeat(STEPS))), columns=STEPS)
+        caption = "Each row shows samples along a straight line of noise; the next row begins where it ends."
+        return Figure(caption, self.generate(self.generator_input(noise, row_classes.repeat(STEPS))), columns=STEPS)
 
     def _arithmetic(self, split, seed: int) -> Iterator[Figure]:
-        """Section 6.3.2: a - b + c for classes that follow each other, with noise and, in vain, with pixels."""
+        """Section 6.3.2: a - b + c of three consecutive classes, with noise and, for comparison, with pixels."""
         noise = random.Stream(seed, "arithmetic").normal((CANDIDATES, self.config.latent))
-        made = self.generate(noise)
-        nearest = _exemplars(made, _class_means(split))
+        samples = self.generate(noise)
+        nearest = _exemplars(samples, _class_means(split))
         if len(nearest) < 3:
             return
-        mean_noise, mean_image = noise[nearest].mean(axis=1), made[nearest].mean(axis=1)
+        mean_noise, mean_image = noise[nearest].mean(axis=1), samples[nearest].mean(axis=1)
         a, b, c = ((np.arange(min(ROWS, len(nearest))) + shift) % len(nearest) for shift in range(3))
         columns = [self.generate(z) for z in (*(mean_noise[k] for k in (a, b, c)), _sum(mean_noise, a, b, c))]
         columns.append(_sum(mean_image, a, b, c).clip(0, 1))
@@ -138,7 +136,7 @@ class DCGAN(AdversarialModel):
 
 
 class ConditionalDCGAN(DCGAN):
-    """Conditional DCGAN: the generator is told the class, and the discriminator asked about an image of that class.
+    """Conditional DCGAN: generator and discriminator are both given the class.
 
     The generator gets the class beside the noise (Mirza & Osindero 2014, arXiv:1411.1784). The discriminator projects
     its features on a vector of the class (Miyato & Koyama 2018, arXiv:1802.05637, equation 3).
@@ -148,33 +146,33 @@ class ConditionalDCGAN(DCGAN):
     needs = {"x": INTENSITIES, "y": Labels()}
     conditions = ("y",)
 
-    def described(self, noise, labels):
+    def generator_input(self, noise, labels):
         """Noise (N, latent) and one-hot classes beside it."""
         return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
 
-    def logits(self, scores, labels):
-        """Of the scores (N, 1 + classes) the first, which every class shares, plus that of the class."""
-        return scores[:, 0] + (scores[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
+    def logits(self, outputs, labels):
+        """Of the outputs (N, 1 + classes) the first, which all classes share, plus the one of the class."""
+        return outputs[:, 0] + (outputs[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
 
     def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
-        """What the generator makes of standard normal noise and of labels y (n,), by default 0, 1, 2, ... in turn."""
+        """The generator's images for standard normal noise and for labels y (n,), by default 0, 1, 2, ... in turn."""
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        return self.generate(self.described(noise, given_labels(given, n, self.spec.classes)))
+        return self.generate(self.generator_input(noise, given_labels(given, n, self.spec.classes)))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """How the first 2500 examples of a split and as many made ones of their classes are told apart."""
+        """`compare` on the first 2500 examples of a split and as many fake ones of their classes."""
         batches = list(data.take(SAMPLES).batches(CHUNK))
         real, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("x", "y"))
         noise = random.Stream(seed, "eval").normal((len(real), self.config.latent))
-        made = self.generate(self.described(noise, labels))
-        return self.compare(self.judge(real, labels), self.judge(made, labels))
+        fake = self.generate(self.generator_input(noise, labels))
+        return self.compare(self.discriminate(real, labels), self.discriminate(fake, labels))
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """The same noise as an example of each class, and a walk from sample to sample."""
         columns = min(self.spec.classes, MOST_CLASSES)
         noise = random.Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
-        made = self.generate(self.described(noise, np.tile(np.arange(columns), ROWS)))
-        yield Figure("In each row the same noise, as an example of every class.", made, columns=columns)
+        samples = self.generate(self.generator_input(noise, np.tile(np.arange(columns), ROWS)))
+        yield Figure("In each row samples of every class, all from the same noise.", samples, columns=columns)
         yield self._walk(seed)
 
 

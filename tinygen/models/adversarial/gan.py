@@ -5,30 +5,27 @@ from typing import Literal
 
 import numpy as np
 
-from tinygen import functional as F
 from tinygen.autograd import no_grad
 from tinygen.data.fields import Points
-from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
-from tinygen.models.adversarial.figures import costs_figure, line_figures
+from tinygen.models.adversarial.base import (
+    AdversarialModel,
+    batch_norm_restored_on_error,
+    is_generators_turn,
+    mlp_discriminator,
+    mlp_generator,
+)
+from tinygen.models.adversarial.figures import line_figures, losses_figure
+from tinygen.models.adversarial.losses import GENERATOR_LOSSES, discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
-
-COSTS = {
-    "minimax": lambda logits: -F.softplus(logits),  # log(1 - D)
-    "non-saturating": lambda logits: F.softplus(-logits),  # -log D
-    "maximum-likelihood": lambda logits: -F.exp(logits),  # -D / (1 - D)
-}
-"""What each example costs the generator, as a function of the logit of D(G(z)).
-
-The first two are in section 3 of the paper, the last in Goodfellow 2016 (arXiv:1701.00160, section 3.2.5).
-"""
 
 
 class GAN(AdversarialModel):
     """Generative adversarial network of two multilayer perceptrons."""
 
     name = "gan"
+    compare = staticmethod(discriminator_metrics)
 
     @dataclass(frozen=True)
     class Config:
@@ -43,7 +40,7 @@ class GAN(AdversarialModel):
         layers: int = 2
         """Hidden layers of each network."""
         batch_norm: bool = True
-        """Normalise the generator's hidden layers over a minibatch, for images: else it soon makes but one of them."""
+        """Normalise the generator's hidden layers where data are images: without it all samples soon look alike."""
         batch_size: int = 100
         """Examples a step (100 in the authors' code)."""
         learning_rate: float = 2e-4
@@ -66,35 +63,25 @@ class GAN(AdversarialModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
 
     def training_step(self, batch):
-        """Algorithm 1: the discriminator learns from a minibatch, and after every k-th the generator does."""
-        with self.norms_restored_if_refused():
+        """Algorithm 1: one step of the discriminator, and after every k-th one step of the generator."""
+        with batch_norm_restored_on_error(self):
             with no_grad():
-                made = self.generator(self.noise(len(batch)))
-            real_cost = F.softplus(-self.discriminator(batch.x)).mean()  # -log D(x)
-            made_cost = F.softplus(self.discriminator(made)).mean()  # -log(1 - D(G(z)))
-            self.discriminator_optimizer.step(real_cost + made_cost)
-        scalars = {"discriminator_nats": real_cost + made_cost}
-        if self.generator_is_due(self.config.discriminator_steps):
+                fake = self.generator(self.noise(len(batch)))
+            real_term = real_loss(self.discriminator(batch.x)).mean()
+            discriminator_loss = real_term + fake_loss(self.discriminator(fake)).mean()
+            self.discriminator_optimizer.step(discriminator_loss)
+        scalars = {"discriminator_nats": discriminator_loss}
+        if is_generators_turn(self.steps_alone, self.config.discriminator_steps):
             logits = self.discriminator(self.generator(self.noise(len(batch))))
-            cost = COSTS[self.config.cost](logits).mean()
-            self.update_generator(cost)
-            scalars["generator_nats"] = cost
+            generator_loss = GENERATOR_LOSSES[self.config.cost](logits).mean()
+            self.update_generator(generator_loss)
+            scalars["generator_nats"] = generator_loss
         return scalars
 
-    def compare(self, real, made) -> dict[str, float]:
-        return told_apart(real, made)
-
     def figures(self, data, *, seed: int):
-        """The three costs; on a line D(x) and both densities over training."""
-        yield costs_figure(COSTS)
+        """The three losses of a generator; on a line D(x) and both densities over training."""
+        yield losses_figure(GENERATOR_LOSSES)
         yield from line_figures(self, data, seed, lambda scores: 1 / (1 + np.exp(-scores)), "D(x)")
-
-
-def told_apart(real, made) -> dict[str, float]:
-    """The discriminator's cost, and how often it is right about real and about made examples, from its logits (N,)."""
-    cost = np.logaddexp(0, -real).mean(dtype=np.float64) + np.logaddexp(0, made).mean(dtype=np.float64)
-    rates = {"real_accuracy_rate": float((real > 0).mean()), "made_accuracy_rate": float((made < 0).mean())}
-    return {"discriminator_nats": float(cost), **rates}
 
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard

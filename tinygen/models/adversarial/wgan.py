@@ -3,37 +3,20 @@
 
 from dataclasses import dataclass
 
-from tinygen import functional as F
-from tinygen import random
-from tinygen.autograd import grad, no_grad, tensor
-from tinygen.backend import device_of
-from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
+from tinygen.autograd import no_grad
+from tinygen.models.adversarial.base import AdversarialModel, is_generators_turn, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import line_figures
+from tinygen.models.adversarial.losses import critic_metrics, gradient_norms
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam, RMSProp
 
 
-class WassersteinModel(AdversarialModel):
-    """What a critic is asked: by how much it prefers real to made examples."""
-
-    def compare(self, real, made) -> dict[str, float]:
-        """An estimate of W1, times the critic's Lipschitz constant: about 1 with a penalty, unknown with clipping."""
-        return {"critic_distance": float(real.mean(dtype="float64") - made.mean(dtype="float64"))}
-
-    def figures(self, data, *, seed: int):
-        """On a line the critic and both densities over training."""
-
-        def stretched(scores):
-            return (scores - scores.min()) / max(scores.max() - scores.min(), 1e-12)
-
-        return line_figures(self, data, seed, stretched, "the critic, stretched to fit")
-
-
-class WGAN(WassersteinModel):
+class WGAN(AdversarialModel):
     """Wasserstein GAN whose critic is kept Lipschitz by clipping its weights."""
 
     name = "wgan"
+    compare = staticmethod(critic_metrics)
 
     @dataclass(frozen=True)
     class Config:
@@ -68,28 +51,32 @@ class WGAN(WassersteinModel):
         self.discriminator_optimizer = RMSProp(self.discriminator, config.learning_rate)
 
     def training_step(self, batch):
-        """Algorithm 1: the critic climbs on a minibatch and is clipped, and when it has had its steps the generator
-        descends."""
+        """Algorithm 1: one step of the critic, whose weights are clipped; after every n-th, one of the generator."""
         critic = self.discriminator
         with no_grad():
-            made = self.generator(self.noise(len(batch)))
-        distance = critic(batch.x).mean() - critic(made).mean()
+            fake = self.generator(self.noise(len(batch)))
+        distance = critic(batch.x).mean() - critic(fake).mean()
         self.discriminator_optimizer.step(-distance)
         for weight in critic.parameters():
             weight.assign(weight.data.clip(-self.config.clip, self.config.clip))
-        if self.generator_is_due(self._patience()):
+        if is_generators_turn(self.steps_alone, self._critic_steps()):
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
         return {"critic_distance": distance}
 
-    def _patience(self) -> int:
+    def _critic_steps(self) -> int:
+        """Steps of the critic before the generator's next one."""
         done = int(self.generator_optimizer.count)
         return self.config.long_critic_steps if done < 25 or done % 500 == 0 else self.config.critic_steps
 
+    def figures(self, data, *, seed: int):
+        return critic_figures(self, data, seed)
 
-class WGANGP(WassersteinModel):
+
+class WGANGP(AdversarialModel):
     """Wasserstein GAN whose critic is held to gradients of norm 1 by a penalty."""
 
     name = "wgan-gp"
+    compare = staticmethod(critic_metrics)
 
     @dataclass(frozen=True)
     class Config:
@@ -127,26 +114,29 @@ class WGANGP(WassersteinModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=betas)
 
     def training_step(self, batch):
-        """Algorithm 1: the critic learns from a minibatch, and after every n-th the generator does."""
+        """Algorithm 1: one step of the critic, and after every n-th one step of the generator."""
         critic = self.discriminator
         with no_grad():
-            made = self.generator(self.noise(len(batch)))
-        distance = critic(batch.x).mean() - critic(made).mean()
-        norms = gradient_norms(critic, batch.x, made)
+            fake = self.generator(self.noise(len(batch)))
+        distance = critic(batch.x).mean() - critic(fake).mean()
+        norms = gradient_norms(critic, batch.x, fake)
         penalty = self.config.penalty * ((norms - 1) ** 2).mean()
         self.discriminator_optimizer.step(penalty - distance)
-        if self.generator_is_due(self.config.critic_steps):
+        if is_generators_turn(self.steps_alone, self.config.critic_steps):
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
         return {"critic_distance": distance, "gradient_norm": norms.mean(), "gradient_penalty": penalty}
 
+    def figures(self, data, *, seed: int):
+        return critic_figures(self, data, seed)
 
-def gradient_norms(critic, real, made):
-    """|grad f(x)| (N,) at points x uniform between each real example and a made one; for a gradient of any order."""
-    share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
-    between = tensor(share * real + (1 - share) * made.data, real.dtype, requires_grad=True)
-    slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
-    # Where a ReLU critic is flat the norm is 0, and its root would have no derivative.
-    return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
+
+def critic_figures(model, data, seed: int):
+    """On a line the critic and both densities over training."""
+
+    def scaled(outputs):
+        return (outputs - outputs.min()) / max(outputs.max() - outputs.min(), 1e-12)
+
+    return line_figures(model, data, seed, scaled, "the critic, scaled to [0, 1]")
 
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard

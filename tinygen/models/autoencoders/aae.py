@@ -13,6 +13,7 @@ from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import parzen
+from tinygen.models.adversarial.losses import fake_loss, real_loss
 from tinygen.models.autoencoders.autoencoder import CodeModel
 from tinygen.models.base import at_least, draw_rows
 from tinygen.models.networks import Architecture, classifier
@@ -24,15 +25,15 @@ from tinygen.train.figures import Figure
 
 PARZEN_SAMPLES = 10_000
 SCATTERED = 1000
-RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # of the mixture: distance of its centres, deviations outward and across
+RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # of the mixture: radius of its centres, radial and tangential deviations
 
 
 class AAE(CodeModel):
     """Adversarial auto-encoder: a discriminator pulls the distribution of codes towards a prior.
 
-    The reconstruction phase rebuilds images from codes; in the regularisation phase the discriminator tells draws from
-    the prior and codes apart, and the encoder, its generator, deceives it. The encoder takes the gradients of both
-    phases in one update a minibatch, where the paper makes two.
+    The reconstruction phase rebuilds images from codes. In the regularisation phase draws from the prior are the
+    discriminator's real examples, and codes its fake ones: the encoder is the generator. Here the encoder takes the
+    gradients of both phases in one update a minibatch, where the paper makes two.
     """
 
     name = "aae"
@@ -54,7 +55,7 @@ class AAE(CodeModel):
         labelled: bool = False
         """Show the discriminator the classes, so that each takes a component of the mixture (section 2.3)."""
         dropout: float = 0.2
-        """Probability that a pixel is hidden from the encoder while training (the paper's, for likelihoods)."""
+        """Probability that a pixel is dropped from the encoder's input in training (as the paper, for likelihoods)."""
         regularisation: float = 1.0
         """Weight of the encoder's adversarial loss, in nats, beside the squared error summed over pixels."""
         batch_size: int = 100
@@ -104,26 +105,27 @@ class AAE(CodeModel):
         error = F.squared_error(F.sigmoid(self.decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
         labels = batch.y if self.config.labelled else None
         drawn = self.prior(batch.y if self.config.labelled else turn, random.stream("train"))
-        deceiving = F.softplus(-self.judge(codes, labels)).mean()
-        telling = (F.softplus(-self.judge(drawn, labels)) + F.softplus(self.judge(codes.detach(), labels))).mean()
-        self.optimizer.step(error + self.config.regularisation * deceiving)
-        self.discriminator_optimizer.step(telling)
+        generator_loss = real_loss(self.logits(codes, labels)).mean()  # the encoder is the generator
+        real_terms = real_loss(self.logits(drawn, labels))
+        discriminator_loss = (real_terms + fake_loss(self.logits(codes.detach(), labels))).mean()
+        self.optimizer.step(error + self.config.regularisation * generator_loss)
+        self.discriminator_optimizer.step(discriminator_loss)
         size = math.prod(self.spec.x.shape)
         return {
             "squared_error_per_pixel": error / size,
-            "generator_nats": deceiving,
-            "discriminator_nats": telling,
+            "generator_nats": generator_loss,
+            "discriminator_nats": discriminator_loss,
         }
 
-    def judge(self, codes, labels=None):
-        """Logits (N, 1) that codes are from the prior, given their classes where the model is labelled."""
+    def logits(self, codes, labels=None):
+        """The discriminator's logits (N, 1) of "drawn from the prior", for codes and, if labelled, their classes."""
         if self.config.labelled:
             classes = array_module(labels).eye(self.components, dtype="float32")[labels]
             codes = F.concatenate([codes, classes], axis=1)
         return self.discriminator(codes)
 
     def in_turn(self, n: int):
-        """Components of n draws: one after another, which makes each as frequent as any."""
+        """Components of n draws: 0, 1, 2, ... in turn, so that all are equally frequent."""
         return to_device(np.arange(n) % self.components, self.device)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
@@ -131,10 +133,10 @@ class AAE(CodeModel):
         return self.decode(self.prior(self.in_turn(n), random.Stream(seed, "sample")))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As of an auto-encoder; thorough: a Parzen window estimate from 10,000 samples, in nats per example.
+        """As an auto-encoder; thorough: a Parzen window estimate from 10,000 samples, in nats per example.
 
-        The window's width is chosen on the first tenth of the split, the estimate made on the rest. It is reported as
-        the paper does, and misleads: see `tinygen.metrics.parzen`.
+        The window's width is chosen on the first tenth of the split; the estimate is over the rest. The paper reports
+        it, but it is misleading: see `tinygen.metrics.parzen`.
         """
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and len(data) > 1:
@@ -145,13 +147,13 @@ class AAE(CodeModel):
         return numbers
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Where codes lie, over draws from the prior."""
+        """A scatter plot of codes over draws from the prior."""
         codes = self.encode(data.valid.take(SCATTERED).batch(slice(None)).x)
         drawn = to_numpy(self.prior(self.in_turn(len(codes)), random.Stream(seed, "sample")))
         if codes.shape[1] < 2:
             return
         points, kind = np.concatenate([drawn, codes])[:, :2], np.repeat([0, 1], len(codes))
-        caption = "Codes of validation among as many draws from the prior, which they should look like"
+        caption = "Codes of validation images over as many draws from the prior; the two should look alike"
         caption += "." if codes.shape[1] == 2 else f": the first two of {codes.shape[1]} dimensions."
         legend = tuple(zip(plots.CLASSES, ("prior", "codes"), strict=False))
         yield Figure(caption, svg=plots.scatter(points, kind), legend=legend)

@@ -22,7 +22,7 @@ from tinygen.train.figures import Figure
 
 
 class CodeModel(System):
-    """What auto-encoders share: an `encoder` to codes, a `decoder` to logits, and the numbers about both."""
+    """What auto-encoders share: an `encoder` to codes, a `decoder` to logits, and their evaluation."""
 
     def build(self, config) -> None:
         """Make the two networks."""
@@ -51,7 +51,7 @@ class CodeModel(System):
         return numbers
 
     def reconstruction(self, data, corrupt=lambda x: x) -> dict[str, float]:
-        """Errors of what the model makes of corrupted images, measured against the images."""
+        """Errors of the reconstructions of corrupted images, measured against the uncorrupted ones."""
 
         def chunks():
             for batch in data.batches(CHUNK):
@@ -104,7 +104,7 @@ class Autoencoder(CodeModel):
         self.optimizer = Adam(self, config.learning_rate)
 
     def corrupt(self, x, stream: random.Stream):
-        """What the encoder is given in place of images (N, H, W, C)."""
+        """The encoder's input for images (N, H, W, C): the images themselves."""
         return x
 
     def training_step(self, batch):
@@ -116,7 +116,7 @@ class Autoencoder(CodeModel):
         return {"cross_entropy_nats": loss}
 
     def _follow(self, code) -> None:
-        """Move the moments towards those of a batch: at first by their plain average, later by a fiftieth."""
+        """Update the moments with those of a batch: at first as their plain average, later moving by a fiftieth."""
         share = max(0.02, 1 / int(self.optimizer.count))
         centred = code - code.mean(axis=0)
         self.code_mean += share * (code.mean(axis=0) - self.code_mean)
@@ -127,12 +127,14 @@ class Autoencoder(CodeModel):
         values, vectors = np.linalg.eigh(to_numpy(self.code_covariance))
         factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        codes = to_numpy(self.code_mean) + (noise[:, None] * factor).sum(axis=2)  # BLAS would mind how many there are
+        codes = to_numpy(self.code_mean) + (noise[:, None] * factor).sum(
+            axis=2
+        )  # a product by BLAS could depend on n in the last bit
         return self.decode(codes)
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """Denoising auto-encoder: it rebuilds the image from a corrupted one, trained as the auto-encoder is."""
+    """Denoising auto-encoder: as the auto-encoder, but the code is of a corrupted image."""
 
     name = "dae"
     selection_metric = "denoised_cross_entropy_nats"
@@ -142,7 +144,7 @@ class DenoisingAutoencoder(Autoencoder):
         noise: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
         """Set pixels to 0, add noise to all, or set pixels to 0 or 1 with a fair coin (Vincent et al. 2010, 3.3)."""
         level: float = 0.25
-        """Probability that a pixel is hit; standard deviation of Gaussian noise (0.1 to 0.5 in the paper)."""
+        """Probability that a pixel is corrupted; standard deviation of Gaussian noise (0.1 to 0.5 in the paper)."""
 
         def __post_init__(self):
             super().__post_init__()
@@ -151,7 +153,7 @@ class DenoisingAutoencoder(Autoencoder):
                 raise UsageError(f"level is {self.level}; with {self.noise} noise it is a probability, at most 1")
 
     def corrupt(self, x, stream: random.Stream):
-        """Images (N, H, W, C) with noise; Gaussian noise may leave [0, 1]."""
+        """Images (N, H, W, C) with noise; with Gaussian noise values may leave [0, 1]."""
         level, size = self.config.level, math.prod(x.shape[1:])
         draw = stream.normal if self.config.noise == "gaussian" else stream.uniform
         noise = draw_rows(draw, len(x), size, self.device).reshape(x.shape)
@@ -161,21 +163,19 @@ class DenoisingAutoencoder(Autoencoder):
         return kept if self.config.noise == "masking" else kept + (noise < level / 2)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As of an auto-encoder, and the same errors of what is made of corrupted images, named `denoised_...`."""
+        """As an auto-encoder, with the same errors of reconstructions of corrupted images as `denoised_...`."""
         stream = random.Stream(seed, "eval")
         denoised = self.reconstruction(data, lambda x: self.corrupt(x, stream))
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         return {f"denoised_{name}": value for name, value in denoised.items()} | numbers
 
     def figures(self, data, *, seed: int):
-        """Images of validation, the same with noise, and denoised."""
+        """Validation images, the same with noise, and denoised."""
         columns = min(10, len(data.valid))
         x = data.valid.take(columns).batch(slice(None)).x
         corrupted = to_numpy(self.corrupt(to_device(x, self.device), random.Stream(seed, "eval")))
         denoised = self.decode(self.encode(corrupted))
-        caption = (
-            f"Images of validation, what {self.config.noise} noise leaves of them, and what the model makes of that."
-        )
+        caption = f"Validation images, the same with {self.config.noise} noise, and their denoised reconstructions."
         yield Figure(caption, np.concatenate([x, corrupted, denoised]), columns)
 
 

@@ -23,8 +23,8 @@ LEVELS = 256  # values of a colour
 class RasterNetwork(Module):
     """Images (N, H, W, C) to logits (N, H, W, C) of black and white, or (N, H, W, C, 256) of levels.
 
-    Those of a value depend on the values before it only: the pixels above and to the left, and the pixel's colours
-    before its own. `across` may use features that `above` makes of the image one row up, for a whole row at once.
+    The logits of a value depend on the values before it only: the pixels above and to the left, and the earlier colours
+    of its own pixel. `across` may use features that `above` computes from the image shifted down by one row.
     """
 
     def forward(self, x):
@@ -35,7 +35,7 @@ class RasterNetwork(Module):
         return []
 
     def across(self, x, above: list):
-        """Logits, from the images and what lies above them."""
+        """Logits, from images and the features of `above`."""
         raise NotImplementedError
 
 
@@ -79,7 +79,7 @@ class Autoregressive(System):
         return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
-        """n images; `cached=False` computes the whole image for each of its values, with the same result."""
+        """n images; `cached=False` evaluates the whole image for each value, with the same result to the bit."""
         return self.complete(np.zeros((n, *self.spec.x.shape), np.float32), 0, seed=seed, cached=cached)
 
     def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
@@ -91,7 +91,7 @@ class Autoregressive(System):
                 f"{self.spec.x.shape[0]} rows are kept, not {images.shape} and {keep_rows}"
             )
         uniform = random.Stream(seed, "sample").uniform(images.shape)
-        predictions = from_what_is_new if cached else from_the_whole_image
+        predictions = cached_predictions if cached else naive_predictions
         with self.evaluating():
             for start in range(0, len(images), CHUNK):
                 part = slice(start, start + CHUNK)
@@ -108,16 +108,16 @@ class Autoregressive(System):
             return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
 
     def _drawn(self, logits, uniform):
-        """The values that uniform numbers (N,) pick."""
+        """Values drawn with uniform numbers (N,), by the inverse of the distribution function."""
         if self.spec.x.kind == "binary":
             return Bernoulli(logits).inverse(uniform)
         return Categorical(logits).inverse(uniform) / np.float32(LEVELS - 1)
 
 
-def from_the_whole_image(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """For each value below the first rows, in order, where it stands in x, and its logits given those before it.
+def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
+    """For each value below the kept rows, in order: its index in x, and its logits given the values before it.
 
-    They are meant to be drawn one by one into x, which is read again for each.
+    The caller draws each value into x before it asks for the next.
     """
     _, height, width, colours = x.shape
     for i in range(keep_rows, height):
@@ -127,8 +127,8 @@ def from_the_whole_image(network: RasterNetwork, x, keep_rows: int) -> Iterator[
                 yield value, network(x).data[value]
 
 
-def from_what_is_new(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """As `from_the_whole_image`, by computing what a value changes and no more."""
+def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
+    """As `naive_predictions`, but computes only what the last value changes."""
     _, height, width, colours = x.shape
     with remembering(network, width) as place:
         blind = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
@@ -144,5 +144,5 @@ def from_what_is_new(network: RasterNetwork, x, keep_rows: int) -> Iterator[tupl
                 near = [features[:, :, j : j + 1] for features in above]
                 for c in range(colours):
                     yield (slice(None), i, j, c), network.across(pixel, near).data[:, 0, 0, c]
-                for memory in blind:  # nothing saw the last value yet
+                for memory in blind:  # which have not been given the pixel's last value
                     memory.put(pixel)

@@ -1,9 +1,8 @@
-"""Causal convolutions, and what they remember so that an image can be made one pixel at a time.
+"""Causal convolutions, with caches of their inputs for sampling one pixel at a time.
 
-A network of causal convolutions, with nothing but functions of single pixels between them, gives a new pixel's output
-from that pixel alone once each convolution holds the input that it has seen: it then computes one output instead of
-all (the caches of Ramachandran et al. 2017, arXiv:1704.06001). The sums are those of the whole image, to the bit, for
-the direct kernels add up an output in an order that does not depend on what is computed beside it.
+In a network of causal convolutions and pointwise functions, each convolution can keep its latest inputs. A new pixel
+then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). Results
+are bit-identical to those of the whole image, since the direct kernels sum each output in an order of its own.
 """
 
 from collections.abc import Iterator
@@ -29,10 +28,9 @@ class Place:
 
 
 class CausalConv2d(Conv2d):
-    """Same-size convolution of images that sees the rows above and, of its own row, what `kind` says.
+    """Same-size convolution whose outputs depend on the rows above and, in their own row, on what `kind` says.
 
-    "A" and "B": what a masked convolution does (`functional.masked_conv2d`); "rows": all of it, with a kernel whose
-    last row is the output's own.
+    "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on the whole row, the last of the kernel.
     """
 
     memory: "Memory | None" = None
@@ -61,7 +59,7 @@ class CausalConv2d(Conv2d):
 
 
 class Memory:
-    """The last rows that a causal convolution was given, as high as its kernel, with its padding around them."""
+    """The latest input rows of a causal convolution, as many as its kernel has, with padding left and right."""
 
     def __init__(self, layer: CausalConv2d, place: Place):
         self.place, self.kernel_size = place, layer.weight.shape[:2]
@@ -70,7 +68,7 @@ class Memory:
         self.row = place.row
 
     def put(self, x) -> None:
-        """Take over pixels x (N, 1, columns, C) at the place."""
+        """Store pixels x (N, 1, columns, C) at the current place."""
         x = x.data if isinstance(x, Tensor) else x
         if self.rows is None:
             height, width = self.kernel_size
@@ -92,9 +90,9 @@ class Memory:
 
 @contextmanager
 def remembering(network: Module, width: int) -> Iterator[Place]:
-    """Context in which a network's causal convolutions take patches of images, in raster order, at the place given.
+    """Context in which a network's causal convolutions take patches of images, in raster order, at the place yielded.
 
-    A pixel may be given again, until the next one is.
+    A pixel may be given again as long as no later one was.
     """
     place = Place(width)
     wide = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]

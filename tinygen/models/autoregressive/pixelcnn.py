@@ -22,7 +22,7 @@ def check(config) -> None:
 
 
 class PixelCNN(Autoregressive):
-    """Masked convolutions in residual blocks; logits of every pixel in one pass."""
+    """PixelCNN: masked convolutions in residual blocks predict each pixel from those before it."""
 
     name = "pixelcnn"
 
@@ -108,7 +108,7 @@ class Head(Module):
 
 
 class GatedPixelCNN(Autoregressive):
-    """PixelCNN with gates, and with two stacks, of rows above and of pixels to the left, that leave no blind spot."""
+    """Gated PixelCNN: gated activations, and two stacks of convolutions that together leave no blind spot."""
 
     name = "gated-pixelcnn"
 
@@ -208,10 +208,7 @@ PixelCNN.trials = (
         binarised="threshold",
     ),
 )
-PixelCNN.recipes = (
-    "--data mnist --binarise dynamic --steps 22500 --hidden 32 --blocks 7 --head 32 --batch-size 16"
-    " --learning-rate 3e-3 --warmup-steps 100 --cosine-steps 22400",
-)
+PixelCNN.recipes = ("--data mnist --binarise dynamic --steps 22500",)
 
 GatedPixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
 GatedPixelCNN.trials = (
@@ -231,4 +228,4 @@ GatedPixelCNN.trials = (
         quick=False,
     ),
 )
-GatedPixelCNN.recipes = ("--data mnist --binarise dynamic --epochs 4 --cosine-steps 13400",)
+GatedPixelCNN.recipes = ("--data mnist --binarise dynamic --epochs 4",)

@@ -217,5 +217,5 @@ VAE.trials = (
 )
 VAE.recipes = (
     "--data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
-    " --warmup-steps 500 --cosine-steps 49500 --importance-samples 1000",
+    " --warmup-steps 500 --importance-samples 1000",
 )

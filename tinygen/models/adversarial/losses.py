@@ -1,0 +1,59 @@
+"""Losses of a generator and a discriminator as functions of the discriminator's outputs, and what is measured of these.
+
+Losses are elementwise, in nats; a model takes the mean in sight of the reader.
+"""
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.autograd import grad, tensor
+from tinygen.backend import device_of
+
+
+def real_loss(logits):
+    """-log D(x), of the discriminator's logits for real examples; of fake ones the generator's non-saturating loss."""
+    return F.softplus(-logits)
+
+
+def fake_loss(logits):
+    """-log(1 - D(G(z))), of the discriminator's logits for fake examples."""
+    return F.softplus(logits)
+
+
+GENERATOR_LOSSES = {
+    "minimax": lambda logits: -fake_loss(logits),  # log(1 - D)
+    "non-saturating": real_loss,  # -log D
+    "maximum-likelihood": lambda logits: -F.exp(logits),  # -D / (1 - D)
+}
+"""What the generator minimises, as a function of the logits of D(G(z)).
+
+The first two are in section 3 of Goodfellow et al. 2014, the last in Goodfellow 2016 (arXiv:1701.00160, 3.2.5).
+"""
+
+
+def gradient_norms(critic, real, fake):
+    """|grad f(x)| (N,) at points x drawn uniformly between each real example and a fake one (WGAN-GP, algorithm 1).
+
+    Differentiable itself, in the critic's parameters.
+    """
+    share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
+    between = tensor(share * real + (1 - share) * fake.data, real.dtype, requires_grad=True)
+    slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
+    # Where a ReLU critic is flat the norm is 0, and its root would have no derivative.
+    return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
+
+
+# What is measured of outputs (N,) for real and for fake examples, NumPy arrays
+
+
+def discriminator_metrics(real, fake) -> dict[str, float]:
+    """The discriminator's loss in nats, and its accuracy on real and on fake examples, from its logits."""
+    loss = np.logaddexp(0, -real).mean(dtype=np.float64) + np.logaddexp(0, fake).mean(dtype=np.float64)
+    rates = {"real_accuracy_rate": float((real > 0).mean()), "made_accuracy_rate": float((fake < 0).mean())}
+    return {"discriminator_nats": float(loss), **rates}
+
+
+def critic_metrics(real, fake) -> dict[str, float]:
+    """An estimate of W1, times the critic's Lipschitz constant: about 1 with a penalty, unknown with clipping."""
+    return {"critic_distance": float(real.mean(dtype="float64") - fake.mean(dtype="float64"))}

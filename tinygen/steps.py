@@ -1,0 +1,39 @@
+"""The one training iterator: `fit`, `verify`, judges and figures of a training all take their steps from it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tinygen import random
+from tinygen.autograd import detect_anomaly
+from tinygen.data import Batch
+from tinygen.errors import NonFiniteError
+
+
+def training_steps(
+    step: Callable[[Batch], Mapping[str, Any]], batches: Iterable[Batch], device: str = "cpu"
+) -> Iterator[Mapping[str, Any]]:
+    """Train on one batch after another, moved to the device; yields what `step` returns, a model's named scalars.
+
+    A NonFiniteError of a step names the operation and the line it comes from, which are found by repeating the step
+    in anomaly mode with the same random numbers.
+    """
+    for batch in batches:
+        batch = batch.to(device)
+        before = random.get_state()
+        try:
+            scalars = step(batch)
+        except NonFiniteError as error:
+            located = _located(step, batch, before)
+            raise NonFiniteError(f"{error}; {located}" if located else str(error)) from error
+        yield scalars
+
+
+def _located(step: Callable[[Batch], Any], batch: Batch, streams: Mapping[str, Any]) -> NonFiniteError | None:
+    """The error that the step raises in anomaly mode, from these states of the random streams."""
+    random.set_state(streams)
+    try:
+        with detect_anomaly():
+            step(batch)
+    except NonFiniteError as error:
+        return error
+    return None
