@@ -37,7 +37,7 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
     """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
     Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
-    the C parameters from these. Transposed convolutions to several channels, as for colours, are initialised by `_smooth`.
+    the C parameters from these. Where C is above 1, as for colours, `_smooth` initialises the transposed convolutions.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
