@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygen.errors import UsageError
 from tinygen.functional import relu
-from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, init
+from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, Upsample2d, init
 
 Architecture = Literal["mlp", "conv"]
 FEATURES = 64
@@ -37,7 +37,9 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
     """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
     Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
-    the C parameters from these. Where C is above 1, as for colours, `_smooth` initialises the transposed convolutions.
+    the C parameters from these. Where C is above 1, as for colours, the last layer convolves repeated pixels: a
+    transposed convolution, whose four output pixels of an input pixel have separate weights, leaves a checkerboard
+    (Odena et al. 2016, doi:10.23915/distill.00003).
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -53,12 +55,16 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
         Reshape(rows, columns, 2 * channels),
         _he(ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1), 4 * 2 * channels),
         relu,
-        ConvTranspose2d(channels, colours, 4, stride=2, padding=1),
+        *(
+            [Upsample2d(2), Conv2d(channels, colours, 3, padding=1)]
+            if colours > 1
+            else [ConvTranspose2d(channels, colours, 4, stride=2, padding=1)]
+        ),
     )
     if colours > 1:
-        inner, outer = (layer for layer in network.layers if isinstance(layer, ConvTranspose2d))
-        _smooth(inner, variance=2 / (2 * channels))  # He et al. 2015, as a ReLU follows
-        _smooth(outer, variance=1 / (3 * channels))
+        inner, outer = (layer for layer in network.layers if isinstance(layer, ConvTranspose2d | Conv2d))
+        _smooth(inner, (1, 3, 3, 1), variance=2 / (2 * channels))  # He et al. 2015, as a ReLU follows
+        _smooth(outer, (1, 2, 1), variance=1 / (3 * channels))
     return network
 
 
@@ -83,16 +89,15 @@ def _he(layer, fan_in: int) -> Module:
     return layer
 
 
-def _smooth(layer, variance: float) -> None:
-    """Initialise a transposed convolution of 4x4 taps and stride 2: random mixtures of channels, enlarged bilinearly.
+def _smooth(layer, taps: tuple[int, ...], variance: float) -> None:
+    """Initialise a convolution that enlarges: a bilinear enlargement of random mixtures of channels.
 
-    The four output pixels of an input pixel have separate weights. If all of these are random, the outputs differ in a
-    checkerboard pattern (Odena et al. 2016, doi:10.23915/distill.00003), which training removes slowly. Long et al.
-    2015 (arXiv:1411.4038) initialise upsampling in this way. `variance` is that of the weights that mix channels.
+    (1, 3, 3, 1) are the taps of a transposed convolution of stride 2 (as in Long et al. 2015, arXiv:1411.4038),
+    (1, 2, 1) those of a convolution of repeated pixels. `variance` is that of the weights that mix channels.
     """
-    taps = np.array([1, 3, 3, 1], np.float32) / 4
+    along = np.array(taps, np.float32) / 4
     mixture = init.normal(layer.weight.shape[2:], variance**0.5)
-    layer.weight.assign(taps[:, None, None, None] * taps[:, None, None] * mixture)
+    layer.weight.assign(along[:, None, None, None] * along[:, None, None] * mixture)
     layer.bias.assign(0.0)
 
 
