@@ -12,6 +12,7 @@ from .draws import draws
 from .geometry import Geometry, tap_mask
 from .namespace import namespace
 from .philox import philox
+from .rules import adam, ema, norm, rmsprop, sgd
 
 __all__ = [
     "adam",
@@ -28,7 +29,6 @@ __all__ = [
     "ema",
     "erf",
     "exp",
-    "gated",
     "gated_tanh",
     "gated_tanh_backward",
     "gaussian_kl",
@@ -39,6 +39,7 @@ __all__ = [
     "gru_backward",
     "integers",
     "leaky_relu",
+    "leaky_relu_grad",
     "log_softmax",
     "log_softmax_backward",
     "lstm",
@@ -189,7 +190,7 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     y *= inverse
     _transform(y, scale, shift)
     if slope != 1:
-        y = gated(y, y, slope)
+        y = leaky_relu_grad(y, y, slope)
     return (y, mean, var), (x, scale, shift, mean, inverse)
 
 
@@ -215,7 +216,7 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     if slope != 1:
         before = y.copy()
         _transform(before, scale, shift)
-        g = gated(g, before, slope)
+        g = leaky_relu_grad(g, before, slope)
     scale_grad = None if scale is None else _sum_to(g * y, scale.shape)
     shift_grad = None if shift is None else _sum_to(g, shift.shape)
     if scale is not None:
@@ -309,9 +310,9 @@ def reparameterize_backward(g, deviation):
     return g, 0.5 * g * deviation
 
 
-def gated(g, switch, slope):
-    """g where switch > 0, else slope * g."""
-    return namespace(g).where(switch > 0, g, slope * g)
+def leaky_relu_grad(g, x, slope):
+    """The gradient of `leaky_relu` at x, or at its output, which has the same signs: g where x > 0, else slope * g."""
+    return namespace(g).where(x > 0, g, slope * g)
 
 
 def column_sums(x):
@@ -397,87 +398,6 @@ def gelu_backward(g, x):
     """Gradient of `gelu`: Phi(x) + x Phi'(x)."""
     density = (2 * math.pi) ** -0.5 * namespace(x).exp(-0.5 * x * x)
     return (g * (0.5 * (1 + erf(x * 0.5**0.5)) + x * density),)
-
-
-# Update rules, in place on flat buffers; gradients are a list of arrays, whose elements one after another belong to
-# those of the parameter. `scalars` holds what may change between steps. The first two clip: a factor for the gradient,
-# whose elements are held to +-bound before. A state that decays below the smallest normal number becomes zero:
-# arithmetic on denormals made a step of Adam five times as slow (measured).
-
-
-def _joined(arrays):
-    """All elements of some arrays, one after another."""
-    return namespace(arrays[0]).concatenate([a.reshape(-1) for a in arrays])
-
-
-def _held(arrays, bound):
-    """All elements of some arrays, none further from 0 than a bound."""
-    return namespace(arrays[0]).clip(_joined(arrays), -bound, bound)
-
-
-def norm(gradients, bound):
-    """The Euclidean norm of some arrays together, with each element held to +-bound; NaN where one is not finite.
-
-    A number of Python's, for which a GPU is waited for once.
-    """
-    xp = namespace(gradients[0])
-    given = _joined(gradients)
-    if not given.size:
-        return 0.0
-    held = xp.clip(given, -bound, bound)
-    finite, largest = xp.isfinite(given).all(), xp.abs(held).max()
-    length = xp.linalg.norm(held / xp.where(finite & (largest > 0), largest, 1))  # the squares themselves may overflow
-    largest, length = xp.stack((xp.where(finite, largest, math.nan), length)).tolist()
-    return largest * length
-
-
-def _flush(state):
-    xp = namespace(state)
-    state *= xp.abs(state) >= xp.finfo(state.dtype).tiny
-
-
-def sgd(parameter, gradients, velocity, scalars):
-    """Stochastic gradient descent; scalars: clipping, learning rate, momentum, weight decay, Nesterov (0 or 1)."""
-    factor, bound, rate, momentum, decay, nesterov = scalars
-    gradient = factor * _held(gradients, bound) + decay * parameter
-    velocity *= momentum
-    velocity += gradient
-    _flush(velocity)
-    parameter -= rate * (nesterov * (gradient + momentum * velocity) + (1 - nesterov) * velocity)
-
-
-def rmsprop(parameter, gradients, square, scalars):
-    """RMSProp; scalars: clipping, learning rate, decay of the mean square, eps (outside the root), weight decay."""
-    factor, bound, rate, alpha, eps, decay = scalars
-    gradient = factor * _held(gradients, bound) + decay * parameter
-    square *= alpha
-    square += (1 - alpha) * gradient * gradient
-    _flush(square)
-    parameter -= rate * gradient / (namespace(square).sqrt(square) + eps)
-
-
-def adam(parameter, gradients, mean, square, scalars):
-    """Adam and AdamW (Kingma & Ba 2015, Loshchilov & Hutter 2019).
-
-    Scalars: clipping, learning rate / (1 - beta1^t), beta1, beta2, 1 / sqrt(1 - beta2^t), eps (after the corrected
-    root), weight decay added to the gradient, factor that shrinks the parameter first (decoupled decay; 1: none).
-    """
-    factor, bound, rate, beta1, beta2, root, eps, decay, shrink = scalars
-    parameter *= shrink
-    gradient = factor * _held(gradients, bound) + decay * parameter
-    mean *= beta1
-    mean += (1 - beta1) * gradient
-    _flush(mean)
-    square *= beta2
-    square += (1 - beta2) * gradient * gradient
-    _flush(square)
-    parameter -= rate * mean / (namespace(square).sqrt(square) * root + eps)
-
-
-def ema(averages, parameters, keep):
-    """Exponential moving averages, in place: average <- keep * average + (1 - keep) * parameter, for each pair."""
-    for average, parameter in zip(averages, parameters, strict=True):
-        average += (1 - keep) * (parameter - average)
 
 
 # Recurrent networks. Gates lie as (N, T, gates, H); all products but those with the hidden state cover every step at

@@ -435,10 +435,22 @@ def test_checkpoint_reaches_what_its_function_reads_from_outside():
     np.testing.assert_array_equal(tg.grad(gw.sum(), w).numpy(), [2, 4])
 
 
-def test_checkpoint_of_several_outputs_and_without_recording():
+def test_checkpoint_of_several_outputs_and_without_gradients():
     x = leaf([1.0, 2.0])
     a, _ = tg.checkpoint(lambda x: (x * 2, x * 3), x)
     a.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [2, 2])
     with tg.no_grad():
         assert not tg.checkpoint(F.exp, x).requires_grad
+
+
+def test_an_operation_has_a_vjp_for_each_argument():
+    @primitive(saves="a b")
+    def unfinished(xp, a, b):
+        return a * b
+
+    try:
+        with pytest.raises(TypeError, match=r"unfinished: has 1 vjps for its arguments \('a', 'b'\)"):
+            unfinished.vjp(lambda g, y, a, b: g * b)
+    finally:
+        del REGISTRY["unfinished"]

@@ -17,7 +17,7 @@ from tests.test_devices import OPTIMIZERS, assert_same, normal
 from tinygen import functional as F
 from tinygen import nn, optim
 from tinygen.backend import dispatch
-from tinygen.backend.recording import Recording, recorded
+from tinygen.backend.capture import Capture, captured_by
 from tinygen.random import Stream
 
 STEPS = 7
@@ -66,16 +66,16 @@ class Training:
         tg.random.set_state(process)
 
 
-class Playback(Recording):
-    """The arrays of a recording, in their order; the host fills and counts nothing."""
+class Playback(Capture):
+    """The arrays of a capture, in their order; the host fills and counts nothing."""
 
-    def __init__(self, slots):
-        self.rehearsal, self.watched, self.slots = False, {}, iter(slots)
+    def __init__(self, arrays):
+        self.dry_run, self.watched, self.arrays = False, {}, iter(arrays)
 
-    def slot(self, numbers, dtype):
-        return next(self.slots)
+    def step_numbers(self, numbers, dtype):
+        return next(self.arrays)
 
-    def add(self, step):
+    def before_each_replay(self, step):
         pass
 
 
@@ -84,16 +84,16 @@ class Cuda:
 
     def __init__(self, training, patch):
         self.training, self.launches, self.failure, self.step = training, 0, None, None
-        self.slots = []
-        slot = Recording.slot
+        self.arrays = []
+        step_numbers = Capture.step_numbers
 
-        def kept(recording, numbers, dtype):
-            found = slot(recording, numbers, dtype)
-            if not recording.rehearsal:
-                self.slots.append(found)
-            return found
+        def listed(capture, numbers, dtype):
+            array = step_numbers(capture, numbers, dtype)
+            if not capture.dry_run:
+                self.arrays.append(array)
+            return array
 
-        patch.setattr(Recording, "slot", kept)
+        patch.setattr(Capture, "step_numbers", listed)
         cuda = sys.modules["cupy"].cuda
         cuda.Stream = lambda non_blocking: self
         cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
@@ -129,7 +129,7 @@ class Cuda:
         self.launches += 1
         now = self.training.host()
         self.training.set_host(self.host)
-        with recorded(Playback(self.slots)):
+        with captured_by(Playback(self.arrays)):
             loss = self.step.update(*self.step._arguments)
         self.step._outputs.data[...] = loss.data
         self.training.set_host(now)
@@ -197,7 +197,7 @@ def test_outputs_are_the_same_objects_and_shapes_may_not_change(graphs):
 
 REFUSED = {
     "reading a value": lambda x: x.sum().item(),
-    "a look at whether values are finite": lambda x: tg.autograd.is_finite(x),
+    "a check that values are finite": lambda x: tg.autograd.is_finite(x),
     "moving values between host and device": lambda x: tg.tensor(x.numpy()),
     "moving values between": lambda x: Stream(0, "host").uniform(x.shape) if x.to("cpu") is None else None,
     "a draw on the CPU, of words, or in float64": lambda x: Stream(0, "host").uniform(x.shape),
@@ -239,7 +239,7 @@ def test_a_capture_that_fails_is_taken_back(graphs, capsys):
 
 def test_a_refusal_during_a_capture_is_an_error_that_names_it(graphs):
     x = inputs()[0]
-    with recorded(Recording(sys.modules["cupy"])), pytest.raises(tg.errors.CaptureError, match="reading a value"):
+    with captured_by(Capture(sys.modules["cupy"])), pytest.raises(tg.errors.CaptureError, match="reading a value"):
         float(x.sum())
 
 

@@ -3,16 +3,19 @@
 import ast
 import configparser
 import importlib.resources
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import tinygen
+
 ROOT = Path(__file__).parents[1]
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 
-ENGINE = "autograd backend distributions errors functional kernels kernels.reference nn ops optim random"
+ENGINE = "autograd backend distributions errors functional kernels kernels.reference nn ops optim random tensor"
 
 
 def python(code: str, *arguments: str) -> str:
@@ -210,3 +213,20 @@ for room in pkgutil.walk_packages(tinygen.__path__[:1], "tinygen."):
 print(*[name for name, value in before.items() if getattr(tinygen, name) is not value])
 """
     assert python(code).split() == []
+
+
+def test_what_the_documents_point_at_exists():
+    """`file.py:Class.method` in CONTRIBUTING is defined there."""
+    places = re.findall(r"`((?:tinygen|kernels)/[\w/]+\.py):([\w.]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(places) > 20
+    for file, name in places:
+        body = ast.parse((ROOT / file).read_text("utf-8")).body
+        for part in name.split("."):
+            found = [node for node in body if getattr(node, "name", None) == part]
+            assert found, f"{file} defines no {name}"
+            body = found[0].body
+
+
+def test_files_whose_lines_anomaly_mode_skips_exist():
+    for place in map(Path, tinygen.autograd.skip_file_prefixes):
+        assert place.is_dir() or place.with_suffix(".py").is_file(), place

@@ -11,11 +11,10 @@ import pytest
 
 import tinygen as tg
 from tinygen import profiling
-from tinygen.autograd import REGISTRY
 from tinygen.backend import dispatch, kernel
 from tinygen.kernels import reference
 from tinygen.kernels.geometry import Geometry
-from tinygen.primitive import Primitive, primitive
+from tinygen.primitive import REGISTRY, Primitive, primitive
 
 
 def normal(*shape, requires_grad=False):

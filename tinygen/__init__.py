@@ -19,18 +19,18 @@ _checkout = os.path.dirname(_package)
 if not os.path.exists(f"{_package}/kernels") and os.path.exists(f"{_checkout}/kernels/reference.py"):
     __path__.append(_checkout)
 
-from tinygen import functional, nn, optim, random  # noqa: E402
-from tinygen.autograd import (  # noqa: E402
-    Tensor,
-    detect_anomaly,
-    enable_grad,
-    grad,
-    no_grad,
-    tensor,
-)
+from tinygen import autograd, functional, nn, optim, random  # noqa: E402
+from tinygen.autograd import detect_anomaly, enable_grad, grad, no_grad  # noqa: E402
 from tinygen.backend import set_precision  # noqa: E402
 from tinygen.random import seed  # noqa: E402
 from tinygen.recompute import checkpoint  # noqa: E402
+from tinygen.tensor import Tensor, tensor  # noqa: E402
+
+# Anomaly mode names the line of a model or of a user that called an operation, none of the engine's.
+_ENGINE = "autograd.py primitive.py recompute.py tensor.py replay.py profiling.py distributions.py optim.py"
+autograd.skip_file_prefixes = tuple(
+    os.path.join(_package, room) for room in [*_ENGINE.split(), "functional", "ops", "nn"]
+)
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models

@@ -1,50 +1,43 @@
-"""Reverse-mode automatic differentiation of any order.
+"""Reverse-mode automatic differentiation of any order: the tape, and the backward pass over it.
 
-Calling an operation (`tinygen.primitive`) with a Tensor records a `Node`. Backward walks the nodes from the
-youngest to the oldest and asks each for the gradients of its arguments: on raw arrays for a first-order gradient,
-on Tensors when the gradient itself is to be differentiated (`create_graph`).
+Calling an operation (`tinygen.primitive`) on a Tensor adds a `Node` to the tape. The backward pass visits the nodes
+from the youngest to the oldest and asks each for the gradients of its arguments: on raw arrays for a first-order
+gradient, on Tensors when the gradient itself is to be differentiated (`create_graph`).
 
 A node points at older nodes or at leaves and saves arrays, never its own output Tensor. There are no cycles,
 so a graph is freed the moment its last Tensor goes.
 """
 
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 import numpy as np
 
-from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
-from tinygen.backend.recording import refuse
-from tinygen.errors import DtypeError, GradientError, NonFiniteError, ShapeError
-
-FLOAT32 = np.dtype("float32")
-FLOATS = (FLOAT32, np.dtype("float64"))
+from tinygen.backend import array_module, device_of, is_array, kernel
+from tinygen.backend.capture import forbid_in_capture
+from tinygen.errors import GradientError, NonFiniteError, ShapeError
 
 next_serial = count().__next__
 
-REGISTRY: dict[str, Any] = {}
-"""Every operation by name; filled by `tinygen.primitive`."""
-
 
 class State(threading.local):
-    """What this thread is doing now."""
+    """The modes of this thread."""
 
-    recording = True
+    grad_enabled = True
     anomaly = False
     recomputing = False
-    simple = True
-    """Recording, and not in anomaly mode: one look in the usual case."""
+    """The forward pass of a `checkpoint` runs a second time: running statistics are not updated again."""
+    usual = True
+    """Gradients are enabled and anomaly mode is off: one look instead of two in each operation."""
 
     def switch(self, name: str, value: bool) -> None:
         setattr(self, name, value)
-        self.simple = self.recording and not self.anomaly
+        self.usual = self.grad_enabled and not self.anomaly
 
 
 state = State()
@@ -52,7 +45,7 @@ state = State()
 
 @contextmanager
 def switched(name: str, value: bool) -> Iterator[None]:
-    """Context in which an attribute of this thread's state has a value."""
+    """Context in which a mode of this thread is on or off."""
     before = getattr(state, name)
     state.switch(name, value)
     try:
@@ -62,13 +55,13 @@ def switched(name: str, value: bool) -> Iterator[None]:
 
 
 def no_grad():
-    """Context in which this thread records nothing."""
-    return switched("recording", False)
+    """Context in which this thread builds no graph."""
+    return switched("grad_enabled", False)
 
 
 def enable_grad():
-    """Context in which this thread records, inside `no_grad` too."""
-    return switched("recording", True)
+    """Context in which this thread builds graphs, inside `no_grad` too."""
+    return switched("grad_enabled", True)
 
 
 def detect_anomaly():
@@ -76,24 +69,22 @@ def detect_anomaly():
     return switched("anomaly", True)
 
 
-Method = Callable[..., "Tensor"]
+class Variable:
+    """An array and its place in the graph. Users see the derived `Tensor`, which adds operators and methods.
 
-
-class Tensor:
-    """An array, and how it came to be.
-
-    `data` is a NumPy or CuPy array; `grad` is the gradient that `backward` accumulated in a leaf. `tinygen.tensor`
-    makes one. Arithmetic, indexing and the one-argument functions of `tinygen.functional` are methods too.
+    `edge` is what made the array: a node, `(node, index)` for one of several outputs, None for a leaf.
     """
 
     __slots__ = ("__dict__", "__weakref__", "data", "edge", "requires_grad")
-    __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
-    __hash__ = object.__hash__
 
-    grad: "Tensor | None" = None
+    result: ClassVar[type[Any]]
+    """The class of what operations return: `tinygen.tensor` sets it to Tensor."""
+    grad: Any = None
+    """The gradient that `backward` has accumulated in a leaf."""
     version = 0
-    owner: "Tensor | None" = None
-    """The leaf whose memory this Tensor may share: a view saves that leaf's version."""
+    """How often a leaf was changed in place."""
+    owner: "Variable | None" = None
+    """The leaf whose memory this array may share: who saves a view notes that leaf's version."""
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
         self.data = data
@@ -101,175 +92,26 @@ class Tensor:
         self.edge = edge
 
     shape = property(attrgetter("data.shape"), doc="Lengths of the axes.")
-    ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
-    size = property(attrgetter("data.size"), doc="Number of elements.")
     dtype = property(attrgetter("data.dtype"), doc="Element type.")
-    device = property(lambda self: device_of(self.data), doc='`"cpu"` or `"cuda"`.')
 
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array on the host."""
-        return to_numpy(self.data)
+    def memory_owner(self) -> "Variable | None":
+        """The leaf whose memory this is: itself, or that of which it is a view; None where it is no leaf's."""
+        return self if self.owner is None and self.edge is None else self.owner
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self.numpy(), dtype)
-
-    def item(self) -> float:
-        """The value of a one-element Tensor as a Python number."""
-        if self.size != 1:
-            raise ShapeError(f"item: a Tensor of shape {self.shape} is not one number")
-        refuse("reading a value (item, float, int, bool)")
-        return self.data.item()
-
-    def detach(self) -> "Tensor":
-        """The same array, without its history."""
-        return Tensor(self.data).shares(self)
-
-    def shares(self, other: "Tensor") -> "Tensor":
-        """Note that this Tensor may share the memory of another; returns itself."""
-        owner = other if other.owner is None and other.edge is None else other.owner
+    def share_memory(self, other: "Variable"):
+        """Note that this array may be a view of another one; returns itself."""
+        owner = other.memory_owner()
         if owner is not None:
             self.owner = owner
         return self
 
-    def to(self, device: str) -> "Tensor":
-        """A leaf with the values on `"cpu"` or `"cuda"`; itself where it is there already."""
-        if self.device == device:
-            return self
-        if self.edge is not None:
-            raise GradientError("to: only a leaf can be moved; detach the Tensor first")
-        return Tensor(to_device(self.data, device), self.requires_grad)
-
-    def assign(self, data) -> None:
-        """Overwrite the values of a leaf in place; graphs that saved the old ones refuse to run backward."""
-        if self.edge is not None or self.owner is not None:
-            raise GradientError("assign: only a leaf can be changed in place")
-        xp = array_module(self.data)
-        data = data.data if isinstance(data, Tensor) else data
-        values = to_device(data, self.device) if is_array(data) else xp.asarray(data, self.dtype)
-        if values.shape not in ((), self.shape):
-            raise ShapeError(f"assign: values of shape {values.shape} for a Tensor of shape {self.shape}")
-        self.data[...] = values
-        self.version += 1
-
-    def backward(self, grad=None, *, retain_graph: bool = False) -> None:
-        """Add the gradient of this Tensor to `.grad` of every leaf that it depends on.
-
-        `grad` (same shape) defaults to one for a one-element Tensor. For gradients of gradients there is
-        `tinygen.grad(..., create_graph=True)`.
-        """
-        if not self.requires_grad:
-            raise GradientError("backward: this Tensor depends on nothing that requires a gradient")
-        start = _initial("backward", self, grad)
-        start = start.data if isinstance(start, Tensor) else start
-        grads, owned = backprop(self, start, retain_graph=retain_graph)
-        for leaf, g in grads.items():
-            if leaf.grad is not None:
-                leaf.grad.data += g
-            else:
-                leaf.grad = Tensor(array_module(g).array(g, order="C", copy=leaf not in owned or None))
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("len: a Tensor without axes has no length")
-        return self.shape[0]
-
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __repr__(self) -> str:
-        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
-        notes = [] if self.dtype == FLOAT32 else [f"dtype={self.dtype}"]
-        notes += [] if self.device == "cpu" else [f"device={self.device}"]
-        if self.edge is not None:
-            notes.append(f"op={source_of(self.edge).op.name}")
-        elif self.requires_grad:
-            notes.append("requires_grad=True")
-        return f"tensor({', '.join([values, *notes])})"
-
-    if TYPE_CHECKING:  # attached by tinygen.ops
-        T: "Tensor"
-        abs: "Method"
-        argmax: "Method"
-        astype: "Method"
-        clip: "Method"
-        cos: "Method"
-        cumsum: "Method"
-        erf: "Method"
-        exp: "Method"
-        expm1: "Method"
-        flip: "Method"
-        log: "Method"
-        log1p: "Method"
-        logsumexp: "Method"
-        max: "Method"
-        mean: "Method"
-        min: "Method"
-        relu: "Method"
-        reshape: "Method"
-        sigmoid: "Method"
-        sign: "Method"
-        sin: "Method"
-        softplus: "Method"
-        sqrt: "Method"
-        sum: "Method"
-        tanh: "Method"
-        transpose: "Method"
-        var: "Method"
-
-        def __add__(self, other) -> "Tensor": ...
-        def __radd__(self, other) -> "Tensor": ...
-        def __sub__(self, other) -> "Tensor": ...
-        def __rsub__(self, other) -> "Tensor": ...
-        def __mul__(self, other) -> "Tensor": ...
-        def __rmul__(self, other) -> "Tensor": ...
-        def __truediv__(self, other) -> "Tensor": ...
-        def __rtruediv__(self, other) -> "Tensor": ...
-        def __pow__(self, other) -> "Tensor": ...
-        def __rpow__(self, other) -> "Tensor": ...
-        def __matmul__(self, other) -> "Tensor": ...
-        def __rmatmul__(self, other) -> "Tensor": ...
-        def __neg__(self) -> "Tensor": ...
-        def __getitem__(self, index) -> "Tensor": ...
-        def __lt__(self, other) -> "Tensor": ...
-        def __le__(self, other) -> "Tensor": ...
-        def __gt__(self, other) -> "Tensor": ...
-        def __ge__(self, other) -> "Tensor": ...
-
-
-def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None = None) -> Tensor:
-    """Make a leaf Tensor from numbers, nested lists or an array.
-
-    Floats become float32 unless `dtype` is given; integers and bools stay what they are. An array of the right dtype is
-    not copied. `device` moves the values.
-    """
-    data = data.data if isinstance(data, Tensor) else data
-    array = data if is_array(data) else np.asarray(data)
-    if array.dtype.kind not in "fiub":
-        raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")
-    if dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype) not in FLOATS:
-        raise DtypeError(f"tensor: floats are float32 or float64, not {np.dtype(dtype)}")
-    if dtype is not None or array.dtype.kind == "f":
-        array = array.astype(dtype or FLOAT32, copy=False)
-    if requires_grad and array.dtype not in FLOATS:
-        raise DtypeError(f"tensor: a {array.dtype} Tensor cannot require a gradient")
-    return Tensor(to_device(array, device) if device else array, requires_grad)
-
 
 class Node:
-    """One recorded call of an operation.
+    """One call of an operation, on the tape.
 
-    `edges` holds, per argument, None for a constant, a leaf, an older node, or `(node, index)` for one output of
-    several. `saved` belongs to the operation, `shape` is that of the output (a list of them for several outputs),
-    `versions` are those of the leaves that were saved.
+    `edges` holds, per argument, None for a constant, else what the argument's `edge` was, or the leaf itself. `saved`
+    belongs to the operation, None once it was freed; `shape` is that of the output (a list of them for several
+    outputs); `versions` are `(argument, leaf, version)` of the leaves that were saved.
     """
 
     __slots__ = ("__weakref__", "edges", "line", "op", "saved", "serial", "shape", "static", "versions")
@@ -297,68 +139,35 @@ class Node:
                     "compute the loss again"
                 )
 
-    def where(self) -> str:
-        """Where the operation was called, for a graph that was recorded in anomaly mode."""
-        return getattr(self, "line", "a line that is known only if the forward pass runs in anomaly mode too")
-
     def check_finite(self, grads) -> None:
         """Anomaly mode: refuse a gradient that is not finite."""
         if not all(g is None or is_finite(g) for g in grads):
+            line = getattr(self, "line", "a line that is known only if the forward pass runs in anomaly mode too")
             raise NonFiniteError(
-                f"the gradient of operation {self.op.name!r}, called at {self.where()}, made the first NaN or infinity"
+                f"the gradient of operation {self.op.name!r}, called at {line}, made the first NaN or infinity"
             )
-
-
-def tie(arrays: Sequence[Any], edges) -> list[Any]:
-    """Saved arguments as Tensors tied to a node's edges, for a gradient that is itself recorded."""
-    return [a if edge is None else Tensor(a, True, edge) for a, edge in zip(arrays, edges, strict=True)]
 
 
 def is_finite(array) -> bool:
     """Whether an array (or Tensor) holds neither NaN nor infinity."""
-    array = array.data if isinstance(array, Tensor) else array
-    refuse("a look at whether values are finite")
+    array = array.data if isinstance(array, Variable) else array
+    forbid_in_capture("a check that values are finite")
     return bool(array_module(array).isfinite(array).all())
 
 
-_ENGINE = tuple(
-    os.path.join(os.path.dirname(__file__), room)
-    for room in (
-        "autograd.py",
-        "primitive.py",
-        "recompute.py",
-        "replay.py",
-        "profiling.py",
-        "functional.py",
-        "distributions.py",
-        "optim.py",
-        "ops",
-        "nn",
-    )
-)
+skip_file_prefixes: tuple[str, ...] = ()
+"""Files and folders whose lines are not the user's; `tinygen` itself says which."""
 
 
 def user_line() -> str:
-    """`file:line` of the innermost caller outside the engine."""
+    """`file:line` of the innermost caller outside of `skip_file_prefixes`."""
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(_ENGINE):
+    while frame.f_back and frame.f_code.co_filename.startswith(skip_file_prefixes):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _initial(caller: str, y: Tensor, g):
-    """The gradient that a backward pass starts with."""
-    if g is None:
-        if y.size != 1:
-            raise GradientError(f"{caller}: a Tensor of shape {y.shape} needs a gradient to start with")
-        return array_module(y.data).ones_like(y.data)
-    g = g if isinstance(g, Tensor) or is_array(g) else array_module(y.data).asarray(g, y.dtype)
-    if g.shape != y.shape or g.dtype != y.dtype:
-        raise ShapeError(f"{caller}: a gradient {g.dtype} {g.shape} for a Tensor {y.dtype} {y.shape}")
-    return g
-
-
-def edge_of(x: Tensor):
+def edge_of(x: Variable):
     """The edge to a Tensor that requires a gradient."""
     return x if x.edge is None else x.edge
 
@@ -368,125 +177,156 @@ def source_of(edge):
     return edge[0] if edge.__class__ is tuple else edge
 
 
-def _paths(root: Node, ends, floor: int):
-    """The nodes and leaves that lie on a path from `root` to one of `ends`, and the nodes to walk for that."""
-    nodes, stack = {root}, [root]
+def tied_to_graph(arrays: Sequence[Any], edges) -> list[Any]:
+    """Saved arrays as Tensors with the edges that their arguments had; without an edge they stay arrays."""
+    return [a if edge is None else Variable.result(a, True, edge) for a, edge in zip(arrays, edges, strict=True)]
+
+
+def as_array(y):
+    """NumPy makes scalars of zero-dimensional arrays; this undoes it."""
+    return np.asarray(y) if isinstance(y, np.generic) else y
+
+
+def sum_to(g, shape: tuple[int, ...]):
+    """An array or Tensor summed over the axes along which a `shape` was broadcast: the adjoint of `broadcast_to`."""
+    lead = len(g.shape) - len(shape)
+    axes = *range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
+    return g.sum(axis=axes, keepdims=True).reshape(shape)
+
+
+# The backward pass
+
+
+def nodes_below(edges: Iterable[Any], floor: int = -1) -> list[Node]:
+    """The nodes that some edges point at, and all younger than `floor` that they depend on, youngest first."""
+    stack = [node for node in map(source_of, edges) if node.__class__ is Node]
+    found = set(stack)
     while stack:
         for edge in stack.pop().edges:
-            source = source_of(edge)
-            if source.__class__ is Node and source not in nodes and source.serial > floor:
-                nodes.add(source)
+            source = edge[0] if edge.__class__ is tuple else edge
+            if source.__class__ is Node and source not in found and source.serial > floor:
+                found.add(source)
                 stack.append(source)
-    needed, walk = set(ends), set()
-    for node in sorted(nodes, key=lambda node: node.serial):
-        if any(edge is not None and source_of(edge) in needed for edge in node.edges):
-            walk.add(node)
-            needed.add(node)
-    return needed, walk
+    return sorted(found, key=attrgetter("serial"), reverse=True)
 
 
-def backprop(y: Tensor, g, *, inputs=None, create_graph=False, retain_graph=False, floor=-1):
-    """Walk back from `y`; returns gradients by edge, and the set of edges whose arrays are nobody else's.
+def _on_paths_to(inputs, nodes: list[Node]) -> tuple[list[Node], set[Any]]:
+    """The nodes of which a gradient reaches `inputs`, youngest first; and all nodes and leaves that it passes."""
+    passed, leading = set(map(source_of, inputs)), []
+    for node in reversed(nodes):
+        if any(source_of(edge) in passed for edge in node.edges):
+            passed.add(node)
+            leading.append(node)
+    return leading[::-1], passed
 
-    With `inputs` (edges), only paths to these are walked. The first gradient that reaches an edge is borrowed, the
-    second allocates a sum, later ones are added in place (never when a graph is created). Nodes no younger than
-    `floor` are not walked.
+
+def _pop_outputs(grads, node: Node):
+    """The gradients of a node's several outputs, removed from all gradients; None where none has come."""
+    found = [grads.pop((node, i), None) for i in range(len(node.shape))]
+    return None if all(g is None for g in found) else found
+
+
+def _added(before, g, edge, owned, create_graph: bool):
+    """The sum of two gradients of an edge.
+
+    The first of an edge is borrowed, so the second allocates a sum, which is `owned`; later ones are added to it in
+    place. A sum that is part of a graph never changes.
     """
-    edge = edge_of(y)
-    root = source_of(edge)
-    if root.__class__ is not Node:
-        return {root: g}, set()
-    needed = walk = None
+    if create_graph:
+        return before + g
+    if edge in owned:
+        before += g
+        return before
+    owned.add(edge)
+    return kernel("add", device_of(g))(before, g)
+
+
+def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=False, floor=-1):
+    """The backward pass from `y`, whose gradient is `g`: gradients by edge, and the edges whose arrays nobody shares.
+
+    With `inputs` (edges), only paths to these are followed. Nodes no younger than `floor` are not visited.
+    """
+    grads, found, owned = {edge_of(y): g}, dict[Any, Any](), set[Any]()
+    nodes, passed = nodes_below([edge_of(y)], floor), None
     if inputs is not None:
-        needed, walk = _paths(root, [source_of(edge) for edge in inputs], floor)
-    wanted = set(inputs or ())
-    grads, found, owned = {edge: g}, {}, set()
-    queued, heap = {root}, [(-root.serial, root)] if walk is None or root in walk else []
-    anomaly, ndarray = state.anomaly, np.ndarray
-    with switched("recording", create_graph):
-        while heap:
-            node = heappop(heap)[1]
-            if node.shape.__class__ is tuple:
-                g = grads.pop(node)
-                if node in wanted:
-                    found[node] = g
-            else:
-                g = [grads.pop((node, i), None) for i in range(len(node.shape))]
-                found.update({(node, i): x for i, x in enumerate(g) if (node, i) in wanted and x is not None})
+        nodes, passed = _on_paths_to(inputs, nodes)
+    wanted = {node for node in map(source_of, inputs or ()) if node.__class__ is Node}  # these gradients must stay
+    anomaly = state.anomaly
+    with switched("grad_enabled", create_graph):
+        for node in nodes:
+            if wanted and node in wanted:
+                found |= {edge: grads[edge] for edge in inputs if source_of(edge) is node and edge in grads}
+            g = grads.pop(node, None) if node.shape.__class__ is tuple else _pop_outputs(grads, node)
+            if g is None:
+                continue
+            edges = node.edges if passed is None else [e if source_of(e) in passed else None for e in node.edges]
             if node.saved is None or node.versions:
                 node.check_saved()
-            edges = node.edges
-            if needed is not None:
-                edges = [edge if edge is not None and source_of(edge) in needed else None for edge in edges]
-            node_grads = node.op.backward(node, g, create_graph, edges)
+            argument_grads = node.op.backward(node, g, create_graph, edges)
             if anomaly:
-                node.check_finite(node_grads)
+                node.check_finite(argument_grads)
             if not retain_graph:
                 node.saved = None
-            for edge, g in zip(edges, node_grads, strict=True):
+            for i, g in enumerate(argument_grads):
+                edge = edges[i]
                 if edge is None or g is None:
                     continue
-                if edge.__class__ is tuple:
-                    source, shape = edge[0], edge[0].shape[edge[1]]
-                else:
-                    source, shape = edge, edge.shape
-                if g.shape != shape:  # what was broadcast is summed back
-                    g = REGISTRY["sum_to"](g, shape=shape)
-                if g.__class__ is not ndarray and isinstance(g, np.generic):
-                    g = np.asarray(g)  # NumPy makes numbers of zero-dimensional arrays
+                shape = edge[0].shape[edge[1]] if edge.__class__ is tuple else edge.shape
+                if g.shape != shape:
+                    g = sum_to(g, shape)
+                if g.__class__ is not np.ndarray:
+                    g = as_array(g)
                 before = grads.get(edge)
-                if before is None:
-                    grads[edge] = g
-                    if source.__class__ is Node and source not in queued and (walk is None or source in walk):
-                        queued.add(source)
-                        heappush(heap, (-source.serial, source))
-                elif edge in owned:
-                    before += g
-                    grads[edge] = before  # a zero-dimensional sum is a new object
-                else:
-                    grads[edge] = REGISTRY["add"](before, g)
-                    if not create_graph:
-                        owned.add(edge)
-    grads.update(found)
-    return grads, owned
+                grads[edge] = g if before is None else _added(before, g, edge, owned, create_graph)
+    return grads | found, owned
 
 
-def gradients(y: Tensor, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
+def initial_gradient(caller: str, y: Variable, g, create_graph: bool):
+    """The gradient that a backward pass starts with, an array or a Tensor: the given one, or 1 for a single number."""
+    if g is None and y.data.size != 1:
+        raise GradientError(f"{caller}: a Tensor of shape {y.shape} needs a gradient to start with")
+    g = array_module(y.data).ones_like(y.data) if g is None else g
+    g = g if isinstance(g, Variable) or is_array(g) else array_module(y.data).asarray(g, y.dtype)
+    if g.shape != y.shape or g.dtype != y.dtype:
+        raise ShapeError(f"{caller}: a gradient {g.dtype} {g.shape} for a Tensor {y.dtype} {y.shape}")
+    if isinstance(g, Variable):
+        return g if create_graph else g.data
+    return Variable.result(g) if create_graph else g
+
+
+def gradients(y: Variable, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
     """Gradients of `y` for `inputs` (edges, or None): arrays (Tensors under `create_graph`), or None."""
     if not y.requires_grad:
         return [None] * len(inputs)
-    g = _initial("grad", y, g)
-    if create_graph:
-        g = g if isinstance(g, Tensor) else Tensor(g)
-    elif isinstance(g, Tensor):
-        g = g.data
+    g = initial_gradient("grad", y, g, create_graph)
     present = [edge for edge in inputs if edge is not None]
     grads, _ = backprop(y, g, inputs=present, create_graph=create_graph, retain_graph=retain_graph, floor=floor)
     return [None if edge is None else grads.get(edge) for edge in inputs]
 
 
+T = TypeVar("T", bound=Variable)
+
+
+@overload
+def grad(y: Variable, xs: T, grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None) -> T: ...
 @overload
 def grad(
-    y: Tensor, xs: Tensor, grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
-) -> "Tensor": ...
-@overload
-def grad(
-    y: Tensor, xs: Sequence[Tensor], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
-) -> list[Tensor]: ...
+    y: Variable, xs: Sequence[T], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
+) -> list[T]: ...
 def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
     """The gradient of `y` for `xs` (one Tensor, or a sequence: then a list), zeros where `y` does not depend on one.
 
     `grad_y` (shape of `y`) weighs its elements; it may be left out where `y` is one number. With `create_graph` the
     result can be differentiated again. No `.grad` is touched.
     """
-    sequence = [xs] if isinstance(xs, Tensor) else list(xs)
+    sequence = [xs] if isinstance(xs, Variable) else list(xs)
     for i, x in enumerate(sequence):
         if not x.requires_grad:
             raise GradientError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
     retain_graph = create_graph if retain_graph is None else retain_graph
     found = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
-    results = []
-    for g, x in zip(found, sequence, strict=True):
-        xp = array_module(x.data)
-        results.append(g if isinstance(g, Tensor) else Tensor(xp.zeros_like(x.data) if g is None else xp.array(g)))
-    return results[0] if isinstance(xs, Tensor) else results
+    for i, (g, x) in enumerate(zip(found, sequence, strict=True)):
+        if not isinstance(g, Variable):
+            xp = array_module(x.data)
+            found[i] = Variable.result(xp.zeros_like(x.data) if g is None else xp.array(g))
+    return found[0] if isinstance(xs, Variable) else found

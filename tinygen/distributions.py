@@ -6,9 +6,10 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.autograd import Tensor, no_grad
+from tinygen.autograd import no_grad
 from tinygen.backend import array_module, device_of, to_device
 from tinygen.errors import ShapeError, UsageError
+from tinygen.tensor import Tensor
 
 
 def _raw(x):

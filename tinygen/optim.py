@@ -1,4 +1,4 @@
-"""Update rules over one flat buffer, schedules, and moving averages.
+"""Optimisers over one flat buffer, moving averages of parameters, and schedules.
 
 Any hyper-parameter may be a number or a schedule: a function `step -> value`, with steps counted from 0.
 """
@@ -7,18 +7,21 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygen.autograd import Tensor, edge_of, gradients, is_finite
+from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
-from tinygen.backend.recording import advance, changing, recording, watch
+from tinygen.backend.capture import advance, capturing, step_numbers, watch_finite
 from tinygen.errors import GradientError, NonFiniteError, UsageError
+from tinygen.kernels import rules
 from tinygen.nn.module import Module, check_state, like
+from tinygen.tensor import Tensor
 
 Schedule = Callable[[int], float]
 Number = float | Schedule
+FRACTIONS = ("momentum", "decay", "beta1", "beta2")  # hyper-parameters that must be below 1
 Parameters = Module | dict[str, Any] | Sequence[Tensor]
 
 
@@ -54,15 +57,17 @@ def _checked(owner: str, name: str, value: Number | None, below: float = math.in
 
 
 class Optimizer:
-    """Base of the update rules.
+    """Base of the optimisers.
 
     `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
     each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013),
-    `clip_value` each element. A subclass names its kernel (`rule`), its state (`buffers`), and says
-    what else reaches the kernel (`_scalars`).
+    `clip_value` each element.
+
+    A subclass has a `rule`, the function of `tinygen.kernels.rules` whose kernel runs; `buffers`, the names of the
+    arrays that the rule keeps for each parameter, in its order; and `numbers`, what else the rule takes.
     """
 
-    rule = ""
+    rule: Callable
     buffers: tuple[str, ...] = ()
 
     def __init__(
@@ -72,9 +77,8 @@ class Optimizer:
         self.parameters = _named(owner, parameters)
         self.clip_norm = _checked(owner, "clip_norm", clip_norm)
         self.clip_value = _checked(owner, "clip_value", clip_value)
-        shares = ("momentum", "decay", "beta1", "beta2")
         self.hyper: dict[str, Any] = {
-            k: _checked(owner, k, v, 1.0 if k in shares else math.inf) for k, v in hyper.items()
+            name: _checked(owner, name, value, 1.0 if name in FRACTIONS else math.inf) for name, value in hyper.items()
         }
         places = {(p.device, p.dtype) for p in self.parameters.values()}
         if len(places) > 1:
@@ -95,13 +99,16 @@ class Optimizer:
         """The present value of a hyper-parameter."""
         return _at(self.hyper[name], int(self.count))
 
+    def numbers(self, t: int, **clipping: float) -> NamedTuple:
+        """The numbers of the rule for update t = 1, 2, ... of a parameter; `clipping` are its `factor` and `bound`."""
+        raise NotImplementedError
+
     def step(self, loss: Tensor | None = None, *, retain_graph: bool = False) -> None:
         """Update the parameters down the gradient of `loss`, or down their `.grad`, which is then cleared.
 
         With a loss no `.grad` is touched, and only this optimiser's parameters get a gradient. One that gets none is
-        left alone, its state included. NonFiniteError comes before anything has changed: for that a GPU is waited for
-        twice, to look at the loss and at the norm of the gradient. A captured step waits for nothing,
-        see `tinygen.capture`.
+        left alone, its state included. NonFiniteError comes before anything has changed, which synchronises a GPU
+        twice: for the loss, and for the norm of the gradient. A captured step does not, see `tinygen.capture`.
         """
         parameters = list(self.parameters.values())
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
@@ -109,31 +116,17 @@ class Optimizer:
                 raise GradientError(
                     f"{type(self).__name__}: {name!r} was moved or converted; make the optimiser after that"
                 )
-        if loss is None:
-            grads = [None if p.grad is None else p.grad.data for p in parameters]
-            for (name, p), g in zip(self.parameters.items(), grads, strict=True):
-                if g is not None and g.shape != p.shape:
-                    raise GradientError(f"{type(self).__name__}: {name!r} {p.shape} has a gradient {g.shape}")
-        else:
-            if not isinstance(loss, Tensor) or loss.size != 1:
-                raise GradientError(f"{type(self).__name__}: the loss must be a Tensor of one number")
-            watch("the loss", loss.data)
-            if not recording() and not is_finite(loss):
-                raise NonFiniteError(f"the loss is {loss.item()}")
-            if not loss.requires_grad:
-                raise GradientError(f"{type(self).__name__}: the loss depends on nothing that requires a gradient")
-            grads = gradients(loss, [edge_of(p) for p in parameters], retain_graph=retain_graph)
+        grads = self._given_gradients() if loss is None else self._gradients_of(loss, retain_graph)
         norm = self._norm(grads)
-        given = [g is not None for g in grads]
-        runs = groupby(range(len(parameters)), key=lambda i: (given[i], self.updates[i]))
-        for (present, _), run in runs:
-            if present:
-                self._update(list(run), grads, norm)
+        present = [g is not None for g in grads]
+        for (has_gradient, _), members in groupby(range(len(grads)), lambda i: (present[i], self.updates[i])):
+            if has_gradient:
+                self._update(list(members), grads, norm)
 
         def count(sign: int) -> None:
             self.count += sign
-            self.updates[given] += sign
-            for p in compress(parameters, given):
+            self.updates[present] += sign
+            for p in compress(parameters, present):
                 p.version += sign
 
         advance(count)
@@ -141,50 +134,68 @@ class Optimizer:
             for p in parameters:
                 p.grad = None
 
-    def _clipping(self) -> list[float]:
-        """What the norm of the gradient is held to, and, before that, the magnitude of each element."""
-        clipping = self.clip_norm, self.clip_value
-        return [math.inf if value is None else _at(value, int(self.count)) for value in clipping]
+    def _given_gradients(self) -> list[Any]:
+        """The `.grad` of each parameter, or None."""
+        grads = [None if p.grad is None else p.grad.data for p in self.parameters.values()]
+        for (name, p), g in zip(self.parameters.items(), grads, strict=True):
+            if g is not None and g.shape != p.shape:
+                raise GradientError(f"{type(self).__name__}: {name!r} {p.shape} has a gradient {g.shape}")
+        return grads
+
+    def _gradients_of(self, loss: Tensor, retain_graph: bool) -> list[Any]:
+        """The gradient of a loss for each parameter, or None where it does not depend on one."""
+        owner = type(self).__name__
+        if not isinstance(loss, Tensor) or loss.size != 1:
+            raise GradientError(f"{owner}: the loss must be a Tensor of one number")
+        watch_finite("the loss", loss.data)
+        if not capturing() and not is_finite(loss):
+            raise NonFiniteError(f"the loss is {loss.item()}")
+        if not loss.requires_grad:
+            raise GradientError(f"{owner}: the loss depends on nothing that requires a gradient")
+        return gradients(loss, [edge_of(p) for p in self.parameters.values()], retain_graph=retain_graph)
+
+    def _limits(self) -> list[float]:
+        """The largest norm of the gradient, and, before that, the largest magnitude of each element."""
+        limits = self.clip_norm, self.clip_value
+        return [math.inf if value is None else _at(value, int(self.count)) for value in limits]
 
     def _norm(self, grads):
-        """The norm of the gradient once its elements are clipped; a recorded one stays on the device.
+        """The norm of the gradient once its elements are clipped; in a captured step it stays on the device.
 
-        NonFiniteError for a gradient that is not finite, unless it is recorded.
+        NonFiniteError for a gradient that is not finite, except in a captured step.
         """
         given = [g for g in grads if g is not None]
         if not given:
             return 0.0
         measure = kernel("norm", device_of(self.flat))
-        if recording():
-            bound = changing(lambda: self._clipping()[1:], array_module(self.flat), self.flat.dtype)
+        if capturing():
+            bound = step_numbers(lambda: self._limits()[1:], array_module(self.flat), self.flat.dtype)
             norm = measure(given, bound[0])
-            watch("the norm of the gradient", norm)
+            watch_finite("the norm of the gradient", norm)
             return norm
-        norm = float(measure(given, self._clipping()[1]))
+        norm = float(measure(given, self._limits()[1]))
         if not math.isfinite(norm):
             bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
         return norm
 
-    def _update(self, run: list[int], grads, norm) -> None:
-        part, xp = slice(self.slices[run[0]].start, self.slices[run[-1]].stop), array_module(self.flat)
+    def _update(self, members: list[int], grads, norm) -> None:
+        """Apply the rule to parameters that lie side by side in the flat buffer and were updated equally often."""
+        part, xp = slice(self.slices[members[0]].start, self.slices[members[-1]].stop), array_module(self.flat)
+        captured = capturing()
 
         def numbers() -> list[float]:
-            limit, bound = self._clipping()
-            factor = limit if recorded else limit / norm if norm > limit else 1.0
-            return [factor, bound, *self._scalars(int(self.updates[run[0]]) + 1)]
+            limit, bound = self._limits()
+            factor = limit if captured else limit / norm if norm > limit else 1.0
+            return list(self.numbers(int(self.updates[members[0]]) + 1, factor=factor, bound=bound))
 
-        recorded = recording()
-        scalars = changing(numbers, xp, self.flat.dtype)
-        if recorded:  # the factor is formed where the norm is
-            limit = scalars[0]
-            scalars[0] = xp.where(norm > limit, limit / norm, xp.ones_like(limit))
+        array = step_numbers(numbers, xp, self.flat.dtype)
+        if captured:  # the factor is formed on the device, where the norm is; it is the first number of each rule
+            limit = array[0]
+            array[0] = xp.where(norm > limit, limit / norm, xp.ones_like(limit))
         states = [self.state[name][part] for name in self.buffers]
-        rule = kernel(self.rule, device_of(self.flat))
-        rule(self.flat[part], grads[run[0] : run[-1] + 1], *states, scalars)
-
-    def _scalars(self, updates: int) -> list[float]:
-        raise NotImplementedError
+        update = kernel(self.rule.__name__, device_of(self.flat))
+        update(self.flat[part], grads[members[0] : members[-1] + 1], *states, array)
 
     def state_dict(self) -> dict[str, Any]:
         """State by parameter name, whatever the layout of the flat buffer: views and 0-d counters."""
@@ -208,9 +219,12 @@ def _at(value: Number, step: int) -> float:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum; Nesterov's form on demand (Sutskever et al. 2013)."""
+    """Stochastic gradient descent with momentum; Nesterov's form on demand (Sutskever et al. 2013).
 
-    buffers, rule = ("velocity",), "sgd"
+    v <- momentum v + g and theta <- theta - lr v, or theta <- theta - lr (g + momentum v) with `nesterov`.
+    """
+
+    rule, buffers = rules.sgd, ("velocity",)
 
     def __init__(
         self,
@@ -228,14 +242,20 @@ class SGD(Optimizer):
         )
         self.nesterov = nesterov
 
-    def _scalars(self, updates):
-        return [self.value("lr"), self.value("momentum"), self.value("weight_decay"), float(self.nesterov)]
+    def numbers(self, t, **clipping):
+        return rules.Sgd(
+            rate=self.value("lr"),
+            momentum=self.value("momentum"),
+            decay=self.value("weight_decay"),
+            nesterov=float(self.nesterov),
+            **clipping,
+        )
 
 
 class RMSProp(Optimizer):
-    """RMSProp (Tieleman & Hinton 2012): decay .99, eps outside the root."""
+    """RMSProp (Tieleman & Hinton 2012): r <- decay r + (1 - decay) g^2, theta <- theta - lr g / (sqrt(r) + eps)."""
 
-    buffers, rule = ("square",), "rmsprop"
+    rule, buffers = rules.rmsprop, ("square",)
 
     def __init__(
         self,
@@ -258,14 +278,26 @@ class RMSProp(Optimizer):
             clip_value=clip_value,
         )
 
-    def _scalars(self, updates):
-        return [self.value("lr"), self.value("decay"), self.value("eps"), self.value("weight_decay")]
+    def numbers(self, t, **clipping):
+        return rules.RmsProp(
+            rate=self.value("lr"),
+            alpha=self.value("decay"),
+            eps=self.value("eps"),
+            decay=self.value("weight_decay"),
+            **clipping,
+        )
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, algorithm 1); eps is added after the corrected root."""
+    """Adam (Kingma & Ba 2015, algorithm 1).
 
-    buffers, rule, decoupled = ("mean", "square"), "adam", False
+    m <- beta1 m + (1 - beta1) g and v <- beta2 v + (1 - beta2) g^2; corrected for their start at zero in update t,
+    m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t); theta <- theta - lr m' / (sqrt(v') + eps).
+    """
+
+    rule, buffers = rules.adam, ("mean", "square")
+    decoupled = False
+    """Whether weight decay shrinks the parameters, in place of being added to the gradient."""
 
     def __init__(
         self,
@@ -289,40 +321,28 @@ class Adam(Optimizer):
             clip_value=clip_value,
         )
 
-    def _scalars(self, updates):
-        rate, decay = self.value("lr"), self.value("weight_decay")
+    def numbers(self, t, **clipping):
+        lr, decay = self.value("lr"), self.value("weight_decay")
         beta1, beta2 = self.value("beta1"), self.value("beta2")
-        shrink = 1 - rate * decay if self.decoupled else 1.0
-        root = 1 / math.sqrt(1 - beta2**updates)
-        added = 0.0 if self.decoupled else decay
-        return [rate / (1 - beta1**updates), beta1, beta2, root, self.value("eps"), added, shrink]
+        return rules.Adam(
+            rate=lr / (1 - beta1**t),
+            beta1=beta1,
+            beta2=beta2,
+            root=1 / math.sqrt(1 - beta2**t),
+            eps=self.value("eps"),
+            decay=0.0 if self.decoupled else decay,
+            shrink=1 - lr * decay if self.decoupled else 1.0,
+            **clipping,
+        )
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): theta <- (1 - lr weight_decay) theta comes first."""
 
     decoupled = True
 
-    def __init__(
-        self,
-        parameters: Parameters,
-        lr: Number = 1e-3,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: Number = 1e-2,
-        clip_norm: Number | None = None,
-        clip_value: Number | None = None,
-    ):
-        super().__init__(
-            parameters,
-            lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-        )
+    def __init__(self, parameters: Parameters, lr: Number = 1e-3, *, weight_decay: Number = 1e-2, **options: Any):
+        super().__init__(parameters, lr, weight_decay=weight_decay, **options)
 
 
 class EMA:
@@ -340,17 +360,18 @@ class EMA:
         """Move the averages towards the parameters."""
         parameters = [p.data for p in self.parameters.values()]
         if parameters:
-            kernel("ema", device_of(parameters[0]))(list(self.averages.values()), parameters, self._keep(parameters[0]))
+            move = kernel("ema", device_of(parameters[0]))
+            move(list(self.averages.values()), parameters, self._decay_beside(parameters[0]))
 
         def count(sign: int) -> None:
             self.count += sign
 
         advance(count)
 
-    def _keep(self, like):
-        """The share that an average keeps of itself; a recorded one is on the device, as it may change."""
-        if recording():
-            return changing(lambda: [_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
+    def _decay_beside(self, like):
+        """The present decay; in a captured step on the device, as it may change from step to step."""
+        if capturing():
+            return step_numbers(lambda: [_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
         return _at(self.decay, int(self.count))
 
     @contextmanager
@@ -380,8 +401,8 @@ class EMA:
 # Schedules
 
 
-def _share(step: int, steps: int) -> float:
-    """The share of `steps` that is over, at most 1."""
+def _progress(step: int, steps: int) -> float:
+    """The fraction of `steps` that is over, at most 1."""
     return step / steps if step < steps else 1.0
 
 
@@ -392,12 +413,12 @@ def constant(value: float) -> Schedule:
 
 def linear(start: float, end: float, steps: int) -> Schedule:
     """A straight line from `start` to `end` over `steps`, then `end`."""
-    return lambda step: start + (end - start) * _share(step, steps)
+    return lambda step: start + (end - start) * _progress(step, steps)
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
     """Half a cosine from `start` to `end` over `steps`, then `end` (Loshchilov & Hutter 2017)."""
-    return lambda step: end + (start - end) * (1 + math.cos(math.pi * _share(step, steps))) / 2
+    return lambda step: end + (start - end) * (1 + math.cos(math.pi * _progress(step, steps))) / 2
 
 
 def exponential(start: float, factor: float) -> Schedule:

@@ -1,23 +1,287 @@
-"""Operations: each is defined once, by a forward function and the vector-Jacobian products of its arguments.
+"""Operations: each is defined once, by a forward function and the vector-Jacobian products (vjps) of its arguments.
 
 A vjp is written with operators, numbers and primitives only. It runs on raw arrays for a first-order gradient, and on
 Tensors when the gradient is to be differentiated again, so gradients of any order follow from the one line.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import FLOAT32, FLOATS, REGISTRY, Node, Tensor, is_finite, state, tie, user_line
+from tinygen.autograd import Node, Variable, as_array, is_finite, state, tied_to_graph, user_line
 from tinygen.backend import array_module, device_of, is_array, kernel
 from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
 from tinygen.recompute import differentiate_again
 
 ndarray = np.ndarray
-NO_OPTIONS: dict[str, Any] = {}  # shared, so that recording makes one object less
+NO_OPTIONS: dict[str, Any] = {}  # shared, so that a node keeps one object less
+FLOAT32 = np.dtype("float32")
+FLOATS = (FLOAT32, np.dtype("float64"))
+
+REGISTRY: dict[str, "Primitive"] = {}
+"""Every operation by name."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of an operation before it is called.
+
+    `arguments` are positional (arrays, Tensors, numbers), `options` keywords. One argument that is `variadic` stands
+    for any number of arrays. `saves` names what the vjps read: arguments, and the output as `y`. `indices` may hold
+    integers or bools. Arguments of an `elementwise` operation broadcast. Outputs that are `views` may share the memory
+    of the first argument.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    options: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    variadic: bool
+    saves: frozenset[str]
+    indices: frozenset[str]
+    elementwise: bool
+    views: bool
+
+    @classmethod
+    def of(cls, forward: Callable, saves: str, indices: str, elementwise: bool, views: bool) -> "Declaration":
+        """Read names and defaults off a forward function."""
+        parameters = [p for p in inspect.signature(forward).parameters.values() if p.name != "xp"]
+        arguments = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        defaults = {p.name: p.default for p in parameters if p.name in arguments and p.default is not p.empty}
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        integers = arguments if indices == "all" else indices.split()
+        names = forward.__name__, arguments, options, defaults, variadic
+        return cls(*names, frozenset(saves.split()), frozenset(integers), elementwise, views)
+
+    def names_of(self, arrays: Sequence[Any]) -> Sequence[str]:
+        """The name of the argument that each array of a call is."""
+        return self.arguments * len(arrays) if self.variadic else self.arguments
+
+    def bind(self, args, static):
+        """Arguments that were given in another way than arrays by position and options by name."""
+        names = self.arguments + self.options
+        given = self.defaults | dict(zip(names, args, strict=False)) | static
+        missing = [name for name in self.arguments if name not in given]
+        twice = static.keys() & set(names[: len(args)])
+        if missing or len(args) > len(names) or twice:
+            raise TypeError(f"{self.name}: takes ({', '.join(names)})")
+        return [given.pop(name) for name in self.arguments], given
+
+    def check(self, arrays):
+        """Compare array libraries and dtypes: `(xp, arrays)`, NumPy's scalars among them converted."""
+        arrays = _without_generics(arrays)
+        modules, dtypes = set(), set()
+        for name, a in zip(self.names_of(arrays), arrays, strict=True):
+            if a is None or isinstance(a, bool | int | float):
+                continue
+            if not is_array(a):
+                raise DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not {type(a).__name__}")
+            modules.add(array_module(a))
+            if name not in self.indices:
+                dtypes.add(a.dtype)
+        if len(modules) > 1:
+            where = ", ".join(f"{device_of(a)} {a.shape}" for a in arrays if hasattr(a, "shape"))
+            raise DeviceError(f"{self.name}: its arguments lie on different devices: {where}")
+        if any(dtype not in FLOATS for dtype in dtypes):
+            raise DtypeError(f"{self.name}: takes float32 or float64, not {_in_words(arrays)}")
+        if len(dtypes) > 1:
+            raise DtypeError(f"{self.name}: mixed dtypes {_in_words(arrays)}; convert one with astype")
+        return (modules.pop() if modules else np), arrays
+
+    def explain(self, error: Exception, arrays) -> Exception:
+        """An error of the array library as one that names the operation and what it was given."""
+        if isinstance(error, TinygenError):
+            return error
+        kind = {TypeError: DtypeError, IndexError: IndexError}.get(type(error), ShapeError)
+        return kind(f"{self.name}: {str(error).splitlines()[0].strip()} (given {_in_words(arrays)})")
+
+
+class Primitive:
+    """An operation with a gradient of its own; made by the decorator `primitive`.
+
+    Called with a Tensor, it returns Tensors; without, arrays. DtypeError, DeviceError and ShapeError name the operation
+    and what it was given.
+    """
+
+    def __init__(self, declared: Declaration, forward: Callable):
+        self.declared, self.forward = declared, forward
+        self.__name__, self.__doc__, self.__module__ = declared.name, forward.__doc__, forward.__module__
+        self.arity = None if declared.variadic else len(declared.arguments)
+        self.vjps: Any = None
+        self.unsaved = Unsaved(declared.name) if declared.elementwise else None
+        nothing = declared.elementwise and not declared.saves
+        self.saves_nothing = (self.unsaved,) * (1 + len(declared.arguments)) if nothing else None
+        if declared.name in REGISTRY:
+            raise ValueError(f"there is an operation {declared.name!r} already")
+        REGISTRY[declared.name] = self
+
+    name = property(lambda self: self.declared.name)
+
+    def vjp(self, *functions) -> None:
+        """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None where there is none.
+
+        Of a variadic operation there is one, `(g, y, *arrays, **static)`, which returns the gradients of all.
+        """
+        if len(functions) != len(self.declared.arguments):
+            raise TypeError(f"{self.name}: has {len(functions)} vjps for its arguments {self.declared.arguments}")
+        self.vjps = functions[0] if self.declared.variadic else functions
+
+    def __call__(self, *args, **static):
+        if len(args) != self.arity and self.arity is not None:
+            args, static = self.declared.bind(args, static)
+        arrays, edges = [], []
+        boxed = tracked = unusual = False
+        dtype = None
+        for a in args:
+            edge = None
+            if isinstance(a, Variable):
+                boxed = True
+                if a.requires_grad:
+                    tracked = True
+                    edge = a.edge
+                    if edge is None:
+                        edge = a
+                a = a.data
+            if a.__class__ is ndarray:
+                if dtype is None:
+                    dtype = a.dtype
+                elif a.dtype is not dtype:
+                    unusual = True
+            elif a is not None and a.__class__ is not float and a.__class__ is not int:
+                unusual = True
+            arrays.append(a)
+            edges.append(edge)
+        xp = np
+        if unusual or dtype is not FLOAT32:
+            xp, arrays = self.declared.check(arrays)
+        try:
+            y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
+        except (ValueError, IndexError, TypeError) as error:
+            raise self.declared.explain(error, arrays) from None
+        if tracked and y.__class__ is ndarray and state.usual and self.vjps is not None:
+            if self.saves_nothing is not None:
+                return Variable.result(y, True, Node(self, edges, self.saves_nothing, static or NO_OPTIONS, y.shape))
+            saved, versions = self._saved(y, None, args, arrays, static)
+            x = Variable.result(y, True, Node(self, edges, saved, static or NO_OPTIONS, y.shape, versions))
+            return x.share_memory(args[0]) if self.declared.views else x
+        return self._finish(y, args, arrays, edges if tracked else None, static, boxed)
+
+    def _finish(self, y, args, arrays, edges, static, boxed: bool, residuals=None):
+        """The general case of a result, or of several: boxed if an argument was, with a node if there are edges."""
+        if not boxed:
+            numbers = isinstance(y, np.generic) and not any(hasattr(a, "dtype") for a in arrays)
+            return y.item() if numbers else y
+        several = isinstance(y, tuple)
+        outputs = tuple(map(as_array, y)) if several else (as_array(y),)
+        if state.anomaly and not all(map(is_finite, outputs)):
+            raise NonFiniteError(f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity")
+        if edges is None or self.vjps is None or not state.grad_enabled:
+            results = [Variable.result(a) for a in outputs]
+        else:
+            saved, versions = self._saved(outputs if several else outputs[0], residuals, args, arrays, static)
+            shapes = [a.shape for a in outputs]
+            node = Node(self, edges, saved, static, shapes if several else shapes[0], versions)
+            if state.anomaly:
+                node.line = user_line()
+            results = [Variable.result(a, True, (node, i) if several else node) for i, a in enumerate(outputs)]
+        if self.declared.views:
+            results = [x.share_memory(args[0]) for x in results]
+        return tuple(results) if several else results[0]
+
+    def _saved(self, y, residuals, args, arrays, static):
+        """What backward will need: output and arguments, or their shapes; and the versions of the leaves in it."""
+        saves, versions = self.declared.saves, ()
+        saved = [y if "y" in saves else self.unsaved or self._shape_of(y)]
+        for i, name in enumerate(self.declared.names_of(arrays)):
+            if name in saves:
+                saved.append(arrays[i])
+                x = args[i]
+                if isinstance(x, Variable) and (x.edge is None or x.owner is not None):
+                    versions += _version(name, x)
+            else:
+                saved.append(self.unsaved or self._shape_of(arrays[i]))
+        return saved, versions
+
+    def _shape_of(self, array):
+        """What is left of an array that is not saved."""
+        if isinstance(array, tuple):
+            return tuple(map(self._shape_of, array))
+        if not hasattr(array, "shape"):
+            return array
+        return Unsaved(self.declared.name, array.shape, array.dtype)
+
+    def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
+        """Apply the vjps: to raw arrays, or to Tensors tied to the node's edges when a graph is created."""
+        saved, vjps, static = node.saved, self.vjps, node.static
+        if g.__class__ is list:
+            g = _filled(g, saved[0])
+        if create_graph:
+            y = Variable.result(saved[0], True, node) if "y" in self.declared.saves else saved[0]
+            saved = [y, *tied_to_graph(saved[1:], node.edges)]
+        if vjps.__class__ is not tuple:
+            return vjps(g, *saved, **static)
+        # `enumerate` is faster than a strict `zip`, and this line runs once for each node.
+        return [f(g, *saved, **static) if f and edges[i] is not None else None for i, f in enumerate(vjps)]
+
+
+def primitive(saves: str = "", *, elementwise: bool = False, indices: str = "", views: bool = False):
+    """Declare an operation by its forward function `(xp, *arrays, **static)` on raw arrays of the library `xp`.
+
+    The options are those of `Declaration`, names separated by spaces; `indices="all"` stands for all arguments.
+    """
+    return lambda forward: Primitive(Declaration.of(forward, saves, indices, elementwise, views), forward)
+
+
+class Fused(Primitive):
+    """An operation with one differentiable definition, a composite of primitives, and kernels that are faster.
+
+    The kernel `name(*arrays, **static)` returns the output (or a tuple) and its residuals, the kernel
+    `name_backward(g, *residuals, **static)` the gradients of the arguments `wrt`. They serve the forward pass and the
+    first-order gradient; everything else is derived from the composite, called again on the saved arguments.
+    `check(name, *arguments)` refuses arguments that do not fit.
+    """
+
+    def __init__(self, declared: Declaration, composite: Callable, wrt: str, check: Callable | None):
+        super().__init__(declared, composite)
+        self.composite, self.check, self.vjps = composite, check, ()
+        self.wrt = [name in wrt.split() for name in declared.arguments]
+        self.forward = lambda xp, *arrays, **static: kernel(declared.name, device_of(arrays[0]))(*arrays, **static)
+
+    def __call__(self, *args, **static):
+        if len(args) != self.arity:
+            args, static = self.declared.bind(args, static)
+        if self.check is not None:
+            self.check(self.name, *args)
+        if any(isinstance(a, Variable) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
+            return self.composite(*args, **static)
+        return super().__call__(*args, **static)
+
+    def _finish(self, y, *rest):
+        y, residuals = y
+        return super()._finish(y, *rest, residuals)
+
+    def _saved(self, y, residuals, args, arrays, static):
+        versions = [_version(name, x) for name, x in zip(self.declared.arguments, args, strict=True)]
+        return (residuals, arrays), tuple(chain.from_iterable(versions))
+
+    def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
+        """By the kernel where it can; by the composite for a graph, and for gradients of secondary outputs."""
+        residuals, arrays = node.saved
+        primary = g if g.__class__ is not list else g[0] if all(x is None for x in g[1:]) else None
+        if create_graph or primary is None:
+            return differentiate_again(self.composite, node, arrays, g, create_graph)
+        grads = iter(kernel(self.name + "_backward", device_of(primary))(primary, *residuals, **node.static))
+        return [next(grads) if w else None for w in self.wrt]
+
+
+def fused(wrt: str, *, indices: str = "", check: Callable | None = None):
+    """Declare a fused operation by its composite, the arguments `wrt` that its kernel differentiates, and a `check`."""
+    return lambda composite: Fused(Declaration.of(composite, "", indices, False, False), composite, wrt, check)
 
 
 class Unsaved:
@@ -41,198 +305,6 @@ class Unsaved:
         self._refuse()
 
 
-class Primitive:
-    """An operation with its own gradient; made by the decorator `primitive`.
-
-    Positional arguments are Tensors, arrays or numbers, keyword arguments are static. Given no Tensor, it returns an
-    array. DtypeError, DeviceError and ShapeError name the operation and what it was given.
-    """
-
-    fused = False
-
-    def __init__(
-        self, forward: Callable, saves: str = "", elementwise: bool = False, indices: str = "", views: bool = False
-    ):
-        self.forward, self.name, self.elementwise, self.views = forward, forward.__name__, elementwise, views
-        self.__name__, self.__doc__, self.__module__ = forward.__name__, forward.__doc__, forward.__module__
-        parameters = list(inspect.signature(forward).parameters.values())
-        self.arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name != "xp"]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        self.defaults = {p.name: p.default for p in positional if p.default is not p.empty}
-        self.statics = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        self.arity = None if self.variadic else len(self.arguments)
-        self.saves_output = "y" in saves.split()
-        self.saves_argument = [name in saves.split() for name in self.arguments]
-        self.takes_any_dtype = [indices == "all" or name in indices.split() for name in self.arguments]
-        self.vjps: Any = None
-        self.first: Callable | None = None  # what all vjps begin with
-        self.keeps_output: Callable[..., bool] | None = None  # whether a call's options ask for the output
-        self.simple = False  # one output of its own, with a gradient
-        self.unsaved = Unsaved(self.name)
-        self.saves_nothing = [self.unsaved] * (1 + len(self.arguments)) if elementwise and not saves else None
-        if self.name in REGISTRY:
-            raise ValueError(f"there is an operation {self.name!r} already")
-        REGISTRY[self.name] = self
-
-    def vjp(self, *functions, first: Callable | None = None, keeps_output: Callable | None = None) -> "Primitive":
-        """One function `(g, y, *arguments, **static) -> gradient` per argument; None where there is none.
-
-        `first(g, y, **static)` replaces g for all of them: the gradient of what the operation does last. The output
-        is kept for it where `keeps_output(**static)` says so.
-        """
-        self.vjps, self.simple, self.first, self.keeps_output = functions, not self.views, first, keeps_output
-        return self
-
-    def vjp_all(self, function) -> "Primitive":
-        """One function `(g, y, *arguments, **static) -> tuple of gradients` for all arguments together."""
-        self.vjps = function
-        return self
-
-    def __call__(self, *args, **static):
-        if len(args) != self.arity and self.arity is not None:
-            args, static = self._bound(args, static)
-        arrays, edges = [], []
-        boxed = tracked = odd = False
-        dtype = None
-        for a in args:
-            edge = None
-            if isinstance(a, Tensor):
-                boxed = True
-                if a.requires_grad:
-                    tracked = True
-                    edge = a.edge
-                    if edge is None:
-                        edge = a
-                a = a.data
-            if a.__class__ is ndarray:
-                if dtype is None:
-                    dtype = a.dtype
-                elif a.dtype is not dtype:
-                    odd = True
-            elif a is not None and a.__class__ is not float and a.__class__ is not int:
-                odd = True
-            arrays.append(a)
-            edges.append(edge)
-        xp = np
-        if odd or dtype is not FLOAT32:
-            xp, arrays = self._check(arrays)
-        try:
-            y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
-        except (ValueError, IndexError, TypeError) as error:
-            raise self._explained(error, arrays) from None
-        if tracked and self.simple and state.simple and y.__class__ is ndarray:
-            if self.saves_nothing is not None:
-                return Tensor(y, True, Node(self, edges, self.saves_nothing, static or NO_OPTIONS, y.shape))
-            saved, versions = self._saved(y, None, args, arrays, static)
-            return Tensor(y, True, Node(self, edges, saved, static, y.shape, versions))
-        return self._finish(y, args, arrays, edges if tracked else None, static, boxed)
-
-    def _finish(self, y, args, arrays, edges, static, boxed: bool):
-        """The general case of what `__call__` does with its result; there is a gradient if there are edges."""
-        residuals = None
-        if self.fused:
-            y, residuals = y
-        if not boxed:
-            numbers = isinstance(y, np.generic) and not any(hasattr(a, "dtype") for a in arrays)
-            return y.item() if numbers else y
-        if isinstance(y, np.generic):  # NumPy makes numbers of zero-dimensional arrays
-            y = np.asarray(y)
-        several = isinstance(y, tuple)
-        outputs = y if several else (y,)
-        if state.anomaly and not all(is_finite(a) for a in outputs):
-            raise NonFiniteError(f"operation {self.name!r}, called at {user_line()}, made the first NaN or infinity")
-        if edges is None or self.vjps is None or not state.recording:
-            results = [Tensor(a) for a in outputs]
-        else:
-            saved, versions = (
-                (self.saves_nothing, ()) if self.saves_nothing else self._saved(y, residuals, args, arrays, static)
-            )
-            node = Node(self, edges, saved, static, [a.shape for a in y] if several else y.shape, versions)
-            if state.anomaly:
-                node.line = user_line()
-            results = [Tensor(a, True, (node, i) if several else node) for i, a in enumerate(outputs)]
-        if self.views:
-            results = [x.shares(args[0]) for x in results]
-        return tuple(results) if several else results[0]
-
-    def _bound(self, args, static):
-        """Arguments that were given in another way than arrays by position and options by name."""
-        names = self.arguments + self.statics
-        given = self.defaults | dict(zip(names, args, strict=False)) | static
-        missing = [name for name in self.arguments if name not in given]
-        twice = static.keys() & set(names[: len(args)])
-        if missing or len(args) > len(names) or twice:
-            raise TypeError(f"{self.name}: takes ({', '.join(names)})")
-        return [given.pop(name) for name in self.arguments], given
-
-    def _saved(self, y, residuals, args, arrays, static):
-        """What backward will need, and the versions of the leaves in it."""
-        versions = ()
-        keep = self.saves_argument * len(arrays) if self.variadic else self.saves_argument
-        kept = self.saves_output and (self.keeps_output is None or self.keeps_output(**static))
-        saved = [y if kept else self._describe(y)]
-        for i, a in enumerate(arrays):
-            if not keep[i]:
-                a = self._describe(a)
-            elif isinstance(args[i], Tensor):
-                versions += _version(self.arguments[0 if self.variadic else i], args[i])
-            saved.append(a)
-        return saved, versions
-
-    def _describe(self, array):
-        """What is left of an array that is not saved."""
-        if isinstance(array, tuple):
-            return tuple(Unsaved(self.name, a.shape, a.dtype) for a in array)
-        if not hasattr(array, "shape"):
-            return array
-        return self.unsaved if self.elementwise else Unsaved(self.name, array.shape, array.dtype)
-
-    def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
-        """Apply the vjps: to raw arrays, or to Tensors tied to the node's edges when a graph is created."""
-        saved, vjps, static = node.saved, self.vjps, node.static
-        if g.__class__ is list:
-            g = _filled(g, saved[0])
-        if create_graph:
-            y = Tensor(saved[0], True, node) if self.saves_output and is_array(saved[0]) else saved[0]
-            saved = [y, *tie(saved[1:], node.edges)]
-        if vjps.__class__ is not tuple:
-            return vjps(g, *saved, **static)
-        if self.first is not None:
-            g = self.first(g, saved[0], **static)
-        if static:
-            return [f(g, *saved, **static) if edge is not None else None for f, edge in zip(vjps, edges, strict=True)]
-        return [f(g, *saved) if edge is not None else None for f, edge in zip(vjps, edges, strict=True)]
-
-    def _check(self, arrays):
-        """The slow path of a call: compare libraries and dtypes. Returns (xp, arrays)."""
-        arrays = _without_generics(arrays)
-        any_dtype = self.takes_any_dtype * len(arrays) if self.variadic else self.takes_any_dtype
-        modules, dtypes = set(), set()
-        for a, free in zip(arrays, any_dtype, strict=True):
-            if a is None or isinstance(a, bool | int | float):
-                continue
-            if not is_array(a):
-                raise DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not {type(a).__name__}")
-            modules.add(array_module(a))
-            if not free:
-                dtypes.add(a.dtype)
-        if len(modules) > 1:
-            where = ", ".join(f"{device_of(a)} {a.shape}" for a in arrays if hasattr(a, "shape"))
-            raise DeviceError(f"{self.name}: its arguments lie on different devices: {where}")
-        if any(dtype not in FLOATS for dtype in dtypes):
-            raise DtypeError(f"{self.name}: takes float32 or float64, not {_signature(arrays)}")
-        if len(dtypes) > 1:
-            raise DtypeError(f"{self.name}: mixed dtypes {_signature(arrays)}; convert one with astype")
-        return (modules.pop() if modules else np), arrays
-
-    def _explained(self, error: Exception, arrays) -> Exception:
-        if isinstance(error, TinygenError):
-            return error
-        kind = {TypeError: DtypeError, IndexError: IndexError}.get(type(error), ShapeError)
-        return kind(f"{self.name}: {str(error).splitlines()[0].strip()} (given {_signature(arrays)})")
-
-
 def _without_generics(arrays):
     """NumPy's scalars as arrays; beside arrays of another dtype or device as plain numbers, which never promote."""
     if not any(isinstance(a, np.generic) for a in arrays):
@@ -246,72 +318,18 @@ def _without_generics(arrays):
     return [plain(a) if isinstance(a, np.generic) else a for a in arrays]
 
 
-def _version(name: str, x: Tensor):
+def _version(name: str, x) -> tuple[Any, ...]:
     """(name, leaf, version) of the leaf whose memory is saved, as a tuple of one; empty where it is no leaf's."""
-    leaf = x if x.owner is None and x.edge is None else x.owner
+    leaf = x.memory_owner() if isinstance(x, Variable) else None
     return () if leaf is None else ((name, leaf, leaf.version),)
 
 
-def _signature(arrays) -> str:
+def _in_words(arrays) -> str:
     return ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "shape") else repr(a) for a in arrays)
 
 
 def _filled(grads, outputs) -> tuple[Any, ...]:
     """The output gradients, with zeros where an output was not used."""
     given = next(g for g in grads if g is not None)
-    xp = array_module(given.data if isinstance(given, Tensor) else given)
+    xp = array_module(given.data if isinstance(given, Variable) else given)
     return tuple(xp.zeros(y.shape, y.dtype) if g is None else g for g, y in zip(grads, outputs, strict=True))
-
-
-def primitive(saves: str = "", *, elementwise: bool = False, indices: str = "", views: bool = False):
-    """Declare an operation by its forward function `(xp, *arrays, **static)` on raw arrays of the library `xp`.
-
-    `saves` names what its vjps read: arguments by name, the output as `y`. Arguments of an `elementwise` operation
-    broadcast, and their gradients are summed back. `indices` names the arguments that may hold integers or bools
-    (`"all"`: each of them). Results of an operation that `views` may share the memory of its first argument.
-    """
-    return lambda forward: Primitive(forward, saves, elementwise, indices, views)
-
-
-class Fused(Primitive):
-    """An operation with one differentiable definition, a composite of primitives, and kernels that are faster.
-
-    The kernel `name(*arrays, **static)` returns the output (or a tuple) and its residuals, the kernel
-    `name_backward(g, *residuals, **static)` the gradients of the arguments `wrt`. They serve the forward pass and the
-    first-order gradient; everything else is derived from the composite, run again from the saved arguments.
-    """
-
-    fused = True
-
-    def __init__(self, composite: Callable, wrt: str, indices: str = ""):
-        super().__init__(composite, "", False, indices)
-        self.composite, self.forward, self.vjps = composite, self._kernel, ()
-        self.wrt = [name in wrt.split() for name in self.arguments]
-
-    def __call__(self, *args, **static):
-        if len(args) != self.arity:
-            args, static = self._bound(args, static)
-        if any(isinstance(a, Tensor) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
-            return self.composite(*args, **static)
-        return super().__call__(*args, **static)
-
-    def _kernel(self, xp, *arrays, **static):
-        return kernel(self.name, device_of(arrays[0]))(*arrays, **static)
-
-    def _saved(self, y, residuals, args, arrays, static):
-        versions = [_version(name, a) for name, a in zip(self.arguments, args, strict=True) if isinstance(a, Tensor)]
-        return (residuals, arrays), tuple(chain.from_iterable(versions))
-
-    def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
-        """By the kernel where it can; by the composite for a graph, and for gradients of secondary outputs."""
-        residuals, arrays = node.saved
-        primary = g if g.__class__ is not list else g[0] if all(x is None for x in g[1:]) else None
-        if create_graph or primary is None:
-            return differentiate_again(self.composite, node, arrays, g, create_graph)
-        grads = iter(kernel(self.name + "_backward", device_of(primary))(primary, *residuals, **node.static))
-        return [next(grads) if w else None for w in self.wrt]
-
-
-def fused(wrt: str, *, indices: str = ""):
-    """Declare a fused operation by its composite; `wrt` names the arguments that its kernel differentiates."""
-    return lambda composite: Fused(composite, wrt, indices)

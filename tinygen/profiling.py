@@ -10,11 +10,10 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any
 
-from tinygen.autograd import REGISTRY
 from tinygen.backend import gpu_problem, is_array
 from tinygen.backend.dispatch import wrapped
 from tinygen.kernels.geometry import tap_mask
-from tinygen.primitive import Primitive
+from tinygen.primitive import REGISTRY, Primitive
 
 
 def _convolution(pixels, weight, geometry) -> int:

@@ -1,11 +1,11 @@
 """Named, counter-based random streams: the whole state of each is a seed, a name and one integer.
 
-The generator is Philox4x32-10 keyed by (seed, name), so a draw depends on nothing but these and the counter:
-not on threads, on the device, or on what other streams drew. n 32-bit words consume ceil(n / 4) counters.
+The generator is Philox4x32-10 (Salmon et al. 2011) keyed by (seed, name), so a draw depends on nothing but these and
+the counter: not on threads, on the device, or on what other streams drew. n 32-bit words consume ceil(n / 4) counters.
 
 The process's own streams are ``init`` (parameters), ``data`` (examples), ``train`` (noise of a step),
-``eval`` and ``sample``; `seed` starts them all afresh, `get_state` and `set_state` carry them across a
-resume.
+``eval`` and ``sample``; `seed` restarts them all, `get_state` and `set_state` save and restore them when a run is
+resumed.
 """
 
 import math
@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend
+from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
 from tinygen.backend.device import cupy
-from tinygen.backend.recording import advance, changing, recording, refuse
 from tinygen.errors import DtypeError, ShapeError, UsageError
 
 Shape = int | Sequence[int]
 
 
 class Stream:
-    """A sequence of random numbers that any machine repeats from (seed, name, counter).
+    """A sequence of random numbers that (seed, name, counter) determine on every machine.
 
     Arrays are made on ``device``: "cpu" (NumPy) or "cuda" (CuPy). Words, integers, uniforms and Bernoulli
     draws are the same to the bit on both; normals agree to 4 units in the last place.
@@ -36,9 +36,9 @@ class Stream:
         self.restart(seed, counter)
 
     def restart(self, seed: int, counter: int = 0) -> None:
-        """Go to this counter of the stream that the seed gives under the same name."""
+        """Continue from this counter of the stream with another seed and the same name."""
         self.seed, self.counter = operator.index(seed), operator.index(counter)
-        import hashlib  # here, since it takes longer to import than this whole module
+        import hashlib  # here, since it takes longer to import than this module
 
         digest = hashlib.blake2b(f"{self.seed}/{self.name}".encode(), digest_size=8).digest()
         self.key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
@@ -48,17 +48,17 @@ class Stream:
 
     def bits(self, n: int, *, device: str = "cpu") -> Any:
         """n random words, uint32 of shape (n,)."""
-        return self._drawn("philox", n, device, -(-n // 4))[:n]
+        return self._draw("philox", n, device, -(-n // 4))[:n]
 
-    def _drawn(self, name: str, n: int, device: str, *arguments: Any, **static: Any) -> Any:
-        """What a kernel draws for n numbers, for which as many counters go as their words need."""
+    def _draw(self, name: str, n: int, device: str, *arguments: Any, **static: Any) -> Any:
+        """What a kernel draws for n numbers; the counter moves on by ceil(n / 4)."""
         counter, base = self.counter, {}
-        if recording():
+        if capturing():
             dtypes = [static.get("dtype"), *(getattr(argument, "dtype", None) for argument in arguments)]
             if device == "cpu" or name == "philox" or "float64" in dtypes:
-                refuse("a draw on the CPU, of words, or in float64")
-            else:  # counted from a number on the device, which changes from step to step
-                counter, base = 0, {"base": changing(self._halves, cupy(), "uint64")}
+                forbid_in_capture("a draw on the CPU, of words, or in float64")
+            else:  # the counter is a step number, so that each replay draws others
+                counter, base = 0, {"base": step_numbers(self._counter_words, cupy(), "uint64")}
         numbers = backend.kernel(name, device)(*self.key, counter, *arguments, **static, **base)
 
         def count(sign: int) -> None:
@@ -67,7 +67,8 @@ class Stream:
         advance(count)
         return backend.to_device(numbers, device)
 
-    def _halves(self) -> list[int]:
+    def _counter_words(self) -> list[int]:
+        """The 128-bit counter as two words."""
         return [self.counter % 2**64, self.counter >> 64]
 
     def uniform(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
@@ -77,7 +78,7 @@ class Stream:
         """
         sizes, dtype = _sizes(shape), _float_dtype(dtype)
         size = math.prod(sizes)
-        return self._drawn("uniform", size, device, size, dtype=dtype).reshape(sizes)
+        return self._draw("uniform", size, device, size, dtype=dtype).reshape(sizes)
 
     def normal(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:
         """Standard normal by Box and Muller (1958): words 2i and 2i + 1 give numbers 2i and 2i + 1.
@@ -86,7 +87,7 @@ class Stream:
         """
         sizes, dtype = _sizes(shape), _float_dtype(dtype)
         size = math.prod(sizes)
-        return self._drawn("normal", size, device, size, dtype=dtype).reshape(sizes)
+        return self._draw("normal", size, device, size, dtype=dtype).reshape(sizes)
 
     def bernoulli(self, probability: Any) -> Any:
         """1 where a `uniform` of the same dtype and shape is below the array ``probability``, else 0.
@@ -94,7 +95,7 @@ class Stream:
         Probability 0 always gives 0 and probability 1 always gives 1.
         """
         _float_dtype(probability.dtype)
-        return self._drawn("bernoulli", probability.size, backend.device_of(probability), probability)
+        return self._draw("bernoulli", probability.size, backend.device_of(probability), probability)
 
     def integers(self, high: int, shape: Shape = (), *, device: str = "cpu") -> Any:
         """int64 in [0, high) by multiply and shift, ``(word * high) >> 32``, for high up to 2**32.
@@ -105,7 +106,7 @@ class Stream:
         if not 0 < high <= 2**32:
             raise UsageError(f"integers: high is {high}; it must lie between 1 and 2**32")
         size = math.prod(sizes)
-        return self._drawn("integers", size, device, high, size).reshape(sizes)
+        return self._draw("integers", size, device, high, size).reshape(sizes)
 
     def permutation(self, n: int, *, device: str = "cpu") -> Any:
         """The integers below n in random order, int64 of shape (n,): the stable argsort of n random words."""
@@ -113,12 +114,12 @@ class Stream:
         return backend.to_device(order, device)
 
     def state(self) -> dict[str, Any]:
-        """What `from_state` needs to go on from here, fit for JSON."""
+        """What `from_state` needs to continue from here, as JSON can hold it."""
         return {"seed": self.seed, "name": self.name, "counter": self.counter}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Stream":
-        """The stream that `state` described."""
+        """The stream whose `state()` this is."""
         return cls(state["seed"], state["name"], state["counter"])
 
 
@@ -141,28 +142,28 @@ _streams: dict[str, Stream] = {}
 
 
 def stream(name: str) -> Stream:
-    """The process's stream of that name; whoever holds it sees `seed` and `set_state` take effect."""
+    """The process's stream of that name: one object, which `seed` and `set_state` change in place."""
     if name not in _streams:
         _streams[name] = Stream(_seed, name)
     return _streams[name]
 
 
 def seed(value: int) -> None:
-    """Start every stream of the process afresh from this seed (0 until this is called)."""
+    """Restart every stream of the process from this seed, which is 0 at first."""
     global _seed
     _seed = operator.index(value)
-    for held in _streams.values():
-        held.restart(_seed)
+    for each in _streams.values():
+        each.restart(_seed)
 
 
 def get_state() -> dict[str, Any]:
-    """Seed and counters of the process's streams, fit for JSON."""
-    return {"seed": _seed, "counters": {name: held.counter for name, held in _streams.items()}}
+    """Seed and counters of the process's streams, as JSON can hold them."""
+    return {"seed": _seed, "counters": {name: each.counter for name, each in _streams.items()}}
 
 
 def set_state(state: Mapping[str, Any]) -> None:
-    """Put the process's streams where `get_state` found them."""
-    refuse("rewinding the random streams (checkpoint)")
+    """Set the process's streams to a state that `get_state` returned."""
+    forbid_in_capture("rewinding the random streams (checkpoint)")
     seed(state["seed"])
     for name, counter in state["counters"].items():
         stream(name).counter = operator.index(counter)

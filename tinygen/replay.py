@@ -1,34 +1,35 @@
-"""Whole updates as CUDA graphs: the device repeats an update without the host's launching its kernels one by one."""
+"""Whole updates as CUDA graphs: one launch replays all kernels of an update, which the host would launch one by one."""
 
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from tinygen.autograd import Tensor, is_finite
+from tinygen.autograd import is_finite
 from tinygen.backend import gpu_problem, is_array
+from tinygen.backend.capture import Capture, captured_by
 from tinygen.backend.device import cupy, device_of
-from tinygen.backend.recording import Recording, recorded
 from tinygen.errors import NonFiniteError, ShapeError, UsageError
+from tinygen.tensor import Tensor
 
-WARM_UPS = 2  # eager, and then a rehearsal: both compile kernels and fill caches
+WARM_UPS = 2  # an eager update, then a dry run of the capture: both compile kernels and fill caches
 
 
 def capture(update: Callable[..., Any], *, check_every: int = 100) -> "CapturedUpdate":
-    """An update (forward, backward, optimiser, random numbers) that is captured as one CUDA graph, and replayed.
-
-    Not yet run on a GPU: tested on a stub of CuPy.
+    """Make a function whose calls replay `update` (forward, backward, optimiser, random numbers) as one CUDA graph.
 
     Call it with Tensors or arrays on "cuda", of the same shapes and dtypes each time. The first two calls run eagerly,
-    the third captures; later ones copy their arguments into fixed arrays and launch the graph. They return the very
-    objects that the third returned, overwritten each time: copy what you want to keep. Learning rates and other
-    schedules, random streams and the counters of optimisers go on as in eager updates, so checkpoints stay right.
+    the third captures the graph; later ones copy their arguments into fixed arrays and launch it. They return the same
+    objects as the third call, overwritten each time: copy what you want to keep. Learning rates and other schedules,
+    random streams and the counters of optimisers advance as in eager updates, so checkpoints are the same.
 
-    The update must do the same on the device each time: no control flow on values; nothing that waits for the device
+    The update must do the same on the device each time: no control flow on values; nothing that synchronises the device
     (`item`, `float`, `numpy`), moves values between host and device, draws random words or numbers in float64, or
-    rewinds streams (`checkpoint`). Where it does, and where there is no GPU or CUDA refuses, every call runs eagerly,
-    and stderr says why, once. Losses and gradients are looked at in every `check_every`-th replay only, and
+    rewinds streams (`checkpoint`). If it does, without a GPU, and after an error of CUDA, every call runs eagerly, and
+    stderr says why, once. Losses and gradients are checked in every `check_every`-th replay only, and
     NonFiniteError comes after the parameters have changed.
+
+    Measured on an H200: `benchmarks/results/gpu.md`.
     """
     if check_every < 1:
         raise UsageError(f"capture: check_every is {check_every}; it must be at least 1")
@@ -36,7 +37,7 @@ def capture(update: Callable[..., Any], *, check_every: int = 100) -> "CapturedU
 
 
 class CapturedUpdate:
-    """What `capture` returns; `why_eager` says why nothing is captured, None where all is well."""
+    """What `capture` returns; `why_eager` says why calls run eagerly, None if the update is captured."""
 
     def __init__(self, update: Callable[..., Any], check_every: int):
         self.update, self.check_every = update, check_every
@@ -57,16 +58,16 @@ class CapturedUpdate:
             if self.calls <= WARM_UPS:
                 return self._warm_up()
             if self._graph is not None:
-                self._recording.repeat()
-                self._recording.upload()
+                self._captured.advance_host()
+                self._captured.upload()
             elif not self._capture():
                 return self.update(*self._arguments)
             self._graph.launch(self._stream)
-            self._look()
+            self._check_finite()
         return self._outputs
 
     def _prepare(self, arguments) -> None:
-        """Make the stream, the memory and the arguments of the graph."""
+        """Make the stream and the memory pool of the graph, and the arrays that hold its arguments."""
         places = {device_of(_raw(a)) for a in arguments if isinstance(a, Tensor) or is_array(a)}
         if "cpu" in places or not all(isinstance(a, Tensor) or is_array(a) for a in arguments):
             return self._give_up("its arguments are not all on a GPU")
@@ -75,18 +76,18 @@ class CapturedUpdate:
         self._xp = cupy()
         try:
             self._stream = self._xp.cuda.Stream(non_blocking=True)
-            self._pool = self._xp.cuda.MemoryPool()  # of its own: what the graph uses is given to nobody else
+            self._pool = self._xp.cuda.MemoryPool()  # of its own: no other computation may use the graph's memory
             with self._on_stream():
                 self._arguments = [
                     Tensor(a.data.copy(), a.requires_grad) if isinstance(a, Tensor) else a.copy() for a in arguments
                 ]
         except Exception as error:
-            self._give_up(_told(error))
+            self._give_up(_in_one_line(error))
         return None
 
     @contextmanager
     def _on_stream(self):
-        """Context in which work is queued on the graph's stream, after what was queued before, and before the rest."""
+        """Context in which work is queued on the graph's stream: after all earlier work, and before all later work."""
         outside = self._xp.cuda.get_current_stream()
         self._stream.wait_event(outside.record())
         with self._stream, self._xp.cuda.using_allocator(self._pool.malloc):
@@ -103,36 +104,36 @@ class CapturedUpdate:
     def _warm_up(self):
         if self.calls < WARM_UPS:
             return self.update(*self._arguments)
-        rehearsal = Recording(self._xp, rehearsal=True)
-        with recorded(rehearsal):
+        dry_run = Capture(self._xp, dry_run=True)
+        with captured_by(dry_run):
             outputs = self.update(*self._arguments)
-        if rehearsal.refused:
-            self._give_up(f"{rehearsal.refused[0]} cannot be captured")
+        if dry_run.forbidden:
+            self._give_up(f"{dry_run.forbidden[0]} cannot be captured")
         return outputs
 
     def _capture(self) -> bool:
-        """Capture the update, which then waits to be launched; or take back what the host did of it, and give up."""
-        self._recording = Recording(self._xp)
+        """Capture the update as a graph, without executing it; if that fails, undo what the host did, and give up."""
+        self._captured = Capture(self._xp)
         try:
             self._stream.begin_capture()
             try:
-                with recorded(self._recording):
+                with captured_by(self._captured):
                     self._outputs = self.update(*self._arguments)
             finally:
                 graph = self._stream.end_capture()
         except Exception as error:
-            self._recording.undo()
-            self._give_up(_told(error))
+            self._captured.undo_host()
+            self._give_up(_in_one_line(error))
             return False
-        self._recording.upload()
+        self._captured.upload()
         self._graph = graph
         return True
 
-    def _look(self) -> None:
+    def _check_finite(self) -> None:
         if self.calls % self.check_every == 0:
-            for name, array in self._recording.watched.items():
+            for name, array in self._captured.watched.items():
                 if not is_finite(array):
-                    raise NonFiniteError(f"{name} is not finite, at replay {self.calls} or since the last look")
+                    raise NonFiniteError(f"{name} is not finite, at replay {self.calls} or since the last check")
 
     def _give_up(self, why: str) -> None:
         self.why_eager = why
@@ -143,5 +144,5 @@ def _raw(argument) -> Any:
     return argument.data if isinstance(argument, Tensor) else argument
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]

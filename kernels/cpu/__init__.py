@@ -1,7 +1,8 @@
 """Kernels for the CPU in numba, each with the signature that it has in `kernels.reference`."""
 
+from .. import reference
 from ..draws import draws
-from .activations import add, column_sums, gated, leaky_relu
+from .activations import add, column_sums, leaky_relu, leaky_relu_grad
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     erf,
@@ -35,49 +36,6 @@ from .softmax import (
 )
 from .updates import adam, ema, norm, rmsprop, sgd
 
-KERNELS = {
-    kernel.__name__: kernel
-    for kernel in (
-        adam,
-        add,
-        binary_cross_entropy_with_logits,
-        binary_cross_entropy_with_logits_backward,
-        column_sums,
-        conv2d,
-        conv2d_input_grad,
-        conv2d_weight_grad,
-        cross_entropy,
-        cross_entropy_backward,
-        ema,
-        erf,
-        exp,
-        gated,
-        gated_tanh,
-        gated_tanh_backward,
-        gaussian_kl,
-        gaussian_kl_backward,
-        gelu,
-        gelu_backward,
-        gru,
-        gru_backward,
-        leaky_relu,
-        log_softmax,
-        log_softmax_backward,
-        lstm,
-        lstm_backward,
-        matmul,
-        norm,
-        normalize,
-        normalize_backward,
-        philox,
-        rmsprop,
-        sgd,
-        sigmoid,
-        silu,
-        silu_backward,
-        softmax,
-        softmax_backward,
-        softplus,
-        *draws(philox),
-    )
-}
+uniform, normal, bernoulli, integers = draws(philox)
+
+KERNELS = {name: globals()[name] for name in reference.__all__ if name in globals()}

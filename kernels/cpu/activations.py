@@ -1,4 +1,4 @@
-"""What surrounds a product: sums of residual paths, a leaky ReLU and its gate, the gradient of a bias."""
+"""What surrounds a product: sums of residual paths, a leaky ReLU and its gradient, the gradient of a bias."""
 
 import numpy as np
 from numba import carray
@@ -58,21 +58,22 @@ def leaky_relu(x, slope):
     return y
 
 
-@worker("size g switch y", "slope")
-def _gated(arguments, task, lane):
+@worker("size g source target", "slope")
+def _leaky_relu_grad(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    g, switch, y, slope = block(a, a.g, task), block(a, a.switch, task), block(a, a.y, task), a.slope
+    g, x, y, slope = block(a, a.g, task), block(a, a.source, task), block(a, a.target, task), a.slope
     for i in range(g.size):
-        y[i] = g[i] if switch[i] > 0 else slope * g[i]
+        y[i] = g[i] if x[i] > 0 else slope * g[i]
 
 
 @single
-def gated(g, switch, slope):
-    """g where switch > 0, else slope * g."""
-    if g.size < SMALL or g.shape != np.shape(switch):
-        return reference.gated(g, switch, slope)
+def leaky_relu_grad(g, x, slope):
+    """The gradient of `leaky_relu` at x, or at its output: g where x > 0, else slope * g."""
+    if g.size < SMALL or g.shape != np.shape(x):
+        return reference.leaky_relu_grad(g, x, slope)
     y = np.empty(g.shape, np.float32)
-    pool.run(_gated, _gated.Arguments(g.size, address(g), address(switch), address(y), slope), tasks(g.size))
+    arguments = _leaky_relu_grad.Arguments(g.size, address(g), address(x), address(y), slope)
+    pool.run(_leaky_relu_grad, arguments, tasks(g.size))
     return y
 
 

@@ -3,12 +3,12 @@
 import functools
 
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from .. import reference
 from . import pool, vector_math
 from .ir import floats_at
-from .jit import compiled, inlined, jit, worker
+from .jit import inlined, jit, worker
 from .memory import address
 from .single import FLOAT32, single
 from .vector_math import HALF, ONE
@@ -28,90 +28,89 @@ def block(a, place, task):
     return carray(floats_at(place + 4 * BLOCK * task), min(BLOCK, a.size - BLOCK * task))
 
 
-@jit
-def _exp(x, y):
-    for i in range(x.size):
-        y[i] = vector_math.exp(x[i])
-
-
-@worker("size x y")
-def _exp_tasks(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    _exp(block(a, a.x, task), block(a, a.y, task))
-
-
-@jit
-def _sigmoid(x, y):
-    for i in range(x.size):
-        y[i] = vector_math.sigmoid(x[i])
-
-
-@worker("size x y")
-def _sigmoid_tasks(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    _sigmoid(block(a, a.x, task), block(a, a.y, task))
-
-
-@jit
-def _softplus(x, y):
-    for i in range(x.size):
-        y[i] = vector_math.softplus(x[i])
-
-
-@worker("size x y")
-def _softplus_tasks(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    _softplus(block(a, a.x, task), block(a, a.y, task))
-
-
-@jit
-def _erf(x, y):
-    for i in range(x.size):
-        y[i] = vector_math.erf(x[i])
-
-
-@worker("size x y")
-def _erf_tasks(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    _erf(block(a, a.x, task), block(a, a.y, task))
-
-
 def launch(task, *arrays) -> None:
     """Run a worker whose arguments are a size, which is that of all arrays, and their addresses."""
     size = arrays[0].size
     pool.run(task, task.Arguments(size, *map(address, arrays)), tasks(size))
 
 
-def _kernel(plain, function, task):
-    """A kernel for float32 arrays, of a function of one block and its worker. All else is the reference's, numbers too.
+def _mapped(task, *arrays):
+    """The array that a worker makes of contiguous float32 arrays of one shape."""
+    y = np.empty(arrays[0].shape, FLOAT32)
+    launch(task, *arrays, y)
+    return y
 
-    One block is computed by a plain call, which takes less time than a launch; the results are the same.
-    """
-    source, target = (types.Array(types.float32, 1, "C", readonly=readonly) for readonly in (True, False))
 
-    @functools.cache
-    def direct():
-        return compiled(function.py_func, types.void(source, target))
+def _reference_of(task):
+    """The reference of the kernel whose worker has its name after an underscore."""
+    return getattr(reference, task.function.__name__[1:])
+
+
+def _function(task):
+    """The kernel of a worker: a function of one float32 array. All else is the reference's, Python numbers too."""
+    plain = _reference_of(task)
 
     @functools.wraps(plain)
     def kernel(x):
         if x.__class__ is not np.ndarray or x.dtype != FLOAT32:
             return plain(x)
-        x = x if x.flags.c_contiguous else np.ascontiguousarray(x)
-        y = np.empty(x.shape, FLOAT32)
-        if x.size <= BLOCK:
-            direct()(x.reshape(-1), y.reshape(-1))
-        else:
-            launch(task, x, y)
-        return y
+        return _mapped(task, x if x.flags.c_contiguous else np.ascontiguousarray(x))
 
     return kernel
 
 
-exp = _kernel(reference.exp, _exp, _exp_tasks)
-sigmoid = _kernel(reference.sigmoid, _sigmoid, _sigmoid_tasks)
-softplus = _kernel(reference.softplus, _softplus, _softplus_tasks)
-erf = _kernel(reference.erf, _erf, _erf_tasks)
+def _activation(task):
+    """The kernel of a worker: the forward pass of a fused operation whose residual is its argument."""
+
+    @single
+    @functools.wraps(_reference_of(task))
+    def kernel(x):
+        return _mapped(task, x), (x,)
+
+    return kernel
+
+
+def _activation_backward(task):
+    """The kernel of a worker: the gradient of an activation, from that of its output and its argument."""
+
+    @single
+    @functools.wraps(_reference_of(task))
+    def kernel(g, x):
+        return (_mapped(task, g, x),)
+
+    return kernel
+
+
+@worker("size x y")
+def _exp(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y = block(a, a.x, task), block(a, a.y, task)
+    for i in range(x.size):
+        y[i] = vector_math.exp(x[i])
+
+
+@worker("size x y")
+def _sigmoid(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y = block(a, a.x, task), block(a, a.y, task)
+    for i in range(x.size):
+        y[i] = vector_math.sigmoid(x[i])
+
+
+@worker("size x y")
+def _softplus(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y = block(a, a.x, task), block(a, a.y, task)
+    for i in range(x.size):
+        y[i] = vector_math.softplus(x[i])
+
+
+@worker("size x y")
+def _erf(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y = block(a, a.x, task), block(a, a.y, task)
+    for i in range(x.size):
+        y[i] = vector_math.erf(x[i])
 
 
 @worker("size x y")
@@ -120,14 +119,6 @@ def _silu(arguments, task, lane):
     x, y = block(a, a.x, task), block(a, a.y, task)
     for i in range(x.size):
         y[i] = x[i] * vector_math.sigmoid(x[i])
-
-
-@single
-def silu(x):
-    """x / (1 + e^-x)"""
-    y = np.empty_like(x)
-    launch(_silu, x, y)
-    return y, (x,)
 
 
 @worker("size g x y")
@@ -139,28 +130,12 @@ def _silu_backward(arguments, task, lane):
         y[i] = g[i] * (s * (ONE + x[i] * (ONE - s)))
 
 
-@single
-def silu_backward(g, x):
-    """Gradient of `silu`."""
-    y = np.empty_like(g)
-    launch(_silu_backward, g, x, y)
-    return (y,)
-
-
 @worker("size x y")
 def _gelu(arguments, task, lane):
     a = carray(arguments, 1)[0]
     x, y = block(a, a.x, task), block(a, a.y, task)
     for i in range(x.size):
         y[i] = x[i] * (HALF + HALF * vector_math.erf(ROOT_HALF * x[i]))
-
-
-@single
-def gelu(x):
-    """x Phi(x) with the normal distribution function Phi."""
-    y = np.empty_like(x)
-    launch(_gelu, x, y)
-    return y, (x,)
 
 
 @worker("size g x y")
@@ -172,12 +147,9 @@ def _gelu_backward(arguments, task, lane):
         y[i] = g[i] * (HALF + HALF * vector_math.erf(ROOT_HALF * x[i]) + x[i] * density)
 
 
-@single
-def gelu_backward(g, x):
-    """Gradient of `gelu`."""
-    y = np.empty_like(g)
-    launch(_gelu_backward, g, x, y)
-    return (y,)
+exp, sigmoid, softplus, erf = map(_function, (_exp, _sigmoid, _softplus, _erf))
+silu, gelu = map(_activation, (_silu, _gelu))
+silu_backward, gelu_backward = map(_activation_backward, (_silu_backward, _gelu_backward))
 
 
 @worker("rows together half x y")

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import carray, float32
 
-from .. import reference
+from .. import reference, rules
 from . import pool
 from .ir import floats_at, word
 from .jit import inlined, summing, worker
@@ -54,92 +54,90 @@ def part(a, buffer, task):
 
 
 @inlined
-def held(x, bound):
-    """x, no further from 0 than a bound."""
+def clipped(x, bound):
+    """x, clipped to +-bound."""
     return min(max(x, -bound), bound)
 
 
 @inlined
-def normal(x):
+def flushed(x):
     """x, or 0 where it is below the smallest normal number; `pool.run` tells an x86 processor to see to that."""
     return x if X86 or abs(x) >= TINY else float32(0)
 
 
-@worker("begins lengths gradients parameter velocity scalars")
+@worker("begins lengths gradients parameter velocity", " ".join(rules.Sgd._fields))
 def _sgd(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    s = carray(floats_at(a.scalars), 6)
-    factor, bound, rate, momentum, decay, nesterov = s[0], s[1], s[2], s[3], s[4], s[5]
+    factor, bound, rate, momentum, decay, nesterov = a.factor, a.bound, a.rate, a.momentum, a.decay, a.nesterov
     gradient, parameter, velocity = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.velocity, task)
     for i in range(parameter.size):
         p = parameter[i]
-        g = factor * held(gradient[i], bound) + decay * p
-        v = normal(momentum * velocity[i] + g)
+        g = factor * clipped(gradient[i], bound) + decay * p
+        v = flushed(momentum * velocity[i] + g)
         velocity[i] = v
         parameter[i] = p - rate * (nesterov * (g + momentum * v) + (float32(1) - nesterov) * v)
 
 
-@worker("begins lengths gradients parameter square scalars")
+@worker("begins lengths gradients parameter square", " ".join(rules.RmsProp._fields))
 def _rmsprop(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    s = carray(floats_at(a.scalars), 6)
-    factor, bound, rate, alpha, eps, decay = s[0], s[1], s[2], s[3], s[4], s[5]
+    factor, bound, rate, alpha, eps, decay = a.factor, a.bound, a.rate, a.alpha, a.eps, a.decay
     gradient, parameter, square = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.square, task)
     for i in range(parameter.size):
         p = parameter[i]
-        g = factor * held(gradient[i], bound) + decay * p
-        v = normal(alpha * square[i] + (float32(1) - alpha) * g * g)
+        g = factor * clipped(gradient[i], bound) + decay * p
+        v = flushed(alpha * square[i] + (float32(1) - alpha) * g * g)
         square[i] = v
         parameter[i] = p - rate * g / (np.sqrt(v) + eps)
 
 
-@worker("begins lengths gradients parameter mean square scalars")
+@worker("begins lengths gradients parameter mean square", " ".join(rules.Adam._fields))
 def _adam(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    s = carray(floats_at(a.scalars), 9)
-    factor, bound, rate, beta1, beta2, root, eps, decay, shrink = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
+    factor, bound, decay, shrink = a.factor, a.bound, a.decay, a.shrink
+    rate, beta1, beta2, root, eps = a.rate, a.beta1, a.beta2, a.root, a.eps
     gradient, parameter = piece(a, a.gradients, task), part(a, a.parameter, task)
     mean, square = part(a, a.mean, task), part(a, a.square, task)
     for i in range(parameter.size):
         p = parameter[i] * shrink
-        g = factor * held(gradient[i], bound) + decay * p
-        m = normal(beta1 * mean[i] + (float32(1) - beta1) * g)
-        v = normal(beta2 * square[i] + (float32(1) - beta2) * g * g)
+        g = factor * clipped(gradient[i], bound) + decay * p
+        m = flushed(beta1 * mean[i] + (float32(1) - beta1) * g)
+        v = flushed(beta2 * square[i] + (float32(1) - beta2) * g * g)
         mean[i], square[i] = m, v
         parameter[i] = p - rate * m / (np.sqrt(v) * root + eps)
 
 
-def _run(work, gradients, *arrays) -> None:
+def _update(work, gradients, numbers, *arrays) -> None:
     given = Pieces(gradients)
     places = map(address, (given.begins, given.lengths, given.addresses, *arrays))
-    pool.run(work, work.Arguments(*places), given.tasks)
+    pool.run(work, work.Arguments(*places, *numbers.tolist()), given.tasks)
 
 
 @single
-def sgd(parameter, gradients, velocity, scalars):
-    """Stochastic gradient descent, as `kernels.reference.sgd`."""
-    _run(_sgd, gradients, parameter, velocity, scalars)
+def sgd(parameter, gradients, velocity, numbers):
+    """Stochastic gradient descent, as `kernels.rules.sgd`."""
+    _update(_sgd, gradients, numbers, parameter, velocity)
 
 
 @single
-def rmsprop(parameter, gradients, square, scalars):
-    """RMSProp, as `kernels.reference.rmsprop`."""
-    _run(_rmsprop, gradients, parameter, square, scalars)
+def rmsprop(parameter, gradients, square, numbers):
+    """RMSProp, as `kernels.rules.rmsprop`."""
+    _update(_rmsprop, gradients, numbers, parameter, square)
 
 
 @single
-def adam(parameter, gradients, mean, square, scalars):
-    """Adam and AdamW, as `kernels.reference.adam`."""
-    _run(_adam, gradients, parameter, mean, square, scalars)
+def adam(parameter, gradients, mean, square, numbers):
+    """Adam and AdamW, as `kernels.rules.adam`."""
+    _update(_adam, gradients, numbers, parameter, mean, square)
 
 
 @summing
 def measured(x, bound):
-    """The sum of the squares of what is `held`; NaN where an element is not finite."""
+    """The sum of the squares of what is `clipped`; NaN where an element is not finite."""
     odd, squares = float32(0), float32(0)
     for i in range(x.size):
         odd += x[i] - x[i]
-        near = held(x[i], bound)
+        near = clipped(x[i], bound)
         squares += near * near
     return squares + odd
 
@@ -151,7 +149,7 @@ def _norm(arguments, task, lane):
 
 
 def norm(gradients, bound):
-    """The norm of some arrays together, as `kernels.reference.norm`."""
+    """The norm of some arrays together, as `kernels.rules.norm`."""
     if gradients[0].dtype != FLOAT32:
         return reference.norm(gradients, bound)
     given = Pieces(gradients)
@@ -171,10 +169,10 @@ def _ema(arguments, task, lane):
         average[i] += share * (parameter[i] - average[i])
 
 
-def ema(averages, parameters, keep):
-    """Move averages towards parameters, as `kernels.reference.ema`."""
+def ema(averages, parameters, decay):
+    """Move averages towards parameters, as `kernels.rules.ema`."""
     if any(a.dtype != FLOAT32 or not a.flags.c_contiguous for a in averages):
-        reference.ema(averages, parameters, keep)
+        reference.ema(averages, parameters, decay)
         return
     to, given = Pieces(averages), Pieces(parameters)
-    pool.run(_ema, _ema.Arguments(*map(address, (to.lengths, to.addresses, given.addresses)), 1 - keep), to.tasks)
+    pool.run(_ema, _ema.Arguments(*map(address, (to.lengths, to.addresses, given.addresses)), 1 - decay), to.tasks)

@@ -1,15 +1,16 @@
 """Kernels for NVIDIA GPUs in CUDA C++, each with the signature that it has in `kernels.reference`."""
 
+from .. import reference
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     binary_cross_entropy_with_logits,
-    gated,
     gated_tanh,
     gated_tanh_backward,
     gaussian_kl,
     gaussian_kl_backward,
     gelu,
     gelu_backward,
+    leaky_relu_grad,
     reparameterize,
     reparameterize_backward,
     sigmoid,
@@ -32,49 +33,4 @@ from .softmax import (
 from .sums import column_sums
 from .updates import adam, ema, norm, rmsprop, sgd
 
-KERNELS = {
-    kernel.__name__: kernel
-    for kernel in (
-        adam,
-        bernoulli,
-        binary_cross_entropy_with_logits,
-        column_sums,
-        conv2d,
-        conv2d_input_grad,
-        conv2d_weight_grad,
-        cross_entropy,
-        cross_entropy_backward,
-        ema,
-        gated,
-        gated_tanh,
-        gated_tanh_backward,
-        gaussian_kl,
-        gaussian_kl_backward,
-        gelu,
-        gelu_backward,
-        gru,
-        gru_backward,
-        integers,
-        log_softmax,
-        log_softmax_backward,
-        lstm,
-        lstm_backward,
-        matmul,
-        norm,
-        normal,
-        normalize,
-        normalize_backward,
-        philox,
-        reparameterize,
-        reparameterize_backward,
-        rmsprop,
-        sgd,
-        sigmoid,
-        silu,
-        silu_backward,
-        softmax,
-        softmax_backward,
-        softplus,
-        uniform,
-    )
-}
+KERNELS = {name: globals()[name] for name in reference.__all__ if name in globals()}

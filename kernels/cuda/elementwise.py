@@ -96,11 +96,11 @@ def gated_tanh_backward(g, x):
 
 
 @single
-def gated(g, switch, slope):
-    """g where switch > 0, else slope * g."""
-    if not _same_shape(g, switch):
-        return reference.gated(g, switch, slope)
-    return _map("gated", [g, switch], 1, np.float32(slope))[0]
+def leaky_relu_grad(g, x, slope):
+    """The gradient of `leaky_relu` at x, or at its output: g where x > 0, else slope * g."""
+    if not _same_shape(g, x):
+        return reference.leaky_relu_grad(g, x, slope)
+    return _map("gated", [g, x], 1, np.float32(slope))[0]
 
 
 @single

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import reference
+from .. import reference, rules
 from .runtime import FLOAT32, Source, contiguous, empty, single
 
 ARRAYS, BLOCK_NUMBERS, THREADS = 128, 4096, 256  # as in updates.cu
@@ -18,7 +18,9 @@ ADDRESSES = np.dtype([("of", np.uint64, ARRAYS)])
 CUTS = np.dtype([("begin", np.int64, ARRAYS + 1), ("block", np.int32, ARRAYS + 1), ("arrays", np.int32)], align=True)
 
 _source = Source(
-    "updates.cu", *(f"update<{rule}>" for rule in ("Sgd", "RmsProp", "Adam")), "ema", "sum_squares", "root_of_sum"
+    "updates.cu",
+    *(f"update<{rule.__name__}>" for rule in (rules.Sgd, rules.RmsProp, rules.Adam)),
+    *("ema", "sum_squares", "root_of_sum"),
 )
 
 
@@ -70,39 +72,40 @@ def _plain(arrays) -> list:
 
 
 def _on_device(value):
-    """A number as an array of one float32, which a captured step may change; None where it is none."""
+    """The array of one float32 that holds a number, which a captured step may change; None for a Python number."""
     return None if isinstance(value, (int, float, np.generic)) else value
 
 
-def _update(rule: str, parameter, gradients, states, scalars) -> None:
+def _update(rule: type, parameter, gradients, states, numbers) -> None:
+    """Launch a rule: the structure of this name in updates.cu, which takes its numbers in the order of its fields."""
     gradients = _plain(gradients)
     if {sum(_sizes(gradients)), *_sizes(states)} != {parameter.size}:
         raise ValueError(f"an update of {parameter.size} parameters: its gradients and states are as many numbers")
     first, second = (*states, None)[:2]
-    _launch(f"update<{rule}>", [gradients], parameter, first, second, scalars)
+    _launch(f"update<{rule.__name__}>", [gradients], parameter, first, second, numbers)
 
 
 @single
-def sgd(parameter, gradients, velocity, scalars):
-    """Stochastic gradient descent, as `kernels.reference.sgd`."""
-    _update("Sgd", parameter, gradients, [velocity], scalars)
+def sgd(parameter, gradients, velocity, numbers):
+    """Stochastic gradient descent, as `kernels.rules.sgd`."""
+    _update(rules.Sgd, parameter, gradients, [velocity], numbers)
 
 
 @single
-def rmsprop(parameter, gradients, square, scalars):
-    """RMSProp, as `kernels.reference.rmsprop`."""
-    _update("RmsProp", parameter, gradients, [square], scalars)
+def rmsprop(parameter, gradients, square, numbers):
+    """RMSProp, as `kernels.rules.rmsprop`."""
+    _update(rules.RmsProp, parameter, gradients, [square], numbers)
 
 
 @single
-def adam(parameter, gradients, mean, square, scalars):
-    """Adam and AdamW, as `kernels.reference.adam`."""
-    _update("Adam", parameter, gradients, [mean, square], scalars)
+def adam(parameter, gradients, mean, square, numbers):
+    """Adam and AdamW, as `kernels.rules.adam`."""
+    _update(rules.Adam, parameter, gradients, [mean, square], numbers)
 
 
 @single
 def norm(gradients, bound):
-    """The norm of some arrays together, as `kernels.reference.norm`, but left on the device: an array of shape ().
+    """The norm of some arrays together, as `kernels.rules.norm`, but left on the device: an array of shape ().
 
     `bound` may be an array of one float32, too.
     """
@@ -115,12 +118,12 @@ def norm(gradients, bound):
     return root
 
 
-def ema(averages, parameters, keep):
-    """Move averages towards parameters, as `kernels.reference.ema`; `keep` may be an array of one float32, too."""
+def ema(averages, parameters, decay):
+    """Move averages towards parameters, as `kernels.rules.ema`; `decay` may be an array of one float32, too."""
     if any(a.dtype != FLOAT32 or not a.flags.c_contiguous for a in averages):
-        reference.ema(averages, parameters, keep)
+        reference.ema(averages, parameters, decay)
         return
     if _sizes(averages) != _sizes(parameters):
         raise ValueError("averages and parameters have different sizes")
-    given = _on_device(keep)
-    _launch("ema", [averages, _plain(parameters)], np.float32(1 - keep if given is None else 0), given)
+    given = _on_device(decay)
+    _launch("ema", [averages, _plain(parameters)], np.float32(1 - decay if given is None else 0), given)

@@ -48,7 +48,7 @@ def test_elementwise_functions_of_any_size(follows, size):
         Call("binary_cross_entropy_with_logits", (x, np.random.default_rng(1).random(size, np.float32))),
         Call("gaussian_kl", (x, y)),
         Call("reparameterize", (x, y, z)),
-        Call("gated", (x, y, 0.2)),
+        Call("leaky_relu_grad", (x, y, 0.2)),
         Call("gated_tanh", (np.stack([x, y], axis=-1),)),
         Call("gated_tanh", (np.concatenate([x, y]),)),
     ):
@@ -67,7 +67,9 @@ def test_elementwise_functions_of_arrays_that_lie_anywhere(room):
 def test_arguments_that_broadcast_are_the_references(room):
     x = drawn(4, 6)
     for target in (x[:1], x[:, :1]):
-        np.testing.assert_array_equal(room("gated")(x, target, 0.2), reference.gated(x, target, 0.2))
+        np.testing.assert_array_equal(
+            room("leaky_relu_grad")(x, target, 0.2), reference.leaky_relu_grad(x, target, 0.2)
+        )
 
 
 def test_binary_cross_entropy_of_extreme_logits(room):

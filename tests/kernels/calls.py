@@ -245,7 +245,7 @@ def calls() -> tuple[Call, ...]:
         Call("binary_cross_entropy_with_logits", (x, rng.random(x.shape, np.float32))),
         Call("gaussian_kl", (x, y)),
         Call("reparameterize", (x, y, z)),
-        Call("gated", (x, y, 0.2)),
+        Call("leaky_relu_grad", (x, y, 0.2)),
         Call("gated_tanh", (x[:, 1:].copy(),)),
         *(Call("leaky_relu", (large, slope)) for slope in (0.0, 0.2)),
         Call("add", (large, large[::-1].copy())),

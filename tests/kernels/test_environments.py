@@ -71,7 +71,7 @@ np.testing.assert_allclose(cpu.exp(x[:5]), reference.exp(x[:5]), rtol=1e-6)
 np.testing.assert_allclose(cpu.column_sums(x), reference.column_sums(x), atol=1e-3)
 assert product_rows(1, 1, False, False) != product_rows(2, 1, False, False)
 """
-POOL = ["pool.help_until_stopped", "pool.launch", "pool.pauses", "pool.stop_helpers"]
+POOL = ["pool.alone", "pool.help_until_stopped", "pool.launch", "pool.pauses", "pool.stop_helpers"]
 FUNCTIONS = ["activations._column_sums", "elementwise._exp", *POOL, "tile.rows", "tile.rows"]
 COMPILING = "tinygen: note: compiling kernels for this "
 

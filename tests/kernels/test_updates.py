@@ -1,9 +1,13 @@
 """Update rules and averages of the CPU against their reference, on the flat buffers that optimisers hand over."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.kernels.calls import Call, fast, slow
+from tinygen.kernels import rules
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
@@ -61,3 +65,11 @@ def test_a_norm_counts_what_is_held_and_tells_what_is_not_finite(room):
     assert room("norm")([np.zeros(3, np.float32)], 1.0) == 0
     for value in (np.nan, np.inf):
         assert np.isnan(room("norm")([large, np.array([value, 1], np.float32)], 1.0))
+
+
+@pytest.mark.parametrize("rule", [rules.Sgd, rules.RmsProp, rules.Adam])
+def test_cuda_structures_name_the_same_numbers_in_the_same_order(rule):
+    source = (Path(rules.__file__).parent / "cuda" / "updates.cu").read_text()
+    (fields,) = re.findall(rf"struct {rule.__name__} {{\s+float ([^;]*);", source)
+    assert fields.split(", ") == list(rule._fields)
+    assert rule._fields[0] == "factor", "a captured step computes it on the device"

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from tinygen.backend.recording import refuse
+from tinygen.backend.capture import forbid_in_capture
 from tinygen.errors import DeviceError, UsageError
 from tinygen.kernels.notices import note
 
@@ -36,7 +36,7 @@ def to_device(array, device: str):
         raise UsageError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
     if device_of(array) == device:
         return array
-    refuse("moving values between host and device")
+    forbid_in_capture("moving values between host and device")
     if device == "cpu":
         return array.get()
     return cupy().asarray(array)

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygen import functional as F
-from tinygen.autograd import Tensor, state
-from tinygen.backend import array_module
+from tinygen.autograd import state
 from tinygen.errors import ShapeError, UsageError
-from tinygen.functional import IntPair, Padding, pair, sides
+from tinygen.functional.convolution import IntPair, Padding, check_mask, pair, sides
 from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter
+from tinygen.tensor import Tensor
 
 
 def activates(forward):
@@ -154,7 +154,7 @@ class ConvTranspose2d(_Conv):
         return F.conv_transpose2d(x, self.weight, self.bias, slope=slope, **self.options)
 
 
-class MaskedConv2d(_Conv):
+class MaskedConv2d(Conv2d):
     """`functional.masked_conv2d`: same size, of kind "A" or "B", with colour groups."""
 
     def __init__(
@@ -167,15 +167,11 @@ class MaskedConv2d(_Conv):
         colours: int = 1,
         bias: bool = True,
     ):
-        lengths = pair(kernel_size, "kernel_size")
-        F.check_mask(lengths, kind, colours)
-        super().__init__(lengths, in_channels, out_channels, 1, bias)
-        self.kind: Literal["A", "B"] = kind
-        self.colours = colours
-
-    @activates
-    def forward(self, x, slope: float = 1.0):
-        return F.masked_conv2d(x, self.weight, self.bias, kind=self.kind, colours=self.colours, slope=slope)
+        height, width = pair(kernel_size, "kernel_size")
+        check_mask((height, width), kind, colours)
+        around = (height // 2, height // 2), (width // 2, width // 2)
+        super().__init__(in_channels, out_channels, (height, width), padding=around, bias=bias)
+        self.options["mask"] = (kind, colours)
 
 
 class Conv1d(_Conv):
@@ -292,8 +288,7 @@ class BatchNorm(_Norm):
         unbiased = count / max(count - 1, 1)
         for running, now, factor in ((self.running_mean, mean, 1.0), (self.running_var, var, unbiased)):
             now = now.data if isinstance(now, Tensor) else now
-            xp, move = array_module(now), self.momentum * (factor * now.reshape(running.shape) - running)
-            running += xp.where(xp.isfinite(move), move, xp.zeros_like(move))  # a batch that is refused leaves no trace
+            running += self.momentum * (factor * now.reshape(running.shape) - running)
 
 
 class LayerNorm(_Norm):

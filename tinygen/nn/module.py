@@ -5,9 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tinygen.autograd import Tensor, tensor
 from tinygen.backend import array_module, is_array, to_device, to_numpy
 from tinygen.errors import CheckpointError, DtypeError
+from tinygen.tensor import Tensor, tensor
 
 
 class Parameter(Tensor):

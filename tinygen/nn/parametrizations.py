@@ -6,7 +6,7 @@ from tinygen import functional as F
 from tinygen.autograd import state
 from tinygen.errors import UsageError
 from tinygen.nn import init
-from tinygen.nn.layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, activates
+from tinygen.nn.layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, MaskedConv2d, activates
 from tinygen.nn.module import Module, Parameter
 
 
@@ -23,7 +23,8 @@ class _Parametrized(Module):
 
     def __init__(self, layer: Linear | Conv1d | Conv2d | ConvTranspose1d | ConvTranspose2d):
         transposed = isinstance(layer, ConvTranspose1d | ConvTranspose2d)
-        if not transposed and not isinstance(layer, Linear | Conv1d | Conv2d):
+        plain = isinstance(layer, Linear | Conv1d | Conv2d) and not isinstance(layer, MaskedConv2d)
+        if not transposed and not plain:
             name, given = type(self).__name__, type(layer).__name__
             raise UsageError(f"{name}: takes a Linear or an unmasked convolution, not {given}; wrap each such layer")
         self.layer = layer

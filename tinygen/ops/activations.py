@@ -1,4 +1,4 @@
-"""Activations that are several operations, with kernels that make them in one pass over memory."""
+"""Activations that consist of several operations; kernels compute them in one pass over memory."""
 
 from tinygen.ops.arithmetic import erf, sigmoid, tanh
 from tinygen.ops.shaping import split

@@ -1,12 +1,14 @@
 """Elementwise operations. Arguments broadcast as NumPy's do."""
 
+import numpy as np
+
 from tinygen.backend import device_of, kernel
 from tinygen.primitive import primitive
 
 
 def _kernel(name, xp):
-    """The kernel `name` for arrays of a library, and for numbers, which are NumPy's."""
-    return kernel(name, "cpu" if xp.__name__ == "numpy" else "cuda")
+    """The kernel `name` for arrays of the library `xp`; NumPy computes with Python numbers too."""
+    return kernel(name, "cpu" if xp is np else "cuda")
 
 
 @primitive(elementwise=True)
@@ -56,16 +58,16 @@ negative.vjp(lambda g, y, x: -g)
 
 @primitive(saves="a b y", elementwise=True)
 def power(xp, a, b):
-    """a ** b; a positive where b is not a whole number, or is to be differentiated."""
+    """a ** b; a must be positive where b is not a whole number, and where b is differentiated."""
     return a**b
 
 
-def _lowered(b):
-    """b - 1, but 1 for b = 0, whose factor b makes the gradient zero anyway."""
+def _derivative_exponent(b):
+    """b - 1, but 1 where b is 0: there the factor b makes the gradient zero, and a ** -1 could be infinite."""
     return (b - 1 if b != 0 else 1) if isinstance(b, int | float) else where(equal(b, 0), 1.0, b - 1)
 
 
-power.vjp(lambda g, y, a, b: g * b * a ** _lowered(b), lambda g, y, a, b: g * y * log(a))
+power.vjp(lambda g, y, a, b: g * b * a ** _derivative_exponent(b), lambda g, y, a, b: g * y * log(a))
 
 
 @primitive(saves="y", elementwise=True)
@@ -191,7 +193,7 @@ def relu(xp, x):
     return _kernel("leaky_relu", xp)(x, 0.0)
 
 
-relu.vjp(lambda g, y, x: gated(g, y, slope=0.0))
+relu.vjp(lambda g, y, x: leaky_relu_grad(g, y, slope=0.0))
 
 
 @primitive(saves="x", elementwise=True)
@@ -200,16 +202,16 @@ def leaky_relu(xp, x, *, slope=0.01):
     return _kernel("leaky_relu", xp)(x, slope)
 
 
-leaky_relu.vjp(lambda g, y, x, *, slope=0.01: gated(g, x, slope=slope))
+leaky_relu.vjp(lambda g, y, x, *, slope=0.01: leaky_relu_grad(g, x, slope=slope))
 
 
-@primitive(saves="switch", elementwise=True)
-def gated(xp, g, switch, *, slope):
-    """g where switch > 0, else slope * g."""
-    return kernel("gated", device_of(g))(g, switch, slope)
+@primitive(saves="x", elementwise=True)
+def leaky_relu_grad(xp, g, x, *, slope):
+    """The gradient of a leaky ReLU at x, or at its output, which has the same signs: g where x > 0, else slope * g."""
+    return kernel("leaky_relu_grad", device_of(g))(g, x, slope)
 
 
-gated.vjp(lambda h, y, g, switch, *, slope: gated(h, switch, slope=slope), lambda h, y, g, switch, *, slope: None)
+leaky_relu_grad.vjp(lambda h, y, g, x, *, slope: leaky_relu_grad(h, x, slope=slope), None)
 
 
 @primitive(saves="x y", elementwise=True)
@@ -270,7 +272,7 @@ masked.vjp(lambda g, y, x, mask: masked(g, mask), None)
 
 @primitive(saves="x", elementwise=True)
 def clip(xp, x, *, low, high):
-    """x held to [low, high]; the bounds themselves pass the gradient."""
+    """x limited to [low, high]; the gradient passes at the bounds too."""
     return xp.clip(x, low, high)
 
 

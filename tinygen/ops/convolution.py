@@ -7,29 +7,11 @@ The first two can add a bias, one number a channel, and apply a leaky ReLU of a 
 """
 
 from tinygen.backend import device_of, kernel
-from tinygen.errors import ShapeError, UsageError
+from tinygen.errors import ShapeError
 from tinygen.kernels.geometry import Geometry
-from tinygen.ops.arithmetic import gated
+from tinygen.ops.activated import activated, check_bias
 from tinygen.ops.reduction import sum
 from tinygen.primitive import primitive
-
-
-def check_bias(name: str, b, channels: int, slope: float) -> None:
-    """ShapeError unless a bias is None or has one number a channel; UsageError for a slope outside [0, 1]."""
-    if b is not None and b.shape != (channels,):
-        raise ShapeError(f"{name}: a bias has one number a channel: shape ({channels},), not {b.shape}")
-    if not 0 <= slope <= 1:
-        raise UsageError(f"{name}: the slope of its activation is {slope}; it must be from 0 to 1")
-
-
-def activation_gradient(g, y, *, slope=1.0, **_):
-    """The gradient before the activation, from the one after it and its output y."""
-    return g if slope == 1 else gated(g, y, slope=slope)
-
-
-def is_activated(*, slope=1.0, **_) -> bool:
-    """Whether an operation's options ask for an activation, whose gradient needs the output."""
-    return slope != 1
 
 
 def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
@@ -41,7 +23,7 @@ def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
         )
 
 
-@primitive(saves="x w y")
+@activated(saves="x w")
 def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
     """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K); b (K,) or None."""
     _check("conv2d", x, x.shape[-1], w.shape, geometry)
@@ -53,7 +35,7 @@ def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
     return kernel("conv2d", device_of(x))(x, w, geometry, b, slope)
 
 
-@primitive(saves="g w y")
+@activated(saves="g w")
 def conv2d_input_grad(xp, g, w, b=None, *, size, geometry, slope=1.0):
     """The adjoint of `conv2d` in x, for images of `size` (H, W): (N, H, W, C); b (C,) or None."""
     if len(g.shape) != 4 or len(w.shape) != 4 or g.shape[3] != w.shape[3]:
@@ -80,8 +62,6 @@ conv2d.vjp(
     lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_input_grad(g, w, None, size=x.shape[1:3], geometry=geometry),
     lambda g, y, x, w, b, *, geometry, slope=1.0: conv2d_weight_grad(x, g, kernel_size=w.shape[:2], geometry=geometry),
     lambda g, y, x, w, b, *, geometry, slope=1.0: sum(g, axis=(0, 1, 2)),
-    first=activation_gradient,
-    keeps_output=is_activated,
 )
 conv2d_input_grad.vjp(
     lambda h, y, g, w, b, *, size, geometry, slope=1.0: conv2d(h, w, None, geometry=geometry),
@@ -89,8 +69,6 @@ conv2d_input_grad.vjp(
         h, g, kernel_size=w.shape[:2], geometry=geometry
     ),
     lambda h, y, g, w, b, *, size, geometry, slope=1.0: sum(h, axis=(0, 1, 2)),
-    first=activation_gradient,
-    keeps_output=is_activated,
 )
 conv2d_weight_grad.vjp(
     lambda h, y, x, g, *, kernel_size, geometry: conv2d_input_grad(g, h, None, size=x.shape[1:3], geometry=geometry),

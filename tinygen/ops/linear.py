@@ -1,10 +1,11 @@
 """Matrix products."""
 
+from tinygen.autograd import sum_to
 from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError
-from tinygen.ops.convolution import activation_gradient, check_bias, is_activated
+from tinygen.ops.activated import activated, check_bias
 from tinygen.ops.reduction import sum
-from tinygen.ops.shaping import broadcast_to, sum_to
+from tinygen.ops.shaping import broadcast_to
 from tinygen.primitive import primitive
 
 
@@ -14,8 +15,8 @@ def _swapped(x):
 
 
 def _summed(g, x):
-    """The gradient of a matrix stack that was broadcast over leading axes."""
-    return g if g.shape == x.shape else sum_to(g, shape=x.shape)
+    """The gradient of a stack of matrices x, summed over the leading axes along which x was broadcast."""
+    return g if g.shape == x.shape else sum_to(g, x.shape)
 
 
 @primitive(saves="a b")
@@ -36,7 +37,7 @@ matmul.vjp(
 )
 
 
-@primitive(saves="x w y")
+@activated(saves="x w")
 def linear(xp, x, w, b=None, *, slope=1.0):
     """x @ w + b with x (..., in), w (in, out), b (out,) or None; then a leaky ReLU of a slope below 1."""
     if not x.ndim or w.ndim != 2 or x.shape[-1] != w.shape[0]:
@@ -47,6 +48,7 @@ def linear(xp, x, w, b=None, *, slope=1.0):
 
 
 def _rows(x):
+    """x (..., C) as a matrix (rows, C)."""
     return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
 
 
@@ -54,12 +56,11 @@ linear.vjp(
     lambda g, y, x, w, b, *, slope=1.0: matmul(_rows(g), w.T).reshape(x.shape),
     lambda g, y, x, w, b, *, slope=1.0: matmul(_rows(x).T, _rows(g)),
     lambda g, y, x, w, b, *, slope=1.0: sum(_rows(g), axis=(0,)),
-    first=activation_gradient,
-    keeps_output=is_activated,
 )
 
 
 def _subscripts(subscripts: str, operands: int):
+    """The axes of each operand and those of the output, as letters."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if not arrow or "." in subscripts:
@@ -78,7 +79,7 @@ def einsum(xp, *xs, subscripts):
     return xp.einsum(subscripts, *xs, **({"optimize": True} if len(xs) > 1 else {}))
 
 
-@einsum.vjp_all
+@einsum.vjp
 def _(g, y, *xs, subscripts):
     terms, output = _subscripts(subscripts, len(xs))
     grads = []

@@ -1,31 +1,44 @@
-"""Losses, and the sample of a variational bound, that have kernels of their own. They do not check their arguments."""
+"""Losses that have kernels of their own, elementwise and in nats, and the sample of a variational bound."""
 
+from tinygen.errors import ShapeError
 from tinygen.ops.arithmetic import exp, softplus, square
 from tinygen.ops.normalization import log_softmax
-from tinygen.ops.shaping import take_along_axis
+from tinygen.ops.shaping import check_classes, take_along_axis
 from tinygen.primitive import fused
 
 
-@fused(wrt="logits")
+def check_same_shapes(name: str, *arrays) -> None:
+    """Refuse a loss between arrays of different shapes, which broadcasting would let pass."""
+    if len({a.shape for a in arrays}) > 1:
+        raise ShapeError(f"{name}: its arguments {' and '.join(str(a.shape) for a in arrays)} differ in shape")
+
+
+def _check_targets(name: str, logits, target) -> None:
+    if logits.shape[:-1] != target.shape:
+        raise ShapeError(f"{name}: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit")
+    check_classes(name, target, logits.shape[-1])
+
+
+@fused(wrt="logits", check=check_same_shapes)
 def binary_cross_entropy_with_logits(logits, target):
     """-t log s(x) - (1 - t) log(1 - s(x)) in nats, elementwise; s is the logistic function, targets are in [0, 1]."""
     return softplus(logits) - logits * target
 
 
-@fused(wrt="logits", indices="target")
+@fused(wrt="logits", indices="target", check=_check_targets)
 def cross_entropy(logits, target):
     """-log softmax(logits)[target] in nats: logits (..., classes), integer targets (...), result (...)."""
     indices = target.reshape((*target.shape, 1))
     return -take_along_axis(log_softmax(logits), indices, axis=-1).reshape(target.shape)
 
 
-@fused(wrt="mean log_var")
+@fused(wrt="mean log_var", check=check_same_shapes)
 def gaussian_kl(mean, log_var):
     """KL(N(mean, exp(log_var)) || N(0, 1)) in nats, elementwise (Kingma & Welling 2014, appendix B)."""
     return 0.5 * (square(mean) + exp(log_var) - log_var - 1)
 
 
-@fused(wrt="mean log_var")
+@fused(wrt="mean log_var", check=check_same_shapes)
 def reparameterize(mean, log_var, noise):
     """mean + exp(log_var / 2) * noise, elementwise (Kingma & Welling 2014, section 2.4)."""
     return mean + exp(0.5 * log_var) * noise

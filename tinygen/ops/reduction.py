@@ -8,7 +8,7 @@ from tinygen.ops.arithmetic import astype, equal, exp, square
 from tinygen.ops.shaping import broadcast_to, flip
 from tinygen.primitive import primitive
 
-LEADING = [tuple(range(ndim - 1)) or None for ndim in range(65)]  # all axes but the last, by number of axes
+ALL_BUT_LAST = [tuple(range(ndim - 1)) or None for ndim in range(65)]  # the axes, by number of axes
 
 
 def _axes(ndim: int, axis) -> tuple[int, ...]:
@@ -20,8 +20,8 @@ def _axes(ndim: int, axis) -> tuple[int, ...]:
     return tuple(i % ndim for i in axes)
 
 
-def _keep(reduced, x, axis):
-    """The reduced array with the reduced axes of `x` as axes of length 1."""
+def _unreduced(reduced, x, axis):
+    """A reduction of `x` over `axis` with the reduced axes restored, at length 1, as `keepdims` leaves them."""
     axes = _axes(len(x.shape), axis)
     return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
@@ -29,19 +29,19 @@ def _keep(reduced, x, axis):
 @primitive()
 def sum(xp, x, *, axis=None, keepdims=False):
     """Sum over axes."""
-    if axis.__class__ is tuple and not keepdims and axis == LEADING[x.ndim]:
+    if axis.__class__ is tuple and not keepdims and axis == ALL_BUT_LAST[x.ndim]:
         return kernel("column_sums", device_of(x))(x.reshape(-1, x.shape[-1]))
     return xp.sum(x, axis=axis, keepdims=keepdims)
 
 
-sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_keep(g, x, axis), shape=x.shape))
+sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_unreduced(g, x, axis), shape=x.shape))
 
 
 def mean(x, axis=None, keepdims=False):
     """Mean over axes."""
     count = math.prod(x.shape[i] for i in _axes(x.ndim, axis))
     if not count:
-        raise ShapeError(f"mean: there is nothing to average in an array {x.shape}")
+        raise ShapeError(f"mean: an array {x.shape} has no elements to average over axis {axis}")
     return sum(x, axis=axis, keepdims=keepdims) * (1 / count)
 
 
@@ -51,8 +51,8 @@ def var(x, axis=None, keepdims=False):
 
 
 def _extremum_vjp(g, y, x, *, axis=None, keepdims=False):
-    ties = astype(equal(x, _keep(y, x, axis)), dtype=x.dtype)
-    return _keep(g, x, axis) * ties / sum(ties, axis=axis, keepdims=True)
+    ties = astype(equal(x, _unreduced(y, x, axis)), dtype=x.dtype)
+    return _unreduced(g, x, axis) * ties / sum(ties, axis=axis, keepdims=True)
 
 
 @primitive(saves="x y")
@@ -80,7 +80,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     return y if keepdims else xp.squeeze(y, axis=axis)
 
 
-logsumexp.vjp(lambda g, y, x, *, axis=None, keepdims=False: _keep(g, x, axis) * exp(x - _keep(y, x, axis)))
+logsumexp.vjp(lambda g, y, x, *, axis=None, keepdims=False: _unreduced(g, x, axis) * exp(x - _unreduced(y, x, axis)))
 
 
 @primitive()

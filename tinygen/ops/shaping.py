@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from tinygen.autograd import Tensor
-from tinygen.errors import ShapeError
+from tinygen.autograd import Variable, sum_to
+from tinygen.errors import DtypeError, ShapeError
 from tinygen.primitive import primitive
 
 
@@ -33,18 +33,7 @@ def broadcast_to(xp, x, *, shape):
     return xp.broadcast_to(x, shape)
 
 
-broadcast_to.vjp(lambda g, y, x, *, shape: sum_to(g, shape=x.shape))
-
-
-@primitive()
-def sum_to(xp, x, *, shape):
-    """Sum down to a shape that broadcasts to x's: the adjoint of `broadcast_to`."""
-    lead = x.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)
-    return xp.reshape(xp.sum(x, axis=axes, keepdims=True), shape)
-
-
-sum_to.vjp(lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape))
+broadcast_to.vjp(lambda g, y, x, *, shape: sum_to(g, x.shape))
 
 
 @primitive(indices="all", views=True)
@@ -57,6 +46,7 @@ flip.vjp(lambda g, y, x, *, axis=None: flip(g, axis=axis))
 
 
 def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
+    """The index of a part along an axis, of everything along the others."""
     return (slice(None),) * (axis % ndim) + (part,)
 
 
@@ -66,7 +56,7 @@ def concatenate(xp, *xs, axis=0):
     return xp.concatenate(xs, axis=axis)
 
 
-@concatenate.vjp_all
+@concatenate.vjp
 def _(g, y, *xs, axis=0):
     ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
     return tuple(
@@ -120,15 +110,15 @@ def reflect_pad(xp, x, *, widths):
 
 @primitive()
 def reflect_fold(xp, g, *, widths):
-    """What stands in a mirrored margin added to where it came from: the adjoint of `reflect_pad`."""
+    """Mirrored margins added to the elements that they mirror: the adjoint of `reflect_pad`."""
     for axis, (before, after) in enumerate(widths):
         n = g.shape[axis] - before - after
         margins, g = g, g[_along(g.ndim, axis, slice(before, before + n))].copy()
-        for kept, mirrored in (
+        for inside, mirrored in (
             (slice(1, before + 1), slice(before)),
             (slice(n - 1 - after, n - 1), slice(before + n, None)),
         ):
-            g[_along(g.ndim, axis, kept)] += xp.flip(margins[_along(g.ndim, axis, mirrored)], axis)
+            g[_along(g.ndim, axis, inside)] += xp.flip(margins[_along(g.ndim, axis, mirrored)], axis)
     return g
 
 
@@ -184,17 +174,27 @@ take_along_axis.vjp(
 scatter_along_axis.vjp(lambda g, y, x, indices, *, axis, length: take_along_axis(g, indices, axis=axis), None)
 
 
+def check_classes(name: str, indices, classes: int) -> None:
+    """Refuse integers outside of 0..classes - 1; on a GPU they are not read, since that would synchronise it."""
+    data = indices.data if isinstance(indices, Variable) else indices
+    if data.dtype.kind not in "iu":
+        raise DtypeError(f"{name}: classes are integers, not {data.dtype}")
+    if isinstance(data, np.ndarray) and data.size and not 0 <= data.min() <= data.max() < classes:
+        raise ShapeError(f"{name}: classes reach from {data.min()} to {data.max()}, there are 0..{classes - 1}")
+
+
 @primitive(indices="all")
 def one_hot(xp, indices, *, classes, dtype="float32"):
-    """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere: everywhere for no class."""
+    """Integers (...) to rows (..., classes) that are 1 at the integer and 0 elsewhere."""
+    check_classes("one_hot", indices, classes)
     return (indices[..., None] == xp.arange(classes)).astype(dtype)
 
 
 def plain_index(index):
-    """An index with arrays in place of Tensors and lists."""
+    """An index in which Tensors and lists are replaced by arrays."""
     if isinstance(index, tuple):
         return tuple(plain_index(part) for part in index)
-    return index.data if isinstance(index, Tensor) else np.asarray(index) if isinstance(index, list) else index
+    return index.data if isinstance(index, Variable) else np.asarray(index) if isinstance(index, list) else index
 
 
 def flatten(x, *, start=1):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend, random
-from tinygen.autograd import Tensor
 from tinygen.capabilities import Samples
 from tinygen.data import Dataset, Loader
 from tinygen.errors import NonFiniteError, UsageError
@@ -18,6 +17,7 @@ from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
 from tinygen.steps import training_steps
+from tinygen.tensor import Tensor
 from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
@@ -184,7 +184,7 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save a picture or text of the progress (see `panels`): each epoch to 9, each 10th to 90, and so on."""
+        """Save the picture or text of `panels.progress`: each epoch to 9, each 10th to 90, and so on."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):

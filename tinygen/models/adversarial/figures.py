@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from tinygen import random
-from tinygen.autograd import tensor
 from tinygen.data import Loader, Points
 from tinygen.steps import training_steps
+from tinygen.tensor import tensor
 from tinygen.train import plots
 from tinygen.train.figures import Figure
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.autograd import grad, tensor
+from tinygen.autograd import grad
 from tinygen.backend import device_of
+from tinygen.tensor import tensor
 
 
 def real_loss(logits):

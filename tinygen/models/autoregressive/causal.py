@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tinygen import functional as F
-from tinygen.autograd import Tensor
 from tinygen.backend import array_module
-from tinygen.functional import IntPair, pair
-from tinygen.nn import Conv2d, Module
+from tinygen.functional.convolution import IntPair, pair
+from tinygen.nn import Conv2d, MaskedConv2d, Module
 from tinygen.nn.layers import activates
+from tinygen.tensor import Tensor
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Place:
     column: int = 0
 
 
-class CausalConv2d(Conv2d):
+class CausalConv2d(MaskedConv2d):
     """Same-size convolution whose outputs depend on the rows above and, in their own row, on what `kind` says.
 
     "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on the whole row, the last of the kernel.
@@ -44,18 +44,19 @@ class CausalConv2d(Conv2d):
         kind: Literal["A", "B", "rows"],
         colours: int = 1,
     ):
-        height, width = pair(kernel_size, "kernel_size")
-        above = height - 1 if kind == "rows" else height // 2
-        padding = (above, height - 1 - above), (width // 2, width // 2)
-        super().__init__(in_channels, out_channels, (height, width), padding=padding)
-        self.kind, self.mask = kind, None if kind == "rows" else (kind, colours)
+        if kind == "rows":
+            height, width = pair(kernel_size, "kernel_size")
+            padding = (height - 1, 0), (width // 2, width // 2)
+            Conv2d.__init__(self, in_channels, out_channels, (height, width), padding=padding)
+        else:
+            super().__init__(in_channels, out_channels, kernel_size, kind=kind, colours=colours)
+        self.kind, self.colours = kind, colours
 
     @activates
     def forward(self, x, slope: float = 1.0):
-        options = self.options | {"mask": self.mask}
-        if self.memory:
-            x, options["padding"] = self.memory.window(x), 0
-        return F.conv2d(x, self.weight, self.bias, slope=slope, **options)
+        if not self.memory:
+            return super().forward(x, slope)
+        return F.conv2d(self.memory.window(x), self.weight, self.bias, slope=slope, **self.options | {"padding": 0})
 
 
 class Memory:

@@ -1,0 +1,193 @@
+"""Convolutions of images (N, H, W, C) and sequences (N, T, C): plain, transposed and masked."""
+
+from dataclasses import replace
+from operator import index
+from typing import Literal
+
+from tinygen.errors import ShapeError, UsageError
+from tinygen.functional.arrays import pad
+from tinygen.kernels.geometry import Geometry
+from tinygen.ops import convolution
+from tinygen.ops.arithmetic import leaky_relu
+
+IntPair = int | tuple[int, int]
+Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | Literal["same"]
+
+
+def pair(value: IntPair, name: str = "size", minimum: int = 1) -> tuple[int, int]:
+    """A whole number for both image axes, or one for each; UsageError for anything else."""
+    try:
+        numbers = tuple(map(index, value)) if isinstance(value, tuple | list) else (index(value),) * 2
+    except TypeError:
+        numbers = ()
+    if len(numbers) != 2 or min(numbers) < minimum:
+        raise UsageError(f"{name} is {value!r}; it is a whole number of at least {minimum}, or one for each axis")
+    return numbers[0], numbers[1]
+
+
+def padding_of(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Any padding as ((top, bottom), (left, right))."""
+    if padding == "same":
+        if stride != (1, 1):
+            raise UsageError(f'padding="same" needs stride 1, not {stride}')
+        total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
+        return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
+    return sides(padding)
+
+
+def sides(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Any padding but "same" as ((top, bottom), (left, right))."""
+    if isinstance(padding, str):
+        raise UsageError(f'padding is a number, one an axis, (before, after) an axis, or "same", not {padding!r}')
+    vertical, horizontal = padding if isinstance(padding, tuple | list) and len(padding) == 2 else (padding, padding)
+    return pair(vertical, "padding", 0), pair(horizontal, "padding", 0)
+
+
+def _geometry(kernel_size, stride, padding, dilation, groups, mask=None) -> Geometry:
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    if groups < 1:
+        raise UsageError(f"groups is {groups}; it must be at least 1")
+    return Geometry(stride, padding_of(padding, kernel_size, stride, dilation), dilation, groups, mask)
+
+
+def conv2d(
+    x,
+    w,
+    b=None,
+    *,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    mask=None,
+    slope: float = 1.0,
+):
+    """Convolution of images x (N, H, W, C) with w (KH, KW, C / groups, K) and bias b (K,): (N, OH, OW, K).
+
+    `padding` is a number, one an axis, (before, after) an axis, or "same". `mask` is (kind, colours) of a masked
+    convolution, see `masked_conv2d`. A `slope` below 1 applies a leaky ReLU in the same pass; 0 is a ReLU.
+    """
+    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups, mask)
+    return convolution.conv2d(x, w, b, geometry=geometry, slope=slope)
+
+
+def conv_transpose2d(
+    x,
+    w,
+    b=None,
+    *,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    output_padding: IntPair = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    slope: float = 1.0,
+):
+    """Transposed convolution of images x (N, H, W, C): the adjoint of the `conv2d` with the same weight.
+
+    w is (KH, KW, C_out / groups, C_in), as of the convolution it is adjoint to, and not flipped. Output length
+    (H - 1) * stride - padding + dilation * (KH - 1) + 1 + output_padding. `slope` as in `conv2d`.
+    """
+    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
+    extra = pair(output_padding, "output_padding", 0)
+    if any(e >= s and e >= d for e, s, d in zip(extra, geometry.stride, geometry.dilation, strict=True)):
+        raise UsageError(f"output_padding {extra} must be smaller than stride or dilation")
+    # Output padding first restores rows that `padding` would cut off, and then appends rows of zeros.
+    restored = [min(after, e) for (_, after), e in zip(geometry.padding, extra, strict=True)]
+    cut = tuple((before, after - r) for (before, after), r in zip(geometry.padding, restored, strict=True))
+    geometry = replace(geometry, padding=cut)
+    size = geometry.transposed_size(x.shape[1:3], w.shape[:2])
+    if min(size) < 1:
+        raise ShapeError(f"conv_transpose2d: padding {padding} leaves nothing of an input {x.shape}")
+    if extra == tuple(restored):
+        return convolution.conv2d_input_grad(x, w, b, size=size, geometry=geometry, slope=slope)
+    y = convolution.conv2d_input_grad(x, w, None, size=size, geometry=geometry)
+    y = pad(y, ((0, 0), (0, extra[0] - restored[0]), (0, extra[1] - restored[1]), (0, 0)))
+    return leaky_relu(y if b is None else y + b, slope=slope)
+
+
+def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, slope: float = 1.0):
+    """Same-size convolution that sees only pixels above and to the left (van den Oord et al. 2016, arXiv:1601.06759).
+
+    Kind "A" hides the centre pixel, kind "B" shows it. With several `colours`, channel c has colour
+    floor(c * colours / C), and the centre shows the colours before the output's own ("A") or up to it ("B"). Kernel
+    lengths are odd. Hidden weights (taps) cost nothing and get no gradient.
+    """
+    check_mask(w.shape[:2], kind, colours)
+    return conv2d(x, w, b, padding="same", mask=(kind, colours), slope=slope)
+
+
+def check_mask(kernel_size: tuple[int, ...], kind: str, colours: int) -> None:
+    """UsageError or ShapeError for a mask and a kernel size that a masked convolution cannot have."""
+    if colours < 1:
+        raise UsageError(f"colours is {colours}; it must be at least 1")
+    if kind not in ("A", "B"):
+        raise UsageError(f'a masked convolution is of kind "A" or "B", not {kind!r}')
+    if any(length % 2 == 0 for length in kernel_size):
+        raise ShapeError(f"a masked convolution has a centre, kernel {tuple(kernel_size)} has none; use odd lengths")
+
+
+def _as_image(x):
+    return x.reshape((x.shape[0], 1, *x.shape[1:]))
+
+
+def _as_kernel(w):
+    return w.reshape((1, *w.shape))
+
+
+def _as_sequence(y):
+    return y.reshape((y.shape[0], *y.shape[2:]))
+
+
+def _line_padding(padding):
+    return "same" if padding == "same" else (0, padding)
+
+
+def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1, slope: float = 1.0):
+    """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K).
+
+    `padding` is a number, (before, after) or "same"; `slope` as in `conv2d`.
+    """
+    y = conv2d(
+        _as_image(x),
+        _as_kernel(w),
+        b,
+        stride=(1, stride),
+        padding=_line_padding(padding),
+        dilation=(1, dilation),
+        groups=groups,
+        slope=slope,
+    )
+    return _as_sequence(y)
+
+
+def conv_transpose1d(
+    x,
+    w,
+    b=None,
+    *,
+    stride: int = 1,
+    padding=0,
+    output_padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    slope: float = 1.0,
+):
+    """Transposed convolution of sequences x (N, T, C_in) with w (KW, C_out / groups, C_in)."""
+    y = conv_transpose2d(
+        _as_image(x),
+        _as_kernel(w),
+        b,
+        stride=(1, stride),
+        padding=_line_padding(padding),
+        output_padding=(0, output_padding),
+        dilation=(1, dilation),
+        groups=groups,
+        slope=slope,
+    )
+    return _as_sequence(y)
+
+
+def masked_conv1d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, slope: float = 1.0):
+    """Same-length convolution that sees only earlier steps (kind "A"), or these and the present one ("B")."""
+    return _as_sequence(masked_conv2d(_as_image(x), _as_kernel(w), b, kind=kind, colours=colours, slope=slope))

@@ -1,0 +1,17 @@
+"""Dropout."""
+
+from tinygen import random
+from tinygen.backend import device_of
+from tinygen.errors import UsageError
+from tinygen.tensor import Tensor
+
+
+def dropout(x, probability: float, *, training: bool = True, stream: random.Stream | None = None):
+    """Zero each element with a probability and scale the others up by 1 / (1 - probability)."""
+    if not 0 <= probability < 1:
+        raise UsageError(f"dropout: probability {probability} is not in [0, 1)")
+    if not training or probability == 0:
+        return x
+    data = x.data if isinstance(x, Tensor) else x
+    uniform = (stream or random.stream("train")).uniform(data.shape, dtype=data.dtype, device=device_of(data))
+    return x * ((uniform >= probability) / data.dtype.type(1 - probability)).astype(data.dtype)

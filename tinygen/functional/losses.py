@@ -1,0 +1,30 @@
+"""Losses that are composites: elementwise, in nats where they are likelihoods, never broadcasting."""
+
+from tinygen.ops.arithmetic import abs, clip, log, maximum, square
+from tinygen.ops.losses import check_same_shapes
+
+
+def squared_error(prediction, target):
+    """(prediction - target) ** 2"""
+    check_same_shapes("squared_error", prediction, target)
+    return square(prediction - target)
+
+
+def absolute_error(prediction, target):
+    """|prediction - target|"""
+    check_same_shapes("absolute_error", prediction, target)
+    return abs(prediction - target)
+
+
+def huber(prediction, target, *, delta: float = 1.0):
+    """Quadratic near zero, linear beyond `delta` (Huber 1964): e^2 / 2, or delta (|e| - delta / 2)."""
+    error = absolute_error(prediction, target)
+    inside = clip(error, low=0.0, high=delta)
+    return inside * (error - 0.5 * inside)
+
+
+def binary_cross_entropy(probability, target):
+    """-t log p - (1 - t) log(1 - p), logs held above -83; `binary_cross_entropy_with_logits` is exact."""
+    check_same_shapes("binary_cross_entropy", probability, target)
+    tiny = 1e-36  # whose reciprocal, a gradient, is finite in float32
+    return -(target * log(maximum(probability, tiny)) + (1 - target) * log(maximum(1 - probability, tiny)))

@@ -1,0 +1,45 @@
+"""Normalisation to mean 0 and variance 1, over the axes that each method chooses, with scale and shift."""
+
+from tinygen.errors import ShapeError
+from tinygen.ops import normalization
+from tinygen.ops.arithmetic import leaky_relu, sqrt
+
+
+def normalize(x, axes: tuple[int, ...], eps: float = 1e-5, *, scale=None, shift=None, slope: float = 1.0):
+    """(x - mean) / sqrt(var + eps) * scale + shift over axes, then a leaky ReLU of a `slope` below 1.
+
+    Returns (y, mean, var), the last two with axes of length 1. All normalisations here are made of it, in one pass with
+    their scale, shift and slope.
+    """
+    return normalization.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
+
+
+def batch_norm(x, scale=None, shift=None, *, mean=None, var=None, eps: float = 1e-5, slope: float = 1.0):
+    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), or with a given mean and var."""
+    if mean is None:
+        return normalize(x, tuple(range(x.ndim - 1)), eps, scale=scale, shift=shift, slope=slope)[0]
+    gain = 1 / sqrt(var + eps)
+    y = (x - mean) * (gain if scale is None else gain * scale)
+    y = y if shift is None else y + shift
+    return y if slope == 1 else leaky_relu(y, slope=slope)
+
+
+def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5, slope: float = 1.0):
+    """Normalisation of each example over its last `axes` axes (Ba et al. 2016)."""
+    return normalize(x, tuple(range(x.ndim - axes, x.ndim)), eps, scale=scale, shift=shift, slope=slope)[0]
+
+
+def instance_norm(x, scale=None, shift=None, *, eps: float = 1e-5, slope: float = 1.0):
+    """Normalisation of each channel of each example (N, ..., C) over its positions (Ulyanov et al. 2016)."""
+    return normalize(x, tuple(range(1, x.ndim - 1)), eps, scale=scale, shift=shift, slope=slope)[0]
+
+
+def group_norm(x, groups: int, scale=None, shift=None, *, eps: float = 1e-5, slope: float = 1.0):
+    """Normalisation of each group of channels of each example (N, ..., C); scale and shift (C,) (Wu & He 2018)."""
+    channels = x.shape[-1]
+    if channels % groups:
+        raise ShapeError(f"group_norm: {channels} channels cannot be cut into {groups} groups")
+    cut = (groups, channels // groups)
+    scale, shift = (None if p is None else p.reshape(cut) for p in (scale, shift))
+    y = normalize(x.reshape((x.shape[0], -1, *cut)), (1, 3), eps, scale=scale, shift=shift, slope=slope)[0]
+    return y.reshape(x.shape)

@@ -1,0 +1,38 @@
+"""Operations that end in a leaky ReLU, applied in the same pass over memory."""
+
+from tinygen.errors import ShapeError, UsageError
+from tinygen.ops.arithmetic import leaky_relu_grad
+from tinygen.primitive import Declaration, Primitive
+
+
+class Activated(Primitive):
+    """An operation that applies a leaky ReLU to its result; the option `slope` is from 0, a ReLU, to 1, none.
+
+    Its vjps get the gradient before the activation. The output is saved where there is one, since its signs decide.
+    """
+
+    def _saved(self, y, residuals, args, arrays, static):
+        saved, versions = super()._saved(y, residuals, args, arrays, static)
+        if static.get("slope", 1.0) != 1:
+            saved[0] = y
+        return saved, versions
+
+    def backward(self, node, g, create_graph, edges):
+        """The vjps of the gradient before the activation."""
+        slope = node.static.get("slope", 1.0)
+        if slope != 1:
+            g = leaky_relu_grad(g, node.saved[0], slope=slope)
+        return super().backward(node, g, create_graph, edges)
+
+
+def activated(saves: str):
+    """Declare such an operation, as `primitive` does."""
+    return lambda forward: Activated(Declaration.of(forward, saves, "", False, False), forward)
+
+
+def check_bias(name: str, b, channels: int, slope: float) -> None:
+    """ShapeError unless a bias is None or has one number a channel; UsageError for a slope outside [0, 1]."""
+    if b is not None and b.shape != (channels,):
+        raise ShapeError(f"{name}: a bias has one number a channel: shape ({channels},), not {b.shape}")
+    if not 0 <= slope <= 1:
+        raise UsageError(f"{name}: the slope of its activation is {slope}; it must be from 0 to 1")

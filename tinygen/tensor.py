@@ -1,0 +1,296 @@
+"""Tensor: an array that operations follow for the backward pass, with its operators and methods."""
+
+from operator import attrgetter
+
+import numpy as np
+
+from tinygen.autograd import Variable, backprop, initial_gradient, source_of
+from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
+from tinygen.backend.capture import forbid_in_capture
+from tinygen.errors import DtypeError, GradientError, ShapeError
+from tinygen.ops import arithmetic, linear, reduction, shaping
+from tinygen.primitive import FLOAT32, FLOATS
+
+
+class Tensor(Variable):
+    """An array, and how it came to be.
+
+    `data` is a NumPy or CuPy array; `grad` is the gradient that `backward` accumulated in a leaf. `tinygen.tensor`
+    makes one. Arithmetic, indexing and the one-argument functions of `tinygen.functional` are methods too.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
+    __hash__ = object.__hash__
+
+    ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
+    size = property(attrgetter("data.size"), doc="Number of elements.")
+    device = property(lambda self: device_of(self.data), doc='`"cpu"` or `"cuda"`.')
+
+    # Values
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array on the host."""
+        return to_numpy(self.data)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype)
+
+    def item(self) -> float:
+        """The value of a one-element Tensor as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item: a Tensor of shape {self.shape} is not one number")
+        forbid_in_capture("reading a value (item, float, int, bool)")
+        return self.data.item()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len: a Tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        notes = [] if self.dtype == FLOAT32 else [f"dtype={self.dtype}"]
+        notes += [] if self.device == "cpu" else [f"device={self.device}"]
+        if self.edge is not None:
+            notes.append(f"op={source_of(self.edge).op.name}")
+        elif self.requires_grad:
+            notes.append("requires_grad=True")
+        return f"tensor({', '.join([values, *notes])})"
+
+    # Leaves
+
+    def detach(self) -> "Tensor":
+        """The same array as a leaf: without what made it."""
+        return Tensor(self.data).share_memory(self)
+
+    def to(self, device: str) -> "Tensor":
+        """A leaf with the values on `"cpu"` or `"cuda"`; itself where it is there already."""
+        if self.device == device:
+            return self
+        if self.edge is not None:
+            raise GradientError("to: only a leaf can be moved; detach the Tensor first")
+        return Tensor(to_device(self.data, device), self.requires_grad)
+
+    def assign(self, data) -> None:
+        """Overwrite the values of a leaf in place; graphs that saved the old ones refuse to run backward."""
+        if self.memory_owner() is not self:
+            raise GradientError("assign: only a leaf can be changed in place")
+        xp = array_module(self.data)
+        data = data.data if isinstance(data, Tensor) else data
+        values = to_device(data, self.device) if is_array(data) else xp.asarray(data, self.dtype)
+        if values.shape not in ((), self.shape):
+            raise ShapeError(f"assign: values of shape {values.shape} for a Tensor of shape {self.shape}")
+        self.data[...] = values
+        self.version += 1
+
+    def backward(self, grad=None, *, retain_graph: bool = False) -> None:
+        """Add the gradient of this Tensor to `.grad` of every leaf that it depends on.
+
+        `grad` (same shape) defaults to one for a one-element Tensor. For gradients of gradients there is
+        `tinygen.grad(..., create_graph=True)`.
+        """
+        if not self.requires_grad:
+            raise GradientError("backward: this Tensor depends on nothing that requires a gradient")
+        start = initial_gradient("backward", self, grad, create_graph=False)
+        grads, owned = backprop(self, start, retain_graph=retain_graph)
+        for leaf, g in grads.items():
+            if leaf.grad is not None:
+                leaf.grad.data += g
+            else:
+                leaf.grad = Tensor(array_module(g).array(g, order="C", copy=leaf not in owned or None))
+
+    # Arithmetic and comparison, element by element
+
+    def __add__(self, other) -> "Tensor":
+        return arithmetic.add(self, other)
+
+    def __radd__(self, other) -> "Tensor":
+        return arithmetic.add(other, self)
+
+    def __sub__(self, other) -> "Tensor":
+        return arithmetic.subtract(self, other)
+
+    def __rsub__(self, other) -> "Tensor":
+        return arithmetic.subtract(other, self)
+
+    def __mul__(self, other) -> "Tensor":
+        return arithmetic.multiply(self, other)
+
+    def __rmul__(self, other) -> "Tensor":
+        return arithmetic.multiply(other, self)
+
+    def __truediv__(self, other) -> "Tensor":
+        return arithmetic.divide(self, other)
+
+    def __rtruediv__(self, other) -> "Tensor":
+        return arithmetic.divide(other, self)
+
+    def __pow__(self, other) -> "Tensor":
+        return arithmetic.power(self, other)
+
+    def __rpow__(self, other) -> "Tensor":
+        return arithmetic.power(other, self)
+
+    def __neg__(self) -> "Tensor":
+        return arithmetic.negative(self)
+
+    def __eq__(self, other) -> "Tensor":  # type: ignore[override]
+        return arithmetic.equal(self, other)
+
+    def __ne__(self, other) -> "Tensor":  # type: ignore[override]
+        return arithmetic.not_equal(self, other)
+
+    def __lt__(self, other) -> "Tensor":
+        return arithmetic.less(self, other)
+
+    def __le__(self, other) -> "Tensor":
+        return arithmetic.less_equal(self, other)
+
+    def __gt__(self, other) -> "Tensor":
+        return arithmetic.greater(self, other)
+
+    def __ge__(self, other) -> "Tensor":
+        return arithmetic.greater_equal(self, other)
+
+    # Functions of each element
+
+    def abs(self) -> "Tensor":
+        return arithmetic.abs(self)
+
+    def clip(self, low, high) -> "Tensor":
+        return arithmetic.clip(self, low=low, high=high)
+
+    def cos(self) -> "Tensor":
+        return arithmetic.cos(self)
+
+    def erf(self) -> "Tensor":
+        return arithmetic.erf(self)
+
+    def exp(self) -> "Tensor":
+        return arithmetic.exp(self)
+
+    def expm1(self) -> "Tensor":
+        return arithmetic.expm1(self)
+
+    def log(self) -> "Tensor":
+        return arithmetic.log(self)
+
+    def log1p(self) -> "Tensor":
+        return arithmetic.log1p(self)
+
+    def relu(self) -> "Tensor":
+        return arithmetic.relu(self)
+
+    def sigmoid(self) -> "Tensor":
+        return arithmetic.sigmoid(self)
+
+    def sign(self) -> "Tensor":
+        return arithmetic.sign(self)
+
+    def sin(self) -> "Tensor":
+        return arithmetic.sin(self)
+
+    def softplus(self) -> "Tensor":
+        return arithmetic.softplus(self)
+
+    def sqrt(self) -> "Tensor":
+        return arithmetic.sqrt(self)
+
+    def tanh(self) -> "Tensor":
+        return arithmetic.tanh(self)
+
+    def astype(self, dtype) -> "Tensor":
+        return arithmetic.astype(self, dtype=dtype)
+
+    # Products and reductions; `axis` is None (all), an int or a tuple
+
+    def __matmul__(self, other) -> "Tensor":
+        return linear.matmul(self, other)
+
+    def __rmatmul__(self, other) -> "Tensor":
+        return linear.matmul(other, self)
+
+    def sum(self, axis=None, keepdims: bool = False) -> "Tensor":
+        return reduction.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis=None, keepdims: bool = False) -> "Tensor":
+        return reduction.mean(self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis=None, keepdims: bool = False) -> "Tensor":
+        return reduction.var(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis=None, keepdims: bool = False) -> "Tensor":
+        return reduction.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis=None, keepdims: bool = False) -> "Tensor":
+        return reduction.min(self, axis=axis, keepdims=keepdims)
+
+    def logsumexp(self, axis=None, keepdims: bool = False) -> "Tensor":
+        return reduction.logsumexp(self, axis=axis, keepdims=keepdims)
+
+    def cumsum(self, axis: int) -> "Tensor":
+        return reduction.cumsum(self, axis=axis)
+
+    def argmax(self, axis=None) -> "Tensor":
+        return reduction.argmax(self, axis=axis)
+
+    # Shapes and indices
+
+    def __getitem__(self, index) -> "Tensor":
+        return shaping.getitem(self, index=shaping.plain_index(index))
+
+    def reshape(self, *shape) -> "Tensor":
+        """The same elements in another shape, given as lengths or as one tuple."""
+        return shaping.reshape(self, shape=_one_by_one(shape))
+
+    def transpose(self, *axes) -> "Tensor":
+        """Axes in another order; without arguments reversed."""
+        return shaping.transpose(self, axes=_one_by_one(axes) if axes else tuple(range(self.ndim))[::-1])
+
+    @property
+    def T(self) -> "Tensor":
+        """Axes in reverse order."""
+        return self.transpose()
+
+    def flip(self, axis=None) -> "Tensor":
+        return shaping.flip(self, axis=axis)
+
+
+Variable.result = Tensor
+
+
+def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None = None) -> Tensor:
+    """Make a leaf Tensor from numbers, nested lists or an array.
+
+    Floats become float32 unless `dtype` is given; integers and bools stay what they are. An array of the right dtype is
+    not copied. `device` moves the values.
+    """
+    data = data.data if isinstance(data, Tensor) else data
+    array = data if is_array(data) else np.asarray(data)
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")
+    if dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype) not in FLOATS:
+        raise DtypeError(f"tensor: floats are float32 or float64, not {np.dtype(dtype)}")
+    if dtype is not None or array.dtype.kind == "f":
+        array = array.astype(dtype or FLOAT32, copy=False)
+    if requires_grad and array.dtype not in FLOATS:
+        raise DtypeError(f"tensor: a {array.dtype} Tensor cannot require a gradient")
+    return Tensor(to_device(array, device) if device else array, requires_grad)
+
+
+def _one_by_one(numbers) -> tuple[int, ...]:
+    """Lengths or axes, given one by one or as one tuple."""
+    return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
