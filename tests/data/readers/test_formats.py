@@ -260,7 +260,7 @@ def test_unfit_waves(wave_folder, capsys):
     write_wave(wave_folder / "cat" / "x.wav", np.zeros(9), rate=16000)
     with pytest.raises(DataError, match=r"samples a second and .* bring all to one rate"):
         load(wave_folder)
-    with pytest.raises(UsageError, match="size means nothing here"):
+    with pytest.raises(UsageError, match="size does not apply to data of this format"):
         load(wave_folder, size=3)
 
 

@@ -201,7 +201,7 @@ def test_unfit_offsets(file, offset):
 
 
 def test_options_that_mean_nothing_are_refused(file):
-    with pytest.raises(UsageError, match="size means nothing here; leave it out"):
+    with pytest.raises(UsageError, match="size does not apply to data of this format; leave it out"):
         load(file(x=GREY), size=64)
     with pytest.raises(UsageError, match="ring8: its fields are known"):
         load("ring8", fields={"x": "x"})

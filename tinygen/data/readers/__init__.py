@@ -27,5 +27,5 @@ def read(path: Path, request: Request) -> Dataset:
         raise DataError(printable(f"{path}: no reader knows this file; give {known}"))
     for option in ("fields", "size"):
         if getattr(request, option) and option not in reader.takes:
-            raise UsageError(f"{path}: {option} means nothing here; leave it out")
+            raise UsageError(f"{path}: {option} does not apply to data of this format; leave it out")
     return reader.read(path, request)
