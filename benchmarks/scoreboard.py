@@ -62,12 +62,12 @@ def run(train: bool = True) -> harness.Result:
     for reference, data in scorer.references.values():
         digests = " and ".join(judge.digest for judge in reference.judges)
         notes.append(f"{data.spec.name}: {reference.n} samples, as many test images, judges {digests}")
-        figures = calibrate(reference, data)
+        metrics = calibrate(reference, data)
         rows += [
             {"calibration": f"{name}, {data.spec.name}"} | {str(describe(key)): value for key, value in each.items()}
-            for name, each in figures.items()
+            for name, each in metrics.items()
         ]
-        notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(figures)]
+        notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(metrics)]
     result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(found))])
     harness.save("scoreboard", result)
     write_atomically(harness.RESULTS / "scoreboard.md", harness.as_markdown(result) + "\n")
@@ -81,7 +81,7 @@ def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
 
 
 def each_run(found: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
-    """A row for each run, with all its figures."""
+    """A row for each run, with all its metrics."""
     return [{"recipe": recipe, **vars(score)} for recipe, scores in found.items() for score in scores]
 
 
@@ -101,7 +101,7 @@ def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
         rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real]) | {"training, s": ""})
         for seeds in of_data:
             spent = spread([score.seconds for score in seeds])
-            rows.append(about(seeds) | empty | cells([score.figures for score in seeds]) | {"training, s": spent})
+            rows.append(about(seeds) | empty | cells([score.metrics for score in seeds]) | {"training, s": spent})
     return rows
 
 
@@ -116,14 +116,14 @@ def own_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     return rows
 
 
-def quality(figures: Mapping[str, float]) -> dict[str, float]:
-    """Those of a model's figures that say how good it is: of which more, or less, is better."""
-    return {name: value for name, value in figures.items() if describe(name).better}
+def quality(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those of a model's metrics that say how good it is: of which more, or less, is better."""
+    return {name: value for name, value in metrics.items() if describe(name).better}
 
 
-def cells(figures: list[dict[str, float]]) -> dict[str, str]:
+def cells(metrics: list[dict[str, float]]) -> dict[str, str]:
     """A cell for each figure: its label, and its spread over the seeds."""
-    return {str(describe(name)): spread([each[name] for each in figures]) for name in figures[0]}
+    return {str(describe(name)): spread([each[name] for each in metrics]) for name in metrics[0]}
 
 
 def spread(values: list[float]) -> str:

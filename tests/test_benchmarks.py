@@ -117,8 +117,8 @@ def test_what_was_trained_is_not_missing_and_what_was_cut_is_resumed(monkeypatch
     assert not any(str(done) in command for command in commands)
 
 
-def score(seed, figures, *, data="digits", real=None, test=None):
-    return Score(f"runs/{seed}", "gan", data, seed, 10, 5.0 + seed, figures, test or {}, real or {})
+def score(seed, metrics, *, data="digits", real=None, test=None):
+    return Score(f"runs/{seed}", "gan", data, seed, 10, 5.0 + seed, metrics, test or {}, real or {})
 
 
 def test_a_scoreboard_shows_mean_and_range_beside_real_images():
@@ -153,7 +153,7 @@ def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path
 
 def test_every_figure_of_every_run_is_kept():
     (row,) = scoreboard.each_run({"gan --data digits": [score(2, {"coverage": 0.3})]})
-    assert (row["recipe"], row["seed"], row["figures"]) == ("gan --data digits", 2, {"coverage": 0.3})
+    assert (row["recipe"], row["seed"], row["metrics"]) == ("gan --data digits", 2, {"coverage": 0.3})
 
 
 def test_a_duel_is_with_the_fastest_of_the_peers():

@@ -140,7 +140,7 @@ def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
         check=False,
     )
     assert process.returncode == 2
-    assert process.stderr.startswith("tinygen: Error parsing --n: 'many' is not a whole number (tinygen")
+    assert process.stderr.startswith("tinygen: --n: 'many' is not a whole number (tinygen")
     assert process.stderr.count("\n") == 1
 
 

@@ -27,10 +27,10 @@ def test_it_is_trained_resumed_sampled_reported_and_scored(tmp_path, monkeypatch
     capsys.readouterr()
     assert main("score run --json".split()) == 0
     (score,) = json.loads(capsys.readouterr().out)
-    assert score["figures"] == json.loads(Path("run/summary.json").read_text())["test"]
+    assert score["metrics"] == json.loads(Path("run/summary.json").read_text())["test"]
     model, dataset = Run.open("run").load()
     assert type(model) is registry.get(f"{EXAMPLE}:PPCA")
-    assert score["figures"]["nll_nats"] < 0.8 * independent_pixels(dataset)
+    assert score["metrics"]["nll_nats"] < 0.8 * independent_pixels(dataset)
 
 
 def independent_pixels(dataset):

@@ -40,17 +40,17 @@ def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
     held = reference.Reference(dataset)
     assert (gan["model"], gan["data"], gan["seed"], gan["step"]) == ("gan", "digits8x8", 4, 2)
     assert (gan["samples"], gan["judges"]) == (len(dataset.test) // 2, [judge.digest for judge in held.judges])
-    assert gan["real"] == {name: held.of_real[name] for name in gan["figures"]}
-    assert gan["figures"]["frechet"] > held.floor
-    assert vae["figures"] == json.loads(Path("vae/summary.json").read_text())["test"]
+    assert gan["real"] == {name: held.of_real[name] for name in gan["metrics"]}
+    assert gan["metrics"]["frechet"] > held.floor
+    assert vae["metrics"] == json.loads(Path("vae/summary.json").read_text())["test"]
     assert (vae["real"], vae["samples"], vae["judges"]) == ({}, 0, [])
 
     assert main(["score", "gan", "vae"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("gan: gan on digits8x8, seed 4, ")
     lines = [line.rsplit(maxsplit=2) for line in printed.splitlines()]
-    assert ["coverage", *(format_number(gan[side]["coverage"]) for side in ("figures", "real"))] in lines
-    assert ["-ELBO,", "nats", format_number(vae["figures"]["neg_elbo_nats"])] in lines
+    assert ["coverage", *(format_number(gan[side]["coverage"]) for side in ("metrics", "real"))] in lines
+    assert ["-ELBO,", "nats", format_number(vae["metrics"]["neg_elbo_nats"])] in lines
 
 
 def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
@@ -59,7 +59,7 @@ def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
     (tmp_path / "vae/summary.json").unlink()
     capsys.readouterr()
     assert main(["score", "vae", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["figures"] == whole
+    assert json.loads(capsys.readouterr().out)[0]["metrics"] == whole
 
 
 def test_points_are_not_judged(capsys):
@@ -68,7 +68,7 @@ def test_points_are_not_judged(capsys):
     capsys.readouterr()
     assert main(["score", "ring", "--json"]) == 0
     (score,) = json.loads(capsys.readouterr().out)
-    assert {"modes_count", "high_quality_rate"} < score["figures"].keys()
+    assert {"modes_count", "high_quality_rate"} < score["metrics"].keys()
     assert score["real"] == {}
 
 

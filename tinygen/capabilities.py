@@ -1,7 +1,7 @@
-"""What a system can do besides learning, each a small protocol: training, report, score and commands ask for these.
+"""The capabilities of systems, each a small protocol: training, report, score and commands ask for these.
 
-All work on arrays in data space, as a batch has them, in evaluation mode and without gradient, in chunks whose size
-changes nothing. What is random is decided by `seed`.
+Methods take and return arrays as a batch has them. They run in evaluation mode and without gradients, in chunks whose
+size does not change the result. All randomness follows from `seed`.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ class Samples(Protocol):
     def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
         """n examples of the field x, as a batch has them; sequences may be integers (n, T), which -1 ends, too.
 
-        `given`: fields of n examples that they are to have, such as {"y": labels}, or a `Batch`. Only those that stand
-        in the system's `conditions` may be given, and a system without conditions may leave out the argument. None: the
-        system chooses, such as each class in turn.
+        `given`: the fields that the n examples are conditioned on, such as {"y": labels}, or a `Batch`; they must be
+        among the system's `conditions`. None: the system chooses, such as each class in turn. A system without
+        conditions may leave out the argument.
         """
         ...
 
 
 @runtime_checkable
 class Codes(Protocol):
-    """It has a code for each example, and makes an example of a code."""
+    """It encodes examples and decodes codes."""
 
     def encode(self, x: Any) -> np.ndarray:
         """Codes (N, D) of examples."""
@@ -51,7 +51,7 @@ class Completes(Protocol):
 
 @runtime_checkable
 class Translates(Protocol):
-    """It makes of an example of one kind one of another."""
+    """It translates examples into another domain."""
 
     def translate(self, x: Any, *, seed: int) -> np.ndarray:
         """Examples of the field `target` for examples of the field x."""
@@ -60,10 +60,10 @@ class Translates(Protocol):
 
 @runtime_checkable
 class Density(Protocol):
-    """It says how probable an example is.
+    """It gives log-probabilities of examples.
 
-    `log_prob_is_bound` of the system says whether by a lower bound only. Then `log_prob` takes `samples` too: how many
-    codes are drawn of each example for an importance-weighted bound; None leaves that to the system.
+    They are lower bounds if the system's `log_prob_is_bound`. Then `log_prob` also takes `samples`: how many codes are
+    drawn for each example of an importance-weighted bound; None leaves that to the system.
     """
 
     def log_prob(self, x: Any, *, seed: int) -> np.ndarray:
@@ -73,7 +73,7 @@ class Density(Protocol):
 
 @runtime_checkable
 class Classifies(Protocol):
-    """It tells the class of an example."""
+    """It predicts the class of an example."""
 
     def classify(self, x: Any) -> np.ndarray:
         """Probabilities (N, classes)."""
@@ -82,10 +82,10 @@ class Classifies(Protocol):
 
 @runtime_checkable
 class Ranks(Protocol):
-    """It tells which examples are like another."""
+    """It ranks examples by their similarity to another."""
 
     def rank(self, queries: Any, items: Any) -> np.ndarray:
-        """For each query the positions (queries, items) of the items, the most alike first."""
+        """For each query the positions (queries, items) of the items, the most similar first."""
         ...
 
 
@@ -98,7 +98,7 @@ VERBS: dict[type, str] = {
     Classifies: "classify",
     Ranks: "rank",
 }
-"""What follows "can"."""
+"""The verb of each, which follows "can"."""
 
 
 def in_words(system: type[Any]) -> str:

@@ -31,12 +31,12 @@ class Score:
     step: int
     seconds: float
     """Of training, up to that step."""
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """Of samples, as `Reference.score` gives them, or the model's evaluation on test."""
     test: dict[str, float]
     """The model's evaluation on test; empty where samples are scored and training did not end."""
     real: dict[str, float] = field(default_factory=dict)
-    """As `figures`, of real images: the half of test that is not the reference."""
+    """As `metrics`, of real images: the half of test that is not the reference."""
     samples: int = 0
     judges: tuple[str, ...] = ()
     """Digests of the weights of the two judges."""
@@ -67,10 +67,10 @@ class Scorer:
             test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
-        figures = of_samples(model, reference, seed)
-        real = {name: reference.of_real[name] for name in figures}
+        metrics = of_samples(model, reference, seed)
+        real = {name: reference.of_real[name] for name in metrics}
         digests = tuple(judge.digest for judge in reference.judges)
-        return Score(*about, figures, test, real, reference.n, digests, which)
+        return Score(*about, metrics, test, real, reference.n, digests, which)
 
     def reference(self, digest: str, data: Dataset) -> Reference:
         """The reference of a data set, made at the first use."""
@@ -90,14 +90,14 @@ def of_labels(model: Any, data: Dataset) -> dict[str, float]:
     """The error rate and the precision of rankings on test, for labelled data and a model that classifies or ranks."""
     if data.spec.classes is None:
         return {}
-    figures, test = {}, data.test.take(JUDGED).batch(slice(None))
+    metrics, test = {}, data.test.take(JUDGED).batch(slice(None))
     if isinstance(model, Classifies):
-        figures["error_rate"] = float((model.classify(test.x).argmax(axis=1) != test.y).mean())
+        metrics["error_rate"] = float((model.classify(test.x).argmax(axis=1) != test.y).mean())
     if isinstance(model, Ranks):
         train = data.train.take(JUDGED).batch(slice(None))
         best = model.rank(test.x, train.x)[:, :10]
-        figures["precision_at_10"] = float((train.y[best] == test.y[:, None]).mean())
-    return figures
+        metrics["precision_at_10"] = float((train.y[best] == test.y[:, None]).mean())
+    return metrics
 
 
 def readable(score: Score) -> str:
@@ -105,11 +105,11 @@ def readable(score: Score) -> str:
     weights = f", best weights, of step {score.step}" if score.which == "best" else ""
     spent = format_time(score.seconds)
     lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {spent} of training{weights}"]
-    width = max(len(str(describe(name))) for name in score.figures)
+    width = max(len(str(describe(name))) for name in score.metrics)
     if score.real:
         judges = " and ".join(score.judges)
         lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
-    for name, value in score.figures.items():
+    for name, value in score.metrics.items():
         real = f"{format_number(score.real[name]):>12}" if score.real else ""
         lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real}")
     return "\n".join(lines)

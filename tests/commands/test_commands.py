@@ -13,7 +13,7 @@ from PIL import Image
 
 from tinygen import commands, data
 from tinygen.cli import main
-from tinygen.commands.opening import conditions
+from tinygen.commands.opening import Opened, conditions, data_for
 from tinygen.errors import UsageError
 from tinygen.models import get
 from tinygen.random import Stream
@@ -183,12 +183,12 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
     assert main("classify all --images pictures".split()) == 0
     assert capsys.readouterr().out == "a.png: 0 (100.0%)\nb.png: 1 (100.0%)\n"
     assert main("score all --json".split()) == 0
-    figures = json.loads(capsys.readouterr().out)[0]["figures"]
+    metrics = json.loads(capsys.readouterr().out)[0]["metrics"]
     model, dataset = Run.open("all").load()
     test = dataset.test.batch(slice(None))
-    assert figures["error_rate"] == (model.classify(test.x).argmax(axis=1) != test.y).mean()
-    assert 0 < figures["precision_at_10"] < 1
-    assert figures["nll_nats"] == 1.0
+    assert metrics["error_rate"] == (model.classify(test.x).argmax(axis=1) != test.y).mean()
+    assert 0 < metrics["precision_at_10"] < 1
+    assert metrics["nll_nats"] == 1.0
     assert main("resume all --steps 4".split()) == 0
     assert main("report all".split()) == 0
 
@@ -216,8 +216,18 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ),
         ("decode codes --codes everything.py", "everything.py is neither an .npz nor an .npy file"),
         ("decode codes --codes wrong.npy", "codes have shape (2, 5); those of codes are (N, 3)"),
-        ("encode codes --data digits8x8", "the model was made for 6×6 grey images, and digits8x8 has 8×8 grey images"),
+        ("encode codes --data digits8x8", "model 'ae' was made for 6×6 grey images as x, and 'digits8x8' has 8×8 grey"),
         ("encode codes --out gone/codes.npz", "cannot write gone/codes.npz: no such file or directory"),
+        ("sample pixels --seed x", "tinygen: --seed: 'x' is not a whole number (tinygen sample --help"),
+        ("train vae --beta x", "tinygen: --beta: 'x' is not a number (tinygen train vae --help"),
+        ("train vae --cosine-steps x", "tinygen: --cosine-steps: 'x' is none of its values (tinygen train vae --help"),
+        (
+            "train gan --cost x",
+            "tinygen: --cost: 'x' is not one of 'non-saturating', 'minimax', 'maximum-likelihood' (",
+        ),
+        ("train vae --data", "tinygen: --data needs a value (tinygen train vae --help"),
+        ("train vae --model", "tinygen: --model: name your class after it, as FILE.py:CLASS"),
+        ("sample", "tinygen: RUN is missing (tinygen sample --help"),
         ("train ae --augment mirror", "--augment: 'mirror' is not flip"),
         ("train ae --binarise half", "--binarise: 'half' is not dynamic or threshold"),
         ("train ae --fields x", "--fields: 'x' is not of the form FIELD=KEY, such as x=photo"),
@@ -285,6 +295,24 @@ def test_code_in_a_run_s_own_folder_is_not_executed(tmp_path, capsys):
         assert told.count("\n") == 1
 
 
+def test_notes_about_data_are_printed_when_a_run_begins_and_not_again(capsys):
+    with np.load("tiny.npz") as tiny:
+        np.savez("more.npz", **tiny, surplus=np.zeros(3))
+    assert main("eval codes --data more.npz".split()) == 0
+    assert capsys.readouterr().err == ""
+    assert main("encode codes --data more.npz --out surplus.npz".split()) == 0
+    assert "no field takes surplus" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [None, "threshold"])
+def test_other_data_are_binarised_as_those_of_the_run(how):
+    x = data.Image(6, 6, 1, "binary" if how else "grey", binarisation=how)
+    model = SimpleNamespace(name="codes", needs={"x": x}, spec=data.Spec("tiny", {"x": x}))
+    values = data.load("tiny.npz").test.values("x")
+    found = data_for(Opened(None, model, {}), "tiny.npz").test.values("x")
+    np.testing.assert_array_equal(found, values >= 0.5 if how else values)
+
+
 def test_labels_are_given_by_name_or_number():
     names = ("cat", "dog", "1")
     model = SimpleNamespace(name="pets", conditions=("y",), spec=data.Spec("pets", {"y": data.Labels(names=names)}))
@@ -297,6 +325,9 @@ def test_labels_are_given_by_name_or_number():
             UsageError, match=rf"label '{wrong}' is unknown: use a name \(cat, dog, 1\) or a number from 0 to 2"
         ):
             conditions(model, 2, labels=(wrong,))
+    model.spec = data.Spec("pets", {"y": data.Attributes(("tame",), binary=True)})
+    with pytest.raises(UsageError, match="--labels: 1 binary attributes cannot be written as words"):
+        conditions(model, 2, labels=("tame",))
 
 
 def test_a_run_on_data_of_a_program_is_loaded_with_them(tmp_path):

@@ -1,4 +1,4 @@
-"""Sets whose quality is known must come out in that order, and wrong figures must be noticed."""
+"""Sets whose quality is known must come out in that order, and wrong metrics must be noticed."""
 
 import copy
 
@@ -13,16 +13,16 @@ from tinygen.metrics.reference import Reference
 
 
 @pytest.fixture(scope="module")
-def figures(reference, digits):
+def metrics(reference, digits):
     return calibrate(reference, digits)
 
 
-def test_the_panel_is_ranked_as_its_making_demands(figures):
-    assert misranked(figures) == []
+def test_the_panel_is_ranked_as_its_making_demands(metrics):
+    assert misranked(metrics) == []
 
 
-def test_real_images_score_what_the_other_half_of_test_does(figures, reference):
-    real = figures["real"]
+def test_real_images_score_what_the_other_half_of_test_does(metrics, reference):
+    real = metrics["real"]
     assert real == {name: reference.of_real[name] for name in real}
     assert [name for name in reference.of_real if catalogue.find(name) is None] == []
     assert real["frechet_over_floor"] == 1
@@ -33,11 +33,11 @@ def test_real_images_score_what_the_other_half_of_test_does(figures, reference):
     assert real["memorisation"] == pytest.approx(1, abs=0.25)
 
 
-def test_what_is_wrong_with_a_set_shows_where_it_should(figures):
-    assert figures["copies of train"]["memorisation"] == 0
-    assert figures["one class dropped"]["classes"] == 9
-    assert figures["single mode"]["coverage"] < 0.05
-    assert figures["pure noise"]["judges_agree"] < figures["real"]["judges_agree"] - 0.2
+def test_what_is_wrong_with_a_set_shows_where_it_should(metrics):
+    assert metrics["copies of train"]["memorisation"] == 0
+    assert metrics["one class dropped"]["classes"] == 9
+    assert metrics["single mode"]["coverage"] < 0.05
+    assert metrics["pure noise"]["judges_agree"] < metrics["real"]["judges_agree"] - 0.2
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_what_is_wrong_with_a_set_shows_where_it_should(figures):
         ("single mode", "classes", 2.0, "a single mode counts as more than one class"),
     ],
 )
-def test_wrong_figures_are_noticed(figures, name, figure, value, told):
-    forged = copy.deepcopy(figures)
+def test_wrong_figures_are_noticed(metrics, name, figure, value, told):
+    forged = copy.deepcopy(metrics)
     forged[name][figure] = value
     assert told in misranked(forged)
 

@@ -31,8 +31,8 @@ def test_two_identical_gaussians():
     """Means over sets: density 1, coverage 1 - [(N-1)...(N-k)] / [(N+M-1)...(N+M-k)] (Naeem et al. 2020, lemma 2)."""
     n, m, k, sets = 300, 400, 5, 20
     stream = Stream(0, "tests")
-    figures = [density_and_coverage(stream.normal((n, 8)), stream.normal((m, 8)), k) for _ in range(sets)]
-    density, coverage = np.mean(figures, axis=0)
+    metrics = [density_and_coverage(stream.normal((n, 8)), stream.normal((m, 8)), k) for _ in range(sets)]
+    density, coverage = np.mean(metrics, axis=0)
     missed = np.prod([(n - i) / (n + m - i) for i in range(1, k + 1)])
     assert density == pytest.approx(1, abs=0.02)
     assert coverage == pytest.approx(1 - missed, abs=0.003)

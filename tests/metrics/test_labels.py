@@ -1,4 +1,4 @@
-"""Label histograms, agreement and the memorisation ratio, against figures that a reader can check."""
+"""Label histograms, agreement and the memorisation ratio, against metrics that a reader can check."""
 
 import numpy as np
 import pytest

@@ -285,17 +285,17 @@ def test_networks_of_the_callers_own_are_trained():
 
 
 NETWORKS = ("encoder", "decoder")
-MEANS = "it must make (N, 4) of (N, 3, 4, 1): means and log variances of 2 latent dimensions"
-LOGITS = "it must make (N, 3, 4, 1) of (N, 2): 1 for each pixel, as the likelihood bernoulli needs"
+MEANS = "it must map (N, 3, 4, 1) to (N, 4): means and log variances of 2 latent dimensions"
+LOGITS = "it must map (N, 2) to (N, 3, 4, 1): 1 for each pixel, as the likelihood bernoulli needs"
 
 
 @pytest.mark.parametrize(
     ("networks", "told"),
     [
-        ({"encoder": lambda: Plain(12, 2, (2,))}, f"encoder: {MEANS}; it makes (N, 2)"),
+        ({"encoder": lambda: Plain(12, 2, (2,))}, f"encoder: {MEANS}; its outputs are (N, 2)"),
         ({"encoder": lambda: Plain(13, 4, (4,))}, f"encoder: {MEANS}; it does not take them: "),
-        ({"decoder": lambda: Plain(2, 12, (12,))}, f"decoder: {LOGITS}; it makes (N, 12)"),
-        ({"decoder": lambda: Plain(2, 36, (3, 4, 3))}, f"decoder: {LOGITS}; it makes (N, 3, 4, 3)"),
+        ({"decoder": lambda: Plain(2, 12, (12,))}, f"decoder: {LOGITS}; its outputs are (N, 12)"),
+        ({"decoder": lambda: Plain(2, 36, (3, 4, 3))}, f"decoder: {LOGITS}; its outputs are (N, 3, 4, 3)"),
         ({"decoder": lambda: Plain(3, 12, (3, 4, 1))}, f"decoder: {LOGITS}; it does not take them: "),
     ],
 )

@@ -173,7 +173,7 @@ def test_commands_use_the_best_state(tmp_path, monkeypatch, capsys):
     assert (measured["step"], measured["which"], measured["metrics"]) == (step, "best", test)
     assert main("score run --which best --json".split()) == 0
     (score,) = json.loads(capsys.readouterr().out)
-    assert (score["step"], score["which"], score["figures"]) == (step, "best", test)
+    assert (score["step"], score["which"], score["metrics"]) == (step, "best", test)
     assert 0 < score["seconds"] <= Run.open("run").history()[-1]["seconds"]
     for which in ("last", "best"):
         assert main(f"sample run --which {which}".split()) == 0

@@ -122,7 +122,7 @@ def test_changes_of_one_step_follow_each_other():
     rates = lambda step: [each["learning_rate"] for each in changes.configs_at(run, step)]  # noqa: E731
     assert [rates(step) for step in (3, 4, 5, 8, 9)] == [[3], [1, 2, 3], [1], [0, 1], [0]]
     assert [(step, each["learning_rate"]) for step, each in changes.earlier_configs(run)] == [(4, 3), (4, 2), (8, 1)]
-    assert [changes.told(change) for change in run.config["changes"]] == [
+    assert [changes.in_words(change) for change in run.config["changes"]] == [
         "from step 4: learning rate 3 -> 2",
         "from step 4: learning rate 2 -> 1",
         "from step 8: learning rate 1 -> 0",

@@ -105,10 +105,24 @@ def _gist(box: str) -> str:
     """The gist of one of tyro's framed error messages: its first paragraph, and the flag that it suggests."""
     lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     rules = [number for number, line in enumerate(lines) if number and not line.strip("─-")]
-    said = " ".join(lines[: rules[0]]).strip("─- ").removeprefix("Error parsing model: ")
+    gist = " ".join(lines[: rules[0]]).strip("─- ")
+    for pattern, plain in PLAIN.items():
+        gist = re.sub(pattern, plain, gist)
     if "Perhaps you meant:" in lines:
-        said += f", did you mean {lines[lines.index('Perhaps you meant:') + 1].split()[0]}?"
-    return said
+        gist += f", did you mean {lines[lines.index('Perhaps you meant:') + 1].split()[0]}?"
+    return gist
+
+
+PLAIN = {
+    r"^Error parsing (model: )?": "",
+    r"invalid literal for int\(\) with base 10: (.*)": r"\1 is not a whole number",
+    r"could not convert string to float: (.*)": r"\1 is not a number",
+    r"no type matching \S+ could be instantiated from \[(.*)\]\.": r"\1 is none of its values",
+    r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*)\)\.": r"\2: \1 is not one of \3",
+    r"^Missing value for argument '(\S+)'\. .*": r"\1 needs a value",
+    r"^Missing from [^:]*: (\S+) .*": r"\1 is missing",
+}
+"""What Python and tyro say, and what is told in its place."""
 
 
 def at_least_one(**counts: int | None) -> None:

@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygen import capabilities, registry
+from tinygen import capabilities, data, registry
 from tinygen.data import Dataset, Field, Labels
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
+from tinygen.data.needs import met_by_binarising
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
 from tinygen.data.readers.pictures import SUFFIXES
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
+from tinygen.train.description import refuse_unfit_data
 from tinygen.train.images import is_intensities
 from tinygen.train.loading import class_of, data_of, load_state, model_of
 
@@ -71,6 +73,8 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
             able = [each for each in registry.names() if name in registry.get(each).conditions]
             raise UsageError(f"--{flag}: {model.name} takes no {flag}; models that do: {', '.join(able)}")
         field = model.spec[name]
+        if type(field) not in PARSERS:
+            raise UsageError(f"--{flag}: {field.in_words()} cannot be written as words; use model.sample(given=...)")
         values = [PARSERS[type(field)](field, word) for word in words]
         given[name] = np.stack([values[i % len(values)] for i in range(n)])
     return given
@@ -89,6 +93,7 @@ def label_number(field: Labels, word: str) -> np.int64:
 
 
 CONDITIONS = {"labels": "y"}
+"""For each flag: the field that it gives."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
 """For each type of field that can be a condition: the value in a batch that a word stands for."""
 MANY = 12
@@ -126,13 +131,14 @@ def read_images(folder: Path, field: Any) -> tuple[list[str], np.ndarray]:
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:
-    """The data at a place, or those of the run; DataError where the model was made for others."""
-    from tinygen import data, models
+    """The data at a place, grey images binarised as the run's were, or the data of the run.
 
+    DataError where the model was made for others.
+    """
     if place is None:
         return data_of(opened.run)
-    dataset = models.check_data(type(opened.model), data.load(place))
-    made_for, found = opened.model.spec.x, dataset.spec.x
-    if not made_for.accepts(found):
-        raise DataError(f"the model was made for {made_for.in_words()}, and {place} has {found.in_words()}")
+    dataset, x = data.load(place), opened.model.spec.x
+    if met_by_binarising({"x": x}, dataset.spec):
+        dataset = dataset.binarised(x.binarisation or "dynamic")
+    refuse_unfit_data(opened.model, dataset)
     return dataset

@@ -15,7 +15,7 @@ from tinygen.train.run import plain
 
 @dataclass(frozen=True)
 class Flags:
-    """Score runs by the rules of the scoreboard: samples by two judges, likelihoods and bounds on test."""
+    """Score runs by the rules of the scoreboard: samples scored by two judges, likelihoods and bounds on test."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help="Folders of runs.")]
     which: Which = "last"

@@ -136,7 +136,9 @@ def lasting(name_or_path: str) -> str:
 def _model_first(words: Sequence[str]) -> list[str]:
     """The words with the value of --model, which names the model too, moved to the front."""
     for i, word in enumerate(words):
-        if word == "--model" and i + 1 < len(words):
+        if word == "--model":
+            if i + 1 == len(words):
+                raise UsageError("--model: name your class after it, as FILE.py:CLASS")
             return [words[i + 1], *words[:i], *words[i + 2 :]]
         if word.startswith("--model="):
             return [word.partition("=")[2], *words[:i], *words[i + 1 :]]

@@ -1,15 +1,29 @@
 """Notes for the user about data that can be used as they are: one line on stderr each, once in a process."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _said: set[str] = set()
+_silent = False
 
 
 def say_once(text: str) -> None:
-    """Print the line, unless it has been printed before."""
-    if text not in _said:
+    """Print the line, unless it has been printed before or the context is `silent`."""
+    if text not in _said and not _silent:
         _said.add(text)
         print(f"tinygen: {printable(text)}", file=sys.stderr)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Context without notes, for data on which they were printed when a run began."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
 
 
 def printable(name: str) -> str:

@@ -44,22 +44,22 @@ def calibrate(reference: Reference, data: Dataset) -> dict[str, dict[str, float]
     return {name: reference.score(x) for name, x in panel(reference, data).items()}
 
 
-def misranked(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+def misranked(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The errors in how the metrics rank the panel, a line each; empty where they rank it correctly."""
     wrong = []
     for better, worse in itertools.chain.from_iterable(
         itertools.product(*tiers) for tiers in itertools.pairwise(TIERS)
     ):
-        if not figures[better]["frechet"] < figures[worse]["frechet"]:
+        if not metrics[better]["frechet"] < metrics[worse]["frechet"]:
             wrong.append(f"the Frechet distance puts {worse!r} before {better!r}")
-        if not figures[better]["coverage"] > figures[worse]["coverage"]:
+        if not metrics[better]["coverage"] > metrics[worse]["coverage"]:
             wrong.append(f"coverage puts {worse!r} before {better!r}")
-    ratios = {name: each["memorisation"] for name, each in figures.items()}
+    ratios = {name: each["memorisation"] for name, each in metrics.items()}
     if not ratios.pop("copies of train") < 0.5 * min(ratios.values()):
         wrong.append("the memorisation ratio does not tell copies of train from the rest")
-    if not figures["one class dropped"]["label_distance"] > figures["real"]["label_distance"]:
+    if not metrics["one class dropped"]["label_distance"] > metrics["real"]["label_distance"]:
         wrong.append("the label histogram does not miss a class that was dropped")
-    if figures["single mode"]["classes"] != 1:
+    if metrics["single mode"]["classes"] != 1:
         wrong.append("a single mode counts as more than one class")
     return wrong
 

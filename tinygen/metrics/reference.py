@@ -50,7 +50,7 @@ class Reference:
         classes = first.classes(features)
         frechet = frechet_distance(features, self._features)
         density, coverage = density_and_coverage(self._features, features)
-        figures = {
+        metrics = {
             "frechet": frechet,
             "frechet_over_floor": frechet / max(self.floor, np.finfo(float).tiny),
             "density": density,
@@ -60,7 +60,7 @@ class Reference:
             "memorisation": memorisation(x, self.train.x, self.held_out.x),
             "judges_agree": agreement(classes, second.classes(second.features(x))),
         }
-        return figures if y is None else figures | {"label_agreement": agreement(classes, y)}
+        return metrics if y is None else metrics | {"label_agreement": agreement(classes, y)}
 
 
 def whole(split: Split):

@@ -75,7 +75,7 @@ def _before(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, A
     return {**config, **{name: old for name, (old, _) in change["config"].items()}}
 
 
-def told(change: Mapping[str, Any]) -> str:
+def in_words(change: Mapping[str, Any]) -> str:
     """A change in words."""
     pairs = {name: pair for section, each in change.items() if section != "step" for name, pair in each.items()}
     parts = (f"{name.replace('_', ' ')} {_value(old)} -> {_value(new)}" for name, (old, new) in pairs.items())

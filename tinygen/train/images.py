@@ -126,7 +126,7 @@ def save(picture: "Image", path: str | Path) -> None:
 
     path = Path(path)
     if path.suffix.lower() not in Image.registered_extensions():
-        raise UsageError(f"{path} does not end like a picture: use a name in .png")
+        raise UsageError(f"{path}: the format of a picture is told by the end of its name, such as .png")
     try:
         picture.save(path)
     except OSError as error:

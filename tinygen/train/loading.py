@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygen import backend, data, random, registry
 from tinygen.data import Dataset
+from tinygen.data.notices import silent
 from tinygen.errors import CheckpointError, DataError, RunError, UsageError
 from tinygen.serialization import load
 from tinygen.train.changes import configs_at, with_learning_rates
@@ -69,11 +70,12 @@ def data_of(run: "Run", place: str | None = None) -> Dataset:
 
 
 def load_data(run: "Run", place: str | None = None) -> Dataset:
-    """The data of a run, loaded with the options that it was given; from a new `place` where they have moved."""
+    """The data of a run, loaded as at its beginning; from a new `place` where they have moved."""
     source, spec = source_of(run), spec_of(run)
     where = source.pop("data")
     try:
-        dataset = data.load(place or where, **source)
+        with silent():
+            dataset = data.load(place or where, **source)
     except (DataError, UsageError) as error:
         if place or Path(where).exists():
             raise

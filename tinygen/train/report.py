@@ -13,7 +13,7 @@ from tinygen.data import Dataset, Points, Spec
 from tinygen.metrics import catalogue
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
-from tinygen.train.changes import told
+from tinygen.train.changes import in_words
 from tinygen.train.doctor import Doctor
 from tinygen.train.figures import Figure
 from tinygen.train.length import format_time
@@ -72,7 +72,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         samples=isinstance(model, Samples),
         sections=list(_sections(panels, model, data, seed)),
         figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
-        changes=[told(change) for change in run.config.get("changes", [])],
+        changes=[in_words(change) for change in run.config.get("changes", [])],
         tables={
             "Configuration": run.config["config"],
             "Environment": {"device": run.config["device"], **run.config["machine"], **run.config["versions"]},

@@ -62,7 +62,7 @@ class DCGAN(AdversarialModel):
         beta1: float = 0.5
         """Decay of Adam's mean (0.5, section 4)."""
         averaging: float = 0.0
-        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "channels", "batch_size")

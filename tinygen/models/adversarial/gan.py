@@ -48,7 +48,7 @@ class GAN(AdversarialModel):
         beta1: float = 0.5
         """Decay of Adam's mean (Radford et al. 2016)."""
         averaging: float = 0.0
-        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "discriminator_steps", "latent", "hidden", "layers", "batch_size")

@@ -37,7 +37,7 @@ class WGAN(AdversarialModel):
         learning_rate: float = 5e-5
         """Step size of RMSProp."""
         averaging: float = 0.0
-        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "critic_steps", "long_critic_steps", "latent", "hidden", "layers", "batch_size")
@@ -99,7 +99,7 @@ class WGANGP(AdversarialModel):
         beta2: float = 0.9
         """Decay of Adam's mean square."""
         averaging: float = 0.0
-        """Decay of the average of the generator's weights that samples are made with; 0: the last weights."""
+        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "critic_steps", "latent", "hidden", "layers", "batch_size")

@@ -1,6 +1,6 @@
-"""Bounds of log p(x) that every variational system shares.
+"""Lower bounds on log p(x), shared by all variational systems.
 
-A system gives three hooks. Conditions, such as labels, are for it to put into them.
+A system provides three hooks, which may depend on conditions such as labels:
 
     prior()        p(z), or of each example: a Normal
     posterior(x)   q(z | x): a Normal of means and log variances (N, latent)
@@ -21,7 +21,7 @@ from tinygen.models.base import CHUNK, draw_rows, mean_over
 
 
 class Hooks(Protocol):
-    """What a variational system gives."""
+    """What the bounds need of a variational system."""
 
     device: str
 
@@ -51,10 +51,10 @@ def log_weights(system: Hooks, x, q: Normal, noise):
 
 
 def importance_weighted(weights, samples: int | None = None):
-    """The bound of `samples` codes, in nats (N,), from log weights (N, K) (Burda et al. 2016, equation 8).
+    """The importance-weighted bound in nats (N,), from log weights (N, K) (Burda et al. 2016, equation 8).
 
-    It is log (1/k) sum_k w_k, averaged over groups of k = `samples` of the K weights. By default k is K; at 1 it is
-    the evidence lower bound. For the same weights it never falls where k is multiplied.
+    It is log (1/k) sum_k w_k, averaged over the groups of k = `samples` of the K weights; by default k is K. For k = 1
+    it is the evidence lower bound. For given weights a multiple of k never has a smaller bound.
     """
     n, total = weights.shape
     samples = samples or total
@@ -63,13 +63,13 @@ def importance_weighted(weights, samples: int | None = None):
 
 
 def repeated(x, samples: int):
-    """Each example (N, ...) as many times as it has codes, one after the other: (N * samples, ...)."""
+    """Each example of x (N, ...) repeated `samples` times in succession: (N * samples, ...)."""
     n = len(x)
     return F.broadcast_to(x.reshape(n, 1, -1), shape=(n, samples, x.size // n)).reshape(-1, *x.shape[1:])
 
 
 def _by_sample(part):
-    """Parameters (N, latent) as (N, 1, latent); a number stays as it is."""
+    """Parameters (N, latent) as (N, 1, latent); numbers are left as they are."""
     return part.reshape(part.shape[0], 1, part.shape[1]) if hasattr(part, "reshape") else part
 
 
@@ -83,7 +83,7 @@ def noise_for(q: Normal, samples: int, stream: random.Stream, device: str):
 
 
 def names(discrete: bool, samples: int) -> dict[str, str]:
-    """What the bounds are called: those of a density say so, since they cannot be compared with probabilities."""
+    """The metric names of the bounds; those of densities say so, since they are not comparable with probabilities."""
     unit = "nats" if discrete else "density_nats"
     return {"elbo": f"neg_elbo_{unit}", "reconstruction": f"reconstruction_{unit}", "is": f"neg_is{samples}_{unit}"}
 

@@ -1,4 +1,4 @@
-"""Distributions p(x | z) of images, whose parameters a decoder makes: chosen by the images, or by name."""
+"""Likelihoods p(x | z) of images, with parameters from a decoder: chosen by the kind of images, or by name."""
 
 import math
 from typing import ClassVar, Literal
@@ -24,13 +24,13 @@ Name = Literal["bernoulli", "continuous-bernoulli", "normal", "logistic-mixture"
 class Likelihood(Module):
     """A family of distributions p(x | z) of images x (N, H, W, C) in [0, 1].
 
-    A decoder makes `outputs` parameters of each pixel, (N, H, W, outputs). What else a family learns are parameters of
-    this module. `components` is the number of distributions in a mixture.
+    A decoder gives `outputs` parameters for each pixel, (N, H, W, outputs). Parameters that do not depend on z belong
+    to this module. `components` is the number of distributions in a mixture.
     """
 
     name: ClassVar[Name]
     discrete: ClassVar[bool]
-    """Whether it gives probabilities, which are quoted in bits per dimension too, and not densities."""
+    """Whether it gives probabilities, which are also reported in bits per dimension, and not densities."""
     takes: ClassVar[str]
     """The images that it is for, in words."""
     outputs: int
@@ -74,7 +74,7 @@ class Given:
 
 
 class BernoulliPixels(Likelihood):
-    """Black or white, by a logit."""
+    """Bernoulli distributions of binary pixels, by logits."""
 
     name, discrete, takes = "bernoulli", True, "binary images"
 
@@ -106,11 +106,11 @@ class ContinuousBernoulliPixels(Likelihood):
 
 
 class NormalPixels(Likelihood):
-    """A normal density of each value: the sigmoid of an output is its mean, and each channel learns a deviation.
+    """Normal densities of values: means are sigmoids of the outputs, and each channel has one standard deviation.
 
-    The deviation is not an output of the decoder: the density of pixels that never change, such as those of a white
-    border, would grow without end and outweigh all others (Rybkin et al. 2021, arXiv:2006.13202, compare the ways). It
-    stays above `FLOOR`, the spread of rounding to 256 values, below which such data say nothing.
+    With deviations from the decoder the density of constant pixels, such as those of a white border, would grow without
+    bound and dominate all others (compared by Rybkin et al. 2021, arXiv:2006.13202). A deviation stays above `FLOOR`,
+    that of rounding to 256 values.
     """
 
     name, discrete, takes = "normal", False, "grey or rgb images"
@@ -158,7 +158,7 @@ class LogisticMixturePixels(Likelihood):
 
 
 class CategoricalPixels(Likelihood):
-    """A probability for each value that a channel can have, 256 in images from files, by a softmax."""
+    """A softmax over the values of a channel, 256 in images from files."""
 
     name, discrete, takes = "categorical", True, "grey or rgb images of at most 256 values"
 
@@ -195,14 +195,14 @@ FAMILIES: dict[Name, type[Likelihood]] = {
 
 
 def natural(field: Image) -> Name:
-    """The likelihood that is taken of these images where none is named."""
+    """The default likelihood for these images."""
     if field.kind == "binary":
         return "bernoulli"
     return {256: "logistic-mixture", 0: "normal"}.get(field.value_count, "categorical")  # type: ignore[return-value]
 
 
 def likelihood_of(field: Image, name: Name | None = None, components: int = 3) -> Likelihood:
-    """The named likelihood, or the natural one, for images; UsageError where it is not for such images."""
+    """The named or the default likelihood for images; UsageError for a name that does not fit them."""
     family = FAMILIES[name or natural(field)]
     if not family.fits(field):
         fit = ", ".join(each for each, other in FAMILIES.items() if other.fits(field))

@@ -31,8 +31,8 @@ class VAE(System):
     @dataclass(frozen=True)
     class Config:
         likelihood: likelihoods.Name | None = None
-        """p(x | z) of the pixels. By default bernoulli for black and white images, which grey ones are made into, and
-        logistic-mixture for 8-bit rgb; grey ones are taken as they are where another than bernoulli is named."""
+        """p(x | z) of the pixels. By default bernoulli for binary images and logistic-mixture for 8-bit rgb ones. Grey
+        images are binarised for bernoulli, and taken as they are for the others."""
         components: int = 3
         """Logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
         architecture: Architecture = "mlp"
@@ -68,10 +68,10 @@ class VAE(System):
                 raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
 
     def __init__(self, config: Config, spec, device: str = "cpu", *, encoder=None, decoder=None):
-        """`encoder` and `decoder` are Modules of the caller's own in place of those that `config` describes.
+        """`encoder` and `decoder` are the caller's own Modules in place of those that `config` describes.
 
-        An encoder makes (N, 2 * latent) of images (N, H, W, C): means, then log variances. A decoder makes
-        (N, H, W, outputs) of codes (N, latent); the likelihood says how many parameters it needs of a pixel.
+        An encoder maps images (N, H, W, C) to (N, 2 * latent): means, then log variances. A decoder maps codes
+        (N, latent) to (N, H, W, outputs), with as many outputs as the likelihood needs of a pixel.
         """
         super().__init__(config, spec, device)
         image, latent, sizes = spec.x.shape, config.latent, (config.layers, config.channels)
@@ -162,16 +162,16 @@ class VAE(System):
         """How many numbers the decoder makes of a code."""
         return math.prod(self.spec.x.shape[:2]) * self.pixels.outputs
 
-    def _check(self, name: str, takes: tuple[int, ...], makes: tuple[int, ...], what: str) -> None:
-        """ShapeError where a network of the caller's does not take (1, *takes) or make (1, *makes) of it."""
-        needed = f"{name}: it must make (N, {_sizes(makes)}) of (N, {_sizes(takes)}): {what}"
+    def _check(self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], what: str) -> None:
+        """ShapeError where a caller's network does not map (1, *inputs) to (1, *outputs)."""
+        needed = f"{name}: it must map (N, {_sizes(inputs)}) to (N, {_sizes(outputs)}): {what}"
         with self.evaluating():
             try:
-                made = getattr(self, name)(to_device(np.zeros((1, *takes), np.float32), self.device)).shape
+                found = getattr(self, name)(to_device(np.zeros((1, *inputs), np.float32), self.device)).shape
             except TinygenError as error:
                 raise ShapeError(f"{needed}; it does not take them: {error}") from error
-        if made != (1, *makes):
-            raise ShapeError(f"{needed}; it makes (N, {_sizes(made[1:])})")
+        if found != (1, *outputs):
+            raise ShapeError(f"{needed}; its outputs are (N, {_sizes(found[1:])})")
 
 
 def _sizes(shape) -> str:
