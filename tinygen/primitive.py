@@ -172,7 +172,7 @@ class Primitive:
         return self._finish(y, args, arrays, edges if requires_grad else None, static, has_tensor)
 
     def _finish(self, y, args, arrays, edges, static, has_tensor: bool, residuals=None):
-        """The general case of one or several results: Tensors if an argument was one, with a node if there are edges."""
+        """The general case of one or several results: Tensors if an argument was one, and a node if there are edges."""
         if not has_tensor:
             numbers = isinstance(y, np.generic) and not any(hasattr(a, "dtype") for a in arrays)
             return y.item() if numbers else y
