@@ -188,23 +188,26 @@ def test_colour_pictures_have_bits_per_dimension_of_a_mixture_of_logistics():
     assert found["neg_elbo_bits_per_dim"] == pytest.approx(found["neg_elbo_nats"] / (192 * math.log(2)))
 
 
-def interior(network, images):
-    """What layers that double images make of them, without the pixels that padding reaches."""
-    for layer in network:
-        images = layer(images)
-    return images.numpy()[:, 2:-2, 2:-2]
+def enlarge(layers, x):
+    for layer in layers:
+        x = layer(x)
+    return x.numpy()
 
 
-def test_decoders_of_colours_leave_no_grain():
-    """They make an even image of an even one; a transposed convolution, which single channels keep, does not."""
-    even = tg.tensor(np.ones((1, 6, 6, 3), np.float32))
-    smooth, grainy = (networks._doubled(3, 5, smooth, relu_follows=True) for smooth in (True, False))
-    assert np.ptp(interior(smooth, even), axis=(1, 2)).max() < 1e-5
-    assert np.ptp(interior(grainy, even), axis=(1, 2)).min() > 0.1
-    layers = {n: networks.decoder("conv", (8, 8, n), 4, 2, channels=4).layers for n in (1, 3)}
-    assert [sum(isinstance(each, nn.ConvTranspose2d) for each in layers[n]) for n in (1, 3)] == [2, 0]
-    images = nn.Sequential(*layers[3])(tg.tensor(np.zeros((2, 2), np.float32)))
-    assert images.shape == (2, 8, 8, 3)
+def test_decoders_of_colours_leave_no_checkerboard():
+    """Both enlargements begin as bilinear ones of mixed channels, and the last one keeps an even picture even."""
+    channels = 4
+    _, _, _, _, _, inner, _, repeat, outer = networks.decoder("conv", (8, 8, 3), 4, 2, channels=channels).layers
+    for part, inputs, mixture in (
+        ([inner], 2 * channels, inner.weight.numpy()[1, 1].T / (9 / 16)),
+        ([repeat, outer], channels, outer.weight.numpy()[1, 1] / (4 / 16)),
+    ):
+        x = Stream(0, "features").normal((2, 5, 6, inputs))
+        expected = tg.functional.resize_bilinear2d(x, (10, 12)) @ mixture
+        np.testing.assert_allclose(enlarge(part, x)[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-5)
+    outer.weight.assign(Stream(0, "weights").normal(outer.weight.shape))
+    even = enlarge([repeat, outer], np.ones((1, 5, 5, channels), np.float32))[:, 1:-1, 1:-1]
+    np.testing.assert_allclose(even, np.broadcast_to(even[:, :1, :1], even.shape), rtol=1e-4)
 
 
 def grey(n=8):

@@ -6,7 +6,7 @@ from typing import Annotated
 from tinygen.capabilities import Completes
 from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
-from tinygen.train.panels import completed, half
+from tinygen.train.panels import completed, half_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Completes)
     _, x = examples(opened, flags.images, flags.n, flags.data)
-    keep = half(x) if flags.rows is None else flags.rows
+    keep = half_of(x) if flags.rows is None else flags.rows
     drawn = opened.model.complete(x, keep, seed=flags.seed)
     figure = completed(x, keep, [drawn], opened.model.spec.x)
     out = flags.out or opened.run.folder / f"completed-{flags.seed}{figure.suffix}"

@@ -86,5 +86,8 @@ class Padded:
         """The valid steps of one sequence."""
         return self.values[example, : int(self.length[example])]
 
+    def __iter__(self) -> Iterator[Any]:
+        return (self[example] for example in range(len(self)))
+
     def to(self, device: str) -> "Padded":
         return Padded(backend.to_device(self.values, device), backend.to_device(self.length, device))

@@ -13,7 +13,8 @@ NAME, DIGITS = "coloured-digits8x8", "digits8x8"
 
 def make(digits: Dataset) -> Dataset:
     """Each of the grey digits on black, in a colour of its own, which is always the same; 8-bit values."""
-    spec = Spec(NAME, {"x": Image(*digits.spec.x.shape[:2], 3, "rgb"), "y": digits.spec.y})
+    height, width, _ = digits.spec.x.shape
+    spec = Spec(NAME, {"x": Image(height, width, 3, "rgb"), "y": digits.spec.y})
     splits = []
     for part in PARTS:
         grey = getattr(digits, part)

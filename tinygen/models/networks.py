@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+import numpy as np
+
 from tinygen.errors import UsageError
 from tinygen.functional import relu
 from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, Upsample2d, init
@@ -35,8 +37,9 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
     """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
 
     Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
-    the C parameters from these. Convolutions to several channels, as for colours, first enlarge the images and then
-    convolve, which leaves no checkerboard.
+    the C parameters from these. Where C is above 1, as for colours, the last layer convolves repeated pixels: a
+    transposed convolution, whose four output pixels of an input pixel have separate weights, leaves a checkerboard
+    (Odena et al. 2016, doi:10.23915/distill.00003).
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -45,16 +48,24 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
         mixed = [] if features == colours else [relu, Conv2d(features, colours, 1)]
         return Sequential(*_hidden(inputs, hidden, layers), *last, *mixed)
     rows, columns = _quarter(image_shape)
-    smooth = colours > 1
-    return Sequential(
+    network = Sequential(
         *_hidden(inputs, hidden, layers),
         _he(Linear(hidden, rows * columns * 2 * channels), hidden),
         relu,
         Reshape(rows, columns, 2 * channels),
-        *_doubled(2 * channels, channels, smooth, relu_follows=True),
+        _he(ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1), 4 * 2 * channels),
         relu,
-        *_doubled(channels, colours, smooth, relu_follows=False),
+        *(
+            [Upsample2d(2), Conv2d(channels, colours, 3, padding=1)]
+            if colours > 1
+            else [ConvTranspose2d(channels, colours, 4, stride=2, padding=1)]
+        ),
     )
+    if colours > 1:
+        inner, outer = (layer for layer in network.layers if isinstance(layer, ConvTranspose2d | Conv2d))
+        _smooth(inner, (1, 3, 3, 1), variance=2 / (2 * channels))  # He et al. 2015, as a ReLU follows
+        _smooth(outer, (1, 2, 1), variance=1 / (3 * channels))
+    return network
 
 
 def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
@@ -68,20 +79,6 @@ def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
     return [part for size in sizes for part in (_he(Linear(size, hidden), size), relu)]
 
 
-def _doubled(inputs: int, outputs: int, smooth: bool, *, relu_follows: bool) -> list[Any]:
-    """Layers that double the height and the width of images: a transposed convolution of stride 2, or a smooth way.
-
-    The four pixels that a transposed convolution makes of one come from different weights, which shows as a
-    checkerboard (Odena et al. 2016, doi:10.23915/distill.00003). A convolution of repeated pixels has no such grain,
-    and takes twice as many multiplications.
-    """
-    if smooth:
-        enlarge, layer, taps = [Upsample2d(2)], Conv2d(inputs, outputs, 3, padding=1), 9
-    else:
-        enlarge, layer, taps = [], ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), 4
-    return [*enlarge, _he(layer, taps * inputs) if relu_follows else layer]
-
-
 def _he(layer, fan_in: int) -> Module:
     """The layer with weights that keep the variance through a ReLU (He et al. 2015).
 
@@ -90,6 +87,18 @@ def _he(layer, fan_in: int) -> Module:
     layer.weight.assign(init.normal(layer.weight.shape, (2 / fan_in) ** 0.5))
     layer.bias.assign(0.0)
     return layer
+
+
+def _smooth(layer, taps: tuple[int, ...], variance: float) -> None:
+    """Initialise a convolution that enlarges: a bilinear enlargement of random mixtures of channels.
+
+    (1, 3, 3, 1) are the taps of a transposed convolution of stride 2 (as in Long et al. 2015, arXiv:1411.4038),
+    (1, 2, 1) those of a convolution of repeated pixels. `variance` is that of the weights that mix channels.
+    """
+    along = np.array(taps, np.float32) / 4
+    mixture = init.normal(layer.weight.shape[2:], variance**0.5)
+    layer.weight.assign(along[:, None, None, None] * along[:, None, None] * mixture)
+    layer.bias.assign(0.0)
 
 
 def _quarter(image_shape) -> tuple[int, int]:

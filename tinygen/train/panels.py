@@ -75,11 +75,11 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
     x = _first(data, COLUMNS).x
-    keep = half(x)
+    keep = half_of(x)
     yield completed(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
 
 
-def half(x: Any) -> int:
+def half_of(x: Any) -> int:
     """Half of the rows of images, or of the tokens of a sequence of median length."""
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 

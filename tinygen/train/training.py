@@ -184,7 +184,7 @@ class Training:
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
     def draw_progress(self) -> None:
-        """Save a picture or text of the progress (see `panels`): each epoch to 9, each 10th to 90, and so on."""
+        """Save the picture or text of `panels.progress`: each epoch to 9, each 10th to 90, and so on."""
         epoch = -(-self.step // self.per_epoch)
         ended = self.is_at_its_end() or self.is_out_of_patience()
         if self.run and (ended or epoch % 10 ** (len(str(epoch)) - 1) == 0):

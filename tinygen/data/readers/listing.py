@@ -23,7 +23,7 @@ class Listing:
     def rows(self, rows: Iterable[int]) -> "Listing":
         """The files at these positions."""
         kept = list(rows)
-        return Listing(*([each[i] for i in kept] for each in (self.files, self.sizes, self.labels)))
+        return Listing([self.files[i] for i in kept], [self.sizes[i] for i in kept], [self.labels[i] for i in kept])
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict[str, Listing], list[str]]:

@@ -142,9 +142,9 @@ class VAE(System):
         Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
         """
         samples = self.config.importance_samples if thorough else 0
-        about = {"discrete": self.pixels.discrete, "parameters": self._parameters}
+        discrete, parameters = self.pixels.discrete, self._parameters
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, samples=samples, **about)
+            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
 
     def log_prob(self, x, *, seed: int = 0, samples: int | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) in nats (N,) of images (N, H, W, C).
