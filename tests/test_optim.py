@@ -204,13 +204,13 @@ def test_the_norm_is_that_of_all_gradients_together(norm, bound, dtype):
 @pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
 def test_updates_of_many_elements_follow_the_reference(rule):
     rng, buffers = np.random.default_rng(0), {"sgd": 3, "rmsprop": 3, "adam": 4}[rule]
-    scalars = np.array([0.7, 1.3, 0.1, 0.9, 0.99, 0.3, 1e-3, 0.2, 0.95][: 3 * buffers - 3], np.float32)
+    numbers = np.array([0.7, 1.3, 0.1, 0.9, 0.99, 0.3, 1e-3, 0.2, 0.95][: 3 * buffers - 3], np.float32)
     parameter, *states = [np.abs(rng.standard_normal(sum(SIZES))).astype("float32") for _ in range(buffers - 1)]
     gradients = pieces()
     gradients[2] = gradients[2].reshape(100, 200).T.copy().T
     fast, slow = [parameter.copy(), *map(np.copy, states)], [parameter.copy(), *map(np.copy, states)]
-    kernel(rule, "cpu")(fast[0], gradients, *fast[1:], scalars)
-    getattr(reference, rule)(slow[0], gradients, *slow[1:], scalars)
+    kernel(rule, "cpu")(fast[0], gradients, *fast[1:], numbers)
+    getattr(reference, rule)(slow[0], gradients, *slow[1:], numbers)
     for a, b in zip(fast, slow, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 

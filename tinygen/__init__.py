@@ -26,11 +26,11 @@ from tinygen.random import seed  # noqa: E402
 from tinygen.recompute import checkpoint  # noqa: E402
 from tinygen.tensor import Tensor, tensor  # noqa: E402
 
-# Anomaly mode names the line of a model or of a user that called an operation, none of the engine's.
-_ENGINE = "autograd.py primitive.py recompute.py tensor.py replay.py profiling.py distributions.py optim.py"
-autograd.skip_file_prefixes = tuple(
-    os.path.join(_package, room) for room in [*_ENGINE.split(), "functional", "ops", "nn"]
+# Anomaly mode names the line that called an operation: the innermost one outside of these files and folders.
+_ENGINE = (
+    "autograd.py primitive.py recompute.py tensor.py ops functional profiling.py replay.py nn optim distributions.py"
 )
+autograd.skip_file_prefixes = tuple(os.path.join(_package, room) for room in _ENGINE.split())
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models

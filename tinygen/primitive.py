@@ -135,14 +135,14 @@ class Primitive:
         if len(args) != self.arity and self.arity is not None:
             args, static = self.declared.bind(args, static)
         arrays, edges = [], []
-        boxed = tracked = unusual = False
+        has_tensor = requires_grad = unusual = False
         dtype = None
         for a in args:
             edge = None
             if isinstance(a, Variable):
-                boxed = True
+                has_tensor = True
                 if a.requires_grad:
-                    tracked = True
+                    requires_grad = True
                     edge = a.edge
                     if edge is None:
                         edge = a
@@ -163,17 +163,17 @@ class Primitive:
             y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
         except (ValueError, IndexError, TypeError) as error:
             raise self.declared.explain(error, arrays) from None
-        if tracked and y.__class__ is ndarray and state.usual and self.vjps is not None:
+        if requires_grad and y.__class__ is ndarray and state.usual and self.vjps is not None:
             if self.saves_nothing is not None:
                 return Variable.result(y, True, Node(self, edges, self.saves_nothing, static or NO_OPTIONS, y.shape))
             saved, versions = self._saved(y, None, args, arrays, static)
             x = Variable.result(y, True, Node(self, edges, saved, static or NO_OPTIONS, y.shape, versions))
             return x.share_memory(args[0]) if self.declared.views else x
-        return self._finish(y, args, arrays, edges if tracked else None, static, boxed)
+        return self._finish(y, args, arrays, edges if requires_grad else None, static, has_tensor)
 
-    def _finish(self, y, args, arrays, edges, static, boxed: bool, residuals=None):
-        """The general case of a result, or of several: boxed if an argument was, with a node if there are edges."""
-        if not boxed:
+    def _finish(self, y, args, arrays, edges, static, has_tensor: bool, residuals=None):
+        """The general case of one or several results: Tensors if an argument was one, and a node if there are edges."""
+        if not has_tensor:
             numbers = isinstance(y, np.generic) and not any(hasattr(a, "dtype") for a in arrays)
             return y.item() if numbers else y
         several = isinstance(y, tuple)

@@ -165,7 +165,7 @@ class Tensor(Variable):
     def __ge__(self, other) -> "Tensor":
         return arithmetic.greater_equal(self, other)
 
-    # Functions of each element
+    # Functions of each element; those of `tinygen.functional` describe them
 
     def abs(self) -> "Tensor":
         return arithmetic.abs(self)

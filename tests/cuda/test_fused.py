@@ -224,8 +224,8 @@ def update(name: str, sizes, offset: int = 0) -> Call:
     parameter, gradient, mean, square = drawn(4, size + offset, seed=size)[:, offset:]
     gradients = np.split(gradient, np.cumsum(sizes)[:-1])
     states = {"sgd": (mean,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
-    scalars = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)
-    return Call(name, (parameter, gradients, *states, scalars[: 9 if name == "adam" else 6]))
+    numbers = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)
+    return Call(name, (parameter, gradients, *states, numbers[: 9 if name == "adam" else 6]))
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7, 0, 130), (5000, 8), (3,) * 300], ids=lambda sizes: str(len(sizes)))
@@ -274,9 +274,9 @@ def test_what_is_not_a_number_is_not_clipped_to_one(room, name):
 def test_a_state_that_fades_ends_at_zero(room):
     xp = runtime.cupy()
     parameter, gradient, mean, square = (xp.asarray(np.full(5, v, np.float32)) for v in (1, 0, 1e-36, 1e-37))
-    scalars = np.array([1, np.inf, 1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], np.float32)
+    numbers = np.array([1, np.inf, 1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], np.float32)
     for _ in range(10):
-        room("adam")(parameter, [gradient], mean, square, scalars)
+        room("adam")(parameter, [gradient], mean, square, numbers)
     assert not mean.any()
     assert not square.any()
 

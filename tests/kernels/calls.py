@@ -193,11 +193,11 @@ def matrix_products(rows: int, depth: int, columns: int) -> list[Call]:
 def _updates(rng) -> list[Call]:
     p, g, m, v = rng.standard_normal((4, 40_001), np.float32)
     gradients = [g[:5], g[5:30_000], g[30_000:]]
-    scalars = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)  # none a power of two
+    numbers = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)  # none a power of two
     return [
-        Call("sgd", (p, gradients, m, scalars[:6])),
-        Call("rmsprop", (p, gradients, v * v, scalars[:6])),
-        Call("adam", (p, gradients, m, v * v, scalars)),
+        Call("sgd", (p, gradients, m, numbers[:6])),
+        Call("rmsprop", (p, gradients, v * v, numbers[:6])),
+        Call("adam", (p, gradients, m, v * v, numbers)),
         Call("norm", (gradients, 0.9)),
         Call("ema", ([p[:5], p[5:]], [m[:5], m[5:]], 0.9)),
     ]

@@ -12,7 +12,7 @@ from tinygen.kernels import rules
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
 SIZES = (0, 1, 7, 130, 1025, 40_001)
-SCALARS = (0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95)  # all different, none a power of two
+NUMBERS = (0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95)  # all different, none a power of two
 ROOMS = pytest.mark.parametrize("room", [slow, fast], ids=["reference", "cpu"])
 
 
@@ -20,8 +20,8 @@ def update(name: str, size: int, pieces: int = 1) -> Call:
     """A call of an update rule, whose gradient comes in so many pieces."""
     parameter, gradient, mean, square = np.random.default_rng(size).standard_normal((4, size), np.float32)
     states = {"sgd": (mean,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
-    scalars = np.array(SCALARS if name == "adam" else SCALARS[:6], np.float32)
-    return Call(name, (parameter, np.array_split(gradient, pieces), *states, scalars))
+    numbers = np.array(NUMBERS if name == "adam" else NUMBERS[:6], np.float32)
+    return Call(name, (parameter, np.array_split(gradient, pieces), *states, numbers))
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
@@ -34,8 +34,8 @@ def test_updates_follow_their_reference(name, size, pieces):
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
 def test_an_update_stays_inside_its_slice(name):
     call = update(name, 20)
-    parameter, (gradient,), *states, scalars = call.with_arrays(np.copy).arguments
-    fast(name)(parameter[5:12], [gradient[:4], gradient[4:7]], *(state[5:12] for state in states), scalars)
+    parameter, (gradient,), *states, numbers = call.with_arrays(np.copy).arguments
+    fast(name)(parameter[5:12], [gradient[:4], gradient[4:7]], *(state[5:12] for state in states), numbers)
     before = call.arguments[0], *call.arguments[2:-1]
     for was, now in zip(before, (parameter, *states), strict=True):
         assert (now[:5] == was[:5]).all()
@@ -48,9 +48,9 @@ def test_an_update_stays_inside_its_slice(name):
 def test_a_state_that_fades_ends_at_zero(room, dtype):
     """A gradient that stays zero leaves no denormal numbers behind: they would slow every later step."""
     parameter, gradient, mean, square = (np.full(5, value, dtype) for value in (1, 0, 1e-3, 1e-3))
-    scalars = np.array([1, np.inf, 1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], dtype)
+    numbers = np.array([1, np.inf, 1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], dtype)
     for _ in range(1100):
-        room("adam")(parameter, [gradient], mean, square, scalars)
+        room("adam")(parameter, [gradient], mean, square, numbers)
         for state in (mean, square):
             assert ((state == 0) | (np.abs(state) >= np.finfo(dtype).tiny)).all()
     assert not mean.any()

@@ -6,7 +6,7 @@ import pytest
 import tinygen as tg
 from tinygen import random
 from tinygen.data import Batch, Dataset, Image, Labels, Spec, Split
-from tinygen.errors import UsageError
+from tinygen.errors import NonFiniteError, UsageError
 from tinygen.models import DCGAN, ConditionalDCGAN
 from tinygen.models.adversarial import dcgan
 from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape
@@ -93,6 +93,23 @@ def test_classes_reach_the_generator_beside_the_noise():
     z, y = Stream(0, "z").normal((3, 4)), np.array([2, 0, 1])
     x = tg.tensor(model.generator_input(z, y)).numpy()
     np.testing.assert_array_equal(x, np.concatenate([z, np.eye(3)[y]], axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize("half", ["discriminator", "generator"])
+def test_running_statistics_are_restored_when_either_half_of_a_step_is_refused(half, monkeypatch):
+    model = made(steps=1)
+    layers = [layer for layer in model.modules() if isinstance(layer, BatchNorm)]
+    before = [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
+
+    def refuse(loss):
+        raise NonFiniteError("the loss is nan")
+
+    monkeypatch.setattr(getattr(model, f"{half}_optimizer"), "step", refuse)
+    with pytest.raises(NonFiniteError):
+        model.training_step(Batch(x=images(16), y=labels(16)))
+    for layer, (mean, var) in zip(layers, before, strict=True):
+        np.testing.assert_array_equal(layer.running_mean, mean)
+        np.testing.assert_array_equal(layer.running_var, var)
 
 
 def test_evaluation_by_its_formulas():

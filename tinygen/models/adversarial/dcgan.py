@@ -92,8 +92,8 @@ class DCGAN(AdversarialModel):
             real_term = real_loss(self.logits(self.discriminator(batch.x), labels)).mean()
             fake_term = fake_loss(self.logits(self.discriminator(fake.detach()), labels)).mean()
             self.discriminator_optimizer.step(real_term + fake_term)
-        generator_loss = real_loss(self.logits(self.discriminator(fake), labels)).mean()  # -log D(G(z))
-        self.update_generator(generator_loss)
+            generator_loss = real_loss(self.logits(self.discriminator(fake), labels)).mean()  # -log D(G(z))
+            self.update_generator(generator_loss)
         return {"discriminator_nats": real_term + fake_term, "generator_nats": generator_loss}
 
     def discriminate(self, x, labels=None) -> np.ndarray:

@@ -70,12 +70,12 @@ class GAN(AdversarialModel):
             real_term = real_loss(self.discriminator(batch.x)).mean()
             discriminator_loss = real_term + fake_loss(self.discriminator(fake)).mean()
             self.discriminator_optimizer.step(discriminator_loss)
-        scalars = {"discriminator_nats": discriminator_loss}
-        if is_generators_turn(self.steps_alone, self.config.discriminator_steps):
-            logits = self.discriminator(self.generator(self.noise(len(batch))))
-            generator_loss = GENERATOR_LOSSES[self.config.cost](logits).mean()
-            self.update_generator(generator_loss)
-            scalars["generator_nats"] = generator_loss
+            scalars = {"discriminator_nats": discriminator_loss}
+            if is_generators_turn(self.steps_alone, self.config.discriminator_steps):
+                logits = self.discriminator(self.generator(self.noise(len(batch))))
+                generator_loss = GENERATOR_LOSSES[self.config.cost](logits).mean()
+                self.update_generator(generator_loss)
+                scalars["generator_nats"] = generator_loss
         return scalars
 
     def figures(self, data, *, seed: int):

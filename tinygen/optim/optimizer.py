@@ -1,11 +1,7 @@
-"""Optimisers over one flat buffer, moving averages of parameters, and schedules.
-
-Any hyper-parameter may be a number or a schedule: a function `step -> value`, with steps counted from 0.
-"""
+"""What all optimisers share: parameters in one flat buffer, gradients, clipping, state."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import compress, groupby
 from typing import Any, NamedTuple
 
@@ -15,12 +11,10 @@ from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel
 from tinygen.backend.capture import advance, capturing, step_numbers, watch_finite
 from tinygen.errors import GradientError, NonFiniteError, UsageError
-from tinygen.kernels import rules
 from tinygen.nn.module import Module, check_state, like
+from tinygen.optim.schedules import Number, value_at
 from tinygen.tensor import Tensor
 
-Schedule = Callable[[int], float]
-Number = float | Schedule
 FRACTIONS = ("momentum", "decay", "beta1", "beta2")  # hyper-parameters that must be below 1
 Parameters = Module | dict[str, Any] | Sequence[Tensor]
 
@@ -97,7 +91,7 @@ class Optimizer:
 
     def value(self, name: str) -> float:
         """The present value of a hyper-parameter."""
-        return _at(self.hyper[name], int(self.count))
+        return value_at(self.hyper[name], int(self.count))
 
     def numbers(self, t: int, **clipping: float) -> NamedTuple:
         """The numbers of the rule for update t = 1, 2, ... of a parameter; `clipping` are its `factor` and `bound`."""
@@ -157,7 +151,7 @@ class Optimizer:
     def _limits(self) -> list[float]:
         """The largest norm of the gradient, and, before that, the largest magnitude of each element."""
         limits = self.clip_norm, self.clip_value
-        return [math.inf if value is None else _at(value, int(self.count)) for value in limits]
+        return [math.inf if value is None else value_at(value, int(self.count)) for value in limits]
 
     def _norm(self, grads):
         """The norm of the gradient once its elements are clipped; in a captured step it stays on the device.
@@ -212,225 +206,3 @@ class Optimizer:
         check_state(type(self).__name__, own, state)
         for name, array in own.items():
             array[...] = like(state[name], array)
-
-
-def _at(value: Number, step: int) -> float:
-    return value(step) if callable(value) else value
-
-
-class SGD(Optimizer):
-    """Stochastic gradient descent with momentum; Nesterov's form on demand (Sutskever et al. 2013).
-
-    v <- momentum v + g and theta <- theta - lr v, or theta <- theta - lr (g + momentum v) with `nesterov`.
-    """
-
-    rule, buffers = rules.sgd, ("velocity",)
-
-    def __init__(
-        self,
-        parameters: Parameters,
-        lr: Number,
-        *,
-        momentum: Number = 0.0,
-        nesterov: bool = False,
-        weight_decay: Number = 0.0,
-        clip_norm: Number | None = None,
-        clip_value: Number | None = None,
-    ):
-        super().__init__(
-            parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm, clip_value=clip_value
-        )
-        self.nesterov = nesterov
-
-    def numbers(self, t, **clipping):
-        return rules.Sgd(
-            rate=self.value("lr"),
-            momentum=self.value("momentum"),
-            decay=self.value("weight_decay"),
-            nesterov=float(self.nesterov),
-            **clipping,
-        )
-
-
-class RMSProp(Optimizer):
-    """RMSProp (Tieleman & Hinton 2012): r <- decay r + (1 - decay) g^2, theta <- theta - lr g / (sqrt(r) + eps)."""
-
-    rule, buffers = rules.rmsprop, ("square",)
-
-    def __init__(
-        self,
-        parameters: Parameters,
-        lr: Number = 1e-2,
-        *,
-        decay: Number = 0.99,
-        eps: float = 1e-8,
-        weight_decay: Number = 0.0,
-        clip_norm: Number | None = None,
-        clip_value: Number | None = None,
-    ):
-        super().__init__(
-            parameters,
-            lr=lr,
-            decay=decay,
-            eps=eps,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-        )
-
-    def numbers(self, t, **clipping):
-        return rules.RmsProp(
-            rate=self.value("lr"),
-            alpha=self.value("decay"),
-            eps=self.value("eps"),
-            decay=self.value("weight_decay"),
-            **clipping,
-        )
-
-
-class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, algorithm 1).
-
-    m <- beta1 m + (1 - beta1) g and v <- beta2 v + (1 - beta2) g^2; corrected for their start at zero in update t,
-    m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t); theta <- theta - lr m' / (sqrt(v') + eps).
-    """
-
-    rule, buffers = rules.adam, ("mean", "square")
-    decoupled = False
-    """Whether weight decay shrinks the parameters, in place of being added to the gradient."""
-
-    def __init__(
-        self,
-        parameters: Parameters,
-        lr: Number = 1e-3,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: Number = 0.0,
-        clip_norm: Number | None = None,
-        clip_value: Number | None = None,
-    ):
-        super().__init__(
-            parameters,
-            lr=lr,
-            beta1=betas[0],
-            beta2=betas[1],
-            eps=eps,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-        )
-
-    def numbers(self, t, **clipping):
-        lr, decay = self.value("lr"), self.value("weight_decay")
-        beta1, beta2 = self.value("beta1"), self.value("beta2")
-        return rules.Adam(
-            rate=lr / (1 - beta1**t),
-            beta1=beta1,
-            beta2=beta2,
-            root=1 / math.sqrt(1 - beta2**t),
-            eps=self.value("eps"),
-            decay=0.0 if self.decoupled else decay,
-            shrink=1 - lr * decay if self.decoupled else 1.0,
-            **clipping,
-        )
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): theta <- (1 - lr weight_decay) theta comes first."""
-
-    decoupled = True
-
-    def __init__(self, parameters: Parameters, lr: Number = 1e-3, *, weight_decay: Number = 1e-2, **options: Any):
-        super().__init__(parameters, lr, weight_decay=weight_decay, **options)
-
-
-class EMA:
-    """Exponential moving average of a module's parameters (Polyak & Juditsky 1992).
-
-    `update()` after each step; `with average.applied():` puts the averages in the parameters' place.
-    """
-
-    def __init__(self, module: Module, decay: Number = 0.999):
-        self.decay, self.count = decay, np.zeros((), np.int64)
-        self.parameters = module.named_parameters()
-        self.averages = {name: p.data.copy() for name, p in self.parameters.items()}
-
-    def update(self) -> None:
-        """Move the averages towards the parameters."""
-        parameters = [p.data for p in self.parameters.values()]
-        if parameters:
-            move = kernel("ema", device_of(parameters[0]))
-            move(list(self.averages.values()), parameters, self._decay_beside(parameters[0]))
-
-        def count(sign: int) -> None:
-            self.count += sign
-
-        advance(count)
-
-    def _decay_beside(self, like):
-        """The present decay; in a captured step on the device, as it may change from step to step."""
-        if capturing():
-            return step_numbers(lambda: [_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
-        return _at(self.decay, int(self.count))
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Context in which the parameters have their averaged values."""
-        before = {name: p.data.copy() for name, p in self.parameters.items()}
-        for name, p in self.parameters.items():
-            p.assign(self.averages[name])
-        try:
-            yield
-        finally:
-            for name, p in self.parameters.items():
-                p.assign(before[name])
-
-    def state_dict(self) -> dict[str, Any]:
-        """The averages by parameter name, and the number of updates."""
-        return {"count": self.count, **self.averages}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy a state into this average; names and shapes must match."""
-        own = self.state_dict()
-        check_state("EMA", own, state)
-        for name, array in own.items():
-            array[...] = like(state[name], array)
-
-
-# Schedules
-
-
-def _progress(step: int, steps: int) -> float:
-    """The fraction of `steps` that is over, at most 1."""
-    return step / steps if step < steps else 1.0
-
-
-def constant(value: float) -> Schedule:
-    """Always the same value."""
-    return lambda step: value
-
-
-def linear(start: float, end: float, steps: int) -> Schedule:
-    """A straight line from `start` to `end` over `steps`, then `end`."""
-    return lambda step: start + (end - start) * _progress(step, steps)
-
-
-def cosine(start: float, end: float, steps: int) -> Schedule:
-    """Half a cosine from `start` to `end` over `steps`, then `end` (Loshchilov & Hutter 2017)."""
-    return lambda step: end + (start - end) * (1 + math.cos(math.pi * _progress(step, steps))) / 2
-
-
-def exponential(start: float, factor: float) -> Schedule:
-    """start * factor ** step"""
-    return lambda step: start * factor**step
-
-
-def piecewise(*pieces: tuple[int, float]) -> Schedule:
-    """The value of the last piece `(first step, value)` that has begun; the first piece holds before it too."""
-    return lambda step: next((value for first, value in reversed(pieces) if first <= step), pieces[0][1])
-
-
-def warmup(steps: int, schedule: Number) -> Schedule:
-    """A rise in equal parts over the first `steps`, then the schedule, whose step 0 comes after it."""
-    return lambda step: _at(schedule, 0) * (step + 1) / steps if step < steps else _at(schedule, step - steps)

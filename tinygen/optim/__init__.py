@@ -1,0 +1,25 @@
+"""Optimisers over one flat buffer, moving averages of parameters, and schedules.
+
+Any hyper-parameter may be a number or a schedule: a function `step -> value`, with steps counted from 0.
+"""
+
+from tinygen.optim.algorithms import SGD, Adam, AdamW, RMSProp
+from tinygen.optim.average import EMA
+from tinygen.optim.optimizer import Optimizer
+from tinygen.optim.schedules import Schedule, constant, cosine, exponential, linear, piecewise, warmup
+
+__all__ = [
+    "EMA",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSProp",
+    "Schedule",
+    "constant",
+    "cosine",
+    "exponential",
+    "linear",
+    "piecewise",
+    "warmup",
+]

@@ -1,0 +1,135 @@
+"""The optimisers. Each has its rule beside it: `tinygen.kernels.rules` holds it as in the paper, and in the kernels."""
+
+import math
+from typing import Any
+
+from tinygen.kernels import rules
+from tinygen.optim.optimizer import Optimizer, Parameters
+from tinygen.optim.schedules import Number
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum; Nesterov's form on demand (Sutskever et al. 2013).
+
+    v <- momentum v + g and theta <- theta - lr v, or theta <- theta - lr (g + momentum v) with `nesterov`.
+    """
+
+    rule, buffers = rules.sgd, ("velocity",)
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Number,
+        *,
+        momentum: Number = 0.0,
+        nesterov: bool = False,
+        weight_decay: Number = 0.0,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
+    ):
+        super().__init__(
+            parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm, clip_value=clip_value
+        )
+        self.nesterov = nesterov
+
+    def numbers(self, t, **clipping):
+        return rules.Sgd(
+            rate=self.value("lr"),
+            momentum=self.value("momentum"),
+            decay=self.value("weight_decay"),
+            nesterov=float(self.nesterov),
+            **clipping,
+        )
+
+
+class RMSProp(Optimizer):
+    """RMSProp (Tieleman & Hinton 2012): r <- decay r + (1 - decay) g^2, theta <- theta - lr g / (sqrt(r) + eps)."""
+
+    rule, buffers = rules.rmsprop, ("square",)
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Number = 1e-2,
+        *,
+        decay: Number = 0.99,
+        eps: float = 1e-8,
+        weight_decay: Number = 0.0,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
+    ):
+        super().__init__(
+            parameters,
+            lr=lr,
+            decay=decay,
+            eps=eps,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
+
+    def numbers(self, t, **clipping):
+        return rules.RmsProp(
+            rate=self.value("lr"),
+            alpha=self.value("decay"),
+            eps=self.value("eps"),
+            decay=self.value("weight_decay"),
+            **clipping,
+        )
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, algorithm 1).
+
+    m <- beta1 m + (1 - beta1) g and v <- beta2 v + (1 - beta2) g^2; corrected for their start at zero in update t,
+    m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t); theta <- theta - lr m' / (sqrt(v') + eps).
+    """
+
+    rule, buffers = rules.adam, ("mean", "square")
+    decoupled = False
+    """Whether weight decay shrinks the parameters, in place of being added to the gradient."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Number = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: Number = 0.0,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
+    ):
+        super().__init__(
+            parameters,
+            lr=lr,
+            beta1=betas[0],
+            beta2=betas[1],
+            eps=eps,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
+
+    def numbers(self, t, **clipping):
+        lr, decay = self.value("lr"), self.value("weight_decay")
+        beta1, beta2 = self.value("beta1"), self.value("beta2")
+        return rules.Adam(
+            rate=lr / (1 - beta1**t),
+            beta1=beta1,
+            beta2=beta2,
+            root=1 / math.sqrt(1 - beta2**t),
+            eps=self.value("eps"),
+            decay=0.0 if self.decoupled else decay,
+            shrink=1 - lr * decay if self.decoupled else 1.0,
+            **clipping,
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): theta <- (1 - lr weight_decay) theta comes first."""
+
+    decoupled = True
+
+    def __init__(self, parameters: Parameters, lr: Number = 1e-3, *, weight_decay: Number = 1e-2, **options: Any):
+        super().__init__(parameters, lr, weight_decay=weight_decay, **options)

@@ -1,0 +1,65 @@
+"""Moving averages of parameters."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygen.backend import array_module, device_of, kernel
+from tinygen.backend.capture import advance, capturing, step_numbers
+from tinygen.nn.module import Module, check_state, like
+from tinygen.optim.schedules import Number, value_at
+
+
+class EMA:
+    """Exponential moving average of a module's parameters (Polyak & Juditsky 1992).
+
+    `update()` after each step; `with average.applied():` puts the averages in the parameters' place.
+    """
+
+    def __init__(self, module: Module, decay: Number = 0.999):
+        self.decay, self.count = decay, np.zeros((), np.int64)
+        self.parameters = module.named_parameters()
+        self.averages = {name: p.data.copy() for name, p in self.parameters.items()}
+
+    def update(self) -> None:
+        """Move the averages towards the parameters."""
+        parameters = [p.data for p in self.parameters.values()]
+        if parameters:
+            move = kernel("ema", device_of(parameters[0]))
+            move(list(self.averages.values()), parameters, self._decay_beside(parameters[0]))
+
+        def count(sign: int) -> None:
+            self.count += sign
+
+        advance(count)
+
+    def _decay_beside(self, like):
+        """The present decay; in a captured step on the device, as it may change from step to step."""
+        if capturing():
+            return step_numbers(lambda: [value_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
+        return value_at(self.decay, int(self.count))
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Context in which the parameters have their averaged values."""
+        before = {name: p.data.copy() for name, p in self.parameters.items()}
+        for name, p in self.parameters.items():
+            p.assign(self.averages[name])
+        try:
+            yield
+        finally:
+            for name, p in self.parameters.items():
+                p.assign(before[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages by parameter name, and the number of updates."""
+        return {"count": self.count, **self.averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy a state into this average; names and shapes must match."""
+        own = self.state_dict()
+        check_state("EMA", own, state)
+        for name, array in own.items():
+            array[...] = like(state[name], array)
