@@ -19,7 +19,7 @@ _checkout = os.path.dirname(_package)
 if not os.path.exists(f"{_package}/kernels") and os.path.exists(f"{_checkout}/kernels/reference.py"):
     __path__.append(_checkout)
 
-from tinygen import autograd, functional, nn, optim, random  # noqa: E402
+from tinygen import autograd, functional, nn, random  # noqa: E402
 from tinygen.autograd import detect_anomaly, enable_grad, grad, no_grad  # noqa: E402
 from tinygen.backend import set_precision  # noqa: E402
 from tinygen.random import seed  # noqa: E402
@@ -33,13 +33,13 @@ _ENGINE = (
 autograd.skip_file_prefixes = tuple(os.path.join(_package, room) for room in _ENGINE.split())
 
 if TYPE_CHECKING:
-    from tinygen import backend, data, distributions, models
+    from tinygen import backend, data, distributions, models, optim
     from tinygen.profiling import profile
     from tinygen.replay import capture
     from tinygen.serialization import load, save
     from tinygen.train.fit import fit
 
-# What is not needed to define and train a network is imported at first use.
+# What is not needed to define a network is imported at first use.
 _LAZY = {
     "fit": "tinygen.train",
     "profile": "tinygen.profiling",
@@ -47,7 +47,7 @@ _LAZY = {
     "save": "tinygen.serialization",
     "load": "tinygen.serialization",
 }
-_LAZY_MODULES = ("backend", "data", "distributions", "models")
+_LAZY_MODULES = ("backend", "data", "distributions", "models", "optim")
 
 __all__ = [
     "Tensor",

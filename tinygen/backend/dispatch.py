@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygen.backend.process import thread_count
 from tinygen.errors import UsageError
-from tinygen.kernels import notices, reference
+from tinygen.kernels import notices
 
 _wraps: list[Callable[[str, Callable], Callable]] = []
 
@@ -46,6 +46,8 @@ def kernel(name: str, device: str) -> Callable:
 
     Kernels take raw arrays and know nothing of autograd; see `kernels/reference.py` for their signatures.
     """
+    from tinygen.kernels import reference
+
     kernels = _cpu_kernels() if device == "cpu" else _cuda_kernels()
     function = kernels.get(name) or getattr(reference, name)
     for wrap in _wraps:
