@@ -1,6 +1,9 @@
 """What all tests share."""
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,25 @@ from tests.cupy_stub.module import installed
 from tinygen import random
 from tinygen.backend import gpu_problem, kernel, select_device
 from tinygen.kernels import notices
+
+COMPILE_KERNELS = """
+from tests.kernels.calls import calls
+for call in calls():
+    call.run()
+"""
+
+
+def pytest_sessionstart(session):
+    """When all tests run, another process compiles the kernels meanwhile: where there is no cache this saves a minute.
+
+    Compiling keeps one core busy, and so do most tests.
+    """
+    if session.config.option.file_or_dir or session.config.option.collectonly:
+        return
+    command, folder, nowhere = [sys.executable, "-c", COMPILE_KERNELS], Path(__file__).parents[1], subprocess.DEVNULL
+    compiling = subprocess.Popen(command, cwd=folder, stdout=nowhere, stderr=nowhere)
+    session.config.add_cleanup(compiling.wait)
+    session.config.add_cleanup(compiling.kill)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -147,6 +147,7 @@ def test_processes_that_start_together_fill_one_cache(filled, tmp_path):
     assert compiled(tmp_path) == after
 
 
+@pytest.mark.slow
 def test_damaged_files_are_made_anew_and_others_left_alone(filled, tmp_path):
     """As a power failure may leave them."""
     copy, caches, _ = filled
@@ -163,6 +164,7 @@ def test_damaged_files_are_made_anew_and_others_left_alone(filled, tmp_path):
     assert told(copy, tmp_path) == ""
 
 
+@pytest.mark.slow
 def test_folders_that_cannot_be_written_are_survived(filled, tmp_path):
     """A file stands where the folder would be made: for the superuser too, who may write everywhere."""
     copy, _, _ = filled
