@@ -3,7 +3,6 @@
 Operations have their table (`tests/ops`); here is what stands on them.
 """
 
-import json
 import subprocess
 import sys
 
@@ -11,40 +10,14 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.comparison import assert_same, images, normal
 from tests.cupy_stub.array import WAITS
 from tinygen import distributions, nn, optim
 from tinygen import functional as F
 from tinygen.backend import device_of, dispatch, to_device, to_numpy
-from tinygen.cli import main
-from tinygen.data import Batch, Image, Labels, Loader, Spec, Split
+from tinygen.data import Image, Labels, Loader, Split
 from tinygen.kernels.cuda import runtime
-from tinygen.models.autoencoders.autoencoder import Autoencoder
-from tinygen.models.variational.vae import VAE
 from tinygen.random import Stream
-
-
-def normal(*shape):
-    """The same numbers at every call."""
-    return Stream(1, "test").normal(shape)
-
-
-def images(*shape):
-    return (normal(*shape) > 0).astype(np.float32)
-
-
-def assert_same(actual, expected, tolerance=1e-5):
-    """Arrays, or dicts and tuples of them, wherever they lie."""
-    if isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        actual, expected = [actual[key] for key in expected], list(expected.values())
-    if isinstance(expected, tuple | list):
-        for a, e in zip(actual, expected, strict=True):
-            assert_same(a, e, tolerance)
-        return
-    actual, expected = (np.asarray(x if np.isscalar(x) else to_numpy(x)) for x in (actual, expected))
-    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
-
 
 # Kernels
 
@@ -360,68 +333,3 @@ def test_profile(cuda):
         F.conv2d(x.reshape(1, 3, 4, 1), tg.tensor(normal(2, 2, 1, 3), device=cuda)).sum().backward()
     rows = {row.name: row for row in profile.rows}
     assert (rows["conv2d"].bytes, rows["conv2d"].flops) == (4 * (12 + 12 + 18), 2 * 2 * 3 * 12)
-
-
-# Models
-
-CONFIGS = {
-    "vae": (VAE, {"latent": 3, "hidden": 7, "importance_samples": 3}),
-    "conv vae": (VAE, {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "conv"}),
-    "ae": (Autoencoder, {"latent": 3, "hidden": 7}),
-    "conv ae": (Autoencoder, {"latent": 3, "hidden": 7, "architecture": "conv"}),
-}
-
-
-def life(name, device):
-    """What a model says in two steps of training, in evaluation, and afterwards."""
-    make, config = CONFIGS[name]
-    tg.seed(0)
-    model = make(make.Config(**config), Spec("noise", {"x": Image(8, 4, 1, "binary")}), device)
-    batch = Batch(x=images(11, 8, 4, 1)).to(device)
-    WAITS.clear()
-    said = [model.training_step(batch) for _ in range(2)]
-    waited = len(WAITS)
-    numbers = model.evaluate(Split(model.spec.fields, {"x": images(11, 8, 4, 1)}), seed=1)
-    samples = model.sample(5, seed=2), model.encode(images(4, 8, 4, 1)), model.decode(normal(4, 3))
-    return waited, [scalars[key] for scalars in said for key in scalars], numbers, samples
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_models(name, cuda):
-    waited, *actual = life(name, cuda)
-    assert waited <= 4, "a step waits for its loss and for its gradient, see Optimizer.step"
-    _, *expected = life(name, "cpu")
-    assert_same(actual, expected, 2e-4)
-
-
-def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
-    """By the command line: a run that was resumed ends as one that was not, and as on the CPU but for rounding."""
-    small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200 --cosine-steps 0".split()
-    runs = {name: tmp_path / name for name in ("whole", "parts", "host")}
-    for name, steps, device in (("whole", 3, cuda), ("parts", 2, cuda), ("host", 3, "cpu")):
-        assert main(f"train vae --steps {steps} --device {device} --out {runs[name]}".split() + small) == 0
-    assert main(f"resume {runs['parts']} --steps 3".split()) == 0
-    weights, metrics = {}, {}
-    for name, run in runs.items():
-        weights[name] = tg.load(run / "checkpoint.safetensors")[0]
-        metrics[name] = json.loads((run / "summary.json").read_text())["test"]
-    assert_same(weights["parts"], weights["whole"], 0)
-    assert metrics["parts"] == metrics["whole"] == pytest.approx(metrics["host"], rel=1e-4)
-    for command in ("sample", "eval"):
-        assert main([command, str(runs["whole"])]) == 0
-    assert not capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("problem", "told"),
-    [
-        ("no CUDA device was found", "tinygen: note: the CPU is used, since no CUDA device was found\n"),
-        ("CuPy is not installed (pip ...)", ""),
-        (None, ""),
-    ],
-)
-def test_auto_notes_once_that_a_gpu_cannot_be_used(problem, told, untold, monkeypatch, capsys):
-    monkeypatch.setattr("tinygen.backend.device.gpu_problem", lambda: problem)
-    for _ in range(2):
-        assert tg.backend.select_device() == ("cpu" if problem else "cuda")
-    assert capsys.readouterr().err == told

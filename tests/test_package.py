@@ -216,9 +216,14 @@ print(*[name for name, value in before.items() if getattr(tinygen, name) is not 
 
 
 def test_what_the_documents_point_at_exists():
-    """`file.py:Class.method` in CONTRIBUTING is defined there."""
-    places = re.findall(r"`((?:tinygen|kernels)/[\w/]+\.py):([\w.]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
-    assert len(places) > 20
+    """`file.py:Class.method` in CONTRIBUTING is defined there, and its tests are where it says."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    places, tests = (
+        re.findall(r"`((?:tinygen|kernels)/[\w/]+\.py):([\w.]+)`", text),
+        re.findall(r"`(tests/[\w/.]+)`", text),
+    )
+    assert len(places) > 20 < len(tests)
+    assert [test for test in tests if not (ROOT / test).exists()] == []
     for file, name in places:
         body = ast.parse((ROOT / file).read_text("utf-8")).body
         for part in name.split("."):

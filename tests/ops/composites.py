@@ -5,7 +5,8 @@ from copy import copy
 
 import numpy as np
 
-from tests.ops.table import TABLE, Case, beside, conv2d, conv2d_input_grad, real, whole
+from tests.ops.table import TABLE, Case, beside, real, whole
+from tests.ops.table.convolution import conv2d, conv2d_input_grad
 from tinygen import nn
 from tinygen.distributions import ContinuousBernoulli, DiscretizedLogisticMixture
 from tinygen.kernels.geometry import Geometry

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tests.test_nn import real
+from tests.nn.arrays import real
 from tinygen import nn
 from tinygen.errors import UsageError
 

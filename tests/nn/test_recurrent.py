@@ -1,0 +1,87 @@
+"""Recurrent layers and their cells."""
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tests.nn.arrays import real
+from tinygen import functional as F
+from tinygen import nn
+from tinygen.errors import ShapeError, UsageError
+
+RECURRENT = [(nn.LSTM, nn.LSTMCell, 4), (nn.GRU, nn.GRUCell, 3)]
+
+
+def parts(state):
+    """The arrays of a state: (h, c) or h."""
+    return [part.numpy() for part in (state if isinstance(state, tuple) else (state,))]
+
+
+@pytest.mark.parametrize(("make", "cell", "gates"), RECURRENT)
+def test_recurrent_layers_hold_their_weights(make, cell, gates):
+    layer = make(3, 25)
+    shapes = {"input_weight": (3, gates * 25), "hidden_weight": (25, gates * 25), "bias": (gates * 25,)}
+    shapes |= {"hidden_bias": (25,)} if gates == 3 else {}
+    assert {name: p.shape for name, p in layer.named_parameters().items()} == shapes
+    for parameter in layer.parameters():
+        assert 0.15 < np.abs(parameter.numpy()).max() < 0.2
+    assert list(cell(3, 25).named_parameters()) == list(shapes)
+
+
+@pytest.mark.parametrize(("make", "cell", "gates"), RECURRENT)
+def test_a_recurrent_layer_starts_from_zeros_and_carries_its_state(make, cell, gates):
+    layer, x = make(3, 5), tg.tensor(real(2, 7, 3))
+    y, state = layer(x)
+    assert y.shape == (2, 7, 5)
+    assert [part.shape for part in parts(state)] == [(2, 5)] * (2 if gates == 4 else 1)
+    np.testing.assert_array_equal(parts(state)[0], y.numpy()[:, -1])
+    zeros = tg.tensor(np.zeros((2, 5)))
+    np.testing.assert_array_equal(layer(x, (zeros, zeros) if gates == 4 else zeros)[0].numpy(), y.numpy())
+    first, between = layer(x[:, :3])
+    second, last = layer(x[:, 3:], between)
+    np.testing.assert_allclose(F.concatenate([first, second], axis=1).numpy(), y.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(parts(last), parts(state), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("make", "cell", "gates"), RECURRENT)
+def test_a_cell_makes_the_steps_of_its_layer_and_their_gradients(make, cell, gates):
+    layer, step, x = make(3, 5), cell(3, 5), tg.tensor(real(2, 4, 3))
+    step.load_state_dict(layer.state_dict())
+    y, state = layer(x)
+    one, ys = None, []
+    for t in range(4):
+        one = step(x[:, t], one)
+        ys.append(one[0] if gates == 4 else one)
+    np.testing.assert_allclose(F.stack(ys, axis=1).numpy(), y.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(parts(one), parts(state), rtol=1e-5, atol=1e-6)
+    whole, steps = (
+        tg.grad((y * y).sum(), layer.parameters()),
+        tg.grad(sum((h * h).sum() for h in ys), step.parameters()),
+    )
+    for a, b in zip(whole, steps, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "sign", "expected"),
+    [(nn.LSTM, 1, np.tanh([1, 2, 3])), (nn.LSTM, -1, [0] * 3), (nn.GRU, 1, [0] * 3), (nn.GRU, -1, [-1] * 3)],
+)
+def test_saturated_gates_are_all_or_nothing(make, sign, expected):
+    """All at 1, an LSTM counts its steps and a GRU keeps its state; all at 0, either forgets."""
+    layer = make(1, 2)
+    for parameter in layer.parameters():
+        parameter.assign(np.zeros(parameter.shape))
+    layer.bias.assign(np.full(layer.bias.shape, sign * 1000))
+    y, _ = layer(tg.tensor(np.zeros((1, 3, 1))))
+    np.testing.assert_allclose(y.numpy()[0], np.stack([expected] * 2, 1), rtol=1e-6)
+    assert all(np.isfinite(g.numpy()).all() for g in tg.grad(y.sum(), layer.parameters()))
+
+
+def test_recurrent_layers_refuse_what_does_not_fit():
+    for make in (nn.LSTM, nn.LSTMCell, nn.GRU, nn.GRUCell):
+        with pytest.raises(UsageError, match=f"{make.__name__}: hidden_features is 0"):
+            make(3, 0)
+    with pytest.raises(ShapeError, match=r"^lstm: x \(2, 7, 4\), weights and biases \(3, 20\)"):
+        nn.LSTM(3, 5)(tg.tensor(real(2, 7, 4)))
+    with pytest.raises(ShapeError, match=r"^gru: x \(2, 7, 3\).* state \(1, 5\) do not fit"):
+        nn.GRU(3, 5)(tg.tensor(real(2, 7, 3)), tg.tensor(real(1, 5)))

@@ -1,0 +1,14 @@
+"""The op table: for every operation its kind, sample arguments, reference values and errors, by subject.
+
+Samples are tiny float64 arrays. Piecewise operations are drawn away from their kinks and ties.
+"""
+
+from importlib import import_module
+
+from tests.ops.table.case import NON_DIFFERENTIABLE, PIECEWISE, SMOOTH, TABLE, Case, add, beside, real, whole
+
+__all__ = ["NON_DIFFERENTIABLE", "PIECEWISE", "SMOOTH", "TABLE", "Case", "add", "beside", "real", "whole"]
+
+SUBJECTS = "arithmetic reduction shaping linear convolution pooling normalization recurrent losses"
+for subject in SUBJECTS.split():
+    import_module(f"{__name__}.{subject}")

@@ -1,0 +1,186 @@
+"""What a step touches, what it refuses, and what is saved of it."""
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tests.optim.trajectories import SLOPES, START, loss_of, parameter, two_networks
+from tinygen import optim
+from tinygen.errors import CheckpointError, GradientError, NonFiniteError, UsageError
+
+# What a step touches
+
+
+def test_a_step_down_a_loss_touches_no_grad_and_no_other_network():
+    generator, critic = two_networks()
+    generator.weight.grad = marker = tg.tensor(np.full((3, 3), 7.0))
+    before = critic.weight.numpy().copy()
+    optimizer = optim.SGD(generator, 0.1)
+    start = generator.weight.numpy().copy()
+    optimizer.step(critic(generator(tg.tensor(np.ones((2, 3))))).sum())
+    assert (generator.weight.numpy() != start).all()
+    np.testing.assert_array_equal(critic.weight.numpy(), before)
+    assert generator.weight.grad is marker
+    np.testing.assert_array_equal(marker.numpy(), 7)
+    assert critic.weight.grad is critic.bias.grad is generator.bias.grad is None
+
+
+def test_a_step_down_grad_uses_it_and_clears_it():
+    results = []
+    for with_loss in (True, False):
+        network, _ = two_networks()
+        optimizer = optim.Adam(network, 0.1)
+        for _ in range(3):
+            loss = (network(tg.tensor(np.eye(3))) ** 2).sum()
+            if with_loss:
+                optimizer.step(loss)
+            else:
+                loss.backward()
+                optimizer.step()
+                assert network.weight.grad is network.bias.grad is None
+        results.append(network.weight.numpy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_what_gets_no_gradient_is_left_alone_and_counts_its_own_updates():
+    """A parameter that misses a step goes on as if it had an optimiser to itself."""
+    make = lambda parameters: optim.Adam(parameters, 0.1, weight_decay=0.1)  # noqa: E731
+    a, b, alone = parameter([1.0, 2.0]), parameter([3.0]), parameter([3.0])
+    both, single = make({"a": a, "b": b}), make([alone])
+    for step in range(4):
+        if step in (1, 2):
+            before = b.numpy().copy(), {k: v.copy() for k, v in both.state_dict().items() if k.startswith("b.")}
+            both.step(loss_of(a, [1.0, -1.0]))
+            np.testing.assert_array_equal(b.numpy(), before[0])
+            for name, array in before[1].items():
+                np.testing.assert_array_equal(both.state_dict()[name], array)
+        else:
+            both.step(loss_of(a, [1.0, -1.0]) + loss_of(b, [2.0]))
+            single.step(loss_of(alone, [2.0]))
+    assert b.item() == alone.item()
+    assert [both.state_dict()[name] for name in ("count", "a.updates", "b.updates")] == [4, 4, 2]
+
+
+def test_frozen_parameters_do_not_move():
+    network, _ = two_networks()
+    network.bias.requires_grad = False
+    optimizer, before = optim.Adam(network, 0.1, weight_decay=1.0), network.bias.numpy().copy()
+    optimizer.step(network(tg.tensor(np.ones((1, 3)))).sum())
+    np.testing.assert_array_equal(network.bias.numpy(), before)
+
+
+def test_a_graph_made_before_the_step_refuses_to_run():
+    p = parameter([1.0, 2.0])
+    optimizer, old = optim.SGD([p], 0.1), (p * p).sum()
+    optimizer.step((p * p).sum())
+    with pytest.raises(GradientError, match="changed in place"):
+        old.backward()
+
+
+def test_the_graph_is_kept_where_that_is_asked():
+    p, q = parameter([1.0]), parameter([2.0])
+    first, second = optim.SGD([p], 1.0), optim.SGD([q], 1.0)
+    loss = (p * 3.0 + q * 5.0).sum()
+    first.step(loss, retain_graph=True)
+    second.step(loss)
+    assert (p.item(), q.item()) == (-2.0, -3.0)
+
+
+def test_parameters_are_views_of_one_buffer():
+    network, _ = two_networks()
+    optimizer = optim.SGD(network, 0.5)
+    assert all(np.shares_memory(p.data, optimizer.flat) for p in network.parameters())
+    network.weight.assign(np.zeros((3, 3)))
+    optimizer.step(network(tg.tensor(np.ones((1, 3)))).sum())
+    np.testing.assert_array_equal(network.weight.numpy(), -0.5)
+
+
+# Refusals, before anything has changed
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient", "grad"])
+def test_what_is_not_finite_changes_nothing(bad):
+    p, q = parameter([1.0, 0.0]), parameter([2.0])
+    optimizer = optim.Adam({"p": p, "q": q}, 0.1, clip_norm=1.0)
+    optimizer.step((p * p).sum() + (q * q).sum())
+    before = [a.copy() for a in (p.numpy(), q.numpy(), *optimizer.state_dict().values())]
+    versions = p.version, q.version
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as caught:
+        if bad == "loss":
+            optimizer.step((p * np.inf).sum() + (q * q).sum())
+        elif bad == "gradient":
+            optimizer.step((q * q).sum() + (p * 0.0).sqrt().sum())
+        else:
+            p.grad = tg.Tensor(np.array([np.nan, 0.0]))
+            optimizer.step()
+    assert str(caught.value) in (
+        "the loss is inf",
+        "the loss is -inf",
+        "the loss is nan",
+        "the gradient of 'p' is not finite",
+    )
+    assert ("loss" in str(caught.value)) == (bad == "loss")
+    after = p.numpy(), q.numpy(), *optimizer.state_dict().values()
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (p.version, q.version) == versions
+
+
+def test_misuse_is_told():
+    p = parameter([1.0])
+    p.grad = tg.Tensor(np.ones(2))
+    with pytest.raises(GradientError, match=r"SGD: '0' \(1,\) has a gradient \(2,\)"):
+        optim.SGD([p], 0.1).step()
+    with pytest.raises(UsageError, match="SGD: there are no parameters"):
+        optim.SGD([], 0.1)
+    with pytest.raises(UsageError, match=r"Adam: parameters differ in device or dtype: .*float32.*float64"):
+        optim.Adam([p, parameter([1.0], "float32")])
+    with pytest.raises(GradientError, match="SGD: the loss depends on nothing"):
+        optim.SGD([p], 0.1).step(tg.tensor(1.0, "float64"))
+    network, _ = two_networks()
+    optimizer = optim.SGD(network, 0.1)
+    network.astype("float64")
+    with pytest.raises(GradientError, match="SGD: 'weight' was moved or converted; make the optimiser after that"):
+        optimizer.step(network(tg.tensor(np.ones((1, 3)), "float64")).sum())
+
+
+# State
+
+
+def test_a_restored_optimiser_goes_on_to_the_bit_whatever_its_layout():
+    def parameters(order):
+        return {name: parameter(START if name == "a" else [[1.0], [2.0]], "float32") for name in order}
+
+    def run(optimizer, named, steps):
+        for i in range(steps):
+            optimizer.step(loss_of(named["a"], SLOPES[i % 3]) + (named["b"] ** 2).sum())
+
+    first, other = parameters("ab"), parameters("ba")
+    optimizer = optim.AdamW(first, lambda step: 0.1 / (step + 1))
+    run(optimizer, first, 4)
+    state = {name: array.copy() for name, array in optimizer.state_dict().items()}
+    assert {name: (array.shape, array.dtype) for name, array in state.items()} == {
+        "count": ((), np.int64),
+        **{f"{name}.updates": ((), np.int64) for name in "ab"},
+        **{f"a.{buffer}": ((4,), np.float32) for buffer in ("mean", "square")},
+        **{f"b.{buffer}": ((2, 1), np.float32) for buffer in ("mean", "square")},
+    }
+    restored = optim.AdamW(other, lambda step: 0.1 / (step + 1))
+    for name, p in other.items():
+        p.assign(first[name])
+    restored.load_state_dict(state)
+    run(optimizer, first, 3)
+    run(restored, other, 3)
+    for name in "ab":
+        assert first[name].numpy().tobytes() == other[name].numpy().tobytes()
+
+
+def test_a_state_of_something_else_is_refused():
+    optimizer = optim.Adam({"a": parameter(START)})
+    state = optimizer.state_dict()
+    with pytest.raises(CheckpointError, match=r"Adam: the state lacks 'a.mean' \(1 missing\)"):
+        optimizer.load_state_dict({k: v for k, v in state.items() if k != "a.mean"})
+    with pytest.raises(CheckpointError, match=r"Adam: the state has an unknown 'b.mean'"):
+        optimizer.load_state_dict({**state, "b.mean": state["a.mean"]})
+    with pytest.raises(CheckpointError, match=r"'a.mean' has shape \(3,\) in the state, \(4,\) here"):
+        optimizer.load_state_dict({**state, "a.mean": np.zeros(3)})
