@@ -31,7 +31,7 @@ def test_without_a_test_file_the_last_tenth_of_the_whole_is_test():
     data = Dataset.from_arrays("whole", grey_images(100))
     assert [len(split) for split in (data.train, data.valid, data.test)] == [81, 9, 10]
     np.testing.assert_array_equal(data.test.columns["x"][..., 0], grey_images(100)[90:])
-    assert data.spec.classes is None
+    assert (data.spec.classes, data.spec.class_names) == (None, None)
     smallest = Dataset.from_arrays("three", grey_images(3))
     assert [len(split) for split in (smallest.train, smallest.valid, smallest.test)] == [1, 1, 1]
 
