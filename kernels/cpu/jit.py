@@ -38,13 +38,15 @@ def cache_folder() -> Path:
 
     These are the kernel sources and where they lie, the versions of Python and numba, and the processor. So a changed
     kernel is never served stale, which numba itself does not notice where the change is in another file than the
-    compiled function; and nothing is left in an installed package.
+    compiled function; and nothing is left in an installed package. OSError where the user has no home folder.
     """
     processor = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name(), *sorted(FEATURES)
     digest = hashlib.blake2b(repr((sys.version, numba.__version__, processor, str(KERNELS))).encode(), digest_size=8)
     for source in sorted(KERNELS.rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
+    if not CHOSEN_FOLDER and caches.startswith("~"):
+        raise OSError("the user has no home folder")
     return Path(CHOSEN_FOLDER or caches, "tinygen", f"kernels-{digest.hexdigest()}")
 
 
@@ -103,17 +105,22 @@ def _wait_for(lock) -> None:
 def _declared(decorator, function, signature, **options):
     """The function, compiled for one signature under a decorator of numba's, or found on disk."""
     options["error_model"] = "numpy"  # IEEE 754: Python's check for a zero divisor would keep loops from vectorising
-    folder = _folder_of(function)
-    for _ in range(2):
-        try:
-            with _one_thread, _kept_in(folder):
-                return decorator(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError):
-            break
-        except Exception:  # one of its files is damaged, where it is not our function
-            for file in folder.glob("*/*.nb?"):
-                file.unlink(missing_ok=True)
-    explain_wait(f"compiling kernels for this run alone, since {cache_folder()} cannot be used")
+    try:
+        folder = _folder_of(function)
+    except OSError as error:
+        why = str(error)
+    else:
+        for _ in range(2):
+            try:
+                with _one_thread, _kept_in(folder):
+                    return decorator(signature, cache=True, **options)(function)
+            except (RuntimeError, OSError):
+                break
+            except Exception:  # one of its files is damaged, where it is not our function
+                for file in folder.glob("*/*.nb?"):
+                    file.unlink(missing_ok=True)
+        why = f"{cache_folder()} cannot be used"
+    explain_wait(f"compiling kernels for this run alone, since {why}")
     return decorator(signature, **options)(function)
 
 

@@ -14,6 +14,8 @@ from tinygen.backend import dispatch
 from tinygen.kernels import reference
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+from numba import types
+
 from tinygen.kernels.cpu import jit, target
 
 # Processors, and none that numba compiles for
@@ -34,6 +36,9 @@ if fast("conv2d") is not slow("conv2d"):
 """
 NO_JIT = "tinygen: note: numba's JIT is disabled, so plain NumPy kernels are used (slower)\n"
 NO_NUMBA = "tinygen: note: numba cannot be imported, so plain NumPy kernels are used (slower)\n"
+UNFIT_NUMBA = (
+    "tinygen: note: numba cannot be imported (OSError: no library), so plain NumPy kernels are used (slower)\n"
+)
 AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c"
 
 # What is done first, what is set, what is told, and how many floats a vector has
@@ -182,6 +187,18 @@ def test_the_cache_is_the_same_for_a_thread_that_asks_while_another_declares_a_f
         assert jit.cache_folder.__wrapped__() == folder
 
 
+def test_without_a_home_folder_nothing_is_written(monkeypatch, capsys):
+    """As in a container that runs as a user who is not in its password file: no folder called ~ appears."""
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(jit, "cache_folder", jit.cache_folder.__wrapped__)
+    monkeypatch.setattr(jit, "explain_wait", print)
+    double = jit.compiled(lambda x: 2 * x, types.int64(types.int64))
+    assert double(4) == 8
+    assert capsys.readouterr().out == "compiling kernels for this run alone, since the user has no home folder\n"
+
+
 # Which kernels serve
 
 
@@ -203,12 +220,16 @@ def test_an_error_in_the_kernels_is_not_taken_for_a_missing_numba(undecided, mon
         dispatch.kernel("conv2d", "cpu")
 
 
-@pytest.mark.parametrize("why", [NO_NUMBA, NO_JIT], ids=["no numba", "no compilation"])
-def test_without_numba_the_reference_serves_and_says_so_once(why, undecided, monkeypatch, capsys):
+@pytest.mark.parametrize("why", [NO_NUMBA, NO_JIT, UNFIT_NUMBA], ids=["no numba", "no compilation", "unfit numba"])
+def test_without_numba_the_reference_serves_and_says_so_once(why, undecided, monkeypatch, capsys, tmp_path):
     if why == NO_NUMBA:
         monkeypatch.setitem(sys.modules, "numba", None)
-    else:
+    elif why == NO_JIT:
         monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    else:
+        (tmp_path / "numba.py").write_text("raise OSError('no\\nlibrary')")
+        monkeypatch.delitem(sys.modules, "numba")
+        monkeypatch.syspath_prepend(tmp_path)
     for name in ("conv2d", "adam", "philox"):
         assert dispatch.kernel(name, "cpu") is getattr(reference, name)
     assert capsys.readouterr().err == why
