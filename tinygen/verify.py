@@ -15,13 +15,13 @@ import numpy as np
 from tinygen import models, random
 from tinygen.backend import to_device, to_numpy
 from tinygen.capabilities import Codes, Samples
-from tinygen.data import Dataset, Loader, Split, load
+from tinygen.data import Dataset, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
 from tinygen.metrics import independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
+from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
 from tinygen.models import System
-from tinygen.models.adversarial.base import points_metrics
-from tinygen.models.trial import COPY, GUESS, INDEPENDENT, MEAN_IMAGE, NO_MODES, UNTRAINED, Demand, Trial
+from tinygen.models.trial import COPY, GUESS, INDEPENDENT, MEAN_IMAGE, NO_MODES, ONE_NORMAL, UNTRAINED, Demand, Trial
 from tinygen.random import Stream
 from tinygen.steps import training_steps
 from tinygen.train.images import is_intensities
@@ -168,6 +168,12 @@ def without_modes(model: System, data: Dataset) -> Metrics:
     return points_metrics(data.spec, real, samples)
 
 
+def one_normal_distribution(model: System, data: Dataset) -> Metrics:
+    """The normal distribution with the mean and the covariance of train."""
+    train, test = data.train.values("x"), data.test.values("x")
+    return density_metrics(data.spec, test, log_normal_fit(train, test))
+
+
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
@@ -175,6 +181,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     GUESS: most_frequent_class,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,
+    ONE_NORMAL: one_normal_distribution,
 }
 
 
@@ -188,8 +195,8 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
     random.seed(SEED)
     model = system(config, data.spec, device)
     baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
-    loader = Loader(data.train, model.config.batch_size, seed=SEED)
-    for _ in islice(training_steps(model.training_step, loader, device), trial.steps):
+    batches = model.source(data.train, seed=SEED)
+    for _ in islice(training_steps(model.training_step, batches, device), trial.steps):
         pass
     metrics = metrics_of(model, data)
     return [Outcome(each, metrics[each.metric], baselines[each.baseline][each.metric]) for each in trial.demands]

@@ -198,10 +198,10 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
     [
         ("sample all", "Everything cannot sample; models that can: ae, dae, aae, vae"),
         ("translate pixels", "pixelcnn cannot translate; no model of the package can"),
-        ("complete codes", "ae cannot complete; models that can: pixelcnn, gated-pixelcnn"),
+        ("complete codes", "ae cannot complete; models that can: rbm, dbm, pixelcnn, gated-pixelcnn"),
         ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, aae, vae"),
         ("log-prob codes", "ae cannot give probabilities; models that can: vae, "),
-        ("log-prob pixels --importance-samples 3", "pixelcnn has exact log-probabilities; leave it out"),
+        ("log-prob pixels --importance-samples 3", "pixelcnn gives no bound by drawn codes; leave it out"),
         ("log-prob bound --importance-samples 0", "--importance-samples is 0; it must be at least 1"),
         ("sample pixels --labels 1", "--labels: pixelcnn takes no labels; models that do: cdcgan"),
         ("complete pixels --rows 7", "of which 0 to 6 rows are kept"),

@@ -9,6 +9,7 @@ COPY = "copied input"
 GUESS = "most frequent class"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
+ONE_NORMAL = "one normal distribution"
 """Baselines; `tinygen.verify` measures them."""
 
 

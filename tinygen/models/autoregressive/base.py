@@ -1,6 +1,7 @@
 """What the models that predict an image pixel by pixel share: likelihood, sampling and completion."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,36 @@ class RasterNetwork(Module):
         raise NotImplementedError
 
 
-class Autoregressive(System):
+class ExactLikelihood(System):
+    """A system that is trained on, and judged by, the exact probability of an image."""
+
+    selection_metric = "nll_nats"
+    optimizer: Any
+
+    def nll(self, x):
+        """-log p(x) in nats (N,) of images (N, H, W, C)."""
+        raise NotImplementedError
+
+    def training_step(self, batch):
+        loss = self.nll(batch.x).mean()
+        self.optimizer.step(loss)
+        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """Negative log-likelihood in nats per image, and in bits per dimension."""
+        with self.evaluating():
+            batches = data.batches(CHUNK)
+            nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
+        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
+
+    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
+        """log p(x) in nats (N,) of images (N, H, W, C), exact; nothing is random."""
+        with self.evaluating():
+            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
+
+
+class Autoregressive(ExactLikelihood):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
 
     A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
@@ -47,7 +77,6 @@ class Autoregressive(System):
     """
 
     needs = {"x": INTENSITIES}
-    selection_metric = "nll_nats"
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
@@ -65,18 +94,6 @@ class Autoregressive(System):
         if self.spec.x.kind == "binary":
             return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
         return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
-
-    def training_step(self, batch):
-        loss = self.nll(batch.x).mean()
-        self.optimizer.step(loss)
-        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
-
-    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Negative log-likelihood in nats per image, and in bits per dimension."""
-        with self.evaluating():
-            batches = data.batches(CHUNK)
-            nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
-        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """n images; `cached=False` evaluates the whole image for each value, with the same result to the bit."""
@@ -100,12 +117,6 @@ class Autoregressive(System):
                     x[value] = self._drawn(logits, chance[value])
                 images[part] = to_numpy(x)
         return images
-
-    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
-        """log p(x) in nats (N,) of images (N, H, W, C), exact; nothing is random."""
-        with self.evaluating():
-            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
-            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
 
     def _drawn(self, logits, uniform):
         """Values drawn with uniform numbers (N,), by the inverse of the distribution function."""
