@@ -218,8 +218,8 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
     random.seed(SEED)
     model = system(config, data.spec, device)
     baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
-    source = model.source(data.train, seed=SEED)
-    for _ in islice(training_steps(model.training_step, source, device), trial.steps):
+    batches = model.source(data.train, seed=SEED)
+    for _ in islice(training_steps(model.training_step, batches, device), trial.steps):
         pass
     metrics = metrics_of(model, data)
     return [Outcome(each, metrics[each.metric], baselines[each.baseline][each.metric]) for each in trial.demands]

@@ -10,8 +10,9 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data import Loader, Source, Split
+from tinygen.data import Loader, Split
 from tinygen.data.needs import Needs
+from tinygen.data.sources import Source
 from tinygen.errors import UsageError
 from tinygen.models.trial import Trial
 from tinygen.nn import Module
@@ -73,7 +74,7 @@ class System(Module):
         return cls.needs
 
     def source(self, split: Split, *, seed: int) -> Source:
-        """The batches that it is trained on, from a split: by default `batch_size` examples each, shuffled."""
+        """Where its minibatches come from: by default a `Loader` of the `batch_size` of its Config."""
         return Loader(split, self.config.batch_size, seed=seed)
 
     @abstractmethod
