@@ -168,7 +168,8 @@ def most_frequent_class(model: System, data: Dataset) -> Metrics:
 
 def few_labels(model: System, data: Dataset) -> Metrics:
     """A linear classifier of pixels, fitted to the labelled examples that a semi-supervised model is given."""
-    part, test = model.source(data.train, seed=SEED).labelled_split, data.test
+    source: Any = model.source(data.train, seed=SEED)
+    part, test = source.labelled_split, data.test
     probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes)
     return {"error_rate": probe.error_rate(pixels(test).reshape(len(test), -1), test.values("y"))}
 

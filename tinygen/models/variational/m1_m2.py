@@ -13,7 +13,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data import Batch, Spec
+from tinygen.data import Batch, SemiSupervised, Spec, Split
 from tinygen.data.fields import INTENSITIES, Image, Labels
 from tinygen.distributions import STANDARD_NORMAL, Normal
 from tinygen.models.base import CHUNK, System, at_least, mean_over
@@ -22,7 +22,7 @@ from tinygen.models.variational import bounds
 from tinygen.models.variational.base import SharedConfig
 from tinygen.models.variational.cvae import MOST_CLASSES, STYLES, in_every_class
 from tinygen.models.variational.likelihoods import Likelihood
-from tinygen.models.variational.m2 import M2
+from tinygen.models.variational.m2 import M2, source_of_few_labels
 from tinygen.models.variational.vae import VAE
 from tinygen.nn import Sequential
 from tinygen.train.figures import Figure
@@ -59,7 +59,10 @@ class M1M2(System):
         self.m2 = OfCodes(config, spec.y, device)
         self.selection_metric = self.m1.selection_metric
 
-    needs_with, source = M2.needs_with, M2.source
+    needs_with = M2.needs_with
+
+    def source(self, split: Split, *, seed: int) -> SemiSupervised:
+        return source_of_few_labels(self.config, split, seed)
 
     def training_step(self, batch):
         """A step of M1, and once that has had all of its own, one of M2 on codes drawn from q(z_1 | x)."""

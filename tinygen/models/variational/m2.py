@@ -8,7 +8,7 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
-from tinygen.data import SemiSupervised
+from tinygen.data import SemiSupervised, Split
 from tinygen.distributions import Categorical, Normal
 from tinygen.models import networks
 from tinygen.models.base import at_least, in_chunks, mean_over
@@ -53,10 +53,8 @@ class M2(CVAE):
         config, classes = self.config, self.spec.classes
         self.classifier = networks.encoder(config.architecture, self.spec.x.shape, config.hidden, classes, *self.sizes)
 
-    def source(self, split, *, seed: int) -> SemiSupervised:
-        config = self.config
-        sizes = {"labelled": config.labelled, "labelled_batch_size": config.labelled_batch_size}
-        return SemiSupervised(split, config.batch_size, seed=seed, **sizes)
+    def source(self, split: Split, *, seed: int) -> SemiSupervised:
+        return source_of_few_labels(self.config, split, seed)
 
     def training_step(self, batch):
         """Algorithm 1 of the paper, with labelled and unlabelled examples in each minibatch (equation 9)."""
@@ -118,6 +116,12 @@ class M2(CVAE):
     def _at_once(self) -> int:
         """How many codes are decoded at once."""
         return bounds.codes_at_once(math.prod(self.outputs))
+
+
+def source_of_few_labels(config: M2.Config, split: Split, seed: int) -> SemiSupervised:
+    """Minibatches of labelled and unlabelled examples, of the sizes of a configuration."""
+    few, at_once = config.labelled, config.labelled_batch_size
+    return SemiSupervised(split, config.batch_size, labelled=few, labelled_batch_size=at_once, seed=seed)
 
 
 class OfOneClass:

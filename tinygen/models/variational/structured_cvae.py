@@ -6,6 +6,7 @@ the paper's: x is what is observed, y what is predicted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,11 @@ class StructuredCVAE(System):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         image, latent, hidden = spec.x.shape, config.latent, config.hidden
-        sizes = config.layers, config.channels
+        sizes = {"layers": config.layers, "channels": config.channels}
+        make_encoder = partial(networks.encoder, config.architecture, image, hidden, **sizes)
+        make_decoder = partial(networks.decoder, config.architecture, image, hidden, **sizes)
         self.observed = observed_quadrants(image, config.quadrants)
         self.remembered = np.zeros((REMEMBERED, *image), np.float32)
-        make_encoder = lambda outputs: networks.encoder(config.architecture, image, hidden, outputs, *sizes)  # noqa: E731
-        make_decoder = lambda inputs: networks.decoder(config.architecture, image, hidden, inputs, *sizes)  # noqa: E731
         self.guesser = Sequential(make_encoder(hidden), F.relu, make_decoder(hidden))
         self.prior_network, self.encoder = make_encoder(2 * latent), make_encoder(2 * latent)
         self.decoder = Decoder(make_encoder(hidden), make_decoder(latent + hidden))
