@@ -14,7 +14,7 @@ from tinygen.distributions import Categorical
 from tinygen.models.autoregressive.base import cached_predictions, naive_predictions
 from tinygen.models.autoregressive.pixelcnn import GatedNetwork, GatedPixelCNN
 from tinygen.models.base import System, at_least, in_chunks, learning_rate, mean_over
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, UNTRAINED, Demand, Trial
 from tinygen.models.variational import bounds, likelihoods
 from tinygen.models.variational.likelihoods import Given, likelihood_of
 from tinygen.nn import Conv2d, ConvTranspose2d, Module, Sequential, init
@@ -290,15 +290,14 @@ VQVAE.tiny = (
 )
 VQVAE.trials = (
     Trial(
-        "digits8x8",
-        400,
-        {"codes": 32, "hidden": 32, "prior_hidden": 16, "prior_blocks": 2, "warmup_steps": 0},
+        "fashion-mnist-7k",
+        200,
+        {"components": 2, "codes": 32, "hidden": 24, "prior_hidden": 16, "prior_blocks": 1, "batch_size": 32}
+        | {"warmup_steps": 0},
         (
-            Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.95),
-            Demand("codebook_perplexity", ">", UNTRAINED, plus=8),
-            LIKE_DATA,
+            Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
+            Demand("codebook_perplexity", ">", UNTRAINED, plus=12),
         ),
-        binarised="threshold",
     ),
 )
 VQVAE.recipes = ("--data fashion-mnist-7k --steps 4000",)
