@@ -51,6 +51,8 @@ METRICS: dict[str, Metric] = {
     "neg_pseudo_log_likelihood_nats": Metric("-log pseudo-likelihood", "nats", "down"),
     "log_z_nats": Metric("log Z", "nats"),
     "log_z_error_nats": Metric("standard error of log Z", "nats"),
+    "codebook_perplexity": Metric("perplexity of the codebook", "", "up"),
+    "guess_nats": Metric("-log p by the plain network", "nats", "down"),
     "nll_nats": Metric("-log p", "nats", "down"),
     "bits_per_dim": Metric("-log p", "bits per dimension", "down"),
     "parzen_log_likelihood_nats": Metric("Parzen window log-likelihood", "nats", "up"),
@@ -60,9 +62,13 @@ METRICS: dict[str, Metric] = {
     "denoised_cross_entropy_nats": Metric("cross-entropy, denoised", "nats", "down"),
     "denoised_squared_error_per_pixel": Metric("squared error per pixel, denoised", "", "down"),
     "error_rate": Metric("error rate", "", "down"),
+    "class_cross_entropy_nats": Metric("cross-entropy of the class", "nats", "down"),
     "precision_at_10": Metric("share of the class among the ten best", "", "up"),
     "probe_error_rate": Metric("error rate of a linear probe", "", "down"),
     "code_moment_distance": Metric("distance of the codes' moments from the prior's", "", "down"),
+    # Codes of data whose factors are known
+    "higgins_score": Metric("Higgins score", "", "up"),
+    "mutual_information_gap": Metric("mutual information gap", "", "up"),
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),
     "generator_nats": Metric("generator loss", "nats"),

@@ -29,7 +29,12 @@ class RasterNetwork(Module):
     """
 
     def forward(self, x):
+        x = self.inputs(x)
         return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
+
+    def inputs(self, x):
+        """What `above` and `across` read of values x: by default x itself. Of zeros it is zero."""
+        return x
 
     def above(self, x) -> list:
         """Features (N, H, W, ...) of images shifted down by one row."""
@@ -145,15 +150,15 @@ def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tu
         blind = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
         for i in range(height):
             place.row, place.column = i, 0
-            above = network.above(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1]))
+            above = network.above(network.inputs(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1])))
             if i < keep_rows:
-                network.across(x[:, i : i + 1], above)
+                network.across(network.inputs(x[:, i : i + 1]), above)
                 continue
             for j in range(width):
                 place.column = j
                 pixel = x[:, i : i + 1, j : j + 1]
                 near = [features[:, :, j : j + 1] for features in above]
                 for c in range(colours):
-                    yield (slice(None), i, j, c), network.across(pixel, near).data[:, 0, 0, c]
+                    yield (slice(None), i, j, c), network.across(network.inputs(pixel), near).data[:, 0, 0, c]
                 for memory in blind:  # which have not been given the pixel's last value
-                    memory.put(pixel)
+                    memory.put(network.inputs(pixel))

@@ -141,11 +141,14 @@ class GatedPixelCNN(Autoregressive):
 
 
 class GatedNetwork(RasterNetwork):
-    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2)."""
+    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2).
 
-    def __init__(self, config: GatedPixelCNN.Config, colours: int, levels: int):
+    It reads images of so many colours, or of other `inputs`, as channels.
+    """
+
+    def __init__(self, config: GatedPixelCNN.Config, colours: int, levels: int, *, inputs: int | None = None):
         hidden = -(-config.hidden // colours) * colours
-        self.blocks = [GatedBlock(colours, hidden, config.first_kernel, colours, first=True)]
+        self.blocks = [GatedBlock(inputs or colours, hidden, config.first_kernel, colours, first=True)]
         self.blocks += [GatedBlock(hidden, hidden, config.kernel, colours) for _ in range(config.blocks)]
         self.head = Head(hidden, config.head, colours, levels)
 
