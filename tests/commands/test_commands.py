@@ -196,10 +196,13 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("sample all", "Everything cannot sample; models that can: ae, dae, aae, vae"),
+        ("sample all", "Everything cannot sample; models that can: ae, dae, sparse-ae, contractive-ae, aae, vae"),
         ("translate pixels", "pixelcnn cannot translate; no model of the package can"),
         ("complete codes", "ae cannot complete; models that can: pixelcnn, gated-pixelcnn"),
-        ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, aae, vae"),
+        (
+            "encode pixels",
+            "pixelcnn cannot encode and decode; models that can: ae, dae, sparse-ae, contractive-ae, aae, vae",
+        ),
         ("log-prob codes", "ae cannot give probabilities; models that can: vae, "),
         ("log-prob pixels --importance-samples 3", "pixelcnn has exact log-probabilities; leave it out"),
         ("log-prob bound --importance-samples 0", "--importance-samples is 0; it must be at least 1"),

@@ -24,7 +24,13 @@ MATTERS = 0.02
 """Share of the loss that each of its terms has at least, so that none can be wrong without notice."""
 SMALL = 5e-4
 """Length of the step in a direction along which a derivative is measured."""
-WEIGHTED = {"vae": {"beta": 30.0}, "aae": {"regularisation": 4.0}, "wgan-gp": {"penalty": 3.0}, "wgan": {"clip": 2.0}}
+WEIGHTED = {
+    "vae": {"beta": 30.0},
+    "aae": {"regularisation": 4.0},
+    "wgan-gp": {"penalty": 3.0},
+    "wgan": {"clip": 2.0},
+    "contractive-ae": {"contraction": 200.0},
+}
 """Weights other than 1, so that a term without its weight is noticed, and a critic that is not clipped flat."""
 
 
