@@ -23,6 +23,8 @@ FAMILIES: dict[str, dict[str, str]] = {
     "autoencoders": {
         "ae": "tinygen.models.autoencoders.autoencoder:Autoencoder",
         "dae": "tinygen.models.autoencoders.autoencoder:DenoisingAutoencoder",
+        "sparse-ae": "tinygen.models.autoencoders.sparse:SparseAutoencoder",
+        "contractive-ae": "tinygen.models.autoencoders.contractive:ContractiveAutoencoder",
         "aae": "tinygen.models.autoencoders.aae:AAE",
     },
     "variational": {

@@ -34,6 +34,7 @@ WEIGHTED = {
     "aae": {"regularisation": 4.0},
     "wgan-gp": {"penalty": 3.0},
     "wgan": {"clip": 2.0},
+    "contractive-ae": {"contraction": 200.0},
 }
 """Weights other than 1, so that a term without its weight is noticed, and a critic that is not clipped flat."""
 

@@ -65,6 +65,10 @@ METRICS: dict[str, Metric] = {
     "class_cross_entropy_nats": Metric("cross-entropy of the class", "nats", "down"),
     "precision_at_10": Metric("share of the class among the ten best", "", "up"),
     "probe_error_rate": Metric("error rate of a linear probe", "", "down"),
+    "mean_activity": Metric("mean activity of the code's units"),
+    "sparsity_nats": Metric("divergence of mean activities from the wanted one", "nats", "down"),
+    "class_nats": Metric("cross-entropy of the classifier", "nats", "down"),
+    "jacobian_norm": Metric("norm of the encoder's Jacobian", "", "down"),
     "code_moment_distance": Metric("distance of the codes' moments from the prior's", "", "down"),
     # Codes of data whose factors are known
     "higgins_score": Metric("Higgins score", "", "up"),

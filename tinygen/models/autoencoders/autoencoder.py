@@ -127,10 +127,7 @@ class Autoencoder(CodeModel):
         values, vectors = np.linalg.eigh(to_numpy(self.code_covariance))
         factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        codes = to_numpy(self.code_mean) + (noise[:, None] * factor).sum(
-            axis=2
-        )  # a product by BLAS could depend on n in the last bit
-        return self.decode(codes)
+        return self.decode(to_numpy(self.code_mean) + in_chunks(lambda part: part @ factor.T, noise, "cpu"))
 
 
 class DenoisingAutoencoder(Autoencoder):
