@@ -60,8 +60,8 @@ if "avx2" not in target.FEATURES:
     [pytest.param(name, marks=pytest.mark.slow if name in ("AVX2", "SSE") else ()) for name in ENVIRONMENTS],
 )
 def test_kernels_follow_their_reference(name):
-    first, set_, told, width = ENVIRONMENTS[name]
-    assert run(COMPARE.format(first=first), **set_) == (width, told)
+    first, set_, message, width = ENVIRONMENTS[name]
+    assert run(COMPARE.format(first=first), **set_) == (width, message)
 
 
 # The cache of compiled code, and what a person at a terminal is told of it
@@ -93,7 +93,7 @@ def begin(folder: Path, caches: Path, **environment):
     return start(PROGRAM, folder, **settings)
 
 
-def told(folder: Path, caches: Path, **environment) -> str:
+def message(folder: Path, caches: Path, **environment) -> str:
     """What is said on stderr, a terminal, when the kernels of a copy run."""
     ours, theirs = os.openpty()
     with open(ours, "rb", buffering=0) as terminal, open(theirs, "wb", buffering=0) as stderr:
@@ -114,7 +114,7 @@ def compiled(caches: Path) -> dict[str, int]:
 def filled(tmp_path_factory):
     """A copy, the cache that it has filled, and what was told."""
     folder = tmp_path_factory.mktemp("filled")
-    return copied(folder / "copy"), folder / "caches", told(folder / "copy", folder / "caches")
+    return copied(folder / "copy"), folder / "caches", message(folder / "copy", folder / "caches")
 
 
 def test_compiled_code_is_kept_between_processes(filled):
@@ -124,7 +124,7 @@ def test_compiled_code_is_kept_between_processes(filled):
     before = compiled(caches)
     assert sorted(file.split("/")[2].rpartition("-")[0] for file in before) == sorted(2 * FUNCTIONS)
     assert not compiled(copy), "nothing is left beside the sources"
-    assert told(copy, caches) == ""
+    assert message(copy, caches) == ""
     assert compiled(caches) == before
 
 
@@ -148,7 +148,7 @@ def test_processes_that_start_together_fill_one_cache(filled, tmp_path):
     after = compiled(tmp_path)
     assert set(after) <= set(compiled(caches))
     assert len(after) == 2 * len(FUNCTIONS)
-    assert told(copy, tmp_path) == ""
+    assert message(copy, tmp_path) == ""
     assert compiled(tmp_path) == after
 
 
@@ -166,7 +166,7 @@ def test_damaged_files_are_made_anew_and_others_left_alone(filled, tmp_path):
     changed = {tmp_path / file for file in after if after[file] != before[file]}
     assert {file.parent for file in changed} == {file.parent for file in damaged}
     assert len(changed) == 4
-    assert told(copy, tmp_path) == ""
+    assert message(copy, tmp_path) == ""
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_folders_that_cannot_be_written_are_survived(filled, tmp_path):
     """A file stands where the folder would be made: for the superuser too, who may write everywhere."""
     copy, _, _ = filled
     (tmp_path / "file").touch()
-    said = told(copy, tmp_path / "file")
+    said = message(copy, tmp_path / "file")
     assert said.startswith(f"{COMPILING}run alone, since {tmp_path}/file/tinygen/kernels-")
     assert said.count("\n") == 1
     assert not compiled(copy)

@@ -146,8 +146,10 @@ def missing(word):
 
 system_sleep.FUTEX, system_sleep.prepare_condition = None, missing
 """
-    _, told = run(program + LAUNCH + "launch()\nassert type(pool._pool).__name__ == 'NumbaPool'", TINYGEN_THREADS="2")
-    assert told == (
+    _, message = run(
+        program + LAUNCH + "launch()\nassert type(pool._pool).__name__ == 'NumbaPool'", TINYGEN_THREADS="2"
+    )
+    assert message == (
         "tinygen: note: the system has no POSIX threads, so numba's threads are used (slower on a busy machine)\n"
     )
 

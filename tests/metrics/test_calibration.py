@@ -41,7 +41,7 @@ def test_what_is_wrong_with_a_set_shows_where_it_should(metrics):
 
 
 @pytest.mark.parametrize(
-    ("name", "figure", "value", "told"),
+    ("name", "figure", "value", "message"),
     [
         ("blur", "frechet", 0.0, "the Frechet distance puts 'blur' before 'real'"),
         ("pure noise", "coverage", 1.0, "coverage puts 'pure noise' before 'blur'"),
@@ -51,10 +51,10 @@ def test_what_is_wrong_with_a_set_shows_where_it_should(metrics):
         ("single mode", "classes", 2.0, "a single mode counts as more than one class"),
     ],
 )
-def test_wrong_figures_are_noticed(metrics, name, figure, value, told):
+def test_wrong_figures_are_noticed(metrics, name, figure, value, message):
     forged = copy.deepcopy(metrics)
     forged[name][figure] = value
-    assert told in misranked(forged)
+    assert message in misranked(forged)
 
 
 def test_every_set_is_made_of_as_many_images_in_the_unit_range(reference, digits):

@@ -193,5 +193,5 @@ def test_a_model_without_such_a_metric_says_so(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run/best.safetensors").exists()
     capsys.readouterr()
     assert main("sample run --which best".split()) == 2
-    told = capsys.readouterr().err
-    assert told == "tinygen: run has no best state, since gan names no metric to choose it by: use --which last\n"
+    message = capsys.readouterr().err
+    assert message == "tinygen: run has no best state, since gan names no metric to choose it by: use --which last\n"

@@ -135,8 +135,8 @@ def test_each_learning_rate_of_a_model_can_be_changed_and_no_other_field(data, m
     assert changes.learning_rates(config) == {"learning_rate": 5e-4, "discriminator_learning_rate": 1e-4}
     changed = changes.with_learning_rates("aae", config, {"discriminator_learning_rate": 0.5})
     assert changed == replace(config, discriminator_learning_rate=0.5)
-    told = "^--hidden: aae does not have it; it has --learning-rate and --discriminator-learning-rate$"
-    with pytest.raises(UsageError, match=told):
+    message = "^--hidden: aae does not have it; it has --learning-rate and --discriminator-learning-rate$"
+    with pytest.raises(UsageError, match=message):
         changes.with_learning_rates("aae", config, {"hidden": 3})
     for name in models.names():
         assert changes.learning_rates(models.get(name).Config()), f"{name} has a learning rate that can be changed"
@@ -185,7 +185,7 @@ def test_the_command_changes_the_learning_rate(place, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             "--discriminator-learning-rate 1e-4",
@@ -200,12 +200,12 @@ def test_the_command_changes_the_learning_rate(place, capsys):
         ("--data gone.npz", "gone.npz: there is no such file or folder"),
     ],
 )
-def test_what_cannot_be_changed_is_one_line_and_nothing_changes(place, words, told, capsys):
+def test_what_cannot_be_changed_is_one_line_and_nothing_changes(place, words, message, capsys):
     before = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
     capsys.readouterr()
     assert main(["resume", "run", "--steps", "6", *words.split()]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == before
 
@@ -224,8 +224,10 @@ def test_data_that_moved_are_found_at_their_new_place(place, capsys):
     Path("tiny.npz").rename("elsewhere/moved.npz")
     capsys.readouterr()
     assert main(["eval", "run"]) == 2
-    told = capsys.readouterr().err
-    assert told.endswith("there is no such file or folder; if the data have moved, give their new place with --data\n")
+    message = capsys.readouterr().err
+    assert message.endswith(
+        "there is no such file or folder; if the data have moved, give their new place with --data\n"
+    )
     for command in ("eval run", "report run", "score run", "sample run"):
         assert main([*command.split(), "--data", "elsewhere/moved.npz"]) == 0
         assert main([*command.split(), "--data", "other.npz"]) == 2

@@ -92,7 +92,7 @@ def test_without_a_finite_value_the_beginning_counts(data, make_model):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             "train gan --data digits8x8 --patience 2",
@@ -102,11 +102,11 @@ def test_without_a_finite_value_the_beginning_counts(data, make_model):
         ("train ae --data digits8x8 --patience soon", "'soon' is not a whole number"),
     ],
 )
-def test_where_it_cannot_be_it_is_refused(words, told, tmp_path, monkeypatch, capsys):
+def test_where_it_cannot_be_it_is_refused(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([*words.split(), "--out", "run"]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

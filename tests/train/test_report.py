@@ -119,7 +119,7 @@ def test_a_metric_that_was_logged_once_has_no_curve():
 
 
 @pytest.mark.parametrize(
-    ("x", "conditions", "told"),
+    ("x", "conditions", "message"),
     [
         (Points(1, (-2, 3)), (), "A histogram from -2 to 3."),
         (Points(2, (-2, 3)), (), "The first two coordinates, both from -2 to 3."),
@@ -127,10 +127,10 @@ def test_a_metric_that_was_logged_once_has_no_curve():
         (ImageField(4, 4, 1, "grey"), (), ""),
     ],
 )
-def test_a_picture_of_samples_says_what_its_axes_or_columns_are(x, conditions, told):
+def test_a_picture_of_samples_says_what_its_axes_or_columns_are(x, conditions, message):
     spec = Spec("any", {"x": x, "y": Labels(names=("cat", "dog"))})
     model = SimpleNamespace(spec=spec, conditions=conditions)
-    assert report._legend_of_samples(model, [panels.PANELS[0]]) == told
+    assert report._legend_of_samples(model, [panels.PANELS[0]]) == message
     assert report._legend_of_samples(model, []) == ""
 
 

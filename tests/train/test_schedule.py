@@ -65,13 +65,13 @@ def test_a_number_of_steps_of_its_own_and_none_are_kept_to(data, make):
 
 
 def test_of_a_budget_there_is_no_number_of_steps(data, make, capsys):
-    told = "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
+    message = "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
     seen = rates(model := make())
     train.fit(model, data, budget=0.05)
     assert set(seen) == {PEAK}
-    assert told in capsys.readouterr().out.splitlines()
+    assert message in capsys.readouterr().out.splitlines()
     train.fit(make(cosine_steps=0), data, budget=0.05)
-    assert told not in capsys.readouterr().out
+    assert message not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("step", [3, 6, 11])
@@ -88,8 +88,8 @@ def test_a_new_length_is_followed_from_its_step_on_and_that_is_told(tmp_path, da
     seen = rates(model := make())
     train.resume(model, data, tmp_path / "run", epochs=2)
     assert seen == pytest.approx([cosine(step, 14) for step in range(7, 14)])
-    told = "the learning rate follows the new length: it is 0.005 now, where by the old length it would be 0"
-    assert told in capsys.readouterr().out.splitlines()
+    message = "the learning rate follows the new length: it is 0.005 now, where by the old length it would be 0"
+    assert message in capsys.readouterr().out.splitlines()
     lengths = [{"epochs": n, "steps": None, "budget": None} for n in (1, 2)]
     assert Run.open(tmp_path / "run").config["changes"] == [{"step": 7, "fit": {"length": lengths}}]
 

@@ -107,9 +107,9 @@ def test_it_is_told_at_the_end_in_the_summary_and_in_the_report(tmp_path, data, 
     judged = verdict(history, "neg_elbo_nats")
     assert summary["verdict"] == {**vars(judged), "text": str(judged)}
     assert json.loads((tmp_path / "run/summary.json").read_text())["verdict"] == summary["verdict"]
-    told = conclusion(history, "neg_elbo_nats")
-    assert told in capsys.readouterr().out.splitlines()
-    assert f"−{told[1:]}." in (tmp_path / "run/report.html").read_text()
+    message = conclusion(history, "neg_elbo_nats")
+    assert message in capsys.readouterr().out.splitlines()
+    assert f"−{message[1:]}." in (tmp_path / "run/report.html").read_text()
 
 
 def test_a_resumed_run_is_judged_as_if_it_had_not_been_interrupted(tmp_path, data, make_model):
