@@ -68,7 +68,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one_and_as_one_on_the_cpu(cuda, 
         (None, ""),
     ],
 )
-def test_device_auto_notes_once_why_a_gpu_cannot_be_used(problem, message, untold, monkeypatch, capsys):
+def test_device_auto_notes_once_why_a_gpu_cannot_be_used(problem, message, no_notices_yet, monkeypatch, capsys):
     monkeypatch.setattr("tinygen.backend.device.gpu_problem", lambda: problem)
     for _ in range(2):
         assert tg.backend.select_device() == ("cpu" if problem else "cuda")
