@@ -183,7 +183,7 @@ def test_folders_that_cannot_be_written_are_survived(filled, tmp_path):
 def test_the_cache_is_the_same_for_a_thread_that_asks_while_another_declares_a_function(tmp_path):
     """Numba's setting, which is one for all threads, is changed at that moment."""
     folder = jit.cache_folder()
-    with jit._kept_in(tmp_path):
+    with jit._caching_in(tmp_path):
         assert jit.cache_folder.__wrapped__() == folder
 
 
