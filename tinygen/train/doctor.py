@@ -79,6 +79,13 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
             "lower the critic's learning rate, and leave batch normalisation out of it",
         )
+    if count := valid.get("collapsed_count", 0.0):
+        yield Finding(
+            "components collapsed",
+            f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than "
+            "the floor, so that their density, and with it the likelihood, says little",
+            "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
+        )
     if step >= FIRST_STEP_FOR_CODES and valid.get("active_units") == 0:
         yield Finding(
             "posterior collapsed",

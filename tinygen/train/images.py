@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygen.backend import to_numpy
 from tinygen.data import Field, Points
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import RunError, UsageError
@@ -61,6 +62,16 @@ def tiles(values: np.ndarray, field: Field) -> np.ndarray:
     if is_intensities(field):
         return values
     return np.stack([field.draw(value) for value in values]) / np.float32(255)
+
+
+def filters(weight: Any, shape: tuple[int, ...], n: int) -> np.ndarray:
+    """Weights (D, K) of the first n of K units that see images of this shape, as tiles (n, H, W, C) in [0, 1].
+
+    One half is a weight of zero; the largest weight of a unit, by magnitude, is 0 or 1.
+    """
+    shown = to_numpy(weight).T[:n]
+    scale = np.maximum(np.abs(shown).max(axis=1, keepdims=True), 1e-30)
+    return (0.5 + 0.5 * shown / scale).reshape(-1, *shape)
 
 
 def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Image":

@@ -136,7 +136,8 @@ def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """For points in the plane a map of the density; for images the most and the least probable ones."""
-    which = "a lower bound on their log-probability" if model.log_prob_is_bound else "their exact log-probability"
+    kind = "a lower bound on" if model.log_prob_is_bound else "an estimate of" if model.log_prob_is_estimate else ""
+    which = f"{kind} their log-probability" if kind else "their exact log-probability"
     if isinstance(data.spec.x, Points):
         points = _first(data, SCATTERED).x
         low, high = data.spec.x.limits or (float(points.min()), float(points.max()))

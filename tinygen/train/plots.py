@@ -71,15 +71,16 @@ def lines(series: Sequence[tuple[str, Points]], x: tuple[float, float], y: tuple
     return frame.svg(*(_line(frame, points, colour)[0] for colour, points in series), vertical=True)
 
 
-def scatter(points: Any, classes: Any = None) -> str:
-    """Points (N, 2), coloured by class, with one scale for both axes."""
+def scatter(points: Any, classes: Any = None, outlines: Sequence[Points] = ()) -> str:
+    """Points (N, 2), coloured by class, with one scale for both axes; lines of `outlines` are drawn over them."""
     centre, reach = (points.max(0) + points.min(0)) / 2, max(1.05 * (points.max(0) - points.min(0)).max() / 2, 1e-6)
     x, y = ((float(middle - reach), float(middle + reach)) for middle in centre)
     frame = Frame(x, y, width=440, height=440 - LEFT - RIGHT + TOP + BOTTOM)
     colours = ["var(--valid)"] * len(points) if classes is None else [CLASSES[each % len(CLASSES)] for each in classes]
     places = [frame.place(float(a), float(b)) for a, b in points]
     dots = (f'<circle cx="{a}" cy="{b}" r="2.2" fill="{c}"/>' for (a, b), c in zip(places, colours, strict=True))
-    return frame.svg(*dots, vertical=True)
+    drawn = (_line(frame, outline, "var(--ink)")[0] for outline in outlines)
+    return frame.svg(*dots, *drawn, vertical=True)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

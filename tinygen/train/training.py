@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygen import backend, random
 from tinygen.capabilities import Samples
-from tinygen.data import Dataset, Loader
+from tinygen.data import Dataset
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
@@ -59,7 +59,7 @@ class Training:
         backend.tune_process()
         random.seed(settings.seed)
         self.model, self.data, self.settings = model, data, settings
-        self.loader = Loader(data.train, model.config.batch_size, seed=settings.seed)
+        self.loader = model.source(data.train, seed=settings.seed)
         self.steps = training_steps(model.training_step, self.loader, model.device)
         self.per_epoch = self.loader.steps_per_epoch
         model.plan.steps = settings.length.in_steps(self.per_epoch)

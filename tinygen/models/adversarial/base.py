@@ -13,10 +13,9 @@ from tinygen import random
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
-from tinygen.data.points import MIXTURES
 from tinygen.errors import NonFiniteError, UsageError
-from tinygen.metrics.modes import SAMPLES, count_modes
-from tinygen.metrics.wasserstein import w1
+from tinygen.metrics.modes import SAMPLES
+from tinygen.metrics.points import points_metrics
 from tinygen.models.base import CHUNK, System, in_chunks
 from tinygen.nn import BatchNorm, Flatten, LeakyReLU, Linear, Module, Reshape, Sequential, init
 from tinygen.optim import EMA
@@ -119,19 +118,6 @@ def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
         for layer, (mean, var) in zip(layers, before, strict=True):
             layer.running_mean[...], layer.running_var[...] = mean, var
         raise
-
-
-def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """Metrics of points: in one dimension the Wasserstein-1 distance; for a known mixture the modes that are found, and
-    the share of samples near one of them. Empty for other data.
-    """
-    metrics = {}
-    if spec.x.shape == (1,):
-        metrics["w1_distance"] = w1(real[:, 0], fake[:, 0])
-    if mixture := MIXTURES.get(spec.name):
-        covered, high_quality = count_modes(fake, mixture)
-        metrics |= {"modes_count": float(covered), "high_quality_rate": high_quality}
-    return metrics
 
 
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinygen import random
-from tinygen.data import Loader, Points
+from tinygen.data import Points
 from tinygen.steps import training_steps
 from tinygen.tensor import tensor
 from tinygen.train import plots
@@ -72,8 +72,8 @@ def _retrained(model: Any, data: Any, seed: int, steps: int) -> Iterator[Any]:
     random.seed(seed)
     repeated = type(model)(config, model.spec, model.device)
     random.seed(seed)
-    loader = Loader(data.train, model.config.batch_size, seed=seed)
-    taken = training_steps(lambda batch: repeated.training_step(batch), loader, model.device)
+    batches = model.source(data.train, seed=seed)
+    taken = training_steps(lambda batch: repeated.training_step(batch), batches, model.device)
     for step in range(steps + 1):
         if step:
             next(taken)

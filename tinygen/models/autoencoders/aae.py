@@ -140,10 +140,8 @@ class AAE(CodeModel):
         """
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and len(data) > 1:
-            x, samples = data.batch(slice(None)).x, self.sample(PARZEN_SAMPLES, seed=seed)
-            first = -(-len(x) // 10)
-            width = parzen.choose_width(x[:first], samples)
-            numbers["parzen_log_likelihood_nats"] = float(parzen.log_likelihood(x[first:], samples, [width]).mean())
+            samples = self.sample(PARZEN_SAMPLES, seed=seed)
+            numbers["parzen_log_likelihood_nats"] = parzen.estimate(data.batch(slice(None)).x, samples)
         return numbers
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:

@@ -128,8 +128,7 @@ class Autoencoder(CodeModel):
         values, vectors = np.linalg.eigh(to_numpy(self.code_covariance))
         factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        # Not noise @ factor.T: the last bits of a product by BLAS could depend on n.
-        return self.decode(to_numpy(self.code_mean) + (noise[:, None] * factor).sum(axis=2))
+        return self.decode(to_numpy(self.code_mean) + in_chunks(lambda part: part @ factor.T, noise, "cpu"))
 
 
 class DenoisingAutoencoder(Autoencoder):

@@ -1,6 +1,7 @@
 """The base of models that predict an image pixel by pixel: likelihood, sampling and completion."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,12 @@ class RasterNetwork(Module):
     """
 
     def forward(self, x):
+        x = self.inputs(x)
         return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
+
+    def inputs(self, x):
+        """What `above` and `across` read of values x: by default x itself. Of zeros it is zero."""
+        return x
 
     def above(self, x) -> list:
         """Features (N, H, W, ...) of images shifted down by one row."""
@@ -39,7 +45,36 @@ class RasterNetwork(Module):
         raise NotImplementedError
 
 
-class Autoregressive(System):
+class ExactLikelihood(System):
+    """A system that is trained on, and judged by, the exact probability of an image."""
+
+    selection_metric = "nll_nats"
+    optimizer: Any
+
+    def nll(self, x):
+        """-log p(x) in nats (N,) of images (N, H, W, C)."""
+        raise NotImplementedError
+
+    def training_step(self, batch):
+        loss = self.nll(batch.x).mean()
+        self.optimizer.step(loss)
+        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """Negative log-likelihood in nats per image, and in bits per dimension."""
+        with self.evaluating():
+            batches = data.batches(CHUNK)
+            nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
+        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
+
+    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
+        """log p(x) in nats (N,) of images (N, H, W, C), exact; `seed` is not used."""
+        with self.evaluating():
+            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
+
+
+class Autoregressive(ExactLikelihood):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
 
     A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
@@ -47,7 +82,6 @@ class Autoregressive(System):
     """
 
     needs = {"x": INTENSITIES}
-    selection_metric = "nll_nats"
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
@@ -65,18 +99,6 @@ class Autoregressive(System):
         if self.spec.x.kind == "binary":
             return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
         return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
-
-    def training_step(self, batch):
-        loss = self.nll(batch.x).mean()
-        self.optimizer.step(loss)
-        return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
-
-    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Negative log-likelihood in nats per image, and in bits per dimension."""
-        with self.evaluating():
-            batches = data.batches(CHUNK)
-            nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
-        return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Draw n images; `cached=False` evaluates the whole image for each value, with the same result to the bit."""
@@ -100,12 +122,6 @@ class Autoregressive(System):
                     x[value] = self._draw(logits, chance[value])
                 images[part] = to_numpy(x)
         return images
-
-    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
-        """log p(x) in nats (N,) of images (N, H, W, C), exact; `seed` is not used."""
-        with self.evaluating():
-            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
-            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
 
     def _draw(self, logits, uniform):
         """Draw values (N,) from uniform numbers (N,), by the inverse of the distribution function."""
@@ -134,15 +150,15 @@ def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tu
         a_layers = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
         for i in range(height):
             place.row, place.column = i, 0
-            above = network.above(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1]))
+            above = network.above(network.inputs(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1])))
             if i < keep_rows:
-                network.across(x[:, i : i + 1], above)
+                network.across(network.inputs(x[:, i : i + 1]), above)
                 continue
             for j in range(width):
                 place.column = j
                 pixel = x[:, i : i + 1, j : j + 1]
                 near = [features[:, :, j : j + 1] for features in above]
                 for c in range(colours):
-                    yield (slice(None), i, j, c), network.across(pixel, near).data[:, 0, 0, c]
+                    yield (slice(None), i, j, c), network.across(network.inputs(pixel), near).data[:, 0, 0, c]
                 for memory in a_layers:  # layers of mask A were not given the pixel's last value
-                    memory.put(pixel)
+                    memory.put(network.inputs(pixel))

@@ -138,11 +138,14 @@ class GatedPixelCNN(Autoregressive):
 
 
 class GatedNetwork(RasterNetwork):
-    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2)."""
+    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2).
 
-    def __init__(self, config: GatedPixelCNN.Config, colours: int, logits: int):
+    It reads images with `colours` channels, or with another number of channels, `inputs`.
+    """
+
+    def __init__(self, config: GatedPixelCNN.Config, colours: int, logits: int, *, inputs: int | None = None):
         hidden = -(-config.hidden // colours) * colours
-        self.blocks = [GatedBlock(colours, hidden, config.first_kernel, colours, first=True)]
+        self.blocks = [GatedBlock(inputs or colours, hidden, config.first_kernel, colours, first=True)]
         self.blocks += [GatedBlock(hidden, hidden, config.kernel, colours) for _ in range(config.blocks)]
         self.head = Head(hidden, config.head, colours, logits)
 
