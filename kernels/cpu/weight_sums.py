@@ -23,7 +23,7 @@ from .tile import outer_sums
 
 TASKS = 8  # at least as many tasks as this where the work can be cut so
 STRIP = 96  # pixels of a strip, or a row of the image where that is longer
-# Gradients of pixels more than NEAR_PITCH bytes apart are first copied together, if more than FEW_TILES tiles read them.
+# Gradients of pixels more than NEAR_PITCH bytes apart are first copied together, if more than FEW_TILES read them.
 NEAR_PITCH, FEW_TILES = 4 * VECTORS * WIDTH, 8
 SUMS_BYTES = 300_000  # most bytes of sums that a task works on: they fit into a core's second-level cache
 

@@ -37,7 +37,7 @@ class Best:
         return None if self.step is None else {"metric": self.metric, "step": self.step, "value": self.value}
 
     def examine(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Remember a validation that is the best so far; returns whether it is. UsageError where it lacks the metric."""
+        """Remember a validation if it is the best so far; returns whether it is. UsageError if it lacks the metric."""
         if self.metric is None:
             return False
         if self.metric not in metrics:

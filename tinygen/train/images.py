@@ -39,7 +39,7 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """The number of samples to show, and their columns: one for each class if the model is conditional and has few classes."""
+    """The number of samples to show, and their columns: one for each class of a conditional model of few classes."""
     spec = model.spec
     if not can_show(spec.x):
         return LINES, None

@@ -155,7 +155,7 @@ class ConditionalDCGAN(DCGAN):
         return outputs[:, 0] + (outputs[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
 
     def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
-        """Draw n images: the generator's for standard normal noise and labels y (n,), by default 0, 1, 2, ... in turn."""
+        """Draw n images from standard normal noise and labels y (n,), by default 0, 1, 2, ... in turn."""
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
         return self.generate(self.generator_input(noise, given_labels(given, n, self.spec.classes)))
 

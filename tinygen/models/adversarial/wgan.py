@@ -23,7 +23,7 @@ class WGAN(AdversarialModel):
         critic_steps: int = 5
         """Steps of the critic for each step of the generator."""
         long_critic_steps: int = 100
-        """Steps of the critic before each of the generator's first 25 steps, and every 500th (100 in the authors' code)."""
+        """Steps of the critic before the generator's first 25 steps and every 500th (100 in the authors' code)."""
         clip: float = 0.01
         """Bound c: after each step the critic's weights are clipped to [-c, c]."""
         latent: int = 100

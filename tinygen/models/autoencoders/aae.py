@@ -55,7 +55,7 @@ class AAE(CodeModel):
         labelled: bool = False
         """Give the discriminator the classes, so that each takes a component of the mixture (section 2.3)."""
         dropout: float = 0.2
-        """Probability that a pixel is dropped from the encoder's input in training (as in the paper, for likelihoods)."""
+        """Probability that training drops a pixel from the encoder's input (as in the paper, for likelihoods)."""
         regularisation: float = 1.0
         """Weight of the encoder's adversarial loss, in nats, beside the squared error summed over pixels."""
         batch_size: int = 100

@@ -2,7 +2,7 @@
 
 In a network of causal convolutions and pointwise functions, each convolution can keep its latest inputs. A new pixel
 then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). Results
-are bit-identical to those of the whole image: the direct kernels sum each output in the same order, whatever the others.
+are bit-identical to those of the whole image: the direct kernels sum an output in the same order whatever the others.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Place:
 class CausalConv2d(MaskedConv2d):
     """Same-size convolution whose outputs depend on the rows above and, in their own row, on what `kind` says.
 
-    "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on the whole row, which is the last row of the kernel.
+    "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on all of it, the last row of the kernel.
     """
 
     memory: "Memory | None" = None
