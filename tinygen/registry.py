@@ -23,10 +23,18 @@ FAMILIES: dict[str, dict[str, str]] = {
     "autoencoders": {
         "ae": "tinygen.models.autoencoders.autoencoder:Autoencoder",
         "dae": "tinygen.models.autoencoders.autoencoder:DenoisingAutoencoder",
+        "sparse-ae": "tinygen.models.autoencoders.sparse:SparseAutoencoder",
+        "contractive-ae": "tinygen.models.autoencoders.contractive:ContractiveAutoencoder",
         "aae": "tinygen.models.autoencoders.aae:AAE",
     },
     "variational": {
         "vae": "tinygen.models.variational.vae:VAE",
+        "cvae": "tinygen.models.variational.cvae:CVAE",
+        "structured-cvae": "tinygen.models.variational.structured_cvae:StructuredCVAE",
+        "m2": "tinygen.models.variational.m2:M2",
+        "m1-m2": "tinygen.models.variational.m1_m2:M1M2",
+        "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
+        "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
     },
     "mixtures": {
         "gmm": "tinygen.models.mixtures.gmm:GMM",

@@ -151,19 +151,24 @@ CHUNK = 2000  # examples in one pass of an evaluation
 ROWS = 250  # examples in one pass of encoding and decoding
 
 
-def in_chunks(function, x, device: str) -> np.ndarray:
-    """`function` over the rows of x, as one NumPy array.
+def in_chunks(function, x, device: str, *beside) -> np.ndarray:
+    """`function` over the rows of x, and of further arrays beside it, as one NumPy array.
 
     The last chunk is padded to `ROWS` rows, so that the result of a row is bit-identical for every batch size: matrix
     products of another height may differ in the last bit.
     """
     parts = []
     for start in range(0, max(1, len(x)), ROWS):
-        part = to_numpy(x[start : start + ROWS])
-        full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
-        full[: len(part)] = part
-        parts.append(to_numpy(function(to_device(full, device)))[: len(part)])
+        rows = [_filled_up(to_numpy(each[start : start + ROWS])) for each in (x, *beside)]
+        parts.append(to_numpy(function(*(to_device(each, device) for each in rows)))[: len(x) - start])
     return np.concatenate(parts)
+
+
+def _filled_up(part: np.ndarray) -> np.ndarray:
+    """Up to `ROWS` rows, and zeros below them."""
+    full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
+    full[: len(part)] = part
+    return full
 
 
 def mean_over(chunks) -> dict[str, float]:

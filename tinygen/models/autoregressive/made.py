@@ -35,7 +35,7 @@ class MADE(ExactLikelihood):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 500
-        """Units of a hidden layer (500 to 8000 in the paper)."""
+        """Units in each hidden layer (500 to 8000 in the paper)."""
         layers: int = 1
         """Hidden layers (1 or 2 in the paper)."""
         masks: int = 1
@@ -45,13 +45,13 @@ class MADE(ExactLikelihood):
         direct: bool = True
         """Connect the inputs with the outputs directly, too."""
         batch_size: int = 100
-        """Images a step, as in the paper."""
+        """Images in a minibatch, as in the paper."""
         learning_rate: float = 2e-3
-        """Step size of Adam (the paper used Adagrad and Adadelta)."""
+        """Learning rate of Adam (the paper used Adagrad and Adadelta)."""
         warmup_steps: int = 100
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
 
         def __post_init__(self):
             at_least(self, 1, "hidden", "layers", "masks", "batch_size")

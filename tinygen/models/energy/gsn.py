@@ -50,13 +50,13 @@ class GSN(System):
         hidden_noise: float = 2.0
         """Standard deviation of the noise before and after the units of the second layer, as in the paper."""
         batch_size: int = 100
-        """Images a step, as in the authors' code."""
+        """Images in a minibatch, as in the authors' code."""
         learning_rate: float = 1e-3
-        """Step size of Adam (the authors' code used gradient descent with momentum)."""
+        """Learning rate of Adam (the authors' code used gradient descent with momentum)."""
         warmup_steps: int = 0
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
         sampling_steps: int = 100
         """Steps of the chain from independent pixels to a sample."""
 

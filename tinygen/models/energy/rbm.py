@@ -55,13 +55,13 @@ class RBM(System):
         chains: int = 100
         """Persistent chains."""
         batch_size: int = 100
-        """Images a step."""
+        """Images in a minibatch."""
         learning_rate: float = 0.05
-        """Step size of gradient descent."""
+        """Learning rate of gradient descent."""
         warmup_steps: int = 0
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
         sampling_steps: int = 1000
         """Gibbs steps from noise to a sample."""
         ais_steps: int = 1000
