@@ -130,8 +130,8 @@ def test_variety_counts_pairs_that_are_more_alike_than_real_ones(name):
 
 
 def test_the_remedy_for_alike_samples_names_a_discriminator_only_where_there_is_one():
-    for train, named in (({}, False), ({"discriminator_nats": 1.0}, True), ({"critic_distance": 1.0}, True)):
-        (finding,) = diagnose(2000, train, {"alike_pairs_rate": 0.5})
+    for metrics, named in (({}, False), ({"discriminator_nats": 1.0}, True), ({"critic_distance": 1.0}, True)):
+        (finding,) = diagnose(2000, metrics, {"alike_pairs_rate": 0.5})
         assert ("discriminator" in finding.remedy) is named
 
 

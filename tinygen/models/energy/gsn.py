@@ -204,4 +204,4 @@ GSN.trials = (
         ),
     ),
 )
-GSN.recipes = ("--data mnist --epochs 10", "--data mnist --epochs 10 --walkback 1")
+GSN.recipes = ("--data mnist --epochs 2", "--data mnist --epochs 2 --walkback 1")
