@@ -60,10 +60,12 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
     if step >= FIRST_STEP_FOR_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
         yield Finding(
             "generator collapsed",
-            f"the generator has collapsed: {rate:.0%} of pairs of samples are nearly the same, beyond what is usual "
-            "among real examples",
+            f"the samples have collapsed: {rate:.0%} of pairs of them are nearly the same, beyond what is usual among "
+            "real examples",
             "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or "
-            "change to a Wasserstein model with a gradient penalty",
+            "change to a Wasserstein model with a gradient penalty"
+            if train.keys() & {"discriminator_nats", "critic_distance"}
+            else "train longer, or lower the learning rate",
         )
     if (nats := train.get("discriminator_nats", math.inf)) < SATURATED:
         yield Finding(

@@ -119,4 +119,4 @@ MADE.trials = (
         binarised="threshold",
     ),
 )
-MADE.recipes = ("--data mnist --epochs 40 --masks 4",)
+MADE.recipes = ("--data mnist --epochs 20",)

@@ -93,4 +93,4 @@ DBM.trials = (
         binarised="threshold",
     ),
 )
-DBM.recipes = ("--data digits8x8 --epochs 300 --hidden 14 --above 14",)
+DBM.recipes = ("--data digits8x8 --epochs 600 --hidden 14 --above 14 --learning-rate 0.2",)

@@ -15,13 +15,12 @@ from tinygen.errors import UsageError
 from tinygen.metrics import parzen
 from tinygen.models.base import CHUNK, System, at_least, draw_rows, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
+from tinygen.models.energy.independent import log_odds, pixel_means
 from tinygen.models.trial import COPY, INDEPENDENT, LIKE_DATA, MEAN_IMAGE, Demand, Trial
 from tinygen.nn import Parameter, init
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
-FOLLOWED = 0.01
-"""Share of a minibatch in the moving average of pixels."""
 CHAINS = 100
 """Chains of the Parzen estimate."""
 SHOWN, COLUMNS = 8, 20
@@ -76,19 +75,25 @@ class GSN(System):
             Parameter(np.zeros(n, np.float32)) for n in (self.size, hidden, hidden)
         )
         self.pixel_mean = np.full(self.size, 0.5, np.float32)
-        """Moving average of the training images: chains start at independent pixels with these means."""
+        """Of the first minibatch: chains start at independent pixels with these means."""
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def training_step(self, batch):
         """Walkback training: the chain starts at the image, and every step is to rebuild the image."""
         x = batch.x.reshape(len(batch.x), self.size)
+        if not int(self.optimizer.count):
+            self.start_at(x)
         steps = self.chain(x, self.config.walkback, Draws(random.stream("train"), self.device))
         errors = [F.binary_cross_entropy_with_logits(logits, x).sum(axis=1).mean() for logits in steps]
         loss = sum(errors[1:], errors[0]) / len(errors)
         self.optimizer.step(loss)
-        self.pixel_mean += max(FOLLOWED, 1 / int(self.optimizer.count)) * (x.mean(axis=0) - self.pixel_mean)
         return {"denoised_cross_entropy_nats": errors[0], "cross_entropy_nats": loss}
+
+    def start_at(self, x) -> None:
+        """Let the bias give the means of vectors x (N, D), for which it would take thousands of steps otherwise."""
+        self.pixel_mean[...] = pixel_means(x)
+        self.bias.assign(log_odds(self.pixel_mean))
 
     def chain(self, x, steps: int, draws: Draws | DrawsByRow) -> Iterator:
         """Logits (N, D) of the picture at each step of chains that start at pictures x (N, D).
@@ -199,4 +204,4 @@ GSN.trials = (
         ),
     ),
 )
-GSN.recipes = ("--data mnist --epochs 10",)
+GSN.recipes = ("--data mnist --epochs 2", "--data mnist --epochs 2 --walkback 1")

@@ -12,12 +12,13 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import no_grad
-from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import Image
 from tinygen.distributions import Bernoulli
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import CHUNK, System, at_least, in_chunks, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
+from tinygen.models.energy.independent import log_odds, pixel_means
 from tinygen.models.energy.partition import SMALL, LogZ, annealed_log_z, exact_log_z, temperatures
 from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
 from tinygen.nn import Parameter, init
@@ -28,8 +29,6 @@ COLUMNS, FILTERS = 10, 100
 CHAINS = 100
 """Of annealed importance sampling, as in the paper."""
 H_CENTRE = 0.5
-LEAST = 0.01
-"""Least probability of black and of white for a pixel at the start."""
 
 
 class RBM(System):
@@ -110,8 +109,7 @@ class RBM(System):
 
     def start_at(self, x) -> None:
         """Take the mean of vectors x (N, D) as the centre of the pixels, and as their probability without weights."""
-        mean = x.mean(axis=0).clip(LEAST, 1 - LEAST)
-        self.visible_centre[: self.pixels] = mean
+        self.visible_centre[: self.pixels] = pixel_means(x)
         self.visible_bias.assign(log_odds(self.visible_centre))
 
     def completed(self, x):
@@ -271,12 +269,6 @@ class RBM(System):
         yield Figure(f"Chains that start at independent pixels, after {after} Gibbs steps.", chains, COLUMNS)
 
 
-def log_odds(probability):
-    """log p - log (1 - p)"""
-    xp = array_module(probability)
-    return xp.log(probability) - xp.log(1 - probability)
-
-
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
 QUICK = {"sampling_steps": 3, "ais_steps": 20}
@@ -294,4 +286,7 @@ RBM.trials = (
         binarised="threshold",
     ),
 )
-RBM.recipes = ("--data mnist --epochs 50 --ais-steps 14500",)
+RBM.recipes = (
+    "--data mnist --epochs 20 --ais-steps 14500",
+    "--data digits8x8 --epochs 600 --hidden 16 --learning-rate 0.2",
+)
