@@ -137,7 +137,7 @@ def _imported(file: Path, digest: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Context in which files beside the imported one can be imported, as when Python runs it."""
+    """A context in which files beside the imported one can be imported, as when Python runs it."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -164,7 +164,7 @@ def _classes_in(module: ModuleType) -> list[str]:
 
 
 def _lacking(system: type[Any]) -> str | None:
-    """What a class lacks to be a system, None where it has it all."""
+    """What a class lacks to be a system; None where it lacks nothing."""
     if not hasattr(system, "state_dict"):
         return "is no tinygen.models.System: derive it from that"
     for name, what in (("training_step", "method training_step(self, batch)"), ("evaluate", "method evaluate")):

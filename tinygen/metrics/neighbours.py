@@ -12,7 +12,7 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.
 
     Computed as |x|^2 + |y|^2 - 2 x.y in the dtype of the points; rounding may leave one below zero.
     """
-    centre = y.mean(axis=0)  # short vectors round less
+    centre = y.mean(axis=0)  # shorter vectors have smaller rounding errors
     x, y = x - centre, y - centre
     norms = np.einsum("nd,nd->n", y, y)
     size = max(1, CHUNK // len(y))

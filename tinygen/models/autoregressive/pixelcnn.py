@@ -41,7 +41,7 @@ class PixelCNN(Autoregressive):
         batch_size: int = 16
         """Images in a minibatch, as in the paper."""
         learning_rate: float = 3e-3
-        """Learning rate of Adam (the paper used RMSProp)."""
+        """Peak learning rate of Adam, after the warm-up (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
@@ -124,7 +124,7 @@ class GatedPixelCNN(Autoregressive):
         batch_size: int = 16
         """Images in a minibatch (128 in the paper)."""
         learning_rate: float = 3e-3
-        """Learning rate of Adam (the paper used RMSProp)."""
+        """Peak learning rate of Adam, after the warm-up (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
