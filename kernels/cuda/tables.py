@@ -144,7 +144,7 @@ def _check_sizes(layout: Layout, blocks) -> None:
 
 @dataclass(frozen=True)
 class Tile:
-    """The outputs of a block: `rows` places by `columns` channels. `cost` of an output, relative to the largest tile."""
+    """The outputs of a block: `rows` places by `columns` channels. `cost` is the relative time of an output."""
 
     rows: int
     columns: int

@@ -39,9 +39,9 @@ class ContractiveAutoencoder(Autoencoder):
     @dataclass(frozen=True)
     class Config:
         latent: int = 1000
-        """Sigmoid units of a layer; those of the last layer are the code."""
+        """Sigmoid units in each layer; those of the last layer are the code."""
         layers: int = 1
-        """Layers of the encoder. With more than one the Jacobian's norm is estimated from a random direction."""
+        """Number of layers in the encoder. Above 1 the Jacobian's norm is estimated from a random direction."""
         contraction: float = 0.1
         """Weight of the squared Jacobian norm, lambda."""
         batch_size: int = 128

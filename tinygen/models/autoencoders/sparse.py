@@ -38,11 +38,11 @@ class SparseAutoencoder(Autoencoder):
     @dataclass(frozen=True)
     class Config:
         latent: int = 500
-        """Sigmoid units, which are the code."""
+        """Number of sigmoid units, which are the code."""
         activity: float = 0.05
         """Wanted mean activity of each unit, rho."""
         sparsity: float = 1.0
-        """Weight of the divergence from that activity; 0: no such term."""
+        """Weight of the divergence of the units' mean activities from `activity`; 0: no such term."""
         class_weight: float = 0.0
         """Weight of the classifier's loss, for data with labels; 0: no classifier."""
         batch_size: int = 128

@@ -45,7 +45,7 @@ class PixelCNN(Autoregressive):
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
 
         def __post_init__(self):
             check(self)
@@ -128,7 +128,7 @@ class GatedPixelCNN(Autoregressive):
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
 
         def __post_init__(self):
             check(self)

@@ -48,13 +48,13 @@ class RBM(System):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 500
-        """Hidden units (500 in the paper on MNIST)."""
+        """Number of hidden units (500 in the paper on MNIST)."""
         gibbs_steps: int = 1
         """Gibbs steps between two updates: k of CD-k."""
         persistent: bool = True
-        """Continue the chains of the update before (PCD); otherwise they start at the images (CD)."""
+        """Continue the Gibbs chains of the previous update (PCD); otherwise they start at the images (CD)."""
         chains: int = 100
-        """Persistent chains."""
+        """Number of persistent Gibbs chains."""
         batch_size: int = 100
         """Images in a minibatch."""
         learning_rate: float = 0.05
@@ -62,11 +62,11 @@ class RBM(System):
         warmup_steps: int = 0
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         sampling_steps: int = 1000
         """Gibbs steps from noise to a sample."""
         ais_steps: int = 1000
-        """Temperatures of annealed importance sampling (14,500 in the paper)."""
+        """Number of temperatures in annealed importance sampling (14,500 in the paper)."""
 
         def __post_init__(self):
             at_least(self, 1, "hidden", "gibbs_steps", "chains", "batch_size", "sampling_steps", "ais_steps")

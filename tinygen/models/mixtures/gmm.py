@@ -40,13 +40,13 @@ class GMM(System):
     @dataclass(frozen=True)
     class Config:
         components: int = 10
-        """Normal distributions in the mixture."""
+        """Number of normal distributions in the mixture."""
         covariance: Literal["full", "diagonal", "tied"] = "full"
         """A covariance matrix for each component, only its diagonal, or one matrix for all."""
         floor: float = 1e-6
         """Variance that is added in every direction, so that no component collapses onto a point."""
         restarts: int = 5
-        """Runs of k-means before the first iteration, the best of which is the start."""
+        """Number of runs of k-means before the first iteration, which starts from the best of them."""
 
         def __post_init__(self):
             at_least(self, 1, "components", "restarts")
