@@ -1,4 +1,4 @@
-"""Exact resume, for every model: a run that is killed and goes on ends with the bytes of one that was not."""
+"""Exact resume, for every model: a run that is killed and resumed ends with the bytes of one that was not killed."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ SMALL = {
     "sampling_steps": 2,
     "walkback": 2,
     "masks": 3,
-    # All that a model may be in the middle of at step 4: a schedule, an average, and the discriminator's turns.
+    # State that a model may have at step 4: a schedule, an average, and steps of the discriminator alone.
     "warmup_steps": 3,
     "cosine_steps": 5,
     "averaging": 0.9,
@@ -37,7 +37,7 @@ SMALL = {
 
 
 def make(name, spec):
-    """A small model of that name, with every field of `SMALL` that it has."""
+    """A model of that name, built from seed 0, with the values of `SMALL` for the fields that it has."""
     config = models.get(name).Config
     fields = {field.name for field in dataclasses.fields(config)}
     random.seed(0)
@@ -62,15 +62,15 @@ def test_a_killed_run_of_every_model_resumes_to_the_same_bytes(name, tmp_path, d
     tensors, meta = load(tmp_path / "killed" / "checkpoint.safetensors")
     assert meta["step"] == SAVED
     if {"discriminator_steps", "critic_steps"} & vars(model.config).keys():
-        assert tensors["steps_alone"] == 1, "the checkpoint falls between two turns of the generator"
+        assert tensors["steps_alone"] == 1, "the checkpoint falls between two updates of the generator"
 
     train.resume(make(name, data.spec), data, tmp_path / "killed", quiet=True)
     assert state_of(tmp_path / "killed") == state_of(tmp_path / "whole")
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
 
 
-def test_a_run_from_before_a_field_of_the_configuration_resumes_and_opens_again(tmp_path, data):
-    """Of a VAE, the likelihood: its default is what there was before."""
+def test_a_run_older_than_a_field_of_its_configuration_resumes_and_opens(tmp_path, data):
+    """The field `likelihood` of a VAE: its default is what older versions did."""
     out = tmp_path / "old"
     train.fit(make("vae", data.spec), data, out=out, steps=2, quiet=True)
     tensors, meta = load(out / "checkpoint.safetensors")
