@@ -76,7 +76,7 @@ class Outcome:
 
 
 def trials_of(names: Sequence[str]) -> list[tuple[type[System], Trial]]:
-    """(system, trial) for the trials of the named systems, or of all; quick ones first. UsageError for unknown names."""
+    """(system, trial) for the trials of the named systems, or of all; quick ones first. UsageError for a bad name."""
     systems = [models.get(name) for name in names or models.names()]
     return [
         (system, each) for quick in (True, False) for system in systems for each in system.trials if each.quick is quick

@@ -99,8 +99,8 @@ METRICS: dict[str, Metric] = {
     "classes": Metric("classes", "", "up"),
     "memorisation": Metric("memorisation"),
 }
-"""Metrics by name; ``{n}`` stands for a whole number, in the name and in the label. A model from outside the package may
-add its own."""
+"""Metrics by name; ``{n}`` stands for a whole number in a name and its label. Models from outside the package may add
+theirs."""
 
 
 def find(name: str) -> Metric | None:
