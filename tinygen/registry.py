@@ -83,7 +83,7 @@ def get(name: str) -> type[Any]:
 
 
 def place_of(system: type[Any]) -> dict[str, str] | None:
-    """Where a class from outside the package is, for config.json; None for one of the package or without a file.
+    """The place of a class from outside the package, for config.json; None for one of the package or without a file.
 
     `class`: FILE.py:CLASS, by its absolute path. `sha256`: of the file.
     """

@@ -46,7 +46,7 @@ _weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ADD_SLICES)
 
 
 class Setting(NamedTuple):
-    """What a plan depends on besides shapes."""
+    """The choices and properties of the device on which a plan depends, besides shapes."""
 
     arithmetic: str
     device: int

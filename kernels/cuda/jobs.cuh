@@ -19,8 +19,8 @@ struct Job {
     int top, left, rows, columns, first, last, source, corner, begin, steps;
 };
 
-// A step of a sum, a tap and an input channel: (row, column) from a place's first input pixel, `offset` from there
-// in floats, `weight` from the corner of the job. The steps of a job are followed by dead ones, up to a multiple of DEPTH,
+// A step of a sum, a tap and an input channel: (row, column) from a place's first input pixel, `offset` from there in
+// floats, `weight` from the corner of the job. The steps of a job are followed by dead ones, up to a multiple of DEPTH,
 // whose row is in no image and whose weight is negative; those of all, by DEPTH of them, which are read ahead.
 struct __align__(16) Step {
     int offset, row, column, weight;

@@ -1,4 +1,4 @@
-"""What an update must do differently while `tinygen.capture` turns it into a CUDA graph.
+"""The parts of an update that differ while `tinygen.capture` turns it into a CUDA graph.
 
 A replay of the graph repeats what the device did, and nothing that the host did. So numbers that change from step to
 step reach the device through `step_numbers`, counters on the host are moved by `advance`, and what a replay could not

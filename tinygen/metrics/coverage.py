@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygen.errors import UsageError
-from tinygen.metrics.neighbours import radii, squared_distances
+from tinygen.metrics.neighbours import squared_distances, squared_radii
 
 NEIGHBOURS = 5
 
@@ -19,10 +19,10 @@ def density_and_coverage(real: np.ndarray, samples: np.ndarray, k: int = NEIGHBO
     if len(real) <= k:
         raise UsageError(f"density and coverage need more than {k} real examples, not {len(real)}")
     real, samples = real.astype(np.float64), samples.astype(np.float64)
-    reach = radii(real, k)
+    squared_reach = squared_radii(real, k)
     inside, covered = 0, np.zeros(len(real), bool)
     for _, distances in squared_distances(samples, real):
-        within = distances < reach
+        within = distances < squared_reach
         inside += int(within.sum())
         covered |= within.any(axis=0)
     return inside / (k * len(samples)), float(covered.mean())

@@ -31,7 +31,7 @@ def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.linalg.norm((x - np.concatenate(found)).astype(np.float64), axis=1)
 
 
-def radii(x: np.ndarray, k: int) -> np.ndarray:
+def squared_radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance from each row of x (N, D) to its k-th nearest other row."""
     found = [np.partition(distances, k, axis=1)[:, k] for _, distances in squared_distances(x, x)]
     return np.maximum(np.concatenate(found), 0)

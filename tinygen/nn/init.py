@@ -22,7 +22,7 @@ def uniform(shape, bound: float):
 
 
 def normal(shape, std: float):
-    """Normal with mean 0."""
+    """Normal with mean 0 and standard deviation `std`."""
     return random.stream("init").normal(shape) * np.float32(std)
 
 

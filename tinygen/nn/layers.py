@@ -404,14 +404,14 @@ class ReflectionPad2d(Module):
 
 
 class Flatten(Module):
-    """All axes but the first joined into one."""
+    """Joins all axes but the first into one: (N, ...) to (N, -1)."""
 
     def forward(self, x):
         return F.flatten(x)
 
 
 class Reshape(Module):
-    """Examples in another shape: (N, ...) to (N, *shape)."""
+    """Gives examples another shape: (N, ...) to (N, *shape)."""
 
     def __init__(self, *shape: int):
         self.shape = shape

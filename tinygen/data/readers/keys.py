@@ -71,7 +71,7 @@ def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def choose(wanted: Mapping[str, str], headers: Mapping[str, Header]) -> Chosen:
-    """The fields of a file whose arrays have these headers; DataError where `wanted` names a key that is absent."""
+    """Choose the fields of a file whose arrays have these headers; DataError if `wanted` names a key that is absent."""
     chosen = Chosen()
     for name, source in wanted.items():
         key, kind = split_source(source)

@@ -23,7 +23,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """Read an example from each line: labels y from the column of such a name, points x from all other columns.
+    """Read an example from each line: labels y from a column named as in `LABELS`, points x from all other columns.
 
     The first line may name the columns, and then `fields` names those of labels, {"y": "species"}, or of a kind,
     {"size": "height:attributes"}. Valid and test are random tenths.

@@ -94,7 +94,7 @@ class ContractiveAutoencoder(Autoencoder):
         return {"cross_entropy_nats": cross_entropy, "jacobian_norm": squared.detach() ** 0.5}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As an auto-encoder, with the root of the mean squared norm of the encoder's Jacobian."""
+        """The metrics of `CodeModel`, and the root of the mean squared norm of the encoder's Jacobian."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         stream = random.Stream(seed, "eval")
         with self.evaluating():

@@ -58,8 +58,8 @@ class SparseAutoencoder(Autoencoder):
 
     def build(self, config) -> None:
         if config.class_weight and not self.spec.classes:
-            told = f"class_weight is {config.class_weight}, but {self.spec.name!r} has no labels"
-            raise UsageError(f"{told}: use --class-weight 0")
+            problem = f"class_weight is {config.class_weight}, but {self.spec.name!r} has no labels"
+            raise UsageError(f"{problem}: use --class-weight 0")
         size = math.prod(self.spec.x.shape)
         self.encoder = Sequential(Flatten(), Linear(size, config.latent), F.sigmoid)
         self.decoder = Sequential(Linear(config.latent, size), Reshape(*self.spec.x.shape))
@@ -83,7 +83,7 @@ class SparseAutoencoder(Autoencoder):
         return numbers
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As an auto-encoder, with the mean activity of the units, and the error of the classifier if there is one."""
+        """The metrics of `CodeModel`, the mean activity of the units, and the error of the classifier, if any."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         codes = self.encode(data.values("x"))
         numbers["mean_activity"] = float(codes.mean(dtype=np.float64))

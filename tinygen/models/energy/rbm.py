@@ -26,7 +26,7 @@ from tinygen.train.figures import Figure
 
 COLUMNS, FILTERS = 10, 100
 CHAINS = 100
-"""Of annealed importance sampling, as in the paper."""
+"""Number of chains in annealed importance sampling, as in the paper."""
 H_CENTRE = 0.5
 LEAST = 0.01
 """Least probability of black and of white for a pixel at the start."""
@@ -125,11 +125,11 @@ class RBM(System):
         return centre - (v * self.visible_bias).sum(axis=1) - F.softplus(logits).sum(axis=1)
 
     def hidden_logits(self, v):
-        """Of p(h = 1 | v), (N, hidden)."""
+        """Logits of p(h = 1 | v), (N, hidden)."""
         return F.linear(v - self.visible_centre, self.weight, self.hidden_bias)
 
     def visible_logits(self, h):
-        """Of p(v = 1 | h), (N, size)."""
+        """Logits of p(v = 1 | h), (N, size)."""
         return F.linear(h - np.float32(H_CENTRE), self.weight.T, self.visible_bias)
 
     def gibbs(self, v, draws: Draws | DrawsByRow):
@@ -152,7 +152,7 @@ class RBM(System):
         return completed
 
     def run_chains(self, n: int, seed: int, moments: tuple[int, ...], held=None) -> np.ndarray:
-        """Means of p(v | h) of n chains after so many Gibbs steps, (moments, n, H, W, C).
+        """Means of p(v | h) of n chains after the given numbers of Gibbs steps, (moments, n, H, W, C).
 
         `held` (n, first) are values of the first pixels, which are not drawn.
         """

@@ -23,7 +23,7 @@ from tinygen.train.figures import Figure
 
 SCATTERED = 1000
 COLLAPSED = 2.0
-"""A component whose smallest variance is below so many times the floor has collapsed."""
+"""A component whose smallest variance is below this multiple of the floor has collapsed."""
 
 
 class GMM(System):
@@ -64,7 +64,7 @@ class GMM(System):
         self.to(device)
 
     def source(self, split, *, seed: int) -> WholeSplit:
-        """All of the training data at each step."""
+        """A source that returns all training data at each step."""
         return WholeSplit(split, seed=seed)
 
     def training_step(self, batch):

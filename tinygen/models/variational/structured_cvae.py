@@ -152,7 +152,7 @@ class StructuredCVAE(System):
         return images * self.observed + shades * (1 - self.observed)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """What is observed of validation images, the guess, several predictions, and the truth."""
+        """Observed parts of validation images, the guess, several predictions, and the whole images."""
         x = data.valid.take(SHOWN).batch(slice(None)).x
         observed = to_numpy(self.observed)
         with self.evaluating():
@@ -203,7 +203,7 @@ class MissingPixels:
 
     @property
     def mean(self):
-        """Of all pixels (N, H, W, 1)."""
+        """The mean of all pixels (N, H, W, 1)."""
         return F.sigmoid(self.logits)
 
 
