@@ -115,18 +115,18 @@ class Variational(System):
         The KL term is weighted by `beta` (Higgins et al. 2017); with more `samples`, the importance-weighted
         auto-encoder (Burda et al. 2016).
         """
-        hooks, called = self.given(batch), bounds.names(self.pixels.discrete, self.config.samples)
+        hooks, keys = self.given(batch), bounds.names(self.pixels.discrete, self.config.samples)
         q = hooks.posterior(batch.x)
         if self.config.samples > 1:
             noise = bounds.noise_for(q, self.config.samples, random.stream("train"), self.device)
             bound = -bounds.importance_weighted(bounds.log_weights(hooks, batch.x, q, noise)).mean()
             self.optimizer.step(bound)
-            return {called["is"]: bound}
+            return {keys["is"]: bound}
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         z, kl_by_unit = bounds.kl_by_unit(hooks, q, noise)
         reconstruction, kl = -hooks.likelihood(z).log_prob(batch.x).mean(), kl_by_unit.sum(axis=1).mean()
         self.optimizer.step(reconstruction + self.config.beta * self.cost_of_kl(kl_by_unit))
-        return {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
+        return {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def cost_of_kl(self, kl_by_unit):
         """The KL term of the loss, from KL (N, latent) in nats: the mean over examples of the sum."""

@@ -150,7 +150,7 @@ def evaluate(
     In nats per example; of discrete data the bounds also in bits per dimension. `parameters` is how many the decoder
     makes of a code; `shape` that of what has the likelihood, by default of x. Run it in evaluation mode.
     """
-    stream, called, means = random.Stream(seed, "eval"), names(discrete, samples), []
+    stream, keys, means = random.Stream(seed, "eval"), names(discrete, samples), []
     at_once = codes_at_once(parameters)
 
     def chunks():
@@ -161,12 +161,12 @@ def evaluate(
             means.append(to_numpy(centre(q)))
             noise = noise_for(q, 1, stream, system.device)[:, 0]
             reconstruction, kl = (to_numpy(term) for term in terms(hooks, batch.x, q, noise))
-            yield {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
+            yield {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def tighter():
         for batch in data.batches(max(1, at_once // samples)):
             hooks = system.given(batch.to(system.device))
-            yield {called["is"]: -log_prob(hooks, batch.x, samples=samples, stream=stream, at_once=at_once)}
+            yield {keys["is"]: -log_prob(hooks, batch.x, samples=samples, stream=stream, at_once=at_once)}
 
     numbers = with_bits(
         mean_over(chunks()) | (mean_over(tighter()) if samples else {}), shape or data.fields["x"].shape

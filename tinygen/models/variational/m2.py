@@ -99,17 +99,17 @@ class M2(CVAE):
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """U(x), the error rate of q(y | x), and (thorough) the importance-weighted bound; both of x without labels."""
-        stream, called = random.Stream(seed, "eval"), bounds.names(self.pixels.discrete, self.config.importance_samples)
+        stream, keys = random.Stream(seed, "eval"), bounds.names(self.pixels.discrete, self.config.importance_samples)
 
         def chunks():
             for batch in data.batches(max(1, self._at_once // self.spec.classes)):
                 cost = self.unlabelled_cost(to_device(batch.x, self.device), stream)
-                yield {called["elbo"]: to_numpy(cost), "error_rate": self.classify(batch.x).argmax(axis=1) != batch.y}
+                yield {keys["elbo"]: to_numpy(cost), "error_rate": self.classify(batch.x).argmax(axis=1) != batch.y}
 
         with self.evaluating():
             numbers = mean_over(chunks())
         if thorough:
-            numbers[called["is"]] = -float(self.log_prob(data.values("x"), seed=seed).mean())
+            numbers[keys["is"]] = -float(self.log_prob(data.values("x"), seed=seed).mean())
         return bounds.with_bits(numbers, self.spec.x.shape)
 
     @property

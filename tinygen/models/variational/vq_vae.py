@@ -106,9 +106,9 @@ class VQVAE(System):
         self.optimizer.step(reconstruction + self.config.commitment * commitment)
         self.prior_optimizer.step(prior)
         self._move_codes(z.data.reshape(-1, self.config.latent), index.ravel())
-        called = bounds.names(self.pixels.discrete, 1)
+        keys = bounds.names(self.pixels.discrete, 1)
         bound = reconstruction.detach() + prior.detach()
-        return {called["elbo"]: bound, called["reconstruction"]: reconstruction, "kl_nats": prior}
+        return {keys["elbo"]: bound, keys["reconstruction"]: reconstruction, "kl_nats": prior}
 
     def nearest(self, z):
         """The number of the nearest code, int64 (N, rows, columns), for vectors z (N, rows, columns, latent)."""
@@ -177,15 +177,15 @@ class VQVAE(System):
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """The bound and its two terms in nats per example, and how many codes are used, as a perplexity."""
-        called, used = bounds.names(self.pixels.discrete, 1), np.zeros(self.config.codes)
+        keys, used = bounds.names(self.pixels.discrete, 1), np.zeros(self.config.codes)
 
         def chunks():
             for batch in data.batches(CHUNK):
                 x = to_device(batch.x, self.device)
                 reconstruction, prior, index = (to_numpy(each) for each in self._costs(x))
                 used[:] += np.bincount(index.ravel(), minlength=len(used))
-                terms = {called["reconstruction"]: reconstruction, "kl_nats": prior}
-                yield {called["elbo"]: reconstruction + prior} | terms
+                terms = {keys["reconstruction"]: reconstruction, "kl_nats": prior}
+                yield {keys["elbo"]: reconstruction + prior} | terms
 
         with self.evaluating():
             numbers = bounds.with_bits(mean_over(chunks()), self.spec.x.shape)
