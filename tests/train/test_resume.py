@@ -13,35 +13,18 @@ from tinygen.train import Run, training
 from tinygen.train.loading import load_state
 
 STEPS, SAVED, KILLED = 10, 4, 6
-SMALL = {
-    "latent": 3,
-    "hidden": 6,
-    "channels": 2,
-    "blocks": 1,
-    "head": 5,
-    "first_kernel": 3,
-    "importance_samples": 2,
-    "batch_size": 9,
-    "components": 3,
-    "sampling_steps": 2,
-    "walkback": 2,
-    "masks": 3,
-    # State that a model may have at step 4: a schedule, an average, and steps of the discriminator alone.
-    "warmup_steps": 3,
-    "cosine_steps": 5,
-    "averaging": 0.9,
-    "discriminator_steps": 3,
-    "critic_steps": 3,
-    "long_critic_steps": 3,
-}
+UNDER_WAY = {"warmup_steps": 3, "cosine_steps": 5, "averaging": 0.9}
+UNDER_WAY |= dict.fromkeys(("discriminator_steps", "critic_steps", "long_critic_steps"), 3)
+"""Fields by which a model has more state at step 4: a schedule, an average, steps of the discriminator alone."""
 
 
 def make(name, spec):
-    """A model of that name, built from seed 0, with the values of `SMALL` for the fields that it has."""
-    config = models.get(name).Config
-    fields = {field.name for field in dataclasses.fields(config)}
+    """A model of that name, built from seed 0: its first tiny configuration, with the fields of `UNDER_WAY` it has."""
+    system = models.get(name)
+    fields = {field.name for field in dataclasses.fields(system.Config)}
     random.seed(0)
-    return models.get(name)(config(**{key: value for key, value in SMALL.items() if key in fields}), spec)
+    config = {"batch_size": 9} | system.tiny[0] | UNDER_WAY
+    return system(system.Config(**{name: value for name, value in config.items() if name in fields}), spec)
 
 
 def state_of(folder):
