@@ -21,8 +21,8 @@ ALIKE = 0.25
 """A pair is alike if its distance is below this share of the median distance of two real examples. Pairs of real images
 hardly ever are, nor pairs of samples that are merely blurred; pairs of points in one mode are."""
 PICTURES = 8
-"""A generator that makes only this many different pictures, or fewer, has collapsed: one in every eighth pair is alike,
-where it is every tenth for an untrained generator with two-dimensional noise."""
+"""A generator of fewer different pictures than this has collapsed: more than every eighth pair is alike. An untrained
+generator with two-dimensional noise has every tenth pair alike."""
 SATURATED = 1e-2
 """Loss in nats below which a discriminator gives fake examples a probability of less than a hundredth. The gradient of
 log(1 - D) that reaches the generator is then less than a fiftieth of the one at D = 1/2."""

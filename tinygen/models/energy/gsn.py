@@ -42,11 +42,11 @@ class GSN(System):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 500
-        """Units of each of the two hidden layers (1500 in the paper)."""
+        """Units in each of the two hidden layers (1500 in the paper)."""
         walkback: int = 4
-        """Steps of the chain in a training step, each of which must rebuild the image; 1: no walkback."""
+        """Steps of the chain in a training step, each of which must reconstruct the image; 1: no walkback."""
         level: float = 0.4
-        """Probability that a pixel is set to 0 or 1 with a fair coin, as in the paper."""
+        """Probability that a pixel is replaced by 0 or 1, with equal probability, as in the paper."""
         hidden_noise: float = 2.0
         """Standard deviation of the noise before and after the units of the second layer, as in the paper."""
         batch_size: int = 100
@@ -56,7 +56,7 @@ class GSN(System):
         warmup_steps: int = 0
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         sampling_steps: int = 100
         """Steps of the chain from independent pixels to a sample."""
 

@@ -27,7 +27,7 @@ from tinygen.train.figures import Figure
 
 COLUMNS, FILTERS = 10, 100
 CHAINS = 100
-"""Of annealed importance sampling, as in the paper."""
+"""Number of chains in annealed importance sampling, as in the paper."""
 H_CENTRE = 0.5
 
 
@@ -47,13 +47,13 @@ class RBM(System):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 500
-        """Hidden units (500 in the paper on MNIST)."""
+        """Number of hidden units (500 in the paper on MNIST)."""
         gibbs_steps: int = 1
         """Gibbs steps between two updates: k of CD-k."""
         persistent: bool = True
-        """Continue the chains of the update before (PCD); otherwise they start at the images (CD)."""
+        """Continue the Gibbs chains of the previous update (PCD); otherwise they start at the images (CD)."""
         chains: int = 100
-        """Persistent chains."""
+        """Number of persistent Gibbs chains."""
         batch_size: int = 100
         """Images in a minibatch."""
         learning_rate: float = 0.05
@@ -61,11 +61,11 @@ class RBM(System):
         warmup_steps: int = 0
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         sampling_steps: int = 1000
         """Gibbs steps from noise to a sample."""
         ais_steps: int = 1000
-        """Temperatures of annealed importance sampling (14,500 in the paper)."""
+        """Number of temperatures in annealed importance sampling (14,500 in the paper)."""
 
         def __post_init__(self):
             at_least(self, 1, "hidden", "gibbs_steps", "chains", "batch_size", "sampling_steps", "ais_steps")
@@ -123,11 +123,11 @@ class RBM(System):
         return centre - (v * self.visible_bias).sum(axis=1) - F.softplus(logits).sum(axis=1)
 
     def hidden_logits(self, v):
-        """Of p(h = 1 | v), (N, hidden)."""
+        """Logits of p(h = 1 | v), (N, hidden)."""
         return F.linear(v - self.visible_centre, self.weight, self.hidden_bias)
 
     def visible_logits(self, h):
-        """Of p(v = 1 | h), (N, size)."""
+        """Logits of p(v = 1 | h), (N, size)."""
         return F.linear(h - np.float32(H_CENTRE), self.weight.T, self.visible_bias)
 
     def gibbs(self, v, draws: Draws | DrawsByRow):
@@ -150,7 +150,7 @@ class RBM(System):
         return completed
 
     def run_chains(self, n: int, seed: int, moments: tuple[int, ...], held=None) -> np.ndarray:
-        """Means of p(v | h) of n chains after so many Gibbs steps, (moments, n, H, W, C).
+        """Means of p(v | h) of n chains after the given numbers of Gibbs steps, (moments, n, H, W, C).
 
         `held` (n, first) are values of the first pixels, which are not drawn.
         """

@@ -48,7 +48,7 @@ class StructuredCVAE(System):
         quadrants: int = 1
         """Observed quadrants: 1 (below left), 2 (the left half) or 3 (all but the one above right)."""
         architecture: Architecture = "mlp"
-        """Hidden layers of all networks, or convolutions of stride 2 and hidden layers."""
+        """Fully connected hidden layers (mlp), or convolutions of stride 2 before and after them (conv)."""
         latent: int = 50
         """Dimensions of the code z."""
         hidden: int = 500
@@ -56,7 +56,7 @@ class StructuredCVAE(System):
         layers: int = 2
         """Number of hidden layers in each network."""
         channels: int = 32
-        """Channels of the first convolution; the second has twice as many."""
+        """Channels of the first convolution; the second has twice as many (for architecture conv)."""
         batch_size: int = 100
         """Examples in a minibatch."""
         learning_rate: float = 1e-3
@@ -64,9 +64,9 @@ class StructuredCVAE(System):
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         importance_samples: int = 100
-        """Samples per image of the importance-weighted bound in a final evaluation (100 in the paper)."""
+        """Codes per image in the importance-weighted bound of a final evaluation (100 in the paper)."""
 
         def __post_init__(self):
             at_least(self, 1, "quadrants", "latent", "hidden", "layers", "channels", "batch_size")
@@ -152,7 +152,7 @@ class StructuredCVAE(System):
         return images * self.observed + shades * (1 - self.observed)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """What is observed of validation images, the guess, several predictions, and the truth."""
+        """Observed parts of validation images, the guess, several predictions, and the whole images."""
         x = data.valid.take(SHOWN).batch(slice(None)).x
         observed = to_numpy(self.observed)
         with self.evaluating():
@@ -203,7 +203,7 @@ class MissingPixels:
 
     @property
     def mean(self):
-        """Of all pixels (N, H, W, 1)."""
+        """The mean of all pixels (N, H, W, 1)."""
         return F.sigmoid(self.logits)
 
 
