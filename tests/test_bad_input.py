@@ -262,9 +262,9 @@ COMMANDS = [["resume", "damaged", "--steps", "9"], ["sample", "damaged"], ["eval
 )
 def test_a_damaged_checkpoint_is_refused(words, change, capsys):
     checkpoint = damaged_run(change)
-    expected = message_of_refusal(capsys, words)
-    assert f"{checkpoint} is not an intact tinygen checkpoint" in expected
-    assert "restore it from a copy" in expected
+    message = message_of_refusal(capsys, words)
+    assert f"{checkpoint} is not an intact tinygen checkpoint" in message
+    assert "restore it from a copy" in message
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
