@@ -185,7 +185,7 @@ def test_kernels_run_uncached_if_the_cache_folder_cannot_be_written(filled, tmp_
 def test_the_cache_folder_does_not_depend_on_numbas_setting_for_a_declaration(tmp_path):
     """The declaration of a function changes numba's setting, which other threads may read at that moment."""
     folder = jit.cache_folder()
-    with jit._kept_in(tmp_path):
+    with jit._caching_in(tmp_path):
         assert jit.cache_folder.__wrapped__() == folder
 
 

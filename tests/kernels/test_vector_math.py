@@ -21,7 +21,7 @@ def softplus(x):
 # Functions in float64, and the bounds that the docstrings state, in units in the last place
 FUNCTIONS = {
     "exp": (np.exp, 1.2),
-    "falling": (lambda x: np.exp(-np.abs(x)), 1.2),
+    "exp_minus_abs": (lambda x: np.exp(-np.abs(x)), 1.2),
     "log": (np.log, 0.9),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.5),
     "softplus": (softplus, 2.6),
@@ -31,7 +31,7 @@ FUNCTIONS = {
 INF, NAN = np.inf, np.nan
 EXACT = {  # pairs of argument and result
     "exp": [(0, 1), (-0.0, 1), (INF, INF), (-INF, 0), (89, INF), (-88, 0)],
-    "falling": [(0, 1), (INF, 0), (-INF, 0), (88, 0), (1e-40, 1)],
+    "exp_minus_abs": [(0, 1), (INF, 0), (-INF, 0), (88, 0), (1e-40, 1)],
     "log": [(1, 0), (0, -INF), (-0.0, -INF), (INF, INF), (-1, NAN), (-INF, NAN), (-1e-40, NAN)],
     "sigmoid": [(0, 0.5), (INF, 1), (-INF, 0), (100, 1), (-100, 0)],
     "softplus": [(INF, INF), (-INF, 0), (1e30, 1e30), (-100, 0)],

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.models.test_equations import prepared
+from tests.models.test_protocol import models, split_for
 from tinygen.distributions import Normal
 from tinygen.models.variational import bounds
+from tinygen.models.variational.m2 import OfOneClass
 from tinygen.random import Stream
 
 LATENT, NOISE_STD = 3, 0.8
@@ -103,8 +106,23 @@ def test_bounds_approach_the_log_evidence_from_below():
         error = 4 * bound.std(1) / math.sqrt(3000)
         assert (bound.mean(1) < exact + error).all()
         assert (exact - bound.mean(1) < gap * 3).all()
-    z = q.mean + q.std * Stream(1, "z").normal(q.mean.shape, dtype="float64")
-    reconstruction, kl = (term.numpy().reshape(3, -1) for term in bounds.terms(system, repeats, q, z))
+    noise = Stream(1, "z").normal(q.mean.shape, dtype="float64")
+    reconstruction, kl = (term.numpy().reshape(3, -1) for term in bounds.terms(system, repeats, q, noise))
     one = bounds.importance_weighted(tg.tensor(weights, "float64"), 1).numpy().reshape(3, -1)
     error = 4 * reconstruction.std(1) / math.sqrt(3000) + 4 * one.std(1) / math.sqrt(3000)
     assert (np.abs(-(reconstruction + kl).mean(1) - one.mean(1)) < error).all(), "the analytic KL gives the same bound"
+
+
+@pytest.mark.parametrize("name", ["vae", "cvae", "iaf-vae", "structured-cvae", "m2"])
+def test_the_bound_of_every_variational_system_is_ordered_in_the_number_of_codes(name):
+    model = prepared(name, models.get(name).tiny[0], kind=None)
+    batch = split_for(model).batch(slice(None))
+    with model.evaluating():
+        hooks = OfOneClass(model, 1) if name == "m2" else model.given(batch)
+        q = hooks.posterior(batch.x)
+        noise = bounds.noise_for(q, 32, Stream(0, "noise"), "cpu")
+        weights = bounds.log_weights(hooks, batch.x, q, noise)
+        found = [bounds.importance_weighted(weights, k).numpy() for k in (1, 2, 8, 32)]
+    for less, more in pairwise(found):
+        assert (more >= less - 1e-4).all()
+        assert more.mean() > less.mean() + 1e-3

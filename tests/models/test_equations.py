@@ -24,7 +24,18 @@ SMALLEST_SHARE = 0.02
 """Each term of a loss has at least this share of it, so that an error in any of them is noticed."""
 STEP_LENGTH = 5e-4
 """Length of the steps of central differences."""
-WEIGHTED = {"vae": {"beta": 30.0}, "aae": {"regularisation": 4.0}, "wgan-gp": {"penalty": 3.0}, "wgan": {"clip": 2.0}}
+WEIGHTED = {
+    "vae": {"beta": 30.0},
+    "cvae": {"beta": 30.0},
+    "iaf-vae": {"beta": 30.0},
+    "m2": {"alpha": 60.0},
+    "m1-m2": {"alpha": 60.0},
+    "vq-vae": {"commitment": 9.0},
+    "aae": {"regularisation": 4.0},
+    "wgan-gp": {"penalty": 3.0},
+    "wgan": {"clip": 2.0},
+    "contractive-ae": {"contraction": 200.0},
+}
 """Weights other than 1, so that a missing weight is noticed, and a bound of clipping at which the critic varies."""
 
 
@@ -82,9 +93,16 @@ def slope(parameters, unit, terms):
     return (values[0] - values[1]) / (2 * STEP_LENGTH)
 
 
+def optimizers_of(module, prefix=""):
+    """Optimisers of a system and of systems in it, with their names."""
+    yield from ((prefix + name, value) for name, value in vars(module).items() if isinstance(value, Optimizer))
+    for name, child in module.children():
+        yield from optimizers_of(child, f"{prefix}{name}.")
+
+
 def run_steps(model, equation, monkeypatch):
     """Train until each optimiser has made a step, and compare the loss of each step with the equation."""
-    names = {id(value): name for name, value in vars(model).items() if isinstance(value, Optimizer)}
+    names = {id(optimizer): name for name, optimizer in optimizers_of(model)}
     missing, step, terms = set(names.values()), Optimizer.step, {}
 
     def step_after_comparison(self, loss=None, **options):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygen import random
-from tinygen.data import Dataset
+from tinygen.data import Dataset, Points
 from tinygen.models import VAE, check_data
 from tinygen.random import Stream
 
@@ -17,6 +17,13 @@ def data() -> Dataset:
     images = (255 * stream.uniform((80, 4, 4)) * np.where(labels, 1.0, 0.3)[:, None, None]).astype(np.uint8)
     whole = Dataset.from_arrays("tiny", images[:70], labels[:70], images[70:], labels[70:], ("dark", "bright"))
     return check_data(VAE, whole)
+
+
+@pytest.fixture(scope="session")
+def points() -> Dataset:
+    """72 training, 8 validation and 10 test points in the plane."""
+    drawn = Stream(0, "points").normal((90, 2))
+    return Dataset.from_fields("cloud", {"x": Points()}, train={"x": drawn[:80]}, test={"x": drawn[80:]})
 
 
 @pytest.fixture

@@ -97,6 +97,11 @@ HEALTHY = {
     "cdcgan": ("digits8x8", {"channels": 8}),
     "wgan": ("ring8", {"hidden": 128}),
     "wgan-gp": ("ring8", {"hidden": 64}),
+    "gmm": ("ring8", {"components": 8}),
+    "rbm": ("digits8x8", {"hidden": 8, "sampling_steps": 10}),
+    "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
+    "gsn": ("digits8x8", {"hidden": 16, "sampling_steps": 10}),
+    "made": ("digits8x8", {"hidden": 16}),
     "pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
     "gated-pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
 }
