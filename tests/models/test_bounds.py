@@ -114,7 +114,7 @@ def test_bounds_approach_the_log_evidence_from_below():
 
 
 @pytest.mark.parametrize("name", ["vae", "cvae", "iaf-vae", "structured-cvae", "m2"])
-def test_the_bound_of_every_variational_system_is_ordered_in_the_number_of_codes(name):
+def test_bounds_of_every_variational_system_do_not_fall_with_the_number_of_codes(name):
     model = model_with_random_weights(name, models.get(name).tiny[0], kind=None)
     batch = split_for(model).batch(slice(None))
     with model.evaluating():
