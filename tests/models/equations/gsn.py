@@ -1,4 +1,4 @@
-"""Walkback: cross-entropy of every step's picture against the image (Bengio et al. 2014, section 3.2)."""
+"""Walkback: the cross-entropy of every step's image against the original (Bengio et al. 2014, section 3.2)."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def gsn(model, batch):
     pictures, noise = [], []
 
     def run(corrupted):
-        """The logits of each step, for the corrupted pictures where each step starts."""
+        """The logits of each step, from the corrupted image with which it starts."""
         above, logits = np.zeros(hidden), []
         for seen, (before, after) in zip(corrupted, noise, strict=True):
             h1 = np.tanh(seen @ model.lower.data + above @ model.upper.data.T + model.lower_bias.data)
