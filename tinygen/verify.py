@@ -170,7 +170,7 @@ def few_labels(model: System, data: Dataset) -> Metrics:
     """A linear classifier of pixels, fitted to the labelled examples that a semi-supervised model is given."""
     source: Any = model.source(data.train, seed=SEED)
     part, test = source.labelled_split, data.test
-    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes)
+    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes or 0)
     return {"error_rate": probe.error_rate(pixels(test).reshape(len(test), -1), test.values("y"))}
 
 
