@@ -107,8 +107,8 @@ class StructuredCVAE(System):
         error = self.nats(guess, batch.x).mean()
         self.optimizer.step(reconstruction + kl)
         self.guesser_optimizer.step(error)
-        remembered = batch.x[:REMEMBERED]
-        self.remembered[: len(remembered)] = remembered
+        if int(self.optimizer.count) == 1:
+            self.remembered[...] = batch.x[np.arange(REMEMBERED) % len(batch.x)]
         terms = {"reconstruction_nats": reconstruction, "kl_nats": kl}
         return {"neg_elbo_nats": reconstruction + kl, **terms, "guess_nats": error}
 
@@ -149,7 +149,7 @@ class StructuredCVAE(System):
             return in_chunks(drawn, images, self.device, noise)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """`predict` for the images of the latest minibatches of training, in turn."""
+        """`predict` for images of the first minibatch of training, in turn."""
         return self.predict(to_numpy(self.remembered)[np.arange(n) % REMEMBERED], seed=seed)
 
     def filled(self, images, shades):
