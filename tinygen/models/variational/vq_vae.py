@@ -14,7 +14,7 @@ from tinygen.distributions import Categorical
 from tinygen.models.autoregressive.base import cached_predictions, naive_predictions
 from tinygen.models.autoregressive.pixelcnn import GatedNetwork, GatedPixelCNN
 from tinygen.models.base import System, at_least, in_chunks, learning_rate, mean_over
-from tinygen.models.trial import INDEPENDENT, UNTRAINED, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.models.variational import bounds, likelihoods
 from tinygen.models.variational.likelihoods import Given, likelihood_of
 from tinygen.nn import Conv2d, ConvTranspose2d, Module, Sequential, init
