@@ -23,6 +23,8 @@ FAMILIES: dict[str, dict[str, str]] = {
     "autoencoders": {
         "ae": "tinygen.models.autoencoders.autoencoder:Autoencoder",
         "dae": "tinygen.models.autoencoders.autoencoder:DenoisingAutoencoder",
+        "sparse-ae": "tinygen.models.autoencoders.sparse:SparseAutoencoder",
+        "contractive-ae": "tinygen.models.autoencoders.contractive:ContractiveAutoencoder",
         "aae": "tinygen.models.autoencoders.aae:AAE",
     },
     "variational": {
@@ -34,7 +36,16 @@ FAMILIES: dict[str, dict[str, str]] = {
         "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
         "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
     },
+    "mixtures": {
+        "gmm": "tinygen.models.mixtures.gmm:GMM",
+    },
+    "energy": {
+        "rbm": "tinygen.models.energy.rbm:RBM",
+        "dbm": "tinygen.models.energy.dbm:DBM",
+        "gsn": "tinygen.models.energy.gsn:GSN",
+    },
     "autoregressive": {
+        "made": "tinygen.models.autoregressive.made:MADE",
         "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
     },
@@ -165,6 +176,7 @@ def _lacking(system: type[Any]) -> str | None:
     config = getattr(system, "Config", None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         return "has no dataclass Config"
-    if "batch_size" not in config.__dataclass_fields__:
+    from_loader = getattr(getattr(system, "source", None), "__qualname__", "System.source") == "System.source"
+    if from_loader and "batch_size" not in config.__dataclass_fields__:
         return "has a Config without batch_size"
     return None

@@ -19,9 +19,9 @@ from tinygen.data import Dataset, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
 from tinygen.metrics import disentanglement, independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
+from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
 from tinygen.metrics.probe import Probe
 from tinygen.models import System
-from tinygen.models.adversarial.base import points_metrics
 from tinygen.models.trial import (
     COPY,
     FEW_LABELS,
@@ -29,6 +29,7 @@ from tinygen.models.trial import (
     INDEPENDENT,
     MEAN_IMAGE,
     NO_MODES,
+    ONE_NORMAL,
     PRINCIPAL,
     UNTRAINED,
     Demand,
@@ -163,7 +164,8 @@ def independent_pixels(model: System, data: Dataset) -> Metrics:
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
     """The most frequent class of train, whatever the code."""
     guess = np.bincount(data.train.values("y")).argmax()
-    return {"probe_error_rate": float((data.test.values("y") != guess).mean())}
+    error = float((data.test.values("y") != guess).mean())
+    return {"probe_error_rate": error, "error_rate": error}
 
 
 def few_labels(model: System, data: Dataset) -> Metrics:
@@ -197,6 +199,12 @@ def without_modes(model: System, data: Dataset) -> Metrics:
     return points_metrics(data.spec, real, samples)
 
 
+def one_normal_distribution(model: System, data: Dataset) -> Metrics:
+    """The normal distribution with the mean and the covariance of train."""
+    train, test = data.train.values("x"), data.test.values("x")
+    return density_metrics(data.spec, test, log_normal_fit(train, test))
+
+
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
@@ -206,6 +214,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     PRINCIPAL: principal_components,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,
+    ONE_NORMAL: one_normal_distribution,
 }
 
 

@@ -36,8 +36,9 @@ class System(Module):
     method `figures(data, *, seed)` yields further figures for its report (`tinygen.train.figures.Figure`).
 
     `conditions` names the fields that samples can be conditioned on, as in `sample(n, seed=0, given={"y": labels})`.
-    `log_prob_is_bound`: `log_prob` is a lower bound. An `implicit` system has no likelihood, bound or reconstruction
-    error, so that only its samples can be scored.
+    `log_prob_is_bound`: `log_prob` is a lower bound. `log_prob_is_estimate`: it is neither that nor exact, since it
+    rests on a random estimate. An `implicit` system has no likelihood, bound or reconstruction error, so that only its
+    samples can be scored.
 
     `selection_metric` is the metric of `evaluate(..., thorough=False)` that chooses the best state of a training; None
     where no single metric can.
@@ -50,6 +51,7 @@ class System(Module):
     needs: ClassVar[Needs]
     conditions: ClassVar[tuple[str, ...]] = ()
     log_prob_is_bound: ClassVar[bool] = False
+    log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False
     selection_metric: str | None = None
     earlier: tuple[tuple[int, Any], ...] = ()

@@ -11,6 +11,7 @@ FEW_LABELS = "linear classifier of the few labels"
 PRINCIPAL = "principal components"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
+ONE_NORMAL = "one normal distribution"
 """Baselines; `tinygen.verify` measures them."""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygen.backend import to_numpy
 from tinygen.data import Field, Points
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import RunError, UsageError
@@ -21,7 +22,7 @@ SHOWN = 64
 """Images in a picture of samples."""
 
 POINTS, SIDE = 2500, 224
-"""Points in a picture of samples, and places for them along each side of it."""
+"""Points in a picture of samples, and the bins along each of its sides in which they are counted."""
 
 LINES = 20
 """Samples that are shown as text."""
@@ -38,7 +39,7 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """The number of samples to show, and their columns: one a class for a conditional model of few classes."""
+    """The number of samples to show, and their columns: one for each class of a conditional model of few classes."""
     spec = model.spec
     if not can_show(spec.x):
         return LINES, None
@@ -63,14 +64,24 @@ def tiles(values: np.ndarray, field: Field) -> np.ndarray:
     return np.stack([field.draw(value) for value in values]) / np.float32(255)
 
 
+def filters(weight: Any, shape: tuple[int, ...], n: int) -> np.ndarray:
+    """Weights (D, K) of the first n of K units that see images of this shape, as tiles (n, H, W, C) in [0, 1].
+
+    One half is a weight of zero; the largest weight of a unit, by magnitude, is 0 or 1.
+    """
+    shown = to_numpy(weight).T[:n]
+    scale = np.maximum(np.abs(shown).max(axis=1, keepdims=True), 1e-30)
+    return (0.5 + 0.5 * shown / scale).reshape(-1, *shape)
+
+
 def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Image":
     """Points (N, D), brighter where they are dense: by their first two coordinates, or a histogram of their only one.
 
     Both axes show the range `limits`, by default that of the points, and a little more.
     """
     low, high = limits or (float(points.min()), float(points.max()))
-    room = 0.05 * (high - low)
-    shown = low - room, high + room
+    margin = 0.05 * (high - low)
+    shown = low - margin, high + margin
     if points.shape[1] == 1:
         counts = np.histogram(points[:, 0], SIDE // 4, shown)[0].repeat(4)
         shades = (counts / max(counts.max(), 1) >= np.linspace(1, 0, SIDE, endpoint=False)[:, None]).astype(np.float32)

@@ -28,19 +28,19 @@ class SharedConfig:
     latent: int = 20
     """Dimensions of the code (3 to 200 in the paper's figure 2)."""
     hidden: int = 400
-    """Units of a hidden layer (500 in the paper)."""
+    """Units in each hidden layer (500 in the paper)."""
     layers: int = 1
-    """Hidden layers each way."""
+    """Number of hidden layers in the encoder, and in the decoder."""
     channels: int = 32
     """Channels of the first convolution; the second has twice as many."""
     batch_size: int = 128
-    """Examples a step (100 in the paper)."""
+    """Examples in a minibatch (100 in the paper)."""
     learning_rate: float = 3e-3
-    """Step size of Adam (the paper used Adagrad)."""
+    """Learning rate of Adam (the paper used Adagrad)."""
     warmup_steps: int = 100
-    """Steps over which the step size rises from zero."""
+    """Steps over which the learning rate rises from zero."""
     cosine_steps: int | None = None
-    """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+    """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
     importance_samples: int = 64
     """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
 

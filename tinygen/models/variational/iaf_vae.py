@@ -25,7 +25,7 @@ class IAFVAE(VAE):
         flows: int = 2
         """Steps of the flow."""
         flow_hidden: int = 320
-        """Units of a hidden layer of the network of each step."""
+        """Units in each hidden layer of the network of each step."""
         flow_layers: int = 1
         """Hidden layers of it."""
         free_bits: float = 0.0

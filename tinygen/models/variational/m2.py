@@ -33,7 +33,7 @@ class M2(CVAE):
         latent: int = 50
         """Dimensions of the code z, as in the paper."""
         hidden: int = 500
-        """Units of a hidden layer, as in the paper."""
+        """Units in each hidden layer, as in the paper."""
         labelled: int = 100
         """Training examples that keep their labels, as many of each class; the seed decides which."""
         labelled_batch_size: int = 100

@@ -51,19 +51,19 @@ class StructuredCVAE(System):
         latent: int = 50
         """Dimensions of the code z."""
         hidden: int = 500
-        """Units of a hidden layer."""
+        """Units in each hidden layer."""
         layers: int = 2
-        """Hidden layers of each network."""
+        """Number of hidden layers in each network."""
         channels: int = 32
         """Channels of the first convolution; the second has twice as many."""
         batch_size: int = 100
-        """Examples a step."""
+        """Examples in a minibatch."""
         learning_rate: float = 1e-3
-        """Step size of Adam."""
+        """Learning rate of Adam."""
         warmup_steps: int = 100
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
         importance_samples: int = 100
         """Samples per image of the importance-weighted bound in a final evaluation (100 in the paper)."""
 

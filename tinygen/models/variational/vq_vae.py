@@ -64,13 +64,13 @@ class VQVAE(System):
         prior_blocks: int = 4
         """Gated layers of the prior after the first."""
         batch_size: int = 64
-        """Images a step (128 in the paper)."""
+        """Images in a minibatch (128 in the paper)."""
         learning_rate: float = 2e-3
-        """Step size of Adam (2e-4 in the paper)."""
+        """Learning rate of Adam (2e-4 in the paper)."""
         warmup_steps: int = 100
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
 
         def __post_init__(self):
             at_least(self, 1, "components", "codes", "latent", "hidden", "blocks", "prior_hidden", "prior_blocks")
