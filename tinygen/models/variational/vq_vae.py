@@ -57,8 +57,8 @@ class VQVAE(System):
         """Residual blocks of the encoder, and of the decoder (2 in the paper)."""
         commitment: float = 0.25
         """Weight of the distance from the encoder's outputs to their codes (0.25 in the paper)."""
-        decay: float = 0.99
-        """Of the moving averages that the codebook is made of (0.99 in the paper)."""
+        decay: float = 0.9
+        """Of the moving averages that the codebook is made of (0.99 in the paper, with a tenth of the step size)."""
         prior_hidden: int = 64
         """Features of the prior, a gated PixelCNN."""
         prior_blocks: int = 4
@@ -292,7 +292,8 @@ VQVAE.trials = (
     Trial(
         "digits8x8",  # of which an image has four codes: the samples tell more than the bound
         400,
-        {"codes": 32, "hidden": 32, "prior_hidden": 16, "prior_blocks": 1, "batch_size": 32, "warmup_steps": 0},
+        {"codes": 32, "hidden": 32, "prior_hidden": 16, "prior_blocks": 1, "batch_size": 32, "warmup_steps": 0}
+        | {"decay": 0.99},
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.99),
             Demand("codebook_perplexity", ">", UNTRAINED, plus=15),
