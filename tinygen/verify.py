@@ -17,7 +17,7 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.capabilities import Codes, Samples
 from tinygen.data import Dataset, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
-from tinygen.metrics import disentanglement, independent, labels, parzen
+from tinygen.metrics import independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
 from tinygen.metrics.probe import Probe
@@ -30,7 +30,6 @@ from tinygen.models.trial import (
     MEAN_IMAGE,
     NO_MODES,
     ONE_NORMAL,
-    PRINCIPAL,
     UNTRAINED,
     Demand,
     Trial,
@@ -172,17 +171,8 @@ def few_labels(model: System, data: Dataset) -> Metrics:
     """A linear classifier of pixels, fitted to the labelled examples that a semi-supervised model is given."""
     source: Any = model.source(data.train, seed=SEED)
     part, test = source.labelled_split, data.test
-    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes)
+    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes or 0)
     return {"error_rate": probe.error_rate(pixels(test).reshape(len(test), -1), test.values("y"))}
-
-
-def principal_components(model: System, data: Dataset) -> Metrics:
-    """The first principal components of train as a code, as many as the model's code has dimensions."""
-    train, test = (pixels(split).reshape(len(split), -1).astype(np.float64) for split in (data.train, data.test))
-    centre = train.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov((train - centre).T))
-    codes = (test - centre) @ directions[:, : -1 - model.config.latent : -1]
-    return disentanglement.scores(codes, disentanglement.factors_of(data.test), seed=SEED)
 
 
 def without_modes(model: System, data: Dataset) -> Metrics:
@@ -211,7 +201,6 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     COPY: copied_input,
     GUESS: most_frequent_class,
     FEW_LABELS: few_labels,
-    PRINCIPAL: principal_components,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,
     ONE_NORMAL: one_normal_distribution,

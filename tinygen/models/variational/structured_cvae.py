@@ -6,7 +6,6 @@ the paper's: x is what is observed, y what is predicted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,9 +77,13 @@ class StructuredCVAE(System):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         image, latent, hidden = spec.x.shape, config.latent, config.hidden
-        sizes = {"layers": config.layers, "channels": config.channels}
-        make_encoder = partial(networks.encoder, config.architecture, image, hidden, **sizes)
-        make_decoder = partial(networks.decoder, config.architecture, image, hidden, **sizes)
+
+        def make_encoder(outputs: int) -> Sequential:
+            return networks.encoder(config.architecture, image, hidden, outputs, config.layers, config.channels)
+
+        def make_decoder(inputs: int) -> Sequential:
+            return networks.decoder(config.architecture, image, hidden, inputs, config.layers, config.channels)
+
         self.observed = observed_quadrants(image, config.quadrants)
         self.remembered = np.zeros((REMEMBERED, *image), np.float32)
         self.guesser = Sequential(make_encoder(hidden), F.relu, make_decoder(hidden))
@@ -104,8 +107,8 @@ class StructuredCVAE(System):
         error = self.nats(guess, batch.x).mean()
         self.optimizer.step(reconstruction + kl)
         self.guesser_optimizer.step(error)
-        remembered = batch.x[:REMEMBERED]
-        self.remembered[: len(remembered)] = remembered
+        if int(self.optimizer.count) == 1:
+            self.remembered[...] = batch.x[np.arange(REMEMBERED) % len(batch.x)]
         terms = {"reconstruction_nats": reconstruction, "kl_nats": kl}
         return {"neg_elbo_nats": reconstruction + kl, **terms, "guess_nats": error}
 
@@ -127,9 +130,11 @@ class StructuredCVAE(System):
                 yield {"guess_nats": to_numpy(self.nats(self.guesser(x * self.observed), x))}
 
         samples, shape = self.config.importance_samples if thorough else 0, (self.missing,)
-        sizes = {"samples": samples, "discrete": True, "parameters": self.observed.size, "shape": shape}
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, **sizes) | mean_over(guesses())
+            numbers = bounds.evaluate(
+                self, data, seed=seed, samples=samples, discrete=True, parameters=self.observed.size, shape=shape
+            )
+            return numbers | mean_over(guesses())
 
     def predict(self, images, *, seed: int) -> np.ndarray:
         """Images (N, H, W, 1), with the missing quadrants as the mean of p(y | x, z) for a z drawn from p(z | x)."""
@@ -144,7 +149,7 @@ class StructuredCVAE(System):
             return in_chunks(drawn, images, self.device, noise)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """`predict` for the images of the latest minibatches of training, in turn."""
+        """`predict` for images of the first minibatch of training, in turn."""
         return self.predict(to_numpy(self.remembered)[np.arange(n) % REMEMBERED], seed=seed)
 
     def filled(self, images, shades):
