@@ -41,7 +41,7 @@ class SparseAutoencoder(Autoencoder):
         """Sigmoid units, which are the code."""
         activity: float = 0.05
         """Wanted mean activity of each unit, rho."""
-        sparsity: float = 1.0
+        sparsity: float = 10.0
         """Weight of the divergence from that activity; 0: no such term."""
         class_weight: float = 0.0
         """Weight of the classifier's loss, for data with labels; 0: no classifier."""
@@ -116,7 +116,7 @@ def sparsity(code, activity: float):
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-SparseAutoencoder.tiny = ({"latent": 7}, {"latent": 7, "activity": 0.2, "sparsity": 4.0})
+SparseAutoencoder.tiny = ({"latent": 7, "sparsity": 1.0}, {"latent": 7, "activity": 0.2, "sparsity": 4.0})
 SparseAutoencoder.trials = (
     Trial(
         "digits8x8",
