@@ -167,7 +167,7 @@ def test_an_attribute_makes_two_classes():
         ("arithmetic run --source 0 --target 0", "no test example of halves can start: name two different classes"),
         ("arithmetic run --source 7", "label '7' is unknown: use a name (0, 1) or a number from 0 to 1"),
         ("arithmetic run --attribute smiling", "attribute 'smiling' is unknown: halves has none"),
-        ("retrieve run --query nowhere.png", "nowhere.png is not a"),
+        ("retrieve run --query nowhere.png", "nowhere.png is not a folder of pictures, nor a picture"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(words, told, capsys):

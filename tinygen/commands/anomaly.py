@@ -9,7 +9,7 @@ import numpy as np
 from tinygen.applications import anomaly, results
 from tinygen.capabilities import Codes, Density
 from tinygen.commands.flags import Debug, Device, File, Labels, RunFolder, Which, default
-from tinygen.commands.opening import Opened, data_for, label_number, open_run
+from tinygen.commands.opening import Opened, data_for, label_number, open_run_of_pictures
 from tinygen.errors import UsageError
 from tinygen.train import images
 from tinygen.train.loading import data_of
@@ -38,7 +38,7 @@ class Flags:
 def run(flags: Flags) -> None:
     if flags.data is None and flags.normal is None:
         raise UsageError("what is anomalous? Give other data with --data, or the normal classes with --normal")
-    opened = open_run(flags.run, flags.device, flags.which, Codes, Density)
+    opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes, Density)
     groups = examples_of(opened, flags.data, flags.normal)
     scores = anomaly.scores_of(opened.model, data_of(opened.run).train, seed=flags.seed)
     found = {name: [score(x) for x in groups] for name, score in scores.items()}

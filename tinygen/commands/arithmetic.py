@@ -10,7 +10,7 @@ from tinygen.applications import results
 from tinygen.applications.arithmetic import Arithmetic, labelled_by
 from tinygen.capabilities import Codes
 from tinygen.commands.flags import Debug, Device, File, Place, RunFolder, Which, default
-from tinygen.commands.opening import label_number, open_run
+from tinygen.commands.opening import label_number, open_run_of_pictures
 from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.train import images
@@ -41,7 +41,7 @@ class Flags:
 
 
 def run(flags: Flags) -> None:
-    opened = open_run(flags.run, flags.device, flags.which, Codes)
+    opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes)
     data = labelled_by(data_of(opened.run, flags.data), flags.attribute)
     pairs = pairs_of(data, flags.source, flags.target, flags.attribute)
     arithmetic = Arithmetic.of(opened.model, data)

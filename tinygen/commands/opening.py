@@ -50,6 +50,14 @@ def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opene
     return Opened(run, model, state)
 
 
+def open_run_of_pictures(folder: str, device: str, which: str, *capabilities: type) -> Opened:
+    """As `open_run`; UsageError where the run is not of images with intensities."""
+    opened = open_run(folder, device, which, *capabilities)
+    if not is_intensities(opened.model.spec.x):
+        raise UsageError(f"{folder}: the run is of {opened.model.spec.x.in_words()}; this command compares images")
+    return opened
+
+
 def refuse_incapable(system: type[Any], *needed: type) -> None:
     """UsageError where a system has none of these capabilities, naming those that have one."""
     if not issubclass(system, needed):
@@ -103,7 +111,7 @@ def examples(opened: Opened, images: str | None, n: int | None, place: str | Non
     """Names and examples x (n, ...): the pictures in a folder, or the first of test; `place`: of data that moved."""
     if images is not None and not is_intensities(opened.model.spec.x):
         raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
-    test = None if images else data_of(opened.run, place).test
+    test = None if images is not None else data_of(opened.run, place).test
     return pictures_or_test(opened.model, images, n, test)
 
 
@@ -129,7 +137,7 @@ def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:
         files = sorted(file.name for file in place.iterdir() if file.name.lower().endswith(SUFFIXES))
         files = [name for name in files if not name.startswith(".")]
     else:
-        raise DataError(f"{place} is not a folder of pictures")
+        raise DataError(f"{place} is not a folder of pictures, nor a picture")
     if not files:
         raise DataError(f"{folder} holds no pictures; give a folder of .png or .jpg files")
     ignore_warnings_of_pillow()

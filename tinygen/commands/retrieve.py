@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from tinygen.applications import results, retrieval
 from tinygen.applications.codes import codes_of, flat
 from tinygen.capabilities import Codes
 from tinygen.commands.flags import Count, Debug, Device, File, RunFolder, Which, at_least_one, default
-from tinygen.commands.opening import data_for, open_run, pictures_or_test
+from tinygen.commands.opening import data_for, open_run_of_pictures, pictures_or_test
 from tinygen.train import images
 
 
@@ -34,13 +34,13 @@ class Flags:
 
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
-    opened = open_run(flags.run, flags.device, flags.which, Codes)
+    opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes)
     model, data = opened.model, data_for(opened, flags.data)
     names, x = pictures_or_test(model, flags.query, flags.n, data.test)
     codes, items = flat(model.encode(x)), flat(codes_of(model, data.train))
     positions, distances = retrieval.nearest(codes, items, retrieval.RANK)
     found = data.train.rows(positions.ravel()).values("x").reshape(*positions.shape, *x.shape[1:])
-    numbers = {
+    numbers: dict[str, Any] = {
         "neighbours": [
             {"query": name, "train": rows, "distances": lengths}
             for name, rows, lengths in zip(names, positions.tolist(), distances.tolist(), strict=True)
