@@ -101,10 +101,12 @@ def test_scores_follow_from_capabilities():
             return -10.0 * x.mean(axis=(1, 2, 3))
 
     train = data.load("halves.npz").train
-    scores = anomaly.scores_of(Dense(), train, seed=0)
+    detector = anomaly.Detector(Dense(), train, seed=0)
+    plain, noise = np.full((1, 6, 6, 1), 0.5, np.float32), data.load("noise.npz").test.values("x")[:1]
+    scores = detector.scores(plain)
     assert set(scores) == {"improbability", "complexity ratio", "principal components"}
-    plain, noise = np.zeros((1, 6, 6, 1), np.float32), data.load("noise.npz").test.values("x")[:1]
-    assert scores["complexity ratio"](plain) == pytest.approx(-anomaly.compressed_nats(plain))
+    assert scores["improbability"] == pytest.approx(5)
+    assert scores["complexity ratio"] == pytest.approx(5 - anomaly.compressed_nats(plain))
     assert anomaly.compressed_nats(noise) > anomaly.compressed_nats(plain)
 
 

@@ -5,7 +5,7 @@ A likelihood misleads, since simple examples of other data can be more probable 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,27 +19,33 @@ from tinygen.train import images, plots
 NEIGHBOURS = 5
 COMPONENTS = 32
 SIDE = 320
-Score = Callable[[np.ndarray], np.ndarray]
 
 
-def scores_of(model: Any, train: Split, *, seed: int) -> dict[str, Score]:
-    """The scores that a system's capabilities allow: functions of images (N, H, W, C) that return (N,).
+class Detector:
+    """The scores that a system's capabilities allow.
 
     reconstruction: squared error of the image rebuilt from its code. code: mean distance of its code from the five
     nearest of train. improbability: -log p, or its bound. complexity ratio: the same less the nats of the image
     compressed as a PNG (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared distance from
     the plane of the 32 first ones.
     """
-    found: dict[str, Score] = {}
-    if isinstance(model, Codes):
-        known = flat(codes_of(model, train))
-        found["reconstruction"] = lambda x: flat((model.decode(model.encode(x)) - x) ** 2).sum(axis=1)
-        found["code"] = lambda x: nearest(flat(model.encode(x)), known, NEIGHBOURS)[1].mean(axis=1)
-    if isinstance(model, Density):
-        found["improbability"] = lambda x: -model.log_prob(x, seed=seed)
-        found["complexity ratio"] = lambda x: -model.log_prob(x, seed=seed) - compressed_nats(x)
-    pca = PCA(flat(train.values("x")), COMPONENTS)
-    return found | {"principal components": lambda x: pca.residual(flat(x))}
+
+    def __init__(self, model: Any, train: Split, *, seed: int):
+        self.model, self.seed = model, seed
+        self.pca = PCA(flat(train.values("x")), COMPONENTS)
+        self.codes = flat(codes_of(model, train)) if isinstance(model, Codes) else None
+
+    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """For each score its values (N,) of images (N, H, W, C)."""
+        model, found = self.model, {}
+        if self.codes is not None:
+            codes = model.encode(x)
+            found["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
+            found["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
+        if isinstance(model, Density):
+            found["improbability"] = -model.log_prob(x, seed=self.seed)
+            found["complexity ratio"] = found["improbability"] - compressed_nats(x)
+        return found | {"principal components": self.pca.residual(flat(x))}
 
 
 def compressed_nats(x: np.ndarray) -> np.ndarray:

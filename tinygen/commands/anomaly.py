@@ -40,8 +40,9 @@ def run(flags: Flags) -> None:
         raise UsageError("what is anomalous? Give other data with --data, or the normal classes with --normal")
     opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes, Density)
     groups = examples_of(opened, flags.data, flags.normal)
-    scores = anomaly.scores_of(opened.model, data_of(opened.run).train, seed=flags.seed)
-    found = {name: [score(x) for x in groups] for name, score in scores.items()}
+    detector = anomaly.Detector(opened.model, data_of(opened.run).train, seed=flags.seed)
+    normal, anomalous = map(detector.scores, groups)
+    found = {name: [normal[name], anomalous[name]] for name in normal}
     areas = {name: anomaly.auroc(*pair) for name, pair in found.items()}
     for name, area in areas.items():
         print(f"AUROC by {name}: {area:.4f}")
