@@ -16,7 +16,7 @@ from benchmarks.gpu_jobs import Jobs, Rows
 from benchmarks.pairs import PAIRS, Pair, normal
 from benchmarks.steps import TOLERANCE
 from tests.cuda.cases import Case, Draw, cases
-from tests.ops.calls import arrays, boxed, first_gradients, on_host, outputs, placed
+from tests.ops.calls import arrays, as_tensors, first_gradients, moved, on_host, outputs
 from tests.ops.table import TABLE
 from tinygen.kernels.cuda import runtime
 
@@ -71,7 +71,7 @@ def operation(name: str, device: str) -> Rows:
     for case in TABLE[name]:
         here, there = first_gradients(case, "float64", "cpu"), first_gradients(case, "float32", device)
         found = {
-            VALUES: (arrays(case(*boxed(placed(case.arguments, device)))), case_reference(case)),
+            VALUES: (arrays(case(*as_tensors(moved(case.arguments, device)))), case_reference(case)),
             SINGLES: (there[0], here[0]),
             GRADIENTS: (there[1], here[1]),
         }

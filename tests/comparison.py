@@ -1,4 +1,4 @@
-"""Numbers for tests that compare devices, and the comparison."""
+"""Arrays for tests that compare devices, and the comparison of results."""
 
 import numpy as np
 
@@ -7,16 +7,17 @@ from tinygen.random import Stream
 
 
 def normal(*shape):
-    """The same numbers at every call."""
+    """Normal numbers that depend on the shape alone."""
     return Stream(1, "test").normal(shape)
 
 
 def images(*shape):
+    """Binary images that depend on the shape alone."""
     return (normal(*shape) > 0).astype(np.float32)
 
 
 def assert_same(actual, expected, tolerance=1e-5):
-    """Arrays, or dicts and tuples of them, wherever they lie."""
+    """Assert that arrays, or dicts, tuples or lists of them, on any devices, are equal up to the tolerance."""
     if isinstance(expected, dict):
         assert actual.keys() == expected.keys()
         actual, expected = [actual[key] for key in expected], list(expected.values())

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures of all tests: notices, random streams and devices."""
 
 import contextlib
 import subprocess
@@ -20,7 +20,7 @@ for call in calls():
 
 
 def pytest_sessionstart(session):
-    """When all tests run, another process compiles the kernels meanwhile: where there is no cache this saves a minute.
+    """Let another process compile the kernels while all tests begin; without a cache this saves a minute.
 
     Compiling keeps one core busy, and so do most tests.
     """
@@ -33,21 +33,21 @@ def pytest_sessionstart(session):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def notices_have_been_told():
-    """What there is to note about this machine is told before the first test, none of which then meets it."""
+def notices_are_given_before_the_tests():
+    """Print all notices about this machine before the first test, since each is printed once in a process."""
     select_device()
     kernel("philox", "cpu")
 
 
 @pytest.fixture
-def untold(monkeypatch):
-    """Nothing has been noted yet."""
+def no_notices_yet(monkeypatch):
+    """Let notices be printed again during a test, as in a new process."""
     monkeypatch.setattr(notices, "_told", set())
 
 
 @pytest.fixture(autouse=True)
 def process_streams():
-    """Each test begins with the process's random streams at seed 0, and leaves them as they were."""
+    """Set the process's random streams to seed 0 for each test, and restore them afterwards."""
     before = random.get_state()
     random.seed(0)
     yield
@@ -59,19 +59,19 @@ CUDA = ["stub", "gpu"] if gpu_problem() is None else ["stub"]
 
 @pytest.fixture(params=CUDA)
 def cuda(request):
-    """The device "cuda": on a stub of CuPy, and on a GPU where one is usable."""
+    """The device "cuda": on a stub of CuPy, and also on a GPU where one can be used."""
     with installed() if request.param == "stub" else contextlib.nullcontext():
         yield "cuda"
 
 
 @pytest.fixture(params=["cpu", *CUDA])
 def device(request):
-    """Every device: "cpu", and "cuda" as the fixture `cuda` has it."""
+    """Every device: "cpu", and "cuda" as in the fixture `cuda`."""
     with installed() if request.param == "stub" else contextlib.nullcontext():
         yield "cpu" if request.param == "cpu" else "cuda"
 
 
 def pytest_report_header():
-    """Says what the tests of the device "cuda" run on."""
+    """Say in the header of pytest what the tests of the device "cuda" run on."""
     problem = gpu_problem()
     return "cuda: tested on a stub of CuPy " + (f"alone, since {problem}" if problem else "and on the GPU")

@@ -70,12 +70,12 @@ def refused(capsys, words: list[str], code: int = 2) -> str:
     before = contents(Path.cwd())
     capsys.readouterr()
     assert main(words) == code
-    told = capsys.readouterr().err
-    assert told.startswith("tinygen: ")
-    assert told.count("\n") == 1
-    assert told.endswith("\n")
+    message = capsys.readouterr().err
+    assert message.startswith("tinygen: ")
+    assert message.count("\n") == 1
+    assert message.endswith("\n")
     assert contents(Path.cwd()) == before
-    return told
+    return message
 
 
 TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
@@ -153,13 +153,17 @@ def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
     pixels = np.zeros((40, 6, 6, 3), np.uint8)
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
-    told = refused(capsys, "train vae --likelihood bernoulli --data colours.npz --out new".split())
-    assert "the likelihood bernoulli is for binary images, and the data are 6×6 rgb images: use one of continu" in told
+    message = refused(capsys, "train vae --likelihood bernoulli --data colours.npz --out new".split())
+    assert (
+        "the likelihood bernoulli is for binary images, and the data are 6×6 rgb images: use one of continu" in message
+    )
     np.savez("real.npz", x=np.linspace(0, 1, 40 * 36).reshape(40, 6, 6))
-    told = refused(capsys, "train vae --likelihood logistic-mixture --data real.npz --out new".split())
-    assert "is for 8-bit grey or rgb images, and the data are 6×6 grey images of any values: use one of continu" in told
-    told = refused(capsys, "train vae --likelihood normal --binarise threshold --data real.npz --out new".split())
-    assert "the data are 6×6 images, binarised at one half: use one of bernoulli" in told
+    message = refused(capsys, "train vae --likelihood logistic-mixture --data real.npz --out new".split())
+    assert (
+        "is for 8-bit grey or rgb images, and the data are 6×6 grey images of any values: use one of continu" in message
+    )
+    message = refused(capsys, "train vae --likelihood normal --binarise threshold --data real.npz --out new".split())
+    assert "the data are 6×6 images, binarised at one half: use one of bernoulli" in message
     assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
 
 
@@ -172,8 +176,8 @@ def test_a_folder_in_the_way_is_left_as_it_is(capsys):
 
 def test_broken_images_are_left_out_where_asked(capsys):
     assert main(["train", "vae", "--data", "broken", "--skip-broken", "--steps", "1", "--out", "skipped", *SMALL]) == 0
-    told = capsys.readouterr()
-    assert told.err == "tinygen: broken: skipped 1 broken of 41 images\n"
+    message = capsys.readouterr()
+    assert message.err == "tinygen: broken: skipped 1 broken of 41 images\n"
     assert main(["eval", "skipped"]) == 0
     shutil.rmtree("skipped")
 
@@ -298,8 +302,8 @@ def test_a_run_that_has_not_ended_says_so(words, capsys):
     checkpoint = damaged(lambda data: data)
     Path("damaged/summary.json").unlink()
     assert main(words) == 0
-    told = capsys.readouterr().err
-    assert told == "tinygen: damaged is unfinished, at step 3; go on with: tinygen resume damaged\n"
+    message = capsys.readouterr().err
+    assert message == "tinygen: damaged is unfinished, at step 3; go on with: tinygen resume damaged\n"
     checkpoint.unlink()
     assert "damaged has no checkpoint: make one with tinygen resume damaged" in refused(capsys, words)
 
@@ -310,9 +314,9 @@ def test_a_disk_that_fills_during_a_checkpoint_leaves_the_previous_one(capsys):
     before = checkpoint.read_bytes()
     Path("damaged/.checkpoint.safetensors.part").symlink_to("/dev/full")
     assert main(["resume", "damaged", "--steps", "6"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f"cannot write {checkpoint}: no space left on device; the file that was there is unchanged" in told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert f"cannot write {checkpoint}: no space left on device; the file that was there is unchanged" in message
     assert checkpoint.read_bytes() == before
     assert main(["resume", "damaged", "--steps", "6"]) == 0
     assert load(checkpoint)[1]["step"] == 6
@@ -333,12 +337,12 @@ def test_a_loss_that_becomes_nan_stops_with_code_3_and_keeps_the_last_good_check
         "1",
     ]
     assert main(words) == 3
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
     for part in ("diverged at step ", "operation '", "vae.py:", "diverged/checkpoint.safetensors still holds step "):
-        assert part in told
+        assert part in message
     tensors, meta = load(Path("diverged/checkpoint.safetensors"))
-    assert f"still holds step {meta['step']}" in told
+    assert f"still holds step {meta['step']}" in message
     assert all(np.isfinite(array).all() for array in tensors.values())
     shutil.rmtree("diverged")
 

@@ -219,9 +219,9 @@ def test_what_cannot_be_captured_is_named_once_and_runs_eagerly(what, graphs, ca
     expected = run(eager, update(eager))
     tg.seed(1)
     assert_same_run(run(captured, step), expected)
-    told = capsys.readouterr().err
-    assert told.startswith(f"tinygen: the update is not captured, since {what}")
-    assert (told.count("\n"), cuda.launches) == (1, 0)
+    message = capsys.readouterr().err
+    assert message.startswith(f"tinygen: the update is not captured, since {what}")
+    assert (message.count("\n"), cuda.launches) == (1, 0)
 
 
 def test_a_capture_that_fails_is_taken_back(graphs, capsys):
@@ -269,8 +269,8 @@ def test_without_graphs_updates_are_eager(cuda, capsys):
             step(tg.tensor(normal(3, 4), device=device))
         assert int(optimizer.count) == 4
         if step.why_eager is not None or device == "cpu":  # a GPU captures
-            told = capsys.readouterr().err
-            assert told.startswith(f"tinygen: the update is not captured, since {why}")
-            assert told.count("\n") == 1
+            message = capsys.readouterr().err
+            assert message.startswith(f"tinygen: the update is not captured, since {why}")
+            assert message.count("\n") == 1
     with pytest.raises(tg.errors.UsageError, match="check_every is 0"):
         tg.capture(step, check_every=0)

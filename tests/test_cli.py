@@ -162,10 +162,10 @@ def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
 )
 def test_help_and_lists(words, shown, capsys):
     assert main(words) == 0
-    told = capsys.readouterr()
-    assert shown in told.out
-    assert "type: ignore" not in told.out
-    assert told.err == ""
+    message = capsys.readouterr()
+    assert shown in message.out
+    assert "type: ignore" not in message.out
+    assert message.err == ""
 
 
 def test_the_reader_of_a_pipe_may_leave_early():

@@ -32,8 +32,8 @@ for name in reference.__all__:
     assert tg.backend.kernel(name, "cuda") is cuda.KERNELS.get(name, getattr(reference, name)), name
 print("cupy" in sys.modules)
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert told.stdout == "False\n"
+    message = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert message.stdout == "False\n"
 
 
 def test_precision_is_chosen_by_name():

@@ -152,9 +152,9 @@ def test_results_are_the_same_and_second_gradients_are_measured():
 def test_the_table_is_printed_on_leaving_and_again(capsys):
     with tg.profile() as profile:
         normal(3, 3) @ normal(3, 3)
-    told = capsys.readouterr().out
-    assert told == f"{profile}\n"
-    head, *lines = told.splitlines()
+    message = capsys.readouterr().out
+    assert message == f"{profile}\n"
+    head, *lines = message.splitlines()
     assert head.split() == list(profiling.COLUMNS)
     assert {line.split()[0] for line in lines} == {"matmul", "normal", "outside", "total"}
     assert len({line.index("%") for line in lines}) == 1, "columns are aligned"

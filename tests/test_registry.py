@@ -61,20 +61,20 @@ def test_a_system_is_imported_when_it_is_asked_for():
 def test_lists_of_models_name_each_of_them(capsys):
     for words in (["models"], ["train", "--help"]):
         assert main(words) == 0
-        told = capsys.readouterr().out
+        message = capsys.readouterr().out
         for family, places in registry.FAMILIES.items():
-            assert re.search(rf"^{family}", told, re.MULTILINE)
+            assert re.search(rf"^{family}", message, re.MULTILINE)
             for name in places:
-                assert re.search(rf"^  {name} ", told, re.MULTILINE)
+                assert re.search(rf"^  {name} ", message, re.MULTILINE)
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert [name for name in models.names() if f"| `{name}`" not in readme] == []
 
 
 def test_what_a_model_needs_and_can_do_is_told(capsys):
     assert main(["models"]) == 0
-    told = capsys.readouterr().out
-    assert "needs binary, grey or rgb images as x; can sample, complete, give probabilities" in told
-    assert "needs binary, grey or rgb images as x; labels as y; can sample\n" in told
+    message = capsys.readouterr().out
+    assert "needs binary, grey or rgb images as x; can sample, complete, give probabilities" in message
+    assert "needs binary, grey or rgb images as x; labels as y; can sample\n" in message
 
 
 def write(folder, text, name="own.py"):
@@ -102,7 +102,7 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "asked", "told"),
+    ("text", "asked", "message"),
     [
         (OWN, "own.py", r"own\.py: say which class of it: .*own\.py:Own$"),
         (OWN, "own.py:Other", r"own\.py defines no class 'Other'; its classes: Own$"),
@@ -119,9 +119,9 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path):
         (OWN.replace("batch_size", "size"), "own.py:Own", r"class Own has a Config without batch_size"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path, text, asked, told, capsys):
+def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path, text, asked, message, capsys):
     write(tmp_path, text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         registry.get(str(tmp_path / asked))
     assert main(["train", str(tmp_path / asked), "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -111,8 +111,9 @@ def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
 
 def test_every_model_of_distributions_over_images_says_how_it_is_scored():
     """Those with a likelihood, a bound on one, or reconstructions, and the rest."""
-    own = {"neg_elbo_nats", "nll_nats", "squared_error_per_pixel"}
-    for name in models.names():
+    own = {"neg_elbo_nats", "nll_nats", "neg_pseudo_log_likelihood_nats", "squared_error_per_pixel"}
+    of_images = [name for name in models.names() if models.get(name).needs["x"] != data.Points()]
+    for name in of_images:
         model_class = models.get(name)
         small = {"hidden": 6, "latent": 2, "blocks": 1, "head": 4, "first_kernel": 3, "importance_samples": 2}
         fields = {field: value for field, value in small.items() if field in model_class.Config.__dataclass_fields__}

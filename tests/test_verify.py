@@ -63,9 +63,9 @@ def test_a_failure_is_told_at_the_end_and_exits_with_1(monkeypatch, capsys):
     monkeypatch.setattr(Autoencoder, "trials", (too_short, LEARNS))
     monkeypatch.setattr(DenoisingAutoencoder, "trials", (diverging,))
     assert main(["verify", "ae", "dae"]) == 1
-    told = capsys.readouterr()
-    assert [line.split()[0] for line in told.out.splitlines()] == ["ae", "FAILS", "ae", "holds", "dae", "FAILS"]
-    assert told.err == "tinygen: 2 of 3 trainings fell short: ae on digits8x8, dae on digits8x8\n"
+    message = capsys.readouterr()
+    assert [line.split()[0] for line in message.out.splitlines()] == ["ae", "FAILS", "ae", "holds", "dae", "FAILS"]
+    assert message.err == "tinygen: 2 of 3 trainings fell short: ae on digits8x8, dae on digits8x8\n"
 
 
 def test_an_unknown_model_is_refused(capsys):

@@ -62,8 +62,9 @@ class Translates(Protocol):
 class Density(Protocol):
     """It gives log-probabilities of examples.
 
-    They are lower bounds if the system's `log_prob_is_bound`. Then `log_prob` also takes `samples`: how many codes are
-    drawn for each example of an importance-weighted bound; None leaves that to the system.
+    They rest on a random estimate if the system's `log_prob_is_estimate`. They are lower bounds if its
+    `log_prob_is_bound`; then `log_prob` also takes `samples`: how many codes are drawn for each example of an
+    importance-weighted bound; None leaves that to the system.
     """
 
     def log_prob(self, x: Any, *, seed: int) -> np.ndarray:

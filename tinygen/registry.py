@@ -29,8 +29,23 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "variational": {
         "vae": "tinygen.models.variational.vae:VAE",
+        "cvae": "tinygen.models.variational.cvae:CVAE",
+        "structured-cvae": "tinygen.models.variational.structured_cvae:StructuredCVAE",
+        "m2": "tinygen.models.variational.m2:M2",
+        "m1-m2": "tinygen.models.variational.m1_m2:M1M2",
+        "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
+        "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
+    },
+    "mixtures": {
+        "gmm": "tinygen.models.mixtures.gmm:GMM",
+    },
+    "energy": {
+        "rbm": "tinygen.models.energy.rbm:RBM",
+        "dbm": "tinygen.models.energy.dbm:DBM",
+        "gsn": "tinygen.models.energy.gsn:GSN",
     },
     "autoregressive": {
+        "made": "tinygen.models.autoregressive.made:MADE",
         "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
     },
@@ -161,6 +176,7 @@ def _lacking(system: type[Any]) -> str | None:
     config = getattr(system, "Config", None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         return "has no dataclass Config"
-    if "batch_size" not in config.__dataclass_fields__:
+    from_loader = getattr(getattr(system, "source", None), "__qualname__", "System.source") == "System.source"
+    if from_loader and "batch_size" not in config.__dataclass_fields__:
         return "has a Config without batch_size"
     return None

@@ -15,13 +15,26 @@ import numpy as np
 from tinygen import models, random
 from tinygen.backend import to_device, to_numpy
 from tinygen.capabilities import Codes, Samples
-from tinygen.data import Dataset, Loader, Split, load
+from tinygen.data import Dataset, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
-from tinygen.metrics import independent, labels, parzen
+from tinygen.metrics import disentanglement, independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
+from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
+from tinygen.metrics.probe import Probe
 from tinygen.models import System
-from tinygen.models.adversarial.base import points_metrics
-from tinygen.models.trial import COPY, GUESS, INDEPENDENT, MEAN_IMAGE, NO_MODES, UNTRAINED, Demand, Trial
+from tinygen.models.trial import (
+    COPY,
+    FEW_LABELS,
+    GUESS,
+    INDEPENDENT,
+    MEAN_IMAGE,
+    NO_MODES,
+    ONE_NORMAL,
+    PRINCIPAL,
+    UNTRAINED,
+    Demand,
+    Trial,
+)
 from tinygen.random import Stream
 from tinygen.steps import training_steps
 from tinygen.train.images import is_intensities
@@ -155,6 +168,23 @@ def most_frequent_class(model: System, data: Dataset) -> Metrics:
     return {"probe_error_rate": error, "error_rate": error}
 
 
+def few_labels(model: System, data: Dataset) -> Metrics:
+    """A linear classifier of pixels, fitted to the labelled examples that a semi-supervised model is given."""
+    source: Any = model.source(data.train, seed=SEED)
+    part, test = source.labelled_split, data.test
+    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes)
+    return {"error_rate": probe.error_rate(pixels(test).reshape(len(test), -1), test.values("y"))}
+
+
+def principal_components(model: System, data: Dataset) -> Metrics:
+    """The first principal components of train as a code, as many as the model's code has dimensions."""
+    train, test = (pixels(split).reshape(len(split), -1).astype(np.float64) for split in (data.train, data.test))
+    centre = train.mean(axis=0)
+    _, directions = np.linalg.eigh(np.cov((train - centre).T))
+    codes = (test - centre) @ directions[:, : -1 - model.config.latent : -1]
+    return disentanglement.scores(codes, disentanglement.factors_of(data.test), seed=SEED)
+
+
 def without_modes(model: System, data: Dataset) -> Metrics:
     """Points like the data, without modes: on a line a normal distribution with their mean and standard deviation; in
     the plane each turned around the origin by a random angle.
@@ -169,13 +199,22 @@ def without_modes(model: System, data: Dataset) -> Metrics:
     return points_metrics(data.spec, real, samples)
 
 
+def one_normal_distribution(model: System, data: Dataset) -> Metrics:
+    """The normal distribution with the mean and the covariance of train."""
+    train, test = data.train.values("x"), data.test.values("x")
+    return density_metrics(data.spec, test, log_normal_fit(train, test))
+
+
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
     COPY: copied_input,
     GUESS: most_frequent_class,
+    FEW_LABELS: few_labels,
+    PRINCIPAL: principal_components,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,
+    ONE_NORMAL: one_normal_distribution,
 }
 
 
@@ -189,8 +228,8 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
     random.seed(SEED)
     model = system(config, data.spec, device)
     baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
-    loader = Loader(data.train, model.config.batch_size, seed=SEED)
-    for _ in islice(training_steps(model.training_step, loader, device), trial.steps):
+    batches = model.source(data.train, seed=SEED)
+    for _ in islice(training_steps(model.training_step, batches, device), trial.steps):
         pass
     metrics = metrics_of(model, data)
     return [Outcome(each, metrics[each.metric], baselines[each.baseline][each.metric]) for each in trial.demands]

@@ -5,18 +5,18 @@ from numba import carray
 
 from .. import reference
 from . import pool
-from .elementwise import BLOCK, block, launch, tasks
+from .elementwise import BLOCK, block, block_count, launch
 from .ir import floats_at
 from .jit import worker
 from .memory import address
 from .single import FLOAT32, single
 
 SMALL = 4096  # elements below which NumPy is faster (measured)
-LARGE = 1 << 17  # elements below which it adds faster (measured)
+LARGE = 1 << 17  # elements below which NumPy adds faster (measured)
 
 
 def _serves(x, least: int) -> bool:
-    """Whether something is an array, contiguous and float32, of so many elements at least."""
+    """Whether x is a contiguous float32 array of at least `least` elements."""
     return x.__class__ is np.ndarray and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
 
 
@@ -29,7 +29,7 @@ def _add(arguments, task, lane):
 
 
 def add(a, b):
-    """a + b"""
+    """a + b, elementwise, with NumPy's broadcasting."""
     if not (_serves(a, LARGE) and _serves(b, LARGE) and a.shape == b.shape):
         return a + b
     y = np.empty(a.shape, np.float32)
@@ -37,11 +37,11 @@ def add(a, b):
     return y
 
 
-@worker("size source target", "slope")  # numba would take a record (size x y slope) for one of elementwise.py's
+@worker("size source target", "slope")  # numba would mistake (size x y slope) for a record of elementwise.py
 def _leaky_relu(arguments, task, lane):
     a = carray(arguments, 1)[0]
     x, y, slope = block(a, a.source, task), block(a, a.target, task), a.slope
-    if slope == 0:  # not 0 times infinity
+    if slope == 0:  # 0 times -infinity would be NaN
         for i in range(x.size):
             y[i] = max(x[i], np.float32(0))
     else:
@@ -54,7 +54,7 @@ def leaky_relu(x, slope):
     if not _serves(x, SMALL):
         return reference.leaky_relu(x, slope)
     y = np.empty(x.shape, np.float32)
-    pool.run(_leaky_relu, _leaky_relu.Arguments(x.size, address(x), address(y), slope), tasks(x.size))
+    pool.run(_leaky_relu, _leaky_relu.Arguments(x.size, address(x), address(y), slope), block_count(x.size))
     return y
 
 
@@ -68,12 +68,12 @@ def _leaky_relu_grad(arguments, task, lane):
 
 @single
 def leaky_relu_grad(g, x, slope):
-    """The gradient of `leaky_relu` at x, or at its output: g where x > 0, else slope * g."""
+    """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
     if g.size < SMALL or g.shape != np.shape(x):
         return reference.leaky_relu_grad(g, x, slope)
     y = np.empty(g.shape, np.float32)
     arguments = _leaky_relu_grad.Arguments(g.size, address(g), address(x), address(y), slope)
-    pool.run(_leaky_relu_grad, arguments, tasks(g.size))
+    pool.run(_leaky_relu_grad, arguments, block_count(g.size))
     return y
 
 
@@ -92,7 +92,7 @@ def _column_sums(arguments, task, lane):
 
 @single
 def column_sums(x):
-    """The sum of the rows of a matrix: of blocks of rows first, then of their sums."""
+    """Add up the rows of a matrix: first those of each block of rows, then the sums of the blocks."""
     if x.size < SMALL:
         return reference.column_sums(x)
     rows, columns = x.shape

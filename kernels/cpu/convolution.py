@@ -1,4 +1,4 @@
-"""The convolution family: which plan serves which shape."""
+"""Convolution and its adjoints: the choice of the fastest algorithm for each shape."""
 
 from dataclasses import replace
 
@@ -10,8 +10,8 @@ from . import narrow, products, weight_sums, winograd, winograd_sums
 from .single import single
 
 
-def _family(channels: int, w_shape, geometry: Geometry):
-    """Which kernels serve a convolution with such a weight, or its adjoint, that makes so many `channels`."""
+def _algorithm(channels: int, w_shape, geometry: Geometry):
+    """The module that computes a convolution with this weight, or its adjoint in x, to `channels` channels."""
     if narrow.serves(channels, w_shape, geometry):
         return narrow
     return winograd if winograd.serves(w_shape, geometry) else products
@@ -22,7 +22,7 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
     if not x.size:
         return reference.conv2d(x, w, geometry, bias, slope)
-    return _family(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
+    return _algorithm(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
 
 
 @single
@@ -30,7 +30,7 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
     if not g.size:
         return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
-    plan = _family(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
+    plan = _algorithm(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
     return plan(g, w, bias, slope)
 
 
@@ -42,17 +42,16 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     kernel_size, shape = tuple(kernel_size), (*kernel_size, x.shape[3] // geometry.groups, g.shape[3])
     plain = geometry.stride == (1, 1) and geometry.mask is None
     if plain and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
-        # Wide rows and few columns: with x and g in each other's place, and the kernel turned round, it is the other
-        # way about.
+        # Few output channels would leave most of each vector empty: exchange x and g, and flip the kernel at the end.
         reach = geometry.reach(kernel_size)
         padding = tuple(
             (r - 1 - before, r - 1 - after) for r, (before, after) in zip(reach, geometry.padding, strict=True)
         )
         if min(min(pair) for pair in padding) >= 0:
-            turned = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
-            return np.ascontiguousarray(turned[::-1, ::-1].transpose(0, 1, 3, 2))
-    family = winograd_sums if winograd.serves(shape, geometry) else weight_sums
-    w = family.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
+            flipped = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
+            return np.ascontiguousarray(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
+    algorithm = winograd_sums if winograd.serves(shape, geometry) else weight_sums
+    w = algorithm.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:
         w *= tap_mask(w.shape, geometry.mask)
     return w

@@ -1,4 +1,4 @@
-"""Elementwise functions of one array. Logarithm and tanh are not here: NumPy's are as fast (measured)."""
+"""Elementwise kernels. There is none for log alone, nor for tanh: NumPy's are as fast (measured)."""
 
 import functools
 
@@ -17,8 +17,8 @@ BLOCK = 1 << 14  # elements of a task
 ROOT_HALF, DENSITY = map(np.float32, (0.5**0.5, (2 * np.pi) ** -0.5))
 
 
-def tasks(size: int) -> int:
-    """How many blocks so many elements make."""
+def block_count(size: int) -> int:
+    """The number of blocks of BLOCK elements that `size` elements are cut into."""
     return -(-size // BLOCK)
 
 
@@ -31,11 +31,11 @@ def block(a, place, task):
 def launch(task, *arrays) -> None:
     """Run a worker whose arguments are a size, which is that of all arrays, and their addresses."""
     size = arrays[0].size
-    pool.run(task, task.Arguments(size, *map(address, arrays)), tasks(size))
+    pool.run(task, task.Arguments(size, *map(address, arrays)), block_count(size))
 
 
-def _mapped(task, *arrays):
-    """The array that a worker makes of contiguous float32 arrays of one shape."""
+def _output(task, *arrays):
+    """Launch an elementwise worker on contiguous float32 arrays of one shape; returns its output of that shape."""
     y = np.empty(arrays[0].shape, FLOAT32)
     launch(task, *arrays, y)
     return y
@@ -47,38 +47,38 @@ def _reference_of(task):
 
 
 def _function(task):
-    """The kernel of a worker: a function of one float32 array. All else is the reference's, Python numbers too."""
+    """Make a kernel of the worker of a function of one float32 array; the reference serves all other arguments."""
     plain = _reference_of(task)
 
     @functools.wraps(plain)
-    def kernel(x):
+    def function(x):
         if x.__class__ is not np.ndarray or x.dtype != FLOAT32:
             return plain(x)
-        return _mapped(task, x if x.flags.c_contiguous else np.ascontiguousarray(x))
+        return _output(task, x if x.flags.c_contiguous else np.ascontiguousarray(x))
 
-    return kernel
+    return function
 
 
 def _activation(task):
-    """The kernel of a worker: the forward pass of a fused operation whose residual is its argument."""
+    """Make a kernel of the worker of an activation: the forward pass, which returns the output and its residual."""
 
     @single
     @functools.wraps(_reference_of(task))
-    def kernel(x):
-        return _mapped(task, x), (x,)
+    def forward(x):
+        return _output(task, x), (x,)
 
-    return kernel
+    return forward
 
 
 def _activation_backward(task):
-    """The kernel of a worker: the gradient of an activation, from that of its output and its argument."""
+    """Make a kernel of the worker of an activation's gradient, which takes the gradient g of the output and x."""
 
     @single
     @functools.wraps(_reference_of(task))
-    def kernel(g, x):
-        return (_mapped(task, g, x),)
+    def backward(g, x):
+        return (_output(task, g, x),)
 
-    return kernel
+    return backward
 
 
 @worker("size x y")
@@ -165,7 +165,7 @@ def _gated_tanh(arguments, task, lane):
 
 @single
 def gated_tanh(x):
-    """tanh(a) s(b) of the halves a, b of the last axis, s the logistic function."""
+    """tanh(a) sigmoid(b) for the halves a, b of the last axis."""
     if not x.size or x.shape[-1] % 2:
         return reference.gated_tanh(x)
     half = x.shape[-1] // 2
@@ -190,7 +190,7 @@ def _gated_tanh_backward(arguments, task, lane):
 
 @single
 def gated_tanh_backward(g, x):
-    """Gradient of `gated_tanh`."""
+    """The gradient of `gated_tanh` with respect to x."""
     dx = np.empty_like(x)
     if dx.size:
         _launch_rows(_gated_tanh_backward, x.shape[-1] // 2, x, dx, g)
@@ -205,6 +205,6 @@ def _halves(place, row, half):
 
 
 def _launch_rows(task, half: int, x, *others) -> None:
-    """Run a worker on rows of 2 `half` elements, as many of them in a task as make a block."""
+    """Run a worker on the rows of x, 2 `half` elements each; a task does as many rows as fit into a block."""
     rows, together = x.size // (2 * half), max(1, BLOCK // (2 * half))
     pool.run(task, task.Arguments(rows, together, half, *map(address, (x, *others))), -(-rows // together))

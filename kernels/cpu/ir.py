@@ -1,4 +1,4 @@
-"""Intrinsics: what Python cannot say to numba. Addresses and offsets are int64 and count bytes.
+"""Intrinsics: what numba cannot express in Python. Addresses and offsets are int64 and count bytes.
 
 `Accumulators` are a tile of vectors that lives in registers. The loops around these operations are plain Python, in
 `tile.py`; each intrinsic is straight-line code, unrolled over the rows and vectors of its tile.
@@ -170,15 +170,15 @@ def multiplied(context, steps, tile, a, rows, b, stride):
 
 
 @intrinsic
-def prefetched(context, address, rows):
-    """Ask for the cache lines at address + rows[m]: a hint, without effect on results, whatever is there."""
+def prefetch(context, address, rows):
+    """Prefetch the cache lines at address + rows[m]: a hint, which is safe at any address."""
 
     def emit(context, builder, signature, arguments):
         kinds = (BYTE.as_pointer(), INT32, INT32, INT32)
-        prefetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), *kinds)
+        function = _function(builder, "llvm.prefetch.p0", ir.VoidType(), *kinds)
         for row in cgutils.unpack_tuple(builder, arguments[1]):
             place = _at(builder, builder.add(arguments[0], row), BYTE)
-            builder.call(prefetch, [place, INT32(0), INT32(3), INT32(1)])  # to be read, kept near, data
+            builder.call(function, [place, INT32(0), INT32(3), INT32(1)])  # to be read, kept near, data
         return context.get_dummy_value()
 
     return types.void(int64, rows), emit
@@ -200,7 +200,7 @@ def activated(context, tile, slope):
 
 
 @intrinsic(prefer_literal=True)
-def stored(context, tail, tile, address, rows, lanes):
+def store_tile(context, tail, tile, address, rows, lanes):
     """Write a tile: row m at address + rows[m], or contiguously where `rows` is None.
 
     With `tail`, only `lanes` floats of the last vector of a row.
@@ -324,7 +324,7 @@ def call_worker(context, function, arguments, task, lane):
 
 @intrinsic
 def call_rows(context, function, arguments):
-    """Call the function at an address with a tuple of int64."""
+    """Call a micro-kernel: the function at an address, with a tuple of int64."""
 
     def emit(context, builder, signature, values):
         numbers = cgutils.unpack_tuple(builder, values[1])
@@ -383,7 +383,7 @@ def as_float(context, bits):
 
 
 def _combination(builder, row, vectors):
-    """The sum of row[i] * vectors[i]; None where all factors are zero."""
+    """Emit the sum of row[i] * vectors[i]; None where all factors are zero."""
     multiply_add = _function(builder, f"llvm.fmuladd.v{WIDTH}f32", VECTOR, VECTOR, VECTOR, VECTOR)
     total = None
     for factor, vector in zip(row, vectors, strict=True):
@@ -399,10 +399,10 @@ def _combination(builder, row, vectors):
 
 
 def _applied(builder, matrix, vectors):
-    """matrix @ vectors, sharing what the symmetry of opposite points leaves to be shared.
+    """Emit matrix @ vectors; what the rows for Winograd's points +p and -p have in common is computed once.
 
-    Of neighbouring columns that are equal up to signs, the sum and the difference of the two vectors are taken first;
-    neighbouring rows (a + b, a - b), with a and b of disjoint factors, share their two halves.
+    Two neighbouring columns that are equal up to signs: the sum and the difference of their vectors are taken first.
+    Two neighbouring rows (a + b, a - b), where a and b have no column in common: a and b are applied once for both.
     """
     rows, vectors = [list(row) for row in matrix], list(vectors)
     for j in range(len(vectors) - 1):
@@ -458,7 +458,7 @@ def grid_transform(matrix):
 
 
 def finished_transform(matrix):
-    """`grid_transform`, and then activation(bias + value): the vector at `bias`, unless that is 0; a leaky ReLU."""
+    """`grid_transform`, then bias (the vector at that address, none where it is 0) and a leaky ReLU."""
 
     @intrinsic
     def transform(context, source, source_row, source_column, target, target_row, target_column, bias, slope):

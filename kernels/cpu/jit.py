@@ -28,8 +28,8 @@ if sys.platform != "win32":
 
 int64 = types.int64
 KERNELS = Path(__file__).parents[1]
-CHOSEN_FOLDER = numba.config.CACHE_DIR  # the user's, read before `_kept_in` changes the setting for all threads
-PATIENCE = 1500  # turns of 20 ms: a process that was stopped while it compiled holds nobody up for longer
+CHOSEN_FOLDER = numba.config.CACHE_DIR  # the user's, read before `_caching_in` changes the setting for all threads
+PATIENCE = 1500  # times 20 ms: the longest wait for a process that may have been stopped while it compiled
 
 
 @functools.cache
@@ -38,13 +38,15 @@ def cache_folder() -> Path:
 
     These are the kernel sources and where they lie, the versions of Python and numba, and the processor. So a changed
     kernel is never served stale, which numba itself does not notice where the change is in another file than the
-    compiled function; and nothing is left in an installed package.
+    compiled function; and nothing is left in an installed package. OSError where the user has no home folder.
     """
     processor = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name(), *sorted(FEATURES)
     digest = hashlib.blake2b(repr((sys.version, numba.__version__, processor, str(KERNELS))).encode(), digest_size=8)
     for source in sorted(KERNELS.rglob("*.py")):
         digest.update(source.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
+    if not CHOSEN_FOLDER and caches.startswith("~"):
+        raise OSError("the user has no home folder")
     return Path(CHOSEN_FOLDER or caches, "tinygen", f"kernels-{digest.hexdigest()}")
 
 
@@ -59,19 +61,19 @@ def _is_compiled(folder: Path) -> bool:
     return any(folder.glob("*/*.nbc"))  # the last file that numba writes
 
 
-_one_thread = threading.RLock()  # declares at a time: numba's configuration is the whole process's
-_waited = False  # for another process, which has told why
+_one_at_a_time = threading.RLock()  # held while a function is compiled: numba's settings are those of all threads
+_waited = False  # whether this process has waited for another one, which has printed the notice
 
 
 @contextmanager
-def _kept_in(folder: Path) -> Iterator[None]:
-    """Context in which a function is declared: in one process at a time, until it has been compiled."""
+def _caching_in(folder: Path) -> Iterator[None]:
+    """A context in which numba caches in a folder; until the function there is compiled, one process at a time."""
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
         if _is_compiled(folder):
             if not os.access(folder, os.W_OK):
-                raise PermissionError  # numba would go elsewhere
+                raise PermissionError  # numba would use another folder
             yield
         else:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +87,9 @@ def _kept_in(folder: Path) -> Iterator[None]:
 
 
 def _wait_for(lock) -> None:
-    """Lock a file until it is closed; go on without where another process takes too long, or there are no locks.
+    """Lock a file until it is closed; give up where another process takes too long, or the system has no locks.
 
-    That is safe: numba replaces files whole, and both would write the same.
+    Giving up is safe: numba replaces whole files, and both processes would write the same.
     """
     global _waited
     if sys.platform != "win32":
@@ -100,40 +102,45 @@ def _wait_for(lock) -> None:
                 time.sleep(0.02)
 
 
-def _declared(decorator, function, signature, **options):
-    """The function, compiled for one signature under a decorator of numba's, or found on disk."""
+def _compile_or_load(decorator, function, signature, **options):
+    """Compile a function for one signature with a decorator of numba's, or load it from the disk."""
     options["error_model"] = "numpy"  # IEEE 754: Python's check for a zero divisor would keep loops from vectorising
-    folder = _folder_of(function)
-    for _ in range(2):
-        try:
-            with _one_thread, _kept_in(folder):
-                return decorator(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError):
-            break
-        except Exception:  # one of its files is damaged, where it is not our function
-            for file in folder.glob("*/*.nb?"):
-                file.unlink(missing_ok=True)
-    explain_wait(f"compiling kernels for this run alone, since {cache_folder()} cannot be used")
+    try:
+        folder = _folder_of(function)
+    except OSError as error:
+        why = str(error)
+    else:
+        for _ in range(2):
+            try:
+                with _one_at_a_time, _caching_in(folder):
+                    return decorator(signature, cache=True, **options)(function)
+            except (RuntimeError, OSError):
+                break
+            except Exception:  # a cached file is damaged; an error in the function itself is raised again below
+                for file in folder.glob("*/*.nb?"):
+                    file.unlink(missing_ok=True)
+        why = f"{cache_folder()} cannot be used"
+    explain_wait(f"compiling kernels for this run alone, since {why}")
     return decorator(signature, **options)(function)
 
 
 def jit(function):
-    """A function that compiled functions call."""
+    """Decorate a function that compiled functions call."""
     return numba.njit(error_model="numpy")(function)
 
 
 def compiled(function, signature, **options):
-    """A function compiled for one signature, at once."""
-    return _declared(numba.njit, function, signature, **options)
+    """Compile a function for one signature now, or load it from the disk."""
+    return _compile_or_load(numba.njit, function, signature, **options)
 
 
 def inlined(function):
-    """A function that becomes part of the compiled functions that call it."""
+    """Decorate a function that is inlined into the compiled functions that call it."""
     return numba.njit(error_model="numpy", inline="always")(function)
 
 
 def summing(function):
-    """A function whose sums may be taken in any order, which vectors need, as part of those that call it."""
+    """`jit` for a function whose sums may be taken in any order, as vector instructions need."""
     return numba.njit(error_model="numpy", fastmath={"reassoc"})(function)
 
 
@@ -142,7 +149,7 @@ _keep = []  # compiled code lives as long as the object that numba made for it
 
 def address_of(function, signature) -> int:
     """The address of a function, compiled for a signature as a C function."""
-    made = _declared(numba.cfunc, function, signature)
+    made = _compile_or_load(numba.cfunc, function, signature)
     _keep.append(made)
     return made.address
 
@@ -173,7 +180,7 @@ class Worker:
 
     @functools.cached_property
     def address(self) -> int:
-        """Where the compiled function lies; it is compiled, or loaded, when this is first asked for."""
+        """The address of the compiled function, which is compiled, or loaded, at the first access."""
         return address_of(self.function, types.void(types.CPointer(self.record.type), int64, int64))
 
 

@@ -7,9 +7,9 @@ from .. import reference
 from .elementwise import BLOCK, block, launch
 from .jit import worker
 from .single import single
-from .vector_math import HALF, ONE, ZERO, exp, falling, log1p_unit, logistic
+from .vector_math import HALF, ONE, ZERO, exp, exp_minus_abs, log1p_unit, logistic
 
-SMALL = 2 * BLOCK  # elements of a mere product below which NumPy is as fast
+SMALL = 2 * BLOCK  # elements below which NumPy computes a product as fast
 
 
 @worker("size x target y difference")
@@ -18,14 +18,14 @@ def _cross_entropy(arguments, task, lane):
     x, target = block(a, a.x, task), block(a, a.target, task)
     y, difference = block(a, a.y, task), block(a, a.difference, task)
     for i in range(x.size):
-        e = falling(x[i])
+        e = exp_minus_abs(x[i])
         y[i] = log1p_unit(e) + ((ZERO if x[i] < ZERO else x[i]) - x[i] * target[i])
         difference[i] = logistic(x[i], e) - target[i]
 
 
 @single
 def binary_cross_entropy_with_logits(x, target):
-    """-t log s(x) - (1 - t) log(1 - s(x)), elementwise; the residual is s(x) - t."""
+    """-t log s(x) - (1 - t) log(1 - s(x)), elementwise, s the logistic function; the residual is s(x) - t."""
     if x.shape != np.shape(target):
         return reference.binary_cross_entropy_with_logits(x, target)
     y, difference = np.empty_like(x), np.empty_like(x)
@@ -43,7 +43,7 @@ def _cross_entropy_backward(arguments, task, lane):
 
 @single
 def binary_cross_entropy_with_logits_backward(g, difference):
-    """Gradient in the logits."""
+    """The gradient with respect to the logits."""
     if g.size < SMALL:
         return reference.binary_cross_entropy_with_logits_backward(g, difference)
     y = np.empty_like(g)
@@ -81,7 +81,7 @@ def _kl_backward(arguments, task, lane):
 
 @single
 def gaussian_kl_backward(g, mean, log_var):
-    """Gradients in mean and log_var."""
+    """The gradients with respect to mean and log_var."""
     if not g.shape == mean.shape == np.shape(log_var):
         return reference.gaussian_kl_backward(g, mean, log_var)
     dmean, dlog_var = np.empty_like(g), np.empty_like(g)

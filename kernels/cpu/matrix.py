@@ -1,7 +1,7 @@
 """Matrix products, on the micro-kernels of convolution: b is packed panel by panel, a is read where it lies.
 
 Both may be transposes of contiguous matrices. Every element is one sum in order of depth, which depends on neither the
-other rows nor the number of threads; only what is much deeper than wide and high, as a weight gradient is, is cut.
+other rows nor the number of threads. Only the sums of a product that is much deeper than wide and high are cut.
 """
 
 import functools
@@ -16,13 +16,13 @@ from . import memory, pool, weight_sums
 from .ir import call_rows
 from .jit import worker
 from .memory import address
-from .products import PACK, TASKS, bits, kept, pack_panel, packing, packs_at, panel_kernels, tile_height
+from .products import PACK, TASKS, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
 from .single import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
 
-LOWEST = 64  # rows of a band: packing a panel takes as long as a dozen of them
+LOWEST = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
 SERIAL = 1 << 18  # multiplications below which one thread is faster (measured)
-DEEP = 8  # times as deep as wide and high: from there on the depth is cut
+DEEP = 8  # the depth is cut where it is more than this many times the width and the height
 
 
 @worker(
@@ -30,9 +30,9 @@ DEEP = 8  # times as deep as wide and high: from there on the depth is cut
     "row_source row_target segments count whole tail lanes"
 )
 def multiply_panel(arguments, task, lane):
-    """One task: a band of rows of a, times a panel of b that is packed into the lane's scratch memory first.
+    """Multiply a band of rows of a by a panel of b, which is first packed into the lane's scratch memory.
 
-    So a core reads what it has just written itself: panels that all cores packed for all took 1.3x (measured).
+    So a core reads what it has just written itself: with panels packed by all cores for all it took 1.3x (measured).
     """
     a = carray(arguments, 1)[0]
     p = carray(packs_at(a.packs), 1)[0]
@@ -84,9 +84,9 @@ class MatrixProduct:
             last_band=rows - band_rows,
             band_source=4 * apart,
             band_target=4 * columns,
-            row_source=address(kept(self, 4 * apart * np.arange(band_rows))),
-            row_target=address(kept(self, 4 * columns * np.arange(band_rows))),
-            segments=address(kept(self, segments)),
+            row_source=address(keep_table(self, 4 * apart * np.arange(band_rows))),
+            row_target=address(keep_table(self, 4 * columns * np.arange(band_rows))),
+            segments=address(keep_table(self, segments)),
             count=depth if a_transposed else 1,
             **panel_kernels(columns, vectors, height, a_transposed),
         )
@@ -105,7 +105,7 @@ plan = functools.lru_cache(256)(MatrixProduct)
 
 
 def _operand(matrix):
-    """A matrix that is contiguous, or the transpose of one, and whether it is the latter."""
+    """(the matrix, whether it is the transpose of a contiguous one); one that is neither is copied."""
     if matrix.flags.c_contiguous:
         return matrix, False
     return (matrix, True) if matrix.flags.f_contiguous else (np.ascontiguousarray(matrix), False)
@@ -119,7 +119,7 @@ def matmul(a, b, bias=None, slope=1.0):
         return reference.matmul(a, b, bias, slope)
     (a, a_transposed), (b, b_transposed) = _operand(a), _operand(b)
     if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEEP * max(rows, columns):
-        # The weight gradient of a layer that sees many examples, or pixels: these are cut into runs there.
+        # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]
     bias = None if bias is None else np.ascontiguousarray(bias)
     return plan(rows, depth, columns, a_transposed, b_transposed)(a, b, bias, slope)

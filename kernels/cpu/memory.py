@@ -13,12 +13,12 @@ _POINTER = object.__basicsize__  # in CPython the pointer to the elements comes 
 
 
 def _address(array: np.ndarray) -> int:
-    """Where the elements of an array lie."""
+    """The address of the elements of an array."""
     return _word_at(id(array) + _POINTER).value
 
 
 def _address_by_interface(array: np.ndarray) -> int:
-    """The same by NumPy's published interface, which takes five times as long."""
+    """`_address` by NumPy's public interface, which takes five times as long."""
     return array.__array_interface__["data"][0]
 
 
@@ -27,9 +27,9 @@ address = _address if _address(_probe) == _address_by_interface(_probe) else _ad
 
 
 def aligned(size: int) -> np.ndarray:
-    """float32 (size,), uninitialised, from the beginning of a cache line on.
+    """An uninitialised float32 array (size,) that begins at the beginning of a cache line.
 
-    Vectors that lie across two lines cost up to a fifth of a kernel (measured).
+    Vectors that lie across two cache lines can take a fifth of a kernel's time (measured).
     """
     room = np.empty(size, np.float32)
     if address(room) % LINE:
@@ -43,9 +43,9 @@ _of_this_thread = threading.local()
 
 
 def scratch(lane_bytes: int) -> np.ndarray:
-    """Memory for each lane of a launch, uninitialised; the caller holds the array until its launch is over.
+    """Uninitialised memory, `lane_bytes` for each lane of a launch; the caller refers to it until the launch is over.
 
-    Each Python thread has its own, since their launches run at the same time.
+    Each Python thread has its own, since launches of several threads run at the same time.
     """
     size = lane_bytes // 4 * most_threads()
     room = getattr(_of_this_thread, "room", None)
@@ -55,5 +55,5 @@ def scratch(lane_bytes: int) -> np.ndarray:
 
 
 def forget_scratch() -> None:
-    """Let go of the calling thread's scratch memory; the next launch that needs some allocates it anew."""
+    """Release the calling thread's scratch memory; the next launch that needs some allocates it anew."""
     _of_this_thread.room = None

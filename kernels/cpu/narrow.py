@@ -1,7 +1,7 @@
 """Convolutions, and adjoints, to fewer channels than a vector has elements.
 
 A direct sum would leave most of each vector empty. So every pixel is first multiplied by the weights of all taps and
-channels together, which fill vectors, and each output then adds up what its taps have left for it.
+channels together, which fill vectors, and each output then adds up the products of its taps.
 """
 
 import functools
@@ -20,7 +20,8 @@ from .products import tile_height
 from .target import VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
 
-# Outputs i in [first_row, last_row), j in [...) of a phase meet the tap, whose products begin at float `product`.
+# A tap is inside the input for the outputs in [first_row, last_row) x [first_column, last_column) of a phase. Its
+# products begin at float `product` of those of a pixel.
 TAP = Record("first_row last_row first_column last_column source target product")
 _taps_at = pointer_to(TAP.type)
 
@@ -31,7 +32,7 @@ _taps_at = pointer_to(TAP.type)
     "slope",
 )
 def _narrow(arguments, task, lane):
-    """One task: an image."""
+    """Compute the outputs of one image."""
     a = carray(arguments, 1)[0]
     products = a.scratch + lane * a.lane_bytes
     for panel in range(a.panels):
@@ -93,8 +94,8 @@ class Narrow:
         for phase in phases:
             for tap in phase.blocks[0].taps:
                 below, after = tap.row - zeros[0][0], tap.column - zeros[1][0]
-                first_row, last_row = _met(below, stride[0], phase.rows, height)
-                first_column, last_column = _met(after, stride[1], phase.columns, width)
+                first_row, last_row = _outputs_inside(below, stride[0], phase.rows, height)
+                first_column, last_column = _outputs_inside(after, stride[1], phase.columns, width)
                 if first_row < last_row and first_column < last_column:
                     taps.append(
                         {
@@ -151,15 +152,15 @@ class Narrow:
         return y
 
 
-def _met(offset: int, stride: int, outputs: int, inputs: int) -> tuple[int, int]:
+def _outputs_inside(offset: int, stride: int, outputs: int, inputs: int) -> tuple[int, int]:
     """The range of outputs i < `outputs` whose input offset + i * stride lies in [0, `inputs`)."""
     return max(0, ceil(-offset / stride)), min(outputs, (inputs - 1 - offset) // stride + 1)
 
 
 def serves(channels: int, w_shape, geometry: Geometry) -> bool:
-    """Whether a convolution, or adjoint, to so many `channels` is faster so; all of them have the same taps."""
-    alike = geometry.groups == 1 and (geometry.mask is None or geometry.mask[1] == 1)
-    return w_shape[0] * w_shape[1] > 1 and 2 * channels <= WIDTH and alike
+    """Whether this algorithm is faster for a convolution, or adjoint, to `channels` channels."""
+    same_taps = geometry.groups == 1 and (geometry.mask is None or geometry.mask[1] == 1)
+    return w_shape[0] * w_shape[1] > 1 and 2 * channels <= WIDTH and same_taps
 
 
 @functools.lru_cache(256)

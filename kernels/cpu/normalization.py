@@ -26,8 +26,8 @@ from .single import single
 from .softmax import total
 
 BLOCK = 1 << 14  # numbers in a block
-NEAR = 1 << 16  # numbers in a sample that is one block where there are many samples: they stay in second-level cache
-SAMPLES = 16  # so many are many
+NEAR = 1 << 16  # most numbers of a sample that is one block, if there are many samples: it fits the second-level cache
+SAMPLES = 16  # at least so many samples are many
 WIDE = 64  # the least length of a joined row
 SHARE = 16  # groups that a task merges
 MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
@@ -36,7 +36,7 @@ MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
 class Cut(NamedTuple):
     """A `Layout`, and how it is cut: each sample into `blocks` of `rows`, whose groups are merged `share` at a time.
 
-    No blocks: each row is a sample, normalised by itself, and `rows` of them are a task.
+    Where `blocks` is 0, each row is a sample, normalised by itself, and a task does `rows` of them.
     """
 
     samples: int
@@ -56,13 +56,13 @@ class Cut(NamedTuple):
 
     @property
     def tasks(self) -> int:
-        """Tasks whose sums make the gradients of scale and shift."""
+        """Number of tasks that each write partial sums of the gradients of scale and shift."""
         return self.samples if self.blocks else ceil(self.samples / self.rows)
 
 
 @functools.lru_cache(256)
 def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
-    """How an array is cut that is normalised over axes; None where it has no layout, or no elements."""
+    """How to cut an array that is normalised over `axes`; None where it has no layout, or no elements."""
     if not prod(shape) or (whole := layout(shape, axes)) is None:
         return None
     samples, positions, groups, channels, row, kept = whole
@@ -93,7 +93,7 @@ def floats(address, n):
 
 @inlined
 def vector(a, room, i):
-    """Number i of the wide vectors in a lane's memory."""
+    """Vector number i, of `wide` numbers, in a lane's scratch memory."""
     return carray(floats_at(room + 4 * i * a.wide), a.wide)
 
 
@@ -107,15 +107,15 @@ def place(a, task):
 
 @inlined
 def part(a, task):
-    """(groups that a task merges, the first of them in its sample and in the array, their sample)."""
+    """(number of groups that a task merges, index of the first in its sample, and in the array, their sample)."""
     shares = -(-a.groups // a.share)
     sample, first = task // shares, task % shares * a.share
     return min(a.share, a.groups - first), first, sample * a.groups + first, sample
 
 
 @jit
-def folded(wide, sums):
-    """Sums of the columns from sums of joined rows."""
+def fold(wide, sums):
+    """Write the sums of the columns, from the sums of joined rows."""
     for j in range(sums.size):
         sums[j] = wide[j]
     for start in range(sums.size, wide.size, sums.size):
@@ -124,7 +124,7 @@ def folded(wide, sums):
 
 
 @jit
-def repeated(wide, columns):
+def repeat(wide, columns):
     """Fill a joined row with the first row in it."""
     for start in range(columns, wide.size, columns):
         for j in range(columns):
@@ -133,7 +133,7 @@ def repeated(wide, columns):
 
 @jit
 def measure(a, task, room):
-    """Of each column of a block: about the mean, and the sums of differences to it and of their squares."""
+    """Write for each column of a block its rounded mean, and the sums of differences to it and of their squares."""
     _, first, size = place(a, task)
     columns, wide = a.groups * a.channels, a.wide
     results = carray(floats_at(a.sums + 12 * task * columns), (3, columns))
@@ -148,11 +148,11 @@ def measure(a, task, room):
         x = floats(a.x + first + 4 * start, min(wide, size - start))
         for j in range(x.size):
             mean[j] += x[j]
-    folded(mean, results[0])
+    fold(mean, results[0])
     for j in range(columns):
         results[0, j] /= float32(size // columns)
         mean[j] = results[0, j]
-    repeated(mean, columns)
+    repeat(mean, columns)
     for start in range(0, fours, 4 * wide):
         x = carray(floats_at(a.x + first + 4 * start), (4, wide))
         for j in range(wide):
@@ -169,13 +169,13 @@ def measure(a, task, room):
             difference = x[j] - mean[j]
             sums[j] += difference
             squares[j] += difference * difference
-    folded(sums, results[1])
-    folded(squares, results[2])
+    fold(sums, results[1])
+    fold(squares, results[2])
 
 
 @jit
 def merge(a, task):
-    """Mean, variance and 1 / deviation of groups, from the sums of their blocks."""
+    """Write mean, variance and 1 / standard deviation of groups, from the sums of their blocks."""
     count, first, offset, sample = part(a, task)
     columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
     last = float(a.positions - (a.blocks - 1) * a.rows)
@@ -202,8 +202,8 @@ def merge(a, task):
 
 
 @jit
-def gains(a, sample, room):
-    """centre, gain and shift of a joined row: before the leaky ReLU, y = (x - centre) * gain + shift."""
+def write_gains(a, sample, room):
+    """Write (centre, gain, shift) of a joined row: before the leaky ReLU, y = (x - centre) * gain + shift."""
     columns, offset = a.groups * a.channels, 4 * sample * a.groups
     means, inverses = floats(a.mean + offset, a.groups), floats(a.inverse + offset, a.groups)
     scale, added = floats(a.scale, columns), floats(a.shift, columns)
@@ -212,17 +212,17 @@ def gains(a, sample, room):
         for k in range(a.channels):
             j = group * a.channels + k
             centre[j], gain[j], shift[j] = means[group], inverses[group] * scale[j], added[j]
-    repeated(centre, columns)
-    repeated(gain, columns)
-    repeated(shift, columns)
+    repeat(centre, columns)
+    repeat(gain, columns)
+    repeat(shift, columns)
     return centre, gain, shift
 
 
 @jit
 def apply(a, task, room):
-    """The result for a block."""
+    """Write y for a block."""
     sample, first, size = place(a, task)
-    centre, gain, shift = gains(a, sample, room)
+    centre, gain, shift = write_gains(a, sample, room)
     slope = a.slope
     for start in range(0, size, a.wide):
         n = min(a.wide, size - start)
@@ -250,10 +250,10 @@ def forward(arguments, task, lane):
 
 @jit
 def measure_back(a, task, room):
-    """Of each column of a block: the sums of d (x - mean) and of d."""
+    """Write for each column of a block the sums of d (x - mean) and of d."""
     sample, first, size = place(a, task)
     columns, wide, slope = a.groups * a.channels, a.wide, a.slope
-    centre, gain, shift = gains(a, sample, room)
+    centre, gain, shift = write_gains(a, sample, room)
     along, plain = vector(a, room, 3), vector(a, room, 4)
     clear(room + 12 * wide, 8 * wide)
     fours = size // (4 * wide) * 4 * wide
@@ -278,13 +278,13 @@ def measure_back(a, task, room):
             along[j] += d * difference
             plain[j] += d
     results = carray(floats_at(a.sums + 8 * task * columns), (2, columns))
-    folded(along, results[0])
-    folded(plain, results[1])
+    fold(along, results[0])
+    fold(plain, results[1])
 
 
 @jit
 def merge_back(a, task):
-    """Of groups: gradients of scale and shift in their sample, and what else than d and x dx is made of."""
+    """Write the gradients of scale and shift in a sample, and two numbers of each group for `apply_back`."""
     count, first, offset, sample = part(a, task)
     columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
     inverses = floats(a.inverse + 4 * offset, count)
@@ -309,17 +309,17 @@ def merge_back(a, task):
 
 @jit
 def apply_back(a, task, room):
-    """dx for a block."""
+    """Write dx for a block."""
     sample, first, size = place(a, task)
     columns, slope = a.groups * a.channels, a.slope
-    centre, gain, shift = gains(a, sample, room)
+    centre, gain, shift = write_gains(a, sample, room)
     pull, tilt = vector(a, room, 3), vector(a, room, 4)
     pulls, tilts = floats(a.pull + 4 * sample * a.groups, a.groups), floats(a.tilt + 4 * sample * a.groups, a.groups)
     for group in range(a.groups):
         for k in range(a.channels):
             pull[group * a.channels + k], tilt[group * a.channels + k] = pulls[group], tilts[group]
-    repeated(pull, columns)
-    repeated(tilt, columns)
+    repeat(pull, columns)
+    repeat(tilt, columns)
     for start in range(0, size, a.wide):
         n, begin = min(a.wide, size - start), first + 4 * start
         x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
@@ -378,7 +378,7 @@ def forward_rows(arguments, task, lane):
 
 @summing
 def spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope):
-    """Sums of e (x - mean) and of e; d z and d are added to the gradients of scale and shift."""
+    """The sums of e (x - mean) and of e; adds d z and d to the gradients of scale and shift."""
     along, plain = float32(0), float32(0)
     for j in range(x.size):
         difference = x[j] - mean
@@ -411,20 +411,20 @@ def backward_rows(arguments, task, lane):
 
 
 def _cut(x, scale, shift, axes) -> Cut | None:
-    """The layout of a call; None where it is the reference's."""
+    """How to cut the array of a call; None where the reference serves it."""
     cut = cut_of(x.shape, axes)
     return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
 
 
 def _columns(values, cut: Cut, default: float) -> np.ndarray:
-    """Scale or shift with a number for each column."""
+    """Scale or shift, or its default, with a number for each column."""
     if values is None:
         return np.full(cut.row, default, np.float32)
     return values if values.shape == cut.row else np.ascontiguousarray(np.broadcast_to(values, cut.row))
 
 
 def _run(work, work_by_rows, cut: Cut, scale, shift, eps: float, slope: float, **arrays) -> None:
-    """Launch the steps of a direction; all of them together where a sample is one block."""
+    """Run the forward or the backward pass: in a single launch where a sample is one block."""
     scale, shift = _columns(scale, cut, 1.0), _columns(shift, cut, 0.0)
     places = {name: address(array) for name, array in arrays.items()}
     lane_bytes = 20 * cut.wide
@@ -465,7 +465,7 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
 
 @single
 def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
-    """Gradients in x, scale and shift, None for what is None; a gradient has the shape of a row (or of its values)."""
+    """Gradients with respect to x, scale and shift; the last two have the shape of a row, or are None as they are."""
     cut = _cut(x, scale, shift, axes)
     if cut is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)

@@ -32,10 +32,10 @@ _turn = threading.Lock()  # numba's threads serve one launch at a time
 
 
 class NumbaPool:
-    """Serves launches as `pool.Pool` does."""
+    """Runs launches on numba's threads, with the interface of `pool.Pool`."""
 
     def run(self, worker, arguments: int, tasks: int, most: int) -> bool:
-        """Launch a job."""
+        """Launch a job, and wait until it is done; always True."""
         lanes = min(tasks, most, thread_count(), numba.config.NUMBA_NUM_THREADS)
         counter = ctypes.c_int64(0)
         with _turn:

@@ -22,11 +22,11 @@ that the system has not scheduled in time is not inside, and costs nothing; a ba
 What makes this safe:
 - A job is written only while its gate is closed and nobody is inside. A helper reads it only after it has joined, and
   it can join only while the gate is open.
-- A helper that is late finds the gate closed, or no task left, and looks on. If meanwhile another launch has opened the
-  gate, it joins that one: nothing that it read before it joined is used afterwards.
+- A helper that is late finds the gate closed, or no task left, and looks on. If another launch has opened the gate by
+  then, it joins that one: nothing that it read before it joined is used afterwards.
 - A helper that goes to sleep counts itself as a sleeper first, and then looks for a job once more; a launching thread
-  opens its gate first, and then looks for sleepers. One of the two sees the other. A helper that slept on all the same
-  would cost time, but no result and no end, since the launching thread needs nobody.
+  opens its gate first, and then looks for sleepers. One of the two sees the other. Even a helper that stayed asleep
+  would only cost time: the launching thread can do all tasks itself.
 
 Each Python thread that launches has a job of its own, so that several launch at the same time. A model of this
 protocol, all of whose interleavings are searched, is in `tests/kernels/pool_model.py`.
@@ -97,7 +97,7 @@ def do_tasks(job, lane):
 
 
 def launch(board, number, worker, arguments, tasks, helpers):
-    """Do all tasks of a job, with at most so many helpers inside at once."""
+    """Do all tasks of a job, with at most `helpers` helpers inside at once."""
     job = board + FIRST_JOB + number * JOB_BYTES
     keep_off_this_core(board + TEAM, job + PLACE)
     store(job + WORKER, worker)
@@ -136,7 +136,7 @@ def wait_until_left(board, job):
 
 
 def help_until_stopped(board, lane):
-    """Join one job after another."""
+    """Join one job after another, and sleep while there is none, until the pool is stopped."""
     idle, helper = 0, board + TEAM + FIRST_HELPER + (lane - 1) * HELPER_BYTES
     while not load(board + JOBS) & STOP:
         job = job_to_join(board)
@@ -200,17 +200,17 @@ def sleep(board):
 # How long a launching thread looks whether all have left before it sleeps: longer than a task takes; where it cannot
 # lend its core, as long as the system lets other processes run, since one that sleeps may lose its own (measured).
 IDLE_SECONDS, PATIENCE_SECONDS = 150e-6, 0.2e-3 if placement.AVAILABLE else 4e-3
-LOOK_SECONDS = 1.0  # how often affinity and quota are asked for again
+LOOK_SECONDS = 1.0  # how often the process's affinity and quota are read again
 
 
 def pauses(count):
-    """So many turns of a loop that waits."""
+    """Pause `count` times."""
     for _ in range(count):
         pause()
 
 
 def _turns_in(seconds: float) -> int:
-    """How many turns of a waiting loop take so long; measured, since a pause takes 10 to 200 cycles by processor."""
+    """How many turns of a waiting loop take `seconds`; measured, since a pause takes 10 to 200 cycles by processor."""
     turns, take_turns, times = 1000, compiled(pauses, types.void(int64)), []
     for _ in range(5):
         start = time.perf_counter()
@@ -258,18 +258,18 @@ class Pool:
         try:
             job = self.mine.job
         except AttributeError:
-            job = self.mine.job = _HeldJob(self.free_jobs)
+            job = self.mine.job = _ReservedJob(self.free_jobs)
         if job.number is None:
             return False
         self.launch(self.board, job.number, worker.address, arguments, tasks, min(self.helpers, most - 1))
         return True
 
     def adapt(self) -> None:
-        """Have as many helpers as this process may use cores now, on the cores that the launching thread may use."""
+        """Adapt the number of helpers to the cores that the process may use now, and let them run on these."""
         with self.lock:
             self.look_again = time.monotonic() + LOOK_SECONDS
             wanted = min(thread_count(), most_threads()) - 1
-            with contextlib.suppress(RuntimeError):  # the system grants no further thread: those there are will do
+            with contextlib.suppress(RuntimeError):  # the system grants no further thread: go on with those there are
                 while len(self.threads) < wanted:
                     self.start_helper()
             self.helpers = min(wanted, len(self.threads))
@@ -281,7 +281,7 @@ class Pool:
                     self.write(place, 0)  # the next launch of each Python thread places the helpers again
 
     def start_helper(self) -> None:
-        """Start one more thread. RuntimeError where the system grants none."""
+        """Start one more helper. RuntimeError where the system grants no thread."""
         lane = len(self.threads) + 1
         thread = threading.Thread(target=self.help, args=(self.board, lane), name=f"tinygen helper {lane}", daemon=True)
         thread.start()
@@ -298,8 +298,8 @@ class Pool:
                 thread.join(1.0)
 
 
-class _HeldJob:
-    """The number of a job, None where all are held. It is free again when the Python thread that holds it ends."""
+class _ReservedJob:
+    """The number of a job, reserved until the Python thread that took it ends; None where all are taken."""
 
     def __init__(self, free: list[int]):
         self.free, self.number = free, None
@@ -312,7 +312,7 @@ class _HeldJob:
 
 
 def alone(worker, arguments, tasks):
-    """All tasks in the calling thread."""
+    """Do all tasks in the calling thread."""
     before = flush_denormals()
     for task in range(tasks):
         call_worker(worker, arguments, task, 0)
@@ -329,6 +329,7 @@ _starting = threading.Lock()
 
 
 def _started() -> Pool | NumbaPool:
+    """The pool of this process, which the first call starts."""
     global _pool
     with _starting:
         if _pool is None:
@@ -341,7 +342,7 @@ def _started() -> Pool | NumbaPool:
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads: it makes a pool of its own when it first launches."""
+    """Forget the pool in a forked child, which has none of its parent's threads: its first launch makes a new one."""
     global _pool, _starting
     _pool, _starting = None, threading.Lock()
 
@@ -360,7 +361,7 @@ UNLIMITED = 1 << 16  # threads
 
 
 def run(worker: Worker, arguments: ctypes.Structure, tasks: int, most: int = UNLIMITED) -> None:
-    """Call a worker once for each task, in as many threads as there are (or `most`); denormals are zero then."""
+    """Call a worker once for each task, in all threads or at most `most`; denormal numbers are zero meanwhile."""
     place = ctypes.addressof(arguments)
     if tasks > 1 and most > 1 and (_pool or _started()).run(worker, place, tasks, most):
         return

@@ -20,7 +20,7 @@ from .memory import address
 from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
-NEAR = 300_000  # bytes of input that a task works on: they stay in a core's second-level cache
+NEAR = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
 TASKS = 16  # at least as many tasks as this where the work can be cut so
 
 
@@ -53,7 +53,7 @@ def copy_window(a, room, source, top, rows, images):
 def copy_planes(a, room, source, top, rows, images):
     """`copy_window` channel by channel: neighbours are pixels `stride_columns` apart, of one channel.
 
-    Of each channel and each column modulo the stride there is a plane of `rows` lines.
+    There is a plane of `rows` lines for each channel and each column modulo the stride.
     """
     channels, line, step = a.pixel_bytes // 4, a.pitch // 4, a.stride_columns
     for i in range(images):
@@ -81,7 +81,7 @@ _jobs_at = pointer_to(JOB.type)
     "pitch pixel_bytes pixel_pitch above before height width_in jobs job_count"
 )
 def multiply(arguments, task, lane):
-    """One task: `parts` of the panels, for a band of rows of a group of images."""
+    """Multiply one of `parts` shares of the panels with a band of rows of a group of images."""
     a = carray(arguments, 1)[0]
     part = task % a.parts
     band = task // a.parts % a.bands
@@ -173,17 +173,17 @@ def pack(arguments, task, lane):
 
 
 def tile_cost(rows: int, height: int) -> float:
-    """The time that so many rows take in tiles of a height, in rows of very high tiles; lower ones are slower."""
+    """The time of `rows` rows in tiles of `height`, in units of the time of a row in a very high tile (measured)."""
     return ceil(rows / height) * height * (1 + 0.6 / height)
 
 
 def tile_height(rows: int, heights=HEIGHTS) -> int:
-    """The height that wastes least of its work on rows computed twice."""
+    """The height with the lowest `tile_cost`, of those that are at most `rows`."""
     return min((height for height in heights if height <= rows), key=lambda height: tile_cost(rows, height))
 
 
 def row_pitch(floats: int) -> int:
-    """The distance of the rows of a copied image: a multiple of 1024 bytes would set them on the same cache lines."""
+    """The distance of the rows of a copied image: at a multiple of 1024 bytes they would share cache lines."""
     return floats + 16 if floats % 256 == 0 else floats
 
 
@@ -199,8 +199,8 @@ def merged(taps, pitch: int, pixel: int, channels: int) -> list[tuple[int, int]]
     return segments
 
 
-def kept(plan, offsets) -> np.ndarray:
-    """Offsets as contiguous int64, which live as long as a plan."""
+def keep_table(plan, offsets) -> np.ndarray:
+    """Offsets as a contiguous int64 array that the plan refers to, so that its address stays valid."""
     plan.tables.append(np.ascontiguousarray(offsets, np.int64).reshape(-1))
     return plan.tables[-1]
 
@@ -208,7 +208,7 @@ def kept(plan, offsets) -> np.ndarray:
 def packing(plan, pieces, outputs: int, width: int, packed: int = 0) -> dict[str, int]:
     """The record of weights (offset in bytes, rows) that are packed into panels of a width, from byte `packed` on."""
     return {
-        "pieces": address(kept(plan, pieces)),
+        "pieces": address(keep_table(plan, pieces)),
         "count": len(pieces),
         "packed": packed,
         "outputs": outputs,
@@ -242,7 +242,7 @@ class Products:
         blocks = [block for phase in phases for block in phase.blocks]
         padded = bool(above or below or before or after)
         self.pitch = row_pitch((before + width + after) * channels) if padded else width * channels
-        self.planes = _are_short(blocks, self.pitch, channels)
+        self.planes = _have_short_loops(blocks, self.pitch, channels)
         if self.planes:
             self.pitch = ceil((before + width + after) / stride[1])
         self.channels, copied = channels, padded or self.planes
@@ -279,7 +279,7 @@ class Products:
                 )
         packed = sum(p["panels"] * p["panel_bytes"] for p in packs)
         self.jobs, self.packs, self.packed_size = JOB.table(jobs), PACK.table(packs), packed // 4
-        # Where panels are shared out, each part would have to copy the input for itself.
+        # Where several tasks share the panels, each has to copy the input for itself.
         most = max(job["panels"] for job in jobs)
         parts = 1 if copied else ceil(most / max(1, most * groups * bands // TASKS))
         self.tasks, self.pack_tasks = groups * bands * parts, sum(pack["panels"] for pack in packs)
@@ -322,11 +322,11 @@ class Products:
         )
 
     def _height(self, phase, rows: int) -> int:
-        """The height of the tiles of a phase."""
+        """How many output pixels of a phase a tile has; with planes they lie in one line of the image."""
         return tile_height(phase.columns, ADJACENT_HEIGHTS) if self.planes else tile_height(rows)
 
     def _rows(self, phase, group: int, window_bytes: int) -> dict[str, int]:
-        """Where the rows of A and of C lie. With planes no tile goes beyond a line of the image."""
+        """The number of output pixels of a task, and tables of the byte offsets of their inputs and outputs."""
         _, _, width, outputs = self.shape
         if self.planes:
             height, apart = self._height(phase, 0), 1
@@ -336,8 +336,8 @@ class Products:
             columns, apart = np.arange(phase.columns), self.stride[1] * self.channels
         i, u, _ = np.ogrid[:group, : min(phase.rows, self.band_rows), :1]
         target_bytes = 4 * prod(self.shape[1:])
-        source = kept(self, i * window_bytes + 4 * (u * self.stride[0] * self.pitch + columns * apart))
-        target = kept(self, i * target_bytes + 4 * (u * self.step[0] * width + columns * self.step[1]) * outputs)
+        source = keep_table(self, i * window_bytes + 4 * (u * self.stride[0] * self.pitch + columns * apart))
+        target = keep_table(self, i * target_bytes + 4 * (u * self.step[0] * width + columns * self.step[1]) * outputs)
         return {"rows": source.size, "row_source": address(source), "row_target": address(target)}
 
     def _entries(self, block, height: int) -> dict[str, int]:
@@ -356,7 +356,7 @@ class Products:
             table = [(4 * offset, length) for offset, length in segments]
         return {
             "source": 4 * source,
-            "segments": address(kept(self, table)),
+            "segments": address(keep_table(self, table)),
             "count": len(table),
             **panel_kernels(block.last - block.first, self.vectors, height, self.planes),
         }
@@ -375,8 +375,8 @@ class Products:
         return y
 
 
-def _are_short(blocks, pitch: int, channels: int) -> bool:
-    """Whether the loops over neighbouring channels are so short that they cost more than their work."""
+def _have_short_loops(blocks, pitch: int, channels: int) -> bool:
+    """Whether the loops over neighbouring channels are too short to be worth their overhead."""
     lengths = [length for block in blocks for _, length in merged(block.taps, pitch, channels, channels)]
     return sum(lengths) < 8 * len(lengths)
 
@@ -384,8 +384,8 @@ def _are_short(blocks, pitch: int, channels: int) -> bool:
 def _cut(images: int, rows: int, columns: int, nearby: int, even: bool) -> tuple[int, int]:
     """(images that a task takes together, bands into which a single image is cut).
 
-    Small images are joined until a tile is well filled and while their input, `nearby` bytes each, stays near; large
-    ones are cut into bands of rows, where all phases have as many (`even`).
+    Small images are joined until a tile is well filled, and while their input, `nearby` bytes each, fits into the
+    cache; large ones are cut into bands of rows, if all phases have equally many rows and columns (`even`).
     """
     group = min(images, max(ceil(64 / (rows * columns)), min(NEAR // nearby, images // TASKS), 1))
     group = ceil(images / ceil(images / group))  # of equal size: the last group overlaps the one before it
@@ -396,7 +396,7 @@ def _cut(images: int, rows: int, columns: int, nearby: int, even: bool) -> tuple
 
 
 def bits(number: float) -> int:
-    """The bits of a float32."""
+    """The bits of a float32, as an int."""
     return ctypes.c_int32.from_buffer(ctypes.c_float(number)).value
 
 

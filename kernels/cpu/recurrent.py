@@ -19,7 +19,7 @@ from numba import carray
 
 from .. import reference
 from . import memory, pool
-from .ir import clear, copy, floats_at, initial, loaded, multiplied, stored, transpose_block, word
+from .ir import clear, copy, floats_at, initial, loaded, multiplied, store_tile, transpose_block, word
 from .jit import inlined, worker
 from .memory import address
 from .products import PACK, pack
@@ -31,8 +31,8 @@ UNITS = HEIGHTS[0]  # rows of a tile
 COLUMNS = VECTORS * WIDTH  # its columns; one vector of them for a small batch
 NEAR = 256  # sequences times steps whose derivatives are kept
 STRIP = 128  # of them, those that go through the first-level cache together
-FEW, SHORT = 3, 8  # sequences and steps below which it is no gain to pack the weights (measured)
-LSTM, GRU = 4, 3  # gates
+FEW, SHORT = 3, 8  # sequences and steps below which packing the weights takes longer than it saves (measured)
+LSTM, GRU = 4, 3  # number of gates
 SIZES = "batch steps channels hidden groups panels "
 
 
@@ -50,12 +50,12 @@ def _product(blocks, block, panel, vectors, rows, target):
         b += 2 * pitch
     if depth % 2:
         tile = multiplied(1, tile, a, None, b, pitch)
-    stored(False, tile, target, None, 0)
+    store_tile(False, tile, target, None, 0)
 
 
 @inlined
 def _transpose(target, target_pitch, source, source_pitch, rows, columns):
-    """target[j, i] = source[i, j], rows being `pitch` bytes apart."""
+    """Write target[j, i] = source[i, j]; the rows of each are its `pitch` bytes apart."""
     whole_rows, whole_columns = rows // WIDTH * WIDTH, columns // WIDTH * WIDTH
     for i in range(0, whole_rows, WIDTH):
         for j in range(0, whole_columns, WIDTH):
@@ -68,8 +68,8 @@ def _transpose(target, target_pitch, source, source_pitch, rows, columns):
 
 
 @functools.cache
-def _forward(gates: int, width: int):
-    """The worker of a step. The first task of each group fetches x of the next step, and writes y of the last."""
+def _forward_worker(gates: int, width: int):
+    """Make the worker of a step. The first task of each group reads x of the next step, and writes y of the last."""
     size, row, vectors = UNITS * width, 4 * width, width // WIDTH
     tile = 4 * size
 
@@ -113,10 +113,10 @@ def _forward(gates: int, width: int):
 
 
 @functools.cache
-def _backward(gates: int, width: int):
-    """The worker of a step back. The first task of each group fetches g of the step before.
+def _backward_worker(gates: int, width: int):
+    """Make the worker of a step backward. The first task of each group reads g of the step before.
 
-    The last ones write the gradient of x one step later.
+    The last tasks write the gradient of x one step later.
     """
     size, row, vectors = UNITS * width, 4 * width, width // WIDTH
     tile = 4 * size
@@ -185,8 +185,8 @@ def _backward(gates: int, width: int):
 
 
 @functools.cache
-def _weight_sums(gates: int, width: int):
-    """The worker that adds `steps`, first to last, to gradients of weights: COLUMNS inputs to a task, x before h."""
+def _weight_sums_worker(gates: int, width: int):
+    """Make the worker that adds steps [first, last) to the gradients of weights: COLUMNS of x, or of h, in a task."""
     row, pitch = 4 * width, 4 * COLUMNS
     offsets = tuple(range(0, UNITS * row, row))
 
@@ -225,14 +225,14 @@ def _weight_sums(gates: int, width: int):
                             tile = multiplied(1, tile, at, offsets, line, pitch)
                             at += 4
                             line += pitch
-                stored(False, tile, target, None, 0)
+                store_tile(False, tile, target, None, 0)
                 target += UNITS * pitch
 
     return weight_sums
 
 
 def _packed(blocks, depth_stride: int, output_stride: int, row: int):
-    """Weights in panels of UNITS outputs, and the table of their blocks for `_product`.
+    """Pack weights into panels of UNITS outputs; returns them and the table of their blocks for `_product`.
 
     A block is (outputs, the row with which its products begin, pieces); a piece (address, rows), a row `depth_stride`
     and an output `output_stride` bytes from the next.
@@ -252,7 +252,7 @@ def _packed(blocks, depth_stride: int, output_stride: int, row: int):
 
 
 def _groups(sequences, width: int):
-    """(N, F) as (G, F, W)."""
+    """Arrange sequences (N, F) in groups (G, F, W), filled up with zeros."""
     groups = ceil(len(sequences) / width)
     padded = np.zeros((groups * width, sequences.shape[1]), np.float32)
     padded[: len(sequences)] = sequences
@@ -260,13 +260,13 @@ def _groups(sequences, width: int):
 
 
 def _sequences(groups, batch: int, features: int):
-    """(G, ..., W) as (N, F)."""
+    """Undo `_groups`: the first N rows and F features of groups (G, ..., W)."""
     rows = groups.reshape(len(groups), -1, groups.shape[-1]).transpose(0, 2, 1)
     return rows.reshape(-1, rows.shape[2])[:batch, :features].copy()
 
 
 def _run(gates: int, x, blocks, h, state):
-    """Every hidden state, and the gates and states of a cell whose weights are given as blocks."""
+    """Run a cell, its weights given as blocks; returns every hidden state (N, T, H), the gates and the states."""
     (batch, steps, channels), hidden = x.shape, h.shape[1]
     width = WIDTH if batch <= WIDTH else COLUMNS
     groups, panels, rows = ceil(batch / width), ceil(hidden / UNITS), channels + 1 + hidden
@@ -279,7 +279,7 @@ def _run(gates: int, x, blocks, h, state):
     inputs = np.zeros((2, groups, rows + UNITS, width), np.float32)
     inputs[0, :, channels + 1 : rows] = _groups(h, width)
     inputs[:, :, channels] = 1
-    step = _forward(gates, width)
+    step = _forward_worker(gates, width)
     call = step.Arguments(batch, steps, channels, hidden, groups, panels, rows + UNITS)
     call.blocks, call.x, call.y, call.inputs, call.gates, call.states = map(address, (blocks, x, y, inputs, z, states))
     for call.step in range(-1, steps + 1):
@@ -288,7 +288,11 @@ def _run(gates: int, x, blocks, h, state):
 
 
 def _run_back(gates: int, g, x, blocks, h, z, states, y):
-    """Gradients of x, both weights, h through the gates, the state carried on; and the summed derivatives (4, H)."""
+    """Backpropagate through time.
+
+    Returns the gradients of x, of both weights, of the first h (through the gates) and of the first state (which is
+    carried from step to step), and the sums (4, H) of the derivatives.
+    """
     (batch, steps, channels), hidden = x.shape, h.shape[1]
     groups, panels, _, _, width = z.shape[1:]
     sizes = batch, steps, channels, hidden, groups, panels
@@ -302,7 +306,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
     scratch = memory.scratch(lane_bytes)
-    step, weights = _backward(gates, width), _weight_sums(gates, width)
+    step, weights = _backward_worker(gates, width), _weight_sums_worker(gates, width)
     arrays = blocks, g, dx, dh, fetched, z, states, carried, derivatives, totals, scratch
     call = step.Arguments(*sizes, rows, slots, *map(address, arrays), lane_bytes)
     arrays = map(address, (x, h, y, derivatives, sums))

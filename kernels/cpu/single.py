@@ -1,4 +1,4 @@
-"""The boundary of the fast kernels: contiguous float32; everything else is the reference's."""
+"""The decorator of the fast kernels, which take contiguous float32 arrays: the reference serves other dtypes."""
 
 import functools
 
@@ -10,7 +10,7 @@ FLOAT32 = np.dtype(np.float32)
 
 
 def single(function=None, *, strided: bool = False):
-    """A kernel for float32 arrays, made one for all arrays: other dtypes fall to `kernels.reference`.
+    """Extend a kernel for float32 arrays to all arrays: `kernels.reference` serves other dtypes.
 
     The dtype of the first argument decides. Arrays that are not contiguous are copied first, unless the kernel takes
     `strided` ones.
@@ -33,7 +33,7 @@ def single(function=None, *, strided: bool = False):
 
 
 def _contiguous(value):
-    """An array that is contiguous; anything else as it is."""
+    """An array as a contiguous one; anything else as it is."""
     if value.__class__ is not np.ndarray or value.flags.c_contiguous:
         return value
     return np.ascontiguousarray(value)

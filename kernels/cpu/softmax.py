@@ -1,4 +1,4 @@
-"""Softmax and what is made of it, over the last axis: a row is finished while it is in the first-level cache."""
+"""Softmax and functions of it over the last axis: a row is finished while it is in the first-level cache."""
 
 import numba
 import numpy as np
@@ -12,7 +12,7 @@ from .memory import address
 from .single import single
 from .vector_math import NAN, ONE, ZERO, exp, log, maximum
 
-BLOCK = 1 << 14  # numbers of a task, but at least one row
+BLOCK = 1 << 14  # most numbers of a task, which has at least one row
 _classes_at = pointer_to(numba.int64)
 
 
@@ -169,7 +169,7 @@ def _cross_entropy(arguments, task, lane):
 
 @single
 def cross_entropy(x, target):
-    """-log softmax(x)[target] over the last axis, for classes that exist; residuals: probabilities and target."""
+    """-log softmax(x)[target] over the last axis, NaN for a target outside it; residuals: probabilities and target."""
     target = np.ascontiguousarray(target, np.int64).reshape(x.shape[:-1])
     if not x.size:
         return reference.cross_entropy(x, target)
@@ -193,7 +193,7 @@ def _cross_entropy_backward(arguments, task, lane):
 
 @single
 def cross_entropy_backward(g, probability, target):
-    """Gradient in the logits: softmax(x) - 1 at the target, softmax(x) elsewhere."""
+    """Gradient with respect to the logits: g (softmax(x) - 1) at the target, g softmax(x) elsewhere."""
     if not probability.size:
         return reference.cross_entropy_backward(g, probability, target)
     x = np.empty_like(probability)

@@ -1,4 +1,4 @@
-"""What the micro-kernels are cut for: vector width and registers of this processor."""
+"""The processor that kernels are compiled for: its vector width, and the tiles that fit its registers."""
 
 import os
 import platform

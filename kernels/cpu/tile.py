@@ -1,16 +1,15 @@
 """The micro-kernels: products of a few rows of A with a few vectors of B, held in registers.
 
-A convolution and its adjoints, direct or by Winograd, are made of the two functions here; a variant
-differs from another in nothing but the size of its tile. All strides and tables are values of the run, so one
-compiled variant serves every shape. Sums run over k in order, from one accumulator an element: a result depends on
-neither the tile, nor the thread, nor the other rows.
+Convolutions and their adjoints, direct or by Winograd, matrix products and recurrent networks use the functions here.
+Strides and tables are arguments, so that one compiled variant serves every shape. Each element is summed over k in
+order, in one accumulator: a result depends on neither the tile, nor the thread, nor the other rows.
 """
 
 import functools
 
 from numba import types
 
-from .ir import VECTOR_BYTES, activated, as_float, initial, loaded, multiplied, offsets_at, prefetched, stored, word
+from .ir import VECTOR_BYTES, activated, as_float, initial, loaded, multiplied, offsets_at, prefetch, store_tile, word
 from .jit import address_of
 
 NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
@@ -18,7 +17,7 @@ NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
 
 @functools.cache
 def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
-    """Address of C[rows] = activation(bias + A[rows] B), for tiles of `height` rows and `vectors` vectors.
+    """Compile C[rows] = activation(bias + A[rows] B) for tiles of `height` rows and `vectors` vectors; the address.
 
     Row r of A begins at a + row_a[r] and is made of `count` segments (offset, length) of neighbouring elements. When
     `adjacent`, it is made of `count` single elements, each with its own offset, and the rows of a tile are neighbours:
@@ -39,14 +38,14 @@ def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
                     line += stride
             else:
                 sources = offsets_at(height, row_a + 8 * r)
-                # The processor foresees too few of the rows: without this a 1x1 convolution took 1.1x (measured).
+                # The processor itself prefetches too few rows: without this a 1x1 convolution took 1.1x (measured).
                 ahead = word(row_a, min(r + height, total - 1)) - word(row_a, r)
                 for s in range(count):
                     at = a + word(segments, 2 * s)
                     length = word(segments, 2 * s + 1)
                     end = at + 4 * (length & -4)
                     while at < end:
-                        prefetched(at + ahead, sources)  # of a cache line each
+                        prefetch(at + ahead, sources)  # one cache line of each row
                         stop = min(at + 64, end)
                         while at < stop:
                             tile = multiplied(4, tile, at, sources, line, stride)
@@ -58,14 +57,14 @@ def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
                         line += stride
             if slope != NO_SLOPE:
                 tile = activated(tile, as_float(slope))
-            stored(tail, tile, c, offsets_at(height, row_c + 8 * r), lanes)
+            store_tile(tail, tile, c, offsets_at(height, row_c + 8 * r), lanes)
 
     return address_of(rows, types.void(*[types.int64] * 12))
 
 
 @functools.cache
 def outer_sums(height: int, vectors: int, scattered: bool) -> int:
-    """Address of C[tile] (+)= sum over k of A[k, rows of the tile] B[k], for tiles as in `product_rows`.
+    """Compile C[tile] (+)= sum over k of A[k, rows of the tile] B[k], for tiles as in `product_rows`; the address.
 
     k runs through `count` segments (offset, length) of A with `stride_a` bytes between elements, while the rows of B
     follow each other, `stride_b` bytes apart. The rows of tile t are neighbours in A from `tiles[t]` on; when
@@ -93,6 +92,6 @@ def outer_sums(height: int, vectors: int, scattered: bool) -> int:
                         tile = multiplied(1, tile, at, None, line, stride_b)
                         at += stride_a
                         line += stride_b
-            stored(False, tile, place, None, 0)
+            store_tile(False, tile, place, None, 0)
 
     return address_of(sums, types.void(*[types.int64] * 11))

@@ -35,7 +35,7 @@ class Pieces:
     """float32 arrays cut into tasks."""
 
     def __init__(self, arrays):
-        self.arrays = [np.ascontiguousarray(a, FLOAT32) for a in arrays]  # held as long as their addresses
+        self.arrays = [np.ascontiguousarray(a, FLOAT32) for a in arrays]  # kept alive while their addresses are used
         array, offset, self.begins, self.lengths = cuts(tuple([a.size for a in self.arrays]))
         self.addresses = np.array([address(a) for a in self.arrays], np.int64)[array] + offset
         self.tasks = len(array)
@@ -61,7 +61,7 @@ def clipped(x, bound):
 
 @inlined
 def flushed(x):
-    """x, or 0 where it is below the smallest normal number; `pool.run` tells an x86 processor to see to that."""
+    """x, or 0 where it is denormal; on x86 `pool.run` has set the processor to do this itself."""
     return x if X86 or abs(x) >= TINY else float32(0)
 
 
@@ -132,8 +132,8 @@ def adam(parameter, gradients, mean, square, numbers):
 
 
 @summing
-def measured(x, bound):
-    """The sum of the squares of what is `clipped`; NaN where an element is not finite."""
+def squares_of_clipped(x, bound):
+    """The sum of the squares of the elements, each `clipped`; NaN where an element is not finite."""
     odd, squares = float32(0), float32(0)
     for i in range(x.size):
         odd += x[i] - x[i]
@@ -145,11 +145,11 @@ def measured(x, bound):
 @worker("lengths gradients squares", "bound")
 def _norm(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    carray(floats_at(a.squares), task + 1)[task] = measured(piece(a, a.gradients, task), a.bound)
+    carray(floats_at(a.squares), task + 1)[task] = squares_of_clipped(piece(a, a.gradients, task), a.bound)
 
 
 def norm(gradients, bound):
-    """The norm of some arrays together, as `kernels.rules.norm`."""
+    """The joint norm of some arrays, as `kernels.rules.norm`."""
     if gradients[0].dtype != FLOAT32:
         return reference.norm(gradients, bound)
     given = Pieces(gradients)

@@ -3,7 +3,7 @@
 Polynomials are minimax fits by Remez' algorithm, their coefficients rounded to float32 one after another. Error bounds
 are in units in the last place of the result, and hold with and without fused multiply-add: the largest errors found
 are a few per cent smaller. NaN gives NaN. A result below 2^-126, the smallest normal number, is zero. Nothing depends
-on whether the processor takes denormal numbers for zero.
+on whether the processor treats denormal numbers as zero.
 """
 
 import numpy as np
@@ -69,9 +69,9 @@ ZERO, HALF, ONE, TWO, TINY, INFINITY, NAN = _floats(0, 0.5, 1, 2, 2**-126, np.in
 # Exponential functions
 
 LOG2_E = np.float32(1.4426950408889634)
-LN_2_HIGH, LN_2_LOW = _floats(355 / 512, -2.1219444005469057e-4)  # few bits: products with whole numbers are exact
+LN_2_HIGH, LN_2_LOW = _floats(355 / 512, -2.1219444005469057e-4)  # few bits: products with n are exact
 ROUNDER = np.float32(1.5 * 2**23)  # x + ROUNDER has x, rounded to a whole number, in its lowest bits
-EXP_MIN, EXP_MAX = _floats(-87.33654, 88.72283)  # logarithms of the smallest normal and of the largest number
+EXP_MIN, EXP_MAX = _floats(-87.33654, 88.72283)  # logarithms of the smallest normal number and of the largest
 ONE_BITS = 0x3F800000
 # (e^r - 1 - r) / r^2
 EXPM1 = _floats(0.49999994, 0.16666521, 0.041668266, 0.008368684, 0.0013820947)
@@ -109,7 +109,7 @@ def exp(x):
 
 
 @inlined
-def falling(x):
+def exp_minus_abs(x):
     """e^-|x|, within 1.2 ulp."""
     r, bits = _split(-abs(x))
     y = polynomial(r, EXP) * as_float((bits << 23) + ONE_BITS)
@@ -125,12 +125,12 @@ def logistic(x, e):
 @inlined
 def sigmoid(x):
     """1 / (1 + e^-x), within 2.5 ulp."""
-    return logistic(x, falling(x))
+    return logistic(x, exp_minus_abs(x))
 
 
 @inlined
 def _magnitude(x, limit):
-    """|x|, up to a limit; zero if it is denormal, whatever the processor makes of that."""
+    """|x|, up to a limit; zero if it is denormal, whatever the processor does with those."""
     a = abs(x)
     a = limit if a > limit else a
     return ZERO if a < TINY else a
@@ -171,7 +171,7 @@ def log1p_unit(e):
 @inlined
 def softplus(x):
     """log(1 + e^x), within 2.6 ulp: max(x, 0) + log(1 + e^-|x|)."""
-    return (ZERO if x < ZERO else x) + log1p_unit(falling(x))
+    return (ZERO if x < ZERO else x) + log1p_unit(exp_minus_abs(x))
 
 
 # (log(1 + f) - f + f^2 / 2) / f^3

@@ -1,8 +1,8 @@
 """The weight gradient: for each live tap, the sum over pixels of outer products of inputs and output gradients.
 
 A strip of pixels is short enough for its gradients in a panel of output channels to stay in the first-level cache,
-while all rows (tap, input channel) run over them. The work is cut into groups of panels, and where these are few, into
-runs of strips, whose sums are added in order at the end.
+while all rows (tap, input channel) of the result read them. The work is cut into groups of panels, and where these are
+few, into runs of strips, whose sums are added in order at the end.
 """
 
 import functools
@@ -17,17 +17,15 @@ from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, pointer_to, word
 from .jit import Record, worker
 from .memory import address
-from .products import copy_window, kept, merged, row_pitch, tile_cost
+from .products import copy_window, keep_table, merged, row_pitch, tile_cost
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 
-TASKS = 8  # at least as many where the work can be cut so
-STRIP = 96  # pixels, or a row of the image where that is longer
-NEAR_PITCH = (
-    4 * VECTORS * WIDTH
-)  # bytes; gradients of pixels further apart are copied, so that they lie close together,
-FEW_TILES = 8  # unless they are read by no more tiles than this
-SUMS_BYTES = 300_000  # that a task may keep near
+TASKS = 8  # at least as many tasks as this where the work can be cut so
+STRIP = 96  # pixels of a strip, or a row of the image where that is longer
+# Gradients of pixels more than NEAR_PITCH bytes apart are first copied together, if more than FEW_TILES read them.
+NEAR_PITCH, FEW_TILES = 4 * VECTORS * WIDTH, 8
+SUMS_BYTES = 300_000  # most bytes of sums that a task works on: they fit into a core's second-level cache
 
 PANEL = Record("source columns lanes")
 _panels_at = pointer_to(PANEL.type)
@@ -40,7 +38,7 @@ _panels_at = pointer_to(PANEL.type)
     "tiles tile_count offsets entry"
 )
 def accumulate(arguments, task, lane):
-    """One task: the sums of a group of panels over a run of strips."""
+    """Compute the sums of a group of panels over a run of strips."""
     a = carray(arguments, 1)[0]
     panels = carray(_panels_at(a.panels), a.panel_count)
     first_panel, piece = task // a.pieces * a.panels_together, task % a.pieces
@@ -90,7 +88,7 @@ def accumulate(arguments, task, lane):
     "row_bytes block"
 )
 def add_up(arguments, task, lane):
-    """One task: `block` rows of the weight gradient, from the sums of all pieces in order."""
+    """Write `block` rows of the weight gradient: the sums of all pieces, added in order."""
     a = carray(arguments, 1)[0]
     panels = carray(_panels_at(a.panels), a.panel_count)
     for r in range(task * a.block, min((task + 1) * a.block, a.row_count)):
@@ -125,7 +123,7 @@ def cut_into_tiles(runs: list[tuple[int, int]], height: int):
 
 
 def _tile_height(runs: list[tuple[int, int]]) -> int:
-    """The height that wastes least of its work, of those that fit into the shortest run."""
+    """The height with the lowest `tile_cost`, of those that fit into the shortest run."""
     shortest = min((length for _, length in runs), default=1)
     fitting = [height for height in HEIGHTS if height <= shortest]
     return min(fitting, key=lambda height: sum(tile_cost(length, height) for _, length in runs))
@@ -148,7 +146,7 @@ class WeightSums:
         pitch = row_pitch((before + width + after) * pixel) if copied else width * channels
         reach = (kernel_size[0] - 1) * dh + 1
         flat = not padded and kernel_size == (1, 1) and rows == height and columns == width
-        if flat:  # all pixels are alike: images of one pixel
+        if flat:  # treat each pixel as an image of its own
             images, height, width, rows, columns, pitch = images * height * width, 1, 1, 1, 1, pixel
         group = min(images, max(1, STRIP // (rows * columns)))
         strip_rows = min(rows, max(1, STRIP // columns))
@@ -231,20 +229,20 @@ class WeightSums:
             strip_at=strip_at,
             gradient_pixel=4 * outputs,
             step=4 * sw * pixel,
-            segments=address(kept(self, segments)),
-            tiles=address(kept(self, np.array(starts, np.int64) * (1 if scattered else 4))),
+            segments=address(keep_table(self, segments)),
+            tiles=address(keep_table(self, np.array(starts, np.int64) * (1 if scattered else 4))),
             tile_count=len(starts),
-            offsets=address(kept(self, row_offsets)),
+            offsets=address(keep_table(self, row_offsets)),
             entry=outer_sums(tile, vectors, scattered),
         )
-        targets = kept(self, [tap.index * depth + c for tap in taps for c in range(depth)])
+        targets = keep_table(self, [tap.index * depth + c for tap in taps for c in range(depth)])
         self.dead = len(taps) < kernel_size[0] * kernel_size[1]
         block = max(1, ceil(len(targets) / TASKS))
         self.add_tasks = ceil(len(targets) / block)
         self.add_arguments = add_up.Arguments(
             **shared,
             row_count=len(targets),
-            sources=address(kept(self, places)),
+            sources=address(keep_table(self, places)),
             targets=address(targets),
             row_bytes=4 * outputs,
             block=block,

@@ -21,16 +21,16 @@ from . import memory, pool
 from .ir import VECTOR_BYTES, as_float, call_rows, clear, copy, finished_transform, grid_transform
 from .jit import inlined, worker
 from .memory import address
-from .products import PACK, bits, kept, pack, packing, tile_cost, tile_height
+from .products import PACK, bits, keep_table, pack, packing, tile_cost, tile_height
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
 
-TAPS = {(3, 1): 3, (4, 2): 2}  # of a phase along an axis, by (kernel size, stride)
-POINTS = [Fraction(n, 4) for n in (0, 3, -3, 6, -6)]  # a third of the rounding error of 0, +-1, +-2 (measured)
+TAPS = {(3, 1): 3, (4, 2): 2}  # taps of a phase along an axis, by (kernel size, stride)
+POINTS = [Fraction(n, 4) for n in (0, 3, -3, 6, -6)]  # rounding errors are a third of those of 0, +-1, +-2 (measured)
 
 
 def _multiplied_out(roots) -> list[Fraction]:
-    """The coefficients of the product of all (z - root), of the lowest power first."""
+    """The coefficients of the product of all (z - root), lowest power first."""
     product = [Fraction(1)]
     for root in roots:
         product = [low - root * high for low, high in zip([0, *product], [*product, 0], strict=True)]
@@ -38,7 +38,7 @@ def _multiplied_out(roots) -> list[Fraction]:
 
 
 def matrices(taps: int):
-    """B', G and A' of y = A'[(G w G') * (B' x B)]A, for 4 outputs and so many taps (Toom and Cook).
+    """B', G and A' of y = A'[(G w G') * (B' x B)]A, for 4 outputs and `taps` taps (Toom and Cook).
 
     They evaluate polynomials at the first `taps + 2` of POINTS, and at infinity.
     """
@@ -55,7 +55,7 @@ _B_T2, _G2, _A_T2 = matrices(2)
 _input3, _input2 = grid_transform(_B_T3), grid_transform(_B_T2)
 _weight3, _weight2 = grid_transform(_G3), grid_transform(_G2)
 _output3, _output2 = finished_transform(_A_T3), finished_transform(_A_T2)
-TILES = 4 * HEIGHTS[0]  # that a task transforms at a time
+TILES = 4 * HEIGHTS[0]  # most tiles that a task transforms at a time
 
 
 @inlined
@@ -102,7 +102,7 @@ def patch(room, x, image, row, column, size, height, width, pixel, part):
 
 @worker("packed u u_point taps phases channels panels width")
 def transform_weights(arguments, task, lane):
-    """One task: U[point, panel, phase and channel, output] for some channels, side by side, of a phase of the input."""
+    """Write U[point, panel, phase and channel, output] for WIDTH neighbouring channels of a phase of the input."""
     a = carray(arguments, 1)[0]
     depth, row = a.phases * a.channels, 4 * a.width
     tap = a.channels * row
@@ -123,7 +123,7 @@ def transform_weights(arguments, task, lane):
     "row_source row_target segments"
 )
 def convolve(arguments, task, lane):
-    """One task: `together` tiles of 4x4 outputs, in each phase."""
+    """Compute `together` tiles of 4x4 outputs, in each phase."""
     a = carray(arguments, 1)[0]
     room = a.scratch + lane * a.lane_bytes
     v, m = room + a.v, room + a.m
@@ -256,9 +256,9 @@ class Winograd:
             panel_bytes=4 * depth * panel_width,
             panel_width=panel_width,
             entry=product_rows(tile_height(together), VECTORS, False, False),
-            row_source=address(kept(self, 4 * depth * np.arange(together))),
-            row_target=address(kept(self, 4 * wide * np.arange(together))),
-            segments=address(kept(self, [0, depth])),
+            row_source=address(keep_table(self, 4 * depth * np.arange(together))),
+            row_target=address(keep_table(self, 4 * wide * np.arange(together))),
+            segments=address(keep_table(self, [0, depth])),
         )
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
@@ -278,7 +278,7 @@ class Winograd:
 
 
 def _together(tiles: int) -> int:
-    """How many tiles a task takes: few enough to stay near, and so that the last task repeats little of the others."""
+    """How many tiles a task takes: at most TILES, and so that the last task repeats few tiles of the one before it."""
     if tiles <= TILES:
         return tiles
     return min(
@@ -287,10 +287,10 @@ def _together(tiles: int) -> int:
 
 
 def serves(w_shape, geometry: Geometry) -> bool:
-    """Whether a convolution with such a weight, and so its adjoints, are of the kind that is faster so.
+    """Whether this algorithm is faster for a convolution with such a weight, and for its adjoints.
 
-    Its channels are whole panels, of which there is one at least on each side: with fewer channels the transforms
-    cost more than they save.
+    Its input channels and its output channels must be whole panels, at least one each: with fewer the transforms cost
+    more than they save.
     """
     kernel_size, channels, outputs = tuple(w_shape[:2]), *w_shape[2:]
     square = kernel_size[0] == kernel_size[1] and geometry.stride[0] == geometry.stride[1]

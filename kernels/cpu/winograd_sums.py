@@ -1,6 +1,6 @@
 """The weight gradient by Winograd's minimal filtering: dw = G'[sum over tiles of (A g A') * (B' x B)]G.
 
-The matrices, and which convolutions are served, are those of `winograd.py`.
+The matrices are those of `winograd.py`, and so are the convolutions that it serves.
 """
 
 import functools
@@ -14,7 +14,7 @@ from . import memory, pool
 from .ir import VECTOR_BYTES, call_rows, floats_at, grid_transform
 from .jit import inlined, worker
 from .memory import address
-from .products import kept, tile_height
+from .products import keep_table, tile_height
 from .target import VECTORS, WIDTH
 from .tile import outer_sums
 from .weight_sums import TASKS, cut_into_tiles
@@ -30,14 +30,14 @@ _, _G2, _A_T2 = matrices(2)
 _gradient3, _gradient2 = grid_transform(_transposed(_A_T3)), grid_transform(_transposed(_A_T2))
 _weight3, _weight2 = grid_transform(_transposed(_G3)), grid_transform(_transposed(_G2))
 
-SUMS_BYTES = 640_000  # of transformed sums that a task keeps near
+SUMS_BYTES = 640_000  # most bytes of transformed sums that a task works on: they stay in a core's cache
 PANEL = VECTORS * WIDTH
 PANEL_BYTES = VECTORS * VECTOR_BYTES
 
 
 @inlined
 def add_tiles(a, room, first, count, x, g, v, z, sums, accumulate):
-    """Add the outer products of so many transformed tiles of x and g, a slice of each, to the sums of all points."""
+    """Add the outer products of `count` transformed tiles of x and g, a slice of each, to the sums of all points."""
     each, side = a.across * a.down, a.taps + 3
     for t in range(count):
         image, place = divmod(first + t, each)
@@ -77,7 +77,7 @@ def add_tiles(a, room, first, count, x, g, v, z, sums, accumulate):
     "offset_count block_bytes segments"
 )
 def correlate(arguments, task, lane):
-    """One task: the transformed sums of a slice of channels and one of outputs, over a run of tiles."""
+    """Compute the transformed sums of a slice of channels and one of outputs, over a run of tiles."""
     a = carray(arguments, 1)[0]
     room, sums = a.scratch + lane * a.lane_bytes, a.sums + task * a.sums_bytes
     slices, piece = divmod(task, a.pieces)
@@ -94,7 +94,7 @@ def correlate(arguments, task, lane):
     "source_slices scratch lane_bytes"
 )
 def add_points(arguments, task, lane):
-    """One task: the weight gradient of the rows of a block (of a slice), in a panel, from all pieces in order."""
+    """Write the weight gradient of the rows of a block (of a slice), in a panel: all pieces, added in order."""
     a = carray(arguments, 1)[0]
     points, size = (a.taps + 3) * (a.taps + 3), a.tall * PANEL
     room = a.scratch + lane * a.lane_bytes
@@ -131,8 +131,8 @@ def add_points(arguments, task, lane):
 class WinogradSums:
     """A plan of `conv2d_weight_grad`; called like `weight_sums.WeightSums`.
 
-    A task keeps its sums near: those of a slice of the channels and of the outputs, whose tiles it transforms for
-    itself. So nothing is read that another core has just written, which took 2x (measured), but for the last sums.
+    The sums of a task stay in its core's cache: those of a slice of the channels and of the outputs, whose tiles it
+    transforms itself. So a core reads nothing that another has just written, which took 2x (measured), but the sums.
     """
 
     def __init__(self, x_shape, g_shape, kernel: int, geometry: Geometry):
@@ -187,10 +187,10 @@ class WinogradSums:
             panels=panels,
             sums_bytes=sums_bytes,
             entry=outer_sums(tall, VECTORS, False),
-            offsets=address(kept(self, 4 * np.array(offsets))),
+            offsets=address(keep_table(self, 4 * np.array(offsets))),
             offset_count=len(offsets),
             block_bytes=block_bytes,
-            segments=address(kept(self, [(0, count) for count in range(TILES + 1)])),
+            segments=address(keep_table(self, [(0, count) for count in range(TILES + 1)])),
         )
         self.add_arguments = add_points.Arguments(
             pieces=pieces,
@@ -225,8 +225,8 @@ class WinogradSums:
 def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
     """Into how many slices channels and outputs are cut.
 
-    The sums of a pair of slices stay near, and little is transformed anew: channels, in all phases, for every slice of
-    outputs, and outputs for every slice of channels.
+    The sums of a pair of slices stay in a core's cache, and little is transformed more than once: channels, in all
+    phases, are transformed for every slice of outputs, and outputs for every slice of channels.
     """
     cuts = [
         (source, target)

@@ -30,7 +30,7 @@ class Case:
     def run(self) -> list[np.ndarray]:
         """What the kernels of the device return, and then all arguments as they are left."""
         runtime.set_precision(self.precision)
-        return self.call.copied(room)
+        return self.call.run_on_copies(room)
 
     @functools.cached_property
     def expected(self) -> list[np.ndarray]:

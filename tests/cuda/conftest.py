@@ -18,7 +18,7 @@ def order(request) -> str:
 def emulated(monkeypatch):
     """`emulated(order, architecture=80)`: puts the emulator in CuPy's place; returns a function name -> kernel.
 
-    Those kernels take and give NumPy arrays: `call.copied(emulated("random"))`.
+    Those kernels take and give NumPy arrays: `call.run_on_copies(emulated("random"))`.
     """
     if build.no_compiler:
         pytest.skip(build.no_compiler)

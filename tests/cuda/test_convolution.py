@@ -10,11 +10,11 @@ import pytest
 
 from tests.cuda.cases import Case
 from tests.cuda.device import room
-from tests.kernels.calls import AROUND, CONVOLUTIONS, Call, Shape, drawn, matrix_products, slow
+from tests.kernels.calls import AROUND, CONVOLUTIONS, Call, Shape, matrix_products, random_shape, reference_kernel
 from tinygen.kernels.cuda import convolution, runtime, tables
 from tinygen.kernels.geometry import Geometry
 
-SHAPES, MOST_WORK = 40, 1_000_000  # drawn shapes, and multiplications of one
+SHAPES, MOST_WORK = 40, 1_000_000  # random_shape shapes, and multiplications of one
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def drawn_shapes() -> tuple[Shape, ...]:
     """Small shapes of every geometry."""
     rng, found = random.Random(0), []
     while len(found) < SHAPES:
-        shape = drawn(rng.randint)
+        shape = random_shape(rng.randint)
         each = math.prod(shape.output) * math.prod(shape.kernel) * shape.channels * shape.outputs
         if each <= MOST_WORK:
             found.append(replace(shape, images=min(shape.images, MOST_WORK // each)))
@@ -173,7 +173,7 @@ def test_what_is_not_a_number_stays_where_it_is(emulated, name):
     for call in CONVOLUTIONS[name].calls()[:2]:
         spoilt = call.with_arrays(np.copy)
         spoilt.arguments[0][1, 2, 2] = np.nan
-        ours, theirs = (np.isnan(of(call.name)(*spoilt.arguments)) for of in (room, slow))
+        ours, theirs = (np.isnan(of(call.name)(*spoilt.arguments)) for of in (room, reference_kernel))
         assert theirs.any()
         np.testing.assert_array_equal(ours, theirs)
 

@@ -22,7 +22,7 @@ def follows(emulated):
     """Asserts that a call of kernels gives what the reference does, and the same to the bit in every order."""
 
     def check(call: Call) -> list[np.ndarray]:
-        first, *others = (call.copied(emulated(order)) for order in ORDERS)
+        first, *others = (call.run_on_copies(emulated(order)) for order in ORDERS)
         Case(call).check(first)
         for other in others:
             for one, same in zip(first, other, strict=True):
@@ -202,7 +202,7 @@ def test_recurrent_networks_of_any_size(follows, name, sizes):
 def test_gates_that_are_open_or_shut(room, name):
     """Their sums are some hundred, known to 1e-5."""
     call = network(name, (3, 4, 5, 14), bias=100.0)
-    for ours, theirs in zip(call.copied(room), call.expected(), strict=True):
+    for ours, theirs in zip(call.run_on_copies(room), call.expected(), strict=True):
         assert np.abs(ours - theirs).max() <= 1e-5 * max(1, np.abs(theirs).max())
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cuda.cases import CONTRACTIONS, calls_of_kernels, cases
 from tests.cuda.emulator.stand_in import ORDERS
-from tests.kernels.calls import arrays_in, slow, to_float64
+from tests.kernels.calls import arrays_in, reference_kernel, to_float64
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import KERNELS, runtime
 
@@ -66,7 +66,7 @@ def test_a_precision_that_the_device_lacks(emulated):
 def test_kernels_change_nothing_that_their_reference_leaves_alone(emulated, case):
     emulated("ascending")
     given = list(arrays_in(case.call.arguments))
-    ours, theirs = case.run(), case.call.copied(slow)
+    ours, theirs = case.run(), case.call.run_on_copies(reference_kernel)
     returned = len(ours) - len(given)
     for before, after, right in zip(given, ours[returned:], theirs[returned:], strict=True):
         assert (after == before).all() or (right != before).any()
@@ -75,6 +75,8 @@ def test_kernels_change_nothing_that_their_reference_leaves_alone(emulated, case
 @pytest.mark.parametrize("case", EXACT, ids=str)
 def test_float64_is_the_references(emulated, case):
     doubles = case.call.with_arrays(to_float64)
-    for ours, theirs in zip(doubles.copied(emulated("ascending")), doubles.copied(slow), strict=True):
+    for ours, theirs in zip(
+        doubles.run_on_copies(emulated("ascending")), doubles.run_on_copies(reference_kernel), strict=True
+    ):
         assert ours.dtype == theirs.dtype != np.float32
         np.testing.assert_array_equal(ours, theirs)

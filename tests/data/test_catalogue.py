@@ -1,4 +1,4 @@
-"""Names: shipped sets, $TINYGEN_DATA, near matches."""
+"""Data sets by name: shipped ones, those in $TINYGEN_DATA, and messages about unknown names."""
 
 import os
 from pathlib import Path
@@ -14,17 +14,18 @@ from tinygen.train.description import describe_data
 
 @pytest.fixture
 def folder_of_the_user():
-    """$TINYGEN_DATA; the shipped files where it is not set."""
+    """The folder that $TINYGEN_DATA names, or that of the shipped files where it is not set."""
     return os.environ.get("TINYGEN_DATA", str(SHIPPED))
 
 
 @pytest.fixture(autouse=True)
 def no_data_of_the_user(folder_of_the_user, monkeypatch, tmp_path):
+    """Hide the user's $TINYGEN_DATA and cache."""
     monkeypatch.delenv("TINYGEN_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_the_shipped_default():
+def test_the_shipped_fashion_mnist_has_its_fields_splits_and_class_names():
     data = load("fashion_mnist-7k")
     assert data.spec.name == "fashion-mnist-7k"
     assert (data.spec.x, data.spec.classes) == (Image(28, 28, 1, "grey"), 10)
@@ -42,7 +43,7 @@ def test_the_shipped_digits_span_the_unit_range():
     assert set(np.unique(x * 16)) == set(range(17))
 
 
-def test_coloured_digits_are_the_digits_times_a_colour_of_each():
+def test_coloured_digits_are_the_digits_times_a_random_colour():
     grey, data = load("digits8x8"), load("coloured_digits8x8")
     assert data.spec.fields == {"x": Image(8, 8, 3, "rgb"), "y": Labels(10)}
     assert dict(names())["coloured-digits8x8"] == "generated: x image, y labels"
@@ -61,7 +62,7 @@ def test_coloured_digits_are_the_digits_times_a_colour_of_each():
     ("name", "digest"),
     [("fashion-mnist-7k", "520aadf0a8c1f7e1eebc32079fc17c1a"), ("digits8x8", "47069141538cd6497e9d84ec76b50948")],
 )
-def test_runs_of_older_versions_find_their_data(name, digest):
+def test_digests_of_shipped_data_are_those_of_older_versions(name, digest):
     """The digests were written by the version before fields were read from the keys of a file."""
     assert describe_data(load(name))["digest"] == digest
 
@@ -113,7 +114,7 @@ def test_each_shipped_set_has_its_licence():
     assert "Copyright (c) 2017 Zalando SE" in (SHIPPED / "fashion_mnist_7k.LICENSE").read_text()
 
 
-def test_the_folder_of_the_environment(monkeypatch, tmp_path):
+def test_data_sets_in_the_folder_of_the_environment_are_found(monkeypatch, tmp_path):
     np.savez(tmp_path / "my_own_set.npz", x=np.zeros((5, 2, 2), np.uint8))
     np.savez(tmp_path / "mnist.npz", x=np.zeros((7, 2, 2), np.uint8))
     np.savez(tmp_path / "text.npz", words=np.zeros(5, np.uint8))

@@ -1,4 +1,4 @@
-"""Data sets from arrays: what is kept, what is refused, splits, binarisation, batches."""
+"""Data sets from arrays: fields and splits, refusals, batches, binarisation."""
 
 import numpy as np
 import pytest
@@ -27,11 +27,11 @@ def test_valid_is_the_last_tenth_of_train():
     assert data.spec == Spec("both", {"x": Image(4, 5, 1, "grey"), "y": Labels(7, tuple("abcdefg"))})
 
 
-def test_without_a_test_file_the_last_tenth_of_the_whole_is_test():
+def test_without_test_arrays_the_last_tenth_of_train_is_test():
     data = Dataset.from_arrays("whole", grey_images(100))
     assert [len(split) for split in (data.train, data.valid, data.test)] == [81, 9, 10]
     np.testing.assert_array_equal(data.test.columns["x"][..., 0], grey_images(100)[90:])
-    assert data.spec.classes is None
+    assert (data.spec.classes, data.spec.class_names) == (None, None)
     smallest = Dataset.from_arrays("three", grey_images(3))
     assert [len(split) for split in (smallest.train, smallest.valid, smallest.test)] == [1, 1, 1]
 
@@ -59,13 +59,13 @@ def test_batches_are_float32_in_the_unit_range():
         (np.full((3, 2, 2, 3), 255, np.uint8), "rgb", 1),
     ],
 )
-def test_kinds_of_images(images, kind, largest):
+def test_the_kind_of_images_follows_from_their_array(images, kind, largest):
     data = Dataset.from_arrays("kinds", images)
     assert data.spec.x.kind == kind
     assert data.train.batch([0]).x.max() == np.float32(largest)
 
 
-def test_white_is_the_value_that_means_one():
+def test_the_value_white_becomes_one():
     images = np.array([0, 4, 16], np.uint8)[:, None, None] * np.ones((2, 2), np.uint8)
     data = Dataset.from_arrays("sixteen", images, x_test=images, white=16)
     assert data.test.batch(slice(None)).x[:, 0, 0, 0].tolist() == [0, 0.25, 1]
@@ -105,7 +105,7 @@ Y = np.arange(10)
         ({"x_train": X, "y_train": Y, "class_names": np.arange(10)}, "the names have shape"),
     ],
 )
-def test_refusals_name_the_array(arguments, message):
+def test_error_messages_name_the_array(arguments, message):
     with pytest.raises(DataError, match=message) as refusal:
         Dataset.from_arrays("bad", **arguments)
     assert "\n" not in str(refusal.value)
@@ -121,13 +121,13 @@ def test_take_and_batches_keep_order():
     np.testing.assert_array_equal(split.take(7).batch([6]).x, joined[6:7])
 
 
-def test_a_batch_is_not_a_window_on_the_stored_images():
+def test_changing_a_batch_does_not_change_the_stored_images():
     split = Split({"x": Image(2, 2, 1, "grey")}, {"x": np.zeros((3, 2, 2, 1), np.float32)})
     split.batch(slice(None)).x[:] = 1
     assert split.columns["x"].max() == 0
 
 
-def test_threshold_is_one_from_one_half_up():
+def test_threshold_binarisation_gives_one_from_one_half_up():
     images = np.array([0, 127, 128, 255], np.uint8)[:, None, None] * np.ones((2, 2), np.uint8)
     data = Dataset.from_arrays("levels", images, x_test=images).binarised("threshold")
     assert (data.spec.x.kind, data.spec.x.binarisation) == ("binary", "threshold")
@@ -136,7 +136,7 @@ def test_threshold_is_one_from_one_half_up():
     assert floats.binarised("threshold").test.batch([0]).x.ravel().tolist() == [0, 1]
 
 
-def test_dynamic_binarisation_draws_train_afresh_from_the_stream():
+def test_dynamic_binarisation_samples_each_training_batch_from_the_stream():
     data = grey_set().binarised("dynamic")
     assert (data.spec.x.kind, data.spec.x.binarisation) == ("binary", "dynamic")
     stream = Stream(1, "draws")
@@ -149,7 +149,7 @@ def test_dynamic_binarisation_draws_train_afresh_from_the_stream():
     assert isinstance(data.train.take(3), DynamicallyBinarised)
 
 
-def test_dynamic_binarisation_without_a_stream_uses_the_process_one():
+def test_dynamic_binarisation_without_a_stream_uses_the_data_stream_of_the_process():
     before = random.get_state()
     try:
         random.seed(5)
@@ -159,7 +159,7 @@ def test_dynamic_binarisation_without_a_stream_uses_the_process_one():
         random.set_state(before)
 
 
-def test_a_whole_pass_over_train_is_drawn_once_and_moves_no_stream():
+def test_batches_of_a_whole_pass_over_train_have_fixed_samples_and_move_no_stream():
     train, before = grey_set().binarised("dynamic").train, random.get_state()
     whole = np.concatenate([batch.x for batch in train.batches(len(train))])
     np.testing.assert_array_equal(np.concatenate([batch.x for batch in train.batches(7)]), whole)
@@ -167,13 +167,13 @@ def test_a_whole_pass_over_train_is_drawn_once_and_moves_no_stream():
     assert random.get_state() == before
 
 
-def test_dynamic_binarisation_follows_the_grey_value():
+def test_dynamic_binarisation_gives_one_with_the_probability_of_the_grey_value():
     images = np.full((4, 50, 50), 51, np.uint8)
     x = Dataset.from_arrays("fifth", images).binarised("dynamic").train.batch([0, 0, 0, 0], Stream(0, "draws")).x
     assert abs(x.mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / x.size)
 
 
-def test_dynamic_binarisation_draws_valid_and_test_once():
+def test_dynamic_binarisation_samples_valid_and_test_once():
     images = np.full((700, 3, 3), 128, np.uint8)
     data = Dataset.from_arrays("half", images, x_test=images).binarised("dynamic")
     whole = data.test.batch(slice(None)).x

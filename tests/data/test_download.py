@@ -37,7 +37,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A folder that is served, the address, and a cache of its own for this test."""
+    """A running server, with an empty folder to serve and an empty cache."""
     served = tmp_path / "served"
     served.mkdir()
     handler = type("TestHandler", (Handler,), {"requests": []})
@@ -53,11 +53,13 @@ def server(tmp_path, monkeypatch):
 
 
 class Server:
+    """The folder, address and request handler of a local server in place of the published ones."""
+
     def __init__(self, folder, address, handler, monkeypatch):
         self.folder, self.address, self.handler, self.monkeypatch = folder, address, handler, monkeypatch
 
     def offer(self, name, files):
-        """Serve these contents, and make them what the set of that name should hash to."""
+        """Serve these contents as the files of a data set, with their checksums as the published ones."""
         for file, content in files.items():
             (self.folder / file).write_bytes(content)
         checksums = {file: f"sha256:{hashlib.sha256(content).hexdigest()}" for file, content in files.items()}
@@ -72,11 +74,11 @@ def npz():
     return file.getvalue()
 
 
-def kept(source):
+def cached_files(source):
     return sorted(path.name for path in download.cache_folder(source).rglob("*"))
 
 
-def test_a_good_file_is_fetched_once(server, capsys):
+def test_a_good_file_is_downloaded_once(server, capsys):
     source = server.offer("mnist", {"mnist.npz": npz()})
     data = load("mnist")
     assert "downloading mnist (12 MB)" in capsys.readouterr().err
@@ -85,31 +87,31 @@ def test_a_good_file_is_fetched_once(server, capsys):
     load("mnist")
     assert capsys.readouterr().err == ""
     assert server.handler.requests == ["/mnist.npz"]
-    assert kept(source) == ["mnist.npz"]
+    assert cached_files(source) == ["mnist.npz"]
     assert dict(names())["mnist"] == "in the cache: x image, y labels"
 
 
-def test_a_truncated_file_leaves_nothing(server):
+def test_a_truncated_file_is_refused_and_not_cached(server):
     source = server.offer("mnist", {"mnist.npz": npz()})
     server.handler.cut = frozenset(["mnist.npz"])
     with pytest.raises(DataError, match=r"mnist cannot be downloaded from http://.*/mnist\.npz .*try again"):
         load("mnist")
-    assert kept(source) == []
+    assert cached_files(source) == []
     server.handler.cut = frozenset()
     assert load("mnist").spec.classes == 10
 
 
-def test_a_tampered_file_leaves_nothing(server):
+def test_a_file_with_another_checksum_is_refused_and_not_cached(server):
     source = server.offer("mnist", {"mnist.npz": npz()})
     content = bytearray(npz())
     content[1000] ^= 1
     (server.folder / "mnist.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"mnist\.npz is not the published file \(checksum differs\)"):
         load("mnist")
-    assert kept(source) == []
+    assert cached_files(source) == []
 
 
-def test_a_cached_file_that_was_altered_is_fetched_again(server):
+def test_an_altered_cached_file_is_downloaded_again(server):
     source = server.offer("mnist", {"mnist.npz": npz()})
     load("mnist")
     cached = download.cache_folder(source) / "mnist.npz"
@@ -118,7 +120,7 @@ def test_a_cached_file_that_was_altered_is_fetched_again(server):
     assert cached.read_bytes() == npz()
 
 
-def test_an_absent_file_and_an_absent_server(server, monkeypatch):
+def test_a_missing_file_or_server_is_reported_in_one_line(server, monkeypatch):
     source = server.offer("mnist", {"mnist.npz": npz()})
     (server.folder / "mnist.npz").unlink()
     with pytest.raises(DataError, match=r"\(HTTPError\); try again, or put mnist\.npz into the folder"):
@@ -126,7 +128,7 @@ def test_an_absent_file_and_an_absent_server(server, monkeypatch):
     monkeypatch.setitem(download.SOURCES, "mnist", replace(source, base="http://127.0.0.1:9/"))
     with pytest.raises(DataError, match=r"\(ConnectionError\); try again"):
         load("mnist")
-    assert kept(source) == []
+    assert cached_files(source) == []
 
 
 def idx(array):
@@ -134,7 +136,7 @@ def idx(array):
     return gzip.compress(header + array.tobytes())
 
 
-def test_idx_files(server):
+def test_idx_files_are_downloaded_and_read(server):
     arrays = (X, Y, X[:6], Y[:6])
     server.offer("fashion-mnist", dict(zip(download.SOURCES["fashion-mnist"].files, map(idx, arrays), strict=True)))
     data = load("fashion_mnist")
@@ -143,7 +145,7 @@ def test_idx_files(server):
     assert data.spec.y == load("fashion-mnist-7k").spec.y
 
 
-def test_cifar_archive(server):
+def test_the_cifar_archive_is_downloaded_and_read(server):
     images = Stream(0, "images").integers(256, (12, 32, 32, 3)).astype(np.uint8)
     records = np.concatenate([Y[:12, None], images.transpose(0, 3, 1, 2).reshape(12, -1)], axis=1)
     parts = {f"data_batch_{i + 1}.bin": records[2 * i : 2 * i + 2] for i in range(5)} | {"test_batch.bin": records[10:]}

@@ -1,4 +1,4 @@
-"""Fields: what is checked, how it is stored, what a batch has, what a person sees, and what is written down."""
+"""Fields: their checks, stored form, values in a batch, drawings for a person, and description in JSON."""
 
 import json
 
@@ -26,17 +26,17 @@ COMPLETE = [
 each_field = pytest.mark.parametrize("field", COMPLETE, ids=lambda field: type(field).__name__)
 
 
-def through(field, array, where="x_train"):
-    """The field completed from an array, and the array as a batch has it."""
+def fit_and_store(field, array, where="x_train"):
+    """The field fitted to an array, and the array's values in a batch."""
     fitted = field.fit({where: array})
     return fitted, fitted.value(fitted.store(where, array))
 
 
-# What every field can do
+# All fields
 
 
 @each_field
-def test_a_description_survives_json(field):
+def test_a_field_is_rebuilt_from_its_description_in_json(field):
     assert Field.from_description(json.loads(json.dumps(field.describe()))) == field
 
 
@@ -55,7 +55,7 @@ def test_an_open_requirement_accepts_its_class_alone(field):
             assert type(field)().refusal(other) == f"takes {type(field)().in_words()}, not {other.in_words()}"
 
 
-def test_a_requirement_compares_what_it_sets_but_no_notes():
+def test_a_requirement_compares_the_attributes_that_it_sets_except_notes():
     assert Image(kind="binary").accepts(COMPLETE[0])
     assert not Image(kind="binary").accepts(COMPLETE[1])
     assert not Image(height=4).accepts(COMPLETE[0])
@@ -67,13 +67,13 @@ def test_a_requirement_compares_what_it_sets_but_no_notes():
 
 
 @each_field
-def test_words_are_of_one_line(field):
+def test_descriptions_in_words_are_one_line(field):
     assert "None" not in field.in_words() + type(field)().in_words()
     assert "\n" not in field.in_words()
 
 
 @each_field
-def test_fields_can_be_compared_hashed_and_not_changed(field):
+def test_fields_are_hashable_and_frozen(field):
     assert len({field, type(field)()}) == 2
     with pytest.raises(AttributeError):
         field.names = ()
@@ -88,14 +88,14 @@ def test_an_open_field_without_arrays_stays_open(field):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
-def test_intensities_are_integers_of_any_dtype(dtype):
-    field, x = through(Image(), np.array([[[0, 51], [255, 102]]], dtype))
+def test_integer_images_of_any_dtype_become_floats_in_the_unit_range(dtype):
+    field, x = fit_and_store(Image(), np.array([[[0, 51], [255, 102]]], dtype))
     assert field == Image(2, 2, 1, "grey")
     np.testing.assert_array_equal(x, np.float32([[[[0], [0.2]], [[1], [0.4]]]]))
     assert x.dtype == np.float32
 
 
-def test_how_many_values_a_channel_can_have():
+def test_the_number_of_values_of_a_channel_follows_from_the_array_and_white():
     wide = np.array([[[0, 3], [16, 12]]])
     for array, white, count in (
         (wide.astype(np.uint8), None, 256),
@@ -106,7 +106,7 @@ def test_how_many_values_a_channel_can_have():
         (wide / 16, None, 0),
         (wide / 16 > 0.5, None, 2),
     ):
-        field, x = through(Image(white=white), array)
+        field, x = fit_and_store(Image(white=white), array)
         assert field.value_count == count
         assert Image.from_description(field.describe()).value_count == count
         if count:
@@ -115,7 +115,7 @@ def test_how_many_values_a_channel_can_have():
     assert Image(2, 2, 1, "binary", levels=17) == Image(2, 2, 1, "binary")
 
 
-def test_a_named_kind_is_not_guessed():
+def test_a_given_kind_is_checked_instead_of_guessed():
     zeros = np.zeros((2, 3, 3), np.uint8)
     assert Image().fit({"x_train": zeros}).kind == "binary"
     assert Image(kind="grey").fit({"x_train": zeros}).kind == "grey"
@@ -125,10 +125,10 @@ def test_a_named_kind_is_not_guessed():
         Image(kind="rgb").fit({"x_train": zeros})
 
 
-def test_positions_in_a_palette_are_never_scaled():
+def test_indices_of_a_palette_are_not_scaled():
     palette = np.array([(i, 0, 255 - i) for i in range(200)], np.uint8)
     ids = np.array([[[0, 199], [3, 7]]], np.uint8)
-    field, x = through(Image(kind="indexed", palette=palette), ids)
+    field, x = fit_and_store(Image(kind="indexed", palette=palette), ids)
     np.testing.assert_array_equal(x, ids[..., None])
     assert (x.dtype, field.shape) == (np.int64, (2, 2, 1))
     np.testing.assert_array_equal(field.draw(x[0]), palette[ids[0]])
@@ -138,7 +138,7 @@ def test_positions_in_a_palette_are_never_scaled():
         Image(kind="indexed").fit({"x_train": ids})
 
 
-def test_images_are_drawn_in_colours():
+def test_images_are_drawn_as_uint8_rgb_with_extreme_values_clipped():
     assert Image(1, 2, 1, "grey").draw(np.float32([[[0.2], [2.0]]])).tolist() == [[[51] * 3, [255] * 3]]
     assert Image(1, 1, 3, "rgb").draw(np.float32([[[1, 0, np.nan]]])).tolist() == [[[255, 0, 0]]]
 
@@ -152,9 +152,9 @@ def test_impossible_images_are_refused():
         Image(kind="indexed", palette=(0, 1))  # type: ignore[arg-type]
 
 
-def test_clips_are_images_in_a_row():
+def test_clips_are_stored_as_images_and_drawn_in_a_row():
     frames = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)
-    field, x = through(Clip(), frames)
+    field, x = fit_and_store(Clip(), frames)
     assert field == Clip(3, 2, 2, 1, "grey")
     np.testing.assert_array_equal(x, frames[..., None] / np.float32(255))
     np.testing.assert_array_equal(field.draw(x[0])[..., 1], np.concatenate(frames[0], axis=1))
@@ -164,7 +164,7 @@ def test_clips_are_images_in_a_row():
 
 def test_segments_are_class_ids_whatever_their_dtype():
     ids = np.array([[[3, 7], [0, 3]]], np.uint8)
-    field, x = through(SegmentMap(), ids)
+    field, x = fit_and_store(SegmentMap(), ids)
     assert (field.classes, field.shape, x.dtype, x.tolist()) == (8, (2, 2), np.int64, ids.tolist())
     drawn = SegmentMap(2, 2, 8, colours=[(i, i, i) for i in range(8)]).draw(x[0])
     np.testing.assert_array_equal(drawn[..., 2], ids[0])
@@ -179,16 +179,16 @@ def test_segments_are_class_ids_whatever_their_dtype():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
-def test_labels_are_what_they_were(dtype):
+def test_labels_from_0_keep_their_numbers(dtype):
     ids = np.array([1, 0, 1], dtype) if dtype is bool else np.array([2, 1, 0, 2], dtype)
-    field, y = through(Labels(), ids, "y_train")
+    field, y = fit_and_store(Labels(), ids, "y_train")
     assert (field, y.dtype, y.tolist()) == (Labels(ids.max() + 1), np.int64, ids.tolist())
     assert field.draw(y[0]) == str(int(ids[0]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
-def test_labels_that_skip_numbers_are_numbered_anew(dtype):
-    field, y = through(Labels(), np.array([3, 7, 3, 200], dtype), "y_train")
+def test_labels_that_skip_numbers_are_renumbered(dtype):
+    field, y = fit_and_store(Labels(), np.array([3, 7, 3, 200], dtype), "y_train")
     assert field == Labels(3, ("3", "7", "200"), (3, 7, 200))
     assert (y.tolist(), y.dtype, field.draw(y[1])) == ([0, 1, 0, 2], np.int64, "7")
     assert field.renumbered() == (
@@ -202,12 +202,12 @@ def test_labels_that_skip_numbers_are_numbered_anew(dtype):
 
 def test_labels_that_start_at_1_keep_their_names():
     letters = tuple("abcdef")
-    field, y = through(Labels(names=letters), np.arange(1, 7), "y_train")
+    field, y = fit_and_store(Labels(names=letters), np.arange(1, 7), "y_train")
     assert (field.names, field.classes, y.tolist()) == (letters, 6, list(range(6)))
     assert Labels(names=letters).fit({"y_train": np.array([1, 2, 3])}) == Labels(6, letters)
 
 
-def test_ids_are_no_classes():
+def test_labels_that_differ_in_every_example_are_refused_as_identifiers():
     n = 3000
     with pytest.raises(
         DataError, match=r"y_train holds 3000 different labels in 3000 examples: these are ids, .*y=KEY"
@@ -219,14 +219,14 @@ def test_ids_are_no_classes():
     assert Labels().fit({"y_train": np.array([200_017, 5])}).classes == 2
 
 
-def test_words_are_numbered_in_their_order():
-    field, y = through(Labels(), np.array(["owl", "cat", "owl"]), "y_train")
+def test_labels_of_strings_are_numbered_in_alphabetical_order():
+    field, y = fit_and_store(Labels(), np.array(["owl", "cat", "owl"]), "y_train")
     assert (field, y.tolist(), field.draw(y[0])) == (Labels(2, ("cat", "owl")), [1, 0, 1], "owl")
     with pytest.raises(DataError, match="y_test holds 'dog', which is no class"):
         field.store("y_test", ["dog"])
 
 
-def test_labels_beyond_the_classes_are_refused():
+def test_unknown_labels_and_bad_names_are_refused():
     with pytest.raises(DataError, match="y_test: label 3 is unknown; the 3 classes are 0 to 2"):
         Labels(3).store("y_test", [0, 3])
     with pytest.raises(DataError, match="the names have shape"):
@@ -234,8 +234,8 @@ def test_labels_beyond_the_classes_are_refused():
 
 
 @pytest.mark.parametrize("off", [0, -1])
-def test_binary_attributes(off):
-    field, a = through(Attributes(("smiling", "male", "young")), [[1, off, 1], [off, off, off]], "a_train")
+def test_attributes_of_two_values_are_binary(off):
+    field, a = fit_and_store(Attributes(("smiling", "male", "young")), [[1, off, 1], [off, off, off]], "a_train")
     assert (field.binary, a.dtype, a.tolist()) == (True, np.float32, [[1, 0, 1], [0, 0, 0]])
     assert (field.draw(a[0]), field.draw(a[1])) == ("smiling, young", "")
     with pytest.raises(DataError, match="a_test holds other values than 0 and 1"):
@@ -244,8 +244,8 @@ def test_binary_attributes(off):
         field.store("a_test", [[0, 0]])
 
 
-def test_real_attributes():
-    field, a = through(Attributes(), np.array([[0.5, 20], [1, 30]]), "a_train")
+def test_attributes_of_other_values_are_real():
+    field, a = fit_and_store(Attributes(), np.array([[0.5, 20], [1, 30]]), "a_train")
     assert field == Attributes(("attribute 0", "attribute 1"), binary=False)
     assert (a.dtype, field.draw(a[0])) == (np.float32, "attribute 0 0.5, attribute 1 20")
     with pytest.raises(DataError, match="a_train holds NaN"):
@@ -255,8 +255,8 @@ def test_real_attributes():
 # Sequences
 
 
-def test_tokens_of_strings():
-    field, tokens = through(Tokens(), ["abba", "c"], "text_train")
+def test_strings_become_tokens_of_characters():
+    field, tokens = fit_and_store(Tokens(), ["abba", "c"], "text_train")
     assert field == Tokens(("a", "b", "c"), 4)
     assert tokens.values.tolist() == [[0, 1, 1, 0], [2, 0, 0, 0]]
     assert (tokens.values.dtype, tokens.length.tolist(), len(tokens)) == (np.int64, [4, 1], 2)
@@ -268,15 +268,15 @@ def test_tokens_of_strings():
         field.store("text_test", ["aaaaa"])
 
 
-def test_tokens_of_words():
-    field, tokens = through(Tokens(separator=" "), np.array(["the cat", "cat  sat\n down"]), "text_train")
+def test_strings_with_a_separator_become_tokens_of_words():
+    field, tokens = fit_and_store(Tokens(separator=" "), np.array(["the cat", "cat  sat\n down"]), "text_train")
     assert field.vocabulary == ("cat", "down", "sat", "the")
     assert [field.draw(tokens[i]) for i in range(2)] == ["the cat", "cat sat down"]
 
 
 @pytest.mark.parametrize("ids", [[[5, 0, 2], [1]], np.array([[5, 0, 2], [1, -1, -1]], np.int8)])
-def test_tokens_of_integers(ids):
-    field, tokens = through(Tokens(), ids, "text_train")
+def test_integers_become_tokens(ids):
+    field, tokens = fit_and_store(Tokens(), ids, "text_train")
     assert (len(field.vocabulary), field.length) == (6, 3)
     assert (tokens.values.tolist(), tokens.length.tolist()) == ([[5, 0, 2], [1, 0, 0]], [3, 1])
     with pytest.raises(DataError, match="text_test holds the token 6; the 6 tokens of the vocabulary are 0 to 5"):
@@ -286,8 +286,8 @@ def test_tokens_of_integers(ids):
 
 
 def test_waves_are_mu_law_levels():
-    """Values of G.711's law with 255: silence is in the middle, and half the levels are below a sixteenth."""
-    field, ids = through(Wave(rate=8000), [np.array([-1.0, 0.0, 1.0]), np.array([1 / 16])], "w_train")
+    """mu-law with mu = 255, as in G.711: silence is level 128, and 1/16 is about three quarters of the way up."""
+    field, ids = fit_and_store(Wave(rate=8000), [np.array([-1.0, 0.0, 1.0]), np.array([1 / 16])], "w_train")
     assert (field.samples, field.rate, ids.dtype) == (3, 8000, np.int64)
     middle = 128
     assert ids.tolist() == [
@@ -309,18 +309,18 @@ def test_waves_are_mu_law_levels():
 # Points
 
 
-def test_points():
-    field, x = through(Points(), np.array([[1, -2], [0, 5]]))
+def test_points_are_float32_with_their_limits():
+    field, x = fit_and_store(Points(), np.array([[1, -2], [0, 5]]))
     assert (field, x.dtype, x.tolist()) == (Points(2, (-2.0, 5.0)), np.float32, [[1, -2], [0, 5]])
     assert field.draw(x[0]) == "(1, -2)"
-    assert through(Points(), [0.5, 1.5])[1].shape == (2, 1)
+    assert fit_and_store(Points(), [0.5, 1.5])[1].shape == (2, 1)
     with pytest.raises(DataError, match=r"x_test has shape \(1, 3\) .* points are numbers of shape \(N, 2\)"):
         field.store("x_test", [[1, 2, 3]])
     with pytest.raises(DataError, match="x_test holds NaN"):
         field.store("x_test", [[np.inf, 0]])
 
 
-def test_a_field_of_the_users_own_is_described_and_rebuilt():
+def test_a_field_class_of_the_user_is_rebuilt_from_its_description():
     import dataclasses
 
     @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Data sets of any fields: batches, specifications, splits, columns that are not in memory."""
+"""Data sets of any fields: batches, specifications, splits, columns that are read on demand."""
 
 import copy
 import hashlib
@@ -49,13 +49,13 @@ def test_a_batch_is_a_mapping_with_attributes():
 
 
 @pytest.mark.parametrize("name", ["items", "to", "x y", "_values", "caption"])
-def test_any_name_is_a_field(name):
+def test_any_string_can_be_the_name_of_a_field(name):
     batch = Batch({name: np.arange(2)})
     assert batch[name].tolist() == [0, 1]
     assert batch.to("cpu")[name].tolist() == [0, 1]
 
 
-def test_a_batch_moves_what_it_has():
+def test_a_batch_moves_all_its_fields_to_a_device():
     batch = Batch(x=np.zeros((2, 1)), caption=Padded(np.ones((2, 3)), np.array([3, 1])))
     moved = batch.to("cpu")
     np.testing.assert_array_equal(moved.caption.values, batch.caption.values)
@@ -86,7 +86,7 @@ def test_a_spec_names_its_fields():
     assert copy.deepcopy(spec) == spec
 
 
-OLD = {
+DESCRIPTIONS_WITHOUT_FIELDS = {
     "binary": {
         "name": "digits8x8",
         "shape": [8, 8, 1],
@@ -128,11 +128,13 @@ OLD = {
         ("points", {"x": Points(1, (-3.2, 3.4))}),
     ],
 )
-def test_specifications_from_before_there_were_fields_are_read(kind, fields):
-    assert Spec.from_description(OLD[kind]) == Spec(OLD[kind]["name"], fields)
+def test_descriptions_of_versions_without_fields_are_read(kind, fields):
+    assert Spec.from_description(DESCRIPTIONS_WITHOUT_FIELDS[kind]) == Spec(
+        DESCRIPTIONS_WITHOUT_FIELDS[kind]["name"], fields
+    )
 
 
-def test_needs_are_told_in_words():
+def test_needs_and_what_is_unmet_are_described_in_words():
     needs = {"x": (Image(kind="grey"), Image(kind="rgb"), Points()), "y": Labels()}
     assert in_words(needs["x"]) == "grey or rgb images, or points"
     assert unmet(needs, Spec("a", {"x": Points(2), "y": Labels(2)})) is None
@@ -160,7 +162,7 @@ def test_class_ids_in_uint8_are_not_pixels():
     assert data.spec.fields == {"x": Image(4, 5, 1, "grey"), "mask": SegmentMap(4, 5, 8), "y": Labels(8)}
 
 
-def test_held_out_parts_have_each_class_in_proportion_and_nothing_is_lost():
+def test_valid_and_test_have_each_class_in_proportion_and_no_example_is_lost():
     y = np.repeat([0, 1, 2], [200, 100, 20])
     numbers = np.arange(320)
     data = Dataset.from_fields("sorted", {"n": Points(), "y": Labels()}, {"n": numbers, "y": y})
@@ -168,15 +170,15 @@ def test_held_out_parts_have_each_class_in_proportion_and_nothing_is_lost():
     assert [len(part) for part in parts] == [260, 28, 32]
     assert np.bincount(data.test.values("y")).tolist() == [20, 10, 2]
     assert np.abs(np.bincount(data.valid.values("y")) - [18, 9, 1.8]).max() < 1
-    drawn = np.concatenate([part.values("n")[:, 0] for part in parts]).astype(int)
-    assert sorted(drawn) == numbers.tolist()
-    np.testing.assert_array_equal(np.concatenate([part.values("y") for part in parts]), y[drawn])
+    all_numbers = np.concatenate([part.values("n")[:, 0] for part in parts]).astype(int)
+    assert sorted(all_numbers) == numbers.tolist()
+    np.testing.assert_array_equal(np.concatenate([part.values("y") for part in parts]), y[all_numbers])
     again = Dataset.from_fields("sorted", {"n": Points(), "y": Labels()}, {"n": numbers, "y": y})
     np.testing.assert_array_equal(again.valid.values("n"), data.valid.values("n"))
     assert len(set(data.valid.take(10).values("y"))) > 1
 
 
-def test_parts_that_are_given_stay_as_they_are():
+def test_given_splits_are_not_changed():
     fields = {"x": Image()}
     data = Dataset.from_fields("given", fields, {"x": X}, {"x": X[:3]}, {"x": X[5:9]})
     for part, rows in ((data.train, slice(None)), (data.valid, slice(3)), (data.test, slice(5, 9))):
@@ -203,29 +205,29 @@ PAIRS = {"x": Image(), "target": Image(kind="grey")}
         ({"train": {}}, "there are no training data"),
     ],
 )
-def test_refusals_name_the_array(parts, message):
+def test_error_messages_name_the_array(parts, message):
     with pytest.raises(DataError, match=message) as refusal:
         Dataset.from_fields("bad", PAIRS, **parts)
     assert "\n" not in str(refusal.value)
 
 
-def test_labels_that_are_numbered_anew_are_told_once(capsys):
+def test_renumbered_labels_are_reported_once(capsys):
     parts = {"train": {"x": X, "y": 1 + np.arange(40) % 26}, "test": {"x": X[:2], "y": np.array([26, 1])}}
     for _ in range(2):
         data = Dataset.from_fields("letters", {"x": Image(), "y": Labels()}, **parts)
     assert data.spec.y.names[0] == "1"
     assert data.test.values("y").tolist() == [25, 0]
-    said = "tinygen: letters: y: no example has the label 0; 1 to 26 are now the classes 0 to 25\n"
-    assert capsys.readouterr().err == said
+    note = "tinygen: letters: y: no example has the label 0; 1 to 26 are now the classes 0 to 25\n"
+    assert capsys.readouterr().err == note
 
 
-def test_sets_without_images_x_are_not_binarised():
+def test_data_without_images_as_x_cannot_be_binarised():
     data = Dataset.from_fields("text", {"text": Tokens()}, {"text": ["ab"] * 9})
     with pytest.raises(UsageError, match=r"text cannot be binarised \(it has no x\): only grey images can"):
         data.binarised("dynamic")
 
 
-def test_binarisation_leaves_other_fields_alone():
+def test_binarisation_changes_no_other_field():
     fields = {"x": Image(), "mask": Image(), "tags": Attributes(binary=True)}
     data = Dataset.from_fields("pairs", fields, {"x": X, "mask": X, "tags": X[:, :, 0] > 99})
     binary = data.binarised("dynamic")
@@ -237,8 +239,8 @@ def test_binarisation_leaves_other_fields_alone():
         np.testing.assert_array_equal(batch.mask, getattr(data, part).values("mask"))
 
 
-class Decoded(Column):
-    """Stored images that are not in memory; those that are read are counted."""
+class CountingColumn(Column):
+    """A column that counts the images that are read from it."""
 
     def __init__(self, images):
         self.images, self.read = images, 0
@@ -255,26 +257,26 @@ class Decoded(Column):
         return hashlib.blake2b(self.images.tobytes()).digest()
 
 
-def test_a_column_is_read_for_batches_alone():
-    column, y = Decoded(X[..., None]), np.arange(40) % 2
+def test_examples_of_a_column_are_read_only_for_batches():
+    column, y = CountingColumn(X[..., None]), np.arange(40) % 2
     fields = {"x": Image(4, 5, 1, "grey"), "y": Labels()}
     data = Dataset.from_fields("lazy", fields, {"x": column, "y": y})
-    held = Dataset.from_fields("held", fields, {"x": X, "y": y})
+    in_memory = Dataset.from_fields("in_memory", fields, {"x": X, "y": y})
     assert [len(part) for part in (data.train, data.valid, data.test.take(2))] == [33, 3, 2]
     data.train.values("y")
     assert column.read == 0
-    np.testing.assert_array_equal(data.train.batch([4, 1]).x, held.train.batch([4, 1]).x)
+    np.testing.assert_array_equal(data.train.batch([4, 1]).x, in_memory.train.batch([4, 1]).x)
     assert column.read == 2
-    np.testing.assert_array_equal(data.train.slice(3, 30).take(5).values("x"), held.train.values("x")[3:8])
+    np.testing.assert_array_equal(data.train.slice(3, 30).take(5).values("x"), in_memory.train.values("x")[3:8])
     for binary, expected in zip(
         (data.binarised("dynamic").valid, data.binarised("threshold").test),
-        (held.binarised("dynamic").valid, held.binarised("threshold").test),
+        (in_memory.binarised("dynamic").valid, in_memory.binarised("threshold").test),
         strict=True,
     ):
         np.testing.assert_array_equal(binary.values("x"), expected.values("x"))
 
 
-def test_a_digest_sees_every_value_and_the_order():
+def test_the_digest_depends_on_every_value_and_on_the_order():
     def digest(split):
         found = hashlib.sha256()
         split.add_to_digest(found)
@@ -283,7 +285,7 @@ def test_a_digest_sees_every_value_and_the_order():
     fields = {"x": Image(4, 5, 1, "grey")}
     changed = X.copy()
     changed[7, 0, 0] ^= 1
-    for make in (lambda x: x[..., None], lambda x: Decoded(x[..., None])):
+    for make in (lambda x: x[..., None], lambda x: CountingColumn(x[..., None])):
         whole = Split(fields, {"x": make(X)})
         others = [Split(fields, {"x": make(changed)}), whole.take(39), whole.rows(np.arange(40)[::-1])]
         assert len({digest(split) for split in (whole, *others)}) == 4

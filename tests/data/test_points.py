@@ -8,7 +8,7 @@ from tinygen.data.points import MIXTURES
 from tinygen.random import Stream
 
 
-def test_they_have_names_and_are_always_the_same():
+def test_mixtures_are_found_by_name_and_always_the_same():
     listed = dict(names())
     for name, dimensions in (("ring8", 2), ("grid25", 2), ("mixture1d", 1)):
         assert listed[name] == f"generated: x points ({dimensions}), y labels"
@@ -28,7 +28,7 @@ def test_they_have_names_and_are_always_the_same():
         ("grid25", {(-4 + 2 * i, -4 + 2 * j) for i in range(5) for j in range(5)}, 0.05),
     ],
 )
-def test_ring_and_grid(name, centres, std):
+def test_ring_and_grid_have_their_centres_deviations_and_shares(name, centres, std):
     data = load(name)
     assert data.spec.classes == len(centres)
     x, mode = data.train.values("x"), data.train.values("y")
@@ -41,13 +41,13 @@ def test_ring_and_grid(name, centres, std):
     np.testing.assert_allclose(np.bincount(mode) / len(x), 1 / len(centres), rtol=0.1)
 
 
-def test_the_density_integrates_to_one_and_is_that_of_the_draws():
+def test_the_density_integrates_to_one_and_is_that_of_the_samples():
     mixture = MIXTURES["mixture1d"]
     x = np.linspace(-6, 6, 4001)
     density = mixture.density(x[:, None])
     assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-6)
-    draws, _ = mixture.draw(100_000, Stream(0, "draws"))
+    samples, _ = mixture.draw(100_000, Stream(0, "samples"))
     share = np.trapezoid(density[x < -1], x[x < -1])
-    assert (draws < -1).mean() == pytest.approx(share, abs=0.006)
+    assert (samples < -1).mean() == pytest.approx(share, abs=0.006)
     low, high = mixture.limits
-    assert ((draws > low) & (draws < high)).mean() > 0.999
+    assert ((samples > low) & (samples < high)).mean() > 0.999

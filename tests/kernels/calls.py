@@ -1,4 +1,4 @@
-"""Sample calls of every kernel, for tests that ask the same of all of them: a new kernel is entered in `calls`."""
+"""Sample calls of every kernel, for tests that are the same for all kernels; a new kernel gets one in `calls`."""
 
 import functools
 import hashlib
@@ -16,13 +16,13 @@ from tinygen.kernels.geometry import Geometry
 TOLERANCE = 1e-5  # of the largest value, or of 1: how far a sample call may be from its reference in float64
 
 
-def fast(name: str) -> Callable:
-    """The kernel that serves on the CPU."""
+def cpu_kernel(name: str) -> Callable:
+    """The kernel of that name for the CPU."""
     return kernel(name, "cpu")
 
 
-def slow(name: str) -> Callable:
-    """The reference."""
+def reference_kernel(name: str) -> Callable:
+    """The reference of a kernel."""
     return getattr(reference, name)
 
 
@@ -43,13 +43,13 @@ def arrays_in(value) -> Iterator[np.ndarray]:
 
 
 def to_float64(array: np.ndarray) -> np.ndarray:
-    """The same numbers; what is no float32 is left as it is."""
+    """A float32 array as float64; other arrays as they are."""
     return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a kernel, and of its backward kernel where it has one: their residuals are their own affair."""
+    """A call of a kernel, and of its backward kernel, if it has one, with the residuals that the kernel returned."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -62,30 +62,30 @@ class Call:
         return [self.name, backward] if hasattr(reference, backward) else [self.name]
 
     def with_arrays(self, function: Callable) -> "Call":
-        """The same call of other arrays, one made from each."""
+        """The same call with `function` applied to each array among the arguments."""
         return Call(self.name, over_arrays(function, self.arguments), self.static)
 
-    def run(self, room: Callable[[str], Callable] = fast) -> list[np.ndarray]:
-        """What the kernels of a room return, and then all arguments as they are left."""
-        results = room(self.name)(*self.arguments, **self.static)
+    def run(self, kernel_of: Callable[[str], Callable] = cpu_kernel) -> list[np.ndarray]:
+        """The arrays that the kernels return, followed by all arguments as they are after the call."""
+        results = kernel_of(self.name)(*self.arguments, **self.static)
         for backward in self.names[1:]:
             results, residuals = results
             y = next(arrays_in(results))
             g = np.random.default_rng(1).standard_normal(y.shape, np.float32).astype(y.dtype)
-            results = results, room(backward)(g, *residuals, **self.static)
+            results = results, kernel_of(backward)(g, *residuals, **self.static)
         return [*arrays_in(results), *arrays_in(self.arguments)]
 
-    def copied(self, room: Callable[[str], Callable] = fast) -> list[np.ndarray]:
+    def run_on_copies(self, kernel_of: Callable[[str], Callable] = cpu_kernel) -> list[np.ndarray]:
         """`run` on copies: kernels of update rules change their arguments."""
-        return self.with_arrays(np.copy).run(room)
+        return self.with_arrays(np.copy).run(kernel_of)
 
     def expected(self) -> list[np.ndarray]:
-        """What the reference makes of it in float64."""
-        return self.with_arrays(to_float64).copied(slow)
+        """`run_on_copies` of the reference in float64."""
+        return self.with_arrays(to_float64).run_on_copies(reference_kernel)
 
     def compare(self, tolerance: float = TOLERANCE) -> None:
-        """Assert that the kernels do what their reference does: to their arguments too."""
-        for i, (ours, theirs) in enumerate(zip(self.copied(), self.expected(), strict=True)):
+        """Assert that the results of the kernels, and their arguments afterwards, are those of the reference."""
+        for i, (ours, theirs) in enumerate(zip(self.run_on_copies(), self.expected(), strict=True)):
             assert ours.shape == theirs.shape, (self.name, i, ours.shape, theirs.shape)
             assert to_float64(ours).dtype == theirs.dtype, (self.name, i, ours.dtype)
             if ours.size:
@@ -94,7 +94,7 @@ class Call:
 
     def digest(self) -> str:
         """A hash of all results, to the bit."""
-        return hashlib.sha256(b"".join(array.tobytes() for array in self.copied())).hexdigest()[:16]
+        return hashlib.sha256(b"".join(array.tobytes() for array in self.run_on_copies())).hexdigest()[:16]
 
 
 # Convolutions and matrix products
@@ -102,7 +102,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution of `images` of a size and so many channels, with a kernel of so many outputs."""
+    """A convolution of `images` images of a size and `channels` with a kernel (KH, KW) of `outputs` channels."""
 
     images: int
     size: tuple[int, int]
@@ -113,11 +113,11 @@ class Shape:
 
     @property
     def output(self) -> tuple[int, int]:
-        """(H, W) of its output."""
+        """(H, W) of the output."""
         return self.geometry.output_size(self.size, self.kernel)
 
     def calls(self, bias: bool = True, slope: float = 0.2) -> tuple[Call, Call, Call]:
-        """`conv2d` and its adjoints on random numbers, with a bias and the slope of an activation."""
+        """Calls of `conv2d` and its two gradients on random numbers, with a bias and the slope of a leaky ReLU."""
         rng, groups = np.random.default_rng(0), self.geometry.groups
 
         def normal(*shape):
@@ -133,11 +133,11 @@ class Shape:
         )
 
 
-WORK = 4_000_000  # multiplications of a drawn convolution, at most: the reference does them all in float64
+WORK = 4_000_000  # most multiplications of a random convolution: the reference does them all in float64
 
 
-def drawn(pick: Callable[[int, int], int]) -> Shape:
-    """A shape made of whole numbers `pick(low, high)`: every geometry and every family of kernels comes up."""
+def random_shape(pick: Callable[[int, int], int]) -> Shape:
+    """A shape from random integers `pick(low, high)`, such that every geometry and family of kernels can occur."""
 
     def pair(low, high):
         return pick(low, high), pick(low, high)
@@ -179,7 +179,7 @@ CONVOLUTIONS = {
 
 
 def matrix_products(rows: int, depth: int, columns: int) -> list[Call]:
-    """a @ b, where each is as it is, or the transpose of a contiguous matrix."""
+    """Calls of `matmul` with each matrix contiguous or the transpose of a contiguous one, with and without a bias."""
     rng = np.random.default_rng(0)
     a, b, bias = (rng.standard_normal(shape, np.float32) for shape in ((rows, depth), (depth, columns), columns))
     t, u = np.asfortranarray(a), np.asfortranarray(b)
@@ -229,7 +229,7 @@ def _draws(rng) -> tuple[Call, ...]:
 
 @functools.cache
 def calls() -> tuple[Call, ...]:
-    """At least one call of every kernel, of enough elements not to be left to NumPy."""
+    """At least one call of every kernel, with so many elements that no kernel leaves them to NumPy."""
     rng = np.random.default_rng(0)
     x, y, z = rng.standard_normal((3, 1001, 37), np.float32)
     scale, shift = rng.standard_normal((2, 37), np.float32)

@@ -1,7 +1,7 @@
-"""A program: kernels on arrays that end, or begin, at memory that nobody may touch. A stray access kills it.
+"""A program that runs kernels on arrays next to inaccessible memory, where an access outside an array ends it.
 
-Run by `test_guard_pages`. All that is not given a value is NaN, and results must be the same to the bit as in common
-memory: so what is read without having been written shows too.
+`test_guard_pages` runs it. Unwritten floats are NaN, and results must be bit-identical to those in ordinary memory, so
+that reads of unwritten memory are noticed too.
 """
 
 import ctypes
@@ -9,12 +9,12 @@ import mmap
 
 import numpy as np
 
-from tests.kernels.calls import Call, arrays_in, calls, drawn, matrix_products
+from tests.kernels.calls import Call, arrays_in, calls, matrix_products, random_shape
 from tinygen.kernels import cpu
 from tinygen.kernels.cpu import memory, narrow, products, weight_sums, winograd, winograd_sums
 
 PAGE = mmap.PAGESIZE
-DRAWN = 40  # convolutions of random shapes
+RANDOM_SHAPES = 40  # number of convolutions of random shapes
 
 _protect = ctypes.CDLL(None, use_errno=True).mprotect
 _protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -38,10 +38,10 @@ def guarded(array: np.ndarray, at_end: bool) -> np.ndarray:
 
 
 def guard_new_arrays(at_end: bool) -> None:
-    """What kernels allocate is guarded too, from now on."""
+    """Replace NumPy's functions that make arrays by ones that make guarded arrays."""
 
     def guarding(name, make):
-        def made(*arguments, **options):
+        def make_guarded(*arguments, **options):
             array = make(*arguments, **options)
             if not array.nbytes or array.dtype.hasobject or not array.flags.c_contiguous or array is arguments[0]:
                 return array
@@ -50,42 +50,42 @@ def guard_new_arrays(at_end: bool) -> None:
                 copy.fill(np.nan)
             return copy
 
-        return made
+        return make_guarded
 
     for name, make in MAKERS.items():
         setattr(np, name, guarding(name, make))
 
 
-def forget() -> None:
-    """Plans and scratch memory are made anew."""
+def forget_plans() -> None:
+    """Clear the caches of plans and scratch memory, so that new ones are made."""
     memory.forget_scratch()
-    for room in (narrow, products, weight_sums, winograd, winograd_sums):
-        for name in {"forward_plan", "adjoint_plan", "weight_plan"} & vars(room).keys():
-            getattr(room, name).cache_clear()
+    for module in (narrow, products, weight_sums, winograd, winograd_sums):
+        for name in {"forward_plan", "adjoint_plan", "weight_plan"} & vars(module).keys():
+            getattr(module, name).cache_clear()
 
 
 def cases() -> list[Call]:
     """The sample calls, and convolutions and products of random shapes."""
     rng = np.random.default_rng(0)
     found = [call for call in calls() if call.name in cpu.KERNELS]
-    for _ in range(DRAWN):
-        found += drawn(lambda low, high: int(rng.integers(low, high + 1))).calls()
+    for _ in range(RANDOM_SHAPES):
+        found += random_shape(lambda low, high: int(rng.integers(low, high + 1))).calls()
         found += matrix_products(*rng.integers(1, 70, 3).tolist())
     return found
 
 
 def main() -> None:
-    """Run everything in common memory, which compiles it, and then twice in guarded memory."""
-    todo = cases()
-    expected = [call.copied() for call in todo]
+    """Run all calls in ordinary memory, which compiles the kernels, then with each of the two places of guard pages."""
+    sample_calls = cases()
+    expected = [call.run_on_copies() for call in sample_calls]
     for at_end in (True, False):
         guard_new_arrays(at_end)
-        for call, right in zip(todo, expected, strict=True):
+        for call, right in zip(sample_calls, expected, strict=True):
             shapes = [array.shape for array in arrays_in(call.arguments)]
             print(call.name, shapes, call.static, "at the end" if at_end else "at the beginning", flush=True)
-            forget()
-            placed = call.with_arrays(lambda array: guarded(array, at_end) if array.size else array)  # noqa: B023
-            for ours, other in zip(placed.run(), right, strict=True):
+            forget_plans()
+            guarded_call = call.with_arrays(lambda array: guarded(array, at_end) if array.size else array)  # noqa: B023
+            for ours, other in zip(guarded_call.run(), right, strict=True):
                 np.testing.assert_array_equal(ours, other)
 
 

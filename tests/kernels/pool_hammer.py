@@ -1,4 +1,4 @@
-"""Launch after launch through the pool's own code, with every task counted, and delays between its steps."""
+"""Many launches through the pool's own code, with all tasks counted and optional delays between its steps."""
 
 import ctypes
 import functools
@@ -19,7 +19,7 @@ DELAYED = ("load", "store", "add", "set_bits", "keep_bits", "compare_and_swap")
 
 @numba.njit
 def delay(place):
-    """A pause whose length looks random: it is a hash of a word's address and of its value, which others change."""
+    """Pause for a time that looks random: a hash of a word's address and its value, which other threads change."""
     mixed = (place >> 3) ^ (load(place) * 0x9E3779B1)
     turns = (mixed ^ (mixed >> 7)) & 31
     if turns == 31:
@@ -38,19 +38,19 @@ def _delayed(name: str):
 
 
 @functools.cache
-def _compiled_afresh(function, *signature, **options):
-    """As `jit.compiled` and `jit.jit`, but nothing is read from the disk: other names have other meanings here."""
+def _compiled_without_cache(function, *signature, **options):
+    """`jit.compiled` and `jit.jit` without the disk cache, since names have other meanings in a variant of the pool."""
     return numba.njit(*signature, error_model="numpy", **options)(function)
 
 
 @functools.cache
 def variant(wait, wake, delayed: bool):
-    """The module `pool` once more, with another way to sleep and, if so desired, a delay at every atomic operation."""
+    """A copy of the module `pool` with these functions to sleep and wake, and optional delays at atomic operations."""
     spec = importlib.util.spec_from_file_location("tinygen.kernels.cpu.pool_variant", pool.__file__)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jit, "compiled", _compiled_afresh)
-        patch.setattr(jit, "jit", _compiled_afresh)
+        patch.setattr(jit, "compiled", _compiled_without_cache)
+        patch.setattr(jit, "jit", _compiled_without_cache)
         patch.setattr(system_sleep, "wait", wait)
         patch.setattr(system_sleep, "wake", wake)
         patch.setattr(system_sleep, "FUTEX", system_sleep.FUTEX if wait is system_sleep.futex_wait else None)
@@ -77,8 +77,8 @@ count = jit.Worker(_count, work)
 
 
 @functools.cache
-def hammering(launch):
-    """A compiled loop of launches, which ends early where a task was not done once."""
+def compiled_launches(launch):
+    """A compiled loop of launches, which ends early if a task was not done exactly once."""
 
     @numba.njit(nogil=True)
     def hammer(board, number, helpers, worker, arguments, counts, launches, tasks):
@@ -111,14 +111,14 @@ class Hammer:
         assert not any(thread.is_alive() for thread in self.pool.threads)
 
     def run(self, *, launches: int, tasks: int = 5, launching: int = 1, together: bool = False) -> list[int]:
-        """How many launches of each launching thread came to their end with every task done once."""
+        """For each launching thread, how many launches ended with every task done exactly once."""
         results = [-1] * launching
 
         def go(number):
             counts, started = np.zeros(tasks, np.int64), np.zeros(1, np.int64)
             arguments = work.Structure(counts.ctypes.data, started.ctypes.data, tasks if together else 0)
             launched = self.pool.board, number, self.helpers, count.address, ctypes.addressof(arguments)
-            results[number] = hammering(self.pool.launch)(*launched, counts.ctypes.data, launches, tasks)
+            results[number] = compiled_launches(self.pool.launch)(*launched, counts.ctypes.data, launches, tasks)
 
         threads = [threading.Thread(target=go, args=(number,), daemon=True) for number in range(launching)]
         for thread in threads:

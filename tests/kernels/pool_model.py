@@ -1,17 +1,17 @@
-"""A model of the protocol of `kernels/cpu/pool.py`, all of whose interleavings are searched.
+"""A model of the protocol of `kernels/cpu/pool.py`, and a search of all its interleavings.
 
-Threads are programs of atomic steps, in the words of the real functions. A step changes the shared state or the
-thread's own registers, and names the step that follows. `search` visits every state that some order of steps can reach
+A thread is a sequence of atomic steps that mirror the real functions. A step changes the shared state or the thread's
+own registers, and names the step that follows. `search` visits every state that some order of steps can reach
 and raises `Violation` where
 
-- a task is done twice, or for another launch than the one that is under way, or a launch returns with a task undone;
+- a task is done twice or for a launch that has ended, or a launch returns before all its tasks are done;
 - a job is written while a helper is inside, or its gate is open;
 - a helper sleeps although a job is open, has tasks left, and sleepers have been woken;
-- nobody can take a step, and yet a launching thread has not finished.
+- no thread can take a step although a launching thread has not finished.
 
-That at most so many helpers are inside is left out: it is kept roughly, and nothing depends on it.
+The limit on the number of helpers inside is left out, since it is only approximate and nothing depends on it.
 
-`FAULTS` are mistakes that could be made in the protocol; each leads to a violation.
+`FAULTS` are possible mistakes in the protocol; each leads to a violation.
 """
 
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True)
 class Job:
-    """What the words of a job hold; `launch` stands for all that the launching thread writes into it."""
+    """The words of a job; `launch` stands for everything that the launching thread writes into it."""
 
     launch: int = -1
     counter: int = 0
@@ -74,7 +74,7 @@ class State:
 
 @dataclass
 class Model:
-    """One launching thread a job, and helpers; each launching thread launches several times."""
+    """Launching threads, each with a job of its own and several launches, and helpers."""
 
     launching: int = 1
     helpers: int = 2
@@ -85,7 +85,7 @@ class Model:
     visited: set[State] = field(default_factory=set)
 
     def search(self) -> int:
-        """Visit all states; how many there are."""
+        """Visit all states and return their number."""
         threads = [Thread("write", job=k) for k in range(self.launching)] + [Thread("look")] * self.helpers
         start = State((Job(),) * self.launching, tuple(threads))
         self.visited, waiting = {start}, [start]
@@ -93,7 +93,7 @@ class Model:
             state = waiting.pop()
             successors = list(self.successors(state))
             if not successors and any(t.step != "end" for t in state.threads[: self.launching]):
-                raise Violation(f"nobody can take a step: {state}")
+                raise Violation(f"no thread can take a step: {state}")
             for following in successors:
                 if following not in self.visited:
                     self.check(following)
@@ -102,7 +102,7 @@ class Model:
         return len(self.visited)
 
     def check(self, state: State) -> None:
-        """Raise where a helper sleeps beside a job that is open, although its launching thread has woken sleepers."""
+        """Raise if a helper sleeps while a job is open with tasks left whose launching thread has woken sleepers."""
         has_woken = [thread.step in ("take", "do") for thread in state.threads[: self.launching]]
         to_join = [job.is_open and job.listed and job.counter < self.tasks for job in state.jobs]
         sleeping = any(helper.sleeps_on == "bell" for helper in state.threads[self.launching :])
@@ -110,17 +110,17 @@ class Model:
             raise Violation(f"a helper sleeps beside an open job: {state}")
 
     def successors(self, state: State):
-        """States after one step of one thread."""
+        """All states after one step of one thread."""
         for i, thread in enumerate(state.threads):
             if thread.step == "end":
                 continue
             if thread.sleeps_on is None:
-                yield from (self.placed(i, *after) for after in getattr(self, f"_{thread.step}")(state, thread))
+                yield from (self.with_thread(i, *after) for after in getattr(self, f"_{thread.step}")(state, thread))
             elif self.spurious:
-                yield self.placed(i, state, replace(thread, sleeps_on=None))
+                yield self.with_thread(i, state, replace(thread, sleeps_on=None))
 
     @staticmethod
-    def placed(i: int, state: State, thread: Thread) -> State:
+    def with_thread(i: int, state: State, thread: Thread) -> State:
         return replace(state, threads=(*state.threads[:i], thread, *state.threads[i + 1 :]))
 
     @staticmethod
@@ -130,16 +130,18 @@ class Model:
         return replace(state, jobs=tuple(jobs))
 
     @staticmethod
-    def awoken(state: State, word: Any) -> State:
+    def with_sleepers_awake(state: State, word: Any) -> State:
         return replace(
             state, threads=tuple(replace(t, sleeps_on=None) if t.sleeps_on == word else t for t in state.threads)
         )
 
-    # What both kinds of thread do
+    # Steps of both kinds of thread
 
     def _take(self, state, thread):
         job = state.jobs[thread.job]
-        taken = self.with_job(state, thread, counter=min(job.counter + 1, self.tasks))  # further counts are alike
+        taken = self.with_job(
+            state, thread, counter=min(job.counter + 1, self.tasks)
+        )  # all counts beyond the last task are equal
         over = "unlist" if self.is_launching(state, thread) else "leave"
         yield taken, replace(thread, step="do" if job.counter < self.tasks else over, task=job.counter)
 
@@ -181,7 +183,7 @@ class Model:
         yield replace(state, bell=state.bell + 1), replace(thread, step="wake_helpers")
 
     def _wake_helpers(self, state, thread):
-        yield self.awoken(state, "bell"), replace(thread, step="take")
+        yield self.with_sleepers_awake(state, "bell"), replace(thread, step="take")
 
     def _unlist(self, state, thread):
         yield self.with_job(state, thread, listed=False), replace(thread, step="close", task=-1)
@@ -227,7 +229,7 @@ class Model:
         yield state, self.looks_on(replace(thread, to_look_at=listed))
 
     def looks_on(self, thread):
-        """To the next job of its list. At its end a tired helper sleeps, and another one may become tired."""
+        """The thread before its next listed job; after the last one it sleeps if tired, else it may become tired."""
         if thread.to_look_at:
             first, *others = thread.to_look_at
             return replace(thread, step="look_at_counter", job=first, to_look_at=tuple(others))
@@ -286,5 +288,8 @@ class Model:
         yield left, Thread("wake_launching", thread.job) if last else Thread("look")
 
     def _wake_launching(self, state, thread):
-        """The helper sleeps next, to make room for the thread that it has woken."""
-        yield self.awoken(state, ("gate", thread.job)), Thread("read_bell" if self.fault == FAULTS[1] else "count_in")
+        """Wake the launching thread; the helper sleeps next, to free a core for it."""
+        yield (
+            self.with_sleepers_awake(state, ("gate", thread.job)),
+            Thread("read_bell" if self.fault == FAULTS[1] else "count_in"),
+        )

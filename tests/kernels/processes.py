@@ -1,4 +1,4 @@
-"""Programs in processes of their own, where the environment, a crash or a hang concerns nobody else."""
+"""Programs in separate processes, so that environment variables, crashes and hangs do not affect the tests."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ TIMEOUT = 300  # seconds, after which a program hangs; a cold cache on a busy ma
 
 
 def start(program: str, folder: Path = ROOT, stderr=subprocess.PIPE, **environment: str) -> subprocess.Popen:
-    """Run a program in a folder; the checkout is on the path of one that runs there."""
+    """Start a Python program in a folder, by default the checkout, which can then be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     command = [sys.executable, "-X", "faulthandler", "-c", program]
     return subprocess.Popen(
@@ -26,7 +26,7 @@ def start(program: str, folder: Path = ROOT, stderr=subprocess.PIPE, **environme
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
-    """(stdout, stderr) of a program, which must end well."""
+    """Wait for a program and return its (stdout, stderr); assert that its exit status is 0."""
     with process:
         try:
             out, err = process.communicate(timeout=TIMEOUT)
@@ -40,5 +40,5 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
 
 
 def run(program: str, folder: Path = ROOT, **environment: str) -> tuple[str, str]:
-    """`start` and `finish`."""
+    """Start a program, wait for it and return its (stdout, stderr)."""
     return finish(start(program, folder, **environment))

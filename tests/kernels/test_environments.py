@@ -1,4 +1,4 @@
-"""Kernels on other processors, without numba, without a cache folder: each in a process of its own."""
+"""Kernels for other processors, without numba and with various cache folders, in separate processes."""
 
 import os
 import platform
@@ -14,13 +14,15 @@ from tinygen.backend import dispatch
 from tinygen.kernels import reference
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+from numba import types
+
 from tinygen.kernels.cpu import jit, target
 
-# Processors, and none that numba compiles for
+# Processors, and environments without compilation
 
 COMPARE = """
 {first}
-from tests.kernels.calls import CONVOLUTIONS, calls, fast, matrix_products, slow
+from tests.kernels.calls import CONVOLUTIONS, calls, cpu_kernel, matrix_products, reference_kernel
 
 for name in "winograd", "winograd, stride 2", "direct", "narrow", "one channel", "masked":
     for call in CONVOLUTIONS[name].calls():
@@ -28,18 +30,21 @@ for name in "winograd", "winograd, stride 2", "direct", "narrow", "one channel",
 for call in (*matrix_products(13, 21, 37), *calls()):
     if call.name in ("matmul", "column_sums", "philox"):
         call.compare()
-if fast("conv2d") is not slow("conv2d"):
+if cpu_kernel("conv2d") is not reference_kernel("conv2d"):
     from tinygen.kernels.cpu import jit, target
     print(target.WIDTH, end="")
 """
 NO_JIT = "tinygen: note: numba's JIT is disabled, so plain NumPy kernels are used (slower)\n"
 NO_NUMBA = "tinygen: note: numba cannot be imported, so plain NumPy kernels are used (slower)\n"
+UNFIT_NUMBA = (
+    "tinygen: note: numba cannot be imported (OSError: no library), so plain NumPy kernels are used (slower)\n"
+)
 AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c"
 
-# What is done first, what is set, what is told, and how many floats a vector has
+# Code that runs first, environment variables, expected notice, floats in a vector
 ENVIRONMENTS = {
     "this one, one thread": ("", {"TINYGEN_THREADS": "1"}, "", str(target.WIDTH)),
-    "numba told not to compile": ("", {"NUMBA_DISABLE_JIT": "1"}, NO_JIT, ""),
+    "numba's JIT disabled": ("", {"NUMBA_DISABLE_JIT": "1"}, NO_JIT, ""),
     "without numba": ("import sys; sys.modules['numba'] = None", {}, NO_NUMBA, ""),
     "AVX2": ("", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2}, "", "8"),
     "SSE": ("", {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse,+sse2"}, "", "4"),
@@ -54,12 +59,12 @@ if "avx2" not in target.FEATURES:
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name in ("AVX2", "SSE") else ()) for name in ENVIRONMENTS],
 )
-def test_kernels_follow_their_reference(name):
-    first, set_, told, width = ENVIRONMENTS[name]
-    assert run(COMPARE.format(first=first), **set_) == (width, told)
+def test_kernels_match_their_reference(name):
+    first, set_, message, width = ENVIRONMENTS[name]
+    assert run(COMPARE.format(first=first), **set_) == (width, message)
 
 
-# The cache of compiled code, and what a person at a terminal is told of it
+# The cache of compiled code, and the notices about it at a terminal
 
 PROGRAM = """
 import numpy as np
@@ -76,23 +81,23 @@ FUNCTIONS = ["activations._column_sums", "elementwise._exp", *POOL, "tile.rows",
 COMPILING = "tinygen: note: compiling kernels for this "
 
 
-def copied(folder: Path) -> Path:
+def copy_of_kernels(folder: Path) -> Path:
     """A folder with a copy of the kernels."""
     shutil.copytree(Path(reference.__file__).parent, folder / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
-def begin(folder: Path, caches: Path, **environment):
-    """The kernels of a copy run."""
+def start_program(folder: Path, caches: Path, **environment):
+    """Start PROGRAM with a copy of the kernels and a folder of caches."""
     settings = {"PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(caches), "TINYGEN_THREADS": "1", **environment}
     return start(PROGRAM, folder, **settings)
 
 
-def told(folder: Path, caches: Path, **environment) -> str:
-    """What is said on stderr, a terminal, when the kernels of a copy run."""
+def printed_at_terminal(folder: Path, caches: Path, **environment) -> str:
+    """The text that PROGRAM prints on stderr where that is a terminal."""
     ours, theirs = os.openpty()
     with open(ours, "rb", buffering=0) as terminal, open(theirs, "wb", buffering=0) as stderr:
-        finish(begin(folder, caches, stderr=stderr, **environment))
+        finish(start_program(folder, caches, stderr=stderr, **environment))
         stderr.write(b"end")
         text = b""
         while not text.endswith(b"end"):
@@ -100,94 +105,108 @@ def told(folder: Path, caches: Path, **environment) -> str:
     return text.decode().removesuffix("end")
 
 
-def compiled(caches: Path) -> dict[str, int]:
-    """Files of compiled code, and when they were written."""
+def compiled_files(caches: Path) -> dict[str, int]:
+    """The files of compiled code, with their times of modification in ns."""
     return {str(file.relative_to(caches)): file.stat().st_mtime_ns for file in caches.rglob("*.nb?")}
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """A copy, the cache that it has filled, and what was told."""
+    """A copy of the kernels, the cache that PROGRAM has filled, and the notice at its terminal."""
     folder = tmp_path_factory.mktemp("filled")
-    return copied(folder / "copy"), folder / "caches", told(folder / "copy", folder / "caches")
+    return copy_of_kernels(folder / "copy"), folder / "caches", printed_at_terminal(folder / "copy", folder / "caches")
 
 
 def test_compiled_code_is_kept_between_processes(filled):
-    copy, caches, said = filled
-    assert said.startswith(f"{COMPILING}processor; later runs find them compiled")
-    assert said.count("\n") == 1
-    before = compiled(caches)
+    copy, caches, notice = filled
+    assert notice.startswith(f"{COMPILING}processor; later runs find them compiled")
+    assert notice.count("\n") == 1
+    before = compiled_files(caches)
     assert sorted(file.split("/")[2].rpartition("-")[0] for file in before) == sorted(2 * FUNCTIONS)
-    assert not compiled(copy), "nothing is left beside the sources"
-    assert told(copy, caches) == ""
-    assert compiled(caches) == before
+    assert not compiled_files(copy), "nothing is left beside the sources"
+    assert printed_at_terminal(copy, caches) == ""
+    assert compiled_files(caches) == before
 
 
-def test_compiled_code_is_never_stale_not_even_where_numbas_folder_was_chosen(filled, tmp_path):
+def test_changed_sources_are_compiled_again_also_in_a_cache_folder_that_the_user_chose(filled, tmp_path):
     _, caches, _ = filled
-    copy = copied(tmp_path / "copy")
+    copy = copy_of_kernels(tmp_path / "copy")
     with (copy / "kernels" / "geometry.py").open("a") as source:
         source.write("# changed\n")
     chosen, others = shutil.copytree(caches, tmp_path / "chosen"), tmp_path / "others"
-    assert finish(begin(copy, others, NUMBA_CACHE_DIR=str(chosen))) == ("", ""), "a program is told nothing"
-    assert len(compiled(chosen)) == 2 * len(compiled(caches))
-    assert not compiled(others)
+    assert finish(start_program(copy, others, NUMBA_CACHE_DIR=str(chosen))) == ("", ""), (
+        "no notice where stderr is no terminal"
+    )
+    assert len(compiled_files(chosen)) == 2 * len(compiled_files(caches))
+    assert not compiled_files(others)
 
 
 def test_processes_that_start_together_fill_one_cache(filled, tmp_path):
     """Each function is compiled once, and another process has nothing to compile."""
     copy, caches, _ = filled
-    together = [begin(copy, tmp_path) for _ in range(3)]
+    together = [start_program(copy, tmp_path) for _ in range(3)]
     for program in together:
         assert finish(program) == ("", "")
-    after = compiled(tmp_path)
-    assert set(after) <= set(compiled(caches))
+    after = compiled_files(tmp_path)
+    assert set(after) <= set(compiled_files(caches))
     assert len(after) == 2 * len(FUNCTIONS)
-    assert told(copy, tmp_path) == ""
-    assert compiled(tmp_path) == after
+    assert printed_at_terminal(copy, tmp_path) == ""
+    assert compiled_files(tmp_path) == after
 
 
 @pytest.mark.slow
-def test_damaged_files_are_made_anew_and_others_left_alone(filled, tmp_path):
-    """As a power failure may leave them."""
+def test_damaged_cache_files_are_replaced_and_others_kept(filled, tmp_path):
+    """Truncated files, as after a power failure."""
     copy, caches, _ = filled
     shutil.copytree(caches, tmp_path, dirs_exist_ok=True)
     damaged = [next(tmp_path.rglob(pattern)) for pattern in ("activations*.nbc", "elementwise*.nbi")]
     for file in damaged:
         file.write_bytes(file.read_bytes()[:40])
-    before = compiled(tmp_path)
-    assert finish(begin(copy, tmp_path)) == ("", "")
-    after = compiled(tmp_path)
+    before = compiled_files(tmp_path)
+    assert finish(start_program(copy, tmp_path)) == ("", "")
+    after = compiled_files(tmp_path)
     changed = {tmp_path / file for file in after if after[file] != before[file]}
     assert {file.parent for file in changed} == {file.parent for file in damaged}
     assert len(changed) == 4
-    assert told(copy, tmp_path) == ""
+    assert printed_at_terminal(copy, tmp_path) == ""
 
 
 @pytest.mark.slow
-def test_folders_that_cannot_be_written_are_survived(filled, tmp_path):
-    """A file stands where the folder would be made: for the superuser too, who may write everywhere."""
+def test_kernels_run_uncached_if_the_cache_folder_cannot_be_written(filled, tmp_path):
+    """A file in the place of the folder, which stops the superuser too."""
     copy, _, _ = filled
     (tmp_path / "file").touch()
-    said = told(copy, tmp_path / "file")
-    assert said.startswith(f"{COMPILING}run alone, since {tmp_path}/file/tinygen/kernels-")
-    assert said.count("\n") == 1
-    assert not compiled(copy)
+    notice = printed_at_terminal(copy, tmp_path / "file")
+    assert notice.startswith(f"{COMPILING}run alone, since {tmp_path}/file/tinygen/kernels-")
+    assert notice.count("\n") == 1
+    assert not compiled_files(copy)
 
 
-def test_the_cache_is_the_same_for_a_thread_that_asks_while_another_declares_a_function(tmp_path):
-    """Numba's setting, which is one for all threads, is changed at that moment."""
+def test_the_cache_folder_does_not_depend_on_numbas_setting_for_a_declaration(tmp_path):
+    """The declaration of a function changes numba's setting, which other threads may read at that moment."""
     folder = jit.cache_folder()
-    with jit._kept_in(tmp_path):
+    with jit._caching_in(tmp_path):
         assert jit.cache_folder.__wrapped__() == folder
+
+
+def test_without_a_home_folder_nothing_is_written(monkeypatch, capsys):
+    """As for a user without an entry in the password file of a container: no folder called ~ is made."""
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(jit, "cache_folder", jit.cache_folder.__wrapped__)
+    monkeypatch.setattr(jit, "explain_wait", print)
+    double = jit.compiled(lambda x: 2 * x, types.int64(types.int64))
+    assert double(4) == 8
+    assert capsys.readouterr().out == "compiling kernels for this run alone, since the user has no home folder\n"
 
 
 # Which kernels serve
 
 
 @pytest.fixture
-def undecided(untold, monkeypatch):
-    """Kernels are chosen anew in this test, and again after it."""
+def kernels_not_yet_chosen(no_notices_yet, monkeypatch):
+    """Let kernels be chosen again in this test and after it."""
     caches = dispatch.kernel, dispatch._cpu_kernels
     for cache in caches:
         cache.cache_clear()
@@ -197,18 +216,24 @@ def undecided(untold, monkeypatch):
         cache.cache_clear()
 
 
-def test_an_error_in_the_kernels_is_not_taken_for_a_missing_numba(undecided, monkeypatch):
+def test_an_error_in_the_kernels_is_not_taken_for_a_missing_numba(kernels_not_yet_chosen, monkeypatch):
     monkeypatch.setitem(sys.modules, "tinygen.kernels.cpu", None)
     with pytest.raises(ImportError, match=r"tinygen\.kernels\.cpu"):
         dispatch.kernel("conv2d", "cpu")
 
 
-@pytest.mark.parametrize("why", [NO_NUMBA, NO_JIT], ids=["no numba", "no compilation"])
-def test_without_numba_the_reference_serves_and_says_so_once(why, undecided, monkeypatch, capsys):
+@pytest.mark.parametrize("why", [NO_NUMBA, NO_JIT, UNFIT_NUMBA], ids=["no numba", "no compilation", "unfit numba"])
+def test_without_numba_the_reference_is_used_with_one_notice(
+    why, kernels_not_yet_chosen, monkeypatch, capsys, tmp_path
+):
     if why == NO_NUMBA:
         monkeypatch.setitem(sys.modules, "numba", None)
-    else:
+    elif why == NO_JIT:
         monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    else:
+        (tmp_path / "numba.py").write_text("raise OSError('no\\nlibrary')")
+        monkeypatch.delitem(sys.modules, "numba")
+        monkeypatch.syspath_prepend(tmp_path)
     for name in ("conv2d", "adam", "philox"):
         assert dispatch.kernel(name, "cpu") is getattr(reference, name)
     assert capsys.readouterr().err == why

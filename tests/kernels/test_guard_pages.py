@@ -1,4 +1,4 @@
-"""No kernel reads or writes outside its arrays, not even by a vector that it then ignores."""
+"""No kernel reads or writes outside its arrays, not even vector elements that it then ignores."""
 
 import sys
 
@@ -19,7 +19,7 @@ def test_kernels_stay_inside_their_arrays():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="makes memory inaccessible by Linux's mprotect")
 @pytest.mark.parametrize("at_end", [True, False])
-def test_a_stray_read_would_be_noticed(at_end):
+def test_a_read_outside_a_guarded_array_ends_the_process(at_end):
     program = f"""
 import numpy as np
 from tests.kernels.guarded import guarded

@@ -1,4 +1,4 @@
-"""Elementwise kernels, softmax and losses of the CPU: against the references, and where arguments are extreme."""
+"""Elementwise kernels, softmax and losses of the CPU against their references, and with extreme arguments."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from tinygen.kernels import reference
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 MAPS = ["erf", "exp", "gelu", "sigmoid", "silu", "softplus"]
-SIZES = [1, 5, 33, 1000, 16384, 16389, 50_001]  # less than a vector; one block of the threads, and several
+SIZES = [1, 5, 33, 1000, 16384, 16389, 50_001]  # less than a vector, one block of a thread, several blocks
 
 
-def drawn(*shape, seed=0):
+def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
@@ -20,7 +20,7 @@ def parts(result):
 
 
 def compare(name, *arguments, tolerance=2e-6, **static):
-    """Assert that a kernel does what the reference does in float64; returns its residuals, if it has any."""
+    """Assert that a kernel matches the reference in float64; return its residuals, if it has any."""
     result = getattr(cpu, name)(*arguments, **static)
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in arguments]
     for fast, slow in zip(parts(result), parts(getattr(reference, name)(*exact, **static)), strict=True):
@@ -32,48 +32,48 @@ def compare(name, *arguments, tolerance=2e-6, **static):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", MAPS)
-def test_maps(name, size):
-    x = 3 * drawn(size)
+def test_elementwise_kernels_match_their_reference(name, size):
+    x = 3 * normal(size)
     compare(name, x)
     if name in ("gelu", "silu"):
-        compare(f"{name}_backward", drawn(size, seed=1), x)
+        compare(f"{name}_backward", normal(size, seed=1), x)
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2), (7, 6), (5, 3, 64), (100_000, 2), (3, 40_000), (0, 4)])
-def test_gated_tanh(shape):
-    x = 3 * drawn(*shape)
+def test_gated_tanh_matches_its_reference(shape):
+    x = 3 * normal(*shape)
     compare("gated_tanh", x)
-    compare("gated_tanh_backward", drawn(*shape[:-1], shape[-1] // 2, seed=1), x)
+    compare("gated_tanh_backward", normal(*shape[:-1], shape[-1] // 2, seed=1), x)
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_number_does_not_depend_on_its_company(name):
-    x = 3 * drawn(50_001)
-    x[::1000] *= 1e-39  # denormal, which threads take for zero
+def test_an_element_is_the_same_for_every_size_of_the_array(name):
+    x = 3 * normal(50_001)
+    x[::1000] *= 1e-39  # denormal, which kernels take for zero
     y = parts(getattr(cpu, name)(x))[0]
     for size in SIZES:
         np.testing.assert_array_equal(parts(getattr(cpu, name)(x[:size]))[0], y[:size])
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_maps_take_any_shape_and_layout(name):
-    for x in (drawn(), drawn(3, 0), drawn(4, 6)[:, ::2].T, np.broadcast_to(drawn(4, 1), (4, 5))):
+def test_elementwise_kernels_take_any_shape_and_layout(name):
+    for x in (normal(), normal(3, 0), normal(4, 6)[:, ::2].T, np.broadcast_to(normal(4, 1), (4, 5))):
         x.flags.writeable = False
         compare(name, x)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_terms_of_a_variational_bound(size):
-    x, log_var, g = (drawn(size, seed=i) for i in range(3))
+def test_terms_of_a_variational_bound_match_their_reference(size):
+    x, log_var, g = (normal(size, seed=i) for i in range(3))
     target = np.random.default_rng(4).random(size, dtype=np.float32)
     compare("binary_cross_entropy_with_logits_backward", g, *compare("binary_cross_entropy_with_logits", x, target))
     compare("gaussian_kl_backward", g, *compare("gaussian_kl", x, log_var))
 
 
 def test_terms_of_a_variational_bound_take_slices():
-    both, target = drawn(6, 8), np.float32(0.3) * np.ones((6, 1), np.float32)
+    both, target = normal(6, 8), np.float32(0.3) * np.ones((6, 1), np.float32)
     mean, log_var = both[:, :4], both[:, 4:]
-    compare("gaussian_kl_backward", drawn(6, 4), *compare("gaussian_kl", mean, log_var))
+    compare("gaussian_kl_backward", normal(6, 4), *compare("gaussian_kl", mean, log_var))
     compare("binary_cross_entropy_with_logits", mean, target)  # arguments that broadcast are the reference's
 
 
@@ -84,12 +84,12 @@ def test_binary_cross_entropy_of_extreme_logits():
     np.testing.assert_array_equal(difference, np.array([0, -1, 0, 0, 1, 0, np.nan], np.float32))
 
 
-ROWS = [(3, 1), (7, 2), (300, 10), (2, 3, 17), (5, 256), (70, 1000), (3, 40_000), (12,)]
+ROW_SHAPES = [(3, 1), (7, 2), (300, 10), (2, 3, 17), (5, 256), (70, 1000), (3, 40_000), (12,)]
 
 
-@pytest.mark.parametrize("shape", ROWS, ids=str)
-def test_rows(shape):
-    x, g = 3 * drawn(*shape), drawn(*shape, seed=1)
+@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
+def test_softmax_and_cross_entropy_match_their_reference(shape):
+    x, g = 3 * normal(*shape), normal(*shape, seed=1)
     for name in ("softmax", "log_softmax"):
         for axis in {-1, x.ndim - 1, 0}:
             tolerance = 1e-4 if "log" in name and shape[axis] > 10_000 else 5e-6  # the sum of g has that many terms
@@ -101,14 +101,14 @@ def test_rows(shape):
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3)], ids=str)
-def test_no_rows(shape):
-    x, target = drawn(*shape), np.zeros(shape[:-1], np.int64)
+def test_softmax_and_cross_entropy_of_no_rows(shape):
+    x, target = normal(*shape), np.zeros(shape[:-1], np.int64)
     compare("softmax_backward", x, *compare("softmax", x))
     compare("log_softmax_backward", x, *compare("log_softmax", x))
     compare("cross_entropy_backward", x[..., 0], *compare("cross_entropy", x, target))
 
 
-def test_rows_of_extreme_numbers():
+def test_softmax_and_cross_entropy_of_extreme_numbers():
     inf, nan = np.inf, np.nan
     x = np.array(
         [[-inf, 0, 0], [-1e30, 1e30, 1e30], [200, -200, 200], [0, inf, 0], [nan, 0, 1], [-inf] * 3], np.float32
@@ -127,15 +127,15 @@ def test_rows_of_extreme_numbers():
 
 
 @pytest.mark.parametrize("wrong", [-1, 5, 1 << 40])
-def test_a_class_that_does_not_exist_touches_no_memory(wrong):
-    y, residuals = cpu.cross_entropy(drawn(3, 5), np.array([0, wrong, 4]))
+def test_a_class_out_of_range_gives_nan_and_reads_no_memory_outside(wrong):
+    y, residuals = cpu.cross_entropy(normal(3, 5), np.array([0, wrong, 4]))
     assert np.isnan(y).tolist() == [False, True, False]
-    assert np.isfinite(cpu.cross_entropy_backward(drawn(3), *residuals)[0]).all()
+    assert np.isfinite(cpu.cross_entropy_backward(normal(3), *residuals)[0]).all()
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "cross_entropy"])
-def test_a_row_does_not_depend_on_its_company(name):
-    x, target = 3 * drawn(4000, 10), (np.zeros(4000, np.int64),) if name == "cross_entropy" else ()
+def test_a_row_is_the_same_for_every_number_of_rows(name):
+    x, target = 3 * normal(4000, 10), (np.zeros(4000, np.int64),) if name == "cross_entropy" else ()
     y = getattr(cpu, name)(x, *target)[0]
     for rows in (1, 7, 1639):
         np.testing.assert_array_equal(getattr(cpu, name)(x[:rows], *(t[:rows] for t in target))[0], y[:rows])

@@ -6,8 +6,8 @@ import pytest
 from tinygen.backend import kernel
 from tinygen.kernels import reference
 
-# Shape, axes, shape of a row. Channels that no vector divides, single rows, samples of one block and of many, and in
-# the end what no kernel but the reference's takes.
+# Shape, axes, shape of the scale. Numbers of channels that are no multiple of a vector, single rows, samples of one
+# block and of many; the last ones are computed by the reference alone.
 CASES = [
     ((64, 5, 7, 64), (0, 1, 2), (64,)),
     ((9, 7, 1), (0, 1), (1,)),
@@ -30,30 +30,30 @@ CASES = [
 ]
 
 
-def draw(shape, row, mean=0.0):
+def random_arguments(shape, row, mean=0.0):
     rng = np.random.default_rng(len(shape))
     arrays = [rng.standard_normal(s) + m for s, m in ((shape, mean), (row, 1.0), (row, 0.0), (shape, 0.0))]
     return [a.astype("float32") for a in arrays]
 
 
-def both(x, scale, shift, g, **static):
+def kernel_and_reference(x, scale, shift, g, **static):
     """Outputs and gradients of the kernel in float32, and of the reference in float64."""
     results = []
-    for room, dtype in ((kernel, "float32"), (lambda name, _: getattr(reference, name), "float64")):
+    for kernel_of, dtype in ((kernel, "float32"), (lambda name, _: getattr(reference, name), "float64")):
         arguments = [None if a is None else a.astype(dtype) for a in (x, scale, shift)]
-        outputs, residuals = room("normalize", "cpu")(*arguments, **static)
-        results.append([*outputs, *room("normalize_backward", "cpu")(g.astype(dtype), *residuals, **static)])
+        outputs, residuals = kernel_of("normalize", "cpu")(*arguments, **static)
+        results.append([*outputs, *kernel_of("normalize_backward", "cpu")(g.astype(dtype), *residuals, **static)])
     return results
 
 
 @pytest.mark.parametrize("slope", [1.0, 0.0, 0.2])
 @pytest.mark.parametrize(("shape", "axes", "row"), CASES)
-def test_the_kernel_follows_the_reference(shape, axes, row, slope):
-    x, scale, shift, g = draw(shape, row)
+def test_the_kernel_matches_the_reference(shape, axes, row, slope):
+    x, scale, shift, g = random_arguments(shape, row)
     for affine in ((scale, shift), (scale, None), (None, None)):
         before = reference.normalize(x.astype("float64"), *affine, axes=axes, eps=1e-5)[0][0]
-        off_the_kink = g * (np.abs(before) > 1e-4)
-        fast, slow = both(x, *affine, off_the_kink, axes=axes, eps=1e-5, slope=slope)
+        g_away_from_the_kink = g * (np.abs(before) > 1e-4)
+        fast, slow = kernel_and_reference(x, *affine, g_away_from_the_kink, axes=axes, eps=1e-5, slope=slope)
         for a, b in zip(fast, slow, strict=True):
             assert (a is None) == (b is None)
             if a is not None:
@@ -62,10 +62,10 @@ def test_the_kernel_follows_the_reference(shape, axes, row, slope):
 
 
 @pytest.mark.parametrize(("shape", "axes", "row"), CASES[:-1])
-def test_a_mean_far_from_zero_costs_no_digits(shape, axes, row):
-    """The mean of 1000 is known to half a unit in its last place, 3e-5: so far may y be off, and no further."""
-    x, *_, g = draw(shape, row, mean=1000.0)
-    (y, mean, var, *_), (y64, mean64, var64, *_) = both(x, None, None, g, axes=axes, eps=1e-5)
+def test_a_mean_far_from_zero_costs_no_accuracy(shape, axes, row):
+    """Half a unit in the last place of the mean, 1000, is 3e-5, which is about the largest error allowed."""
+    x, *_, g = random_arguments(shape, row, mean=1000.0)
+    (y, mean, var, *_), (y64, mean64, var64, *_) = kernel_and_reference(x, None, None, g, axes=axes, eps=1e-5)
     np.testing.assert_allclose(mean, mean64, rtol=6e-8)
     np.testing.assert_allclose(var, var64, rtol=1e-5, atol=1e-8)
     deviation = np.sqrt(var64 + 1e-5)
@@ -76,10 +76,10 @@ def test_a_mean_far_from_zero_costs_no_digits(shape, axes, row):
 def test_results_do_not_depend_on_the_number_of_threads(shape, axes, row, monkeypatch):
     pool = pytest.importorskip("tinygen.kernels.cpu.pool", reason="needs numba")
     run = pool.run
-    x, scale, shift, g = draw(shape, row)
+    x, scale, shift, g = random_arguments(shape, row)
     results = []
     for threads in (1, 2):
         monkeypatch.setattr(pool, "run", lambda *launch, threads=threads: run(*launch[:3], threads))
-        results.append(both(x, scale, shift, g, axes=axes, eps=1e-5, slope=0.2)[0])
+        results.append(kernel_and_reference(x, scale, shift, g, axes=axes, eps=1e-5, slope=0.2)[0])
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""The pool of threads: its protocol in a model and in fact, and what the system and the user do to it."""
+"""The pool of threads: its protocol in a model and in the code, and its behaviour under system limits and signals."""
 
 import itertools
 import os
@@ -46,7 +46,7 @@ if sys.platform != "win32":
     SLEEPS["condition variables"] = system_sleep.condition_wait, system_sleep.condition_wake
 
 
-@pytest.mark.parametrize("idle", [0, 50], ids=["sleeping at once", "looking for a while"])
+@pytest.mark.parametrize("idle", [0, 50], ids=["sleeping at once", "searching for a while"])
 @pytest.mark.parametrize("delayed", [False, True], ids=["at full speed", "delayed at every step"])
 @pytest.mark.parametrize("sleep", SLEEPS)
 def test_every_task_of_every_launch_is_done_once(sleep, delayed, idle):
@@ -72,7 +72,7 @@ def test_sleeping_helpers_are_woken(sleep):
         assert hammer.run(launches=300, tasks=3, together=True) == [300]
 
 
-# What the system does to it
+# Limits and events of the system
 
 LAUNCH = """
 import numpy as np
@@ -87,8 +87,8 @@ def launch():
 """
 
 
-def test_affinity_is_followed():
-    """Helpers are started for the cores that there are, and never run where this process may not."""
+def test_the_pool_follows_the_affinity_of_the_process():
+    """There is a helper for each further core that the process may use, and helpers run only on such cores."""
     if not placement.AVAILABLE or cores.most_threads() < 2:
         pytest.skip("needs Linux and two cores")
     program = """
@@ -105,38 +105,38 @@ for allowed in ({min(every)}, every, {max(every)}):
     run(LAUNCH + program)
 
 
-def test_a_quota_that_changes_is_followed(monkeypatch):
+def test_the_pool_follows_a_changing_quota(monkeypatch):
     monkeypatch.setattr(pool, "most_threads", lambda: 4)
-    started = pool.Pool()
+    new_pool = pool.Pool()
     try:
         for granted in (1, 3, 2, 9):
             monkeypatch.setattr(pool, "thread_count", lambda granted=granted: granted)
-            started.adapt()
-            assert started.helpers == min(granted, 4) - 1
-        assert len(started.threads) == 3
+            new_pool.adapt()
+            assert new_pool.helpers == min(granted, 4) - 1
+        assert len(new_pool.threads) == 3
     finally:
-        started.stop()
-    assert not any(thread.is_alive() for thread in started.threads)
+        new_pool.stop()
+    assert not any(thread.is_alive() for thread in new_pool.threads)
 
 
-def test_a_system_that_grants_no_thread_is_survived(monkeypatch):
+def test_kernels_run_in_the_calling_thread_if_no_thread_can_be_started(monkeypatch):
     def refused(thread):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(pool, "most_threads", lambda: 4)
     monkeypatch.setattr(pool, "thread_count", lambda: 4)
-    started = pool.Pool()
+    new_pool = pool.Pool()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
-        started.adapt()
-    assert (started.helpers, started.threads) == (0, [])
+        new_pool.adapt()
+    assert (new_pool.helpers, new_pool.threads) == (0, [])
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "_pool", started)
+        patch.setattr(pool, "_pool", new_pool)
         x = np.ones(1_000_000, np.float32)
         np.testing.assert_array_equal(cpu.exp(x), cpu.exp(x[:1]).repeat(x.size))
 
 
-def test_a_system_without_a_sleep_that_is_known_gets_numbas_threads_and_is_told_so_once():
+def test_without_a_known_way_to_sleep_numbas_threads_are_used_with_one_notice():
     program = """
 import sys
 from tinygen.kernels.cpu import pool, system_sleep
@@ -146,14 +146,16 @@ def missing(word):
 
 system_sleep.FUTEX, system_sleep.prepare_condition = None, missing
 """
-    _, told = run(program + LAUNCH + "launch()\nassert type(pool._pool).__name__ == 'NumbaPool'", TINYGEN_THREADS="2")
-    assert told == (
+    _, message = run(
+        program + LAUNCH + "launch()\nassert type(pool._pool).__name__ == 'NumbaPool'", TINYGEN_THREADS="2"
+    )
+    assert message == (
         "tinygen: note: the system has no POSIX threads, so numba's threads are used (slower on a busy machine)\n"
     )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_child_forked_while_others_launch_has_a_pool_of_its_own():
+def test_a_child_forked_during_launches_starts_its_own_pool():
     program = """
 import os, signal, threading
 busy = True
@@ -179,11 +181,11 @@ for thread in threads:
     run(LAUNCH + program, TINYGEN_THREADS="2", PYTHONWARNINGS="ignore::DeprecationWarning")
 
 
-ENDS = ("pass", "time.sleep(0.1)", "sys.exit()", "atexit.register(launch)", "start(go_on)")
+ENDINGS = ("pass", "time.sleep(0.1)", "sys.exit()", "atexit.register(launch)", "start(go_on)")
 
 
-def test_the_interpreter_ends():
-    """While helpers look for work, while they sleep, with launches in an exit handler and in a thread that goes on."""
+def test_the_interpreter_exits_in_every_state_of_the_pool():
+    """After a launch, with helpers asleep, by sys.exit, with a launch at exit, and while a daemon thread launches."""
     program = """
 import atexit, sys, threading, time
 
@@ -196,15 +198,15 @@ def start(target):
 
 launch()
 """
-    for ending in [start(LAUNCH + program + before, TINYGEN_THREADS="3") for before in ENDS]:
+    for ending in [start(LAUNCH + program + before, TINYGEN_THREADS="3") for before in ENDINGS]:
         finish(ending)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-def test_ctrl_c_between_launches_leaves_the_pool_as_it_was():
+def test_the_pool_works_after_a_keyboard_interrupt():
     program = """
 import os, signal, threading
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT otherwise
 for _ in range(5):
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
@@ -232,12 +234,12 @@ for thread in threads:
 for thread in threads:
     thread.join()
 launch()
-assert len(pool._pool.free_jobs) == pool.MOST_JOBS - 1, "threads that have ended hold no job"
+assert len(pool._pool.free_jobs) == pool.MOST_JOBS - 1, "threads that have ended have given their jobs back"
 """
     run(LAUNCH + program, TINYGEN_THREADS="2")
 
 
-def test_helpers_keep_off_the_core_of_the_launching_thread():
+def test_helpers_do_not_run_on_the_core_of_the_launching_thread():
     if not placement.AVAILABLE or len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs Linux and two cores")
     program = """
@@ -253,7 +255,7 @@ for core in sorted(os.sched_getaffinity(0)) * 2:
     run(LAUNCH + program, TINYGEN_THREADS="2")
 
 
-def test_a_set_of_cores_is_written_as_the_system_reads_it():
+def test_a_set_of_cores_has_the_layout_of_the_systems_affinity_mask():
     written = placement.core_set({0, 9, 1023, 5000})
     assert len(written) == 128
     bits = [k for k, byte in itertools.product(range(1024), [written]) if byte[k // 8] >> k % 8 & 1]

@@ -1,14 +1,14 @@
-"""LSTM and GRU in float32 against the reference in float64: sizes that fill up no tile, long and short sequences."""
+"""LSTM and GRU in float32 against the reference in float64: sizes that fill no tile, long and short sequences."""
 
 import numpy as np
 import pytest
 
-from tests.kernels.calls import Call, fast
+from tests.kernels.calls import Call, cpu_kernel
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
 # Sequences, steps, inputs, hidden units. Tiles are 12 by 32 or 12 by 16 with AVX-512, less otherwise; derivatives are
-# kept for 8 or 16 steps, and for more of a small batch. In the end, what is left to the reference.
+# kept for 8 or 16 steps, and for more of a small batch. The last sizes are computed by the reference.
 SIZES = [
     (32, 20, 7, 64),
     (3, 8, 1, 1),
@@ -27,8 +27,8 @@ SIZES = [
 NAMES = {"lstm": 4, "gru": 3}  # gates
 
 
-def network(name, sizes, bias=1.0):
-    """A call of random numbers, with a bias of such a size."""
+def recurrent_call(name, sizes, bias=1.0):
+    """A call on random numbers, with a bias of standard deviation `bias`."""
     batch, steps, channels, hidden = sizes
     rng, columns = np.random.default_rng(0), NAMES[name] * hidden
 
@@ -42,18 +42,18 @@ def network(name, sizes, bias=1.0):
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_kernel_follows_the_reference(name, sizes):
-    network(name, sizes).compare()
+def test_the_kernel_matches_the_reference(name, sizes):
+    recurrent_call(name, sizes).compare()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gates_that_are_open_or_shut(name):
-    network(name, (5, 12, 6, 20), bias=100.0).compare()
+def test_saturated_gates_match_the_reference(name):
+    recurrent_call(name, (5, 12, 6, 20), bias=100.0).compare()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sequence_does_not_depend_on_its_company(name):
-    *arguments, h = network(name, (40, 12, 5, 14)).arguments
+def test_a_sequence_is_the_same_for_every_batch(name):
+    *arguments, h = recurrent_call(name, (40, 12, 5, 14)).arguments
     states = [h] if name == "gru" else [arguments.pop(), h]
     x, *weights = arguments
     every = outputs(name, x, *weights, *states)
@@ -62,21 +62,21 @@ def test_a_sequence_does_not_depend_on_its_company(name):
 
 
 def outputs(name, *arguments):
-    y, _ = fast(name)(*arguments)
+    y, _ = cpu_kernel(name)(*arguments)
     return y[0] if name == "lstm" else y
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_backward_may_be_called_twice(name):
-    y, residuals = fast(name)(*network(name, (5, 9, 4, 14)).arguments)
+    y, residuals = cpu_kernel(name)(*recurrent_call(name, (5, 9, 4, 14)).arguments)
     g = np.ones_like(y[0] if name == "lstm" else y)
-    first, second = (fast(f"{name}_backward")(g, *residuals) for _ in range(2))
+    first, second = (cpu_kernel(f"{name}_backward")(g, *residuals) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_arrays_of_any_layout(name):
-    call = network(name, (6, 10, 5, 14))
+    call = recurrent_call(name, (6, 10, 5, 14))
     turned = Call(name, tuple(np.asfortranarray(a) for a in call.arguments))
     assert turned.digest() == call.digest()

@@ -1,11 +1,11 @@
-"""Kernels and threads: any number of them, from any of them, after a fork, and beside another library's."""
+"""Kernels with any number of threads, called from several threads, after a fork, and beside PyTorch."""
 
 import os
 
 import numpy as np
 import pytest
 
-from tests.kernels.calls import calls, fast
+from tests.kernels.calls import calls, cpu_kernel
 from tests.kernels.processes import finish, run, start
 from tinygen.backend import dispatch
 from tinygen.errors import UsageError
@@ -17,7 +17,7 @@ from tinygen.kernels.cpu.target import X86
 
 
 def run_all(program: str, settings: list[dict[str, str]]) -> list[str]:
-    """What a program prints in several environments, where it runs at the same time."""
+    """Run a program in several environments at the same time; return what each prints."""
     programs = [start(program, **environment) for environment in settings]
     try:
         return [finish(started)[0] for started in programs]
@@ -26,7 +26,7 @@ def run_all(program: str, settings: list[dict[str, str]]) -> list[str]:
             started.kill()
 
 
-# How many
+# The number of threads
 
 
 DIGESTS = """
@@ -46,7 +46,7 @@ pool._pool = numba_pool.NumbaPool()
 
 
 def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
-    """Also with numba's threads, of which there are five so that there are as many on a machine of fewer cores too."""
+    """Also with numba's threads: five, for which numba is given five on a machine with fewer cores too."""
     one, two, three, four = run_all(DIGESTS, [{"TINYGEN_THREADS": str(threads)} for threads in (1, 2, 3, 4)])
     numbas = run(NUMBA_THREADS + DIGESTS, TINYGEN_THREADS="5", NUMBA_NUM_THREADS="5")[0]
     assert one.count("\n") > len(calls())
@@ -54,8 +54,8 @@ def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
 
 
 @pytest.fixture
-def undecided():
-    """How many threads there are is asked anew in this test, and again after it."""
+def threads_not_yet_counted():
+    """Let the number of threads be read again in this test and after it."""
     caches = cores.requested_threads, dispatch.kernel, dispatch._cpu_kernels
     for cache in caches:
         cache.cache_clear()
@@ -65,18 +65,18 @@ def undecided():
 
 
 @pytest.mark.parametrize("asked", ["two", "0", "-1", "1.5", " "])
-def test_what_is_no_number_of_threads_is_refused_in_one_line(asked, undecided, monkeypatch):
+def test_an_impossible_number_of_threads_is_refused_in_one_line(asked, threads_not_yet_counted, monkeypatch):
     monkeypatch.setenv("TINYGEN_THREADS", asked)
     with pytest.raises(UsageError, match=f"^TINYGEN_THREADS is '{asked}'; it must be a whole number of at least 1$"):
         dispatch.kernel("conv2d", "cpu")
 
 
-def test_a_number_of_threads_is_taken_as_it_is(undecided, monkeypatch):
+def test_the_requested_number_of_threads_is_used(threads_not_yet_counted, monkeypatch):
     monkeypatch.setenv("TINYGEN_THREADS", "3")
     assert cores.thread_count() == 3
 
 
-def test_without_one_there_are_as_many_as_cores_and_as_joblib_grants(undecided, monkeypatch):
+def test_by_default_there_are_as_many_threads_as_cores_or_as_joblib_grants(threads_not_yet_counted, monkeypatch):
     """joblib sets NUMBA_NUM_THREADS in the processes that it starts."""
     monkeypatch.delenv("TINYGEN_THREADS", raising=False)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
@@ -105,14 +105,14 @@ VERSION_1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
         ({}, cores.UNLIMITED),
     ],
 )
-def test_the_quota_of_a_control_group(files, granted, tmp_path):
+def test_the_quota_of_a_control_group_is_read(files, granted, tmp_path):
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert cores._quota(str(tmp_path)) == granted
 
 
-def test_a_quota_and_an_affinity_hold_each_other(monkeypatch):
+def test_a_quota_limits_the_number_of_cores_to_at_least_one(monkeypatch):
     monkeypatch.setattr(cores, "_quota", lambda: 1)
     assert cores.available_cores() == 1
     monkeypatch.setattr(cores, "_quota", lambda: 0)
@@ -123,7 +123,7 @@ def test_a_quota_and_an_affinity_hold_each_other(monkeypatch):
 
 
 def test_several_python_threads_may_call_kernels_at_once():
-    """From the first call on, which loads or compiles them; and with a BLAS that has threads of its own."""
+    """Including the first calls, which compile or load kernels, and with a BLAS that uses threads."""
     program = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -135,7 +135,7 @@ calls = [call for shape in CONVOLUTIONS.values() for call in shape.calls()] + ma
 starts = [0, 6, 12, 18] * 3
 
 def results(k):
-    return [call.copied()[0] for call in calls[k:] + calls[:k]]
+    return [call.run_on_copies()[0] for call in calls[k:] + calls[:k]]
 
 with ThreadPoolExecutor(4) as threads:
     found = list(threads.map(results, starts))
@@ -168,26 +168,26 @@ assert after == before
     run(program, TINYGEN_THREADS="2", PYTHONWARNINGS="ignore::DeprecationWarning")
 
 
-# What kernels leave behind
+# The floating-point mode of the process
 
 
 def test_denormal_numbers_are_zero_in_kernels_and_nowhere_else():
     tiny = np.full((300, 300), 1e-39, np.float32)
     x = np.ones((2, 40, 40, 1), np.float32)
     for images in (1, 2):  # in one thread, and in several where there are some
-        y = fast("conv2d")(x[:images], tiny[:3, :3].reshape(3, 3, 1, 1), Geometry())
+        y = cpu_kernel("conv2d")(x[:images], tiny[:3, :3].reshape(3, 3, 1, 1), Geometry())
         assert not (y.any() and X86)
         assert (tiny * np.float32(0.5) > 0).all()
         assert (np.linspace(1e-39, 2e-39, 7, dtype=np.float32) + np.float32(1e-39) > 0).all()
 
 
-def test_pytorch_in_the_same_process():
-    """Its kernels and ours in turn, with threads of its own."""
+def test_kernels_and_pytorch_alternate_in_one_process():
+    """Results of both are right, and PyTorch's floating-point mode is kept."""
     pytest.importorskip("torch")
     program = """
 import torch
 import numpy as np
-from tests.kernels.calls import Shape, fast
+from tests.kernels.calls import Shape, cpu_kernel
 from tinygen.kernels.geometry import Geometry
 
 call = Shape(4, (20, 20), 32, (3, 3), 32, Geometry(padding=((1, 1), (1, 1)))).calls(bias=False, slope=1.0)[0]
@@ -201,7 +201,7 @@ for flush in (False, True):
         np.testing.assert_allclose(ours, other, rtol=0, atol=1e-3)
         rows, columns = x.reshape(-1, 32), theirs[1].reshape(32, -1)
         product = torch.from_numpy(rows) @ columns
-        np.testing.assert_allclose(fast("matmul")(rows, columns.numpy()), product, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(cpu_kernel("matmul")(rows, columns.numpy()), product, rtol=0, atol=1e-4)
         assert bool(torch.full((9,), 1e-39).mul(0.5).sum() > 0) != flush, "the floating-point mode is PyTorch's"
 """
     run(program, TINYGEN_THREADS="2")

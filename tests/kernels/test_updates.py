@@ -1,4 +1,4 @@
-"""Update rules and averages of the CPU against their reference, on the flat buffers that optimisers hand over."""
+"""Update rules of the CPU against their reference, on flat buffers as optimisers pass them."""
 
 import re
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kernels.calls import Call, fast, slow
+from tests.kernels.calls import Call, cpu_kernel, reference_kernel
 from tinygen.kernels import rules
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
 SIZES = (0, 1, 7, 130, 1025, 40_001)
 NUMBERS = (0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95)  # all different, none a power of two
-ROOMS = pytest.mark.parametrize("room", [slow, fast], ids=["reference", "cpu"])
+each_implementation = pytest.mark.parametrize("kernel_of", [reference_kernel, cpu_kernel], ids=["reference", "cpu"])
 
 
-def update(name: str, size: int, pieces: int = 1) -> Call:
-    """A call of an update rule, whose gradient comes in so many pieces."""
+def update_call(name: str, size: int, pieces: int = 1) -> Call:
+    """A call of an update rule with its gradient in `pieces` arrays."""
     parameter, gradient, mean, square = np.random.default_rng(size).standard_normal((4, size), np.float32)
     states = {"sgd": (mean,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
     numbers = np.array(NUMBERS if name == "adam" else NUMBERS[:6], np.float32)
@@ -27,15 +27,15 @@ def update(name: str, size: int, pieces: int = 1) -> Call:
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
-def test_updates_follow_their_reference(name, size, pieces):
-    update(name, size, pieces).compare(tolerance=1e-6)
+def test_updates_match_their_reference(name, size, pieces):
+    update_call(name, size, pieces).compare(tolerance=1e-6)
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
-def test_an_update_stays_inside_its_slice(name):
-    call = update(name, 20)
+def test_an_update_changes_only_its_slice_of_the_buffers(name):
+    call = update_call(name, 20)
     parameter, (gradient,), *states, numbers = call.with_arrays(np.copy).arguments
-    fast(name)(parameter[5:12], [gradient[:4], gradient[4:7]], *(state[5:12] for state in states), numbers)
+    cpu_kernel(name)(parameter[5:12], [gradient[:4], gradient[4:7]], *(state[5:12] for state in states), numbers)
     before = call.arguments[0], *call.arguments[2:-1]
     for was, now in zip(before, (parameter, *states), strict=True):
         assert (now[:5] == was[:5]).all()
@@ -44,31 +44,31 @@ def test_an_update_stays_inside_its_slice(name):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@ROOMS
-def test_a_state_that_fades_ends_at_zero(room, dtype):
-    """A gradient that stays zero leaves no denormal numbers behind: they would slow every later step."""
+@each_implementation
+def test_a_decaying_state_becomes_zero_without_denormal_numbers(kernel_of, dtype):
+    """Denormal numbers would slow every later step."""
     parameter, gradient, mean, square = (np.full(5, value, dtype) for value in (1, 0, 1e-3, 1e-3))
     numbers = np.array([1, np.inf, 1e-3, 0.5, 0.5, 1, 1e-8, 0, 1], dtype)
     for _ in range(1100):
-        room("adam")(parameter, [gradient], mean, square, numbers)
+        kernel_of("adam")(parameter, [gradient], mean, square, numbers)
         for state in (mean, square):
             assert ((state == 0) | (np.abs(state) >= np.finfo(dtype).tiny)).all()
     assert not mean.any()
     assert not square.any()
 
 
-@ROOMS
-def test_a_norm_counts_what_is_held_and_tells_what_is_not_finite(room):
+@each_implementation
+def test_the_norm_is_of_clipped_values_and_nan_for_values_that_are_not_finite(kernel_of):
     large = np.array([3e30, -4e30], np.float32)
-    assert room("norm")([large], np.inf) == pytest.approx(5e30)
-    assert room("norm")([large, np.ones(2, np.float32)], 1.0) == pytest.approx(2)
-    assert room("norm")([np.zeros(3, np.float32)], 1.0) == 0
+    assert kernel_of("norm")([large], np.inf) == pytest.approx(5e30)
+    assert kernel_of("norm")([large, np.ones(2, np.float32)], 1.0) == pytest.approx(2)
+    assert kernel_of("norm")([np.zeros(3, np.float32)], 1.0) == 0
     for value in (np.nan, np.inf):
-        assert np.isnan(room("norm")([large, np.array([value, 1], np.float32)], 1.0))
+        assert np.isnan(kernel_of("norm")([large, np.array([value, 1], np.float32)], 1.0))
 
 
 @pytest.mark.parametrize("rule", [rules.Sgd, rules.RmsProp, rules.Adam])
-def test_cuda_structures_name_the_same_numbers_in_the_same_order(rule):
+def test_cuda_structures_have_the_numbers_of_the_rules_in_the_same_order(rule):
     source = (Path(rules.__file__).parent / "cuda" / "updates.cu").read_text()
     (fields,) = re.findall(rf"struct {rule.__name__} {{\s+float ([^;]*);", source)
     assert fields.split(", ") == list(rule._fields)

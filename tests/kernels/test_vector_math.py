@@ -1,4 +1,4 @@
-"""The float32 functions of the CPU kernels against float64, over arguments of every size."""
+"""The float32 functions of the CPU kernels against float64, over arguments of every magnitude."""
 
 import math
 
@@ -9,7 +9,7 @@ numba = pytest.importorskip("numba")
 from tinygen.kernels.cpu import vector_math  # noqa: E402 (it needs numba)
 
 TINY, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
-EVERYTHING = np.arange(0, 1 << 32, 4099, dtype=np.uint32).view(np.float32)  # each exponent in some 2000 places
+EVERYTHING = np.arange(0, 1 << 32, 4099, dtype=np.uint32).view(np.float32)  # about 2000 arguments of each exponent
 NEAR = np.linspace(-12, 12, 400_001, dtype=np.float32)
 NANS = np.array([0x7FC00000, 0x7F800001, 0xFFFFFFFF, 0x7FC00155], np.uint32).view(np.float32)
 
@@ -21,7 +21,7 @@ def softplus(x):
 # Functions in float64, and the bounds that the docstrings state, in units in the last place
 FUNCTIONS = {
     "exp": (np.exp, 1.2),
-    "falling": (lambda x: np.exp(-np.abs(x)), 1.2),
+    "exp_minus_abs": (lambda x: np.exp(-np.abs(x)), 1.2),
     "log": (np.log, 0.9),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.5),
     "softplus": (softplus, 2.6),
@@ -31,7 +31,7 @@ FUNCTIONS = {
 INF, NAN = np.inf, np.nan
 EXACT = {  # pairs of argument and result
     "exp": [(0, 1), (-0.0, 1), (INF, INF), (-INF, 0), (89, INF), (-88, 0)],
-    "falling": [(0, 1), (INF, 0), (-INF, 0), (88, 0), (1e-40, 1)],
+    "exp_minus_abs": [(0, 1), (INF, 0), (-INF, 0), (88, 0), (1e-40, 1)],
     "log": [(1, 0), (0, -INF), (-0.0, -INF), (INF, INF), (-1, NAN), (-INF, NAN), (-1e-40, NAN)],
     "sigmoid": [(0, 0.5), (INF, 1), (-INF, 0), (100, 1), (-100, 0)],
     "softplus": [(INF, INF), (-INF, 0), (1e30, 1e30), (-100, 0)],
@@ -40,7 +40,7 @@ EXACT = {  # pairs of argument and result
 }
 
 
-def vectorised(name):
+def over_arrays(name):
     function = getattr(vector_math, name)
 
     @numba.njit(error_model="numpy")
@@ -65,7 +65,7 @@ def test_errors_stay_within_their_bounds(name):
         x = x[np.abs(x) >= TINY]
     with np.errstate(over="ignore", under="ignore"):
         expected = exact(x.astype(np.float64))
-    y = vectorised(name)(x)
+    y = over_arrays(name)(x)
     over, under = np.abs(expected) > LARGEST, np.abs(expected) < TINY
     assert (np.abs(y[over]) == np.inf).all()
     assert (np.abs(y[under]) <= TINY).all()
@@ -76,7 +76,7 @@ def test_errors_stay_within_their_bounds(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_special_values_are_exact(name):
-    function = vectorised(name)
+    function = over_arrays(name)
     for copies in (1, 16):  # what is left over from vectors, and vectors
         x, expected = np.repeat(np.array(EXACT[name], np.float32), copies, axis=0).T.copy()
         y = function(x)

@@ -1,4 +1,4 @@
-"""Real digits, split so that there are many to compare with, and what samples of them are held against."""
+"""Real digits, judges trained on them, and the reference that samples of digits are compared with."""
 
 import numpy as np
 import pooch
@@ -11,8 +11,10 @@ from tinygen.metrics.reference import Reference
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
-    """897 training and 800 test images, shuffled, and twice as large as they are: blur over 3x3 of 8x8 pixels is all
-    that is left of a digit."""
+    """Digits of twice their size: a blur over 3x3 of 8x8 pixels would leave nothing of them.
+
+    The last 800 of the shuffled 1797 are the test images; of the others the last tenth is valid.
+    """
     splits = [getattr(load("digits8x8"), name) for name in ("train", "valid", "test")]
     x, y = (np.concatenate([split.values(key) for split in splits]) for key in ("x", "y"))
     x = np.kron(x, np.ones((1, 2, 2, 1), x.dtype))
@@ -23,20 +25,20 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory):
-    """The user's cache, of these tests' own."""
+    """A folder that serves these tests as the user's cache."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
 def cache(cache_folder, monkeypatch):
-    """The user's cache is that folder during a test."""
+    """Make `cache_folder` the user's cache during a test."""
     monkeypatch.setattr(pooch, "os_cache", lambda name: cache_folder / name)
     return cache_folder
 
 
 @pytest.fixture(scope="session")
 def judges(digits, cache_folder):
-    """Two that have been trained for a second each."""
+    """Two judges of the digits with different seeds, each trained for about a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pooch, "os_cache", lambda name: cache_folder / name)
         return tuple(Judge.of(digits, JudgeConfig(seed=seed, steps=120)) for seed in (0, 1))

@@ -1,4 +1,4 @@
-"""Sets whose quality is known must come out in that order, and wrong metrics must be noticed."""
+"""Metrics must rank sets of known quality correctly, and metrics that do not are reported."""
 
 import copy
 
@@ -17,11 +17,11 @@ def metrics(reference, digits):
     return calibrate(reference, digits)
 
 
-def test_the_panel_is_ranked_as_its_making_demands(metrics):
+def test_all_sets_of_the_panel_are_ranked_correctly(metrics):
     assert misranked(metrics) == []
 
 
-def test_real_images_score_what_the_other_half_of_test_does(metrics, reference):
+def test_real_images_score_as_the_reference_says_and_near_their_ideal_values(metrics, reference):
     real = metrics["real"]
     assert real == {name: reference.of_real[name] for name in real}
     assert [name for name in reference.of_real if catalogue.find(name) is None] == []
@@ -33,7 +33,7 @@ def test_real_images_score_what_the_other_half_of_test_does(metrics, reference):
     assert real["memorisation"] == pytest.approx(1, abs=0.25)
 
 
-def test_what_is_wrong_with_a_set_shows_where_it_should(metrics):
+def test_each_fault_of_a_set_shows_in_its_metric(metrics):
     assert metrics["copies of train"]["memorisation"] == 0
     assert metrics["one class dropped"]["classes"] == 9
     assert metrics["single mode"]["coverage"] < 0.05
@@ -41,7 +41,7 @@ def test_what_is_wrong_with_a_set_shows_where_it_should(metrics):
 
 
 @pytest.mark.parametrize(
-    ("name", "figure", "value", "told"),
+    ("name", "metric", "value", "message"),
     [
         ("blur", "frechet", 0.0, "the Frechet distance puts 'blur' before 'real'"),
         ("pure noise", "coverage", 1.0, "coverage puts 'pure noise' before 'blur'"),
@@ -51,13 +51,13 @@ def test_what_is_wrong_with_a_set_shows_where_it_should(metrics):
         ("single mode", "classes", 2.0, "a single mode counts as more than one class"),
     ],
 )
-def test_wrong_figures_are_noticed(metrics, name, figure, value, told):
+def test_wrong_values_of_metrics_are_reported(metrics, name, metric, value, message):
     forged = copy.deepcopy(metrics)
-    forged[name][figure] = value
-    assert told in misranked(forged)
+    forged[name][metric] = value
+    assert message in misranked(forged)
 
 
-def test_every_set_is_made_of_as_many_images_in_the_unit_range(reference, digits):
+def test_every_set_has_the_same_number_of_images_in_the_unit_range(reference, digits):
     for x in panel(reference, digits).values():
         assert x.shape == (reference.n, 16, 16, 1)
         assert 0 <= x.min() <= x.max() <= 1
@@ -69,11 +69,11 @@ def test_blur_is_the_mean_of_nine_pixels_and_gaussians_have_the_classes_moments(
         [reference.real.x[3, i - 1 : i + 2, 3:6, 0].mean() for i in (2, 3, 4)], abs=1e-6
     )
     of_class = reference.train.x[reference.train.y == 0]
-    made = sets["per-class Gaussian"][reference.real.y == 0]
-    assert made.mean(axis=0) == pytest.approx(of_class.mean(axis=0), abs=0.2)
+    samples = sets["per-class Gaussian"][reference.real.y == 0]
+    assert samples.mean(axis=0) == pytest.approx(of_class.mean(axis=0), abs=0.2)
 
 
-def test_samples_that_are_no_numbers_are_refused(reference):
+def test_samples_that_are_not_finite_are_refused(reference):
     with pytest.raises(NonFiniteError, match="samples hold NaN"):
         reference.score(np.full((reference.n, 16, 16, 1), np.nan, np.float32))
 

@@ -1,4 +1,4 @@
-"""The catalogue of metrics: every name that is used is in it, and is written as people write it."""
+"""The catalogue of metrics: labels, units and directions of the names that are used, and formatted numbers."""
 
 import math
 
@@ -20,22 +20,22 @@ from tinygen.train.doctor import variety
         ("active_units", "active units 103.99"),
     ],
 )
-def test_a_metric_is_written_as_people_write_it(name, written):
+def test_a_metric_is_written_with_its_label_and_unit(name, written):
     assert find(name).written(103.987) == written
 
 
-def test_a_number_in_a_name_is_a_whole_number_and_all_of_it():
+def test_the_number_in_a_name_must_be_a_whole_number_in_its_place():
     assert find("neg_is1000_nats").label == "-log p, bound by 1000 samples"
     for name in ("neg_is_nats", "neg_isx_nats", "neg_is5_nats_", "neg_is{n}_nats_", "my_neg_is5_nats"):
         assert find(name) is None
 
 
-def test_a_metric_of_a_users_own_model_is_called_by_its_name():
+def test_an_unknown_metric_is_labelled_by_its_name():
     assert describe("surprise_of_nats") == Metric("surprise of nats")
     assert str(describe("surprise")) == "surprise"
 
 
-def test_better_is_up_or_down_or_neither():
+def test_values_are_compared_in_the_direction_of_the_metric():
     assert find("neg_elbo_nats").is_better(1.0, than=2.0)
     assert not find("neg_elbo_nats").is_better(2.0, than=2.0)
     assert find("coverage").is_better(2.0, than=1.0)
@@ -43,20 +43,20 @@ def test_better_is_up_or_down_or_neither():
         assert not find(name).is_better(value, than=1.0)
 
 
-def test_verify_demands_what_is_better():
+def test_demands_of_verify_agree_with_the_directions_of_the_catalogue():
     for _, trial in verify.trials_of([]):
         for demand in trial.demands:
             assert {"up": ">", "down": "<"}[find(demand.metric).better] == demand.side, demand
 
 
-def test_what_the_doctor_measures_is_known():
+def test_metrics_of_the_doctor_are_in_the_catalogue():
     names = variety(np.eye(3), np.eye(4)[:, :3]).keys()
     assert names
     assert all(map(find, names))
 
 
-def test_labels_differ():
-    """With their units: a table that has two of them can be read."""
+def test_no_two_metrics_have_the_same_label_and_unit():
+    """So that a table with several metrics is unambiguous."""
     assert len({str(metric) for metric in METRICS.values()}) == len(METRICS)
 
 

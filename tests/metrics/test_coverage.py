@@ -1,4 +1,4 @@
-"""Density, coverage and the distances under them."""
+"""Density, coverage, and the distances to nearest neighbours that they use."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from tinygen.metrics.coverage import density_and_coverage
 from tinygen.random import Stream
 
 
-def by_hand(real, samples, k):
-    """The definitions, pair by pair."""
+def by_definition(real, samples, k):
+    """(density, coverage) by their definitions, pair by pair."""
     distance = np.linalg.norm
     radius = [sorted(distance(x - other) for other in real)[k] for x in real]
     inside = np.array([[distance(y - x) < r for x, r in zip(real, radius, strict=True)] for y in samples])
@@ -18,17 +18,17 @@ def by_hand(real, samples, k):
 
 
 @pytest.mark.parametrize("chunk", [1, 40, 1 << 24])
-def test_they_are_as_defined_whatever_the_chunk(chunk, monkeypatch):
+def test_density_and_coverage_match_their_definitions_for_every_chunk(chunk, monkeypatch):
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
     stream = Stream(0, "tests")
     real, samples = stream.normal((12, 3)), 0.7 * stream.normal((9, 3)) + 5  # far from the origin, and from real
     samples[:5] -= 5
     for k in (1, 3, 5):
-        assert density_and_coverage(real, samples, k) == pytest.approx(by_hand(real, samples, k))
+        assert density_and_coverage(real, samples, k) == pytest.approx(by_definition(real, samples, k))
 
 
-def test_two_identical_gaussians():
-    """Means over sets: density 1, coverage 1 - [(N-1)...(N-k)] / [(N+M-1)...(N+M-k)] (Naeem et al. 2020, lemma 2)."""
+def test_density_and_coverage_of_equal_normals_have_their_expected_values():
+    """Mean over sets: density 1, coverage 1 - [(N-1)...(N-k)] / [(N+M-1)...(N+M-k)] (Naeem et al. 2020, lemma 2)."""
     n, m, k, sets = 300, 400, 5, 20
     stream = Stream(0, "tests")
     metrics = [density_and_coverage(stream.normal((n, 8)), stream.normal((m, 8)), k) for _ in range(sets)]
@@ -52,7 +52,7 @@ def test_too_few_real_examples_are_refused():
 
 
 @pytest.mark.parametrize("chunk", [1, 50, 1 << 24])
-def test_the_nearest_is_found_and_a_copy_is_at_distance_zero(chunk, monkeypatch):
+def test_distances_to_the_nearest_are_exact_and_zero_for_a_copy(chunk, monkeypatch):
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
     stream = Stream(0, "tests")
     x, y = 100 + stream.normal((7, 5)), 100 + stream.normal((11, 5))

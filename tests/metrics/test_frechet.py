@@ -20,7 +20,7 @@ def test_normals_with_common_axes_differ_by_their_means_and_standard_deviations(
     assert frechet_of_normals(mean_x, covariances[0], mean_y, covariances[1]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_two_dimensions_without_common_axes():
+def test_normals_in_two_dimensions_without_common_axes():
     """The root of a 2x2 matrix M has trace sqrt(tr M + 2 sqrt(det M))."""
     x, y = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, -0.7], [-0.7, 3.0]])
     trace = np.sqrt(np.trace(x @ y) + 2 * np.sqrt(np.linalg.det(x @ y)))
@@ -28,15 +28,15 @@ def test_two_dimensions_without_common_axes():
     assert frechet_of_normals(np.zeros(2), x, np.zeros(2), y) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_set_that_was_moved_and_stretched():
-    """Multiples of the identity commute with everything, so the optimal transport is known."""
+def test_the_distance_of_a_set_to_itself_shifted_and_scaled():
+    """The covariances C and 9 C commute, so that the trace term is tr C (3 - 1)^2."""
     x = Stream(0, "tests").normal((50, 6)).astype(np.float64)
     moved = 3 * x + np.arange(6)
     expected = ((moved - x).mean(axis=0) ** 2).sum() + 4 * np.cov(x.T).trace()
     assert frechet_distance(x, moved) == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_zero_of_a_set_to_itself_and_symmetric():
+def test_the_distance_is_symmetric_and_zero_between_equal_sets():
     x, y = Stream(0, "tests").normal((2, 30, 40))  # fewer examples than features: singular covariances
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-10)
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-10)

@@ -1,4 +1,4 @@
-"""Images of independent pixels against counts by hand."""
+"""The likelihood of images under independent pixels, against counts by hand."""
 
 import math
 
@@ -11,8 +11,8 @@ from tinygen.metrics.bits import bits_per_dim
 from tinygen.random import Stream
 
 
-def test_histograms_by_counting():
-    """Each value of each pixel has counts of its own, and every one of 256 values is counted once more."""
+def test_likelihoods_of_histograms_match_counting():
+    """Each pixel and channel has a histogram of 256 values, to each of which 1 is added."""
     train, test = (Stream(0, name).integers(5, n * 12).reshape(n, 2, 2, 3) for name, n in (("a", 90), ("b", 7)))
     data = Dataset.from_arrays("few", 51 * train.astype(np.uint8), x_test=51 * test.astype(np.uint8))
     kept, total = train[:81], 0.0
@@ -25,7 +25,7 @@ def test_histograms_by_counting():
     assert found["bits_per_dim"] == found["neg_elbo_bits_per_dim"] == pytest.approx(total / 7 / 12 / math.log(2))
 
 
-def test_fewer_values_have_smaller_histograms():
+def test_images_of_17_values_have_histograms_of_17_values():
     x = Stream(0, "a").integers(17, 40 * 4).reshape(40, 2, 2)
     x[0, 0, 0], x[1, 0, 0] = 16, 0
     data = Dataset.from_arrays("seventeen", x, white=16)
@@ -34,16 +34,16 @@ def test_fewer_values_have_smaller_histograms():
     assert 4 * math.log(17) * 0.8 < nats < 4 * math.log(17) * 1.3
 
 
-def test_black_and_white_pixels_have_their_mean():
+def test_binary_pixels_have_the_mean_of_train_as_probability():
     x = (Stream(0, "a").uniform((200, 3, 1)) < 0.25).astype(np.uint8)
     data = Dataset.from_arrays("flat", x, x_test=np.ones((2, 3, 1), np.uint8))
     p = x[:180].mean(axis=0)
     assert independent.likelihood(data)["nll_nats"] == pytest.approx(-np.log(p).sum(), rel=1e-6)
 
 
-def test_values_that_are_not_discrete_have_no_likelihood_to_compare():
+def test_real_values_have_no_likelihood():
     assert independent.likelihood(Dataset.from_arrays("real", Stream(0, "a").uniform((20, 2, 2)))) == {}
 
 
-def test_eight_bits_in_every_dimension():
+def test_a_uniform_density_over_256_values_has_8_bits_per_dimension():
     assert bits_per_dim(12 * math.log(256), (2, 2, 3)) == pytest.approx(8)

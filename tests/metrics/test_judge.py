@@ -1,4 +1,4 @@
-"""The judge: that it can tell classes, where it is kept, and that training one leaves no trace."""
+"""The judge: its accuracy, its cache, and that training one moves no random stream of the process."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tinygen.errors import DataError
 from tinygen.metrics.judge import Judge, JudgeConfig
 
 
-def test_it_knows_the_digits(digits, judges):
+def test_judges_classify_the_digits(digits, judges):
     test = digits.test.batch(slice(None))
     for judge in judges:
         features = judge.features(test.x)
@@ -21,7 +21,7 @@ def test_two_seeds_give_two_judges(judges):
     assert judges[0].digest != judges[1].digest
 
 
-def test_it_is_kept_and_a_damaged_one_made_anew(digits, cache, judges, capsys):
+def test_a_judge_is_cached_and_trained_again_if_its_file_is_damaged(digits, cache, judges, capsys):
     training = JudgeConfig(seed=5, steps=3)
     first = Judge.of(digits, training).digest
     assert "training a judge of digits (seed 5)" in capsys.readouterr().err
@@ -33,13 +33,13 @@ def test_it_is_kept_and_a_damaged_one_made_anew(digits, cache, judges, capsys):
     assert "training" in capsys.readouterr().err
 
 
-def test_another_training_or_data_set_has_a_judge_of_its_own(digits, cache):
+def test_another_training_or_data_set_has_another_judge(digits, cache):
     shorter = Dataset(digits.spec, digits.train.take(500), digits.valid, digits.test)
     cases = (digits, 1), (digits, 2), (shorter, 1)
     assert len({Judge.of(data, JudgeConfig(steps=steps)).digest for data, steps in cases}) == 3
 
 
-def test_the_process_draws_what_it_would_have_drawn(digits, cache):
+def test_training_a_judge_moves_no_random_stream(digits, cache):
     before = random.get_state()
     Judge.of(digits, JudgeConfig(seed=9, steps=1))
     assert random.get_state() == before
@@ -53,13 +53,13 @@ def test_the_process_draws_what_it_would_have_drawn(digits, cache):
         ({"x": Image(3, 8, 1, "grey"), "y": Labels(10)}, "digits has images of 8x3 pixels: a judge needs 4x4 or more"),
     ],
 )
-def test_data_that_no_judge_can_see_are_refused(digits, fields, message):
+def test_data_that_a_judge_cannot_classify_are_refused(digits, fields, message):
     spec = Spec("digits", fields)
     with pytest.raises(DataError, match=message):
         Judge.of(Dataset(spec, digits.train, digits.valid, digits.test))
 
 
-def test_black_and_white_images_are_judged_as_they_are_drawn(cache):
+def test_dynamically_binarised_images_can_be_judged(cache):
     data = load("digits8x8").binarised("dynamic")
     judge = Judge.of(data, JudgeConfig(steps=30))
     assert np.isfinite(judge.features(data.test.batch(slice(None)).x)).all()

@@ -1,4 +1,4 @@
-"""Label histograms, agreement and the memorisation ratio, against metrics that a reader can check."""
+"""Label histograms, agreement and the memorisation ratio, against values that a reader can check."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tinygen.metrics.labels import agreement, classes_present, histogram_distanc
 from tinygen.metrics.memorisation import memorisation
 
 
-def test_total_variation_is_the_share_that_would_have_to_change():
+def test_the_distance_of_histograms_is_their_total_variation():
     labels, others = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 2])
     assert histogram_distance(labels, others, 3) == pytest.approx(0.25)
     assert histogram_distance(labels, labels[::2], 3) == 0

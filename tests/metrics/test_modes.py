@@ -21,7 +21,7 @@ PAIR = Mixture(np.array([[0.0, 0.0], [10.0, 0.0]]), np.array([1.0, 0.1]))
         ([[5, 0], [5, 0], [5, 0], [10, 0.2]], 1, 0.25),
     ],
 )
-def test_modes_of_a_pair(samples, covered, high_quality):
+def test_covered_modes_and_high_quality_samples_are_counted_within_three_deviations(samples, covered, high_quality):
     assert count_modes(np.array(samples, np.float32), PAIR) == (covered, high_quality)
 
 

@@ -1,4 +1,4 @@
-"""Parzen windows against the definition, pair by pair, and against a density that is known."""
+"""Log-likelihoods of Parzen windows against the definition, pair by pair, and against a known density."""
 
 import math
 from statistics import NormalDist
@@ -19,7 +19,7 @@ def brute_force(x, samples, width):
 
 
 @pytest.mark.parametrize("memory", [1, 40, 2**24])
-def test_the_definition(memory, monkeypatch):
+def test_log_likelihoods_match_the_definition(memory, monkeypatch):
     monkeypatch.setattr(parzen, "MEMORY", memory)
     generator = np.random.default_rng(0)
     x, samples = (generator.random((n, 3, 4, 1), np.float32) for n in (7, 13))
@@ -28,7 +28,7 @@ def test_the_definition(memory, monkeypatch):
     np.testing.assert_allclose(found, [brute_force(x.astype(float), samples.astype(float), w) for w in widths])
 
 
-def test_a_density_that_is_known():
+def test_log_likelihoods_match_a_known_density():
     """Samples of N(0, 1) widened by the window follow N(0, 1 + width^2)."""
     samples = np.array([[NormalDist().inv_cdf((i + 0.5) / 2000)] for i in range(2000)])
     x, width = np.linspace(-2, 2, 9)[:, None], 0.3
@@ -37,7 +37,7 @@ def test_a_density_that_is_known():
     np.testing.assert_allclose(parzen.log_likelihood(x, samples, [width])[0], exact, atol=1e-3)
 
 
-def test_the_width_is_the_likeliest_one_for_what_is_held_out():
+def test_the_chosen_width_maximises_the_likelihood_of_held_out_examples():
     generator = np.random.default_rng(0)
     centre = generator.random((1, 50))
     for index in (3, 12):

@@ -1,4 +1,4 @@
-"""The linear probe: its optimum by the definition, its error by Bayes' rule, and what it must not depend on."""
+"""The linear probe: its optimum, its error against the Bayes error, and its invariance."""
 
 import math
 
@@ -9,19 +9,19 @@ from tinygen.metrics import probe
 
 
 def clouds(n, centres, seed=0):
-    """n points (n, D) around centres (K, D) with unit variance, and whose each is."""
+    """n points (n, D) with unit variance around centres (K, D), and the numbers of their centres (n,)."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, len(centres), n)
     return np.asarray(centres, float)[labels] + generator.normal(size=(n, len(centres[0]))), labels
 
 
-def test_the_error_of_two_clouds_is_that_of_bayes_rule():
+def test_the_error_on_two_normals_is_the_bayes_error():
     codes, labels = clouds(20_000, [[0, 0, 0], [2, 0, 0]])
     bayes = 0.5 * math.erfc(1 / math.sqrt(2))
     assert abs(probe.error_rate(codes, labels, 2) - bayes) < 4 * math.sqrt(bayes * (1 - bayes) / 20_000)
 
 
-def test_labels_that_codes_do_not_tell_are_guessed():
+def test_the_error_on_codes_without_information_is_that_of_guessing():
     codes, labels = clouds(5000, [[0, 0]] * 4)
     assert abs(probe.error_rate(codes, labels, 4) - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 5000)
 
@@ -42,7 +42,7 @@ def test_the_fit_is_the_minimum_of_the_penalised_loss():
         assert loss(fitted.weight + 1e-3 * generator.normal(size=(3, 3))) > lowest
 
 
-def test_scales_correlations_and_dead_units_do_not_matter():
+def test_the_error_is_invariant_to_linear_maps_and_constant_dimensions():
     codes, labels = clouds(400, [[0, 0], [1, 0], [0, 1]])
     mixed = codes @ np.array([[1e3, 2e3], [0.0, 1e-1]]) + 7
     mixed = np.c_[mixed, np.full(400, 3.0)]
@@ -51,8 +51,8 @@ def test_scales_correlations_and_dead_units_do_not_matter():
     assert 0.2 < fitted.error_rate(codes, labels) < 0.6
 
 
-def test_each_half_is_judged_by_the_other():
-    """Pairs of twins: whoever judges what it was fitted to makes no error here, the other half knows nothing."""
+def test_the_error_is_measured_on_the_half_that_was_not_fitted():
+    """60 random codes of 200 dimensions: a probe makes no error on those that it was fitted to, and guesses others."""
     generator = np.random.default_rng(0)
     codes, labels = generator.normal(size=(60, 200)), generator.integers(0, 2, 60)
     assert probe.Probe(codes, labels, 2).error_rate(codes, labels) == 0

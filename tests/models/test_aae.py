@@ -1,4 +1,4 @@
-"""The adversarial auto-encoder: its prior, its two losses by their formulas, and whom each of them moves."""
+"""The adversarial auto-encoder: its prior, its two losses by their formulas, and which network each of them updates."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tinygen.random import Stream
 SPEC = Spec("noise", {"x": Image(4, 5, 1, "grey"), "y": Labels(4)})
 
 
-def made(spec=SPEC, **config):
+def small_model(spec=SPEC, **config):
     random.seed(0)
     return AAE(AAE.Config(**({"latent": 2, "hidden": 6, "layers": 1, "batch_size": 8} | config)), spec)
 
@@ -22,8 +22,8 @@ def batch(n=8):
     return Batch(x=Stream(0, "test images").uniform((n, 4, 5, 1)), y=np.arange(n) % 4)
 
 
-def layers(network, x):
-    """A network of one hidden layer, in plain NumPy."""
+def numpy_output(network, x):
+    """Outputs of a network with one hidden layer of ReLUs, computed in NumPy."""
     w1, b1, w2, b2 = (p.numpy().astype("float64") for p in network.parameters())
     return np.maximum(x.reshape(len(x), -1) @ w1 + b1, 0) @ w2 + b2
 
@@ -33,26 +33,28 @@ def softplus(x):
 
 
 @pytest.mark.parametrize("labelled", [False, True])
-def test_a_step_by_its_formulas(labelled):
-    model, data = made(dropout=0.0, prior="mixture", labelled=labelled), batch()
-    codes = layers(model.encoder, data.x)
-    rebuilt = 1 / (1 + np.exp(-layers(model.decoder, codes)))
-    drawn = model.prior(data.y, Stream(0, "train"))  # labels are the components in turn here
-    shown = np.eye(4)[data.y] if labelled else np.zeros((8, 0))
-    on_codes, on_draws = (layers(model.discriminator, np.c_[part, shown]) for part in (codes, drawn))
+def test_losses_of_a_step_match_their_formulas(labelled):
+    model, data = small_model(dropout=0.0, prior="mixture", labelled=labelled), batch()
+    codes = numpy_output(model.encoder, data.x)
+    rebuilt = 1 / (1 + np.exp(-numpy_output(model.decoder, codes)))
+    prior_samples = model.prior(data.y, Stream(0, "train"))  # the labels equal the numbers of the components here
+    one_hot = np.eye(4)[data.y] if labelled else np.zeros((8, 0))
+    on_codes, on_prior_samples = (
+        numpy_output(model.discriminator, np.c_[part, one_hot]) for part in (codes, prior_samples)
+    )
     expected = {
         "squared_error_per_pixel": ((rebuilt - data.x.reshape(8, -1)) ** 2).mean(),
         "generator_nats": softplus(-on_codes).mean(),
-        "discriminator_nats": (softplus(-on_draws) + softplus(on_codes)).mean(),
+        "discriminator_nats": (softplus(-on_prior_samples) + softplus(on_codes)).mean(),
     }
     assert {k: float(v) for k, v in model.training_step(data).items()} == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_encoder_follows_both_phases_and_the_others_one_each():
-    before = {name: array.copy() for name, array in made().state_dict().items()}
+def test_the_weight_of_the_adversarial_loss_changes_the_update_of_the_encoder_alone():
+    before = {name: array.copy() for name, array in small_model().state_dict().items()}
     after = {}
     for weight in (0.0, 100.0):
-        model = made(regularisation=weight)
+        model = small_model(regularisation=weight)
         model.training_step(batch())
         after[weight] = model.state_dict()
     for name, array in before.items():
@@ -62,16 +64,16 @@ def test_the_encoder_follows_both_phases_and_the_others_one_each():
             assert differs == name.startswith("encoder"), name
 
 
-def test_labels_reach_the_discriminator_and_its_draws():
-    first, second = (made(prior="mixture", labelled=True) for _ in range(2))
+def test_labels_change_the_discriminator_loss():
+    first, second = (small_model(prior="mixture", labelled=True) for _ in range(2))
     data = batch()
     one = first.training_step(data)
     other = second.training_step(Batch(x=data.x, y=(data.y + 1) % 4))
     assert float(one["discriminator_nats"]) != float(other["discriminator_nats"])
 
 
-def test_the_mixture_is_a_ring_of_components_that_point_outwards():
-    model, n = made(prior="mixture"), 40_000
+def test_the_mixture_prior_is_a_ring_of_normals_stretched_outwards():
+    model, n = small_model(prior="mixture"), 40_000
     components = model.in_turn(n)
     points = model.prior(components, Stream(3, "draws"))
     assert (np.bincount(components) == n // 4).all()
@@ -83,8 +85,8 @@ def test_the_mixture_is_a_ring_of_components_that_point_outwards():
             assert abs(along.std() - std) < 4 * std / np.sqrt(2 * 10_000)
 
 
-def test_evaluation_by_its_formulas(monkeypatch):
-    model, x = made(), batch(41).x
+def test_evaluation_matches_its_formulas(monkeypatch):
+    model, x = small_model(), batch(41).x
     metrics = model.evaluate(Split(SPEC.fields, {"x": x}), seed=3)
     rebuilt = model.decode(model.encode(x)).astype("float64")
     assert metrics["squared_error_per_pixel"] == pytest.approx(((rebuilt - x) ** 2).mean(), rel=1e-5)
@@ -108,9 +110,9 @@ def test_evaluation_by_its_formulas(monkeypatch):
 )
 def test_impossible_configurations_are_refused(config, message):
     with pytest.raises(UsageError, match=message):
-        made(**config)
+        small_model(**config)
 
 
-def test_labels_are_needed_where_they_are_used():
+def test_a_labelled_aae_refuses_data_without_labels():
     with pytest.raises(UsageError, match="'noise' has no labels: use --no-labelled"):
-        made(Spec("noise", {"x": Image(4, 5, 1, "grey")}), prior="mixture", labelled=True)
+        small_model(Spec("noise", {"x": Image(4, 5, 1, "grey")}), prior="mixture", labelled=True)

@@ -1,4 +1,4 @@
-"""The auto-encoder's numbers by their formulas, and the distribution that its samples are decoded from."""
+"""The auto-encoders' metrics against their formulas, and the distribution of the codes that are decoded to samples."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def model():
     random.set_state(before)
 
 
-def grey(n):
-    """Noise of one brightness an image, which makes its codes correlate."""
+def grey_images(n):
+    """Uniform noise, each image scaled by a random brightness, so that the dimensions of the codes correlate."""
     return Stream(0, "test images").uniform((n, 4, 5, 1)) * Stream(0, "brightness").uniform((n, 1, 1, 1))
 
 
-def test_evaluation_by_its_formulas(model):
-    x = grey(30)
+def test_evaluation_matches_its_formulas(model):
+    x = grey_images(30)
     p = model.decode(model.encode(x)).astype("float64")
     metrics = model.evaluate(Split(model.spec.fields, {"x": x}), seed=0)
     cross_entropy = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
@@ -37,10 +37,10 @@ def test_evaluation_by_its_formulas(model):
     assert float(model.training_step(Batch(x=x))["cross_entropy_nats"]) == pytest.approx(cross_entropy, rel=1e-5)
 
 
-def test_samples_come_from_codes_with_the_moments_of_recent_ones(model, monkeypatch):
+def test_samples_are_decoded_from_codes_with_the_moments_of_recent_codes(model, monkeypatch):
     mean, covariance = np.zeros(3), np.eye(3)
     for i in range(120):
-        x = grey(16 * (i + 1))[-16:]
+        x = grey_images(16 * (i + 1))[-16:]
         codes = model.encode(x).astype("float64")
         share = max(1 / 50, 1 / (i + 1))
         mean += share * (codes.mean(0) - mean)
@@ -57,15 +57,15 @@ def test_samples_come_from_codes_with_the_moments_of_recent_ones(model, monkeypa
     np.testing.assert_allclose(np.cov(drawn.T) / np.outer(std, std), correlation, atol=0.03)
 
 
-def denoising(spec=None, **config):
+def make_denoising(spec=None, **config):
     spec = spec or Spec("noise", {"x": Image(4, 5, 1, "grey")})
     return DenoisingAutoencoder(DenoisingAutoencoder.Config(latent=3, hidden=6, batch_size=16, **config), spec)
 
 
 @pytest.mark.parametrize("noise", ["masking", "gaussian", "salt-and-pepper"])
-def test_noise_has_the_strength_that_was_asked_for(noise):
+def test_noise_has_the_configured_level(noise):
     x, level = np.full((2000, 4, 5, 1), 0.6, np.float32), 0.3
-    y = denoising(noise=noise, level=level).corrupt(x, Stream(0, "noise"))
+    y = make_denoising(noise=noise, level=level).corrupt(x, Stream(0, "noise"))
     assert (y.shape, y.dtype) == (x.shape, np.float32)
     near = 4 * np.sqrt(0.25 / x.size)
     if noise == "gaussian":
@@ -80,14 +80,14 @@ def test_noise_has_the_strength_that_was_asked_for(noise):
     assert np.isin(y[~untouched], list(shares)).all()
 
 
-def test_denoising_is_measured_from_the_corrupted_image_against_the_clean_one():
+def test_denoising_metrics_and_loss_compare_with_the_clean_image():
     random.seed(0)
-    dae, x = denoising(noise="gaussian", level=0.4), grey(30)
+    dae, x = make_denoising(noise="gaussian", level=0.4), grey_images(30)
     noisy = dae.corrupt(x, Stream(3, "eval"))
-    rebuilt = {"denoised_": noisy, "": x}
+    inputs = {"denoised_": noisy, "": x}
     metrics = dae.evaluate(Split(dae.spec.fields, {"x": x}), seed=3)
     expected = {}
-    for name, given in rebuilt.items():
+    for name, given in inputs.items():
         p = dae.decode(dae.encode(given)).astype("float64")
         expected[f"{name}cross_entropy_nats"] = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
         expected[f"{name}squared_error_per_pixel"] = ((x - p) ** 2).mean()
@@ -97,15 +97,15 @@ def test_denoising_is_measured_from_the_corrupted_image_against_the_clean_one():
     assert float(dae.training_step(Batch(x=x))["cross_entropy_nats"]) == pytest.approx(loss, rel=1e-5)
 
 
-def test_the_probe_is_reported_where_there_are_labels():
-    spec, x, y = Spec("noise", {"x": Image(4, 5, 1, "grey"), "y": Labels(3)}), grey(40), np.arange(40) % 3
+def test_a_thorough_evaluation_with_labels_reports_the_probe():
+    spec, x, y = Spec("noise", {"x": Image(4, 5, 1, "grey"), "y": Labels(3)}), grey_images(40), np.arange(40) % 3
     model = Autoencoder(Autoencoder.Config(latent=3, hidden=6, batch_size=16), spec)
     metrics = model.evaluate(Split(model.spec.fields, {"x": x, "y": y}), seed=0)
     assert metrics["probe_error_rate"] == probe.error_rate(model.encode(x), y, 3)
     assert "probe_error_rate" not in model.evaluate(Split(model.spec.fields, {"x": x, "y": y}), seed=0, thorough=False)
 
 
-def test_a_probability_above_one_is_refused():
+def test_a_masking_level_above_one_is_refused():
     with pytest.raises(UsageError, match=r"level is 1\.5; with masking noise it is a probability"):
-        denoising(level=1.5)
-    denoising(noise="gaussian", level=1.5)
+        make_denoising(level=1.5)
+    make_denoising(noise="gaussian", level=1.5)

@@ -1,4 +1,4 @@
-"""The bounds that variational systems share, on a system whose log p(x) is known: x is z plus noise."""
+"""The bounds that variational systems share, on a linear-normal system, whose log p(x) is known: x is z plus noise."""
 
 import math
 from itertools import pairwise
@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.models.test_equations import prepared
+from tests.models.test_protocol import models, split_for
 from tinygen.distributions import Normal
 from tinygen.models.variational import bounds
+from tinygen.models.variational.m2 import OfOneClass
 from tinygen.random import Stream
 
-LATENT, SPREAD = 3, 0.8
+LATENT, NOISE_STD = 3, 0.8
 
 
-class Line:
-    """p(z) is normal with a mean of its own, p(x | z) normal around z, and q(z | x) too wide and off the posterior."""
+class LinearNormal:
+    """p(z) is normal, p(x | z) normal around z, q(z | x) normal but wider than the posterior and with another mean."""
 
     device = "cpu"
-    likelihoods = 0
+    likelihood_calls = 0
 
     def __init__(self, mean=0.3, std=1.5):
         self.normal = Normal(mean, std)
@@ -31,11 +34,11 @@ class Line:
         return Normal(0.5 * x + 0.2, log_var=0.0 * x - 0.5)
 
     def likelihood(self, z):
-        self.likelihoods += 1
+        self.likelihood_calls += 1
 
         class Given:
             def log_prob(self, x):
-                return Normal(z, SPREAD).log_prob(x.reshape(len(z), -1)).sum(axis=1)
+                return Normal(z, NOISE_STD).log_prob(x.reshape(len(z), -1)).sum(axis=1)
 
         return Given()
 
@@ -45,46 +48,46 @@ def images(n):
 
 
 def log_evidence(x, prior):
-    variance = prior._std**2 + SPREAD**2
+    variance = prior._std**2 + NOISE_STD**2
     flat = x.reshape(len(x), -1)
     return (-0.5 * ((flat - prior.mean) ** 2 / variance + np.log(2 * np.pi * variance))).sum(1)
 
 
-def weights_of(system, x, samples, seed=0):
+def log_weights_of(system, x, samples, seed=0):
     q = system.posterior(x)
     noise = Stream(seed, "noise").normal((len(x), samples, LATENT), dtype="float64")
     return bounds.log_weights(system, x, q, noise).numpy(), q, noise
 
 
 @pytest.mark.parametrize("prior", [(0.0, 1.0), (0.3, 1.5)])
-def test_log_weights_are_joint_over_posterior_density(prior):
-    system, x = Line(*prior), images(4)
-    weights, q, noise = weights_of(system, x, 5)
-    assert system.likelihoods == 1, "all codes go through the decoder once"
+def test_log_weights_are_log_joint_minus_log_posterior(prior):
+    system, x = LinearNormal(*prior), images(4)
+    weights, q, noise = log_weights_of(system, x, 5)
+    assert system.likelihood_calls == 1, "all codes are decoded in one call"
     mean, std = q.mean.numpy()[:, None], q.std.numpy()[:, None]
     z = mean + std * noise
 
     def log_normal(a, mean, std):
         return (-0.5 * ((a - mean) / std) ** 2 - np.log(std) - 0.5 * math.log(2 * math.pi)).sum(-1)
 
-    joint = log_normal(z, *prior) + log_normal(x.reshape(4, 1, LATENT), z, SPREAD)
+    joint = log_normal(z, *prior) + log_normal(x.reshape(4, 1, LATENT), z, NOISE_STD)
     np.testing.assert_allclose(weights, joint - log_normal(z, mean, std), rtol=1e-10)
 
 
-def test_a_prior_of_each_example():
+def test_each_example_may_have_its_own_prior():
     x = images(4)
     means = tg.tensor(0.1 * np.arange(12.0).reshape(4, 3), "float64")
-    weights, _, _ = weights_of(Line(means, tg.tensor(np.full((4, 3), 1.5), "float64")), x, 5)
+    weights, _, _ = log_weights_of(LinearNormal(means, tg.tensor(np.full((4, 3), 1.5), "float64")), x, 5)
     for i in range(4):
-        alone = Line(means.numpy()[i : i + 1], np.full((1, 3), 1.5))
+        alone = LinearNormal(means.numpy()[i : i + 1], np.full((1, 3), 1.5))
         q = alone.posterior(x[i : i + 1])
         noise = Stream(0, "noise").normal((4, 5, LATENT), dtype="float64")[i : i + 1]
         np.testing.assert_allclose(weights[i], bounds.log_weights(alone, x[i : i + 1], q, noise).numpy()[0], rtol=1e-12)
 
 
 def test_bounds_of_the_same_weights_never_fall_with_the_number_of_codes():
-    """Exactly so, not just in expectation, where groups are joined: the logarithm is concave."""
-    weights, _, _ = weights_of(Line(), images(50), 64)
+    """Exactly, not only in expectation: larger groups join smaller ones, and the logarithm is concave."""
+    weights, _, _ = log_weights_of(LinearNormal(), images(50), 64)
     found = [bounds.importance_weighted(tg.tensor(weights, "float64"), k).numpy() for k in (1, 2, 4, 16, 64)]
     for less, more in pairwise(found):
         assert (more >= less).all()
@@ -93,18 +96,33 @@ def test_bounds_of_the_same_weights_never_fall_with_the_number_of_codes():
     np.testing.assert_array_equal(found[-1], bounds.importance_weighted(tg.tensor(weights, "float64")).numpy())
 
 
-def test_bounds_approach_the_evidence_from_below():
-    system, x = Line(), images(3)
+def test_bounds_approach_the_log_evidence_from_below():
+    system, x = LinearNormal(), images(3)
     exact = log_evidence(x, system.normal)
     repeats = x.repeat(3000, axis=0)
-    weights, q, _ = weights_of(system, repeats, 64)
+    weights, q, _ = log_weights_of(system, repeats, 64)
     for k, gap in ((1, 1.0), (64, 0.05)):
         bound = bounds.importance_weighted(tg.tensor(weights, "float64"), k).numpy().reshape(3, -1)
         error = 4 * bound.std(1) / math.sqrt(3000)
         assert (bound.mean(1) < exact + error).all()
         assert (exact - bound.mean(1) < gap * 3).all()
-    z = q.mean + q.std * Stream(1, "z").normal(q.mean.shape, dtype="float64")
-    reconstruction, kl = (term.numpy().reshape(3, -1) for term in bounds.terms(system, repeats, q, z))
+    noise = Stream(1, "z").normal(q.mean.shape, dtype="float64")
+    reconstruction, kl = (term.numpy().reshape(3, -1) for term in bounds.terms(system, repeats, q, noise))
     one = bounds.importance_weighted(tg.tensor(weights, "float64"), 1).numpy().reshape(3, -1)
     error = 4 * reconstruction.std(1) / math.sqrt(3000) + 4 * one.std(1) / math.sqrt(3000)
     assert (np.abs(-(reconstruction + kl).mean(1) - one.mean(1)) < error).all(), "the analytic KL gives the same bound"
+
+
+@pytest.mark.parametrize("name", ["vae", "cvae", "iaf-vae", "structured-cvae", "m2"])
+def test_the_bound_of_every_variational_system_is_ordered_in_the_number_of_codes(name):
+    model = prepared(name, models.get(name).tiny[0], kind=None)
+    batch = split_for(model).batch(slice(None))
+    with model.evaluating():
+        hooks = OfOneClass(model, 1) if name == "m2" else model.given(batch)
+        q = hooks.posterior(batch.x)
+        noise = bounds.noise_for(q, 32, Stream(0, "noise"), "cpu")
+        weights = bounds.log_weights(hooks, batch.x, q, noise)
+        found = [bounds.importance_weighted(weights, k).numpy() for k in (1, 2, 8, 32)]
+    for less, more in pairwise(found):
+        assert (more >= less - 1e-4).all()
+        assert more.mean() > less.mean() + 1e-3

@@ -1,4 +1,4 @@
-"""The guidelines of the paper in the networks, costs by their formulas, and what the figures are made of."""
+"""DCGAN: networks by the paper's guidelines, costs against their formulas, and the contents of the figures."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def labels(n):
     return Stream(0, "labels").integers(3, n)
 
 
-def made(model_class=DCGAN, spec=SPEC, steps=0, **config):
+def small_model(model_class=DCGAN, spec=SPEC, steps=0, **config):
     random.seed(0)
     model = model_class(model_class.Config(**{"latent": 4, "channels": 3} | config), spec)
     for _ in range(steps):
@@ -31,8 +31,8 @@ def made(model_class=DCGAN, spec=SPEC, steps=0, **config):
     return model
 
 
-def test_the_generator_of_64_pixels_is_that_of_figure_1():
-    model = made(spec=Spec("scenes", {"x": Image(64, 64, 3, "rgb")}), latent=100, channels=8)
+def test_networks_for_64_pixels_have_the_shapes_of_figure_1():
+    model = small_model(spec=Spec("scenes", {"x": Image(64, 64, 3, "rgb")}), latent=100, channels=8)
     assert dcgan._pyramid((64, 64, 3), 128) == [
         (64, 64, 3), (32, 32, 128), (16, 16, 256), (8, 8, 512), (4, 4, 1024)
     ]  # fmt: skip
@@ -43,11 +43,11 @@ def test_the_generator_of_64_pixels_is_that_of_figure_1():
         assert model.generator(np.zeros((2, 100), np.float32)).shape == (2, 64, 64, 3)
 
 
-def test_batch_norm_is_everywhere_but_at_the_image_and_weights_are_drawn_as_in_section_4():
-    model = made(spec=Spec("scenes", {"x": Image(32, 32, 1, "grey")}), latent=64, channels=32)
-    for network, before_last in ((model.generator, 3), (model.discriminator, 2)):
+def test_batch_norm_is_not_beside_the_image_and_weights_are_initialised_as_in_section_4():
+    model = small_model(spec=Spec("scenes", {"x": Image(32, 32, 1, "grey")}), latent=64, channels=32)
+    for network, batch_norms in ((model.generator, 3), (model.discriminator, 2)):
         layers = [layer for layer in network.modules() if isinstance(layer, (Conv2d, ConvTranspose2d, Linear))]
-        assert sum(isinstance(layer, BatchNorm) for layer in network.modules()) == before_last
+        assert sum(isinstance(layer, BatchNorm) for layer in network.modules()) == batch_norms
         for layer in layers:
             assert layer.weight.numpy().std() == pytest.approx(0.02, rel=0.1)
             assert layer.bias is None or not layer.bias.numpy().any()
@@ -55,13 +55,13 @@ def test_batch_norm_is_everywhere_but_at_the_image_and_weights_are_drawn_as_in_s
 
 def test_images_that_cannot_be_halved_are_refused():
     with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x9; use"):
-        made(spec=Spec("strips", {"x": Image(1, 9, 1, "grey")}))
+        small_model(spec=Spec("strips", {"x": Image(1, 9, 1, "grey")}))
 
 
 @pytest.mark.parametrize("model_class", [DCGAN, ConditionalDCGAN])
-def test_the_costs_are_those_of_the_game(model_class):
-    """-log D(x) - log(1 - D(G(z))) and -log D(G(z)), where every image has a logit that is known."""
-    model = made(model_class, steps=3)
+def test_costs_match_their_formulas(model_class):
+    """-log D(x) - log(1 - D(G(z))) and -log D(G(z)), for a discriminator whose logits are known."""
+    model = small_model(model_class, steps=3)
     scores = np.float32([[0.5, 1.0, -2.0, 0.25][: 1 + 3 * bool(model.conditions)]])
     real, bias = images(16), tg.nn.Linear(1, scores.shape[1])
     bias.weight.assign(0.0)
@@ -75,21 +75,21 @@ def test_the_costs_are_those_of_the_game(model_class):
     assert float(scalars["generator_nats"]) == pytest.approx(-np.log(p).mean(), rel=1e-5)
 
 
-def test_the_discriminator_sees_real_and_made_images_in_batches_of_their_own():
+def test_the_discriminator_sees_real_and_fake_images_in_separate_batches():
     shape = (16, 16, 1)
-    model = made(spec=Spec("noise", {"x": Image(*shape, "grey")}), learning_rate=0.0)
+    model = small_model(spec=Spec("noise", {"x": Image(*shape, "grey")}), learning_rate=0.0)
     norm = next(layer for layer in model.discriminator.modules() if isinstance(layer, BatchNorm))
     seen = []
     forward = norm.forward
     norm.forward = lambda x, *rest: seen.append(x.numpy()) or forward(x, *rest)
     model.training_step(Batch(x=np.ones((16, *shape), np.float32)))
     assert [len(x) for x in seen] == [16, 16, 16]
-    assert np.ptp(seen[0], axis=0).max() == 0  # equal images alone
-    np.testing.assert_array_equal(seen[1], seen[2])  # made once, judged twice
+    assert np.ptp(seen[0], axis=0).max() == 0  # the real batch, whose images are equal
+    np.testing.assert_array_equal(seen[1], seen[2])  # the same fakes in both halves of the step
 
 
-def test_classes_reach_the_generator_beside_the_noise():
-    model = made(ConditionalDCGAN, steps=2)
+def test_the_generator_input_is_noise_and_a_one_hot_class():
+    model = small_model(ConditionalDCGAN, steps=2)
     z, y = Stream(0, "z").normal((3, 4)), np.array([2, 0, 1])
     x = tg.tensor(model.generator_input(z, y)).numpy()
     np.testing.assert_array_equal(x, np.concatenate([z, np.eye(3)[y]], axis=1).astype(np.float32))
@@ -97,7 +97,7 @@ def test_classes_reach_the_generator_beside_the_noise():
 
 @pytest.mark.parametrize("half", ["discriminator", "generator"])
 def test_running_statistics_are_restored_when_either_half_of_a_step_is_refused(half, monkeypatch):
-    model = made(steps=1)
+    model = small_model(steps=1)
     layers = [layer for layer in model.modules() if isinstance(layer, BatchNorm)]
     before = [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
 
@@ -112,8 +112,8 @@ def test_running_statistics_are_restored_when_either_half_of_a_step_is_refused(h
         np.testing.assert_array_equal(layer.running_var, var)
 
 
-def test_evaluation_by_its_formulas():
-    model = made(ConditionalDCGAN, steps=3)
+def test_evaluation_matches_its_formulas():
+    model = small_model(ConditionalDCGAN, steps=3)
     x, y = images(300), labels(300)
     metrics = model.evaluate(Split(SPEC.fields, {"x": x, "y": y}), seed=5)
     fakes = model.generate(model.generator_input(Stream(5, "eval").normal((300, 4)), y))
@@ -126,19 +126,19 @@ def test_evaluation_by_its_formulas():
     assert metrics == pytest.approx(expected, rel=1e-5)
 
 
-def linear(model):
-    """The model with a generator that is a linear map: then sums of noise are sums of images."""
+def with_linear_generator(model):
+    """Replace the generator by a linear map, so that sums of noise vectors give sums of images."""
     matrix = Stream(0, "matrix").uniform((4, 64)) / 100
     model.generator = tg.nn.Sequential(lambda z: tg.tensor(z) @ matrix, Reshape(8, 8, 1))
     return model
 
 
-def labelled(n=90):
+def labelled_dataset(n=90):
     return Dataset(SPEC, *[Split(SPEC.fields, {"x": images(n), "y": labels(n)})] * 3)
 
 
-def test_a_walk_is_straight_and_leads_from_row_to_row():
-    walk, _ = linear(made()).figures(labelled(), seed=1)
+def test_the_walk_is_linear_in_a_row_and_each_row_begins_where_the_last_one_ended():
+    walk, _ = with_linear_generator(small_model()).figures(labelled_dataset(), seed=1)
     rows = walk.images.reshape(dcgan.ROWS, dcgan.STEPS, 64)
     corners = Stream(1, "walk").normal((dcgan.ROWS + 1, 4))
     matrix = Stream(0, "matrix").uniform((4, 64)) / 100
@@ -148,25 +148,25 @@ def test_a_walk_is_straight_and_leads_from_row_to_row():
     assert walk.columns == dcgan.STEPS
 
 
-def test_arithmetic_with_noise_is_the_sum_of_the_exemplars_of_three_classes():
-    _, sums = linear(made()).figures(labelled(), seed=1)
+def test_arithmetic_is_a_minus_b_plus_c_of_the_exemplars_of_three_classes():
+    _, sums = with_linear_generator(small_model()).figures(labelled_dataset(), seed=1)
     a, b, c, by_noise, by_pixels = sums.images.reshape(3, 5, 64).transpose(1, 0, 2)
     np.testing.assert_allclose(by_noise, a - b + c, atol=1e-5)
     np.testing.assert_allclose(by_pixels, (a - b + c).clip(0, 1), atol=1e-5)
     np.testing.assert_allclose(b, np.roll(a, -1, axis=0), atol=1e-5)  # the next class
-    # The exemplars, once more by their definition.
+    # The exemplars by their definition.
     matrix, noise = Stream(0, "matrix").uniform((4, 64)) / 100, Stream(1, "arithmetic").normal((1000, 4))
     mean = images(90)[labels(90) == 0].mean(axis=0).reshape(64)
     nearest = ((noise @ matrix - mean) ** 2).sum(axis=1).argsort()[:3]
     np.testing.assert_allclose(a[0], noise[nearest].mean(axis=0) @ matrix, atol=1e-5)
 
 
-def test_figures_without_labels_are_the_walk_alone_and_with_classes_a_row_shares_its_noise():
+def test_figures_are_the_walk_without_labels_and_also_a_table_of_classes_with_them():
     bare = Dataset(Spec("noise", {"x": Image(8, 8, 1, "grey")}), *[Split(SPEC.fields, {"x": images(9)})] * 3)
-    assert len(list(made().figures(bare, seed=0))) == 1
-    model = made(ConditionalDCGAN, steps=2)
+    assert len(list(small_model().figures(bare, seed=0))) == 1
+    model = small_model(ConditionalDCGAN, steps=2)
     streams = random.get_state()
-    table, _ = model.figures(labelled(), seed=1)
+    table, _ = model.figures(labelled_dataset(), seed=1)
     assert random.get_state() == streams
     assert (table.columns, len(table.images)) == (3, 3 * dcgan.ROWS)
     noise = Stream(1, "classes").normal((dcgan.ROWS, 4))

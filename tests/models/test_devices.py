@@ -1,4 +1,4 @@
-"""Systems and runs on the device "cuda" as on the CPU."""
+"""Systems and runs on the device "cuda" give the results of the CPU."""
 
 import json
 
@@ -20,30 +20,30 @@ CONFIGS = {
 }
 
 
-def life(name, device):
-    """What a model says in two steps of training, in evaluation, and afterwards."""
+def train_evaluate_and_sample(name, device):
+    """How often two training steps waited for the GPU; their scalars, and the metrics and samples afterwards."""
     make, config = CONFIGS[name]
     tg.seed(0)
     model = make(make.Config(**config), Spec("noise", {"x": Image(8, 4, 1, "binary")}), device)
     batch = Batch(x=images(11, 8, 4, 1)).to(device)
     WAITS.clear()
-    said = [model.training_step(batch) for _ in range(2)]
+    scalars_of_steps = [model.training_step(batch) for _ in range(2)]
     waited = len(WAITS)
     numbers = model.evaluate(Split(model.spec.fields, {"x": images(11, 8, 4, 1)}), seed=1)
     samples = model.sample(5, seed=2), model.encode(images(4, 8, 4, 1)), model.decode(normal(4, 3))
-    return waited, [scalars[key] for scalars in said for key in scalars], numbers, samples
+    return waited, [scalars[key] for scalars in scalars_of_steps for key in scalars], numbers, samples
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_models(name, cuda):
-    waited, *actual = life(name, cuda)
+def test_models_agree_with_the_cpu(name, cuda):
+    waited, *actual = train_evaluate_and_sample(name, cuda)
     assert waited <= 4, "a step waits for its loss and for its gradient, see Optimizer.step"
-    _, *expected = life(name, "cpu")
+    _, *expected = train_evaluate_and_sample(name, "cpu")
     assert_same(actual, expected, 2e-4)
 
 
-def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
-    """By the command line: a run that was resumed ends as one that was not, and as on the CPU but for rounding."""
+def test_a_resumed_run_ends_as_an_uninterrupted_one_and_as_one_on_the_cpu(cuda, tmp_path, capsys):
+    """On the command line: exactly as the uninterrupted run on the same device, and up to rounding as on the CPU."""
     small = "--data digits8x8 --latent 3 --hidden 7 --importance-samples 3 --batch-size 200 --cosine-steps 0".split()
     runs = {name: tmp_path / name for name in ("whole", "parts", "host")}
     for name, steps, device in (("whole", 3, cuda), ("parts", 2, cuda), ("host", 3, "cpu")):
@@ -61,15 +61,15 @@ def test_a_run_is_continued_and_used(cuda, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("problem", "told"),
+    ("problem", "message"),
     [
         ("no CUDA device was found", "tinygen: note: the CPU is used, since no CUDA device was found\n"),
         ("CuPy is not installed (pip ...)", ""),
         (None, ""),
     ],
 )
-def test_auto_notes_once_that_a_gpu_cannot_be_used(problem, told, untold, monkeypatch, capsys):
+def test_device_auto_notes_once_why_a_gpu_cannot_be_used(problem, message, no_notices_yet, monkeypatch, capsys):
     monkeypatch.setattr("tinygen.backend.device.gpu_problem", lambda: problem)
     for _ in range(2):
         assert tg.backend.select_device() == ("cpu" if problem else "cuda")
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == message

@@ -1,8 +1,8 @@
-"""What each optimiser of a system is asked to descend is the paper's loss, computed once more in NumPy.
+"""The loss that each optimiser of a system minimises is the paper's, computed independently in NumPy.
 
 The equations stand in tests/models/equations, in a file of the same name as the system's: a function of the model and a
-batch that draws the random numbers of a training step in its order, and returns for each optimiser, by its attribute, a
-function that gives the terms of its loss at the present parameters.
+batch that draws the random numbers of a training step in the same order. It returns, by the attribute name of each
+optimiser, a function that computes the terms of its loss at the present parameters.
 """
 
 import dataclasses
@@ -20,18 +20,23 @@ from tinygen.optim import Optimizer
 from tinygen.random import Stream
 
 STEPS = 6
-MATTERS = 0.02
-"""Share of the loss that each of its terms has at least, so that none can be wrong without notice."""
-SMALL = 5e-4
-"""Length of the step in a direction along which a derivative is measured."""
+SMALLEST_SHARE = 0.02
+"""Each term of a loss has at least this share of it, so that an error in any of them is noticed."""
+STEP_LENGTH = 5e-4
+"""Length of the steps of central differences."""
 WEIGHTED = {
     "vae": {"beta": 30.0},
+    "cvae": {"beta": 30.0},
+    "iaf-vae": {"beta": 30.0},
+    "m2": {"alpha": 60.0},
+    "m1-m2": {"alpha": 60.0},
+    "vq-vae": {"commitment": 9.0},
     "aae": {"regularisation": 4.0},
     "wgan-gp": {"penalty": 3.0},
     "wgan": {"clip": 2.0},
     "contractive-ae": {"contraction": 200.0},
 }
-"""Weights other than 1, so that a term without its weight is noticed, and a critic that is not clipped flat."""
+"""Weights other than 1, so that a missing weight is noticed, and a bound of clipping at which the critic varies."""
 
 
 def equation_of(name):
@@ -43,13 +48,13 @@ def equation_of(name):
         pytest.fail(f"{name} has no equation: add one to EQUATIONS in {place.replace('.', '/')}.py")
 
 
-def each():
+def all_cases():
     yield from ((case.values[0], case.values[1], None) for case in each_case())
     yield from ((case.values[0], models.get(case.values[0]).tiny[0], case.values[1]) for case in each_kind())
 
 
-def prepared(name, config, kind):
-    """A model whose parameters are far from where they began, where all terms are of like size."""
+def model_with_random_weights(name, config, kind):
+    """A model with random parameters, at which all terms of the loss are of similar size."""
     system = models.get(name)
     more = {} if config.get("samples", 1) > 1 else WEIGHTED.get(name, {})
     model = make(name, config | more, spec_for(system, kind=kind))
@@ -60,11 +65,11 @@ def prepared(name, config, kind):
     return model
 
 
-def hold(model, optimizer, loss, terms):
-    """The loss and its derivative along two directions are those of the equation."""
+def assert_loss_matches(model, optimizer, loss, terms):
+    """Assert that the loss and its derivative along two directions are those of the equation's terms."""
     expected = terms()
     for term, value in expected.items():
-        assert abs(value) > MATTERS * sum(map(abs, expected.values())), f"{term} hardly matters: {expected}"
+        assert abs(value) > SMALLEST_SHARE * sum(map(abs, expected.values())), f"{term} hardly matters: {expected}"
     assert float(loss) == pytest.approx(sum(expected.values()), rel=2e-5, abs=2e-5)
     parameters = list(optimizer.parameters.values())
     gradient = grad(loss, parameters, retain_graph=True)
@@ -81,25 +86,32 @@ def slope(parameters, unit, terms):
     before, values = [p.data.copy() for p in parameters], []
     for sign in (1, -1):
         for p, start, part in zip(parameters, before, parts, strict=True):
-            p.data[...] = start + sign * SMALL * part
+            p.data[...] = start + sign * STEP_LENGTH * part
         values.append(sum(terms().values()))
     for p, start in zip(parameters, before, strict=True):
         p.data[...] = start
-    return (values[0] - values[1]) / (2 * SMALL)
+    return (values[0] - values[1]) / (2 * STEP_LENGTH)
+
+
+def optimizers_of(module, prefix=""):
+    """Optimisers of a system and of systems in it, with their names."""
+    yield from ((prefix + name, value) for name, value in vars(module).items() if isinstance(value, Optimizer))
+    for name, child in module.children():
+        yield from optimizers_of(child, f"{prefix}{name}.")
 
 
 def run_steps(model, equation, monkeypatch):
-    """Train until each optimiser has been asked, holding what it is asked to the equation."""
-    names = {id(value): name for name, value in vars(model).items() if isinstance(value, Optimizer)}
+    """Train until each optimiser has made a step, and compare the loss of each step with the equation."""
+    names = {id(optimizer): name for name, optimizer in optimizers_of(model)}
     missing, step, terms = set(names.values()), Optimizer.step, {}
 
-    def watched(self, loss=None, **options):
+    def step_after_comparison(self, loss=None, **options):
         name = names[id(self)]
-        hold(model, self, loss, terms[name])
+        assert_loss_matches(model, self, loss, terms[name])
         missing.discard(name)
         step(self, loss, **options)
 
-    monkeypatch.setattr(Optimizer, "step", watched)
+    monkeypatch.setattr(Optimizer, "step", step_after_comparison)
     for _ in range(STEPS):
         if not missing:
             return
@@ -107,24 +119,24 @@ def run_steps(model, equation, monkeypatch):
         terms = equation(model, batch)
         random.set_state(streams)
         model.training_step(batch)
-    assert not missing, f"{missing} had no turn in {STEPS} steps"
+    assert not missing, f"{missing} made no step in {STEPS} steps"
 
 
-@pytest.mark.parametrize(("name", "config", "kind"), list(each()))
-def test_what_is_descended_is_the_equation(name, config, kind, monkeypatch):
-    run_steps(prepared(name, config, kind), equation_of(name), monkeypatch)
+@pytest.mark.parametrize(("name", "config", "kind"), list(all_cases()))
+def test_the_minimised_loss_is_that_of_the_equation(name, config, kind, monkeypatch):
+    run_steps(model_with_random_weights(name, config, kind), equation_of(name), monkeypatch)
 
 
 def test_half_a_kl_is_noticed(monkeypatch):
     kl = Normal.kl
     monkeypatch.setattr(Normal, "kl", lambda self, *other: 0.5 * kl(self, *other))
     with pytest.raises(AssertionError):
-        run_steps(prepared("vae", models.get("vae").tiny[0], None), equation_of("vae"), monkeypatch)
+        run_steps(model_with_random_weights("vae", models.get("vae").tiny[0], None), equation_of("vae"), monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "weight"), [("aae", "regularisation"), ("wgan-gp", "penalty")])
 def test_a_tenth_of_a_regulariser_is_noticed(name, weight, monkeypatch):
-    model = prepared(name, models.get(name).tiny[0], None)
+    model = model_with_random_weights(name, models.get(name).tiny[0], None)
     right = model.config
     wrong = dataclasses.replace(right, **{weight: 0.1 * getattr(right, weight)})
 
@@ -143,7 +155,7 @@ def test_half_the_cost_of_fakes_is_noticed(monkeypatch):
     halved = lambda x: (0.5 if next(calls) == 1 else 1) * softplus(x)  # noqa: E731
     monkeypatch.setattr(functional, "softplus", halved)
     with pytest.raises(AssertionError):
-        run_steps(prepared("gan", models.get("gan").tiny[0], None), equation_of("gan"), monkeypatch)
+        run_steps(model_with_random_weights("gan", models.get("gan").tiny[0], None), equation_of("gan"), monkeypatch)
 
 
 def test_a_system_without_an_equation_fails(monkeypatch):

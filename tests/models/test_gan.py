@@ -1,4 +1,4 @@
-"""The generator's costs against their curves, the game's rules, and what a report shows of it."""
+"""GAN: the generator's costs against their formulas, who is updated when, and the figures of the report."""
 
 import re
 
@@ -13,7 +13,7 @@ from tinygen.models.adversarial import figures as adversarial_figures
 from tinygen.models.adversarial.losses import GENERATOR_LOSSES
 from tinygen.random import Stream
 
-LINE = Spec("line", {"x": Points(1)})
+POINTS_1D = Spec("line", {"x": Points(1)})
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def points(n, d=1):
         ("maximum-likelihood", lambda p: -p / (1 - p), lambda p: -1 / (1 - p) ** 2),
     ],
 )
-def test_costs_and_their_gradients_are_the_analytic_curves_of_the_probability(cost, value, slope):
+def test_costs_and_their_gradients_match_their_formulas(cost, value, slope):
     p = np.linspace(0.01, 0.99, 50)
     logits = tg.tensor(np.log(p / (1 - p)), dtype="float64", requires_grad=True)
     y = GENERATOR_LOSSES[cost](logits)
@@ -45,7 +45,7 @@ def test_costs_and_their_gradients_are_the_analytic_curves_of_the_probability(co
     np.testing.assert_allclose(tg.grad(y.sum(), logits).numpy(), slope(p) * p * (1 - p), rtol=1e-10)
 
 
-def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
+def test_only_the_non_saturating_cost_has_a_gradient_at_recognised_fakes():
     logits = tg.tensor([-12.0], requires_grad=True)
     slopes = {name: abs(tg.grad(cost(logits).sum(), logits).item()) for name, cost in GENERATOR_LOSSES.items()}
     assert slopes["non-saturating"] > 0.99
@@ -56,14 +56,14 @@ def test_a_found_out_example_teaches_only_with_the_non_saturating_cost():
 @pytest.mark.parametrize(
     ("spec", "batch_norm", "found"), [("images", True, 2), ("images", False, 0), ("line", True, 0)]
 )
-def test_batch_norm_is_for_images(spec, batch_norm, found):
-    spec = LINE if spec == "line" else Spec("images", {"x": Image(4, 4, 1, "grey")})
+def test_only_generators_of_images_have_batch_norm(spec, batch_norm, found):
+    spec = POINTS_1D if spec == "line" else Spec("images", {"x": Image(4, 4, 1, "grey")})
     model = GAN(GAN.Config(latent=2, hidden=4, layers=2, batch_norm=batch_norm), spec)
     assert sum(isinstance(module, nn.BatchNorm) for module in model.generator.modules()) == found
 
 
-def test_the_generator_has_its_turn_after_k_steps_and_only_then_moves():
-    model = GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), LINE)
+def test_the_generator_is_updated_in_every_kth_step_only():
+    model = GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), POINTS_1D)
     for step in range(1, 8):
         before = {name: array.copy() for name, array in model.state_dict().items()}
         scalars = model.training_step(Batch(x=points(16)))
@@ -77,10 +77,10 @@ def test_the_generator_has_its_turn_after_k_steps_and_only_then_moves():
     assert int(model.steps_alone) == 1
 
 
-def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly():
+def test_a_state_saved_between_two_generator_updates_is_restored_exactly():
     def make(seed):
         random.seed(seed)
-        return GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), LINE)
+        return GAN(GAN.Config(latent=2, hidden=4, discriminator_steps=3, averaging=0.9), POINTS_1D)
 
     model, fresh = make(0), make(1)
     for _ in range(4):
@@ -96,8 +96,8 @@ def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly():
     assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
 
 
-def test_samples_are_made_with_the_average_of_the_weights():
-    model = GAN(GAN.Config(latent=2, hidden=4, averaging=0.9, learning_rate=0.1), LINE)
+def test_samples_use_the_averaged_weights():
+    model = GAN(GAN.Config(latent=2, hidden=4, averaging=0.9, learning_rate=0.1), POINTS_1D)
     for _ in range(5):
         model.training_step(Batch(x=points(16)))
     noise = points(7, 2)
@@ -109,28 +109,28 @@ def test_samples_are_made_with_the_average_of_the_weights():
     np.testing.assert_allclose(model.generate(noise), averaged, rtol=1e-5, atol=1e-6)
 
 
-def test_evaluation_by_its_formulas():
-    model = GAN(GAN.Config(latent=2, hidden=4, learning_rate=0.05), LINE)
+def test_evaluation_matches_its_formulas():
+    model = GAN(GAN.Config(latent=2, hidden=4, learning_rate=0.05), POINTS_1D)
     for _ in range(20):
         model.training_step(Batch(x=points(16) + 3))
     real = points(300) + 3
     metrics = model.evaluate(Split(model.spec.fields, {"x": real}), seed=5)
-    made = model.generate(Stream(5, "eval").normal((300, 2)))
-    p, q = (1 / (1 + np.exp(-model.discriminate(x).astype("float64"))) for x in (real, made))
+    fake = model.generate(Stream(5, "eval").normal((300, 2)))
+    p, q = (1 / (1 + np.exp(-model.discriminate(x).astype("float64"))) for x in (real, fake))
     assert metrics == pytest.approx(
         {
             "discriminator_nats": -(np.log(p).mean() + np.log(1 - q).mean()),
             "real_accuracy_rate": (p > 0.5).mean(),
             "made_accuracy_rate": (q < 0.5).mean(),
-            "w1_distance": np.abs(np.sort(real[:, 0]) - np.sort(made[:, 0])).mean(),
+            "w1_distance": np.abs(np.sort(real[:, 0]) - np.sort(fake[:, 0])).mean(),
         },
         rel=1e-5,
     )
 
 
-def test_the_discriminator_finds_the_optimal_curve_on_a_line():
-    """D* = p_data / (p_data + p_g) (proposition 1), for a generator that never moves."""
-    model = GAN(GAN.Config(latent=1, hidden=32, discriminator_steps=10**9, learning_rate=3e-3, beta1=0.9), LINE)
+def test_the_discriminator_approaches_the_optimal_one_on_1d_data():
+    """D* = p_data / (p_data + p_g) (proposition 1), for a generator that is never updated."""
+    model = GAN(GAN.Config(latent=1, hidden=32, discriminator_steps=10**9, learning_rate=3e-3, beta1=0.9), POINTS_1D)
     model.generator = tg.nn.Sequential(lambda z: z)
     stream = Stream(0, "real")
     for _ in range(600):
@@ -141,7 +141,7 @@ def test_the_discriminator_finds_the_optimal_curve_on_a_line():
     np.testing.assert_allclose(found, optimal, atol=0.06)
 
 
-def test_figures_show_the_costs_and_on_a_line_the_game_over_training(monkeypatch):
+def test_figures_show_the_costs_and_for_1d_data_the_densities_over_training(monkeypatch):
     monkeypatch.setattr(adversarial_figures, "EXAMPLES", 200)
     line = data.load("mixture1d")
     config = GAN.Config(latent=2, hidden=4, batch_size=16)
@@ -149,17 +149,19 @@ def test_figures_show_the_costs_and_on_a_line_the_game_over_training(monkeypatch
     model = GAN(config, line.spec)
     random.seed(3)
     loader = Loader(line.train, 16, seed=3)
-    drawn = {}
+    drawings = {}
     for step in range(21):
         if step in (0, 4, 16, 20):
-            drawn[step] = adversarial_figures._drawing(model, line, 3, lambda scores: 1 / (1 + np.exp(-scores)))
+            drawings[step] = adversarial_figures._drawing(model, line, 3, lambda scores: 1 / (1 + np.exp(-scores)))
         if step < 20:
             model.training_step(next(loader))
     streams = random.get_state()
-    costs, *game = model.figures(line, seed=3)
+    costs, *densities = model.figures(line, seed=3)
     assert random.get_state() == streams
     assert [name for _, name in costs.legend] == list(GENERATOR_LOSSES)
-    assert {figure.caption: figure.svg for figure in game} == {f"After {n} steps.": svg for n, svg in drawn.items()}
-    assert len(set(drawn.values())) == 4
-    assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *game))
+    assert {figure.caption: figure.svg for figure in densities} == {
+        f"After {n} steps.": svg for n, svg in drawings.items()
+    }
+    assert len(set(drawings.values())) == 4
+    assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *densities))
     assert len(list(GAN(config, Spec("plane", {"x": Points(2)})).figures(line, seed=0))) == 1

@@ -1,4 +1,4 @@
-"""Likelihoods of images: total mass one, gradients, means, which one is taken of which images."""
+"""Likelihoods of images: total probability one, gradients, means, and which likelihood fits which images."""
 
 import re
 
@@ -27,7 +27,7 @@ EACH = [
 each_likelihood = pytest.mark.parametrize(("name", "field"), EACH, ids=lambda value: str(value))
 
 
-def made(name, field, components=2):
+def float64_likelihood(name, field, components=2):
     return likelihood_of(field, name, components).astype("float64")
 
 
@@ -47,8 +47,8 @@ def log_prob(likelihood, outputs, x):
     return likelihood.given(tg.tensor(outputs, "float64")).log_prob(np.asarray(x, "float64")).numpy()
 
 
-def of_one_pixel(likelihood, outputs, values):
-    """log p of each of the values (n, channels) of one pixel."""
+def log_prob_of_pixel(likelihood, outputs, values):
+    """log p (n,) of each of the values (n, channels) of one pixel."""
     return log_prob(likelihood, np.repeat(outputs, len(values), axis=0), np.asarray(values)[:, None, None])
 
 
@@ -57,18 +57,18 @@ def every_value(count, channels):
     return np.stack(np.meshgrid(*[steps] * channels, indexing="ij"), axis=-1).reshape(-1, channels)
 
 
-def test_all_are_tried():
+def test_every_likelihood_is_tested():
     assert {name for name, _ in EACH} == set(FAMILIES)
 
 
 @pytest.mark.parametrize(
     ("name", "field"), [each for each in EACH if FAMILIES[each[0]].discrete and each[1] is not RGB], ids=str
 )
-def test_the_values_of_a_pixel_share_a_mass_of_one(name, field):
-    likelihood = made(name, field)
+def test_probabilities_of_a_pixels_values_sum_to_one_and_have_the_mean(name, field):
+    likelihood = float64_likelihood(name, field)
     outputs = outputs_of(likelihood, 1, (1, 1))
     values = every_value(field.value_count, field.channels)
-    p = np.exp(of_one_pixel(likelihood, outputs, values))
+    p = np.exp(log_prob_of_pixel(likelihood, outputs, values))
     assert p.sum() == pytest.approx(1, abs=1e-12)
     mean = likelihood.mean(tg.tensor(outputs, "float64")).numpy().ravel()
     # The mean of a mixture leaves out the rounding to grey values, which is half a value at most.
@@ -77,45 +77,44 @@ def test_the_values_of_a_pixel_share_a_mass_of_one(name, field):
     )
 
 
-def test_the_colours_of_a_logistic_mixture_share_a_mass_of_one():
-    """Over 256^3 values by the chain rule: blue given red and green, green given red, red (Salimans et al. 2017)."""
-    likelihood = made("logistic-mixture", RGB, components=1)
+def test_a_colour_mixture_summed_over_green_and_blue_is_the_grey_mixture_of_red():
+    """p(r, g, b) = p(r) p(g | r) p(b | r, g) (Salimans et al. 2017), summed for six reds over all greens and blues."""
+    likelihood = float64_likelihood("logistic-mixture", RGB, components=1)
     outputs = outputs_of(likelihood, 1, (1, 1))
     steps = np.arange(256) / 255
 
     def over_blue(red, green):
         colours = np.stack([np.full(256, red), np.full(256, green), steps], axis=1)
-        return np.exp(of_one_pixel(likelihood, outputs, colours)).sum()
+        return np.exp(log_prob_of_pixel(likelihood, outputs, colours)).sum()
 
-    # One component: log p(r, g, b) = log p(r) + log p(g | r) + log p(b | r, g), of which the last sums out.
     marginal = {(r, g): over_blue(r, g) for r in steps[::51] for g in steps}
-    alone = made("logistic-mixture", GREY, components=1)
+    alone = float64_likelihood("logistic-mixture", GREY, components=1)
     red_parameters = outputs[..., [0, 1, 4]]
-    p_red = np.exp(of_one_pixel(alone, red_parameters, steps[:, None]))
+    p_red = np.exp(log_prob_of_pixel(alone, red_parameters, steps[:, None]))
     assert p_red.sum() == pytest.approx(1, abs=1e-12)
     for r in steps[::51]:
         assert sum(marginal[r, g] for g in steps) == pytest.approx(p_red[round(255 * r)], rel=1e-10)
 
 
 def test_densities_integrate_to_one():
-    normal = made("normal", Image(1, 1, 1, "grey"))
+    normal = float64_likelihood("normal", Image(1, 1, 1, "grey"))
     outputs = np.full((1, 1, 1, 1), 0.4)
     x = np.linspace(-3, 4, 20_001)
-    density = np.exp(of_one_pixel(normal, outputs, x[:, None]))
+    density = np.exp(log_prob_of_pixel(normal, outputs, x[:, None]))
     assert density.sum() * (x[1] - x[0]) == pytest.approx(1, abs=1e-9)
     mean = normal.mean(tg.tensor(outputs, "float64")).numpy().item()
     assert (x * density).sum() * (x[1] - x[0]) == pytest.approx(mean, abs=1e-9)
     assert ((x - mean) ** 2 * density).sum() * (x[1] - x[0]) == pytest.approx(normal.std.numpy().item() ** 2, rel=1e-6)
     nodes, weights = np.polynomial.legendre.leggauss(100)
-    continuous = made("continuous-bernoulli", Image(1, 1, 1, "grey"))
-    density = np.exp(of_one_pixel(continuous, np.full((1, 1, 1, 1), -2.3), (nodes[:, None] + 1) / 2))
+    continuous = float64_likelihood("continuous-bernoulli", Image(1, 1, 1, "grey"))
+    density = np.exp(log_prob_of_pixel(continuous, np.full((1, 1, 1, 1), -2.3), (nodes[:, None] + 1) / 2))
     assert (density * weights / 2).sum() == pytest.approx(1, abs=1e-12)
 
 
 @each_likelihood
 def test_pixels_and_examples_are_independent(name, field):
     """log p of an image is the sum over its pixels, one number for each image."""
-    likelihood = made(name, field)
+    likelihood = float64_likelihood(name, field)
     outputs, x = outputs_of(likelihood, 4), images_of(field, 4)
     whole = log_prob(likelihood, outputs, x)
     assert whole.shape == (4,)
@@ -124,8 +123,8 @@ def test_pixels_and_examples_are_independent(name, field):
 
 
 @each_likelihood
-def test_gradients_are_slopes(name, field):
-    likelihood = made(name, field)
+def test_gradients_match_finite_differences(name, field):
+    likelihood = float64_likelihood(name, field)
     outputs, x = outputs_of(likelihood, 3), images_of(field, 3)
     leaf = tg.tensor(outputs, "float64", requires_grad=True)
     leaves = [leaf, *likelihood.parameters()]
@@ -146,15 +145,15 @@ def test_gradients_are_slopes(name, field):
 
 
 @each_likelihood
-def test_means_are_images(name, field):
-    likelihood = made(name, field)
+def test_means_have_the_shape_of_images_and_lie_in_the_unit_range(name, field):
+    likelihood = float64_likelihood(name, field)
     mean = likelihood.given(tg.tensor(3 * outputs_of(likelihood, 50), "float64")).mean.numpy()
     assert mean.shape == (50, 2, 3, field.channels)
     assert ((mean >= 0) & (mean <= 1)).all()
     assert mean.std() > 0.05
 
 
-def test_the_mean_of_colours_is_that_of_samples():
+def test_the_mean_of_a_colour_mixture_is_that_of_its_samples():
     from tinygen.distributions import DiscretizedLogisticMixture
     from tinygen.random import Stream
 
@@ -175,15 +174,15 @@ def test_the_mean_of_colours_is_that_of_samples():
     assert (np.abs(x.mean(0) - mixture.mean.numpy()[0]) < error).all()
 
 
-def test_the_scale_of_a_normal_is_learnt_by_channel_and_has_a_floor():
-    likelihood = made("normal", RGB)
+def test_a_normal_has_a_learnt_scale_for_each_channel_with_a_floor():
+    likelihood = float64_likelihood("normal", RGB)
     assert [parameter.shape for parameter in likelihood.parameters()] == [(3,)]
     np.testing.assert_allclose(likelihood.std.numpy(), NormalPixels.START + NormalPixels.FLOOR)
     likelihood.log_scale.assign(np.full(3, -100.0))
     np.testing.assert_allclose(likelihood.std.numpy(), np.full(3, 1 / 255 / np.sqrt(12)))
 
 
-# Which one
+# Which likelihood fits which images
 
 
 def test_the_natural_likelihood_follows_from_the_field():
@@ -199,7 +198,7 @@ def test_the_natural_likelihood_follows_from_the_field():
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "told"),
+    ("name", "field", "message"),
     [
         ("bernoulli", RGB, "bernoulli is for binary images, and the data are 2×3 rgb images: use one of continuous-"),
         ("bernoulli", GREY, "bernoulli is for binary images"),
@@ -212,7 +211,7 @@ def test_the_natural_likelihood_follows_from_the_field():
         ("continuous-bernoulli", BINARY, "use one of bernoulli"),
     ],
 )
-def test_what_does_not_fit_is_refused(name, field, told):
-    with pytest.raises(UsageError, match=re.escape(told)) as refusal:
+def test_a_likelihood_that_does_not_fit_the_images_is_refused(name, field, message):
+    with pytest.raises(UsageError, match=re.escape(message)) as refusal:
         likelihood_of(field, name)
     assert "\n" not in str(refusal.value)

@@ -1,4 +1,4 @@
-"""PixelCNN and its gated form: what an output may see, exact likelihoods, and sampling with and without a cache."""
+"""PixelCNN and its gated form: what an output depends on, exact likelihoods, and sampling with and without a cache."""
 
 import itertools
 import math
@@ -25,8 +25,8 @@ def images(kind, n, height=5, width=6):
     return (x < 0.4).astype(np.float32) if kind == "binary" else np.rint(255 * x) / np.float32(255)
 
 
-def made(name, kind, height=5, width=6, **config):
-    """A model whose weights are large enough that everything it sees matters."""
+def small_model(name, kind, height=5, width=6, **config):
+    """A model with weights so large that an output changes with every value that it depends on."""
     random.seed(0)
     model = models.get(name)
     model = model(model.Config(**(SMALL | config)), Spec("noise", {"x": Image(height, width, CHANNELS[kind], kind)}))
@@ -40,11 +40,11 @@ def logits(model, x):
         return model.network(x).numpy()
 
 
-# What an output sees
+# What an output depends on
 
 
-def seen(model, kind):
-    """For each value of an image, in order, whether its logits depend on each value: by changing one at a time."""
+def dependences(model, kind):
+    """Whether the logits of value i of an image depend on value j, as bool (i, j), found by changing one at a time."""
     x = images(kind, 30, *model.spec.x.shape[:2])
     before = logits(model, x)
     size = math.prod(model.spec.x.shape)
@@ -58,15 +58,15 @@ def seen(model, kind):
 
 
 @every_kind
-def test_the_gated_one_sees_all_earlier_values_and_no_other(kind):
-    """No leak and no blind spot, where the reach covers the image."""
-    model = made("gated-pixelcnn", kind, 3, 4, blocks=3, hidden=18, head=18)
+def test_gated_pixelcnn_depends_on_all_earlier_values_and_no_other(kind):
+    """Neither a leak nor a blind spot, where the receptive field covers the image."""
+    model = small_model("gated-pixelcnn", kind, 3, 4, blocks=3, hidden=18, head=18)
     size = math.prod(model.spec.x.shape)
-    np.testing.assert_array_equal(seen(model, kind), np.tri(size, k=-1, dtype=bool))
+    np.testing.assert_array_equal(dependences(model, kind), np.tri(size, k=-1, dtype=bool))
 
 
-def raster(height, width, side, itself):
-    """Which pixels each pixel sees through one masked convolution."""
+def dependences_of_a_masked_convolution(height, width, side, itself):
+    """Whether output pixel i of one masked convolution depends on pixel j, as bool (i, j)."""
     places = list(itertools.product(range(height), range(width)))
     r = side // 2
     return np.array(
@@ -78,17 +78,20 @@ def raster(height, width, side, itself):
 
 
 @pytest.mark.parametrize("first_kernel", [3, 5])
-def test_the_plain_one_sees_what_its_masks_let_through(first_kernel):
-    model = made("pixelcnn", "binary", 6, 7, first_kernel=first_kernel)
-    once, again = raster(6, 7, first_kernel, False), raster(6, 7, 3, True)
+def test_pixelcnn_depends_on_what_its_masks_allow(first_kernel):
+    model = small_model("pixelcnn", "binary", 6, 7, first_kernel=first_kernel)
+    once, again = (
+        dependences_of_a_masked_convolution(6, 7, first_kernel, False),
+        dependences_of_a_masked_convolution(6, 7, 3, True),
+    )
     expected = (again.astype(int) @ again @ once) > 0
-    np.testing.assert_array_equal(seen(model, "binary"), expected)
+    np.testing.assert_array_equal(dependences(model, "binary"), expected)
     assert (expected != np.tri(42, k=-1, dtype=bool)).any(), "it has a blind spot"
 
 
-def test_the_plain_one_sees_the_colours_in_turn():
-    model = made("pixelcnn", "rgb", 2, 3, hidden=18, head=18)
-    depends = seen(model, "rgb")
+def test_pixelcnn_depends_on_earlier_colours_of_a_pixel():
+    model = small_model("pixelcnn", "rgb", 2, 3, hidden=18, head=18)
+    depends = dependences(model, "rgb")
     assert not np.triu(depends).any()
     assert depends[np.tri(18, k=-1, dtype=bool)].mean() > 0.9
     for pixel in range(6):
@@ -102,7 +105,7 @@ def test_the_plain_one_sees_the_colours_in_turn():
 def test_the_probabilities_of_all_images_sum_to_one(name):
     every = np.array(list(itertools.product((0, 1), repeat=9)), np.float32).reshape(-1, 3, 3, 1)
     with no_grad():
-        nll = made(name, "binary", 3, 3).nll(every).numpy()
+        nll = small_model(name, "binary", 3, 3).nll(every).numpy()
     assert nll.min() < nll.max() - 1
     assert np.exp(-nll.astype("float64")).sum() == pytest.approx(1, rel=1e-5)
 
@@ -138,7 +141,7 @@ def gated(y, colours):
     return (np.tanh(cut[..., 0, :]) / (1 + np.exp(-cut[..., 1, :]))).reshape((*y.shape[:3], -1))
 
 
-def by_definition(model, x):
+def logits_by_definition(model, x):
     """The logits (N, H, W, C, levels), in plain NumPy."""
     network, colours, x = model.network, x.shape[3], x.astype("float64")
     if model.name == "pixelcnn":
@@ -161,9 +164,9 @@ def by_definition(model, x):
 
 @both
 @every_kind
-def test_nats_by_definition(name, kind):
-    model, x = made(name, kind), images(kind, 7)
-    z = by_definition(model, x)
+def test_nats_match_the_definition(name, kind):
+    model, x = small_model(name, kind), images(kind, 7)
+    z = logits_by_definition(model, x)
     if kind == "binary":
         nll = np.logaddexp(0, z[..., 0]) - x * z[..., 0]
     else:
@@ -181,9 +184,9 @@ def test_nats_by_definition(name, kind):
 
 @both
 @every_kind
-def test_cached_sampling_is_naive_sampling_to_the_bit(name, kind, monkeypatch):
+def test_cached_sampling_equals_naive_sampling_to_the_bit(name, kind, monkeypatch):
     monkeypatch.setattr(autoregressive, "CHUNK", 3)
-    model = made(name, kind, first_kernel=5)
+    model = small_model(name, kind, first_kernel=5)
     cached = model.sample(5, seed=1)
     assert cached.tobytes() == model.sample(5, seed=1, cached=False).tobytes()
     assert len(np.unique(cached, axis=0)) == 5
@@ -195,7 +198,7 @@ def test_cached_sampling_is_naive_sampling_to_the_bit(name, kind, monkeypatch):
 @both
 @every_kind
 def test_completion_keeps_the_given_rows(name, kind):
-    model, x = made(name, kind), images(kind, 4)
+    model, x = small_model(name, kind), images(kind, 4)
     given = x.copy()
     for rows in (0, 3, 5):
         completed = model.complete(x, rows, seed=2)
@@ -209,8 +212,8 @@ def test_completion_keeps_the_given_rows(name, kind):
             model.complete(bad, rows, seed=0)
 
 
-def test_the_figure_shows_images_halves_and_completions():
-    model = made("pixelcnn", "grey")
+def test_the_figure_shows_images_their_upper_halves_and_completions():
+    model = small_model("pixelcnn", "grey")
     split = Split(model.spec.fields, {"x": images("grey", 4)})
     (figure,) = panels.completions(model, Dataset(model.spec, split, split, split), 3)
     original, halves, *completions = figure.images.reshape(5, 4, 5, 6, 1)
@@ -223,7 +226,7 @@ def test_the_figure_shows_images_halves_and_completions():
 
 @both
 def test_samples_have_the_probabilities_of_the_likelihood(name):
-    model, n = made(name, "binary", 2, 2), 20_000
+    model, n = small_model(name, "binary", 2, 2), 20_000
     every = np.array(list(itertools.product((0, 1), repeat=4)), np.float32)
     with no_grad():
         p = np.exp(-model.nll(every.reshape(-1, 2, 2, 1)).numpy())

@@ -1,4 +1,4 @@
-"""The variational auto-encoder's numbers against integrals over its one code."""
+"""The variational auto-encoder's metrics against numerical integrals over its one latent dimension."""
 
 import math
 
@@ -18,17 +18,17 @@ Z = np.linspace(-12, 12, 6001)
 DZ = Z[1] - Z[0]
 
 
-def bits(n):
+def binary_images(n):
     return (Stream(0, "test images").uniform((n, 3, 4, 1)) < 0.3).astype(np.float32)
 
 
-def made(**config):
+def small_model(**config):
     random.seed(0)
     return VAE(VAE.Config(**({"latent": 1, "hidden": 6, "batch_size": 8} | config)), SPEC)
 
 
-def layers(network, x):
-    """A network of one hidden layer, in plain NumPy."""
+def numpy_output(network, x):
+    """Outputs of a network with one hidden layer of ReLUs, computed in NumPy."""
     w1, b1, w2, b2 = (p.numpy().astype("float64") for p in network.parameters())
     return np.maximum(x @ w1 + b1, 0) @ w2 + b2
 
@@ -38,10 +38,10 @@ def log_normal(z, mean, log_var):
 
 
 def by_integration(model, x):
-    """For each image: -log p(x), -ELBO, and the spread of log p(x, z) - log q(z | x) under q."""
+    """For each image: -log p(x), -ELBO, and the standard deviation of log p(x, z) - log q(z | x) under q."""
     flat = x.reshape(len(x), -1)
-    mean, log_var = layers(model.encoder, flat).T[:, :, None]
-    logits = layers(model.decoder, Z[:, None])
+    mean, log_var = numpy_output(model.encoder, flat).T[:, :, None]
+    logits = numpy_output(model.decoder, Z[:, None])
     log_joint = flat @ logits.T - np.logaddexp(0, logits).sum(1) + log_normal(Z, 0, 0)
     q = np.exp(log_normal(Z, mean, log_var))
     weight = log_joint - log_normal(Z, mean, log_var)
@@ -51,10 +51,10 @@ def by_integration(model, x):
 
 
 def test_bounds_agree_with_the_integrals():
-    model = made(importance_samples=64)
+    model = small_model(importance_samples=64)
     for p in model.decoder.parameters():
-        p.assign(3 * p.numpy())  # so that the posterior is far from what the encoder says
-    x, repeats = bits(5), 400
+        p.assign(3 * p.numpy())  # so that the posterior is far from the encoder's q(z | x)
+    x, repeats = binary_images(5), 400
     nll, neg_elbo, spread = by_integration(model, x)
     assert (neg_elbo - nll > 0.1).all()
     metrics = model.evaluate(Split(SPEC.fields, {"x": x.repeat(repeats, axis=0)}), seed=0)
@@ -63,16 +63,16 @@ def test_bounds_agree_with_the_integrals():
     gap = (neg_elbo - nll).mean()
     assert -error < metrics["neg_is64_nats"] - nll.mean() < 0.1 * gap
     assert metrics["neg_elbo_nats"] == pytest.approx(metrics["reconstruction_nats"] + metrics["kl_nats"], rel=1e-6)
-    mean, log_var = layers(model.encoder, x.reshape(5, -1)).T
+    mean, log_var = numpy_output(model.encoder, x.reshape(5, -1)).T
     assert metrics["kl_nats"] == pytest.approx((0.5 * (mean**2 + np.exp(log_var) - log_var - 1)).mean(), rel=1e-5)
 
 
 def test_log_prob_is_a_bound_on_each_image():
-    model, repeats = made(), 500
+    model, repeats = small_model(), 500
     for p in model.decoder.parameters():
         p.assign(3 * p.numpy())
-    nll, neg_elbo, spread = by_integration(model, bits(5))
-    x = bits(5).repeat(repeats, axis=0)
+    nll, neg_elbo, spread = by_integration(model, binary_images(5))
+    x = binary_images(5).repeat(repeats, axis=0)
     elbo, bound = (-model.log_prob(x, seed=0, samples=k).reshape(5, repeats) for k in (1, 64))
     error = 4 * spread / np.sqrt(repeats)
     assert (np.abs(elbo.mean(axis=1) - neg_elbo) < error).all()
@@ -80,39 +80,39 @@ def test_log_prob_is_a_bound_on_each_image():
     assert (bound.mean(axis=1) - nll < 0.2 * (neg_elbo - nll)).all()
 
 
-def test_log_prob_is_that_of_the_evaluation():
-    model, x = made(importance_samples=7), bits(9)
+def test_log_prob_is_the_bound_of_the_evaluation():
+    model, x = small_model(importance_samples=7), binary_images(9)
     metrics = model.evaluate(Split(SPEC.fields, {"x": x}), seed=3)
     one, many = (model.log_prob(x, seed=3, samples=k) for k in (None, 7))
     assert one.tobytes() == many.tobytes()
     np.testing.assert_array_equal(model.log_prob(x[:4], seed=3), one[:4])
     assert (model.log_prob(x, seed=4) != one).all()
-    # The evaluation draws one code of each image for the evidence lower bound first.
+    # The evaluation first draws one code of each image for the ELBO.
     stream = Stream(3, "eval")
     stream.normal((9, 4))
     expected = bounds.log_prob(model, x, samples=7, stream=stream, at_once=2000)
     assert metrics["neg_is7_nats"] == pytest.approx(-expected.mean(), rel=1e-6)
 
 
-def test_one_importance_sample_is_the_elbo():
-    model = made(importance_samples=1)
-    metrics = model.evaluate(Split(SPEC.fields, {"x": bits(1).repeat(20_000, axis=0)}), seed=0)
-    spread = by_integration(model, bits(1))[2][0]
+def test_the_bound_of_one_importance_sample_is_the_elbo():
+    model = small_model(importance_samples=1)
+    metrics = model.evaluate(Split(SPEC.fields, {"x": binary_images(1).repeat(20_000, axis=0)}), seed=0)
+    spread = by_integration(model, binary_images(1))[2][0]
     assert abs(metrics["neg_is1_nats"] - metrics["neg_elbo_nats"]) < 4 * spread * math.sqrt(2 / 20_000)
 
 
-def test_a_step_reports_the_bound_and_descends_on_the_weighted_one():
-    x, scalars, weights = bits(8), {}, {}
+def test_a_step_reports_the_elbo_and_minimises_the_beta_weighted_one():
+    x, scalars, weights = binary_images(8), {}, {}
     for beta in (1.0, 4.0):
-        model = made(beta=beta, warmup_steps=0)
+        model = small_model(beta=beta, warmup_steps=0)
         scalars[beta] = {name: float(value) for name, value in model.training_step(Batch(x=x)).items()}
         weights[beta] = model.encoder.parameters()[0].numpy()
     assert scalars[1.0] == scalars[4.0]
     assert (weights[1.0] != weights[4.0]).any()
-    model = made()
+    model = small_model()
     flat, noise = x.reshape(8, -1), Stream(0, "train").normal((8, 1))
-    mean, log_var = np.split(layers(model.encoder, flat), 2, axis=1)
-    logits = layers(model.decoder, mean + np.exp(0.5 * log_var) * noise)
+    mean, log_var = np.split(numpy_output(model.encoder, flat), 2, axis=1)
+    logits = numpy_output(model.decoder, mean + np.exp(0.5 * log_var) * noise)
     reconstruction = (np.logaddexp(0, logits) - flat * logits).sum(1).mean()
     kl = (0.5 * (mean**2 + np.exp(log_var) - log_var - 1)).sum(1).mean()
     assert scalars[1.0] == pytest.approx(
@@ -120,38 +120,41 @@ def test_a_step_reports_the_bound_and_descends_on_the_weighted_one():
     )
 
 
-def test_codes_samples_and_active_units():
-    model = made(latent=2)
-    flat = bits(50).reshape(50, -1)
-    codes = model.encode(bits(50))
-    np.testing.assert_allclose(codes, layers(model.encoder, flat)[:, :2], rtol=1e-4, atol=1e-6)
+def test_codes_samples_and_active_units_match_their_definitions():
+    model = small_model(latent=2)
+    flat = binary_images(50).reshape(50, -1)
+    codes = model.encode(binary_images(50))
+    np.testing.assert_allclose(codes, numpy_output(model.encoder, flat)[:, :2], rtol=1e-4, atol=1e-6)
     noise = Stream(7, "sample").normal((4, 2))
-    probabilities = 1 / (1 + np.exp(-layers(model.decoder, noise)))
+    probabilities = 1 / (1 + np.exp(-numpy_output(model.decoder, noise)))
     np.testing.assert_allclose(model.sample(4, seed=7).reshape(4, -1), probabilities, rtol=1e-5)
     last = model.encoder.parameters()[2]
     for spreads, active in (((0.09, 0.09), 0), ((0.11, 0.09), 1), ((0.11, 0.11), 2)):
-        factors = np.array([*spreads / model.encode(bits(50)).std(axis=0), 1, 1])
+        factors = np.array([*spreads / model.encode(binary_images(50)).std(axis=0), 1, 1])
         last.assign(last.numpy() * factors)
-        assert model.evaluate(Split(SPEC.fields, {"x": bits(50)}), seed=0, thorough=False)["active_units"] == active
+        assert (
+            model.evaluate(Split(SPEC.fields, {"x": binary_images(50)}), seed=0, thorough=False)["active_units"]
+            == active
+        )
 
 
-def test_the_step_size_falls_along_a_cosine_when_asked():
-    model = made(cosine_steps=4, learning_rate=0.5, warmup_steps=0)
+def test_cosine_steps_let_the_learning_rate_fall_along_a_cosine():
+    model = small_model(cosine_steps=4, learning_rate=0.5, warmup_steps=0)
     rates = []
     for _ in range(6):
         rates.append(model.optimizer.value("lr"))
-        model.training_step(Batch(x=bits(8)))
+        model.training_step(Batch(x=binary_images(8)))
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * min(i / 4, 1))) for i in range(6)])
-    assert made(learning_rate=0.5, warmup_steps=0).optimizer.value("lr") == 0.5
+    assert small_model(learning_rate=0.5, warmup_steps=0).optimizer.value("lr") == 0.5
 
 
-def test_more_samples_a_step_descend_on_the_importance_weighted_bound():
-    x, samples = bits(8), 5
-    model, flat = made(samples=samples), bits(8).reshape(8, -1)
+def test_several_samples_train_on_the_importance_weighted_bound():
+    x, samples = binary_images(8), 5
+    model, flat = small_model(samples=samples), binary_images(8).reshape(8, -1)
     noise = Stream(0, "train").normal((8 * samples, 4))[:, :1].reshape(8, samples)
-    mean, log_var = np.split(layers(model.encoder, flat), 2, axis=1)
+    mean, log_var = np.split(numpy_output(model.encoder, flat), 2, axis=1)
     z = mean + np.exp(0.5 * log_var) * noise
-    logits = layers(model.decoder, z.reshape(-1, 1)).reshape(8, samples, -1)
+    logits = numpy_output(model.decoder, z.reshape(-1, 1)).reshape(8, samples, -1)
     log_joint = (flat[:, None] * logits - np.logaddexp(0, logits)).sum(2) + log_normal(z, 0, 0)
     weights = np.exp(log_joint - log_normal(z, mean, log_var))
     before = model.state_dict()["encoder.layers.1.weight"].copy()
@@ -160,9 +163,9 @@ def test_more_samples_a_step_descend_on_the_importance_weighted_bound():
     assert (model.state_dict()["encoder.layers.1.weight"] != before).any()
 
 
-def test_thousands_of_samples_come_by_parts(monkeypatch):
-    """The bound of many samples is close to the likelihood, and nothing larger than a part is ever held."""
-    model, x, largest = made(importance_samples=5000), bits(3), []
+def test_thousands_of_samples_are_decoded_in_chunks(monkeypatch):
+    """The bound of 5000 samples is close to the likelihood, and at most 2000 codes are decoded at once."""
+    model, x, largest = small_model(importance_samples=5000), binary_images(3), []
     monkeypatch.setattr(model, "likelihood", lambda z: largest.append(len(z)) or VAE.likelihood(model, z))
     metrics = model.evaluate(Split(SPEC.fields, {"x": x}), seed=0)
     assert max(largest) <= 2000
@@ -170,15 +173,15 @@ def test_thousands_of_samples_come_by_parts(monkeypatch):
     assert abs(metrics["neg_is5000_nats"] - nll.mean()) < 4 * spread.max() / np.sqrt(5000)
 
 
-def test_a_weight_of_the_kl_term_does_not_go_with_the_importance_weighted_objective():
+def test_a_beta_other_than_1_is_refused_with_several_samples():
     with pytest.raises(UsageError, match="beta is 2; with more than one of samples it must be 1"):
-        made(samples=2, beta=2.0)
+        small_model(samples=2, beta=2.0)
 
 
-# Pictures of every kind
+# Other kinds of images
 
 
-def test_colour_pictures_have_bits_per_dimension_of_a_mixture_of_logistics():
+def test_colour_images_have_bits_per_dimension_of_a_mixture_of_logistics():
     """That they are learnt better than by independent pixels is a trial of `tinygen verify`."""
     data = load("coloured-digits8x8")
     config = VAE.Config(components=2, hidden=8, latent=3)
@@ -188,14 +191,14 @@ def test_colour_pictures_have_bits_per_dimension_of_a_mixture_of_logistics():
     assert found["neg_elbo_bits_per_dim"] == pytest.approx(found["neg_elbo_nats"] / (192 * math.log(2)))
 
 
-def enlarge(layers, x):
+def apply_layers(layers, x):
     for layer in layers:
         x = layer(x)
     return x.numpy()
 
 
-def test_decoders_of_colours_leave_no_checkerboard():
-    """Both enlargements begin as bilinear ones of mixed channels, and the last one keeps an even picture even."""
+def test_decoders_of_colours_make_no_checkerboard():
+    """Both enlargements start as bilinear ones with mixed channels; the last keeps a constant image constant."""
     channels = 4
     _, _, _, _, _, inner, _, repeat, outer = networks.decoder("conv", (8, 8, 3), 4, 2, channels=channels).layers
     for part, inputs, mixture in (
@@ -204,18 +207,18 @@ def test_decoders_of_colours_leave_no_checkerboard():
     ):
         x = Stream(0, "features").normal((2, 5, 6, inputs))
         expected = tg.functional.resize_bilinear2d(x, (10, 12)) @ mixture
-        np.testing.assert_allclose(enlarge(part, x)[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-5)
+        np.testing.assert_allclose(apply_layers(part, x)[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-5)
     outer.weight.assign(Stream(0, "weights").normal(outer.weight.shape))
-    even = enlarge([repeat, outer], np.ones((1, 5, 5, channels), np.float32))[:, 1:-1, 1:-1]
+    even = apply_layers([repeat, outer], np.ones((1, 5, 5, channels), np.float32))[:, 1:-1, 1:-1]
     np.testing.assert_allclose(even, np.broadcast_to(even[:, :1, :1], even.shape), rtol=1e-4)
 
 
-def grey(n=8):
+def grey_images(n=8):
     return Stream(3, "grey").integers(256, n * 12).reshape(n, 3, 4, 1).astype(np.uint8)
 
 
-def test_grey_images_are_binarised_unless_a_likelihood_of_greys_is_named():
-    data = Dataset.from_arrays("greys", grey(40))
+def test_grey_images_are_binarised_unless_a_likelihood_of_grey_values_is_configured():
+    data = Dataset.from_arrays("greys", grey_images(40))
     for likelihood in (None, "bernoulli"):
         assert check_data(VAE, data, VAE.Config(likelihood=likelihood)).spec.x.binarisation == "dynamic"
     assert check_data(VAE, data).spec.x.binarisation == "dynamic"
@@ -225,8 +228,8 @@ def test_grey_images_are_binarised_unless_a_likelihood_of_greys_is_named():
 
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("likelihood", ["logistic-mixture", "categorical", "normal", "continuous-bernoulli"])
-def test_bits_are_given_of_discrete_data_only_and_densities_say_so(likelihood, samples):
-    data = Dataset.from_arrays("greys", grey(40))
+def test_only_discrete_likelihoods_give_bits_and_others_give_density_nats(likelihood, samples):
+    data = Dataset.from_arrays("greys", grey_images(40))
     config = VAE.Config(likelihood=likelihood, latent=2, hidden=5, samples=samples, importance_samples=2)
     model = VAE(config, data.spec)
     scalars, found = model.training_step(data.train.batch(slice(8))), model.evaluate(data.test, seed=0)
@@ -242,8 +245,8 @@ def test_bits_are_given_of_discrete_data_only_and_densities_say_so(likelihood, s
     assert (images.shape, images.dtype) == ((3, 3, 4, 1), np.float32)
 
 
-def test_likelihoods_of_many_parameters_are_evaluated_by_smaller_parts(monkeypatch):
-    data = Dataset.from_arrays("greys", grey(40))
+def test_likelihoods_of_many_parameters_are_evaluated_in_smaller_chunks(monkeypatch):
+    data = Dataset.from_arrays("greys", grey_images(40))
     config = VAE.Config(likelihood="categorical", latent=2, hidden=5, importance_samples=7)
     model, largest = VAE(config, data.spec), []
     whole = model.evaluate(data.test, seed=0)
@@ -254,7 +257,7 @@ def test_likelihoods_of_many_parameters_are_evaluated_by_smaller_parts(monkeypat
 
 
 def test_the_scale_of_a_normal_likelihood_is_trained_and_saved():
-    data = Dataset.from_arrays("greys", grey(40))
+    data = Dataset.from_arrays("greys", grey_images(40))
     model = VAE(VAE.Config(likelihood="normal", latent=2, hidden=5), data.spec)
     before = model.state_dict()["pixels.log_scale"].copy()
     model.training_step(data.train.batch(slice(8)))
@@ -264,8 +267,8 @@ def test_the_scale_of_a_normal_likelihood_is_trained_and_saved():
 # Networks of the caller's own
 
 
-class Plain(nn.Module):
-    """A linear network between examples of any shape."""
+class LinearNetwork(nn.Module):
+    """A linear layer on flattened examples, with outputs (N, *shape)."""
 
     def __init__(self, inputs, outputs, shape):
         self.layer, self.shape = nn.Linear(inputs, outputs), shape
@@ -275,9 +278,9 @@ class Plain(nn.Module):
 
 
 def test_networks_of_the_callers_own_are_trained():
-    data = Dataset.from_arrays("greys", np.tile(grey(40), (1, 1, 1, 3)))
+    data = Dataset.from_arrays("greys", np.tile(grey_images(40), (1, 1, 1, 3)))
     config = VAE.Config(latent=2, components=1, batch_size=8)
-    model = VAE(config, data.spec, encoder=Plain(36, 4, (4,)), decoder=Plain(2, 120, (3, 4, 10)))
+    model = VAE(config, data.spec, encoder=LinearNetwork(36, 4, (4,)), decoder=LinearNetwork(2, 120, (3, 4, 10)))
     before = {name: array.copy() for name, array in model.state_dict().items()}
     model.training_step(data.train.batch(slice(8)))
     trained = model.state_dict()
@@ -293,17 +296,17 @@ LOGITS = "it must map (N, 2) to (N, 3, 4, 1): 1 for each pixel, as the likelihoo
 
 
 @pytest.mark.parametrize(
-    ("networks", "told"),
+    ("networks", "message"),
     [
-        ({"encoder": lambda: Plain(12, 2, (2,))}, f"encoder: {MEANS}; its outputs are (N, 2)"),
-        ({"encoder": lambda: Plain(13, 4, (4,))}, f"encoder: {MEANS}; it does not take them: "),
-        ({"decoder": lambda: Plain(2, 12, (12,))}, f"decoder: {LOGITS}; its outputs are (N, 12)"),
-        ({"decoder": lambda: Plain(2, 36, (3, 4, 3))}, f"decoder: {LOGITS}; its outputs are (N, 3, 4, 3)"),
-        ({"decoder": lambda: Plain(3, 12, (3, 4, 1))}, f"decoder: {LOGITS}; it does not take them: "),
+        ({"encoder": lambda: LinearNetwork(12, 2, (2,))}, f"encoder: {MEANS}; its outputs are (N, 2)"),
+        ({"encoder": lambda: LinearNetwork(13, 4, (4,))}, f"encoder: {MEANS}; it does not take them: "),
+        ({"decoder": lambda: LinearNetwork(2, 12, (12,))}, f"decoder: {LOGITS}; its outputs are (N, 12)"),
+        ({"decoder": lambda: LinearNetwork(2, 36, (3, 4, 3))}, f"decoder: {LOGITS}; its outputs are (N, 3, 4, 3)"),
+        ({"decoder": lambda: LinearNetwork(3, 12, (3, 4, 1))}, f"decoder: {LOGITS}; it does not take them: "),
     ],
 )
-def test_networks_that_do_not_fit_are_refused(networks, told):
+def test_networks_that_do_not_fit_are_refused(networks, message):
     with pytest.raises(ShapeError) as refusal:
         VAE(VAE.Config(latent=2), SPEC, **{name: make() for name, make in networks.items()})
-    assert str(refusal.value).startswith(told)
+    assert str(refusal.value).startswith(message)
     assert "\n" not in str(refusal.value)

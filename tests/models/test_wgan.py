@@ -1,4 +1,4 @@
-"""The critics: clipped weights, exact gradients of a penalty, and an estimate of a distance that is known."""
+"""WGAN and WGAN-GP: clipped weights, gradients of the penalty, and the estimate of a known distance."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from tinygen.models import WGAN, WGANGP
 from tinygen.models.adversarial.losses import gradient_norms
 from tinygen.random import Stream
 
-LINE = Spec("line", {"x": Points(1)})
-PLANE = Spec("plane", {"x": Points(2)})
+POINTS_1D = Spec("line", {"x": Points(1)})
+POINTS_2D = Spec("plane", {"x": Points(2)})
 
 
 @pytest.fixture(autouse=True)
@@ -26,19 +26,19 @@ def points(n, d=1):
     return Stream(0, "points").normal((n, d))
 
 
-def turns(model, steps):
-    """Steps after which the generator had moved."""
-    moved, before = [], int(model.generator_optimizer.count)
+def generator_updates(model, steps):
+    """Numbers of the steps, from 1, in which the generator was updated."""
+    updated, before = [], int(model.generator_optimizer.count)
     for step in range(1, steps + 1):
         model.training_step(Batch(x=points(4)))
         if (count := int(model.generator_optimizer.count)) > before:
-            moved.append(step)
+            updated.append(step)
         before = count
-    return moved
+    return updated
 
 
 def test_weights_of_the_critic_stay_within_the_bound_and_the_generators_do_not():
-    model = WGAN(WGAN.Config(latent=2, hidden=8, clip=0.02, learning_rate=0.01), PLANE)
+    model = WGAN(WGAN.Config(latent=2, hidden=8, clip=0.02, learning_rate=0.01), POINTS_2D)
     for _ in range(3):
         model.training_step(Batch(x=points(16, 2)))
         largest = max(np.abs(p.numpy()).max() for p in model.discriminator.parameters())
@@ -46,22 +46,22 @@ def test_weights_of_the_critic_stay_within_the_bound_and_the_generators_do_not()
     assert max(np.abs(p.numpy()).max() for p in model.generator.parameters()) > 0.1
 
 
-def test_the_critic_takes_many_steps_at_first_and_at_every_500th_turn():
-    model = WGAN(WGAN.Config(latent=1, hidden=2, layers=1, critic_steps=2, long_critic_steps=4), LINE)
-    assert turns(model, 108) == [*range(4, 101, 4), 102, 104, 106, 108]
+def test_the_critic_takes_long_critic_steps_for_the_first_25_and_every_500th_generator_update():
+    model = WGAN(WGAN.Config(latent=1, hidden=2, layers=1, critic_steps=2, long_critic_steps=4), POINTS_1D)
+    assert generator_updates(model, 108) == [*range(4, 101, 4), 102, 104, 106, 108]
     model.generator_optimizer.count[...] = 500
-    assert turns(model, 6) == [4, 6]
+    assert generator_updates(model, 6) == [4, 6]
 
 
-def test_the_penalised_critic_takes_its_steps_for_each_of_the_generator():
-    assert turns(WGANGP(WGANGP.Config(latent=1, hidden=2, critic_steps=3), LINE), 9) == [3, 6, 9]
+def test_the_penalised_critic_takes_critic_steps_for_each_generator_update():
+    assert generator_updates(WGANGP(WGANGP.Config(latent=1, hidden=2, critic_steps=3), POINTS_1D), 9) == [3, 6, 9]
 
 
 @pytest.mark.parametrize("model_class", [WGAN, WGANGP])
-def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly(model_class):
+def test_a_state_saved_between_two_generator_updates_is_restored_exactly(model_class):
     def make(seed):
         random.seed(seed)
-        return model_class(model_class.Config(latent=2, hidden=4, averaging=0.9), LINE)
+        return model_class(model_class.Config(latent=2, hidden=4, averaging=0.9), POINTS_1D)
 
     model, fresh = make(0), make(1)
     for _ in range(3):
@@ -78,18 +78,18 @@ def test_a_model_whose_generator_is_not_yet_due_is_resumed_exactly(model_class):
     assert int(model.generator_optimizer.count) == (model_class is WGANGP)
 
 
-def test_the_norm_is_that_of_the_critics_gradient_between_the_examples():
+def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
     random.seed(4)
     share = Stream(4, "train").uniform((5, 1))
-    real, made = points(5, 3).astype("float64"), tg.tensor(points(10, 3)[5:], dtype="float64")
+    real, fake = points(5, 3).astype("float64"), tg.tensor(points(10, 3)[5:], dtype="float64")
     weight = tg.tensor(points(3, 3), dtype="float64", requires_grad=True)
 
     def critic(x):
         return ((x @ weight) ** 2).sum(axis=1, keepdims=True)
 
-    between = share * real + (1 - share) * made.numpy()
+    between = share * real + (1 - share) * fake.numpy()
     expected = np.linalg.norm(2 * between @ weight.numpy() @ weight.numpy().T, axis=1)
-    norms = gradient_norms(critic, real, made)
+    norms = gradient_norms(critic, real, fake)
     np.testing.assert_allclose(norms.numpy(), expected, rtol=1e-6)
 
     def penalty(w):
@@ -102,7 +102,7 @@ def test_the_norm_is_that_of_the_critics_gradient_between_the_examples():
     assert (slope * direction).sum() == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
 
 
-def test_a_flat_critic_has_a_penalty_with_a_finite_gradient():
+def test_a_constant_critic_has_a_penalty_with_a_finite_gradient():
     weight = tg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
     norms = gradient_norms(lambda x: x @ weight, points(4, 2), tg.tensor(points(4, 2)))
     assert np.isfinite(tg.grad(((norms - 1) ** 2).mean(), weight).numpy()).all()
@@ -122,10 +122,10 @@ def test_every_example_has_an_epsilon_of_its_own():
     assert ((share > 0) & (share < 1)).all()
 
 
-def test_the_penalised_critic_estimates_the_distance_of_two_normals():
-    """W1 of N(2, 1) and N(0, 1) is 2, for a generator that never moves."""
+def test_the_penalised_critic_estimates_the_distance_between_two_normals():
+    """W1 of N(2, 1) and N(0, 1) is 2, for a generator that is never updated."""
     config = WGANGP.Config(latent=1, hidden=32, layers=2, critic_steps=10**9, learning_rate=2e-3, beta1=0.5)
-    model = WGANGP(config, LINE)
+    model = WGANGP(config, POINTS_1D)
     model.generator = tg.nn.Sequential(lambda z: z)
     stream = Stream(0, "real")
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""Arguments for layers."""
+"""Arrays of normal numbers as arguments of layers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Initial weights: their variances, streams and shapes."""
+"""Initialisers: variances, shapes and random streams."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_initialisers_have_their_variance(make, variance, uniform, shape):
         assert np.abs(x).max() <= math.sqrt(3 * variance)
 
 
-def test_initialisers_draw_from_their_stream_in_order():
+def test_layers_are_initialised_from_the_init_stream_in_order():
     first = [p.numpy() for p in nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).parameters()]
     assert random.get_state()["counters"]["init"] == 3 + 1 + 2 + 1
     random.seed(0)
@@ -49,7 +49,7 @@ def test_initialisers_draw_from_their_stream_in_order():
 
 
 @pytest.mark.parametrize("shape", [(40, 25), (25, 40), (3, 3, 4, 20), (3, 4, 50), (1, 1)])
-def test_orthogonal_weights_keep_lengths(shape):
+def test_orthogonal_weights_have_orthogonal_columns_or_rows_of_length_gain(shape):
     x = init.orthogonal(shape, gain=1.5)
     matrix = x.reshape(-1, shape[-1]).astype("float64")
     matrix = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
@@ -57,7 +57,7 @@ def test_orthogonal_weights_keep_lengths(shape):
     np.testing.assert_allclose(matrix.T @ matrix, 1.5**2 * np.eye(matrix.shape[1]), atol=1e-6)
 
 
-def test_orthogonal_weights_are_uniform_and_repeatable():
+def test_orthogonal_weights_have_the_moments_of_the_uniform_distribution_and_repeat_with_the_seed():
     """Each element of an orthogonal n x n matrix has mean 0 and variance 1 / n, its determinant either sign."""
     first = init.orthogonal((3, 3))
     many = np.stack([init.orthogonal((3, 3)) for _ in range(2000)])

@@ -1,4 +1,4 @@
-"""Layers follow their formulas and refuse what they cannot do."""
+"""Layers against their formulas, and what they refuse."""
 
 import math
 
@@ -13,7 +13,7 @@ from tinygen.autograd import source_of
 from tinygen.errors import ShapeError, UsageError
 
 
-def test_linear_follows_its_formula_and_starts_within_its_bound():
+def test_linear_matches_its_formula_and_its_initial_weights_their_bound():
     layer, x = nn.Linear(400, 50), real(5, 400)
     weight, bias = layer.weight.numpy(), layer.bias.numpy()
     assert (weight.shape, bias.shape) == ((400, 50), (50,))
@@ -60,7 +60,7 @@ CONVOLUTIONS = [
 
 
 @pytest.mark.parametrize(("make", "function", "arguments", "options", "weight", "shape", "fan_in"), CONVOLUTIONS)
-def test_convolutions_hold_their_weights_and_pass_their_options(
+def test_convolutions_have_weights_of_the_right_shape_and_pass_their_options_on(
     make, function, arguments, options, weight, shape, fan_in
 ):
     layer, x = make(*arguments, **options), tg.tensor(real(*shape))
@@ -72,7 +72,7 @@ def test_convolutions_hold_their_weights_and_pass_their_options(
     np.testing.assert_array_equal(bare(x).numpy(), function(x, bare.weight, **options).numpy())
 
 
-def test_convolutions_refuse_groups_that_do_not_divide():
+def test_convolutions_refuse_groups_that_do_not_divide_the_channels():
     with pytest.raises(UsageError, match="Conv2d: 4 and 6 channels cannot form 3 groups"):
         nn.Conv2d(4, 6, 3, groups=3)
     with pytest.raises(UsageError, match="ConvTranspose1d: 4 and 6 channels cannot form 4 groups"):
@@ -87,12 +87,12 @@ def test_convolutions_refuse_groups_that_do_not_divide():
         (3, {"kind": "A", "colours": 0}, UsageError, "colours is 0"),
     ],
 )
-def test_a_masked_convolution_that_cannot_be_is_refused_when_it_is_made(kernel_size, options, error, message):
+def test_an_impossible_masked_convolution_is_refused_when_it_is_constructed(kernel_size, options, error, message):
     with pytest.raises(error, match=message):
         nn.MaskedConv2d(2, 2, kernel_size, **options)
 
 
-def test_batch_norm_trains_on_the_batch_and_follows_it():
+def test_batch_norm_normalises_by_the_batch_and_in_evaluation_by_running_statistics():
     """Running statistics after two batches by their recurrence: weight 0.1, unbiased variance."""
     layer, mean, var = nn.BatchNorm(3), np.zeros(3), np.ones(3)
     layer.scale.assign(np.array([1, 2, 3]))
@@ -114,7 +114,7 @@ def test_batch_norm_trains_on_the_batch_and_follows_it():
     assert set(layer.state_dict()) == {"scale", "shift", "running_mean", "running_var"}
 
 
-def test_batch_norm_options():
+def test_batch_norm_follows_its_options():
     layer = nn.BatchNorm(2, eps=1.0, momentum=0.5, affine=False)
     y = layer(tg.tensor([[1.0, 0.0], [3.0, 0.0]])).numpy()
     np.testing.assert_allclose(y, [[-math.sqrt(0.5), 0], [math.sqrt(0.5), 0]], rtol=1e-6)
@@ -133,7 +133,7 @@ def test_batch_norm_options():
         (lambda: nn.GroupNorm(4, 4), (1, 2)),
     ],
 )
-def test_normalisations_of_each_example(layer, axes):
+def test_layer_instance_and_group_norm_match_their_formula(layer, axes):
     layer, x = layer(), 3 + real(2, 5, 3, 4)
     layer.scale.assign(real(*layer.scale.shape))
     layer.shift.assign(real(*layer.shift.shape) + 1)
@@ -159,19 +159,19 @@ def test_normalisations_refuse_other_channels(layer, channels, mode):
         layer.train(mode)(tg.tensor(real(2, 3, channels)))
 
 
-def test_dropout_draws_in_training_only():
+def test_dropout_zeroes_and_scales_in_training_only():
     network = nn.Sequential(nn.Linear(3, 200), nn.Dropout(0.25))
     x = tg.tensor(real(1, 3))
-    full = network.eval()(x).numpy()
+    without_dropout = network.eval()(x).numpy()
     assert random.stream("train").counter == 0
-    thinned = network.train()(x).numpy()
-    kept = thinned != 0
+    with_dropout = network.train()(x).numpy()
+    kept = with_dropout != 0
     assert 0.6 < kept.mean() < 0.9
-    np.testing.assert_allclose(thinned[kept], full[kept] / 0.75, rtol=1e-6)
+    np.testing.assert_allclose(with_dropout[kept], without_dropout[kept] / 0.75, rtol=1e-6)
 
 
-def doubled_rows(x):
-    """Between two rows lie two, at a quarter and at three quarters of the way."""
+def bilinear_rows(x):
+    """Bilinear upsampling of the rows by 2: outputs lie a quarter of a row above and below each input row."""
     above, below = x[:, [0, 0, 1, 2]], x[:, [1, 2, 3, 3]]
     return np.stack([(above + 3 * x) / 4, (3 * x + below) / 4], 2).reshape(2, 8, 4, 3)
 
@@ -192,7 +192,7 @@ def doubled_rows(x):
         (nn.Flatten(), lambda x: x.reshape(2, -1)),
         (nn.Reshape(3, 16), lambda x: x.reshape(2, 3, 16)),
         (nn.Upsample2d(2), lambda x: x.repeat(2, 1).repeat(2, 2)),
-        (nn.Upsample2d((2, 1), mode="bilinear"), doubled_rows),
+        (nn.Upsample2d((2, 1), mode="bilinear"), bilinear_rows),
         (nn.PixelUnshuffle(2), lambda x: x.reshape(2, 2, 2, 2, 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(2, 2, 2, 12)),
         (nn.ReflectionPad2d((1, 2)), lambda x: np.pad(x, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="reflect")),
         (nn.ReflectionPad2d(((0, 3), 0)), lambda x: np.pad(x, ((0, 0), (0, 3), (0, 0), (0, 0)), mode="reflect")),
@@ -203,13 +203,13 @@ def doubled_rows(x):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_layers_without_parameters(layer, expected):
+def test_layers_without_parameters_match_their_formulas(layer, expected):
     x = real(2, 4, 4, 3)
     np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), expected(x), rtol=1e-5, atol=1e-6)
     assert layer.parameters() == []
 
 
-def test_a_pixel_shuffle_undoes_the_other():
+def test_pixel_shuffle_inverts_pixel_unshuffle():
     x = tg.tensor(real(2, 4, 6, 3))
     y = nn.PixelUnshuffle((2, 3))(x)
     assert y.shape == (2, 2, 2, 18)
@@ -226,7 +226,7 @@ def test_a_pixel_shuffle_undoes_the_other():
         (lambda: nn.ReflectionPad2d("same"), "padding is .*'same'"),
     ],
 )
-def test_layers_that_resample_refuse_what_they_cannot_do(make, message):
+def test_resampling_layers_refuse_impossible_options(make, message):
     with pytest.raises(UsageError, match=message):
         make()
 
@@ -251,7 +251,7 @@ def test_sequential_applies_layers_and_functions_in_order():
     "make", [nn.BatchNorm, nn.LayerNorm, lambda c: nn.InstanceNorm(c, affine=True), lambda c: nn.GroupNorm(2, c)]
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_sequential_lets_a_layer_take_over_the_leaky_relu_after_it(make, activation, training):
+def test_sequential_fuses_a_leaky_relu_into_the_normalisation_before_it(make, activation, training):
     layer = make(4).train(training)
     layer.scale.assign(real(4))
     layer.shift.assign(real(4) + 1)
@@ -266,7 +266,7 @@ def test_sequential_lets_a_layer_take_over_the_leaky_relu_after_it(make, activat
         assert source_of(nn.Sequential(layer, activation)(x).edge).op.name in ("normalize", "reshape")
 
 
-def test_sequential_leaves_a_layer_alone_that_has_its_own_forward():
+def test_sequential_fuses_nothing_into_a_subclass_with_its_own_forward():
     class Doubled(nn.LayerNorm):
         def forward(self, x):
             return 2 * super().forward(x)

@@ -1,4 +1,4 @@
-"""Modules: names, states, modes and devices of what they hold."""
+"""Modules: names, state, modes, dtype and device of their parts."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tinygen.errors import CheckpointError, DtypeError
 
 
 class Block(nn.Module):
-    """One of everything that a module may hold."""
+    """A module with every kind of attribute that a module may have."""
 
     def __init__(self):
         self.first = nn.Linear(2, 3)
@@ -39,7 +39,7 @@ def test_parameters_are_named_in_order_and_once():
     assert {type(module).__name__ for module in block.modules()} == {"Block", "Linear", "BatchNorm"}
 
 
-def test_the_state_holds_everything_that_changes():
+def test_the_state_has_parameters_buffers_counters_optimisers_and_averages():
     block = Block()
     state = block.state_dict()
     assert set(state) == {
@@ -61,7 +61,7 @@ def train(block, steps):
     return block
 
 
-def test_a_state_moves_into_a_fresh_module_and_goes_on_to_the_bit():
+def test_a_module_with_a_loaded_state_continues_to_the_bit():
     trained = train(Block(), 3)
     fresh = Block()
     views = fresh.parameters()
@@ -90,7 +90,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_modes_reach_every_part():
+def test_train_and_eval_set_the_mode_of_every_part():
     block = Block()
     assert all(module.training for module in block.modules())
     assert block.eval() is block
@@ -100,13 +100,13 @@ def test_modes_reach_every_part():
     assert block.norm.training
 
 
-def test_requires_grad_freezes():
+def test_requires_grad_false_freezes_all_parameters():
     block = Block().requires_grad(False)
     assert not block.eval()(tg.tensor(real(2, 2))).requires_grad
     assert block.requires_grad()(tg.tensor(real(2, 2))).requires_grad
 
 
-def test_astype_converts_floats_and_leaves_counters():
+def test_astype_converts_floats_and_keeps_integer_counters():
     block = Block().astype("float64")
     assert {p.dtype.name for p in block.parameters()} == {"float64"}
     assert (block.norm.running_mean.dtype, block.counter.dtype) == (np.float64, np.int64)

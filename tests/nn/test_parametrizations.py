@@ -1,4 +1,4 @@
-"""Spectral and weight normalisation: their formulas, when they iterate, what a graph or a checkpoint sees of it."""
+"""Spectral and weight normalisation: formulas, power iterations, gradients, checkpoints and state."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ LAYERS = [
 ]
 
 
-def rows(weight, axis):
+def output_rows(weight, axis):
     """A weight as the matrix (outputs, everything else), in float64."""
     return np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype("float64")
 
 
-def iterated(matrix, u):
+def power_iteration(matrix, u):
     """One power iteration of Miyato et al., algorithm 1: the next u."""
     v = matrix.T @ u
     u = matrix @ (v / np.linalg.norm(v))
@@ -35,7 +35,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value(make, shape, axis):
     for _ in range(300):
         y = layer(x)
     weight = layer.layer.weight.numpy()
-    largest = np.linalg.svd(rows(weight, axis))[1][0]
+    largest = np.linalg.svd(output_rows(weight, axis))[1][0]
     np.testing.assert_allclose(layer.weight().numpy(), weight / largest, rtol=1e-5, atol=1e-7)
     layer.layer.weight.assign(weight / largest)
     np.testing.assert_allclose(y.numpy(), layer.layer(x).numpy(), rtol=1e-4, atol=1e-5)
@@ -43,13 +43,13 @@ def test_spectral_norm_divides_by_the_largest_singular_value(make, shape, axis):
     assert set(layer.state_dict()) == {"layer.weight", "layer.bias", "u"}
 
 
-def test_spectral_norm_iterates_once_a_training_forward_and_never_else():
+def test_spectral_norm_iterates_once_in_each_training_forward_only():
     layer, x = nn.SpectralNorm(nn.Conv2d(3, 4, 3)), tg.tensor(real(1, 4, 4, 3))
-    matrix, buffer = rows(layer.layer.weight.numpy(), -1), layer.u
+    matrix, buffer = output_rows(layer.layer.weight.numpy(), -1), layer.u
     layer.u[...] = u = np.array([[1, 0, 0, 0]])
     for _ in range(3):
         layer(x)
-        u = iterated(matrix, u.ravel())
+        u = power_iteration(matrix, u.ravel())
         np.testing.assert_allclose(layer.u, [u], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         layer.eval().weight().numpy(), layer.layer.weight.numpy() / np.linalg.norm(u @ matrix), rtol=1e-5
@@ -60,12 +60,12 @@ def test_spectral_norm_iterates_once_a_training_forward_and_never_else():
     assert layer.u is buffer, "moved in place, as a captured graph needs"
 
 
-def test_spectral_norm_starts_near_its_end():
+def test_spectral_norm_is_initialised_near_convergence():
     layer = nn.SpectralNorm(nn.Linear(60, 40)).eval()
     assert np.linalg.svd(layer.weight().numpy())[1][0] == pytest.approx(1, abs=0.05)
 
 
-def test_the_gradient_of_spectral_norm_by_the_paper():
+def test_the_gradient_of_spectral_norm_matches_the_paper():
     """Equation 12: (G - <G, W> u v') / sigma for the gradient G at the normalised weight W."""
     layer, g = nn.SpectralNorm(nn.Linear(5, 4)).astype("float64"), real(5, 4).astype("float64")
     for _ in range(200):
@@ -77,8 +77,8 @@ def test_the_gradient_of_spectral_norm_by_the_paper():
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-9)
 
 
-def test_two_forwards_before_a_backward_keep_their_own_iterations():
-    """As of a discriminator that sees real and generated images before it is updated."""
+def test_a_second_forward_does_not_change_the_gradient_of_the_first():
+    """As in a discriminator, which sees real and fake images before it is updated."""
     layer = nn.SpectralNorm(nn.Linear(5, 4)).astype("float64")
     layer.u[...] = [[1, 0, 0, 0]]
     x, w = tg.tensor(real(3, 5), "float64"), layer.layer.weight
@@ -102,7 +102,7 @@ def test_spectral_norm_in_a_checkpoint_iterates_once():
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_spectral_norm_goes_on_from_its_state():
+def test_a_restored_spectral_norm_continues_exactly():
     layer, other, x = nn.SpectralNorm(nn.Linear(5, 4)), nn.SpectralNorm(nn.Linear(5, 4)), tg.tensor(real(3, 5))
     layer.u[...] = 0.5
     other.load_state_dict(layer.state_dict())
@@ -119,18 +119,20 @@ def test_a_weight_of_zeros_stays_finite():
 
 
 @pytest.mark.parametrize(("make", "shape", "axis"), LAYERS)
-def test_weight_norm_starts_as_the_layer_and_lets_gains_set_lengths(make, shape, axis):
+def test_weight_norm_first_equals_its_layer_and_gains_set_the_lengths(make, shape, axis):
     bare, x = make(), tg.tensor(real(*shape))
     layer = nn.WeightNorm(bare)
     np.testing.assert_allclose(layer(x).numpy(), bare(x).numpy(), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(layer.gain.numpy().ravel(), np.linalg.norm(rows(bare.weight.numpy(), axis), axis=1))
+    np.testing.assert_allclose(
+        layer.gain.numpy().ravel(), np.linalg.norm(output_rows(bare.weight.numpy(), axis), axis=1)
+    )
     layer.gain.assign(-np.arange(1, layer.gain.size + 1).reshape(layer.gain.shape))
-    lengths = np.linalg.norm(rows(layer.weight().numpy(), axis), axis=1)
+    lengths = np.linalg.norm(output_rows(layer.weight().numpy(), axis), axis=1)
     np.testing.assert_allclose(lengths, np.arange(1, layer.gain.size + 1), rtol=1e-6)
     assert list(layer.named_parameters()) == ["layer.weight", "layer.bias", "gain"]
 
 
-def test_the_gradients_of_weight_norm_by_the_paper():
+def test_the_gradients_of_weight_norm_match_the_paper():
     """Equation 3, for each column v of a linear layer: dg = dw v / |v|, dv = g / |v| (dw - dg v / |v|)."""
     layer, dw = nn.WeightNorm(nn.Linear(5, 3)).astype("float64"), real(5, 3).astype("float64")
     layer.gain.assign([[2.0, -1.0, 0.5]])
@@ -143,7 +145,7 @@ def test_the_gradients_of_weight_norm_by_the_paper():
 
 
 @pytest.mark.parametrize("make", [nn.SpectralNorm, nn.WeightNorm])
-def test_a_leaky_relu_after_it_is_taken_over(make):
+def test_a_following_leaky_relu_is_fused_into_the_linear_layer(make):
     layer, x = make(nn.Linear(4, 3)).eval(), tg.tensor(real(5, 4))
     expected = layer(x).numpy()
     y = nn.Sequential(layer, nn.LeakyReLU(0.2))(x)

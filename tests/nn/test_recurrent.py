@@ -18,7 +18,7 @@ def parts(state):
 
 
 @pytest.mark.parametrize(("make", "cell", "gates"), RECURRENT)
-def test_recurrent_layers_hold_their_weights(make, cell, gates):
+def test_weights_of_recurrent_layers_have_their_shapes_and_initial_bound(make, cell, gates):
     layer = make(3, 25)
     shapes = {"input_weight": (3, gates * 25), "hidden_weight": (25, gates * 25), "bias": (gates * 25,)}
     shapes |= {"hidden_bias": (25,)} if gates == 3 else {}
@@ -29,7 +29,7 @@ def test_recurrent_layers_hold_their_weights(make, cell, gates):
 
 
 @pytest.mark.parametrize(("make", "cell", "gates"), RECURRENT)
-def test_a_recurrent_layer_starts_from_zeros_and_carries_its_state(make, cell, gates):
+def test_a_recurrent_layer_starts_from_a_zero_state_and_returns_its_last(make, cell, gates):
     layer, x = make(3, 5), tg.tensor(real(2, 7, 3))
     y, state = layer(x)
     assert y.shape == (2, 7, 5)
@@ -44,7 +44,7 @@ def test_a_recurrent_layer_starts_from_zeros_and_carries_its_state(make, cell, g
 
 
 @pytest.mark.parametrize(("make", "cell", "gates"), RECURRENT)
-def test_a_cell_makes_the_steps_of_its_layer_and_their_gradients(make, cell, gates):
+def test_steps_of_a_cell_have_the_outputs_and_gradients_of_the_layer(make, cell, gates):
     layer, step, x = make(3, 5), cell(3, 5), tg.tensor(real(2, 4, 3))
     step.load_state_dict(layer.state_dict())
     y, state = layer(x)
@@ -66,8 +66,8 @@ def test_a_cell_makes_the_steps_of_its_layer_and_their_gradients(make, cell, gat
     ("make", "sign", "expected"),
     [(nn.LSTM, 1, np.tanh([1, 2, 3])), (nn.LSTM, -1, [0] * 3), (nn.GRU, 1, [0] * 3), (nn.GRU, -1, [-1] * 3)],
 )
-def test_saturated_gates_are_all_or_nothing(make, sign, expected):
-    """All at 1, an LSTM counts its steps and a GRU keeps its state; all at 0, either forgets."""
+def test_saturated_gates_count_keep_or_forget(make, sign, expected):
+    """With gates at 1 an LSTM counts its steps and a GRU keeps its state; with gates at 0 both forget it."""
     layer = make(1, 2)
     for parameter in layer.parameters():
         parameter.assign(np.zeros(parameter.shape))

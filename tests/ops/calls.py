@@ -1,4 +1,4 @@
-"""Calls of the operations in the op table: their arguments on a device, and what comes of them, on the host or not."""
+"""Helpers for calls of the operations in the op table: arguments on a device, Tensors, outputs and gradients."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ def is_float(x) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
-def placed(arguments, device):
+def moved(arguments, device):
     """The arguments with their arrays on a device."""
     return [to_device(x, device) if isinstance(x, np.ndarray) else x for x in arguments]
 
 
-def boxed(arguments, requires_grad=True):
-    """The arguments with floats as Tensors."""
+def as_tensors(arguments, requires_grad=True):
+    """The arguments with float arrays as Tensors."""
     return [
         tg.tensor(x, x.dtype, requires_grad=requires_grad) if is_array(x) and x.dtype.kind == "f" else x
         for x in arguments
@@ -25,23 +25,25 @@ def boxed(arguments, requires_grad=True):
 
 
 def outputs(y):
+    """The outputs of an operation, as a tuple."""
     return y if isinstance(y, tuple) else (y,)
 
 
 def arrays(y):
+    """The outputs of an operation, as a list of arrays."""
     return [o.data if isinstance(o, tg.Tensor) else o for o in outputs(y)]
 
 
 def on_host(y):
-    """The values of an array, or a number, for NumPy."""
+    """The values of an array on any device, or of a number, as a NumPy array."""
     return to_numpy(y) if is_array(y) else np.asarray(y)
 
 
 def first_gradients(case, dtype, device):
-    """Outputs and first-order gradients in a dtype, as arrays."""
+    """Outputs of a case in a dtype, and gradients of a random combination of them in the float arguments, as arrays."""
     arguments = [x.astype(dtype) if is_float(x) else x for x in case.arguments]
     static = {k: dtype if k == "dtype" else v for k, v in case.static.items()}
-    xs = boxed(placed(arguments, device))
+    xs = as_tensors(moved(arguments, device))
     ys = outputs(case.function(*xs, **static))
     if case.kind == NON_DIFFERENTIABLE or not any(y.requires_grad for y in ys):
         return arrays(ys), []

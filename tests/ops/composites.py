@@ -1,4 +1,4 @@
-"""Cases of the op table for layers and densities, which are made of operations; their names have a dot."""
+"""Cases of the op table for layers and densities, which are composed of operations; their names have a dot."""
 
 import math
 from copy import copy
@@ -11,7 +11,7 @@ from tinygen import nn
 from tinygen.distributions import ContinuousBernoulli, DiscretizedLogisticMixture
 from tinygen.kernels.geometry import Geometry
 
-# Weights that are computed
+# Spectral and weight normalisation
 
 
 def weighted(layer, x, w, **parts):

@@ -1,12 +1,12 @@
-"""Every operation against its reference on every device: values, gradients to third order, float32, layouts, errors."""
+"""Every operation on every device: values, gradients to third order, float32, memory layouts, errors."""
 
 import numpy as np
 import pytest
 
-import tests.ops.composites  # noqa: F401 (it enters its cases)
+import tests.ops.composites  # noqa: F401 (it adds its cases to the table)
 import tinygen as tg
 from tests.cupy_stub.array import WAITS
-from tests.ops.calls import arrays, boxed, first_gradients, is_float, on_host, outputs, placed
+from tests.ops.calls import arrays, as_tensors, first_gradients, is_float, moved, on_host, outputs
 from tests.ops.table import NON_DIFFERENTIABLE, TABLE
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.primitive import REGISTRY
@@ -27,14 +27,14 @@ def assert_close(actual, expected, tolerance):
         np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance)
 
 
-def test_the_table_holds_every_operation():
+def test_the_table_has_every_operation():
     assert {name for name in TABLE if "." not in name} == set(REGISTRY)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_values(case, device):
-    arguments, expected = placed(case.arguments, device), outputs(case.reference(*case.arguments, **case.static))
-    ys, raw = arrays(case(*boxed(arguments))), outputs(case(*arguments))
+def test_values_match_the_reference(case, device):
+    arguments, expected = moved(case.arguments, device), outputs(case.reference(*case.arguments, **case.static))
+    ys, raw = arrays(case(*as_tensors(arguments))), outputs(case(*arguments))
     assert not any(isinstance(y, tg.Tensor) for y in raw), "arrays in, arrays out"
     assert {device_of(y) for y in [*ys, *raw] if is_array(y)} <= {device}
     assert_close(ys, expected, 1e-9)
@@ -42,36 +42,36 @@ def test_values(case, device):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_edge_is_recorded_where_there_is_a_gradient(case, device):
+def test_an_edge_is_recorded_for_differentiable_operations_only(case, device):
     if not any(map(is_float, case.arguments)):
         return
-    for y in outputs(case(*boxed(placed(case.arguments, device)))):
+    for y in outputs(case(*as_tensors(moved(case.arguments, device)))):
         assert y.requires_grad == (y.edge is not None) == (case.kind != NON_DIFFERENTIABLE)
 
 
 class Scalar:
-    """Scalar functions of the float arguments of a case, each the directional derivative of the one before."""
+    """Scalar functions of the float arguments of a case: each order is a directional derivative of the one before."""
 
     def __init__(self, case, device, seed=1):
         self.case, self.device, self.rng = case, device, np.random.default_rng(seed)
         self.places = [i for i, x in enumerate(case.arguments) if is_float(x)]
-        self.arguments = placed(case.arguments, device)
+        self.arguments = moved(case.arguments, device)
         self.points = [self.arguments[i] for i in self.places]
         self.weights: list[np.ndarray] = []
         self.directions: list[list[np.ndarray]] = []
 
-    def drawn(self, shapes):
+    def random_arrays(self, shapes):
         return [to_device(np.asarray(self.rng.standard_normal(shape)), self.device) for shape in shapes]
 
     def value(self, xs, order):
-        """Order 0: a quadratic of the outputs, so that output gradients depend on the arguments too."""
+        """The scalar function of an order; for order 0 quadratic in the outputs, so that no gradient is constant."""
         if order == 0:
             arguments = list(self.arguments)
             for i, x in zip(self.places, xs, strict=True):
                 arguments[i] = x
             ys = outputs(self.case(*arguments))
             if not self.weights:
-                self.weights = self.drawn(y.shape for y in ys)
+                self.weights = self.random_arrays(y.shape for y in ys)
             total = tg.tensor(0.0, "float64", device=self.device)
             for y, w in zip(ys, self.weights, strict=True):
                 total = total + (w * y + 0.5 * y * y).sum()
@@ -83,6 +83,8 @@ class Scalar:
         return total
 
     def check(self, order, eps=1e-5):
+        """Compare the directional derivative of order `order` - 1 with central differences."""
+
         def at(shift):
             direction = self.directions[order - 1]
             xs = [
@@ -91,7 +93,7 @@ class Scalar:
             ]
             return xs, self.value(xs, order - 1)
 
-        self.directions.append(self.drawn(x.shape for x in self.points))
+        self.directions.append(self.random_arrays(x.shape for x in self.points))
         numeric = (at(eps)[1].item() - at(-eps)[1].item()) / (2 * eps)
         xs, y = at(0.0)
         analytic = 0.0
@@ -104,7 +106,7 @@ class Scalar:
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE)
 def test_gradients_to_third_order(case, device):
-    # The differences of an extreme sample are exact no further than the first order.
+    # At extreme values finite differences are accurate enough for the first order only.
     extreme = any(np.abs(x).max(initial=0) > 500 for x in case.arguments if is_float(x))
     scalar = Scalar(case, device)
     for order in (1,) if extreme else (1, 2, 3):
@@ -112,10 +114,12 @@ def test_gradients_to_third_order(case, device):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_float32_follows_float64(case, device):
+def test_float32_agrees_with_float64(case, device):
     ys, grads = first_gradients(case, "float32", device)
     ys64, grads64 = first_gradients(case, "float64", device)
-    assert set(WAITS) <= ({"mask"} if has_mask(case) else set()), "the number of true values decides on a shape"
+    assert set(WAITS) <= ({"mask"} if has_mask(case) else set()), (
+        "only the shape of a boolean index needs a value of the device"
+    )
     assert all(a.dtype == np.float32 for a in [*ys, *grads] if a.dtype.kind == "f")
     assert all(a.dtype == np.float64 for a in [*ys64, *grads64] if a.dtype.kind == "f")
     assert_close(ys, ys64, 2e-5)
@@ -132,20 +136,20 @@ def strided(x):
     """The same values with a gap after each element and the axes stored in reverse."""
     if not is_array(x) or x.ndim == 0:
         return x
-    room = array_module(x).zeros((*x.shape[::-1], 2), x.dtype)
-    view = room[..., 0].T
+    spaced = array_module(x).zeros((*x.shape[::-1], 2), x.dtype)
+    view = spaced[..., 0].T
     view[...] = x
     assert x.size < 2 or not view.flags.c_contiguous
     return view
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_any_memory_layout_and_arguments_untouched(case, device):
-    arguments = [strided(x) for x in placed(case.arguments, device)]
+def test_any_memory_layout_is_taken_and_arguments_are_unchanged(case, device):
+    arguments = [strided(x) for x in moved(case.arguments, device)]
     copies = [x.copy() if is_array(x) else x for x in arguments]
-    xs = boxed(arguments)
+    xs = as_tensors(arguments)
     ys = outputs(case(*xs))
-    assert_close(arrays(ys), outputs(case(*placed(case.arguments, device))), 1e-12)
+    assert_close(arrays(ys), outputs(case(*moved(case.arguments, device))), 1e-12)
     if case.kind != NON_DIFFERENTIABLE and ys[0].requires_grad:
         sum((y * y).sum() for y in ys).backward()
         for x in (x for x in xs if isinstance(x, tg.Tensor)):
@@ -157,7 +161,7 @@ def test_any_memory_layout_and_arguments_untouched(case, device):
 
 @pytest.mark.parametrize(("function", "arguments", "static", "error", "message"), ERRORS)
 def test_errors_name_the_operation_and_the_shapes(function, arguments, static, error, message, device):
-    xs = [tg.tensor(x, x.dtype) if is_array(x) else x for x in placed(arguments, device)]
+    xs = [tg.tensor(x, x.dtype) if is_array(x) else x for x in moved(arguments, device)]
     with pytest.raises(error, match=message) as caught:
         function(*xs, **static)
     assert "\n" not in str(caught.value)

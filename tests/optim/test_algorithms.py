@@ -1,4 +1,4 @@
-"""Update rules follow their equations, with clipping, and in the kernels too."""
+"""Update rules against their equations, with clipping, and their kernels on large arrays."""
 
 import math
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tests.optim.trajectories import SLOPES, START, loss_of, parameter, trajectory
+from tests.optim.trajectories import SLOPES, START, loss_of, parameter, parameter_after_steps
 from tinygen import optim
 from tinygen.backend import kernel
 from tinygen.kernels import reference
 
-# The equations, one number at a time. Each takes theta, the gradient at theta, its memory and t = 1, 2, ...
+# The equations for one number: each maps theta, the gradient at theta, a dict of states and t = 1, 2, ... to theta.
 
 
 def sgd(theta, gradient, memory, t, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
@@ -69,14 +69,14 @@ def by_equation(rule, options, start=START, slopes=SLOPES):
 
 @pytest.mark.parametrize(("make", "equation", "options"), RULES, ids=IDS)
 def test_three_steps_follow_the_equations(make, equation, options):
-    actual = trajectory(lambda p: make(p, **options))
+    actual = parameter_after_steps(lambda p: make(p, **options))
     np.testing.assert_allclose(actual, by_equation(equation, options), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("make", "equation", "options"), RULES, ids=IDS)
-def test_float32_stays_with_the_equations(make, equation, options):
+def test_float32_stays_close_to_the_equations(make, equation, options):
     slopes = np.random.default_rng(0).standard_normal((30, 4)).tolist()
-    actual = trajectory(lambda p: make(p, **options), slopes=slopes, dtype="float32")
+    actual = parameter_after_steps(lambda p: make(p, **options), slopes=slopes, dtype="float32")
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, by_equation(equation, options, slopes=slopes), atol=2e-5)
 
@@ -113,8 +113,8 @@ def test_scheduled_betas_reach_adam():
 # Clipping
 
 
-def gradient_step(gradients, **clip):
-    """What a step of plain descent at rate 1 takes away, given these gradients of several parameters."""
+def clipped_gradients(gradients, **clip):
+    """The clipped gradients: what a step of SGD at learning rate 1 subtracts from each parameter."""
     parameters = [parameter(np.zeros(np.shape(g)), np.asarray(g).dtype) for g in gradients]
     optimizer = optim.SGD(parameters, 1.0, **clip)
     for p, g in zip(parameters, gradients, strict=True):
@@ -123,23 +123,23 @@ def gradient_step(gradients, **clip):
     return [-p.numpy() for p in parameters]
 
 
-def test_clipping_by_norm_is_of_the_whole_gradient():
-    a, b = gradient_step([np.array([3.0]), np.array([[0.0, 4.0]])], clip_norm=1.0)
+def test_clipping_by_norm_uses_the_norm_of_all_gradients():
+    a, b = clipped_gradients([np.array([3.0]), np.array([[0.0, 4.0]])], clip_norm=1.0)
     np.testing.assert_allclose(a, [0.6])
     np.testing.assert_allclose(b, [[0.0, 0.8]])
-    (unclipped,) = gradient_step([np.array([3.0, 4.0])], clip_norm=5.0)
+    (unclipped,) = clipped_gradients([np.array([3.0, 4.0])], clip_norm=5.0)
     np.testing.assert_array_equal(unclipped, [3.0, 4.0])
 
 
-def test_clipping_by_value_comes_first():
-    (clipped,) = gradient_step([np.array([3.0, -0.5, -7.0])], clip_value=1.0)
+def test_clipping_by_value_comes_before_clipping_by_norm():
+    (clipped,) = clipped_gradients([np.array([3.0, -0.5, -7.0])], clip_value=1.0)
     np.testing.assert_array_equal(clipped, [1.0, -0.5, -1.0])
-    (both,) = gradient_step([np.array([30.0, 40.0])], clip_value=2.0, clip_norm=1.0)
+    (both,) = clipped_gradients([np.array([30.0, 40.0])], clip_value=2.0, clip_norm=1.0)
     np.testing.assert_allclose(both, [math.sqrt(0.5)] * 2)
 
 
 def test_a_gradient_whose_square_overflows_is_clipped_to_the_bound():
-    (clipped,) = gradient_step([np.array([1e20, 2e20, -2e20], np.float32)], clip_norm=3.0)
+    (clipped,) = clipped_gradients([np.array([1e20, 2e20, -2e20], np.float32)], clip_norm=3.0)
     np.testing.assert_allclose(clipped, [1, 2, -2], rtol=1e-6)
 
 
@@ -154,7 +154,7 @@ def test_clipping_comes_before_weight_decay_and_momentum():
     np.testing.assert_allclose(p.numpy(), theta, rtol=1e-5)
 
 
-# The kernels, where their work is cut into blocks
+# The kernels, on arrays that are computed in several blocks
 
 
 SIZES = (5, 0, 20_000, 1, 16_384, 3, 40_001)

@@ -9,7 +9,7 @@ from tinygen import optim
 from tinygen.errors import CheckpointError
 
 
-def test_moving_average_by_its_equation():
+def test_a_moving_average_follows_its_equation():
     network, _ = two_networks()
     average, expected = optim.EMA(network, 0.75), network.weight.numpy().astype("float64")
     for value in (1.0, -2.0, 5.0):
@@ -20,7 +20,7 @@ def test_moving_average_by_its_equation():
     np.testing.assert_array_equal(network.weight.numpy(), 5.0)
 
 
-def test_averages_stand_in_for_the_parameters_and_step_back():
+def test_averages_replace_the_parameters_in_applied_and_parameters_are_restored():
     network, _ = two_networks()
     optimizer, average = optim.SGD(network, 0.1), optim.EMA(network, lambda step: (0.5, 0.0)[step])
     start = network.weight.numpy().copy()
@@ -35,7 +35,7 @@ def test_averages_stand_in_for_the_parameters_and_step_back():
     np.testing.assert_array_equal(average.averages["weight"], network.weight.numpy())
 
 
-def test_moving_average_state_round_trip():
+def test_a_restored_moving_average_continues_exactly():
     network, _ = two_networks()
     average = optim.EMA(network, lambda step: 1 - 1 / (step + 2))
     network.weight.assign(np.ones((3, 3)))

@@ -1,4 +1,4 @@
-"""What a step touches, what it refuses, and what is saved of it."""
+"""Optimisers: what a step changes, what it refuses, and the state that is saved."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from tests.optim.trajectories import SLOPES, START, loss_of, parameter, two_netw
 from tinygen import optim
 from tinygen.errors import CheckpointError, GradientError, NonFiniteError, UsageError
 
-# What a step touches
+# What a step changes
 
 
-def test_a_step_down_a_loss_touches_no_grad_and_no_other_network():
+def test_a_step_on_a_loss_changes_no_grad_and_no_other_network():
     generator, critic = two_networks()
     generator.weight.grad = marker = tg.tensor(np.full((3, 3), 7.0))
     before = critic.weight.numpy().copy()
@@ -25,7 +25,7 @@ def test_a_step_down_a_loss_touches_no_grad_and_no_other_network():
     assert critic.weight.grad is critic.bias.grad is generator.bias.grad is None
 
 
-def test_a_step_down_grad_uses_it_and_clears_it():
+def test_a_step_without_a_loss_uses_grad_and_clears_it():
     results = []
     for with_loss in (True, False):
         network, _ = two_networks()
@@ -42,8 +42,8 @@ def test_a_step_down_grad_uses_it_and_clears_it():
     np.testing.assert_array_equal(*results)
 
 
-def test_what_gets_no_gradient_is_left_alone_and_counts_its_own_updates():
-    """A parameter that misses a step goes on as if it had an optimiser to itself."""
+def test_a_parameter_without_gradient_is_unchanged_and_counts_its_own_updates():
+    """A parameter that misses steps is updated as by an optimiser of its own."""
     make = lambda parameters: optim.Adam(parameters, 0.1, weight_decay=0.1)  # noqa: E731
     a, b, alone = parameter([1.0, 2.0]), parameter([3.0]), parameter([3.0])
     both, single = make({"a": a, "b": b}), make([alone])
@@ -77,7 +77,7 @@ def test_a_graph_made_before_the_step_refuses_to_run():
         old.backward()
 
 
-def test_the_graph_is_kept_where_that_is_asked():
+def test_retain_graph_keeps_the_graph_for_another_step():
     p, q = parameter([1.0]), parameter([2.0])
     first, second = optim.SGD([p], 1.0), optim.SGD([q], 1.0)
     loss = (p * 3.0 + q * 5.0).sum()
@@ -99,7 +99,7 @@ def test_parameters_are_views_of_one_buffer():
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient", "grad"])
-def test_what_is_not_finite_changes_nothing(bad):
+def test_a_loss_or_gradient_that_is_not_finite_changes_nothing(bad):
     p, q = parameter([1.0, 0.0]), parameter([2.0])
     optimizer = optim.Adam({"p": p, "q": q}, 0.1, clip_norm=1.0)
     optimizer.step((p * p).sum() + (q * q).sum())
@@ -126,7 +126,7 @@ def test_what_is_not_finite_changes_nothing(bad):
     assert (p.version, q.version) == versions
 
 
-def test_misuse_is_told():
+def test_misuse_is_refused_with_a_remedy():
     p = parameter([1.0])
     p.grad = tg.Tensor(np.ones(2))
     with pytest.raises(GradientError, match=r"SGD: '0' \(1,\) has a gradient \(2,\)"):
@@ -147,7 +147,7 @@ def test_misuse_is_told():
 # State
 
 
-def test_a_restored_optimiser_goes_on_to_the_bit_whatever_its_layout():
+def test_a_restored_optimiser_continues_to_the_bit_for_any_order_of_parameters():
     def parameters(order):
         return {name: parameter(START if name == "a" else [[1.0], [2.0]], "float32") for name in order}
 
@@ -175,7 +175,7 @@ def test_a_restored_optimiser_goes_on_to_the_bit_whatever_its_layout():
         assert first[name].numpy().tobytes() == other[name].numpy().tobytes()
 
 
-def test_a_state_of_something_else_is_refused():
+def test_a_state_that_does_not_fit_is_refused():
     optimizer = optim.Adam({"a": parameter(START)})
     state = optimizer.state_dict()
     with pytest.raises(CheckpointError, match=r"Adam: the state lacks 'a.mean' \(1 missing\)"):

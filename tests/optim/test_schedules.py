@@ -21,7 +21,7 @@ from tinygen.errors import UsageError
         (optim.warmup(2, optim.linear(1.0, 0.0, 4)), {0: 0.5, 1: 1, 2: 1, 3: 0.75, 6: 0}),
     ],
 )
-def test_schedules(schedule, values):
+def test_schedules_have_their_values(schedule, values):
     assert {step: schedule(step) for step in values} == pytest.approx(values)
 
 
@@ -39,7 +39,7 @@ def test_schedules(schedule, values):
         (lambda p: optim.SGD([p], 0.1, clip_norm=-1.0), "clip_norm is -1.0"),
     ],
 )
-def test_what_cannot_be_optimised_is_told(make, message):
+def test_impossible_parameters_and_options_are_refused(make, message):
     with pytest.raises(UsageError, match=message):
         make(parameter([1.0, 2.0]))
 

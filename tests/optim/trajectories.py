@@ -1,4 +1,4 @@
-"""A small loss, and how an optimiser goes down it."""
+"""A small loss, and the steps of an optimiser on it."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def loss_of(p, slopes):
     return (0.5 * p * p + p * np.array(slopes, p.dtype)).sum()
 
 
-def trajectory(make, start=START, slopes=SLOPES, dtype="float64"):
+def parameter_after_steps(make, start=START, slopes=SLOPES, dtype="float64"):
     p = parameter(start, dtype)
     optimizer = make([p])
     for each in slopes:
@@ -27,5 +27,6 @@ def trajectory(make, start=START, slopes=SLOPES, dtype="float64"):
 
 
 def two_networks():
+    """Linear layers 3 -> 3 and 3 -> 1, initialised from seed 0."""
     tg.seed(0)
     return nn.Linear(3, 3), nn.Linear(3, 1)

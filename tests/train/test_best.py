@@ -1,4 +1,4 @@
-"""The best state: which it is, that no interruption changes a byte of it, and that every command can use it."""
+"""The best state: which one it is, that an interruption changes no byte of it, and that commands can use it."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def whole(tmp_path, data, make_model):
     return tmp_path / "whole"
 
 
-def test_the_best_state_is_that_of_the_best_validation(tmp_path, data, make_model, whole):
+def test_the_best_state_is_saved_at_the_best_validation(tmp_path, data, make_model, whole):
     train.fit(make_model(), data, steps=BEST, out=tmp_path / "short", quiet=True)
     assert tensors_of(whole, "best") == tensors_of(tmp_path / "short") != tensors_of(whole)
     _, meta = load(whole / "best.safetensors")
@@ -38,7 +38,7 @@ def test_the_best_state_is_that_of_the_best_validation(tmp_path, data, make_mode
 
 
 @pytest.mark.parametrize("step", [7, 8, 9, 14, 15, 16, 21, 22, 30])
-def test_a_killed_run_ends_with_the_same_bytes(tmp_path, data, make_model, whole, step):
+def test_a_killed_run_resumes_to_the_same_best_state(tmp_path, data, make_model, whole, step):
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         train.fit(kill_at(scripted(make_model()), step), data, steps=STEPS, out=folder, save_every=5, quiet=True)
@@ -56,16 +56,16 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path, data, make_model, whole
 
 @pytest.mark.parametrize("moment", ["before the checkpoint", "after the checkpoint"])
 @pytest.mark.parametrize("end", [STEPS, 16])
-def test_a_run_killed_between_the_two_files_is_as_its_checkpoint_says(
+def test_a_run_killed_between_staging_and_publishing_the_best_state_resumes_from_its_checkpoint(
     tmp_path, data, make_model, whole, moment, end, monkeypatch
 ):
-    """At step 15 the best of step 14 is staged, then the checkpoint is saved, then the best takes its place."""
+    """At step 15 the best state, of step 14, is staged, then the checkpoint is saved, then the best is published."""
     folder = tmp_path / "killed"
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         name, usual = ("stage", Best.stage) if moment.startswith("before") else ("publish", Best.publish)
 
-        def dying(self, run):
+        def killed(self, run):
             if name == "stage":
                 usual(self, run)
             if self.step == BEST:
@@ -73,7 +73,7 @@ def test_a_run_killed_between_the_two_files_is_as_its_checkpoint_says(
             if name == "publish":
                 usual(self, run)
 
-        patch.setattr(Best, name, dying)
+        patch.setattr(Best, name, killed)
         train.fit(scripted(make_model()), data, steps=STEPS, out=folder, save_every=5, quiet=True)
     assert Run(folder, {}).staged_best_file.exists()
     assert load(folder / "best.safetensors")[1]["step"] == 7
@@ -83,7 +83,7 @@ def test_a_run_killed_between_the_two_files_is_as_its_checkpoint_says(
     assert (folder / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
 
 
-def test_a_best_that_was_not_saved_is_forgotten_with_its_step(tmp_path, data, make_model):
+def test_a_best_state_later_than_the_checkpoint_is_forgotten(tmp_path, data, make_model):
     """Killed at step 15 with a checkpoint of step 10, and resumed to an end before step 14."""
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
@@ -92,13 +92,13 @@ def test_a_best_that_was_not_saved_is_forgotten_with_its_step(tmp_path, data, ma
     assert summary["best"]["step"] == load(folder / "best.safetensors")[1]["step"] == 7
 
 
-def test_the_last_validation_may_be_the_best_of_a_step_that_is_saved_already(tmp_path, data, make_model):
+def test_the_last_validation_may_be_the_best_at_a_step_whose_checkpoint_is_saved_already(tmp_path, data, make_model):
     train.fit(scripted(make_model(), (9.0, 5.0, 4.0)), data, steps=15, out=tmp_path / "run", save_every=5, quiet=True)
     assert load(tmp_path / "run" / "best.safetensors")[1]["step"] == 15
     assert load(tmp_path / "run" / "checkpoint.safetensors")[1]["best"]["step"] == 15
 
 
-def test_an_equal_value_is_not_better_and_none_that_is_not_finite(data, make_model):
+def test_a_value_that_is_equal_or_not_finite_is_not_better(data, make_model):
     for values, step in (((5.0, 5.0), 7), ((math.nan, 5.0), 14), ((5.0, math.nan), 7), ((5.0, -math.inf), 7)):
         assert train.fit(scripted(make_model(), values), data, steps=14, quiet=True)["best"]["step"] == step
     assert train.fit(scripted(make_model(), (math.nan,)), data, steps=7, quiet=True)["best"] is None
@@ -120,7 +120,7 @@ def test_a_best_state_that_is_not_finite_is_not_written(tmp_path, data, make_mod
     assert not [name for name in os.listdir(tmp_path / "run") if "best" in name]
 
 
-def test_a_disk_that_is_full_leaves_both_files_of_before(tmp_path, data, make_model, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_best_state_and_checkpoint(tmp_path, data, make_model, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         usual = Best.stage
@@ -136,14 +136,14 @@ def test_a_disk_that_is_full_leaves_both_files_of_before(tmp_path, data, make_mo
     assert [load(folder / f"{name}.safetensors")[1]["step"] for name in ("best", "checkpoint")] == [7, 10]
 
 
-def test_a_metric_that_is_not_evaluated_is_told(data, make_model):
+def test_an_unknown_selection_metric_is_refused(data, make_model):
     model = make_model()
     model.selection_metric = "neg_elbo"
     with pytest.raises(UsageError, match="metric 'neg_elbo' is not among those on valid: neg_elbo_nats, "):
         train.fit(model, data, steps=7, quiet=True)
 
 
-def test_which_state_is_loaded(whole, make_model):
+def test_the_last_or_the_best_state_is_loaded(whole, make_model):
     run, model = Run.open(whole), make_model()
     for which, step in (("last", STEPS), ("best", BEST)):
         assert load_state(run, model, which)["step"] == step
@@ -187,11 +187,11 @@ def test_commands_use_the_best_state(tmp_path, monkeypatch, capsys):
     assert "the weights of step" not in (tmp_path / "run/report.html").read_text()
 
 
-def test_a_model_without_such_a_metric_says_so(tmp_path, monkeypatch, capsys):
+def test_a_model_without_selection_metric_has_no_best_state(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main("train gan --data digits8x8 --steps 1 --hidden 4 --out run".split()) == 0
     assert not (tmp_path / "run/best.safetensors").exists()
     capsys.readouterr()
     assert main("sample run --which best".split()) == 2
-    told = capsys.readouterr().err
-    assert told == "tinygen: run has no best state, since gan names no metric to choose it by: use --which last\n"
+    message = capsys.readouterr().err
+    assert message == "tinygen: run has no best state, since gan names no metric to choose it by: use --which last\n"

@@ -1,4 +1,4 @@
-"""Changes to a run: a new learning rate, data in a new place; recorded, exact, and known to all that comes later."""
+"""Changes to a run, of its learning rate or the place of its data: recorded, and in force from then on."""
 
 import json
 import shutil
@@ -28,8 +28,8 @@ def changes_of(config: dict, section: str = "config") -> list[dict]:
     return [{"step": each["step"], section: each[section]} for each in config["changes"] if section in each]
 
 
-def by_hand(make_model, data, steps: int, **config):
-    """The model after 5 steps as it was made, and `steps` more with another configuration."""
+def trained_by_hand(make_model, data, steps: int, **config):
+    """The arrays, as bytes, of a model trained for 5 steps, then for `steps` more with `config` changed."""
     model = make_model()
     loader = datasets.Loader(data.train, 9, seed=0)
     random.seed(0)
@@ -59,22 +59,22 @@ def test_a_new_learning_rate_holds_from_the_step_of_the_checkpoint(short, data, 
     resume(short, data, make_model, steps=12)
     config = json.loads((short / "config.json").read_text())
     assert (config["config"]["learning_rate"], changes_of(config)) == (0.01, CHANGED)
-    model = by_hand(make_model, data, 7, **RATE)
+    model = trained_by_hand(make_model, data, 7, **RATE)
     assert tensors_of(short).keys() == model.keys()
     assert tensors_of(short) == model
-    assert tensors_of(short) != by_hand(make_model, data, 7)
+    assert tensors_of(short) != trained_by_hand(make_model, data, 7)
 
 
-def test_a_run_killed_after_the_change_goes_on_with_it(tmp_path, short, data, make_model):
+def test_a_run_killed_after_the_change_resumes_with_it(tmp_path, short, data, make_model):
     shutil.copytree(short, tmp_path / "killed")
     resume(short, data, make_model, steps=20)
-    for step in (1, 4, 9):  # before the first checkpoint with the new rate, and after it
+    for nth_step in (1, 4, 9):  # before the first checkpoint with the new rate, and after it
         with pytest.raises(Killed):
             train.resume(
-                kill_at(make_model(**RATE), step),
+                kill_at(make_model(**RATE), nth_step),
                 data,
                 tmp_path / "killed",
-                **({"steps": 20, "learning_rates": RATE} if step == 1 else {}),
+                **({"steps": 20, "learning_rates": RATE} if nth_step == 1 else {}),
                 save_every=2,
                 quiet=True,
             )
@@ -85,7 +85,7 @@ def test_a_run_killed_after_the_change_goes_on_with_it(tmp_path, short, data, ma
     assert (tmp_path / "killed/best.safetensors").read_bytes() == (short / "best.safetensors").read_bytes()
 
 
-def test_a_best_state_of_before_the_change_is_loaded_still(short, data, make_model):
+def test_a_best_state_from_before_the_change_can_still_be_loaded(short, data, make_model):
     train.resume(make_model(), data, short, steps=9, quiet=True)
     model = make_model(learning_rate=10.0)
     train.resume(model, data, short, steps=14, learning_rates={"learning_rate": 10.0}, quiet=True)
@@ -96,15 +96,17 @@ def test_a_best_state_of_before_the_change_is_loaded_still(short, data, make_mod
     assert load_state(run, model_of(run))["step"] == 14
 
 
-def test_only_changes_that_are_recorded_are_accepted(short, data, make_model):
+def test_only_recorded_changes_of_the_configuration_are_accepted(short, data, make_model):
     resume(short, data, make_model, steps=9)
     run = Run.open(short)
     run.config["changes"][0]["config"]["learning_rate"][0] = 0.002
-    assert load_state(run, make_model(**RATE))["step"] == 9, "the checkpoint is from after the change"
+    assert load_state(run, make_model(**RATE))["step"] == 9, "the checkpoint is later than the change"
     for change in ({"step": 9}, {"step": 20}, {"step": 20, "config": {"learning_rate": [0.002, 0.01]}}):
         run.config["changes"] = [{**CHANGED[0], **change}]
         if change["step"] == 9:
-            assert load_state(run, make_model(**RATE))["step"] == 9, "from before or after"
+            assert load_state(run, make_model(**RATE))["step"] == 9, (
+                "the checkpoint may be from before or after the change"
+            )
         else:
             with pytest.raises(CheckpointError, match="is of another config than"):
                 load_state(run, make_model(**RATE))
@@ -135,15 +137,14 @@ def test_each_learning_rate_of_a_model_can_be_changed_and_no_other_field(data, m
     assert changes.learning_rates(config) == {"learning_rate": 5e-4, "discriminator_learning_rate": 1e-4}
     changed = changes.with_learning_rates("aae", config, {"discriminator_learning_rate": 0.5})
     assert changed == replace(config, discriminator_learning_rate=0.5)
-    told = "^--hidden: aae does not have it; it has --learning-rate and --discriminator-learning-rate$"
-    with pytest.raises(UsageError, match=told):
+    message = "^--hidden: aae does not have it; it has --learning-rate and --discriminator-learning-rate$"
+    with pytest.raises(UsageError, match=message):
         changes.with_learning_rates("aae", config, {"hidden": 3})
-    for name in models.names():
-        assert changes.learning_rates(models.get(name).Config()), f"{name} has a learning rate that can be changed"
+    without = [name for name in models.names() if not changes.learning_rates(models.get(name).Config())]
+    assert without == ["gmm"], "what descends a gradient has a learning rate that can be changed"
 
 
-def test_divergence_names_the_command_that_helps(tmp_path, data, make_model):
-    """And it does help."""
+def test_the_error_of_divergence_names_the_command_with_smaller_learning_rates(tmp_path, data, make_model):
     folder = tmp_path / "a run"
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as error:
         train.fit(make_model(learning_rate=1e3), data, steps=50, save_every=1, out=folder, quiet=True)
@@ -159,8 +160,8 @@ SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2 --learning-
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with images in tiny.npz, and a VAE of 3 steps on them."""
+def images_and_run(tmp_path, monkeypatch):
+    """Make the working directory a folder with images in tiny.npz and a run of 3 steps of a VAE on them."""
     monkeypatch.chdir(tmp_path)
     images = (255 * Stream(0, "tests").uniform((80, 4, 4))).astype(np.uint8)
     np.savez("tiny.npz", x_train=images[:70], x_test=images[70:])
@@ -169,7 +170,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_command_changes_the_learning_rate(place, capsys):
+def test_the_command_changes_the_learning_rate(images_and_run, capsys):
     assert main("resume run --steps 6 --learning-rate 1e-4".split()) == 0
     assert main("resume run --steps 9 --learning-rate=0.5".split()) == 0
     assert main("resume run --steps 12".split()) == 0
@@ -185,7 +186,7 @@ def test_the_command_changes_the_learning_rate(place, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             "--discriminator-learning-rate 1e-4",
@@ -196,21 +197,24 @@ def test_the_command_changes_the_learning_rate(place, capsys):
         ("--learning-rate fast", "'fast' is not a number"),
         ("--learning-rate -1", "learning_rate is -1.0; it must be at least 0"),
         ("--learning-rate nan", "learning_rate is nan; it must be a finite number"),
-        ("--data other.npz", "data set tiny has changed since run was trained on it: restore it, or give the place of"),
+        (
+            "--data other.npz",
+            "data set tiny has changed since run was trained on it: restore it, or give the images_and_run of",
+        ),
         ("--data gone.npz", "gone.npz: there is no such file or folder"),
     ],
 )
-def test_what_cannot_be_changed_is_one_line_and_nothing_changes(place, words, told, capsys):
+def test_a_refused_change_is_one_line_and_changes_no_file(images_and_run, words, message, capsys):
     before = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
     capsys.readouterr()
     assert main(["resume", "run", "--steps", "6", *words.split()]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == before
 
 
-def test_a_model_with_several_learning_rates(tmp_path, monkeypatch):
+def test_several_learning_rates_of_a_model_are_changed_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "train aae --data digits8x8 --steps 2 --hidden 4 --latent 2 --out run".split()
     assert main(words) == 0
@@ -219,13 +223,15 @@ def test_a_model_with_several_learning_rates(tmp_path, monkeypatch):
     assert changed == {"learning_rate": [5e-4, 0.25], "discriminator_learning_rate": [1e-4, 0.5]}
 
 
-def test_data_that_moved_are_found_at_their_new_place(place, capsys):
+def test_data_that_moved_are_given_with_data_and_recorded_by_resume(images_and_run, capsys):
     Path("elsewhere").mkdir()
     Path("tiny.npz").rename("elsewhere/moved.npz")
     capsys.readouterr()
     assert main(["eval", "run"]) == 2
-    told = capsys.readouterr().err
-    assert told.endswith("there is no such file or folder; if the data have moved, give their new place with --data\n")
+    message = capsys.readouterr().err
+    assert message.endswith(
+        "there is no such file or folder; if the data have moved, give their new images_and_run with --data\n"
+    )
     for command in ("eval run", "report run", "score run", "sample run"):
         assert main([*command.split(), "--data", "elsewhere/moved.npz"]) == 0
         assert main([*command.split(), "--data", "other.npz"]) == 2
@@ -238,8 +244,8 @@ def test_data_that_moved_are_found_at_their_new_place(place, capsys):
     assert main(["eval", "run"]) == 0
 
 
-def test_a_line_is_drawn_over_training_with_the_learning_rates_that_it_had(tmp_path, monkeypatch):
-    """The replay of a game on a line comes to the weights of the run."""
+def test_figures_on_1d_data_repeat_training_with_its_changes_of_learning_rate(tmp_path, monkeypatch):
+    """Training a WGAN-GP on 1-d data again for its figures ends near the run's own weights."""
     from tinygen.models.adversarial import figures
 
     monkeypatch.chdir(tmp_path)

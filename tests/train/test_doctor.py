@@ -1,4 +1,4 @@
-"""The doctor: runs that go wrong are told of, with the remedy, and healthy ones are not."""
+"""The doctor: faults of a training are reported with a remedy, and healthy trainings have none."""
 
 import json
 
@@ -15,56 +15,61 @@ from tinygen.train.doctor import Doctor, diagnose, variety
 SMALL = {"hidden": 32, "latent": 2, "batch_size": 32}
 
 
-def small(name: str) -> Dataset:
+def small_dataset(name: str) -> Dataset:
     """A data set with few examples to evaluate."""
     data = load(name)
     return Dataset(data.spec, data.train.take(1600), data.valid.take(100), data.test.take(100))
 
 
-def fitted(name, data, out=None, *, steps, **config):
-    """The summary of a short training."""
+def fit_briefly(name, data, out=None, *, steps, **config):
+    """Train briefly from seed 0 and return the summary."""
     model_class = models.get(name)
     data = models.check_data(model_class, data)
     random.seed(0)
     return train.fit(model_class(model_class.Config(**config), data.spec), data, steps=steps, out=out, quiet=True)
 
 
-def names(summary) -> set[str]:
+def finding_names(summary) -> set[str]:
     return {each["name"] for each in summary["findings"]}
 
 
-# What goes wrong is found
+# Faults are found
 
 
-def test_a_generator_that_has_collapsed(capsys):
-    summary = fitted("gan", small("ring8"), steps=1000, **SMALL | {"learning_rate": 0.02, "beta1": 0.9})
-    assert "generator collapsed" in names(summary)
-    told = capsys.readouterr().err
-    assert "% of pairs of samples are nearly the same" in told
-    assert "change to a Wasserstein model" in told
+def test_a_collapsed_generator_is_found(capsys):
+    summary = fit_briefly("gan", small_dataset("ring8"), steps=1000, **SMALL | {"learning_rate": 0.02, "beta1": 0.9})
+    assert "generator collapsed" in finding_names(summary)
+    reported = capsys.readouterr().err
+    assert "% of pairs of samples are nearly the same" in reported
+    assert "change to a Wasserstein model" in reported
 
 
-def test_a_discriminator_that_is_saturated(capsys):
+def test_a_saturated_discriminator_is_found(capsys):
     config = SMALL | {"learning_rate": 3e-3, "discriminator_steps": 50}
-    assert "discriminator saturated" in names(fitted("gan", small("digits8x8"), steps=300, **config))
+    assert "discriminator saturated" in finding_names(
+        fit_briefly("gan", small_dataset("digits8x8"), steps=300, **config)
+    )
     assert "let it take fewer steps" in capsys.readouterr().err
 
 
-def test_a_penalty_that_explodes(capsys):
-    summary = fitted("wgan-gp", small("ring8"), steps=100, **SMALL | {"learning_rate": 1.0})
-    assert "penalty exploded" in names(summary)
+def test_an_exploding_penalty_is_found(capsys):
+    summary = fit_briefly("wgan-gp", small_dataset("ring8"), steps=100, **SMALL | {"learning_rate": 1.0})
+    assert "penalty exploded" in finding_names(summary)
     assert "lower the critic's learning rate" in capsys.readouterr().err
 
 
-def test_a_posterior_that_collapses(capsys):
-    summary = fitted(
-        "vae", small("digits8x8"), steps=200, **SMALL | {"beta": 50.0, "importance_samples": 1, "cosine_steps": 0}
+def test_a_collapsed_posterior_is_found(capsys):
+    summary = fit_briefly(
+        "vae",
+        small_dataset("digits8x8"),
+        steps=200,
+        **SMALL | {"beta": 50.0, "importance_samples": 1, "cosine_steps": 0},
     )
-    assert names(summary) == {"posterior collapsed"}
+    assert finding_names(summary) == {"posterior collapsed"}
     assert "lower the weight of the KL term" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_a_number(data, make_model):
+def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(data, make_model):
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as error:
         train.fit(make_model(learning_rate=1e3), data, steps=50, quiet=True)
     message = str(error.value)
@@ -73,14 +78,14 @@ def test_a_loss_that_is_not_a_number(data, make_model):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, None])
-def test_a_metric_that_is_not_a_number(value):
-    """Null in the log."""
+def test_a_metric_that_is_not_finite_is_found(value):
+    """None is what the log has for such a number."""
     assert [finding.sentence for finding in diagnose(1, {"kl_nats": 1.0}, {"kl_nats": value})] == [
         "KL on validation examples is not a finite number"
     ]
 
 
-# What does well is left in peace
+# Healthy trainings have no findings
 
 HEALTHY = {
     "ae": ("fashion-mnist-7k", {}),
@@ -92,26 +97,31 @@ HEALTHY = {
     "cdcgan": ("digits8x8", {"channels": 8}),
     "wgan": ("ring8", {"hidden": 128}),
     "wgan-gp": ("ring8", {"hidden": 64}),
+    "gmm": ("ring8", {"components": 8}),
+    "rbm": ("digits8x8", {"hidden": 8, "sampling_steps": 10}),
+    "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
+    "gsn": ("digits8x8", {"hidden": 16, "sampling_steps": 10}),
+    "made": ("digits8x8", {"hidden": 16}),
     "pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
     "gated-pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
 }
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_defaults_are_healthy(name, capsys):
+def test_default_configurations_have_no_findings(name, capsys):
     data, config = HEALTHY[name]
-    assert fitted(name, small(data), steps=110, **config)["findings"] == []
+    assert fit_briefly(name, small_dataset(data), steps=110, **config)["findings"] == []
     assert capsys.readouterr().err == ""
 
 
-def test_a_game_that_is_long_enough_to_be_judged_by_its_samples():
+def test_a_healthy_gan_that_trains_long_enough_for_its_samples_to_be_examined_has_no_findings():
     config = {"hidden": 64, "latent": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99}
-    assert fitted("gan", small("ring8"), steps=1100, **config)["findings"] == []
+    assert fit_briefly("gan", small_dataset("ring8"), steps=1100, **config)["findings"] == []
 
 
 @pytest.mark.parametrize("name", ["ring8", "digits8x8"])
-def test_variety_is_that_of_real_examples(name):
-    """Real ones against real ones show no collapse; repeated ones, as many as there are pictures."""
+def test_variety_counts_pairs_that_are_more_alike_than_real_ones(name):
+    """Real examples show hardly any alike pairs; 2 examples repeated 50 times each show half of all pairs."""
     x = load(name).valid.take(150).batch(slice(None)).x
     assert variety(x[50:], x[:100])["alike_pairs_rate"] < 0.03
     few = np.repeat(x[:2], 50, axis=0) + 0.001 * Stream(0, "t").normal((100, *x.shape[1:]))
@@ -119,17 +129,17 @@ def test_variety_is_that_of_real_examples(name):
     assert variety(x[:1], x) == {}
 
 
-def test_a_weak_penalty_lets_the_critic_be_steep():
-    """At its best slope n it pays less than half of what it gains, so that slope alone is no illness."""
+def test_a_steep_critic_under_a_weak_penalty_is_no_fault():
+    """At the best slope the penalty stays below half of the critic's distance, so a steep slope alone is no fault."""
     metrics = {"critic_distance": 24.0, "gradient_norm": 12.0, "gradient_penalty": 11.0}
     assert list(diagnose(100, metrics, {})) == []
     assert len(list(diagnose(100, metrics | {"gradient_penalty": 49.0}, {}))) == 1
 
 
-# It is told once, and kept
+# A finding is reported once, and kept
 
 
-def test_a_finding_is_told_when_it_comes_and_when_it_comes_back():
+def test_a_finding_is_reported_when_it_appears_and_when_it_reappears():
     doctor, seen = Doctor(), []
     for step, rate in enumerate([0.0, 0.9, 0.8, 0.0, 0.7], start=1001):
         seen.append([each.name for each in doctor.examine(step, {}, {"alike_pairs_rate": rate})])
@@ -138,7 +148,7 @@ def test_a_finding_is_told_when_it_comes_and_when_it_comes_back():
     assert "90%" in doctor.findings[0]["sentence"]
 
 
-def test_findings_are_kept_and_not_told_again_by_a_resumed_run(tmp_path, data, make_model, capsys):
+def test_findings_are_kept_and_not_reported_again_by_a_resumed_run(tmp_path, data, make_model, capsys):
     folder = tmp_path / "run"
     summary = train.fit(make_model(beta=1e3, learning_rate=0.01), data, steps=140, out=folder, quiet=True)
     assert capsys.readouterr().err.count("posterior has collapsed") == 1

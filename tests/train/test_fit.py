@@ -1,4 +1,4 @@
-"""Training over time: what is recorded, and that an interruption changes nothing."""
+"""`fit` and `resume`: what a run records, and that an interruption changes nothing."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tinygen.errors import CheckpointError, DataError, NonFiniteError, RunError,
 from tinygen.serialization import load, save
 from tinygen.train import Interrupted, Run, training
 
-STEPS = 16  # two epochs of 7 and a part
+STEPS = 16  # two epochs of 7 steps and two more
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def whole(tmp_path, data, make_model):
     return tmp_path / "whole"
 
 
-def test_a_run_leaves_everything_that_was_promised(whole, data):
+def test_a_run_writes_all_its_files(whole, data):
     assert sorted(os.listdir(whole)) == [
         "best.safetensors",
         "checkpoint.safetensors",
@@ -47,7 +47,7 @@ def test_a_run_leaves_everything_that_was_promised(whole, data):
     assert (meta["step"], meta["model"], meta["config"]) == (STEPS, "vae", config["config"])
 
 
-def test_the_log_has_every_metric_and_the_summary_the_last(whole, data, make_model):
+def test_the_log_has_every_validation_and_the_summary_the_last_one_and_the_test(whole, data, make_model):
     history = Run(whole, {}).history()
     valid = [entry for entry in history if entry["split"] == "valid"]
     assert [entry["step"] for entry in valid] == [7, 14, 16]
@@ -97,12 +97,12 @@ def test_a_killed_run_resumes_to_the_same_bytes_and_the_same_log(tmp_path, data,
     assert ours | {"seconds": 0} == theirs | {"seconds": 0}
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, data, make_model, whole, monkeypatch):
-    def die(*_):
+def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path, data, make_model, whole, monkeypatch):
+    def killed(*_):
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "save", die)
+        patch.setattr(training, "save", killed)
         train.fit(make_model(), data, steps=STEPS, out=tmp_path / "killed", save_every=5, quiet=True)
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
     train.resume(make_model(), data, tmp_path / "killed", quiet=True)
@@ -110,7 +110,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, data, m
     assert log_of(tmp_path / "killed") == log_of(whole)
 
 
-def test_means_over_steps_on_both_sides_of_an_interruption_are_whole(tmp_path, data, make_model):
+def test_logged_means_include_the_steps_before_an_interruption(tmp_path, data, make_model):
     small = {"batch_size": 3}  # 21 steps an epoch, of which every third is logged
     settings = {"steps": 13, "save_every": 5, "quiet": True}
     train.fit(make_model(**small), data, out=tmp_path / "whole", **settings)
@@ -121,7 +121,7 @@ def test_means_over_steps_on_both_sides_of_an_interruption_are_whole(tmp_path, d
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
 
 
-def test_many_interruptions_change_nothing(tmp_path, data, make_model, whole):
+def test_many_interruptions_change_neither_state_nor_log(tmp_path, data, make_model, whole):
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         train.fit(kill_at(make_model(), 4), data, steps=STEPS, out=folder, save_every=2, quiet=True)
@@ -133,7 +133,7 @@ def test_many_interruptions_change_nothing(tmp_path, data, make_model, whole):
     assert log_of(folder) == log_of(whole)
 
 
-def test_a_run_that_has_ended_can_be_given_a_new_end(tmp_path, data, make_model, whole):
+def test_a_finished_run_can_be_resumed_with_a_new_length(tmp_path, data, make_model, whole):
     train.fit(make_model(), data, steps=9, out=tmp_path / "short", quiet=True)
     with pytest.raises(UsageError, match="at step 9 already"):
         train.resume(make_model(), data, tmp_path / "short", steps=9, quiet=True)
@@ -143,7 +143,7 @@ def test_a_run_that_has_ended_can_be_given_a_new_end(tmp_path, data, make_model,
     assert Run.open(tmp_path / "short").config["fit"]["length"]["steps"] == STEPS
 
 
-def test_what_described_the_end_is_gone_while_training_goes_on(tmp_path, data, make_model, whole):
+def test_resuming_removes_the_summary_and_report_of_the_earlier_end(tmp_path, data, make_model, whole):
     with pytest.raises(Killed):
         train.resume(kill_at(make_model(), 2), data, whole, epochs=9, quiet=True)
     assert not (whole / "summary.json").exists()
@@ -153,19 +153,19 @@ def test_what_described_the_end_is_gone_while_training_goes_on(tmp_path, data, m
 def test_evaluation_and_samples_leave_the_training_stream_alone(data, make_model):
     model = make_model()
 
-    def restless(method):
+    def with_other_draws(method):
         def run(*args, **kwargs):
             random.stream("train").normal(7)
-            random.stream("of its own").normal(3)
+            random.stream("another").normal(3)
             return method(*args, **kwargs)
 
         return run
 
-    model.evaluate, model.sample = restless(model.evaluate), restless(model.sample)
+    model.evaluate, model.sample = with_other_draws(model.evaluate), with_other_draws(model.sample)
     train.fit(model, data, steps=STEPS, quiet=True)
-    calm = make_model()
-    train.fit(calm, data, steps=STEPS, quiet=True)
-    for name, array in calm.state_dict().items():
+    undisturbed = make_model()
+    train.fit(undisturbed, data, steps=STEPS, quiet=True)
+    for name, array in undisturbed.state_dict().items():
         np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
@@ -181,7 +181,7 @@ def test_a_budget_ends_training_and_counts_over_a_resume(tmp_path, data, make_mo
     assert steps < again["steps"] < 3 * steps
 
 
-def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, data, make_model, whole):
+def test_a_signal_finishes_the_step_saves_and_names_the_command_to_resume(tmp_path, data, make_model, whole):
     model, folder = make_model(), tmp_path / "stopped"
     train_as_usual, calls = model.training_step, iter(range(1, 100))
 
@@ -202,7 +202,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, data, 
     assert log_of(folder) == log_of(whole)
 
 
-def test_a_second_signal_aborts_and_the_checkpoint_before_stays(tmp_path, data, make_model):
+def test_a_second_signal_aborts_and_keeps_the_earlier_checkpoint(tmp_path, data, make_model):
     model, folder = make_model(), tmp_path / "stopped"
     train_as_usual, calls = model.training_step, iter(range(1, 100))
 
@@ -257,7 +257,7 @@ def test_a_parameter_that_is_not_finite_ends_training_before_it_is_saved(tmp_pat
     assert load(folder / "checkpoint.safetensors")[1]["step"] == 0
 
 
-def test_what_cannot_be_resumed_is_refused_before_anything_is_changed(tmp_path, data, make_model, whole):
+def test_a_resume_that_does_not_fit_is_refused_before_any_file_changes(tmp_path, data, make_model, whole):
     before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
     other = Dataset(data.spec, data.train, data.valid.take(6), data.test)
     for model, dataset, folder, error, why in (
@@ -275,17 +275,17 @@ def test_what_cannot_be_resumed_is_refused_before_anything_is_changed(tmp_path, 
     assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
 
 
-def test_a_changed_version_or_processor_is_warned_of(data, make_model, whole, capsys):
+def test_changed_versions_and_processors_cause_a_warning(data, make_model, whole, capsys):
     run = Run.open(whole)
     run.config["versions"]["numpy"] = "1.0"
     run.config["machine"] |= {"cpu": "abacus", "cores": "1000", "blas threads": "99"}
     run.save_config()
     train.resume(make_model(), data, whole, steps=STEPS + 1, quiet=True)
-    told = capsys.readouterr().err
-    assert f"numpy 1.0 -> {np.__version__}" in told
-    assert "cpu abacus -> " in told
-    assert "blas threads 99 -> " in told
-    assert "cores" not in told
+    warning = capsys.readouterr().err
+    assert f"numpy 1.0 -> {np.__version__}" in warning
+    assert "cpu abacus -> " in warning
+    assert "blas threads 99 -> " in warning
+    assert "cores" not in warning
 
 
 def test_numbers_that_are_not_finite_are_refused_before_a_folder_is_made(tmp_path, data, make_model):
@@ -298,20 +298,20 @@ def test_numbers_that_are_not_finite_are_refused_before_a_folder_is_made(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_data_that_the_model_was_not_made_for_are_refused(tmp_path, data, make_model):
+def test_data_that_do_not_fit_the_model_are_refused(tmp_path, data, make_model):
     grey, wide = (
         Dataset(replace(data.spec, fields={"x": field}), data.train, data.valid, data.test)
         for field in (Image(4, 4, 1, "grey"), Image(4, 5, 1, "binary", binarisation="dynamic"))
     )
-    told = r"model 'vae' was made for 4×4 .* as x, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
-    with pytest.raises(DataError, match=told):
+    message = r"model 'vae' was made for 4×4 .* as x, and 'tiny' has 4×4 grey images: use data.binarised\('dynamic'\)"
+    with pytest.raises(DataError, match=message):
         train.fit(make_model(), grey, out=tmp_path / "run", quiet=True)
     with pytest.raises(DataError, match="was made for 4×4 images, dynamically binarised as x, and 'tiny' has 4×5"):
         train.fit(make_model(), wide, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_field_of_the_configuration_that_is_newer_than_the_run_has_its_default(data, make_model, whole):
+def test_a_field_that_an_older_run_lacks_has_its_default(data, make_model, whole):
     run = Run.open(whole)
     tensors, meta = load(run.checkpoint_file)
     for config in (run.config["config"], meta["config"]):

@@ -1,4 +1,4 @@
-"""Sheets of tiles."""
+"""Sheets of tiles: their layout, values and colours, and the files that they are written to."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_values_are_rounded_and_those_outside_the_range_clipped():
     np.testing.assert_array_equal(pixels, [[0, 0, 0, 1, 255, 255]])
 
 
-def test_colours_survive_a_file(tmp_path):
+def test_colours_are_the_same_after_saving_and_reading(tmp_path):
     tile = np.zeros((1, 2, 2, 3), np.float32)
     tile[0, 0, 1] = (1.0, 0.2, 0.0)
     images.save(images.sheet(tile, scale=1), tmp_path / "a.png")
@@ -40,7 +40,7 @@ def test_colours_survive_a_file(tmp_path):
     np.testing.assert_array_equal(images.read(tmp_path / "a.png"), tile[0])
 
 
-def test_files_that_cannot_be_written_are_told(tmp_path):
+def test_files_that_cannot_be_written_are_refused(tmp_path):
     picture = images.sheet(np.zeros((1, 2, 2, 1), np.float32))
     with pytest.raises(UsageError, match=r"the format of a picture is told by the end of its name"):
         images.save(picture, tmp_path / "a.doc")
@@ -49,7 +49,7 @@ def test_files_that_cannot_be_written_are_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_text_is_shown():
+def test_fields_that_are_pictures_can_be_shown():
     fields = (data.Image(), data.Points(), data.Clip(), data.Wave(), data.SegmentMap(), data.Tokens(), data.Labels())
     assert [images.can_show(each) for each in fields] == [True] * 5 + [False] * 2
 

@@ -1,4 +1,4 @@
-"""How long to train."""
+"""The length of training: epochs, steps or a budget of time."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_times_are_read(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "soon", "90", "-5s", "1.5h", "0s", "30m1h", "2m2m", "2 m", "٣s", "1d"])
-def test_what_is_no_time_is_refused(text):
+def test_text_that_is_no_time_is_refused(text):
     with pytest.raises(UsageError, match="write it like 30s, 2m or 1h30m"):
         parse_time(text)
 
@@ -27,7 +27,7 @@ def test_times_are_written(seconds, text):
     assert format_time(seconds) == text
 
 
-def test_a_length_is_one_of_three():
+def test_a_length_is_epochs_or_steps_or_a_budget():
     assert Length.of(None, None, None) is None
     assert Length.of(2, None, None) == Length(epochs=2)
     for given, why in (
@@ -41,7 +41,7 @@ def test_a_length_is_one_of_three():
             Length.of(*given)
 
 
-def test_a_length_ends():
+def test_training_is_over_after_its_epochs_steps_or_budget():
     assert [Length(epochs=2).is_over(step, 1e9, per_epoch=5) for step in (9, 10)] == [False, True]
     assert [Length(steps=3).is_over(step, 1e9, per_epoch=5) for step in (2, 3)] == [False, True]
     assert [Length(budget=2.0).is_over(10**9, seconds, per_epoch=5) for seconds in (1.9, 2.0)] == [False, True]

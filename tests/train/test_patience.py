@@ -1,4 +1,4 @@
-"""Early stopping: after so many epochs without a better validation, also when resumed; refused where it cannot be."""
+"""Early stopping after `patience` epochs without a better validation, also in resumed runs."""
 
 import json
 
@@ -27,7 +27,7 @@ def whole(tmp_path, make_model, data):
 
 
 @pytest.mark.parametrize(("patience", "stops"), [(1, 3), (2, 4), (3, 5), (4, 8), (9, 8)])
-def test_training_stops_after_so_many_epochs_without_a_better_one(tmp_path, data, make_model, patience, stops):
+def test_training_stops_after_patience_epochs_without_a_better_one(tmp_path, data, make_model, patience, stops):
     summary = fit(make_model, data, tmp_path / "run", patience)
     assert (summary["epochs"], summary["stopped_early"]) == (stops, stops < 8)
     assert summary == fit(make_model, data, None, patience) | {"seconds": summary["seconds"]}
@@ -36,13 +36,13 @@ def test_training_stops_after_so_many_epochs_without_a_better_one(tmp_path, data
     assert 7 * stops in Run.open(tmp_path / "run").samples()
 
 
-def test_it_is_told(data, make_model, tmp_path, capsys):
+def test_stopping_early_is_printed(data, make_model, tmp_path, capsys):
     fit(make_model, data, None, 2, quiet=False)
     assert "stopped early: no better -ELBO for 2 epochs" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("step", [1, 12, 15, 22, 28])
-def test_a_killed_run_stops_where_it_would_have(tmp_path, data, make_model, whole, step):
+def test_a_killed_run_stops_at_the_same_epoch(tmp_path, data, make_model, whole, step):
     with pytest.raises(Killed):
         model = kill_at(scripted(make_model(), VALUES), step)
         train.fit(model, data, epochs=8, patience=2, save_every=5, out=tmp_path / "killed", quiet=True)
@@ -53,16 +53,16 @@ def test_a_killed_run_stops_where_it_would_have(tmp_path, data, make_model, whol
 
 
 @pytest.mark.parametrize("method", ["save", "finish"])
-def test_a_run_killed_after_its_last_step_makes_no_other(tmp_path, data, make_model, whole, method, monkeypatch):
+def test_a_run_killed_after_its_last_step_trains_no_further(tmp_path, data, make_model, whole, method, monkeypatch):
     usual = getattr(training.Training, method)
 
-    def die(self):
+    def killed(self):
         if self.step == 28:
             raise Killed
         return usual(self)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Training, method, die)
+        patch.setattr(training.Training, method, killed)
         fit(make_model, data, tmp_path / "killed", 2)
     saved = load(tmp_path / "killed" / "checkpoint.safetensors")[1]["step"]
     assert saved == (25 if method == "save" else 28)
@@ -71,7 +71,7 @@ def test_a_run_killed_after_its_last_step_makes_no_other(tmp_path, data, make_mo
     assert log_of(tmp_path / "killed") == log_of(whole)
 
 
-def test_a_run_that_stopped_early_goes_on_with_more_patience_only(data, make_model, whole):
+def test_a_run_that_stopped_early_resumes_only_with_more_patience(data, make_model, whole):
     before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
     for asked in ({"epochs": 20}, {"patience": 1}, {"epochs": 20, "patience": 2}):
         with pytest.raises(
@@ -86,13 +86,13 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience_only(data, make_mod
     assert config["changes"] == [{"step": 28, "fit": {"patience": [2, 4]}}]
 
 
-def test_without_a_finite_value_the_beginning_counts(data, make_model):
+def test_without_a_finite_value_epochs_are_counted_from_the_beginning(data, make_model):
     model = scripted(make_model(), (float("nan"),) * 9)
     assert train.fit(model, data, epochs=9, patience=3, quiet=True)["epochs"] == 3
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             "train gan --data digits8x8 --patience 2",
@@ -102,16 +102,16 @@ def test_without_a_finite_value_the_beginning_counts(data, make_model):
         ("train ae --data digits8x8 --patience soon", "'soon' is not a whole number"),
     ],
 )
-def test_where_it_cannot_be_it_is_refused(words, told, tmp_path, monkeypatch, capsys):
+def test_impossible_patience_is_refused(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([*words.split(), "--out", "run"]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
+def test_the_commands_train_and_resume_take_patience(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = "train ae --data digits8x8 --hidden 4 --batch-size 400 --learning-rate 0 --epochs 5 --patience 1 --out run"
     assert main(words.split()) == 0

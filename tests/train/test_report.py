@@ -1,4 +1,4 @@
-"""The report: one file that loads nothing, whole whatever a run has or lacks."""
+"""The report: one well-formed file that loads nothing from elsewhere, whatever a run has or lacks."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from tinygen.train.figures import Figure
 
 
 class Page(HTMLParser):
-    """Tags that are open or closed wrongly, headings, sources and the text of a page."""
+    """The text of a page, its sources (src and href), and its tags that are not closed or closed wrongly."""
 
     VOID = frozenset({"meta", "link", "img", "path", "circle", "input", "br"})
 
@@ -35,12 +35,12 @@ class Page(HTMLParser):
         self.wrong += self.open
 
     def handle_starttag(self, tag, attrs):
-        self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.handle_startendtag(tag, attrs)
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        pass
+        self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
 
     def handle_endtag(self, tag):
         if not self.open or self.open.pop() != tag:
@@ -73,7 +73,7 @@ def test_the_page_is_well_formed_and_loads_nothing(run):
     assert "tinygen train vae --x <&>" in page.text
 
 
-def test_the_page_shows_what_a_run_learned(run):
+def test_the_page_shows_metrics_sections_and_pictures_of_a_run(run):
     page = Page(run.report_file.read_text())
     summary = run.summary()
     for name in ("neg_elbo_nats", "kl_nats"):
@@ -97,7 +97,7 @@ def test_the_page_shows_what_a_run_learned(run):
         Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).verify()
 
 
-def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
+def test_the_report_of_an_unfinished_run_says_so_and_shows_what_is_logged(run, data, make_model):
     run.discard_results()
     run.rewind(7)
     report.write_report(run, make_model(), data)
@@ -109,7 +109,7 @@ def test_a_run_without_an_end_is_shown_as_far_as_it_came(run, data, make_model):
     assert Page(run.report_file.read_text()).wrong == []
 
 
-def test_a_metric_that_was_logged_once_has_no_curve():
+def test_only_a_metric_that_was_logged_twice_has_a_curve():
     about = {"epoch": 0.5, "step": 3, "split": "valid", "seconds": 1.0}
     log = [{**about, "modes_count": 2.0, "w1_distance": 0.5}, {**about, "step": 6, "w1_distance": 0.5}]
     (curve,) = report._curves(log)
@@ -119,7 +119,7 @@ def test_a_metric_that_was_logged_once_has_no_curve():
 
 
 @pytest.mark.parametrize(
-    ("x", "conditions", "told"),
+    ("x", "conditions", "message"),
     [
         (Points(1, (-2, 3)), (), "A histogram from -2 to 3."),
         (Points(2, (-2, 3)), (), "The first two coordinates, both from -2 to 3."),
@@ -127,15 +127,15 @@ def test_a_metric_that_was_logged_once_has_no_curve():
         (ImageField(4, 4, 1, "grey"), (), ""),
     ],
 )
-def test_a_picture_of_samples_says_what_its_axes_or_columns_are(x, conditions, told):
+def test_the_legend_of_samples_names_axes_or_columns(x, conditions, message):
     spec = Spec("any", {"x": x, "y": Labels(names=("cat", "dog"))})
     model = SimpleNamespace(spec=spec, conditions=conditions)
-    assert report._legend_of_samples(model, [panels.PANELS[0]]) == told
+    assert report._legend_of_samples(model, [panels.PANELS[0]]) == message
     assert report._legend_of_samples(model, []) == ""
 
 
-class Mirror:
-    """A model whose codes are the images, but for one mark: the share of it in a picture can be read off."""
+class HalfBrightness:
+    """A model whose codes are the images and whose reconstructions are half as bright."""
 
     def encode(self, x):
         return x.reshape(len(x), -1)
@@ -145,11 +145,11 @@ class Mirror:
 
 
 @pytest.mark.parametrize(("images", "columns", "pairs"), [(7, 7, 3), (10, 10, 5), (13, 10, 5), (25, 10, 5)])
-def test_each_image_lies_above_what_the_model_makes_of_it(data, images, columns, pairs):
+def test_each_image_lies_above_its_reconstruction_and_interpolations_join_reconstructions(data, images, columns, pairs):
     x = np.zeros((images, 4, 4, 1), np.uint8)
     x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
     split = type(data.valid)(data.spec.fields, {"x": x})
-    figures = list(panels.reconstructions(Mirror(), Dataset(data.spec, split, split, split), 0))
+    figures = list(panels.reconstructions(HalfBrightness(), Dataset(data.spec, split, split, split), 0))
     pairs_of_rows, paths = (corners(figure.source, wide) for figure, wide in zip(figures, (columns, 10), strict=True))
     numbers = 2 * np.arange(1, images + 1)
     shown = numbers[: min(2, images // columns) * columns].reshape(-1, 1, columns)
@@ -164,7 +164,7 @@ def corners(source: str, columns: int) -> np.ndarray:
     return sheet[:: 5 * scale, :: 5 * scale]
 
 
-def test_figures_of_the_model_have_a_section_of_their_own(run, data, make_model, monkeypatch):
+def test_figures_of_the_model_have_their_own_section(run, data, make_model, monkeypatch):
     def figures(self, data, *, seed):
         yield Figure(f"Drawn from seed {seed}.", svg=plots.scatter(np.eye(2)), legend=(("red", "<one>"),))
         yield Figure("Four & two.", np.linspace(0, 1, 6).reshape(6, 1, 1, 1).repeat(3, axis=3), columns=4)
@@ -181,7 +181,7 @@ def test_figures_of_the_model_have_a_section_of_their_own(run, data, make_model,
     assert picture.size == (56 * 7, 56 * 3)
 
 
-def test_codes_of_many_dimensions_have_no_plane_and_colours_and_unlabelled_data_are_shown(tmp_path):
+def test_only_codes_of_two_dimensions_have_a_plane_also_for_unlabelled_colour_images(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
     data = Dataset.from_arrays("<b>colours</b>", pixels)
     for latent in (2, 3):
@@ -205,7 +205,7 @@ def test_ticks_are_few_round_and_in_range(low, high):
     assert float(f"{steps[0]:.3e}"[0]) in (1, 2, 5)
 
 
-def test_a_curve_goes_through_its_points():
+def test_the_path_of_a_curve_is_an_affine_image_of_its_points():
     svg = plots.curves({"train": [(0.0, 4.0), (1.0, 2.0), (2.0, 0.0)]}, "epoch")
     path = re.search(r'<path d="M([^"]*)" fill="none"', svg)
     assert path

@@ -1,4 +1,4 @@
-"""Exact resume, for every model: a run that is killed and goes on ends with the bytes of one that was not."""
+"""Exact resume, for every model: a run that is killed and resumed ends with the bytes of one that was not killed."""
 
 import dataclasses
 
@@ -6,37 +6,25 @@ import pytest
 
 from tests.train.runs import Killed, kill_at, log_of
 from tinygen import models, random, train
+from tinygen.data import Points
 from tinygen.errors import CheckpointError
 from tinygen.serialization import load, save
 from tinygen.train import Run, training
 from tinygen.train.loading import load_state
 
 STEPS, SAVED, KILLED = 10, 4, 6
-SMALL = {
-    "latent": 3,
-    "hidden": 6,
-    "channels": 2,
-    "blocks": 1,
-    "head": 5,
-    "first_kernel": 3,
-    "importance_samples": 2,
-    "batch_size": 9,
-    # All that a model may be in the middle of at step 4: a schedule, an average, and the discriminator's turns.
-    "warmup_steps": 3,
-    "cosine_steps": 5,
-    "averaging": 0.9,
-    "discriminator_steps": 3,
-    "critic_steps": 3,
-    "long_critic_steps": 3,
-}
+UNDER_WAY = {"warmup_steps": 3, "cosine_steps": 5, "averaging": 0.9}
+UNDER_WAY |= dict.fromkeys(("discriminator_steps", "critic_steps", "long_critic_steps"), 3)
+"""Fields by which a model has more state at step 4: a schedule, an average, steps of the discriminator alone."""
 
 
 def make(name, spec):
-    """A small model of that name, with every field of `SMALL` that it has."""
-    config = models.get(name).Config
-    fields = {field.name for field in dataclasses.fields(config)}
+    """A model of that name, built from seed 0: its first tiny configuration, with the fields of `UNDER_WAY` it has."""
+    system = models.get(name)
+    fields = {field.name for field in dataclasses.fields(system.Config)}
     random.seed(0)
-    return models.get(name)(config(**{key: value for key, value in SMALL.items() if key in fields}), spec)
+    config = {"batch_size": 9} | system.tiny[0] | UNDER_WAY
+    return system(system.Config(**{name: value for name, value in config.items() if name in fields}), spec)
 
 
 def state_of(folder):
@@ -45,7 +33,8 @@ def state_of(folder):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_a_killed_run_of_every_model_resumes_to_the_same_bytes(name, tmp_path, data, monkeypatch):
+def test_a_killed_run_of_every_model_resumes_to_the_same_bytes(name, tmp_path, data, points, monkeypatch):
+    data = points if models.get(name).needs["x"] == Points() else data
     monkeypatch.setattr(training.Training, "finish", lambda self: {})  # the report takes longer than the steps
     settings = {"steps": STEPS, "save_every": SAVED, "quiet": True}
     train.fit(make(name, data.spec), data, out=tmp_path / "whole", **settings)
@@ -56,15 +45,15 @@ def test_a_killed_run_of_every_model_resumes_to_the_same_bytes(name, tmp_path, d
     tensors, meta = load(tmp_path / "killed" / "checkpoint.safetensors")
     assert meta["step"] == SAVED
     if {"discriminator_steps", "critic_steps"} & vars(model.config).keys():
-        assert tensors["steps_alone"] == 1, "the checkpoint falls between two turns of the generator"
+        assert tensors["steps_alone"] == 1, "the checkpoint falls between two updates of the generator"
 
     train.resume(make(name, data.spec), data, tmp_path / "killed", quiet=True)
     assert state_of(tmp_path / "killed") == state_of(tmp_path / "whole")
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
 
 
-def test_a_run_from_before_a_field_of_the_configuration_resumes_and_opens_again(tmp_path, data):
-    """Of a VAE, the likelihood: its default is what there was before."""
+def test_a_run_older_than_a_field_of_its_configuration_resumes_and_opens(tmp_path, data):
+    """The field `likelihood` of a VAE: its default is what older versions did."""
     out = tmp_path / "old"
     train.fit(make("vae", data.spec), data, out=out, steps=2, quiet=True)
     tensors, meta = load(out / "checkpoint.safetensors")

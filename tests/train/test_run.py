@@ -1,4 +1,4 @@
-"""Run folders: who gets one, what is in the way, and a log that stays whole."""
+"""Run folders: which folder a run gets, what it refuses to overwrite, and its log."""
 
 import json
 import os
@@ -33,14 +33,14 @@ def test_the_next_free_number_follows_the_highest(tmp_path):
     assert Run.create(tmp_path / "new" / "vae-{n}", CONFIG).folder.name == "vae-1"
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_refused_and_unchanged(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty: choose another --out, or replace what it holds with --overwrite"):
         Run.create(tmp_path, CONFIG)
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
-def test_overwriting_removes_an_earlier_run_and_nothing_else(tmp_path):
+def test_overwriting_removes_the_files_of_an_earlier_run_and_no_others(tmp_path):
     run = Run.create(tmp_path, CONFIG)
     (tmp_path / "notes.txt").write_text("mine")
     run.log({"step": 1, "epoch": 0.1, "split": "train", "seconds": 0.1}, {"loss": 1.0})
@@ -65,7 +65,7 @@ def test_a_run_in_use_is_refused_until_it_is_closed(tmp_path):
     Run.resume(tmp_path).close()
 
 
-def test_files_in_the_way_are_told(tmp_path):
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "vae-{n}"):
         with pytest.raises(RunError, match=str(tmp_path / "file")):
@@ -74,21 +74,21 @@ def test_files_in_the_way_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"model": "vae", "data": []}'])
-def test_what_is_no_run_is_told(tmp_path, content):
+def test_a_folder_without_a_readable_run_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config\.json"):
         Run.open(tmp_path)
 
 
-def entries(run: Run, *steps: int) -> None:
+def log_entries(run: Run, *steps: int) -> None:
     for step in steps:
         run.log({"step": step, "epoch": step / 10, "split": "train", "seconds": 0.5}, {"loss": float(step)})
 
 
 def test_the_log_is_one_object_a_line_and_strict_json(tmp_path):
     run = Run.create(tmp_path, CONFIG)
-    entries(run, 1)
+    log_entries(run, 1)
     run.log({"step": 2, "epoch": 0.2, "split": "valid", "seconds": 1.0}, {"loss": float("nan"), "kl": float("inf")})
     lines = run.log_file.read_text().splitlines()
     parsed = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in lines]
@@ -96,9 +96,9 @@ def test_the_log_is_one_object_a_line_and_strict_json(tmp_path):
     assert [metrics_of(entry) for entry in parsed] == [{"loss": 1.0}, {"loss": None, "kl": None}]
 
 
-def test_rewinding_forgets_what_came_later_and_a_line_cut_short(tmp_path):
+def test_rewinding_removes_later_entries_and_pictures_and_a_truncated_line(tmp_path):
     run = Run.create(tmp_path, CONFIG)
-    entries(run, 1, 2, 3, 4)
+    log_entries(run, 1, 2, 3, 4)
     with open(run.log_file, "a") as file:
         file.write('{"step": 2, "ep')
     for step in (0, 2, 3):
@@ -106,5 +106,5 @@ def test_rewinding_forgets_what_came_later_and_a_line_cut_short(tmp_path):
     run.rewind(2)
     assert [entry["step"] for entry in run.history()] == [1, 2]
     assert list(run.samples()) == [0, 2]
-    entries(run, 3)
+    log_entries(run, 3)
     assert [entry["step"] for entry in run.history()] == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""A system of tokens from outside the package: its report, pictures during training and commands show sentences."""
+"""A system of tokens from outside the package: its report, files during training and commands show sentences."""
 
 import html
 import re
@@ -16,7 +16,7 @@ import numpy as np
 from tinygen import data, distributions, models, nn, optim, random
 
 class Unigram(models.System):
-    """Words that know nothing of each other; sentences have four of them."""
+    """Independent words; every sentence has four."""
     needs, selection_metric = {"x": data.Tokens()}, "nll_nats"
 
     @dataclass(frozen=True)
@@ -64,17 +64,17 @@ def run(tmp_path_factory):
     return Run.open(place / "run")
 
 
-def lines(field, values):
+def sentences(field, values):
     return [" ".join(field.vocabulary[i] for i in value if i >= 0) for value in values]
 
 
 def test_the_report_and_the_files_during_training_hold_sentences(run):
     model, dataset = run.load()
-    drawn = lines(dataset.spec.x, model.sample(20, seed=0))
+    sampled = sentences(dataset.spec.x, model.sample(20, seed=0))
     files = run.samples()
     assert {file.suffix for file in files.values()} == {".txt"}
     texts = [files[step].read_text() for step in sorted(files)]
-    assert texts[-1].split("\n") == drawn
+    assert texts[-1].split("\n") == sampled
     assert texts[0] != texts[-1]
     page = run.report_file.read_text()
     shown = [html.unescape(text) for text in re.findall(r'<pre class="text">(.*?)</pre>', page, re.DOTALL)]
@@ -82,10 +82,10 @@ def test_the_report_and_the_files_during_training_hold_sentences(run):
     assert "<sees>" not in page
     x = dataset.valid.take(10).batch(slice(None)).x
     first = shown[-1].split("\n\n")[0].split("\n")
-    original, keep = lines(dataset.spec.x, [x[0]])[0], int(np.median(x.length)) // 2
+    original, keep = sentences(dataset.spec.x, [x[0]])[0], int(np.median(x.length)) // 2
     assert first[:2] == [original, " ".join(original.split()[:keep]) + " …"]
     for i, completion in enumerate(first[2:]):
-        rest = lines(dataset.spec.x, model.sample(10, seed=i))[0]
+        rest = sentences(dataset.spec.x, model.sample(10, seed=i))[0]
         assert completion == " ".join([*original.split()[:keep], rest])
 
 
@@ -95,10 +95,10 @@ def test_commands_write_sentences(run, capsys):
     assert main(["complete", str(run.folder), "--rows", "1", "--n", "2"]) == 0
     sampled, completed = capsys.readouterr().out.split()
     with open(sampled) as file:
-        assert file.read().split("\n") == lines(dataset.spec.x, model.sample(3, seed=7))
+        assert file.read().split("\n") == sentences(dataset.spec.x, model.sample(3, seed=7))
     with open(completed) as file:
         groups = [group.split("\n") for group in file.read().split("\n\n")]
-    assert [group[0] for group in groups] == lines(dataset.spec.x, dataset.test.take(2).batch(slice(None)).x)
+    assert [group[0] for group in groups] == sentences(dataset.spec.x, dataset.test.take(2).batch(slice(None)).x)
     assert all(kept == f"{original.split()[0]} …" for original, kept, _ in groups)
     assert main(["sample", str(run.folder), "--out", "gone/texts.txt"]) == 2
     assert "cannot write gone/texts.txt: no such file or directory" in capsys.readouterr().err

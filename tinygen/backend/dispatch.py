@@ -18,16 +18,16 @@ def _cpu_kernels() -> dict[str, Any]:
     thread_count()  # refuses a setting of the user's before anything is compiled
     try:
         import numba
-
+    except ModuleNotFoundError:
+        why = "numba cannot be imported"
+    except Exception as error:  # numba is there, but not for this NumPy, or a library of its own is missing
+        why = f"numba cannot be imported ({type(error).__name__}: {error})".replace("\n", " ")
+    else:
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             from tinygen.kernels import cpu
 
             return cpu.KERNELS
         why = "numba's JIT is disabled"
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("numba", "llvmlite"):
-            raise
-        why = "numba cannot be imported"
     notices.note(f"{why}, so plain NumPy kernels are used (slower)")
     return {}
 

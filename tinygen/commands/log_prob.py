@@ -11,7 +11,10 @@ from tinygen.errors import UsageError
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the log-probability of each image under the model of a run, in nats: exact, or a lower bound."""
+    """Print the log-probability of each image under the model of a run, in nats.
+
+    It is exact (=), a lower bound (>=), or an estimate (~).
+    """
 
     run: RunFolder
     images: Images = None
@@ -33,9 +36,9 @@ def run(flags: Flags) -> None:
     model, options = opened.model, {}
     if flags.importance_samples is not None:
         if not model.log_prob_is_bound:
-            raise UsageError(f"--importance-samples: {model.name} has exact log-probabilities; leave it out")
+            raise UsageError(f"--importance-samples: {model.name} gives no bound by drawn codes; leave it out")
         options["samples"] = flags.importance_samples
     names, x = examples(opened, flags.images, flags.n, flags.data)
-    sign = ">=" if model.log_prob_is_bound else "="
+    sign = ">=" if model.log_prob_is_bound else "~" if model.log_prob_is_estimate else "="
     for name, value in zip(names, model.log_prob(x, seed=flags.seed, **options), strict=True):
         print(f"{name}: log p {sign} {value:.2f} nats")

@@ -2,12 +2,13 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygen.data import coloured, download, points, readers
+from tinygen.data import coloured, download, points, readers, sprites
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
 from tinygen.data.readers.npz import fields_of
@@ -54,10 +55,10 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
         for known, file in _files():
             if known == name:
                 return readers.read(file, replace(request, name=name, white=WHITE.get(name)))
-        if name in points.MIXTURES or name == coloured.NAME or name in download.SOURCES:
+        if name in GENERATED or name in download.SOURCES:
             if request.fields or request.size:
                 raise UsageError(f"{name}: its fields are known; leave fields and size out")
-            return _without_file(name)
+            return GENERATED[name][1]() if name in GENERATED else download.fetch(download.SOURCES[name])
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
             raise UsageError(f"unknown data set {name_or_path!r}: {_hint(name)}")
     if not os.path.exists(path):  # False, where the method of Path raises, for a name that is too long
@@ -65,11 +66,15 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
     return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
 
 
-def _without_file(name: str) -> Dataset:
-    """A set that is generated, or downloaded."""
-    if name in points.MIXTURES:
-        return points.make(name)
-    return coloured.make(load(coloured.DIGITS)) if name == coloured.NAME else download.fetch(download.SOURCES[name])
+GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
+    **{
+        name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
+        for name, mixture in points.MIXTURES.items()
+    },
+    coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
+    sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
+}
+"""Sets that are generated: the fields of each, and what makes it."""
 
 
 def names() -> list[tuple[str, str]]:
@@ -79,9 +84,8 @@ def names() -> list[tuple[str, str]]:
         if name not in found and (fields := fields_of(file)):
             words = ", ".join(f"{field} {kind}" for field, kind in fields.items())
             found[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
-    for name, mixture in points.MIXTURES.items():
-        found.setdefault(name, f"generated: x points ({mixture.centres.shape[1]}), y labels")
-    found.setdefault(coloured.NAME, "generated: x image, y labels")
+    for name, (words, _) in GENERATED.items():
+        found.setdefault(name, f"generated: {words}")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
         found.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")

@@ -154,6 +154,11 @@ class SemiSupervised(_Combined):
         parts = {"labelled": self.split.rows(rows), "unlabelled": rest.only(*others)}
         return {n: Loader(part, self._sizes[n], seed=seed, stream=f"data {n}") for n, part in parts.items()}
 
+    @property
+    def labelled_split(self) -> Split:
+        """The examples that keep their labels."""
+        return self._loaders["labelled"].split
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue at a saved `state`, with the same labelled examples; UsageError if it was saved with other data."""
         self._loaders = self._make_loaders(state["labelled"]["seed"])

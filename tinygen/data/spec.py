@@ -38,6 +38,12 @@ class Spec:
         y = self.fields.get("y")
         return y.classes if isinstance(y, Labels) else None
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes of the labels y; None where there are none."""
+        y = self.fields.get("y")
+        return y.names if isinstance(y, Labels) else None
+
     def describe(self) -> dict[str, Any]:
         """For config.json."""
         return {"name": self.name, "fields": {name: field.describe() for name, field in self.fields.items()}}

@@ -10,7 +10,9 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
+from tinygen.data import Loader, Split
 from tinygen.data.needs import Needs
+from tinygen.data.sources import Source
 from tinygen.errors import UsageError
 from tinygen.models.trial import Trial
 from tinygen.nn import Module
@@ -34,8 +36,9 @@ class System(Module):
     method `figures(data, *, seed)` yields further figures for its report (`tinygen.train.figures.Figure`).
 
     `conditions` names the fields that samples can be conditioned on, as in `sample(n, seed=0, given={"y": labels})`.
-    `log_prob_is_bound`: `log_prob` is a lower bound. An `implicit` system has no likelihood, bound or reconstruction
-    error, so that only its samples can be scored.
+    `log_prob_is_bound`: `log_prob` is a lower bound. `log_prob_is_estimate`: it is neither that nor exact, since it
+    rests on a random estimate. An `implicit` system has no likelihood, bound or reconstruction error, so that only its
+    samples can be scored.
 
     `selection_metric` is the metric of `evaluate(..., thorough=False)` that chooses the best state of a training; None
     where no single metric can.
@@ -48,6 +51,7 @@ class System(Module):
     needs: ClassVar[Needs]
     conditions: ClassVar[tuple[str, ...]] = ()
     log_prob_is_bound: ClassVar[bool] = False
+    log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False
     selection_metric: str | None = None
     earlier: tuple[tuple[int, Any], ...] = ()
@@ -70,6 +74,10 @@ class System(Module):
     def needs_with(cls, config) -> Needs:
         """Its needs under this Config. Grey images that do not meet them are binarised where binary ones would."""
         return cls.needs
+
+    def source(self, split: Split, *, seed: int) -> Source:
+        """Where its minibatches come from: by default a `Loader` of the `batch_size` of its Config."""
+        return Loader(split, self.config.batch_size, seed=seed)
 
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
@@ -143,19 +151,24 @@ CHUNK = 2000  # examples in one pass of an evaluation
 ROWS = 250  # examples in one pass of encoding and decoding
 
 
-def in_chunks(function, x, device: str) -> np.ndarray:
-    """`function` over the rows of x, as one NumPy array.
+def in_chunks(function, x, device: str, *beside) -> np.ndarray:
+    """`function` over the rows of x, and of further arrays beside it, as one NumPy array.
 
     The last chunk is padded to `ROWS` rows, so that the result of a row is bit-identical for every batch size: matrix
     products of another height may differ in the last bit.
     """
     parts = []
     for start in range(0, max(1, len(x)), ROWS):
-        part = to_numpy(x[start : start + ROWS])
-        full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
-        full[: len(part)] = part
-        parts.append(to_numpy(function(to_device(full, device)))[: len(part)])
+        rows = [_filled_up(to_numpy(each[start : start + ROWS])) for each in (x, *beside)]
+        parts.append(to_numpy(function(*(to_device(each, device) for each in rows)))[: len(x) - start])
     return np.concatenate(parts)
+
+
+def _filled_up(part: np.ndarray) -> np.ndarray:
+    """Up to `ROWS` rows, and zeros below them."""
+    full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
+    full[: len(part)] = part
+    return full
 
 
 def mean_over(chunks) -> dict[str, float]:

@@ -7,8 +7,11 @@ MEAN_IMAGE = "mean image"
 INDEPENDENT = "independent pixels"
 COPY = "copied input"
 GUESS = "most frequent class"
+FEW_LABELS = "linear classifier of the few labels"
+PRINCIPAL = "principal components"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
+ONE_NORMAL = "one normal distribution"
 """Baselines; `tinygen.verify` measures them."""
 
 

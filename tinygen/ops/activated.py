@@ -8,7 +8,7 @@ from tinygen.primitive import Declaration, Primitive
 class Activated(Primitive):
     """An operation that applies a leaky ReLU to its result; the option `slope` is from 0, a ReLU, to 1, none.
 
-    Its vjps get the gradient before the activation. The output is saved where there is one, since its signs decide.
+    Its vjps get the gradient before the activation. For an activation the output is saved, since its signs decide.
     """
 
     def _saved(self, y, residuals, args, arrays, static):
@@ -26,12 +26,12 @@ class Activated(Primitive):
 
 
 def activated(saves: str):
-    """Declare such an operation, as `primitive` does."""
+    """Declare an `Activated` operation, as `primitive` declares others."""
     return lambda forward: Activated(Declaration.of(forward, saves, "", False, False), forward)
 
 
 def check_bias(name: str, b, channels: int, slope: float) -> None:
-    """ShapeError unless a bias is None or has one number a channel; UsageError for a slope outside [0, 1]."""
+    """ShapeError unless a bias is None or has one number for each channel; UsageError for a slope outside [0, 1]."""
     if b is not None and b.shape != (channels,):
         raise ShapeError(f"{name}: a bias has one number a channel: shape ({channels},), not {b.shape}")
     if not 0 <= slope <= 1:

@@ -7,7 +7,7 @@ from tinygen.primitive import primitive
 
 
 def _kernel(name, xp):
-    """The kernel `name` for arrays of the library `xp`; NumPy computes with Python numbers too."""
+    """The CPU kernel if xp is NumPy, which it is too if all arguments are Python numbers; else the CUDA kernel."""
     return kernel(name, "cpu" if xp is np else "cuda")
 
 
@@ -62,12 +62,12 @@ def power(xp, a, b):
     return a**b
 
 
-def _derivative_exponent(b):
+def _lowered_exponent(b):
     """b - 1, but 1 where b is 0: there the factor b makes the gradient zero, and a ** -1 could be infinite."""
     return (b - 1 if b != 0 else 1) if isinstance(b, int | float) else where(equal(b, 0), 1.0, b - 1)
 
 
-power.vjp(lambda g, y, a, b: g * b * a ** _derivative_exponent(b), lambda g, y, a, b: g * y * log(a))
+power.vjp(lambda g, y, a, b: g * b * a ** _lowered_exponent(b), lambda g, y, a, b: g * y * log(a))
 
 
 @primitive(saves="y", elementwise=True)
@@ -81,7 +81,7 @@ exp.vjp(lambda g, y, x: g * y)
 
 @primitive(saves="y", elementwise=True)
 def expm1(xp, x):
-    """e ** x - 1, exact for small x."""
+    """e ** x - 1, accurate for small x."""
     return xp.expm1(x)
 
 
@@ -99,7 +99,7 @@ log.vjp(lambda g, y, x: g / x)
 
 @primitive(saves="x", elementwise=True)
 def log1p(xp, x):
-    """log(1 + x), exact for small x."""
+    """log(1 + x), accurate for small x."""
     return xp.log1p(x)
 
 

@@ -3,7 +3,7 @@
 `conv2d(x, w)`, its adjoint in x and its adjoint in w are each linear in both arguments, and the vjps of each are the
 other two. The transposed convolution is the adjoint in x. Images are (N, H, W, C), weights (KH, KW, C / groups, K).
 
-The first two can add a bias, one number a channel, and apply a leaky ReLU of a slope from 0 (a ReLU) to 1 (none).
+The first two can add a bias, one number for each channel, and apply a leaky ReLU of slope 0 (a ReLU) to 1 (none).
 """
 
 from tinygen.backend import device_of, kernel

@@ -10,7 +10,7 @@ from tinygen.primitive import primitive
 
 
 def _swapped(x):
-    """The last two axes exchanged."""
+    """x with its last two axes exchanged."""
     return x.transpose((*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 

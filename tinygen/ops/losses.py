@@ -1,4 +1,4 @@
-"""Losses that have kernels of their own, elementwise and in nats, and the sample of a variational bound."""
+"""Elementwise losses in nats, and the reparameterised sample of a variational bound, that have kernels."""
 
 from tinygen.errors import ShapeError
 from tinygen.ops.arithmetic import exp, softplus, square

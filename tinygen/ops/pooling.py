@@ -18,7 +18,7 @@ def windows(xp, x, *, size, stride):
 
 @primitive()
 def overlap_add(xp, g, *, image_size, stride):
-    """Windows added up where they overlap, in images of `image_size` (H, W): the adjoint of `windows`."""
+    """Add up windows where they overlap, in images of `image_size` (H, W): the adjoint of `windows`."""
     n, oh, ow, kh, kw, c = g.shape
     x = xp.zeros((n, *image_size, c), g.dtype)
     for (i, j), window in Geometry(stride).windows((kh, kw), (oh, ow)):

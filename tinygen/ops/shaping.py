@@ -20,7 +20,7 @@ reshape.vjp(lambda g, y, x, *, shape: g.reshape(x.shape))
 
 @primitive(indices="all", views=True)
 def transpose(xp, x, *, axes):
-    """Axes in another order."""
+    """x with its axes in another order."""
     return xp.transpose(x, axes)
 
 
@@ -89,7 +89,7 @@ split.vjp(lambda g, y, x, *, sizes, axis=0: concatenate(*g, axis=axis))
 
 @primitive(indices="all")
 def pad(xp, x, *, widths, value=0):
-    """x with `widths` = ((before, after), ...) elements of a constant value around it, one pair an axis."""
+    """x with `widths` = ((before, after), ...) elements of a constant value around it, one pair for each axis."""
     return xp.pad(x, widths, constant_values=value)
 
 
@@ -110,7 +110,7 @@ def reflect_pad(xp, x, *, widths):
 
 @primitive()
 def reflect_fold(xp, g, *, widths):
-    """Mirrored margins added to the elements that they mirror: the adjoint of `reflect_pad`."""
+    """Add mirrored margins to the elements that they mirror: the adjoint of `reflect_pad`."""
     for axis, (before, after) in enumerate(widths):
         n = g.shape[axis] - before - after
         margins, g = g, g[_along(g.ndim, axis, slice(before, before + n))].copy()

@@ -33,11 +33,11 @@ class Best:
         return self._unsaved is not None
 
     def as_dict(self) -> dict[str, Any] | None:
-        """As a checkpoint has it, and `restore` takes it; None before the first validation."""
+        """The record that a checkpoint holds and `restore` takes; None before the first validation."""
         return None if self.step is None else {"metric": self.metric, "step": self.step, "value": self.value}
 
     def examine(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Whether a validation is the best so far, which is then remembered; UsageError where it lacks the metric."""
+        """Remember a validation if it is the best so far; returns whether it is. UsageError if it lacks the metric."""
         if self.metric is None:
             return False
         if self.metric not in metrics:
@@ -53,7 +53,7 @@ class Best:
         self._unsaved = {name: np.array(to_numpy(array)) for name, array in tensors.items()}, meta
 
     def stage(self, run: Run) -> None:
-        """Write the kept state beside the previous best; NonFiniteError where a value is not finite."""
+        """Write the state that `keep` copied beside the previous best; NonFiniteError where a value is not finite."""
         if self._unsaved:
             save(run.staged_best_file, *self._unsaved)
 
@@ -64,7 +64,7 @@ class Best:
             self._unsaved = None
 
     def restore(self, run: Run, record: Mapping[str, Any] | None) -> None:
-        """Continue from a checkpoint with this `as_dict`; a best state that was staged with it is published."""
+        """Continue from the record in a checkpoint: publish a best state that was staged with it, delete any other."""
         if record and record["metric"] == self.metric:
             self.step, self.value = record["step"], record["value"]
         staged = None

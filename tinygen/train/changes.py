@@ -45,7 +45,7 @@ def record_changes(run: Run, step: int, sections: Mapping[str, Mapping[str, Any]
 
 
 def configs_at(run: Run, step: int) -> list[dict[str, Any]]:
-    """The configurations that a state saved after so many steps may have.
+    """The configurations that a state saved after `step` steps may have.
 
     There are several where the configuration was changed at that very step: the state may be from before or after.
     """
@@ -72,18 +72,19 @@ def _changes_of_config(run: Run) -> list[dict[str, Any]]:
 
 
 def _before(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that a change replaced by `config`."""
     return {**config, **{name: old for name, (old, _) in change["config"].items()}}
 
 
 def in_words(change: Mapping[str, Any]) -> str:
-    """A change in words."""
+    """A change as text, such as `from step 100: learning rate 0.001 -> 0.0001`."""
     pairs = {name: pair for section, each in change.items() if section != "step" for name, pair in each.items()}
     parts = (f"{name.replace('_', ' ')} {_value(old)} -> {_value(new)}" for name, (old, new) in pairs.items())
     return f"from step {change['step']:,}: {', '.join(parts)}"
 
 
 def _value(value: Any) -> str:
-    """A value; of an object, such as the length of a training, what is given."""
+    """A value as text; of a dict, such as the length of a training, the entries that are not None."""
     if isinstance(value, dict):
         return " ".join(f"{each} {key}" for key, each in value.items() if each is not None)
     return str(value)

@@ -8,7 +8,7 @@ from tinygen.train.length import Length, format_time
 
 
 class Display:
-    """A progress bar with the time left (in a terminal only), and one line an epoch; nothing where `quiet`."""
+    """A progress bar with the time left (in a terminal only), and one line for each epoch; nothing where `quiet`."""
 
     def __init__(self, length: Length, steps_per_epoch: int, *, quiet: bool = False):
         self._length, self._per_epoch, self._quiet = length, steps_per_epoch, quiet
@@ -44,12 +44,12 @@ class Display:
         self._progress.console.print(text, markup=False)
 
     def advance(self, step: int, seconds: float) -> None:
-        """Move the bar."""
+        """Move the bar to a step, or to the seconds of a time budget."""
         done = step if self._length.budget is None else seconds
         self._progress.update(self._task, completed=done, description=f"epoch {step / self._per_epoch:.1f}")
 
     def report_epoch(self, step: int, seconds: float, train: Mapping[str, Any], valid: Mapping[str, Any]) -> None:
-        """One line with the first metric of each split: the one that the model optimises."""
+        """Print one line with the first metric of each split: the one that the model optimises."""
         parts = [f"epoch {step / self._per_epoch:>4.3g}", f"step {step:>6}"]
         for split, metrics in (("train", train), ("valid", valid)):
             parts += [f"{split} {describe(name).written(value)}" for name, value in list(metrics.items())[:1]]

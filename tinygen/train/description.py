@@ -1,4 +1,4 @@
-"""What config.json says of the model and the data of a run: written, read back, and compared with those at hand."""
+"""The descriptions of model and data in config.json: made, read back, and compared with a given model or data."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def describe_model(model: Any) -> dict[str, Any]:
-    """Name and configuration, which a checkpoint must share with the run that it is in.
+    """Name and configuration, which must be the same in a checkpoint and in the config.json of its run.
 
     UsageError where a number of the configuration is not finite.
     """
@@ -46,7 +46,7 @@ def config_of(run: "Run", config_class: type) -> Any:
 
 
 def earlier_configs_of(run: "Run", config_class: type) -> tuple[tuple[int, Any], ...]:
-    """As `System.earlier` has them."""
+    """The earlier Configs of a run, oldest first, each after the step at which it was replaced (`System.earlier`)."""
     return tuple((step, config_class(**_with_tuples(config))) for step, config in earlier_configs(run))
 
 
@@ -78,7 +78,7 @@ def refuse_changed_data(run: "Run", data: Dataset) -> None:
 
 
 def _as_json(value: Any) -> Any:
-    """As JSON gives it back, so that what was recorded can be compared."""
+    """The value after a round trip through JSON, so that it can be compared with a recorded one."""
     return json.loads(json.dumps(value, default=lambda array: array.tolist()))
 
 

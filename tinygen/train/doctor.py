@@ -1,4 +1,4 @@
-"""Common faults of a training: what is wrong, the metric that shows it, and the remedy.
+"""Common faults of a training: how metrics show them, and what to try.
 
 `diagnose` reads metrics by their names and knows no model. It sees only what an evaluation logs, so that the same
 faults are found in the log of a run.
@@ -16,30 +16,30 @@ from tinygen.metrics.neighbours import squared_distances
 from tinygen.train.run import metrics_of
 
 SAMPLES = 100
-"""Fake and real: 4950 pairs of each."""
+"""How many fake and how many real examples are compared: 4950 pairs of each."""
 ALIKE = 0.25
-"""A pair is alike if its distance is below this share of the median distance of two real examples. Real images hardly
-ever are, nor are samples that are merely blurred; points of one mode are."""
+"""A pair is alike if its distance is below this share of the median distance of two real examples. Pairs of real images
+hardly ever are, nor pairs of samples that are merely blurred; pairs of points in one mode are."""
 PICTURES = 8
-"""A generator of only so many different pictures repeats one in every eighth pair; an untrained generator of
-two-dimensional noise does in every tenth."""
+"""A generator that makes only this many different pictures, or fewer, has collapsed: one in every eighth pair is alike,
+where it is every tenth for an untrained generator with two-dimensional noise."""
 SATURATED = 1e-2
 """Loss in nats below which a discriminator gives fake examples a probability of less than a hundredth. The gradient of
 log(1 - D) that reaches the generator is then less than a fiftieth of the one at D = 1/2."""
 STEEP = 10.0
-"""Norm of the critic's gradient, where the penalty asks for 1."""
-WORTH = 2.0
-"""Penalty over the critic's distance. At the best slope n, which maximises n d - c (n - 1)^2 for a distance d and a
-weight c, the penalty is below half of n d, whatever c is: four times that shows that training went wrong."""
-BEGUN_CODES = 100
-"""Steps before which codes are not examined: at first they may hold nothing."""
-BEGUN_SAMPLES = 1000
-"""Steps before which samples are not examined: those of a DCGAN are all alike in its first hundreds of steps."""
+"""Norm of the critic's gradient, which the penalty draws towards 1, above which the penalty has exploded."""
+MOST_PENALTY = 2.0
+"""Ratio of the penalty to the critic's distance above which training went wrong. At the best slope n, which maximises
+n d - c (n - 1)^2 for a distance d and a weight c, the ratio of c (n - 1)^2 to n d is below 1/2 whatever c is."""
+FIRST_STEP_FOR_CODES = 100
+"""Step from which codes are examined: before, they may carry no information yet."""
+FIRST_STEP_FOR_SAMPLES = 1000
+"""Step from which samples are examined: those of a DCGAN are all alike in its first hundreds of steps."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault: what is wrong, by which metric, and what to try."""
+    """A fault: a short name, a sentence with the value that shows it, and what to try."""
 
     name: str
     sentence: str
@@ -47,7 +47,7 @@ class Finding:
 
 
 def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> Iterator[Finding]:
-    """The faults that the latest metrics on train and on valid, those of `variety` among them, show at a step."""
+    """Yield the faults that the latest metrics on train and on valid, which include those of `variety`, show."""
     for split, metrics in (("training", train), ("validation", valid)):
         for name, value in metrics.items():
             if not _finite(value):
@@ -57,7 +57,7 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
                     "lower the learning rate; if that changes nothing, look for extreme values in the data",
                 )
     train, valid = ({name: value for name, value in m.items() if _finite(value)} for m in (train, valid))
-    if step >= BEGUN_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
+    if step >= FIRST_STEP_FOR_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
         yield Finding(
             "generator collapsed",
             f"the generator has collapsed: {rate:.0%} of pairs of samples are nearly the same, beyond what is usual "
@@ -73,13 +73,20 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             "lower its learning rate or size, let it take fewer steps, or change to a Wasserstein model",
         )
     slope, penalty = train.get("gradient_norm", 0.0), train.get("gradient_penalty", 0.0)
-    if slope > STEEP and penalty > WORTH * abs(train.get("critic_distance", 0.0)):
+    if slope > STEEP and penalty > MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
         yield Finding(
             "penalty exploded",
             f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
             "lower the critic's learning rate, and leave batch normalisation out of it",
         )
-    if step >= BEGUN_CODES and valid.get("active_units") == 0:
+    if count := valid.get("collapsed_count", 0.0):
+        yield Finding(
+            "components collapsed",
+            f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than "
+            "the floor, so that their density, and with it the likelihood, says little",
+            "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
+        )
+    if step >= FIRST_STEP_FOR_CODES and valid.get("active_units") == 0:
         yield Finding(
             "posterior collapsed",
             f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
@@ -89,9 +96,10 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
 
 
 def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """The share of pairs that are nearly the same among samples (N, ...), beyond that among real examples (M, ...).
+    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 where it is negative.
 
-    It is 1 / k for samples that are k different pictures, and 0 for samples as varied as real examples.
+    It is about 1 / k for samples that are k different pictures, and 0 for samples as varied as real examples. Without
+    two samples and two real examples the result is empty.
     """
     if min(len(fake), len(real)) < 2:
         return {}

@@ -1,4 +1,4 @@
-"""What a report shows besides numbers and curves, whichever model made it."""
+"""A figure of a report: tiles, a text or a drawing, whichever model made it."""
 
 import base64
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ class Figure:
     text: str | None = None
     """Lines, such as sentences."""
     svg: str | None = None
+    """A drawing, as the text of an SVG element."""
     legend: tuple[tuple[str, str], ...] = ()
     """Colours and what they stand for."""
     gap: int = 1
@@ -47,7 +48,7 @@ class Figure:
 
     @property
     def suffix(self) -> str:
-        """What the name of a file that it is saved in ends in, by default."""
+        """The default suffix of a file that it is saved in."""
         return PICTURE if self.text is None else TEXT
 
     def save(self, path: str | Path) -> None:
@@ -61,11 +62,11 @@ class Figure:
 
     @property
     def picture(self) -> Any:
-        """The sheet of tiles, a picture of Pillow's."""
+        """The sheet of tiles, as an image of Pillow's."""
         return images.sheet(self.images, self.columns, gap=self.gap)
 
     @property
     def source(self) -> str:
-        """The sheet of tiles as the address of a picture that holds itself."""
+        """The sheet of tiles as a data URL that contains a PNG file."""
         png = images.png(self.picture)
         return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -42,9 +42,9 @@ def fit(
     so over its planned steps; with a budget their number is unknown, and the learning rate is constant.
 
     With `out`, a folder (the next free number stands for ``{n}`` in its name), the run is recorded: configuration (with
-    `provenance` added), log, checkpoint, best state, samples, summary, report. What commonly goes wrong
-    (`tinygen.train.doctor`) is told on stderr, with the remedy, at the evaluation that shows it. The checkpoint is
-    saved every `save_every` steps, by default every 30 seconds, and at both ends.
+    `provenance` added), log, checkpoint, best state, samples, summary, report. Common faults (`tinygen.train.doctor`)
+    are reported on stderr, with a remedy, at the evaluation that shows them. The checkpoint is saved every `save_every`
+    steps, by default every 30 seconds, and at the beginning and the end.
 
     Raises UsageError, DataError or RunError before anything is changed; NonFiniteError, naming step, operation and
     line, where training diverges, and the last checkpoint then stays. The first Ctrl-C finishes the step, saves, and
@@ -72,9 +72,9 @@ def resume(
     provenance: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Continue the run in `folder`, with a model and data made as for it, to the end it was given, or to a new one.
+    """Continue the run in `folder` to its planned end, or to a new one; model and data must be made as for that run.
 
-    `learning_rates` are fields of the model's Config that it was made with in place of the run's. They, a new length or
+    `learning_rates` are the fields of the model's Config in which it differs from the run's. They, a new length or
     patience, and what `provenance` replaces in sections of `config.json` are recorded there as changes, with the step
     from which they apply. A learning rate that falls over the whole run follows a new length from here on.
 
@@ -100,7 +100,7 @@ def resume(
                 f"{folder} stopped early, at step {training.step}, after {settings.patience} epochs without a better "
                 f"{describe(training.best.metric or '').label}: ask for more patience than that"
             )
-        training.follow_new_length(recorded.length)
+        training.remark_on_new_length(recorded.length)
         kept = dataclasses.replace(settings, save_every=recorded.save_every).as_dict()
         record_changes(run, training.step, {"config": learning_rates or {}, "fit": kept, **(provenance or {})})
         run.save_config()

@@ -22,7 +22,7 @@ SHOWN = 64
 """Images in a picture of samples."""
 
 POINTS, SIDE = 2500, 224
-"""Points in a picture of samples, and places for them along each side of it."""
+"""Points in a picture of samples, and the bins along each of its sides in which they are counted."""
 
 LINES = 20
 """Samples that are shown as text."""
@@ -39,7 +39,7 @@ def is_intensities(field: Field) -> bool:
 
 
 def arrangement(model: Any) -> tuple[int, int | None]:
-    """The number of samples to show, and their columns: one a class for a conditional model of few classes."""
+    """The number of samples to show, and their columns: one for each class of a conditional model of few classes."""
     spec = model.spec
     if not can_show(spec.x):
         return LINES, None
@@ -80,8 +80,8 @@ def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Ima
     Both axes show the range `limits`, by default that of the points, and a little more.
     """
     low, high = limits or (float(points.min()), float(points.max()))
-    room = 0.05 * (high - low)
-    shown = low - room, high + room
+    margin = 0.05 * (high - low)
+    shown = low - margin, high + margin
     if points.shape[1] == 1:
         counts = np.histogram(points[:, 0], SIDE // 4, shown)[0].repeat(4)
         shades = (counts / max(counts.max(), 1) >= np.linspace(1, 0, SIDE, endpoint=False)[:, None]).astype(np.float32)

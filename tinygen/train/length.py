@@ -30,7 +30,7 @@ def format_time(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Length:
-    """Exactly one of these is given; a step is one minibatch."""
+    """The length of a training: exactly one of the fields is given; a step is one minibatch."""
 
     epochs: int | None = None
     steps: int | None = None
@@ -53,7 +53,7 @@ class Length:
         return cls(epochs, steps, budget) if names else None
 
     def in_steps(self, per_epoch: int) -> int | None:
-        """The number of steps; None for a budget, of which it is not known."""
+        """The number of steps; None for a time budget, where it is not known."""
         return self.epochs * per_epoch if self.epochs is not None else self.steps
 
     def is_over(self, step: int, seconds: float, per_epoch: int) -> bool:

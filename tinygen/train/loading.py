@@ -1,4 +1,4 @@
-"""The model, its saved state and the data of a run, made again from its folder."""
+"""Make the model of a run again from its folder, and load its saved state and its data."""
 
 import dataclasses
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def class_of(run: "Run") -> type[Any]:
     """The class of a run's model, for which the file of a class from outside the package is executed.
 
-    RunError where there is none, and for a file in the run's folder: a folder from elsewhere brings no code along.
+    RunError where there is none, and for a file in the run's folder: a folder from elsewhere must not run code.
     """
     own = run.config.get("model_class")
     if own and run.folder.resolve() in (file := _file_of(own)).parents:
@@ -63,14 +63,14 @@ def source_of(run: "Run") -> dict[str, Any]:
 
 
 def data_of(run: "Run", place: str | None = None) -> Dataset:
-    """As `load_data`; DataError where the data are not those that the run was trained on."""
+    """Load the data of a run by `load_data`; DataError where they are not those that it was trained on."""
     dataset = load_data(run, place)
     refuse_changed_data(run, dataset)
     return dataset
 
 
 def load_data(run: "Run", place: str | None = None) -> Dataset:
-    """The data of a run, loaded as at its beginning; from a new `place` where they have moved."""
+    """Load the data of a run as at its beginning, or from a new `place` if they have moved."""
     source, spec = source_of(run), spec_of(run)
     where = source.pop("data")
     try:
@@ -119,9 +119,9 @@ def _why_no_best(model: Any) -> str:
 
 
 def _differs(described: Mapping[str, Any], run: "Run", configs: Iterable[Mapping[str, Any]]) -> str | None:
-    """What of a described model is not the run's: "model", or "config" where it is none of these; else None.
+    """Which part of a described model differs: "model" from the run's, or "config" from all of `configs`; else None.
 
-    A field that the run does not know is newer than it, and has its default.
+    Fields that `configs` lack are not compared: they are newer than the run.
     """
     if described.get("model") != run.config["model"]:
         return "model"

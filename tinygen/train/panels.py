@@ -14,12 +14,15 @@ from tinygen.train import images, plots
 from tinygen.train.figures import Figure
 
 COLUMNS = 10
+"""Tiles in a row."""
 PLANE = 20
+"""Decoded points along each side of the code plane."""
 SCATTERED = 1000
+"""Examples in a scatter plot, in a confusion matrix, or to be ranked."""
 EXAMINED = 100
 """Images whose probabilities are compared."""
 PLACES = 100
-"""Along each side of a map of a density."""
+"""Points along each side of the map of a density."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def panels_of(model: Any, spec: Spec) -> list[Panel]:
 
 
 def progress(model: Any, data: Dataset, seed: int) -> Figure | None:
-    """The picture during training, the first figure of the first panel; None without panels."""
+    """The picture shown during training: the first figure of the first panel, None without panels."""
     panels = panels_of(model, data.spec)
     return next(panels[0].figures(model, data, seed)) if panels else None
 
@@ -67,9 +70,9 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
     """Rows of pictures (N, H, W, C), grey or coloured and of any sizes, as tiles of one shape."""
     channels = max(row.shape[3] for row in rows)
     height, width = (max(row.shape[axis] for row in rows) for axis in (1, 2))
-    room = [[(0, 0), (0, height - row.shape[1]), (0, width - row.shape[2]), (0, 0)] for row in rows]
+    padding = [[(0, 0), (0, height - row.shape[1]), (0, width - row.shape[2]), (0, 0)] for row in rows]
     coloured = [np.broadcast_to(row, (*row.shape[:3], channels)) for row in rows]
-    return np.concatenate([np.pad(row, pad) for row, pad in zip(coloured, room, strict=True)])
+    return np.concatenate([np.pad(row, pad) for row, pad in zip(coloured, padding, strict=True)])
 
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -133,7 +136,8 @@ def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """For points in the plane a map of the density; for images the most and the least probable ones."""
-    which = "a lower bound on their log-probability" if model.log_prob_is_bound else "their exact log-probability"
+    kind = "a lower bound on" if model.log_prob_is_bound else "an estimate of" if model.log_prob_is_estimate else ""
+    which = f"{kind} their log-probability" if kind else "their exact log-probability"
     if isinstance(data.spec.x, Points):
         points = _first(data, SCATTERED).x
         low, high = data.spec.x.limits or (float(points.min()), float(points.max()))

@@ -27,7 +27,7 @@ class Frame:
     label: str = ""
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies in the inner part."""
+        """The position of a point in the inner part, in units of the drawing."""
         width, height = self._inner()
         across, up = ((value - low) / (high - low) for value, (low, high) in ((x, self.x), (y, self.y)))
         return round(across * width, 1), round((1 - up) * height, 1)
@@ -66,24 +66,25 @@ def curves(series: Mapping[str, Points], axis: str) -> str:
 
 
 def lines(series: Sequence[tuple[str, Points]], x: tuple[float, float], y: tuple[float, float], axis: str = "") -> str:
-    """Lines of a colour through (x, y) points, over the given ranges."""
+    """Lines through (x, y) points, each given with its colour, over the given ranges."""
     frame = Frame(x, y, label=axis)
     return frame.svg(*(_line(frame, points, colour)[0] for colour, points in series), vertical=True)
 
 
-def scatter(points: Any, classes: Any = None) -> str:
-    """Points (N, 2), coloured by class, with one scale for both axes."""
+def scatter(points: Any, classes: Any = None, outlines: Sequence[Points] = ()) -> str:
+    """Points (N, 2), coloured by class, with one scale for both axes; lines of `outlines` are drawn over them."""
     centre, reach = (points.max(0) + points.min(0)) / 2, max(1.05 * (points.max(0) - points.min(0)).max() / 2, 1e-6)
     x, y = ((float(middle - reach), float(middle + reach)) for middle in centre)
     frame = Frame(x, y, width=440, height=440 - LEFT - RIGHT + TOP + BOTTOM)
     colours = ["var(--valid)"] * len(points) if classes is None else [CLASSES[each % len(CLASSES)] for each in classes]
     places = [frame.place(float(a), float(b)) for a, b in points]
     dots = (f'<circle cx="{a}" cy="{b}" r="2.2" fill="{c}"/>' for (a, b), c in zip(places, colours, strict=True))
-    return frame.svg(*dots, vertical=True)
+    drawn = (_line(frame, outline, "var(--ink)")[0] for outline in outlines)
+    return frame.svg(*dots, *drawn, vertical=True)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round values within a range: multiples of 1, 2 or 5 times a power of ten, at most so many."""
+    """Round values within a range: multiples of 1, 2 or 5 times a power of ten, at most `most`."""
     unit = 10 ** math.floor(math.log10((high - low) / most))
     step = next(unit * times for times in (1, 2, 5, 10, 20) if (high - low) / (unit * times) < most)
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -100,12 +101,12 @@ def _line(frame: Frame, points: Points, colour: str) -> tuple[str, str]:
 
 
 def _limits(series: Mapping[str, Points]) -> tuple[float, float]:
-    """The range of what follows the first tenth of training, so that a steep beginning does not flatten the rest."""
+    """The range of values after the first tenth of training, so that a steep beginning does not flatten the rest."""
     end = max(x for points in series.values() for x, _ in points)
     values = [y for points in series.values() for x, y in points if x >= 0.1 * end]
     low, high = min(values), max(values)
-    room = 0.08 * (high - low) or 0.5 * abs(high) or 1.0
-    return low - room, high + room
+    margin = 0.08 * (high - low) or 0.5 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _number(value: float) -> str:

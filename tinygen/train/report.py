@@ -22,6 +22,7 @@ from tinygen.train.run import Run, metrics_of
 from tinygen.train.verdict import conclusion
 
 FRAMES = 8
+"""Pictures of samples during training, at most."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Curve:
 
 
 def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step: int | None = None) -> None:
-    """Write the page about the run so far; the model holds its last state or, as `which` says, its best, of `step`."""
+    """Write the page about the run so far; the model holds the state `which`: the last, or the best, of `step`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -55,7 +56,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         summary=summary,
         last=history[-1] if history else {"step": 0, "epoch": 0, "seconds": 0},
         date=f"{(now := datetime.datetime.now(tz=datetime.UTC)).day} {now:%B %Y, %H:%M}",
-        task=task(data.spec),
+        task=data_in_words(data.spec),
         about=(type(model).__doc__ or "").strip().partition("\n")[0],
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
@@ -89,13 +90,13 @@ def typeset(label: str) -> str:
     return f"−{label[1:]}" if label.startswith("-") else label
 
 
-def task(spec: Spec) -> str:
+def data_in_words(spec: Spec) -> str:
     """The data in words, with their binarisation: likelihoods under different ones cannot be compared."""
     return spec.x.in_words() if "x" in spec else ", ".join(field.in_words() for field in spec.fields.values())
 
 
 def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
-    """One for each metric that was logged more than once, those that both splits have first."""
+    """Yield a curve for each metric that was logged more than once, first for those that both splits have."""
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     by_epoch = any(entry["epoch"] >= 1 for entry in history)
     for entry in history:
@@ -111,7 +112,7 @@ def _curves(history: list[dict[str, Any]]) -> Iterator[Curve]:
 
 
 def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
-    """Samples from the same noise at moments that are spread evenly over the pictures there are."""
+    """Yield saved pictures of samples, from the same noise, evenly spread over training."""
     files = run.samples()
     epochs = {entry["step"]: entry["epoch"] for entry in history}
     steps = sorted(files)

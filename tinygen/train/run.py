@@ -22,12 +22,12 @@ except ImportError:  # Windows, where two processes are not kept apart
 
 
 PICTURE, TEXT = ".png", ".txt"
-"""What the names of samples end in, as pictures and as texts."""
+"""Suffixes of the files of samples, which are pictures or texts."""
 
 REQUIRED = tuple(
     "model config data.spec data.digest fit.length fit.seed fit.save_every device versions machine".split()
 )
-"""What config.json must hold."""
+"""Dotted names of the values that config.json must hold."""
 
 
 class Run:
@@ -76,11 +76,11 @@ class Run:
         return self.folder / {"last": "report.html", "best": "report-best.html"}[which]
 
     def sample_file(self, step: int, suffix: str = PICTURE) -> Path:
-        """The picture, or with another suffix the text, of samples after that many steps."""
+        """The picture, or with another suffix the text, of samples after `step` steps."""
         return self.folder / "samples" / f"step-{step:08d}{suffix}"
 
     def samples(self) -> dict[int, Path]:
-        """The pictures or texts of samples there are, by step."""
+        """The existing files of samples, by step."""
         files = [*self.folder.glob(f"samples/step-*{PICTURE}"), *self.folder.glob(f"samples/step-*{TEXT}")]
         return {int(file.stem[5:]): file for file in sorted(files)}
 
@@ -100,7 +100,7 @@ class Run:
             run.close()
             holds = "holds another run" if run.config_file.exists() else "is not empty"
             raise RunError(f"{folder} {holds}: choose another --out, or replace what it holds with --overwrite")
-        with _told(f"cannot write to {folder}"):
+        with _run_errors(f"cannot write to {folder}"):
             run._clear()
             run.sample_file(0).parent.mkdir(exist_ok=True)
         run.save_config()
@@ -108,7 +108,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """An existing run, to read; RunError where there is none."""
+        """Open an existing run for reading; RunError where there is none, or its config.json is damaged."""
         file = Path(folder) / "config.json"
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
@@ -140,7 +140,7 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | Path) -> "Run":
-        """An existing run, to continue it; RunError where another process is writing to it."""
+        """Open an existing run and lock it, to continue it; RunError where another process is writing to it."""
         run = cls.open(folder)
         run._acquire()
         return run
@@ -154,7 +154,7 @@ class Run:
     def _acquire(self) -> None:
         if fcntl is None:
             return
-        with _told(f"cannot open {self.folder}"):
+        with _run_errors(f"cannot open {self.folder}"):
             self._lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,9 +191,9 @@ class Run:
             self.report_of(which).unlink(missing_ok=True)
 
     def log(self, about: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Append one object to the log: step, epoch, split, seconds, and metrics, of which null is not finite."""
+        """Append one object to the log: step, epoch, split, seconds, and metrics (null where one is not finite)."""
         entry = {**about, **metrics}
-        with _told(f"cannot write {self.log_file}"), open(self.log_file, "a", encoding="utf-8") as file:
+        with _run_errors(f"cannot write {self.log_file}"), open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ class Run:
         return entries
 
     def valid_metrics(self, step: int) -> dict[str, Any]:
-        """The metrics of the validation after that many steps; empty where there was none."""
+        """The metrics of the validation after `step` steps; empty where there was none."""
         entries = [entry for entry in self.history() if entry["step"] == step and entry["split"] == "valid"]
         return metrics_of(entries[-1]) if entries else {}
 
@@ -240,7 +240,7 @@ def _holds(config: Any, name: str) -> bool:
 
 
 def _make_folder(out: Path) -> Path:
-    with _told(f"cannot make the folder {out}"):
+    with _run_errors(f"cannot make the folder {out}"):
         if "{n}" in out.name:
             return _make_numbered(out)
         try:
@@ -263,8 +263,8 @@ def _make_numbered(out: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _told(what: str):
-    """Turn an OSError into one line."""
+def _run_errors(what: str):
+    """Raise an OSError inside as a RunError that begins with `what`."""
     try:
         yield
     except OSError as error:

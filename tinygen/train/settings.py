@@ -32,5 +32,5 @@ class Settings:
         return cls(**{**recorded, "length": Length(**recorded["length"])})
 
     def as_dict(self) -> dict[str, Any]:
-        """As config.json has them, and `from_dict` takes them."""
+        """The dict that config.json holds, and that `from_dict` takes."""
         return dataclasses.asdict(self)

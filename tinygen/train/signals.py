@@ -29,7 +29,7 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            self.__exit__()  # the next one is handled as outside
+            self.__exit__()  # the next signal has its usual effect
             raise KeyboardInterrupt
         self.received = number
         # Buffered output may be in use by the code that was interrupted; the descriptor is always safe.

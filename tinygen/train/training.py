@@ -1,4 +1,4 @@
-"""The training loop: what it logs, and the state that it saves so that training can be continued exactly."""
+"""The training loop, with its log, and the state that it saves so that training can be continued exactly."""
 
 import shlex
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygen import backend, random
 from tinygen.capabilities import Samples
-from tinygen.data import Dataset, Loader
+from tinygen.data import Dataset
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
@@ -27,14 +27,14 @@ from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.loading import load_state
 from tinygen.train.panels import progress
-from tinygen.train.report import task, write_report
+from tinygen.train.report import data_in_words, write_report
 from tinygen.train.run import Run, metrics_of
 from tinygen.train.settings import Settings
 from tinygen.train.signals import StopSignal
 from tinygen.train.verdict import conclusion, verdict
 
 SECONDS_BETWEEN_CHECKPOINTS = 30
-LOGGED_AN_EPOCH = 10
+LOGS_PER_EPOCH = 10
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,7 +59,7 @@ class Training:
         backend.tune_process()
         random.seed(settings.seed)
         self.model, self.data, self.settings = model, data, settings
-        self.loader = Loader(data.train, model.config.batch_size, seed=settings.seed)
+        self.loader = model.source(data.train, seed=settings.seed)
         self.steps = training_steps(model.training_step, self.loader, model.device)
         self.per_epoch = self.loader.steps_per_epoch
         model.plan.steps = settings.length.in_steps(self.per_epoch)
@@ -118,7 +118,7 @@ class Training:
         while not (self.is_at_its_end() or self.is_out_of_patience()):
             self.take_step()
             in_epoch = self.step % self.per_epoch
-            if in_epoch % -(-self.per_epoch // LOGGED_AN_EPOCH) == 0:
+            if in_epoch % -(-self.per_epoch // LOGS_PER_EPOCH) == 0:
                 self.log_train()
             if in_epoch == 0:
                 self.validate()
@@ -134,7 +134,7 @@ class Training:
             raise Interrupted(self._how_to_continue("interrupted"), stop.received)
 
     def take_step(self) -> None:
-        """One minibatch; a NonFiniteError names the step, the operation and the line, and the remedy."""
+        """Train on the next minibatch and collect its metrics; NonFiniteError, with step and remedy, if it diverges."""
         try:
             scalars = next(self.steps)
         except NonFiniteError as error:
@@ -145,6 +145,7 @@ class Training:
             self.window.setdefault(name, []).append(value.data if isinstance(value, Tensor) else value)
 
     def _diverged(self, step: int, what: str) -> NonFiniteError:
+        """The error of a training that diverged, with the last good checkpoint and a remedy."""
         rates = learning_rates(self.model.config)
         now = " or ".join(f"{name} (now {rate:g})" for name, rate in rates.items())
         kept, remedy = "", f"a smaller {now or 'learning rate'} may help"
@@ -157,7 +158,7 @@ class Training:
     # Logging and validation
 
     def log_train(self) -> None:
-        """Log the means of the training metrics since the last time."""
+        """Log the means of the training metrics since the last call."""
         if self.window:
             self.train_metrics = {name: _mean(values) for name, values in self.window.items()}
             self.window = {}
@@ -232,7 +233,7 @@ class Training:
         }
 
     def restore(self, run: Run, changed: Mapping[str, Any] | None = None) -> None:
-        """Go to where the run's checkpoint was saved, or stay at the beginning if there is none yet.
+        """Continue from the run's checkpoint, or from the beginning if there is none yet.
 
         `changed` are fields of the model's Config that differ from the run's.
         """
@@ -256,8 +257,8 @@ class Training:
         if different := environment.changes(run.config["versions"] | run.config["machine"], now):
             print(f"tinygen: the last bits may differ, since this changed: {', '.join(different)}", file=sys.stderr)
 
-    def follow_new_length(self, before: Length) -> None:
-        """Note how a change of length changes the learning rate now."""
+    def remark_on_new_length(self, before: Length) -> None:
+        """Add a remark if the new length changes the present learning rate."""
         plan, steps = self.model.plan, self.model.plan.steps
         rates = _learning_rates_now(self.model)
         plan.steps = before.in_steps(self.per_epoch)
@@ -265,8 +266,8 @@ class Training:
         plan.steps = steps
         if rates != old_rates:
             now, instead = (" and ".join(f"{rate:.3g}" for rate in each) for each in (rates, old_rates))
-            told = f"it is {now} now, where by the old length it would be {instead}"
-            self.remarks.append(f"the learning rate follows the new length: {told}")
+            difference = f"it is {now} now, where by the old length it would be {instead}"
+            self.remarks.append(f"the learning rate follows the new length: {difference}")
 
     def describe(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """The content of config.json: all that is needed to repeat the run, and `provenance`."""
@@ -308,8 +309,8 @@ class Training:
         }
         for name, value in test_metrics.items():
             self.display.show(f"test {describe(name).written(value)}")
-        if told := conclusion(self.validations, self.best.metric):
-            self.display.show(told)
+        if sentence := conclusion(self.validations, self.best.metric):
+            self.display.show(sentence)
         if self.run:
             self.run.save_summary(summary)
             write_report(self.run, self.model, self.data)
@@ -317,7 +318,7 @@ class Training:
         return summary
 
     def _heading(self) -> str:
-        parts = [f"{self.model.name} on {self.data.spec.name}", task(self.data.spec), self.device]
+        parts = [f"{self.model.name} on {self.data.spec.name}", data_in_words(self.data.spec), self.device]
         parts += [f"from step {self.step}"] if self.step else []
         return ", ".join([*parts, f"in {self.run.folder}"] if self.run else parts)
 

@@ -30,7 +30,7 @@ STANDARD_ERRORS = 4.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said about a metric on valid."""
+    """The trend of a metric on valid."""
 
     metric: str
     trend: Literal["improving", "flat", "worse"]
@@ -38,13 +38,13 @@ class Verdict:
     """None for "improving"."""
 
     def as_dict(self) -> dict[str, Any]:
-        """As summary.json has it."""
+        """The entry of summary.json."""
         return {**vars(self), "text": str(self)}
 
     def __str__(self) -> str:
-        said = {"improving": "still improving", "flat": "flat since epoch", "worse": "getting worse since epoch"}
+        texts = {"improving": "still improving", "flat": "flat since epoch", "worse": "getting worse since epoch"}
         since = "" if self.since_epoch is None else f" {self.since_epoch:.4g}"
-        return f"{said[self.trend]}{since}"
+        return f"{texts[self.trend]}{since}"
 
 
 def verdict(history: Iterable[Mapping[str, Any]], metric: str | None) -> Verdict | None:
@@ -77,7 +77,7 @@ def _points(history: Iterable[Mapping[str, Any]], metric: str | None) -> list[tu
 
 
 def trend_of(values: Sequence[float] | np.ndarray) -> tuple[Literal["improving", "flat", "worse"], int | None]:
-    """The trend of values of which less is better, and the index since when; at least `FEWEST` of them."""
+    """The trend of `FEWEST` or more values, of which lower ones are better, and the index since which it holds."""
     values = np.asarray(values, np.float64)
     window = max(1, len(values) // 8)
     averages = np.convolve(values, np.ones(window) / window, "valid")

@@ -1,4 +1,4 @@
-"""What people have on disk: IDX and CIFAR files, arrays, tables, texts, waves, CelebA's attributes."""
+"""Readers of IDX and CIFAR files, .npy arrays, tables, texts, waves, and CelebA's list of attributes."""
 
 import gzip
 import itertools
@@ -36,7 +36,7 @@ def idx_folder(tmp_path):
     return tmp_path
 
 
-def test_idx(idx_folder):
+def test_idx_files_are_read(idx_folder):
     data = load(idx_folder)
     assert data.spec.fields == {"x": ImageField(4, 5, 1, "grey"), "y": Labels(3)}
     assert sizes(data) == [27, 3, 6]
@@ -55,13 +55,13 @@ def test_idx(idx_folder):
         (b"", "the file is not an IDX file"),
     ],
 )
-def test_damaged_idx(idx_folder, content, message):
+def test_damaged_idx_files_are_refused(idx_folder, content, message):
     (idx_folder / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(DataError, match=message):
         load(idx_folder)
 
 
-def test_idx_without_training_images(idx_folder):
+def test_idx_files_without_training_images_are_refused(idx_folder):
     (idx_folder / "train-images-idx3-ubyte").unlink()
     with pytest.raises(DataError, match="no file of training images beside"):
         load(idx_folder)
@@ -75,7 +75,7 @@ def records(*labels):
     return np.concatenate([columns, CIFAR.transpose(0, 3, 1, 2).reshape(10, -1)], axis=1).tobytes()
 
 
-def test_cifar_10(tmp_path):
+def test_cifar_10_is_read(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     for i in (1, 2):
@@ -92,7 +92,7 @@ def test_cifar_10(tmp_path):
         load(folder)
 
 
-def test_cifar_100(tmp_path):
+def test_cifar_100_is_read_with_fine_labels(tmp_path):
     (tmp_path / "train.bin").write_bytes(records(9, np.arange(10)))
     (tmp_path / "test.bin").write_bytes(records(9, np.arange(10)))
     data = load(tmp_path)
@@ -107,7 +107,7 @@ def test_pickled_cifar_is_never_read(tmp_path):
         load(tmp_path)
 
 
-def test_npy(tmp_path):
+def test_npy_files_are_read_or_refused(tmp_path):
     np.save(tmp_path / "pictures.npy", X)
     data = load(tmp_path / "pictures.npy")
     assert data.spec.fields == {"x": ImageField(4, 5, 1, "grey")}
@@ -125,7 +125,7 @@ def test_npy(tmp_path):
 TABLE = "width,height,species\n" + "".join(f"{i},{i / 2},{'ab'[i % 2]}\n" for i in range(20))
 
 
-def test_csv_with_labels(tmp_path):
+def test_a_table_with_a_column_of_words_is_points_and_labels(tmp_path):
     path = tmp_path / "flowers.csv"
     path.write_text(TABLE)
     data = load(path)
@@ -138,7 +138,7 @@ def test_csv_with_labels(tmp_path):
     np.testing.assert_array_equal(named.train.values("size"), named.train.values("x") / 2)
 
 
-def test_csv_of_numbers_alone(tmp_path):
+def test_a_table_of_numbers_is_points(tmp_path):
     path = tmp_path / "numbers.csv"
     path.write_text("".join(f"{i};{-i}\n" for i in range(20)))
     data = load(path)
@@ -162,14 +162,14 @@ def test_csv_of_numbers_alone(tmp_path):
         ("\xff", {}, "not a table in UTF-8"),
     ],
 )
-def test_unfit_tables(tmp_path, text, fields, message):
+def test_tables_that_do_not_fit_are_refused(tmp_path, text, fields, message):
     (tmp_path / "t.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=message) as refusal:
         load(tmp_path / "t.csv", fields=fields)
     assert "\n" not in str(refusal.value)
 
 
-def test_text(tmp_path):
+def test_lines_of_a_text_are_sequences_of_characters_or_words(tmp_path):
     path = tmp_path / "pets.txt"
     path.write_text("a cat\n\n  the dog \n" * 10, "utf-8")
     data = load(path)
@@ -187,7 +187,7 @@ def test_text(tmp_path):
         load(path)
 
 
-def test_a_folder_of_texts(tmp_path):
+def test_a_folder_of_texts_named_after_splits_is_read(tmp_path):
     for name, n in (("train", 20), ("test", 3)):
         (tmp_path / f"{name}.txt").write_text("ab\n" * n)
     assert sizes(load(tmp_path)) == [18, 2, 3]
@@ -203,7 +203,7 @@ def write_wave(path, samples, width=2, rate=8000, channels=1):
 
 
 @pytest.mark.parametrize(("width", "precision"), [(1, 2 / 127), (2, 1e-4), (3, 1e-6), (4, 1e-6)])
-def test_waves_of_any_width(tmp_path, width, precision):
+def test_waves_of_every_sample_width_are_read_and_channels_averaged(tmp_path, width, precision):
     from tinygen.data.readers.waves import read_clip
 
     samples = np.sin(np.arange(50) / 3)
@@ -223,7 +223,7 @@ def wave_folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_waves(wave_folder):
+def test_a_folder_of_waves_has_its_subfolders_as_classes(wave_folder):
     data = load(wave_folder)
     assert data.spec.fields == {"x": Wave(31, 8000), "y": Labels(2, ("cat", "dog"))}
     assert sizes(data) == [10, 1, 1]
@@ -234,10 +234,10 @@ def test_a_folder_of_waves(wave_folder):
         np.testing.assert_allclose(field.decode(batch.x[0, :end]), np.sin(np.arange(end) / (1 + i)), atol=0.03)
 
 
-def test_takes_0_to_4_of_spoken_digits_are_their_test_set(tmp_path):
-    """The sound of a file is as long as its digit, speaker and take say."""
-    for digit, (s, speaker), take in itertools.product((3, 7), enumerate(("ann", "bob")), range(12)):
-        write_wave(tmp_path / f"{digit}_{speaker}_{take}.wav", np.full(100 * digit + 20 * s + take + 1, 0.9))
+def test_spoken_digits_are_tested_on_recordings_0_to_4(tmp_path):
+    """Files are named digit_speaker_recording; here the length of a sound encodes these three."""
+    for digit, (s, speaker), recording in itertools.product((3, 7), enumerate(("ann", "bob")), range(12)):
+        write_wave(tmp_path / f"{digit}_{speaker}_{recording}.wav", np.full(100 * digit + 20 * s + recording + 1, 0.9))
     data = load(tmp_path)
     assert data.spec.fields == {"x": Wave(732, 8000), "y": Labels(2, ("3", "7")), "speaker": Labels(2, ("ann", "bob"))}
     met = {}
@@ -251,7 +251,7 @@ def test_takes_0_to_4_of_spoken_digits_are_their_test_set(tmp_path):
     assert load(tmp_path).spec.classes is None
 
 
-def test_unfit_waves(wave_folder, capsys):
+def test_waves_that_do_not_fit_are_refused_or_skipped(wave_folder, capsys):
     (wave_folder / "cat" / "x.wav").write_bytes(b"RIFFbroken")
     with pytest.raises(DataError, match=r"cat/x\.wav cannot be read .*; save it as PCM, remove it"):
         load(wave_folder)
@@ -281,7 +281,7 @@ def celeba(tmp_path, request):
 
 
 @pytest.mark.parametrize("held", [0, 10**6])
-def test_celeba(celeba, held, monkeypatch, capsys):
+def test_celeba_is_images_with_attributes(celeba, held, monkeypatch, capsys):
     monkeypatch.setattr(pictures, "HELD", held)
     Image.new("RGB", (3, 4)).save(celeba / "img_align_celeba" / "unlisted.png")
     data = load(celeba)
@@ -295,7 +295,7 @@ def test_celeba(celeba, held, monkeypatch, capsys):
     assert load(celeba, size="2x2").spec.x.shape == (2, 2, 3)
 
 
-def test_unfit_lists(celeba):
+def test_a_list_of_attributes_that_does_not_fit_is_refused(celeba):
     path = next(celeba.glob("list*"))
     text = path.read_text()
     path.write_text(text.replace("-1", "2", 1))
@@ -309,7 +309,7 @@ def test_unfit_lists(celeba):
         load(celeba)
 
 
-def test_what_no_reader_knows(tmp_path):
+def test_a_file_of_an_unknown_format_is_refused(tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"\0\0\0")
     with pytest.raises(DataError, match=r"film\.mp4: no reader knows this file; give \.npz, \.npy, \.csv"):
         load(tmp_path / "film.mp4")

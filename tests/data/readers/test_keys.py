@@ -1,4 +1,4 @@
-"""Which key of a file becomes which field: tiny files with the keys of the sets that people have."""
+"""Which key of a file becomes which field: tiny files with the keys of well-known data sets."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ Y = (np.arange(N) % 4).astype(np.uint8)
 
 @pytest.fixture
 def file(tmp_path, request):
-    """Writes an `.npz` whose name is that of the test, since what is said is said once of each name."""
+    """A function that writes an `.npz` named after the test, since notes are printed once for each file name."""
 
     def write(**arrays):
         path = tmp_path / f"{request.node.name}.npz"
@@ -33,7 +33,7 @@ def whole(data, name):
     return np.concatenate([getattr(data, part).values(name) for part in ("train", "valid", "test")])
 
 
-def test_medmnist(file):
+def test_the_keys_of_medmnist_are_read(file):
     parts = {"train": slice(0, 20), "val": slice(20, 30), "test": slice(30, 40)}
     arrays = {f"{part}_images": RGB[rows] for part, rows in parts.items()}
     arrays |= {f"{part}_labels": Y[rows, None] for part, rows in parts.items()}
@@ -44,7 +44,7 @@ def test_medmnist(file):
     np.testing.assert_array_equal(data.test.columns["x"], RGB[30:])
 
 
-def test_medmnist_of_several_labels_each(file):
+def test_several_labels_an_example_in_medmnist_are_attributes(file):
     labels = np.stack([Y > 1, Y % 2], axis=1).astype(np.uint8)
     data = load(file(train_images=GREY, train_labels=labels, test_images=GREY, test_labels=labels))
     np.testing.assert_array_equal(data.test.values("y"), labels)
@@ -52,14 +52,14 @@ def test_medmnist_of_several_labels_each(file):
 
 
 @pytest.mark.parametrize("valid", ["valid", "val", "validation"])
-def test_given_parts_are_kept_and_others_made(file, valid):
+def test_given_splits_are_kept_and_other_arrays_left_out(file, valid):
     given = {"x_train": GREY[:30], "y_train": Y[:30], f"x_{valid}": GREY[30:35], f"y_{valid}": Y[30:35]}
     data = load(file(**given, x_test=GREY[35:], y_test=Y[35:], x=GREY))
     assert sizes(data) == [30, 5, 5]
     np.testing.assert_array_equal(data.valid.columns["x"][..., 0], GREY[30:35])
 
 
-def test_what_is_sorted_by_class_is_not_cut_at_its_end(file):
+def test_arrays_sorted_by_class_are_split_in_proportion(file):
     data = load(file(x=GREY, y=np.sort(Y)))
     for part in ("train", "valid", "test"):
         assert len(set(getattr(data, part).values("y"))) >= 3
@@ -67,7 +67,7 @@ def test_what_is_sorted_by_class_is_not_cut_at_its_end(file):
     np.testing.assert_array_equal(load(file(x=GREY, y=np.sort(Y))).test.columns["x"], first)
 
 
-def test_pairs(file, capsys):
+def test_two_arrays_of_images_are_x_and_target(file, capsys):
     data = load(file(photo=RGB, label=RGB[:, ::-1], name=np.array([f"{i}.jpg" for i in range(N)])))
     assert data.spec.fields == {"x": Image(4, 5, 3, "rgb"), "target": Image(4, 5, 3, "rgb")}
     np.testing.assert_array_equal(whole(data, "x")[:, ::-1], whole(data, "target"))
@@ -76,14 +76,14 @@ def test_pairs(file, capsys):
     assert "x is photo, target is label; no field takes name (choose with fields: x=KEY" in said
 
 
-def test_what_is_said_is_said_once(file, capsys):
+def test_a_note_about_unused_keys_is_printed_once(file, capsys):
     path = file(x=GREY, other=Y)
     load(path)
     load(path)
     assert capsys.readouterr().err.count("no field takes other") == 1
 
 
-def test_named_fields(file, capsys):
+def test_fields_choose_the_keys(file, capsys):
     path = file(photo=RGB, label=RGB[:, ::-1], source=Y, source_names=list("abcd"))
     data = load(path, fields={"x": "label", "target": "photo", "y": "source"})
     assert capsys.readouterr().err == ""
@@ -93,7 +93,7 @@ def test_named_fields(file, capsys):
     assert "x is photo, target is label; no field takes source, source_names" in capsys.readouterr().err
 
 
-def test_kinds_that_are_named(file):
+def test_fields_choose_the_kinds(file):
     path = file(
         pictures=np.where(GREY > 99, 255, 0).astype(np.uint8), classes=GREY % 3, size=Y / 4, shade=GREY[:, 0, :2]
     )
@@ -106,7 +106,7 @@ def test_kinds_that_are_named(file):
     assert load(path, fields={"x": "pictures"}).spec.x.kind == "binary"
 
 
-def test_indexed_pictures_with_their_palette(file):
+def test_indexed_images_are_read_with_their_palette(file):
     palette = np.arange(30, dtype=np.uint8).reshape(10, 3)
     small, large = GREY % 10, np.repeat(RGB, 2, axis=1)
     path = file(idx20=small, palette=palette, rgb40=large)
@@ -116,7 +116,7 @@ def test_indexed_pictures_with_their_palette(file):
     assert load(path, fields={"x": "rgb40"}).spec.x == Image(8, 5, 3, "rgb")
 
 
-def test_transparent_pictures_lie_on_white(file):
+def test_transparent_images_are_composited_on_white(file):
     opacity = np.where(GREY > 99, 255, 0).astype(np.uint8)[..., None]
     data = load(file(regular=np.concatenate([RGB, opacity], axis=3), shiny=np.concatenate([RGB // 2, opacity], axis=3)))
     assert data.spec.target == Image(4, 5, 3, "rgb")
@@ -125,7 +125,7 @@ def test_transparent_pictures_lie_on_white(file):
     )
 
 
-def test_speech(file):
+def test_one_long_wave_is_cut_at_its_offsets(file):
     lengths = 3 + np.arange(N) % 5
     offset = np.concatenate([[0], np.cumsum(lengths)])
     names = {"speaker_names": np.array(["ann", "bob"])}
@@ -138,7 +138,7 @@ def test_speech(file):
     assert set(data.test.values("digit")) == {0, 1, 2, 3}
 
 
-def test_texts_in_bytes(file, capsys):
+def test_bytes_of_text_are_sequences_of_tokens(file, capsys):
     sayings, names = "\n".join(["see the cat", "", "a dog"] * 10), "\n".join(["ann", "bob", "zoë"] * 10)
     path = file(
         sayings=np.frombuffer(sayings.encode(), np.uint8),
@@ -153,7 +153,7 @@ def test_texts_in_bytes(file, capsys):
     assert words.vocabulary == ("a", "cat", "dog", "see", "the")
 
 
-def test_emoji_with_captions(file):
+def test_paired_emoji_have_labels_names_and_captions(file):
     caption = np.array([f"grinning face {i % 5}" for i in range(N)])
     path = file(x_noto=RGB, x_twemoji=RGB // 2, y=Y, category_names=list("abcd"), caption=caption, subcategory=caption)
     data = load(path)
@@ -163,7 +163,7 @@ def test_emoji_with_captions(file):
     assert data.spec.target.in_words() == "4×5 rgb images"
 
 
-def test_clips_and_points(file):
+def test_five_axes_are_clips_and_two_are_points(file):
     assert load(file(x=np.zeros((9, 6, 4, 5, 3), np.uint8))).spec.x.in_words() == "rgb clips of 6 frames, 4×5"
     assert load(file(x=GREY.reshape(N, -1) / 255)).spec.x.in_words() == "20-dimensional points"
 
@@ -186,7 +186,7 @@ def test_clips_and_points(file):
         ({"x": 3}, "fields: 'x' is 3; give"),
     ],
 )
-def test_refusals(file, fields, message):
+def test_fields_that_do_not_fit_are_refused(file, fields, message):
     arrays = {"photo": RGB, "weight": Y / 3, "ids": np.full((N, 2), 9), "half": Y[:20]}
     path = file(**arrays, lines=np.zeros(9, np.uint8), ids_vocabulary=list("abc"))
     with pytest.raises((DataError, UsageError), match=message) as refusal:
@@ -195,12 +195,12 @@ def test_refusals(file, fields, message):
 
 
 @pytest.mark.parametrize("offset", [[0, 9, 5], [0, 99], [-1, 5], [[0, 5]], [0.0, 5.0]])
-def test_unfit_offsets(file, offset):
+def test_offsets_that_do_not_fit_are_refused(file, offset):
     with pytest.raises(DataError, match="offset"):
         load(file(mulaw=np.zeros(20, np.uint8), offset=np.array(offset)))
 
 
-def test_options_that_mean_nothing_are_refused(file):
+def test_options_that_do_not_apply_are_refused(file):
     with pytest.raises(UsageError, match="size does not apply to data of this format; leave it out"):
         load(file(x=GREY), size=64)
     with pytest.raises(UsageError, match="ring8: its fields are known"):

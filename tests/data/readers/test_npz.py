@@ -1,4 +1,4 @@
-"""Reading `.npz` files, whole, wrong and hostile."""
+"""Reading `.npz` files: complete, damaged and malicious ones."""
 
 import zipfile
 
@@ -19,7 +19,7 @@ def saved(folder, **arrays):
     return path
 
 
-def test_all_keys(tmp_path):
+def test_all_known_keys_are_read(tmp_path):
     data = load(saved(tmp_path, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5], class_names=list("abcd"), other=1))
     assert data.spec.name == "own_set"
     assert data.spec.y.names == ("a", "b", "c", "d")
@@ -27,7 +27,7 @@ def test_all_keys(tmp_path):
     np.testing.assert_array_equal(data.test.batch(slice(None)).y, Y[:5])
 
 
-def test_x_alone_and_a_path_as_text(tmp_path):
+def test_arrays_x_and_y_are_split_and_a_path_may_be_a_string(tmp_path):
     data = load(str(saved(tmp_path, x=X, y=Y)))
     assert [len(split) for split in (data.train, data.valid, data.test)] == [25, 2, 3]
     assert data.spec.classes == 4
@@ -42,7 +42,7 @@ def test_x_alone_and_a_path_as_text(tmp_path):
         (b"PK\x03\x04 cut", "truncated or damaged"),
     ],
 )
-def test_files_that_are_no_archives(tmp_path, content, message):
+def test_files_that_are_not_archives_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"bad.npz: .*{message}"):
@@ -50,14 +50,14 @@ def test_files_that_are_no_archives(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
-def test_truncated(tmp_path, kept):
+def test_a_truncated_file_is_refused(tmp_path, kept):
     path = saved(tmp_path, x=X)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(DataError, match=r"own_set\.npz: the file is truncated"):
         load(path)
 
 
-def test_missing(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path / "nothing.npz")
     with pytest.raises(DataError, match="no such file"):
@@ -66,11 +66,11 @@ def test_missing(tmp_path):
 
 @pytest.mark.parametrize("key", ["x_train", "y_train", "class_names"])
 def test_pickled_objects_are_never_read(tmp_path, key):
-    class Bomb:
+    class TouchesFileWhenUnpickled:
         def __reduce__(self):
             return (tmp_path / "exploded").touch, ()
 
-    arrays = {"x_train": X, "y_train": Y} | {key: np.array([Bomb()] * 30, object)}
+    arrays = {"x_train": X, "y_train": Y} | {key: np.array([TouchesFileWhenUnpickled()] * 30, object)}
     path = tmp_path / "hostile.npz"
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
@@ -81,7 +81,7 @@ def test_pickled_objects_are_never_read(tmp_path, key):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_members_that_are_no_arrays(tmp_path):
+def test_a_member_that_is_not_an_array_is_refused(tmp_path):
     path = tmp_path / "text.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x", "not an array")
@@ -89,7 +89,7 @@ def test_members_that_are_no_arrays(tmp_path):
         load(path)
 
 
-def test_a_header_that_promises_more_than_there_is(tmp_path):
+def test_a_header_that_declares_more_data_than_there_are_is_refused(tmp_path):
     path = tmp_path / "huge.npz"
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 28, 28), }\n"
     with zipfile.ZipFile(path, "w") as archive:
@@ -98,21 +98,21 @@ def test_a_header_that_promises_more_than_there_is(tmp_path):
         load(path)
 
 
-def test_other_keys_are_listed(tmp_path):
+def test_unknown_keys_are_listed_in_the_message(tmp_path):
     with pytest.raises(
         DataError, match=r"holds counts, sums; a data set needs x_train .* such as x=KEY:KIND with one of"
     ):
         load(saved(tmp_path, sums=Y, counts=Y))
 
 
-def test_refusals_name_the_file_and_the_array(tmp_path):
+def test_error_messages_name_the_file_and_the_array(tmp_path):
     with pytest.raises(DataError, match=r"own_set\.npz: x_train holds NaN"):
         load(saved(tmp_path, x=np.full((9, 2, 2), np.nan)))
     with pytest.raises(DataError, match=r"own_set\.npz: y_test holds 4 examples and x_test 5"):
         load(saved(tmp_path, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:4]))
 
 
-def test_a_damaged_byte_is_never_a_traceback(tmp_path):
+def test_a_flipped_bit_gives_a_message_of_one_line_or_is_read(tmp_path):
     path = saved(tmp_path, x=X[:4, :2, :2], y=Y[:4])
     whole = path.read_bytes()
     refused = 0

@@ -18,7 +18,7 @@ def save(path, image, **options):
 
 
 def pixels(data):
-    """Every image of the set, as rounded 8-bit values."""
+    """All images of the data set (N, H, W, C), as integers 0 to 255."""
     parts = [split.batch(slice(None)).x for split in (data.train, data.valid, data.test)]
     return np.rint(np.concatenate(parts) * 255).astype(int)
 
@@ -30,7 +30,7 @@ def greys(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_grey_images(greys):
+def test_a_folder_of_grey_images_is_shuffled_and_other_files_are_ignored(greys):
     (greys / "notes.txt").write_text("left alone")
     (greys / "._00.png").write_text("so are hidden files")
     data = load(greys)
@@ -67,7 +67,7 @@ def test_sub_folders_are_classes(tmp_path):
     ],
     ids=["bits", "grey", "16-bit", "clear grey", "rgb", "opaque", "clear", "palette"],
 )
-def test_modes(tmp_path, image, expected):
+def test_every_mode_of_pillow_becomes_grey_or_rgb(tmp_path, image, expected):
     for i in range(3):
         save(tmp_path / f"{i}.png", image)
     data = load(tmp_path)
@@ -75,14 +75,14 @@ def test_modes(tmp_path, image, expected):
     assert (pixels(data) == expected).all()
 
 
-def test_one_coloured_image_makes_all_rgb(greys):
+def test_one_colour_image_makes_the_data_set_rgb(greys):
     save(greys / "red.png", Image.new("RGB", (8, 6), (255, 0, 0)))
     data = load(greys)
     assert data.spec.x == ImageField(6, 8, 3, "rgb")
     assert sum((image[..., 0] == image[..., 2]).all() for image in pixels(data)) == 12
 
 
-def test_orientation_of_a_camera_is_followed(tmp_path):
+def test_the_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     for i in range(3):
@@ -107,7 +107,7 @@ def test_a_broken_image_is_refused_by_name_or_skipped(greys, damage, capsys):
     assert "skipped 1 broken of 12 images" in capsys.readouterr().err
 
 
-def test_folders_without_usable_images(tmp_path):
+def test_folders_without_usable_images_are_refused(tmp_path):
     with pytest.raises(DataError, match="no images in the folder"):
         load(tmp_path)
     (tmp_path / "only.png").write_text("broken")
@@ -125,7 +125,7 @@ def test_classes_are_in_natural_order(tmp_path):
 
 
 @pytest.mark.parametrize("valid", ["valid", "val", "Validation"])
-def test_parts(tmp_path, valid, capsys):
+def test_folders_named_after_splits_are_the_splits(tmp_path, valid, capsys):
     for part, n in (("train", 6), (valid, 2), ("test", 3)):
         for i in range(n):
             save(tmp_path / part / f"{i % 2}" / f"{i}.png", np.full((2, 2), 10 * n + i, np.uint8))
@@ -137,7 +137,7 @@ def test_parts(tmp_path, valid, capsys):
     assert "only train, valid and test are read, not extra" in capsys.readouterr().err
 
 
-def test_parts_without_classes_and_without_valid(tmp_path):
+def test_folders_of_splits_may_lack_classes_and_valid(tmp_path):
     for part, n in (("train", 20), ("test", 3)):
         for i in range(n):
             save(tmp_path / part / f"{i}.png", np.full((2, 2), i, np.uint8))
@@ -149,7 +149,7 @@ def test_parts_without_classes_and_without_valid(tmp_path):
         load(tmp_path)
 
 
-def test_a_part_without_the_classes_of_train_is_refused(tmp_path):
+def test_a_split_without_the_classes_of_train_is_refused(tmp_path):
     save(tmp_path / "train" / "cat" / "a.png", GRADIENT)
     save(tmp_path / "test" / "b.png", GRADIENT)
     with pytest.raises(DataError, match=r"test has images without a class \(test/b\.png\)"):
@@ -167,7 +167,7 @@ def test_hidden_folders_are_no_classes_and_deeper_ones_are_read(tmp_path):
 
 
 def test_size_scales_and_crops_in_the_centre(tmp_path):
-    """Stripes of one pixel become grey when they are scaled; what is wider than asked for loses both sides."""
+    """One-pixel stripes become grey when they are scaled; a wider image loses both sides."""
     picture = np.zeros((8, 40), np.uint8)
     picture[:, 10:30:2] = 200
     picture[:, :8] = picture[:, -8:] = 255
@@ -185,27 +185,27 @@ def test_size_scales_and_crops_in_the_centre(tmp_path):
 @pytest.mark.parametrize(
     "size", ["", "x", "64x", "x64", "a", "-3", "3x4x5", 0, -1, (0, 4), (1, 2, 3), 2.5, True, [4, "a"]]
 )
-def test_a_size_of_nothing_is_refused(tmp_path, size):
+def test_an_impossible_size_is_refused(tmp_path, size):
     with pytest.raises(UsageError, match=r"size is .*; give one number of pixels, or width and height, such as 64 or"):
         load(tmp_path, size=size)
 
 
 @pytest.mark.parametrize(("dtype", "format_"), [(np.uint16, "png"), (np.uint16, "tiff"), (np.uint16, "pgm")])
-def test_16_bits_are_scaled(tmp_path, dtype, format_):
+def test_16_bit_images_are_scaled_to_8_bits(tmp_path, dtype, format_):
     for i in range(3):
         save(tmp_path / f"{i}.{format_}", Image.fromarray(np.full((2, 3), 256 * 200 + 99, dtype)))
     assert (pixels(load(tmp_path)) == 200).all()
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_32_bits_are_refused(tmp_path, dtype):
+def test_32_bit_images_are_refused(tmp_path, dtype):
     for i in range(3):
         save(tmp_path / f"{i}.tiff", Image.fromarray(np.full((2, 3), 70, dtype)))
     with pytest.raises(DataError, match=r"\d\.tiff has pixels of 32 bits, whose white is not known: save it with 8"):
         load(tmp_path)
 
 
-def test_a_link_that_leads_nowhere_is_named_or_skipped(greys, capsys):
+def test_a_broken_symbolic_link_is_refused_by_name_or_skipped(greys, capsys):
     (greys / "lost.png").symlink_to(greys / "nowhere.png")
     with pytest.raises(DataError, match=r"lost\.png is not an image that can be read"):
         load(greys)
@@ -213,21 +213,21 @@ def test_a_link_that_leads_nowhere_is_named_or_skipped(greys, capsys):
     assert "skipped 1 broken of 13 images" in capsys.readouterr().err
 
 
-def test_fields_of_a_folder(greys):
+def test_fields_of_a_folder_may_only_set_the_kind_of_x(greys):
     assert load(greys, fields={"x": ":rgb"}).spec.x == ImageField(6, 8, 3, "rgb")
     for fields in ({"y": "name"}, {"x": "photo"}, {"x": ":indexed"}):
         with pytest.raises(UsageError, match="a folder of pictures takes x=:grey or x=:rgb, not"):
             load(greys, fields=fields)
 
 
-def test_what_cannot_be_flipped():
+def test_augment_is_refused_without_images_or_by_an_unknown_name():
     with pytest.raises(UsageError, match="ring8 has no pictures to flip"):
         load("ring8", augment="flip")
     with pytest.raises(UsageError, match="unknown augment 'turn'"):
         load("digits8x8", augment="turn")
 
 
-def test_runs_of_older_versions_find_their_data(tmp_path):
+def test_the_digest_of_a_folder_is_that_of_older_versions(tmp_path):
     """The digest was written by the version that held every folder in memory."""
     for i in range(30):
         save(tmp_path / ("cat", "dog")[i % 2] / f"{i:02}.png", GRADIENT + np.uint8(i))

@@ -1,4 +1,4 @@
-"""Folders of pictures that are decoded as they are asked for: the same batches, exact resume, broken files."""
+"""Folders of images that are decoded on demand: the same batches as in memory, exact resume, broken files."""
 
 import itertools
 import json
@@ -17,47 +17,47 @@ from tinygen.train.description import describe_data
 N = 60
 
 
-def number(i):
-    """A picture in whose every pixel its number can be read, and that is not symmetric."""
+def numbered_image(i):
+    """An asymmetric 3x2 image of number i, which is its value at the upper left."""
     return np.array([[i, 200, i], [i, 0, 100]], np.uint8)
 
 
 @pytest.fixture
 def folder(tmp_path, request, monkeypatch):
     monkeypatch.setattr(pictures, "HELD", 0)
-    place = tmp_path / request.node.name.replace("/", "-")
+    root = tmp_path / request.node.name.replace("/", "-")
     for i in range(N):
-        path = place / f"class{i % 3}" / f"{i:02}.png"
+        path = root / f"class{i % 3}" / f"{i:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(number(i)).save(path)
-    return place
+        Image.fromarray(numbered_image(i)).save(path)
+    return root
 
 
 def numbers(batch):
     return np.rint(batch.x[:, 0, 0, 0] * 255).astype(int).tolist(), batch.y.tolist()
 
 
-def test_it_is_what_a_folder_in_memory_is(folder, monkeypatch):
+def test_a_streamed_folder_gives_what_one_in_memory_gives(folder, monkeypatch):
     streamed = load(folder)
     monkeypatch.setattr(pictures, "HELD", 10**6)
-    held = load(folder)
+    in_memory = load(folder)
     assert isinstance(streamed.train.columns["x"], Column)
-    assert isinstance(held.train.columns["x"], np.ndarray)
-    assert streamed.spec == held.spec
+    assert isinstance(in_memory.train.columns["x"], np.ndarray)
+    assert streamed.spec == in_memory.spec
     for part in ("train", "valid", "test"):
         for name in ("x", "y"):
-            np.testing.assert_array_equal(getattr(streamed, part).values(name), getattr(held, part).values(name))
-    for ours, theirs in zip(streamed.train.batches(7), held.train.batches(7), strict=True):
+            np.testing.assert_array_equal(getattr(streamed, part).values(name), getattr(in_memory, part).values(name))
+    for ours, theirs in zip(streamed.train.batches(7), in_memory.train.batches(7), strict=True):
         np.testing.assert_array_equal(ours.x, theirs.x)
     for first, second in itertools.islice(
-        zip(*(Loader(d.train, 8, seed=1) for d in (streamed, held)), strict=True), 20
+        zip(*(Loader(d.train, 8, seed=1) for d in (streamed, in_memory)), strict=True), 20
     ):
         np.testing.assert_array_equal(first.x, second.x)
         np.testing.assert_array_equal(first.y, second.y)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5, 6, 7])
-def test_a_restored_loader_goes_on_to_the_bit(folder, taken):
+def test_a_restored_loader_gives_the_same_batches_to_the_bit(folder, taken):
     (folder / "class1" / "04.png").write_bytes(b"broken")
     loader = Loader(load(folder, augment="flip", skip_broken=True).train, 8, seed=3)
     for _ in range(taken):
@@ -69,7 +69,7 @@ def test_a_restored_loader_goes_on_to_the_bit(folder, taken):
         np.testing.assert_array_equal(batch.y, expected.y)
 
 
-def test_only_a_few_batches_are_ever_read_ahead(folder):
+def test_only_a_few_batches_are_read_ahead(folder):
     train = load(folder).train
     column = train.columns["x"].column
     for _ in zip(Loader(train, 4, seed=0), range(30), strict=False):
@@ -81,7 +81,7 @@ def test_only_a_few_batches_are_ever_read_ahead(folder):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The files that were decoded, in order, each as often as it was."""
+    """The list of files that have been decoded, in order, with repetitions."""
     files, decode = [], Decoder.__call__
     monkeypatch.setattr(Decoder, "__call__", lambda self, file: files.append(file) or decode(self, file))
     return files
@@ -101,7 +101,7 @@ def test_the_first_batches_of_an_epoch_are_read_ahead_too(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["threshold", "dynamic"])
-def test_binarised_pictures_are_read_for_batches_alone(folder, monkeypatch, decoded, how):
+def test_binarised_images_are_decoded_only_for_batches(folder, monkeypatch, decoded, how):
     grey = load(folder)
     del decoded[:]
     streamed = grey.binarised(how)
@@ -111,18 +111,18 @@ def test_binarised_pictures_are_read_for_batches_alone(folder, monkeypatch, deco
     streamed.valid.take(2).batch([1, 0])
     assert 4 + 2 <= len(decoded) <= 3 * 4 + 2
     monkeypatch.setattr(pictures, "HELD", 10**6)
-    held = load(folder).binarised(how)
+    in_memory = load(folder).binarised(how)
     for part in ("train", "valid", "test"):
-        ours, theirs = (getattr(each, part) for each in (streamed, held))
+        ours, theirs = (getattr(each, part) for each in (streamed, in_memory))
         rows = np.arange(len(theirs))[::-1][:5]
         if part != "train" or how == "threshold":
             np.testing.assert_array_equal(ours.batch(rows).x, theirs.batch(rows).x)
         for first, second in zip(ours.batches(3), theirs.batches(3), strict=True):
             np.testing.assert_array_equal(first.x, second.x)
-    assert digest not in {describe_data(each)["digest"] for each in (grey, held)}
+    assert digest not in {describe_data(each)["digest"] for each in (grey, in_memory)}
 
 
-def test_training_pictures_are_flipped_and_others_are_not(folder):
+def test_only_training_images_are_flipped(folder):
     data = load(folder, augment="flip")
     flipped = 0
     for _ in range(30):
@@ -138,7 +138,7 @@ def test_training_pictures_are_flipped_and_others_are_not(folder):
     np.testing.assert_array_equal(binary.take(9).batch([3]).y, data.train.batch([3]).y)
 
 
-def test_a_broken_picture_is_named_in_the_epoch_that_meets_it(folder):
+def test_a_broken_image_is_named_when_it_is_decoded(folder):
     column = load(folder).train.columns["x"]
     file = column.column.files[column.rows[20]]
     (folder / file).write_bytes((folder / file).read_bytes()[:45])
@@ -161,11 +161,11 @@ def test_the_next_example_takes_the_place_of_a_broken_one(folder, capsys):
     assert labels == [i % 3 for i in found]
     assert [len(batch) for batch in train.batches(10)] == [10, 10, 10, 10, 9]
     said = capsys.readouterr().err
-    assert said.count("which cannot be read; another takes its place") == 3
+    assert said.count("which cannot be read; another takes its root") == 3
     assert f"skipped class{order[10] % 3}/{order[10]:02}.png" in said
 
 
-def test_a_folder_of_broken_pictures_ends(folder):
+def test_a_folder_with_only_broken_images_is_refused(folder):
     data = load(folder, skip_broken=True)
     for path in folder.rglob("*.png"):
         path.write_bytes(b"broken")
@@ -173,7 +173,7 @@ def test_a_folder_of_broken_pictures_ends(folder):
         data.train.batch([0, 1])
 
 
-def test_other_sizes_and_colours_are_named(folder, monkeypatch):
+def test_images_of_other_sizes_and_colours_are_refused_by_name(folder, monkeypatch):
     monkeypatch.setattr(pictures, "LOOKED_AT", 1)
     data = load(folder)
     Image.new("L", (5, 2)).save(folder / "class0" / "00.png")
@@ -190,7 +190,7 @@ def test_other_sizes_and_colours_are_named(folder, monkeypatch):
     assert sum(len(batch) for part in (grey.train, grey.valid, grey.test) for batch in part.batches(9)) == N
 
 
-def test_the_digest_sees_names_lengths_bytes_and_size(folder):
+def test_the_digest_depends_on_names_lengths_bytes_and_size(folder):
     def digest(**options):
         return describe_data(load(folder, **options))["digest"]
 
@@ -198,7 +198,7 @@ def test_the_digest_sees_names_lengths_bytes_and_size(folder):
     found = {first, digest(size=2)}
     assert digest() == first
     content = file.read_bytes()
-    Image.fromarray(number(3) + np.uint8(1)).save(file)
+    Image.fromarray(numbered_image(3) + np.uint8(1)).save(file)
     found.add(digest())
     file.write_bytes(content + b"x")
     found.add(digest())
@@ -207,7 +207,7 @@ def test_the_digest_sees_names_lengths_bytes_and_size(folder):
     assert len(found) == 5
 
 
-def test_names_that_are_not_utf8(folder, capsys):
+def test_names_that_are_not_utf8_are_escaped(folder, capsys):
     class_folder = os.fsencode(folder / "class1")
     os.rename(os.path.join(class_folder, b"01.png"), os.path.join(class_folder, b"\xff01.png"))
     os.rename(class_folder, os.path.join(os.fsencode(folder), b"cl\xe9"))

@@ -11,8 +11,8 @@ def aae(model, batch):
     kept = random.stream("train").uniform(x.shape) >= config.dropout if config.dropout else np.ones(x.shape)
     seen = x * kept / (1 - config.dropout)
     noise = random.stream("train").normal((n, -(-config.latent // 4) * 4))[:, : config.latent].astype("float64")
-    drawn = noise if config.prior == "normal" else in_a_ring(noise, model.components)
-    codes = output(model.encoder, seen)  # of the encoder before its step
+    prior_samples = noise if config.prior == "normal" else on_a_ring(noise, model.components)
+    codes = output(model.encoder, seen)  # of the encoder before its update
 
     def encoder():
         now = output(model.encoder, seen)
@@ -22,15 +22,15 @@ def aae(model, batch):
 
     def discriminator():
         return {
-            "prior": minus_log_sigmoid(output(model.discriminator, drawn)).mean(),
+            "prior": minus_log_sigmoid(output(model.discriminator, prior_samples)).mean(),
             "codes": minus_log_sigmoid(-output(model.discriminator, codes)).mean(),
         }
 
     return {"optimizer": encoder, "discriminator_optimizer": discriminator}
 
 
-def in_a_ring(noise, components):
-    """The example i of component i, each stretched outward: a rotation of (1.4 + 0.5 a, 0.1 b)."""
+def on_a_ring(noise, components):
+    """(1.4 + 0.5 a, 0.1 b) for the noise (a, b) of example i, rotated by the angle of component i % components."""
     angle = 2 * np.pi * np.arange(len(noise)) / components
     place = (1.4 + 0.5 * noise[:, 0] + 0.1j * noise[:, 1]) * np.exp(1j * angle)
     return np.stack([place.real, place.imag], axis=1)

@@ -7,7 +7,7 @@ from tinygen import random
 
 
 def ae(model, batch):
-    return {"optimizer": lambda: {"cross-entropy": rebuilt(model, batch.x, batch.x)}}
+    return {"optimizer": lambda: {"cross-entropy": reconstruction_loss(model, batch.x, batch.x)}}
 
 
 def dae(model, batch):
@@ -21,11 +21,11 @@ def dae(model, batch):
         hit = stream.uniform(padded)[:, :size].reshape(x.shape)
         to_one = model.config.noise == "salt-and-pepper"
         corrupted = np.where(hit < level, (hit < level / 2) * to_one, x)
-    return {"optimizer": lambda: {"cross-entropy": rebuilt(model, corrupted, x)}}
+    return {"optimizer": lambda: {"cross-entropy": reconstruction_loss(model, corrupted, x)}}
 
 
-def rebuilt(model, seen, x) -> float:
-    return cross_entropy(output(model.decoder, output(model.encoder, seen)), x).mean()
+def reconstruction_loss(model, given, x) -> float:
+    return cross_entropy(output(model.decoder, output(model.encoder, given)), x).mean()
 
 
 EQUATIONS = {"ae": ae, "dae": dae}

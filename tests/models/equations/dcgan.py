@@ -9,7 +9,7 @@ from tinygen import random
 
 def dcgan(model, batch):
     noise = random.stream("train").normal((len(batch), model.config.latent))
-    return game(model, batch, noise, lambda x: output(model.discriminator, x)[:, 0])
+    return losses(model, batch, noise, lambda x: output(model.discriminator, x)[:, 0])
 
 
 def cdcgan(model, batch):
@@ -20,17 +20,17 @@ def cdcgan(model, batch):
         scores = output(model.discriminator, x)
         return scores[:, 0] + scores[rows, 1 + batch.y]
 
-    return game(model, batch, np.concatenate([noise, one_hot], axis=1), logits)
+    return losses(model, batch, np.concatenate([noise, one_hot], axis=1), logits)
 
 
-def game(model, batch, described, logits):
-    fake = output(model.generator, described)
+def losses(model, batch, generator_input, logits):
+    fake = output(model.generator, generator_input)
 
     def discriminator():
         return {"real": minus_log_sigmoid(logits(batch.x)).mean(), "fake": minus_log_sigmoid(-logits(fake)).mean()}
 
     def generator():
-        return {"cost": minus_log_sigmoid(logits(output(model.generator, described))).mean()}
+        return {"cost": minus_log_sigmoid(logits(output(model.generator, generator_input))).mean()}
 
     return {"discriminator_optimizer": discriminator, "generator_optimizer": generator}
 

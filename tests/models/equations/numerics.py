@@ -1,4 +1,4 @@
-"""What the equations share: functions of probability in NumPy, in float64, and networks as functions of arrays."""
+"""Functions that the equations share: log probabilities in NumPy, in float64, and outputs of networks."""
 
 import math
 
@@ -8,13 +8,13 @@ from tinygen.autograd import no_grad
 
 
 def output(network, x) -> np.ndarray:
-    """What a network in training mode makes of an array, float64."""
+    """Outputs of a network, in its present mode, as a float64 array."""
     with no_grad():
         return np.asarray(network(np.asarray(x, np.float32)).numpy(), np.float64)
 
 
 def minus_log_sigmoid(logits):
-    """-log of the probability that a logit stands for."""
+    """-log sigmoid(logits), elementwise."""
     return np.log1p(np.exp(-np.abs(logits))) + np.maximum(-logits, 0)
 
 
@@ -57,6 +57,6 @@ def log_normal(x, mean, std):
 
 
 def log_mean_exp(x):
-    """Over the last axis."""
+    """log of the mean of exp(x) over the last axis, computed without overflow."""
     top = x.max(axis=-1, keepdims=True)
     return (top + np.log(np.exp(x - top).mean(axis=-1, keepdims=True)))[..., 0]

@@ -11,8 +11,8 @@ def vae(model, batch):
     config, x, n = model.config, batch.x, len(batch)
 
     def log_likelihood(z, x):
-        made = output(model.decoder, z)
-        return -cross_entropy(made, x) if model.spec.x.kind == "binary" else log_logistic_mixture(made, x)
+        parameters = output(model.decoder, z)
+        return -cross_entropy(parameters, x) if model.spec.x.kind == "binary" else log_logistic_mixture(parameters, x)
 
     def posterior():
         mean, log_var = np.split(output(model.encoder, x), 2, axis=1)

@@ -1,6 +1,6 @@
 """The op table: for every operation its kind, sample arguments, reference values and errors, by subject.
 
-Samples are tiny float64 arrays. Piecewise operations are drawn away from their kinks and ties.
+Samples are tiny float64 arrays. Those of piecewise operations lie away from kinks and ties.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What a row of the op table is, and how its arguments are drawn."""
+"""The rows of the op table, and random arguments for them."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SMOOTH, PIECEWISE, NON_DIFFERENTIABLE = "smooth", "piecewise", "non-differentiab
 
 @dataclass(frozen=True)
 class Case:
-    """One call of an operation, and what must come of it."""
+    """One call of an operation with its reference, and calls that must raise: (arguments, static, error, message)."""
 
     function: Callable
     arguments: list[Any]
@@ -35,7 +35,7 @@ TABLE: dict[str, list[Case]] = {}
 
 
 def add(name: str, arguments, reference, category=SMOOTH, errors=(), **static) -> None:
-    """Enter a case for the operation `name`, or for the function `functional.name`."""
+    """Add a case for the operation `name`, or for the function `functional.name`, to the table."""
     function = getattr(F, name.removeprefix("functional.")) if name.startswith("functional.") else REGISTRY[name]
     TABLE.setdefault(name, []).append(Case(function, list(arguments), reference, static, category, tuple(errors)))
 
@@ -58,7 +58,7 @@ def positive(*shape):
 
 
 def apart(*shape):
-    """Values no closer than 0.1 to each other or to the points 0 and +-1, half of them negative."""
+    """Values of random sign, with magnitudes of at least 0.15 that differ from each other."""
     n = math.prod(shape)
     values = 0.15 + 0.2 * np.arange(n) / max(1, n / 12)
     return (_rng.permutation(values) * _rng.choice([-1, 1], n)).reshape(shape)

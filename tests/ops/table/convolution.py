@@ -1,4 +1,4 @@
-"""Rows of the op table: convolutions, by loops."""
+"""Rows of the op table: convolutions, with references written as loops."""
 
 from itertools import product
 
@@ -91,7 +91,7 @@ for geometry, x_shape, kernel_size, outputs in GEOMETRIES:
     add("conv2d", [x, w], conv2d, geometry=geometry)
     add("conv2d_input_grad", [g, w], conv2d_input_grad, size=x_shape[1:3], geometry=geometry)
     add("conv2d_weight_grad", [x, g], conv2d_weight_grad, kernel_size=kernel_size, geometry=geometry)
-    # The very same map, read off the convolution: <conv2d(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>.
+    # The references agree: <conv2d(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>.
     inner = np.vdot(conv2d(x, w, geometry), g)
     assert np.isclose(inner, np.vdot(conv2d_input_grad(g, w, x_shape[1:3], geometry), x))
     assert np.isclose(inner, np.vdot(conv2d_weight_grad(x, g, kernel_size, geometry), w))
@@ -138,7 +138,7 @@ add(
     errors=[([real(1, 2, 2, 1), real(3, 3, 1, 1)], {"stride": 2, "output_padding": 2}, UsageError, "output_padding")],
 )
 add(
-    "functional.conv_transpose2d",  # what padding cut off comes back
+    "functional.conv_transpose2d",  # output_padding restores rows that padding removed
     [real(1, 2, 2, 1), real(3, 3, 1, 2)[..., :1]],
     lambda x, w, **_: conv2d_input_grad(x, w, (5, 5), Geometry((1, 1), ((1, 0), (1, 0)), (2, 2))),
     padding=1,
@@ -146,7 +146,7 @@ add(
     output_padding=1,
 )
 add(
-    "functional.conv_transpose2d",  # and beyond it are zeros
+    "functional.conv_transpose2d",  # and adds zeros beyond them
     [real(1, 2, 2, 1), real(2, 2, 1, 1)],
     lambda x, w, **_: np.pad(
         conv2d_input_grad(x, w, (4, 4), Geometry(dilation=(2, 2))), ((0, 0), (0, 1), (0, 1), (0, 0))
@@ -166,29 +166,33 @@ add(
 )
 
 
-def _line(f):
-    """A two-dimensional reference for sequences."""
+def _in_one_dimension(f):
+    """A reference for sequences: `f` on images of one row, plus a bias."""
     return lambda x, w, b, **_: f(x[:, None], w[None])[:, 0] + b
 
 
-add("functional.conv1d", [real(2, 5, 2), real(3, 2, 2), real(2)], _line(lambda x, w: conv2d(x, w, Geometry())))
+add(
+    "functional.conv1d",
+    [real(2, 5, 2), real(3, 2, 2), real(2)],
+    _in_one_dimension(lambda x, w: conv2d(x, w, Geometry())),
+)
 add(
     "functional.conv1d",
     [real(1, 5, 2), real(2, 2, 1), real(1)],
-    _line(lambda x, w: conv2d(x, w, Geometry(padding=((0, 0), (2, 0)), dilation=(1, 2)))),
+    _in_one_dimension(lambda x, w: conv2d(x, w, Geometry(padding=((0, 0), (2, 0)), dilation=(1, 2)))),
     padding=(2, 0),
     dilation=2,
 )
 add(
     "functional.conv_transpose1d",
     [real(1, 3, 2), real(4, 1, 2), real(1)],
-    _line(lambda x, w: conv2d_input_grad(x, w, (1, 6), Geometry((1, 2), ((0, 0), (1, 1))))),
+    _in_one_dimension(lambda x, w: conv2d_input_grad(x, w, (1, 6), Geometry((1, 2), ((0, 0), (1, 1))))),
     stride=2,
     padding=1,
 )
 add(
     "functional.masked_conv1d",
     [real(1, 4, 2), real(3, 2, 2), real(2)],
-    _line(lambda x, w: conv2d(x, w, Geometry(padding=((0, 0), (1, 1)), mask=("B", 1)))),
+    _in_one_dimension(lambda x, w: conv2d(x, w, Geometry(padding=((0, 0), (1, 1)), mask=("B", 1)))),
     kind="B",
 )

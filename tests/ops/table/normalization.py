@@ -22,15 +22,15 @@ def _normalized(axes, shape=None):
     ).reshape(x.shape)
 
 
-def off_the_kink(shape, row, axes):
-    """Arguments of a normalisation whose result before a leaky ReLU is nowhere near 0."""
+def away_from_the_kink(shape, row, axes):
+    """Arguments of a normalisation whose outputs before a leaky ReLU are all away from 0."""
     while True:
         arguments = [real(*shape), real(*row), real(*row)]
         if np.abs(_normalize(*arguments, axes=axes, eps=1e-5)[0]).min() > 0.05:
             return arguments
 
 
-# As batch, layer, instance and group norm, whole, and over axes that no kernel but the reference's knows.
+# Batch, layer, instance and group norm, all axes, and axes that only the reference supports.
 for shape, row, axes in (
     ((3, 2, 3), (3,), (0, 1)),
     ((7, 1), (1,), (0,)),
@@ -44,7 +44,7 @@ for shape, row, axes in (
     for scale, shift in product((real(*row), None), repeat=2):
         add("normalize", [real(*shape), scale, shift], _normalize, axes=axes, eps=1e-3)
     for slope in (0.0, 0.2):
-        add("normalize", off_the_kink(shape, row, axes), _normalize, PIECEWISE, axes=axes, eps=1e-5, slope=slope)
+        add("normalize", away_from_the_kink(shape, row, axes), _normalize, PIECEWISE, axes=axes, eps=1e-5, slope=slope)
 add("normalize", [real(2, 3)], _normalize, axes=(1,), eps=1e-5)
 add("normalize", [real(2, 3, 2), real(2, 1, 2), real(1)], _normalize, axes=(1,), eps=1e-5)
 add(
@@ -60,7 +60,7 @@ add(
 )
 add("functional.normalize", [real(3, 4)], _normalize, axes=(0,), eps=1e-5)
 add("functional.batch_norm", [real(3, 2, 2), real(2), real(2)], _normalized((0, 1)))
-add("functional.batch_norm", off_the_kink((3, 2, 2), (2,), (0, 1)), _normalized((0, 1)), PIECEWISE, slope=0.2)
+add("functional.batch_norm", away_from_the_kink((3, 2, 2), (2,), (0, 1)), _normalized((0, 1)), PIECEWISE, slope=0.2)
 TABLE["functional.batch_norm"].append(
     Case(
         lambda x, scale, shift, mean, var: F.batch_norm(x, scale, shift, mean=mean, var=var),
@@ -69,9 +69,16 @@ TABLE["functional.batch_norm"].append(
     )
 )
 add("functional.layer_norm", [real(3, 4), real(4), real(4)], _normalized(1))
-add("functional.layer_norm", off_the_kink((3, 2, 2), (2, 2), (1, 2)), _normalized((1, 2)), PIECEWISE, axes=2, slope=0.0)
+add(
+    "functional.layer_norm",
+    away_from_the_kink((3, 2, 2), (2, 2), (1, 2)),
+    _normalized((1, 2)),
+    PIECEWISE,
+    axes=2,
+    slope=0.0,
+)
 add("functional.instance_norm", [real(2, 2, 3, 2), real(2), real(2)], _normalized((1, 2)))
-add("functional.instance_norm", off_the_kink((2, 3, 2), (2,), 1), _normalized(1), PIECEWISE, slope=0.0)
+add("functional.instance_norm", away_from_the_kink((2, 3, 2), (2,), 1), _normalized(1), PIECEWISE, slope=0.0)
 add(
     "functional.group_norm",
     [real(2, 2, 2, 4)],
@@ -79,7 +86,7 @@ add(
     groups=2,
     errors=[([real(2, 3)], {"groups": 2}, ShapeError, "3 channels")],
 )
-x, scale, shift = off_the_kink((2, 3, 2, 2), (2, 2), (1, 3))
+x, scale, shift = away_from_the_kink((2, 3, 2, 2), (2, 2), (1, 3))
 TABLE["functional.group_norm"].append(
     Case(
         lambda x, scale, shift: F.group_norm(x, 2, scale, shift, slope=0.2),

@@ -1,4 +1,4 @@
-"""Rows of the op table: recurrent networks, by their equations, one gate at a time."""
+"""Rows of the op table: recurrent networks, with references of one gate at a time."""
 
 import numpy as np
 
@@ -41,11 +41,11 @@ for steps, channels, hidden in ((3, 2, 3), (1, 3, 2)):
     add("lstm", [x, *_weights(4, channels, hidden), h, c], _lstm)
     add("gru", [x, *_weights(3, channels, hidden), real(hidden), h], _gru)
 
-# The functions start at rest. They are differentiated through the first output alone, as most uses are: by the kernels.
-REST = np.zeros((2, 3))
+# Without a state the functions start from zeros. Only the first output is differentiated, which the kernels can do.
+ZERO_STATE = np.zeros((2, 3))
 
 
-def _gru_and_last(x, w, u, b, v, h=REST):
+def _gru_and_last(x, w, u, b, v, h=ZERO_STATE):
     y = _gru(x, w, u, b, v, h)
     return y, y[:, -1]
 
@@ -56,7 +56,7 @@ TABLE["functional.lstm"] = [
     Case(
         lambda *arguments: F.lstm(*arguments)[0],
         [x, *lstm, *state],
-        lambda x, w, u, b, h=REST, c=REST: _lstm(x, w, u, b, h, c)[0],
+        lambda x, w, u, b, h=ZERO_STATE, c=ZERO_STATE: _lstm(x, w, u, b, h, c)[0],
         errors=tuple(errors),
     )
     for state, errors in (

@@ -55,7 +55,7 @@ def _reflect(x, widths, **_):
 
 
 def _reflect_fold(g, widths):
-    """Each element added to the place that it mirrors."""
+    """Each element of the padded array added to the element that it mirrors."""
     shape = [n - sum(around) for n, around in zip(g.shape, widths, strict=True)]
     places = np.pad(np.arange(math.prod(shape)).reshape(shape), widths, mode="reflect")
     return np.bincount(places.ravel(), g.ravel()).reshape(shape)

@@ -1,4 +1,4 @@
-"""What adversarial models share: sampling and evaluation, and the parts of which their training steps are composed."""
+"""The base of adversarial models: sampling and evaluation, and the parts of which their training steps are composed."""
 
 import math
 from collections.abc import Iterator
@@ -13,10 +13,9 @@ from tinygen import random
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
-from tinygen.data.points import MIXTURES
 from tinygen.errors import NonFiniteError, UsageError
-from tinygen.metrics.modes import SAMPLES, count_modes
-from tinygen.metrics.wasserstein import w1
+from tinygen.metrics.modes import SAMPLES
+from tinygen.metrics.points import points_metrics
 from tinygen.models.base import CHUNK, System, in_chunks
 from tinygen.nn import BatchNorm, Flatten, LeakyReLU, Linear, Module, Reshape, Sequential, init
 from tinygen.optim import EMA
@@ -26,7 +25,7 @@ class AdversarialModel(System):
     """A generator of examples from noise, and a discriminator (in Wasserstein models a critic) of real and fake ones.
 
     Both networks work in data space: the generator maps noise (N, latent) to examples, the discriminator maps examples
-    to one number each (N, 1), higher for real ones. A subclass hands the networks over, then makes
+    to one number each (N, 1), higher for real ones. A subclass passes the networks to `__init__`, then makes
     `generator_optimizer` and `discriminator_optimizer`. `averaging` is the decay of an average of the generator's
     weights, which serves everything but training; 0: no average.
     """
@@ -51,7 +50,7 @@ class AdversarialModel(System):
         return random.stream("train").normal((n, self.config.latent), device=self.device)
 
     def update_generator(self, loss) -> None:
-        """One step of its optimiser, then of the average."""
+        """Take a step of the generator's optimiser, then update the average of its weights."""
         self.generator_optimizer.step(loss)
         if self.average:
             self.average.update()
@@ -62,12 +61,12 @@ class AdversarialModel(System):
             yield
 
     def generate(self, noise) -> np.ndarray:
-        """The generator's examples in data space, float32, for noise (N, latent)."""
+        """Map noise (N, latent) to the generator's examples in data space, float32."""
         with self.evaluating():
             return in_chunks(self.generator, noise, self.device)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """The generator's examples for standard normal noise."""
+        """Draw n examples: the generator's for standard normal noise."""
         return self.generate(random.Stream(seed, "sample").normal((n, self.config.latent)))
 
     def discriminate(self, x) -> np.ndarray:
@@ -89,7 +88,7 @@ class AdversarialModel(System):
 
 
 def average_of(generator: Module, decay: float) -> EMA | None:
-    """The average of a generator's weights, None for a decay of 0; UsageError for one of 1 or more."""
+    """Make the average of a generator's weights, None for a decay of 0; UsageError for one of 1 or more."""
     if decay >= 1:
         raise UsageError(f"averaging is {decay}; as the decay of an average it must be below 1")
     # At first a short average, so that the random beginning is soon forgotten.
@@ -97,7 +96,7 @@ def average_of(generator: Module, decay: float) -> EMA | None:
 
 
 def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:
-    """Count a step of the discriminator in `steps_alone`; at the `every`-th the generator steps, and it begins anew."""
+    """Count a step of the discriminator in `steps_alone`; at the `every`-th return True, and count from 0 again."""
     steps_alone += 1
     if steps_alone < every:
         return False
@@ -107,7 +106,7 @@ def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:
 
 @contextmanager
 def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
-    """Restores BatchNorm's running statistics if the step inside raises NonFiniteError.
+    """Restore BatchNorm's running statistics if the step inside raises NonFiniteError.
 
     The forward passes, which move the statistics, come before the optimiser sees that a loss is not finite.
     """
@@ -121,29 +120,15 @@ def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
         raise
 
 
-def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """On a line the exact Wasserstein-1 distance; for a known mixture the modes found and the share near one.
-
-    Empty for images.
-    """
-    metrics = {}
-    if spec.x.shape == (1,):
-        metrics["w1_distance"] = w1(real[:, 0], fake[:, 0])
-    if mixture := MIXTURES.get(spec.name):
-        covered, high_quality = count_modes(fake, mixture)
-        metrics |= {"modes_count": float(covered), "high_quality_rate": high_quality}
-    return metrics
-
-
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:
-    """Noise (N, latent) to examples: images through a sigmoid, points without one."""
+    """A network that maps noise (N, latent) to examples: images through a sigmoid, points without one."""
     squash = () if isinstance(spec.x, Points) else (F.sigmoid,)
     sizes = [latent, *[hidden] * layers, math.prod(spec.x.shape)]
     return Sequential(perceptron(sizes, batch_norm=batch_norm), *squash, Reshape(*spec.x.shape))
 
 
 def mlp_discriminator(spec: Spec, hidden: int, layers: int, *, slope: float = 0.2) -> Sequential:
-    """Examples to one number each (N, 1)."""
+    """A network that maps examples to one number each (N, 1)."""
     return Sequential(Flatten(), perceptron([math.prod(spec.x.shape), *[hidden] * layers, 1], slope=slope))
 
 

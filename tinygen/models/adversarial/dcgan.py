@@ -35,11 +35,11 @@ from tinygen.nn import (
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
-EXEMPLARS = 3  # samples whose noise is averaged for one concept (section 6.3.2)
-CANDIDATES = 1000  # samples among which they are looked for
+EXEMPLARS = 3  # samples whose noise is averaged for one class (section 6.3.2)
+CANDIDATES = 1000  # samples from which the exemplars are chosen
 STEPS = 10  # tiles from one sample to another
-ROWS = 8
-MOST_CLASSES = 10
+ROWS = 8  # rows of tiles in a figure
+MOST_CLASSES = 10  # classes in a figure
 
 
 class DCGAN(AdversarialModel):
@@ -54,15 +54,15 @@ class DCGAN(AdversarialModel):
         latent: int = 100
         """Dimensions of the noise (100; uniform in the paper, normal here)."""
         channels: int = 64
-        """Feature maps beside the image; each halving of the sides doubles them (128 at 64x64 in figure 1)."""
+        """Feature maps of the layer next to the image, doubled at each halving of its sides (128 in figure 1)."""
         batch_size: int = 128
-        """Examples a step (128, section 4)."""
+        """Examples in a minibatch (128, section 4)."""
         learning_rate: float = 2e-4
-        """Step size of Adam (0.0002, section 4)."""
+        """Learning rate of Adam (0.0002, section 4)."""
         beta1: float = 0.5
-        """Decay of Adam's mean (0.5, section 4)."""
+        """Decay of Adam's average of gradients (0.5, section 4)."""
         averaging: float = 0.0
-        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
+        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "channels", "batch_size")
@@ -77,7 +77,7 @@ class DCGAN(AdversarialModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
 
     def generator_input(self, noise, labels):
-        """What the generator is given: the noise (N, latent)."""
+        """The generator's input: the noise (N, latent)."""
         return noise
 
     def logits(self, outputs, labels):
@@ -85,7 +85,7 @@ class DCGAN(AdversarialModel):
         return outputs[:, 0]
 
     def training_step(self, batch):
-        """A step of the discriminator, on real and fake images in batches of their own, then one of the generator."""
+        """Step the discriminator, on real and on fake images in separate batches, then the generator."""
         labels = batch.y if self.conditions else None
         with batch_norm_restored_on_error(self):
             fake = self.generator(self.generator_input(self.noise(len(batch)), labels))
@@ -108,7 +108,7 @@ class DCGAN(AdversarialModel):
             yield from self._arithmetic(data.valid, seed)
 
     def _walk(self, seed: int) -> Figure:
-        """Section 6.1: straight lines from each noise to the next."""
+        """Samples along straight lines from each noise to the next (section 6.1)."""
         corners = random.Stream(seed, "walk").normal((ROWS + 1, self.config.latent))
         share = np.linspace(0, 1, STEPS, dtype=np.float32)[:, None]
         noise = np.concatenate([start + share * (end - start) for start, end in itertools.pairwise(corners)])
@@ -117,7 +117,7 @@ class DCGAN(AdversarialModel):
         return Figure(caption, self.generate(self.generator_input(noise, row_classes.repeat(STEPS))), columns=STEPS)
 
     def _arithmetic(self, split, seed: int) -> Iterator[Figure]:
-        """Section 6.3.2: a - b + c of three consecutive classes, with noise and, for comparison, with pixels."""
+        """a - b + c of three consecutive classes (section 6.3.2), of noise and, for comparison, of pixels."""
         noise = random.Stream(seed, "arithmetic").normal((CANDIDATES, self.config.latent))
         samples = self.generate(noise)
         nearest = _exemplars(samples, _class_means(split))
@@ -151,11 +151,11 @@ class ConditionalDCGAN(DCGAN):
         return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
 
     def logits(self, outputs, labels):
-        """Of the outputs (N, 1 + classes) the first, which all classes share, plus the one of the class."""
+        """Logits (N,): the first of the outputs (N, 1 + classes), which all classes share, plus that of the class."""
         return outputs[:, 0] + (outputs[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
 
     def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
-        """The generator's images for standard normal noise and for labels y (n,), by default 0, 1, 2, ... in turn."""
+        """Draw n images from standard normal noise and labels y (n,), by default 0, 1, 2, ... in turn."""
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
         return self.generate(self.generator_input(noise, given_labels(given, n, self.spec.classes)))
 
@@ -168,7 +168,7 @@ class ConditionalDCGAN(DCGAN):
         return self.compare(self.discriminate(real, labels), self.discriminate(fake, labels))
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """The same noise as an example of each class, and a walk from sample to sample."""
+        """Samples of each class from the same noise, and a walk from sample to sample."""
         columns = min(self.spec.classes, MOST_CLASSES)
         noise = random.Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
         samples = self.generate(self.generator_input(noise, np.tile(np.arange(columns), ROWS)))
@@ -180,29 +180,29 @@ class ConditionalDCGAN(DCGAN):
 
 
 def _generator(image_shape, inputs: int, channels: int) -> Sequential:
-    """Noise (N, inputs) to images (N, H, W, C) in [0, 1], by transposed convolutions that double the sides."""
+    """A network from noise (N, inputs) to images (N, H, W, C) in [0, 1]: transposed convolutions double the sides."""
     smallest, *larger = _pyramid(image_shape, channels)[::-1]
-    layers: list = [_drawn(Linear(inputs, math.prod(smallest), bias=False)), Reshape(*smallest)]
+    layers: list = [_initialised(Linear(inputs, math.prod(smallest), bias=False)), Reshape(*smallest)]
     maps = smallest[2]
     for shape in larger:
         height, width, outputs = shape
         odd = height % 2, width % 2
         last = shape == image_shape
         up = ConvTranspose2d(maps, outputs, 4, stride=2, padding=1, output_padding=odd, bias=last)
-        layers += [BatchNorm(maps), ReLU(), _drawn(up)]
+        layers += [BatchNorm(maps), ReLU(), _initialised(up)]
         maps = outputs
     return Sequential(*layers, Tanh(), lambda x: 0.5 * (x + 1))
 
 
 def _discriminator(image_shape, channels: int, outputs: int) -> Sequential:
-    """Images (N, H, W, C) in [0, 1] to (N, outputs), by convolutions that halve the sides."""
+    """A network from images (N, H, W, C) in [0, 1] to (N, outputs): convolutions halve the sides."""
     shapes = _pyramid(image_shape, channels)
     layers: list = [lambda x: 2 * x - 1]
     for (*_, before), (*_, after) in itertools.pairwise(shapes):
         first = len(layers) == 1
-        layers.append(_drawn(Conv2d(before, after, 4, stride=2, padding=1, bias=first)))
+        layers.append(_initialised(Conv2d(before, after, 4, stride=2, padding=1, bias=first)))
         layers += [LeakyReLU(0.2)] if first else [BatchNorm(after), LeakyReLU(0.2)]
-    return Sequential(*layers, Flatten(), _drawn(Linear(math.prod(shapes[-1]), outputs)))
+    return Sequential(*layers, Flatten(), _initialised(Linear(math.prod(shapes[-1]), outputs)))
 
 
 def _pyramid(image_shape, channels: int) -> list[tuple[int, int, int]]:
@@ -219,8 +219,8 @@ def _pyramid(image_shape, channels: int) -> list[tuple[int, int, int]]:
     return [(height, width, colours), *maps]
 
 
-def _drawn(layer) -> Module:
-    """The layer with weights from N(0, 0.02^2) (section 4) and no bias yet."""
+def _initialised(layer) -> Module:
+    """Draw the weights of a layer from N(0, 0.02^2) (section 4), and set its bias to zero if it has one; returns it."""
     layer.weight.assign(init.normal(layer.weight.shape, 0.02))
     if layer.bias is not None:
         layer.bias.assign(0.0)
@@ -231,7 +231,7 @@ def _drawn(layer) -> Module:
 
 
 def _class_means(split) -> np.ndarray:
-    """Mean images (classes, H, W, C) of those classes of which the first 5000 examples have one."""
+    """Mean images (classes, H, W, C) of the classes that occur among the first 5000 examples."""
     batch = split.take(5000).batch(slice(None))
     return np.stack([batch.x[batch.y == label].mean(axis=0) for label in np.unique(batch.y)])
 
@@ -239,7 +239,7 @@ def _class_means(split) -> np.ndarray:
 def _exemplars(images: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Indices (classes, 3) of the images that are nearest to each mean."""
     x, centres = images.reshape(len(images), -1), means.reshape(len(means), -1)
-    # Squared distances, but for what is the same for all images.
+    # Squared distances, without a term that is the same for all images.
     distances = (x * x).sum(axis=1) - 2 * centres @ x.T
     return distances.argsort(axis=1, kind="stable")[:, :EXEMPLARS]
 
@@ -250,15 +250,15 @@ def _sum(values: np.ndarray, a, b, c) -> np.ndarray:
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-GAMES = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
+TRIAL = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
 
 DCGAN.tiny = ({"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9})
 DCGAN.trials = (
-    Trial("digits8x8", 400, GAMES, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
+    Trial("digits8x8", 400, TRIAL, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
     Trial(
         "fashion-mnist-7k",
         300,
-        GAMES | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
+        TRIAL | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
         (LIKE_DATA,),
         quick=False,
     ),
@@ -270,7 +270,7 @@ ConditionalDCGAN.trials = (
     Trial(
         "digits8x8",
         400,
-        GAMES | {"channels": 8},
+        TRIAL | {"channels": 8},
         (
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.55),
             Demand("asked_class_rate", ">", UNTRAINED, plus=0.8),

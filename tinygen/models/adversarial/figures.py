@@ -1,4 +1,4 @@
-"""Drawings that explain adversarial models: the generator's losses, and training on single numbers."""
+"""Drawings that explain adversarial models: the generator's losses, and training on 1-d data."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 
 from tinygen import random
-from tinygen.data import Loader, Points
+from tinygen.data import Points
 from tinygen.steps import training_steps
 from tinygen.tensor import tensor
 from tinygen.train import plots
 from tinygen.train.figures import Figure
 
 MOMENTS = (0, 4, 16, 64, 256, 1024, 4096)
-"""Steps after which training on single numbers is drawn, besides the last."""
+"""Steps after which training on 1-d data is drawn, besides the last."""
 
 EXAMPLES, BINS = 10_000, 80
+"""Examples, and bins of their histogram, for a density."""
 
 
 def losses_figure(losses: Mapping[str, Callable]) -> Figure:
@@ -35,11 +36,11 @@ def losses_figure(losses: Mapping[str, Callable]) -> Figure:
     return Figure(caption, svg=svg, legend=tuple(zip(plots.CLASSES, losses, strict=False)))
 
 
-def line_figures(model: Any, data: Any, seed: int, curve: Callable, name: str) -> Iterator[Figure]:
-    """Where examples are single numbers: both densities and the discriminator at moments of training.
+def figures_on_1d_data(model: Any, data: Any, seed: int, curve: Callable, name: str) -> Iterator[Figure]:
+    """On 1-d data, the densities of data and samples, and the discriminator, at moments of training; else nothing.
 
-    `curve` maps the discriminator's outputs along the line to [0, 1]. Training is repeated from the seed for up to
-    4096 steps; the process's random streams are left as they were.
+    `curve` maps the discriminator's outputs to [0, 1], `name` is its label. Training is repeated from the seed for up
+    to 4096 steps; the process's random streams are left as they were.
     """
     if not isinstance(model.spec.x, Points) or model.spec.x.shape != (1,):
         return
@@ -49,20 +50,20 @@ def line_figures(model: Any, data: Any, seed: int, curve: Callable, name: str) -
 
 
 def _drawings(model: Any, data: Any, seed: int, curve: Callable) -> list[tuple[int, str]]:
-    """A drawing for each of `MOMENTS`, by repeating the training, and one of the model as it is."""
+    """(step, SVG) for each of `MOMENTS`, by repeating the training, and for the model as it is."""
     last = int(model.discriminator_optimizer.count)
     moments = [step for step in MOMENTS if step < last]
     with random.restored():
         drawn = [
             (step, _drawing(repeated, data, seed, curve))
-            for step, repeated in enumerate(_repeated(model, data, seed, max(moments, default=-1)))
+            for step, repeated in enumerate(_retrained(model, data, seed, max(moments, default=-1)))
             if step in moments
         ]
     return [*drawn, (last, _drawing(model, data, seed, curve))]
 
 
-def _repeated(model: Any, data: Any, seed: int, steps: int) -> Iterator[Any]:
-    """The model as it was before its first step of training and after each of so many, trained anew from the seed.
+def _retrained(model: Any, data: Any, seed: int, steps: int) -> Iterator[Any]:
+    """Train again from the seed; yields the model before its first step, and after each of `steps` steps.
 
     Where the configuration was changed during training, it is changed at the same step.
     """
@@ -71,8 +72,8 @@ def _repeated(model: Any, data: Any, seed: int, steps: int) -> Iterator[Any]:
     random.seed(seed)
     repeated = type(model)(config, model.spec, model.device)
     random.seed(seed)
-    loader = Loader(data.train, model.config.batch_size, seed=seed)
-    taken = training_steps(lambda batch: repeated.training_step(batch), loader, model.device)
+    batches = model.source(data.train, seed=seed)
+    taken = training_steps(lambda batch: repeated.training_step(batch), batches, model.device)
     for step in range(steps + 1):
         if step:
             next(taken)

@@ -14,7 +14,7 @@ from tinygen.models.adversarial.base import (
     mlp_discriminator,
     mlp_generator,
 )
-from tinygen.models.adversarial.figures import line_figures, losses_figure
+from tinygen.models.adversarial.figures import figures_on_1d_data, losses_figure
 from tinygen.models.adversarial.losses import GENERATOR_LOSSES, discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
@@ -30,25 +30,25 @@ class GAN(AdversarialModel):
     @dataclass(frozen=True)
     class Config:
         cost: Literal["non-saturating", "minimax", "maximum-likelihood"] = "non-saturating"
-        """What the generator minimises."""
+        """The generator's loss: -log D (non-saturating), log(1 - D) (minimax), or -D / (1 - D), with D = D(G(z))."""
         discriminator_steps: int = 1
-        """Steps of the discriminator for each of the generator (k in algorithm 1)."""
+        """Steps of the discriminator for each step of the generator (k in algorithm 1)."""
         latent: int = 100
         """Dimensions of the noise."""
         hidden: int = 256
-        """Units of a hidden layer."""
+        """Units in each hidden layer."""
         layers: int = 2
-        """Hidden layers of each network."""
+        """Number of hidden layers in each network."""
         batch_norm: bool = True
-        """Normalise the generator's hidden layers where data are images: without it all samples soon look alike."""
+        """Batch normalisation in the generator of images, without which all samples soon look alike."""
         batch_size: int = 100
-        """Examples a step (100 in the authors' code)."""
+        """Examples in a minibatch (100 in the authors' code)."""
         learning_rate: float = 2e-4
-        """Step size of Adam (the paper used gradient descent with momentum)."""
+        """Learning rate of Adam (the paper used gradient descent with momentum)."""
         beta1: float = 0.5
-        """Decay of Adam's mean (Radford et al. 2016)."""
+        """Decay of Adam's average of gradients (Radford et al. 2016)."""
         averaging: float = 0.0
-        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
+        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "discriminator_steps", "latent", "hidden", "layers", "batch_size")
@@ -63,7 +63,7 @@ class GAN(AdversarialModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
 
     def training_step(self, batch):
-        """Algorithm 1: one step of the discriminator, and after every k-th one step of the generator."""
+        """Step the discriminator, and after every k-th step the generator (algorithm 1)."""
         with batch_norm_restored_on_error(self):
             with no_grad():
                 fake = self.generator(self.noise(len(batch)))
@@ -79,9 +79,9 @@ class GAN(AdversarialModel):
         return scalars
 
     def figures(self, data, *, seed: int):
-        """The three losses of a generator; on a line D(x) and both densities over training."""
+        """The three losses of a generator; on 1-d data D(x) and both densities over training."""
         yield losses_figure(GENERATOR_LOSSES)
-        yield from line_figures(self, data, seed, lambda scores: 1 / (1 + np.exp(-scores)), "D(x)")
+        yield from figures_on_1d_data(self, data, seed, lambda scores: 1 / (1 + np.exp(-scores)), "D(x)")
 
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard

@@ -1,6 +1,6 @@
-"""Losses of a generator and a discriminator as functions of the discriminator's outputs, and what is measured of these.
+"""Losses of a generator and a discriminator as functions of the discriminator's outputs, and metrics of these outputs.
 
-Losses are elementwise, in nats; a model takes the mean in sight of the reader.
+Losses are elementwise, in nats; the training step of a model takes their mean.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from tinygen.tensor import tensor
 
 
 def real_loss(logits):
-    """-log D(x), of the discriminator's logits for real examples; of fake ones the generator's non-saturating loss."""
+    """-log D(x) from logits for real examples; for fake ones this is the generator's non-saturating loss."""
     return F.softplus(-logits)
 
 
 def fake_loss(logits):
-    """-log(1 - D(G(z))), of the discriminator's logits for fake examples."""
+    """-log(1 - D(G(z))) from logits for fake examples."""
     return F.softplus(logits)
 
 
@@ -36,7 +36,7 @@ The first two are in section 3 of Goodfellow et al. 2014, the last in Goodfellow
 def gradient_norms(critic, real, fake):
     """|grad f(x)| (N,) at points x drawn uniformly between each real example and a fake one (WGAN-GP, algorithm 1).
 
-    Differentiable itself, in the critic's parameters.
+    The result can be differentiated with respect to the critic's parameters.
     """
     share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
     between = tensor(share * real + (1 - share) * fake.data, real.dtype, requires_grad=True)
@@ -45,7 +45,7 @@ def gradient_norms(critic, real, fake):
     return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
 
 
-# What is measured of outputs (N,) for real and for fake examples, NumPy arrays
+# Metrics, from outputs (N,) for real and for fake examples, NumPy arrays
 
 
 def discriminator_metrics(real, fake) -> dict[str, float]:

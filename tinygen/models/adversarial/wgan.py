@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tinygen.autograd import no_grad
 from tinygen.models.adversarial.base import AdversarialModel, is_generators_turn, mlp_discriminator, mlp_generator
-from tinygen.models.adversarial.figures import line_figures
+from tinygen.models.adversarial.figures import figures_on_1d_data
 from tinygen.models.adversarial.losses import critic_metrics, gradient_norms
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
@@ -21,23 +21,23 @@ class WGAN(AdversarialModel):
     @dataclass(frozen=True)
     class Config:
         critic_steps: int = 5
-        """Steps of the critic for each of the generator."""
+        """Steps of the critic for each step of the generator."""
         long_critic_steps: int = 100
-        """The same before the generator's first 25 steps and every 500th (100 in the authors' code)."""
+        """Steps of the critic before the generator's first 25 steps and every 500th (100 in the authors' code)."""
         clip: float = 0.01
-        """Largest magnitude of the critic's weights."""
+        """Bound c: after each step the critic's weights are clipped to [-c, c]."""
         latent: int = 100
         """Dimensions of the noise."""
         hidden: int = 512
-        """Units of a hidden layer (section 4)."""
+        """Units in each hidden layer (section 4)."""
         layers: int = 3
-        """Hidden layers of each network."""
+        """Number of hidden layers in each network."""
         batch_size: int = 64
-        """Examples a step."""
+        """Examples in a minibatch."""
         learning_rate: float = 5e-5
-        """Step size of RMSProp."""
+        """Learning rate of RMSProp."""
         averaging: float = 0.0
-        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
+        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "critic_steps", "long_critic_steps", "latent", "hidden", "layers", "batch_size")
@@ -51,7 +51,7 @@ class WGAN(AdversarialModel):
         self.discriminator_optimizer = RMSProp(self.discriminator, config.learning_rate)
 
     def training_step(self, batch):
-        """Algorithm 1: one step of the critic, whose weights are clipped; after every n-th, one of the generator."""
+        """Step the critic and clip its weights; after every n-th step, step the generator (algorithm 1)."""
         critic = self.discriminator
         with no_grad():
             fake = self.generator(self.noise(len(batch)))
@@ -64,7 +64,7 @@ class WGAN(AdversarialModel):
         return {"critic_distance": distance}
 
     def _critic_steps(self) -> int:
-        """Steps of the critic before the generator's next one."""
+        """Steps of the critic before the generator's next step."""
         done = int(self.generator_optimizer.count)
         return self.config.long_critic_steps if done < 25 or done % 500 == 0 else self.config.critic_steps
 
@@ -81,25 +81,25 @@ class WGANGP(AdversarialModel):
     @dataclass(frozen=True)
     class Config:
         critic_steps: int = 5
-        """Steps of the critic for each of the generator."""
+        """Steps of the critic for each step of the generator."""
         penalty: float = 10.0
         """Weight of the gradient penalty (lambda; 0.1 for points in the authors' code)."""
         latent: int = 128
         """Dimensions of the noise."""
         hidden: int = 512
-        """Units of a hidden layer (as in the authors' code for points)."""
+        """Units in each hidden layer (as in the authors' code for points)."""
         layers: int = 3
-        """Hidden layers of each network."""
+        """Number of hidden layers in each network."""
         batch_size: int = 64
-        """Examples a step (256 for points in the authors' code)."""
+        """Examples in a minibatch (256 for points in the authors' code)."""
         learning_rate: float = 1e-4
-        """Step size of Adam."""
+        """Learning rate of Adam."""
         beta1: float = 0.0
-        """Decay of Adam's mean (0.5 in the authors' code)."""
+        """Decay of Adam's average of gradients (0.5 in the authors' code)."""
         beta2: float = 0.9
-        """Decay of Adam's mean square."""
+        """Decay of Adam's average of squared gradients."""
         averaging: float = 0.0
-        """Decay of the moving average of the generator's weights that serves for samples; 0: no average."""
+        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "critic_steps", "latent", "hidden", "layers", "batch_size")
@@ -114,7 +114,7 @@ class WGANGP(AdversarialModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=betas)
 
     def training_step(self, batch):
-        """Algorithm 1: one step of the critic, and after every n-th one step of the generator."""
+        """Step the critic, and after every n-th step the generator (algorithm 1)."""
         critic = self.discriminator
         with no_grad():
             fake = self.generator(self.noise(len(batch)))
@@ -131,12 +131,12 @@ class WGANGP(AdversarialModel):
 
 
 def critic_figures(model, data, seed: int):
-    """On a line the critic and both densities over training."""
+    """On 1-d data the critic and both densities over training."""
 
     def scaled(outputs):
         return (outputs - outputs.min()) / max(outputs.max() - outputs.min(), 1e-12)
 
-    return line_figures(model, data, seed, scaled, "the critic, scaled to [0, 1]")
+    return figures_on_1d_data(model, data, seed, scaled, "the critic, scaled to [0, 1]")
 
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard

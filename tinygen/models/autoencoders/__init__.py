@@ -1,1 +1,1 @@
-"""Systems with a code from which the input is rebuilt."""
+"""Systems that encode an input, and reconstruct it from its code."""

@@ -33,7 +33,7 @@ class AAE(CodeModel):
 
     The reconstruction phase rebuilds images from codes. In the regularisation phase draws from the prior are the
     discriminator's real examples, and codes its fake ones: the encoder is the generator. Here the encoder takes the
-    gradients of both phases in one update a minibatch, where the paper makes two.
+    gradients of both phases in one update for each minibatch, where the paper makes two.
     """
 
     name = "aae"
@@ -43,27 +43,27 @@ class AAE(CodeModel):
     @dataclass(frozen=True)
     class Config:
         architecture: Architecture = "mlp"
-        """Hidden layers each way, or convolutions of stride 2 and hidden layers."""
+        """Fully connected hidden layers (mlp), or convolutions of stride 2 before and after them (conv)."""
         latent: int = 8
         """Dimensions of the code (8 for the paper's likelihoods, 2 for its pictures)."""
         hidden: int = 1000
-        """Units of a hidden layer of all three networks."""
+        """Units in each hidden layer of all three networks."""
         layers: int = 2
-        """Hidden layers of each network."""
+        """Number of hidden layers in each network."""
         prior: Literal["normal", "mixture"] = "normal"
-        """Standard normal, or as many normal distributions as there are classes in a ring on the plane."""
+        """Prior of the codes: standard normal, or a mixture of a normal distribution for each class, in a ring."""
         labelled: bool = False
-        """Show the discriminator the classes, so that each takes a component of the mixture (section 2.3)."""
+        """Give the discriminator the classes, so that each takes a component of the mixture (section 2.3)."""
         dropout: float = 0.2
-        """Probability that a pixel is dropped from the encoder's input in training (as the paper, for likelihoods)."""
+        """Probability that training drops a pixel from the encoder's input (as in the paper, for likelihoods)."""
         regularisation: float = 1.0
         """Weight of the encoder's adversarial loss, in nats, beside the squared error summed over pixels."""
         batch_size: int = 100
-        """Examples a step."""
+        """Examples in a minibatch."""
         learning_rate: float = 5e-4
-        """Step size of Adam for encoder and decoder."""
+        """Learning rate of Adam for encoder and decoder."""
         discriminator_learning_rate: float = 1e-4
-        """Step size of Adam for the discriminator."""
+        """Learning rate of Adam for the discriminator."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "hidden", "layers", "batch_size")
@@ -89,7 +89,7 @@ class AAE(CodeModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.discriminator_learning_rate, betas=betas)
 
     def prior(self, components, stream: random.Stream):
-        """Draws (N, latent) from the prior; of a mixture from these components (N,), integers."""
+        """Draw codes (N, latent) from the prior, in a mixture from the given components (N,), integers."""
         noise = draw_rows(stream.normal, len(components), self.config.latent, self.device)
         if self.config.prior == "normal":
             return noise
@@ -129,21 +129,19 @@ class AAE(CodeModel):
         return to_device(np.arange(n) % self.components, self.device)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Decoded draws from the prior."""
+        """Draw n codes from the prior, and decode them."""
         return self.decode(self.prior(self.in_turn(n), random.Stream(seed, "sample")))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As an auto-encoder; thorough: a Parzen window estimate from 10,000 samples, in nats per example.
+        """The metrics of `CodeModel`; if thorough, also a Parzen window estimate from 10,000 samples, in nats.
 
         The window's width is chosen on the first tenth of the split; the estimate is over the rest. The paper reports
         it, but it is misleading: see `tinygen.metrics.parzen`.
         """
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and len(data) > 1:
-            x, samples = data.batch(slice(None)).x, self.sample(PARZEN_SAMPLES, seed=seed)
-            first = -(-len(x) // 10)
-            width = parzen.choose_width(x[:first], samples)
-            numbers["parzen_log_likelihood_nats"] = float(parzen.log_likelihood(x[first:], samples, [width]).mean())
+            samples = self.sample(PARZEN_SAMPLES, seed=seed)
+            numbers["parzen_log_likelihood_nats"] = parzen.estimate(data.batch(slice(None)).x, samples)
         return numbers
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:

@@ -22,7 +22,7 @@ from tinygen.train.figures import Figure
 
 
 class CodeModel(System):
-    """What auto-encoders share: an `encoder` to codes, a `decoder` to logits, and their evaluation."""
+    """The base of auto-encoders: an `encoder` to codes, a `decoder` to logits, and their evaluation."""
 
     def build(self, config) -> None:
         """Make the two networks."""
@@ -42,7 +42,8 @@ class CodeModel(System):
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Cross-entropy in nats per example, and the mean squared error per pixel value, of the reconstruction.
 
-        Thorough, where there are labels: the error of a linear classifier of the codes (`tinygen.metrics.probe`).
+        If thorough, and if there are labels: also the error rate of a linear classifier of the codes
+        (`tinygen.metrics.probe`).
         """
         numbers = self.reconstruction(data)
         if thorough and self.spec.classes and "y" in data.fields:
@@ -79,17 +80,17 @@ class Autoencoder(CodeModel):
     @dataclass(frozen=True)
     class Config:
         architecture: Architecture = "mlp"
-        """Hidden layers each way, or convolutions of stride 2 and hidden layers."""
+        """Fully connected hidden layers (mlp), or convolutions of stride 2 before and after them (conv)."""
         latent: int = 32
         """Dimensions of the code (30 in the paper)."""
         hidden: int = 400
-        """Units of a hidden layer."""
+        """Units in each hidden layer."""
         layers: int = 1
-        """Hidden layers each way."""
+        """Number of hidden layers in the encoder, and in the decoder."""
         batch_size: int = 128
-        """Examples a step."""
+        """Examples in a minibatch."""
         learning_rate: float = 1e-3
-        """Step size of Adam."""
+        """Learning rate of Adam."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "hidden", "layers", "batch_size")
@@ -116,14 +117,14 @@ class Autoencoder(CodeModel):
         return {"cross_entropy_nats": loss}
 
     def _follow(self, code) -> None:
-        """Update the moments with those of a batch: at first as their plain average, later moving by a fiftieth."""
+        """Update the codes' moments with those of a batch: at first their plain average, later a moving one of 1/50."""
         share = max(0.02, 1 / int(self.optimizer.count))
         centred = code - code.mean(axis=0)
         self.code_mean += share * (code.mean(axis=0) - self.code_mean)
         self.code_covariance += share * (centred.T @ centred / len(code) - self.code_covariance)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Decoded draws from a normal distribution with the moments of recent training codes."""
+        """Draw n codes from a normal distribution with the moments of recent training codes, and decode them."""
         values, vectors = np.linalg.eigh(to_numpy(self.code_covariance))
         factor = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         noise = random.Stream(seed, "sample").normal((n, self.config.latent))
@@ -139,9 +140,9 @@ class DenoisingAutoencoder(Autoencoder):
     @dataclass(frozen=True)
     class Config(Autoencoder.Config):
         noise: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
-        """Set pixels to 0, add noise to all, or set pixels to 0 or 1 with a fair coin (Vincent et al. 2010, 3.3)."""
+        """Set pixels to 0, add normal noise to all, or set pixels to 0 or 1 at random (Vincent et al. 2010, 3.3)."""
         level: float = 0.25
-        """Probability that a pixel is corrupted; standard deviation of Gaussian noise (0.1 to 0.5 in the paper)."""
+        """Probability that a pixel is corrupted, or standard deviation of Gaussian noise (0.1 to 0.5 in the paper)."""
 
         def __post_init__(self):
             super().__post_init__()
@@ -160,14 +161,14 @@ class DenoisingAutoencoder(Autoencoder):
         return kept if self.config.noise == "masking" else kept + (noise < level / 2)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As an auto-encoder, with the same errors of reconstructions of corrupted images as `denoised_...`."""
+        """The metrics of `CodeModel`, and as `denoised_...` the same errors for reconstructions of corrupted images."""
         stream = random.Stream(seed, "eval")
         denoised = self.reconstruction(data, lambda x: self.corrupt(x, stream))
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         return {f"denoised_{name}": value for name, value in denoised.items()} | numbers
 
     def figures(self, data, *, seed: int):
-        """Validation images, the same with noise, and denoised."""
+        """Validation images, the same images with noise, and their denoised reconstructions."""
         columns = min(10, len(data.valid))
         x = data.valid.take(columns).batch(slice(None)).x
         corrupted = to_numpy(self.corrupt(to_device(x, self.device), random.Stream(seed, "eval")))

@@ -45,9 +45,9 @@ class ContractiveAutoencoder(Autoencoder):
         contraction: float = 0.1
         """Weight of the squared Jacobian norm, lambda."""
         batch_size: int = 128
-        """Examples a step."""
+        """Examples in a minibatch."""
         learning_rate: float = 1e-3
-        """Step size of Adam."""
+        """Learning rate of Adam."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "layers", "batch_size")

@@ -46,9 +46,9 @@ class SparseAutoencoder(Autoencoder):
         class_weight: float = 0.0
         """Weight of the classifier's loss, for data with labels; 0: no classifier."""
         batch_size: int = 128
-        """Examples a step, over which activities are averaged."""
+        """Examples in a minibatch, over which activities are averaged."""
         learning_rate: float = 1e-3
-        """Step size of Adam."""
+        """Learning rate of Adam."""
 
         def __post_init__(self):
             at_least(self, 1, "latent", "batch_size")

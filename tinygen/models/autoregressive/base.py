@@ -1,6 +1,7 @@
-"""What the models that predict an image pixel by pixel share: likelihood, sampling and completion."""
+"""The base of models that predict an image pixel by pixel: likelihood, sampling and completion."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,19 @@ LEVELS = 256  # values of a colour
 
 
 class RasterNetwork(Module):
-    """Images (N, H, W, C) to logits (N, H, W, C) of black and white, or (N, H, W, C, 256) of levels.
+    """Maps images (N, H, W, C) to logits (N, H, W, C) of black and white, or (N, H, W, C, 256) of levels.
 
     The logits of a value depend on the values before it only: the pixels above and to the left, and the earlier colours
     of its own pixel. `across` may use features that `above` computes from the image shifted down by one row.
     """
 
     def forward(self, x):
+        x = self.inputs(x)
         return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
+
+    def inputs(self, x):
+        """What `above` and `across` read of values x: by default x itself. Of zeros it is zero."""
+        return x
 
     def above(self, x) -> list:
         """Features (N, H, W, ...) of images shifted down by one row."""
@@ -39,32 +45,15 @@ class RasterNetwork(Module):
         raise NotImplementedError
 
 
-class Autoregressive(System):
-    """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
+class ExactLikelihood(System):
+    """A system that is trained on, and judged by, the exact probability of an image."""
 
-    A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
-    arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
-    """
-
-    needs = {"x": INTENSITIES}
     selection_metric = "nll_nats"
-
-    def __init__(self, config, spec, device: str = "cpu"):
-        super().__init__(config, spec, device)
-        self.network = self.make_network(config, spec.x.shape[2], 1 if spec.x.kind == "binary" else LEVELS)
-        self.to(device)
-        self.optimizer = Adam(self, learning_rate(config, self.plan))
-
-    def make_network(self, config, colours: int, levels: int) -> RasterNetwork:
-        """The network, with one output for each of the `levels` of a colour."""
-        raise NotImplementedError
+    optimizer: Any
 
     def nll(self, x):
         """-log p(x) in nats (N,) of images (N, H, W, C)."""
-        logits = self.network(x)
-        if self.spec.x.kind == "binary":
-            return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
-        return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
+        raise NotImplementedError
 
     def training_step(self, batch):
         loss = self.nll(batch.x).mean()
@@ -78,12 +67,45 @@ class Autoregressive(System):
             nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
         return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
+    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
+        """log p(x) in nats (N,) of images (N, H, W, C), exact; `seed` is not used."""
+        with self.evaluating():
+            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
+
+
+class Autoregressive(ExactLikelihood):
+    """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
+
+    A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
+    arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
+    """
+
+    needs = {"x": INTENSITIES}
+
+    def __init__(self, config, spec, device: str = "cpu"):
+        super().__init__(config, spec, device)
+        self.network = self.make_network(config, spec.x.shape[2], 1 if spec.x.kind == "binary" else LEVELS)
+        self.to(device)
+        self.optimizer = Adam(self, learning_rate(config, self.plan))
+
+    def make_network(self, config, colours: int, logits: int) -> RasterNetwork:
+        """The network, with `logits` outputs for each colour of a pixel: 1 (black or white) or 256 (levels)."""
+        raise NotImplementedError
+
+    def nll(self, x):
+        """-log p(x) in nats (N,) of images (N, H, W, C)."""
+        logits = self.network(x)
+        if self.spec.x.kind == "binary":
+            return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
+        return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
+
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
-        """n images; `cached=False` evaluates the whole image for each value, with the same result to the bit."""
+        """Draw n images; `cached=False` evaluates the whole image for each value, with the same result to the bit."""
         return self.complete(np.zeros((n, *self.spec.x.shape), np.float32), 0, seed=seed, cached=cached)
 
     def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
-        """Images (N, H, W, C) with their upper `keep_rows` rows kept and all others drawn anew."""
+        """Keep the upper `keep_rows` rows of images (N, H, W, C), and draw all others from the model."""
         images = np.array(images, np.float32)
         if images.shape[1:] != self.spec.x.shape or not 0 <= keep_rows <= self.spec.x.shape[0]:
             raise ShapeError(
@@ -97,25 +119,19 @@ class Autoregressive(System):
                 part = slice(start, start + CHUNK)
                 x, chance = to_device(images[part], self.device), to_device(uniform[part], self.device)
                 for value, logits in predictions(self.network, x, keep_rows):
-                    x[value] = self._drawn(logits, chance[value])
+                    x[value] = self._draw(logits, chance[value])
                 images[part] = to_numpy(x)
         return images
 
-    def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
-        """log p(x) in nats (N,) of images (N, H, W, C), exact; nothing is random."""
-        with self.evaluating():
-            parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
-            return np.concatenate([to_numpy(-self.nll(to_device(part, self.device))) for part in parts])
-
-    def _drawn(self, logits, uniform):
-        """Values drawn with uniform numbers (N,), by the inverse of the distribution function."""
+    def _draw(self, logits, uniform):
+        """Draw values (N,) from uniform numbers (N,), by the inverse of the distribution function."""
         if self.spec.x.kind == "binary":
             return Bernoulli(logits).inverse(uniform)
         return Categorical(logits).inverse(uniform) / np.float32(LEVELS - 1)
 
 
 def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """For each value below the kept rows, in order: its index in x, and its logits given the values before it.
+    """Yield for each value below the kept rows, in order, its index in x and its logits given the values before it.
 
     The caller draws each value into x before it asks for the next.
     """
@@ -128,21 +144,21 @@ def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tup
 
 
 def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """As `naive_predictions`, but computes only what the last value changes."""
+    """Yield what `naive_predictions` does, but compute only what the last value changes."""
     _, height, width, colours = x.shape
     with remembering(network, width) as place:
-        blind = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
+        a_layers = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
         for i in range(height):
             place.row, place.column = i, 0
-            above = network.above(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1]))
+            above = network.above(network.inputs(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1])))
             if i < keep_rows:
-                network.across(x[:, i : i + 1], above)
+                network.across(network.inputs(x[:, i : i + 1]), above)
                 continue
             for j in range(width):
                 place.column = j
                 pixel = x[:, i : i + 1, j : j + 1]
                 near = [features[:, :, j : j + 1] for features in above]
                 for c in range(colours):
-                    yield (slice(None), i, j, c), network.across(pixel, near).data[:, 0, 0, c]
-                for memory in blind:  # which have not been given the pixel's last value
-                    memory.put(pixel)
+                    yield (slice(None), i, j, c), network.across(network.inputs(pixel), near).data[:, 0, 0, c]
+                for memory in a_layers:  # layers of mask A were not given the pixel's last value
+                    memory.put(network.inputs(pixel))

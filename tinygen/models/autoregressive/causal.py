@@ -2,7 +2,7 @@
 
 In a network of causal convolutions and pointwise functions, each convolution can keep its latest inputs. A new pixel
 then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). Results
-are bit-identical to those of the whole image, since the direct kernels sum each output in an order of its own.
+are bit-identical to those of the whole image: the direct kernels sum an output in the same order whatever the others.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Place:
 class CausalConv2d(MaskedConv2d):
     """Same-size convolution whose outputs depend on the rows above and, in their own row, on what `kind` says.
 
-    "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on the whole row, the last of the kernel.
+    "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on all of it, the last row of the kernel.
     """
 
     memory: "Memory | None" = None
@@ -91,7 +91,7 @@ class Memory:
 
 @contextmanager
 def remembering(network: Module, width: int) -> Iterator[Place]:
-    """Context in which a network's causal convolutions take patches of images, in raster order, at the place yielded.
+    """A context in which a network's causal convolutions take patches of images, in raster order, at the yielded place.
 
     A pixel may be given again as long as no later one was.
     """

@@ -12,7 +12,7 @@ from tinygen.nn import Module, Sequential
 
 
 def check(config) -> None:
-    """UsageError for a Config that no network can have."""
+    """Raise UsageError for a Config of which no network can be made."""
     at_least(config, 1, "hidden", "blocks", "head", "batch_size")
     at_least(config, 0, "learning_rate", "warmup_steps", "cosine_steps")
     for name in ("first_kernel", "kernel"):
@@ -29,39 +29,39 @@ class PixelCNN(Autoregressive):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 32
-        """Features of a pixel (the paper has 2h = 256 between the blocks for CIFAR-10, 32 for MNIST)."""
+        """Features of each pixel between the blocks (2h = 256 for CIFAR-10 in the paper, 32 for MNIST)."""
         blocks: int = 7
-        """Residual blocks (15 for CIFAR-10 in the paper, 7 for MNIST)."""
+        """Number of residual blocks (15 for CIFAR-10 in the paper, 7 for MNIST)."""
         first_kernel: int = 7
-        """Side of the first convolution, of mask A."""
+        """Width and height of the kernel of the first convolution, of mask A; an odd number."""
         kernel: int = 3
-        """Side of the convolutions in the blocks, of mask B."""
+        """Width and height of the kernels in the residual blocks, of mask B; an odd number."""
         head: int = 32
-        """Features of the layer before the logits (1024 for CIFAR-10 in the paper, 32 for MNIST)."""
+        """Features of each pixel before the logits (1024 for CIFAR-10 in the paper, 32 for MNIST)."""
         batch_size: int = 16
-        """Images a step, as in the paper."""
+        """Images in a minibatch, as in the paper."""
         learning_rate: float = 3e-3
-        """Step size of Adam (the paper used RMSProp)."""
+        """Learning rate of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
 
         def __post_init__(self):
             check(self)
 
-    def make_network(self, config, colours, levels):
-        return PixelCNNNetwork(config, colours, levels)
+    def make_network(self, config, colours, logits):
+        return PixelCNNNetwork(config, colours, logits)
 
 
 class PixelCNNNetwork(RasterNetwork):
-    """A masked convolution, residual blocks, and two layers of single pixels (table 1 of the paper)."""
+    """A masked convolution, residual blocks, and two 1x1 convolutions (table 1 of the paper)."""
 
-    def __init__(self, config: PixelCNN.Config, colours: int, levels: int):
+    def __init__(self, config: PixelCNN.Config, colours: int, logits: int):
         self.layers = Sequential(
             CausalConv2d(colours, config.hidden, config.first_kernel, kind="A", colours=colours),
             *(ResidualBlock(config.hidden, config.kernel, colours) for _ in range(config.blocks)),
-            Head(config.hidden, config.head, colours, levels),
+            Head(config.hidden, config.head, colours, logits),
         )
 
     def across(self, x, above):
@@ -69,10 +69,7 @@ class PixelCNNNetwork(RasterNetwork):
 
 
 class ResidualBlock(Module):
-    """h + f(h); f is plainer than in figure 5 of the paper, which halves the features first.
-
-    That costs a CPU more time than it saves.
-    """
+    """h + f(h). In figure 5 of the paper f first halves the features, which takes a CPU more time than it saves."""
 
     def __init__(self, hidden: int, kernel: int, colours: int):
         self.layers = Sequential(
@@ -87,20 +84,20 @@ class ResidualBlock(Module):
 
 
 def pointwise(inputs: int, outputs: int, colours: int) -> CausalConv2d:
-    """A layer of single pixels, in which a colour sees itself and those before it."""
+    """A 1x1 convolution in which the features of a colour depend on itself and the colours before it."""
     return CausalConv2d(inputs, outputs, 1, kind="B", colours=colours)
 
 
 class Head(Module):
-    """Features of each pixel to logits (N, H, W, colours), or (N, H, W, colours, levels) for more than one level."""
+    """Maps features of each pixel to logits (N, H, W, colours), or (N, H, W, colours, logits) if these are several."""
 
-    def __init__(self, inputs: int, hidden: int, colours: int, levels: int):
-        self.shape = (colours, levels) if levels > 1 else (colours,)
+    def __init__(self, inputs: int, hidden: int, colours: int, logits: int):
+        self.shape = (colours, logits) if logits > 1 else (colours,)
         self.layers = Sequential(
             F.relu,
             pointwise(inputs, hidden, colours),
             F.relu,
-            pointwise(hidden, colours * levels, colours),
+            pointwise(hidden, colours * logits, colours),
         )
 
     def forward(self, x):
@@ -115,39 +112,42 @@ class GatedPixelCNN(Autoregressive):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 32
-        """Features of each stack (128 for CIFAR-10 in the paper); for RGB the next multiple of 3."""
+        """Features of each pixel in each stack (128 for CIFAR-10 in the paper); for RGB the next multiple of 3."""
         blocks: int = 7
-        """Gated layers after the first (15 for CIFAR-10 in the paper)."""
+        """Number of gated blocks after the first (15 for CIFAR-10 in the paper)."""
         first_kernel: int = 7
-        """Side of the first convolution."""
+        """Width of the kernels in the first gated block; an odd number."""
         kernel: int = 3
-        """Side of the others (5 in the paper)."""
+        """Width of the kernels in the gated blocks after the first (5 in the paper); an odd number."""
         head: int = 32
-        """Features of the layer before the logits."""
+        """Features of each pixel before the logits."""
         batch_size: int = 16
-        """Images a step (128 in the paper)."""
+        """Images in a minibatch (128 in the paper)."""
         learning_rate: float = 3e-3
-        """Step size of Adam (the paper used RMSProp)."""
+        """Learning rate of Adam (the paper used RMSProp)."""
         warmup_steps: int = 100
-        """Steps over which the step size rises from zero."""
+        """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
+        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
 
         def __post_init__(self):
             check(self)
 
-    def make_network(self, config, colours, levels):
-        return GatedNetwork(config, colours, levels)
+    def make_network(self, config, colours, logits):
+        return GatedNetwork(config, colours, logits)
 
 
 class GatedNetwork(RasterNetwork):
-    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2)."""
+    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2).
 
-    def __init__(self, config: GatedPixelCNN.Config, colours: int, levels: int):
+    It reads images with `colours` channels, or with another number of channels, `inputs`.
+    """
+
+    def __init__(self, config: GatedPixelCNN.Config, colours: int, logits: int, *, inputs: int | None = None):
         hidden = -(-config.hidden // colours) * colours
-        self.blocks = [GatedBlock(colours, hidden, config.first_kernel, colours, first=True)]
+        self.blocks = [GatedBlock(inputs or colours, hidden, config.first_kernel, colours, first=True)]
         self.blocks += [GatedBlock(hidden, hidden, config.kernel, colours) for _ in range(config.blocks)]
-        self.head = Head(hidden, config.head, colours, levels)
+        self.head = Head(hidden, config.head, colours, logits)
 
     def above(self, x):
         into_rows = []
@@ -164,9 +164,9 @@ class GatedNetwork(RasterNetwork):
 
 
 class GatedBlock(Module):
-    """One layer of both stacks (figure 2); the first sees no pixel of its own and adds nothing to its input.
+    """One layer of both stacks (figure 2); the first does not see the predicted pixel, and has no residual connection.
 
-    The vertical stack is one row lower than the image, so that a row of it depends on the rows above alone.
+    The vertical stack is shifted down by one row, so that a row of it depends on the rows above alone.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int, colours: int, first: bool = False):

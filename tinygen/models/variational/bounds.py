@@ -3,11 +3,15 @@
 A system provides three hooks, which may depend on conditions such as labels:
 
     prior()        p(z), or of each example: a Normal
-    posterior(x)   q(z | x): a Normal of means and log variances (N, latent)
+    posterior(x)   q(z | x): a Normal of means and log variances (N, latent), or one that a flow transforms
     likelihood(z)  p(x | z) for codes (N, latent): `log_prob(x)` in nats (N,), and `mean`
+
+Those that depend on more than x are of an object that the system makes for a batch, `given(batch)`. Where codes are
+repeated, the K of an example are in succession.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,24 +34,71 @@ class Hooks(Protocol):
     def likelihood(self, z: Any) -> Any: ...
 
 
-def terms(system: Hooks, x, q: Normal, z):
-    """-log p(x | z) and KL(q || p(z)), in nats (N,) each, of images x and one code of each (N, latent).
+class GivenLabels:
+    """The hooks of a system, of which `posterior(x, labels)` and `likelihood(z, labels)` take labels, with these."""
 
-    Their sum is in expectation over z the negative evidence lower bound (Kingma & Welling 2014, equation 10).
+    def __init__(self, system: Any, labels: Any):
+        self.system, self.labels, self.device = system, labels, system.device
+
+    def prior(self) -> Normal:
+        return self.system.prior()
+
+    def posterior(self, x) -> Normal:
+        return self.system.posterior(x, self.labels)
+
+    def likelihood(self, z):
+        return self.system.likelihood(z, self.labels.repeat(len(z) // len(self.labels)))
+
+
+class Flowed(Normal):
+    """q(z | x) of codes that an invertible `flow` makes of normally distributed ones z_0.
+
+    flow(z_0) returns z and log |dz / dz_0| of each dimension, for K codes (K N, latent) of each of the N examples.
     """
-    return -system.likelihood(z).log_prob(x), q.kl(system.prior()).sum(axis=1)
+
+    def __init__(self, mean, log_var, flow: Callable[[Any], tuple[Any, Any]]):
+        super().__init__(mean, log_var=log_var)
+        self.flow = flow
+
+
+def centre(q: Normal):
+    """The mean of q (N, latent), or what its flow makes of the mean of z_0."""
+    return q.flow(q.mean)[0] if isinstance(q, Flowed) else q.mean
+
+
+def kl_by_unit(system: Hooks, q: Normal, noise):
+    """Codes (N, latent) of q at standard normal noise (N, latent), and KL(q || p(z)) in nats (N, latent).
+
+    With a flow, which has no formula of the KL, its terms log q(z | x) - log p(z) are of these codes alone.
+    """
+    p, start = system.prior(), F.reparameterize(q.mean, q.log_var, noise)
+    if not isinstance(q, Flowed):
+        return start, q.kl(p)
+    z, log_slope = q.flow(start)
+    log_q = -0.5 * (q.log_var + noise * noise + math.log(2 * math.pi)) - log_slope
+    return z, log_q - p.log_prob(z)
+
+
+def terms(system: Hooks, x, q: Normal, noise):
+    """-log p(x | z) and KL(q || p(z)), in nats (N,) each, of images x at standard normal noise (N, latent).
+
+    Their sum is in expectation over the noise the negative evidence lower bound (Kingma & Welling 2014, equation 10).
+    """
+    z, kl = kl_by_unit(system, q, noise)
+    return -system.likelihood(z).log_prob(x), kl.sum(axis=1)
 
 
 def log_weights(system: Hooks, x, q: Normal, noise):
-    """log p(x, z_k) / q(z_k | x) in nats, (N, K), at the codes z_k = mean + std * noise (N, K, latent)."""
+    """log p(x, z_k) / q(z_k | x) in nats, (N, K), at the codes z_k of q at standard normal noise (N, K, latent)."""
     n, samples, latent = noise.shape
     mean, log_var = _by_sample(q.mean), _by_sample(q.log_var)
-    z = mean + F.exp(0.5 * log_var) * noise
-    log_likelihood = system.likelihood(z.reshape(-1, latent)).log_prob(repeated(x, samples))
+    z = (mean + F.exp(0.5 * log_var) * noise).reshape(-1, latent)
+    z, log_slope = q.flow(z) if isinstance(q, Flowed) else (z, 0.0 * z)
+    log_likelihood = system.likelihood(z).log_prob(repeated(x, samples))
     p = system.prior()
-    place = (z - _by_sample(p.mean)) / _by_sample(p.std)
+    place = (z.reshape(n, samples, latent) - _by_sample(p.mean)) / _by_sample(p.std)
     log_ratio = 0.5 * (log_var + noise * noise - place * place - _by_sample(p.log_var)).sum(axis=2)
-    return log_likelihood.reshape(n, samples) + log_ratio
+    return log_likelihood.reshape(n, samples) + log_ratio + log_slope.sum(axis=1).reshape(n, samples)
 
 
 def importance_weighted(weights, samples: int | None = None):
@@ -91,35 +142,44 @@ def names(discrete: bool, samples: int) -> dict[str, str]:
 NUMBERS = CHUNK * 3072  # parameters of p(x | z) that are held at once, 25 MB
 
 
-def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool, parameters: int) -> dict[str, float]:
+def evaluate(
+    system: Any, data, *, seed: int, samples: int, discrete: bool, parameters: int, shape: tuple[int, ...] | None = None
+) -> dict[str, float]:
     """-ELBO, its two terms and active units of a split; where `samples` is not 0, the bound of that many codes too.
 
     In nats per example; of discrete data the bounds also in bits per dimension. `parameters` is how many the decoder
-    makes of a code. Run it in evaluation mode.
+    makes of a code; `shape` that of what has the likelihood, by default of x. Run it in evaluation mode.
     """
     stream, called, means = random.Stream(seed, "eval"), names(discrete, samples), []
     at_once = codes_at_once(parameters)
 
     def chunks():
-        for batch in data.batches(at_once):
-            x = to_device(batch.x, system.device)
-            q = system.posterior(x)
-            means.append(to_numpy(q.mean))
-            z = F.reparameterize(q.mean, q.log_var, noise_for(q, 1, stream, system.device)[:, 0])
-            reconstruction, kl = (to_numpy(term) for term in terms(system, x, q, z))
+        for each in data.batches(at_once):
+            batch = each.to(system.device)
+            hooks = system.given(batch)
+            q = hooks.posterior(batch.x)
+            means.append(to_numpy(centre(q)))
+            noise = noise_for(q, 1, stream, system.device)[:, 0]
+            reconstruction, kl = (to_numpy(term) for term in terms(hooks, batch.x, q, noise))
             yield {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def tighter():
         for batch in data.batches(max(1, at_once // samples)):
-            yield {called["is"]: -log_prob(system, batch.x, samples=samples, stream=stream, at_once=at_once)}
+            hooks = system.given(batch.to(system.device))
+            yield {called["is"]: -log_prob(hooks, batch.x, samples=samples, stream=stream, at_once=at_once)}
 
-    numbers = mean_over(chunks()) | (mean_over(tighter()) if samples else {})
-    if discrete:
-        for name in [each for each in (called["elbo"], called["is"]) if each in numbers]:
-            numbers[name.replace("nats", "bits_per_dim")] = bits_per_dim(numbers[name], data.fields["x"].shape)
+    numbers = with_bits(
+        mean_over(chunks()) | (mean_over(tighter()) if samples else {}), shape or data.fields["x"].shape
+    )
     # Units whose posterior mean varies over the data (Burda et al. 2016, section 5.2).
     numbers["active_units"] = float((np.concatenate(means).var(axis=0) > 0.01).sum())
     return numbers
+
+
+def with_bits(numbers: dict[str, float], shape: tuple[int, ...]) -> dict[str, float]:
+    """The numbers, and the bounds on probabilities among them in bits per dimension too, for images of this shape."""
+    bounds = [name for name in numbers if name.startswith("neg_") and "density" not in name]
+    return numbers | {name.replace("nats", "bits_per_dim"): bits_per_dim(numbers[name], shape) for name in bounds}
 
 
 def codes_at_once(parameters: int) -> int:

@@ -1,99 +1,57 @@
 """Auto-encoding variational Bayes (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device
-from tinygen.data.fields import INTENSITIES, Image
-from tinygen.data.needs import Needs
 from tinygen.distributions import STANDARD_NORMAL, Normal
-from tinygen.errors import ShapeError, TinygenError, UsageError
+from tinygen.errors import ShapeError, TinygenError
+from tinygen.metrics import disentanglement
 from tinygen.models import networks
-from tinygen.models.base import System, at_least, in_chunks, learning_rate
-from tinygen.models.networks import Architecture
+from tinygen.models.base import in_chunks
 from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
-from tinygen.models.variational import bounds, likelihoods
-from tinygen.models.variational.likelihoods import Given, likelihood_of
-from tinygen.optim import Adam
+from tinygen.models.variational import bounds
+from tinygen.models.variational.base import Variational
+from tinygen.models.variational.likelihoods import Given
+from tinygen.train.figures import Figure
+
+ROWS, COLUMNS = 10, 9
+"""Of a picture of codes that are varied."""
+SHOWN = 500
+"""Examples whose codes tell which dimensions are active."""
 
 
-class VAE(System):
+class VAE(Variational):
     """Variational auto-encoder: diagonal normal posterior, analytic KL, and a likelihood that suits the images."""
 
     name = "vae"
-    needs = {"x": INTENSITIES}
-    log_prob_is_bound = True
 
-    @dataclass(frozen=True)
-    class Config:
-        likelihood: likelihoods.Name | None = None
-        """p(x | z) of the pixels. By default bernoulli for binary images and logistic-mixture for 8-bit rgb ones. Grey
-        images are binarised for bernoulli, and taken as they are for the others."""
-        components: int = 3
-        """Logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
-        architecture: Architecture = "mlp"
-        """Hidden layers each way (one in the paper), or convolutions of stride 2 and hidden layers."""
-        latent: int = 20
-        """Dimensions of the code (3 to 200 in the paper's figure 2)."""
-        hidden: int = 400
-        """Units of a hidden layer (500 in the paper)."""
-        layers: int = 1
-        """Hidden layers each way."""
-        channels: int = 32
-        """Channels of the first convolution; the second has twice as many."""
-        beta: float = 1.0
-        """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
-        samples: int = 1
-        """Codes drawn per example of a step; above 1 the objective is their importance-weighted bound (Burda 2016)."""
-        batch_size: int = 128
-        """Examples a step (100 in the paper)."""
-        learning_rate: float = 3e-3
-        """Step size of Adam (the paper used Adagrad)."""
-        warmup_steps: int = 100
-        """Steps over which the step size rises from zero."""
-        cosine_steps: int | None = None
-        """Steps of its fall to zero along half a cosine after that; None: the rest of the run, 0: it stays."""
-        importance_samples: int = 64
-        """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
-
-        def __post_init__(self):
-            at_least(self, 1, "components", "latent", "hidden", "layers", "channels", "samples", "batch_size")
-            at_least(self, 1, "importance_samples")
-            at_least(self, 0, "beta", "learning_rate", "warmup_steps", "cosine_steps")
-            if self.samples > 1 and self.beta != 1:
-                raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
-
-    def __init__(self, config: Config, spec, device: str = "cpu", *, encoder=None, decoder=None):
+    def __init__(self, config: Variational.Config, spec, device: str = "cpu", *, encoder=None, decoder=None):
         """`encoder` and `decoder` are the caller's own Modules in place of those that `config` describes.
 
         An encoder maps images (N, H, W, C) to (N, 2 * latent): means, then log variances. A decoder maps codes
         (N, latent) to (N, H, W, outputs), with as many outputs as the likelihood needs of a pixel.
         """
         super().__init__(config, spec, device)
-        image, latent, sizes = spec.x.shape, config.latent, (config.layers, config.channels)
-        self.pixels = likelihood_of(spec.x, config.likelihood, config.components)
-        asked = (*image[:2], self.pixels.outputs)
-        self.encoder = encoder or networks.encoder(config.architecture, image, config.hidden, 2 * latent, *sizes)
-        self.decoder = decoder or networks.decoder(config.architecture, asked, config.hidden, latent, *sizes)
-        self.to(device)
+        image, latent, hidden, asked = spec.x.shape, config.latent, config.hidden, self.outputs
+        per_image = sum(self.encoded)
+        self.encoder = encoder or networks.encoder(config.architecture, image, hidden, per_image, *self.sizes)
+        self.decoder = decoder or networks.decoder(config.architecture, asked, hidden, latent, *self.sizes)
+        self.ready()
         if encoder:
-            self._check("encoder", image, (2 * latent,), f"means and log variances of {latent} latent dimensions")
+            self._check("encoder", image, (per_image,), f"means and log variances of {latent} latent dimensions")
         if decoder:
             parameters = f"{self.pixels.outputs} for each pixel, as the likelihood {self.pixels.name} needs"
             self._check("decoder", (latent,), asked, parameters)
-        self.selection_metric = bounds.names(self.pixels.discrete, 1)["elbo"]
-        self.optimizer = Adam(self, learning_rate(config, self.plan))
 
-    @classmethod
-    def needs_with(cls, config) -> Needs:
-        """Grey images are taken as they are where a likelihood is named that they fit; else they are binarised."""
-        if config.likelihood in (None, "bernoulli"):
-            return {"x": (Image(kind="binary"), Image(kind="rgb"))}
-        return cls.needs
+    @property
+    def encoded(self) -> tuple[int, ...]:
+        """The sizes of what the encoder makes of an image: means and log variances of the code."""
+        return (self.config.latent,) * 2
 
     # The hooks of the bounds
 
@@ -103,23 +61,12 @@ class VAE(System):
 
     def posterior(self, x) -> Normal:
         """q(z | x)"""
-        mean, log_var = F.split(self.encoder(x), sizes=(self.config.latent,) * 2, axis=1)
+        mean, log_var = F.split(self.encoder(x), sizes=self.encoded, axis=1)
         return Normal(mean, log_var=log_var)
 
     def likelihood(self, z) -> Given:
         """p(x | z)"""
         return self.pixels.given(self.decoder(z))
-
-    def training_step(self, batch):
-        q, called = self.posterior(batch.x), bounds.names(self.pixels.discrete, self.config.samples)
-        if self.config.samples > 1:
-            noise = bounds.noise_for(q, self.config.samples, random.stream("train"), self.device)
-            bound = -bounds.importance_weighted(bounds.log_weights(self, batch.x, q, noise)).mean()
-            self.optimizer.step(bound)
-            return {called["is"]: bound}
-        reconstruction, kl = (term.mean() for term in bounds.terms(self, batch.x, q, q.sample()))
-        self.optimizer.step(reconstruction + self.config.beta * kl)
-        return {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Means of p(x | z) for z drawn from the prior."""
@@ -129,7 +76,7 @@ class VAE(System):
     def encode(self, x) -> np.ndarray:
         """Means of q(z | x) for images (N, H, W, C)."""
         with self.evaluating():
-            return in_chunks(lambda part: self.posterior(part).mean, x, self.device)
+            return in_chunks(lambda part: bounds.centre(self.posterior(part)), x, self.device)
 
     def decode(self, codes) -> np.ndarray:
         """Means of p(x | z) for codes (N, latent)."""
@@ -137,14 +84,11 @@ class VAE(System):
             return in_chunks(lambda part: self.likelihood(part).mean, codes, self.device)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """-ELBO, its two terms, active units, and (thorough) the importance-weighted bound, in nats per example.
-
-        Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
-        """
-        samples = self.config.importance_samples if thorough else 0
-        discrete, parameters = self.pixels.discrete, self._parameters
-        with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
+        """As every variational system; thorough, where the factors of the data are known: how codes follow them."""
+        numbers = super().evaluate(data, seed=seed, thorough=thorough)
+        if thorough and (factors := disentanglement.factors_of(data)):
+            numbers |= disentanglement.scores(self.encode(data.values("x")), factors, seed=seed)
+        return numbers
 
     def log_prob(self, x, *, seed: int = 0, samples: int | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) in nats (N,) of images (N, H, W, C).
@@ -154,13 +98,17 @@ class VAE(System):
         """
         samples, stream = samples or self.config.importance_samples, random.Stream(seed, "eval")
         with self.evaluating():
-            at_once = bounds.codes_at_once(self._parameters)
+            at_once = bounds.codes_at_once(math.prod(self.outputs))
             return bounds.log_prob(self, x, samples=samples, stream=stream, at_once=at_once)
 
-    @property
-    def _parameters(self) -> int:
-        """How many numbers the decoder makes of a code."""
-        return math.prod(self.spec.x.shape[:2]) * self.pixels.outputs
+    def figures(self, data, *, seed: int) -> Iterator[Figure]:
+        """Decoded codes of which one dimension is varied, the most active dimensions first."""
+        codes = self.encode(data.valid.take(SHOWN).batch(slice(None)).x)
+        active = codes.var(axis=0).argsort(kind="stable")[::-1][:ROWS]
+        walks = np.tile(codes[:1], (len(active) * COLUMNS, 1))
+        walks[np.arange(len(walks)), active.repeat(COLUMNS)] = np.tile(np.linspace(-2, 2, COLUMNS), len(active))
+        caption = "In each row one dimension of a code goes from -2 to 2, the others stay; the most active ones first."
+        yield Figure(caption, self.decode(walks), COLUMNS)
 
     def _check(self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], what: str) -> None:
         """ShapeError where a caller's network does not map (1, *inputs) to (1, *outputs)."""

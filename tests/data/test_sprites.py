@@ -1,0 +1,51 @@
+"""Sprites: every combination of the factors once, and pictures that show the factors."""
+
+import numpy as np
+import pytest
+
+from tinygen.data import Image, load, names, sprites
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load("sprites")
+
+
+def test_every_combination_is_there_once_in_the_same_order_every_time(data):
+    assert dict(names())["sprites"] == "generated: x image, y, colour, size, column, row, angle labels"
+    assert data.spec.fields == {"x": Image(24, 24, 3, "rgb"), **sprites.FACTORS}
+    parts = [np.stack([part.values(name) for name in sprites.FACTORS], axis=1) for part in (data.train, data.test)]
+    parts.append(np.stack([data.valid.values(name) for name in sprites.FACTORS], axis=1))
+    whole = np.concatenate(parts)
+    assert len(np.unique(whole, axis=0)) == len(whole) == 3 * 4 * 4 * 8 * 8 * 5
+    again = load("sprites")
+    np.testing.assert_array_equal(again.test.columns["x"], data.test.columns["x"])
+
+
+def test_pictures_show_their_factors(data):
+    batch = data.test.batch(slice(None))
+    cover = batch.x.max(axis=3) / batch.x.max(axis=(1, 2, 3), keepdims=True)[..., 0]
+    area = cover.sum(axis=(1, 2))
+    places = np.arange(sprites.SIDE) + 0.5
+    centre = {
+        "column": (cover * places).sum(axis=(1, 2)) / area,
+        "row": (cover * places[:, None]).sum(axis=(1, 2)) / area,
+    }
+    for name, found in centre.items():
+        np.testing.assert_allclose(found, np.array(sprites.PLACES)[batch[name]], atol=0.3)
+    radii = np.array(sprites.RADII)[batch.size]
+    for shape, share in (("square", 2.0), ("ellipse", np.pi / 2), ("triangle", 3 * np.sqrt(3) / 4)):
+        which = batch.y == list(sprites.SHAPES).index(shape)
+        np.testing.assert_allclose(area[which], share * radii[which] ** 2, rtol=0.12)
+    shown = batch.x.max(axis=(1, 2)) * 255
+    colours = np.array(list(sprites.COLOURS.values()))[batch.colour]
+    np.testing.assert_allclose(shown, colours * cover.max(axis=(1, 2))[:, None], atol=1)
+
+
+def test_no_shape_leaves_the_picture_and_every_angle_can_be_told(data):
+    edge = np.concatenate([data.train.columns["x"][:, [0, -1]], data.train.columns["x"][:, :, [0, -1]].swapaxes(1, 2)])
+    assert edge.max() < 128
+    for y in range(3):
+        seen = [sprites._cover(y, 3, 4, 4, angle) for angle in range(5)]
+        apart = [np.abs(a - b).sum() for i, a in enumerate(seen) for b in seen[:i]]
+        assert min(apart) > 5

@@ -1,0 +1,84 @@
+"""Deep Boltzmann machines: probabilities of a small world by brute force, and the bound of the mean field."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tinygen import models, random
+from tinygen.autograd import no_grad
+from tinygen.data import Image, Spec
+from tinygen.models.energy import dbm as module
+from tinygen.random import Stream
+
+
+def dbm(scale=1.0, **config):
+    """A model of 2x3 pixels whose weights and biases are far from 0."""
+    random.seed(0)
+    model = models.get("dbm")
+    config = {"hidden": 4, "above": 3, "mean_field_steps": 50} | config
+    model = model(model.Config(**config), Spec("noise", {"x": Image(2, 3, 1, "binary")}))
+    for number, p in enumerate(model.parameters()):
+        p.assign(scale * Stream(number, "far").normal(p.shape))
+    model.visible_centre[...] = Stream(0, "centre").uniform(model.size)
+    return model
+
+
+def every_state(units):
+    return np.array(list(itertools.product((0, 1), repeat=units)), np.float32)
+
+
+def log_joint(model):
+    """log p(x, h1, h2) Z of every state, layer by layer: (2^6, 2^4, 2^3)."""
+    x, h1, h2 = (every_state(n).astype("float64") for n in (6, 4, 3))
+    weight, a, b = (p.data.astype("float64") for p in (model.weight, model.visible_bias, model.hidden_bias))
+    x0, h0 = model.visible_centre[:6], model.visible_centre[6:]
+    below = (x - x0) @ weight[:6] @ (h1 - 0.5).T + (x @ a[:6])[:, None]
+    above = (h1 - 0.5) @ weight[6:].T @ (h2 - h0).T + h2 @ a[6:] + (h1 @ b)[:, None]
+    return below[:, :, None] + above[None]
+
+
+def log_sum(x, axis=None):
+    return np.logaddexp.reduce(x.reshape(-1) if axis is None else x, axis=0 if axis is None else axis)
+
+
+def test_probabilities_are_those_of_the_definition_and_sum_to_one():
+    model = dbm()
+    joint = log_joint(model)
+    assert model.log_z(0).value == pytest.approx(log_sum(joint), rel=1e-5)
+    expected = np.log(np.exp(joint).sum(axis=(1, 2))) - log_sum(joint)
+    np.testing.assert_allclose(model.log_prob(every_state(6)), expected, rtol=1e-4, atol=1e-4)
+    assert not model.log_prob_is_estimate
+
+
+def test_the_mean_field_bounds_the_probability(monkeypatch):
+    model, x = dbm(), every_state(6)
+    with no_grad():
+        exact = model.log_p(x).numpy()
+        monkeypatch.setattr(module, "SMALL", 0)
+        bound = model.log_p(x).numpy()
+    assert (bound <= exact + 1e-4).all()
+    assert (exact - bound).mean() < 1
+    weak = dbm(scale=0.03)
+    with no_grad():
+        near = weak.log_p(x).numpy()
+        monkeypatch.setattr(module, "SMALL", 16)
+        np.testing.assert_allclose(near, weak.log_p(x).numpy(), atol=1e-3)  # nearly independent units
+
+
+def test_the_bound_is_the_expectation_and_the_entropy_by_definition(monkeypatch):
+    model, x = dbm(), every_state(6)
+    monkeypatch.setattr(module, "SMALL", 0)
+    with no_grad():
+        v = model.completed(x)
+        h1 = 1 / (1 + np.exp(-model.hidden_logits(v).numpy().astype("float64")))
+        found = model.log_p(x).numpy()
+    h2 = v[:, 6:].astype("float64")
+    q1, q2 = (np.prod(np.where(every_state(m.shape[1]) == 1, m[:, None], 1 - m[:, None]), axis=2) for m in (h1, h2))
+    q = q1[:, :, None] * q2[:, None]
+    expected = (q * (log_joint(model) - np.log(q))).sum(axis=(1, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_first_layer_says_that_it_gives_an_estimate():
+    assert dbm(hidden=17).log_prob_is_estimate

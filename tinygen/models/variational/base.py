@@ -1,0 +1,143 @@
+"""What variational systems of images share: configuration, training by a bound (`bounds`), and evaluation."""
+
+import math
+from dataclasses import dataclass
+
+from tinygen import random
+from tinygen.data.fields import INTENSITIES, Image
+from tinygen.data.needs import Needs
+from tinygen.errors import UsageError
+from tinygen.models.base import System, at_least, learning_rate
+from tinygen.models.networks import Architecture
+from tinygen.models.variational import bounds, likelihoods
+from tinygen.models.variational.likelihoods import Likelihood, likelihood_of
+from tinygen.optim import Adam
+
+
+@dataclass(frozen=True)
+class SharedConfig:
+    """What the Config of every variational system of images has."""
+
+    likelihood: likelihoods.Name | None = None
+    """p(x | z) of the pixels. By default bernoulli for binary images and logistic-mixture for 8-bit rgb ones. Grey
+    images are binarised for bernoulli, and taken as they are for the others."""
+    components: int = 3
+    """Logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
+    architecture: Architecture = "mlp"
+    """Hidden layers each way (one in the paper), or convolutions of stride 2 and hidden layers."""
+    latent: int = 20
+    """Dimensions of the code (3 to 200 in the paper's figure 2)."""
+    hidden: int = 400
+    """Units in each hidden layer (500 in the paper)."""
+    layers: int = 1
+    """Number of hidden layers in the encoder, and in the decoder."""
+    channels: int = 32
+    """Channels of the first convolution; the second has twice as many."""
+    batch_size: int = 128
+    """Examples in a minibatch (100 in the paper)."""
+    learning_rate: float = 3e-3
+    """Learning rate of Adam (the paper used Adagrad)."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises from zero."""
+    cosine_steps: int | None = None
+    """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+    importance_samples: int = 64
+    """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
+
+    def __post_init__(self):
+        at_least(self, 1, "components", "latent", "hidden", "layers", "channels", "batch_size")
+        at_least(self, 1, "importance_samples")
+        at_least(self, 0, "learning_rate", "warmup_steps", "cosine_steps")
+
+
+class Variational(System):
+    """A likelihood p(x | z) that suits the images, and a posterior of the codes, trained together by a bound.
+
+    A subclass builds its networks and has the hooks of the bounds; where these depend on more than x, such as labels,
+    it returns those for a batch as `given(batch)`.
+    """
+
+    needs = {"x": INTENSITIES}
+    log_prob_is_bound = True
+
+    @dataclass(frozen=True)
+    class Config(SharedConfig):
+        beta: float = 1.0
+        """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
+        samples: int = 1
+        """Codes drawn per example of a step; above 1 the objective is their importance-weighted bound (Burda 2016)."""
+
+        def __post_init__(self):
+            super().__post_init__()
+            at_least(self, 1, "samples")
+            at_least(self, 0, "beta")
+            if self.samples > 1 and self.beta != 1:
+                raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
+
+    def __init__(self, config, spec, device: str = "cpu"):
+        super().__init__(config, spec, device)
+        self.pixels = self.family()
+        self.selection_metric = bounds.names(self.pixels.discrete, 1)["elbo"]
+
+    def family(self) -> Likelihood:
+        """The likelihood of pixels."""
+        return likelihood_of(self.spec.x, self.config.likelihood, self.config.components)
+
+    def ready(self) -> None:
+        """Move the networks to the device and make their optimiser."""
+        self.to(self.device)
+        self.optimizer = Adam(self, learning_rate(self.config, self.plan))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The last arguments of `networks.encoder` and `networks.decoder`."""
+        return self.config.layers, self.config.channels
+
+    @property
+    def outputs(self) -> tuple[int, int, int]:
+        """The shape of the parameters that the decoder makes of a code."""
+        return (*self.spec.x.shape[:2], self.pixels.outputs)
+
+    @classmethod
+    def needs_with(cls, config) -> Needs:
+        """Grey images are taken as they are where a likelihood is named that they fit; else they are binarised."""
+        if config.likelihood in (None, "bernoulli"):
+            return {**cls.needs, "x": (Image(kind="binary"), Image(kind="rgb"))}
+        return cls.needs
+
+    def given(self, batch) -> bounds.Hooks:
+        """The hooks of the bounds for the examples of a batch."""
+        return self  # type: ignore[return-value]
+
+    def training_step(self, batch):
+        """Auto-encoding variational Bayes (Kingma & Welling 2014, algorithm 1), with one code of each example.
+
+        The KL term is weighted by `beta` (Higgins et al. 2017); with more `samples`, the importance-weighted
+        auto-encoder (Burda et al. 2016).
+        """
+        hooks, called = self.given(batch), bounds.names(self.pixels.discrete, self.config.samples)
+        q = hooks.posterior(batch.x)
+        if self.config.samples > 1:
+            noise = bounds.noise_for(q, self.config.samples, random.stream("train"), self.device)
+            bound = -bounds.importance_weighted(bounds.log_weights(hooks, batch.x, q, noise)).mean()
+            self.optimizer.step(bound)
+            return {called["is"]: bound}
+        noise = random.stream("train").normal(q.mean.shape, device=self.device)
+        z, kl_by_unit = bounds.kl_by_unit(hooks, q, noise)
+        reconstruction, kl = -hooks.likelihood(z).log_prob(batch.x).mean(), kl_by_unit.sum(axis=1).mean()
+        self.optimizer.step(reconstruction + self.config.beta * self.cost_of_kl(kl_by_unit))
+        return {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
+
+    def cost_of_kl(self, kl_by_unit):
+        """The KL term of the loss, from KL (N, latent) in nats: the mean over examples of the sum."""
+        return kl_by_unit.sum(axis=1).mean()
+
+    def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
+        """-ELBO, its two terms, active units, and (thorough) the importance-weighted bound, in nats per example.
+
+        Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
+        """
+        samples = self.config.importance_samples if thorough else 0
+        discrete, parameters = self.pixels.discrete, math.prod(self.outputs)
+        with self.evaluating():
+            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
