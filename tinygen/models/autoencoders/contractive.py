@@ -153,4 +153,4 @@ ContractiveAutoencoder.trials = (
         (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODED, LIKE_DATA),
     ),
 )
-ContractiveAutoencoder.recipes = ("--data mnist --epochs 20",)
+ContractiveAutoencoder.recipes = ("--data mnist --epochs 20 --contraction 3.0",)

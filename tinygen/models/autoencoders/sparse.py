@@ -76,8 +76,8 @@ class SparseAutoencoder(Autoencoder):
             numbers["sparsity_nats"] = sparsity(code, config.activity)
             loss = loss + config.sparsity * numbers["sparsity_nats"]
         if config.class_weight:
-            numbers["class_nats"] = F.cross_entropy(self.classifier(code), batch.y).mean()
-            loss = loss + config.class_weight * numbers["class_nats"]
+            numbers["class_cross_entropy_nats"] = F.cross_entropy(self.classifier(code), batch.y).mean()
+            loss = loss + config.class_weight * numbers["class_cross_entropy_nats"]
         self.optimizer.step(loss)
         self._follow(code.detach().data)
         return numbers
