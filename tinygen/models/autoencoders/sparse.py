@@ -125,7 +125,7 @@ SparseAutoencoder.trials = (
         (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5),
             Demand("mean_activity", "<", UNTRAINED, times=0.2),
-            Demand("error_rate", "<", GUESS, times=0.15),
+            Demand("error_rate", "<", GUESS, times=0.2),
             CODED,
             LIKE_DATA,
         ),
