@@ -1,6 +1,5 @@
 """Test error of MNIST classifiers that start from contractive and from plain auto-encoders, three seeds each."""
 
-import os
 import time
 from typing import Any
 
@@ -14,9 +13,9 @@ from tinygen.models import ContractiveAutoencoder
 from tinygen.nn import Linear, Sequential
 from tinygen.optim import Adam
 
-SEEDS = tuple(int(seed) for seed in os.environ.get("SEEDS", "0,1,2").split(","))
-CONTRACTIONS = (0.0, 0.1)
-EPOCHS = int(os.environ.get("EPOCHS", "10"))
+SEEDS = 0, 1, 2
+CONTRACTIONS = 0.0, 3.0
+EPOCHS = 20
 """Number of epochs of the auto-encoder, and of the classifier."""
 
 
@@ -33,7 +32,7 @@ def fine_tuned(model: ContractiveAutoencoder, data: Dataset, seed: int) -> Seque
     """A linear layer on the code, trained together with the encoder; the weights of the best epoch on valid."""
     assert data.spec.classes
     network = Sequential(model.encoder, Linear(model.config.latent, data.spec.classes))
-    optimizer = Adam(network, 3e-4)
+    optimizer = Adam(network, 1e-3)
     loader = Loader(data.train, model.config.batch_size, seed=seed + 100)
     best, weights = 1.0, {}
     for _ in range(EPOCHS):

@@ -11,6 +11,7 @@ GROUPS = {
     "train": ("train", "resume"),
     "use what a run has learned": (
         *("sample", "complete", "translate", "encode", "decode", "log-prob", "classify", "rank"),
+        *("retrieve", "anomaly", "arithmetic"),
     ),
     "measure": ("eval", "score", "report", "verify"),
     "look up": ("models", "data"),

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import numpy as np
 
+from tinygen.applications.codes import codes_of
 from tinygen.capabilities import Codes
 from tinygen.commands.flags import Debug, Device, File, RunFolder, Which, default
 from tinygen.commands.opening import data_for, open_run
 from tinygen.errors import RunError
-
-CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def run(flags: Flags) -> None:
     arrays = {}
     for part in ("train", "valid", "test"):
         split = getattr(dataset, part)
-        arrays[f"codes_{part}"] = np.concatenate([opened.model.encode(batch.x) for batch in split.batches(CHUNK)])
+        arrays[f"codes_{part}"] = codes_of(opened.model, split)
         if dataset.spec.classes is not None:
             arrays[f"y_{part}"] = split.values("y")
     out = Path(flags.out or opened.run.folder / "codes.npz")

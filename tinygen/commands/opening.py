@@ -30,14 +30,14 @@ class Opened(NamedTuple):
     state: dict[str, Any]
 
 
-def open_run(folder: str, device: str, which: str, capability: type | None = None) -> Opened:
+def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opened:
     """Open a run and load the last or the best state of its model; print a notice if training has not ended.
 
-    UsageError where the model does not have the capability that a command needs.
+    UsageError where the model has none of these capabilities.
     """
     run = Run.open(folder)
-    if capability is not None:
-        refuse_incapable(class_of(run), capability)
+    if capabilities:
+        refuse_incapable(class_of(run), *capabilities)
     go_on = f"tinygen resume {shlex.quote(str(run.folder))}"
     if not run.checkpoint_file.exists():
         raise RunError(f"{run.folder} has no checkpoint: make one with {go_on}")
@@ -50,12 +50,20 @@ def open_run(folder: str, device: str, which: str, capability: type | None = Non
     return Opened(run, model, state)
 
 
-def refuse_incapable(system: type[Any], capability: type) -> None:
-    """UsageError where a system does not have a capability, naming those that have."""
-    if not issubclass(system, capability):
-        able = [name for name in registry.names() if issubclass(registry.get(name), capability)]
+def open_run_of_pictures(folder: str, device: str, which: str, *capabilities: type) -> Opened:
+    """As `open_run`; UsageError where the run is not of images with intensities."""
+    opened = open_run(folder, device, which, *capabilities)
+    if not is_intensities(opened.model.spec.x):
+        raise UsageError(f"{folder}: the run is of {opened.model.spec.x.in_words()}; this command compares images")
+    return opened
+
+
+def refuse_incapable(system: type[Any], *needed: type) -> None:
+    """UsageError where a system has none of these capabilities, naming those that have one."""
+    if not issubclass(system, needed):
+        able = [name for name in registry.names() if issubclass(registry.get(name), needed)]
         who = f"models that can: {', '.join(able)}" if able else "no model of the package can"
-        raise UsageError(f"{system.name} cannot {capabilities.VERBS[capability]}; {who}")
+        raise UsageError(f"{system.name} cannot {' or '.join(capabilities.VERBS[each] for each in needed)}; {who}")
 
 
 def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, Any]:
@@ -102,25 +110,35 @@ MANY = 12
 
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
     """Names and examples x (n, ...): pictures in a folder, or the first of test; `place`: where the data are now."""
-    if images is not None:
-        if not is_intensities(opened.model.spec.x):
-            raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
-        names, x = read_images(Path(images), opened.model.spec.x)
+    if images is not None and not is_intensities(opened.model.spec.x):
+        raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
+    test = None if images is not None else data_of(opened.run, place).test
+    return pictures_or_test(opened.model, images, n, test)
+
+
+def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any) -> tuple[list[str], np.ndarray]:
+    """Names and examples x (n, ...): a picture, the pictures in a folder, or for None the first of a split."""
+    if pictures is not None:
+        names, x = read_images(Path(pictures), model.spec.x)
         return names[:n], x[:n]
-    x = data_of(opened.run, place).test.take(n or 8).batch(slice(None)).x
+    x = test.take(n or 8).batch(slice(None)).x
     return [f"test image {i}" for i in range(len(x))], x
 
 
-def read_images(folder: Path, field: Any) -> tuple[list[str], np.ndarray]:
-    """Names of the pictures in a folder, and the pictures as a model takes them: (N, H, W, C) in [0, 1], or 0 and 1.
+def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:
+    """Names and pictures of a file or a folder as a model takes them: (N, H, W, C) in [0, 1], or 0 and 1.
 
     A picture of another size is resized, antialiased, and its longer sides cropped. DataError, naming the file, where
     one cannot be read.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder of pictures")
-    files = sorted(file.name for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES))
-    files = [name for name in files if not name.startswith(".")]
+    folder, files = place, [place.name]
+    if place.is_file():
+        folder = place.parent
+    elif place.is_dir():
+        files = sorted(file.name for file in place.iterdir() if file.name.lower().endswith(SUFFIXES))
+        files = [name for name in files if not name.startswith(".")]
+    else:
+        raise DataError(f"{place} is not a folder of pictures, nor a picture")
     if not files:
         raise DataError(f"{folder} holds no pictures; give a folder of .png or .jpg files")
     ignore_warnings_of_pillow()

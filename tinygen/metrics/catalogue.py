@@ -67,7 +67,6 @@ METRICS: dict[str, Metric] = {
     "probe_error_rate": Metric("error rate of a linear probe", "", "down"),
     "mean_activity": Metric("mean activity of the code's units"),
     "sparsity_nats": Metric("divergence of mean activities from the wanted one", "nats", "down"),
-    "class_nats": Metric("cross-entropy of the classifier", "nats", "down"),
     "jacobian_norm": Metric("norm of the encoder's Jacobian", "", "down"),
     "code_moment_distance": Metric("distance of the codes' moments from the prior's", "", "down"),
     # Codes of data whose factors are known

@@ -1,0 +1,179 @@
+"""Retrieval, anomaly detection and arithmetic with codes, as commands on one tiny trained run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen import data
+from tinygen.applications import anomaly, arithmetic, retrieval
+from tinygen.applications.codes import PCA
+from tinygen.cli import main
+from tinygen.data import Attributes, Dataset
+from tinygen.data import Image as ImageField
+from tinygen.errors import UsageError
+from tinygen.random import Stream
+
+SMALL = "--steps 80 --batch-size 25 --hidden 12 --latent 4 --learning-rate 0.02".split()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A run of an auto-encoder on images whose left or whose right half is bright, and noise that is neither."""
+    place = tmp_path_factory.mktemp("uses")
+    y = np.arange(120) % 2
+    x = Stream(0, "uses").uniform((120, 6, 6)) * 60
+    x[..., :3] += 180 * (y == 0)[:, None, None]
+    x[..., 3:] += 180 * (y == 1)[:, None, None]
+    noise = (255 * Stream(1, "uses").uniform((60, 6, 6))).astype(np.uint8)
+    x = x.astype(np.uint8)
+    np.savez(place / "halves.npz", x_train=x[:80], y_train=y[:80], x_test=x[80:], y_test=y[80:])
+    np.savez(place / "noise.npz", x_train=noise[:30], x_test=noise[30:])
+    Image.fromarray(x[81]).save(place / "right.png")
+    assert main(["train", "ae", "--data", str(place / "halves.npz"), "--out", str(place / "run"), *SMALL]) == 0
+    return place
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def numbers_of(path):
+    return json.loads(Path(path).read_text())
+
+
+def test_neighbours_of_a_picture_are_of_its_class(capsys):
+    assert main("retrieve run --query right.png --out found.png".split()) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "a code has 16 bytes, an image of 8 bits a value 36"
+    assert told[-2:] == ["found.png", "found.json"]
+    numbers = numbers_of("found.json")
+    (found,) = numbers["neighbours"]
+    assert found["query"] == "right.png"
+    assert found["distances"] == sorted(found["distances"])
+    train = data.load("halves.npz").train
+    assert (train.values("y")[found["train"]] == 1).all()
+    assert numbers["precision_at_10"] == pytest.approx({"codes": 1, "principal components": 1, "pixels": 1})
+    shown = np.asarray(Image.open("found.png"))
+    assert shown.shape == (9 * 6, 9 * (11 * 7 - 1))
+    expected = train.values("x")[found["train"][0], ..., 0]
+    np.testing.assert_array_equal(shown[::9, ::9][:, 7:13], np.rint(255 * expected))
+
+
+def test_nearest_are_those_of_a_full_sort():
+    queries, items = (Stream(0, name).normal((n, 3)).astype("float64") for name, n in (("q", 7), ("i", 40)))
+    distances = np.linalg.norm(queries[:, None] - items, axis=2)
+    positions, found = retrieval.nearest(queries, items, 5)
+    np.testing.assert_array_equal(positions, distances.argsort(axis=1)[:, :5])
+    np.testing.assert_allclose(found, np.sort(distances, axis=1)[:, :5])
+    assert retrieval.nearest(queries, items[:3], 5)[0].shape == (7, 3)
+    assert retrieval.precision(np.array([0, 1]), np.array([[0, 1], [1, 1]])) == 0.75
+
+
+def test_anomalies_of_other_data_and_of_other_classes(capsys):
+    assert main("anomaly run --data noise.npz".split()) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == ["run/anomaly.png", "run/anomaly.json", "run/anomaly-roc.png"]
+    numbers = numbers_of("run/anomaly.json")
+    assert set(numbers["auroc"]) == {"reconstruction", "code", "principal components"}
+    assert numbers["auroc"]["reconstruction"] == 1
+    assert {name: len(each) for name, each in numbers["scores"]["code"].items()} == {"normal": 40, "anomalous": 30}
+    assert main("anomaly run --normal 1 --out classes.png".split()) == 0
+    scores = numbers_of("classes.json")["scores"]["reconstruction"]
+    assert (len(scores["normal"]), len(scores["anomalous"])) == (20, 20)
+    assert Path("classes-roc.png").exists()
+
+
+def test_the_area_is_the_share_of_pairs_in_order_and_that_under_the_curve():
+    normal, anomalous = np.array([0.0, 1, 1, 2]), np.array([1.0, 2, 3])
+    pairs = (anomalous[:, None] > normal) + 0.5 * (anomalous[:, None] == normal)
+    assert anomaly.auroc(normal, anomalous) == pytest.approx(pairs.mean())
+    curve = anomaly.roc(normal, anomalous)
+    np.testing.assert_array_equal(curve[[0, -1]], [[0, 0], [1, 1]])
+    assert np.trapezoid(curve[:, 1], curve[:, 0]) == pytest.approx(pairs.mean())
+
+
+def test_scores_follow_from_capabilities():
+    class Dense:
+        def log_prob(self, x, *, seed):
+            return -10.0 * x.mean(axis=(1, 2, 3))
+
+    train = data.load("halves.npz").train
+    detector = anomaly.Detector(Dense(), train, seed=0)
+    plain, noise = np.full((1, 6, 6, 1), 0.5, np.float32), data.load("noise.npz").test.values("x")[:1]
+    scores = detector.scores(plain)
+    assert set(scores) == {"improbability", "complexity ratio", "principal components"}
+    assert scores["improbability"] == pytest.approx(5)
+    assert scores["complexity ratio"] == pytest.approx(5 - anomaly.compressed_nats(plain))
+    assert anomaly.compressed_nats(noise) > anomaly.compressed_nats(plain)
+
+
+def test_principal_components_leave_what_is_off_the_plane():
+    along = Stream(0, "plane").normal((50, 2)).astype("float64")
+    x = np.concatenate([along, np.zeros((50, 1))], axis=1) + 3
+    pca = PCA(x, 2)
+    np.testing.assert_allclose(pca.residual(x), 0, atol=1e-20)
+    np.testing.assert_allclose(pca.residual(x + np.array([0, 0, 2])), 4)
+
+
+class Bright:
+    """A judge that knows the bright half."""
+
+    @classmethod
+    def of(cls, data):
+        return cls()
+
+    def features(self, x):
+        return x
+
+    def classes(self, x):
+        return (x[..., 3:, 0].mean(axis=(1, 2)) > x[..., :3, 0].mean(axis=(1, 2))).astype(int)
+
+
+def test_arithmetic_makes_one_class_of_another(capsys, monkeypatch):
+    monkeypatch.setattr(arithmetic, "Judge", Bright)
+    assert main("arithmetic run --out a.png".split()) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["a.png", "a.json"]
+    numbers = numbers_of("a.json")
+    assert numbers["pairs"] == {"0": "1", "1": "0"}
+    assert numbers["judged_target_rate"] == {"codes": 1, "pixels": 1, "unmoved": 0}
+    assert main("arithmetic run --source 0 --target 1 --strength 0 --out b.png".split()) == 0
+    assert numbers_of("b.json")["judged_target_rate"]["codes"] == 0
+    shown = np.asarray(Image.open("b.png"))[::9, ::9]
+    assert shown.shape == (10 * 7 - 1, 6 * 7 - 1), "ten images of a class, themselves and five steps"
+    np.testing.assert_array_equal(shown[:, 7:13], shown[:, 35:41])
+
+
+def test_an_attribute_makes_two_classes():
+    x, a = np.zeros((20, 6, 6), np.uint8), np.stack([np.arange(20) % 2, np.zeros(20)], axis=1)
+    attributes = Attributes(names=("smiling", "old"))
+    both = Dataset.from_fields("faces", {"x": ImageField(), "a": attributes}, {"x": x, "a": a})
+    split = arithmetic.labelled_by(both, "smiling")
+    assert split.spec.y.names == ("not smiling", "smiling")
+    np.testing.assert_array_equal(split.train.values("y"), both.train.values("a")[:, 0])
+    with pytest.raises(UsageError, match=r"^attribute 'old': no example of train has it; use another$"):
+        arithmetic.labelled_by(both, "old")
+    with pytest.raises(UsageError, match=r"^attribute 'sad' is unknown: faces has smiling, old$"):
+        arithmetic.labelled_by(both, "sad")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("anomaly run", "what is anomalous? Give other data with --data, or the normal classes with --normal"),
+        ("anomaly run --normal 0,1", "--normal: all of the test examples of halves are of these classes"),
+        ("anomaly run --normal 0 --data noise.npz", "--normal: noise has no labels; leave it out"),
+        ("anomaly run --data digits8x8", "model 'ae' was made for 6×6 grey images as x, and 'digits8x8' has 8×8"),
+        ("arithmetic run --source 0 --target 0", "no test example of halves can start: name two different classes"),
+        ("arithmetic run --source 7", "label '7' is unknown: use a name (0, 1) or a number from 0 to 1"),
+        ("arithmetic run --attribute smiling", "attribute 'smiling' is unknown: halves has none"),
+        ("retrieve run --query nowhere.png", "nowhere.png is not a folder of pictures, nor a picture"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(words, told, capsys):
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tinygen: {told}"), error
+    assert error.count("\n") == 1

@@ -1,0 +1,104 @@
+"""Arithmetic with codes: the difference of the mean codes of two classes, added to the code of a given picture, turns
+one into the other (Radford et al. 2016, section 6.3; Larsen et al. 2016 for attributes).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygen.applications.codes import codes_of
+from tinygen.data import Attributes, Dataset, Labels, Spec, Split
+from tinygen.errors import DataError, UsageError
+from tinygen.metrics.judge import Judge
+from tinygen.metrics.labels import agreement
+
+MEANT = 10_000
+"""Training examples, at most, over which codes are averaged."""
+MOVED = 1000
+STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def labelled_by(data: Dataset, attribute: str | None) -> Dataset:
+    """The data with classes y: its own, or whether an example has a binary attribute.
+
+    DataError where there is neither; UsageError for an attribute that is unknown, or that all or none of train have.
+    """
+    if attribute is None:
+        if data.spec.classes is None:
+            found = [each for each in data.spec.fields.values() if isinstance(each, Attributes)]
+            remedy = (
+                f"choose one of them with --attribute {(found[0].names or ['NAME'])[0]}" if found else "add y_train"
+            )
+            raise DataError(f"{data.spec.name} has no classes to go between: {remedy}")
+        return data
+    fields = {name: each for name, each in data.spec.fields.items() if isinstance(each, Attributes) and each.binary}
+    for name, field in fields.items():
+        if attribute in (field.names or ()):
+            return _with_classes(data, name, (field.names or ()).index(attribute), attribute)
+    known = ", ".join(each for field in fields.values() for each in field.names or ())
+    raise UsageError(f"attribute {attribute!r} is unknown: {data.spec.name} has {known or 'none'}")
+
+
+def _with_classes(data: Dataset, name: str, column: int, attribute: str) -> Dataset:
+    fields = {"x": data.spec.x, "y": Labels(2, names=(f"not {attribute}", attribute))}
+    splits = []
+    for part in ("train", "valid", "test"):
+        split: Split = getattr(data, part)
+        y = (split.values(name)[:, column] > 0.5).astype(np.int64)
+        if part == "train" and len(np.unique(y)) < 2:
+            raise UsageError(
+                f"attribute {attribute!r}: {'every' if y[0] else 'no'} example of train has it; use another"
+            )
+        splits.append(Split(fields, {"x": split.columns["x"], "y": y}))
+    return Dataset(Spec(data.spec.name, fields), *splits)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Mean codes and mean images of the classes, by which examples go from one class to another."""
+
+    model: Any
+    codes: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def of(cls, model: Any, data: Dataset) -> "Arithmetic":
+        """From training examples; UsageError where the model's codes are no numbers that can be added."""
+        train = data.train.take(MEANT)
+        codes, x, y = codes_of(model, train), train.values("x"), train.values("y")
+        if codes.dtype.kind != "f":
+            raise UsageError(f"codes of {model.name} are positions in a table: they have no mean, use another model")
+        classes = range(data.spec.classes or 0)
+        if missing := [data.spec.y.draw(each) for each in classes if each not in y]:
+            raise DataError(f"the first {len(y)} training examples have none of class {missing[0]}: shuffle them")
+        return cls(model, *(np.stack([each[y == label].mean(axis=0) for label in classes]) for each in (codes, x)))
+
+    def moved(self, x: np.ndarray, source: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
+        """Images decoded from the codes of images x (N, H, W, C) plus a share of the difference of the classes."""
+        return self.model.decode(self.model.encode(x) + np.float32(share) * (self.codes[target] - self.codes[source]))
+
+    def moved_pixels(self, x: np.ndarray, source: np.ndarray, target: np.ndarray, share: float) -> np.ndarray:
+        """The baseline: the same arithmetic with pixels in place of codes."""
+        return (x + np.float32(share) * (self.images[target] - self.images[source])).clip(0, 1)
+
+    def walks(self, x: np.ndarray, source: np.ndarray, target: np.ndarray, strength: float) -> np.ndarray:
+        """A row for each image: itself, its reconstruction, and steps on its way, (N, 1 + steps, H, W, C)."""
+        return np.stack([x, *(self.moved(x, source, target, strength * share) for share in STEPS)], axis=1)
+
+    def success(self, data: Dataset, pairs: dict[int, int], strength: float) -> dict[str, float]:
+        """Shares of test images, each of a class in `pairs`, that a judge gives the class that they are to go to.
+
+        codes: decoded after the move. pixels: moved in pixels. unmoved: only rebuilt, which shows how often the judge
+        and the decoder err on their own.
+        """
+        test = data.test.rows(np.flatnonzero(np.isin(data.test.values("y"), list(pairs)))[:MOVED])
+        x, source = test.values("x"), test.values("y")
+        target = np.array([pairs[label] for label in source.tolist()], np.int64)
+        judge = Judge.of(data)
+        results = {
+            "codes": self.moved(x, source, target, strength),
+            "pixels": self.moved_pixels(x, source, target, strength),
+            "unmoved": self.moved(x, source, target, 0.0),
+        }
+        return {name: agreement(judge.classes(judge.features(each)), target) for name, each in results.items()}

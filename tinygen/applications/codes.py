@@ -1,0 +1,37 @@
+"""Codes of whole splits, and the linear codes of principal component analysis that they are compared with."""
+
+from typing import Any
+
+import numpy as np
+
+from tinygen.data import Split
+
+CHUNK = 1000
+
+
+def codes_of(model: Any, split: Split) -> np.ndarray:
+    """The codes (N, ...) of all examples x of a split, under a model that has codes."""
+    return np.concatenate([model.encode(batch.x) for batch in split.batches(CHUNK)])
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Examples or codes (N, ...) as vectors (N, D)."""
+    return x.reshape(len(x), -1)
+
+
+class PCA:
+    """Principal component analysis: the directions of the largest variance of vectors (N, D), at most so many."""
+
+    def __init__(self, x: np.ndarray, components: int):
+        self.mean = x.mean(axis=0)
+        centred = x - self.mean
+        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        self.directions = vectors[:, ::-1][:, :components].astype(x.dtype)
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Coordinates (N, components) of vectors (N, D)."""
+        return (x - self.mean) @ self.directions
+
+    def residual(self, x: np.ndarray) -> np.ndarray:
+        """Squared distance (N,) of vectors (N, D) from their projections."""
+        return ((x - self.mean - self.encode(x) @ self.directions.T) ** 2).sum(axis=1)
