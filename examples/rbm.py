@@ -4,7 +4,7 @@
     TINYGEN_DATA=<folder> python examples/rbm.py mnist
 
 There is no loss and no backward pass: the gradient of log p(v) is a difference of two averages. It prints the error
-of reconstructions from the hidden units, and writes images of the chains after each epoch to rbm.png.
+of reconstructions from the hidden units, and writes images of the chains before training and after each epoch to rbm.png.
 """
 
 import sys
@@ -33,7 +33,7 @@ def drawn(p):
 weight = 0.01 * stream.normal((784, HIDDEN))
 v_bias, h_bias = np.zeros(784, np.float32), np.zeros(HIDDEN, np.float32)
 chains = drawn(np.full((CHAINS, 784), 0.5))
-pictures = []
+pictures = [chains[:16].reshape(16, 28, 28)]
 for epoch in range(1, EPOCHS + 1):
     errors = []
     for _ in range(loader.steps_per_epoch):
