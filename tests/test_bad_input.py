@@ -134,7 +134,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("resume vae --steps 2", "at step 3 already"),
         ("resume vae --epochs x", "'x' is not a whole number"),
         ("sample nowhere", "nowhere is not a run"),
-        ("sample ae --labels 1", "--labels: ae takes no labels; models that do: cdcgan"),
+        ("sample ae --labels 1", "--labels: ae takes no labels; models that do: cvae, m2, m1-m2, cdcgan"),
         ("sample vae --n 0", "--n is 0"),
         ("sample vae --n many", "--n"),
         ("sample vae --out grid.doc", "grid.doc"),
