@@ -4,7 +4,8 @@
     TINYGEN_DATA=<folder> python examples/rbm.py mnist
 
 There is no loss and no backward pass: the gradient of log p(v) is a difference of two averages. It prints the error
-of reconstructions from the hidden units, and writes images of the chains before training and after each epoch to rbm.png.
+of reconstructions from the hidden units, and writes images of the chains, before training and after each epoch, to
+rbm.png.
 """
 
 import sys
