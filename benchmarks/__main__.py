@@ -9,11 +9,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae")
-PARTS = "gpu_"  # of the benchmark `gpu`
+PARTS = "gpu_"  # prefix of the modules that belong to the benchmark `gpu`
 
 
 def available() -> dict[str, str]:
-    """Each benchmark and the first line of its docstring."""
+    """The first line of the docstring of each benchmark, by name."""
     stems = (path.stem for path in HERE.glob("*.py"))
     files = sorted(HERE / f"{stem}.py" for stem in stems if stem not in HELPERS and not stem.startswith(PARTS))
     return {path.stem: _first_line(path) for path in files}
@@ -27,9 +27,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, side by side.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, one after another")
-    parser.add_argument("--list", action="store_true", help="show what there is, and stop")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/NAME.json as well")
-    parser.add_argument("--threads", type=int, default=cores, help="of each side (default %(default)s)")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and exit")
+    parser.add_argument("--save", action="store_true", help="also write benchmarks/results/NAME.json")
+    parser.add_argument(
+        "--threads", type=int, default=cores, help="number of threads of each side (default %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     if unknown := [name for name in arguments.names if name not in available()]:
         parser.error(f"no benchmark is called {unknown[0]!r}: see --list")
@@ -42,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, purpose in available().items():
             print(f"{name:14} {purpose}")
         return 0
-    # Numerical libraries read these once, when they are imported: no benchmark has been imported yet.
+    # Numerical libraries read these when they are imported, so benchmarks are imported afterwards.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TINYGEN_THREADS"):
         os.environ[name] = str(arguments.threads)
     from benchmarks import harness

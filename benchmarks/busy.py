@@ -1,4 +1,4 @@
-"""Training steps beside processes that keep a core busy each: a laptop, a notebook, a shared server."""
+"""Training steps while other processes keep one core busy each, as on a laptop or a shared server."""
 
 import contextlib
 import os
@@ -16,18 +16,18 @@ from benchmarks.pairs import PAIRS, our_side, peer_side
 
 LOADS = (0, 1, 2, 3)
 ROUNDS, BLOCK, SETTLE = 7, 0.4, 0.1
-OURS, ALONE = "ours", "one thread"
+OURS, ONE_THREAD = "ours", "one thread"
 
 
 class BusyProcesses:
-    """Processes that do nothing but take time from others; all of them are stopped at first."""
+    """Processes that loop for ever to take time from others; all of them are stopped at first."""
 
     def __init__(self, count: int):
         self.processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
         self.run(0)
 
     def run(self, count: int) -> None:
-        """Let so many run, and stop the others."""
+        """Let `count` of the processes run, and stop the others."""
         for i, process in enumerate(self.processes):
             process.send_signal(signal.SIGCONT if i < count else signal.SIGSTOP)
 
@@ -42,7 +42,7 @@ class BusyProcesses:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Our kernels use the calling thread alone."""
+    """Context in which our kernels use the calling thread alone."""
     from tinygen.kernels.cpu import pool
 
     run = pool.run
@@ -54,6 +54,8 @@ def one_thread() -> Iterator[None]:
 
 
 def in_one_thread(step: Callable[[], object]) -> Callable[[], None]:
+    """A step that makes `step` with our kernels in the calling thread alone."""
+
     def alone() -> None:
         with one_thread():
             step()
@@ -61,8 +63,8 @@ def in_one_thread(step: Callable[[], object]) -> Callable[[], None]:
     return alone
 
 
-def beside(busy: BusyProcesses, sides: dict[str, Callable[[], object]]) -> dict[int, dict[str, harness.Timing]]:
-    """Times of each side beside each number of busy processes; all of them in every round."""
+def timings_beside(busy: BusyProcesses, sides: dict[str, Callable[[], object]]) -> dict[int, dict[str, harness.Timing]]:
+    """Timings of each side beside each number of busy processes; every round measures all of them."""
     measured: dict[int, dict[str, list[float]]] = {load: {name: [] for name in sides} for load in LOADS}
     for turn in range(ROUNDS):
         for load in LOADS[turn % len(LOADS) :] + LOADS[: turn % len(LOADS)]:
@@ -70,7 +72,7 @@ def beside(busy: BusyProcesses, sides: dict[str, Callable[[], object]]) -> dict[
             time.sleep(SETTLE)
             for name, step in sides.items():
                 step()
-                # The mean of a block: what a step takes in the long run, the ones that had to wait included.
+                # The mean over a block, so that steps that had to wait for a core count in full.
                 measured[load][name].append(statistics.mean(harness.calls_of(step, BLOCK)))
     busy.run(0)
     return {load: {name: harness.Timing(tuple(v)) for name, v in sides.items()} for load, sides in measured.items()}
@@ -80,12 +82,12 @@ def measure(name: str, busy: BusyProcesses) -> dict[str, Any]:
     """The row of a pair."""
     pair = PAIRS[name]
     networks, ours = our_side(pair, tg)
-    sides: dict[str, Callable[[], object]] = {OURS: ours, ALONE: in_one_thread(ours)}
+    sides: dict[str, Callable[[], object]] = {OURS: ours, ONE_THREAD: in_one_thread(ours)}
     if torch := harness.torch_or_none():
         peers = {str(config): peer_side(pair, torch, config, networks) for config in pair.configs}
         trial = harness.in_turns(peers, rounds=3, block=BLOCK / 3)
         sides["PyTorch"] = peers[min(trial, key=lambda each: trial[each].median)]
-    times = beside(busy, sides)
+    times = timings_beside(busy, sides)
     row: dict[str, Any] = {"step": pair.title, "ours, ms": times[0][OURS].median * 1e3}
     for load in LOADS[1:]:
         row[f"ours beside {load} / quiet"], row[f"spread {load}"] = times[load][OURS].ratio_to(times[0][OURS])
@@ -93,7 +95,7 @@ def measure(name: str, busy: BusyProcesses) -> dict[str, Any]:
         for load in LOADS:
             row[f"PyTorch / ours, {load}"] = times[load]["PyTorch"].ratio_to(times[load][OURS])[0]
     for load in LOADS:
-        row[f"ours / one thread, {load}"] = times[load][OURS].ratio_to(times[load][ALONE])[0]
+        row[f"ours / one thread, {load}"] = times[load][OURS].ratio_to(times[load][ONE_THREAD])[0]
     return row
 
 

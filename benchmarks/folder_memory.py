@@ -1,4 +1,4 @@
-"""Peak resident memory of an epoch over a folder of 200,000 small PNGs, against the same with 2,000."""
+"""Peak resident memory of an epoch over a folder of 200,000 small PNGs, and over one of 2,000."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ SMALL, LARGE = 2_000, 200_000
 CLASSES = 10
 BATCH = 128
 
-# Fresh processes, and VmHWM, for the reasons that `memory` tells. The small folder is decoded as it is asked for, too.
+# Fresh processes and VmHWM for the reason given in `memory`. Both folders are decoded on demand.
 EPOCH = """
 import sys, time
 from itertools import islice
@@ -50,7 +50,7 @@ for i in range(n):
 
 
 def epoch(folder: Path, held: int) -> tuple[float, float, float]:
-    """Peak in MB, seconds until the folder is open and digested, and seconds of the epoch."""
+    """Peak memory in MB, seconds until the folder is open and its digest computed, and seconds of the epoch."""
     command = [sys.executable, "-c", EPOCH, str(folder), str(BATCH), str(held)]
     done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, check=True)
     peak, opened, seconds = map(float, done.stdout.split())

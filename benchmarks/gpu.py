@@ -1,6 +1,6 @@
-"""All that only a GPU can tell, in under 8 minutes: parity, training, speed against PyTorch; writes its results.
+"""All measurements that need a GPU, in under 8 minutes: correctness, training, speed; writes its results.
 
-Sections are cut off where their time is up, and a failure in one is reported in the table while the others go on.
+Sections are cut off when their time is up. A failure in one is reported in the table, and the others go on.
 """
 
 import statistics
@@ -19,7 +19,10 @@ from tinygen.kernels.cuda.runtime import PRECISIONS
 
 @dataclass(frozen=True)
 class Section:
-    """Jobs of a module's function, which have until so many seconds after the start, in so many processes."""
+    """The jobs that the function `place`, "module:function", returns.
+
+    They run in `workers` processes until `until` seconds after the start of the benchmark.
+    """
 
     title: str
     place: str
@@ -72,7 +75,7 @@ PHASES = (KERNELS, OPERATIONS, TRAINING), (MACHINE,), (SPEED,), (STEPS,)  # sect
 
 
 def run() -> harness.Result:
-    """Run all sections; write gpu.md and gpu.json. DeviceError where no GPU can be used."""
+    """Run all sections; write gpu.md and gpu.json. DeviceError if no GPU can be used."""
     select_device("cuda")
     start = time.monotonic()
     outcomes: dict[Section, Outcome] = {}
@@ -96,14 +99,14 @@ def _outcome(section: Section, start: float) -> Outcome:
 
 
 def report(outcomes: dict[Section, Outcome], seconds: float) -> harness.Result:
-    """The short table, and each section as a part."""
+    """The result: the table of targets, and each section as a part."""
     settings = [row["by"] for row in outcomes[MACHINE].rows if row["what"] == "PyTorch"]
     notes = [f"`python -m benchmarks gpu`, {seconds:.0f} s", *settings]
     return harness.Result("On a GPU", summary(outcomes), notes, [part(*pair) for pair in outcomes.items()], "cuda")
 
 
 def part(section: Section, outcome: Outcome) -> harness.Result:
-    """A section's table."""
+    """The table of a section."""
     notes = [*section.notes, f"{outcome.seconds:.0f} s", *(f"{job}: {why}" for job, why in outcome.failures.items())]
     if outcome.missing:
         notes.append(f"{outcome.missing} jobs were not reached in the time that there is")
@@ -111,7 +114,7 @@ def part(section: Section, outcome: Outcome) -> harness.Result:
 
 
 def summary(outcomes: dict[Section, Outcome]) -> Rows:
-    """A row for each figure that was set as a target, then one for all else that a reader must not miss."""
+    """A row for each figure with or without a target, then rows for failures and missing jobs."""
     found = {section: outcome.rows for section, outcome in outcomes.items()}
     rows = [*parity(found), *speed(found[SPEED]), *steps(found[STEPS])]
     for section, outcome in outcomes.items():
@@ -131,7 +134,7 @@ def target_row(what: str, target: str, measured: str, met: str) -> dict[str, Any
 
 
 def parity(found: dict[Section, Rows]) -> Rows:
-    """Whether all is right."""
+    """Rows that say whether kernels, random numbers, operations and trainings are within their bounds."""
     rows = []
     called = [row for row in found[KERNELS] if not row["kernel"].startswith("drawn ")]
     for precision in PRECISIONS:
@@ -146,7 +149,7 @@ def parity(found: dict[Section, Rows]) -> Rows:
 
 
 def within(what: str, target: str, rows: Rows, column: str, name: str) -> dict[str, Any]:
-    """How many rows are within their bounds, and the worst of a column."""
+    """A row that says how many `rows` are within their bounds, and the largest value of a column."""
     if not rows:
         return target_row(what, target, "not measured", "")
     wrong = [row for row in rows if row["within"] != "yes"]
@@ -156,7 +159,7 @@ def within(what: str, target: str, rows: Rows, column: str, name: str) -> dict[s
 
 
 def speed(rows: Rows) -> Rows:
-    """Our convolutions against PyTorch's, and all against the peaks."""
+    """Rows about the speed of our convolutions beside PyTorch's, and of all products beside the peaks."""
     convolutions = [row for row in rows if " @ " in row["shape"]]
 
     def chosen(precision: str, direction: str = "", shape: str = "") -> list[float]:
@@ -186,7 +189,7 @@ def speed(rows: Rows) -> Rows:
 
 
 def steps(rows: Rows) -> Rows:
-    """The captured step against our eager one, and PyTorch's."""
+    """Rows about the captured step of the DCGAN beside our eager one and PyTorch's."""
     times = {row["side"]: row["median, ms"] for row in rows if row["step"].startswith("DCGAN") and "median, ms" in row}
     captured = times.pop(CAPTURED, None)
     others = {"our eager": [times.pop(EAGER)] if EAGER in times else []}
@@ -199,7 +202,7 @@ def steps(rows: Rows) -> Rows:
 
 
 def ratio(what: str, target: float | None, values: list[float]) -> dict[str, Any]:
-    """Median and range; a target is met by all of the values, by their median, or not."""
+    """A row with median and range of the values; all of them meet the target, or their median does, or not."""
     wanted = "" if target is None else f">= {target:g}"
     if not values:
         return target_row(what, wanted, "not measured", "")

@@ -1,7 +1,8 @@
-"""Jobs in processes of their own: one that crashes, hangs or loses the device takes no other with it.
+"""Jobs in separate processes, so that one that crashes, hangs or loses the device does not affect others.
 
 `python -m benchmarks.gpu_jobs MODULE:FUNCTION LOG FIRST STEP` is such a process. The function returns the jobs by name,
-of which each `STEP`th is done; what comes of it goes to the log, a line of JSON as a job begins and another as it ends.
+of which the process runs every `STEP`th from number `FIRST` on. It logs a line of JSON when a job begins and another
+when it ends.
 """
 
 import importlib
@@ -25,12 +26,12 @@ from tinygen.backend import gpu_problem
 Rows = list[dict[str, Any]]
 Jobs = dict[str, Callable[[], Rows]]
 
-DONE, LOST = 0, 3  # how a process ends: with its last job, or with one after which the device is of no use
+DONE, LOST = 0, 3  # exit codes: after the last job, or after an error that made the device unusable
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of some jobs: their rows, why others failed, how many were not reached, and the seconds it took."""
+    """The rows of jobs, the messages of failed jobs by name, how many were not reached, and the seconds of all."""
 
     rows: Rows
     failures: dict[str, str]
@@ -38,27 +39,27 @@ class Outcome:
     seconds: float
 
 
-# The process
+# The process that runs jobs
 
 
 def main(place: str, log: str, first: str, step: str) -> int:
-    """Do the jobs, and log them."""
+    """Run every `step`th job from number `first` on, and log it; return the exit code."""
     module, _, function = place.partition(":")
     jobs: Jobs = getattr(importlib.import_module(module), function)()
     with open(log, "a", encoding="utf-8") as file:
 
-        def tell(**event: Any) -> None:
+        def log_event(**event: Any) -> None:
             print(json.dumps(event), file=file, flush=True)
 
         for index in range(int(first), len(jobs), int(step)):
             name = list(jobs)[index]
-            tell(index=index, of=len(jobs), job=name)
+            log_event(index=index, of=len(jobs), job=name)
             try:
                 rows = jobs[name]()
                 wait()
-                tell(index=index, rows=rows)
+                log_event(index=index, rows=rows)
             except Exception as error:
-                tell(index=index, failed=first_line(error))
+                log_event(index=index, failed=first_line(error))
                 try:
                     wait()
                 except Exception:
@@ -67,7 +68,7 @@ def main(place: str, log: str, first: str, step: str) -> int:
 
 
 def wait() -> None:
-    """Wait for a GPU, if there is one; errors of its kernels come out here."""
+    """Wait for the GPU, if there is one; this raises errors of its kernels."""
     if gpu_problem() is None:
         import cupy
 
@@ -75,16 +76,16 @@ def wait() -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
+    """The type of an error and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
-# Who starts it
+# The process that starts the others
 
 
 def run(place: str, until: float, workers: int = 1) -> Outcome:
-    """Have the jobs of a module's function done by so many processes, until a time of `time.monotonic`."""
+    """Run the jobs of a module's function in `workers` processes, until a time of `time.monotonic`."""
     start = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         slices = list(pool.map(partial(_slice, place, until=until, step=workers), range(workers)))
@@ -99,7 +100,10 @@ def run(place: str, until: float, workers: int = 1) -> Outcome:
 
 
 def _slice(place: str, first: int, step: int, until: float) -> dict[int, dict[str, Any]]:
-    """Every `step`th job by its number; a process that ends early is followed by one that goes on after its last."""
+    """Run every `step`th job and return the events of each by its number.
+
+    If a process ends early, another one continues after the job that was its last.
+    """
     jobs: dict[int, dict[str, Any]] = {}
     while True:
         with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +116,7 @@ def _slice(place: str, first: int, step: int, until: float) -> dict[int, dict[st
             jobs[event["index"]] = jobs.get(event["index"], {}) | event
         if code == DONE:
             return jobs
-        if not events:  # nothing has begun: the next would fare no better
+        if not events:  # no job has begun, so another process would fail too
             return jobs or {first: {"job": "the start", "of": step, "failed": why}}
         last = jobs[events[-1]["index"]]
         if "rows" not in last:
@@ -123,7 +127,7 @@ def _slice(place: str, first: int, step: int, until: float) -> dict[int, dict[st
 
 
 def _process(arguments: list[str], until: float, errors: Path) -> tuple[int | None, str]:
-    """The exit code of a process, and why it ended; None where its time was up, when all it started is killed."""
+    """The exit code of a process and why it ended; None if its time was up, when its process group is killed."""
     command = [sys.executable, "-m", "benchmarks.gpu_jobs", *arguments]
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
@@ -137,8 +141,8 @@ def _process(arguments: list[str], until: float, errors: Path) -> tuple[int | No
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    said = errors.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line.strip()[:200] for line in reversed(said) if line.strip()), "no message")
+    stderr_lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip()[:200] for line in reversed(stderr_lines) if line.strip()), "no message")
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return code, f"the process ended with {how}: {last}"
 

@@ -1,4 +1,4 @@
-"""Is what a GPU computes right? Kernels and operations against float64 references, and training against the CPU's."""
+"""Correctness on a GPU: kernels and operations against float64 references, and training against the CPU."""
 
 import math
 import os
@@ -29,7 +29,7 @@ BOUNDS = {VALUES: 1e-9, SINGLES: 2e-5, GRADIENTS: 2e-5}  # those of tests/ops
 
 
 def kernels() -> Jobs:
-    """One for the cases of each kernel and precision."""
+    """A job for the cases of each kernel and precision."""
 
     def key(case: Case | Draw) -> tuple[str, str]:
         return (case.call.name, case.precision) if isinstance(case, Case) else (f"drawn {case}", "float32")
@@ -40,7 +40,7 @@ def kernels() -> Jobs:
 
 
 def compilation() -> Rows:
-    """Every kernel that the device can run, many at once; no rows: one that does not compile fails as it is run."""
+    """Compile all kernels for the device in parallel; no rows. A kernel that does not compile fails when it is run."""
     sources = [s for s in runtime.Source.every if s.architecture <= runtime.architecture()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for source in sources:
@@ -50,7 +50,7 @@ def compilation() -> Rows:
 
 
 def kernel(name: str, precision: str, group: list[Case | Draw]) -> Rows:
-    """The worst of some cases. Of calls, errors are relative; of draws, they are units in the last place."""
+    """A row with the largest error of the cases: relative for calls, in units of the last place for random numbers."""
     try:
         worst = float(np.max([case.error(case.run()) for case in group]))
     finally:
@@ -61,12 +61,15 @@ def kernel(name: str, precision: str, group: list[Case | Draw]) -> Rows:
 
 
 def operations(device: str = "cuda") -> Jobs:
-    """One for the samples of each operation."""
+    """A job for the samples of each operation."""
     return {name: partial(operation, name, device) for name in TABLE}
 
 
 def operation(name: str, device: str) -> Rows:
-    """The worst of its samples: its values by the table's reference, and what the host makes of float64."""
+    """A row with the largest errors of an operation's samples.
+
+    float64 values are compared with the table's reference, float32 values and gradients with the CPU's in float64.
+    """
     worst = dict.fromkeys(BOUNDS, 0.0)
     for case in TABLE[name]:
         here, there = first_gradients(case, "float64", "cpu"), first_gradients(case, "float32", device)
@@ -83,7 +86,7 @@ def operation(name: str, device: str) -> Rows:
 
 
 def case_reference(case) -> tuple:
-    """What the op table expects of a case."""
+    """The outputs that the op table expects of a case."""
     return outputs(case.reference(*case.arguments, **case.static))
 
 
@@ -96,27 +99,27 @@ def difference(actual: Iterable[Any], expected: Iterable[Any]) -> float:
         a, e = a.astype(np.float64), e.astype(np.float64)
         same = (a == e) | (np.isnan(a) & np.isnan(e))
         a, e = a[~same], e[~same]
-        with np.errstate(invalid="ignore"):  # an infinity that should be another is NaN: not within any bound
+        with np.errstate(invalid="ignore"):  # a wrong infinity gives NaN, which is within no bound
             found.append(np.max(np.abs(a - e) / (1 + np.abs(e)), initial=0.0))
     return float(np.max(found))
 
 
 def finite(value: float) -> float | str:
-    """A number as JSON knows it."""
+    """A number, as text if it is NaN or infinite, which JSON does not have."""
     return value if math.isfinite(value) else str(value)
 
 
-# Training: does a GPU go where the CPU goes? A VAE and a small DCGAN on images of clothes
+# Training on the GPU and on the CPU: a VAE and a small DCGAN on images of clothes
 
 SEEDS = 0, 1
 FIRST = 5  # steps whose losses are compared one by one
-END = 2e-3  # of the losses at the end, or more where chance alone makes more
+END = 2e-3  # allowed relative difference of the losses at the end, or twice that of small changes, if larger
 CHANGES = 1e-7, 3e-7, 1e-6
 
 
 @dataclass(frozen=True)
 class Training:
-    """Steps of a pair on a batch that is drawn from grey images (N, 28, 28, 1)."""
+    """Training steps of a pair; `draw` makes the batch of a step from grey images (N, 28, 28, 1)."""
 
     pair: Pair
     steps: int
@@ -124,7 +127,7 @@ class Training:
 
 
 def vae_batch(pair, rng, images):
-    """Binary images drawn from grey ones, and noise."""
+    """Binary images sampled from grey ones, and noise."""
     return (rng.random((pair.batch, 784)) < images.reshape(-1, 784)).astype(np.float32), normal(rng, pair.batch, 20)
 
 
@@ -140,12 +143,12 @@ TRAININGS = {
 
 
 def trainings() -> Jobs:
-    """One for the seeds of each training."""
+    """A job for the seeds of each training."""
     return {name: partial(compare, name) for name in TRAININGS}
 
 
 def losses(training: Training, seed: int, device: str, change: float = 0.0) -> np.ndarray:
-    """(steps, losses of a step), with all numbers of the first batch changed by a small factor."""
+    """The losses (steps, losses of a step) of a training whose first batch is multiplied by 1 + change."""
     tg.seed(seed)
     images = tg.data.load("fashion-mnist-7k").train.columns["x"].reshape(-1, 28, 28, 1)
     _, step = replace(training.pair, device=device).ours(tg)
@@ -161,10 +164,10 @@ def losses(training: Training, seed: int, device: str, change: float = 0.0) -> n
 
 
 def compare(name: str, device: str = "cuda") -> Rows:
-    """The losses of both devices: how far they are apart in the first steps, and in the mean of the last third.
+    """Rows with the relative differences of both devices' losses in the first steps and in the mean of the last third.
 
-    Training is chaotic, that of a GAN above all: the ends may be twice as far apart as a change of the first batch in
-    its last places sets those of a seed on one device.
+    Training is chaotic, above all that of a GAN: the difference at the end may be twice as large as that which a change
+    of the first batch in its last digits makes on the CPU.
     """
     training, rows, chance = TRAININGS[name], [], 0.0
     for seed in SEEDS:

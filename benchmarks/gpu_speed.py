@@ -1,6 +1,6 @@
-"""How fast a GPU computes: its peaks, kernels against them and against PyTorch, and training steps.
+"""Speed of a GPU: its peaks, kernels beside them and beside PyTorch, and training steps.
 
-Events of the device tell the time. Both libraries queue their work on its default stream.
+Times are measured by events of the device. Both libraries use its default stream.
 """
 
 import math
@@ -27,11 +27,11 @@ from tinygen.replay import CapturedUpdate
 
 ROUNDS, BLOCK = 7, 0.01
 MOST_CALLS = 50  # in the queue at once: CUDA holds back the host when about 1000 launches wait
-LEAD = 1.5  # of the time that the host takes to queue the calls, for which the device spins before them
+LEAD = 1.5  # the device first spins for this multiple of the time in which the host queues the calls
 PEAK_SIZE, COPY_SIZE = 8192, 1 << 28  # rows of a square matrix; floats
 
 TOLERANCES = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
-"""Of the largest element, by which both libraries may differ: what is right, the parity says; this finds a mistake."""
+"""Allowed differences of both libraries, relative to the largest element; `gpu_parity` checks the accuracy."""
 
 LARGER = (
     Convolution("3x3", 64, 128, 128, 3, padding=1),
@@ -54,12 +54,12 @@ extern "C" __global__ void spin(long long nanoseconds)
 
 
 def paced(call: Callable[[], object], block: float) -> list[float]:
-    """Seconds a call, of as many as fit into a block, as fast as the host makes them."""
+    """Mean seconds of as many calls as fit into `block` seconds, including the host's time for launches."""
     return [_elapsed(call, max(1, int(block / _seconds(call))))]
 
 
 def queued(call: Callable[[], object], block: float) -> list[float]:
-    """Seconds that a call takes the device, which spins until the host has queued them all: launches cost nothing."""
+    """Mean seconds of calls, without launches: the device spins until the host has queued them all."""
     count = min(MOST_CALLS, max(1, int(block / _seconds(call))))
     start = time.perf_counter()
     call()
@@ -68,12 +68,12 @@ def queued(call: Callable[[], object], block: float) -> list[float]:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    """About as long as a call takes."""
+    """The seconds of one call, which is a rough estimate."""
     return max(1e-6, _elapsed(call, 1))
 
 
 def _elapsed(call: Callable[[], object], count: int, spin: float = 0.0) -> float:
-    """Mean seconds of calls between two events, after a spin."""
+    """Mean seconds of `count` calls between two events, after the device has spun for `spin` seconds."""
     cuda = cupy().cuda
     begin, end = cuda.Event(), cuda.Event()
     if spin:
@@ -96,7 +96,7 @@ def _spinner():
 
 @cache
 def peer() -> tuple[Any, str]:
-    """(PyTorch, set to search for its fastest algorithms, or None; its settings, or why it is missing)."""
+    """(PyTorch or None, its settings or why it is missing); PyTorch searches for its fastest algorithms."""
     try:
         torch = harness.torch_or_none()
     except Exception as error:
@@ -116,11 +116,11 @@ def peer() -> tuple[Any, str]:
 
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """Context in which the products of both libraries have a precision."""
+    """Context in which both libraries compute products in a precision."""
     torch, _ = peer()
     tg.set_precision(precision)
     if torch:
-        with warnings.catch_warnings():  # there is a newer way to say this, which not every version has
+        with warnings.catch_warnings():  # newer versions warn, older ones have no other setting
             warnings.simplefilter("ignore")
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
@@ -134,7 +134,7 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 @cache
 def bandwidth() -> tuple[float, str]:
-    """Bytes a second that a copy within the device's memory reads and writes; whose it was."""
+    """(bytes a second that a copy within the device's memory reads and writes, whose copy it was)."""
     xp = cupy()
     source, target = xp.zeros(COPY_SIZE, np.float32), xp.empty(COPY_SIZE, np.float32)
     calls = {"CuPy": lambda: xp.copyto(target, source)}
@@ -143,10 +143,10 @@ def bandwidth() -> tuple[float, str]:
 
 @cache
 def peak(precision: str) -> tuple[float, str]:
-    """Floating-point operations a second of the faster of two large products, and whose it was."""
+    """(floating-point operations a second of the faster of both libraries' large products, whose product it was)."""
     torch, _ = peer()
     n = PEAK_SIZE
-    host = np.random.default_rng(0).standard_normal((n, n), np.float32)  # of ones, the products would be quicker
+    host = np.random.default_rng(0).standard_normal((n, n), np.float32)  # a product of ones would be faster
     a = to_device(host, "cuda")
     calls: Calls = {"tinygen": partial(kernel("matmul", "cuda"), a, a)}
     if torch:
@@ -157,7 +157,7 @@ def peak(precision: str) -> tuple[float, str]:
 
 
 def _fastest(calls: Calls, work: float) -> tuple[float, str]:
-    """Work a second, and whose call was the fastest."""
+    """(work a second of the fastest call, its name); each call is timed six times."""
     seconds = {name: min(_elapsed(call, 1) for _ in range(6)) for name, call in calls.items()}
     best = min(seconds, key=seconds.__getitem__)
     return work / seconds[best], best
@@ -167,7 +167,7 @@ SETTINGS = "PyTorch"
 
 
 def peaks() -> Jobs:
-    """What the device can do, and how PyTorch is set."""
+    """Jobs that measure the peaks of the device, and one that returns the settings of PyTorch."""
 
     def row(what: str, measure: Callable[[], tuple[float, str]], unit: str) -> Rows:
         rate, whose = measure()
@@ -180,7 +180,10 @@ def peaks() -> Jobs:
 
 
 def of_peak(seconds: float, flops: float, size: float, precision: str) -> dict[str, Any]:
-    """Cells: the share of what memory or arithmetic, whichever takes longer, allows; `size` is of bytes, moved once."""
+    """Cells: the time that the peak allows over `seconds`, and whether memory or arithmetic is the bound.
+
+    `size` is the number of bytes that are read and written, each once.
+    """
     bounds = {"memory": size / bandwidth()[0]}
     if flops:
         bounds["arithmetic"] = flops / peak(precision)[0]
@@ -192,7 +195,7 @@ def of_peak(seconds: float, flops: float, size: float, precision: str) -> dict[s
 
 
 def kernels() -> Jobs:
-    """A row each; what the figures of the issue rest on comes first."""
+    """A job for each direction of each product in each precision, then one for each fused kernel."""
     found: Jobs = {}
     for precision in PRECISIONS:
         for case in (*CASES, *LARGER):
@@ -209,7 +212,7 @@ def on_host(case: Convolution | Linear) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def product(case: Convolution | Linear, direction: str, precision: str) -> Rows:
-    """The row of a direction, once the results of both libraries agree."""
+    """The row of a direction; AssertionError if the results of both libraries differ."""
     torch, _ = peer()
     arrays = on_host(case)
     with arithmetic(precision):
@@ -230,7 +233,7 @@ def product(case: Convolution | Linear, direction: str, precision: str) -> Rows:
 
 
 def differences(case, direction: str, ours, theirs: Calls) -> dict[str, float]:
-    """How far our result is from those of PyTorch's configurations, of their largest element."""
+    """The largest difference of our result from each of PyTorch's, relative to its largest element."""
     ours, found = to_numpy(ours), {}
     for name, call in theirs.items():
         expected = case.in_our_layout(direction, call())
@@ -243,9 +246,9 @@ def differences(case, direction: str, ours, theirs: Calls) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Fused:
-    """A kernel that memory bounds. `moved` are the arrays of `shape` that it must read and write, each once.
+    """A kernel whose time is bound by memory. `moved` is how many arrays of `shape` it must read or write.
 
-    `ours(draw)` and `peer(torch, draw)` return the call; `draw()` gives a new array, or a Tensor, of the shape.
+    `ours(draw)` and `peer(torch, draw)` return the call; `draw()` returns a new random array, or Tensor, of the shape.
     """
 
     title: str
@@ -325,7 +328,7 @@ FUSED = (
 
 # Training steps: captured as one graph, eager, and PyTorch's, eager and compiled with CUDA graphs
 
-NAMES = "dcgan", "vae", "conv_vae"  # whose definitions say what PyTorch is to compile
+NAMES = "dcgan", "vae", "conv_vae"  # the pairs whose definitions mark what PyTorch compiles
 STEP_BLOCK = 0.2
 CAPTURED, EAGER = "tinygen, captured", "tinygen, eager"
 
@@ -335,9 +338,9 @@ def steps() -> Jobs:
 
 
 def step_rows(pair: Pair) -> Rows:
-    """A row for each side; one that cannot run, or whose losses are not those of our eager one, says why."""
+    """A row for each side; the row of one that fails, or whose losses differ from our eager side's, says why."""
     with arithmetic("float32"):
-        sides, facts = built(pair)
+        sides, facts = sides_and_facts(pair)
         expected = losses(sides[EAGER])
         for name in list(sides):
             try:
@@ -352,8 +355,8 @@ def step_rows(pair: Pair) -> Rows:
     return [{"step": pair.title, "side": name} | timed.get(name, {}) | cells for name, cells in facts.items()]
 
 
-def built(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[str, Any]]]:
-    """The sides that could be made, all with the same weights, and facts about each side."""
+def sides_and_facts(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[str, Any]]]:
+    """The sides that could be constructed, all with the same weights, and facts about each side."""
     networks, eager = our_side(pair, tg)
     makers: dict[str, Callable[[], Callable]] = {CAPTURED: partial(captured, pair), EAGER: lambda: eager}
     if torch := peer()[0]:
@@ -370,7 +373,7 @@ def built(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[st
 
 
 def captured(pair: Pair) -> Callable[[], tuple]:
-    """Our step as a graph; RuntimeError where it is not captured."""
+    """Our step as a captured graph; it raises RuntimeError if it was not captured."""
     graphs: list[CapturedUpdate] = []
 
     def wrap(step: Callable) -> CapturedUpdate:

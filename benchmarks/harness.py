@@ -1,4 +1,4 @@
-"""What every benchmark shares: timing in turns, the peer, a table on screen, a JSON file."""
+"""Helpers of all benchmarks: timing of several sides in turns, PyTorch and JAX, tables, JSON files."""
 
 import dataclasses
 import datetime
@@ -24,7 +24,7 @@ PEERS_HINT = "PyTorch is not installed, so only our side was measured: pip insta
 
 @dataclass(frozen=True)
 class Result:
-    """A finished benchmark: rows of named cells, what a reader must know beside them, and the details of its parts."""
+    """The result of a benchmark: rows of named cells, notes for the reader, and results of its parts."""
 
     title: str
     rows: list[dict[str, Any]]
@@ -49,7 +49,7 @@ class Timing:
         return high - low
 
     def ratio_to(self, other: "Timing") -> tuple[float, float]:
-        """Median and spread of self / other, round by round: what slows a whole round cancels."""
+        """Median and spread of self / other, round by round, so that what slows a whole round cancels."""
         ratios = Timing(tuple(a / b for a, b in zip(self.rounds, other.rounds, strict=True)))
         return ratios.median, ratios.spread
 
@@ -75,7 +75,7 @@ def in_turns(
 ) -> dict[str, Timing]:
     """Time each side for `block` seconds in each round; every round starts with another side.
 
-    Before its block a side rests for `pause` seconds, in which the other side's threads stop spinning, and
+    Before its block a side pauses for `pause` seconds, in which the other side's threads stop spinning, and
     makes one call that is not counted. A round's value is the median of what the timer measures.
     """
     names = list(sides)
@@ -140,7 +140,7 @@ def against_pytorch(
 
 
 def torch_or_none() -> Any:
-    """PyTorch, held to as many threads as our side has, or None where it is not installed."""
+    """PyTorch, limited to as many threads as our side has, or None if it is not installed."""
     try:
         import torch
     except ImportError:
@@ -150,7 +150,7 @@ def torch_or_none() -> Any:
 
 
 def jax_or_none() -> Any:
-    """JAX, whose compiler takes the cores that the process may use, or None where it is not installed."""
+    """JAX, which uses all cores that the process may use, or None if it is not installed."""
     try:
         import jax
     except ImportError:
@@ -159,7 +159,7 @@ def jax_or_none() -> Any:
 
 
 def threads() -> int:
-    """Threads of each side: `--threads`, through the environment."""
+    """The number of threads of each side, which `--threads` sets in the environment."""
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
@@ -179,7 +179,7 @@ def as_markdown(result: Result) -> str:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table; a cell that a row lacks stays empty, and columns of numbers are aligned to the right."""
+    """A Markdown table; cells that a row lacks are empty, and columns of numbers are aligned to the right."""
     found: dict[str, Any] = {}
     for row in reversed(rows):
         found |= row
@@ -199,7 +199,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def save(name: str, result: Result) -> Path:
-    """Write a result, and on which machine and when it was measured, to benchmarks/results/NAME.json."""
+    """Write a result with its provenance to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     whole = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
@@ -210,7 +210,7 @@ def save(name: str, result: Result) -> Path:
 
 
 def document(name: str, result: Result) -> Path:
-    """Write the same, its parts too, to benchmarks/results/NAME.md, for readers."""
+    """Write a result with its provenance and its parts to benchmarks/results/NAME.md, for readers."""
     path = RESULTS / f"{name}.md"
     facts = [f"- {key}: {_as_text(value)}" for key, value in provenance(result.device).items()]
     parts = (f"## {as_markdown(part)}" for part in result.parts)
@@ -223,7 +223,7 @@ def _as_text(value: Any) -> str:
 
 
 def provenance(device: str) -> dict[str, Any]:
-    """Where, when and with what a figure was measured."""
+    """Date, commit, threads, machine and versions of a measurement."""
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     versions = environment.versions()

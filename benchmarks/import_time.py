@@ -1,4 +1,4 @@
-"""`import tinygen` over `import numpy`, in fresh processes."""
+"""Time of `import tinygen` after `import numpy`, in fresh processes."""
 
 import importlib.util
 import subprocess
@@ -18,7 +18,7 @@ print(time.perf_counter() - start)
 
 
 def seconds(module: str) -> float:
-    """What the module's import takes in a process that has imported NumPy already."""
+    """Seconds of the module's import in a new process that has imported NumPy."""
     command = [sys.executable, "-c", CODE, module]
     done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -27,7 +27,7 @@ def seconds(module: str) -> float:
 def run() -> harness.Result:
     modules = [module for module in MODULES if importlib.util.find_spec(module)]
     for module in modules:
-        seconds(module)  # bytecode is compiled, and the disk's cache is filled
+        seconds(module)  # compiles bytecode and fills the disk's cache
     measured = [[seconds(module) for module in modules] for _ in range(ROUNDS)]
     columns = zip(*measured, strict=True)
     timings = {module: harness.Timing(times) for module, times in zip(modules, columns, strict=True)}

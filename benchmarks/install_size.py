@@ -1,4 +1,4 @@
-"""Size of the base install: every file of the package and of all that it requires."""
+"""Size of the base installation: all files of the package and of its requirements."""
 
 import configparser
 import importlib.metadata
@@ -14,14 +14,14 @@ LARGEST = 8
 
 
 def base_requirements() -> list[str]:
-    """What `pip install .` asks for, from setup.cfg."""
+    """The requirements of `pip install .`, from setup.cfg."""
     parser = configparser.ConfigParser()
     parser.read(harness.ROOT / "setup.cfg", encoding="utf-8")
     return parser["options"]["install_requires"].split("\n")[1:]
 
 
 def closure(requirements: list[str]) -> dict[str, importlib.metadata.Distribution]:
-    """The installed distributions that the requirements ask for, directly or not, by canonical name."""
+    """The installed distributions that the requirements need, directly or indirectly, by canonical name."""
     found: dict[str, importlib.metadata.Distribution] = {}
     waiting = [Requirement(text) for text in requirements]
     while waiting:

@@ -1,8 +1,8 @@
-"""The training steps of `pairs` in JAX: each whole update is one compiled function, whose state is overwritten.
+"""The training steps of `pairs` in JAX: each update is one compiled function, whose state is overwritten.
 
-Arrays are in our layout, images (N, H, W, C) and weights (H, W, in, out). A definition takes the parameters of our
-networks, a list a network, and returns the state before the first update and the function
-`update(state, *arrays of a step) -> (state, losses before it)`.
+Arrays are in our layout, images (N, H, W, C) and weights (H, W, in, out). A function such as `vae` takes the
+parameters of our networks, one list for each network, and returns the state before the first update and the function
+`update(state, *arrays of a step) -> (state, losses before the update)`.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
 def jax_side(pair: pairs.Pair, networks: list) -> Callable[[], tuple]:
-    """JAX's function of a pair, which makes the next step, with the weights that our networks have now."""
-    weights = [[jnp.array(p.numpy()) for p in pairs.trained([network])] for network in networks]
+    """JAX's side of a pair: a function that makes the next step, starting from the present weights of our networks."""
+    weights = [[jnp.array(p.numpy()) for p in pairs.trainable_parameters([network])] for network in networks]
     state, update = STEPS[type(pair)](*weights)
     update = jax.jit(update, donate_argnums=0)
-    turn = cycle([tuple(map(jnp.asarray, arrays)) for arrays in pairs.draws(pair)])
+    turn = cycle([tuple(map(jnp.asarray, arrays)) for arrays in pairs.batches(pair)])
 
     def step():
         nonlocal state
@@ -38,7 +38,7 @@ def jax_side(pair: pairs.Pair, networks: list) -> Callable[[], tuple]:
 
 
 class Trained(NamedTuple):
-    """Parameters under Adam, a tree of arrays, with trees of the same form for the moments of their gradients."""
+    """Parameters that Adam trains, a tree of arrays, with trees of the same form for the moments of their gradients."""
 
     parameters: Any
     mean: Any
@@ -46,8 +46,8 @@ class Trained(NamedTuple):
     count: Any
 
 
-def untouched(parameters) -> Trained:
-    """As before the first update."""
+def initial_state(parameters) -> Trained:
+    """The state of Adam before the first update."""
     mean, square = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
     return Trained(parameters, mean, square, jnp.zeros((), jnp.int32))
 
@@ -67,37 +67,37 @@ def adam(state: Trained, gradients, lr: float, *, betas=(0.9, 0.999), clip_norm:
     return Trained(parameters, mean, square, count)
 
 
-def descent(loss: Callable, networks, **options) -> tuple[Trained, Callable]:
-    """A definition whose step is one update of all networks: loss(networks, *arrays) goes down."""
+def minimising_step(loss: Callable, networks, **options) -> tuple[Trained, Callable]:
+    """(state, update) of steps that minimise loss(networks, *arrays) by Adam on all networks."""
 
     def update(state, *arrays):
         value, gradients = jax.value_and_grad(loss)(state.parameters, *arrays)
         return adam(state, gradients, 1e-3, **options), (value,)
 
-    return untouched(list(networks)), update
+    return initial_state(list(networks)), update
 
 
 # Layers
 
 
 def conv(x, w, b=0.0, stride: int = 1):
-    """A convolution whose output has 1 / stride of the input's size: with odd taps, or even ones and a stride of 2."""
+    """A convolution whose output has the input's size over the stride: an odd kernel, or an even one with stride 2."""
     pad = (w.shape[0] - 1) // 2
     return jax.lax.conv_general_dilated(x, w, (stride,) * 2, ((pad, pad),) * 2, dimension_numbers=IMAGES) + b
 
 
 def conv_transpose(x, w, b=0.0):
-    """The adjoint of the convolution of stride 2 with the weight w (H, W, out, in)."""
+    """The transposed convolution of stride 2: the adjoint of the convolution with the weight w (H, W, out, in)."""
     return jax.lax.conv_transpose(x, w, (2, 2), "SAME", dimension_numbers=IMAGES, transpose_kernel=True) + b
 
 
 def batch_norm(x, scale, shift, running):
-    """The result, and the running mean and variance moved towards those of the batch."""
+    """x normalised by the statistics of the batch, and the updated running mean and variance."""
     axes = tuple(range(x.ndim - 1))
     mean, var = x.mean(axes), x.var(axes)
     count = x.size // x.shape[-1]
-    moved = 0.9 * running[0] + 0.1 * mean, 0.9 * running[1] + 0.1 * var * count / (count - 1)
-    return (x - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + shift, moved
+    updated = 0.9 * running[0] + 0.1 * mean, 0.9 * running[1] + 0.1 * var * count / (count - 1)
+    return (x - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + shift, updated
 
 
 def group_norm(x, scale, shift, groups: int = 8):
@@ -107,7 +107,7 @@ def group_norm(x, scale, shift, groups: int = 8):
 
 
 def cross_entropy(logits, x):
-    """Of the probabilities of ones, elementwise."""
+    """Binary cross-entropy of x in [0, 1] under the logits, elementwise in nats."""
     return softplus(logits) - logits * x
 
 
@@ -130,7 +130,7 @@ def vae(*networks):
         w1, b1, w2, b2 = parameters
         return relu(x @ w1 + b1) @ w2 + b2
 
-    return descent(vae_loss(perceptron, perceptron), networks)
+    return minimising_step(vae_loss(perceptron, perceptron), networks)
 
 
 def conv_vae(*networks):
@@ -146,14 +146,14 @@ def conv_vae(*networks):
         h = relu(conv_transpose(h, w2, b2))
         return conv_transpose(h, w3, b3)
 
-    return descent(vae_loss(encode, decode), networks)
+    return minimising_step(vae_loss(encode, decode), networks)
 
 
 # Generative adversarial networks. Networks with batch normalisation take and return its running statistics.
 
 
 def running(*features: int) -> list:
-    """A mean and a variance for each batch normalisation of a network, as before the first batch."""
+    """The initial running mean and variance of each batch normalisation of a network, by its number of features."""
     return [(jnp.zeros(n), jnp.ones(n)) for n in features]
 
 
@@ -168,8 +168,8 @@ def generate(parameters, statistics, z):
 def discriminate(parameters, statistics, x):
     w1, b1, w2, scale, shift, w3, b3 = parameters
     h = leaky_relu(conv(x, w1, b1, stride=2), 0.2)
-    h, moved = batch_norm(conv(h, w2, stride=2), scale, shift, *statistics)
-    return leaky_relu(h, 0.2).reshape(len(x), -1) @ w3 + b3, [moved]
+    h, updated = batch_norm(conv(h, w2, stride=2), scale, shift, *statistics)
+    return leaky_relu(h, 0.2).reshape(len(x), -1) @ w3 + b3, [updated]
 
 
 def criticise(parameters, x):
@@ -201,7 +201,7 @@ def dcgan(generator, discriminator):
         generator = adam(generator, *back(gradients), **options)
         return (generator, discriminator, statistics_g, statistics_d), (loss_d, loss_g)
 
-    return (untouched(generator), untouched(discriminator), running(128, 64), running(128)), update
+    return (initial_state(generator), initial_state(discriminator), running(128, 64), running(128)), update
 
 
 def wgan_gp(generator, critic):
@@ -217,10 +217,10 @@ def wgan_gp(generator, critic):
         loss, gradients = jax.value_and_grad(loss_of_critic)(critic.parameters, x, fake, mix)
         return (generator, adam(critic, gradients, 1e-4, betas=(0.0, 0.9)), statistics), (loss,)
 
-    return (generator, untouched(critic), running(128, 64)), update
+    return (generator, initial_state(critic), running(128, 64)), update
 
 
-# The rest
+# Other models
 
 
 def masked(w, kind: str):
@@ -239,7 +239,7 @@ def pixelcnn(*networks):
         h = conv(relu(h), *last_but_one)
         return cross_entropy(conv(relu(h), *last), x).mean()
 
-    return descent(loss, networks)
+    return minimising_step(loss, networks)
 
 
 def unet_block(*networks):
@@ -255,7 +255,7 @@ def unet_block(*networks):
             h = h + normed(normed(h, *first) + time[:, None, None], *second)
         return jnp.square(normed(h, *end) - noise).mean()
 
-    return descent(loss, networks)
+    return minimising_step(loss, networks)
 
 
 def lstm(*networks):
@@ -274,7 +274,7 @@ def lstm(*networks):
         log_p = jax.nn.log_softmax(h @ w + b)
         return -jnp.take_along_axis(log_p, target.T[..., None], axis=2).mean()
 
-    return descent(loss, networks, clip_norm=1.0)
+    return minimising_step(loss, networks, clip_norm=1.0)
 
 
 STEPS: dict[type[pairs.Pair], Callable[..., tuple]] = {

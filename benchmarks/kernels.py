@@ -1,4 +1,4 @@
-"""Convolutions and matrix products, each direction by itself, and how much of the machine's peak they reach."""
+"""Convolutions and matrix products, each direction separately, and their share of the machine's peak."""
 
 import math
 import time
@@ -19,12 +19,12 @@ ROUNDS, BLOCK = 7, 0.15
 FORWARD, INPUT, WEIGHT = "forward", "input gradient", "weight gradient"
 
 Calls = dict[str, Callable[[], Any]]
-"""A function for each direction."""
+"""A function of no arguments for each direction."""
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Images (batch, size, size, channels) to `outputs` channels; transposed, it goes the other way.
+    """A convolution of images (batch, size, size, channels) to `outputs` channels; if `transposed`, its adjoint.
 
     `first` says that it is the first layer of a network, whose input needs no gradient.
     """
@@ -63,20 +63,20 @@ class Convolution:
 
     @property
     def flops(self) -> int:
-        """Of any direction: a multiplication and an addition a live weight and position, those on padding included."""
+        """Operations of any direction: 2 for each live weight and output position, including those on padding."""
         mask = tap_mask(self.weight_shape, self.geometry.mask)
         live = math.prod(self.weight_shape) if mask is None else int(mask.sum())
         return 2 * self.batch * self.output_size**2 * live
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images x, weight w, and g, a gradient of the convolution of both, in our layout."""
+        """Images x, a weight w, and a gradient g of the convolution's output, in our layout."""
         rng = np.random.default_rng(0)
         x = rng.standard_normal((self.batch, self.size, self.size, self.channels), np.float32)
         g = rng.standard_normal((self.batch, self.output_size, self.output_size, self.outputs), np.float32)
         return x, rng.standard_normal(self.weight_shape, np.float32), g
 
     def ours(self, x, w, g) -> Calls:
-        """A call packs the weight as well."""
+        """Our kernels on the device of the arrays; each call also packs the weight."""
         device = device_of(x)
         convolved = partial(kernel("conv2d", device), x, w, self.geometry)
         adjoint = partial(kernel("conv2d_input_grad", device), g, w, x.shape[1:3], self.geometry)
@@ -89,9 +89,9 @@ class Convolution:
         return {direction: call for direction, call in calls.items() if not (self.first and direction == INPUT)}
 
     def peers(self, torch, x, w, g) -> dict[str, Calls]:
-        """PyTorch's functions of Tensors in our layout, by memory format; none requires a gradient: no graph is kept.
+        """PyTorch's functions by memory format, for Tensors in our layout. No Tensor requires a gradient.
 
-        A masked convolution multiplies by the mask where its forward and its weight gradient do.
+        A masked convolution multiplies the weight by the mask in the forward pass, and also the weight gradient.
         """
         formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
         return {name: self._peer(torch, memory_format, x, w, g) for name, memory_format in formats.items()}
@@ -116,7 +116,7 @@ class Convolution:
         }
 
     def jax(self, jax, x, w, g) -> Calls:
-        """Compiled functions of JAX's, in our layout; each waits for its result."""
+        """JAX's compiled functions, in our layout; each waits for its result."""
         live = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
 
         def convolve(x, w):
@@ -127,13 +127,13 @@ class Convolution:
         return _jax_calls(jax, convolve, x, w, g, self.transposed)
 
     def in_our_layout(self, direction: str, result) -> np.ndarray:
-        """A result of PyTorch's as an array."""
+        """A result of PyTorch's as a NumPy array in our layout."""
         return result.permute((2, 3, 1, 0) if direction == WEIGHT else (0, 2, 3, 1)).float().cpu().numpy()
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Rows (batch, inputs) times a weight (inputs, outputs)."""
+    """A product of rows (batch, inputs) and a weight (inputs, outputs)."""
 
     inputs: int
     outputs: int
@@ -177,7 +177,7 @@ class Linear:
 
 
 def _jax_calls(jax, function, x, w, g, transposed: bool) -> Calls:
-    """The directions of a bilinear function(x, w), compiled."""
+    """The compiled directions of a bilinear function(x, w); each call waits for its result."""
     x, w, g = map(jax.numpy.asarray, (x, w, g))
     convolved = jax.jit(function)
     adjoint = jax.jit(lambda g, w: jax.vjp(lambda x: function(x, w), x)[1](g)[0])
@@ -205,7 +205,7 @@ CASES = (
 
 
 def peak(torch, size: int = 1024, calls: int = 5) -> tuple[float, str]:
-    """Floating-point operations a second of the fastest of a few large float32 products, and whose it was."""
+    """(floating-point operations a second of the fastest of `calls` large float32 products, whose product it was)."""
     a = np.ones((size, size), np.float32)
     products: Calls = {"NumPy": lambda: a @ a}
     if torch:
@@ -223,7 +223,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def measure(case: Convolution | Linear, torch, jax=None) -> list[dict[str, Any]]:
-    """A row for each direction, once the results of all sides agree."""
+    """A row for each direction; AssertionError if the results of the sides differ."""
     arrays = case.arrays()
     peers = case.peers(torch, *map(torch.from_numpy, arrays)) if torch else {}
     third = case.jax(jax, *arrays) if torch and jax else {}
@@ -249,7 +249,7 @@ def run() -> harness.Result:
     torch, jax = harness.torch_or_none(), harness.jax_or_none()
     peaks, rows = [], []
     for case in CASES:
-        peaks.append(peak(torch))  # again and again: the speed of a shared machine changes
+        peaks.append(peak(torch))  # before each case, since the speed of a shared machine changes
         rows += measure(case, torch, jax)
     most, whose = max(peaks)
     rows = [row | {"of peak": row["our GFLOP/s"] * 1e9 / most} for row in rows]

@@ -1,4 +1,4 @@
-"""The README's first command in a fresh clone, everything installed: `tinygen train vae` to its report."""
+"""Time of the README's first command, `tinygen train vae`, in a fresh clone with all requirements installed."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def run() -> harness.Result:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "tinygen"
         subprocess.run(["git", "clone", "--quiet", harness.ROOT, clone], check=True)
-        # Compiled kernels that an earlier process left in a cache of the user's would flatter the first run.
+        # Empty caches, since kernels in the user's cache would make the first run faster.
         caches = {"NUMBA_CACHE_DIR": f"{folder}/numba", "XDG_CACHE_HOME": f"{folder}/cache"}
         for name in ("first run, kernels compiled", "second run, kernels cached"):
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Peak resident memory of five training steps, of each pair of definitions, in fresh processes."""
+"""Peak resident memory of five training steps of each pair, in fresh processes."""
 
 import importlib.util
 import subprocess
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.pairs import PAIRS, Pair
 
-# The peak is VmHWM, not getrusage's: that begins with what the parent process held when it was forked.
+# The peak is VmHWM: that of getrusage starts with the memory of the parent process at the fork.
 CODE = """
 import sys
 from importlib import import_module
@@ -35,7 +35,7 @@ print(megabytes("VmHWM") - before, megabytes("VmHWM"))
 
 
 def peaks(name: str, library: str) -> tuple[float, float]:
-    """Megabytes that a pair's steps add at their peak to what a process has after its imports, and that of all."""
+    """Peak memory in MB of a process that makes a pair's steps: beyond that after the imports, and in all."""
     command = [sys.executable, "-c", CODE, name, library]
     done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, check=True)
     added, whole = map(float, done.stdout.split())
@@ -56,7 +56,7 @@ def run() -> harness.Result:
     peer = importlib.util.find_spec("torch")
     rows = []
     for name, pair in PAIRS.items():
-        peaks(name, "tinygen")  # kernels are compiled, which takes memory of its own
+        peaks(name, "tinygen")  # compiles the kernels, which takes memory too
         rows.append(row(pair, peaks(name, "tinygen"), peaks(name, "torch") if peer else None))
     notes = [
         "steps: peak resident memory of a process that makes 5 steps, less what was resident after the imports and "

@@ -1,4 +1,4 @@
-"""What one operation costs, in a chain of 1000 small additions; and an empty launch of the pool of threads."""
+"""Time of one operation in a chain of 1000 small additions, and of a launch of empty tasks by the pool of threads."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def chain(x):
 
 
 def empty_launches() -> Callable[[], None]:
-    """Launch two tasks that do nothing, OPERATIONS times."""
+    """A function that launches two empty tasks OPERATIONS times."""
     from tinygen.kernels.cpu import pool
     from tinygen.kernels.cpu.jit import worker
 

@@ -1,8 +1,8 @@
-"""Training steps written twice, side by side: `ours` in tinygen, `peer` in PyTorch.
+"""Training steps in two libraries, side by side: `ours` in tinygen, `peer` in PyTorch.
 
-A pair draws the arrays of a step in our layout, images (N, H, W, C). Each side is built from the library that it is
-handed, so that a process imports only what it measures, and returns its networks, whose parameters come in the same
-order on both sides, and a function that makes one update and returns the losses before it.
+A pair draws the arrays of a step in our layout, images (N, H, W, C). Each side is given its library as an argument, so
+that a process imports only what it measures. It returns its networks, whose parameters have the same order on both
+sides, and a function that makes one update and returns the losses before it.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 BATCHES = 5
-"""Different batches that a side goes through, in turns."""
+"""Number of different batches that a side uses in turns."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """How PyTorch runs: the memory format of its images (None: there are none), which of its Adams updates, and
-    whether the networks and losses of the pairs that say so are compiled, with CUDA graphs."""
+    """A configuration of PyTorch: its implementation of Adam, the memory format of images (None: no images), and
+    whether the functions that a pair marks are compiled, with CUDA graphs."""
 
     adam: str
     images: str | None = None
@@ -34,7 +34,7 @@ IMAGES = (Config("fused", "channels_last"), Config("foreach", "channels_last"), 
 
 
 class Peer:
-    """What the peers' definitions share: PyTorch in one configuration."""
+    """Helpers for the definitions in PyTorch, in one configuration."""
 
     def __init__(self, torch, config: Config):
         self.torch, self.config = torch, config
@@ -49,15 +49,15 @@ class Peer:
         return x.permute(0, 2, 3, 1).flatten(1)
 
     def adam(self, networks, lr: float, **options):
-        """The configured Adam for what is to be trained of the networks."""
-        return self.torch.optim.Adam(trained(networks), lr, **{self.config.adam: True}, **options)
+        """The configured Adam for the trainable parameters of the networks."""
+        return self.torch.optim.Adam(trainable_parameters(networks), lr, **{self.config.adam: True}, **options)
 
     def compiled(self, function):
-        """The function, compiled where it is configured to be."""
+        """The function, compiled if the configuration says so."""
         return self.torch.compile(function, mode="reduce-overhead") if self.config.compiled else function
 
     def update(self, optimizer, loss, clip_norm: float | None = None) -> None:
-        """One update; no gradient is computed that it does not need."""
+        """Make one update; only gradients of the optimiser's parameters are computed."""
         parameters = optimizer.param_groups[0]["params"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
@@ -66,8 +66,8 @@ class Peer:
         optimizer.step()
 
 
-def trained(networks) -> list:
-    """The parameters of a side's networks that are trained."""
+def trainable_parameters(networks) -> list:
+    """The parameters of the networks that require gradients."""
     return [p for p in chain.from_iterable(network.parameters() for network in networks) if p.requires_grad]
 
 
@@ -81,7 +81,7 @@ def binary(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pair:
-    """A training step of both libraries; the class attributes name it, and PyTorch's configurations to be tried."""
+    """A training step in both libraries; class attributes are its title and the configurations of PyTorch to try."""
 
     batch: int
     device: str = "cpu"
@@ -89,11 +89,11 @@ class Pair:
     configs = IMAGES
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """The data and the noise of one step, the arguments of both sides' functions."""
+        """Random data and noise of one step, the arguments of both sides' functions."""
         raise NotImplementedError
 
     def for_peer(self, peer: Peer, tensors: list) -> list:
-        """The same as PyTorch's Tensors, in the layout that suits it best."""
+        """The Tensors of a step in PyTorch's layout, here NCHW for images."""
         return [peer.image(a) if a.ndim == 4 else a for a in tensors]
 
     def ours(self, tg) -> tuple[list, Callable]:
@@ -161,15 +161,15 @@ class AAE(Pair):
 
     def draw(self, rng):
         shape = self.batch, 784
-        kept = (rng.random(shape) < 0.8).astype(np.float32) / np.float32(0.8)  # dropout
-        return rng.random(shape, np.float32), kept, normal(rng, self.batch, 8)
+        dropout_mask = (rng.random(shape) < 0.8).astype(np.float32) / np.float32(0.8)  # scaled
+        return rng.random(shape, np.float32), dropout_mask, normal(rng, self.batch, 8)
 
     def ours(self, tg):
         nn, F = tg.nn, tg.functional
         sizes = self.encoder, self.encoder[::-1], self.discriminator
         networks = [perceptron(nn, each, nn.ReLU()).to(self.device) for each in sizes]
         encoder, decoder, discriminator = networks
-        adam = tg.optim.Adam(trained(networks[:2]), 5e-4, betas=(0.5, 0.999))
+        adam = tg.optim.Adam(trainable_parameters(networks[:2]), 5e-4, betas=(0.5, 0.999))
         adam_d = tg.optim.Adam(discriminator, 1e-4, betas=(0.5, 0.999))
 
         def step(x, kept, drawn):
@@ -252,7 +252,7 @@ class GAN(Pair):
         return [generator, discriminator], step
 
 
-# Variational auto-encoders: the step is the same, the networks differ.
+# Variational auto-encoders, with the same step and different networks.
 
 
 def our_vae(tg, encoder, decoder, device):
@@ -384,7 +384,7 @@ def our_generator(nn):
 
 
 def peer_generator(nn, peer):
-    """The networks of the generator, and the function that they make."""
+    """The networks of the generator, and the function from noise to images that they form."""
     rows = nn.Linear(100, 7 * 7 * 128, bias=False)
     image = nn.Sequential(
         nn.BatchNorm2d(128),
@@ -399,7 +399,7 @@ def peer_generator(nn, peer):
 
 
 def our_critic(nn, *norm):
-    """An image to one number, with a normalisation before the second activation, or without."""
+    """A network from an image to one number, optionally with a normalisation before the second activation."""
     return nn.Sequential(
         nn.Conv2d(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(0.2),
@@ -412,7 +412,7 @@ def our_critic(nn, *norm):
 
 
 def peer_critic(nn, peer, *norm):
-    """The networks of the critic, and the function that they make."""
+    """The networks of the critic, and the function from images to numbers that they form."""
     features = nn.Sequential(
         nn.Conv2d(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(0.2, inplace=True),
@@ -520,7 +520,7 @@ class WGANGP(Pair):
         return networks_g + networks_c, step
 
 
-# The rest, each with a network of its own.
+# Other models.
 
 
 @dataclass(frozen=True)
@@ -615,7 +615,7 @@ class GatedPixelCNN(Pair):
 
     batch: int = 16
     title = "Gated PixelCNN 28x28, 7 blocks of 32"
-    blocks = ((1, 7), *((32, 3),) * 7)  # features that a block is given, and the side of its convolutions
+    blocks = ((1, 7), *((32, 3),) * 7)  # input features of each block, and the side of its convolutions
 
     def draw(self, rng):
         return (binary(rng, self.batch, 28, 28, 1),)
@@ -626,7 +626,7 @@ class GatedPixelCNN(Pair):
         class Block(nn.Module):
             def __init__(self, inputs: int, side: int):
                 self.first, half = inputs == 1, side // 2
-                above = half - self.first  # rows above the one that lies above the pixel
+                above = half - self.first  # rows above the row that is next above the pixel
                 self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=((above, 0), (half, half)))
                 self.into_row = nn.Conv2d(64, 64, 1)
                 self.horizontal = nn.MaskedConv2d(inputs, 64, (1, side), kind="A" if self.first else "B")
@@ -640,7 +640,7 @@ class GatedPixelCNN(Pair):
         blocks = [Block(*given).to(self.device) for given in self.blocks]
         head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)).to(self.device)
         networks = [*blocks, head]
-        adam = tg.optim.Adam(trained(networks), 1e-3)
+        adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
 
         def step(x):
             above, h = F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1], x
@@ -668,7 +668,7 @@ class GatedPixelCNN(Pair):
                 self.into_row = nn.Conv2d(64, 64, 1)
                 self.horizontal = nn.Conv2d(inputs, 64, (1, side), padding=(0, half))
                 self.output = nn.Conv2d(32, 32, 1)
-                self.taps = half + (not self.first)  # the others would be masked: it is quicker to leave them out
+                self.taps = half + (not self.first)  # the others would be masked; leaving them out is faster
 
             def forward(self, above, x):
                 above = self.vertical(above)[:, :, :28]
@@ -721,7 +721,7 @@ class UNetBlock(Pair):
 
         stem, blocks, end = nn.Conv2d(3, 64, 3, padding=1), [Block(), Block()], normed(3)
         networks = [network.to(self.device) for network in (stem, *blocks, end)]
-        adam = tg.optim.Adam(trained(networks), 1e-3)
+        adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
 
         def step(x, t, noise):
             h = stem(x)
@@ -797,7 +797,7 @@ class LSTM(Pair):
 
     def peer(self, torch, peer):
         lstm, output = torch.nn.LSTM(64, 512), torch.nn.Linear(512, 64)
-        lstm.bias_hh_l0.requires_grad_(False).zero_()  # there are two biases, of which only the sum matters
+        lstm.bias_hh_l0.requires_grad_(False).zero_()  # PyTorch has two biases, of which only the sum matters
         adam = peer.adam([lstm, output], 1e-3)
 
         def step(x, target):
@@ -824,45 +824,47 @@ PAIRS: dict[str, Pair] = {
 }
 
 
-# From a pair to functions that can be timed: each makes the next step, going through the same batches in turns.
+# The sides of a pair: functions that make the next step, using the same batches in turns.
 
 
-def draws(pair: Pair) -> list[tuple[np.ndarray, ...]]:
+def batches(pair: Pair) -> list[tuple[np.ndarray, ...]]:
     rng = np.random.default_rng(0)
     return [pair.draw(rng) for _ in range(BATCHES)]
 
 
 def our_side(pair: Pair, tg, wrap: Callable = lambda step: step) -> tuple[list, Callable[[], tuple]]:
-    """Our networks and the function, whose step may be wrapped; `tg` is the library."""
+    """Our networks, and a function that makes the next step; `wrap` is applied to the step of the pair."""
     tg.seed(0)
     networks, step = pair.ours(tg)
     step = wrap(step)
-    turn = cycle([[tg.backend.to_device(a, pair.device) for a in arrays] for arrays in draws(pair)])
+    turn = cycle([[tg.backend.to_device(a, pair.device) for a in arrays] for arrays in batches(pair)])
     return networks, lambda: step(*next(turn))
 
 
 def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -> Callable[[], tuple]:
-    """PyTorch's function in a configuration, with the weights of our networks where they are given."""
+    """PyTorch's function that makes the next step, in a configuration, with the weights of our networks if given."""
     peer = Peer(torch, config)
     with torch.device(pair.device):
         theirs, step = pair.peer(torch, peer)
     for network in theirs:
         network.to(memory_format=peer.format)
     if networks is not None:
-        copy(networks, theirs, torch)
-    turn = cycle([pair.for_peer(peer, [torch.from_numpy(a).to(pair.device) for a in arrays]) for arrays in draws(pair)])
+        copy_parameters(networks, theirs, torch)
+    turn = cycle(
+        [pair.for_peer(peer, [torch.from_numpy(a).to(pair.device) for a in arrays]) for arrays in batches(pair)]
+    )
 
     def next_step() -> tuple:
-        if config.compiled:  # else a function that is compiled may take the memory of another's, in the same step
+        if config.compiled:  # without it a compiled function may overwrite outputs of another one in the same step
             torch.compiler.cudagraph_mark_step_begin()
         return step(*next(turn))
 
     return next_step
 
 
-def copy(ours: list, theirs: list, torch: Any) -> None:
-    """Our parameters into PyTorch's, whose weights have their outputs first, their inputs second, their taps last."""
-    for p, q in zip(trained(ours), trained(theirs), strict=True):
+def copy_parameters(ours: list, theirs: list, torch: Any) -> None:
+    """Copy our parameters to PyTorch's, whose weights have the axes outputs, inputs, kernel."""
+    for p, q in zip(trainable_parameters(ours), trainable_parameters(theirs), strict=True):
         array = p.numpy() if p.ndim == 1 else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
         if array.shape != tuple(q.shape):
             raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")

@@ -1,4 +1,4 @@
-"""Resume after `kill -9` at 20 moments: is every tensor that of the uninterrupted run, byte for byte?"""
+"""Resume after `kill -9` at 20 moments, and compare every tensor with the uninterrupted run, byte for byte."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def tinygen(*arguments: object) -> subprocess.Popen:
 
 
 def train(run: Path) -> subprocess.Popen:
-    # One importance sample, as the evaluation that ends a run is not what is measured.
+    # One importance sample, which keeps the evaluation at the end short.
     length = ("--steps", STEPS, "--save-every", SAVE_EVERY, "--importance-samples", 1)
     return tinygen("train", "vae", *length, "--out", run)
 
@@ -33,16 +33,16 @@ def finish(process: subprocess.Popen) -> None:
         raise RuntimeError(f"{' '.join(process.args)} ended with {process.returncode}")
 
 
-def saved(run: Path) -> Path:
+def checkpoint_of(run: Path) -> Path:
     return run / "checkpoint.safetensors"
 
 
-def being_written(run: Path) -> Path:
+def unfinished_checkpoint_of(run: Path) -> Path:
     return run / ".checkpoint.safetensors.part"
 
 
 def kill_when(condition: Callable[[], bool], process: subprocess.Popen) -> bool:
-    """Kill the process at once when the condition holds; False where it ended before that."""
+    """Kill the process as soon as the condition holds; False if it ended before that."""
     while not condition():
         if process.poll() is not None:
             return False
@@ -51,33 +51,35 @@ def kill_when(condition: Callable[[], bool], process: subprocess.Popen) -> bool:
 
 
 def interrupt(moment: str, run: Path, seconds: float) -> bool:
-    """Start a run and kill it at such a moment; False where it was missed, by what the kill left behind."""
+    """Start a run and kill it at the moment; False if the files show that the moment was missed."""
     process = train(run)
     if moment == "before the first step":
-        return kill_when(saved(run).exists, process) and load(saved(run))[1]["step"] == 0
+        return kill_when(checkpoint_of(run).exists, process) and load(checkpoint_of(run))[1]["step"] == 0
     if moment == "inside a checkpoint write":
         saves = random.randrange(1, STEPS // SAVE_EVERY)
-        return kill_when(nth_write(run, saves), process) and being_written(run).exists()
-    while not saved(run).exists():
+        return kill_when(nth_write(run, saves), process) and unfinished_checkpoint_of(run).exists()
+    while not checkpoint_of(run).exists():
         time.sleep(0.01)
     end = time.perf_counter() + random.uniform(0, seconds)
     return kill_when(lambda: time.perf_counter() > end, process)
 
 
 def nth_write(run: Path, count: int) -> Callable[[], bool]:
-    """A condition: the write of the checkpoint after `count` complete ones has begun."""
+    """A condition: `count` checkpoints are complete and the next one is being written."""
     seen: set[int] = set()
 
     def begun() -> bool:
-        if saved(run).exists():
-            seen.add(saved(run).stat().st_mtime_ns)
-        return len(seen) >= count and being_written(run).exists()
+        if checkpoint_of(run).exists():
+            seen.add(checkpoint_of(run).stat().st_mtime_ns)
+        return len(seen) >= count and unfinished_checkpoint_of(run).exists()
 
     return begun
 
 
 def tensors(run: Path) -> dict[str, tuple]:
-    return {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in load(saved(run))[0].items()}
+    return {
+        name: (array.dtype.str, array.shape, array.tobytes()) for name, array in load(checkpoint_of(run))[0].items()
+    }
 
 
 def run() -> harness.Result:
@@ -86,7 +88,7 @@ def run() -> harness.Result:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "uninterrupted"
         process = train(whole)
-        while not saved(whole).exists():
+        while not checkpoint_of(whole).exists():
             time.sleep(0.01)
         start = time.perf_counter()
         finish(process)

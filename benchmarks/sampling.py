@@ -1,7 +1,7 @@
-"""Sampling of 64 images 28x28 from the PixelCNNs: what is new computed alone, against the whole image for each pixel.
+"""Sampling 64 images 28x28 from the PixelCNNs, with cached activations and with the whole image for each pixel.
 
-The naive side computes some 784 whole images for each of the 64: it is run once, between two of ours, and on as few
-images as SAMPLING_IMAGES says (64).
+The naive side computes 784 whole images for each of the 64, so it is run once, between two runs with the cache. The
+environment variable SAMPLING_IMAGES sets the number of images (64).
 """
 
 import os
@@ -16,8 +16,8 @@ from tinygen import models
 IMAGES = int(os.environ.get("SAMPLING_IMAGES", "64"))
 
 
-def timed(model, **options) -> tuple[np.ndarray, float]:
-    """Samples, and the seconds that they took."""
+def timed_samples(model, **options) -> tuple[np.ndarray, float]:
+    """Samples, and the seconds that they needed."""
     start = time.perf_counter()
     samples = model.sample(IMAGES, seed=1, **options)
     return samples, time.perf_counter() - start
@@ -28,9 +28,9 @@ def row(name: str) -> dict[str, object]:
     model = models.get(name)
     model = model(model.Config(), tg.data.Spec("noise", {"x": tg.data.Image(28, 28, 1, "binary")}))
     model.sample(1, seed=0)  # compiles the kernels
-    _, before = timed(model)
-    naive, naive_seconds = timed(model, cached=False)
-    cached, after = timed(model)
+    _, before = timed_samples(model)
+    naive, naive_seconds = timed_samples(model, cached=False)
+    cached, after = timed_samples(model)
     return {
         "model": name,
         "naive, s": naive_seconds,

@@ -1,8 +1,8 @@
-"""The models' flagship runs, each trained by one command on three seeds, and scored: benchmarks/results/scoreboard.md.
+"""The recipes of all models, each trained on three seeds and scored: benchmarks/results/scoreboard.md.
 
-`python -m benchmarks scoreboard` trains what is missing, which takes hours; `python -m benchmarks.scoreboard` prints
-the commands of what is missing, and scores what there is. Every figure of every run is kept in scoreboard.json. Runs
-lie in the folder $TINYGEN_RUNS, or runs/scoreboard.
+`python -m benchmarks scoreboard` trains the missing runs, which takes hours; `python -m benchmarks.scoreboard` prints
+their commands, and scores the existing runs. scoreboard.json has every metric of every run. Runs are in the folder
+$TINYGEN_RUNS, or runs/scoreboard.
 """
 
 import os
@@ -24,17 +24,17 @@ from tinygen.train import Run
 
 SEEDS = (0, 1, 2)
 RECIPES = tuple(f"{name} {recipe}" for name in models.names() for recipe in models.get(name).recipes)
-"""Of `tinygen train`, but for the seed and the folder: what each system's file says."""
+"""The arguments of `tinygen train`, without seed and folder, from the recipes of each system."""
 
 
 def folder(recipe: str, seed: int) -> Path:
-    """Of a run: its model, data and seed."""
+    """The folder of a run, named after its model, data and seed."""
     model, _, data, *_ = recipe.split()
     return Path(os.environ.get("TINYGEN_RUNS", "runs/scoreboard")) / f"{model}-{data}-{seed}"
 
 
 def missing() -> Iterable[list[str]]:
-    """The command lines that complete what is not complete, each seed of all recipes before the next."""
+    """The command lines that train or resume all unfinished runs, seed by seed."""
     for seed in SEEDS:
         for recipe in RECIPES:
             out = folder(recipe, seed)
@@ -49,7 +49,7 @@ def missing() -> Iterable[list[str]]:
 def run(train: bool = True) -> harness.Result:
     for command in missing():
         print("$", shlex.join(command), flush=True)
-        if train:  # a run that diverges is kept, and scored as it was last saved
+        if train:  # a run that diverges is scored with its last checkpoint
             subprocess.run([sys.executable, "-m", *command], check=False)
     scorer = Scorer()
     found = {recipe: scores for recipe in RECIPES if (scores := scores_of(recipe, scorer))}
@@ -75,7 +75,7 @@ def run(train: bool = True) -> harness.Result:
 
 
 def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
-    """Of the seeds that there are."""
+    """The scores of a recipe's runs that have a checkpoint, seed by seed."""
     runs = [Run.open(out) for seed in SEEDS if (out := folder(recipe, seed)).is_dir()]
     return [scorer.score(each) for each in runs if each.checkpoint_file.exists()]
 
@@ -85,14 +85,14 @@ def each_run(found: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
     return [{"recipe": recipe, **vars(score)} for recipe, scores in found.items() for score in scores]
 
 
-def about(scores: list[Score]) -> dict[str, Any]:
-    """The first cells of a row about the seeds of one recipe."""
+def first_cells(scores: list[Score]) -> dict[str, Any]:
+    """The first cells of a row about the runs of one recipe."""
     first = scores[0]
     return {"model": first.model, "data": first.data, "seeds": len(scores)}
 
 
 def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
-    """Rows of equal keys about the samples that were judged, those of each data set below real images."""
+    """Rows with equal keys about models scored by samples, for each data set below a row about its test images."""
     rows = []
     for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
         of_data = [seeds for seeds in scores if seeds[0].real and seeds[0].data == name]
@@ -101,33 +101,33 @@ def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
         rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real]) | {"training, s": ""})
         for seeds in of_data:
             spent = spread([score.seconds for score in seeds])
-            rows.append(about(seeds) | empty | cells([score.metrics for score in seeds]) | {"training, s": spent})
+            rows.append(first_cells(seeds) | empty | cells([score.metrics for score in seeds]) | {"training, s": spent})
     return rows
 
 
 def own_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
-    """Rows about what the models' own evaluations on test say."""
+    """Rows about the models' own evaluations on test."""
     rows = []
     for seeds in scores:
         tests = [quality(score.test) for score in seeds if score.test]
         if tests and tests[0]:
             numbers = "; ".join(f"{name} {value}" for name, value in cells(tests).items())
-            rows.append(about(seeds) | {"on test": numbers, "training, s": spread([s.seconds for s in seeds])})
+            rows.append(first_cells(seeds) | {"on test": numbers, "training, s": spread([s.seconds for s in seeds])})
     return rows
 
 
 def quality(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Those of a model's metrics that say how good it is: of which more, or less, is better."""
+    """The metrics for which the catalogue says whether up or down is better."""
     return {name: value for name, value in metrics.items() if describe(name).better}
 
 
 def cells(metrics: list[dict[str, float]]) -> dict[str, str]:
-    """A cell for each figure: its label, and its spread over the seeds."""
+    """A cell for each metric: its label, and mean and range over the seeds."""
     return {str(describe(name)): spread([each[name] for each in metrics]) for name in metrics[0]}
 
 
 def spread(values: list[float]) -> str:
-    """Mean, and the range where there is more than one value."""
+    """Mean, and the range if there are several values."""
     mean = f"{statistics.fmean(values):.4g}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.4g} to {max(values):.4g})"
 

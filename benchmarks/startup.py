@@ -1,4 +1,4 @@
-"""From the start of a process to the end of its first DCGAN step, with compiled kernels at hand and without."""
+"""Time from the start of a process to the end of its first DCGAN step, with cached kernels and without."""
 
 import importlib.util
 import os
@@ -28,8 +28,8 @@ print(numpy - start, imported - start, time.perf_counter() - start)
 """
 
 
-def moments(library: str, cache: str) -> tuple[float, ...]:
-    """Seconds from the start of a fresh process until NumPy is there, the library is, and a step is over."""
+def seconds_to_moments(library: str, cache: str) -> tuple[float, ...]:
+    """Seconds from the start of a new process until NumPy is imported, the library is imported, and a step is done."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
         [sys.executable, "-c", CODE, library],
@@ -43,7 +43,7 @@ def moments(library: str, cache: str) -> tuple[float, ...]:
 
 
 def row(side: str, measured: Iterable[tuple[float, ...]]) -> dict[str, Any]:
-    """Medians, and what is left of the last without NumPy."""
+    """A row of medians, and the time to the first step without that of NumPy's import."""
     numpy, imported, stepped = (statistics.median(times) for times in zip(*measured, strict=True))
     return {
         "side": side,
@@ -58,10 +58,10 @@ def run() -> harness.Result:
     peer = bool(importlib.util.find_spec("torch"))
     libraries = ["tinygen", *["torch"] * peer]
     with tempfile.TemporaryDirectory() as folder:
-        for library in libraries:  # bytecode is compiled, and the disk's cache is filled
-            moments(library, f"{folder}/discarded")
-        cold = [moments("tinygen", f"{folder}/{index}") for index in range(COLD)]
-        warm = [[moments(library, f"{folder}/0") for library in libraries] for _ in range(WARM)]
+        for library in libraries:  # compiles bytecode and fills the disk's cache
+            seconds_to_moments(library, f"{folder}/discarded")
+        cold = [seconds_to_moments("tinygen", f"{folder}/{index}") for index in range(COLD)]
+        warm = [[seconds_to_moments(library, f"{folder}/0") for library in libraries] for _ in range(WARM)]
     ours, *theirs = zip(*warm, strict=True)
     rows = [row("tinygen", ours), row("tinygen, kernels to be compiled", cold)]
     rows += [row("PyTorch eager", measured) for measured in theirs]

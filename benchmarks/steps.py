@@ -1,4 +1,4 @@
-"""Training steps of whole networks, through the public API: losses compared over 5 steps first."""
+"""Training steps of whole networks through the public API, after the losses of 5 steps have been compared."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,18 @@ import tinygen as tg
 from benchmarks import harness
 from benchmarks.pairs import BATCHES, PAIRS, Pair, our_side, peer_side
 
-TOLERANCE = 1e-3  # what five steps of a GAN make of rounding: PyTorch's own memory formats differ by 1e-4 (measured)
+TOLERANCE = 1e-3  # five steps of a GAN amplify rounding: PyTorch's memory formats differ by 1e-4 (measured)
 ROUNDS, BLOCK = 7, 0.7
-STEADY = 5  # steps over which page faults are counted
+STEADY = 5  # number of steps over which page faults are counted
 
 
 def losses(step: Callable[[], tuple]) -> np.ndarray:
-    """The losses of as many steps as there are batches: (BATCHES, losses of a step)."""
+    """The losses (BATCHES, losses of a step) of the next BATCHES steps."""
     return np.array([[loss.item() for loss in step()] for _ in range(BATCHES)])
 
 
 def page_faults(step: Callable[[], object]) -> float:
-    """Pages that the system has to map in a step: memory that was given back after the step before."""
+    """Page faults a step: pages that the system maps again because memory was freed after the step before."""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -30,7 +30,7 @@ def page_faults(step: Callable[[], object]) -> float:
 
 
 def measure(pair: str | Pair) -> dict[str, Any]:
-    """The row of a pair, or of its name in `pairs.PAIRS`; AssertionError where the losses of its sides differ."""
+    """The row of a pair, given itself or by its name in `pairs.PAIRS`; AssertionError if the sides' losses differ."""
     pair = PAIRS[pair] if isinstance(pair, str) else pair
     networks, ours = our_side(pair, tg)
     torch = harness.torch_or_none()

@@ -1,4 +1,4 @@
-"""Write the tables of README.md from the files in benchmarks/results: each stands between two comments there."""
+"""Write the tables of README.md from the files in benchmarks/results; each table is between two comments."""
 
 import json
 import re
@@ -47,16 +47,16 @@ OF_SAMPLES = "judges agree", "asked label", "coverage", "density"
 
 
 def scoreboard() -> str:
-    """The flagship runs of the models, a table for each print that scoreboard.json holds."""
+    """The flagship runs of the models, a table for each machine in scoreboard.json."""
     result = json.loads((harness.RESULTS / "scoreboard.json").read_text(encoding="utf-8"))
     prints = [part for part in result.get("parts", []) if part["title"] != "Runs"]
-    if result["rows"]:  # of a single print on this machine
+    if result["rows"]:  # measured on the machine that wrote the file
         prints.append({"title": f"{result['machine']['cpu']}, {result['date']}", "rows": result["rows"]})
     return "\n".join(f"{each['title']}:\n\n{flagships(each['rows'])}" for each in prints)
 
 
 def flagships(found: list[Row]) -> str:
-    """A line for each model and data set of a print: its evaluation on test, then the figures of its samples."""
+    """A line for each model and data set: its evaluation on test, then the metrics of its samples."""
     models = sorted((row for row in found if "model" in row), key=lambda row: "on test" not in row)
     lines: dict[tuple[str, ...], list[str]] = {}
     for row in models:
@@ -69,7 +69,7 @@ def flagships(found: list[Row]) -> str:
 
 
 def steps() -> str:
-    """Training steps beside PyTorch's, in time and in memory, and their median ratio."""
+    """Time and memory of training steps beside PyTorch's, and the median ratio of times."""
     memory = {row["step"]: row["steps: PyTorch / ours"] for row in rows("memory")}
     found = rows("steps")
     lines = [
@@ -89,7 +89,7 @@ def steps() -> str:
 
 
 def busy() -> str:
-    """Training steps beside processes that keep a core busy each."""
+    """Training steps while other processes keep one core busy each."""
     ratios = {
         "ours, beside 1 / quiet": "ours beside 1 / quiet",
         "beside 2": "ours beside 2 / quiet",
@@ -115,7 +115,7 @@ def kernels() -> str:
 
 
 def others() -> str:
-    """What one figure a side says."""
+    """Benchmarks with one figure for each side."""
     ours, theirs = rows("overhead")
     start, compiling, their_start = (row["a first step too, s"] for row in rows("startup"))
     imported, their_import = rows("import_time")
@@ -142,7 +142,7 @@ def others() -> str:
 
 
 def toys() -> str:
-    """What GANs make of points, and what PixelCNNs and the small VAE come to."""
+    """GANs on points, sampling from PixelCNNs, and the small VAE on MNIST."""
     modes = grouped(rows("toy_modes"), "model", "seed")
     critics = grouped([{**row, "side": f"{row['critic']} {row['penalty']}"} for row in rows("wgan_1d")], "side", "seed")
     lines = []
@@ -210,7 +210,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def grouped(found: Iterable[Row], outer: str, inner: str) -> dict[Any, dict[Any, Row]]:
-    """Rows by two of their cells."""
+    """Rows by the values of two cells."""
     groups: dict[Any, dict[Any, Row]] = {}
     for row in found:
         groups.setdefault(row[outer], {})[row[inner]] = row
@@ -218,13 +218,13 @@ def grouped(found: Iterable[Row], outer: str, inner: str) -> dict[Any, dict[Any,
 
 
 def spread(found: list[Row]) -> str:
-    """Median and range of PyTorch's time over ours."""
+    """Median and range of PyTorch's time over ours, as text."""
     values = [row["PyTorch / ours"] for row in found]
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def rewritten(text: str) -> str:
-    """The text with its tables written anew; UsageError where one is unknown, missing or there twice."""
+    """The text with all tables replaced; UsageError if a table is unknown, missing or there twice."""
     names = [name for _, name, _, _ in re.findall(BETWEEN, text, re.DOTALL)]
     if sorted(names) != sorted(TABLES):
         raise UsageError(f"README.md has the tables {', '.join(names)}; it should have {', '.join(TABLES)}, each once")
@@ -232,7 +232,7 @@ def rewritten(text: str) -> str:
 
 
 def run() -> harness.Result:
-    """Write them."""
+    """Write the tables of README.md."""
     before = README.read_text(encoding="utf-8")
     after = rewritten(before)
     if after != before:

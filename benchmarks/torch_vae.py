@@ -1,4 +1,4 @@
-"""The peer of the VAE benchmarks: the same model in plain PyTorch."""
+"""The model of the VAE benchmarks in plain PyTorch."""
 
 import torch
 from torch.nn import Linear, Module, ReLU, Sequential
@@ -15,14 +15,14 @@ class VAE(Module):
         self.decoder = Sequential(Linear(latent, hidden), ReLU(), Linear(hidden, pixels))
 
     def copy_from(self, model) -> "VAE":
-        """Take the parameters of our model; a weight is (in, out) there."""
+        """Copy the parameters of our model, whose weights are (in, out); return self."""
         with torch.no_grad():
             for mine, theirs in zip(self.parameters(), model.parameters(), strict=True):
                 mine.copy_(torch.from_numpy(theirs.numpy().T))
         return self
 
     def neg_elbo(self, x, noise):
-        """Nats an example, for x (N, pixels) in {0, 1} and noise (N, latent)."""
+        """Negative ELBO in nats an example, for x (N, pixels) in {0, 1} and noise (N, latent)."""
         mean, log_var = self.encoder(x).chunk(2, dim=1)
         logits = self.decoder(mean + torch.exp(0.5 * log_var) * noise)
         reconstruction = binary_cross_entropy_with_logits(logits, x, reduction="sum")
@@ -30,7 +30,7 @@ class VAE(Module):
         return (reconstruction + kl) / len(x)
 
     def training_step(self, optimizer, x, noise):
-        """One update; returns the loss before it."""
+        """Make one update and return the loss before it."""
         optimizer.zero_grad(set_to_none=True)
         loss = self.neg_elbo(x, noise)
         loss.backward()

@@ -1,4 +1,4 @@
-"""The VAE 784-400-20 on dynamically binarised MNIST, 10 epochs: test -ELBO and the time it takes."""
+"""The VAE 784-400-20 on dynamically binarised MNIST, 10 epochs: test -ELBO and training time."""
 
 import time
 
@@ -12,12 +12,12 @@ PEAK, WARM_UP = 3e-3, 200
 
 
 def config(steps: int) -> VAE.Config:
-    """The model and its schedule: the step size rises in a line, then falls to 0 along half a cosine."""
+    """The model and its schedule: the learning rate rises linearly, then falls to 0 along half a cosine."""
     return VAE.Config(batch_size=BATCH, learning_rate=PEAK, warmup_steps=WARM_UP, cosine_steps=steps - WARM_UP)
 
 
 def our_side(data: tg.data.Dataset) -> tuple[float, float]:
-    """Test -ELBO in nats, and seconds of training, of the library's model."""
+    """Test -ELBO in nats and seconds of training of our model."""
     tg.backend.tune_process()
     tg.seed(0)
     loader = tg.data.Loader(data.train, BATCH, seed=0)
@@ -31,7 +31,7 @@ def our_side(data: tg.data.Dataset) -> tuple[float, float]:
 
 
 def peer_side(torch, data: tg.data.Dataset) -> tuple[float, float]:
-    """The same of PyTorch, with the same schedule, and tested on the same binary images."""
+    """Test -ELBO in nats and seconds of training of PyTorch's, with the same schedule and binary test images."""
     from benchmarks import torch_vae
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The critic's estimate in one dimension against the exact Wasserstein-1 distance, at 24 generators, three seeds."""
+"""Critics' estimates of the Wasserstein-1 distance in one dimension against the exact one, at 24 generators."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ from tinygen.random import Stream
 
 GENERATORS = 24
 SEEDS = 0, 1, 2
-TOO_MANY = 10**9  # critic steps that the generator never gets to wait for
+NEVER = 10**9  # critic steps after which the generator is updated: more than there are
 CRITICS = [
-    (WGAN, 1500, WGAN.Config(latent=1, hidden=64, layers=2, critic_steps=TOO_MANY, long_critic_steps=TOO_MANY,
+    (WGAN, 1500, WGAN.Config(latent=1, hidden=64, layers=2, critic_steps=NEVER, long_critic_steps=NEVER,
                              clip=0.1, batch_size=256, learning_rate=1e-3)),
-    *((WGANGP, 1000, WGANGP.Config(latent=1, hidden=64, layers=2, critic_steps=TOO_MANY, penalty=weight, beta1=0.5,
+    *((WGANGP, 1000, WGANGP.Config(latent=1, hidden=64, layers=2, critic_steps=NEVER, penalty=weight, beta1=0.5,
                                    batch_size=256, learning_rate=1e-3)) for weight in (1.0, 10.0)),
 ]  # fmt: skip
 
 
 def generators() -> list[nn.Sequential]:
-    """Affine maps of normal noise, near the data (mean -0.5, standard deviation 1.6) and far from them."""
+    """Random affine maps of normal noise, close to the data (mean -0.5, standard deviation 1.6) and far from them."""
     draws = Stream(0, "generators")
     shifts, scales = 12 * draws.uniform(GENERATORS) - 6.5, 0.2 + 3 * draws.uniform(GENERATORS)
     return [
@@ -31,7 +31,7 @@ def generators() -> list[nn.Sequential]:
 
 
 def measure(seed: int, model_class, steps: int, config) -> dict[str, float]:
-    """Correlation of estimate and distance over the generators, for each of which a fresh critic is trained."""
+    """A row with the correlation of estimate and distance over the generators; a new critic is trained for each."""
     data = tg.data.load("mixture1d")
     real = data.test.values("x")
     estimates, distances = [], []

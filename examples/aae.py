@@ -3,8 +3,8 @@
     python examples/aae.py                            # the images that come with the package
     TINYGEN_DATA=<folder> python examples/aae.py mnist
 
-It prints how well images are rebuilt, and mean and deviation of their codes, which the prior has as 0 and 1; and writes
-images decoded from draws of the prior to aae.png.
+It prints the squared error of the reconstructions, and the mean and standard deviation of the codes, which are 0 and 1
+for the prior. It writes images decoded from samples of the prior to aae.png.
 """
 
 import sys
@@ -37,7 +37,7 @@ for epoch in range(EPOCHS):
         x = next(loader).x
         codes = encoder(x)
         error = F.squared_error(F.sigmoid(decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
-        generator_loss = F.softplus(-discriminator(codes)).mean()  # -log D(code): as if it came from the prior
+        generator_loss = F.softplus(-discriminator(codes)).mean()  # -log D(code), the encoder's cost as a generator
         optimizer.step(error + generator_loss)
         real, fake = discriminator(prior.normal((BATCH, LATENT))), discriminator(codes.detach())
         discriminator_optimizer.step((F.softplus(-real) + F.softplus(fake)).mean())

@@ -42,6 +42,6 @@ for epoch in range(EPOCHS):
 
 originals = valid[:8]
 with tg.no_grad():
-    rebuilt = F.sigmoid(model(originals)).numpy()
-grid = np.stack([originals, rebuilt]).reshape(2, 8, 28, 28).transpose(0, 2, 1, 3).reshape(2 * 28, 8 * 28)
+    reconstructions = F.sigmoid(model(originals)).numpy()
+grid = np.stack([originals, reconstructions]).reshape(2, 8, 28, 28).transpose(0, 2, 1, 3).reshape(2 * 28, 8 * 28)
 Image.fromarray((255 * grid).round().astype(np.uint8)).save("autoencoder.png")

@@ -1,4 +1,4 @@
-"""A deep convolutional GAN, whole: data, two networks, the game (Radford et al. 2016, arXiv:1511.06434).
+"""A deep convolutional GAN, whole: data, two networks, losses and loop (Radford et al. 2016, arXiv:1511.06434).
 
     python examples/dcgan.py                            # the images that come with the package
     TINYGEN_DATA=<folder> python examples/dcgan.py mnist
@@ -54,7 +54,7 @@ for epoch in range(EPOCHS):
     for _ in range(loader.steps_per_epoch):
         real = 2 * next(loader).x - 1
         fake = generator(draws.normal((BATCH, LATENT)))
-        # -log D(x) - log(1 - D(G(z))), each in a batch of its own for batch norm
+        # -log D(x) - log(1 - D(G(z))), each in a separate batch for batch norm
         discriminator_loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
         discriminator_optimizer.step(discriminator_loss)
         # -log D(G(z))

@@ -3,8 +3,8 @@
     python examples/denoising_autoencoder.py                            # the images that come with the package
     TINYGEN_DATA=<folder> python examples/denoising_autoencoder.py mnist
 
-It prints the squared error a pixel of the corrupted images and of what the model makes of them, and writes clean,
-corrupted and denoised images to denoising_autoencoder.png.
+It prints the squared error a pixel of the corrupted and of the denoised images, and writes clean, corrupted and
+denoised images to denoising_autoencoder.png.
 """
 
 import sys

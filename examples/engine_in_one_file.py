@@ -61,7 +61,7 @@ class Operation:
 
 
 # Each vjp consists of operators and operations, so it works on arrays and on Tensors alike. On Tensors it extends the
-# tape, and the gradient can be differentiated again: derivatives of any order follow from these few lines.
+# tape, and the gradient can be differentiated again, for derivatives of any order.
 
 add = Operation(lambda a, b: a + b, lambda g, y, a, b: g, lambda g, y, a, b: g)
 multiply = Operation(lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)

@@ -1,4 +1,4 @@
-"""A generative adversarial network, whole: data, two networks, the game (Goodfellow et al. 2014, arXiv:1406.2661).
+"""A generative adversarial network, whole: data, networks, losses, loop (Goodfellow et al. 2014, arXiv:1406.2661).
 
     python examples/gan.py                            # the images that come with the package
     TINYGEN_DATA=<folder> python examples/gan.py mnist

@@ -21,11 +21,11 @@ class PPCA(tg.models.System):
     @dataclass(frozen=True)
     class Config:
         latent: int = 10
-        """Dimensions of the code."""
+        """Number of dimensions of the code."""
         batch_size: int = 64
-        """Examples a step."""
+        """Number of examples in each training step."""
         learning_rate: float = 1e-2
-        """Step size of Adam."""
+        """Learning rate of Adam."""
 
     def __init__(self, config, spec, device="cpu"):
         super().__init__(config, spec, device)

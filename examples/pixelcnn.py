@@ -4,8 +4,7 @@
     TINYGEN_DATA=<folder> python examples/pixelcnn.py mnist
 
 It prints the negative log-likelihood in nats an image, and writes samples to pixelcnn.png. Sampling computes the whole
-image for each pixel here; `tinygen.models.PixelCNN` computes only what is new. About a minute and
-a half.
+image for each pixel here; `tinygen.models.PixelCNN` computes only what is new. About a minute and a half.
 """
 
 import sys
@@ -34,7 +33,7 @@ class Block(nn.Module):
 class PixelCNN(nn.Module):
     def __init__(self):
         self.layers = nn.Sequential(
-            nn.MaskedConv2d(1, FEATURES, 7, kind="A"),  # a pixel's logit must not see the pixel itself
+            nn.MaskedConv2d(1, FEATURES, 7, kind="A"),  # a pixel's logit must not depend on the pixel itself
             *(Block() for _ in range(BLOCKS)),
             F.relu,
             nn.Conv2d(FEATURES, FEATURES, 1),

@@ -3,8 +3,8 @@
     python examples/rbm.py                            # the images that come with the package
     TINYGEN_DATA=<folder> python examples/rbm.py mnist
 
-There is no loss and no backward pass: the gradient of log p(v) is a difference of two averages. It prints how well
-images are rebuilt from their hidden units, and writes the chains' pictures after each epoch to rbm.png.
+There is no loss and no backward pass: the gradient of log p(v) is a difference of two averages. It prints the error
+of reconstructions from the hidden units, and writes images of the chains after each epoch to rbm.png.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Wasserstein GANs on 25 Gaussians in a grid, whole: the game with clipped weights, and with a gradient penalty
+"""Wasserstein GANs on 25 Gaussians in a grid, whole: with clipped weights, and with a gradient penalty
 (Arjovsky et al. 2017, arXiv:1701.07875; Gulrajani et al. 2017, arXiv:1704.00028).
 
     python examples/wgan.py           # with a gradient penalty
@@ -38,7 +38,7 @@ draws = tg.random.stream("train")
 
 
 def gradient_penalty(real, fake):
-    """E (|grad f| - 1)^2 at points between real and fake ones, each with an epsilon of its own."""
+    """Mean of (|grad f| - 1)^2 at points between real and fake ones, with a random epsilon for each pair."""
     epsilon = draws.uniform((len(real), 1))
     between = tg.tensor(epsilon * real + (1 - epsilon) * fake, requires_grad=True)
     gradient = tg.grad(critic(between).sum(), between, create_graph=True)

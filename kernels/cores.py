@@ -7,7 +7,7 @@ UNLIMITED = 1 << 16
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use now: its affinity, held to the quota of its control group."""
+    """Number of cores that this process may use now: by its affinity, at most the quota of its control group."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota()))
 
@@ -31,7 +31,7 @@ def _read(path: str) -> str:
 
 @functools.cache
 def requested_threads() -> int | None:
-    """TINYGEN_THREADS, None where it is not set. ValueError for what is no number."""
+    """The value of TINYGEN_THREADS, None where it is not set; ValueError where it is no whole number of at least 1."""
     asked = os.environ.get("TINYGEN_THREADS", "")
     if not asked:
         return None
@@ -41,9 +41,9 @@ def requested_threads() -> int | None:
 
 
 def thread_count() -> int:
-    """TINYGEN_THREADS where it is set, else the cores that this process may use now.
+    """TINYGEN_THREADS where it is set, else the number of cores that this process may use now.
 
-    Where joblib and others hold the processes that they start to a number of threads, NUMBA_NUM_THREADS tells it.
+    NUMBA_NUM_THREADS is a further limit: joblib and others set it for the processes that they start.
     """
     given = os.environ.get("NUMBA_NUM_THREADS", "")
     return requested_threads() or min(available_cores(), int(given) if given.isdecimal() and int(given) else UNLIMITED)
@@ -51,5 +51,5 @@ def thread_count() -> int:
 
 @functools.cache
 def most_threads() -> int:
-    """As many threads as there can ever be in this process: affinity and quota may change, the machine does not."""
+    """The most threads that this process can ever use: affinity and quota may change, the machine does not."""
     return requested_threads() or os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Random numbers made of a generator's words: the one definition of what every device draws.
+"""Random numbers made from a generator's words: the definition of the numbers that every device draws.
 
-n numbers of a key (two 32-bit words) take the ceil(n / 4) blocks from `counter` (128 bits) on. `base`, two uint64 on
-the device, is added to the low and to the high half of the counter; to read it here waits for a GPU.
+n numbers of a key (two 32-bit words) use ceil(n / 4) blocks from `counter` (128 bits) on. `base`, two uint64 on the
+device, is added to the low and to the high half of the counter; reading it here waits for a GPU.
 """
 
 import math
@@ -14,7 +14,7 @@ LARGEST_BELOW_ONE = 1 - 2.0**-24
 
 
 def draws(philox):
-    """The functions `uniform`, `normal`, `bernoulli` and `integers` of a generator of words."""
+    """Make the functions `uniform`, `normal`, `bernoulli` and `integers` from a generator of words."""
 
     def words(key0, key1, counter, n, base):
         if base is not None:
@@ -51,7 +51,7 @@ def draws(philox):
 
 
 def _unit_interval(words, dtype):
-    words >>= 8  # in place, as the words are nobody else's: fresh pages cost more than the arithmetic
+    words >>= 8  # in place, since nobody else uses the words: fresh pages cost more than the arithmetic
     numbers = words.astype(dtype)
     numbers += 0.5
     numbers *= 2.0**-24

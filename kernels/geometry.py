@@ -1,4 +1,4 @@
-"""The geometry of a convolution: what all three kernels of its bilinear form share."""
+"""The geometry of a convolution, shared by its kernel and those of its two adjoints."""
 
 import functools
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Geometry:
         return height, width
 
     def windows(self, kernel_size, output_size):
-        """For each live tap: its index in the kernel, and the slices of the padded input that it meets."""
+        """Yield for each live tap its index in the kernel, and the slices of the padded input that it reads."""
         (kh, kw), (oh, ow), (sh, sw), (dh, dw) = kernel_size, output_size, self.stride, self.dilation
         for i, j in live_taps(kh, kw, self.mask):
             rows = slice(i * dh, i * dh + sh * (oh - 1) + 1, sh)
@@ -50,7 +50,7 @@ class Geometry:
 
 @functools.cache
 def live_taps(kh: int, kw: int, mask) -> tuple[tuple[int, int], ...]:
-    """The taps (row, column) of a kernel that a mask leaves, in raster order. A dead tap costs nothing."""
+    """The live taps (row, column) of a kernel, which a mask does not hide, in raster order."""
     taps = [(i, j) for i in range(kh) for j in range(kw)]
     if mask is None:
         return tuple(taps)

@@ -1,4 +1,4 @@
-"""How an array is seen when statistics are taken over some of its axes."""
+"""The layout of an array for statistics over some of its axes."""
 
 import functools
 from itertools import chain, groupby
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Layout(NamedTuple):
-    """An array as (samples, positions, groups, channels), with statistics over positions and channels."""
+    """An array seen as (samples, positions, groups, channels), with statistics over positions and channels."""
 
     samples: int
     positions: int
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
 
 @functools.lru_cache(256)
 def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
-    """The layout of an array that is normalised over axes; None where it has none."""
+    """The layout of an array that is normalised over axes; None where these axes fit no layout."""
     if not all(-len(shape) <= axis < len(shape) for axis in axes):
         return None
     reduced = {axis % len(shape) for axis in axes}

@@ -1,4 +1,4 @@
-"""Array code for NumPy and CuPy alike."""
+"""The array library of an array, for code that serves NumPy and CuPy."""
 
 import sys
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def namespace(array):
-    """The library whose array this is; NumPy for a number."""
+    """The library that an array belongs to, the module numpy or cupy; numpy for a number."""
     if isinstance(array, (np.ndarray, np.generic, float, int)):
         return np
     return sys.modules[type(array).__module__.partition(".")[0]]

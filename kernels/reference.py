@@ -68,7 +68,7 @@ uniform, normal, bernoulli, integers = draws(philox)
 
 # Convolution. x (N, H, W, C), w (KH, KW, C / groups, K), y and g (N, OH, OW, K).
 
-CHUNK_BYTES = 1 << 25  # of gathered windows at a time
+CHUNK_BYTES = 1 << 25  # bytes of gathered windows at a time
 
 
 def _chunks(images: int, bytes_each: int):
@@ -82,7 +82,7 @@ def _masked(w, geometry: Geometry):
 
 
 def _gather(x, kernel_size, output_size, geometry: Geometry):
-    """The input elements that each output meets: (N * OH * OW, groups, taps * C / groups)."""
+    """The input elements that each output reads: (N * OH * OW, groups, taps * C / groups)."""
     xp = namespace(x)
     padded = xp.pad(x, ((0, 0), *geometry.padding, (0, 0))) if geometry.padding != ((0, 0), (0, 0)) else x
     views = [padded[window] for _, window in geometry.windows(kernel_size, output_size)]
@@ -93,7 +93,7 @@ def _gather(x, kernel_size, output_size, geometry: Geometry):
 
 
 def _as_matrices(w, geometry: Geometry):
-    """Live taps of a weight as one matrix a group: (groups, taps * C / groups, K / groups)."""
+    """The live taps of a weight as one matrix for each group: (groups, taps * C / groups, K / groups)."""
     xp = namespace(w)
     w = _masked(w, geometry)
     rows = [w[tap] for tap, _ in geometry.windows(w.shape[:2], (1, 1))]
@@ -102,7 +102,7 @@ def _as_matrices(w, geometry: Geometry):
 
 
 def _finished(y, bias, slope):
-    """A leaky ReLU of y + bias, in place; `bias` may be None, a slope of 1 is none."""
+    """Apply a leaky ReLU to y + bias, in place; `bias` may be None, and a slope of 1 is no activation."""
     if bias is not None:
         y += bias
     if slope != 1:
@@ -195,7 +195,7 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
 
 
 def _transform(y, scale, shift) -> None:
-    """y * scale + shift, in place."""
+    """Replace y by y * scale + shift, in place."""
     if scale is not None:
         y *= scale
     if shift is not None:
@@ -203,14 +203,14 @@ def _transform(y, scale, shift) -> None:
 
 
 def _sum_to(g, shape):
-    """The gradient of what was broadcast from a shape."""
+    """Sum a gradient over the axes along which its array of a `shape` was broadcast."""
     lead = g.ndim - len(shape)
     axes = tuple(i for i in range(g.ndim) if i < lead or (shape[i - lead] == 1 and g.shape[i] > 1))
     return namespace(g).sum(g, axis=axes, keepdims=True).reshape(shape)
 
 
 def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
-    """Gradients of the first output of `normalize` in x, scale and shift (Ioffe & Szegedy 2015, section 3)."""
+    """Gradients of the first output of `normalize` for x, scale and shift (Ioffe & Szegedy 2015, section 3)."""
     xp = namespace(g)
     y = (x - mean) * inverse
     if slope != 1:
@@ -234,7 +234,7 @@ def softmax(x, *, axis=-1):
 
 
 def softmax_backward(g, y, *, axis=-1):
-    """Gradient of `softmax`."""
+    """The gradient of `softmax`, from its output y."""
     return (y * (g - namespace(g).sum(g * y, axis=axis, keepdims=True)),)
 
 
@@ -247,13 +247,13 @@ def log_softmax(x, *, axis=-1):
 
 
 def log_softmax_backward(g, y, *, axis=-1):
-    """Gradient of `log_softmax`."""
+    """The gradient of `log_softmax`, from its output y."""
     xp = namespace(g)
     return (g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True),)
 
 
 def binary_cross_entropy_with_logits(x, target):
-    """-t log s(x) - (1 - t) log(1 - s(x)) with s the logistic function, elementwise and without overflow."""
+    """-t log s(x) - (1 - t) log(1 - s(x)), s the logistic function, elementwise; the residual is s(x) - t."""
     xp = namespace(x)
     e = xp.abs(x)
     xp.negative(e, out=e)
@@ -270,7 +270,7 @@ def binary_cross_entropy_with_logits(x, target):
 
 
 def binary_cross_entropy_with_logits_backward(g, difference):
-    """Gradient in the logits: s(x) - t."""
+    """The gradient with respect to the logits: g (s(x) - t)."""
     return (g * difference,)
 
 
@@ -283,7 +283,7 @@ def cross_entropy(x, target):
 
 
 def cross_entropy_backward(g, probability, target):
-    """Gradient in the logits: softmax(x) - 1 at the target, softmax(x) elsewhere."""
+    """The gradient with respect to the logits: g (softmax(x) - 1) at the target, g softmax(x) elsewhere."""
     hit = target[..., None] == namespace(g).arange(probability.shape[-1])
     return ((probability - hit) * g[..., None],)
 
@@ -294,7 +294,7 @@ def gaussian_kl(mean, log_var):
 
 
 def gaussian_kl_backward(g, mean, log_var):
-    """Gradients in mean and log_var."""
+    """The gradients with respect to mean and log_var."""
     return g * mean, 0.5 * g * (namespace(g).exp(log_var) - 1)
 
 
@@ -306,21 +306,21 @@ def reparameterize(mean, log_var, noise):
 
 
 def reparameterize_backward(g, deviation):
-    """Gradients in mean and log_var."""
+    """The gradients with respect to mean and log_var."""
     return g, 0.5 * g * deviation
 
 
 def leaky_relu_grad(g, x, slope):
-    """The gradient of `leaky_relu` at x, or at its output, which has the same signs: g where x > 0, else slope * g."""
+    """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
     return namespace(g).where(x > 0, g, slope * g)
 
 
 def column_sums(x):
-    """The sum of the rows of a matrix."""
+    """The sum of all rows of a matrix."""
     return x.sum(axis=0)
 
 
-# Elementwise functions, of Python numbers too.
+# Elementwise functions, which also take Python numbers.
 
 
 def add(a, b):
@@ -370,19 +370,19 @@ def silu(x):
 
 
 def silu_backward(g, x):
-    """Gradient of `silu`."""
+    """The gradient of `silu`."""
     s = sigmoid(x)
     return (g * (s * (1 + x * (1 - s))),)
 
 
 def gated_tanh(x):
-    """tanh(a) s(b) of the halves a, b of the last axis, s the logistic function (van den Oord et al. 2016)."""
+    """tanh(a) sigmoid(b) for the halves a, b of the last axis (van den Oord et al. 2016)."""
     a, b = namespace(x).split(x, 2, axis=-1)
     return namespace(x).tanh(a) * sigmoid(b), (x,)
 
 
 def gated_tanh_backward(g, x):
-    """Gradient of `gated_tanh`."""
+    """The gradient of `gated_tanh`."""
     xp = namespace(x)
     a, b = xp.split(x, 2, axis=-1)
     t, s = xp.tanh(a), sigmoid(b)
@@ -395,7 +395,7 @@ def gelu(x):
 
 
 def gelu_backward(g, x):
-    """Gradient of `gelu`: Phi(x) + x Phi'(x)."""
+    """The gradient of `gelu`: g (Phi(x) + x Phi'(x))."""
     density = (2 * math.pi) ** -0.5 * namespace(x).exp(-0.5 * x * x)
     return (g * (0.5 * (1 + erf(x * 0.5**0.5)) + x * density),)
 
@@ -406,7 +406,7 @@ def gelu_backward(g, x):
 
 
 def _logistic(x):
-    """1 / (1 + exp(-x)) in place: through tanh, which cannot overflow."""
+    """Replace x by 1 / (1 + exp(-x)), in place: by tanh, which cannot overflow."""
     x *= 0.5
     namespace(x).tanh(x, out=x)
     x += 1
@@ -414,7 +414,7 @@ def _logistic(x):
 
 
 def _rows(x):
-    """All steps of all sequences as one matrix."""
+    """All steps of all sequences as the rows of one matrix."""
     return x.reshape(math.prod(x.shape[:2]), math.prod(x.shape[2:]))
 
 
@@ -425,13 +425,13 @@ def _projected(x, weight, bias, gates: int):
 
 
 def _projected_backward(g, x, weight):
-    """Gradients of x, weight and bias."""
+    """The gradients of `_projected` with respect to x, weight and bias."""
     rows = _rows(g)
     return (rows @ weight.T).reshape(x.shape), _rows(x).T @ rows, rows.sum(axis=0)
 
 
 def _delayed(first, states):
-    """The state before each step."""
+    """The state before each step, from the first state and those after each step."""
     return namespace(states).concatenate((first[:, None], states[:, :-1]), axis=1)
 
 
@@ -476,7 +476,8 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
     """Gated recurrent unit, gates r, z, n. See `tinygen.ops.recurrent`."""
     xp = namespace(x)
     gates = _projected(x, input_weight, bias, 3)
-    candidates, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))  # the first: what r scales
+    # `candidates` are the terms that r scales.
+    candidates, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))
     residuals = x, input_weight, hidden_weight, h, gates, candidates, y
     for t in range(x.shape[1]):
         now = gates[:, t]

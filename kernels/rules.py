@@ -1,8 +1,8 @@
-"""Update rules in plain array code, each beside the numbers that it takes. They change flat buffers in place.
+"""Update rules in plain array code, each with a NamedTuple of its numbers. They change flat buffers in place.
 
-`gradients` are a list of arrays, whose elements one after another belong to those of the parameter. `numbers` are an
-array in the dtype of the parameter, since on a GPU they must lie where a captured step can change them; a NamedTuple
-names them. Its fields stand in the order of the structure of the same name in `cuda/updates.cu`.
+`gradients` is a list of arrays, whose elements, one after another, are the gradients of those of the parameter.
+`numbers` is an array in the dtype of the parameter, since on a GPU they must lie where a captured step can change them.
+The fields of the NamedTuple have the order of the structure of the same name in `cuda/updates.cu`.
 
 All rules clip first: each element of the gradient is clipped to +-`bound`, and then multiplied by `factor`, which
 brings the norm down to its limit. A state that decays below the smallest normal number becomes zero: arithmetic on
@@ -96,9 +96,9 @@ def ema(averages, parameters, decay):
 
 
 def norm(gradients, bound):
-    """The Euclidean norm of some arrays together, each element clipped to +-bound; NaN where one is not finite.
+    """The joint Euclidean norm of some arrays, each element clipped to +-bound; NaN where one is not finite.
 
-    A Python float: this synchronises a GPU once.
+    The result is a Python float, which synchronises a GPU once.
     """
     xp = namespace(gradients[0])
     given = _joined(gradients)

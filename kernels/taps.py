@@ -1,7 +1,7 @@
-"""Convolution as products over taps: which weights meet which inputs, for all three kernels of the bilinear form.
+"""Convolution and its adjoints as products over taps: which weights are multiplied with which inputs.
 
 A kernel computes blocks of output channels over one or more phases of the output image. Within a block every output
-has the same taps: a mask, colour groups, channel groups and stride phases are all only shorter or longer lists.
+has the same taps: masks, colours, channel groups and phases of the stride differ only in the lists of taps.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .geometry import Geometry, live_taps
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a tap finds its inputs, relative to an output: (row, column) of the padded input, channels [low, high).
+    """The inputs of a tap, relative to an output: (row, column) of the padded input, channels [low, high).
 
     `index` is its place in the kernel, in raster order. Channels are counted within the block's group.
     """
@@ -52,7 +52,7 @@ class Phase:
 
 
 def _runs(values) -> list[tuple[int, int]]:
-    """(first, last) of each run of equal values."""
+    """(first, last + 1) of each run of equal values."""
     edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     return list(pairwise(edges))
 
@@ -96,19 +96,19 @@ def _adjoint_blocks(taps, kernel_size, channels: int, outputs: int, geometry: Ge
 
 
 def _indexed(kernel_size, geometry: Geometry):
-    """(i, j, index) of the taps that a mask leaves."""
+    """(i, j, index) of the live taps."""
     return [(i, j, i * kernel_size[1] + j) for i, j in live_taps(*kernel_size, geometry.mask)]
 
 
 def forward_phases(kernel_size, output_size, channels: int, outputs: int, geometry: Geometry) -> tuple[Phase, ...]:
-    """The one phase of a convolution; rows and columns of taps are those of the padded input."""
+    """The single phase of a convolution; rows and columns of taps are those of the padded input."""
     (dh, dw) = geometry.dilation
     taps = [(i * dh, j * dw, index) for i, j, index in _indexed(kernel_size, geometry)]
     return (Phase(0, 0, *output_size, _forward_blocks(taps, kernel_size, channels, outputs, geometry)),)
 
 
 def adjoint_phases(kernel_size, size, output_size, channels: int, outputs: int, geometry: Geometry):
-    """The phases of the adjoint in x, one for each remainder of (row, column) by the stride, and its padding.
+    """The phases of the adjoint in x, one for each remainder of (row, column) modulo the stride, and its padding.
 
     x[s u + a] sums g[u + (a + p - d i) / s] w[i] over the taps i where that is a whole number. Returns the phases and
     the ((top, bottom), (left, right)) zeros that g needs around it; taps count from there.

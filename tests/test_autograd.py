@@ -1,4 +1,4 @@
-"""The tape: what is freed, what is refused, what is accumulated, and gradients of gradients."""
+"""Automatic differentiation: memory, accumulation, error messages, modes, and gradients of gradients."""
 
 import gc
 import sys
@@ -21,7 +21,7 @@ def leaf(values, dtype="float64"):
 # Tensors
 
 
-def test_tensor_makes_floats_float32_and_leaves_integers_alone():
+def test_tensor_makes_floats_float32_and_keeps_integers():
     assert tg.tensor([1.0, 2.0]).dtype == np.float32
     assert tg.tensor(np.ones(2)).dtype == np.float32
     assert tg.tensor(np.ones(2), "float64").dtype == np.float64
@@ -33,7 +33,7 @@ def test_tensor_makes_floats_float32_and_leaves_integers_alone():
         tg.tensor([1, 2], requires_grad=True)
 
 
-def test_numbers_never_promote_and_arrays_take_part():
+def test_numbers_do_not_promote_and_arrays_can_be_operands():
     x = leaf([1.0, 2.0], "float32")
     for y in (x * 2, 2 * x, x + np.float64(1.5), x ** np.int64(2), np.float32(1) - x, np.ones(2, np.float32) * x):
         assert isinstance(y, tg.Tensor)
@@ -44,7 +44,7 @@ def test_numbers_never_promote_and_arrays_take_part():
         x + "a"
 
 
-def test_a_tensor_reads_like_an_array():
+def test_a_tensor_has_the_attributes_and_conversions_of_an_array():
     x = leaf([[1.0, 2.0], [3.0, 4.0]], "float32")
     assert (x.shape, x.ndim, x.size, len(x), x.device) == ((2, 2), 2, 4, 2, "cpu")
     assert [row.numpy().tolist() for row in x] == [[1, 2], [3, 4]]
@@ -59,9 +59,9 @@ def test_a_tensor_reads_like_an_array():
         len(x.sum())
 
 
-def test_arrays_of_two_libraries_are_refused_by_name(monkeypatch):
+def test_operands_on_two_devices_are_refused_by_name(monkeypatch):
     class Foreign:
-        """What another library's array looks like from outside."""
+        """An object with the attributes of an array of CuPy."""
 
         shape, dtype, ndim = (2,), np.dtype("float32"), 1
 
@@ -71,10 +71,10 @@ def test_arrays_of_two_libraries_are_refused_by_name(monkeypatch):
         F.exp(tg.tensor(np.ones(2))) + tg.Tensor(Foreign())
 
 
-# Freedom from cycles, and long chains
+# Memory, and long chains
 
 
-def test_a_graph_is_freed_by_reference_counts_alone():
+def test_a_graph_is_freed_without_the_garbage_collector():
     gc.collect()
     gc.disable()
     try:
@@ -91,7 +91,7 @@ def test_a_graph_is_freed_by_reference_counts_alone():
         gc.enable()
 
 
-def test_a_chain_of_100_000_operations():
+def test_a_chain_of_100_000_operations_is_differentiated():
     x = leaf(1.0)
     y = x
     for _ in range(100_000):
@@ -99,7 +99,7 @@ def test_a_chain_of_100_000_operations():
     assert tg.grad(y, x).item() == 100_001
 
 
-def test_backward_frees_what_it_has_walked():
+def test_backward_frees_saved_arrays_unless_the_graph_is_retained():
     x = leaf(np.ones(3))
     y = (x * x).sum()
     saved = weakref.ref(y.edge.edges[0])
@@ -113,10 +113,10 @@ def test_backward_frees_what_it_has_walked():
     np.testing.assert_array_equal(x.grad.numpy(), 6 * np.ones(3))
 
 
-# What is accumulated
+# Accumulation
 
 
-def test_grad_is_owned_contiguous_and_added_to():
+def test_grad_is_an_own_contiguous_array_that_later_gradients_are_added_to():
     x, w = leaf(np.ones((2, 3))), leaf(np.ones((2, 3)))
     total = x.T + w.T
     total.backward(np.arange(6.0).reshape(3, 2))
@@ -129,7 +129,7 @@ def test_grad_is_owned_contiguous_and_added_to():
     np.testing.assert_array_equal(w.grad.data, np.arange(6.0).reshape(3, 2).T)
 
 
-def test_the_gradient_given_by_the_caller_is_not_written_to():
+def test_the_gradient_given_to_backward_is_not_changed():
     x = leaf(np.ones(3))
     given = np.ones(3)
     y = x + x + x
@@ -138,13 +138,13 @@ def test_the_gradient_given_by_the_caller_is_not_written_to():
     np.testing.assert_array_equal(given, np.ones(3))
 
 
-def test_an_argument_used_often_gets_the_sum():
+def test_gradients_of_several_uses_of_an_argument_are_summed():
     x = leaf([3.0])
     (x * x * x + x).sum().backward()
     assert x.grad.item() == 28.0
 
 
-def test_what_was_broadcast_is_summed_back_whatever_the_operation():
+def test_gradients_of_broadcast_arguments_are_summed():
     x, row, scalar = leaf(np.ones((4, 3))), leaf(np.ones((1, 3))), leaf(2.0)
     ((x + row) * scalar).sum().backward()
     np.testing.assert_array_equal(row.grad.numpy(), np.full((1, 3), 8.0))
@@ -152,7 +152,7 @@ def test_what_was_broadcast_is_summed_back_whatever_the_operation():
     assert scalar.grad.item() == 24.0
 
 
-def test_grad_of_several_and_of_none():
+def test_grad_in_several_arguments_is_zero_for_unused_ones():
     x, w, unused = leaf([1.0]), leaf([2.0]), leaf([5.0])
     gx, gw, gu = tg.grad((x * w).sum(), [x, w, unused])
     assert (gx.item(), gw.item(), gu.item()) == (2.0, 1.0, 0.0)
@@ -162,7 +162,7 @@ def test_grad_of_several_and_of_none():
         tg.grad((x * w).sum(), [tg.tensor([1.0])])
 
 
-def test_grad_of_a_tensor_inside_the_graph():
+def test_grad_in_an_intermediate_tensor():
     x = leaf([2.0])
     middle = x * x
     y = (middle * middle * x).sum()
@@ -171,7 +171,7 @@ def test_grad_of_a_tensor_inside_the_graph():
     assert gx.item() == 5 * 2**4
 
 
-def test_only_paths_to_the_asked_are_walked():
+def test_grad_runs_only_the_vjps_on_paths_to_its_arguments():
     x, w = leaf([1.0]), leaf([1.0])
     used = []
 
@@ -190,7 +190,7 @@ def test_only_paths_to_the_asked_are_walked():
         del REGISTRY["spy"]
 
 
-def test_several_outputs_of_which_some_are_unused():
+def test_an_operation_with_unused_outputs_is_differentiated():
     x = leaf(np.arange(6.0))
     a, b, _ = F.split(x, sizes=(1, 2, 3))
     ((a * 3).sum() + (b * b).sum()).backward()
@@ -200,7 +200,7 @@ def test_several_outputs_of_which_some_are_unused():
 # Refusals
 
 
-def test_backward_of_what_needs_no_gradient_or_a_start():
+def test_backward_refuses_constants_and_missing_or_misshapen_gradients():
     with pytest.raises(GradientError, match="nothing that requires"):
         tg.tensor([1.0]).backward()
     with pytest.raises(GradientError, match=r"\(2,\) needs a gradient"):
@@ -209,7 +209,7 @@ def test_backward_of_what_needs_no_gradient_or_a_start():
         (leaf([1.0, 2.0]) * 2).backward(np.ones(3))
 
 
-def test_a_parameter_changed_in_place_is_found():
+def test_backward_refuses_a_saved_tensor_that_was_changed_in_place():
     x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     y = (x * w).sum()
     w.assign([0.0, 0.0])
@@ -236,7 +236,7 @@ def test_a_parameter_changed_in_place_is_found():
         lambda w: F.broadcast_to(w, (3, 2)).flip(),
     ],
 )
-def test_a_parameter_changed_behind_a_view_is_found(view):
+def test_backward_refuses_a_saved_view_of_a_parameter_that_was_changed(view):
     w = leaf([3.0, 4.0])
     seen = view(w)
     x = leaf(np.ones(seen.shape))
@@ -246,14 +246,14 @@ def test_a_parameter_changed_behind_a_view_is_found(view):
         y.backward()
 
 
-def test_a_view_is_not_assigned():
+def test_assign_refuses_views_and_other_shapes():
     with pytest.raises(GradientError, match="only a leaf"):
         leaf([1.0]).detach().assign([2.0])
     with pytest.raises(ShapeError, match=r"\(3,\).*\(2,\)"):
         leaf([1.0, 2.0]).assign(np.ones(3))
 
 
-def test_backward_starts_from_a_tensor_or_a_list():
+def test_backward_takes_a_tensor_or_a_list_as_gradient():
     x = leaf([1.0, 2.0])
     (x * 2).backward(tg.tensor([1.0, 3.0], "float64"))
     (x * 2).backward([1.0, 0.0])
@@ -271,33 +271,33 @@ def test_operations_take_options_by_position_and_arguments_by_name():
         REGISTRY["linear"](x)
 
 
-def test_gradients_of_tg_grad_belong_to_the_caller():
+def test_gradients_of_grad_share_no_memory():
     a, b = leaf(np.ones(3)), leaf(np.ones(3))
     ga, gb = tg.grad((a + b).sum(), [a, b])
     ga.data[0] = 7
     assert gb.numpy().tolist() == [1, 1, 1]
 
 
-def test_a_tensor_is_read_by_numpy():
+def test_numpy_converts_a_tensor():
     np.testing.assert_array_equal(np.asarray(leaf([1.0, 2.0])), [1, 2])
 
 
-def test_only_leaves_are_assigned():
+def test_assign_refuses_results_of_operations():
     with pytest.raises(GradientError, match="only a leaf"):
         (leaf([1.0]) * 2).assign([1.0])
 
 
-def test_a_vjp_that_reads_what_is_not_saved_is_named():
+def test_a_vjp_that_reads_an_argument_that_is_not_saved_is_named():
     @primitive()
-    def forgetful(xp, x):
+    def saves_nothing(xp, x):
         return x * x
 
     try:
-        forgetful.vjp(lambda g, y, x: 2 * x * g)
-        with pytest.raises(GradientError, match="forgetful: its vjp reads values"):
-            forgetful(leaf([1.0])).sum().backward()
+        saves_nothing.vjp(lambda g, y, x: 2 * x * g)
+        with pytest.raises(GradientError, match="saves_nothing: its vjp reads values"):
+            saves_nothing(leaf([1.0])).sum().backward()
     finally:
-        del REGISTRY["forgetful"]
+        del REGISTRY["saves_nothing"]
 
 
 def test_two_operations_cannot_share_a_name():
@@ -311,7 +311,7 @@ def test_two_operations_cannot_share_a_name():
 # Modes
 
 
-def test_no_grad_is_of_one_thread():
+def test_no_grad_affects_its_own_thread_only():
     x = leaf([1.0])
     inside, other = threading.Event(), []
 
@@ -346,7 +346,7 @@ def test_anomaly_mode_names_operation_and_line():
             tg.checkpoint(F.log, x)
 
 
-def test_anomaly_mode_of_the_backward_pass_alone():
+def test_anomaly_mode_may_cover_the_backward_pass_alone():
     with np.errstate(all="ignore"):
         y = leaf([0.0]).sqrt().sum()
         with tg.detect_anomaly(), pytest.raises(NonFiniteError, match="gradient of operation 'sqrt'"):
@@ -356,8 +356,8 @@ def test_anomaly_mode_of_the_backward_pass_alone():
 # Gradients of gradients
 
 
-def test_a_gradient_penalty_reaches_the_weights():
-    """d/dw of |df/dx|^2 for f = sum tanh(x w), against differences."""
+def test_the_gradient_of_a_gradient_penalty_matches_finite_differences():
+    """d/dw of |df/dx|^2 for f = sum tanh(x w), against central differences."""
     rng = np.random.default_rng(0)
     x0, w0, d = rng.standard_normal((4, 3)), rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one line that names the thing and the remedy, an exit code, and nothing changed."""
+"""Mistakes of a user: one line that names the thing and the remedy, an exit code, and no file changed."""
 
 import json
 import os
@@ -61,12 +61,12 @@ def here(place, monkeypatch):
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Everything that lies below a folder."""
+    """All files below a folder with their bytes, and all folders with None."""
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
-def refused(capsys, words: list[str], code: int = 2) -> str:
-    """The one line that a command is refused with, having changed nothing."""
+def message_of_refusal(capsys, words: list[str], code: int = 2) -> str:
+    """Run a command that must be refused; return its message of one line, having checked that no file changed."""
     before = contents(Path.cwd())
     capsys.readouterr()
     assert main(words) == code
@@ -82,7 +82,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("trian vae", "unknown command 'trian'"),
         ("train", "name the model first"),
@@ -144,37 +144,41 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("report nowhere", "nowhere is not a run"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(words, said, capsys):
+def test_a_mistake_is_refused_in_one_line(words, expected, capsys):
     out = ["--out", "new"] if words.startswith("train vae") else []
-    assert said in refused(capsys, [*words.split(), *out])
+    assert expected in message_of_refusal(capsys, [*words.split(), *out])
 
 
 def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
     pixels = np.zeros((40, 6, 6, 3), np.uint8)
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
-    message = refused(capsys, "train vae --likelihood bernoulli --data colours.npz --out new".split())
+    message = message_of_refusal(capsys, "train vae --likelihood bernoulli --data colours.npz --out new".split())
     assert (
         "the likelihood bernoulli is for binary images, and the data are 6×6 rgb images: use one of continu" in message
     )
     np.savez("real.npz", x=np.linspace(0, 1, 40 * 36).reshape(40, 6, 6))
-    message = refused(capsys, "train vae --likelihood logistic-mixture --data real.npz --out new".split())
+    message = message_of_refusal(capsys, "train vae --likelihood logistic-mixture --data real.npz --out new".split())
     assert (
         "is for 8-bit grey or rgb images, and the data are 6×6 grey images of any values: use one of continu" in message
     )
-    message = refused(capsys, "train vae --likelihood normal --binarise threshold --data real.npz --out new".split())
+    message = message_of_refusal(
+        capsys, "train vae --likelihood normal --binarise threshold --data real.npz --out new".split()
+    )
     assert "the data are 6×6 images, binarised at one half: use one of bernoulli" in message
-    assert "not 6x6" in refused(capsys, "train ae --architecture conv --data colours.npz --out new".split())
+    assert "not 6x6" in message_of_refusal(capsys, "train ae --architecture conv --data colours.npz --out new".split())
 
 
-def test_a_folder_in_the_way_is_left_as_it_is(capsys):
-    assert "ae holds another run: choose another --out" in refused(capsys, [*TRAIN[:-2], "--out", "ae"])
-    assert "broken is not empty" in refused(capsys, [*TRAIN, "--out", "broken"])
-    assert "file cannot be a run folder: there is a file of that name" in refused(capsys, [*TRAIN, "--out", "file"])
-    assert "file" in refused(capsys, [*TRAIN, "--out", "file/run"])
+def test_an_existing_file_or_folder_is_not_overwritten(capsys):
+    assert "ae holds another run: choose another --out" in message_of_refusal(capsys, [*TRAIN[:-2], "--out", "ae"])
+    assert "broken is not empty" in message_of_refusal(capsys, [*TRAIN, "--out", "broken"])
+    assert "file cannot be a run folder: there is a file of that name" in message_of_refusal(
+        capsys, [*TRAIN, "--out", "file"]
+    )
+    assert "file" in message_of_refusal(capsys, [*TRAIN, "--out", "file/run"])
 
 
-def test_broken_images_are_left_out_where_asked(capsys):
+def test_skip_broken_leaves_out_broken_images(capsys):
     assert main(["train", "vae", "--data", "broken", "--skip-broken", "--steps", "1", "--out", "skipped", *SMALL]) == 0
     message = capsys.readouterr()
     assert message.err == "tinygen: broken: skipped 1 broken of 41 images\n"
@@ -183,14 +187,14 @@ def test_broken_images_are_left_out_where_asked(capsys):
 
 
 @pytest.mark.skipif(backend.gpu_problem() is None, reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_explained(capsys):
-    assert "device 'cuda' cannot be used: " in refused(capsys, [*TRAIN, "--device", "cuda"])
-    assert "device 'cuda' cannot be used: " in refused(capsys, ["sample", "vae", "--device", "cuda"])
+def test_a_missing_gpu_is_explained(capsys):
+    assert "device 'cuda' cannot be used: " in message_of_refusal(capsys, [*TRAIN, "--device", "cuda"])
+    assert "device 'cuda' cannot be used: " in message_of_refusal(capsys, ["sample", "vae", "--device", "cuda"])
 
 
 @pytest.fixture
 def read_only(place, monkeypatch):
-    """A folder with data, a run and an empty folder, none of which may be written to, by root neither."""
+    """A working directory with data, a run and an empty folder, none of which can be written, not even by root."""
     if not hasattr(os, "geteuid"):
         pytest.skip("needs POSIX users")
     with tempfile.TemporaryDirectory() as folder:
@@ -217,7 +221,7 @@ def read_only(place, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (TRAIN, "cannot make the folder new: permission denied"),
         ([*TRAIN, "--out", "none"], "cannot write to none: permission denied"),
@@ -229,12 +233,12 @@ def read_only(place, monkeypatch):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_folder_that_cannot_be_written_is_told(read_only, words, said, capsys):
-    assert said in refused(capsys, words)
+def test_a_folder_that_cannot_be_written_is_named(read_only, words, expected, capsys):
+    assert expected in message_of_refusal(capsys, words)
 
 
-def damaged(change) -> Path:
-    """A copy of the VAE's run whose checkpoint was changed."""
+def damaged_run(change) -> Path:
+    """Copy the VAE's run to `damaged` with a changed checkpoint; return the path of that."""
     shutil.copytree("vae", "damaged", dirs_exist_ok=True)
     checkpoint = Path("damaged/checkpoint.safetensors")
     checkpoint.write_bytes(change(checkpoint.read_bytes()))
@@ -257,23 +261,23 @@ COMMANDS = [["resume", "damaged", "--steps", "9"], ["sample", "damaged"], ["eval
     ids=["empty", "truncated", "last byte altered", "header altered", "text"],
 )
 def test_a_damaged_checkpoint_is_refused(words, change, capsys):
-    checkpoint = damaged(change)
-    said = refused(capsys, words)
-    assert f"{checkpoint} is not an intact tinygen checkpoint" in said
-    assert "restore it from a copy" in said
+    checkpoint = damaged_run(change)
+    message = message_of_refusal(capsys, words)
+    assert f"{checkpoint} is not an intact tinygen checkpoint" in message
+    assert "restore it from a copy" in message
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 def test_a_checkpoint_of_another_model_is_refused(words, capsys):
-    damaged(lambda data: Path("ae/checkpoint.safetensors").read_bytes())
-    assert "is of another model than damaged/config.json" in refused(capsys, words)
+    damaged_run(lambda data: Path("ae/checkpoint.safetensors").read_bytes())
+    assert "is of another model than damaged/config.json" in message_of_refusal(capsys, words)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
-def test_a_configuration_that_was_damaged_is_refused(words, capsys):
-    damaged(lambda data: data)
+def test_a_damaged_configuration_is_refused(words, capsys):
+    damaged_run(lambda data: data)
     config, text = Path("damaged/config.json"), Path("vae/config.json").read_text()
-    for content, said in (
+    for content, expected in (
         (text[: len(text) // 2], "is not valid JSON"),
         ("{}", "lacks 'model'"),
         (text.replace('"latent"', '"later"'), "does not fit this version of vae"),
@@ -281,36 +285,36 @@ def test_a_configuration_that_was_damaged_is_refused(words, capsys):
         (text.replace('"hidden": 8', '"hidden": 9'), "is of another config"),
     ):
         config.write_text(content)
-        assert said in refused(capsys, words)
+        assert expected in message_of_refusal(capsys, words)
 
 
 @pytest.mark.parametrize("words", COMMANDS[:1] + COMMANDS[2:], ids=lambda words: words[0])
 def test_data_that_have_changed_are_refused(words, capsys):
-    damaged(lambda data: data)
+    damaged_run(lambda data: data)
     config = json.loads(Path("vae/config.json").read_text())
     config["source"]["data"] = str(Path("broken.npz").resolve())
     Path("damaged/config.json").write_text(json.dumps(config))
-    assert "broken.npz: there is no such file" in refused(capsys, words)
+    assert "broken.npz: there is no such file" in message_of_refusal(capsys, words)
     with np.load("good.npz") as good:
         np.savez("broken.npz", x=good["x"] ^ 1, y=good["y"])
-    assert "has changed since damaged was trained on it" in refused(capsys, words)
+    assert "has changed since damaged was trained on it" in message_of_refusal(capsys, words)
     Path("broken.npz").unlink()
 
 
 @pytest.mark.parametrize("words", COMMANDS[1:], ids=lambda words: words[0])
-def test_a_run_that_has_not_ended_says_so(words, capsys):
-    checkpoint = damaged(lambda data: data)
+def test_an_unfinished_run_is_used_with_a_note(words, capsys):
+    checkpoint = damaged_run(lambda data: data)
     Path("damaged/summary.json").unlink()
     assert main(words) == 0
     message = capsys.readouterr().err
     assert message == "tinygen: damaged is unfinished, at step 3; go on with: tinygen resume damaged\n"
     checkpoint.unlink()
-    assert "damaged has no checkpoint: make one with tinygen resume damaged" in refused(capsys, words)
+    assert "damaged has no checkpoint: make one with tinygen resume damaged" in message_of_refusal(capsys, words)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, whose writes fail as on a full disk")
-def test_a_disk_that_fills_during_a_checkpoint_leaves_the_previous_one(capsys):
-    checkpoint = damaged(lambda data: data)
+def test_a_full_disk_leaves_the_previous_checkpoint(capsys):
+    checkpoint = damaged_run(lambda data: data)
     before = checkpoint.read_bytes()
     Path("damaged/.checkpoint.safetensors.part").symlink_to("/dev/full")
     assert main(["resume", "damaged", "--steps", "6"]) == 2
@@ -352,11 +356,11 @@ def test_debug_shows_the_traceback():
         main(["train", "vae", "--data", "nowhere", "--debug"])
 
 
-def test_errors_of_the_system_are_one_line_too(capsys, monkeypatch):
+def test_errors_of_the_operating_system_are_one_line_too(capsys, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("Unable to allocate 1 TiB")
 
     monkeypatch.setattr("tinygen.data.load", fail)
-    assert "not enough memory: Unable to allocate 1 TiB" in refused(capsys, TRAIN)
+    assert "not enough memory: Unable to allocate 1 TiB" in message_of_refusal(capsys, TRAIN)
     monkeypatch.setattr("tinygen.data.load", lambda *_, **__: Path("gone").read_bytes())
-    assert "gone: no such file or directory" in refused(capsys, TRAIN)
+    assert "gone: no such file or directory" in message_of_refusal(capsys, TRAIN)

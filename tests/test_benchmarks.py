@@ -1,4 +1,4 @@
-"""The benchmarks' own machinery; what they measure is no test's business."""
+"""The helpers of the benchmarks, and that each benchmark runs; what they measure is not tested."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ import pytest
 import tinygen as tg
 from benchmarks import harness, kernels, memory, scoreboard, startup, steps, tables
 from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
-from benchmarks.pairs import LSTM, PAIRS, our_side, trained
+from benchmarks.pairs import LSTM, PAIRS, our_side, trainable_parameters
 from tinygen import cli, data, models
 from tinygen.errors import UsageError
 from tinygen.score import Score
@@ -28,7 +28,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_list_names_every_benchmark_and_what_it_measures():
+def test_list_names_every_benchmark_with_its_description():
     lines = run("-m", "benchmarks", "--list").stdout.splitlines()
     helpers = {"__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae"}
     files = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("gpu_")}
@@ -55,15 +55,15 @@ for name in available():
     assert done.returncode == 0, done.stderr
 
 
-def test_timings_are_compared_round_by_round():
+def test_ratios_of_timings_are_medians_over_rounds():
     ours, peer = Timing((1.0, 2.0, 30.0)), Timing((2.0, 4.0, 60.0))
-    assert peer.ratio_to(ours) == (2.0, 0.0)  # what slowed the third round slowed both sides
+    assert peer.ratio_to(ours) == (2.0, 0.0)  # the third round was slower for both sides
     rows = comparison({"us": ours, "them": peer}, unit=1e-3, unit_name="ms")
     assert [row["time / ours"] for row in rows] == [1.0, 2.0]
     assert [row["median, ms"] for row in rows] == [2000.0, 4000.0]
 
 
-def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
+def test_sides_are_timed_in_turns_without_the_first_call_of_each():
     calls = []
     sides = {name: functools.partial(calls.append, name) for name in "ab"}
     timings = in_turns(sides, rounds=2, block=0, pause=0)
@@ -71,7 +71,7 @@ def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
     assert [len(timing.rounds) for timing in timings.values()] == [2, 2]
 
 
-def test_a_table_is_markdown_with_numbers_to_the_right():
+def test_a_table_is_markdown_with_numbers_aligned_to_the_right():
     assert markdown([{"a": "x", "b": 1.5}, {"a": "long", "b": 12345.0}]).splitlines() == [
         "| a    |      b |",
         "| ---- | -----: |",
@@ -87,25 +87,25 @@ def test_rows_of_other_keys_begin_another_table():
     ]
 
 
-def test_every_recipe_of_the_scoreboard_is_a_command(monkeypatch, tmp_path):
-    made = []
-    fit = lambda model, dataset, **asked: made.append((model.name, dataset.spec.name))  # noqa: E731
+def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path):
+    trained = []
+    fit = lambda model, dataset, **asked: trained.append((model.name, dataset.spec.name))  # noqa: E731
     monkeypatch.setattr("tinygen.commands.train.fit", fit)
-    monkeypatch.setattr(data, "load", functools.partial(stand_in, data.load))
+    monkeypatch.setattr(data, "load", functools.partial(load_small_images, data.load))
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
     commands = list(scoreboard.missing())
     assert len({tuple(command) for command in commands}) == len(commands) == 3 * len(scoreboard.RECIPES)
     for command in commands[: len(scoreboard.RECIPES)]:
         assert cli.main(command[1:]) == 0
-    assert {name for name, _ in made} == set(models.names())
+    assert {name for name, _ in trained} == set(models.names())
 
 
-def stand_in(load, name, **asked):
-    """The small images for the large ones, which the tests do not have."""
+def load_small_images(load, name, **asked):
+    """Load the embedded images instead of MNIST, which the tests do not have."""
     return load("fashion-mnist-7k" if name == "mnist" else name, **asked)
 
 
-def test_what_was_trained_is_not_missing_and_what_was_cut_is_resumed(monkeypatch, tmp_path):
+def test_finished_runs_are_not_missing_and_unfinished_ones_are_resumed(monkeypatch, tmp_path):
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
     done, cut = (scoreboard.folder(recipe, 0) for recipe in scoreboard.RECIPES[:2])
     for folder in (done, cut):
@@ -117,28 +117,30 @@ def test_what_was_trained_is_not_missing_and_what_was_cut_is_resumed(monkeypatch
     assert not any(str(done) in command for command in commands)
 
 
-def score(seed, metrics, *, data="digits", real=None, test=None):
+def score_of_seed(seed, metrics, *, data="digits", real=None, test=None):
+    """A record of the score of a GAN's run with these metrics."""
     return Score(f"runs/{seed}", "gan", data, seed, 10, 5.0 + seed, metrics, test or {}, real or {})
 
 
 def test_a_scoreboard_shows_mean_and_range_beside_real_images():
     real = {"coverage": 0.97, "classes": 10.0}
-    seeds = [score(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
-    above, row = scoreboard.judged_rows([seeds, [score(0, {"modes_count": 8.0}, data="ring8")]])
+    seeds = [score_of_seed(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
+    above, row = scoreboard.judged_rows([seeds, [score_of_seed(0, {"modes_count": 8.0}, data="ring8")]])
     assert (above["model"], above["coverage"], above["classes"]) == ("test images", "0.97", "10")
     assert (row["seeds"], row["coverage"], row["classes"]) == (3, "0.5 (0.3 to 0.7)", "9 (9 to 9)")
     assert row["training, s"] == "6 (5 to 7)"
 
 
-def test_a_scoreboard_shows_what_models_say_of_themselves_where_it_means_something():
-    ring = score(0, {}, data="ring8", test={"modes_count": 8.0, "discriminator_nats": 1.3})
-    (row,) = scoreboard.own_rows([[ring], [score(0, {}, test={"discriminator_nats": 1.4})]])
+def test_a_scoreboard_shows_own_evaluations_only_of_metrics_with_a_direction():
+    ring = score_of_seed(0, {}, data="ring8", test={"modes_count": 8.0, "discriminator_nats": 1.3})
+    (row,) = scoreboard.own_rows([[ring], [score_of_seed(0, {}, test={"discriminator_nats": 1.4})]])
     assert row["on test"] == "modes 8"
 
 
 def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path):
     seeds = [
-        score(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0}) for seed in (0, 1)
+        score_of_seed(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0})
+        for seed in (0, 1)
     ]
     rows = scoreboard.judged_rows([seeds]) + scoreboard.own_rows([seeds]) + [{"calibration": "noise", "coverage": 0.1}]
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
@@ -151,12 +153,12 @@ def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path
     ]
 
 
-def test_every_figure_of_every_run_is_kept():
-    (row,) = scoreboard.each_run({"gan --data digits": [score(2, {"coverage": 0.3})]})
+def test_the_details_of_a_scoreboard_have_every_metric_of_every_run():
+    (row,) = scoreboard.each_run({"gan --data digits": [score_of_seed(2, {"coverage": 0.3})]})
     assert (row["recipe"], row["seed"], row["metrics"]) == ("gan --data digits", 2, {"coverage": 0.3})
 
 
-def test_a_duel_is_with_the_fastest_of_the_peers():
+def test_our_side_is_compared_with_the_fastest_configuration_of_pytorch():
     def slow():
         sum(range(100_000))
 
@@ -167,20 +169,22 @@ def test_a_duel_is_with_the_fastest_of_the_peers():
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_our_side_of_a_pair_makes_a_step(name):
+def test_our_side_of_a_pair_makes_a_step_that_changes_its_parameters(name):
     pair = LSTM(batch=2, length=3) if name == "lstm" else dataclasses.replace(PAIRS[name], batch=2)
     networks, step = our_side(pair, tg)
-    before = [p.numpy().copy() for p in trained(networks)]
+    before = [p.numpy().copy() for p in trainable_parameters(networks)]
     assert all(np.isfinite(loss.item()) for loss in step())
-    changed = [not np.array_equal(p.numpy(), old) for p, old in zip(trained(networks), before, strict=True)]
-    if name == "wgan_gp":  # a critic's step: the generator only runs, and the critic's last bias cancels
-        generator = len(trained(networks[:1]))
+    changed = [
+        not np.array_equal(p.numpy(), old) for p, old in zip(trainable_parameters(networks), before, strict=True)
+    ]
+    if name == "wgan_gp":  # the step updates the critic alone, whose last bias cancels in its loss
+        generator = len(trainable_parameters(networks[:1]))
         assert not any(changed[:generator])
         changed = changed[generator:-1]
     assert all(changed)
 
 
-def test_a_step_is_measured_without_a_peer(monkeypatch):
+def test_a_step_is_measured_without_pytorch(monkeypatch):
     monkeypatch.setattr(harness, "torch_or_none", lambda: None)
     monkeypatch.setattr(steps, "ROUNDS", 2)
     monkeypatch.setattr(steps, "BLOCK", 0)
@@ -189,7 +193,7 @@ def test_a_step_is_measured_without_a_peer(monkeypatch):
     assert row["batch"] == 2
 
 
-def test_directions_of_a_transposed_convolution_are_those_of_the_convolution_exchanged():
+def test_a_transposed_convolution_exchanges_forward_and_input_gradient():
     case = kernels.Convolution("", 8, 3, 5, 4, stride=2, padding=1, batch=2)
     shapes = {}
     for transposed in (False, True):
@@ -199,7 +203,7 @@ def test_directions_of_a_transposed_convolution_are_those_of_the_convolution_exc
     assert shapes[True] == [(2, 8, 8, 3), (2, 4, 4, 5), (4, 4, 3, 5)]
 
 
-def test_operations_of_a_masked_convolution_are_those_of_its_live_weights():
+def test_operations_of_a_masked_convolution_count_its_live_weights_only():
     dense = kernels.Convolution("", 6, 2, 3, 3, padding=1, batch=1)
     assert dense.flops == 2 * 36 * 9 * 2 * 3
     assert dataclasses.replace(dense, kind="B").flops == 2 * 36 * 5 * 2 * 3
@@ -226,7 +230,7 @@ def test_peak_memory_is_compared_over_the_steps_and_over_the_process():
     ]
 
 
-def test_start_up_is_told_with_numpy_and_without():
+def test_the_time_of_starting_is_given_with_numpy_and_without():
     assert startup.row("us", [(1.0, 2.0, 4.0), (1.0, 3.0, 5.0), (1.0, 9.0, 9.0)]) == {
         "side": "us",
         "import numpy, s": 1.0,
@@ -236,12 +240,12 @@ def test_start_up_is_told_with_numpy_and_without():
     }
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results():
+def test_the_tables_of_the_readme_match_the_results():
     text = tables.README.read_text(encoding="utf-8")
-    assert tables.rewritten(text) == text, "python -m benchmarks tables writes them anew"
+    assert tables.rewritten(text) == text, "python -m benchmarks tables writes them again"
 
 
-def test_other_results_and_other_tables_are_noticed(monkeypatch, tmp_path):
+def test_changed_results_and_changed_tables_are_rewritten_or_refused(monkeypatch, tmp_path):
     shutil.copytree(harness.RESULTS, tmp_path / "results")
     overhead = tmp_path / "results" / "overhead.json"
     overhead.write_text(overhead.read_text().replace('"time / ours": 0.88', '"time / ours": 0.66'))

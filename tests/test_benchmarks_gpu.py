@@ -1,4 +1,4 @@
-"""The GPU's benchmark where there is no GPU: kernels on the emulator, all else on a stub of CuPy, timings made up."""
+"""The benchmark `gpu` without a GPU: kernels on the emulator, the rest on a stub of CuPy, with invented timings."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tinygen.kernels.cuda import KERNELS, runtime
 
 @pytest.fixture
 def results(monkeypatch, tmp_path):
-    """The folder that results are written to, and no facts about a GPU."""
+    """An empty folder of results, and a provenance without facts about a GPU."""
     monkeypatch.setattr(harness, "ROOT", tmp_path)
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(harness, "provenance", lambda device: {"machine": device})
@@ -35,16 +35,17 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_written(monkeypatch, resu
     monkeypatch.setattr(device, "gpu_problem", lambda: "no CUDA device was found")
     with mock.patch.dict(os.environ):
         assert main(["gpu"]) == 2
-    said = capsys.readouterr()
-    assert said.err == "gpu: device 'cuda' cannot be used: no CUDA device was found\n"
-    assert not said.out
+    printed = capsys.readouterr()
+    assert printed.err == "gpu: device 'cuda' cannot be used: no CUDA device was found\n"
+    assert not printed.out
     assert not results.exists()
 
 
 # What a section measures
 
 
-def on_emulator(monkeypatch):
+def use_emulator(monkeypatch):
+    """Let CUDA kernels run on the emulator during a test."""
     if build.no_compiler:
         pytest.skip(build.no_compiler)
     xp = emulator(80)
@@ -53,23 +54,23 @@ def on_emulator(monkeypatch):
 
 
 def test_kernels_are_compared_with_their_references(monkeypatch):
-    on_emulator(monkeypatch)
+    use_emulator(monkeypatch)
     jobs = gpu_parity.kernels()
     (exact,) = jobs["softmax, float32"]()
     (rounded,) = jobs["conv2d, tf32"]()
-    (drawn,) = jobs["drawn normal, float32"]()
-    assert [row["within"] for row in (exact, rounded, drawn)] == ["yes"] * 3
+    (random_numbers,) = jobs["drawn normal, float32"]()
+    assert [row["within"] for row in (exact, rounded, random_numbers)] == ["yes"] * 3
     assert exact["worst error"] < 1e-6 < rounded["worst error"] < 2e-3
     assert runtime.precision() == "float32"
 
 
 def test_a_wrong_kernel_is_reported(monkeypatch):
-    on_emulator(monkeypatch)
+    use_emulator(monkeypatch)
     right = KERNELS["column_sums"]
     monkeypatch.setitem(KERNELS, "column_sums", lambda *arguments: right(*arguments) * np.float32(1.001))
     rows = gpu_parity.kernels()["column_sums, float32"]()
     assert rows[0]["within"] == "no"
-    (row,) = [row for row in gpu.parity(found(gpu.KERNELS, rows)) if row["met"]]
+    (row,) = [row for row in gpu.parity(results_with(gpu.KERNELS, rows)) if row["met"]]
     assert row["met"] == "no"
     assert row["measured"].endswith("(column_sums); 0 of 1 within")
 
@@ -83,7 +84,7 @@ def test_operations_are_compared_with_their_references(monkeypatch):
     assert row["within"] == "no"
 
 
-def test_no_difference_is_within_bounds_that_is_no_number():
+def test_a_difference_of_equal_nans_is_0_and_of_other_infinities_nan():
     assert gpu_parity.difference([np.array([1.0, np.nan])], [np.array([1.0, np.nan])]) == 0
     assert np.isnan(gpu_parity.difference([np.array([np.inf])], [np.array([-np.inf])]))
     assert gpu_parity.finite(float("nan")) == "nan"  # JSON has no such number
@@ -98,7 +99,7 @@ def test_trainings_of_both_devices_are_compared(monkeypatch):
 
 
 @pytest.fixture
-def made_up(monkeypatch):
+def invented_timings(monkeypatch):
     """A machine of 1e12 bytes and 1e13 operations a second, on which every call takes 2 ms, without PyTorch."""
     for name in ("queued", "paced"):
         monkeypatch.setattr(gpu_speed, name, lambda call, block: [2e-3])
@@ -107,8 +108,8 @@ def made_up(monkeypatch):
     monkeypatch.setattr(gpu_speed, "peer", lambda: (None, "no PyTorch"))
 
 
-@pytest.mark.usefixtures("made_up")
-def test_speed_is_shown_beside_the_peak_that_bounds_it():
+@pytest.mark.usefixtures("invented_timings")
+def test_speed_is_compared_with_the_peak_that_bounds_it():
     with installed():
         (small,) = gpu_speed.product(Linear(10, 20, batch=5), FORWARD, "float32")
         (large,) = gpu_speed.product(Linear(1000, 1000, batch=500), FORWARD, "float32")
@@ -118,17 +119,17 @@ def test_speed_is_shown_beside_the_peak_that_bounds_it():
     assert large["of peak"] == pytest.approx(2 * 500e6 / 1e13 / 2e-3)
 
 
-@pytest.mark.usefixtures("made_up")
+@pytest.mark.usefixtures("invented_timings")
 def test_a_step_that_is_not_captured_is_reported_and_the_others_are_timed():
-    with installed():  # whose streams capture nothing
+    with installed():  # the stub's streams cannot capture
         captured, eager = gpu_speed.step_rows(replace(PAIRS["vae"], batch=2, device="cuda"))
     assert captured["failed"].startswith("RuntimeError: not captured, since ")
     assert eager["median, ms"] == pytest.approx(2)
 
 
-# What becomes of it
+# Jobs in processes, and the report
 
-SAMPLES = """
+JOBS = """
 import os, time
 
 def jobs():
@@ -146,15 +147,15 @@ def endless():
 
 
 @pytest.fixture
-def samples(monkeypatch, tmp_path):
-    """The name of a module of jobs, which processes can import."""
-    (tmp_path / "samples.py").write_text(SAMPLES)
+def jobs_module(monkeypatch, tmp_path):
+    """The name of a module with jobs that processes can import."""
+    (tmp_path / "jobs_module.py").write_text(JOBS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    return "samples"
+    return "jobs_module"
 
 
-def test_jobs_that_fail_or_crash_are_recorded_and_the_others_run(samples):
-    outcome = gpu_jobs.run(f"{samples}:jobs", time.monotonic() + 60)
+def test_jobs_that_fail_or_crash_are_recorded_and_the_others_run(jobs_module):
+    outcome = gpu_jobs.run(f"{jobs_module}:jobs", time.monotonic() + 60)
     assert outcome.rows == [{"x": 1}, {"x": 2}, {"x": 3}]
     assert outcome.failures == {
         "wrong": "ZeroDivisionError: division by zero",
@@ -163,23 +164,24 @@ def test_jobs_that_fail_or_crash_are_recorded_and_the_others_run(samples):
     assert outcome.missing == 0
 
 
-def test_jobs_are_cut_off_where_their_time_is_up(samples):
-    outcome = gpu_jobs.run(f"{samples}:endless", time.monotonic() + 2)
+def test_jobs_are_cut_off_when_their_time_is_up(jobs_module):
+    outcome = gpu_jobs.run(f"{jobs_module}:endless", time.monotonic() + 2)
     assert outcome.rows == []
     assert list(outcome.failures.values()) == ["its time was up"]
 
 
-def test_jobs_that_cannot_begin_are_recorded(samples):
-    outcome = gpu_jobs.run(f"{samples}:nothing", time.monotonic() + 60)
+def test_jobs_that_cannot_begin_are_recorded(jobs_module):
+    outcome = gpu_jobs.run(f"{jobs_module}:nothing", time.monotonic() + 60)
     (why,) = outcome.failures.values()
     assert "has no attribute 'nothing'" in why
 
 
-def found(section, rows):
+def results_with(section, rows):
+    """The rows of all sections, empty but for this section."""
     return {each: [] for phase in gpu.PHASES for each in phase} | {section: rows}
 
 
-def convolution(precision, ours, theirs, direction="forward", shape="3x3, 8 -> 8 @ 9x9"):
+def convolution_row(precision, ours, theirs, direction="forward", shape="3x3, 8 -> 8 @ 9x9"):
     times = {"ours, ms": ours, "PyTorch, ms": theirs, "PyTorch / ours": theirs / ours, "of peak": 0.5}
     return {"shape": shape, "direction": direction, "precision": precision, **times}
 
@@ -189,12 +191,12 @@ OUTCOMES = {
     gpu.MACHINE: Outcome([{"what": "PyTorch", "by": "PyTorch 0.0; cudnn.benchmark = True"}], {}, 0, 1.0),
     gpu.SPEED: Outcome(
         [
-            convolution("float32", 1.0, 0.9),
-            convolution("float32", 1.0, 0.7, direction="weight gradient"),
-            convolution("tf32", 1.0, 0.4),
-            convolution("tf32", 1.0, 0.6, shape="1x1, 8 -> 8 @ 9x9"),
-            convolution("tf32", 1.0, 0.7, shape="4x4, 8 -> 8 @ 9x9"),
-            convolution("float32", 0.5, 1.0, shape="masked 3x3 B, 8 -> 8 @ 9x9"),
+            convolution_row("float32", 1.0, 0.9),
+            convolution_row("float32", 1.0, 0.7, direction="weight gradient"),
+            convolution_row("tf32", 1.0, 0.4),
+            convolution_row("tf32", 1.0, 0.6, shape="1x1, 8 -> 8 @ 9x9"),
+            convolution_row("tf32", 1.0, 0.7, shape="4x4, 8 -> 8 @ 9x9"),
+            convolution_row("float32", 0.5, 1.0, shape="masked 3x3 B, 8 -> 8 @ 9x9"),
         ],
         {},
         0,
@@ -215,7 +217,7 @@ OUTCOMES = {
 }
 
 
-def test_a_report_is_written_and_its_short_table_comes_last(monkeypatch, results, capsys):
+def test_the_report_is_written_and_its_summary_printed(monkeypatch, results, capsys):
     places = {section.place: outcome for section, outcome in OUTCOMES.items()}
     nothing = Outcome([], {}, 0, 0.0)
     monkeypatch.setattr(gpu_jobs, "run", lambda place, until, workers: places.get(place, nothing))

@@ -1,7 +1,7 @@
-"""Captured updates: what a replay leaves, what cannot be captured, and who is told.
+"""Captured updates: replays against eager updates, what cannot be captured, and the notices about it.
 
-On a stub of CuPy whose graphs run the update again, with the host as it was at the capture: what a replay makes then
-comes from the device's own arrays, as on a GPU. No graph of CUDA's has been launched by these tests.
+They run on a stub of CuPy. A replay of its graphs runs the update again with the host's state of the capture,
+so that what changes between replays comes from arrays of the device, as on a GPU. No real CUDA graph is launched.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ STEPS = 7
 
 
 class Training:
-    """A small network that is trained on "cuda", all of its state, and an update that makes noise."""
+    """A small network on "cuda" with its whole state, and an update that draws random numbers."""
 
     def __init__(self, optimizer="adam"):
         tg.seed(5)
@@ -35,7 +35,7 @@ class Training:
         self.stream = Stream(3, "noise", (2 << 64) + 2**64 - 3)
 
     def update(self, x):
-        """One step; the loss."""
+        """Make one step and return its loss."""
         noise = self.stream.normal(x.shape, device="cuda")
         mask = self.stream.bernoulli(0.5 * abs(x.data))
         loss = (self.network(x + noise) * mask[:, :2]).sum(axis=1).exp().mean()
@@ -44,12 +44,12 @@ class Training:
         return loss
 
     def arrays(self) -> list:
-        """All that lies on the device."""
+        """All state on the device."""
         running = [self.network.layers[3].running_mean, self.network.layers[3].running_var]
         return [self.optimizer.flat, *self.optimizer.state.values(), *self.average.averages.values(), *running]
 
     def host(self) -> dict:
-        """All that the host counts."""
+        """All state on the host."""
         return {
             "counts": [self.optimizer.count.item(), self.average.count.item()],
             "updates": self.optimizer.updates.tolist(),
@@ -67,7 +67,7 @@ class Training:
 
 
 class Playback(Capture):
-    """The arrays of a capture, in their order; the host fills and counts nothing."""
+    """A capture that gives the arrays of an earlier one in their order, and lets the host fill and count nothing."""
 
     def __init__(self, arrays):
         self.dry_run, self.watched, self.arrays = False, {}, iter(arrays)
@@ -87,13 +87,13 @@ class Cuda:
         self.arrays = []
         step_numbers = Capture.step_numbers
 
-        def listed(capture, numbers, dtype):
+        def step_numbers_with_record(capture, numbers, dtype):
             array = step_numbers(capture, numbers, dtype)
             if not capture.dry_run:
                 self.arrays.append(array)
             return array
 
-        patch.setattr(Capture, "step_numbers", listed)
+        patch.setattr(Capture, "step_numbers", step_numbers_with_record)
         cuda = sys.modules["cupy"].cuda
         cuda.Stream = lambda non_blocking: self
         cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
@@ -115,11 +115,11 @@ class Cuda:
     def begin_capture(self):
         self.host = self.training.host()
         self.before = [array.copy() for array in self.training.arrays()]
-        self.errors = np.seterr(all="ignore")  # what is computed meanwhile is of no account
+        self.errors = np.seterr(all="ignore")  # results during the capture are discarded
 
     def end_capture(self):
         for array, before in zip(self.training.arrays(), self.before, strict=True):
-            array[...] = before  # nothing runs while it is captured
+            array[...] = before  # a capture changes no array
         np.seterr(**self.errors)
         if self.failure:
             raise self.failure
@@ -135,19 +135,19 @@ class Cuda:
         self.training.set_host(now)
 
 
-DRAWN = "norm", "uniform", "normal", "bernoulli", "integers"
+KERNELS_WITH_RESULTS_ON_DEVICE = "norm", "uniform", "normal", "bernoulli", "integers"
 
 
 def on_device(name, function):
-    """The reference, leaving on the device what CUDA kernels leave there."""
-    if name not in DRAWN:
+    """Wrap a reference so that its results are on the device where those of CUDA kernels are."""
+    if name not in KERNELS_WITH_RESULTS_ON_DEVICE:
         return function
     return lambda *arguments, **static: sys.modules["cupy"].asarray(function(*arguments, **static))
 
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """Makes the stub capture the update of a training; returns its graphs, and the captured update."""
+    """A function that captures the update of a training and returns its graphs and the captured update."""
     with installed(), dispatch.wrapped(on_device):
 
         def make(training, update=None, **keywords):
@@ -163,7 +163,7 @@ def inputs():
 
 
 def run(training, step):
-    """Losses of all steps, and what is left on the device and on the host."""
+    """Losses of all steps, and the state on the device and on the host after them."""
     losses = [float(step(x)) for x in inputs()]
     return losses, training.arrays(), training.host()
 
@@ -175,7 +175,7 @@ def assert_same_run(actual, expected):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_replays_leave_what_eager_updates_leave(name, graphs, capsys):
+def test_replays_give_the_losses_and_states_of_eager_updates(name, graphs, capsys):
     eager, captured = Training(name), Training(name)
     cuda, step = graphs(captured)
     tg.seed(1)
@@ -224,7 +224,7 @@ def test_what_cannot_be_captured_is_named_once_and_runs_eagerly(what, graphs, ca
     assert (message.count("\n"), cuda.launches) == (1, 0)
 
 
-def test_a_capture_that_fails_is_taken_back(graphs, capsys):
+def test_a_failed_capture_changes_nothing_and_updates_run_eagerly(graphs, capsys):
     eager, captured = Training(), Training()
     cuda, step = graphs(captured)
     cuda.failure = RuntimeError("cudaErrorStreamCaptureInvalidated: lost\nmore")
@@ -243,7 +243,7 @@ def test_a_refusal_during_a_capture_is_an_error_that_names_it(graphs):
         float(x.sum())
 
 
-def test_a_loss_that_is_not_finite_is_found_now_and_then(graphs):
+def test_a_loss_that_is_not_finite_is_found_every_check_every_replays(graphs):
     training = Training()
     _, step = graphs(training, check_every=5)
     for x in inputs()[:3]:
@@ -254,7 +254,7 @@ def test_a_loss_that_is_not_finite_is_found_now_and_then(graphs):
         step(x)
 
 
-def test_without_graphs_updates_are_eager(cuda, capsys):
+def test_updates_that_cannot_be_captured_run_eagerly_with_a_notice(cuda, capsys):
     for device, why in ("cpu", "its arguments are not all on a GPU"), (cuda, "AttributeError"):
         network = nn.Linear(4, 2).to(device)
         optimizer = optim.SGD(network, 0.1)
@@ -268,7 +268,7 @@ def test_without_graphs_updates_are_eager(cuda, capsys):
         for _ in range(4):
             step(tg.tensor(normal(3, 4), device=device))
         assert int(optimizer.count) == 4
-        if step.why_eager is not None or device == "cpu":  # a GPU captures
+        if step.why_eager is not None or device == "cpu":  # on a real GPU the update is captured
             message = capsys.readouterr().err
             assert message.startswith(f"tinygen: the update is not captured, since {why}")
             assert message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`checkpoint`: gradients of what is computed again."""
+"""`tg.checkpoint`: gradients of a function that is computed again in the backward pass."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def small_network(seed=0):
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_checkpoint_changes_nothing_but_memory(create_graph):
+def test_checkpoint_gives_the_same_results_gradients_and_random_numbers(create_graph):
     results = []
     for wrap in (lambda f, x: f(x), tg.checkpoint):
         network, x = small_network(), leaf(np.random.default_rng(0).standard_normal((5, 3)))
@@ -37,7 +37,7 @@ def test_checkpoint_changes_nothing_but_memory(create_graph):
         np.testing.assert_allclose(plain, checkpointed, rtol=1e-12, atol=1e-12)
 
 
-def test_checkpoint_keeps_no_graph_and_fills_grad():
+def test_checkpoint_records_one_node_and_fills_grad():
     network, x = small_network(), leaf(np.ones((4, 3)))
     y = tg.checkpoint(network, x)
     assert set(y.edge.edges) == {x, *network.parameters()}
@@ -45,7 +45,7 @@ def test_checkpoint_keeps_no_graph_and_fills_grad():
     assert all(p.grad is not None for p in [x, *network.parameters()])
 
 
-def test_checkpoint_reaches_what_its_function_reads_from_outside():
+def test_checkpoint_differentiates_in_tensors_that_its_function_captures():
     x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     squared = w * w
     y = tg.checkpoint(lambda x: x * squared, x)
@@ -64,7 +64,7 @@ def test_checkpoint_of_several_outputs_and_without_gradients():
         assert not tg.checkpoint(F.exp, x).requires_grad
 
 
-def test_an_operation_has_a_vjp_for_each_argument():
+def test_an_operation_must_have_a_vjp_for_each_argument():
     @primitive(saves="a b")
     def unfinished(xp, a, b):
         return a * b

@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The command line as a user types it, partly in separate processes."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def tinygen(*words: str) -> subprocess.Popen:
-    """The command in a process of its own."""
+    """Start the command in a separate process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "tinygen", *words]
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -79,7 +79,7 @@ def test_train_sample_eval_resume_and_report(capsys):
     assert Path("run/report.html").exists()
 
 
-def test_a_run_stopped_before_its_first_checkpoint_begins_again_from_its_seed(capsys):
+def test_a_run_without_a_checkpoint_is_resumed_from_its_seed(capsys):
     assert train("whole", "--steps", "3", "--seed", "5") == 0
     assert train("cut", "--steps", "3", "--seed", "5") == 0
     for name in ("checkpoint.safetensors", "summary.json", "report.html"):
@@ -89,7 +89,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again_from_its_seed(ca
     assert tensors_of("cut") == tensors_of("whole")
 
 
-def test_flags_are_the_fields_of_the_configuration(capsys):
+def test_flags_set_the_fields_of_the_configuration(capsys):
     assert train("run", "--steps", "1", "--learning-rate", "0.25", "--seed", "5", "--save-every", "2") == 0
     config = json.loads(Path("run/config.json").read_text())
     assert config["config"]["learning_rate"] == 0.25
@@ -100,7 +100,7 @@ def test_flags_are_the_fields_of_the_configuration(capsys):
     assert config["source"] == {"data": str(Path("tiny.npz").resolve()), "skip_broken": False}
 
 
-def test_a_run_of_the_library_on_thresholded_data_is_measured_too(capsys):
+def test_a_run_that_fit_made_on_thresholded_data_is_evaluated(capsys):
     thresholded = data.load("digits8x8").binarised("threshold")
     model = VAE(VAE.Config(hidden=4, latent=2, importance_samples=2), thresholded.spec)
     summary = fit(model, thresholded, steps=1, out="a run", quiet=True)
@@ -108,21 +108,21 @@ def test_a_run_of_the_library_on_thresholded_data_is_measured_too(capsys):
     assert json.loads(capsys.readouterr().out)["metrics"] == summary["test"]
 
 
-def test_runs_are_numbered_where_no_folder_is_named(capsys):
+def test_runs_without_out_are_numbered(capsys):
     for _ in range(2):
         assert main(["train", "ae", "--data", "tiny.npz", "--steps", "1", "--batch-size", "9", "--hidden", "4"]) == 0
     assert sorted(os.listdir("runs")) == ["ae-1", "ae-2"]
     assert load(Path("runs/ae-1/checkpoint.safetensors"))[1]["model"] == "ae"
 
 
-def test_the_seed_decides_everything(capsys):
+def test_equal_seeds_give_equal_weights_and_other_seeds_others(capsys):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert train(name, "--steps", "3", "--seed", seed) == 0
     assert tensors_of("a") == tensors_of("b")
     assert tensors_of("a") != tensors_of("c")
 
 
-def test_a_run_is_found_and_its_data_too_from_another_folder(tmp_path, monkeypatch, capsys):
+def test_a_run_and_its_data_are_found_from_another_folder(tmp_path, monkeypatch, capsys):
     assert train("run", "--steps", "1") == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -168,7 +168,7 @@ def test_help_and_lists(words, shown, capsys):
     assert message.err == ""
 
 
-def test_the_reader_of_a_pipe_may_leave_early():
+def test_a_closed_pipe_causes_no_error_message():
     process = subprocess.run(
         f"{shlex.quote(sys.executable)} -m tinygen data | true",
         shell=True,

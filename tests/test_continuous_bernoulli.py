@@ -1,6 +1,6 @@
-"""The continuous Bernoulli density against sixty decimal digits, and against integrals.
+"""The continuous Bernoulli density against arithmetic with 60 decimal digits, and against integrals.
 
-Gradients of higher order stand in the op table (`tests/ops/composites.py`).
+Gradients of higher order are tested in the op table (`tests/ops/composites.py`).
 """
 
 from decimal import Decimal, localcontext
@@ -30,7 +30,7 @@ def exact(logit: float, x: float):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 2e-15), ("float32", 1e-6)])
 @pytest.mark.parametrize("x", [0.0, 0.3, 0.5, 1.0])
-def test_value_slope_and_mean_to_the_last_digits(dtype, tolerance, x):
+def test_log_prob_its_slope_and_the_mean_are_accurate_to_the_last_digits(dtype, tolerance, x):
     logits = tg.tensor(LOGITS, dtype, requires_grad=True)
     distribution, points = ContinuousBernoulli(logits), np.full(len(LOGITS), x, dtype)
     log_prob = distribution.log_prob(points)
@@ -43,19 +43,19 @@ def test_value_slope_and_mean_to_the_last_digits(dtype, tolerance, x):
     np.testing.assert_allclose(slope.numpy(), slopes, rtol=0, atol=4 * tolerance)
 
 
-def test_what_is_near_one_half_keeps_its_digits():
-    """The normaliser alone, at x = 1/2: a relative error would show there that the linear term hides elsewhere."""
+def test_log_prob_at_one_half_has_a_small_relative_error():
+    """At x = 1/2 the linear term l x does not hide relative errors of the normaliser."""
     near = np.array([1e-6, 1e-4, 1e-2, 0.3, 0.99])
     logits = tg.tensor(near, "float64", requires_grad=True)
     log_prob = ContinuousBernoulli(logits).log_prob(np.full(5, 0.5))
     (slope,) = tg.grad(log_prob.sum(), [logits])
-    # At 1e-6 sixty digits lose 26 to the difference; enough are left.
+    # At 1e-6 the difference costs 26 of the 60 digits; enough are left.
     np.testing.assert_allclose(log_prob.numpy(), [exact(each, 0.5)[0] for each in near], rtol=1e-13)
     np.testing.assert_allclose(slope.numpy(), [exact(each, 0.5)[2] for each in near], rtol=1e-13)
 
 
 @pytest.mark.parametrize("logit", [0.0, 1e-5, 0.7, 1.0, -2.5, 9.0, -30.0])
-def test_it_integrates_to_one_and_to_its_mean(logit):
+def test_the_density_integrates_to_one_and_to_its_mean(logit):
     distribution = ContinuousBernoulli(tg.tensor(np.full(200, logit), "float64"))
     density = np.exp(distribution.log_prob(X).numpy())
     assert (density * DX).sum() == pytest.approx(1, abs=1e-12)

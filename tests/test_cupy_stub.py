@@ -1,4 +1,4 @@
-"""The stub of CuPy refuses what CuPy refuses, so that the tests that pass on it say something."""
+"""The stub of CuPy behaves like CuPy where that differs from NumPy, so that tests on the stub are meaningful."""
 
 import operator
 import sys
@@ -50,12 +50,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cupy_refuses(what, cupy, x):
+def test_the_stub_refuses_what_cupy_refuses(what, cupy, x):
     with pytest.raises(TypeError):
         REFUSED[what](cupy, x)
 
 
-def test_what_cupy_lacks(cupy, x):
+def test_the_stub_lacks_what_cupy_lacks(cupy, x):
     for name in ("frompyfunc", "random_integers", "array_split_"):
         assert not hasattr(cupy, name)
     for name in ("ctypes", "newbyteorder", "itemset", "setflags"):
@@ -86,7 +86,7 @@ def test_scalars_promote_as_in_cupy(x, operand, dtype):
         assert y.dtype == dtype
 
 
-def test_types_of_other_loops(cupy, x):
+def test_results_have_the_types_of_cupys_loops(cupy, x):
     whole = cupy.arange(3)
     assert (whole * 2.0).dtype == (whole / 2).dtype == "float64"
     assert (whole > 1).dtype == bool
@@ -95,7 +95,7 @@ def test_types_of_other_loops(cupy, x):
     assert cupy.where(x > 1, 1.0, 0.0).dtype == "float64"
 
 
-def test_numbers_are_arrays_and_parts_are_views(cupy, x):
+def test_scalars_are_arrays_parts_are_views_and_transfers_are_copies(cupy, x):
     for y in (x.sum(), x[1, 2], x[0].max(), cupy.zeros(()) + 1, -x[0, 0]):
         assert type(y) is ndarray
         assert y.shape == ()
@@ -110,11 +110,11 @@ def test_numbers_are_arrays_and_parts_are_views(cupy, x):
     assert (there.get() == 2).all()
 
 
-def test_new_memory_is_not_clean(cupy):
+def test_new_memory_is_nan(cupy):
     assert np.isnan(cupy.empty(3, "float32").get()).all()
 
 
-def test_what_waits_for_the_device_is_counted(cupy, x):
+def test_calls_that_wait_for_the_device_are_recorded(cupy, x):
     assert bool(x[0, 1]) and int(x[0, 1]) == float(x[0, 1]) == x[0, 1].item() == 1
     x.get(), x.tolist(), x[x > 1], x.nonzero(), repr(x)
     cupy.cuda.get_current_stream().synchronize()

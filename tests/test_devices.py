@@ -1,6 +1,6 @@
-"""The device "cuda" gives what the CPU gives, and is waited for no more often than it must be.
+"""The device "cuda" gives the results of the CPU, and the host waits for it only where it must.
 
-Operations have their table (`tests/ops`); here is what stands on them.
+Operations are tested in `tests/ops`; here are streams, distributions, modules, optimisers, data and states.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ from tinygen.random import Stream
 # Kernels
 
 
-def test_cuda_is_served_by_its_kernels_and_cupy_is_not_imported_before_they_run():
+def test_the_device_cuda_has_its_own_kernels_and_cupy_is_imported_only_when_they_run():
     code = """
 import sys
 import tinygen as tg
@@ -36,7 +36,7 @@ print("cupy" in sys.modules)
     assert message.stdout == "False\n"
 
 
-def test_precision_is_chosen_by_name():
+def test_set_precision_takes_known_names_only():
     try:
         for name in ("tf32", "bfloat16", "float32"):
             tg.set_precision(name)
@@ -91,7 +91,7 @@ DISTRIBUTIONS = {
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_distributions(name, cuda):
+def test_distributions_agree_with_the_cpu(name, cuda):
     make, *parameters = DISTRIBUTIONS[name]
 
     def numbers(device):
@@ -107,7 +107,7 @@ def test_distributions(name, cuda):
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 6), (3, 20)])
-def test_discretized_logistic_mixture(channels, size, cuda):
+def test_the_discretized_logistic_mixture_agrees_with_the_cpu(channels, size, cuda):
     def numbers(device):
         p = distributions.DiscretizedLogisticMixture(tg.tensor(normal(3, 4, size), device=device), channels)
         x = p.sample(stream=Stream(3, "train"))
@@ -171,8 +171,8 @@ def tensors(y):
     return [y] if isinstance(y, tg.Tensor) else [t for part in y for t in tensors(part)]
 
 
-def trained_and_evaluated(make, x, device):
-    """Outputs of a module while training, gradients of parameters and input, its state, and outputs in evaluation."""
+def outputs_gradients_and_state(make, x, device):
+    """Outputs of a module in training mode, gradients, its state, and outputs in evaluation mode."""
     tg.seed(5)
     module = make().to(device)
     x = tg.tensor(x, device=device, requires_grad=x.dtype == np.float32)
@@ -185,19 +185,19 @@ def trained_and_evaluated(make, x, device):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules(name, cuda):
+def test_modules_agree_with_the_cpu(name, cuda):
     make, shape = MODULES[name]
-    actual = trained_and_evaluated(make, normal(*shape), cuda)
+    actual = outputs_gradients_and_state(make, normal(*shape), cuda)
     assert {device_of(y) for y in actual} == {cuda}
     assert not WAITS
-    assert_same(actual, trained_and_evaluated(make, normal(*shape), "cpu"), 2e-5)
+    assert_same(actual, outputs_gradients_and_state(make, normal(*shape), "cpu"), 2e-5)
 
 
-def test_embedding(cuda):
+def test_embedding_agrees_with_the_cpu(cuda):
     indices = np.array([[1, 0, 2], [2, 2, 1]])
-    actual = trained_and_evaluated(lambda: nn.Embedding(3, 4), indices, cuda)
+    actual = outputs_gradients_and_state(lambda: nn.Embedding(3, 4), indices, cuda)
     assert not WAITS
-    assert_same(actual, trained_and_evaluated(lambda: nn.Embedding(3, 4), indices, "cpu"))
+    assert_same(actual, outputs_gradients_and_state(lambda: nn.Embedding(3, 4), indices, "cpu"))
 
 
 # Update rules
@@ -230,13 +230,13 @@ def two_steps(make, device, by_loss=True):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("by_loss", [True, False])
-def test_optimizers(name, by_loss, cuda):
+def test_optimizers_agree_with_the_cpu(name, by_loss, cuda):
     actual = list(two_steps(OPTIMIZERS[name], cuda, by_loss).values())
-    assert len(WAITS) == (4 if by_loss else 2), "once for each loss, and once for each gradient"
+    assert len(WAITS) == (4 if by_loss else 2), "one wait for each loss and one for each gradient norm"
     assert_same(actual, list(two_steps(OPTIMIZERS[name], "cpu", by_loss).values()))
 
 
-def test_averages_take_the_place_of_parameters(cuda):
+def test_averages_replace_the_parameters_in_applied(cuda):
     network = nn.Linear(3, 2).to(cuda)
     average, before = optim.EMA(network, 0.5), to_numpy(network.weight)
     network.weight.assign(2 * before)
@@ -256,14 +256,14 @@ def test_a_gradient_that_is_not_finite_is_refused_by_name(bad, cuda):
     assert_same(network.weight, before)
 
 
-def as_on_a_gpu(name, function):
-    """The norm, left on the device as its CUDA kernel leaves it."""
+def norm_on_device(name, function):
+    """Wrap the reference of the norm so that its result is on the device, as that of the CUDA kernel."""
     return (lambda *arguments: sys.modules["cupy"].asarray(function(*arguments))) if name == "norm" else function
 
 
-def test_a_norm_that_is_left_on_the_device_clips_and_is_looked_at(cuda):
+def test_a_norm_on_the_device_clips_and_is_checked(cuda):
     expected = list(two_steps(OPTIMIZERS["adam"], "cpu").values())
-    with dispatch.wrapped(as_on_a_gpu):
+    with dispatch.wrapped(norm_on_device):
         assert_same(list(two_steps(OPTIMIZERS["adam"], cuda).values()), expected)
         test_a_gradient_that_is_not_finite_is_refused_by_name(np.nan, cuda)
 
@@ -271,7 +271,7 @@ def test_a_norm_that_is_left_on_the_device_clips_and_is_looked_at(cuda):
 # Data and states
 
 
-def test_batches_come_to_the_device(cuda):
+def test_batches_are_moved_to_the_device(cuda):
     split = Split({"x": Image(4, 4, 1, "grey"), "y": Labels(9)}, {"x": images(9, 4, 4, 1), "y": np.arange(9)})
     for device in ("cpu", cuda):
         batch = next(Loader(split, 4, seed=0)).to(device)
@@ -279,17 +279,17 @@ def test_batches_come_to_the_device(cuda):
     assert_same([batch.x, batch.y], [batch.to("cpu").x, batch.to("cpu").y])
 
 
-def test_states_travel_between_devices(cuda, tmp_path):
+def test_states_are_saved_and_loaded_on_either_device(cuda, tmp_path):
     tg.seed(0)
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2))
-    there = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2)).to(cuda)
-    there.load_state_dict(network.state_dict())
-    assert {device_of(array) for array in there.state_dict().values()} == {cuda}
-    tg.save(tmp_path / "file", there.state_dict())
+    on_device = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2)).to(cuda)
+    on_device.load_state_dict(network.state_dict())
+    assert {device_of(array) for array in on_device.state_dict().values()} == {cuda}
+    tg.save(tmp_path / "file", on_device.state_dict())
     back, _ = tg.load(tmp_path / "file")
     assert_same(back, network.state_dict(), 0)
-    optimizer = optim.Adam(there)
-    optimizer.step((there(tg.tensor(normal(4, 3), device=cuda)) ** 2).sum())
+    optimizer = optim.Adam(on_device)
+    optimizer.step((on_device(tg.tensor(normal(4, 3), device=cuda)) ** 2).sum())
     tg.save(tmp_path / "state", optimizer.state_dict())
     other = optim.Adam(network)
     other.load_state_dict(tg.load(tmp_path / "state")[0])
@@ -297,7 +297,7 @@ def test_states_travel_between_devices(cuda, tmp_path):
     optimizer.load_state_dict(other.state_dict())
 
 
-def test_a_tensor_can_be_moved_read_and_shown(cuda):
+def test_a_tensor_can_be_moved_read_and_printed(cuda):
     x = tg.tensor([[1.0, 2.0]], device=cuda)
     assert x.device == cuda
     assert x.to("cpu").device == "cpu"
@@ -309,10 +309,10 @@ def test_a_tensor_can_be_moved_read_and_shown(cuda):
     assert (np.float32(2) * x).device == (x.data * x).device == cuda
 
 
-# The tape
+# Checkpoints, anomaly mode and profiles
 
 
-def test_checkpoints_and_anomalies(cuda):
+def test_checkpoint_and_detect_anomaly_work_on_the_device(cuda):
     x = tg.tensor(normal(3, 4), device=cuda, requires_grad=True)
 
     def noisy(x):
@@ -327,7 +327,7 @@ def test_checkpoints_and_anomalies(cuda):
         (x - x).log()
 
 
-def test_profile(cuda):
+def test_a_profile_counts_bytes_and_flops_on_the_device(cuda):
     x = tg.tensor(normal(3, 4), device=cuda, requires_grad=True)
     with tg.profile(show=False) as profile:
         F.conv2d(x.reshape(1, 3, 4, 1), tg.tensor(normal(2, 2, 1, 3), device=cuda)).sum().backward()

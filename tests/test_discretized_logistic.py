@@ -1,6 +1,6 @@
-"""The mixture of discretised logistics: masses that add up, far tails in float32, samples against probabilities.
+"""The mixture of discretised logistics: normalisation, far tails in float32, samples against probabilities.
 
-Its values by the definition, and gradients of any order, stand in the op table (`tests/ops/composites.py`).
+Values by the definition, and gradients of higher order, are tested in the op table (`tests/ops/composites.py`).
 """
 
 import math
@@ -16,15 +16,15 @@ from tinygen.random import Stream
 GREYS = np.arange(256) / 255
 
 
-def parameters(channels, components, dtype="float64"):
-    """Of one image element: random, with means on the range and scales from narrow to wide."""
+def random_parameters(channels, components, dtype="float64"):
+    """Random parameters of one pixel, with means within the range and scales from narrow to wide."""
     draw = np.random.default_rng(channels).standard_normal
     parts = [draw((1, components)), draw((channels, components)) / 2, draw((channels, components)) - 2]
     return np.concatenate([*parts, draw((channels * (channels - 1) // 2, components))]).astype(dtype).ravel()
 
 
-def masses(p, channels, given=(), dtype="float64"):
-    """The probability of each grey value of the last channel together with `given` values of those before."""
+def probabilities(p, channels, given=(), dtype="float64"):
+    """The probability (256,) of each value of the last channel together with the `given` values of those before."""
     x = np.concatenate([np.broadcast_to(np.array(given), (256, len(given))), GREYS[:, None]], axis=1).astype(dtype)
     log_prob = DiscretizedLogisticMixture(tg.tensor(np.tile(p, (256, 1)), dtype), channels).log_prob(x)
     assert log_prob.dtype == dtype
@@ -34,27 +34,27 @@ def masses(p, channels, given=(), dtype="float64"):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-12)])
 @pytest.mark.parametrize("log_scale", [-20.0, -7.0, -3.0, 0.0, 6.0])
 @pytest.mark.parametrize("mean", [-3.0, -1.0, 0.1234, 1.002])
-def test_the_256_values_share_a_mass_of_one(dtype, tolerance, log_scale, mean):
+def test_the_probabilities_of_the_256_values_sum_to_one(dtype, tolerance, log_scale, mean):
     p = np.array([0.3, -0.4, mean, 0.5, log_scale, log_scale + 1])
-    assert masses(p, 1, dtype=dtype).sum() == pytest.approx(1, abs=tolerance)
+    assert probabilities(p, 1, dtype=dtype).sum() == pytest.approx(1, abs=tolerance)
 
 
-def test_the_last_channel_sums_out():
-    """Of RGB, blue and then green: what is left are the mixtures of two channels and of one. That sums to 1."""
-    p = parameters(3, 2)
+def test_summing_over_the_last_channel_gives_the_mixture_of_the_others():
+    """For RGB: blue is summed out, then green; the mixture of red sums to 1."""
+    p = random_parameters(3, 2)
     parts = p.reshape(10, 2)
     two, one = parts[[0, 1, 2, 4, 5, 7]].ravel(), parts[[0, 1, 4]].ravel()
-    of_red, of_green = masses(one, 1), masses(two, 2, [GREYS[70]])
+    of_red, of_green = probabilities(one, 1), probabilities(two, 2, [GREYS[70]])
     assert of_red.sum() == pytest.approx(1, abs=1e-12)
     assert of_green.sum() == pytest.approx(of_red[70], rel=1e-10)
     for green in (0, 128, 255):
-        of_blue = masses(p, 3, [GREYS[70], GREYS[green]])
+        of_blue = probabilities(p, 3, [GREYS[70], GREYS[green]])
         assert of_blue.sum() == pytest.approx(of_green[green], rel=1e-10)
 
 
 @pytest.mark.parametrize("mean", [-1e3, -1.0, 0.0, 0.7, 1e3])
 @pytest.mark.parametrize("log_scale", [-1e3, -7.0, 0.0, 30.0])
-def test_far_tails_are_finite_in_float32_and_as_in_float64(mean, log_scale):
+def test_far_tails_in_float32_are_finite_and_agree_with_float64(mean, log_scale):
     results = []
     for dtype in ("float32", "float64"):
         p = tg.tensor(np.tile([50.0, -50.0, mean, -mean, log_scale, log_scale], (3, 1)), dtype, requires_grad=True)
@@ -65,16 +65,16 @@ def test_far_tails_are_finite_in_float32_and_as_in_float64(mean, log_scale):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
 
 
-def test_log_scales_are_held_above_minus_seven():
-    at, below, above = (masses(np.array([0.0, 0.1, log_scale]), 1) for log_scale in (-7.0, -7.5, -6.5))
+def test_log_scales_below_minus_seven_count_as_minus_seven():
+    at, below, above = (probabilities(np.array([0.0, 0.1, log_scale]), 1) for log_scale in (-7.0, -7.5, -6.5))
     np.testing.assert_array_equal(below, at)
     assert (above != at).any()
 
 
-def test_narrow_components_on_all_values_cost_eight_bits():
-    """A bin reaches 4.3 scales to either side, which hold 97 % of a component."""
+def test_equal_narrow_components_on_all_values_give_each_a_probability_of_1_in_256():
+    """A bin extends 4.3 scales to either side, which is 97 % of a component."""
     p = np.concatenate([np.zeros(256), 2 * GREYS - 1, np.full(256, -7.0)])
-    np.testing.assert_allclose(masses(p, 1), 1 / 256, rtol=0.03)
+    np.testing.assert_allclose(probabilities(p, 1), 1 / 256, rtol=0.03)
 
 
 def test_samples_are_grey_values_with_their_probabilities():
@@ -85,18 +85,18 @@ def test_samples_are_grey_values_with_their_probabilities():
     assert (x.shape, x.dtype, x.requires_grad) == ((n, 1), np.float32, False)
     values = np.rint(x.numpy() * 255)
     np.testing.assert_array_equal(x.numpy(), values.astype(np.float32) / np.float32(255))
-    counts, expected = np.bincount(values.ravel().astype(int), minlength=256), n * masses(p, 1)
+    counts, expected = np.bincount(values.ravel().astype(int), minlength=256), n * probabilities(p, 1)
     assert counts.size == 256
     seen = expected > 5
-    assert counts[0] > 1000, "an edge has a whole tail"
+    assert counts[0] > 1000, "the outermost value has the whole tail"
     assert (np.abs(counts - expected)[seen] < 5 * np.sqrt(expected[seen])).all()
     chi = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
     assert abs(chi - seen.sum()) < 4 * math.sqrt(2 * seen.sum())
 
 
-def test_samples_of_rgb_cost_their_entropy():
-    """-log p of samples averages to the same as over the components' own chain, drawn here by inversion."""
-    n, p = 40_000, parameters(3, 2)
+def test_rgb_samples_match_an_independent_sampler():
+    """Means of x, x^2, products of channels and log p agree with those of logistic samples of NumPy, rounded."""
+    n, p = 40_000, random_parameters(3, 2)
     mixture = DiscretizedLogisticMixture(tg.tensor(np.tile(p, (n, 1)), "float64"), 3)
     ours = mixture.sample(stream=Stream(0, "mine")).numpy()
     rng = np.random.default_rng(0)
@@ -111,7 +111,7 @@ def test_samples_of_rgb_cost_their_entropy():
         assert (np.abs(a.mean(0) - b.mean(0)) < 4 * np.sqrt(2 * a.var(0) / n)).all()
 
 
-def test_a_narrow_mixture_samples_its_means_and_chains_them():
+def test_samples_of_a_narrow_mixture_are_its_means_which_depend_on_the_channels_before():
     p = np.array([0.0, 2 * 51 / 255 - 1, 0.0, 0.0, -9, -9, -9, math.atanh(0.5), math.atanh(-0.5), 0.0])
     x = DiscretizedLogisticMixture(tg.tensor(np.tile(p, (200, 1))), 3).sample(stream=Stream(1, "mine")).numpy()
     # Red is -0.6 on [-1, 1], green half of it, blue minus half of it; the narrowest scale is a ninth of a grey value.
@@ -119,13 +119,13 @@ def test_a_narrow_mixture_samples_its_means_and_chains_them():
     assert (x.std(0) < 0.6 / 255).all()
 
 
-def test_samples_come_from_the_training_stream_unless_told_otherwise():
-    mixture = DiscretizedLogisticMixture(tg.tensor(parameters(3, 2)), 3)
+def test_samples_use_the_training_stream_by_default():
+    mixture = DiscretizedLogisticMixture(tg.tensor(random_parameters(3, 2)), 3)
     tg.seed(6)
     np.testing.assert_array_equal(mixture.sample().numpy(), mixture.sample(stream=Stream(6, "train")).numpy())
 
 
-def test_what_does_not_fit_is_told():
+def test_parameters_and_values_of_other_shapes_are_refused():
     with pytest.raises(ShapeError, match=r"3 channels take 10 parameters a component, which \(2, 15\)"):
         DiscretizedLogisticMixture(tg.tensor(np.zeros((2, 15))), 3)
     mixture = DiscretizedLogisticMixture(tg.tensor(np.zeros((2, 15))), 1)

@@ -30,7 +30,7 @@ def normal_density(x, mean, std):
 
 
 @pytest.mark.parametrize("given", ["std", "log_var"])
-def test_normal_density_by_its_formula(given):
+def test_normal_density_matches_its_formula(given):
     x = np.array([0.3, 1.4, 10.0])
     parameter = {"std": leaf(STDS)} if given == "std" else {"log_var": leaf(2 * np.log(STDS))}
     normal = Normal(leaf(MEANS), **parameter)
@@ -47,7 +47,7 @@ def test_normal_density_integrates_to_one(mean, std):
     assert ((GRID - mean) ** 2 * density).sum() * DX == pytest.approx(std**2, rel=1e-9)
 
 
-def test_normal_divergence_is_its_integral():
+def test_normal_divergence_matches_its_integral():
     p, q = Normal(leaf(MEANS), leaf(STDS)), Normal(leaf([0.5, 1.0, -1.0]), leaf([2.0, 0.5, 2.0]))
     standard = p.kl().numpy()
     for i, value in enumerate(p.kl(q).numpy()):
@@ -71,7 +71,7 @@ def test_normal_sample_is_mean_plus_std_times_noise_and_passes_gradients():
     np.testing.assert_array_equal(std.grad.numpy(), noise)
 
 
-def test_normal_samples_have_its_moments():
+def test_normal_samples_have_the_moments_of_the_distribution():
     n = 50_000
     x = Normal(np.tile(MEANS, (n, 1)), STDS).sample(stream=Stream(0, "mine"))
     assert (np.abs(x.mean(0) - MEANS) < 4 * STDS / math.sqrt(n)).all()
@@ -79,18 +79,18 @@ def test_normal_samples_have_its_moments():
     assert np.abs(np.corrcoef(x.T) - np.eye(3)).max() < 4 / math.sqrt(n)
 
 
-def test_normal_broadcasts_and_takes_numbers():
+def test_normal_broadcasts_its_arguments_and_takes_numbers():
     column, row = leaf([[0.0], [100.0]]), leaf([1.0, 2.0, 3.0])
     assert Normal(column, row).kl().shape == (2, 3)
     for normal in (Normal(column, row), Normal(0.0, leaf(np.ones((2, 3)))), Normal(leaf(np.ones((2, 3))), 2.0)):
         x = normal.sample(stream=Stream(0, "mine")).numpy()
         assert x.shape == normal.log_prob(x).shape == (2, 3)
-        assert len(np.unique(x)) == 6, "every element has noise of its own"
+        assert len(np.unique(x)) == 6, "every element has separate noise"
     assert Normal(leaf(2.0), 3.0).kl().item() == pytest.approx((4 + 9 - 1) / 2 - math.log(3))
 
 
 @pytest.mark.parametrize("options", [{}, {"std": 1.0, "log_var": 0.0}])
-def test_normal_wants_one_of_std_and_log_var(options):
+def test_normal_takes_either_std_or_log_var(options):
     with pytest.raises(UsageError, match="either std or log_var"):
         Normal(0.0, **options)
 
@@ -101,7 +101,7 @@ LOGITS = np.array([-3.0, 0.0, 0.7, 4.0])
 PROBABILITIES = 1 / (1 + np.exp(-LOGITS))
 
 
-def test_bernoulli_probabilities():
+def test_bernoulli_log_prob_and_mean_match_their_formulas():
     coin = Bernoulli(leaf(LOGITS))
     np.testing.assert_allclose(coin.mean.numpy(), PROBABILITIES, rtol=1e-15)
     np.testing.assert_allclose(coin.log_prob(np.ones(4)).numpy(), np.log(PROBABILITIES), rtol=1e-12)
@@ -121,7 +121,7 @@ def test_bernoulli_samples_follow_their_probability_without_gradient():
     assert np.abs(np.corrcoef(x.numpy().T) - np.eye(4)).max() < 5 / math.sqrt(n)
 
 
-def test_bernoulli_divergence_is_its_sum():
+def test_bernoulli_divergence_matches_its_sum():
     p, q = PROBABILITIES, PROBABILITIES[::-1]
     expected = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
     divergence = Bernoulli(leaf(LOGITS)).kl(Bernoulli(leaf(LOGITS[::-1].copy())))
@@ -135,13 +135,13 @@ SCORES = np.array([[0.0, 1.0, -2.0], [3.0, 3.0, 3.0]])
 SHARES = np.exp(SCORES) / np.exp(SCORES).sum(1, keepdims=True)
 
 
-def test_categorical_probabilities():
+def test_categorical_log_probs_match_softmax():
     classes = Categorical(leaf(SCORES + 100))
     np.testing.assert_allclose(classes.log_probs.numpy(), np.log(SHARES), rtol=1e-12)
     np.testing.assert_allclose(classes.log_prob(np.array([2, 0])).numpy(), np.log([SHARES[0, 2], 1 / 3]), rtol=1e-12)
 
 
-def test_categorical_samples_follow_their_shares():
+def test_categorical_samples_follow_their_probabilities():
     n = 30_000
     x = Categorical(tg.tensor(np.tile(SCORES, (n, 1, 1)), requires_grad=True)).sample(stream=Stream(0, "mine"))
     assert (x.shape, x.dtype.kind, x.requires_grad) == ((n, 2), "i", False)
@@ -150,7 +150,7 @@ def test_categorical_samples_follow_their_shares():
 
 
 def test_categorical_sample_inverts_the_distribution_function():
-    """The first class at which the cumulative probability passes the uniform; impossible ones are never drawn."""
+    """A sample is the first class whose cumulative probability exceeds the uniform; impossible classes never occur."""
     logits = np.array([-np.inf, math.log(0.25), -np.inf, math.log(0.5), math.log(0.25), -np.inf])
     x = Categorical(tg.tensor(np.tile(logits, (2000, 1)))).sample(stream=Stream(1, "mine")).numpy()
     uniform = Stream(1, "mine").uniform(2000)
@@ -158,17 +158,17 @@ def test_categorical_sample_inverts_the_distribution_function():
 
 
 @pytest.mark.parametrize("word", [0, 0xFFFFFFFF])
-def test_categorical_sample_at_the_ends_of_the_uniform(word):
+def test_categorical_samples_at_the_extremes_of_the_uniform_are_possible_classes(word):
     uniform, *_ = draws(lambda key0, key1, counter, blocks: np.full(4 * blocks, word, np.uint32))
     for seed in range(20):
         scores = Stream(seed, "scores").uniform(7) * 5
         scores[[0, 6]] = -np.inf
         with dispatch.wrapped(lambda name, kernel: uniform if name == "uniform" else kernel):
-            drawn = Categorical(tg.tensor(scores)).sample(stream=Stream(0, "mine"))
-        assert drawn.item() == (1 if word == 0 else 5)
+            sample = Categorical(tg.tensor(scores)).sample(stream=Stream(0, "mine"))
+        assert sample.item() == (1 if word == 0 else 5)
 
 
-def test_categorical_divergence_is_its_sum():
+def test_categorical_divergence_matches_its_sum():
     other = SCORES[::-1] * 0.5
     shares = np.exp(other) / np.exp(other).sum(1, keepdims=True)
     divergence = Categorical(leaf(SCORES)).kl(Categorical(leaf(other)))
@@ -176,7 +176,7 @@ def test_categorical_divergence_is_its_sum():
     assert (divergence.numpy() > 0).all()
 
 
-# All
+# All distributions
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_categorical_divergence_is_its_sum():
     [lambda x: Normal(x, log_var=x), Bernoulli, lambda x: Categorical(x)],
     ids=["normal", "bernoulli", "classes"],
 )
-def test_samples_come_from_the_training_stream_unless_told_otherwise(make):
+def test_samples_use_the_training_stream_by_default(make):
     distribution = make(leaf(np.zeros((2, 5))))
     tg.seed(6)
     first = distribution.sample().numpy()
@@ -193,8 +193,8 @@ def test_samples_come_from_the_training_stream_unless_told_otherwise(make):
 
 
 @pytest.mark.parametrize("kind", [Normal, Bernoulli, Categorical])
-def test_gradients_of_a_divergence_are_its_differences(kind):
-    """Along a random direction, and zero where both are the same."""
+def test_gradients_of_a_divergence_match_finite_differences(kind):
+    """Along a random direction; and they are zero if both distributions are equal."""
     rng = np.random.default_rng(0)
     points, directions = rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
 

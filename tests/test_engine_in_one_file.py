@@ -20,11 +20,11 @@ def engine():
     return module
 
 
-def test_it_is_short():
+def test_the_example_has_at_most_200_lines():
     assert len(PATH.read_text(encoding="utf-8").splitlines()) <= 200
 
 
-# Functions of a (3, 4), b (4,), c (4, 2) that use each operation, some broadcasting, with the names of either engine.
+# Functions of a (3, 4), b (4,), c (4, 2) in either engine `e`, which use every operation, some with broadcasting.
 FUNCTIONS = {
     "arithmetic": lambda e, a, b, c: (a * b - 2.0) / (1.5 + b * b) - (1.0 - a),
     "matmul and transpose": lambda e, a, b, c: e.exp(0.1 * (a @ c)) @ c.T + b,
@@ -52,7 +52,7 @@ def test_gradients_of_both_orders_are_those_of_the_package(engine, name):
         np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_adam_is_the_package_s(engine):
+def test_adam_makes_the_steps_of_the_package(engine):
     start = np.random.default_rng(1).standard_normal(5)
     p, q = tg.tensor(start, "float64", requires_grad=True), engine.Tensor(start.copy())
     ours, theirs = tg.optim.Adam([p], 0.1), engine.Adam([q], 0.1)

@@ -1,4 +1,4 @@
-"""The examples run as they stand, for one epoch, and write the picture that they promise."""
+"""The examples run for one epoch each and write their picture."""
 
 import re
 import sys
@@ -11,14 +11,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = [path for path in sorted(EXAMPLES.glob("*.py")) if not path.stem.startswith("own_")]
 
 
-def test_examples_were_found():
+def test_all_examples_are_found_and_in_the_readme():
     assert {script.stem for script in SCRIPTS} >= {"autoencoder", "vae", "gan", "wgan"}
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     assert [script.name for script in SCRIPTS if f"`{script.name}`" not in readme] == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_example(script, tmp_path, monkeypatch, capsys):
+def test_an_example_runs_and_writes_its_picture(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [script.name])
     source = script.read_text()

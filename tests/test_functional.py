@@ -1,4 +1,4 @@
-"""Functions that the op table leaves out: dropout, corner values, options of convolutions, refusals."""
+"""What the op table leaves out: dropout, ties and kinks, extreme values, options of convolutions, error messages."""
 
 import math
 
@@ -23,7 +23,7 @@ def leaf(values):
 
 
 def gradient(function, *values):
-    """Gradients of the summed result for every argument."""
+    """Gradients of the summed result in each argument, as nested lists."""
     xs = [leaf(v) for v in values]
     return [g.numpy().tolist() for g in tg.grad(function(*xs).sum(), xs)]
 
@@ -37,7 +37,7 @@ def test_every_function_is_in_the_op_table_or_here():
 # Dropout
 
 
-def test_dropout_keeps_the_mean_and_its_share():
+def test_dropout_scales_by_the_kept_share_and_drops_independently():
     n, p = 100_000, 0.3
     y = F.dropout(tg.tensor(np.full(n, 2.0)), p, stream=Stream(0, "train")).numpy()
     assert y.dtype == np.float32
@@ -48,7 +48,7 @@ def test_dropout_keeps_the_mean_and_its_share():
     assert abs(neighbours - (1 - p) ** 2) < 4 / math.sqrt(n)
 
 
-def test_dropout_draws_a_mask_an_element_from_its_stream():
+def test_dropout_draws_one_uniform_an_element_from_its_stream():
     x = real(5, 7)
     stream = Stream(3, "mine", 10)
     y = F.dropout(tg.tensor(x, "float64"), 0.25, stream=stream).numpy()
@@ -70,7 +70,7 @@ def test_dropout_uses_the_training_stream_and_only_in_training():
     np.testing.assert_array_equal(F.dropout(x, 0.5).numpy(), first)
 
 
-def test_dropout_passes_the_gradient_of_what_is_kept():
+def test_dropout_passes_gradients_to_kept_elements_only():
     x = leaf(np.ones(50))
     y = F.dropout(x, 0.4, stream=Stream(0, "train"))
     y.sum().backward()
@@ -79,12 +79,12 @@ def test_dropout_passes_the_gradient_of_what_is_kept():
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, math.nan])
-def test_dropout_refuses_what_is_no_probability(probability):
+def test_dropout_refuses_impossible_probabilities(probability):
     with pytest.raises(UsageError, match=f"dropout: probability {probability} is not in"):
         F.dropout(tg.tensor([1.0]), probability)
 
 
-# Kinks and ties: the gradients that the page of conventions promises
+# Gradients at kinks and ties
 
 
 def test_ties_share_the_gradient_equally():
@@ -96,7 +96,7 @@ def test_ties_share_the_gradient_equally():
     np.testing.assert_array_equal(np.ravel(pooled), [0.25] * 4)
 
 
-def test_gradients_at_kinks():
+def test_gradients_at_kinks_follow_the_conventions():
     assert gradient(lambda x: F.clip(x, -1.0, 2.0), [-1.5, -1.0, 0.0, 2.0, 2.5]) == [[0, 1, 1, 1, 0]]
     assert gradient(F.relu, [-1.0, 0.0, 1.0]) == [[0, 0, 1]]
     assert gradient(F.abs, [-1.0, 0.0, 1.0]) == [[-1, 0, 1]]
@@ -106,14 +106,14 @@ def test_gradients_at_kinks():
     ]
 
 
-def test_clip_holds_values():
+def test_clip_limits_values():
     np.testing.assert_array_equal(F.clip(tg.tensor([-2.0, 0.5, 9.0]), 0.0, 1.0).numpy(), [0, 0.5, 1])
 
 
 # Extreme values
 
 
-def test_losses_stay_finite_where_they_can():
+def test_losses_of_extreme_logits_are_finite_and_right():
     logits, target = tg.tensor([-1e4, 1e4, -1e4, 1e4, 0.0], requires_grad=True), np.array([0, 1, 1, 0, 0.5], np.float32)
     loss = F.binary_cross_entropy_with_logits(logits, target)
     loss.sum().backward()
@@ -125,7 +125,7 @@ def test_losses_stay_finite_where_they_can():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_cross_entropy_of_certain_probabilities_is_held(dtype):
+def test_binary_cross_entropy_of_probabilities_0_and_1_is_limited(dtype):
     p = tg.tensor([0.0, 1.0, 0.0, 1.0, 0.5], dtype, requires_grad=True)
     loss = F.binary_cross_entropy(p, np.array([0, 1, 1, 0, 1], dtype))
     loss.sum().backward()
@@ -141,7 +141,7 @@ def test_normalisation_of_a_constant_is_zero_with_a_finite_gradient():
     assert np.isfinite(x.grad.numpy()).all()
 
 
-def test_activations_far_out():
+def test_activations_of_large_arguments():
     x = np.array([-1e4, -50.0, 0.0, 50.0, 1e4])
     np.testing.assert_allclose(F.gelu(x), [0, 0, 0, 50, 1e4], atol=1e-12)
     np.testing.assert_allclose(F.silu(x), [0, -50 / (1 + math.exp(50)), 0, 50, 1e4])
@@ -152,7 +152,7 @@ def test_activations_far_out():
 # Shapes and indices
 
 
-def test_stack_flatten_embedding_one_hot_einsum():
+def test_stack_flatten_embedding_one_hot_and_einsum_match_numpy():
     a, b = real(2, 3, 4)
     for axis in (0, 1, 2, -1, -3):
         np.testing.assert_array_equal(F.stack([leaf(a), leaf(b)], axis=axis).numpy(), np.stack([a, b], axis))
@@ -185,14 +185,14 @@ def test_batch_norm_with_given_moments_is_affine():
     np.testing.assert_allclose(y.numpy(), (x - mean) / np.sqrt(var + 0.1) * 2 + 0.5)
 
 
-def test_group_norm_between_layer_and_instance_norm():
+def test_group_norm_equals_layer_norm_with_one_group_and_instance_norm_with_one_channel_each():
     x, scale, shift = leaf(real(2, 3, 3, 4)), real(4), real(4)
     one, each = F.group_norm(x, 1, scale, shift), F.group_norm(x, 4, scale, shift)
     np.testing.assert_allclose(one.numpy(), (F.layer_norm(x, axes=3) * scale + shift).numpy(), rtol=1e-12)
     np.testing.assert_allclose(each.numpy(), F.instance_norm(x, scale, shift).numpy(), rtol=1e-12)
 
 
-def test_resampling_round_trips():
+def test_resampling_by_nearest_neighbours_is_inverted():
     x = leaf(real(2, 3, 4, 2))
     up = F.upsample_nearest2d(x, (3, 2))
     np.testing.assert_array_equal(F.downsample_nearest2d(up, (3, 2)).numpy(), x.numpy())
@@ -203,8 +203,8 @@ def test_resampling_round_trips():
     assert F.downsample_nearest2d(line, (2, 1)).ravel().tolist() == [1, 3]
 
 
-def test_bilinear_resizing_by_hand():
-    """As PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, edges held, no filter."""
+def test_bilinear_resizing_matches_values_by_hand():
+    """As PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, no antialiasing."""
 
     def resized(values, width):
         line = np.array(values, "float64").reshape(1, 1, -1, 1)
@@ -236,7 +236,7 @@ def test_average_pooling_counts_padding():
         ("same", ((1, 1), (0, 1))),
     ],
 )
-def test_padding_is_that_of_a_padded_image(padding, around):
+def test_padding_equals_a_convolution_of_the_padded_image(padding, around):
     x, w = leaf(real(1, 4, 5, 2)), real(3, 2, 2, 3)
     padded = F.pad(x, widths=((0, 0), *around, (0, 0)))
     y = F.conv2d(x, w, padding=padding)
@@ -255,7 +255,7 @@ def test_padding_is_that_of_a_padded_image(padding, around):
     ],
 )
 def test_transposed_convolution_is_the_adjoint(options):
-    """<conv(x), y> = <x, conv_transpose(y)> with one and the same weight."""
+    """<conv(x), y> = <x, conv_transpose(y)> with the same weight."""
     x, w = real(2, 7, 8, 4), real(3, 2, 4 // options.get("groups", 1), 6)
     y = real(*F.conv2d(x, w, **options).shape)
     bare = F.conv_transpose2d(y, w, **options).shape
@@ -265,8 +265,8 @@ def test_transposed_convolution_is_the_adjoint(options):
     assert np.vdot(F.conv2d(x, w, **options), y) == pytest.approx(np.vdot(x, back), rel=1e-12)
 
 
-def influence(layer, height, width, channels, outputs):
-    """Which inputs (h, w, c) each output (h, w, k) depends on, by the gradient of generic weights."""
+def dependences(layer, height, width, channels, outputs):
+    """Whether output (h, w, k) depends on input (i, j, c), bool (H, W, K, H, W, C), from gradients."""
     x = leaf(real(1, height, width, channels))
     y = layer(x)
     seen = np.zeros((height, width, outputs, height, width, channels), bool)
@@ -277,16 +277,16 @@ def influence(layer, height, width, channels, outputs):
 
 @pytest.mark.parametrize("kind", ["A", "B"])
 @pytest.mark.parametrize("colours", [1, 3])
-def test_a_masked_convolution_sees_the_past_only(kind, colours):
+def test_a_masked_convolution_depends_on_earlier_pixels_and_colours_only(kind, colours):
     weight = real(3, 3, 3, 6)
-    seen = influence(lambda x: F.masked_conv2d(x, weight, kind=kind, colours=colours), 3, 3, 3, 6)
+    seen = dependences(lambda x: F.masked_conv2d(x, weight, kind=kind, colours=colours), 3, 3, 3, 6)
     for h, w, k, i, j, c in np.ndindex(seen.shape):
         near = abs(h - i) <= 1 and abs(w - j) <= 1
         centre = c * colours // 3 < k * colours // 6 or (kind == "B" and c * colours // 3 == k * colours // 6)
         assert seen[h, w, k, i, j, c] == (near and ((i, j) < (h, w) or ((i, j) == (h, w) and centre)))
 
 
-def test_masked_steps_of_a_sequence():
+def test_a_masked_convolution_of_a_sequence_depends_on_earlier_steps_only():
     weight = real(3, 1, 1)
     for kind, sees in (("A", [-1]), ("B", [-1, 0])):
         x = leaf(real(1, 5, 1))
@@ -317,7 +317,7 @@ def test_masked_steps_of_a_sequence():
         (lambda x: F.one_hot(np.array([0, 4]), 4), ShapeError, r"one_hot: classes reach from 0 to 4, there are 0..3"),
     ],
 )
-def test_misuse_is_told_in_one_line(call, error, message):
+def test_misuse_is_refused_in_one_line(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call(tg.tensor(np.ones((3, 2))))
     assert "\n" not in str(caught.value)

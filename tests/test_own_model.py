@@ -1,4 +1,4 @@
-"""The example of a system of one's own: trained, resumed, sampled, reported and scored by the command line."""
+"""The example of a user's own system with the commands train, resume, sample, report and score."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_the_example_is_one_short_file():
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
 
 
-def test_it_is_trained_resumed_sampled_reported_and_scored(tmp_path, monkeypatch, capsys):
+def test_the_example_is_trained_resumed_sampled_reported_and_scored(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--model", f"{EXAMPLE}:PPCA", "--data", "digits8x8", "--epochs", "2", "--out", "run"]) == 0
     assert main("resume run --epochs 12".split()) == 0

@@ -1,4 +1,4 @@
-"""The package as a whole: what it imports, what it leaves alone, and what it ships."""
+"""The package as a whole: what it imports, what importing it changes, and what is installed."""
 
 import ast
 import configparser
@@ -19,7 +19,7 @@ ENGINE = "autograd backend distributions errors functional kernels kernels.refer
 
 
 def python(code: str, *arguments: str) -> str:
-    """What a fresh interpreter prints for the code; it starts in the root of the repository."""
+    """Run code in a new interpreter, in the root of the repository, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -31,7 +31,7 @@ TRAIN_WITH_ONLY = """
 import importlib, sys
 
 class Only:
-    "Finds what a finder finds, but as if only the allowed packages were installed."
+    "A finder of modules that finds only those of the allowed packages."
     def __init__(self, finder):
         self.finder = finder
     def find_spec(self, name, *rest):
@@ -41,8 +41,8 @@ class Only:
 engine, allowed = sys.argv[1].split(), {"tinygen", *sys.argv[2].split(), *sys.stdlib_module_names}
 sys.meta_path[:] = map(Only, sys.meta_path)
 import tinygen as tg
-for room in engine:
-    importlib.import_module("tinygen." + room)
+for module in engine:
+    importlib.import_module("tinygen." + module)
 
 tg.seed(0)
 net = tg.nn.Sequential(tg.nn.Linear(3, 8), tg.nn.Tanh(), tg.nn.Linear(8, 1))
@@ -63,7 +63,7 @@ def test_the_engine_trains_with_numpy_alone_and_numba_on_demand(allowed):
 
 
 def test_import_loads_no_third_party_package_but_numpy():
-    """Being light is not only being able to do without: nothing else may be loaded when it is there."""
+    """No other package is loaded even if it is installed."""
     code = """
 import sys, numpy
 before = set(sys.modules)
@@ -122,7 +122,7 @@ print(*numba.config.THREADING_LAYER_PRIORITY)
 
 
 @pytest.mark.parametrize("first", ["", "import numba"], ids=["before numba", "after numba"])
-def test_openmp_is_preferred_in_a_process_that_trains_unless_the_user_has_chosen(first, monkeypatch):
+def test_tune_process_prefers_openmp_unless_the_user_has_chosen(first, monkeypatch):
     for name in ("NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"):
         monkeypatch.delenv(name, raising=False)
     assert python(TUNED.format(first=first)).split() == ["omp", "tbb", "workqueue"]
@@ -130,7 +130,7 @@ def test_openmp_is_preferred_in_a_process_that_trains_unless_the_user_has_chosen
     assert python(TUNED.format(first=first)).split() == ["workqueue", "omp"]
 
 
-def test_the_threads_of_kernels_and_of_numpy_are_recorded(monkeypatch):
+def test_the_numbers_of_threads_of_kernels_and_blas_are_recorded(monkeypatch):
     monkeypatch.setenv("TINYGEN_THREADS", "3")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
@@ -177,7 +177,7 @@ def test_setup_names_every_package(setup):
     assert {folder_of(package) for package in setup["options"]["packages"].split()} == folders
 
 
-def test_setup_ships_every_file_that_is_no_module(setup):
+def test_setup_installs_every_data_file(setup):
     patterns = setup["options.package_data"]
     shipped = {
         path
@@ -201,22 +201,22 @@ def test_embedded_data_is_there_with_its_licence(name):
     assert "Copyright (c)" in (files / f"{name}.LICENSE").read_text(encoding="utf-8")
 
 
-def test_every_public_name_is_the_same_before_and_after_all_rooms_are_imported():
-    """A submodule takes its name in the package when it is first imported, in the place of what had it before."""
+def test_public_names_are_the_same_before_and_after_all_modules_are_imported():
+    """Importing a submodule sets an attribute of its name in the package, which could replace a public name."""
     code = """
 import importlib, pkgutil
 import tinygen
 before = {name: getattr(tinygen, name) for name in tinygen.__all__}
-for room in pkgutil.walk_packages(tinygen.__path__[:1], "tinygen."):
-    if not room.name.endswith("__main__"):
-        importlib.import_module(room.name)
+for module in pkgutil.walk_packages(tinygen.__path__[:1], "tinygen."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 print(*[name for name, value in before.items() if getattr(tinygen, name) is not value])
 """
     assert python(code).split() == []
 
 
-def test_what_the_documents_point_at_exists():
-    """`file.py:Class.method` in CONTRIBUTING is defined there, and its tests are where it says."""
+def test_files_and_definitions_that_contributing_names_exist():
+    """Every `file.py:Class.method` and every file of tests that CONTRIBUTING names."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     places, tests = (
         re.findall(r"`((?:tinygen|kernels)/[\w/]+\.py):([\w.]+)`", text),

@@ -1,4 +1,4 @@
-"""`tg.profile()`: what it counts, and that it leaves nothing behind."""
+"""`tg.profile()`: what it counts and prints, and that it restores everything."""
 
 import inspect
 import sys
@@ -25,15 +25,15 @@ def rows_of(profile) -> dict:
     return {row.name: row for row in profile.rows}
 
 
-def measured(function) -> dict:
-    """Rows by name of what a function does."""
+def profiled_rows(function) -> dict:
+    """The rows, by name, of a profile of a function's call."""
     with tg.profile(show=False) as profile:
         function()
     return rows_of(profile)
 
 
 def hooks() -> list:
-    """All that a profile puts itself in the place of."""
+    """All functions that a profile replaces."""
     swapped = [vars(op).get(name) for op in REGISTRY.values() for name in ("forward", "backward")]
     return [*swapped, Primitive.backward, kernel("adam", "cpu"), kernel("philox", "cpu"), list(dispatch._wraps)]
 
@@ -59,11 +59,13 @@ def test_a_step_is_split_into_its_operations_and_the_rest():
     assert [row.seconds for row in profile.rows] == sorted((row.seconds for row in profile.rows), reverse=True)
 
 
-def test_bytes_are_those_of_arguments_and_results_each_array_once():
+def test_bytes_count_each_array_of_arguments_and_results_once():
     x, w = normal(3, 4), normal(4, 5)
-    assert measured(lambda: x @ w)["matmul"].bytes == 4 * (12 + 20 + 15)
-    assert measured(lambda: x * x)["multiply"].bytes == 4 * (12 + 12)
-    assert measured(lambda: tg.functional.softmax(x))["softmax"].bytes == 4 * (12 + 12)  # the output is its residual
+    assert profiled_rows(lambda: x @ w)["matmul"].bytes == 4 * (12 + 20 + 15)
+    assert profiled_rows(lambda: x * x)["multiply"].bytes == 4 * (12 + 12)
+    assert profiled_rows(lambda: tg.functional.softmax(x))["softmax"].bytes == 4 * (
+        12 + 12
+    )  # the output is its residual
 
 
 @pytest.mark.parametrize(
@@ -83,24 +85,24 @@ def test_a_convolution_and_its_gradients_are_counted_over_live_taps(geometry, we
         y.append(REGISTRY["conv2d"](x, w, geometry=geometry))
         (y[0] * y[0]).sum().backward()
 
-    rows = measured(step)
+    rows = profiled_rows(step)
     flops = 2 * int(np.prod(y[0].shape[:3])) * live
     for name in ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"):
         assert (rows[name].calls, rows[name].flops) == (1, flops)
         assert rows[name].gflops == pytest.approx(flops / rows[name].seconds / 1e9)
-    assert not rows["conv2d_backward"].flops, "what it calls counts for itself"
+    assert not rows["conv2d_backward"].flops, "the operations that it calls are counted separately"
 
 
-def test_products_and_recurrences_are_counted():
+def test_flops_of_products_and_recurrent_layers():
     n, t, c, h = 2, 3, 4, 5
     x, w = normal(n, t, c, requires_grad=True), normal(c, h, requires_grad=True)
-    rows = measured(lambda: tg.functional.linear(x, w, normal(h)).sum().backward())
+    rows = profiled_rows(lambda: tg.functional.linear(x, w, normal(h)).sum().backward())
     assert rows["linear"].flops == 2 * n * t * c * h
     assert rows["matmul"].flops == 2 * rows["linear"].flops
     assert rows["sum"].gflops is None
-    assert measured(lambda: normal(6, 2, 3) @ normal(3, 4))["matmul"].flops == 2 * 6 * 2 * 3 * 4
+    assert profiled_rows(lambda: normal(6, 2, 3) @ normal(3, 4))["matmul"].flops == 2 * 6 * 2 * 3 * 4
     for name, gates, layer in (("lstm", 4, tg.nn.LSTM(c, h)), ("gru", 3, tg.nn.GRU(c, h))):
-        rows = measured(lambda layer=layer: layer(x)[0].sum().backward())
+        rows = profiled_rows(lambda layer=layer: layer(x)[0].sum().backward())
         assert rows[name].flops == 2 * n * t * (c + h) * gates * h
         assert rows[name + "_backward"].flops == 2 * rows[name].flops
 
@@ -110,7 +112,7 @@ def test_operations_with_known_flops_exist():
     assert set(profiling.FLOPS) <= set(REGISTRY) | set(reference.__all__)
 
 
-def test_an_operation_inside_another_counts_for_itself_alone():
+def test_the_time_of_an_inner_operation_is_not_counted_in_the_outer_one():
     @primitive()
     def outer_spy(xp, x):
         """x, after 20 ms, of which the inner operation takes 10."""
@@ -125,7 +127,7 @@ def test_an_operation_inside_another_counts_for_itself_alone():
 
     try:
         start = time.perf_counter()
-        rows = measured(lambda: outer_spy(normal(3)))
+        rows = profiled_rows(lambda: outer_spy(normal(3)))
         wall = time.perf_counter() - start
     finally:
         del REGISTRY["outer_spy"], REGISTRY["inner_spy"]
@@ -133,7 +135,7 @@ def test_an_operation_inside_another_counts_for_itself_alone():
     assert rows["outer_spy"].seconds + rows["inner_spy"].seconds <= wall
 
 
-def test_results_are_the_same_and_second_gradients_are_measured():
+def test_a_profile_changes_no_result_and_includes_second_gradients():
     x = normal(4, 3, requires_grad=True)
 
     def second():
@@ -146,10 +148,10 @@ def test_results_are_the_same_and_second_gradients_are_measured():
     assert {"softmax", "power", "power_backward", "multiply_backward"} <= set(rows_of(profile))
 
 
-# What is shown
+# What is printed
 
 
-def test_the_table_is_printed_on_leaving_and_again(capsys):
+def test_the_table_is_printed_at_the_end_and_is_the_profiles_str(capsys):
     with tg.profile() as profile:
         normal(3, 3) @ normal(3, 3)
     message = capsys.readouterr().out
@@ -160,7 +162,7 @@ def test_the_table_is_printed_on_leaving_and_again(capsys):
     assert len({line.index("%") for line in lines}) == 1, "columns are aligned"
 
 
-def test_a_silent_profile_and_an_empty_one(capsys):
+def test_show_false_prints_nothing_and_a_profile_may_be_empty(capsys):
     with tg.profile(show=False) as profile:
         pass
     assert capsys.readouterr().out == ""
@@ -168,10 +170,10 @@ def test_a_silent_profile_and_an_empty_one(capsys):
     assert str(profile).splitlines()[-1].startswith("total")
 
 
-# What is left behind
+# What is restored
 
 
-def test_all_is_restored_after_nested_profiles_and_an_error(capsys):
+def test_everything_is_restored_after_nested_profiles_and_an_error(capsys):
     before = hooks()
     with pytest.raises(tg.errors.ShapeError, match="linear"), tg.profile() as outer:
         normal(2, 2).exp()
@@ -184,19 +186,19 @@ def test_all_is_restored_after_nested_profiles_and_an_error(capsys):
     assert "exp" in capsys.readouterr().out, "what was measured before an error is shown"
 
 
-def test_nothing_wraps_an_operation_while_no_profile_is_active():
+def test_operations_are_not_wrapped_while_no_profile_is_active():
     assert all(inspect.isroutine(op.forward) for op in REGISTRY.values())
     assert dispatch._wraps == []
 
 
 def test_a_kernel_that_is_kept_after_the_profile_is_no_longer_measured():
     with tg.profile(show=False) as profile:
-        kept = kernel("philox", "cpu")
-    np.testing.assert_array_equal(kept(1, 2, 3, 4), reference.philox(1, 2, 3, 4))
+        kernel_of_profile = kernel("philox", "cpu")
+    np.testing.assert_array_equal(kernel_of_profile(1, 2, 3, 4), reference.philox(1, 2, 3, 4))
     assert profile.rows == []
 
 
-def test_only_the_thread_that_entered_is_measured():
+def test_only_the_thread_of_the_profile_is_measured():
     x = normal(2, 2)
     with tg.profile(show=False) as profile:
         thread = threading.Thread(target=x.exp)
@@ -205,15 +207,15 @@ def test_only_the_thread_that_entered_is_measured():
     assert profile.rows == []
 
 
-def test_a_gpu_in_use_is_waited_for(monkeypatch):
+def test_a_profile_synchronises_with_a_gpu(monkeypatch):
     waits = []
     stream = types.SimpleNamespace(synchronize=lambda: waits.append(1))
     cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(get_current_stream=lambda: stream))
     x = normal(2, 2)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(profiling, "gpu_problem", lambda: "there is none")
-    measured(x.exp)
+    profiled_rows(x.exp)
     assert not waits
     monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
-    measured(x.exp)
-    assert len(waits) >= 4, "at both ends of the profile, and of the operation"
+    profiled_rows(x.exp)
+    assert len(waits) >= 4, "at the beginning and end of the profile and of the operation"

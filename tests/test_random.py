@@ -1,4 +1,4 @@
-"""The streams: published vectors, exact definitions, state, and agreement of the two generators."""
+"""Random streams: published vectors of Philox, exact definitions of the numbers, and state."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_numba_philox_equals_the_reference():
     np.testing.assert_array_equal(numba_philox(*arguments), reference_philox(*arguments))
 
 
-def test_bits_are_the_generators_and_consume_whole_blocks():
+def test_bits_are_words_of_the_generator_and_consume_whole_blocks():
     stream = Stream(3, "train", 10)
     np.testing.assert_array_equal(stream.bits(5), reference_philox(*stream.key, 10, 2)[:5])
     assert stream.counter == 12
@@ -60,7 +60,7 @@ def test_bits_are_the_generators_and_consume_whole_blocks():
     assert stream.counter == 12
 
 
-def test_the_key_is_fixed_for_all_time():
+def test_keys_of_seeds_and_names_are_the_recorded_ones_and_distinct():
     assert Stream(0, "init").key == (4197084120, 1821847963)
     assert Stream(0, "init").bits(4).tolist() == [2431087911, 4264402004, 3095447870, 3162845014]
     keys = {Stream(seed, name).key for seed in (-1, 0, 1, 2**70) for name in ("init", "data", "1", "")}
@@ -68,7 +68,7 @@ def test_the_key_is_fixed_for_all_time():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_uniform_follows_its_formula(dtype):
+def test_uniform_matches_its_formula(dtype):
     values = Stream(1, "train").uniform((50, 3), dtype=dtype)
     exact = ((Stream(1, "train").bits(150) >> 8) + 0.5) * 2.0**-24
     assert values.shape == (50, 3)
@@ -76,7 +76,7 @@ def test_uniform_follows_its_formula(dtype):
     np.testing.assert_array_equal(values.ravel(), exact.astype(dtype))
 
 
-def test_uniform_never_reaches_its_ends(monkeypatch):
+def test_uniform_is_above_0_and_below_1_for_extreme_words(monkeypatch):
     extremes = np.array([0, 0xFF, 0xFFFFFF00, 0xFFFFFFFF], np.uint32)
     monkeypatch.setattr(Stream, "bits", lambda self, n, device="cpu": extremes[:n].copy())
     for dtype in ("float32", "float64"):
@@ -84,7 +84,7 @@ def test_uniform_never_reaches_its_ends(monkeypatch):
         assert 0 < values.min() < values.max() < 1
 
 
-def test_normal_follows_box_and_muller():
+def test_normal_matches_the_formula_of_box_and_muller():
     values = Stream(1, "train").normal((7,), dtype="float64")
     u1, u2 = Stream(1, "train").uniform((4, 2), dtype="float64").T
     pairs = np.sqrt(-2 * np.log(u1)) * np.exp(2j * np.pi * u2)
@@ -93,14 +93,14 @@ def test_normal_follows_box_and_muller():
     np.testing.assert_array_equal(Stream(1, "train").normal((7,)), values.astype("float32"))
 
 
-def test_normal_consumes_as_many_counters_as_words():
+def test_normal_consumes_one_counter_for_four_numbers():
     for n in (1, 3, 4, 5, 8):
         stream = Stream(0, "train")
         stream.normal(n)
         assert stream.counter == -(-n // 4)
 
 
-def test_normal_moments():
+def test_normal_numbers_have_the_moments_of_the_distribution():
     x = Stream(5, "train").normal(100_000, dtype="float64")
     errors = [x.mean(), x.var() - 1, (x**3).mean(), (x**4).mean() - 3]
     spreads = np.sqrt(np.array([1, 2, 15, 96]) / x.size)
@@ -109,18 +109,18 @@ def test_normal_moments():
 
 def test_bernoulli_compares_a_uniform_with_each_probability():
     probability = np.linspace(0, 1, 12, dtype="float32").reshape(3, 4)
-    drawn = Stream(2, "data").bernoulli(probability)
-    assert drawn.dtype == "float32"
-    np.testing.assert_array_equal(drawn, Stream(2, "data").uniform((3, 4)) < probability)
+    numbers = Stream(2, "data").bernoulli(probability)
+    assert numbers.dtype == "float32"
+    np.testing.assert_array_equal(numbers, Stream(2, "data").uniform((3, 4)) < probability)
     certain = np.array([0.0, 1.0]).repeat(1000)
     np.testing.assert_array_equal(Stream(2, "data").bernoulli(certain), certain)
 
 
 def test_integers_fill_their_range_evenly():
-    drawn = Stream(4, "data").integers(7, (100, 70))
-    assert drawn.dtype == np.int64
-    assert drawn.shape == (100, 70)
-    counts = np.bincount(drawn.ravel(), minlength=7)
+    numbers = Stream(4, "data").integers(7, (100, 70))
+    assert numbers.dtype == np.int64
+    assert numbers.shape == (100, 70)
+    counts = np.bincount(numbers.ravel(), minlength=7)
     assert counts.size == 7
     assert (np.abs(counts - 1000) < 5 * np.sqrt(1000)).all()
     words = Stream(4, "data").bits(100)
@@ -128,7 +128,7 @@ def test_integers_fill_their_range_evenly():
     np.testing.assert_array_equal(Stream(4, "data").integers(10, 100), [int(word) * 10 >> 32 for word in words])
 
 
-def test_permutation_is_one_and_moves_with_the_counter():
+def test_permutations_have_every_number_once_and_change_with_the_counter():
     stream = Stream(0, "data")
     first, second = stream.permutation(100), stream.permutation(100)
     assert first.dtype == np.int64
@@ -137,13 +137,13 @@ def test_permutation_is_one_and_moves_with_the_counter():
     assert stream.counter == 50
 
 
-def test_draws_do_not_depend_on_how_they_are_cut_into_whole_blocks():
+def test_numbers_drawn_in_several_calls_of_whole_blocks_equal_those_of_one_call():
     whole = Stream(9, "eval").uniform(24)
     stream = Stream(9, "eval")
     np.testing.assert_array_equal(np.concatenate([stream.uniform(8), stream.uniform(16)]), whole)
 
 
-def test_bad_arguments_are_named():
+def test_bad_arguments_are_refused_by_name():
     stream = Stream(0, "train")
     with pytest.raises(UsageError, match="high is 0"):
         stream.integers(0, 3)
@@ -155,26 +155,26 @@ def test_bad_arguments_are_named():
         Stream(0.5, "train")  # type: ignore[arg-type]
 
 
-def test_a_stream_goes_on_from_its_state():
+def test_a_restored_stream_continues():
     stream = Stream(6, "sample")
     stream.normal(10)
     state = json.loads(json.dumps(stream.state()))
     np.testing.assert_array_equal(Stream.from_state(state).bits(9), stream.bits(9))
 
 
-def test_seed_restarts_streams_that_are_already_held():
+def test_seed_restarts_existing_stream_objects():
     random.seed(1)
-    held = random.stream("train")
-    first = held.bits(4)
-    held.bits(4)
+    stream = random.stream("train")
+    first = stream.bits(4)
+    stream.bits(4)
     random.seed(1)
-    assert random.stream("train") is held
-    np.testing.assert_array_equal(held.bits(4), first)
+    assert random.stream("train") is stream
+    np.testing.assert_array_equal(stream.bits(4), first)
     random.seed(2)
-    assert held.bits(4).tolist() != first.tolist()
+    assert stream.bits(4).tolist() != first.tolist()
 
 
-def test_the_process_state_survives_json():
+def test_the_state_of_the_process_is_restored_after_a_round_trip_through_json():
     random.seed(8)
     random.stream("train").normal(100)
     random.stream("data").permutation(10)

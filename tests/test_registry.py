@@ -1,4 +1,4 @@
-"""The registry of systems: what is made from it, and classes from outside the package."""
+"""The registry of systems: its entries, lists that are made from it, and classes from files of the user."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tinygen.cli import main
 from tinygen.errors import UsageError
 from tinygen.models import System
 
-OWN = """
+OWN_SYSTEM = """
 from dataclasses import dataclass
 from tinygen.data import Image
 from tinygen.models import System
@@ -44,7 +44,7 @@ def test_every_entry_is_a_system_of_that_name_in_the_folder_of_its_family():
     assert models.names() == [name for places in registry.FAMILIES.values() for name in places]
 
 
-def test_the_package_offers_each_class_by_its_name():
+def test_each_class_is_an_attribute_of_the_package_models():
     for name in models.names():
         assert getattr(models, models.get(name).__name__) is models.get(name)
     assert models.GenerativeModel is System
@@ -52,7 +52,7 @@ def test_the_package_offers_each_class_by_its_name():
         models.Nothing  # noqa: B018
 
 
-def test_a_system_is_imported_when_it_is_asked_for():
+def test_getting_a_system_imports_no_other_family():
     code = "import sys, tinygen.models as m; m.get('ae'); print(*[k for k in sys.modules if 'adversarial' in k])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
@@ -70,33 +70,35 @@ def test_lists_of_models_name_each_of_them(capsys):
     assert [name for name in models.names() if f"| `{name}`" not in readme] == []
 
 
-def test_what_a_model_needs_and_can_do_is_told(capsys):
+def test_the_list_of_models_says_what_each_needs_and_can_do(capsys):
     assert main(["models"]) == 0
     message = capsys.readouterr().out
     assert "needs binary, grey or rgb images as x; can sample, complete, give probabilities" in message
     assert "needs binary, grey or rgb images as x; labels as y; can sample\n" in message
 
 
-def write(folder, text, name="own.py"):
+def write_file(folder, text, name="own.py"):
     file = folder / name
     file.write_text(text)
     return str(file)
 
 
-def test_a_class_in_a_file_is_found_and_is_the_same_at_each_request(tmp_path):
-    file = write(tmp_path, OWN)
+def test_a_class_in_a_file_is_imported_once_until_the_file_changes(tmp_path):
+    file = write_file(tmp_path, OWN_SYSTEM)
     system = registry.get(f"{file}:Own")
     assert (system.name, system.__doc__) == ("Own", "Learns nothing.")
     assert registry.get(f"{file}:Own") is system
     assert registry.place_of(system)["class"] == f"{file}:Own"
     assert registry.place_of(models.get("vae")) is None
-    write(tmp_path, OWN.replace("nothing", "something"))
+    write_file(tmp_path, OWN_SYSTEM.replace("nothing", "something"))
     assert registry.get(f"{file}:Own").__doc__ == "Learns something."
 
 
-def test_a_file_may_import_what_lies_beside_it(tmp_path):
-    write(tmp_path, "WORD = 'from beside'", "beside_it.py")
-    system = registry.get(write(tmp_path, OWN + "\n    import beside_it\n    word = beside_it.WORD\n") + ":Own")
+def test_a_file_may_import_modules_of_its_folder(tmp_path):
+    write_file(tmp_path, "WORD = 'from beside'", "beside_it.py")
+    system = registry.get(
+        write_file(tmp_path, OWN_SYSTEM + "\n    import beside_it\n    word = beside_it.WORD\n") + ":Own"
+    )
     assert system.word == "from beside"
     assert str(tmp_path) not in sys.path
 
@@ -104,23 +106,31 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "asked", "message"),
     [
-        (OWN, "own.py", r"own\.py: say which class of it: .*own\.py:Own$"),
-        (OWN, "own.py:Other", r"own\.py defines no class 'Other'; its classes: Own$"),
-        (OWN, "gone.py:Own", r"gone\.py: there is no such file; name the model's class as FILE\.py:CLASS$"),
+        (OWN_SYSTEM, "own.py", r"own\.py: say which class of it: .*own\.py:Own$"),
+        (OWN_SYSTEM, "own.py:Other", r"own\.py defines no class 'Other'; its classes: Own$"),
+        (OWN_SYSTEM, "gone.py:Own", r"gone\.py: there is no such file; name the model's class as FILE\.py:CLASS$"),
         ("def f(:", "own.py:Own", r"own\.py cannot be imported: SyntaxError in line 1: .*; correct it$"),
         ("import numpy\nimport nonexistent_thing", "own.py:Own", r"ModuleNotFoundError in line 2: No module named"),
         ("x = 1\ny = x / 0", "own.py:Own", r"cannot be imported: ZeroDivisionError in line 2: division by zero"),
         ("raise SystemExit(3)", "own.py:Own", r"cannot be imported: SystemExit in line 1: 3"),
         ("class Own: pass", "own.py:Own", r"class Own is no tinygen\.models\.System: derive it from that"),
-        (OWN.replace("training_step", "step"), "own.py:Own", r"class Own has no method training_step\(self, batch\)"),
-        (OWN.replace("evaluate", "measure"), "own.py:Own", r"class Own has no method evaluate"),
-        (OWN.replace("needs =", "takes ="), "own.py:Own", r"class Own does not say what data it needs"),
-        (OWN.replace("    class Config", "    class Options"), "own.py:Own", r"class Own has no dataclass Config"),
-        (OWN.replace("batch_size", "size"), "own.py:Own", r"class Own has a Config without batch_size"),
+        (
+            OWN_SYSTEM.replace("training_step", "step"),
+            "own.py:Own",
+            r"class Own has no method training_step\(self, batch\)",
+        ),
+        (OWN_SYSTEM.replace("evaluate", "measure"), "own.py:Own", r"class Own has no method evaluate"),
+        (OWN_SYSTEM.replace("needs =", "takes ="), "own.py:Own", r"class Own does not say what data it needs"),
+        (
+            OWN_SYSTEM.replace("    class Config", "    class Options"),
+            "own.py:Own",
+            r"class Own has no dataclass Config",
+        ),
+        (OWN_SYSTEM.replace("batch_size", "size"), "own.py:Own", r"class Own has a Config without batch_size"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path, text, asked, message, capsys):
-    write(tmp_path, text)
+def test_a_file_without_a_usable_class_is_refused_in_one_line(tmp_path, text, asked, message, capsys):
+    write_file(tmp_path, text)
     with pytest.raises(UsageError, match=message):
         registry.get(str(tmp_path / asked))
     assert main(["train", str(tmp_path / asked), "--out", str(tmp_path / "run")]) == 2
@@ -128,7 +138,7 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path, text, asked, me
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_and_a_trial_are_made_from_the_class():
+def test_recipes_and_trials_are_those_of_the_classes():
     from benchmarks import scoreboard
     from tinygen import verify
 

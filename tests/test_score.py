@@ -1,4 +1,4 @@
-"""`tinygen score`: what is judged by its samples, what by its own numbers, and what is refused."""
+"""`tinygen score`: models that are scored by their samples, others by their own evaluation, and refusals."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ from tinygen.score import of_samples
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    """A folder, and a cache of judges that have hardly been trained."""
+    """Work in a folder of its own, with an empty cache and judges that are trained for 10 steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
     monkeypatch.setattr(reference, "JudgeConfig", functools.partial(JudgeConfig, steps=10))
@@ -30,18 +30,21 @@ def train(model: str, *words: str) -> None:
     assert main(["train", model, "--data", "digits8x8", "--steps", "2", "--out", model, "--hidden", "8", *words]) == 0
 
 
-def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
+def test_a_gan_is_scored_by_its_samples_and_a_vae_by_its_bound(capsys):
     train("gan", "--latent", "3", "--seed", "4")
     train("vae", "--latent", "3", "--importance-samples", "2")
     capsys.readouterr()
     assert main(["score", "gan", "vae", "--json"]) == 0
     gan, vae = json.loads(capsys.readouterr().out)
     dataset = data.load("digits8x8")
-    held = reference.Reference(dataset)
+    reference_of_digits = reference.Reference(dataset)
     assert (gan["model"], gan["data"], gan["seed"], gan["step"]) == ("gan", "digits8x8", 4, 2)
-    assert (gan["samples"], gan["judges"]) == (len(dataset.test) // 2, [judge.digest for judge in held.judges])
-    assert gan["real"] == {name: held.of_real[name] for name in gan["metrics"]}
-    assert gan["metrics"]["frechet"] > held.floor
+    assert (gan["samples"], gan["judges"]) == (
+        len(dataset.test) // 2,
+        [judge.digest for judge in reference_of_digits.judges],
+    )
+    assert gan["real"] == {name: reference_of_digits.of_real[name] for name in gan["metrics"]}
+    assert gan["metrics"]["frechet"] > reference_of_digits.floor
     assert vae["metrics"] == json.loads(Path("vae/summary.json").read_text())["test"]
     assert (vae["real"], vae["samples"], vae["judges"]) == ({}, 0, [])
 
@@ -53,7 +56,7 @@ def test_samples_are_judged_and_bounds_are_taken_as_they_are(capsys):
     assert ["-ELBO,", "nats", format_number(vae["metrics"]["neg_elbo_nats"])] in lines
 
 
-def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
+def test_an_unfinished_run_is_scored_with_its_last_checkpoint(tmp_path, capsys):
     train("vae", "--latent", "3", "--importance-samples", "2")
     whole = json.loads((tmp_path / "vae/summary.json").read_text())["test"]
     (tmp_path / "vae/summary.json").unlink()
@@ -62,7 +65,7 @@ def test_a_run_that_was_cut_is_scored_as_it_stands(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["metrics"] == whole
 
 
-def test_points_are_not_judged(capsys):
+def test_models_of_points_are_scored_by_their_own_evaluation(capsys):
     words = "train gan --data ring8 --steps 1 --out ring --hidden 8 --latent 2".split()
     assert main(words) == 0
     capsys.readouterr()
@@ -79,12 +82,12 @@ def test_points_are_not_judged(capsys):
         (["score", "nowhere"], "nowhere is not a run: it has no config.json"),
     ],
 )
-def test_what_is_no_run_is_refused(words, message, capsys):
+def test_a_folder_that_is_no_run_is_refused(words, message, capsys):
     assert main(words) == 2
     assert message in capsys.readouterr().err
 
 
-def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
+def test_samples_of_unlabelled_data_cannot_be_scored(capsys):
     np.savez("plain.npz", x_train=np.zeros((40, 8, 8), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None])
     assert main("train gan --data plain.npz --steps 1 --batch-size 9 --out run --hidden 8 --latent 2".split()) == 0
     capsys.readouterr()
@@ -92,25 +95,25 @@ def test_samples_without_labels_to_judge_them_by_are_refused(capsys):
     assert "a judge needs labels as y, and 'plain' has only x: add y_train" in capsys.readouterr().err
 
 
-def test_a_conditional_model_is_asked_for_the_classes_of_real_images():
+def test_a_conditional_model_samples_the_classes_of_the_real_images():
     digits = data.load("digits8x8")
     judges = tuple(Judge.of(digits, JudgeConfig(seed=seed, steps=10)) for seed in (0, 1))
-    held = reference.Reference(digits, judges)
+    reference_of_digits = reference.Reference(digits, judges)
 
-    class Perfect(System):
-        """Knows the real images by heart."""
+    class RealImages(System):
+        """A system whose samples are the real images."""
 
         conditions = ("y",)
 
         def sample(self, n, *, seed, given=None):
-            assert (n, seed, given["y"].tolist()) == (held.n, 7, held.real.y.tolist())
-            return held.real.x
+            assert (n, seed, given["y"].tolist()) == (reference_of_digits.n, 7, reference_of_digits.real.y.tolist())
+            return reference_of_digits.real.x
 
-    assert of_samples(Perfect(None, digits.spec), held, 7) == held.of_real
+    assert of_samples(RealImages(None, digits.spec), reference_of_digits, 7) == reference_of_digits.of_real
 
 
-def test_every_model_of_distributions_over_images_says_how_it_is_scored():
-    """Those with a likelihood, a bound on one, or reconstructions, and the rest."""
+def test_models_without_likelihood_bound_or_reconstruction_are_implicit():
+    """Implicit models are scored by their samples; the AAE is one although it has reconstructions."""
     own = {"neg_elbo_nats", "nll_nats", "neg_pseudo_log_likelihood_nats", "squared_error_per_pixel"}
     of_images = [name for name in models.names() if models.get(name).needs["x"] != data.Points()]
     for name in of_images:
@@ -120,5 +123,5 @@ def test_every_model_of_distributions_over_images_says_how_it_is_scored():
         spec = Spec("noise", {"x": data.Image(8, 8, 1, "binary"), "y": data.Labels(2)})
         model = model_class(model_class.Config(**fields), spec)
         split = data.Split(spec.fields, {"x": np.zeros((3, 8, 8, 1), np.uint8), "y": np.zeros(3, np.int64)})
-        told = own & model.evaluate(split, seed=0, thorough=False).keys()
-        assert model.implicit is not bool(told) or name == "aae", "its reconstructions do not tell of its samples"
+        explicit = own & model.evaluate(split, seed=0, thorough=False).keys()
+        assert model.implicit is not bool(explicit) or name == "aae", name

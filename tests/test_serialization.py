@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, and nothing else is ever read or left behind."""
+"""Checkpoints: exact round trips, refusal of damaged and malicious files, and atomic writes."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_saved_is_loaded_to_the_last_bit(saved):
+def test_saved_arrays_and_metadata_are_loaded_to_the_last_bit(saved):
     tensors, meta = load(saved)
     assert meta == META
     assert tensors.keys() == arrays().keys()
@@ -49,7 +49,7 @@ def test_what_is_saved_is_loaded_to_the_last_bit(saved):
         assert tensors[name].tobytes() == array.tobytes(), name
 
 
-def test_equal_states_are_equal_bytes(tmp_path, saved):
+def test_equal_states_give_equal_files(tmp_path, saved):
     for attempt in range(5):  # safetensors by itself would write the metadata in any order
         save(tmp_path / str(attempt), arrays(), dict(reversed(META.items())))
         assert (tmp_path / str(attempt)).read_bytes() == saved.read_bytes()
@@ -76,7 +76,7 @@ def test_the_file_is_safetensors_with_canonical_json_and_a_digest_over_itself(sa
     assert meta["sha256"] == hashlib.sha256(zeroed).hexdigest()
 
 
-def test_every_altered_byte_is_found(saved):
+def test_an_alteration_of_any_byte_is_found(saved):
     data = saved.read_bytes()
     for position in range(len(data)):
         altered = bytearray(data)
@@ -97,8 +97,8 @@ def test_a_truncated_or_lengthened_file_is_refused(saved):
         load(saved)
 
 
-def sealed(header: dict, body: bytes = b"") -> bytes:
-    """A file whose digest fits, whatever its header says."""
+def file_with_checksum(header: dict, body: bytes = b"") -> bytes:
+    """The bytes of a file with a valid checksum and any header."""
     header.setdefault("__metadata__", {})["sha256"] = "0" * 64
     text = json.dumps(header, separators=(",", ":")).encode()
     data = len(text).to_bytes(8, "little") + text + body
@@ -119,21 +119,21 @@ def sealed(header: dict, body: bytes = b"") -> bytes:
     ],
     ids=["no meta", "no JSON", "deep JSON", "a list", "no format", "odd format", "no such bytes", "odd dtype"],
 )
-def test_a_hostile_file_is_refused(tmp_path, header):
+def test_a_malformed_file_with_a_valid_checksum_is_refused(tmp_path, header):
     path = tmp_path / "c"
-    path.write_bytes(sealed(header))
+    path.write_bytes(file_with_checksum(header))
     with pytest.raises(CheckpointError, match="not an intact tinygen checkpoint"):
         load(path)
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path):
     path = tmp_path / "c"
-    path.write_bytes(sealed({"__metadata__": {"tinygen": json.dumps({"format": FORMAT + 1})}}))
+    path.write_bytes(file_with_checksum({"__metadata__": {"tinygen": json.dumps({"format": FORMAT + 1})}}))
     with pytest.raises(CheckpointError, match="written by a newer tinygen"):
         load(path)
 
 
-def test_files_that_are_no_checkpoint_are_refused(tmp_path):
+def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"x": np.zeros(2, np.float32)}, tmp_path / "foreign")
@@ -150,7 +150,7 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_never_written(saved, value):
+def test_arrays_that_are_not_finite_are_not_written(saved, value):
     before = saved.read_bytes()
     with pytest.raises(NonFiniteError, match=r"'layer\.weight' holds NaN or infinite"):
         save(saved, {"fine": np.ones(2), "layer.weight": np.array([1.0, value])})
@@ -158,7 +158,7 @@ def test_a_value_that_is_not_finite_is_never_written(saved, value):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, whose writes fail as on a full disk")
-def test_when_the_disk_is_full_the_previous_file_survives(saved):
+def test_a_full_disk_leaves_the_previous_file(saved):
     before = saved.read_bytes()
     (saved.parent / f".{saved.name}.part").symlink_to("/dev/full")
     with pytest.raises(RunError, match="no space left on device; the file that was there is unchanged"):
@@ -167,7 +167,7 @@ def test_when_the_disk_is_full_the_previous_file_survives(saved):
     assert os.listdir(saved.parent) == [saved.name]
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(RunError, match=r"cannot write .*gone/c: no such file or directory"):
         write_atomically(tmp_path / "gone" / "c", b"")
 
@@ -182,7 +182,7 @@ for number in range(10**9):
 """
 
 
-def test_a_kill_at_any_moment_leaves_an_intact_file(tmp_path):
+def test_a_process_killed_while_saving_leaves_an_intact_file(tmp_path):
     path = tmp_path / "c"
     for wait in (0.0, 0.003, 0.007, 0.011):
         process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, path], stdout=subprocess.PIPE, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""`tinygen verify`: what it demands, what its baselines are, and what a failure ends in."""
+"""`tinygen verify`: its trials, demands and baselines, and what it prints when a demand is not met."""
 
 import math
 from dataclasses import replace
@@ -20,7 +20,7 @@ ERROR = (Demand("squared_error_per_pixel", "<", "mean image", times=1.0),)
 LEARNS = Trial("digits8x8", 100, TINY, ERROR)
 
 
-def test_every_model_has_to_learn_and_quickly_first():
+def test_every_model_has_a_quick_trial_and_quick_ones_come_first():
     trials = verify.trials_of([])
     assert {system.name for system, trial in trials if trial.quick} == set(models.names())
     assert [trial.quick for _, trial in trials] == sorted((trial.quick for _, trial in trials), reverse=True)
@@ -39,15 +39,15 @@ def test_every_model_has_to_learn_and_quickly_first():
         (Demand("nats", ">", "r", times=1, plus=5), -5.1, -10.0, False),
         (Demand("modes", ">", "r", plus=5), 6.0, 2.0, True),
         (Demand("modes", ">", "r", plus=5), 5.0, 2.0, False),
-        (Demand("modes", ">", "r", plus=5), 8.0, 7.0, False),  # the baseline would do as well
+        (Demand("modes", ">", "r", plus=5), 8.0, 7.0, False),  # the baseline meets the bound too
         (Demand("modes", ">", "r", plus=5), 6.0, math.nan, False),
     ],
 )
-def test_a_demand_holds_where_the_model_is_beyond_the_bound_and_its_rival_is_not(demand, model, baseline, holds):
+def test_a_demand_holds_if_the_model_is_beyond_the_bound_and_the_baseline_is_not(demand, model, baseline, holds):
     assert Outcome(demand, model, baseline).holds is holds
 
 
-def test_what_was_measured_is_printed(monkeypatch, capsys):
+def test_the_measured_values_are_printed(monkeypatch, capsys):
     monkeypatch.setattr(Autoencoder, "trials", (LEARNS,))
     assert main(["verify", "ae"]) == 0
     title, finding, total = capsys.readouterr().out.splitlines()
@@ -58,7 +58,7 @@ def test_what_was_measured_is_printed(monkeypatch, capsys):
     assert total == "all 1 trainings learnt"
 
 
-def test_a_failure_is_told_at_the_end_and_exits_with_1(monkeypatch, capsys):
+def test_failures_are_listed_at_the_end_and_the_exit_code_is_1(monkeypatch, capsys):
     too_short, diverging = replace(LEARNS, steps=1), replace(LEARNS, config=TINY | {"learning_rate": 1e30})
     monkeypatch.setattr(Autoencoder, "trials", (too_short, LEARNS))
     monkeypatch.setattr(DenoisingAutoencoder, "trials", (diverging,))
@@ -73,22 +73,22 @@ def test_an_unknown_model_is_refused(capsys):
     assert capsys.readouterr().err == "tinygen: unknown model 'vea': did you mean 'vae'?\n"
 
 
-def test_it_runs_on_every_device(device):
+def test_trials_run_on_every_device(device):
     (finding,) = verify.run_trial(Autoencoder, replace(LEARNS, steps=2), device)
     assert finding.baseline == pytest.approx(verify.run_trial(Autoencoder, replace(LEARNS, steps=2))[0].baseline)
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Train and test images, the second darker; every pixel is 0 or 1 in half of train."""
-    drawn = (Stream(0, "tests").uniform((400, 4, 4)) < 0.5).astype(np.uint8)
-    train = np.concatenate([drawn, 1 - drawn])
+    """Images for which every pixel is 0 in half of train and 1 in the other, and black test images."""
+    binary = (Stream(0, "tests").uniform((400, 4, 4)) < 0.5).astype(np.uint8)
+    train = np.concatenate([binary, 1 - binary])
     test = train[::8] * np.uint8(0)
     y = np.arange(len(train)) % 5 // 2  # two in five are of class 0, two of class 1, one of class 2
     return Dataset.from_arrays("noise", 255 * train, y, test, y[: len(test)])
 
 
-def test_rivals_of_images(images):
+def test_baselines_of_images_match_their_formulas(images):
     mean = verify.pixels(images.train).mean(axis=(0))
     assert BASELINES["mean image"](None, images)["squared_error_per_pixel"] == pytest.approx((mean**2).mean(), rel=1e-5)
     alone = BASELINES["independent pixels"](None, images)
@@ -107,13 +107,13 @@ def test_independent_pixels_are_not_like_correlated_ones():
 
 
 @pytest.mark.parametrize("name", ["ring8", "grid25"])
-def test_points_without_modes_are_as_far_out_and_of_low_quality(name):
+def test_the_baseline_of_points_has_low_quality(name):
     figures = BASELINES["no modes"](None, load(name))
     assert figures["high_quality_rate"] < 0.15  # of the mixture's own points 0.99
-    assert figures["modes_count"] > 5, "that a mode is hit shows little"
+    assert figures["modes_count"] > 5, "even without modes some are covered by chance"
 
 
-def test_normal_points_are_as_far_from_the_mixture_as_its_density_says():
+def test_the_distance_of_normal_points_to_the_mixture_matches_its_integral():
     data = load("mixture1d")
     x = np.linspace(-12, 12, 20001)
     mixture = MIXTURES["mixture1d"]
@@ -125,7 +125,7 @@ def test_normal_points_are_as_far_from_the_mixture_as_its_density_says():
     assert BASELINES["no modes"](None, data)["w1_distance"] == pytest.approx(exact, rel=0.1)
 
 
-def test_classes_are_told_by_the_nearest_mean_image():
+def test_samples_are_classified_by_the_nearest_mean_image():
     digits = load("digits8x8")
     x, y = verify.pixels(digits.train), digits.train.values("y")
     means = np.stack([x[y == label].mean(axis=0) for label in range(10)])
@@ -133,7 +133,7 @@ def test_classes_are_told_by_the_nearest_mean_image():
     assert verify.asked_class_rate(np.repeat(means[:1], 40, axis=0), digits.train) == pytest.approx(0.1)
 
 
-def test_moments_of_codes():
+def test_the_distance_of_moments_measures_means_and_deviations_of_codes():
     codes = Stream(0, "codes").normal((4000, 3))
     assert verify.moment_distance(codes) < 0.1
     assert verify.moment_distance(codes + np.array([0, 0.7, 0])) == pytest.approx(0.7, abs=0.1)

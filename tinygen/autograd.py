@@ -31,9 +31,9 @@ class State(threading.local):
     grad_enabled = True
     anomaly = False
     recomputing = False
-    """The forward pass of a `checkpoint` runs a second time: running statistics are not updated again."""
+    """Whether the forward pass of a `checkpoint` runs a second time: running statistics are not updated again."""
     usual = True
-    """Gradients are enabled and anomaly mode is off: one look instead of two in each operation."""
+    """Whether gradients are enabled and anomaly mode is off, so that each operation tests one flag instead of two."""
 
     def switch(self, name: str, value: bool) -> None:
         setattr(self, name, value)
@@ -45,7 +45,7 @@ state = State()
 
 @contextmanager
 def switched(name: str, value: bool) -> Iterator[None]:
-    """Context in which a mode of this thread is on or off."""
+    """A context in which a mode of this thread is on or off."""
     before = getattr(state, name)
     state.switch(name, value)
     try:
@@ -55,17 +55,17 @@ def switched(name: str, value: bool) -> Iterator[None]:
 
 
 def no_grad():
-    """Context in which this thread builds no graph."""
+    """A context in which this thread builds no graph."""
     return switched("grad_enabled", False)
 
 
 def enable_grad():
-    """Context in which this thread builds graphs, inside `no_grad` too."""
+    """A context in which this thread builds graphs, inside `no_grad` too."""
     return switched("grad_enabled", True)
 
 
 def detect_anomaly():
-    """Context in which the first NaN or infinity raises NonFiniteError, naming the operation and the line."""
+    """A context in which the first NaN or infinity raises NonFiniteError, naming the operation and the line."""
     return switched("anomaly", True)
 
 
@@ -84,7 +84,7 @@ class Variable:
     version = 0
     """How often a leaf was changed in place."""
     owner: "Variable | None" = None
-    """The leaf whose memory this array may share: who saves a view notes that leaf's version."""
+    """The leaf whose memory this array may share: a node that saves a view records that leaf's version."""
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
         self.data = data
@@ -95,11 +95,11 @@ class Variable:
     dtype = property(attrgetter("data.dtype"), doc="Element type.")
 
     def memory_owner(self) -> "Variable | None":
-        """The leaf whose memory this is: itself, or that of which it is a view; None where it is no leaf's."""
+        """The leaf that owns this memory: itself, or the leaf of which it is a view; None where no leaf does."""
         return self if self.owner is None and self.edge is None else self.owner
 
     def share_memory(self, other: "Variable"):
-        """Note that this array may be a view of another one; returns itself."""
+        """Record that this array may be a view of another one; returns itself."""
         owner = other.memory_owner()
         if owner is not None:
             self.owner = owner
@@ -127,7 +127,7 @@ class Node:
         self.serial = next_serial()
 
     def check_saved(self) -> None:
-        """Refuse a second backward, and one through a parameter that has changed since."""
+        """GradientError if the graph has been freed, or if a saved leaf has changed since the forward pass."""
         if self.saved is None:
             raise GradientError(
                 f"{self.op.name}: its graph was freed by an earlier backward; pass that retain_graph=True"
@@ -140,7 +140,7 @@ class Node:
                 )
 
     def check_finite(self, grads) -> None:
-        """Anomaly mode: refuse a gradient that is not finite."""
+        """NonFiniteError for a gradient that is not finite, in anomaly mode."""
         if not all(g is None or is_finite(g) for g in grads):
             line = getattr(self, "line", "a line that is known only if the forward pass runs in anomaly mode too")
             raise NonFiniteError(
@@ -156,7 +156,7 @@ def is_finite(array) -> bool:
 
 
 skip_file_prefixes: tuple[str, ...] = ()
-"""Files and folders whose lines are not the user's; `tinygen` itself says which."""
+"""Files and folders whose lines are not the user's; set in `tinygen/__init__.py`."""
 
 
 def user_line() -> str:
@@ -183,7 +183,7 @@ def tied_to_graph(arrays: Sequence[Any], edges) -> list[Any]:
 
 
 def as_array(y):
-    """NumPy makes scalars of zero-dimensional arrays; this undoes it."""
+    """The result as an array: NumPy's scalars become zero-dimensional arrays."""
     return np.asarray(y) if isinstance(y, np.generic) else y
 
 
@@ -211,7 +211,7 @@ def nodes_below(edges: Iterable[Any], floor: int = -1) -> list[Node]:
 
 
 def _on_paths_to(inputs, nodes: list[Node]) -> tuple[list[Node], set[Any]]:
-    """The nodes of which a gradient reaches `inputs`, youngest first; and all nodes and leaves that it passes."""
+    """The nodes on paths to `inputs`, youngest first; and these nodes together with the `inputs` themselves."""
     passed, leading = set(map(source_of, inputs)), []
     for node in reversed(nodes):
         if any(source_of(edge) in passed for edge in node.edges):
@@ -242,9 +242,10 @@ def _added(before, g, edge, owned, create_graph: bool):
 
 
 def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=False, floor=-1):
-    """The backward pass from `y`, whose gradient is `g`: gradients by edge, and the edges whose arrays nobody shares.
+    """Run the backward pass from `y`, whose gradient is `g`.
 
-    With `inputs` (edges), only paths to these are followed. Nodes no younger than `floor` are not visited.
+    Returns gradients by edge, and the edges whose arrays are not shared. With `inputs` (edges), only paths to these are
+    followed. Nodes no younger than `floor` are not visited.
     """
     grads, found, owned = {edge_of(y): g}, dict[Any, Any](), set[Any]()
     nodes, passed = nodes_below([edge_of(y)], floor), None
@@ -295,7 +296,7 @@ def initial_gradient(caller: str, y: Variable, g, create_graph: bool):
 
 
 def gradients(y: Variable, inputs, g=None, *, create_graph=False, retain_graph=False, floor=-1) -> list[Any]:
-    """Gradients of `y` for `inputs` (edges, or None): arrays (Tensors under `create_graph`), or None."""
+    """Gradients of `y` with respect to `inputs` (edges, or None): arrays (Tensors under `create_graph`), or None."""
     if not y.requires_grad:
         return [None] * len(inputs)
     g = initial_gradient("grad", y, g, create_graph)
@@ -314,7 +315,7 @@ def grad(
     y: Variable, xs: Sequence[T], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
 ) -> list[T]: ...
 def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
-    """The gradient of `y` for `xs` (one Tensor, or a sequence: then a list), zeros where `y` does not depend on one.
+    """The gradient of `y` with respect to `xs`, a Tensor or a sequence (then a list); zeros where `y` is independent.
 
     `grad_y` (shape of `y`) weighs its elements; it may be left out where `y` is one number. With `create_graph` the
     result can be differentiated again. No `.grad` is touched.

@@ -1,7 +1,7 @@
-"""The capabilities of systems, each a small protocol: training, report, score and commands ask for these.
+"""The capabilities of systems, each a small protocol, by which training, report, score and commands choose what to do.
 
-Methods take and return arrays as a batch has them. They run in evaluation mode and without gradients, in chunks whose
-size does not change the result. All randomness follows from `seed`.
+Methods take and return arrays in the form that a batch has. They run in evaluation mode and without gradients, in
+chunks whose size does not change the result. All randomness follows from `seed`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 
 @runtime_checkable
 class Samples(Protocol):
-    """It draws new examples."""
+    """A system that draws new examples."""
 
     def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
         """n examples of the field x, as a batch has them; sequences may be integers (n, T), which -1 ends, too.
@@ -26,7 +26,7 @@ class Samples(Protocol):
 
 @runtime_checkable
 class Codes(Protocol):
-    """It encodes examples and decodes codes."""
+    """A system that encodes examples and decodes codes."""
 
     def encode(self, x: Any) -> np.ndarray:
         """Codes (N, D) of examples."""
@@ -39,19 +39,19 @@ class Codes(Protocol):
 
 @runtime_checkable
 class Completes(Protocol):
-    """It draws the missing part of an image or a sequence."""
+    """A system that draws the missing part of an image or a sequence."""
 
     def complete(self, x: Any, keep: int, *, seed: int) -> Any:
-        """Examples x of which all but the first part is drawn anew.
+        """Keep the first part of examples x, and draw the rest.
 
-        Of images (N, H, W, C) the upper `keep` rows are kept, of sequences (a `Padded`) the first `keep` tokens.
+        `keep` is the number of upper rows of images (N, H, W, C), or of first tokens of sequences (a `Padded`).
         """
         ...
 
 
 @runtime_checkable
 class Translates(Protocol):
-    """It translates examples into another domain."""
+    """A system that translates examples into another domain."""
 
     def translate(self, x: Any, *, seed: int) -> np.ndarray:
         """Examples of the field `target` for examples of the field x."""
@@ -60,7 +60,7 @@ class Translates(Protocol):
 
 @runtime_checkable
 class Density(Protocol):
-    """It gives log-probabilities of examples.
+    """A system that gives log-probabilities of examples.
 
     They rest on a random estimate if the system's `log_prob_is_estimate`. They are lower bounds if its
     `log_prob_is_bound`; then `log_prob` also takes `samples`: how many codes are drawn for each example of an
@@ -74,7 +74,7 @@ class Density(Protocol):
 
 @runtime_checkable
 class Classifies(Protocol):
-    """It predicts the class of an example."""
+    """A system that predicts the class of an example."""
 
     def classify(self, x: Any) -> np.ndarray:
         """Probabilities (N, classes)."""
@@ -83,10 +83,10 @@ class Classifies(Protocol):
 
 @runtime_checkable
 class Ranks(Protocol):
-    """It ranks examples by their similarity to another."""
+    """A system that ranks examples by their similarity to another one."""
 
     def rank(self, queries: Any, items: Any) -> np.ndarray:
-        """For each query the positions (queries, items) of the items, the most similar first."""
+        """The order of the items for each query, integers (queries, items): the most similar one first."""
         ...
 
 
@@ -99,7 +99,7 @@ VERBS: dict[type, str] = {
     Classifies: "classify",
     Ranks: "rank",
 }
-"""The verb of each, which follows "can"."""
+"""The verb of each capability, which follows "can"."""
 
 
 def in_words(system: type[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The command line: finds the command of `tinygen.commands`, runs it, and tells errors.
+"""The command line: finds the command of `tinygen.commands`, runs it, and prints errors.
 
 Every error that a user can make is one line on stderr and an exit code: 2, or 3 for training that diverged.
 """
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with np.errstate(all="ignore"):  # what is not finite is refused by name, not warned of
+        with np.errstate(all="ignore"):  # values that are not finite raise NonFiniteError instead
             _dispatch(words)
         return 0
     except SystemExit as stop:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(interrupt), interrupt.exit_code)
     except KeyboardInterrupt:
         return _fail("aborted", 130)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (TinygenError, OSError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""Densities: `log_prob` in nats, `sample` with gradient where it has one, and `kl` where there is a formula."""
+"""Probability distributions: `log_prob` in nats, `sample` (differentiable where possible), `kl` if it has a formula."""
 
 import math
 
@@ -17,7 +17,7 @@ def _raw(x):
 
 
 class Normal:
-    """Independent normal distributions; give `std`, or `log_var` = 2 log std. Either side may be a number."""
+    """Independent normal distributions; give `std`, or `log_var` = 2 log std. Parameters are arrays or numbers."""
 
     def __init__(self, mean, std=None, *, log_var=None):
         if (std is None) == (log_var is None):
@@ -41,7 +41,7 @@ class Normal:
         return -0.5 * (z * z + self.log_var + math.log(2 * math.pi))
 
     def sample(self, *, stream: random.Stream | None = None):
-        """mean + std * noise, differentiable in both (Kingma & Welling 2014, section 2.4)."""
+        """Draw mean + std * noise, differentiable in mean and std (Kingma & Welling 2014, section 2.4)."""
         mean, width = _raw(self.mean), _raw(self._log_var if self._std is None else self._std)
         like = mean if hasattr(mean, "dtype") else width
         shape = np.broadcast_shapes(getattr(mean, "shape", ()), getattr(width, "shape", ()))
@@ -63,7 +63,7 @@ STANDARD_NORMAL = Normal(0.0, 1.0)
 
 
 class Bernoulli:
-    """Independent coin flips, given by their logits."""
+    """Independent Bernoulli distributions of 0 and 1, given by their logits."""
 
     def __init__(self, logits):
         self.logits = logits
@@ -78,11 +78,11 @@ class Bernoulli:
         return -F.binary_cross_entropy_with_logits(self.logits, x)
 
     def sample(self, *, stream: random.Stream | None = None):
-        """0 or 1, without gradient."""
+        """Draw 0 or 1, without gradient."""
         return Tensor((stream or random.stream("train")).bernoulli(_raw(self.mean)))
 
     def inverse(self, uniform):
-        """The array of 0 and 1 that uniform numbers pick by the inverse distribution function: 1 below the mean."""
+        """Turn uniform numbers into 0 and 1 by the inverse distribution function: 1 where they are below the mean."""
         mean = _raw(self.mean)
         return (uniform < mean).astype(mean.dtype)
 
@@ -112,7 +112,7 @@ class ContinuousBernoulli:
         """log density of x in [0, 1], elementwise, in nats."""
         half = 0.5 * self.logits
         large, rest = _log_sinhc_parts(half)
-        return ((2 * x - 1) * half - large) - rest  # what is large cancels first
+        return ((2 * x - 1) * half - large) - rest  # the large terms cancel first
 
 
 # log(sinh(h) / h) = sum_n 2^(2n) B_2n / (2n (2n)!) h^(2n) for Bernoulli numbers B; the next term is below 1e-18 at 1/2.
@@ -132,7 +132,7 @@ _NEAR = 0.5  # |h| up to which the series is used: the closed form loses digits 
 
 
 def _log_sinhc_parts(h):
-    """log(sinh(h) / h), elementwise, in two parts: nothing and a series near 0, |h| and a small rest elsewhere.
+    """log(sinh(h) / h), elementwise, as a sum of two parts: 0 and a series near 0, |h| and a small rest elsewhere.
 
     Each branch gets arguments at which it and its derivatives are finite.
     """
@@ -175,19 +175,19 @@ class Categorical:
         return -F.cross_entropy(self.logits, x)
 
     def expectation(self, values):
-        """The mean (...) of a number that each class stands for, `values` (classes,)."""
+        """The expectation (...) of `values` (classes,), a number for each class."""
         logits = _raw(self.logits)
         return (F.softmax(self.logits) * to_device(values.astype(logits.dtype), device_of(logits))).sum(axis=-1)
 
     def sample(self, *, stream: random.Stream | None = None):
-        """Integers (...), without gradient."""
+        """Draw integers (...), without gradient."""
         logits = _raw(self.logits)
         stream = stream or random.stream("train")
         uniform = stream.uniform(logits.shape[:-1], dtype=logits.dtype, device=device_of(logits))
         return Tensor(self.inverse(uniform))
 
     def inverse(self, uniform):
-        """The array of integers (...) that uniform numbers (...) pick by the inverse distribution function."""
+        """Turn uniform numbers (...) into integers (...) by the inverse distribution function."""
         logits = _raw(self.logits)
         total = array_module(logits).cumsum(_raw(F.softmax(logits)), axis=-1)
         return (uniform[..., None] * total[..., -1:] >= total[..., :-1]).sum(axis=-1)
@@ -199,19 +199,19 @@ class Categorical:
 
 
 def level_numbers(x, levels: int = 256):
-    """The integers 0 to levels - 1 that values in [0, 1] stand for; what is no number counts as 0."""
+    """The numbers 0 to levels - 1 of the levels nearest to values in [0, 1]; NaN counts as 0."""
     xp = array_module(x)
     return xp.rint(xp.fmax(xp.fmin(x * (levels - 1), levels - 1), 0)).astype(np.int64)
 
 
 class DiscretizedLogisticMixture:
-    """Images x (..., channels) of the grey values 0, 1/255, ..., 1 (Salimans et al. 2017, arXiv:1701.05517, section 2).
+    """Images x (..., channels) of values 0, 1/255, ..., 1 (Salimans et al. 2017, arXiv:1701.05517, section 2).
 
-    A mixture of logistic distributions on [-1, 1]: a grey value has the mass up to half-way to its neighbours, the
-    outermost two have the tails. Within a component, the mean of a channel depends linearly on the channels before.
+    A mixture of logistic distributions on [-1, 1]: a value has the mass up to half-way to its neighbours, the two
+    outermost values have the tails. Within a component, the mean of a channel depends linearly on the channels before.
 
-    `parameters` (..., components * n) are a network's output: logits, means by channel, log scales (held above -7) by
-    channel, and coefficients (their tanh counts) by pair of channels. n = 1 + 2 channels + channels (channels - 1) / 2
+    `parameters` (..., components * n) are a network's output: logits, means by channel, log scales (at least -7) by
+    channel, and, through a tanh, coefficients by pair of channels. n = 1 + 2 channels + channels (channels - 1) / 2
     is 3 for grey images and 10 for RGB.
     """
 
@@ -231,7 +231,7 @@ class DiscretizedLogisticMixture:
 
     @staticmethod
     def parameters_of(channels: int) -> int:
-        """How many parameters a component has."""
+        """The number of parameters of a component."""
         return 1 + 2 * channels + channels * (channels - 1) // 2
 
     def _mean(self, before):
@@ -256,7 +256,7 @@ class DiscretizedLogisticMixture:
 
     @property
     def mean(self):
-        """Expectations (..., channels) on [0, 1], but for rounding to grey values.
+        """Expectations (..., channels) on [0, 1], without the rounding to 256 values.
 
         The mean of a channel given those before is taken at their expectations: exact where a component does not reach
         beyond the range.
@@ -272,7 +272,7 @@ class DiscretizedLogisticMixture:
         return F.clip(0.5 + 0.5 * F.stack(total, axis=-1), 0.0, 1.0)
 
     def sample(self, *, stream: random.Stream | None = None):
-        """Images (..., channels), without gradient: a component each, then its channels in turn."""
+        """Draw images (..., channels), without gradient: a component for each pixel, then its channels in turn."""
         stream = stream or random.stream("train")
         data = _raw(self.logits)
         xp, shape = array_module(data), data.shape[:-1]

@@ -1,4 +1,4 @@
-"""Errors a user can make, each told in one line that names the thing and the remedy."""
+"""Errors that a user can make; each has a message of one line that names the thing and the remedy."""
 
 
 class TinygenError(Exception):

@@ -18,7 +18,7 @@ from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteErro
 from tinygen.recompute import differentiate_again
 
 ndarray = np.ndarray
-NO_OPTIONS: dict[str, Any] = {}  # shared, so that a node keeps one object less
+NO_OPTIONS: dict[str, Any] = {}  # shared, so that nodes without options need no dict of their own
 FLOAT32 = np.dtype("float32")
 FLOATS = (FLOAT32, np.dtype("float64"))
 
@@ -28,7 +28,7 @@ REGISTRY: dict[str, "Primitive"] = {}
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is known of an operation before it is called.
+    """What is known about an operation before it is called.
 
     `arguments` are positional (arrays, Tensors, numbers), `options` keywords. One argument that is `variadic` stands
     for any number of arrays. `saves` names what the vjps read: arguments, and the output as `y`. `indices` may hold
@@ -48,7 +48,7 @@ class Declaration:
 
     @classmethod
     def of(cls, forward: Callable, saves: str, indices: str, elementwise: bool, views: bool) -> "Declaration":
-        """Read names and defaults off a forward function."""
+        """Make a declaration with the names and defaults in the signature of a forward function."""
         parameters = [p for p in inspect.signature(forward).parameters.values() if p.name != "xp"]
         arguments = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -59,11 +59,11 @@ class Declaration:
         return cls(*names, frozenset(saves.split()), frozenset(integers), elementwise, views)
 
     def names_of(self, arrays: Sequence[Any]) -> Sequence[str]:
-        """The name of the argument that each array of a call is."""
+        """The name of the argument for each array of a call."""
         return self.arguments * len(arrays) if self.variadic else self.arguments
 
     def bind(self, args, static):
-        """Arguments that were given in another way than arrays by position and options by name."""
+        """Sort the arguments of a call into (positional arguments, options), however they were given."""
         names = self.arguments + self.options
         given = self.defaults | dict(zip(names, args, strict=False)) | static
         missing = [name for name in self.arguments if name not in given]
@@ -73,7 +73,7 @@ class Declaration:
         return [given.pop(name) for name in self.arguments], given
 
     def check(self, arrays):
-        """Compare array libraries and dtypes: `(xp, arrays)`, NumPy's scalars among them converted."""
+        """Check array libraries and dtypes; returns `(xp, arrays)`, with NumPy's scalars converted."""
         arrays = _without_generics(arrays)
         modules, dtypes = set(), set()
         for name, a in zip(self.names_of(arrays), arrays, strict=True):
@@ -94,7 +94,7 @@ class Declaration:
         return (modules.pop() if modules else np), arrays
 
     def explain(self, error: Exception, arrays) -> Exception:
-        """An error of the array library as one that names the operation and what it was given."""
+        """Turn an error of the array library into one that names the operation and its arguments."""
         if isinstance(error, TinygenError):
             return error
         kind = {TypeError: DtypeError, IndexError: IndexError}.get(type(error), ShapeError)
@@ -104,8 +104,8 @@ class Declaration:
 class Primitive:
     """An operation with a gradient of its own; made by the decorator `primitive`.
 
-    Called with a Tensor, it returns Tensors; without, arrays. DtypeError, DeviceError and ShapeError name the operation
-    and what it was given.
+    Called with a Tensor, it returns Tensors; otherwise arrays. DtypeError, DeviceError and ShapeError name the
+    operation and its arguments.
     """
 
     def __init__(self, declared: Declaration, forward: Callable):
@@ -125,7 +125,7 @@ class Primitive:
     def vjp(self, *functions) -> None:
         """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None where there is none.
 
-        Of a variadic operation there is one, `(g, y, *arrays, **static)`, which returns the gradients of all.
+        A variadic operation has a single vjp, `(g, y, *arrays, **static)`, which returns the gradients of all arrays.
         """
         if len(functions) != len(self.declared.arguments):
             raise TypeError(f"{self.name}: has {len(functions)} vjps for its arguments {self.declared.arguments}")
@@ -194,7 +194,7 @@ class Primitive:
         return tuple(results) if several else results[0]
 
     def _saved(self, y, residuals, args, arrays, static):
-        """What backward will need: output and arguments, or their shapes; and the versions of the leaves in it."""
+        """What `backward` needs: output and arguments, or their shapes; and the versions of the leaves among them."""
         saves, versions = self.declared.saves, ()
         saved = [y if "y" in saves else self.unsaved or self._shape_of(y)]
         for i, name in enumerate(self.declared.names_of(arrays)):
@@ -208,7 +208,7 @@ class Primitive:
         return saved, versions
 
     def _shape_of(self, array):
-        """What is left of an array that is not saved."""
+        """The shape and dtype of an array that is not saved, as `Unsaved`; a number as it is."""
         if isinstance(array, tuple):
             return tuple(map(self._shape_of, array))
         if not hasattr(array, "shape"):
@@ -270,7 +270,7 @@ class Fused(Primitive):
         return (residuals, arrays), tuple(chain.from_iterable(versions))
 
     def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
-        """By the kernel where it can; by the composite for a graph, and for gradients of secondary outputs."""
+        """Call the backward kernel; for a graph, or for gradients of secondary outputs, differentiate the composite."""
         residuals, arrays = node.saved
         primary = g if g.__class__ is not list else g[0] if all(x is None for x in g[1:]) else None
         if create_graph or primary is None:
@@ -285,7 +285,7 @@ def fused(wrt: str, *, indices: str = "", check: Callable | None = None):
 
 
 class Unsaved:
-    """Stands in a vjp for an argument whose values were not saved; an elementwise operation's has no shape either."""
+    """Replaces in a vjp an argument whose values were not saved; in elementwise operations it has no shape either."""
 
     def __init__(self, op: str, shape=None, dtype=None):
         self.op, self.shape, self.dtype = op, shape, dtype
@@ -306,7 +306,7 @@ class Unsaved:
 
 
 def _without_generics(arrays):
-    """NumPy's scalars as arrays; beside arrays of another dtype or device as plain numbers, which never promote."""
+    """NumPy's scalars as arrays; beside arrays of another dtype or device as Python numbers, which never promote."""
     if not any(isinstance(a, np.generic) for a in arrays):
         return arrays
     others = [a for a in arrays if hasattr(a, "dtype") and not isinstance(a, np.generic)]
@@ -319,7 +319,7 @@ def _without_generics(arrays):
 
 
 def _version(name: str, x) -> tuple[Any, ...]:
-    """(name, leaf, version) of the leaf whose memory is saved, as a tuple of one; empty where it is no leaf's."""
+    """((name, leaf, version),) of the leaf whose memory is saved; an empty tuple where it belongs to no leaf."""
     leaf = x.memory_owner() if isinstance(x, Variable) else None
     return () if leaf is None else ((name, leaf, leaf.version),)
 
@@ -329,7 +329,7 @@ def _in_words(arrays) -> str:
 
 
 def _filled(grads, outputs) -> tuple[Any, ...]:
-    """The output gradients, with zeros where an output was not used."""
+    """The gradients of all outputs, with zeros for outputs that were not used."""
     given = next(g for g in grads if g is not None)
     xp = array_module(given.data if isinstance(given, Variable) else given)
     return tuple(xp.zeros(y.shape, y.dtype) if g is None else g for g, y in zip(grads, outputs, strict=True))

@@ -1,4 +1,4 @@
-"""`tg.profile()`: where the time goes, operation by operation."""
+"""`tg.profile()`: the time that each operation takes."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from tinygen.primitive import REGISTRY, Primitive
 
 
 def _convolution(pixels, weight, geometry) -> int:
-    """FLOPs of the bilinear form of a weight and of `pixels` on its output's side, without what a mask hides."""
+    """FLOPs of a convolution or one of its adjoints, for an array `pixels` of its outputs; masked weights cost none."""
     mask = tap_mask(tuple(weight.shape), geometry.mask)
     return 2 * prod(pixels.shape[:3]) * int(weight.size if mask is None else mask.sum())
 
@@ -37,7 +37,7 @@ FLOPS: dict[str, Callable[..., int]] = {
     "lstm_backward": lambda grads, *_: 2 * _recurrence(*grads),
     "gru_backward": lambda grads, *_: 2 * _recurrence(*grads),
 }
-"""Multiplications and additions of a call, from its result and its arguments; only those of products count."""
+"""FLOPs of a call, from its result and its arguments: the multiplications and additions of its products."""
 
 
 COLUMNS = ("operation", "calls", "ms", "share", "MB", "GFLOP/s")
@@ -45,7 +45,7 @@ COLUMNS = ("operation", "calls", "ms", "share", "MB", "GFLOP/s")
 
 @dataclass
 class Row:
-    """What all calls of one operation took, less the operations that ran inside of it."""
+    """The total of all calls of one operation, without the operations that ran inside of it."""
 
     name: str
     calls: int = 0
@@ -55,20 +55,20 @@ class Row:
 
     @property
     def gflops(self) -> float | None:
-        """Billions of floating-point operations a second; None where they are not counted."""
+        """Billions of floating-point operations per second; None where they are not counted."""
         return self.flops / self.seconds / 1e9 if self.flops else None
 
     def cells(self, total: float) -> tuple[str, ...]:
-        """The row as text, its share that of so many seconds."""
+        """The row as text, with its share of `total` seconds."""
         calls, size = (str(self.calls), f"{self.bytes / 1e6:.1f}") if self.calls else ("", "")
         rate = "" if self.gflops is None else f"{self.gflops:.1f}"
         return self.name, calls, f"{self.seconds * 1e3:.3f}", f"{self.seconds / (total or 1):.1%}", size, rate
 
 
 class Profile:
-    """What `profile` measured; `print` shows it as a table.
+    """The measurements of `profile`; `print` shows them as a table.
 
-    `outside` are the seconds that were spent in no operation; they are known when the context has been left.
+    `outside` are the seconds that were spent in no operation; they are set when the context is left.
     """
 
     def __init__(self) -> None:
@@ -79,12 +79,12 @@ class Profile:
 
     @property
     def rows(self) -> list[Row]:
-        """One Row an operation, the slowest first."""
+        """A Row for each operation, the slowest first."""
         return sorted(self._rows.values(), key=lambda row: -row.seconds)
 
     @property
     def seconds(self) -> float:
-        """All that was measured."""
+        """All seconds that were measured."""
         return sum(row.seconds for row in self._rows.values()) + self.outside
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Profile:
         return "\n".join("  ".join(line).rstrip() for line in lines)
 
     def call(self, name: str, function: Callable, /, *arguments, **options) -> Any:
-        """What the function returns, measured under a name."""
+        """Call a function and add its measurements to the row of a name; returns its result."""
         if get_ident() != self._thread:
             return function(*arguments, **options)
         before, self._inside = self._inside, 0.0
@@ -111,24 +111,25 @@ class Profile:
             if name in FLOPS:
                 row.flops += FLOPS[name](result, *arguments, **options)
             return result
-        finally:  # the time for counting is nobody's
+        finally:  # the time for counting belongs to no operation
             self._inside = before + _now() - start
 
 
 @contextmanager
 def profile(*, show: bool = True) -> Iterator[Profile]:
-    """Context that measures each operation: calls, time, bytes, and floating-point operations a second.
+    """A context that measures each operation: calls, time, bytes, and floating-point operations per second.
 
     `with tg.profile(): model.training_step(batch)` prints a table on leaving, unless `show` is false; `as` gives the
-    Profile, whose `rows` hold the numbers. An operation `name` has a row for its forward pass, and one `name_backward`
-    for its gradient; so have kernels that are no operation's own, such as `adam`. An operation inside another counts
-    for itself alone. What is left is outside of operations: Python, the tape, data, arrays that are used directly.
+    Profile, whose `rows` hold the numbers. An operation `name` has a row for its forward pass, and a row
+    `name_backward` for its gradient. Kernels that belong to no operation, such as `adam`, have rows too. The time of an
+    operation inside another counts only for the inner one. The rest is outside of operations: Python, the tape, data,
+    arrays that are used directly.
 
     Run a step before, since the first call of a kernel may compile it. Bytes are those of the arrays that a call is
     given, has saved, and returns. FLOPs are counted for convolutions, matrix products and recurrent layers, as direct
     sums over the live taps: Winograd's algorithm needs fewer, so its rate can exceed the machine's peak. Only the
-    thread that entered is measured. A GPU in use is waited for before each look at the clock (`synchronize` on its
-    current stream): work that would overlap is added up.
+    thread that entered is measured. Each reading of the clock first waits for a GPU in use (`synchronize` on its
+    current stream), so that work that would overlap is added up.
     """
     measured = Profile()
     backward = Primitive.backward
@@ -138,7 +139,7 @@ def profile(*, show: bool = True) -> Iterator[Profile]:
             f"{op.name}_backward", lambda *_: backward(op, node, g, create_graph, edges), g, node.saved
         )
 
-    def timed_kernel(name, function):  # an operation's own kernel is a part of its line
+    def timed_kernel(name, function):  # an operation's own kernel is part of the operation's row
         return function if name in REGISTRY else partial(measured.call, name, function)
 
     with ExitStack() as stack:
@@ -167,7 +168,7 @@ def _replaced(owner, name: str, value) -> Iterator[None]:
 
 
 def _now() -> float:
-    """Seconds on a clock that is read when a GPU in use has done what it was asked for."""
+    """Seconds on a clock, read after a GPU in use has finished its work."""
     if "cupy" in sys.modules and not gpu_problem():
         sys.modules["cupy"].cuda.get_current_stream().synchronize()
     return perf_counter()

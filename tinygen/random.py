@@ -51,13 +51,13 @@ class Stream:
         return self._draw("philox", n, device, -(-n // 4))[:n]
 
     def _draw(self, name: str, n: int, device: str, *arguments: Any, **static: Any) -> Any:
-        """What a kernel draws for n numbers; the counter moves on by ceil(n / 4)."""
+        """Draw n numbers with a kernel; the counter advances by ceil(n / 4)."""
         counter, base = self.counter, {}
         if capturing():
             dtypes = [static.get("dtype"), *(getattr(argument, "dtype", None) for argument in arguments)]
             if device == "cpu" or name == "philox" or "float64" in dtypes:
                 forbid_in_capture("a draw on the CPU, of words, or in float64")
-            else:  # the counter is a step number, so that each replay draws others
+            else:  # the counter is a step number, so that each replay draws other numbers
                 counter, base = 0, {"base": step_numbers(self._counter_words, cupy(), "uint64")}
         numbers = backend.kernel(name, device)(*self.key, counter, *arguments, **static, **base)
 
@@ -114,7 +114,7 @@ class Stream:
         return backend.to_device(order, device)
 
     def state(self) -> dict[str, Any]:
-        """What `from_state` needs to continue from here, as JSON can hold it."""
+        """The state, as a dict for JSON, from which `from_state` continues."""
         return {"seed": self.seed, "name": self.name, "counter": self.counter}
 
     @classmethod
@@ -157,7 +157,7 @@ def seed(value: int) -> None:
 
 
 def get_state() -> dict[str, Any]:
-    """Seed and counters of the process's streams, as JSON can hold them."""
+    """Seed and counters of the process's streams, as a dict for JSON."""
     return {"seed": _seed, "counters": {name: each.counter for name, each in _streams.items()}}
 
 
@@ -171,7 +171,7 @@ def set_state(state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Context after which the process's streams stand where they stood before."""
+    """A context that restores the process's streams at its end."""
     before = get_state()
     try:
         yield

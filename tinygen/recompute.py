@@ -8,10 +8,10 @@ from tinygen.autograd import Node, Variable, edge_of, nodes_below, source_of, st
 
 
 def differentiate_again(function: Callable, node: Node, arrays, g, create_graph: bool) -> list[Any]:
-    """Call `function` on the saved `arrays` of a node; return the gradients for its edges.
+    """Call `function` on the saved `arrays` of a node, and differentiate it; returns the gradients for its edges.
 
-    The first edges belong to the arrays, further ones to what else the function reads. `g` is the output gradient, or
-    a list of them; None in it stands for zeros.
+    The first edges belong to the arrays, further ones to other Tensors that the function reads. `g` is the output
+    gradient, or a list of them; None in it stands for zeros.
     """
     floor, n = autograd.next_serial(), len(arrays)
     args = [
@@ -47,9 +47,9 @@ class _Checkpoint:
 
 
 def checkpoint(function: Callable, *args: Variable):
-    """`function(*args)` without keeping what it saves: backward calls it again (Chen et al. 2016, arXiv:1604.06174).
+    """Call `function(*args)`, saving no arrays: backward calls it again (Chen et al. 2016, arXiv:1604.06174).
 
-    The streams of `tinygen.random.stream` are wound back for the second call (a Stream of your own is not), and running
+    The streams of `tinygen.random.stream` are reset for the second call (a Stream of your own is not), and running
     statistics are not updated twice. Parameters that the function uses get their gradients too; gradients of any order
     are exact.
     """
@@ -77,7 +77,7 @@ def checkpoint(function: Callable, *args: Variable):
 
 
 def _edges_leaving(tensors, floor: int):
-    """Edges from the graph of some Tensors to leaves, and to nodes older than `floor`."""
+    """Yield the edges from the graph of some Tensors to leaves, and to nodes older than `floor`."""
     for node in nodes_below([y.edge for y in tensors], floor):
         for edge in node.edges:
             source = source_of(edge)

@@ -83,7 +83,7 @@ def get(name: str) -> type[Any]:
 
 
 def place_of(system: type[Any]) -> dict[str, str] | None:
-    """Where a class from outside the package is, for config.json; None for one of the package or without a file.
+    """The place of a class from outside the package, for config.json; None for one of the package or without a file.
 
     `class`: FILE.py:CLASS, by its absolute path. `sha256`: of the file.
     """
@@ -137,7 +137,7 @@ def _imported(file: Path, digest: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Context in which files beside the imported one can be imported, as when Python runs it."""
+    """A context in which files beside the imported one can be imported, as when Python runs it."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -164,7 +164,7 @@ def _classes_in(module: ModuleType) -> list[str]:
 
 
 def _lacking(system: type[Any]) -> str | None:
-    """What a class lacks to be a system, None where it has it all."""
+    """What a class lacks to be a system; None where it lacks nothing."""
     if not hasattr(system, "state_dict"):
         return "is no tinygen.models.System: derive it from that"
     for name, what in (("training_step", "method training_step(self, batch)"), ("evaluate", "method evaluate")):

@@ -25,8 +25,8 @@ def capture(update: Callable[..., Any], *, check_every: int = 100) -> "CapturedU
 
     The update must do the same on the device each time: no control flow on values; nothing that synchronises the device
     (`item`, `float`, `numpy`), moves values between host and device, draws random words or numbers in float64, or
-    rewinds streams (`checkpoint`). If it does, without a GPU, and after an error of CUDA, every call runs eagerly, and
-    stderr says why, once. Losses and gradients are checked in every `check_every`-th replay only, and
+    rewinds streams (`checkpoint`). If it does so, or without a GPU, or after an error of CUDA, every call runs eagerly,
+    and one line on stderr says why. Losses and gradients are checked only in every `check_every`-th replay, so that
     NonFiniteError comes after the parameters have changed.
 
     Measured on an H200: `benchmarks/results/gpu.md`.
@@ -37,7 +37,7 @@ def capture(update: Callable[..., Any], *, check_every: int = 100) -> "CapturedU
 
 
 class CapturedUpdate:
-    """What `capture` returns; `why_eager` says why calls run eagerly, None if the update is captured."""
+    """An update made by `capture`; `why_eager` says why calls run eagerly, None if the update is captured."""
 
     def __init__(self, update: Callable[..., Any], check_every: int):
         self.update, self.check_every = update, check_every
@@ -87,7 +87,7 @@ class CapturedUpdate:
 
     @contextmanager
     def _on_stream(self):
-        """Context in which work is queued on the graph's stream: after all earlier work, and before all later work."""
+        """A context in which work is queued on the graph's stream, after all earlier and before all later work."""
         outside = self._xp.cuda.get_current_stream()
         self._stream.wait_event(outside.record())
         with self._stream, self._xp.cuda.using_allocator(self._pool.malloc):

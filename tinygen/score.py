@@ -17,7 +17,7 @@ from tinygen.train.length import format_time
 from tinygen.train.loading import data_of, load_state, model_of
 
 JUDGED = 5000
-"""Examples of train and of test on which classification and ranking are scored."""
+"""Most examples of train and of test on which classification and ranking are scored."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Score:
     seed: int
     step: int
     seconds: float
-    """Of training, up to that step."""
+    """Seconds of training up to that step."""
     metrics: dict[str, float]
-    """Of samples, as `Reference.score` gives them, or the model's evaluation on test."""
+    """Metrics of samples (`Reference.score`), or the model's evaluation on test."""
     test: dict[str, float]
     """The model's evaluation on test; empty where samples are scored and training did not end."""
     real: dict[str, float] = field(default_factory=dict)
-    """As `metrics`, of real images: the half of test that is not the reference."""
+    """The same metrics of real images, the half of test that is not the reference; empty if no samples are scored."""
     samples: int = 0
     judges: tuple[str, ...] = ()
-    """Digests of the weights of the two judges."""
+    """Digests of the weights of the two judges; empty where no samples are scored."""
     which: str = "last"
-    """The state of the model: last or best."""
+    """The state of the model that was scored: last or best."""
 
 
 class Scorer:
@@ -54,7 +54,7 @@ class Scorer:
         self.references: dict[str, tuple[Reference, Dataset]] = {}
 
     def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
-        """The score of the last or the best state of a run's model; `place` is that of data that have moved.
+        """Score the last or the best state of a run's model; `place` is the new place of data that have moved.
 
         DataError where samples must be scored and the data have no labels.
         """
@@ -80,7 +80,7 @@ class Scorer:
 
 
 def of_samples(model: Any, reference: Reference, seed: int) -> dict[str, float]:
-    """The metrics of a model's samples; those of a conditional model are given the conditions of real images."""
+    """The metrics of a model's samples; a conditional model is given the conditions of the real images."""
     given = {name: reference.real[name] for name in model.conditions}
     samples = model.sample(reference.n, seed=seed, **({"given": given} if given else {}))
     return reference.score(samples, given.get("y"))
@@ -101,7 +101,7 @@ def of_labels(model: Any, data: Dataset) -> dict[str, float]:
 
 
 def readable(score: Score) -> str:
-    """A score in lines of text."""
+    """A score as lines of text."""
     weights = f", best weights, of step {score.step}" if score.which == "best" else ""
     spent = format_time(score.seconds)
     lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {spent} of training{weights}"]

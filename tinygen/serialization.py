@@ -1,4 +1,4 @@
-"""Save and load any state in the safetensors format, checked to the last byte; no pickle is read or written.
+"""Save and load named finite arrays in the safetensors format, with a checksum over every byte, and without pickle.
 
 Two metadata keys lie beside the tensors: ``tinygen``, canonical JSON, and ``sha256``, the digest of the whole file
 with that field zeroed. So any altered byte is found, and any safetensors reader can still open the file.
@@ -45,10 +45,10 @@ def save(path: str | Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] |
 
 
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the meta that `save` wrote to `path`.
+    """Read the arrays and the meta that `save` wrote to `path`.
 
-    Raises CheckpointError, naming the file and the remedy, where it is missing, truncated, altered in any byte, no
-    checkpoint of tinygen's, or of a format newer than this code knows.
+    Raises CheckpointError, which names the file and the remedy, where it is missing, truncated, altered in any byte,
+    not a checkpoint of tinygen, or of a newer format than this code knows.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
@@ -97,7 +97,7 @@ def write_atomically(path: str | Path, data: bytes | bytearray | str) -> None:
 
 
 def _in_order(data: bytearray) -> bytearray:
-    """The file with its metadata keys sorted, so that equal states are equal bytes: safetensors writes any order."""
+    """Sort the metadata keys of a file, so that equal states are equal bytes: safetensors writes them in any order."""
     end = _header_end(data)
     header = _header(data)
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -112,7 +112,7 @@ def _header(data: bytes | bytearray) -> dict[str, Any]:
 
 
 def _header_end(data: bytes | bytearray) -> int:
-    """Where the JSON that opens a safetensors file ends; its length is the first eight bytes."""
+    """The end of the JSON at the beginning of a safetensors file; the first eight bytes are its length."""
     end = 8 + int.from_bytes(data[:8], "little")
     if len(data) < 8 or end > len(data):
         raise ValueError("it is empty or cut off")
@@ -120,7 +120,7 @@ def _header_end(data: bytes | bytearray) -> int:
 
 
 def _digest_span(data: bytes | bytearray) -> tuple[int, int]:
-    """Where the 64 digits of the digest lie. A quotation mark inside a name is escaped, so none can pose as it."""
+    """The span of the digest's 64 digits. No name can look like its field: quotation marks in names are escaped."""
     found = _DIGEST_FIELD.search(data, 8, _header_end(data))
     if not found:
         raise ValueError("it holds no checksum")

@@ -1,4 +1,4 @@
-"""The one training iterator: `fit`, `verify`, judges and figures of a training all take their steps from it."""
+"""The one iterator of training steps, which `fit`, `verify`, judges and figures of a training use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -14,8 +14,8 @@ def training_steps(
 ) -> Iterator[Mapping[str, Any]]:
     """Train on one batch after another, moved to the device; yields what `step` returns, a model's named scalars.
 
-    A NonFiniteError of a step names the operation and the line it comes from, which are found by repeating the step
-    in anomaly mode with the same random numbers.
+    To a NonFiniteError of a step, the operation and the source line are added that repeating the step in anomaly mode,
+    with the same random numbers, finds.
     """
     for batch in batches:
         batch = batch.to(device)

@@ -1,4 +1,4 @@
-"""Tensor: an array that operations follow for the backward pass, with its operators and methods."""
+"""Tensor: an array whose operations are recorded for the backward pass, with its operators and methods."""
 
 from operator import attrgetter
 
@@ -13,7 +13,7 @@ from tinygen.primitive import FLOAT32, FLOATS
 
 
 class Tensor(Variable):
-    """An array, and how it came to be.
+    """An array, and the operation that made it.
 
     `data` is a NumPy or CuPy array; `grad` is the gradient that `backward` accumulated in a leaf. `tinygen.tensor`
     makes one. Arithmetic, indexing and the one-argument functions of `tinygen.functional` are methods too.
@@ -73,7 +73,7 @@ class Tensor(Variable):
     # Leaves
 
     def detach(self) -> "Tensor":
-        """The same array as a leaf: without what made it."""
+        """The same array as a leaf, without the graph of what made it."""
         return Tensor(self.data).share_memory(self)
 
     def to(self, device: str) -> "Tensor":
@@ -165,7 +165,7 @@ class Tensor(Variable):
     def __ge__(self, other) -> "Tensor":
         return arithmetic.greater_equal(self, other)
 
-    # Functions of each element; those of `tinygen.functional` describe them
+    # Functions of each element; `tinygen.functional` documents them
 
     def abs(self) -> "Tensor":
         return arithmetic.abs(self)
@@ -257,12 +257,12 @@ class Tensor(Variable):
         return shaping.reshape(self, shape=_one_by_one(shape))
 
     def transpose(self, *axes) -> "Tensor":
-        """Axes in another order; without arguments reversed."""
+        """The Tensor with its axes in another order, reversed if none is given."""
         return shaping.transpose(self, axes=_one_by_one(axes) if axes else tuple(range(self.ndim))[::-1])
 
     @property
     def T(self) -> "Tensor":
-        """Axes in reverse order."""
+        """The Tensor with its axes in reverse order."""
         return self.transpose()
 
     def flip(self, axis=None) -> "Tensor":
@@ -292,5 +292,5 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
 
 
 def _one_by_one(numbers) -> tuple[int, ...]:
-    """Lengths or axes, given one by one or as one tuple."""
+    """Lengths or axes as a tuple, given one by one or as one tuple."""
     return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers

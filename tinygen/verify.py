@@ -1,4 +1,4 @@
-"""Whether every model learns: each is trained briefly from a fixed seed, and must beat baselines that need no training.
+"""Check that every model learns: each is trained briefly from a fixed seed, and must beat untrained baselines.
 
 A baseline is measured in the same run and on the same data as the model. The `trials` in a system's file say by how
 much the model must beat it.
@@ -17,7 +17,7 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.capabilities import Codes, Samples
 from tinygen.data import Dataset, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
-from tinygen.metrics import disentanglement, independent, labels, parzen
+from tinygen.metrics import independent, labels, parzen
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
 from tinygen.metrics.probe import Probe
@@ -30,7 +30,6 @@ from tinygen.models.trial import (
     MEAN_IMAGE,
     NO_MODES,
     ONE_NORMAL,
-    PRINCIPAL,
     UNTRAINED,
     Demand,
     Trial,
@@ -41,7 +40,7 @@ from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 
 SEED = 0
-IMAGES = 1000  # samples of images that are looked at
+IMAGES = 1000  # number of samples of images
 Metrics = dict[str, float]
 
 
@@ -65,7 +64,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the model is beyond the bound and the baseline is not: what a baseline reaches too shows nothing."""
+        """Whether the model is beyond the bound and the baseline is not: else the bound would show nothing."""
         beyond = [x < self.bound if self.demand.side == "<" else x > self.bound for x in (self.model, self.baseline)]
         return beyond == [True, False]
 
@@ -76,7 +75,7 @@ class Outcome:
 
 
 def trials_of(names: Sequence[str]) -> list[tuple[type[System], Trial]]:
-    """The systems of these names, or all, each with its trials: quick ones first; UsageError for an unknown name."""
+    """(system, trial) for the trials of the named systems, or of all; quick ones first. UsageError for a bad name."""
     systems = [models.get(name) for name in names or models.names()]
     return [
         (system, each) for quick in (True, False) for system in systems for each in system.trials if each.quick is quick
@@ -84,7 +83,7 @@ def trials_of(names: Sequence[str]) -> list[tuple[type[System], Trial]]:
 
 
 def title(system: type[System], trial: Trial) -> str:
-    """What is trained on what."""
+    """The title of a trial: the model, its architecture if it has several, and the data."""
     architecture = trial.config.get("architecture")
     return f"{system.name} ({architecture}) on {trial.data}" if architecture else f"{system.name} on {trial.data}"
 
@@ -111,14 +110,14 @@ def metrics_of(model: System, data: Dataset) -> Metrics:
 
 
 def covariance_correlation(samples: np.ndarray, real: np.ndarray) -> float:
-    """Correlation of the covariances of pixels, which are zero for independent pixels and for a constant."""
+    """Correlation, between samples and real images, of the covariances of all pairs of different pixels."""
     matrices = [np.cov(x.reshape(len(x), -1).T.astype("float64")) for x in (samples, real)]
     off_diagonal = ~np.eye(len(matrices[0]), dtype=bool)
     return float(np.corrcoef([matrix[off_diagonal] for matrix in matrices])[0, 1])
 
 
 def asked_class_rate(samples: np.ndarray, split: Split) -> float:
-    """Share of images of the classes 0, 1, 2, ... in turn that lie nearest to the mean image of their class."""
+    """Share of samples, of the classes 0, 1, 2, ... in turn, that are nearest to the mean image of their class."""
     x, y = pixels(split), split.values("y")
     means = np.stack([x[y == label].mean(axis=0) for label in range(y.max() + 1)])
     nearest = ((samples[:, None] - means) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
@@ -126,7 +125,7 @@ def asked_class_rate(samples: np.ndarray, split: Split) -> float:
 
 
 def moment_distance(codes: np.ndarray) -> float:
-    """How far a mean or a log standard deviation of codes (N, D) is, at most, from that of a standard normal."""
+    """The largest magnitude of a mean or a log standard deviation of codes (N, D): 0 for a standard normal."""
     spread = np.maximum(codes.std(axis=0), 1e-30)
     return float(np.maximum(np.abs(codes.mean(axis=0)), np.abs(np.log(spread))).max())
 
@@ -135,13 +134,13 @@ def moment_distance(codes: np.ndarray) -> float:
 
 
 def mean_image(model: System, data: Dataset) -> Metrics:
-    """The mean image of train as every reconstruction."""
+    """The errors of the mean image of train as every reconstruction."""
     error = float(((pixels(data.test) - pixels(data.train).mean(axis=0)) ** 2).mean())
     return {"squared_error_per_pixel": error, "denoised_squared_error_per_pixel": error}
 
 
 def copied_input(model: Any, data: Dataset) -> Metrics:
-    """The corrupted images themselves as the denoised ones."""
+    """The error of the corrupted images as the denoised ones."""
     x = pixels(data.test)
     corrupted = to_numpy(model.corrupt(to_device(x, model.device), Stream(SEED, "eval")))
     return {"denoised_squared_error_per_pixel": float(((corrupted - x) ** 2).mean())}
@@ -162,7 +161,7 @@ def independent_pixels(model: System, data: Dataset) -> Metrics:
 
 
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
-    """The most frequent class of train, whatever the code."""
+    """The error rate of the most frequent class of train as every prediction."""
     guess = np.bincount(data.train.values("y")).argmax()
     error = float((data.test.values("y") != guess).mean())
     return {"probe_error_rate": error, "error_rate": error}
@@ -172,17 +171,8 @@ def few_labels(model: System, data: Dataset) -> Metrics:
     """A linear classifier of pixels, fitted to the labelled examples that a semi-supervised model is given."""
     source: Any = model.source(data.train, seed=SEED)
     part, test = source.labelled_split, data.test
-    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes)
+    probe = Probe(pixels(part).reshape(len(part), -1), part.values("y"), data.spec.classes or 0)
     return {"error_rate": probe.error_rate(pixels(test).reshape(len(test), -1), test.values("y"))}
-
-
-def principal_components(model: System, data: Dataset) -> Metrics:
-    """The first principal components of train as a code, as many as the model's code has dimensions."""
-    train, test = (pixels(split).reshape(len(split), -1).astype(np.float64) for split in (data.train, data.test))
-    centre = train.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov((train - centre).T))
-    codes = (test - centre) @ directions[:, : -1 - model.config.latent : -1]
-    return disentanglement.scores(codes, disentanglement.factors_of(data.test), seed=SEED)
 
 
 def without_modes(model: System, data: Dataset) -> Metrics:
@@ -211,7 +201,6 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     COPY: copied_input,
     GUESS: most_frequent_class,
     FEW_LABELS: few_labels,
-    PRINCIPAL: principal_components,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,
     ONE_NORMAL: one_normal_distribution,

@@ -1,4 +1,4 @@
-"""What surrounds a product: sums of residual paths, a leaky ReLU and its gradient, the gradient of a bias."""
+"""Kernels used around products: sums of residual paths, a leaky ReLU and its gradient, the gradient of a bias."""
 
 import numpy as np
 from numba import carray

@@ -34,7 +34,7 @@ PATIENCE = 1500  # times 20 ms: the longest wait for a process that may have bee
 
 @functools.cache
 def cache_folder() -> Path:
-    """Where compiled code is kept: a folder of the user's, or in NUMBA_CACHE_DIR, named by all that it depends on.
+    """The folder of compiled code, in the user's cache or in NUMBA_CACHE_DIR, named by all that the code depends on.
 
     These are the kernel sources and where they lie, the versions of Python and numba, and the processor. So a changed
     kernel is never served stale, which numba itself does not notice where the change is in another file than the
@@ -51,7 +51,7 @@ def cache_folder() -> Path:
 
 
 def _folder_of(function) -> Path:
-    """Where a function's compiled code is kept; variants of one differ in the numbers that they are closed over."""
+    """The folder of a function's compiled code; variants of a function differ in the numbers in their closures."""
     constants = [cell.cell_contents for cell in function.__closure__ or ()]
     variant = hashlib.blake2b(repr(constants).encode(), digest_size=4).hexdigest() if constants else "0"
     return cache_folder() / f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{variant}"

@@ -27,7 +27,7 @@ from .softmax import total
 
 BLOCK = 1 << 14  # numbers in a block
 NEAR = 1 << 16  # most numbers of a sample that is one block, if there are many samples: it fits the second-level cache
-SAMPLES = 16  # at least so many samples are many
+SAMPLES = 16  # this many samples or more count as many
 WIDE = 64  # the least length of a joined row
 SHARE = 16  # groups that a task merges
 MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task

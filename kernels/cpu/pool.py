@@ -22,8 +22,8 @@ that the system has not scheduled in time is not inside, and costs nothing; a ba
 What makes this safe:
 - A job is written only while its gate is closed and nobody is inside. A helper reads it only after it has joined, and
   it can join only while the gate is open.
-- A helper that is late finds the gate closed, or no task left, and looks on. If another launch has opened the gate by
-  then, it joins that one: nothing that it read before it joined is used afterwards.
+- A helper that is late finds the gate closed, or no task left, and keeps looking. If another launch has opened the gate
+  by then, it joins that one: nothing that it read before it joined is used afterwards.
 - A helper that goes to sleep counts itself as a sleeper first, and then looks for a job once more; a launching thread
   opens its gate first, and then looks for sleepers. One of the two sees the other. Even a helper that stayed asleep
   would only cost time: the launching thread can do all tasks itself.

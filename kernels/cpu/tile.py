@@ -1,6 +1,6 @@
 """The micro-kernels: products of a few rows of A with a few vectors of B, held in registers.
 
-Convolutions and their adjoints, direct or by Winograd, matrix products and recurrent networks use the functions here.
+Convolutions and their adjoints, direct or by Winograd, and matrix products use the two functions here.
 Strides and tables are arguments, so that one compiled variant serves every shape. Each element is summed over k in
 order, in one accumulator: a result depends on neither the tile, nor the thread, nor the other rows.
 """

@@ -4,7 +4,7 @@
 #include "common.cuh"
 #include "vectors.cuh"
 
-constexpr int TILE_THREADS = 256;  // of a block at most
+constexpr int TILE_THREADS = 256;  // most threads of a block
 
 struct Tile {
     long long sample, part;  // `part` counts the chunks of all samples
@@ -23,7 +23,7 @@ __device__ __forceinline__ Tile tile_of_block(int rows, int columns, int length)
     return {blockIdx.x / chunks, blockIdx.x, static_cast<int>(chunk * length + threadIdx.y), last, column, inside};
 }
 
-// A value of each thread combined over the rows of its block, in a fixed order; the first row gets the result.
+// Combines the values of all threads over the rows of their block, in a fixed order; the first row gets the result.
 template <typename T, typename Combine>
 __device__ __forceinline__ T combine_rows(T value, Combine combine)
 {

@@ -1,4 +1,4 @@
-// What kernels share: indices, activations, reductions of a warp and of a block.
+// Functions that several kernels use: indices, activations, reductions of a warp and of a block.
 #pragma once
 
 // Dynamic shared memory as an array of a type; what compiles no CUDA (the tests' emulator) has its own definition.
@@ -17,7 +17,7 @@ __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
-// A slope of 1 is no activation, of 0 a ReLU.
+// A slope of 1 is no activation, a slope of 0 a ReLU.
 __device__ __forceinline__ float leaky_relu(float x, float slope)
 {
     return fmaxf(x, slope * x);
@@ -42,7 +42,7 @@ struct Max {
     __device__ static float combine(float a, float b) { return fmaxf(a, b); }
 };
 
-// A value of each lane, combined over the warp in a fixed order; every lane gets the result.
+// Combines the values of all lanes of a warp, in a fixed order; every lane gets the result.
 template <typename Operation, typename T>
 __device__ __forceinline__ T warp_reduce(T value)
 {
@@ -52,7 +52,7 @@ __device__ __forceinline__ T warp_reduce(T value)
     return value;
 }
 
-// A value of each thread, combined over a block of `threads` (a multiple of 32, one dimension); every thread gets the
+// Combines the values of all threads of a block of `threads` (a multiple of 32, one dimension); every thread gets the
 // result. Ends with a barrier, so that it may be called again.
 template <typename Operation, unsigned threads, typename T>
 __device__ __forceinline__ T block_reduce(T value)

@@ -1,4 +1,4 @@
-"""The convolution family: convolution, its adjoint in x and its adjoint in w, as implicit matrix products.
+"""Convolution, its adjoint in x and its adjoint in w, as implicit matrix products.
 
 A plan holds what depends on shapes, the precision and the device: tables, and the choice of tiles.
 """
@@ -18,16 +18,16 @@ from .packing import packed, transposed
 from .runtime import Source, architecture, empty, precision, single
 from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_comes_by, target_comes_by
 
-BUSY = 2  # blocks that a multiprocessor needs, lest it waits for its memory
-SLICED = 128  # multiprocessors for which a weight gradient is cut: those of a large GPU, and the same on all
-LONGEST_STAGE, SHORTEST_SLICE = 32, 128  # places
-ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights of a block, and its slices
+BUSY = 2  # blocks that a multiprocessor needs so that it does not wait for memory
+SLICED = 128  # multiprocessors for which a weight gradient is cut: as many as a large GPU has, the same on every GPU
+LONGEST_STAGE, SHORTEST_SLICE = 32, 128  # in places
+ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights that a block adds, and slices that it adds at the same time
 
 ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
 
 
 def _declared(file: str, pattern: str, *others: str):
-    """A source of a kernel for each arithmetic, by its name."""
+    """The Source of a kernel for each arithmetic, by its name."""
 
     names = {
         arithmetic: [pattern.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns) for tile in tiles]
@@ -46,7 +46,7 @@ _weight_sums = _declared("weight_sums.cu", WEIGHT_SUMS, ADD_SLICES)
 
 
 class Setting(NamedTuple):
-    """What a plan depends on beside its shapes."""
+    """The choices and properties of the device on which a plan depends, besides shapes."""
 
     arithmetic: str
     device: int
@@ -65,7 +65,7 @@ def _multiprocessors(device: int) -> int:
 
 
 def _aligned(array):
-    """An array that may be read by sixteen bytes: a view that begins elsewhere is copied."""
+    """The array, copied if it does not begin at a multiple of 16 bytes: kernels read 16 bytes at once."""
     return array if array.data.ptr % 16 == 0 else array.copy()
 
 
@@ -87,16 +87,16 @@ class Products:
         self.grid = max(self._tiles(self.tile)), len(self.tables.places)
 
     def _tiles(self, tile) -> list[int]:
-        """The tiles of each job."""
+        """The number of tiles of each job."""
         return [tile.count(*size) for size in zip(self.tables.places, self.tables.channels, strict=True)]
 
     def _time(self, tile) -> float:
-        """What the multiprocessor with most tiles takes, in products of the largest tile."""
+        """The estimated time of the multiprocessor with the most tiles, in multiplications of the largest tile."""
         each = max(BUSY, ceil(sum(self._tiles(tile)) / self.setting.multiprocessors))
         return each * tile.rows * tile.columns * tile.cost
 
     def __call__(self, x, w, bias, slope):
-        """For contiguous float32 arrays; w lies as the layout says that was given."""
+        """y for contiguous float32 arrays; w lies as the given layout says."""
         tables, x, w = self.tables, _aligned(x), _aligned(w)
         if self.transposes:
             w = transposed(w, self.in_pairs)
@@ -114,7 +114,7 @@ class Products:
 class WeightSums:
     """A plan: the sums over all places of x times g, a row for each tap and channel of x.
 
-    The places are cut into slices, for which there is room of their own until `add_slices` has added them up.
+    The places are cut into slices, whose sums are stored separately until `add_slices` adds them up.
     """
 
     def __init__(self, phases, layout: Layout, shape, setting: Setting):

@@ -1,5 +1,5 @@
-// Functions of the numbers at one place of some arrays: activations, the terms of a variational bound, their gradients.
-// A chain of CuPy's operations would pass over memory for each.
+// Elementwise functions of one or more arrays: activations, the terms of a variational bound, and their gradients.
+// A chain of CuPy's operations would pass over memory once for each operation.
 #include "common.cuh"
 #include "vectors.cuh"
 
@@ -51,7 +51,7 @@ extern "C" __global__ void gelu_backward(long long n, float* dx, const float* g,
     }, dx, g, x);
 }
 
-// The halves of a row lie one after the other.
+// A row has its two halves one after the other.
 extern "C" __global__ void gated_tanh(long long n, long long half, float* y, const float* x)
 {
     const Share share = share_of_grid();

@@ -1,4 +1,4 @@
-"""Elementwise functions that CuPy alone would make in several passes. `exp` and `erf` are one, and left to CuPy."""
+"""Elementwise functions for which CuPy would take several passes; `exp` and `erf` take one, and are left to it."""
 
 import numpy as np
 
@@ -30,8 +30,8 @@ def _same_shape(*arrays) -> bool:
     return all(getattr(a, "shape", None) == shape and a.dtype == dtype for a in arrays)
 
 
-def _map(name: str, inputs, outputs: int = 1, *numbers):
-    """Results of a kernel, each with the shape of the inputs."""
+def _launched(name: str, inputs, outputs: int = 1, *numbers):
+    """Launch an elementwise kernel; returns its `outputs` new float32 arrays, each of the shape of the inputs."""
     results = [empty(inputs[0].shape) for _ in range(outputs)]
     n = inputs[0].size
     _source[name](*over_threads(n // 4), (np.int64(n), *numbers, *results, *inputs))
@@ -41,42 +41,42 @@ def _map(name: str, inputs, outputs: int = 1, *numbers):
 @single
 def sigmoid(x):
     """1 / (1 + e^-x), without overflow."""
-    return _map("sigmoid", [x])[0]
+    return _launched("sigmoid", [x])[0]
 
 
 @single
 def softplus(x):
     """log(1 + e^x), without overflow."""
-    return _map("softplus", [x])[0]
+    return _launched("softplus", [x])[0]
 
 
 @single
 def silu(x):
     """x / (1 + e^-x)"""
-    return _map("silu", [x])[0], (x,)
+    return _launched("silu", [x])[0], (x,)
 
 
 @single
 def silu_backward(g, x):
     """Gradient of `silu`."""
-    return (_map("silu_backward", [g, x])[0],)
+    return (_launched("silu_backward", [g, x])[0],)
 
 
 @single
 def gelu(x):
     """x Phi(x) with the normal distribution function Phi."""
-    return _map("gelu", [x])[0], (x,)
+    return _launched("gelu", [x])[0], (x,)
 
 
 @single
 def gelu_backward(g, x):
     """Gradient of `gelu`."""
-    return (_map("gelu_backward", [g, x])[0],)
+    return (_launched("gelu_backward", [g, x])[0],)
 
 
 @single
 def gated_tanh(x):
-    """tanh(a) s(b) of the halves a, b of the last axis, s the logistic function."""
+    """tanh(a) sigmoid(b) for the halves a, b of the last axis."""
     if not x.size or x.shape[-1] % 2:
         return reference.gated_tanh(x)
     half = x.shape[-1] // 2
@@ -97,10 +97,10 @@ def gated_tanh_backward(g, x):
 
 @single
 def leaky_relu_grad(g, x, slope):
-    """The gradient of `leaky_relu` at x, or at its output: g where x > 0, else slope * g."""
+    """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
     if not _same_shape(g, x):
         return reference.leaky_relu_grad(g, x, slope)
-    return _map("gated", [g, x], 1, np.float32(slope))[0]
+    return _launched("gated", [g, x], 1, np.float32(slope))[0]
 
 
 @single
@@ -108,7 +108,7 @@ def binary_cross_entropy_with_logits(x, target):
     """-t log s(x) - (1 - t) log(1 - s(x)), elementwise; the residual is s(x) - t."""
     if not _same_shape(x, target):
         return reference.binary_cross_entropy_with_logits(x, target)
-    y, difference = _map("binary_cross_entropy_with_logits", [x, target], 2)
+    y, difference = _launched("binary_cross_entropy_with_logits", [x, target], 2)
     return y, (difference,)
 
 
@@ -117,15 +117,15 @@ def gaussian_kl(mean, log_var):
     """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise."""
     if not _same_shape(mean, log_var):
         return reference.gaussian_kl(mean, log_var)
-    return _map("gaussian_kl", [mean, log_var])[0], (mean, log_var)
+    return _launched("gaussian_kl", [mean, log_var])[0], (mean, log_var)
 
 
 @single
 def gaussian_kl_backward(g, mean, log_var):
-    """Gradients in mean and log_var."""
+    """The gradients with respect to mean and log_var."""
     if not _same_shape(g, mean, log_var):
         return reference.gaussian_kl_backward(g, mean, log_var)
-    return tuple(_map("gaussian_kl_backward", [g, mean, log_var], 2))
+    return tuple(_launched("gaussian_kl_backward", [g, mean, log_var], 2))
 
 
 @single
@@ -133,13 +133,13 @@ def reparameterize(mean, log_var, noise):
     """mean + exp(log_var / 2) * noise; the residual is the second term."""
     if not _same_shape(mean, log_var, noise):
         return reference.reparameterize(mean, log_var, noise)
-    y, deviation = _map("reparameterize", [mean, log_var, noise], 2)
+    y, deviation = _launched("reparameterize", [mean, log_var, noise], 2)
     return y, (deviation,)
 
 
 @single
 def reparameterize_backward(g, deviation):
-    """Gradients in mean and log_var."""
+    """The gradients with respect to mean and log_var."""
     if not _same_shape(g, deviation):
         return reference.reparameterize_backward(g, deviation)
-    return g, _map("reparameterize_backward", [g, deviation])[0]
+    return g, _launched("reparameterize_backward", [g, deviation])[0]

@@ -1,39 +1,39 @@
-// What the kernels of the convolution family are told: images, jobs, and the steps of their sums.
+// The arguments of the kernels of convolutions and their adjoints: images, jobs, and the steps of their sums.
 #pragma once
 #include "common.cuh"
 
-// The images of a source (height, width, channels) and of a target, as many of both. A place (i, j) of a job sees the
-// source from row i * stride_down - above, column j * stride_across - before on; it lies at row top + i * down, column
+// The images of a source (height, width, channels) and of a target, `count` of each. A place (i, j) of a job reads the
+// source from row i * stride_down - above, column j * stride_across - before on; it is row top + i * down, column
 // left + j * across of the target, whose channels have their weights `weight_pitch` apart. The last fields say whether
-// four neighbours may be moved at once, of the source, and of the target and its weights; and whether a tile finds in
-// the first-level cache what it reads of the source again, for another tap.
+// four neighbours can be moved at once, in the source, and in the target and its weights; and whether the part of the
+// source that a tile reads again, for another tap, is still in the first-level cache.
 struct Images {
     int count, height, width, channels, stride_down, stride_across, above, before;
     int target_height, target_width, target_channels, down, across;
     int weight_pitch, wide_source, wide_target, read_again;
 };
 
-// A job makes channels [first, last) of the target at rows x columns places. It sees the channels of the source from
+// A job computes channels [first, last) of the target at rows x columns places. It reads channels of the source from
 // `source` on. Its sums have `steps` steps, from `begin` on in the table; `corner` is where its weights begin.
 struct Job {
     int top, left, rows, columns, first, last, source, corner, begin, steps;
 };
 
-// A step of a sum, a tap and an input channel: (row, column) from where a place begins to see, `offset` from there in
+// A step of a sum, a tap and an input channel: (row, column) from a place's first input pixel, `offset` from there in
 // floats, `weight` from the corner of the job. The steps of a job are followed by dead ones, up to a multiple of DEPTH,
 // whose row is in no image and whose weight is negative; those of all, by DEPTH of them, which are read ahead.
 struct __align__(16) Step {
     int offset, row, column, weight;
 };
 
-constexpr int OUTSIDE = -(1 << 30);  // a row that is in no image, whichever row of a step is added
+constexpr int OUTSIDE = -(1 << 30);  // a row that is outside every image, also after the row of a step is added
 
 __device__ __forceinline__ bool is_inside(const Images& images, int row, int column)
 {
     return unsigned(row) < unsigned(images.height) && unsigned(column) < unsigned(images.width);
 }
 
-// Where a pixel begins, in floats from the first image on.
+// The offset of a pixel, in floats from the beginning of the first image.
 __device__ __forceinline__ long long pixel_offset(int image, int row, int column, int height, int width, int channels)
 {
     return ((static_cast<long long>(image) * height + row) * width + column) * channels;

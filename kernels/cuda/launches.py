@@ -1,31 +1,31 @@
-"""How work is cut into blocks of threads: by the shape alone, so that sums have one order on every GPU."""
+"""The cutting of work into blocks of threads: by shape alone, so that sums have the same order on every GPU."""
 
 import functools
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
-THREADS = 256  # of a block, at most
+THREADS = 256  # most threads of a block
 WARP = 32
 MANY = 1024  # blocks that keep every multiprocessor of a large GPU busy
-STRIDING = 8 * MANY  # blocks of a grid at most, whose threads then step through what is left
-LONG = 1024  # numbers from which a row is a block's
-FEW = 8  # rows of a thread below which it is not worth another block
+STRIDING = 8 * MANY  # most blocks of a grid, whose threads step through the work
+LONG = 1024  # length from which a block, and not a warp, does a row
+FEW = 8  # least rows of a thread: with fewer another block does not pay
 
 
 def over_threads(threads: int) -> tuple[tuple[int], tuple[int]]:
-    """Grid and block of so many threads, or of fewer that step through their work."""
+    """Grid and block of `threads` threads, or of fewer that step through the work."""
     return (max(1, min(STRIDING, ceil(threads / THREADS))),), (THREADS,)
 
 
 def threads_of_row(columns: int, long: int = LONG) -> int:
-    """Those that share a row: a warp, or a block if it is long. The template argument of kernels over rows."""
+    """The number of threads that share a row: a warp, or a block if it is long; a template argument of kernels."""
     return WARP if columns < long else THREADS
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """A launch over the columns of `samples` matrices (rows, columns), in about so many blocks; see columns.cuh."""
+    """A launch over the columns of `samples` matrices (rows, columns), in about `blocks` blocks; see columns.cuh."""
 
     samples: int
     rows: int
@@ -34,12 +34,12 @@ class Tiles:
 
     @cached_property
     def width(self) -> int:
-        """Columns of a thread."""
+        """Number of columns of a thread."""
         return 1 if self.columns % 4 else 4
 
     @cached_property
     def _across(self) -> int:
-        """Tiles of columns."""
+        """Number of tiles of columns."""
         return ceil(self.columns / (self.width * WARP))
 
     @cached_property
@@ -49,13 +49,13 @@ class Tiles:
 
     @cached_property
     def length(self) -> int:
-        """Rows of a chunk."""
+        """Number of rows of a chunk."""
         chunks = ceil(self.blocks / (self.samples * self._across))
         return min(self.rows, max(ceil(self.rows / chunks), FEW * self.block[1]))
 
     @cached_property
     def chunks(self) -> int:
-        """Chunks of a sample."""
+        """Number of chunks of a sample."""
         return ceil(self.rows / self.length)
 
     @cached_property
@@ -65,5 +65,5 @@ class Tiles:
 
 @functools.lru_cache(512)
 def tiles(samples: int, rows: int, columns: int, blocks: int = MANY) -> Tiles:
-    """The launch over such columns."""
+    """The launch over the columns of matrices of these sizes."""
     return Tiles(samples, rows, columns, blocks)

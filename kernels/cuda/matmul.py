@@ -19,7 +19,7 @@ def _is_transposed(matrix) -> bool:
 
 
 def matmul(a, b, bias=None, slope=1.0):
-    """activation(bias + a @ b) for matrices; the transpose of a contiguous one is read as it lies."""
+    """activation(bias + a @ b) for matrices; the transpose of a contiguous matrix is read without a copy."""
     if a.dtype != FLOAT32 or not a.size or not b.size:
         return reference.matmul(a, b, bias, slope)
     if _is_transposed(b):

@@ -3,7 +3,7 @@
 // shift. Where positions and groups are 1, a sample is a row.
 //
 // Sums are taken about a number near the mean: a mean that is large beside the deviation costs no digits.
-// Of the size of x only x is kept for backward, which finds out again what was positive before the leaky ReLU.
+// Of the arrays of the size of x, only x is kept for backward, which computes again the signs before the leaky ReLU.
 #include "columns.cuh"
 #include "rows.cuh"
 
@@ -43,7 +43,7 @@ __device__ __forceinline__ void load_affine(Affine (&affine)[N], const Tile& til
     }
 }
 
-// The mean of the first rows of a tile, as many as the block has; every thread gets it.
+// The mean of the first blockDim.y rows of a tile; every thread gets it.
 template <int N>
 __device__ __forceinline__ Pack<N> mean_of_first_rows(const Tile& tile, const float* x, int columns, bool packed)
 {
@@ -61,7 +61,7 @@ __device__ __forceinline__ Pack<N> mean_of_first_rows(const Tile& tile, const fl
     return means[threadIdx.x];
 }
 
-// Count, mean, and the sum of squares about it (Welford 1962); of two sets together (Chan et al. 1983).
+// Count, mean, and the sum of squares about the mean (Welford 1962); `together` merges two sets (Chan et al. 1983).
 struct Moments {
     float count, mean, squares;
 
@@ -80,7 +80,7 @@ struct Moments {
     }
 };
 
-// moments (samples, chunks, 3, columns): of each column of a chunk an origin, the mean less the origin, the squares.
+// Writes moments (samples, chunks, 3, columns): for each column of a chunk an origin, mean - origin, and the squares.
 template <int N>
 __global__ void measure(int positions, int groups, int channels, int length, const float* x, float* moments)
 {
@@ -114,7 +114,7 @@ __global__ void measure(int positions, int groups, int channels, int length, con
     store<N>(moments + 2 * columns, squares, packed);
 }
 
-// Statistics of groups from the moments of their columns in all chunks. So many threads share a group as share a row.
+// Merges the moments of the columns of a group in all chunks; `threads` threads share a group.
 template <unsigned threads>
 __global__ void merge(long long samples, int positions, int groups, int channels, int length, double eps,
                       const float* moments, float* mean, float* var, float* inverse)
@@ -168,7 +168,7 @@ __global__ void apply(int positions, int groups, int channels, int length, float
 // Backward. Let d be the gradient before the leaky ReLU, z = (x - mean) * inverse and e = d * scale. Then
 // dx = (e - mean(e) - z mean(e z)) * inverse (Ioffe & Szegedy 2015, section 3).
 
-// sums (samples, chunks, 2, columns): of d z and of d in a chunk. Statistics are those of groups, or of a row each.
+// Writes sums (samples, chunks, 2, columns) of d z and d in a chunk; statistics are of groups, or of rows (`by_row`).
 template <int N, bool by_row>
 __global__ void measure_backward(int positions, int groups, int channels, int length, float slope, const float* g,
                                  const float* x, const float* mean, const float* inverse, const float* scale,
@@ -201,7 +201,7 @@ __global__ void measure_backward(int positions, int groups, int channels, int le
     store<N>(sums + columns, plain, packed);
 }
 
-// From these: totals (samples, 2, columns) over all chunks, and of each group mean(e) and mean(e z).
+// Writes, from these, totals (samples, 2, columns) over all chunks, and mean(e) and mean(e z) of each group.
 template <unsigned threads>
 __global__ void merge_backward(long long samples, int positions, int groups, int channels, int length,
                                const float* sums, const float* scale, float* totals, float* mean_e, float* mean_ez)

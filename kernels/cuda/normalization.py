@@ -19,7 +19,7 @@ _source = Source(
     ),
 )
 
-MANY_PARTS = 2 * WARP  # columns of a group in all chunks from which they are merged by a block
+MANY_PARTS = 2 * WARP  # columns of a group in all chunks, from which on a block, and not a warp, merges them
 
 
 def _is_by_rows(cut: Layout) -> bool:
@@ -28,14 +28,14 @@ def _is_by_rows(cut: Layout) -> bool:
 
 
 def _tiles(cut: Layout) -> Tiles:
-    """The launch over columns; by rows, over the columns that all rows have."""
+    """The launch over columns; if each sample is a row, over the columns of the matrix of all rows."""
     if _is_by_rows(cut):
         return tiles(1, cut.samples, cut.channels)
     return tiles(cut.samples, cut.positions, cut.groups * cut.channels)
 
 
 def _layout(x, scale, shift, axes) -> Layout | None:
-    """The layout of a call; None where it is the reference's."""
+    """The layout of a call; None where the reference serves it."""
     cut = layout(x.shape, tuple(axes))
     return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
 
@@ -89,7 +89,7 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
 
 @single
 def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
-    """Gradients in x, scale and shift, None for what is None; a gradient has the shape of a row (or of its values)."""
+    """Gradients with respect to x, scale and shift; the last two have the shape of a row, or are None as they are."""
     cut = _layout(x, scale, shift, axes)
     if cut is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
@@ -111,7 +111,7 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
 
 
 def _affine_gradients(parts, scale, shift, cut: Layout):
-    """Gradients of scale and shift, whose sum is that of some parts (parts, 2, columns)."""
+    """The gradients of scale and shift: the sum of partial sums (parts, 2, columns)."""
     if scale is None and shift is None:
         return None, None
     total = parts[0] if len(parts) == 1 else column_sums(parts.reshape(len(parts), -1))

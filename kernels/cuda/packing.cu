@@ -4,7 +4,7 @@
 #include "ptx.cuh"
 #include "vectors.cuh"
 
-constexpr int SIDE = 32;  // of a tile
+constexpr int SIDE = 32;  // rows and columns of a tile
 
 template <int N>
 __device__ __forceinline__ float word(const float* numbers)
@@ -13,12 +13,12 @@ __device__ __forceinline__ float word(const float* numbers)
     else return numbers[0];
 }
 
-// Each of some matrices (rows, columns), transposed, N of its rows in a word. Grid (tiles of SIDE columns and N SIDE
-// rows of a matrix, matrices), block (SIDE, any height).
+// Transposes matrices (rows, columns), N of whose rows make a word. Grid (tiles of SIDE columns and N SIDE rows of a
+// matrix, matrices), block (SIDE, any height).
 template <int N>
 __global__ void transposed(const float* __restrict__ x, float* __restrict__ y, int rows, int columns)
 {
-    __shared__ float tile[N * SIDE][SIDE + 1];  // so that neither rows nor columns meet in a bank
+    __shared__ float tile[N * SIDE][SIDE + 1];  // a column more: no bank conflicts along rows or columns
     const int across = ceil_div(columns, SIDE), i = threadIdx.x;
     const int top = blockIdx.x / across * N * SIDE, left = blockIdx.x % across * SIDE;
     const long long matrix = static_cast<long long>(blockIdx.y) * rows * columns;
@@ -35,7 +35,7 @@ __global__ void transposed(const float* __restrict__ x, float* __restrict__ y, i
         }
 }
 
-// `n` words of N numbers each, four at a time.
+// Packs `n` words of N numbers each, four words at a time.
 template <int N>
 __global__ void packed(long long n, const float* __restrict__ x, float* __restrict__ y)
 {

@@ -1,6 +1,6 @@
-"""Operands of products, made ready for the order and the format in which kernels read them.
+"""The operands of products in the order and the format in which kernels read them.
 
-Two numbers rounded to bfloat16 are kept as one of float32, whose value has no meaning.
+Two numbers rounded to bfloat16 are stored as one float32, whose value has no meaning.
 """
 
 from math import ceil
@@ -10,7 +10,7 @@ import numpy as np
 from .launches import over_threads
 from .runtime import Source, empty
 
-SIDE, HEIGHT = 32, 8  # of a tile, and of the block that moves it
+SIDE, HEIGHT = 32, 8  # side of a tile, and height of the block of threads that moves it
 _transposed = Source("packing.cu", "transposed<1>")
 _packed = Source("packing.cu", "transposed<2>", "packed<2>", architecture=80)
 

@@ -6,7 +6,7 @@ struct Key {
     unsigned of[2];
 };
 
-// Low and high 64 bits; only the low ones count up.
+// Low and high 64 bits; only the low half counts up.
 struct Counter {
     unsigned long long low, high;
 };
@@ -33,8 +33,8 @@ __device__ __forceinline__ Four<unsigned> encrypted(Key key, Counter counter)
     return {{c0, c1, c2, c3}};
 }
 
-// Numbers y of n, four to a counter from `counter` on: f(words, first of the four) makes them. A captured step puts in
-// `base` what is added to the counter, word by word.
+// Writes n numbers y, four for each counter from `counter` on, as f(words, index of the first) gives them. In a captured
+// step `base` is added to the counter, word by word.
 template <typename T, typename F>
 __device__ __forceinline__ void draw(Key key, Counter counter, const Counter* base, long long n, T* y, F f)
 {
@@ -61,7 +61,7 @@ __device__ __forceinline__ float unit_interval(unsigned word)
     return fminf((static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f, 0x1.fffffep-1f);
 }
 
-// The same exactly.
+// (k + 0.5) 2^-24 of the upper 24 bits k, exactly.
 __device__ __forceinline__ double exact_unit_interval(unsigned word)
 {
     return (static_cast<double>(word >> 8) + 0.5) * 0x1p-24;

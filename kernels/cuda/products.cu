@@ -1,11 +1,11 @@
 // Convolution and its adjoint in x, masked or not, and matrix products: y = activation(bias + sum over steps of x w).
 //
 // An implicit matrix product: rows are places, columns are channels of the target, and steps are pairs of a tap and an
-// input channel, from a table. A block makes one tile of one job. Of `Bfloat16Pairs`, two input channels are one.
+// input channel, from a table. A block computes one tile of one job. In `Bfloat16Pairs` two input channels are one.
 #include "jobs.cuh"
 #include "tile.cuh"
 
-// Rows of A: what each place sees of the source.
+// Rows of A: the inputs that each place reads from the source.
 template <int ROWS>
 struct Windows {
     using Layout = Deep<ROWS>;
@@ -17,7 +17,7 @@ struct Windows {
     const int begin;  // of its steps in the table
     const float* corners[COUNT];
     int tops[COUNT], lefts[COUNT];
-    Step ahead;  // of the next stage: known before its addresses are wanted
+    Step ahead;  // of the next stage, read before its addresses are needed
 
     __device__ __forceinline__ Windows(const Images& images, const Job& job, const Step* table, const float* x,
                                        int first_row)
@@ -58,7 +58,7 @@ struct Windows {
     }
 };
 
-// Columns of B: weights, of which the channels of the target are neighbours, or those of the source.
+// Columns of B: weights, in which the channels of the target, or those of the source, are neighbours.
 template <typename Layout>
 struct Weights;
 
@@ -160,7 +160,7 @@ products(const float* __restrict__ x, const float* __restrict__ w, const float* 
         Weights<typename Arithmetic::template Order<COLUMNS>> weights(images, job, table, w, corner.column);
         multiply(sums, windows, weights, job.steps);
     }
-    // Read once more: kept, all this would take registers from the sums.
+    // Read again: keeping these values would take registers from the sums.
     const Job& job = jobs[blockIdx.y];
     const Corner<ROWS, COLUMNS> corner(job);
     const int first = job.first + corner.column, columns = job.last - first, places = job.rows * job.columns;

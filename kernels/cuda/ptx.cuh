@@ -2,9 +2,9 @@
 #pragma once
 #ifdef __CUDACC__
 
-// Starts to copy `floats` (1 or 4, aligned to their size) to shared memory: zeros, unread, where they are not live.
-// What is `cached` is kept in the first-level cache: to be read again soon, by neighbouring taps.
-// Turing has no such copy: there it is done at once, and other blocks of the multiprocessor hide the wait.
+// Starts to copy `floats` (1 or 4, aligned to their size) to shared memory; where they are not live, writes zeros, and
+// reads nothing. With `cached` they stay in the first-level cache, since neighbouring taps will read them again soon.
+// Turing has no such copy: there it is done immediately, and other blocks of the multiprocessor hide the wait.
 template <int floats, bool cached = false>
 __device__ __forceinline__ void copy_async(float* target, const float* source, bool live)
 {
@@ -44,7 +44,7 @@ __device__ __forceinline__ void copy_wait()
 #endif
 }
 
-// What follows needs compute capability 8.0 where it is used.
+// The functions below need compute capability 8.0.
 
 // A number rounded to TF32: to nearest, ties away from zero, or to even where that is one instruction and not three.
 __device__ __forceinline__ unsigned to_tf32(float value)

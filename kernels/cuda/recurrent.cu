@@ -12,7 +12,7 @@ struct Unit {
     Sizes sizes;
     int step, sequence, index;
 
-    // Its place in an array over steps, and in one of a step, with so many numbers for each hidden unit.
+    // Its index in an array over steps, and in an array of one step, with several numbers for each hidden unit.
     __device__ __forceinline__ long long in_all(int numbers, int number) const
     {
         return in_all(step, numbers, number);
@@ -42,7 +42,7 @@ __device__ __forceinline__ void for_each_unit(Sizes sizes, int step, Body body)
         body(Unit{sizes, step, static_cast<int>(i / sizes.hidden), static_cast<int>(i % sizes.hidden)});
 }
 
-// gates (i, f, g, o) hold the products with x and become those of the cell; h is the step of y as a matrix.
+// gates (i, f, g, o) hold the products with x, and are replaced by the cell's gates; h is the step of y as a matrix.
 extern "C" __global__ void lstm(Sizes sizes, int step, const float* products, const float* first_cell, float* gates,
                                 float* cells, float* y, float* h)
 {
@@ -82,7 +82,7 @@ extern "C" __global__ void lstm_backward(Sizes sizes, int step, const float* g, 
     });
 }
 
-// gates (r, z, n) and h as of the LSTM; candidates are what r scales.
+// gates (r, z, n) and h as in the LSTM; candidates are the terms that r scales.
 extern "C" __global__ void gru(Sizes sizes, int step, const float* products, const float* hidden_bias,
                                const float* first, float* gates, float* candidates, float* y, float* h)
 {

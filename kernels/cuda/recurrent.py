@@ -23,7 +23,7 @@ def _launch(name: str, sizes: tuple[int, int, int], step: int, *arguments) -> No
 
 
 def _rows(x):
-    """All steps of all sequences as one matrix."""
+    """All steps of all sequences as the rows of one matrix."""
     return x.reshape(prod(x.shape[:2]), prod(x.shape[2:]))
 
 
@@ -32,13 +32,13 @@ def _projected(x, weight, bias, gates: int):
 
 
 def _projected_backward(g, x, weight):
-    """Gradients of x, weight and bias."""
+    """The gradients of `_projected` with respect to x, weight and bias."""
     rows = _rows(g)
     return matmul(rows, weight.T).reshape(x.shape), matmul(_rows(x).T, rows), column_sums(rows)
 
 
 def _hidden_weight_grad(first, states, derivatives):
-    """Of what the hidden state before each step was multiplied by."""
+    """The gradient of the weight that the hidden state before each step was multiplied by."""
     before = empty(states.shape)
     before[:, 0], before[:, 1:] = first, states[:, :-1]
     return matmul(_rows(before).T, _rows(derivatives))

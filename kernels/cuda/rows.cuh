@@ -1,10 +1,10 @@
-// Work on rows of a matrix: a row belongs to a warp (threads = 32) or to a block. It is read again for each step, after
-// the first from a cache.
+// Work on rows of a matrix: a warp (threads = 32) or a block does a row. The row is read again for each step, from a
+// cache after the first time.
 #pragma once
 #include "common.cuh"
 #include "vectors.cuh"
 
-// body(row, share) for each row of so many threads.
+// Calls body(row, share) for each row, which `threads` threads share.
 template <unsigned threads, typename Body>
 __device__ __forceinline__ void for_each_row(long long rows, Body body)
 {
@@ -13,7 +13,7 @@ __device__ __forceinline__ void for_each_row(long long rows, Body body)
         body(row, Share{threadIdx.x % threads, threads});
 }
 
-// A value of each thread of a row, combined; every one of them gets the result.
+// Combines the values of the threads that share a row; each of them gets the result.
 template <typename Operation, unsigned threads, typename T>
 __device__ __forceinline__ T row_reduce(T value)
 {

@@ -20,11 +20,11 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 TENSOR_CORES = 80  # the first architecture whose tensor cores take TF32 and bfloat16
 
 _precision = "float32"
-_library = None  # CuPy, once it is wanted
+_library = None  # the module CuPy, after its first use
 
 
 def cupy():
-    """The CuPy module, imported when the first kernel wants it."""
+    """The module CuPy, which the first kernel imports."""
     global _library
     if _library is None:
         import cupy
@@ -39,7 +39,7 @@ def architecture() -> int:
 
 
 def empty(shape, dtype=np.float32):
-    """An array of a shape, not initialised."""
+    """An uninitialised array of a shape."""
     return cupy().empty(shape, dtype)
 
 
@@ -56,7 +56,7 @@ def set_precision(name: str) -> None:
 
 
 def precision() -> str:
-    """The arithmetic that was chosen. RuntimeError where the device lacks it."""
+    """The chosen arithmetic. RuntimeError where the device does not have it."""
     if _precision != "float32" and architecture() < TENSOR_CORES:
         raise RuntimeError(
             f"precision {_precision!r} needs a GPU of compute capability 8.0 or newer, this one has "
@@ -66,7 +66,7 @@ def precision() -> str:
 
 
 def single(function):
-    """A kernel for contiguous float32 arrays, made one for all arrays.
+    """Extend a kernel for contiguous float32 arrays to all arrays.
 
     Where the first argument, or the first of its list, is of another dtype or has no elements, `kernels.reference`
     serves. Arrays that are not contiguous are copied.
@@ -86,7 +86,7 @@ def single(function):
 
 
 def contiguous(value):
-    """An array that is contiguous, or a list of such; anything else as it is."""
+    """An array as a contiguous one, a list of arrays likewise; anything else as it is."""
     if isinstance(value, list):
         return [contiguous(part) for part in value]
     if not isinstance(value, cupy().ndarray) or value.flags.c_contiguous:
@@ -95,7 +95,7 @@ def contiguous(value):
 
 
 class Source:
-    """A .cu file of this folder and the kernels in it.
+    """A .cu file of this folder, and the kernels in it.
 
     `names` are all that launchers use, templates as they are instantiated: "products<float, 128, 64>". `architecture`
     is the oldest that has the instructions they need. `source[name](grid, block, arguments, shared_bytes=0)` compiles

@@ -1,4 +1,4 @@
-// Softmax and what is made of it, over rows.
+// Softmax and functions of it, over rows.
 #include "rows.cuh"
 
 struct Exponentials {
@@ -62,7 +62,7 @@ __global__ void log_softmax_backward(long long rows, long long columns, const fl
     });
 }
 
-// A class that does not exist makes NaN, and touches no memory.
+// A target outside the classes gives NaN, and no memory is read for it.
 template <unsigned threads>
 __global__ void cross_entropy(long long rows, long long columns, const float* x, const long long* target,
                               float* probability, float* y)

@@ -1,4 +1,4 @@
-"""Softmax and what is made of it, over the last axis: a short row is a warp's, a long one a block's."""
+"""Softmax and functions of it over the last axis: a warp does a short row, a block a long one."""
 
 from math import prod
 
@@ -71,7 +71,7 @@ def log_softmax_backward(g, y, *, axis=-1):
 
 @single
 def cross_entropy(x, target):
-    """-log softmax(x)[target] over the last axis, NaN for a class that does not exist; residuals as the reference's."""
+    """-log softmax(x)[target] over the last axis, NaN for a target outside it; residuals as in the reference."""
     target = target.astype(np.int64, copy=False).reshape(x.shape[:-1])
     probability, y = empty(x.shape), empty(target.shape)
     _launch("cross_entropy", x.shape, x, target, probability, y)
@@ -80,7 +80,7 @@ def cross_entropy(x, target):
 
 @single
 def cross_entropy_backward(g, probability, target):
-    """Gradient in the logits: softmax(x) - 1 at the target, softmax(x) elsewhere."""
+    """The gradient with respect to the logits: g (softmax(x) - 1) at the target, g softmax(x) elsewhere."""
     dx = empty(probability.shape)
     _launch("cross_entropy_backward", dx.shape, g, probability, target, dx)
     return (dx,)

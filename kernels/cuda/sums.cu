@@ -1,4 +1,4 @@
-// Sums of columns: of each chunk of the rows first, then of their sums by the same kernel.
+// Sums of columns: first over each chunk of rows, then, by the same kernel, over the sums of the chunks.
 #include "columns.cuh"
 
 template <int N>

@@ -9,7 +9,7 @@ _source = Source("sums.cu", "column_sums<1>", "column_sums<4>")
 
 
 def _sums(x, cut: Tiles):
-    """Of the rows of each chunk."""
+    """The sum of the rows of each chunk."""
     sums = empty((cut.chunks, cut.columns))
     sizes = map(np.int32, (cut.rows, cut.columns, cut.length))
     _source[f"column_sums<{cut.width}>"](cut.grid, cut.block, (*sizes, x, sums))
@@ -18,7 +18,7 @@ def _sums(x, cut: Tiles):
 
 @single
 def column_sums(x):
-    """The sum of the rows of a matrix."""
+    """The sum of all rows of a matrix."""
     cut = tiles(1, *x.shape)
     if cut.chunks > FEW:
         x = _sums(x, cut)

@@ -1,4 +1,4 @@
-"""What the kernels of the convolution family read on the device: images, jobs and steps (see `jobs.cuh`)."""
+"""The tables that the kernels of convolutions read on the device: images, jobs and steps (see `jobs.cuh`)."""
 
 from dataclasses import dataclass, replace
 from math import prod
@@ -7,11 +7,11 @@ import numpy as np
 
 from . import runtime
 
-THREADS = 128  # of a block, as in `tile.cuh`
+THREADS = 128  # threads of a block, as in `tile.cuh`
 DEPTH = 16  # steps of a stage, as in `tile.cuh`
-OUTSIDE = -(1 << 30)  # the row of a step that is dead, as in `jobs.cuh`
-CACHED = 64  # channels, of which the places of a tile stay in the first-level cache from one tap to the next
-MOST = 1 << 30  # that is counted in 32 bits: one such number may be added to another
+OUTSIDE = -(1 << 30)  # the row of a dead step, as in `jobs.cuh`
+CACHED = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
+MOST = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
 
 IMAGES = np.dtype(
     [
@@ -24,7 +24,7 @@ IMAGES = np.dtype(
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a convolution, or its adjoint, finds its operands: the shapes of a source (N, H, W, C) and a target.
+    """The operands of a convolution, or of its adjoint: the shapes of a source (N, H, W, C) and of a target.
 
     `stride` is the (vertical, horizontal) step in the source from place to place, `zeros` the padding around it, `step`
     the distance of a phase's places in the target. `weights` counts those of a tap, (rows, columns): of the channels of
@@ -41,34 +41,34 @@ class Layout:
 
     @property
     def tap_size(self) -> int:
-        """Weights of a tap."""
+        """Number of weights of a tap."""
         return prod(self.weights)
 
     @property
     def depth_stride(self) -> int:
-        """From a row of the weights to the next."""
+        """The distance of neighbouring rows of the weights, in floats."""
         return 1 if self.deep else self.weights[1]
 
     @property
     def output_stride(self) -> int:
-        """From a column of the weights to the next."""
+        """The distance of neighbouring columns of the weights, in floats."""
         return self.weights[0] if self.deep else 1
 
 
 def source_comes_by(count: int, phases, layout: Layout) -> bool:
-    """Whether so many channels of the source may be moved at once: all runs of them begin and end at multiples."""
+    """Whether `count` channels of the source can be moved at once: all runs of channels begin and end at multiples."""
     blocks = [block for phase in phases for block in phase.blocks]
     bounds = {n for block in blocks for tap in block.taps for n in (tap.low, tap.high)}
     return all(n % count == 0 for n in (layout.source[3], *(block.source for block in blocks), *bounds))
 
 
 def target_comes_by(count: int, phases, layout: Layout) -> bool:
-    """The same of the target."""
+    """Whether `count` channels of the target can be moved at once."""
     return all(n % count == 0 for n in (layout.target[3], *(block.first for phase in phases for block in phase.blocks)))
 
 
 def in_pairs(phases, layout: Layout):
-    """Phases and layout for pairs of the source's channels, each as one; the source comes by eight."""
+    """Phases and layout in which each pair of the source's channels is one; `source_comes_by(8, ...)` must hold."""
 
     def halved(block):
         taps = tuple(replace(tap, low=tap.low // 2, high=tap.high // 2) for tap in block.taps)
@@ -80,7 +80,7 @@ def in_pairs(phases, layout: Layout):
 
 
 class Tables:
-    """Images, jobs and steps of some phases; `places` and `channels` are those of each job, `depths` its steps."""
+    """Images, jobs and steps of some phases; `places`, `channels` and `depths` (steps) have a number for each job."""
 
     def __init__(self, phases, layout: Layout):
         blocks = [(phase, block) for phase in phases for block in phase.blocks]
@@ -103,7 +103,7 @@ class Tables:
         self.steps = runtime.cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
 
     def _images(self, phases):
-        """The structure of that name."""
+        """The structure `Images` of `jobs.cuh`."""
         source, target = self.layout.source, self.layout.target
         wide = source_comes_by(4, phases, self.layout), target_comes_by(4, phases, self.layout)
         read_again = source[3] <= CACHED and any(len(b.taps) > 1 for phase in phases for b in phase.blocks)
@@ -131,7 +131,7 @@ def _dead(count: int) -> np.ndarray:
 
 
 def _check_sizes(layout: Layout, blocks) -> None:
-    """Pixels of all images, numbers of an image and weights are counted in 32 bits."""
+    """Refuse arrays with more pixels, numbers of an image, or weights than 32 bits can count."""
     images = layout.source, layout.target
     counts = [n for shape in images for n in (prod(shape[:3]), prod(shape[1:]))]
     counts += [(tap.index + 1) * layout.tap_size for _, block in blocks for tap in block.taps]
@@ -144,7 +144,7 @@ def _check_sizes(layout: Layout, blocks) -> None:
 
 @dataclass(frozen=True)
 class Tile:
-    """What a block makes: `rows` places by `columns` channels. `cost` is that of one of them, to the largest tile's."""
+    """The outputs of a block: `rows` places by `columns` channels. `cost` is the relative time of an output."""
 
     rows: int
     columns: int
@@ -152,11 +152,11 @@ class Tile:
 
     @property
     def resident(self) -> int:
-        """Blocks that a multiprocessor holds at once, as `RESIDENT` in `tile.cuh`, but at most three."""
+        """Number of blocks that a multiprocessor runs at once, as `RESIDENT` in `tile.cuh`, but at most three."""
         return 2 if self.rows * self.columns >= 128 * 128 else 3
 
     def count(self, rows: int, columns: int) -> int:
-        """Tiles of a matrix."""
+        """Number of tiles of a matrix (rows, columns)."""
         return -(-rows // self.rows) * -(-columns // self.columns)
 
 
@@ -167,7 +167,7 @@ TILES = {"Float32": SMALL, "Tf32": LARGE, "Bfloat16": LARGE, "Bfloat16Pairs": LA
 
 
 def shared_bytes(tile: Tile, orders: tuple[str, str], architecture: int) -> int:
-    """The stages of a tile whose operands are "Deep", "Wide" or "WidePairs", as in `tile.cuh`."""
+    """Bytes of shared memory for the stages of a tile with operands "Deep", "Wide" or "WidePairs" (`tile.cuh`)."""
     words = {"Deep": lambda n: 17 * n, "Wide": lambda n: 16 * n + 32, "WidePairs": lambda n: 32 * (n // 2 + 4)}
     sizes = [words[order](n) for n, order in zip((tile.rows, tile.columns), orders, strict=True)]
     return 4 * sum(sizes) * (3 if architecture >= 80 else 2)

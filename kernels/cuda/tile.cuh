@@ -1,9 +1,9 @@
-// Tiles of a matrix product C = A B, whatever A and B are made of: stages in shared memory, and the sums of a thread.
+// Tiles of a matrix product C = A B, wherever A and B come from: stages in shared memory, and the sums of a thread.
 //
 // A tile is some lines of A (rows of C) by some lines of B (columns of C). The sum runs over steps, DEPTH of them a
 // stage. Chunks of four floats are copied as they lie in the memory of the device: `Deep` where the steps of a line are
-// neighbours there, `Wide` where the lines of a step are; `WidePairs` where each float is two lines in bfloat16. What is
-// left free between some chunks keeps the reads of a warp in different banks.
+// neighbours there, `Wide` where the lines of a step are; `WidePairs` where each float is two lines in bfloat16. Gaps
+// between some chunks keep the reads of a warp in different banks.
 #pragma once
 #include "common.cuh"
 #include "ptx.cuh"
@@ -11,11 +11,11 @@
 constexpr int CHUNK = 4;
 constexpr int DEPTH = 16;
 #if __CUDA_ARCH__ >= 800
-constexpr int STAGES = 3;          // one is summed while the next two are on their way
+constexpr int STAGES = 3;          // one is summed while the next two are being copied
 constexpr int RESIDENT_LARGE = 3;  // blocks of a tile of 128 x 64 that a multiprocessor should hold
 #else
 constexpr int STAGES = 2;
-constexpr int RESIDENT_LARGE = 2;  // there is shared memory for no more
+constexpr int RESIDENT_LARGE = 2;  // shared memory does not suffice for more
 #endif
 
 // A place is a sum of places: place(line + i, step + k) = place(line, step) + place(i, k) where line or i, and step or
@@ -62,13 +62,13 @@ constexpr bool is_deep = false;
 template <int LINES>
 constexpr bool is_deep<Deep<LINES>> = true;
 
-constexpr int THREADS = 128;  // of a block
+constexpr int THREADS = 128;  // threads of a block
 
-// Blocks that a multiprocessor should hold: as many as its registers have room for.
+// Blocks that a multiprocessor should run at once: as many as its registers suffice for.
 template <int ROWS, int COLUMNS>
 constexpr int RESIDENT = ROWS * COLUMNS == 128 * 128 ? 2 : ROWS * COLUMNS == 128 * 64 ? RESIDENT_LARGE : 4;
 
-// What a thread sums: sum[i][j] is at (row(i), column(j)) of the tile, and RUN columns are neighbours.
+// The sums of a thread: sum[i][j] is at (row(i), column(j)) of the tile, and RUN columns are neighbours.
 template <typename Arithmetic, int ROWS, int COLUMNS>
 struct Sums;
 
@@ -90,7 +90,7 @@ struct Sums<Float32, ROWS, COLUMNS> {
     const int top = (threadIdx.x / WARP / WARPS_ACROSS * 4 + threadIdx.x % WARP / 8) * CHUNK;
     const int left = (threadIdx.x / WARP % WARPS_ACROSS * 8 + threadIdx.x % 8) * CHUNK;
 
-    // Chunks of rows and columns lie as far from each other as all threads are wide.
+    // The distance of a thread's chunks of rows and columns is the width of all threads.
     static __device__ constexpr int below(int i) { return i / CHUNK * (ROWS / HEIGHT * CHUNK) + i % CHUNK; }
     static __device__ constexpr int beside(int j) { return j / CHUNK * (COLUMNS / WIDTH * CHUNK) + j % CHUNK; }
     __device__ int row(int i) const { return top + below(i); }
@@ -195,7 +195,7 @@ struct Bfloat16 {
     }
 };
 
-// Each float is a word of two numbers that are rounded already: neighbouring steps are one.
+// Each float is a word of two rounded numbers, those of neighbouring steps.
 struct Bfloat16Pairs {
     template <int COLUMNS>
     using Order = Deep<COLUMNS>;
@@ -258,7 +258,7 @@ struct Sums {
         }
     }
 
-    // What the lane reads of 16 lines, from where the first begins.
+    // The part of 16 lines that the lane reads, as offsets from the beginning of the first.
     template <typename Layout>
     __device__ __forceinline__ static int share()
     {
@@ -316,7 +316,7 @@ __device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
     for (int i = 0; i < STAGES - 1; ++i) fetch();
     while (fetched < steps + (STAGES - 1) * DEEP) {
         copy_wait<STAGES - 2>();
-        __syncthreads();  // the oldest stage has come for all threads, and none still reads the one before it
+        __syncthreads();  // all threads have copied the oldest stage, and none still reads the one before it
         fetch();
         const float* oldest = room + next;
         sums.template add<typename A::Layout, typename B::Layout>(oldest, oldest + A::Layout::SIZE);

@@ -1,10 +1,10 @@
 // Update rules over flat buffers, and the norm of the gradient. Gradients are read where backward left them, many
-// arrays in a launch; where they lie, and how they are cut into blocks, is passed by value.
+// arrays in a launch; their addresses, and how they are cut into blocks, are passed by value.
 #include "common.cuh"
 #include "vectors.cuh"
 
-constexpr int ARRAYS = 128;         // of a launch, at most
-constexpr int BLOCK_NUMBERS = 4096;  // of a block, at most
+constexpr int ARRAYS = 128;         // most arrays of a launch
+constexpr int BLOCK_NUMBERS = 4096;  // most numbers of a block
 constexpr unsigned BLOCK_THREADS = 256;
 
 struct Addresses {
@@ -41,7 +41,7 @@ __device__ __forceinline__ Share share_of_block()
     return {threadIdx.x, BLOCK_THREADS};
 }
 
-// NaN stays what it is.
+// NaN stays NaN.
 __device__ __forceinline__ float held(float x, float bound)
 {
     return x < -bound ? -bound : x > bound ? bound : x;
@@ -140,8 +140,8 @@ extern "C" __global__ void ema(Addresses averages, Addresses parameters, Cuts cu
         parameter);
 }
 
-// The sum of the squares of a block's numbers, held to +-bound; NaN where one is not finite. In float64, where the
-// squares of all finite numbers are finite. The bound may be given on the device.
+// The sum of the squares of a block's numbers, clipped to +-bound; NaN where one is not finite. It is in float64, in
+// which the squares of all finite numbers are finite. The bound may be given on the device.
 extern "C" __global__ void sum_squares(Addresses arrays, Cuts cuts, float bound, const float* given, double* sums)
 {
     const Piece piece = piece_of_block(cuts);

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 @functools.lru_cache(64)
 def batches(sizes: tuple[int, ...]) -> tuple[Batch, ...]:
-    """How arrays of such sizes are cut."""
+    """The launches that cover arrays of these sizes."""
     begins = np.concatenate([[0], np.cumsum(sizes)])
     blocks = np.concatenate([[0], np.cumsum([ceil(n / BLOCK_NUMBERS) for n in sizes])])
     found = []
@@ -59,7 +59,7 @@ def _addresses(arrays) -> np.ndarray:
 
 
 def _launch(name: str, lists, *arguments) -> None:
-    """Launch a kernel over the numbers of lists of arrays, which are as long in each of them."""
+    """Launch a kernel over the numbers of lists of arrays; corresponding arrays of all lists have the same size."""
     for first, last, cuts, blocks in batches(_sizes(lists[0])):
         if blocks:
             tables = [_addresses(arrays[first:last]) for arrays in lists]
@@ -105,7 +105,7 @@ def adam(parameter, gradients, mean, square, numbers):
 
 @single
 def norm(gradients, bound):
-    """The norm of some arrays together, as `kernels.rules.norm`, but left on the device: an array of shape ().
+    """The joint norm of some arrays, as `kernels.rules.norm`, but on the device: an array of shape ().
 
     `bound` may be an array of one float32, too.
     """

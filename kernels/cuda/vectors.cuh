@@ -1,4 +1,4 @@
-// Arrays of float32 read and written by fours where their addresses allow it.
+// Reading and writing of float32 arrays, four numbers at once where their addresses allow it.
 #pragma once
 
 template <int N>
@@ -29,7 +29,7 @@ __device__ __forceinline__ void store(float* x, const Pack<N>& values)
     *reinterpret_cast<Pack<N>*>(x) = values;
 }
 
-// The same of numbers that may not be aligned.
+// The same for numbers that may not be aligned.
 template <int N>
 __device__ __forceinline__ Pack<N> load(const float* x, bool packed)
 {
@@ -59,7 +59,7 @@ __device__ __forceinline__ Share share_of_grid()
             static_cast<long long>(gridDim.x) * blockDim.x};
 }
 
-// body(Width<N>(), i) for numbers i to i + N of n, those of a thread: by fours first where they are `packed`.
+// Calls body(Width<N>(), i) for the numbers i to i + N of n that a thread has: first by fours if they are `packed`.
 template <typename Body>
 __device__ __forceinline__ void for_each(Share share, long long n, bool packed, Body body)
 {
@@ -68,7 +68,7 @@ __device__ __forceinline__ void for_each(Share share, long long n, bool packed, 
     for (long long i = 4 * packs + share.thread; i < n; i += share.threads) body(Width<1>(), i);
 }
 
-// y = f(x...) for numbers at the same place of arrays.
+// Writes y = f(x...), elementwise.
 template <typename F, typename... Inputs>
 __device__ __forceinline__ void map(Share share, long long n, F f, float* y, const Inputs*... x)
 {
@@ -84,7 +84,7 @@ __device__ __forceinline__ void map(Share share, long long n, F f, float* y, con
     });
 }
 
-// y, z = f(x...), as a pack of two.
+// Writes y, z = f(x...), which returns a pack of two, elementwise.
 template <typename F, typename... Inputs>
 __device__ __forceinline__ void map_to_two(Share share, long long n, F f, float* y, float* z, const Inputs*... x)
 {

@@ -7,7 +7,7 @@
 #include "jobs.cuh"
 #include "tile.cuh"
 
-// Rows of A: what each tap and channel meets at the places of a slice.
+// Rows of A: the inputs that each tap and channel reads at the places of a slice.
 template <typename Lines, int ROWS>
 struct Taps {
     using Layout = Lines;
@@ -137,7 +137,7 @@ weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __r
         Gradients<typename Arithmetic::template Lines<COLUMNS>, COLUMNS> gradients(images, job, g, corner.column, begin, end);
         multiply(sums, taps, gradients, end - begin);
     }
-    // Read once more: kept, all this would take registers from the sums.
+    // Read again: keeping these values would take registers from the sums.
     const Job& job = jobs[blockIdx.y];
     const Corner<ROWS, COLUMNS> corner(job);
     const int columns = job.last - job.first - corner.column;

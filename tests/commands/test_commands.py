@@ -1,4 +1,4 @@
-"""Commands that use what a run has learned, of systems that can do it and of those that cannot."""
+"""Commands that use trained models, with systems that have the capability and systems that do not."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tinygen.data import Image, Labels
 from tinygen.models import System
 
 class Everything(System):
-    """Can do all there is, but for drawing samples."""
+    """A system with capabilities that no system of the package has, and without samples."""
     needs = {"x": Image(kind="grey"), "y": Labels()}
 
     @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Everything(System):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a run each of a PixelCNN, an auto-encoder and a system of one's own, and two pictures."""
+    """A folder with runs of a PixelCNN, an auto-encoder, a VAE and a system of the user, and folders of pictures."""
     place = tmp_path_factory.mktemp("place")
     (place / "everything.py").write_text(EVERYTHING)
     folder = place / "pictures"
@@ -95,7 +95,7 @@ def size(path):
         return picture.size
 
 
-def test_each_command_says_what_it_does():
+def test_each_command_has_a_line_of_help_and_a_function_run():
     assert len(set(commands.NAMES)) == len(commands.NAMES)
     files = {path.stem for path in Path(commands.__file__).parent.glob("*.py")} - {"__init__", "flags", "opening"}
     assert files == {name.replace("-", "_") for name in commands.NAMES}
@@ -106,7 +106,7 @@ def test_each_command_says_what_it_does():
         assert not hasattr(module, "Flags") or is_dataclass(module.Flags)
 
 
-def test_alone_it_shows_commands_and_no_models(capsys):
+def test_tinygen_without_a_command_lists_the_commands(capsys):
     assert main([]) == 0
     message = capsys.readouterr().out
     assert [line.split()[0] for line in message.splitlines() if line.startswith("  ")] == list(commands.NAMES)
@@ -125,11 +125,11 @@ def test_images_of_the_data_and_of_a_folder_are_completed(capsys):
     assert (shown[:5, :6] == 0).all()
     assert (shown[14:19, 7:13] == 255).all()
     assert main("complete pixels --images clear --rows 6 --out clear.png".split()) == 0
-    assert (np.asarray(Image.open("clear.png"))[:50, :50] == 255).all(), "what is transparent shows white, as in data"
+    assert (np.asarray(Image.open("clear.png"))[:50, :50] == 255).all(), "transparent pixels are white, as in data"
     assert capsys.readouterr().out == "a.png\npixels/completed-0.png\nclear.png\n"
 
 
-def test_codes_are_written_and_decoded(capsys):
+def test_encode_writes_codes_that_decode_reads(capsys):
     assert main("encode codes --out codes.npz".split()) == 0
     with np.load("codes.npz") as written:
         model, dataset = Run.open("codes").load()
@@ -147,7 +147,7 @@ def test_codes_are_written_and_decoded(capsys):
     np.testing.assert_array_equal(shown[:, :6], np.rint(255 * decoded[0, ..., 0]))
 
 
-def test_log_probabilities_are_printed(capsys):
+def test_log_prob_prints_exact_values(capsys):
     assert main("log-prob pixels --n 2".split()) == 0
     model, dataset = Run.open("pixels").load()
     values = model.log_prob(dataset.test.take(2).batch(slice(None)).x)
@@ -156,7 +156,7 @@ def test_log_probabilities_are_printed(capsys):
     ]
 
 
-def test_lower_bounds_are_printed_as_such(capsys):
+def test_log_prob_prints_lower_bounds_with_an_inequality(capsys):
     model, dataset = Run.open("bound").load()
     x = dataset.test.take(2).batch(slice(None)).x
     for words, samples in (([], None), (["--importance-samples", "3"], 3)):
@@ -167,7 +167,7 @@ def test_lower_bounds_are_printed_as_such(capsys):
         ]
 
 
-def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
+def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     assert list(Path("all/samples").iterdir()), "translations, since there are no samples"
     report = Path("all/report.html").read_text()
     for heading in ("Translations", "Classes", "Similarity"):
@@ -233,7 +233,7 @@ def test_a_system_that_cannot_sample_trains_and_does_what_it_can(capsys):
         ("train ae --fields x", "--fields: 'x' is not of the form FIELD=KEY, such as x=photo"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(words, message, capsys):
+def test_impossible_commands_are_refused_in_one_line(words, message, capsys):
     np.save("wrong.npy", np.zeros((2, 5)))
     assert main(words.split()) == 2
     error = capsys.readouterr().err
@@ -241,7 +241,7 @@ def test_what_cannot_be_done_is_told_in_a_line(words, message, capsys):
     assert error.count("\n") == 1
 
 
-def test_how_data_are_loaded_is_recorded_and_done_again(monkeypatch, tmp_path):
+def test_options_of_loading_data_are_recorded_and_used_again(monkeypatch, tmp_path):
     asked, real = [], data.load
 
     def load_tiny(name, **options):
@@ -258,7 +258,7 @@ def test_how_data_are_loaded_is_recorded_and_done_again(monkeypatch, tmp_path):
     assert asked == [options] * 2
 
 
-def test_a_run_of_one_s_own_class_is_resumed_exactly(tmp_path):
+def test_a_run_of_a_users_class_is_resumed_exactly(tmp_path):
     (tmp_path / "own.py").write_text(EVERYTHING)
     own, words = str(tmp_path / "own.py:Everything"), ["--data", "tiny.npz", "--steps"]
     assert main(["train", "--model", own, "--out", str(tmp_path / "whole"), *words, "4"]) == 0
@@ -268,7 +268,7 @@ def test_a_run_of_one_s_own_class_is_resumed_exactly(tmp_path):
     assert {k: v.tobytes() for k, v in states[0].items()} == {k: v.tobytes() for k, v in states[1].items()}
 
 
-def test_a_class_that_is_gone_or_has_changed_is_told(tmp_path, capsys):
+def test_a_users_class_that_is_missing_or_changed_is_reported(tmp_path, capsys):
     file, run = tmp_path / "own.py", str(tmp_path / "run")
     file.write_text(EVERYTHING)
     assert main(["train", f"{file}:Everything", "--data", "tiny.npz", "--steps", "1", "--out", run]) == 0
@@ -295,7 +295,7 @@ def test_code_in_a_run_s_own_folder_is_not_executed(tmp_path, capsys):
         assert message.count("\n") == 1
 
 
-def test_notes_about_data_are_printed_when_a_run_begins_and_not_again(capsys):
+def test_notes_about_data_are_printed_by_encode_and_not_by_eval(capsys):
     with np.load("tiny.npz") as tiny:
         np.savez("more.npz", **tiny, surplus=np.zeros(3))
     assert main("eval codes --data more.npz".split()) == 0

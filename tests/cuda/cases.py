@@ -1,4 +1,4 @@
-"""What every CUDA kernel is tested with: the sample calls of all devices, and what only a GPU tells apart."""
+"""Cases for all CUDA kernels: the sample calls of all devices, and shapes that matter on a GPU only."""
 
 import functools
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.cuda.device import room
+from tests.cuda.device import device_kernel
 from tests.kernels.calls import Call, arrays_in, calls, matrix_products, to_float64
 from tinygen.backend import to_numpy
 from tinygen.kernels.cuda import KERNELS, runtime
@@ -28,18 +28,18 @@ class Case:
         return f"{self.call.name}-{self.precision}"
 
     def run(self) -> list[np.ndarray]:
-        """What the kernels of the device return, and then all arguments as they are left."""
+        """The arrays that the kernels of the device return, followed by all arguments as they are after the call."""
         runtime.set_precision(self.precision)
-        return self.call.run_on_copies(room)
+        return self.call.run_on_copies(device_kernel)
 
     @functools.cached_property
     def expected(self) -> list[np.ndarray]:
-        """What the reference makes of it in float64."""
+        """The results of the reference in float64."""
         return self.call.expected()
 
     @functools.cached_property
     def scales(self) -> list:
-        """What errors are measured against: the same contraction of absolute values, else the largest value."""
+        """What errors are divided by: for products the same product of absolute values, else the largest value."""
         largest = [np.abs(array).max(initial=0) for array in self.expected]
         if self.call.name not in CONTRACTIONS:
             return largest
@@ -48,11 +48,11 @@ class Case:
 
     @property
     def bound(self) -> float:
-        """What `error` may be."""
+        """The largest `error` that is allowed."""
         return TOLERANCES[self.precision]
 
     def error(self, results: list[np.ndarray]) -> float:
-        """The largest error of some results, relative; AssertionError where shapes, dtypes or whole numbers differ."""
+        """The largest relative error of results; AssertionError if shapes, dtypes or integers differ."""
         errors = [0.0]
         for i, (ours, theirs, scale) in enumerate(zip(results, self.expected, self.scales, strict=True)):
             assert ours.shape == theirs.shape, (i, ours.shape, theirs.shape)
@@ -61,20 +61,20 @@ class Case:
                 error = np.abs(ours - theirs)
                 with np.errstate(divide="ignore"):
                     errors.append(np.divide(error, scale, out=np.zeros_like(error), where=error != 0).max())
-            elif self.call.name == "normal":  # float64, of the device's logarithm and cosine
+            elif self.call.name == "normal":  # float64, by the device's logarithm and cosine
                 np.testing.assert_array_max_ulp(ours, theirs, 4)
             else:
                 np.testing.assert_array_equal(ours, theirs)
         return float(np.max(errors))  # NaN where one is
 
     def check(self, results: list[np.ndarray]) -> None:
-        """Assert that some results are right."""
+        """Assert that the error of results is within the bound."""
         assert self.error(results) <= self.bound, self.error(results)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers made on the device, which are those of a `Stream` of the host."""
+    """A call of a random kernel of the device, whose numbers must be those of a `Stream` of the host."""
 
     kernel: Callable
     arguments: tuple
@@ -85,7 +85,7 @@ class Draw:
         return self.kernel.__name__
 
     def run(self) -> list[np.ndarray]:
-        """The numbers, counted from the counter, and from 0 with the counter on the device."""
+        """The numbers from the counter on, first with it as an argument, then with it in an array of the device."""
         xp = runtime.cupy()
         arguments = [xp.asarray(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
         base = xp.asarray(np.array((self.counter % 2**64, self.counter >> 64), np.uint64))
@@ -94,7 +94,7 @@ class Draw:
 
     @property
     def bound(self) -> int:
-        """What `error` may be: numbers are the stream's to the bit, but for normals."""
+        """The largest `error` that is allowed: only normals may differ from the stream's."""
         return 4 if self.kernel is normal else 0
 
     def error(self, results: list[np.ndarray]) -> int:
@@ -111,12 +111,12 @@ class Draw:
         return int(max(errors))
 
     def check(self, results: list[np.ndarray]) -> None:
-        """Assert that they are the stream's."""
+        """Assert that numbers are those of the stream, within the bound."""
         assert self.error(results) <= self.bound, self.error(results)
 
 
 def _widths() -> list[Call]:
-    """Rows of a block, and columns that are moved by fours."""
+    """Rows that take a whole block, and numbers of columns that are read by fours or cannot be."""
     rng = np.random.default_rng(0)
     found = []
     for shape in ((3, 1300), (2, 1027), (65, 40)):
@@ -135,7 +135,7 @@ def _widths() -> list[Call]:
 
 
 def _tiles() -> list[Call]:
-    """Products of which each kind and size of tile is the quickest, and a sum that is worth being cut."""
+    """Products for which each kind and size of tile is chosen, and one whose sum is cut into parts."""
     sizes = (260, 20, 250), (130, 21, 127), (65, 20, 30), (120, 300, 60), (250, 20, 60)
     sizes += (260, 24, 256), (250, 24, 64), (120, 24, 120), (65, 24, 32), (40, 64, 64)
     return [matrix_products(*size)[kind] for size in sizes for kind in (0, 1, 3)]
@@ -148,7 +148,7 @@ def _draws() -> tuple[Draw, ...]:
 
 @functools.cache
 def calls_of_kernels() -> tuple[Case, ...]:
-    """Calls of all that is in `KERNELS`."""
+    """Calls of all kernels in `KERNELS`."""
     everyone = [call for call in (*calls(), *_tiles(), *_widths()) if call.name in KERNELS]
     contractions = [call for call in everyone if call.name in CONTRACTIONS]
     rounding = [Case(call, name) for name in ("tf32", "bfloat16") for call in contractions]
@@ -157,5 +157,5 @@ def calls_of_kernels() -> tuple[Case, ...]:
 
 @functools.cache
 def cases() -> tuple[Case | Draw, ...]:
-    """All that are tested; each can `run` on the device, and `check` what came of it."""
+    """All cases; each can `run` on the device and `check` the results."""
     return (*calls_of_kernels(), *_draws())

@@ -1,7 +1,7 @@
-"""Compiles every kernel for every architecture, on a machine that needs no GPU: `python -m tests.cuda.compile_check`.
+"""Compile every CUDA kernel for every architecture, without a GPU: `python -m tests.cuda.compile_check`.
 
-Prints what each uses, and fails where one does not compile or spills registers. NVRTC comes with the extra
-`compile-check`.
+It prints the registers and memory of each kernel, and fails if one does not compile or spills registers. NVRTC comes
+with the extra `compile-check`.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from tinygen.kernels import cuda  # noqa: F401, declares the sources
 from tinygen.kernels.cuda.runtime import OPTIONS, Source
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
-AS_CUPY = "-ftz=true", "--device-as-default-execution-space"  # what it adds to the options
+AS_CUPY = "-ftz=true", "--device-as-default-execution-space"  # options that CuPy adds
 USAGE = re.compile(
     r"entry function '(?P<name>\S+)' for.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
     r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
@@ -28,7 +28,7 @@ USAGE = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """What a kernel uses on an architecture: `shared` in bytes a block, `spilled` and `stack` in bytes a thread."""
+    """Resources of a kernel on an architecture: `shared` in bytes a block, `spilled` and `stack` in bytes a thread."""
 
     kernel: str
     architecture: int
@@ -42,7 +42,7 @@ class Usage:
 
 
 def nvrtc() -> ctypes.CDLL:
-    """The compiler of the package nvidia-cuda-nvrtc."""
+    """The library of the package nvidia-cuda-nvrtc."""
     try:
         every = files("nvidia-cuda-nvrtc")
     except PackageNotFoundError:
@@ -52,7 +52,7 @@ def nvrtc() -> ctypes.CDLL:
 
 
 def compile_source(text: str, names: tuple[str, ...], architecture: int) -> tuple[str, dict[str, str]]:
-    """The compiler's log and the kernels' names by those that are in it. RuntimeError with the log where it fails."""
+    """The compiler's log, and the kernels' names by their mangled names in it. RuntimeError with the log on failure."""
     library, program = nvrtc(), ctypes.c_void_p()
     options = [option.encode() for option in (f"-arch=sm_{architecture}", *OPTIONS, *AS_CUPY, "--ptxas-options=-v")]
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels", 0, None, None)
@@ -73,7 +73,7 @@ def compile_source(text: str, names: tuple[str, ...], architecture: int) -> tupl
 
 
 def check(job: tuple[Source, int]) -> list[Usage] | str:
-    """What the kernels of a source use on an architecture, or why they do not compile."""
+    """The resources of a source's kernels on an architecture, or a message why they do not compile."""
     source, architecture = job
     try:
         log, names = compile_source(source.text, source.names, architecture)
@@ -91,11 +91,11 @@ def check(job: tuple[Source, int]) -> list[Usage] | str:
         for m in USAGE.finditer(log)
     ]
     missing = set(names.values()) - {usage.kernel for usage in found}
-    return f"{source.file} for sm_{architecture}: no word of {missing}\n{log}" if missing else found
+    return f"{source.file} for sm_{architecture}: the log lacks {missing}\n{log}" if missing else found
 
 
 def main() -> int:
-    """Print a row for each kernel; 1 where one is at fault."""
+    """Print a row for each kernel; return 1 if there is an error or a spill, else 0."""
     started = time.perf_counter()
     jobs = [pair for pair in itertools.product(Source.every, ARCHITECTURES) if pair[1] >= pair[0].architecture]
     with ProcessPoolExecutor(os.cpu_count()) as pool:

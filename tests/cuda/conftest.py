@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cuda.device import emulator, install, room
+from tests.cuda.device import device_kernel, emulator, install
 from tests.cuda.emulator import build
 from tests.cuda.emulator.stand_in import ORDERS
 from tinygen.kernels.cuda import runtime
@@ -27,7 +27,7 @@ def emulated(monkeypatch):
         xp = emulator(architecture)
         xp.order = order
         install(xp, monkeypatch.setattr)
-        return room
+        return device_kernel
 
     yield choose
     runtime.set_precision("float32")

@@ -1,4 +1,4 @@
-"""The device of our launchers, the emulator or a GPU, for NumPy arrays."""
+"""The kernels of the device "cuda", an emulator or a GPU, as functions of NumPy arrays."""
 
 import functools
 import os
@@ -14,13 +14,13 @@ from tinygen.kernels.cuda import KERNELS, runtime
 
 
 def instantiations(text: str, architecture: int) -> list[str]:
-    """All kernels that launchers use of a source on an architecture."""
+    """All kernels of a source that launchers use on an architecture."""
     sources = [s for s in runtime.Source.every if s.text == text and s.architecture <= architecture]
     return [name for source in sources for name in source.names]
 
 
-def whole_emulator(**options) -> Emulator:
-    """An emulator that has compiled every source, several at a time; one with an error says so when it is used."""
+def emulator_with_all_kernels(**options) -> Emulator:
+    """An emulator that has compiled all sources in parallel; an error of one is raised when a kernel of it is used."""
     xp = Emulator(instantiations=instantiations, **options)
     build.load_machine(xp.check)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -31,31 +31,31 @@ def whole_emulator(**options) -> Emulator:
 
 @functools.cache
 def emulator(architecture: int) -> Emulator:
-    """The one emulator of an architecture."""
-    return whole_emulator(architecture=architecture)
+    """The emulator of an architecture, the same one at every call."""
+    return emulator_with_all_kernels(architecture=architecture)
 
 
 def install(xp: Emulator, assign: Callable = setattr) -> None:
-    """Put an emulator in CuPy's place."""
+    """Let the launchers use an emulator instead of CuPy."""
     assign(runtime, "_library", xp)
     for source in runtime.Source.every:
         source._kernels.clear()
 
 
-def room(name: str) -> Callable:
-    """The kernel that serves on the device, made one of NumPy arrays: what it changes in them comes back to them."""
+def device_kernel(name: str) -> Callable:
+    """The device's kernel of a name as a function of NumPy arrays; changes of its arguments are copied back to them."""
     kernel = KERNELS.get(name) or getattr(reference, name)
 
     def on_device(*arguments, **static):
-        sent = []
+        moved = []
 
         def send(array):
-            sent.append((array, runtime.cupy().asarray(array)))
-            return sent[-1][1]
+            moved.append((array, runtime.cupy().asarray(array)))
+            return moved[-1][1]
 
         results = kernel(*over_arrays(send, arguments), **static)
-        for here, there in sent:
-            if device_of(there) == "cuda":  # the emulator's arrays are those of the host
+        for here, there in moved:
+            if device_of(there) == "cuda":  # arrays of the emulator share the host's memory
                 here[...] = to_numpy(there)
         return over_arrays(to_numpy, results)
 

@@ -1,7 +1,7 @@
-"""Sources without one of their barriers: a program that test_barriers.py runs.
+"""CUDA sources with one barrier deleted: a program that test_barriers.py runs.
 
-Prints, as JSON, every barrier with the sources in which its deletion shows: a case gives another result, fails or hangs
-in some order of the threads.
+It prints, as JSON, every barrier with the sources in which its deletion is noticed: in some order of the threads a case
+has other results, fails or hangs.
 """
 
 import json
@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.cuda.cases import Case, Draw, cases
-from tests.cuda.device import install, instantiations, whole_emulator
+from tests.cuda.device import emulator_with_all_kernels, install, instantiations
 from tests.cuda.emulator.stand_in import ORDERS, Emulator
 from tinygen.kernels.cuda.runtime import Source
 
 BARRIER = re.compile(r"\b(__syncthreads|__syncwarp|copy_wait)(<[^;]*>)?\([^;]*\);")
-WRAPPERS = "ptx.cuh"  # defines some, and calls none
+WRAPPERS = "ptx.cuh"  # defines barriers, and calls none
 NONE = ""
-PATIENCE = 20  # seconds, after which a kernel hangs
+TIMEOUT = 20  # seconds, after which a kernel hangs
 
 
 def barriers(text: str) -> dict[str, int]:
-    """The barriers of a source with its includes, as "file:line", and the lines of the text in which they are."""
+    """The barriers of a source with its includes: "file:line" to the index of the line in the text."""
     found, file, number = {}, "", 0
     for place, line in enumerate(text.splitlines()):
         if match := re.fullmatch(r'#line (\d+) "(.+)"', line):
@@ -41,12 +41,12 @@ def barriers(text: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Deletion:
-    """A barrier deleted from a source, which may have it from a header; `NONE` leaves it as it is."""
+    """A source and one of its barriers, maybe in an included header, that is deleted; `NONE` deletes nothing."""
 
     source: str
     barrier: str
 
-    def of(self, text: str) -> str:
+    def apply(self, text: str) -> str:
         """The text of the source without the barrier."""
         if self.barrier == NONE:
             return text
@@ -56,7 +56,7 @@ class Deletion:
 
 
 class Mutant(Emulator):
-    """The emulator, with a barrier deleted from some kernels; the others are compiled already."""
+    """An emulator in which the given kernels lack a barrier."""
 
     def __init__(self, deletion: Deletion, kernels: set[str]):
         super().__init__(instantiations=instantiations)
@@ -65,12 +65,12 @@ class Mutant(Emulator):
     def RawModule(self, code, options=(), name_expressions=()):
         if self.kernels.isdisjoint(name_expressions):
             return super().RawModule(code, options, name_expressions)
-        return super().RawModule(self.deletion.of(code), options, tuple(sorted(self.kernels)))
+        return super().RawModule(self.deletion.apply(code), options, tuple(sorted(self.kernels)))
 
 
 @dataclass
 class Run:
-    """A case as it runs with all barriers: its results, and the kernels that a deletion changes."""
+    """A run of a case with all barriers: its results, and the kernels that each deletion changes."""
 
     case: Case | Draw
     results: list[np.ndarray]
@@ -78,22 +78,22 @@ class Run:
     changed: dict[Deletion, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def mutant(self, deletion: Deletion) -> Mutant:
-        """The emulator of a deletion, for this case."""
+        """The emulator with a deletion, for this case."""
         return Mutant(deletion, self.changed[deletion])
 
-    def shows(self, deletion: Deletion) -> bool:
-        """Whether it ends otherwise after a deletion, in some order of the threads."""
+    def is_noticed(self, deletion: Deletion) -> bool:
+        """Whether the results differ after a deletion in some order of the threads."""
         xp = self.mutant(deletion)
         return any(not _same(self.results, _run(self.case, xp, order)) for order in ORDERS)
 
-    def fails(self, deletion: Deletion) -> bool:
-        """`shows`, asked in a process of its own: it may crash or hang."""
+    def is_noticed_in_process(self, deletion: Deletion) -> bool:
+        """`is_noticed`, in a separate process, whose crash or hang counts too."""
         child = os.fork()
         if not child:
             status = 1
             try:
-                signal.alarm(PATIENCE)
-                status = int(self.shows(deletion))
+                signal.alarm(TIMEOUT)
+                status = int(self.is_noticed(deletion))
             finally:
                 os._exit(status)
         return os.waitpid(child, 0)[1] != 0
@@ -109,9 +109,9 @@ def _run(case: Case | Draw, xp: Emulator, order: str) -> list[np.ndarray]:
     return case.run()
 
 
-def observed() -> list[Run]:
-    """All cases, the quickest first."""
-    xp, runs = whole_emulator(), []
+def runs_of_cases() -> list[Run]:
+    """Runs of all cases, the quickest first."""
+    xp, runs = emulator_with_all_kernels(), []
     file_of = {name: source.file for source in Source.every for name in source.names}
     for case in cases():
         xp.launched.clear()
@@ -125,14 +125,14 @@ def observed() -> list[Run]:
 
 
 def compile_first(deletion: Deletion, run: Run) -> None:
-    """Compiles what a run needs after a deletion."""
+    """Compile the kernels that a run needs after a deletion."""
     text = next(source.text for source in Source.every if source.file == deletion.source)
     run.mutant(deletion).RawModule(text, name_expressions=tuple(run.changed[deletion]))
 
 
-def seen() -> dict[str, list[str]]:
-    """Each barrier with the sources in which its deletion shows."""
-    runs = observed()
+def sources_that_notice() -> dict[str, list[str]]:
+    """Each barrier with the sources in which its deletion is noticed."""
+    runs = runs_of_cases()
     texts = {source.file: source.text for source in Source.every}
     every = [Deletion(file, barrier) for file, text in texts.items() for barrier in barriers(text)]
     asked = {deletion: [run for run in runs if deletion in run.changed] for deletion in every}
@@ -140,13 +140,15 @@ def seen() -> dict[str, list[str]]:
         list(pool.map(lambda item: compile_first(item[0], item[1][0]), [item for item in asked.items() if item[1]]))
     for file in texts:
         whole = Deletion(file, NONE)
-        assert not next(run for run in runs if whole in run.changed).fails(whole), f"{file} differs from itself"
+        assert not next(run for run in runs if whole in run.changed).is_noticed_in_process(whole), (
+            f"{file} differs from itself"
+        )
     found: dict[str, list[str]] = {deletion.barrier: [] for deletion in every}
     for deletion, met in asked.items():
-        if any(run.fails(deletion) for run in met):
+        if any(run.is_noticed_in_process(deletion) for run in met):
             found[deletion.barrier].append(deletion.source)
     return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(seen()))
+    print(json.dumps(sources_that_notice()))

@@ -1,4 +1,4 @@
-"""Kernels of a few lines, by which the emulator is tested."""
+"""Kernels of a few lines for tests of the emulator."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ X = np.random.default_rng(0).standard_normal(128).astype(np.float32)
 
 
 def kernel(body: str, parameters: str = "const float* x, float* y", order: str = "ascending", architecture: int = 80):
-    """A kernel of a body, ready to be launched."""
+    """(emulator, kernel) for the body of a kernel."""
     xp = emulator(architecture)
     xp.order = order
     code = f'#line 1 "test.cu"\n__global__ void kernel({parameters})\n{{\n{body}\n}}\n'
@@ -17,7 +17,7 @@ def kernel(body: str, parameters: str = "const float* x, float* y", order: str =
 
 
 def run(body: str, x, order: str = "ascending", threads: int = 64, blocks: int = 1, shared_bytes: int = 0, **options):
-    """y (as many as x) of a kernel of x and y."""
+    """Run a kernel of x and y; return y, which has the shape of x."""
     xp, function = kernel(body, order=order, **options)
     x = xp.asarray(x, np.float32)
     y = xp.empty(x.shape)
@@ -26,7 +26,7 @@ def run(body: str, x, order: str = "ascending", threads: int = 64, blocks: int =
 
 
 def refusal(body: str, **options) -> str:
-    """How a launch of 64 threads ends that must not succeed."""
+    """The message of the RuntimeError of a launch of 64 threads, which must fail."""
     with pytest.raises(RuntimeError) as caught:
         run(body, np.arange(64), **options)
     return str(caught.value)

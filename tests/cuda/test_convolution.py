@@ -1,4 +1,4 @@
-"""The convolution family on the emulator: every geometry, tile and layout of memory, at each precision."""
+"""The convolutions and their gradients on the emulator: every geometry, tile and memory layout, in each precision."""
 
 import functools
 import math
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from tests.cuda.cases import Case
-from tests.cuda.device import room
+from tests.cuda.device import device_kernel
 from tests.kernels.calls import AROUND, CONVOLUTIONS, Call, Shape, matrix_products, random_shape, reference_kernel
 from tinygen.kernels.cuda import convolution, runtime, tables
 from tinygen.kernels.geometry import Geometry
 
-SHAPES, MOST_WORK = 40, 1_000_000  # random_shape shapes, and multiplications of one
+SHAPES, MOST_WORK = 40, 1_000_000  # number of random shapes, and most multiplications of one
 
 
 @functools.cache
-def drawn_shapes() -> tuple[Shape, ...]:
-    """Small shapes of every geometry."""
+def random_shapes() -> tuple[Shape, ...]:
+    """Small random shapes of all geometries."""
     rng, found = random.Random(0), []
     while len(found) < SHAPES:
         shape = random_shape(rng.randint)
@@ -42,7 +42,7 @@ def use_tiles(monkeypatch, choose) -> None:
 
 
 @pytest.fixture(autouse=True)
-def plans_of_one_test():
+def plans_are_forgotten_after_the_test():
     yield
     for plan in (convolution.forward_plan, convolution.adjoint_plan, convolution.weight_plan):
         plan.cache_clear()
@@ -50,15 +50,15 @@ def plans_of_one_test():
 
 @pytest.mark.parametrize("precision", runtime.PRECISIONS)
 @pytest.mark.parametrize("place", range(SHAPES))
-def test_every_geometry(emulated, place, precision):
+def test_convolutions_of_random_shapes(emulated, place, precision):
     emulated(("ascending", "descending", "random")[place % 3])
-    for call in drawn_shapes()[place].calls(bias=place % 2 == 0, slope=(1.0, 0.2, 0.0)[place % 3]):
+    for call in random_shapes()[place].calls(bias=place % 2 == 0, slope=(1.0, 0.2, 0.0)[place % 3]):
         check(call, precision)
 
 
 @pytest.mark.parametrize("precision", runtime.PRECISIONS)
 @pytest.mark.parametrize("size", range(4))
-def test_every_tile_makes_every_shape(emulated, monkeypatch, size, precision):
+def test_every_tile_computes_every_shape(emulated, monkeypatch, size, precision):
     emulated("random")
     use_tiles(monkeypatch, lambda tiles: tiles[size % len(tiles)])
     for shape in CONVOLUTIONS.values():
@@ -67,14 +67,14 @@ def test_every_tile_makes_every_shape(emulated, monkeypatch, size, precision):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 300, 7), (130, 70, 190), (5, 40, 300)], ids=str)
-def test_matrix_products(emulated, shape):
+def test_products_of_matrices(emulated, shape):
     emulated("random")
     for call in matrix_products(*shape):
         check(call)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_turing_does_without_asynchronous_copies(emulated, name):
+def test_convolutions_on_turing_without_asynchronous_copies(emulated, name):
     emulated("random", architecture=75)
     for call in CONVOLUTIONS[name].calls():
         check(call)
@@ -88,17 +88,19 @@ def test_a_precision_that_the_device_lacks_is_refused(emulated):
 
 @pytest.mark.parametrize("precision", runtime.PRECISIONS)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_an_image_depends_on_neither_its_company_nor_the_tile(emulated, monkeypatch, name, precision):
+def test_results_of_an_image_depend_neither_on_the_others_of_its_batch_nor_on_the_tile(
+    emulated, monkeypatch, name, precision
+):
     emulated("random")
     runtime.set_precision(precision)
     calls = replace(CONVOLUTIONS[name], images=9).calls()[:2]
-    together = [room(call.name)(*call.arguments) for call in calls]
+    together = [device_kernel(call.name)(*call.arguments) for call in calls]
     for size in (0, -1):
         use_tiles(monkeypatch, lambda tiles, size=size: tiles[size])
         for call, whole in zip(calls, together, strict=True):
             images, *others = call.arguments
             for first, last in ((0, 1), (3, 8)):
-                np.testing.assert_array_equal(room(call.name)(images[first:last], *others), whole[first:last])
+                np.testing.assert_array_equal(device_kernel(call.name)(images[first:last], *others), whole[first:last])
 
 
 def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
@@ -109,13 +111,13 @@ def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
         call.arguments[0].shape, call.arguments[1].shape, (3, 3), call.arguments[3], convolution._setting()
     )
     assert plan.slices > convolution.MOST_LANES
-    few = room(call.name)(*call.arguments)
+    few = device_kernel(call.name)(*call.arguments)
     monkeypatch.setattr(convolution, "_multiprocessors", lambda device: 200)
-    np.testing.assert_array_equal(room(call.name)(*call.arguments), few)
+    np.testing.assert_array_equal(device_kernel(call.name)(*call.arguments), few)
 
 
 def shifted(array: np.ndarray) -> np.ndarray:
-    """The same numbers, contiguous, from an address on that is no multiple of sixteen."""
+    """A contiguous copy whose address is no multiple of 16."""
     room_for_more = np.empty(array.size + 8, array.dtype)
     skipped = 1 + (-room_for_more.ctypes.data // 4) % 4
     moved = room_for_more[skipped : skipped + array.size].reshape(array.shape)
@@ -124,15 +126,15 @@ def shifted(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("call", CONVOLUTIONS["winograd"].calls(), ids=lambda call: call.name)
-def test_arrays_may_begin_anywhere(emulated, call):
+def test_arrays_need_no_alignment(emulated, call):
     emulated("random")
     moved = call.with_arrays(shifted)
     assert all(a.ctypes.data % 16 for a in moved.arguments if isinstance(a, np.ndarray))
-    np.testing.assert_array_equal(moved.run(room)[0], call.run(room)[0])
+    np.testing.assert_array_equal(moved.run(device_kernel)[0], call.run(device_kernel)[0])
 
 
-def apart(array: np.ndarray) -> np.ndarray:
-    """The same numbers with others between them."""
+def with_gaps(array: np.ndarray) -> np.ndarray:
+    """An array of the same numbers with NaNs between them in memory."""
     wide = np.full((*array.shape, 2), np.nan, array.dtype)
     wide[..., 0] = array
     return wide[..., 0]
@@ -141,11 +143,11 @@ def apart(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("call", [*CONVOLUTIONS["direct"].calls(), *matrix_products(13, 21, 37)], ids=lambda c: c.name)
 def test_arrays_need_not_be_contiguous(emulated, call):
     emulated("random")
-    check(call.with_arrays(apart))
+    check(call.with_arrays(with_gaps))
 
 
 @pytest.mark.parametrize("rows", range(4, 7))
-def test_the_adjoint_makes_every_size_that_could_have_been_the_input(emulated, rows):
+def test_the_input_gradient_has_any_size_that_the_input_can_have(emulated, rows):
     emulated("random")
     shape = Shape(2, (rows, 5), 6, (3, 2), 9, Geometry((3, 2), ((0, 2), (1, 0))))
     assert shape.output == (2, 3)
@@ -153,10 +155,10 @@ def test_the_adjoint_makes_every_size_that_could_have_been_the_input(emulated, r
         check(call)
 
 
-def test_rows_that_no_output_saw_get_no_gradient_but_the_bias(emulated):
+def test_inputs_that_no_output_depends_on_get_only_the_bias(emulated):
     emulated("random")
     (_, call, _) = Shape(2, (9, 9), 3, (1, 1), 4, Geometry((4, 4))).calls(slope=1.0)
-    x = call.run(room)[0]
+    x = call.run(device_kernel)[0]
     assert (x[:, 1:4, 1:4] == call.arguments[4]).all()
 
 
@@ -168,12 +170,14 @@ def test_a_mask_may_leave_no_tap(emulated, kind):
 
 
 @pytest.mark.parametrize("name", ["winograd", "direct", "narrow", "one channel", "groups"])
-def test_what_is_not_a_number_stays_where_it_is(emulated, name):
+def test_a_nan_reaches_exactly_the_outputs_that_depend_on_it(emulated, name):
     emulated("random")
     for call in CONVOLUTIONS[name].calls()[:2]:
         spoilt = call.with_arrays(np.copy)
         spoilt.arguments[0][1, 2, 2] = np.nan
-        ours, theirs = (np.isnan(of(call.name)(*spoilt.arguments)) for of in (room, reference_kernel))
+        ours, theirs = (
+            np.isnan(kernel_of(call.name)(*spoilt.arguments)) for kernel_of in (device_kernel, reference_kernel)
+        )
         assert theirs.any()
         np.testing.assert_array_equal(ours, theirs)
 
@@ -193,7 +197,7 @@ def test_empty_matrices_have_a_product(emulated, shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 1 << 16, 1 << 15, 1), (1 << 16, 1 << 15, 1, 1), (1, 1, 1, 1 << 31)], ids=str)
-def test_what_32_bits_do_not_count_is_refused(emulated, shape):
+def test_arrays_too_large_for_32_bit_indices_are_refused(emulated, shape):
     emulated("random")
     w_shape = (1, 1, shape[3], 1)
     with pytest.raises(ValueError, match="use smaller arrays"):

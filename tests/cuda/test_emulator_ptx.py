@@ -1,4 +1,4 @@
-"""What inline PTX does, on the emulator: asynchronous copies, and products of a warp on tensor cores."""
+"""Inline PTX on the emulator: asynchronous copies, and products of a warp on tensor cores."""
 
 import numpy as np
 import pytest
@@ -26,20 +26,20 @@ copy_wait<0>();
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_asynchronous_copies(order):
+def test_asynchronous_copies_arrive_after_the_wait(order):
     wait = "if (i == 0) copy_wait<1>(); else copy_wait<0>();"
     np.testing.assert_array_equal(run(COPY.format(live="true", wait=wait), X, order), X)
     np.testing.assert_array_equal(run(COPY.format(live="i == 0", wait=wait), X, order), np.repeat([1, 0], 64) * X)
 
 
-def test_asynchronous_copies_read_too_early():
+def test_an_asynchronous_copy_that_is_read_too_early_is_nan():
     y = run(COPY.format(live="true", wait="copy_wait<1>();"), X)
     np.testing.assert_array_equal(y[:64], X[:64])
     assert np.isnan(y[64:]).all()
     np.testing.assert_array_equal(run(COPY.format(live="true", wait=""), X, architecture=75), X)
 
 
-def test_asynchronous_copies_that_outlive_their_thread_or_are_not_aligned():
+def test_asynchronous_copies_without_wait_or_alignment_are_reported():
     assert "a thread ends before its asynchronous copies do" in refusal(
         "__shared__ float a[64]; copy_async<1>(a, x, 1);"
     )
@@ -47,7 +47,7 @@ def test_asynchronous_copies_that_outlive_their_thread_or_are_not_aligned():
 
 
 def multiply(a, b, c, packed: str, product: str):
-    """A product of one warp; `packed` says how a register is made of a matrix in rows, from a place and a step."""
+    """c + a @ b by one warp; the code `packed` loads its registers fa and fb, the wrapper `product` is called."""
     body = f"""
     const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
     {packed}
@@ -77,7 +77,7 @@ for (int i = 0; i < 2; ++i) fb[i] = to_bf16x2(b[(2 * t + 8 * i) * 8 + g], b[(2 *
 
 
 def rounded(values, bits: int, ties_to_even: bool):
-    """float32 numbers of so many bits fewer, rounded to nearest."""
+    """float32 numbers rounded to nearest, with `bits` bits fewer."""
     words = values.view(np.uint32).astype(np.uint64)
     half = (1 << (bits - 1)) - (1 - (words >> bits & 1) if ties_to_even else 0)
     return ((words + half) >> bits << bits).astype(np.uint32).view(np.float32)
@@ -86,7 +86,7 @@ def rounded(values, bits: int, ties_to_even: bool):
 @pytest.mark.parametrize(
     ("packed", "product", "depth", "bits"), [(TF32, "mma_tf32", 8, 13), (BF16, "mma_bf16", 16, 16)]
 )
-def test_products_of_a_warp(packed, product, depth, bits):
+def test_products_of_a_warp_have_rounded_operands(packed, product, depth, bits):
     rng = np.random.default_rng(0)
     a, b, c = (rng.standard_normal(shape, np.float32) for shape in ((16, depth), (depth, 8), (16, 8)))
     ties = bits == 16
@@ -94,7 +94,7 @@ def test_products_of_a_warp(packed, product, depth, bits):
     np.testing.assert_allclose(multiply(a, b, c, packed, product), expected, atol=1e-5)
 
 
-def test_a_product_without_all_lanes():
+def test_a_product_without_all_lanes_is_reported():
     assert "lacks some of its lanes" in refusal(
         "if (threadIdx.x == 3) return; unsigned a[4], b[2]; float c; mma_tf32(c, c, c, c, a, b);"
     )

@@ -36,7 +36,7 @@ def test_every_kernel_of_every_source_is_launched(emulated):
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
-def test_kernels_follow_their_reference_in_every_order(emulated, case):
+def test_kernels_match_their_reference_in_every_order_of_the_threads(emulated, case):
     results = []
     for order in ORDERS:
         emulated(order)
@@ -44,26 +44,26 @@ def test_kernels_follow_their_reference_in_every_order(emulated, case):
     case.check(results[0])
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(one, same, "the order of the threads shows")
+            np.testing.assert_array_equal(one, same, "the results depend on the order of the threads")
 
 
 @pytest.mark.parametrize("case", [case for case in EXACT if case.call.name in CONTRACTIONS], ids=str)
-def test_products_follow_their_reference_without_asynchronous_copies(emulated, order, case):
+def test_products_match_their_reference_without_asynchronous_copies(emulated, order, case):
     emulated(order, architecture=75)
     case.check(case.run())
 
 
-def test_a_precision_that_the_device_lacks(emulated):
-    room = emulated("ascending", architecture=75)
+def test_a_precision_that_the_device_lacks_is_refused(emulated):
+    device_kernel = emulated("ascending", architecture=75)
     runtime.set_precision("tf32")
     with pytest.raises(
         RuntimeError, match=r"precision 'tf32' needs .* 8\.0 or newer, this one has 7\.5: use 'float32'"
     ):
-        room("matmul")(np.ones((4, 4), np.float32), np.ones((4, 4), np.float32))
+        device_kernel("matmul")(np.ones((4, 4), np.float32), np.ones((4, 4), np.float32))
 
 
 @pytest.mark.parametrize("case", EXACT, ids=str)
-def test_kernels_change_nothing_that_their_reference_leaves_alone(emulated, case):
+def test_kernels_change_no_argument_that_their_reference_does_not(emulated, case):
     emulated("ascending")
     given = list(arrays_in(case.call.arguments))
     ours, theirs = case.run(), case.call.run_on_copies(reference_kernel)
@@ -73,7 +73,7 @@ def test_kernels_change_nothing_that_their_reference_leaves_alone(emulated, case
 
 
 @pytest.mark.parametrize("case", EXACT, ids=str)
-def test_float64_is_the_references(emulated, case):
+def test_kernels_in_float64_equal_their_reference(emulated, case):
     doubles = case.call.with_arrays(to_float64)
     for ours, theirs in zip(
         doubles.run_on_copies(emulated("ascending")), doubles.run_on_copies(reference_kernel), strict=True

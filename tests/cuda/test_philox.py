@@ -1,4 +1,4 @@
-"""Random numbers made on the device: published vectors, and the streams of the host."""
+"""Random numbers of the CUDA kernels: published vectors, and agreement with the streams of the host."""
 
 import numpy as np
 import pytest
@@ -16,28 +16,28 @@ SIZES = (1, 2, 3, 4, 5, 1031)
 
 @pytest.fixture(params=list(ORDERS))
 def xp(request, emulated):
-    """CuPy's stand-in."""
+    """The emulator, in each order of the threads."""
     emulated(request.param)
     return runtime.cupy()
 
 
-def at(counter: int) -> Stream:
+def stream_at(counter: int) -> Stream:
     """A stream at a counter."""
     return Stream(11, "train", counter)
 
 
-KEY = at(0).key
+KEY = stream_at(0).key
 
 
 @pytest.mark.parametrize("line", PUBLISHED)
-def test_the_published_vectors(xp, line):
+def test_philox_gives_the_published_vectors(xp, line):
     words = [int(word, 16) for word in line.split()]
     counter = sum(word << 32 * i for i, word in enumerate(words[:4]))
     assert philox(words[4], words[5], counter, 1).tolist() == words[6:]
 
 
 @pytest.mark.parametrize("counter", COUNTERS)
-def test_words_of_any_number(xp, counter):
+def test_any_number_of_words_equals_those_of_the_reference(xp, counter):
     for blocks in (0, 1, 7, 300):
         ours, theirs = philox(*KEY, counter, blocks), reference.philox(*KEY, counter, blocks)
         assert ours.dtype == theirs.dtype
@@ -45,36 +45,36 @@ def test_words_of_any_number(xp, counter):
 
 
 @pytest.mark.parametrize("counter", COUNTERS)
-def test_numbers_are_those_of_the_stream(xp, counter):
+def test_numbers_equal_those_of_the_stream(xp, counter):
     for n in SIZES:
-        np.testing.assert_array_equal(uniform(*KEY, counter, n), at(counter).uniform(n))
-        np.testing.assert_array_max_ulp(normal(*KEY, counter, n), at(counter).normal(n), 4)
+        np.testing.assert_array_equal(uniform(*KEY, counter, n), stream_at(counter).uniform(n))
+        np.testing.assert_array_max_ulp(normal(*KEY, counter, n), stream_at(counter).normal(n), 4)
         for high in (1, 10, 2**32):
-            ours, theirs = integers(*KEY, counter, high, n), at(counter).integers(high, n)
+            ours, theirs = integers(*KEY, counter, high, n), stream_at(counter).integers(high, n)
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_normals_of_a_large_sample(xp):
-    np.testing.assert_array_max_ulp(normal(*KEY, 0, 40_000), at(0).normal(40_000), 4)
+def test_many_normals_agree_with_the_stream(xp):
+    np.testing.assert_array_max_ulp(normal(*KEY, 0, 40_000), stream_at(0).normal(40_000), 4)
 
 
-def test_bernoulli_draws_of_any_probability_that_lies_anywhere(xp):
+def test_bernoulli_takes_any_probabilities_in_any_layout(xp):
     probabilities = np.append(np.random.default_rng(0).random(1031, np.float32), np.float32([0, 1, np.nan]))
     for part in (slice(None), slice(1, None), slice(None, None, 3), slice(-3, None), slice(0)):
         ours = bernoulli(*KEY, 5, xp.asarray(probabilities)[part])
-        np.testing.assert_array_equal(ours, at(5).bernoulli(probabilities[part]))
+        np.testing.assert_array_equal(ours, stream_at(5).bernoulli(probabilities[part]))
     assert bernoulli(*KEY, 5, xp.asarray(probabilities[:1030]).reshape(5, 206)).shape == (5, 206)
 
 
-# Counters, found by search, with a word whose upper 24 bits are all ones or all zeros: (counter, place in its block).
+# Counters, found by search, of which a word has only ones or only zeros in its upper 24 bits; its place in the block.
 @pytest.mark.parametrize(("counter", "place", "value"), [(1_123_522, 3, 1 - 2.0**-24), (4_779_392, 0, 2.0**-25)])
-def test_the_ends_of_the_unit_interval(xp, counter, place, value):
+def test_uniform_is_above_0_and_below_1_for_extreme_words(xp, counter, place, value):
     assert uniform(1, 2, counter, 4)[place] == value
     assert np.isfinite(normal(1, 2, counter, 4)).all()
 
 
-def test_a_captured_step_moves_the_counter_on_the_device(xp):
+def test_the_counter_may_be_an_array_of_the_device(xp):
     base = xp.asarray(np.array([2**64 - 1, 3], np.uint64))
     probability = xp.asarray(np.full(9, 0.3, np.float32))
     start = (3 << 64) + 4  # 2**64 - 1 and 5, without a carry

@@ -1,9 +1,9 @@
-"""Threads of the CUDA kernels do not race: what one writes another touches after a barrier alone, if at all."""
+"""Threads of the CUDA kernels do not race: what one writes, another reads or writes only after a barrier."""
 
 import pytest
 
 from tests.cuda.cases import cases
-from tests.cuda.device import install, whole_emulator
+from tests.cuda.device import emulator_with_all_kernels, install
 from tests.cuda.emulator import build
 from tests.cuda.emulator.stand_in import Emulator
 
@@ -11,15 +11,15 @@ pytestmark = pytest.mark.skipif(build.no_compiler is not None, reason=str(build.
 
 
 @pytest.fixture(scope="module")
-def checked():
-    """An emulator that sees races."""
-    return whole_emulator(check="races")
+def race_checker():
+    """An emulator that reports races."""
+    return emulator_with_all_kernels(check="races")
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
-def test_no_case_has_a_race(checked, emulated, monkeypatch, case):
+def test_no_case_has_a_race(race_checker, emulated, monkeypatch, case):
     emulated("ascending")
-    install(checked, monkeypatch.setattr)
+    install(race_checker, monkeypatch.setattr)
     case.run()
 
 
@@ -40,7 +40,7 @@ RACES = {
     """,
 }
 
-SOUND = {
+NO_RACES = {
     "a barrier": "tile[t] = x[t]; __syncthreads(); y[place] = tile[63 - t];",
     "barriers of the warp": "tile[t] = x[t]; __syncwarp(); y[place] = tile[t ^ 1]; __syncwarp(); tile[t] = 0.f;",
     "own memory": "float own[4] = {0.f, 1.f, 2.f, 3.f}; float* p = own + t % 4; *p = x[t]; y[place] = own[0];",
@@ -66,13 +66,13 @@ def launch(body: str, blocks: int = 1) -> None:
 
 
 @pytest.mark.parametrize("race", RACES)
-def test_what_it_sees(race):
+def test_the_emulator_reports_races(race):
     with pytest.raises(RuntimeError) as caught:
         launch(RACES[race], 1 + (race == "two blocks"))
     message = str(caught.value)
     assert "kernel: race in " in message and "test.cu:" in message and " by thread " in message, message
 
 
-@pytest.mark.parametrize("sound", SOUND)
-def test_what_is_sound(sound):
-    launch(SOUND[sound], 2)
+@pytest.mark.parametrize("sound", NO_RACES)
+def test_the_emulator_reports_no_race_where_there_is_none(sound):
+    launch(NO_RACES[sound], 2)

@@ -1,4 +1,4 @@
-"""What stands between launchers and CuPy: sources, their launches, the choice of a precision."""
+"""The module between launchers and CuPy: sources, launches, and the choice of a precision."""
 
 import subprocess
 import sys
@@ -15,16 +15,16 @@ SCALE = """
 template <int n>
 __global__ void scale(float* x, int count)
 {
-    DYNAMIC_SHARED(float, room);
-    room[threadIdx.x] = x[threadIdx.x];
-    if (threadIdx.x < count) x[threadIdx.x] = n * FACTOR * room[threadIdx.x];
+    DYNAMIC_SHARED(float, tile);
+    tile[threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x < count) x[threadIdx.x] = n * FACTOR * tile[threadIdx.x];
 }
 """
 
 
 @pytest.fixture
 def source(emulated, tmp_path, monkeypatch) -> runtime.Source:
-    """A source of a folder of its own."""
+    """A source in a temporary folder."""
     emulated("ascending")
     (tmp_path / "scale.cu").write_text(SCALE)
     (tmp_path / "factor.cuh").write_text("#pragma once\n#define FACTOR 10\n")
@@ -37,7 +37,7 @@ def numbers(count: int = 4):
     return runtime.cupy().asarray(np.arange(count, dtype=np.float32))
 
 
-def test_a_launch(source):
+def test_a_kernel_is_launched(source):
     x = numbers()
     source["scale<3>"]([1], [4], [x, np.int32(3)], 16)
     assert x.tolist() == [0, 30, 60, 3]
@@ -56,7 +56,7 @@ def test_a_kernel_is_compiled_once(source, monkeypatch):
     assert compiled == [("scale<3>",), ("scale<2>",)]
 
 
-def test_more_shared_memory_than_a_kernel_has_unasked(source):
+def test_a_launch_may_use_more_shared_memory_than_the_default_limit(source):
     x = numbers()
     source["scale<2>"]((1,), (4,), (x, np.int32(4)), 60_000)
     source["scale<2>"]((1,), (4,), (x, np.int32(4)), 16)
@@ -72,17 +72,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_arguments_that_cupy_would_take_for_others(source, message):
+def test_arguments_that_cupy_would_misread_are_refused(source, message):
     with pytest.raises((TypeError, ValueError), match=message):
         source["scale<2>"]((1,), (4,), REFUSED[message](), 16)
 
 
-def test_a_kernel_that_is_not_declared(source):
+def test_a_kernel_that_is_not_declared_is_refused(source):
     with pytest.raises(KeyError, match=r"scale\.cu is not declared to hold a kernel 'scale<4>'"):
         source["scale<4>"]((1,), (4,), ())
 
 
-def test_an_unknown_precision():
+def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="unknown precision 'half': use one of 'float32', 'tf32', 'bfloat16'"):
         runtime.set_precision("half")
     assert runtime.precision() == "float32"

@@ -1,4 +1,4 @@
-"""The CUDA kernels touch no memory but their own: they run once under AddressSanitizer."""
+"""The CUDA kernels access no memory outside their arrays: all cases run once under AddressSanitizer."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ from tests.kernels.processes import ROOT
 pytestmark = pytest.mark.skipif(build.no_compiler is not None, reason=str(build.no_compiler))
 
 
-def sanitized(program: str, *arguments: str) -> subprocess.CompletedProcess:
-    """A Python program in a process that has loaded AddressSanitizer."""
+def run_sanitized(program: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Run a Python program in a process that has loaded AddressSanitizer."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
@@ -26,8 +26,8 @@ def sanitized(program: str, *arguments: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_no_case_touches_foreign_memory():
-    done = sanitized("from tests.cuda import sanitized; sanitized.main()")
+def test_no_case_accesses_memory_outside_its_arrays():
+    done = run_sanitized("from tests.cuda import sanitized; sanitized.main()")
     assert done.returncode == 0, done.stderr[:3000]
     assert int(done.stdout) == len(cases())
 
@@ -53,11 +53,11 @@ function((1,), (64,), (xp.zeros(64), xp.zeros(64)), shared_mem=4 * 64)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_it_sees(fault):
-    done = sanitized(PROGRAM, FAULTS[fault])
+def test_the_sanitizer_reports_bad_accesses(fault):
+    done = run_sanitized(PROGRAM, FAULTS[fault])
     assert done.returncode != 0
     assert any(word in done.stderr for word in ("-overflow", "out of bounds", "misaligned")), done.stderr[:2000]
 
 
-def test_what_is_sound():
-    assert sanitized(PROGRAM, "y[threadIdx.x] = x[63 - threadIdx.x]; __syncthreads();").returncode == 0
+def test_the_sanitizer_reports_no_good_access():
+    assert run_sanitized(PROGRAM, "y[threadIdx.x] = x[63 - threadIdx.x]; __syncthreads();").returncode == 0

@@ -1,4 +1,4 @@
-"""The CUDA sources as texts: what is declared, and where inline PTX lies."""
+"""The texts of the CUDA sources: declared kernels, inline PTX, and includes."""
 
 import re
 from pathlib import Path
@@ -26,11 +26,11 @@ def test_every_kernel_is_declared(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_inline_ptx_lies_in_one_header(path):
+def test_inline_ptx_is_in_one_header_only(path):
     assert ("asm" in path.read_text()) == (path.name == "ptx.cuh")
 
 
-def test_every_wrapper_of_inline_ptx_has_a_twin():
+def test_every_wrapper_of_inline_ptx_exists_in_the_emulator():
     ours, twins = (
         {name for match in WRAPPER.findall(path.read_text()) for name in match if name}
         for path in (runtime.FOLDER / "ptx.cuh", HERE / "ptx.h")
@@ -38,7 +38,7 @@ def test_every_wrapper_of_inline_ptx_has_a_twin():
     assert ours and ours <= twins
 
 
-def test_a_source_is_one_text(monkeypatch, tmp_path):
+def test_a_source_is_pasted_together_with_its_includes(monkeypatch, tmp_path):
     (tmp_path / "a.cu").write_text('#include "b.cuh"\n#include "c.cuh"\nint a;\n')
     (tmp_path / "b.cuh").write_text("#pragma once\nint b;\n")
     (tmp_path / "c.cuh").write_text('#pragma once\n#include "b.cuh"\nint c;\n')

@@ -1,10 +1,10 @@
-"""Arrays that refuse what CuPy's refuse. They lie in the host's memory, and NumPy computes what they hold.
+"""Arrays that refuse what CuPy's arrays refuse; they are in the host's memory, and NumPy computes their values.
 
 Source: CuPy 14, `cupy/_core` (core.pyx, _kernel.pyx, _routines_indexing.pyx), and `api.json`, see `record.py`.
 
-They are stricter than CuPy's where that costs the engine nothing: a function of NumPy on them is an error, where CuPy
-would run its own, and so is an index beyond the end in an array of integers, which CuPy wraps round. What the engine
-has no use for is not there.
+They are stricter than CuPy's where the engine does not need more: a function of NumPy on them is an error, where CuPy
+would run its own, and so is an index out of range in an array of integers, which CuPy wraps round. Members that the
+engine does not use are missing.
 """
 
 import functools
@@ -19,16 +19,16 @@ import numpy as np
 API = json.loads(Path(__file__).with_name("api.json").read_text())
 
 WAITS: list[str] = []
-"""What would have waited for the device, call by call."""
+"""The names of the calls that would have waited for the device, in order."""
 
 
 class ndarray:
-    """What the name says in CuPy; `_host` is the NumPy array that holds the values."""
+    """The class `cupy.ndarray`; `_host` is the NumPy array of the values."""
 
     __module__ = "cupy"
     __slots__ = ("__weakref__", "_host")
     __hash__ = None
-    __array_ufunc__ = None  # NumPy's ufuncs refuse it, and leave operators with NumPy's arrays and scalars to it
+    __array_ufunc__ = None  # NumPy's ufuncs refuse it, and operators with NumPy's arrays and scalars call its methods
 
     def __init__(self, host: np.ndarray):
         self._host = host
@@ -55,14 +55,14 @@ class ndarray:
     def __getitem__(self, index):
         index = host_index(index)
         part = self._host[index]
-        if isinstance(part, np.generic):  # CuPy makes a view of no axes
+        if isinstance(part, np.generic):  # CuPy returns a view without axes
             part = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return ndarray(part)
 
     def __setitem__(self, index, value):
         self._host[host_index(index)] = on_host(value)
 
-    # What waits for the device
+    # Methods that wait for the device
 
     def get(self) -> np.ndarray:
         WAITS.append("get")
@@ -97,7 +97,7 @@ FLAGS = "c_contiguous", "f_contiguous", "owndata"
 
 
 def on_host(value):
-    """What NumPy computes with in the place of an argument; TypeError for an array of NumPy's."""
+    """An argument with arrays of the stub replaced by their NumPy arrays; TypeError for an array of NumPy's."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -106,14 +106,14 @@ def on_host(value):
 
 
 def on_device(result):
-    """NumPy's result as CuPy would give it: its scalars are arrays without axes."""
+    """A result of NumPy's as arrays of the stub; scalars become arrays without axes, as in CuPy."""
     if isinstance(result, np.ndarray | np.generic):
         return ndarray(np.asarray(result))
     return type(result)(map(on_device, result)) if isinstance(result, list | tuple) else result
 
 
 def host_index(index):
-    """An index as NumPy takes it. CuPy copies arrays of NumPy's to the device; it must count the true in a mask."""
+    """An index for NumPy. CuPy accepts arrays of NumPy's here, and waits for the number of trues in a mask."""
     if isinstance(index, tuple):
         return tuple(map(host_index, index))
     index = index._host if isinstance(index, ndarray) else index
@@ -128,7 +128,7 @@ def signature(parameters: str) -> inspect.Signature:
     return inspect.signature(eval(f"lambda {parameters}: None"))
 
 
-# Of the functions that take any keyword, and then refuse some. Source: CuPy's own.
+# Keywords that functions with **keywords accept in CuPy, from its source.
 KEYWORDS = {
     "einsum": {"dtype", "optimize"},
     "meshgrid": {"indexing", "sparse", "copy"},
@@ -137,7 +137,7 @@ KEYWORDS = {
 
 
 def check_call(name: str, parameters: str, arguments, keywords) -> None:
-    """TypeError for a call that a function with these parameters does not take."""
+    """Raise TypeError if a function with these parameters does not accept the call."""
     try:
         signature(parameters).bind(*arguments, **keywords)
     except TypeError as error:
@@ -147,7 +147,7 @@ def check_call(name: str, parameters: str, arguments, keywords) -> None:
 
 
 def _method(name: str):
-    """A method of an array, as NumPy's computes it."""
+    """A method of an array that NumPy's method of the same name computes."""
 
     def method(self, *arguments, **keywords):
         check_call(name, API["methods"][name], arguments, keywords)

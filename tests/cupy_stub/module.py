@@ -1,4 +1,4 @@
-"""The modules that pretend to be CuPy, and the context in which they do."""
+"""The modules of the stub, and the context in which `import cupy` gives them."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ COUNTING = {"nonzero", "argwhere", "flatnonzero", "unique"}  # the size of their
 
 
 def function(name: str, parameters: str, numpy_function):
-    """A function of CuPy's, as NumPy computes it."""
+    """A function of CuPy's that NumPy's function computes."""
 
     def converted(value):
         return value.copy() if isinstance(value, np.ndarray) and name in FROM_HOST else on_host(value)
@@ -35,14 +35,14 @@ def function(name: str, parameters: str, numpy_function):
         out = keywords.get("out")
         result = numpy_function(*map(converted, arguments), **{k: on_host(v) for k, v in keywords.items()})
         if name.startswith("empty"):
-            result.fill(np.nan if result.dtype.kind == "f" else 77)  # whatever was there before
+            result.fill(np.nan if result.dtype.kind == "f" else 77)  # new memory is not zero
         return on_device(result) if out is None else out
 
     return call
 
 
 def where(condition, x, y):
-    """CuPy's works by a ufunc, and only with a condition that is an array."""
+    """`cupy.where`, which is a ufunc, and needs a condition that is an array."""
     return _where(condition.astype("?", copy=False), x, y)
 
 
@@ -50,7 +50,7 @@ _where = Ufunc("where", API["ufuncs"]["cupy.where"], np.where)
 
 
 class Namespace(types.ModuleType):
-    """A module of CuPy's; only what `api.json` lists can be found in it."""
+    """A module of the stub; it has only the names that `api.json` lists."""
 
     def __init__(self, name: str, numpy_module, **members):
         super().__init__(name)
@@ -73,7 +73,7 @@ class Namespace(types.ModuleType):
 
 
 def modules() -> dict[str, types.ModuleType]:
-    """The modules by name, as one device that does nothing but wait would have them."""
+    """The modules of the stub by name; their one device only records what waits for it."""
     stream = SimpleNamespace(synchronize=lambda: WAITS.append("synchronize"))
     runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda _: {"name": b"a stub of CuPy"})
     device = SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: stream)
@@ -93,13 +93,13 @@ def modules() -> dict[str, types.ModuleType]:
 
 
 def on_reference(name: str, function):
-    """The kernel that serves the stub: the reference in the place of what needs a real device."""
+    """The kernel for the stub: the reference instead of a kernel that needs a real device."""
     return getattr(reference, name) if ".cuda" in getattr(function, "__module__", "") else function
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Context in which `import cupy` gives the stub, and the device "cuda" can be used; `WAITS` begins empty."""
+    """Context in which `import cupy` gives the stub, the device "cuda" can be used, and `WAITS` is empty at first."""
     with pytest.MonkeyPatch.context() as patch, dispatch.wrapped(on_reference):
         for name, module in modules().items():
             patch.setitem(sys.modules, name, module)
@@ -113,6 +113,6 @@ def installed() -> Iterator[None]:
 
 
 def _forget() -> None:
-    """What was found out about the GPU, and what has waited for it."""
+    """Clear what was found out about the GPU, and `WAITS`."""
     device.gpu_problem.cache_clear()
     WAITS.clear()

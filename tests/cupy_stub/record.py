@@ -1,9 +1,9 @@
-"""Writes `api.json`, what CuPy offers: names, parameters and types. It needs CuPy, but neither driver nor GPU.
+"""Write `api.json`, the names, parameters and types of CuPy. This needs CuPy, but neither driver nor GPU.
 
     pip install "cupy-cuda13x>=14,<15" && python -m tests.cupy_stub.record
 
-`functions` gives the parameters of each, all defaults shown as None; `ufuncs` the types that each has loops for
-(inside, `where` is one), and those in `scattered` have an `at`; `others` are classes, constants and modules.
+`functions` has the parameters of each function, with None for every default; `ufuncs` the types for which each has
+loops (internally, `where` is one); those in `scattered` have an `at`; `others` are classes, constants and modules.
 """
 
 import importlib
@@ -17,10 +17,10 @@ MODULES = "cupy", "cupy.linalg", "cupy.lib.stride_tricks", "cupyx.scipy.special"
 
 
 def parameters(function) -> str:
-    """The parameters of a function as one would write them, without `self` and types; None for every default."""
+    """The parameters of a function as in its definition, without `self` and types, and with None for every default."""
     try:
         signature = inspect.signature(function)
-    except ValueError:  # compiled: the first line of its help tells
+    except ValueError:  # a compiled function: the first line of its help has its parameters
         text = re.match(r"[\w.]+\((.*)\)", function.__doc__)[1]
         names = (re.sub(r"^\w+ (?=\w)", "", part.strip()) for part in text.split(","))
         return ", ".join(re.sub(r"=.*", "=None", name) for name in names if name != "self")
@@ -33,7 +33,7 @@ def parameters(function) -> str:
 
 
 def record() -> dict:
-    """What `api.json` holds."""
+    """The content of `api.json`."""
     import cupy
     from cupy._sorting.search import _where_ufunc
 

@@ -1,4 +1,4 @@
-"""Elementwise functions with the types that CuPy's have, and the operators of arrays, which are such functions."""
+"""Elementwise functions with the types of CuPy's, and the operators of arrays, which are such functions."""
 
 import functools
 
@@ -7,11 +7,18 @@ import numpy as np
 from tests.cupy_stub.array import API, host_index, ndarray, on_device, on_host
 
 KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}
-ATOMIC = "int32", "uint32", "uint64", "float16", "float32", "float64"  # what the device can add to in place
+ATOMIC = (
+    "int32",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)  # dtypes for which the device has atomic additions
 
 
 class Ufunc:
-    """An elementwise function of CuPy's: of its loops, the first that all arguments can be cast to serves."""
+    """An elementwise function of CuPy's, which uses the first of its loops to whose types all arguments can be cast."""
 
     def __init__(self, name: str, types: str, numpy_function):
         self.__name__, self.numpy = f"cupy_{name}", numpy_function
@@ -33,7 +40,7 @@ class Ufunc:
         return ndarray(results[0]) if len(results) == 1 else tuple(map(ndarray, results))
 
     def write(self, result: np.ndarray, out: ndarray, casting: str) -> ndarray:
-        """The result in the place of another array."""
+        """Write the result into another array and return that."""
         if not np.can_cast(result.dtype, out.dtype, casting):
             raise TypeError(f"{self.__name__}: output {result.dtype} cannot be cast to {out.dtype}")
         if result.shape != out.shape:
@@ -42,7 +49,7 @@ class Ufunc:
         return out
 
     def loop(self, hosts):
-        """The types of arguments and results. Python's numbers are weak unless they are of a higher kind (NEP 50)."""
+        """The types of arguments and results. Python numbers are weak unless they are of a higher kind (NEP 50)."""
         dtypes = [np.asarray(h).dtype for h in hosts]
         kinds = [KINDS[dtype.kind] for dtype in dtypes]
         weak = [type(h) in (int, float) for h in hosts]
@@ -58,7 +65,7 @@ class Ufunc:
         raise TypeError(f"{self.__name__}: Wrong types {dtypes} of arguments")
 
     def at(self, array, index, value) -> None:
-        """In place and unbuffered."""
+        """Apply the function in place at an index, with repeated indices counted each time, as `numpy.ufunc.at`."""
         if not self.scattered:
             raise NotImplementedError(f"{self.__name__} has no at")
         if array.dtype.name not in ATOMIC:
@@ -67,12 +74,12 @@ class Ufunc:
 
 
 def _leaves_it_to(other) -> bool:
-    """Whether another operand wants to do the operation itself, as a Tensor does."""
+    """Whether another operand implements the operation itself, as a Tensor does."""
     return not isinstance(other, ndarray) and getattr(other, "__array_ufunc__", 0) is None
 
 
 def _attach(name: str, function) -> None:
-    """Give arrays a binary operator, reflected and in place where CuPy has that."""
+    """Give arrays a binary operator, also its reflected and in-place forms if CuPy has them."""
     setattr(ndarray, f"__{name}__", lambda a, b: NotImplemented if _leaves_it_to(b) else function(a, b))
     if f"__r{name}__" in API["operators"]:
         setattr(ndarray, f"__r{name}__", lambda a, b: function(b, a))

@@ -191,7 +191,7 @@ def test_labels_that_skip_numbers_are_renumbered(dtype):
     field, y = fit_and_store(Labels(), np.array([3, 7, 3, 200], dtype), "y_train")
     assert field == Labels(3, ("3", "7", "200"), (3, 7, 200))
     assert (y.tolist(), y.dtype, field.draw(y[1])) == ([0, 1, 0, 2], np.int64, "7")
-    assert field.renumbered() == (
+    assert field.renumbering_in_words() == (
         "no example has the label 0 to 2, 4 to 6, 8 to 199; 3 to 200 are now the classes 0 to 2"
     )
     assert Field.from_description(json.loads(json.dumps(field.describe()))) == field

@@ -46,7 +46,7 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples():
     x = np.linspace(-6, 6, 4001)
     density = mixture.density(x[:, None])
     assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-6)
-    samples, _ = mixture.draw(100_000, Stream(0, "samples"))
+    samples, _ = mixture.draw(100_000, Stream(0, "draws"))
     share = np.trapezoid(density[x < -1], x[x < -1])
     assert (samples < -1).mean() == pytest.approx(share, abs=0.006)
     low, high = mixture.limits

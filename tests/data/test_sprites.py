@@ -1,4 +1,4 @@
-"""Sprites: every combination of the factors once, and pictures that show the factors."""
+"""Sprites: every combination of the factors once, and images that match their factors."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def data():
     return load("sprites")
 
 
-def test_every_combination_is_there_once_in_the_same_order_every_time(data):
+def test_every_combination_of_factors_occurs_once_and_loading_again_gives_the_same_data(data):
     assert dict(names())["sprites"] == "generated: x image, y, colour, size, column, row, angle labels"
     assert data.spec.fields == {"x": Image(24, 24, 3, "rgb"), **sprites.FACTORS}
     parts = [np.stack([part.values(name) for name in sprites.FACTORS], axis=1) for part in (data.train, data.test)]
@@ -22,7 +22,7 @@ def test_every_combination_is_there_once_in_the_same_order_every_time(data):
     np.testing.assert_array_equal(again.test.columns["x"], data.test.columns["x"])
 
 
-def test_pictures_show_their_factors(data):
+def test_images_have_the_position_size_shape_and_colour_of_their_factors(data):
     batch = data.test.batch(slice(None))
     cover = batch.x.max(axis=3) / batch.x.max(axis=(1, 2, 3), keepdims=True)[..., 0]
     area = cover.sum(axis=(1, 2))
@@ -42,7 +42,7 @@ def test_pictures_show_their_factors(data):
     np.testing.assert_allclose(shown, colours * cover.max(axis=(1, 2))[:, None], atol=1)
 
 
-def test_no_shape_leaves_the_picture_and_every_angle_can_be_told(data):
+def test_shapes_lie_within_the_image_and_images_of_different_angles_differ(data):
     edge = np.concatenate([data.train.columns["x"][:, [0, -1]], data.train.columns["x"][:, :, [0, -1]].swapaxes(1, 2)])
     assert edge.max() < 128
     for y in range(3):

@@ -1,4 +1,4 @@
-"""The conditional VAE's bound against the integral over its one code, label by label."""
+"""The conditional VAE's bound against the integral over its one latent dimension."""
 
 import math
 

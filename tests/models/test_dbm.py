@@ -1,4 +1,4 @@
-"""Deep Boltzmann machines: probabilities of a small world by brute force, and the bound of the mean field."""
+"""Deep Boltzmann machines: probabilities by enumeration of all states, and the mean-field bound."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def every_state(units):
 
 
 def log_joint(model):
-    """log p(x, h1, h2) Z of every state, layer by layer: (2^6, 2^4, 2^3)."""
+    """log p(x, h1, h2) + log Z of every state: (2^6, 2^4, 2^3)."""
     x, h1, h2 = (every_state(n).astype("float64") for n in (6, 4, 3))
     weight, a, b = (p.data.astype("float64") for p in (model.weight, model.visible_bias, model.hidden_bias))
     x0, h0 = model.visible_centre[:6], model.visible_centre[6:]
@@ -42,7 +42,7 @@ def log_sum(x, axis=None):
     return np.logaddexp.reduce(x.reshape(-1) if axis is None else x, axis=0 if axis is None else axis)
 
 
-def test_probabilities_are_those_of_the_definition_and_sum_to_one():
+def test_probabilities_match_the_definition():
     model = dbm()
     joint = log_joint(model)
     assert model.log_z(0).value == pytest.approx(log_sum(joint), rel=1e-5)
@@ -51,7 +51,7 @@ def test_probabilities_are_those_of_the_definition_and_sum_to_one():
     assert not model.log_prob_is_estimate
 
 
-def test_the_mean_field_bounds_the_probability(monkeypatch):
+def test_the_mean_field_bound_is_below_log_p_and_near_it_for_small_weights(monkeypatch):
     model, x = dbm(), every_state(6)
     with no_grad():
         exact = model.log_p(x).numpy()
@@ -63,10 +63,10 @@ def test_the_mean_field_bounds_the_probability(monkeypatch):
     with no_grad():
         near = weak.log_p(x).numpy()
         monkeypatch.setattr(module, "SMALL", 16)
-        np.testing.assert_allclose(near, weak.log_p(x).numpy(), atol=1e-3)  # nearly independent units
+        np.testing.assert_allclose(near, weak.log_p(x).numpy(), atol=1e-3)  # since units are nearly independent
 
 
-def test_the_bound_is_the_expectation_and_the_entropy_by_definition(monkeypatch):
+def test_the_mean_field_bound_is_the_expected_log_joint_plus_the_entropy(monkeypatch):
     model, x = dbm(), every_state(6)
     monkeypatch.setattr(module, "SMALL", 0)
     with no_grad():
@@ -80,5 +80,5 @@ def test_the_bound_is_the_expectation_and_the_entropy_by_definition(monkeypatch)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_large_first_layer_says_that_it_gives_an_estimate():
+def test_log_prob_of_a_model_with_a_large_first_layer_is_an_estimate():
     assert dbm(hidden=17).log_prob_is_estimate

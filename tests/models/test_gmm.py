@@ -1,4 +1,4 @@
-"""Mixtures of normal distributions: expectation maximisation as in the book, its start, and what it refuses."""
+"""Mixtures of normal distributions: expectation maximisation, k-means, densities, and degenerate components."""
 
 import itertools
 import math
@@ -39,7 +39,7 @@ def gaussian(x, mean, covariance):
 
 
 def expectation_maximisation(x, weights, means, covariances, kind, floor):
-    """One iteration, component by component (Bishop 2006, equations 9.23 to 9.28); returns log p(x) before it, too."""
+    """One iteration, component by component (Bishop 2006, equations 9.23 to 9.28), and mean log p(x) before it."""
     n, size = x.shape
     joint = np.stack([w * gaussian(x, m, c) for w, m, c in zip(weights, means, covariances, strict=True)])
     gamma = joint / joint.sum(axis=0)
@@ -54,7 +54,7 @@ def expectation_maximisation(x, weights, means, covariances, kind, floor):
 
 
 @every_kind
-def test_it_is_expectation_maximisation(covariance):
+def test_training_steps_match_expectation_maximisation(covariance):
     model, x = mixture(covariance, floor=1e-3), points()
     model.training_step(Batch(x=x))
     weights, means, matrices = (np.array(p.data) for p in model.parameters())
@@ -79,7 +79,7 @@ def test_the_likelihood_of_the_training_data_never_falls(covariance):
 
 
 @every_kind
-def test_the_density_integrates_to_one_and_samples_have_it(covariance):
+def test_the_density_integrates_to_one_and_samples_have_its_moments(covariance):
     model = mixture(covariance, size=2, components=3)
     for _ in range(3):
         model.training_step(Batch(x=points(size=2)))
@@ -87,20 +87,20 @@ def test_the_density_integrates_to_one_and_samples_have_it(covariance):
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     density = np.exp(model.log_prob(grid))
     assert density.sum() * 0.05**2 == pytest.approx(1, rel=1e-4)
-    drawn = model.sample(50_000, seed=0)
+    samples = model.sample(50_000, seed=0)
     mean = density @ grid / density.sum()
-    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.05)
+    np.testing.assert_allclose(samples.mean(axis=0), mean, atol=0.05)
     expected = (density[:, None] * (grid - mean)).T @ (grid - mean) / density.sum()
-    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.1)
+    np.testing.assert_allclose(np.cov(samples.T), expected, atol=0.1)
 
 
-def test_points_that_are_far_from_every_component_have_a_finite_density():
+def test_points_far_from_every_component_have_a_finite_log_density():
     model = mixture()
     model.training_step(Batch(x=points()))
     assert np.isfinite(model.log_prob(np.full((1, 3), 1e6))).all()
 
 
-def test_a_component_without_variance_is_refused_or_told_of():
+def test_a_collapsed_component_is_refused_or_with_a_floor_reported():
     x = np.concatenate([np.zeros((30, 3), np.float32), points(60) + 5])
     with pytest.raises(UsageError, match=r"^component \d has collapsed, .*: raise --floor \(now 0\) or lower --comp"):
         mixture(floor=0.0, components=2).training_step(Batch(x=x))
@@ -113,7 +113,7 @@ def test_a_component_without_variance_is_refused_or_told_of():
     assert finding.sentence.startswith("1 components of the mixture have collapsed")
 
 
-def test_a_component_that_is_far_from_all_points_stays_finite():
+def test_a_component_far_from_all_points_stays_finite():
     model, x = mixture(components=2), points()
     model.training_step(Batch(x=x))
     model.means.assign(np.stack([x.mean(axis=0), np.full(3, 1e4)]))
@@ -138,12 +138,12 @@ def test_one_component_is_the_normal_distribution_of_the_data():
     np.testing.assert_allclose(model.log_prob(x), log_normal_fit(x, x), rtol=1e-9)
 
 
-def test_the_divergence_from_a_known_density_is_that_of_the_densities():
+def test_the_divergence_from_a_known_density_is_cross_entropy_less_entropy():
     data = load("ring8")
     model = models.get("gmm")(models.get("gmm").Config(components=1), data.spec)
     model.training_step(Batch(x=data.train.take(2000).values("x")))
     numbers = model.evaluate(data.test.take(2000), seed=0)
-    # The entropy of a mode that no other overlaps is that of a normal distribution, and log 8 for which mode it is.
+    # The modes do not overlap, so the entropy is that of one normal distribution plus log 8.
     entropy = math.log(8) + math.log(2 * math.pi * math.e * 0.01**2)
     assert numbers["data_kl_nats"] == pytest.approx(numbers["nll_density_nats"] - entropy, abs=0.1)
 

@@ -1,4 +1,4 @@
-"""Generative stochastic networks: their noise, and chains."""
+"""Generative stochastic networks: their noise and their Markov chains."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def gsn(kind="grey", **config):
     return model(model.Config(**config), Spec("noise", {"x": Image(4, 5, 1, kind)}))
 
 
-def test_salt_and_pepper_hits_as_many_pixels_as_it_says_half_of_them_each_way():
+def test_salt_and_pepper_noise_sets_half_of_the_level_to_0_and_half_to_1():
     model, x = gsn(level=0.4), np.full((500, 4, 5, 1), 0.25, np.float32)
     noisy = model.corrupt(x, Stream(0, "noise"))
     for value, share in ((0, 0.2), (1, 0.2), (0.25, 0.6)):
@@ -25,15 +25,15 @@ def test_salt_and_pepper_hits_as_many_pixels_as_it_says_half_of_them_each_way():
     np.testing.assert_array_equal(gsn(level=0).corrupt(x, Stream(0, "noise")), x)
 
 
-def test_a_chain_goes_on_from_drawn_pictures_and_hidden_units():
+def test_a_chain_continues_from_sampled_images_and_the_hidden_units():
     model, x = gsn(hidden_noise=0.5), Stream(0, "x").uniform((6, 20))
     with model.evaluating():
         first, second = (logits.numpy() for logits in model.chain(x, 2, Draws(Stream(0, "chain"), "cpu")))
         draws = Draws(Stream(0, "chain"), "cpu")
         logits, above = model.transition(model.with_noise(x, draws.uniform(x.shape)), model.nothing(x), draws)
         np.testing.assert_array_equal(logits, first)
-        drawn = (draws.uniform(x.shape) < 1 / (1 + np.exp(-first))).astype(np.float32)
-        logits, _ = model.transition(model.with_noise(drawn, draws.uniform(x.shape)), above, draws)
+        sampled = (draws.uniform(x.shape) < 1 / (1 + np.exp(-first))).astype(np.float32)
+        logits, _ = model.transition(model.with_noise(sampled, draws.uniform(x.shape)), above, draws)
     np.testing.assert_allclose(logits, second, rtol=1e-5, atol=1e-6)
 
 
@@ -45,7 +45,7 @@ def test_draws_by_row_do_not_depend_on_the_number_of_rows():
             np.testing.assert_array_equal(both[0][:4], both[1])
 
 
-def test_the_last_steps_of_chains_are_shown():
+def test_chains_return_their_last_steps_and_figures_show_them():
     model, x = gsn(), Stream(0, "x").uniform((3, 20))
     all_steps = model.run_chains(x, 6, 6, seed=1)
     assert all_steps.shape == (6, 3, 4, 5, 1)
@@ -58,6 +58,6 @@ def test_the_last_steps_of_chains_are_shown():
     assert chains.columns == 20
 
 
-def test_a_level_that_is_no_probability_is_refused():
+def test_a_level_above_one_is_refused():
     with pytest.raises(UsageError, match=r"^level is 1\.5; as a probability it is at most 1$"):
         gsn(level=1.5)

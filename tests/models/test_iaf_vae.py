@@ -1,4 +1,4 @@
-"""The inverse autoregressive flow: its log-determinant against a numeric Jacobian, and its order."""
+"""The inverse autoregressive flow: its log-determinant, its dependences, and a density that it fits."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tinygen.random import Stream
 D, HIDDEN = 4, 12
 
 
-def made(steps):
+def flow_with_large_weights(steps):
     random.seed(0)
     flow = InverseAutoregressiveFlow(D, HIDDEN, 2, steps).astype("float64")
     for number, p in enumerate(flow.parameters()):  # far from the identity
@@ -35,8 +35,8 @@ def jacobian(flow, z, context):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-def test_the_log_determinant_is_that_of_the_numeric_jacobian(steps):
-    flow = made(steps)
+def test_the_log_determinant_matches_that_of_the_numeric_jacobian(steps):
+    flow = flow_with_large_weights(steps)
     for seed in range(3):
         z = Stream(seed, "z").normal((1, D), dtype="float64")
         context = tg.tensor(Stream(seed, "context").normal((1, HIDDEN), dtype="float64"), "float64")
@@ -47,22 +47,22 @@ def test_the_log_determinant_is_that_of_the_numeric_jacobian(steps):
         assert steps == 0 or abs(expected) > 1e-3
 
 
-def test_steps_take_the_dimensions_forwards_and_backwards():
+def test_steps_are_autoregressive_in_alternating_order():
     context = tg.tensor(np.zeros((1, HIDDEN)), "float64")
     z = Stream(0, "z").normal((1, D), dtype="float64")
-    first, both = (jacobian(made(steps), z, context) for steps in (1, 2))
+    first, both = (jacobian(flow_with_large_weights(steps), z, context) for steps in (1, 2))
     assert (np.triu(first, 1) == 0).all(), "a dimension depends on those before it"
     assert (np.abs(first[np.tril_indices(D)]) > 1e-9).all()
-    assert (np.abs(both) > 1e-9).all(), "after a step in reverse each depends on all"
+    assert (np.abs(both) > 1e-9).all(), "after a step in reverse order each depends on all"
 
 
 def banana(z):
-    """log p of z (N, 2): z_1 is standard normal, z_2 normal around z_1^2 - 1 with deviation 1/2."""
+    """Sum of log p of z (N, 2): z_1 is standard normal, z_2 normal around z_1^2 - 1 with deviation 1/2."""
     return (Normal(0.0, 1.0).log_prob(z[:, 0]) + Normal(z[:, 0] * z[:, 0] - 1, 0.5).log_prob(z[:, 1])).sum()
 
 
 def fitted_kl(steps):
-    """KL(q || banana) in nats of the best q that training found: diagonal normal for 0 steps, else with a flow."""
+    """KL(q || banana) in nats after training q, a diagonal normal followed by a flow of `steps` steps."""
     random.seed(0)
     mean, log_var = (Parameter(np.zeros(2, np.float32)) for _ in range(2))
     flow = InverseAutoregressiveFlow(2, 32, 2, steps)
@@ -82,5 +82,5 @@ def fitted_kl(steps):
 
 
 @pytest.mark.slow
-def test_a_flow_fits_a_banana_that_no_diagonal_normal_distribution_fits():
+def test_a_flow_fits_a_curved_density_that_a_diagonal_normal_does_not():
     assert fitted_kl(steps=2) < 0.05 < 0.3 < fitted_kl(steps=0)

@@ -1,4 +1,4 @@
-"""M1+M2: which of M1's dimensions M2 sees, the two stages of training, and the bound of both."""
+"""M1+M2: the two stages of training, M1's dimensions that M2 uses, and the bound."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ from tinygen.random import Stream
 SMALL = {"latent": 2, "hidden": 6, "m1_latent": 5, "m1_steps": 2, "labelled": 3, "batch_size": 3}
 
 
-def made(**config):
+def small_model(**config):
     random.seed(0)
     return M1M2(M1M2.Config(**SMALL | config), labelled_images()[0])
 
 
-def test_first_m1_is_trained_and_then_m2():
-    model, (_, x, y) = made(), labelled_images()
+def test_m1_is_trained_first_and_then_m2_alone():
+    model, (_, x, y) = small_model(), labelled_images()
     batch = Batch(x=x[:3], y=y[:3], unlabelled_x=x[3:])
     for _ in range(2):
         assert "neg_elbo_nats" in model.training_step(batch)
@@ -29,8 +29,8 @@ def test_first_m1_is_trained_and_then_m2():
     assert any((p.numpy() != second[name]).any() for name, p in model.m2.named_parameters().items())
 
 
-def test_dimensions_that_do_not_vary_are_left_to_the_prior():
-    model = made()
+def test_m2_ignores_dimensions_of_m1_whose_means_do_not_vary():
+    model = small_model()
     means = np.array([1.0, 0.05, 0.0, 2.0, 0.2], np.float32) * Stream(0, "means").normal((400, 5)) + 3
     model.m2.follow(means, 1.0)
     active = np.array([1, 0, 0, 1, 1], bool)
@@ -45,8 +45,8 @@ def test_dimensions_that_do_not_vary_are_left_to_the_prior():
     np.testing.assert_array_equal(model.m2.classify(codes), model.m2.classify(others))
 
 
-def test_the_bound_is_the_sum_of_its_terms():
-    model, (spec, x, y) = made(), labelled_images()
+def test_evaluation_reports_the_sum_of_the_terms_and_the_error_of_the_classifier():
+    model, (spec, x, y) = small_model(), labelled_images()
     metrics = model.evaluate(Split(spec.fields, {"x": x.repeat(50, axis=0), "y": y.repeat(50)}), seed=0)
     assert metrics["neg_elbo_nats"] == pytest.approx(metrics["reconstruction_nats"] + metrics["kl_nats"], rel=1e-5)
     assert metrics["error_rate"] == pytest.approx((model.classify(x).argmax(axis=1) != y).mean())

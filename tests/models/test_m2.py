@@ -1,4 +1,4 @@
-"""Model M2: its bound against a sum over classes and an integral over its one code; its source of few labels."""
+"""M2: its bound against a sum over classes and an integral over its one latent dimension, and its source of batches."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_a_certain_classifier_makes_the_two_costs_equal():
     np.testing.assert_allclose(model.unlabelled_cost(x, Stream(0, "noise")).numpy(), costs[:, 1], rtol=1e-5)
 
 
-def test_few_labels_are_seen_and_too_many_refused():
+def test_the_source_gives_the_configured_number_of_labelled_examples():
     data = load("digits8x8").binarised("threshold")
     model = M2(M2.Config(labelled=20, labelled_batch_size=50, batch_size=30), data.spec)
     source, seen = model.source(data.train, seed=0), set()

@@ -1,4 +1,4 @@
-"""MADE and its masks: what an output may see, exact likelihoods of an ensemble, and drawing in the order."""
+"""MADE and its masks: what an output depends on, exact likelihoods of an ensemble, and sampling in the order."""
 
 import itertools
 
@@ -14,8 +14,8 @@ from tinygen.random import Stream
 SIZE = 12
 
 
-def made(height=3, width=4, **config):
-    """A model whose weights are large enough that everything it sees matters."""
+def small_model(height=3, width=4, **config):
+    """A model with weights so large that an output changes with every value that it depends on."""
     random.seed(0)
     model = models.get("made")
     model = model(model.Config(**({"hidden": 40} | config)), Spec("noise", {"x": Image(height, width, 1, "binary")}))
@@ -29,8 +29,8 @@ def every_image(height, width):
     return bits.reshape(-1, height, width, 1)
 
 
-def seen(network, choice, **given):
-    """Which inputs each input's outputs depend on (D, D), by changing one at a time."""
+def dependences(network, choice, **given):
+    """Whether the outputs of input i depend on input j, as bool (i, j), found by changing one at a time."""
     x = Stream(0, "test vectors").normal((20, SIZE))
     depends = np.zeros((SIZE, SIZE), bool)
     with no_grad():
@@ -44,7 +44,7 @@ def seen(network, choice, **given):
 
 @pytest.mark.parametrize("order", ["natural", "reversed", "random"])
 @pytest.mark.parametrize(("layers", "direct"), [(1, True), (2, True), (3, False)])
-def test_outputs_see_what_comes_before_in_the_order_and_nothing_else(order, layers, direct):
+def test_outputs_depend_on_earlier_inputs_of_the_order_only(order, layers, direct):
     random.seed(1)
     network = MaskedNetwork(SIZE, 60, layers, outputs=2, order=order, masks=2, direct=direct)
     for choice in range(2):
@@ -53,14 +53,14 @@ def test_outputs_see_what_comes_before_in_the_order_and_nothing_else(order, laye
         if order != "random":
             np.testing.assert_array_equal(place, np.arange(1, 13) if order == "natural" else np.arange(12, 0, -1))
         earlier = place[None] < place[:, None]
-        depends = seen(network, choice)
+        depends = dependences(network, choice)
         assert not depends[~earlier].any(), "a leak"
         assert depends[earlier].all() if direct else depends[earlier].mean() > 0.6
         context = Stream(0, "context").normal((20, 60))
-        assert not seen(network, choice, context=context)[~earlier].any()
+        assert not dependences(network, choice, context=context)[~earlier].any()
 
 
-def test_a_context_reaches_every_output_that_a_hidden_unit_reaches():
+def test_outputs_depend_on_the_context_except_the_first():
     random.seed(1)
     network = MaskedNetwork(SIZE, 60, 1, outputs=2)
     x = Stream(0, "test vectors").normal((5, SIZE))
@@ -69,24 +69,24 @@ def test_a_context_reaches_every_output_that_a_hidden_unit_reaches():
         without, zero, one = (network(x, 0, context).numpy() for context in contexts)
     np.testing.assert_array_equal(without, zero)
     assert (one != zero).any(axis=(0, 2))[1:].all()
-    np.testing.assert_array_equal(one[:, 0], zero[:, 0])  # the first sees no hidden unit
+    np.testing.assert_array_equal(one[:, 0], zero[:, 0])  # the first output depends on no hidden unit
 
 
-def test_masks_are_different_choices():
-    network = made(masks=3).network
+def test_masks_differ_from_each_other():
+    network = small_model(masks=3).network
     assert len({tuple(each) for each in network.input_degrees}) == 3
     assert len({tuple(each.ravel()) for each in network.hidden_degrees}) == 3
 
 
 @pytest.mark.parametrize("config", [{}, {"masks": 3, "layers": 2}, {"direct": False, "order": "natural"}])
 def test_the_probabilities_of_all_images_sum_to_one(config):
-    p = np.exp(made(**config).log_prob(every_image(3, 4)).astype("float64"))
+    p = np.exp(small_model(**config).log_prob(every_image(3, 4)).astype("float64"))
     assert p.max() > 5 * p.min()
     assert p.sum() == pytest.approx(1, rel=1e-5)
 
 
-def test_an_ensemble_is_the_mean_of_likelihoods():
-    model, x = made(masks=3), every_image(3, 4)[::17]
+def test_the_likelihood_of_an_ensemble_is_the_mean_of_likelihoods():
+    model, x = small_model(masks=3), every_image(3, 4)[::17]
     with no_grad():
         each = np.exp([model.log_prob_under(choice, x.reshape(len(x), -1)).numpy() for choice in range(3)])
     assert (each.std(axis=0) > 0).all()
@@ -94,7 +94,7 @@ def test_an_ensemble_is_the_mean_of_likelihoods():
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_going_through_the_order_computes_what_a_forward_pass_does(layers):
+def test_outputs_computed_one_by_one_in_the_order_equal_a_forward_pass(layers):
     random.seed(2)
     network, x = MaskedNetwork(SIZE, 30, layers, outputs=2, order="random"), Stream(0, "x").normal((4, SIZE))
     known, order = np.zeros_like(x), []
@@ -108,15 +108,15 @@ def test_going_through_the_order_computes_what_a_forward_pass_does(layers):
 
 
 def test_samples_have_the_probabilities_of_the_likelihood():
-    model, n = made(2, 2, masks=2), 20_000
+    model, n = small_model(2, 2, masks=2), 20_000
     p = np.exp(model.log_prob(every_image(2, 2)))
-    drawn = model.sample(n, seed=0).reshape(n, 4) @ [8, 4, 2, 1]
-    frequency = np.bincount(drawn.astype(int), minlength=16) / n
+    samples = model.sample(n, seed=0).reshape(n, 4) @ [8, 4, 2, 1]
+    frequency = np.bincount(samples.astype(int), minlength=16) / n
     assert (np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
-def test_the_figure_shows_pixels_when_they_are_drawn():
-    model = made(masks=2)
+def test_the_figures_show_stages_of_sampling_and_the_orders():
+    model = small_model(masks=2)
     stages, orders = model.figures(None, seed=3)
     parts = stages.images.reshape(5, 10, 12)
     assert (parts != 0.5).sum(axis=2).tolist() == [[share] * 10 for share in (2, 4, 7, 9, 12)]

@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines: probabilities of small worlds by brute force, chains, and the estimate of log Z."""
+"""Restricted Boltzmann machines: probabilities by enumeration of all states, chains, and the estimate of log Z."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def every_state(units):
 
 
 def joint(model):
-    """p(v, h) of every state, by the definition: (2^D, 2^hidden)."""
+    """p(v, h) of every state by the definition, (2^D, 2^hidden), and log Z."""
     v, h = every_state(model.size).astype("float64"), every_state(model.config.hidden).astype("float64")
     weight, a, b = (p.data.astype("float64") for p in (model.weight, model.visible_bias, model.hidden_bias))
     p = np.exp((v - model.visible_centre) @ weight @ (h - 0.5).T + (v @ a)[:, None] + h @ b)
@@ -37,8 +37,8 @@ def joint(model):
 
 
 @pytest.mark.parametrize(("size", "hidden"), [((3, 4), 5), ((2, 2), 17)])
-def test_probabilities_are_those_of_the_definition_and_sum_to_one(size, hidden):
-    """By the smaller layer, whichever it is."""
+def test_probabilities_match_the_definition_and_sum_to_one(size, hidden):
+    """In the first case the hidden layer is summed out by enumeration, in the second the visible one."""
     model = rbm(*size, hidden=hidden)
     if hidden < 17:
         expected, log_z = joint(model)
@@ -47,15 +47,15 @@ def test_probabilities_are_those_of_the_definition_and_sum_to_one(size, hidden):
     assert np.exp(model.log_prob(every_state(model.size))).sum() == pytest.approx(1, rel=1e-5)
 
 
-def test_all_states_are_met_once(monkeypatch):
+def test_enumeration_gives_every_state_once(monkeypatch):
     monkeypatch.setattr(partition, "STATES", 8)
     states = np.concatenate(list(partition.all_states(5)))
     assert states.shape == (32, 5)
     assert len(np.unique(states, axis=0)) == 32
 
 
-def test_the_estimate_of_log_z_is_within_half_a_nat_of_brute_force():
-    """15 hidden units, as in the experiment; the error is of the size that it says."""
+def test_the_estimate_of_log_z_is_within_half_a_nat_of_the_exact_value():
+    """With 15 hidden units; the estimated error is between 0 and 0.3."""
     model = rbm(8, 8, scale=0.7, hidden=15, ais_steps=500)
     with model.evaluating():
         exact, estimates = model.log_z(0).value, [model.estimated_log_z(seed) for seed in range(2)]
@@ -64,14 +64,14 @@ def test_the_estimate_of_log_z_is_within_half_a_nat_of_brute_force():
         assert 0 < error < 0.3
 
 
-def test_temperatures_are_those_of_the_paper():
+def test_inverse_temperatures_are_those_of_the_paper():
     betas = partition.temperatures(14_500)
     steps = np.diff(betas)
     np.testing.assert_allclose(betas[[0, 500, 4500, 14_500]], [0, 0.5, 0.9, 1], atol=1e-12)
     np.testing.assert_allclose(steps[[0, 499, 500, 4499, 4500, -1]], [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5], rtol=1e-6)
 
 
-def test_chains_have_the_distribution_of_the_model():
+def test_gibbs_chains_have_the_distribution_of_the_model():
     model, n = rbm(2, 2, hidden=3), 20_000
     expected, _ = joint(model)
     p = expected.sum(axis=1)
@@ -83,7 +83,7 @@ def test_chains_have_the_distribution_of_the_model():
     assert (np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
-def test_the_pseudo_likelihood_is_that_of_each_pixel_given_the_others():
+def test_the_pseudo_likelihood_matches_conditional_probabilities_of_pixels():
     model = rbm(2, 3)
     expected, _ = joint(model)
     p, v = expected.sum(axis=1), every_state(6)
@@ -97,8 +97,8 @@ def test_the_pseudo_likelihood_is_that_of_each_pixel_given_the_others():
     assert nats.min() > 0
 
 
-def test_the_gradient_with_the_models_own_samples_is_that_of_the_likelihood():
-    """Where the chains are replaced by all states, weighted by their probabilities."""
+def test_the_gradient_of_the_free_energy_gap_is_that_of_the_likelihood():
+    """The chains are replaced by all states, weighted by their probabilities."""
     model = rbm(2, 3, hidden=4)
     expected, _ = joint(model)
     states, p = every_state(6), expected.sum(axis=1)
@@ -119,7 +119,7 @@ def test_the_gradient_with_the_models_own_samples_is_that_of_the_likelihood():
         assert steepest[place] == pytest.approx((values[0] - values[1]) / (2 * small), rel=0.02, abs=1e-3)
 
 
-def test_persistent_chains_go_on_and_others_start_at_the_images():
+def test_persistent_chains_are_moved_by_a_step_and_kept_in_the_model():
     images = Batch(x=every_state(12)[100:120].reshape(20, 3, 4, 1))
     model = rbm(persistent=True, chains=6)
     before = model.chains.copy()
@@ -130,7 +130,7 @@ def test_persistent_chains_go_on_and_others_start_at_the_images():
     assert len(rbm(persistent=False).chains) == 0
 
 
-def test_rows_that_are_kept_stay_and_decide_the_others():
+def test_completion_keeps_the_given_rows_and_depends_on_them():
     model = rbm(sampling_steps=5)
     x = every_state(12)[::400].reshape(-1, 3, 4, 1)
     completed = model.complete(x, 2, seed=0)
@@ -140,8 +140,8 @@ def test_rows_that_are_kept_stay_and_decide_the_others():
     assert (other[:, 2] != completed[:, 2]).any()
 
 
-def test_it_learns_a_world_of_two_noisy_images():
-    """Stripes or their negative, with a tenth of the pixels turned: it comes near to the entropy of that world."""
+def test_training_on_two_noisy_patterns_reaches_almost_their_entropy():
+    """Stripes or their negative, with a tenth of the pixels flipped."""
     random.seed(0)
     stripes, n = np.array([1, 0, 1, 1, 0, 1]), 400
     turned = Stream(0, "turned").uniform((n, 6)) < 0.1

@@ -1,4 +1,4 @@
-"""The sparse auto-encoder's terms, each of which can be left out, and what its report shows."""
+"""The sparse auto-encoder: the terms of its loss, its metrics and its figures."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ from tinygen.random import Stream
 LABELLED = Spec("noise", {"x": Image(4, 5, 1, "grey"), "y": Labels(3)})
 
 
-def test_the_class_loss_is_part_of_what_is_descended(monkeypatch):
+def test_the_class_loss_is_part_of_the_minimised_loss(monkeypatch):
     model = make("sparse-ae", {"latent": 6, "class_weight": 20.0}, LABELLED)
     run_steps(model, sparse_ae, monkeypatch)
 
 
-def test_no_divergence_from_the_activity_that_is_there_and_the_bernoulli_one_from_another():
+def test_the_sparsity_term_is_the_bernoulli_divergence_from_the_wanted_activity():
     code = Stream(0, "codes").uniform((50, 3)).astype("float64")
     code += 0.2 - code.mean(axis=0)
     assert float(sparsity(code, 0.2)) == pytest.approx(0, abs=1e-12)
@@ -34,7 +34,7 @@ def test_terms_of_weight_zero_are_left_out():
     assert not hasattr(model, "classifier")
 
 
-def test_units_become_as_active_as_is_wanted():
+def test_training_brings_the_mean_activity_near_the_wanted_one():
     model = make("sparse-ae", {"latent": 12, "sparsity": 30.0, "learning_rate": 0.03}, LABELLED)
     batch = batch_for(model, 40)
     for _ in range(150):
@@ -42,23 +42,23 @@ def test_units_become_as_active_as_is_wanted():
     assert float(numbers["mean_activity"]) == pytest.approx(0.05, rel=0.2)
 
 
-def test_evaluation_has_activity_and_the_classifiers_error():
+def test_evaluation_reports_activity_and_error_and_figures_show_filters():
     x = (255 * Stream(0, "images").uniform((60, 4, 5))).astype(np.uint8)
     data = Dataset.from_arrays("noise", x, np.arange(60) % 3)
     model = make("sparse-ae", {"latent": 6, "class_weight": 1.0}, data.spec)
     numbers = model.evaluate(data.train, seed=0, thorough=False)
-    seen = data.train.batch(slice(None))
-    codes = model.encode(seen.x)
+    batch = data.train.batch(slice(None))
+    codes = model.encode(batch.x)
     assert numbers["mean_activity"] == pytest.approx(codes.mean(), rel=1e-5)
     logits = codes @ model.classifier.weight.data + model.classifier.bias.data
-    assert numbers["error_rate"] == pytest.approx((logits.argmax(axis=1) != seen.y).mean())
+    assert numbers["error_rate"] == pytest.approx((logits.argmax(axis=1) != batch.y).mean())
     filters, activity = model.figures(data, seed=0)
     assert filters.images.shape == (6, 4, 5, 1)
     np.testing.assert_allclose(np.abs(filters.images - 0.5).max(axis=(1, 2, 3)), 0.5, rtol=1e-6)
     assert "<svg" in activity.svg
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_configurations_are_refused():
     unlabelled = Spec("noise", {"x": Image(4, 5, 1, "grey")})
     with pytest.raises(UsageError, match=r"^class_weight is 1\.0, but 'noise' has no labels: use --class-weight 0$"):
         make("sparse-ae", {"class_weight": 1.0}, unlabelled)

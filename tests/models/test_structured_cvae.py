@@ -1,4 +1,4 @@
-"""The conditional VAE of missing quadrants: what it sees, what it scores, and its bound against an integral."""
+"""The conditional VAE of missing quadrants: its observed pixels, its predictions, and its bound."""
 
 import math
 
@@ -16,27 +16,27 @@ SPEC = Spec("noise", {"x": Image(4, 4, 1, "binary")})
 Z = np.linspace(-10, 10, 2001)
 
 
-def bits(n):
+def binary_images(n):
     return (Stream(0, "test images").uniform((n, 4, 4, 1)) < 0.4).astype(np.float32)
 
 
-def made(**config):
+def small_model(**config):
     random.seed(0)
     return StructuredCVAE(StructuredCVAE.Config(**{"latent": 1, "hidden": 6, "layers": 1} | config), SPEC)
 
 
-def test_the_observed_quadrants():
+def test_the_number_of_observed_quadrants_is_configured():
     expected = {1: [[0, 0], [1, 0]], 2: [[1, 0], [1, 0]], 3: [[1, 0], [1, 1]]}
     for number, quadrants in expected.items():
         mask = observed_quadrants((4, 4, 1), number)
         np.testing.assert_array_equal(mask[::2, ::2, 0], quadrants)
         assert mask.sum() == 4 * number
     with pytest.raises(UsageError, match="quadrants is 4; at most 3 of the 4"):
-        made(quadrants=4)
+        small_model(quadrants=4)
 
 
-def test_missing_pixels_have_no_influence_on_a_prediction_and_observed_ones_stay():
-    model, x = made(), bits(5)
+def test_predictions_keep_observed_pixels_and_do_not_depend_on_missing_ones():
+    model, x = small_model(), binary_images(5)
     observed = model.observed.astype(bool)[..., 0]
     others = x.copy()
     others[:, ~observed] = 1 - others[:, ~observed]
@@ -47,7 +47,7 @@ def test_missing_pixels_have_no_influence_on_a_prediction_and_observed_ones_stay
 
 
 def test_bounds_approach_the_integral_over_the_code():
-    model, x = made(importance_samples=200), bits(4)
+    model, x = small_model(importance_samples=200), binary_images(4)
     for p in model.decoder.parameters():
         p.assign(2 * p.numpy())
     exact = []

@@ -64,7 +64,7 @@ class Scalar:
         return [to_device(np.asarray(self.rng.standard_normal(shape)), self.device) for shape in shapes]
 
     def value(self, xs, order):
-        """The scalar function of an order; for order 0 quadratic in the outputs, so that no gradient is constant."""
+        """The scalar function of an order; order 0 is quadratic in the outputs, so that no gradient is constant."""
         if order == 0:
             arguments = list(self.arguments)
             for i, x in zip(self.places, xs, strict=True):

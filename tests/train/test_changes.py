@@ -199,7 +199,7 @@ def test_the_command_changes_the_learning_rate(images_and_run, capsys):
         ("--learning-rate nan", "learning_rate is nan; it must be a finite number"),
         (
             "--data other.npz",
-            "data set tiny has changed since run was trained on it: restore it, or give the images_and_run of",
+            "data set tiny has changed since run was trained on it: restore it, or give the place of",
         ),
         ("--data gone.npz", "gone.npz: there is no such file or folder"),
     ],
@@ -230,7 +230,7 @@ def test_data_that_moved_are_given_with_data_and_recorded_by_resume(images_and_r
     assert main(["eval", "run"]) == 2
     message = capsys.readouterr().err
     assert message.endswith(
-        "there is no such file or folder; if the data have moved, give their new images_and_run with --data\n"
+        "there is no such file or folder; if the data have moved, give their new place with --data\n"
     )
     for command in ("eval run", "report run", "score run", "sample run"):
         assert main([*command.split(), "--data", "elsewhere/moved.npz"]) == 0

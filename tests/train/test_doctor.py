@@ -129,6 +129,12 @@ def test_variety_counts_pairs_that_are_more_alike_than_real_ones(name):
     assert variety(x[:1], x) == {}
 
 
+def test_the_remedy_for_alike_samples_names_a_discriminator_only_where_there_is_one():
+    for metrics, named in (({}, False), ({"discriminator_nats": 1.0}, True), ({"critic_distance": 1.0}, True)):
+        (finding,) = diagnose(2000, metrics, {"alike_pairs_rate": 0.5})
+        assert ("discriminator" in finding.remedy) is named
+
+
 def test_a_steep_critic_under_a_weak_penalty_is_no_fault():
     """At the best slope the penalty stays below half of the critic's distance, so a steep slope alone is no fault."""
     metrics = {"critic_distance": 24.0, "gradient_norm": 12.0, "gradient_penalty": 11.0}

@@ -1,4 +1,4 @@
-"""Which array library, which device, and which kernel serves an array."""
+"""The choice of array library, device and kernel for an array."""
 
 from tinygen.backend.device import (
     array_module,

@@ -1,4 +1,4 @@
-"""What an update must do differently while `tinygen.capture` turns it into a CUDA graph.
+"""The parts of an update that differ while `tinygen.capture` turns it into a CUDA graph.
 
 A replay of the graph repeats what the device did, and nothing that the host did. So numbers that change from step to
 step reach the device through `step_numbers`, counters on the host are moved by `advance`, and what a replay could not
@@ -70,7 +70,7 @@ _active: Capture | None = None
 
 @contextmanager
 def captured_by(capture: Capture) -> Iterator[None]:
-    """Context in which an update is being captured."""
+    """A context in which an update is being captured."""
     global _active
     if _active is not None:
         raise CaptureError("capture: one captured update cannot call another")
@@ -87,7 +87,7 @@ def capturing() -> bool:
 
 
 def step_numbers(numbers: Callable[[], list], xp: Any, dtype: Any) -> Any:
-    """An array of `numbers()`, which is called again before each replay."""
+    """An array of `numbers()`, which a capture calls again before each replay."""
     if _active is None:
         return xp.asarray(numbers(), dtype)
     if xp is np:
@@ -103,13 +103,13 @@ def advance(step: Callable[[int], None]) -> None:
 
 
 def watch_finite(name: str, array: Any) -> None:
-    """In a captured update: have an array checked in some of the replays, since it must stay finite."""
+    """In a captured update, have some replays check that an array is finite."""
     if _active is not None:
         _active.watched[name] = array
 
 
 def forbid_in_capture(what: str) -> None:
-    """CaptureError that says what cannot be captured, if an update is being captured; a dry run only notes it."""
+    """While an update is being captured, raise CaptureError that `what` cannot be; a dry run only records it."""
     if _active is None:
         return
     if not _active.dry_run:

@@ -19,19 +19,19 @@ def is_array(value) -> bool:
 
 
 def array_module(array):
-    """The library whose array this is: `numpy` or `cupy`."""
+    """The library that an array belongs to: the module `numpy` or `cupy`."""
     if isinstance(array, np.ndarray | np.generic):
         return np
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def device_of(array) -> str:
-    """`"cpu"` or `"cuda"`: where an array lies."""
+    """The device of an array: `"cpu"` or `"cuda"`."""
     return "cpu" if array_module(array) is np else "cuda"
 
 
 def to_device(array, device: str):
-    """The array on a device; itself where it is there already. Raises DeviceError where there is no GPU."""
+    """Move an array to a device; returns itself where it is there already. DeviceError where no GPU can be used."""
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
     if device_of(array) == device:
@@ -43,13 +43,13 @@ def to_device(array, device: str):
 
 
 def to_numpy(array) -> np.ndarray:
-    """The values of an array, or of what holds one as `data` (a Tensor), on the host; no copy where they are there."""
+    """The values of an array, or of a Tensor, as a NumPy array; without a copy where they are on the host already."""
     array = array if is_array(array) or isinstance(array, np.generic) else array.data
     return np.asarray(to_device(array, "cpu"))
 
 
 def cupy():
-    """The CuPy module, once a GPU has been found usable; DeviceError with the reason otherwise."""
+    """The module CuPy; DeviceError, with the reason, where no GPU can be used."""
     if problem := gpu_problem():
         raise DeviceError(f"device 'cuda' cannot be used: {problem}")
     import cupy
@@ -59,7 +59,7 @@ def cupy():
 
 @functools.cache
 def gpu_problem() -> str | None:
-    """None where a GPU is usable, else one sentence that says why not.
+    """Why no GPU can be used, in one sentence; None where one can.
 
     CuPy imports without a driver, and a machine with only a driver fails no earlier than at its first kernel:
     so one small kernel is run.

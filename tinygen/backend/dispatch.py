@@ -1,4 +1,4 @@
-"""Kernel dispatch: every kernel has one name and one signature; the device decides who serves it."""
+"""Kernel dispatch: every kernel has one name and one signature; the device decides which implementation runs."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -14,8 +14,8 @@ _wraps: list[Callable[[str, Callable], Callable]] = []
 
 @functools.cache
 def _cpu_kernels() -> dict[str, Any]:
-    """The numba kernels by name; none, said once, where numba is missing or told not to compile."""
-    thread_count()  # refuses a setting of the user's before anything is compiled
+    """The numba kernels by name; none, with one notice, where numba cannot be imported or its compiler is disabled."""
+    thread_count()  # raises UsageError for a bad TINYGEN_THREADS before anything is compiled
     try:
         import numba
     except ModuleNotFoundError:
@@ -44,7 +44,7 @@ def _cuda_kernels() -> dict[str, Any]:
 def kernel(name: str, device: str) -> Callable:
     """The kernel `name` for a device: numba's on the CPU, CUDA's on a GPU, else the reference.
 
-    Kernels take raw arrays and know nothing of autograd; see `kernels/reference.py` for their signatures.
+    Kernels take raw arrays, never Tensors; see `kernels/reference.py` for their signatures.
     """
     from tinygen.kernels import reference
 
@@ -58,8 +58,8 @@ def kernel(name: str, device: str) -> Callable:
 def set_precision(name: str) -> None:
     """Choose the arithmetic of matrix products and convolutions in float32 on "cuda"; the CPU's is always float32.
 
-    "float32" (at first) multiplies and adds in single precision; "tf32" and "bfloat16" round the operands to 10 and 7
-    bits and multiply them on tensor cores, which takes a GPU of compute capability 8.0 or newer. Arrays stay float32.
+    "float32", the default, multiplies and adds in single precision; "tf32" and "bfloat16" round the operands to 10 and
+    7 bits and multiply them on tensor cores, which needs a GPU of compute capability 8.0 or newer. Arrays stay float32.
     """
     from tinygen.kernels.cuda import runtime
 
@@ -71,7 +71,7 @@ def set_precision(name: str) -> None:
 
 @contextmanager
 def wrapped(wrap: Callable[[str, Callable], Callable]) -> Iterator[None]:
-    """Context in which `kernel` hands out `wrap(name, function)` in the place of a function."""
+    """A context in which `kernel` returns `wrap(name, function)` in place of each function."""
     _wraps.append(wrap)
     kernel.cache_clear()
     try:

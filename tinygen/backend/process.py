@@ -11,7 +11,7 @@ __all__ = ["available_cores", "thread_count", "tune_process"]
 
 
 def thread_count() -> int:
-    """Threads of the CPU kernels: TINYGEN_THREADS where it is set, else `available_cores`. UsageError for no number."""
+    """Number of threads of the CPU kernels: TINYGEN_THREADS, UsageError if it is no number; else `available_cores`."""
     try:
         return cores.thread_count()
     except ValueError as error:
@@ -19,12 +19,10 @@ def thread_count() -> int:
 
 
 def tune_process() -> None:
-    """Settings for a process that trains; the command line and `fit` call it, `import tinygen` never does.
+    """Change settings of a process that trains; the command line and `fit` call it, `import tinygen` never does.
 
-    Kernels run on OpenMP's threads where numba finds it, unless the user has chosen.
-
-    Returned memory is kept for the next step instead of being given back to the system: freshly mapped pages
-    cost up to half of a step (measured). Linux with glibc only; elsewhere nothing happens.
+    Numba prefers OpenMP's threads, unless the user has chosen others. Freed memory is kept for the next step instead
+    of being given back to the system: freshly mapped pages cost up to half of a step (measured; Linux with glibc only).
     """
     _prefer_openmp()
     _keep_memory()
@@ -34,9 +32,9 @@ def _prefer_openmp() -> None:
     if "NUMBA_THREADING_LAYER" in os.environ or "NUMBA_THREADING_LAYER_PRIORITY" in os.environ:
         return
     layers = ["omp", "tbb", "workqueue"]
-    if "numba" in sys.modules:  # without effect once its threads have started
+    if "numba" in sys.modules:  # no effect once its threads have started
         sys.modules["numba"].config.THREADING_LAYER_PRIORITY = layers
-    else:  # it will read this; to import it for the sake of a setting would cost each command 0.2 s (measured)
+    else:  # which numba reads when imported; importing it only for this would take 0.2 s (measured)
         os.environ["NUMBA_THREADING_LAYER_PRIORITY"] = " ".join(layers)
 
 
@@ -48,5 +46,5 @@ def _keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(M_MMAP_MAX, 0)  # a threshold would not do: glibc takes none above 32 MB
+    mallopt(M_MMAP_MAX, 0)  # a threshold would not suffice: glibc accepts none above 32 MB
     mallopt(M_TRIM_THRESHOLD, 1 << 30)

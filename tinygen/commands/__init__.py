@@ -1,7 +1,7 @@
 """The commands of the command line, one file each.
 
-A command's file has `Flags`, a dataclass whose docstring is its help, and `run(flags)`; one that needs its words before
-it knows its flags has `about` and `run(words)` instead.
+A command's file has `Flags`, a dataclass whose docstring is its help, and `run(flags)`. A command whose flags depend on
+the words on the command line has `about`, its help, and `run(words)` instead.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ GROUPS = {
     "measure": ("eval", "score", "report", "verify"),
     "look up": ("models", "data"),
 }
-"""Every command, by what it is for."""
+"""The names of all commands, by their purpose."""
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 
 

@@ -1,4 +1,4 @@
-"""What the flags of several commands share: their types, how their values are written, and how words are parsed."""
+"""Types of flags that several commands share, their form in the help, and the parser of the command line."""
 
 import contextlib
 import io
@@ -15,11 +15,12 @@ from tinygen.train.length import parse_time
 
 
 def names(text: str) -> tuple[str, ...]:
+    """The parts of a text that commas separate."""
     return tuple(part.strip() for part in text.split(","))
 
 
 def written(metavar: str, parse: Callable[[str], Any], **more: Any) -> PrimitiveConstructorSpec[Any]:
-    """An optional flag: how help writes its value, and the function that parses it."""
+    """Describe an optional flag: the name of its value in the help, and the function that parses it."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -35,7 +36,7 @@ OPTIONAL = ConstructorRegistry()
 
 @OPTIONAL.primitive_rule
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """A flag of type `T | None` is written as one of type T: None is what it is when left out."""
+    """Parse a flag of type `T | None` as one of type T; it is None where it is left out."""
     kinds = [each for each in get_args(info.type) if each is not NoneType]
     if NoneType not in get_args(info.type) or len(kinds) != 1:
         return None
@@ -46,7 +47,7 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 def default(text: str) -> Any:
-    """What help says of a default that is not a single value."""
+    """The text of the help for a default that is not a single value."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
@@ -85,15 +86,15 @@ Debug = Annotated[Switch, tyro.conf.arg(help="Show the traceback of an error.")]
 
 
 def parse(flags: Any, words: Sequence[str], command: str, description: str | None = None) -> Any:
-    """The flags in the words; UsageError in one line for those that cannot be used. Help is printed, and exits."""
-    told = io.StringIO()
+    """Parse flags; UsageError in one line for those that cannot be used. For --help, print the help and exit."""
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told), OPTIONAL:
+        with contextlib.redirect_stderr(errors), OPTIONAL:
             return tyro.cli(flags, args=list(words), prog=f"tinygen {command}", description=description)
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(f"{_gist(told.getvalue())} (tinygen {command} --help lists what there is)") from None
+        raise UsageError(f"{_gist(errors.getvalue())} (tinygen {command} --help lists what there is)") from None
 
 
 def _gist(box: str) -> str:
@@ -116,7 +117,7 @@ PLAIN = {
     r"^Missing value for argument '(\S+)'\. .*": r"\1 needs a value",
     r"^Missing from [^:]*: (\S+) .*": r"\1 is missing",
 }
-"""What Python and tyro say, and what is told in its place."""
+"""Patterns in the messages of Python and tyro, and what replaces them."""
 
 
 def at_least_one(**counts: int | None) -> None:

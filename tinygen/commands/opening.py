@@ -23,7 +23,7 @@ from tinygen.train.loading import class_of, data_of, load_state, model_of
 
 
 class Opened(NamedTuple):
-    """A run, its model in a saved state, and what else the file of that state holds."""
+    """A run, its model in a saved state, and the metadata in the file of that state."""
 
     run: Run
     model: Any
@@ -31,9 +31,9 @@ class Opened(NamedTuple):
 
 
 def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opened:
-    """A run whose model has its last or its best state; a notice says where training has not ended.
+    """Open a run and load the last or the best state of its model; print a notice if training has not ended.
 
-    UsageError where the model has none of the capabilities one of which a command needs.
+    UsageError where the model has none of these capabilities.
     """
     run = Run.open(folder)
     if capabilities:
@@ -45,8 +45,8 @@ def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opene
     state = load_state(run, model, which)
     if run.summary() is None:
         best = ", the best so far" if which == "best" else ""
-        told = f"{run.folder} is unfinished, at step {state['step']}{best}; go on with: {go_on}"
-        print(f"tinygen: {told}", file=sys.stderr)
+        notice = f"{run.folder} is unfinished, at step {state['step']}{best}; go on with: {go_on}"
+        print(f"tinygen: {notice}", file=sys.stderr)
     return Opened(run, model, state)
 
 
@@ -67,10 +67,10 @@ def refuse_incapable(system: type[Any], *needed: type) -> None:
 
 
 def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, Any]:
-    """What n samples are conditioned on, as `sample` takes it in `given`: the words of each flag in turn.
+    """The conditions of n samples, for the argument `given` of `sample`: the values of each flag in turn.
 
-    A flag that is None is left out. UsageError for one that the model cannot be conditioned on, or a word that stands
-    for no value. `CONDITIONS` has the field of each flag, `PARSERS` what its words stand for.
+    A flag that is None is left out. UsageError for one that the model cannot be conditioned on, or for a word that
+    cannot be parsed. `CONDITIONS` has the field of each flag, `PARSERS` the parser of each type of field.
     """
     given = {}
     for flag, words in flags.items():
@@ -101,14 +101,15 @@ def label_number(field: Labels, word: str) -> np.int64:
 
 
 CONDITIONS = {"labels": "y"}
-"""For each flag: the field that it gives."""
+"""The field that each flag sets."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
-"""For each type of field that can be a condition: the value in a batch that a word stands for."""
+"""For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
 MANY = 12
+"""Most names of classes in a message."""
 
 
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): the pictures in a folder, or the first of test; `place`: of data that moved."""
+    """Names and examples x (n, ...): pictures in a folder, or the first of test; `place`: where the data are now."""
     if images is not None and not is_intensities(opened.model.spec.x):
         raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
     test = None if images is not None else data_of(opened.run, place).test
@@ -116,7 +117,7 @@ def examples(opened: Opened, images: str | None, n: int | None, place: str | Non
 
 
 def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): a picture, those of a folder, or where None is given the first of a split."""
+    """Names and examples x (n, ...): a picture, the pictures in a folder, or for None the first of a split."""
     if pictures is not None:
         names, x = read_images(Path(pictures), model.spec.x)
         return names[:n], x[:n]
@@ -149,9 +150,9 @@ def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:
-    """The data at a place, grey images binarised as the run's were, or the data of the run.
+    """Load the data at a place, with grey images binarised as the run's were, or the data of the run.
 
-    DataError where the model was made for others.
+    DataError where they do not fit the model.
     """
     if place is None:
         return data_of(opened.run)

@@ -22,7 +22,7 @@ class Words:
     epochs: Annotated[Count, default("the run's own end")] = None
     """A new end in epochs, counted from the beginning of the run."""
     steps: Annotated[Count, default("the run's own end")] = None
-    """A new end in minibatches, counted likewise."""
+    """A new end in minibatches, counted from the beginning of the run."""
     budget: Annotated[Duration, default("the run's own end")] = None
     """A new end in training time, summed over all parts of the run."""
     save_every: Annotated[Count, default("the run's own")] = None
@@ -40,7 +40,7 @@ about = first_line(Words)
 
 
 def run(words: Sequence[str]) -> None:
-    """Parse the words in two parts: which learning rates there are depends on the model of the run."""
+    """Run the command. Flags of learning rates are parsed separately, since their names depend on the run's model."""
     rates, others = take_learning_rates(words)
     flags = parse(Words, others, "resume")
     if flags.learning_rate is not None:

@@ -22,9 +22,9 @@ class TrainingFlags:
     data: str = "fashion-mnist-7k"
     """What to train on: a name (`tinygen data` lists them), a file or a folder."""
     fields: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=KEY"), default("by the names in the file")] = ()
-    """Which part of a file is which field, such as x=photo target=label, or x=idx20:indexed."""
+    """Which array or column of a file is which field, such as x=photo target=label, or x=idx20:indexed."""
     size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH"), default("as they are")] = None
-    """Side, or width and height, to which the pictures of a folder are resized and cropped."""
+    """Width and height (one number if equal) to which the pictures of a folder are resized and cropped."""
     augment: Annotated[Literal["flip"] | None, default("none")] = None
     """Augment training pictures: flip mirrors each at random."""
     skip_broken: Switch = False
@@ -77,7 +77,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def usage() -> str:
-    """The models that can be trained."""
+    """The help of the command, with a list of the models."""
     lines = ["usage: tinygen train MODEL [FLAGS]", "       tinygen train FILE.py:CLASS [FLAGS]"]
     for family, places in registry.FAMILIES.items():
         lines += ["", f"{family}:", *(f"  {name:<16}{first_line(models.get(name))}" for name in places)]
@@ -124,7 +124,7 @@ def train(name: str, words: Sequence[str]) -> None:
 
 
 def lasting(name_or_path: str) -> str:
-    """A path made absolute, so that it holds in another working directory; a name stays as it is."""
+    """A path made absolute, so that it is valid in another working directory; a name stays as it is."""
     path = Path(name_or_path)
     is_bare = len(path.parts) == 1 and not path.suffix
     if not path.exists() or (is_bare and name_or_path.replace("_", "-") in dict(data.names())):

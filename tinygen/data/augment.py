@@ -14,7 +14,7 @@ Augment = Callable[[Mapping[str, Field], Batch, Stream], Batch]
 
 
 def flip(fields: Mapping[str, Field], batch: Batch, stream: Stream) -> Batch:
-    """Mirrors each example from left to right with probability one half, all of its pictures together."""
+    """Mirror each example from left to right with probability one half, all of its pictures together."""
     mirrored = stream.integers(2, len(batch)).astype(bool)
     axes = {name: axis for name in batch if (axis := width_axis(fields[name])) is not None}
     return Batch(batch, **{name: _mirror(batch[name], mirrored, axis) for name, axis in axes.items()})

@@ -20,7 +20,7 @@ CHUNK = 128
 
 
 class DynamicallyBinarised(Split):
-    """Each pixel is 1 with a probability equal to its grey value, drawn anew each time a batch is read."""
+    """A split whose pixels are 1 with a probability equal to their grey value, drawn anew each time a batch is read."""
 
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
         stream = stream or random.stream("data")
@@ -33,18 +33,18 @@ class DynamicallyBinarised(Split):
 
 
 def threshold(split: Split) -> Split:
-    """Each pixel is 1 if its grey value is at least one half, and 0 otherwise."""
+    """Binarise a split: a pixel is 1 if its grey value is at least one half, and 0 otherwise."""
     grey = split.columns["x"]
     return _with_x(split, Thresholded(grey) if isinstance(grey, Column) else _at_least_half(grey))
 
 
 def draw_afresh(split: Split) -> Split:
-    """Each pixel is 1 with a probability equal to its grey value, drawn anew each time a batch is read."""
+    """Binarise a split: a pixel is 1 with a probability equal to its grey value, drawn anew for each batch."""
     return DynamicallyBinarised(split.fields, split.columns, split.augment)
 
 
 def draw_once(split: Split, name: str) -> Split:
-    """Each pixel is 1 with a probability equal to its grey value, drawn once and for all.
+    """Binarise a split: a pixel is 1 with a probability equal to its grey value, drawn once and for all.
 
     The random numbers depend on ``name`` and on the position of the image alone, so that an evaluation sees the same
     pixels in every run, whatever its seed and its batch size.
@@ -74,7 +74,7 @@ class _Binarised(Column):
 
 
 class Thresholded(_Binarised):
-    """As `threshold`, for images that are not in memory."""
+    """Images binarised by `threshold` when they are read, for those that are not in memory."""
 
     def __init__(self, grey: Column):
         super().__init__(grey, "binarised threshold")
@@ -84,7 +84,9 @@ class Thresholded(_Binarised):
 
 
 class DrawnOnce(_Binarised):
-    """As `draw_once`, for a column or an array of grey values; ``name`` is the name of the random stream.
+    """Images binarised by `draw_once` when they are read from a column or an array of grey values.
+
+    ``name`` is the name of the random stream.
 
     An image starts at a counter of the stream that follows from its position, so that images can be read in any order.
     """

@@ -16,7 +16,7 @@ from tinygen.data.readers.request import Request, parse_fields, parse_size
 from tinygen.errors import DataError, UsageError
 
 SHIPPED = Path(__file__).with_name("files")
-WHITE = {"digits8x8": 16}  # the integer that means 1 in shipped images, where it is not 255
+WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, where it is not 255
 
 
 def load(
@@ -27,7 +27,7 @@ def load(
     augment: Literal["flip"] | None = None,
     skip_broken: bool = False,
 ) -> Dataset:
-    """The data set with a name (``-`` and ``_`` mean the same), or at a path, in any format of `readers.READERS`.
+    """Load the data set with a name (``-`` and ``_`` mean the same), or at a path, in any format of `readers.READERS`.
 
     A name is looked up among the shipped sets, in the folder $TINYGEN_DATA, among the sets that are generated, and in
     the user's cache; if it is in none of them, it is downloaded.

@@ -12,7 +12,7 @@ NAME, DIGITS = "coloured-digits8x8", "digits8x8"
 
 
 def make(digits: Dataset) -> Dataset:
-    """Each of the grey digits on black, in a colour of its own, which is always the same; 8-bit values."""
+    """Give each grey digit, on black, a random colour of its own, which is the same in every run; 8-bit values."""
     height, width, _ = digits.spec.x.shape
     spec = Spec(NAME, {"x": Image(height, width, 3, "rgb"), "y": digits.spec.y})
     splits = []

@@ -1,4 +1,4 @@
-"""Columns: the stored values of a field that are not in memory, and are read when a batch needs them."""
+"""Columns: stored values of a field that are not in memory, and are read when a batch needs them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Column(ABC):
 
     @abstractmethod
     def digest(self) -> bytes:
-        """A digest, the same in every process. It changes when a value changes, as far as this can be told quickly."""
+        """A digest, the same in every process. It changes when a value changes, as far as that is quick to find."""
 
 
 class BrokenExamples(Exception):
@@ -59,7 +59,7 @@ class Rows(Column):
 
 
 def take_rows(column: "np.ndarray | Column", rows: Any) -> "np.ndarray | Column":
-    """The examples at these positions (integers or a slice). A `Column` is not read, a slice of an array is a view."""
+    """The examples at these positions (integers or a slice), without reading a `Column` or copying a slice."""
     if isinstance(column, Rows):
         return Rows(column.column, column.rows[rows])
     return Rows(column, np.arange(len(column))[rows]) if isinstance(column, Column) else column[rows]

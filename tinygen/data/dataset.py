@@ -22,7 +22,7 @@ PARTS = ("train", "valid", "test")
 class Dataset:
     """A specification and three splits.
 
-    ``valid``, a tenth of train, is for every choice and every curve; ``test`` is used once, at the end.
+    ``valid``, by default a tenth of train, is for every choice and every curve; ``test`` is used once, at the end.
     """
 
     spec: Spec
@@ -41,7 +41,7 @@ class Dataset:
         *,
         hold_out: "HoldOut | None" = None,
     ) -> "Dataset":
-        """A data set from arrays, or from a `Column` each where they are not in memory.
+        """Make a data set from arrays, or from a `Column` for each array that is not in memory.
 
         Each field checks its arrays; those of its attributes that are None are set from the arrays.
 
@@ -65,12 +65,12 @@ class Dataset:
         *,
         white: int | None = None,
     ) -> "Dataset":
-        """A data set of images x and, if they are given, labels y.
+        """Make a data set of images x and, if they are given, labels y.
 
-        As `from_fields`, but valid (and test, if it is not given) is the last tenth of the arrays in their order:
-        sorted arrays must be shuffled before. Images are integers, booleans, or floats in [0, 1], of shape (N, H, W),
-        (N, H, W, 1) or (N, H, W, 3). ``white`` is the integer that means 1: by default 255, or 1 if ``x_train`` has no
-        larger one.
+        `from_fields` does the same for any fields. Here valid (and test, if it is not given) is the last tenth of the
+        arrays in their order: shuffle sorted arrays before. Images are integers, booleans, or floats in [0, 1], of
+        shape (N, H, W), (N, H, W, 1) or (N, H, W, 3). ``white`` is the integer that means 1: by default 255, or 1 if
+        ``x_train`` has no larger one.
         """
         fields: dict[str, Field] = {"x": Image(white=white)}
         if y_train is not None or y_test is not None:
@@ -89,7 +89,7 @@ class Dataset:
         for key, field in fields.items():
             arrays = {f"{key}_{part}": arrays[key] for part, arrays in given.items()}
             fitted[key] = field.fit({where: a for where, a in arrays.items() if not isinstance(a, Column)})
-            if isinstance(labels := fitted[key], Labels) and (words := labels.renumbered()):
+            if isinstance(labels := fitted[key], Labels) and (words := labels.renumbering_in_words()):
                 say_once(f"{name}: {key}: {words}")
         splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in given.items()}
         for part in ("test", "valid"):
@@ -101,7 +101,7 @@ class Dataset:
         return cls(Spec(name, fitted), *(splits[part] for part in PARTS))
 
     def augmented(self, how: Literal["flip"]) -> "Dataset":
-        """The same set; each training example is mirrored from left to right with probability one half."""
+        """The same data set, whose training examples are mirrored from left to right with probability one half."""
         if how != "flip":
             raise UsageError(f"unknown augment {how!r}: use 'flip', or leave it out")
         if all(augment.width_axis(field) is None for field in self.spec.fields.values()):
@@ -110,7 +110,7 @@ class Dataset:
         return replace(self, train=train)
 
     def binarised(self, how: Literal["dynamic", "threshold"]) -> "Dataset":
-        """The same set with binary images x in place of grey ones; a set whose images are binary is returned as it is.
+        """The same data set with binary images x in place of grey ones; itself if its images are binary already.
 
         dynamic: a pixel is 1 with a probability equal to its grey value. Train is drawn anew each time a batch is read;
         valid and test are drawn once, and are the same in every run. threshold: a pixel is 1 if its grey value is at

@@ -29,7 +29,7 @@ class Source:
 
 
 def cache_folder(source: Source) -> Path:
-    """Where the files of a set are kept."""
+    """The folder of the downloaded files of a set."""
     import pooch
 
     return Path(pooch.os_cache("tinygen")) / source.name
@@ -41,7 +41,7 @@ def is_cached(source: Source) -> bool:
 
 
 def fetch(source: Source) -> Dataset:
-    """The set from the cache; files that are missing there, or differ from the published ones, are downloaded first.
+    """Read the set from the cache; files that are missing, or differ from the published ones, are downloaded first.
 
     A file gets its name only after its checksum was found right, so that no partial file is left. Raises DataError.
     """

@@ -51,7 +51,7 @@ class Loader:
         return batch
 
     def state(self) -> dict[str, int]:
-        """The position, as JSON can hold it: ``index`` batches of ``epoch`` have been returned."""
+        """The position as a dict for JSON: ``index`` batches of ``epoch`` have been returned."""
         return {
             "seed": self.seed,
             "epoch": self.epoch,
@@ -81,7 +81,7 @@ class Loader:
 
 
 def refuse_other_data(state: Mapping[str, Any], **here: Any) -> None:
-    """UsageError if a saved position has other values than these."""
+    """UsageError if a saved position has another value of one of these names."""
     for name, value in here.items():
         if state[name] != value:
             raise UsageError(f"saved with {name} {state[name]}, but it is now {value}: use the same data")

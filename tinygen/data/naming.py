@@ -10,7 +10,7 @@ from tinygen.errors import DataError
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Context manager that puts the path in front of the message of a DataError."""
+    """A context that puts the path in front of the message of a DataError."""
     try:
         yield
     except DataError as error:

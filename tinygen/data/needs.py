@@ -17,7 +17,7 @@ def alternatives(requirement: Requirement) -> tuple[Field, ...]:
 
 
 def unmet(needs: Needs, spec: Spec) -> str | None:
-    """What data of this specification lack, as words that follow "needs"; None if they lack nothing."""
+    """What data of this specification lack, as text that follows "needs"; None if they lack nothing."""
     for name, requirement in needs.items():
         words = f"{in_words(requirement)} as {name}"
         if name not in spec:
@@ -37,7 +37,7 @@ def met_by_binarising(needs: Needs, spec: Spec) -> bool:
 
 
 def in_words(requirement: Requirement) -> str:
-    """Such as "binary, grey or rgb images, or points"."""
+    """The fields of a requirement as text, such as "binary, grey or rgb images, or points"."""
     kinds: dict[str, list[str]] = {}
     for each in alternatives(requirement):
         kind, _, noun = each.in_words().rpartition(" ")

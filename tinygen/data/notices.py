@@ -9,7 +9,7 @@ _silent = False
 
 
 def say_once(text: str) -> None:
-    """Print the line, unless it has been printed before or the context is `silent`."""
+    """Print a line on stderr, unless it has been printed before or the context is `silent`."""
     if text not in _said and not _silent:
         _said.add(text)
         print(f"tinygen: {printable(text)}", file=sys.stderr)
@@ -17,7 +17,7 @@ def say_once(text: str) -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Context without notes, for data on which they were printed when a run began."""
+    """A context in which `say_once` prints nothing: for data on which notes were printed when a run began."""
     global _silent
     before, _silent = _silent, True
     try:

@@ -25,7 +25,7 @@ class Mixture:
     """Standard deviation of each mode in every coordinate, shape (modes,)."""
 
     def draw(self, n: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-        """n points (n, D), float32, and the mode of each, int64 (n,)."""
+        """Draw n points (n, D), float32, and the mode of each, int64 (n,)."""
         mode = stream.integers(len(self.centres), n)
         noise = stream.normal((n, self.centres.shape[1]), dtype="float64")
         return (self.centres[mode] + self.std[mode, None] * noise).astype(np.float32), mode
@@ -57,7 +57,7 @@ MIXTURES = {
 
 
 def make(name: str) -> Dataset:
-    """The set of that name: always the same points x, with their modes as labels y."""
+    """Make the data set of that name: always the same points x, with their modes as labels y."""
     mixture = MIXTURES[name]
     modes, dimensions = mixture.centres.shape
     spec = Spec(name, {"x": Points(dimensions, mixture.limits), "y": Labels(modes)})

@@ -22,18 +22,18 @@ from tinygen.random import Stream
 
 
 class Source(Protocol):
-    """What every source of batches has."""
+    """The interface of every source of batches."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in which each example is met about once."""
+        """Number of batches that together contain each example about once."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
     def __next__(self) -> Batch: ...
 
     def state(self) -> dict[str, Any]:
-        """The position, as JSON can hold it."""
+        """The position as a dict for JSON."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue at a saved `state`; UsageError if it was saved with other data or another batch size."""
@@ -59,7 +59,7 @@ class WholeSplit:
         return batch
 
     def state(self) -> dict[str, Any]:
-        """The position, as JSON can hold it: the split has been returned ``epoch`` times."""
+        """The position as a dict for JSON: the split has been returned ``epoch`` times."""
         return {"seed": self.seed, "epoch": self.epoch, "examples": len(self.split)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -80,7 +80,7 @@ class _Combined:
         return max(loader.steps_per_epoch for loader in self._loaders.values())
 
     def state(self) -> dict[str, Any]:
-        """The position of each loader, as JSON can hold it."""
+        """The position of each loader as a dict for JSON."""
         return {name: loader.state() for name, loader in self._loaders.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class _Combined:
 
 
 class Unpaired(_Combined):
-    """Batches of several domains, each of which has an order of its own, so that examples do not come in pairs.
+    """Batches of several domains, each in an order of its own, so that examples are not paired.
 
     >>> Unpaired({"x": horses.train, "target": zebras.train}, 16, seed=0)
     >>> Unpaired({"x": pairs.train, "target": pairs.train}, 16, seed=0)
@@ -123,9 +123,9 @@ class Unpaired(_Combined):
 
 
 class SemiSupervised(_Combined):
-    """Batches of examples with labels, of which there are few, and of examples without.
+    """Batches that join a few labelled examples with examples without labels.
 
-    ``labelled`` examples, as many of each class, keep their labels; the seed alone decides which. A batch has the
+    ``labelled`` examples, equally many of each class, keep their labels; the seed decides which. A batch has the
     fields of labelled examples under their names, and those of unlabelled ones as unlabelled_x and so on.
     """
 
@@ -188,10 +188,10 @@ def _balanced(labels: np.ndarray, n: int, stream: Stream) -> np.ndarray:
 class Crops:
     """Batches of random parts: windows of pictures, or stretches of waves and tokens.
 
-    Each example is met ``per_example`` times an epoch, each time with a part at a random position. All pictures of an
-    example are cut at the same position, and so are its waves; labels and other fields are left whole. ``size`` is the
-    (height, width) of windows, or the length of stretches. A stretch does not reach into the padding at the end of a
-    wave or a sequence of tokens, unless the example is shorter than it. Examples of a `Column` are read one by one.
+    Each example occurs ``per_example`` times in an epoch, each time with a part at a random position. All pictures of
+    an example are cut at the same position, and so are its waves; labels and other fields are left whole. ``size`` is
+    the (height, width) of windows, or the length of stretches. A stretch does not reach into the padding at the end of
+    a wave or a sequence of tokens, unless the example is shorter. Examples of a `Column` are read one by one.
     """
 
     def __init__(self, split: Split, batch_size: int, size: int | Sequence[int], *, per_example: int = 1, seed: int):
@@ -226,7 +226,7 @@ class Crops:
         return self.split.augment(self.fields, batch, stream) if self.split.augment else batch
 
     def _readable(self, example: int, uniforms: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
-        """The first example from this position on that can be read: its position, and its parts."""
+        """The position and the parts of the first example, from this position on, that can be read."""
         for each in range(example, example + len(self.split)):
             with contextlib.suppress(BrokenExamples):
                 return each % len(self.split), self._parts(each % len(self.split), uniforms)
@@ -248,7 +248,7 @@ class Crops:
         return found
 
     def state(self) -> dict[str, Any]:
-        """The position, as JSON can hold it."""
+        """The position as a dict for JSON."""
         return self._loader.state() | {"size": list(self.size)}
 
     def restore(self, state: Mapping[str, Any]) -> None:

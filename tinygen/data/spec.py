@@ -45,7 +45,7 @@ class Spec:
         return y.names if isinstance(y, Labels) else None
 
     def describe(self) -> dict[str, Any]:
-        """For config.json."""
+        """The entry of config.json."""
         return {"name": self.name, "fields": {name: field.describe() for name, field in self.fields.items()}}
 
     @staticmethod

@@ -42,7 +42,7 @@ class Split:
         return self.augment(self.fields, batch, stream or random.stream("data")) if self.augment else batch
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The whole split in order, not augmented, in batches of ``size`` examples; the last one holds the rest."""
+        """Yield the whole split in order, not augmented, in batches of ``size`` examples; the last one has the rest."""
         for start in range(0, len(self), size):
             self.prepare(slice(start, start + size))
             self.prepare(slice(start + size, start + 2 * size))
@@ -55,7 +55,7 @@ class Split:
                 column.prepare(indices)
 
     def _read(self, indices: Any) -> Batch:
-        """The examples at these positions; an unreadable one, if such are skipped, is replaced by the next one."""
+        """Read the examples at these positions; an unreadable one, if such are skipped, is replaced by the next one."""
         for _ in range(len(self) + 1):
             try:
                 return Batch({name: self.fields[name].value(column[indices]) for name, column in self.columns.items()})

@@ -31,12 +31,12 @@ def square(u, v):
 
 
 def ellipse(u, v):
-    """As `square`, of an ellipse half as high as it is wide; nearly, beside its edge."""
+    """The `square` function of an ellipse half as high as it is wide; approximate near its edge."""
     return 0.5 * (np.sqrt(u * u + 4 * v * v) - 1)
 
 
 def triangle(u, v):
-    """As `square`, of a triangle of equal sides, one corner up."""
+    """The `square` function of an equilateral triangle with one corner at the top."""
     sides = (math.radians(degrees) for degrees in (90, 210, 330))
     return np.max([u * math.cos(a) + v * math.sin(a) for a in sides], axis=0) - 0.5
 

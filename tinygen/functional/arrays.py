@@ -1,4 +1,4 @@
-"""Arrays joined, padded, looked up and contracted."""
+"""Functions that join, pad, look up and contract arrays."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ def concatenate(tensors, axis: int = 0):
 
 
 def pad(x, widths, value: float = 0.0, *, mode: Literal["constant", "reflect"] = "constant"):
-    """x with ((before, after), ...) elements around it, one pair an axis: of a constant value, or mirrored.
+    """x with ((before, after), ...) elements around it, one pair for each axis: a constant value, or mirrored.
 
-    Mode "reflect" does not repeat the edge: 0 1 2 becomes 2 1 0 1 2 1. So it adds fewer elements than there are.
+    Mode "reflect" does not repeat the edge: 0 1 2 becomes 2 1 0 1 2 1. So it must add fewer elements than there are.
     """
     if len(widths) != x.ndim or any(len(pair) != 2 for pair in widths):
         raise ShapeError(f"pad: widths {widths} are not one (before, after) for each axis of {x.shape}")

@@ -26,7 +26,7 @@ def pair(value: IntPair, name: str = "size", minimum: int = 1) -> tuple[int, int
 
 
 def padding_of(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Any padding as ((top, bottom), (left, right))."""
+    """Convert any padding to ((top, bottom), (left, right))."""
     if padding == "same":
         if stride != (1, 1):
             raise UsageError(f'padding="same" needs stride 1, not {stride}')
@@ -36,7 +36,7 @@ def padding_of(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[i
 
 
 def sides(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Any padding but "same" as ((top, bottom), (left, right))."""
+    """Convert any padding but "same" to ((top, bottom), (left, right))."""
     if isinstance(padding, str):
         raise UsageError(f'padding is a number, one an axis, (before, after) an axis, or "same", not {padding!r}')
     vertical, horizontal = padding if isinstance(padding, tuple | list) and len(padding) == 2 else (padding, padding)
@@ -64,8 +64,8 @@ def conv2d(
 ):
     """Convolution of images x (N, H, W, C) with w (KH, KW, C / groups, K) and bias b (K,): (N, OH, OW, K).
 
-    `padding` is a number, one an axis, (before, after) an axis, or "same". `mask` is (kind, colours) of a masked
-    convolution, see `masked_conv2d`. A `slope` below 1 applies a leaky ReLU in the same pass; 0 is a ReLU.
+    `padding` is a number, one for each axis, (before, after) for each axis, or "same". `mask` is (kind, colours) of a
+    masked convolution, see `masked_conv2d`. A `slope` below 1 applies a leaky ReLU in the same pass; 0 is a ReLU.
     """
     geometry = _geometry(w.shape[:2], stride, padding, dilation, groups, mask)
     return convolution.conv2d(x, w, b, geometry=geometry, slope=slope)
@@ -85,8 +85,8 @@ def conv_transpose2d(
 ):
     """Transposed convolution of images x (N, H, W, C): the adjoint of the `conv2d` with the same weight.
 
-    w is (KH, KW, C_out / groups, C_in), as of the convolution it is adjoint to, and not flipped. Output length
-    (H - 1) * stride - padding + dilation * (KH - 1) + 1 + output_padding. `slope` as in `conv2d`.
+    w is (KH, KW, C_out / groups, C_in), the weight of that convolution, not flipped. The output has the height
+    (H - 1) * stride - padding (of both sides) + dilation * (KH - 1) + 1 + output_padding. `slope` as in `conv2d`.
     """
     geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
     extra = pair(output_padding, "output_padding", 0)

@@ -7,7 +7,7 @@ from tinygen.tensor import Tensor
 
 
 def dropout(x, probability: float, *, training: bool = True, stream: random.Stream | None = None):
-    """Zero each element with a probability and scale the others up by 1 / (1 - probability)."""
+    """Set each element to zero with a probability, and scale the others by 1 / (1 - probability)."""
     if not 0 <= probability < 1:
         raise UsageError(f"dropout: probability {probability} is not in [0, 1)")
     if not training or probability == 0:

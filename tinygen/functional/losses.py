@@ -24,7 +24,7 @@ def huber(prediction, target, *, delta: float = 1.0):
 
 
 def binary_cross_entropy(probability, target):
-    """-t log p - (1 - t) log(1 - p), logs held above -83; `binary_cross_entropy_with_logits` is exact."""
+    """-t log p - (1 - t) log(1 - p), logarithms at least -83; `binary_cross_entropy_with_logits` has no such limit."""
     check_same_shapes("binary_cross_entropy", probability, target)
-    tiny = 1e-36  # whose reciprocal, a gradient, is finite in float32
+    tiny = 1e-36  # its reciprocal, which is a gradient, is finite in float32
     return -(target * log(maximum(probability, tiny)) + (1 - target) * log(maximum(1 - probability, tiny)))

@@ -8,8 +8,7 @@ from tinygen.ops.arithmetic import leaky_relu, sqrt
 def normalize(x, axes: tuple[int, ...], eps: float = 1e-5, *, scale=None, shift=None, slope: float = 1.0):
     """(x - mean) / sqrt(var + eps) * scale + shift over axes, then a leaky ReLU of a `slope` below 1.
 
-    Returns (y, mean, var), the last two with axes of length 1. All normalisations here are made of it, in one pass with
-    their scale, shift and slope.
+    Returns (y, mean, var), the last two with axes of length 1. The other functions here use it.
     """
     return normalization.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
 

@@ -1,4 +1,4 @@
-"""Images (N, H, W, C) made smaller or larger: pooling, resampling, pixels exchanged for channels."""
+"""Functions that make images (N, H, W, C) smaller or larger: pooling, resampling, pixels exchanged for channels."""
 
 import math
 
@@ -30,7 +30,7 @@ def max_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padd
 
 
 def avg_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
-    """Mean over windows of images (N, H, W, C), padding counted; `stride` defaults to `size`."""
+    """Mean over windows of images (N, H, W, C), which includes padding; `stride` defaults to `size`."""
     return reduction.mean(_windows(x, size, stride, padding, 0.0), axis=(3, 4))
 
 
@@ -77,7 +77,7 @@ def resize_bilinear2d(x, size: IntPair):
 
 
 def pixel_shuffle(x, factor: IntPair):
-    """Channels of images to pixels (Shi et al. 2016): (N, H, W, C * fh * fw) -> (N, H * fh, W * fw, C).
+    """Rearrange channels of images to pixels (Shi et al. 2016): (N, H, W, C * fh * fw) -> (N, H * fh, W * fw, C).
 
     Channel (c * fh + i) * fw + j becomes channel c of pixel (i, j) in each block, as in PyTorch.
     """
@@ -91,7 +91,7 @@ def pixel_shuffle(x, factor: IntPair):
 
 
 def pixel_unshuffle(x, factor: IntPair):
-    """Pixels of images to channels: (N, H, W, C) -> (N, H / fh, W / fw, C * fh * fw), which undoes `pixel_shuffle`."""
+    """Undo `pixel_shuffle`: pixels to channels, (N, H, W, C) -> (N, H / fh, W / fw, C * fh * fw)."""
     _images("pixel_unshuffle", x)
     fh, fw = pair(factor)
     n, h, w, c = x.shape

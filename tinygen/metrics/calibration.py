@@ -14,14 +14,16 @@ TIERS = (
     ("one class dropped", "10 % noise", "blur", "per-class Gaussian"),
     ("single mode", "pure noise"),
 )
-"""From the best to the worst; within a tier no order is required."""
+"""Sets of images from the best to the worst; within a tier no order is required."""
 
 DROPPED = 1
+"""The class that is dropped."""
 NOISE = 0.1
+"""The probability that a pixel is replaced by noise."""
 
 
 def panel(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
-    """The sets of n images, by name."""
+    """The sets of `reference.n` images, by name."""
     real, train = reference.real, reference.train
     stream = Stream(0, "calibration")
     noise = stream.uniform(real.x.shape)
@@ -45,7 +47,7 @@ def calibrate(reference: Reference, data: Dataset) -> dict[str, dict[str, float]
 
 
 def misranked(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The errors in how the metrics rank the panel, a line each; empty where they rank it correctly."""
+    """A sentence for each error in how the metrics rank the sets of the `panel`; empty where there is none."""
     wrong = []
     for better, worse in itertools.chain.from_iterable(
         itertools.product(*tiers) for tiers in itertools.pairwise(TIERS)
@@ -65,7 +67,7 @@ def misranked(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _blur(x: np.ndarray) -> np.ndarray:
-    """Means over 3x3 pixels, with the border pixels repeated outwards."""
+    """Images (N, H, W, C) whose pixels are means over 3x3 pixels; border pixels are repeated outwards."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     return windows.mean(axis=(4, 5))

@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown."""
+    """A metric's label and unit, and which direction is better."""
 
     label: str
     unit: str = ""
@@ -27,7 +27,7 @@ class Metric:
         return value > than if self.better == "up" else value < than if self.better == "down" else False
 
     def written(self, value: float | None) -> str:
-        """Label, value and unit: -ELBO 103.99 nats."""
+        """Label, value and unit as text, such as -ELBO 104 nats."""
         return " ".join(part for part in (self.label, format_number(value), self.unit) if part)
 
 
@@ -98,8 +98,8 @@ METRICS: dict[str, Metric] = {
     "classes": Metric("classes", "", "up"),
     "memorisation": Metric("memorisation"),
 }
-"""By name; ``{n}`` stands for a whole number, in the name and in the label. A model from outside the package may add
-its own."""
+"""Metrics by name; ``{n}`` stands for a whole number in a name and its label. Models from outside the package may add
+theirs."""
 
 
 def find(name: str) -> Metric | None:
@@ -113,12 +113,12 @@ def find(name: str) -> Metric | None:
 
 
 def describe(name: str) -> Metric:
-    """As `find`; for a metric that is not in the catalogue its name is the label, and no direction is better."""
+    """The entry of a metric; for one that is not in the catalogue its name is the label, and no direction is better."""
     return find(name) or Metric(name.replace("_", " "))
 
 
 def format_number(value: float | None) -> str:
-    """Four significant digits, or two decimals of a large number."""
+    """A number as text: four significant digits, two decimals from 100 on, none for a whole number; "n/a" for None."""
     if value is None or not math.isfinite(value):
         return "n/a"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"

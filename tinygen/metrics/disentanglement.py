@@ -9,7 +9,7 @@ from tinygen.metrics.probe import Probe
 from tinygen.random import Stream
 
 BINS = 20
-"""Of a histogram of a dimension of the code (Locatello et al. 2019, appendix)."""
+"""Number of bins in a histogram of a dimension of the code (Locatello et al. 2019, appendix)."""
 PAIRS = 64
 """Pairs of examples behind one vote of the Higgins score (L)."""
 VOTES = 200
@@ -42,7 +42,7 @@ def mutual_information(codes: np.ndarray, factors: Mapping[str, np.ndarray]) -> 
 def mutual_information_gap(information: np.ndarray) -> float:
     """MIG (Chen et al. 2018, arXiv:1802.04942, equation 6), from what `mutual_information` returns.
 
-    For each factor, how much more the best dimension tells of it than the second best; the mean over factors.
+    The mean over factors of how much more information the best dimension has on a factor than the second best.
     """
     best = np.sort(np.pad(information, ((0, 0), (0, 1))), axis=1)[:, ::-1]
     return float((best[:, 0] - best[:, 1]).mean())

@@ -29,5 +29,5 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _root(covariance: np.ndarray) -> np.ndarray:
     """The symmetric square root of a symmetric matrix without negative eigenvalues, but for rounding."""
     values, vectors = np.linalg.eigh(covariance)
-    rounding = len(values) * np.finfo(float).eps * values[-1]  # its root would be no small number
+    rounding = len(values) * np.finfo(float).eps * values[-1]  # the root of a rounding error would not be small
     return (vectors * np.sqrt(np.where(values > rounding, values, 0))) @ vectors.T

@@ -11,7 +11,7 @@ from tinygen.metrics.bits import bits_per_dim
 
 
 def likelihood(data: Dataset) -> dict[str, float]:
-    """-log p of test under independent pixels, by the names of a likelihood and of a bound.
+    """-log p of test under independent pixels, under the names of the metrics of a likelihood and of a bound.
 
     Binary pixels are Bernoulli with their mean over train, others have their histogram. Empty where values are not
     discrete: a histogram cannot be compared with a density.

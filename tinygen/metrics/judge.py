@@ -25,9 +25,9 @@ from tinygen.serialization import load, save
 from tinygen.steps import training_steps
 
 VERSION = 1
-"""Version of the network and its training: raise it with every change, so that cached judges are not used."""
+"""Version of the network and its training: raise it with every change, so that judges cached before are not used."""
 
-SMALLEST = 4  # pixels a side: each of two pools halves them
+SMALLEST = 4  # least height and width of images: each of two pools halves them
 ROWS = 500
 
 
@@ -39,13 +39,13 @@ class JudgeConfig:
     steps: int = 800
     batch_size: int = 128
     learning_rate: float = 2e-3
-    """The highest, after a tenth of the steps; it then falls to 0 along half a cosine."""
+    """The highest learning rate, reached after a tenth of the steps; it then falls to 0 along half a cosine."""
 
 
 class Judge(Module):
     """Two convolutions, each with a ReLU and a pool, and a hidden layer of 128 units, whose values are the features.
 
-    `Judge.of(data)` is a trained one.
+    `Judge.of(data)` returns a trained judge.
     """
 
     def __init__(self, spec: Spec):

@@ -3,6 +3,7 @@
 import numpy as np
 
 PRESENT = 0.1
+"""A class is present if its share is at least this part of 1 / classes."""
 
 
 def shares(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -16,7 +17,7 @@ def histogram_distance(labels: np.ndarray, others: np.ndarray, classes: int) -> 
 
 
 def classes_present(labels: np.ndarray, classes: int) -> int:
-    """Classes with at least a tenth of an equal share."""
+    """The number of classes with at least a tenth of an equal share."""
     return int((shares(labels, classes) >= PRESENT / classes).sum())
 
 

@@ -11,14 +11,14 @@ SAMPLES = 2500
 
 
 class Modes(NamedTuple):
-    """Modes with at least one sample of high quality, and the share of samples that are."""
+    """The number of modes that have a sample of high quality, and the share of samples that are of high quality."""
 
     covered: int
     high_quality: float
 
 
 def count_modes(samples: np.ndarray, mixture: Mixture) -> Modes:
-    """Of samples (N, D): one is of high quality within three standard deviations of the centre nearest to it."""
+    """Assign samples (N, D) to modes: one is of high quality within three standard deviations of its nearest centre."""
     distances = np.linalg.norm(samples[:, None].astype(np.float64) - mixture.centres, axis=2)
     nearest = distances.argmin(axis=1)
     good = distances.min(axis=1) <= 3 * mixture.std[nearest]

@@ -12,7 +12,7 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.
 
     Computed as |x|^2 + |y|^2 - 2 x.y in the dtype of the points; rounding may leave one below zero.
     """
-    centre = y.mean(axis=0)  # short vectors round less
+    centre = y.mean(axis=0)  # shorter vectors have smaller rounding errors
     x, y = x - centre, y - centre
     norms = np.einsum("nd,nd->n", y, y)
     size = max(1, CHUNK // len(y))
@@ -31,7 +31,7 @@ def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.linalg.norm((x - np.concatenate(found)).astype(np.float64), axis=1)
 
 
-def radii(x: np.ndarray, k: int) -> np.ndarray:
+def squared_radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance from each row of x (N, D) to its k-th nearest other row."""
     found = [np.partition(distances, k, axis=1)[:, k] for _, distances in squared_distances(x, x)]
     return np.maximum(np.concatenate(found), 0)

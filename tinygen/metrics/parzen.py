@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 WIDTHS = tuple(np.logspace(-1, 0, 20))  # of Goodfellow's parzen_ll.py, for pixels in [0, 1]
-MEMORY = 2**24  # distances held at a time
+MEMORY = 2**24  # distances in memory at a time
 
 
 def log_likelihood(x, samples, widths) -> np.ndarray:

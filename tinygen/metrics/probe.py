@@ -37,10 +37,10 @@ class Probe:
 
 
 def error_rate(codes, labels, classes: int) -> float:
-    """Error of the probe on codes (N, D) of one split, by twofold cross-validation.
+    """Error rate of a linear probe on codes (N, D) of one split, by twofold cross-validation.
 
-    A probe is fitted to every other code and tested on the rest, and the other way round. With codes of a split that
-    the encoder was not trained on, all counted errors are on unseen examples.
+    A probe is fitted to every other code and tested on the rest, and another one the other way round. With codes of a
+    split that the encoder was not trained on, all counted errors are on unseen examples.
     """
     even, odd = (slice(start, None, 2) for start in (0, 1))
     errors = [

@@ -13,7 +13,7 @@ from tinygen.random import Stream
 
 
 class Reference:
-    """A random half of the test images; the other half shows the scores of real images.
+    """A random half of the test images, to compare samples with; the other half gives the scores of real images.
 
     Each has `n` images, and so must samples to be scored: a Frechet distance depends on their number. Features and
     classes are those of the first judge; the second judge serves for `judges_agree`. DataError for data without

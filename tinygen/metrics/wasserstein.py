@@ -1,4 +1,4 @@
-"""The exact Wasserstein-1 distance between two samples on a line."""
+"""The exact Wasserstein-1 distance between two samples of numbers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The systems: `get` one by name, or import its class from here. Each is imported when it is asked for."""
+"""The systems: `get` one by name, or import its class from here. Each module is imported at the first use."""
 
 from typing import Any
 

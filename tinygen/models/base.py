@@ -1,4 +1,4 @@
-"""What every model offers: training, command line and scoreboard rely on this alone, and name no model."""
+"""The base of every model: training, command line and scoreboard use this alone, and name no model."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from tinygen.optim import Schedule, cosine, warmup
 
 @dataclass
 class Plan:
-    """What `fit` knows about a training before its first step."""
+    """What is known about a training before its first step; set by `fit`."""
 
     steps: int | None = None
-    """Minibatches; None where their number is not known, as with a time budget."""
+    """Number of minibatches; None where it is not known, as with a time budget."""
 
 
 class System(Module):
@@ -72,11 +72,11 @@ class System(Module):
 
     @classmethod
     def needs_with(cls, config) -> Needs:
-        """Its needs under this Config. Grey images that do not meet them are binarised where binary ones would."""
+        """What it needs under this Config; grey images that do not meet this are binarised if binary ones do."""
         return cls.needs
 
     def source(self, split: Split, *, seed: int) -> Source:
-        """Where its minibatches come from: by default a `Loader` of the `batch_size` of its Config."""
+        """The source of its minibatches: by default a `Loader` with the `batch_size` of its Config."""
         return Loader(split, self.config.batch_size, seed=seed)
 
     @abstractmethod
@@ -91,7 +91,7 @@ class System(Module):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Context in evaluation mode and without gradients; afterwards every module has the mode that it had."""
+        """A context in evaluation mode and without gradients; afterwards every module has its former mode."""
         before = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -152,7 +152,7 @@ ROWS = 250  # examples in one pass of encoding and decoding
 
 
 def in_chunks(function, x, device: str, *beside) -> np.ndarray:
-    """`function` over the rows of x, and of further arrays beside it, as one NumPy array.
+    """Apply `function` to chunks of rows of x, and of further arrays beside it; returns one NumPy array.
 
     The last chunk is padded to `ROWS` rows, so that the result of a row is bit-identical for every batch size: matrix
     products of another height may differ in the last bit.
@@ -165,14 +165,14 @@ def in_chunks(function, x, device: str, *beside) -> np.ndarray:
 
 
 def _filled_up(part: np.ndarray) -> np.ndarray:
-    """Up to `ROWS` rows, and zeros below them."""
+    """An array of up to `ROWS` rows, filled up with rows of zeros."""
     full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
     full[: len(part)] = part
     return full
 
 
 def mean_over(chunks) -> dict[str, float]:
-    """Means over all examples of named values (N,), which come in chunks."""
+    """The mean over all examples of each named value, from chunks of values (N,)."""
     totals: dict[str, float] = {}
     count = 0
     for values in chunks:

@@ -14,9 +14,9 @@ FEATURES = 64
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
-    """Images (N, H, W, C) to (N, outputs): hidden layers, in "conv" after two convolutions of stride 2.
+    """A network from images (N, H, W, C) to (N, outputs): hidden layers, in "conv" after two convolutions of stride 2.
 
-    These have `channels` and twice as many.
+    The convolutions have `channels` and twice as many channels.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -34,7 +34,7 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
 
 
 def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
-    """Codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the mirror image of the encoder.
+    """A network from codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder mirrored.
 
     Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
     the C parameters from these. Where C is above 1, as for colours, the last layer convolves repeated pixels: a
@@ -69,7 +69,7 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
 
 
 def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
-    """Vectors (N, inputs) to one logit each (N, 1)."""
+    """A network from vectors (N, inputs) to one logit each (N, 1)."""
     return Sequential(*_hidden(inputs, hidden, layers), Linear(hidden, 1))
 
 
@@ -80,7 +80,7 @@ def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:
 
 
 def _he(layer, fan_in: int) -> Module:
-    """The layer with weights that keep the variance through a ReLU (He et al. 2015).
+    """Initialise a layer with weights that keep the variance through a ReLU (He et al. 2015); returns it.
 
     `fan_in` counts the inputs of one output: with stride 2, 4 of the 16 taps of a transposed convolution.
     """

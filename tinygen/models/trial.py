@@ -8,11 +8,10 @@ INDEPENDENT = "independent pixels"
 COPY = "copied input"
 GUESS = "most frequent class"
 FEW_LABELS = "linear classifier of the few labels"
-PRINCIPAL = "principal components"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
 ONE_NORMAL = "one normal distribution"
-"""Baselines; `tinygen.verify` measures them."""
+"""Names of baselines, which `tinygen.verify` measures."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Trial:
     config: dict[str, Any]
     demands: tuple[Demand, ...]
     binarised: Literal["dynamic", "threshold"] | None = None
-    """How images are made black and white for a model that would take grey ones."""
+    """How grey images are binarised for a model that would also take grey ones."""
     quick: bool = True
     """Whether it takes seconds only, so that the tests run it too."""
 

@@ -1,6 +1,6 @@
-"""Initialisers: each returns a float32 array of a shape, drawn from the stream `init`.
+"""Initialisers: each returns a float32 array of the given shape, drawn from the random stream `init`.
 
-Fans are those of a linear weight (in, out) or of a convolution's (..., C / groups, K): taps times channels.
+Weights are (in, out) of a linear layer, or (..., C / groups, K) of a convolution, whose fans are taps times channels.
 """
 
 import math
@@ -22,7 +22,7 @@ def uniform(shape, bound: float):
 
 
 def normal(shape, std: float):
-    """Normal with mean 0."""
+    """Normal with mean 0 and standard deviation `std`."""
     return random.stream("init").normal(shape) * np.float32(std)
 
 
@@ -52,14 +52,15 @@ def fan_in_uniform(shape, fan_in: int | None = None):
 
 
 def orthogonal(shape, *, gain: float = 1.0):
-    """Columns or rows, whichever are fewer, of the matrix (taps * in, out) orthogonal and of length `gain`.
+    """Orthogonal columns or rows, whichever are fewer, of length `gain` in the matrix (taps * in, out).
 
     Uniform among all such matrices (Saxe et al. 2014): the Q of a normal matrix, signed so that R has a positive
     diagonal (Mezzadri 2007).
     """
     if len(shape) < 2:
         raise ShapeError(f"orthogonal: takes the shape of a weight with two axes or more, not {tuple(shape)}")
-    matrix = normal((math.prod(shape[:-1]), shape[-1]), 1.0).astype("float64")  # rounding hides how QR is computed
+    # In float64, so that rounding to float32 below hides the differences between LAPACK libraries.
+    matrix = normal((math.prod(shape[:-1]), shape[-1]), 1.0).astype("float64")
     wide = matrix.shape[0] < matrix.shape[1]
     q, r = np.linalg.qr(matrix.T if wide else matrix)
     q *= np.where(r.diagonal() < 0, -gain, gain)

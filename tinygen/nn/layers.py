@@ -16,16 +16,16 @@ from tinygen.tensor import Tensor
 
 
 def activates(forward):
-    """Mark a `forward(x, slope=1.0)` that applies a leaky ReLU of that slope (0: a ReLU) to its result in one pass.
+    """Mark a `forward(x, slope=1.0)` that itself applies a leaky ReLU of that slope (0: a ReLU) to its result.
 
-    In a Sequential it takes over the ReLU or LeakyReLU that comes next.
+    In a Sequential such a layer also does the work of the ReLU or LeakyReLU that comes next.
     """
     forward.activates = True
     return forward
 
 
 def _slope(layer) -> float | None:
-    """The slope of a layer that the one before it can take over; None for any other layer."""
+    """The slope of a ReLU or LeakyReLU that the layer before it can apply; None for any other layer."""
     if type(layer) in (ReLU, LeakyReLU):
         return layer.slope if 0 <= layer.slope <= 1 else None
     return 0.0 if layer is F.relu else None
@@ -88,7 +88,7 @@ class Embedding(Module):
 
 
 class _Conv(Module):
-    """Weight (*kernel, C_in / groups, C_out) and bias of a convolution; of the adjoint one when transposed."""
+    """Weight (*kernel, in / groups, out) and bias of a convolution; (*kernel, out / groups, in) of a transposed one."""
 
     options: dict[str, Any]
 
@@ -245,7 +245,7 @@ class MaskedConv1d(_Conv):
 
 
 class _Norm(Module):
-    """Scale and shift of a normalisation."""
+    """The base of normalising layers: scale and shift, ones and zeros at first, None unless `affine`."""
 
     def __init__(self, features: int | tuple[int, ...], eps: float, affine: bool):
         self.features = (features,) if isinstance(features, int) else tuple(features)
@@ -254,16 +254,16 @@ class _Norm(Module):
         self.shift = Parameter(np.zeros(self.features, np.float32)) if affine else None
 
     def _check(self, x) -> None:
-        """Refuse channels that are not the layer's own; a single one would broadcast."""
+        """ShapeError for another number of channels than the layer's; a single channel would broadcast."""
         if x.shape[-len(self.features) :] != self.features:
             last = ", ".join(map(str, self.features))
             raise ShapeError(f"{type(self).__name__}: takes (..., {last}), not {x.shape}")
 
 
 class BatchNorm(_Norm):
-    """Batch normalisation over all axes but the last; running statistics serve evaluation.
+    """Batch normalisation over all axes but the last; evaluation uses running statistics.
 
-    Each training forward moves these by `momentum` towards the batch's mean and unbiased variance.
+    Each forward pass in training moves these by `momentum` towards the batch's mean and unbiased variance.
     """
 
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
@@ -281,10 +281,10 @@ class BatchNorm(_Norm):
         axes = tuple(range(x.ndim - 1))
         y, mean, var = F.normalize(x, axes, self.eps, scale=self.scale, shift=self.shift, slope=slope)
         if not state.recomputing:
-            self._follow(mean, var, x.size // x.shape[-1])
+            self._update_running_statistics(mean, var, x.size // x.shape[-1])
         return y
 
-    def _follow(self, mean, var, count: int) -> None:
+    def _update_running_statistics(self, mean, var, count: int) -> None:
         unbiased = count / max(count - 1, 1)
         for running, now, factor in ((self.running_mean, mean, 1.0), (self.running_var, var, unbiased)):
             now = now.data if isinstance(now, Tensor) else now
@@ -329,7 +329,7 @@ class GroupNorm(_Norm):
 
 
 class Dropout(Module):
-    """Zero elements with a probability while training (Srivastava et al. 2014), drawn from the stream `train`."""
+    """Set elements to zero with a probability in training (Srivastava et al. 2014), drawn from the stream `train`."""
 
     def __init__(self, probability: float = 0.5):
         self.probability = probability
@@ -404,14 +404,14 @@ class ReflectionPad2d(Module):
 
 
 class Flatten(Module):
-    """All axes but the first joined into one."""
+    """Joins all axes but the first into one: (N, ...) to (N, -1)."""
 
     def forward(self, x):
         return F.flatten(x)
 
 
 class Reshape(Module):
-    """Examples in another shape: (N, ...) to (N, *shape)."""
+    """Gives examples another shape: (N, ...) to (N, *shape)."""
 
     def __init__(self, *shape: int):
         self.shape = shape

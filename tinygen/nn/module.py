@@ -21,18 +21,18 @@ class Parameter(Tensor):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What has arrays to be saved: modules, optimisers, moving averages."""
+    """An object whose arrays can be saved: a module, an optimiser, a moving average."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Module:
-    """A network, or a part of one. Assigned Parameters, Modules, arrays and other state are found by attribute name.
+    """A network, or a part of one. Its state is found in its attributes, by their names.
 
     A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays):
     saved, not trained. Anything else with `state_dict` (an optimiser, a moving average) is saved with the module.
-    In a list, all but arrays are found, by number.
+    In a list, tuple or dict, all of these but arrays are found too, by index or key.
     """
 
     training = True
@@ -41,7 +41,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def forward(self, *args, **kwargs):
-        """What the module computes."""
+        """Compute the module's output; called by `module(...)`."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def _items(self) -> Iterator[tuple[str, Any]]:
@@ -63,7 +63,7 @@ class Module:
             yield from child.modules()
 
     def named_parameters(self, prefix: str = "") -> dict[str, Parameter]:
-        """Parameters by dotted name, in the order of assignment; a shared one once."""
+        """Parameters by dotted name, in the order of assignment; a shared one has one name."""
         found: dict[str, Parameter] = {}
         for name, value in self._items():
             if isinstance(value, Parameter):
@@ -88,13 +88,13 @@ class Module:
         return self.train(False)
 
     def requires_grad(self, value: bool = True) -> "Module":
-        """Say whether the parameters here and below are to be differentiated."""
+        """Set whether gradients of the parameters here and below are computed."""
         for parameter in self.parameters():
             parameter.requires_grad = value
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """Every array of the state by dotted name, not copied: parameters, buffers, what else has a state."""
+        """Every array of the state by dotted name, not copied: of parameters, buffers and other `Stateful` objects."""
         state: dict[str, Any] = {}
         for name, value in self._items():
             if isinstance(value, Parameter):
@@ -106,7 +106,7 @@ class Module:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy a state into this module; CheckpointError names the first name or shape that does not match."""
+        """Copy a state into this module; CheckpointError if a name or a shape does not match."""
         check_state(type(self).__name__, self.state_dict(), state)
         for name, value in self._items():
             if isinstance(value, Parameter):
@@ -152,13 +152,13 @@ class Module:
 
 
 def like(array, other):
-    """The values on the device of another array."""
+    """The values of an array, on the device of another one."""
     xp = array_module(other)
     return array if array_module(array) is xp else xp.asarray(to_numpy(array))
 
 
 def check_state(owner: str, own: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse a state whose names or shapes are not the owner's own."""
+    """CheckpointError for a state whose names or shapes are not the owner's."""
     if missing := own.keys() - given.keys():
         raise CheckpointError(f"{owner}: the state lacks {min(missing)!r} ({len(missing)} missing)")
     if unknown := given.keys() - own.keys():

@@ -16,9 +16,9 @@ def _length(x, axis=None):
 
 
 class _Parametrized(Module):
-    """A linear or convolutional layer that is applied with the weight which `weight()` makes of its own.
+    """A linear or convolutional layer that is applied with the weight that `weight()` computes from its own.
 
-    `axis` is the weight's axis of output channels: the last, of a transposed convolution the one before.
+    `axis` is the weight's axis of output channels: the last one, or the last but one of a transposed convolution.
     """
 
     def __init__(self, layer: Linear | Conv1d | Conv2d | ConvTranspose1d | ConvTranspose2d):

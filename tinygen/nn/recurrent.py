@@ -1,6 +1,6 @@
-"""Recurrent layers over sequences (N, T, C), and their cells, which make one step of (N, C).
+"""Recurrent layers over sequences (N, T, C), and their cells, which do one step on (N, C).
 
-Parameters are drawn uniformly from +-1 / sqrt(hidden_features), as in PyTorch.
+Initial parameters are uniform on (-1, 1) / sqrt(hidden_features), as in PyTorch.
 """
 
 from tinygen import functional as F

@@ -1,4 +1,4 @@
-"""The optimisers. Each has its rule beside it: `tinygen.kernels.rules` holds it as in the paper, and in the kernels."""
+"""The optimisers. `tinygen.kernels.rules` has the update rule of each, as in the paper; kernels compute it."""
 
 import math
 from typing import Any
@@ -87,7 +87,7 @@ class Adam(Optimizer):
 
     rule, buffers = rules.adam, ("mean", "square")
     decoupled = False
-    """Whether weight decay shrinks the parameters, in place of being added to the gradient."""
+    """Whether weight decay shrinks the parameters, instead of being added to the gradient."""
 
     def __init__(
         self,

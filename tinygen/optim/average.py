@@ -15,7 +15,7 @@ from tinygen.optim.schedules import Number, value_at
 class EMA:
     """Exponential moving average of a module's parameters (Polyak & Juditsky 1992).
 
-    `update()` after each step; `with average.applied():` puts the averages in the parameters' place.
+    Call `update()` after each step; within `with average.applied():` the parameters have their averages as values.
     """
 
     def __init__(self, module: Module, decay: Number = 0.999):
@@ -28,22 +28,22 @@ class EMA:
         parameters = [p.data for p in self.parameters.values()]
         if parameters:
             move = kernel("ema", device_of(parameters[0]))
-            move(list(self.averages.values()), parameters, self._decay_beside(parameters[0]))
+            move(list(self.averages.values()), parameters, self._present_decay(parameters[0]))
 
         def count(sign: int) -> None:
             self.count += sign
 
         advance(count)
 
-    def _decay_beside(self, like):
-        """The present decay; in a captured step on the device, as it may change from step to step."""
+    def _present_decay(self, like):
+        """The present decay: a number, or, in a captured step, an array on the device of `like`, as it may change."""
         if capturing():
             return step_numbers(lambda: [value_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
         return value_at(self.decay, int(self.count))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Context in which the parameters have their averaged values."""
+        """A context in which the parameters have their averaged values."""
         before = {name: p.data.copy() for name, p in self.parameters.items()}
         for name, p in self.parameters.items():
             p.assign(self.averages[name])

@@ -1,4 +1,4 @@
-"""What all optimisers share: parameters in one flat buffer, gradients, clipping, state."""
+"""The base of all optimisers: parameters in one flat buffer, gradients, clipping, state."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ def _named(owner: str, parameters: Parameters) -> dict[str, Tensor]:
 
 
 def _checked(owner: str, name: str, value: Number | None, below: float = math.inf) -> Number | None:
-    """A hyper-parameter: a schedule, or a number from 0 to below a bound."""
+    """A hyper-parameter; UsageError unless it is None, a schedule, or a number from 0 to below a bound."""
     if value is None or callable(value):
         return value
     if not isinstance(value, int | float) or not 0 <= value < below:
@@ -51,14 +51,14 @@ def _checked(owner: str, name: str, value: Number | None, below: float = math.in
 
 
 class Optimizer:
-    """Base of the optimisers.
+    """The base of the optimisers.
 
     `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
     each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013),
     `clip_value` each element.
 
     A subclass has a `rule`, the function of `tinygen.kernels.rules` whose kernel runs; `buffers`, the names of the
-    arrays that the rule keeps for each parameter, in its order; and `numbers`, what else the rule takes.
+    state arrays of each parameter, in the order of the rule's arguments; and `numbers`, the rule's other arguments.
     """
 
     rule: Callable
@@ -100,9 +100,10 @@ class Optimizer:
     def step(self, loss: Tensor | None = None, *, retain_graph: bool = False) -> None:
         """Update the parameters down the gradient of `loss`, or down their `.grad`, which is then cleared.
 
-        With a loss no `.grad` is touched, and only this optimiser's parameters get a gradient. One that gets none is
-        left alone, its state included. NonFiniteError comes before anything has changed, which synchronises a GPU
-        twice: for the loss, and for the norm of the gradient. A captured step does not, see `tinygen.capture`.
+        With a loss no `.grad` changes, and gradients of only this optimiser's parameters are computed. A parameter
+        without a gradient keeps its value and its state. NonFiniteError is raised before anything has changed; the
+        check synchronises a GPU twice, for the loss and for the norm of the gradient. A captured step does not check,
+        see `tinygen.capture`.
         """
         parameters = list(self.parameters.values())
         for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
@@ -137,7 +138,7 @@ class Optimizer:
         return grads
 
     def _gradients_of(self, loss: Tensor, retain_graph: bool) -> list[Any]:
-        """The gradient of a loss for each parameter, or None where it does not depend on one."""
+        """The gradient of a loss with respect to each parameter, None where it does not depend on one."""
         owner = type(self).__name__
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise GradientError(f"{owner}: the loss must be a Tensor of one number")
@@ -149,12 +150,12 @@ class Optimizer:
         return gradients(loss, [edge_of(p) for p in self.parameters.values()], retain_graph=retain_graph)
 
     def _limits(self) -> list[float]:
-        """The largest norm of the gradient, and, before that, the largest magnitude of each element."""
+        """The present limits of the norm of the gradient and, before that, of the magnitude of each element."""
         limits = self.clip_norm, self.clip_value
         return [math.inf if value is None else value_at(value, int(self.count)) for value in limits]
 
     def _norm(self, grads):
-        """The norm of the gradient once its elements are clipped; in a captured step it stays on the device.
+        """The norm of the gradient after its elements are clipped; in a captured step an array on the device.
 
         NonFiniteError for a gradient that is not finite, except in a captured step.
         """
@@ -184,7 +185,7 @@ class Optimizer:
             return list(self.numbers(int(self.updates[members[0]]) + 1, factor=factor, bound=bound))
 
         array = step_numbers(numbers, xp, self.flat.dtype)
-        if captured:  # the factor is formed on the device, where the norm is; it is the first number of each rule
+        if captured:  # compute the factor, the first number of each rule, on the device, where the norm is
             limit = array[0]
             array[0] = xp.where(norm > limit, limit / norm, xp.ones_like(limit))
         states = [self.state[name][part] for name in self.buffers]

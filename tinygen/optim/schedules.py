@@ -13,7 +13,7 @@ def value_at(value: Number, step: int) -> float:
 
 
 def _progress(step: int, steps: int) -> float:
-    """The fraction of `steps` that is over, at most 1."""
+    """The fraction of `steps` that has passed, at most 1."""
     return step / steps if step < steps else 1.0
 
 

@@ -21,8 +21,8 @@ ALIKE = 0.25
 """A pair is alike if its distance is below this share of the median distance of two real examples. Pairs of real images
 hardly ever are, nor pairs of samples that are merely blurred; pairs of points in one mode are."""
 PICTURES = 8
-"""A generator that makes only this many different pictures, or fewer, has collapsed: one in every eighth pair is alike,
-where it is every tenth for an untrained generator with two-dimensional noise."""
+"""A generator of fewer different pictures than this has collapsed: more than every eighth pair is alike. An untrained
+generator with two-dimensional noise has every tenth pair alike."""
 SATURATED = 1e-2
 """Loss in nats below which a discriminator gives fake examples a probability of less than a hundredth. The gradient of
 log(1 - D) that reaches the generator is then less than a fiftieth of the one at D = 1/2."""
@@ -60,10 +60,12 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
     if step >= FIRST_STEP_FOR_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
         yield Finding(
             "generator collapsed",
-            f"the generator has collapsed: {rate:.0%} of pairs of samples are nearly the same, beyond what is usual "
-            "among real examples",
+            f"the samples have collapsed: {rate:.0%} of pairs of them are nearly the same, beyond what is usual among "
+            "real examples",
             "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or "
-            "change to a Wasserstein model with a gradient penalty",
+            "change to a Wasserstein model with a gradient penalty"
+            if train.keys() & {"discriminator_nats", "critic_distance"}
+            else "train longer, or lower the learning rate",
         )
     if (nats := train.get("discriminator_nats", math.inf)) < SATURATED:
         yield Finding(

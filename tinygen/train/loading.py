@@ -58,7 +58,7 @@ def _file_of(model_class: Mapping[str, str]) -> Path:
 
 
 def source_of(run: "Run") -> dict[str, Any]:
-    """Where the data of a run come from: the arguments of `tinygen.data.load`, the name or path as `data`."""
+    """The source of a run's data: the arguments of `tinygen.data.load`, with the name or path as `data`."""
     return dict(run.config.get("source") or {"data": run.config["data"]["spec"]["name"]})
 
 

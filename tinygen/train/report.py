@@ -136,7 +136,7 @@ def _legend_of_samples(model: Any, panels: list[Panel]) -> str:
 
 
 def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:
-    """Each panel and its figures; samples are left out, since they stand at the top of the page."""
+    """Yield each panel with its figures, without samples, which are at the top of the page."""
     for panel in panels:
         figures = iter(panel.figures(model, data, seed)) if panel.capability is not Samples else iter(())
         if shown := list(figures):

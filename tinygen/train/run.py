@@ -31,7 +31,7 @@ REQUIRED = tuple(
 
 
 class Run:
-    """One run folder. `create` and `resume` lock it against other processes until `close`; `open` only reads."""
+    """A run folder. `create` and `resume` lock it against other processes until `close`; `open` only reads."""
 
     def __init__(self, folder: str | Path, config: dict[str, Any]):
         self.folder = Path(folder)

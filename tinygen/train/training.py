@@ -46,7 +46,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Training:
-    """One training of a model on data, logged and saved in `run` where there is one."""
+    """A training of a model on data, logged and saved in `run` where there is one."""
 
     run: Run | None = None
 

@@ -1,4 +1,4 @@
-"""Compiles with g++ what the emulator runs, and keeps it in a temporary folder under a hash of all it is made of."""
+"""Compile with g++ what the emulator runs; results are cached in a temporary folder by a hash of all inputs."""
 
 import ctypes
 import functools
@@ -31,7 +31,7 @@ if not shutil.which(COMPILER) or not sys.platform.startswith("linux"):
 
 @functools.cache
 def version() -> str:
-    """The compiler's."""
+    """The version of the compiler."""
     return subprocess.run([COMPILER, "-v"], capture_output=True, text=True, check=True).stderr
 
 
@@ -69,7 +69,7 @@ def compiled(text: str, *flags: str) -> Path:
 
 @functools.cache
 def load_machine(check: str | None) -> ctypes.CDLL:
-    """The machine, whose functions kernels then find: a process has one."""
+    """Load the machine, whose functions kernels call; there is one in a process."""
     flags = INSTRUMENTED["memory"] if check == "memory" else ()
     library = ctypes.CDLL(
         str(compiled((HERE / "machine.cpp").read_text(), *MACHINE_FLAGS, *flags)), mode=ctypes.RTLD_GLOBAL
@@ -79,7 +79,7 @@ def load_machine(check: str | None) -> ctypes.CDLL:
 
 
 def load_kernels(text: str, names: tuple[str, ...], architecture: int, check: str | None) -> ctypes.CDLL:
-    """The kernels of a CUDA source; that of names[i] is `launch_i`, and what it takes `parameters_i`."""
+    """The kernels of a CUDA source: `launch_i` launches names[i], and `parameters_i` describes its parameters."""
     load_machine(check)
     exports = [f"EXPORT({i}, {name})" for i, name in enumerate(names)]
     whole = "\n".join(('#include "cuda.h"', text, '#include "export.h"', *exports))
@@ -88,7 +88,7 @@ def load_kernels(text: str, names: tuple[str, ...], architecture: int, check: st
 
 
 def located(message: str) -> str:
-    """A message with lines of sources in the place of addresses, "[object+offset]"."""
+    """A message with addresses, "[object+offset]", replaced by lines of sources."""
 
     def line(match):
         done = subprocess.run(["addr2line", "-e", match[1], match[2]], capture_output=True, text=True, check=False)

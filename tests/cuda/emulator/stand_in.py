@@ -1,7 +1,7 @@
-"""A stand-in for the CuPy module, whose kernels run on the CPU: as much of it as our launchers use.
+"""A stand-in for the module CuPy whose kernels run on the CPU; it has what our launchers use.
 
-Its arrays are NumPy arrays of a class of their own. A launch refuses what CuPy would take for something else or a GPU
-would stumble over: an array of the host, a number of the wrong width, an array of another dtype than the kernel's.
+Its arrays are NumPy arrays of a separate class. A launch refuses what CuPy would misread or a GPU could not run: an
+array of the host, a number of the wrong width, an array of another dtype than the kernel's.
 """
 
 import ctypes
@@ -15,7 +15,10 @@ from tests.cuda.emulator import build
 
 ORDERS = {"ascending": 0, "descending": 1, "random": 2}
 MOST_THREADS = 1024
-TURING_SHARED, MOST_SHARED = 64 * 1024, 99 * 1024  # bytes of a block, on the least device before and from 8.0 on
+TURING_SHARED, MOST_SHARED = (
+    64 * 1024,
+    99 * 1024,
+)  # bytes a block on the smallest devices before and from compute capability 8.0
 
 
 class ndarray(np.ndarray):
@@ -38,7 +41,7 @@ class Device:
 
 
 class Emulator:
-    """What `import cupy` gives, on no GPU.
+    """The module that stands in for `cupy`.
 
     `order` is that of the threads of a block, and of the blocks; `instantiations` gives, for the text of a source and
     an architecture, all kernels that will be asked of it, so that it is compiled once. `check` is None, "memory" in a
@@ -56,13 +59,13 @@ class Emulator:
     ):
         self.order, self.architecture, self.instantiations = order, architecture, instantiations
         self.check = check
-        self.multiprocessors = 1  # so few that large tiles pay for small shapes
+        self.multiprocessors = 1  # so few that large tiles are chosen for small shapes
         self.launched: dict[str, set[str]] = {}  # the barriers that each kernel has met: "__syncthreads file:line"
         self.cuda = type("cuda", (), {"Device": lambda: Device(architecture, self.multiprocessors)})
         self._libraries: dict = {}
 
     def empty(self, shape, dtype=np.float32):
-        """An array full of what nothing should read."""
+        """An array whose bytes are all 0xff, which is NaN in floats, to show reads of unwritten memory."""
         array = np.empty(shape, dtype)
         array.reshape(-1).view(np.uint8)[...] = 0xFF
         return array.view(ndarray)
@@ -96,7 +99,7 @@ class Module:
 
 
 class Kernel:
-    """A kernel, launched as CuPy's are."""
+    """A kernel, which is launched as in CuPy."""
 
     def __init__(self, emulator, library, index, name):
         self.emulator, self.name = emulator, name
@@ -135,7 +138,7 @@ class Kernel:
             raise ValueError(f"{self.name}: {shared_bytes} bytes of dynamic shared memory")
 
     def _value(self, place, argument):
-        """What the kernel gets: an address, or a number of its own type."""
+        """The argument as ctypes passes it to the kernel: an address, or a number of the parameter's type."""
         parameter = self.parameters[place]
         if argument is None:
             kind, value = "*", ctypes.c_void_p(None)

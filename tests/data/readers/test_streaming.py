@@ -161,7 +161,7 @@ def test_the_next_example_takes_the_place_of_a_broken_one(folder, capsys):
     assert labels == [i % 3 for i in found]
     assert [len(batch) for batch in train.batches(10)] == [10, 10, 10, 10, 9]
     said = capsys.readouterr().err
-    assert said.count("which cannot be read; another takes its root") == 3
+    assert said.count("which cannot be read; another takes its place") == 3
     assert f"skipped class{order[10] % 3}/{order[10]:02}.png" in said
 
 

@@ -1,4 +1,4 @@
-"""As of a restricted Boltzmann machine of v = (x, h2), with the mean field of h2 (Salakhutdinov & Hinton 2009)."""
+"""The equation of a restricted Boltzmann machine of v = (x, h2), h2 by mean field (Salakhutdinov & Hinton 2009)."""
 
 import numpy as np
 

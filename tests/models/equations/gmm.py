@@ -1,3 +1,3 @@
-"""No optimiser descends anything: `tests/models/test_gmm.py` holds the mixture to expectation maximisation."""
+"""There is no optimiser: `tests/models/test_gmm.py` compares the steps with expectation maximisation."""
 
 EQUATIONS = {"gmm": lambda model, batch: {}}

@@ -1,4 +1,4 @@
-"""Walkback: cross-entropy of every step's picture against the image (Bengio et al. 2014, section 3.2)."""
+"""Walkback: the cross-entropy of every step's image against the original (Bengio et al. 2014, section 3.2)."""
 
 import numpy as np
 
@@ -9,11 +9,12 @@ from tinygen import random
 def gsn(model, batch):
     config, stream = model.config, random.stream("train")
     x = batch.x.reshape(len(batch), -1)
+    model.start_at(x)  # as the first step does
     hidden = (len(x), config.hidden)
     pictures, noise = [], []
 
     def run(corrupted):
-        """The logits of each step, for the corrupted pictures where each step starts."""
+        """The logits of each step, from the corrupted image with which it starts."""
         above, logits = np.zeros(hidden), []
         for seen, (before, after) in zip(corrupted, noise, strict=True):
             h1 = np.tanh(seen @ model.lower.data + above @ model.upper.data.T + model.lower_bias.data)

@@ -1,4 +1,4 @@
-"""Minus the sum over pixels of log p(x_d | those before), under the mask whose turn it is (Germain et al. 2015)."""
+"""Minus the sum over pixels of log p(x_d | earlier pixels), with the mask of the step (Germain et al. 2015)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The free energy of images, less that of the ends of the chains (Hinton 2002; Tieleman 2008)."""
+"""The free energy of the images less that of the last states of the chains (Hinton 2002; Tieleman 2008)."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ def sigmoid(x):
 
 
 def free_energy(model, v):
-    """-log of the sum over h of exp((v - v0) W (h - 1/2) + a v + b h), in the mean over v."""
+    """Mean over v of -log of the sum over h of exp((v - v0) W (h - 1/2) + a v + b h)."""
     weight, a, b = (p.data for p in (model.weight, model.visible_bias, model.hidden_bias))
     inputs = (v - model.visible_centre) @ weight
     return (0.5 * inputs.sum(axis=1) - v @ a - minus_log_sigmoid(-(inputs + b)).sum(axis=1)).mean()
 
 
 def chains(model, start):
-    """The ends of the chains, in the order in which a training step draws."""
+    """The last states of the chains, with random numbers in the order of a training step."""
     weight, a, b = (p.data for p in (model.weight, model.visible_bias, model.hidden_bias))
     stream, v = random.stream("train"), start
     for _ in range(model.config.gibbs_steps):

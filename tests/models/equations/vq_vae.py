@@ -35,7 +35,7 @@ def vq_vae(model, batch):
 
 
 def output_of_numbers(network, numbers):
-    """As `output`, of integers."""
+    """Outputs of a network for integer inputs, as a float64 array."""
     with no_grad():
         return np.asarray(network(numbers).numpy(), np.float64)
 

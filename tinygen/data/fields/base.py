@@ -11,7 +11,7 @@ from tinygen.errors import DataError, RunError
 
 
 def note(default: Any = None) -> Any:
-    """An attribute that describes the data, but that no computation of a model depends on.
+    """Declare an attribute that describes the data, but that no computation of a model depends on.
 
     `Field.accepts` does not compare it.
     """
@@ -44,7 +44,7 @@ class Field:
         raise NotImplementedError
 
     def fit(self, arrays: Mapping[str, Any]) -> Self:
-        """This field with its attributes that are None set from the user's arrays, as far as these tell them.
+        """This field with those attributes set that are None, as far as the user's arrays determine them.
 
         The keys name the arrays in messages, such as "x_train". Raises DataError for an array of the wrong shape.
         """
@@ -55,11 +55,11 @@ class Field:
         raise NotImplementedError
 
     def value(self, stored: np.ndarray) -> Any:
-        """Stored examples (N, ...) as a batch has them: a new array, or a `Padded`."""
+        """Stored examples (N, ...) in the form that a batch has: a new array, or a `Padded`."""
         raise NotImplementedError
 
     def draw(self, value: Any) -> np.ndarray | str:
-        """One example of a batch to look at: a picture, uint8 (H, W, 3), or a text."""
+        """One example of a batch in a form for people: a picture, uint8 (H, W, 3), or a text."""
         raise NotImplementedError
 
     def in_words(self) -> str:
@@ -69,18 +69,18 @@ class Field:
     # What every field can do
 
     def accepts(self, other: "Field") -> bool:
-        """Whether another field meets this one, a requirement: by its class, and each attribute that is set here."""
+        """Whether another field meets this one as a requirement: its class, and each attribute that is set here."""
         if not isinstance(other, type(self)):
             return False
         asked = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if _counts(each)}
         return all(value is None or getattr(other, name) == value for name, value in asked.items())
 
     def refusal(self, other: "Field") -> str | None:
-        """Why the other field is not accepted, or None where it is."""
+        """Why the other field is not accepted, as text; None where it is."""
         return None if self.accepts(other) else f"takes {self.in_words()}, not {other.in_words()}"
 
     def describe(self) -> dict[str, Any]:
-        """For config.json: the name of the class and the attributes that are set."""
+        """The entry of config.json: the name of the class and the attributes that are set."""
         known = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.compare}
         return {"field": type(self).__name__} | {name: v for name, v in known.items() if v is not None}
 
@@ -94,12 +94,12 @@ class Field:
         return Field._classes[name](**attributes)
 
     def _set(self, **attributes: Any) -> None:
-        """For `__post_init__`: normalise attributes of the frozen dataclass."""
+        """Set attributes of this frozen dataclass, in `__post_init__`."""
         for name, value in attributes.items():
             object.__setattr__(self, name, value)
 
     def _with(self, **found: Any) -> Self:
-        """This field with what was found in the data, where the attribute is None."""
+        """This field with the given values for those of the named attributes that are None."""
         return dataclasses.replace(self, **{name: v for name, v in found.items() if getattr(self, name) is None})
 
 

@@ -40,13 +40,13 @@ class Labels(Field):
             return self
         if all(array.dtype.kind == "U" for array in given.values()):
             found = np.unique(np.concatenate([array.ravel() for array in given.values()]))
-            _refuse_ids(given, found)
+            _refuse_identifiers(given, found)
             return self._with(names=found.tolist())
         checked = [self._integers(where, array) for where, array in given.items()]
         found = np.unique(np.concatenate(checked))
         if self.classes is not None and (found.max(initial=0) < self.classes or len(found) != self.classes):
             return self
-        _refuse_ids(given, found)
+        _refuse_identifiers(given, found)
         if found.max(initial=-1) == len(found) - 1:
             return self._with(classes=len(found))
         return dataclasses.replace(self, ids=found.tolist(), names=self.names or [str(label) for label in found])
@@ -54,7 +54,7 @@ class Labels(Field):
     def store(self, where, array):
         y = np.asarray(array)
         if y.dtype.kind == "U" and self.names is not None:
-            y = self._numbered(where, y)
+            y = self._numbers_of_names(where, y)
         y = self._integers(where, y)
         if self.ids is not None:
             positions = np.searchsorted(self.ids, y).clip(max=len(self.ids) - 1)
@@ -66,8 +66,8 @@ class Labels(Field):
             raise DataError(f"{where}: label {y.max()} {what}; the {self.classes} classes are 0 to {self.classes - 1}")
         return y
 
-    def renumbered(self) -> str | None:
-        """How integers were renumbered and which have no example, in words; None if they were not renumbered."""
+    def renumbering_in_words(self) -> str | None:
+        """A sentence on how integers were renumbered and which have no example; None if they were not renumbered."""
         if self.ids is None:
             return None
         gaps = zip((-1, *self.ids), self.ids, strict=False)
@@ -88,7 +88,7 @@ class Labels(Field):
             raise DataError(f"{where} holds the label {y.min()}; labels count from 0")
         return y
 
-    def _numbered(self, where, words):
+    def _numbers_of_names(self, where, words):
         numbers = {name: number for number, name in enumerate(self.names or ())}
         if unknown := sorted(set(words.ravel().tolist()) - numbers.keys()):
             raise DataError(f"{where} holds {unknown[0]!r}, which is no class: add it to the names")
@@ -105,11 +105,11 @@ class Labels(Field):
 
 
 MANY = 100
-"""More classes than these, with few examples each, are taken to be ids."""
+"""More different labels than this, with few examples each, are taken to be identifiers of examples."""
 
 
-def _refuse_ids(given, found):
-    """DataError if there are so many different labels that they are ids, not classes."""
+def _refuse_identifiers(given, found):
+    """DataError if there are so many different labels that they identify examples, and are not classes."""
     where, n = next(iter(given)), sum(map(len, given.values()))
     if len(found) > max(MANY, n / 2):
         what = f"{where} holds {len(found)} different labels in {n} examples: these are ids, not classes"
@@ -121,7 +121,7 @@ def _refuse_ids(given, found):
 class Attributes(Field):
     """Several properties of each example, each with a name: (N, attributes), float32 in a batch.
 
-    `binary` ones are 0 or 1, given as such, as booleans, or as -1 and 1; the others are real numbers.
+    If `binary`, they are 0 or 1, given as such, as booleans, or as -1 and 1; else they are real numbers.
     """
 
     names: tuple[str, ...] | None = None

@@ -184,11 +184,11 @@ class SegmentMap(Field):
         return f"{size}segment maps" + (f" of {self.classes} classes" if self.classes else "")
 
 
-# What the fields of pixels share
+# Functions that several fields use
 
 
 def with_channels(where: str, array: Any, what: str, sizes: tuple, letters: str, channels: int | None) -> np.ndarray:
-    """The array with an axis of channels; DataError where it has other axes or sizes than those that are set."""
+    """The array with an axis of channels; DataError where its axes or its sizes do not fit those that are known."""
     x = np.asarray(array)
     axes = len(sizes) + 1
     shaped = x[..., None] if x.ndim == axes else x
@@ -211,7 +211,7 @@ def with_channels(where: str, array: Any, what: str, sizes: tuple, letters: str,
 
 
 def intensities(where: str, x: np.ndarray, white: int) -> np.ndarray:
-    """Intensities as they are stored: uint8 up to 255, or float32 in [0, 1]; DataError for what is none."""
+    """Intensities in stored form: uint8 up to 255, or float32 in [0, 1]; DataError for values that are none."""
     if x.dtype == bool:
         return x * np.uint8(255)
     if x.dtype.kind in "iu":
@@ -248,7 +248,7 @@ def class_ids(where: str, x: np.ndarray, count: int, what: str) -> np.ndarray:
 
 
 def as_rgb(value: Any) -> np.ndarray:
-    """Intensities (H, W, 1 or 3) in [0, 1] as a picture, uint8 (H, W, 3)."""
+    """Intensities (H, W, 1 or 3) as a picture, uint8 (H, W, 3); values are clipped to [0, 1], NaN becomes 0."""
     pixels = np.rint(np.clip(np.nan_to_num(np.asarray(value)), 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], 3)))
 
@@ -280,7 +280,7 @@ def _kind(arrays: list[np.ndarray], white: int) -> Any:
 
 
 def _levels(arrays: list[np.ndarray], white: int) -> int | None:
-    """As the attribute `levels` of an image: from the integer that means 1, or from whether floats are 256 values."""
+    """The attribute `levels`: by the integer that means 1, or by whether floats are multiples of 1/255."""
     if all(x.dtype.kind not in "f" for x in arrays):
         return None if white == 255 else white + 1 if white < 255 else 0
     with np.errstate(invalid="ignore"):

@@ -21,9 +21,9 @@ class Tokens(Field):
     """
 
     vocabulary: tuple[str, ...] | None = None
-    """The tokens as they are written."""
+    """The text of each token."""
     length: int | None = None
-    """Of the longest sequence."""
+    """Number of tokens of the longest sequence."""
     separator: str = note("")
     """The text between two tokens of a string: "" for characters, " " for words."""
     is_picture = False
@@ -61,7 +61,7 @@ class Tokens(Field):
         return stored
 
     def _examples(self, where: str, array: Any) -> Iterator[list]:
-        """The tokens of each example, strings or integers."""
+        """Yield the tokens of each example, a list of strings or of integers."""
         for example in array:
             if isinstance(example, str):
                 yield self._split(example)
@@ -115,7 +115,7 @@ class Wave(Field):
 
     samples: int | None = None
     rate: int | None = None
-    """Samples a second."""
+    """Samples per second."""
     levels: int = 256
 
     @property

@@ -1,4 +1,4 @@
-"""Readers of the formats that people have on disk: each tells whether it recognises a path, and reads a data set.
+"""Readers of file formats: each decides whether it recognises a path, and reads a data set from it.
 
 A reader is a module with `recognises(path) -> bool`, `read(path, request) -> Dataset`, and `takes`, the options of
 `Request` that it uses. The first in `READERS` that recognises a path reads it.
@@ -17,7 +17,7 @@ READERS: tuple[Any, ...] = (npz, npy, idx, cifar, celeba, table, text, waves, pi
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The data set at a path that exists. DataError if no reader recognises it, UsageError for an unused option."""
+    """Read the data set at an existing path. DataError if no reader recognises it, UsageError for an unused option."""
     try:
         reader = next((each for each in READERS if each.recognises(path)), None)
     except OSError as error:

@@ -20,12 +20,12 @@ FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_ali
 
 
 def recognises(path: Path) -> bool:
-    """A folder with the list."""
+    """Whether the path is a folder with the list of attributes."""
     return _list(path) is not None
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The pictures x, as `pictures` reads them, and their binary attributes. Pictures without a line are left out."""
+    """Read pictures x, as `pictures` does, and their binary attributes. Pictures without a line are left out."""
     with naming(path):
         attributes = _list(path)
         assert attributes is not None

@@ -22,12 +22,12 @@ PICKLED = (("data_batch_1", "test_batch"), ("train", "test", "meta"))
 
 
 def recognises(path: Path) -> bool:
-    """A folder of binary batches, or of pickled ones, which `read` refuses with an explanation."""
+    """Whether the path is a folder of binary batches, or of pickled ones, which `read` refuses with an explanation."""
     return path.is_dir() and (_form(_folder(path)) is not None or _is_pickled(_folder(path)))
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The pictures x (N, 32, 32, 3) and the labels y, those of 100 classes in CIFAR-100."""
+    """Read pictures x (N, 32, 32, 3) and labels y, those of 100 classes in CIFAR-100."""
     folder = _folder(path)
     with naming(folder):
         form = _form(folder)
@@ -47,7 +47,7 @@ def read(path: Path, request: Request) -> Dataset:
 
 
 def images_and_labels(content: bytes, label_bytes: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Records of labels (a byte each) and 3072 bytes of picture, channel by channel: (N, 32, 32, 3), (N, labels)."""
+    """Images (N, 32, 32, 3) and labels (N, labels) of records: a byte for each label, 3072 bytes channel by channel."""
     if not content or len(content) % (label_bytes + PIXELS):
         raise DataError(f"{len(content)} bytes are not records of {label_bytes + PIXELS}; copy the file again")
     records = np.frombuffer(content, np.uint8).reshape(-1, label_bytes + PIXELS)

@@ -35,7 +35,7 @@ class Decoder:
     """What to do about a file that cannot be decoded."""
 
     def __call__(self, file: str) -> np.ndarray:
-        """The pixels. Raises BrokenFile, and DataError where the size or the colours are not those of the others."""
+        """Decode a file. Raises BrokenFile, or DataError where its size or its colours are not those of the others."""
         try:
             pixels = self._decode(file)
         except DataError:
@@ -50,7 +50,7 @@ class Decoder:
         return np.broadcast_to(pixels, (height, width, self.channels or pixels.shape[2]))
 
     def refuse_size(self, file: str, size: Size) -> NoReturn:
-        """Raises the DataError for a file that is not of the expected size."""
+        """Raise the DataError for a file that is not of the expected size."""
         assert self.expected
         sizes = sorted([self.expected, (file, size)])
         words = " but ".join(f"{name} is {w}x{h}" for name, (w, h) in sizes)
@@ -75,7 +75,7 @@ class Decoder:
         return np.asarray(image).reshape(image.height, image.width, -1)
 
     def _to_8_bits(self, file: str, image: Any, format_: str | None) -> Any:
-        """16-bit intensities scaled to 8 bits; BrokenFile for pixels of 32 bits, whose white is not known."""
+        """Scale 16-bit intensities to 8 bits; BrokenFile for pixels of 32 bits, whose white is not known."""
         from PIL import Image
 
         if image.mode.startswith("I;16") or (image.mode == "I" and format_ in ("PNG", "PPM")):
@@ -88,7 +88,7 @@ class Decoder:
 
 
 def ignore_warnings_of_pillow() -> None:
-    """Ignore Pillow's warnings from now on: they are harmless, or of damage that raises an error here.
+    """Ignore Pillow's warnings from now on: they are harmless, or about damage that raises an error here.
 
     `warnings.catch_warnings` would end this again, but is not safe while threads decode.
     """

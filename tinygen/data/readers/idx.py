@@ -19,16 +19,16 @@ from tinygen.errors import DataError
 takes = ("fields",)
 NAME = re.compile(r"(?:emnist-\w+-)?(train|t10k|test)-(images|labels)[-.]idx\d-u?byte(\.gz)?")
 DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-"""From the third byte of a file to the type of its values."""
+"""The dtype of the values for each third byte of a file."""
 
 
 def recognises(path: Path) -> bool:
-    """A folder with such files, or one of them."""
+    """Whether the path is a folder with such files, or a file of images."""
     return bool(_files(path))
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The pictures x and the labels y; valid, and test where t10k files are not there, is the last tenth of train."""
+    """Read images x and labels y; valid, and test where there are no t10k files, is the last tenth of train."""
     with naming(path):
         arrays = {}
         for key, file in _files(path).items():
@@ -40,7 +40,7 @@ def read(path: Path, request: Request) -> Dataset:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """One file: two zeros, the type, the number of axes, their lengths as big-endian uint32, and the values."""
+    """Read one file: two zeros, the type, the number of axes, their lengths as big-endian uint32, and the values."""
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
@@ -58,7 +58,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_four(name: str, class_names: Sequence[str], *paths: Path) -> Dataset:
-    """A data set of images and labels of train, and of test."""
+    """Read a data set from its files of train images, train labels, test images and test labels."""
     x_train, y_train, x_test, y_test = map(read_array, paths)
     return Dataset.from_arrays(name, x_train, y_train, x_test, y_test, class_names)
 

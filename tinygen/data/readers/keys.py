@@ -1,4 +1,4 @@
-"""Which key of a file is which field, as the user says, or as far as names and shapes of arrays tell."""
+"""Which key of a file holds which field: as the user says, or by the names and shapes of the arrays."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from tinygen.data.readers.kinds import split_source
 from tinygen.errors import DataError
 
 PARTS = {"train": "train", "test": "test", "valid": "valid", "val": "valid", "validation": "valid"}
-"""Words in keys and names of folders, and the parts of the data set that they mean."""
+"""The part of the data set that each word in a key or in the name of a folder means."""
 
 X = ("x", "images", "image", "data")
 LABELS = ("y", "label", "labels", "digit", "speaker", "class")
@@ -36,19 +36,20 @@ class Header:
 
 @dataclass
 class Chosen:
-    """The fields of a file."""
+    """The chosen fields of a file."""
 
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """For the name of each field its key, without the part, and its kind."""
+    """For each field its key, without the part, and its kind."""
     guessed: list[str] = field(default_factory=list)
     """Fields that were found by the shape of their array, not by its key."""
 
     def taken(self, key: str) -> bool:
+        """Whether a field has this key."""
         return any(key == each for each, _ in self.sources.values())
 
 
 def split_key(key: str) -> tuple[str, str | None]:
-    """The name and the part of a key: x_train and train_x are x and train; other keys have no part."""
+    """The name and the part in a key: x and train in x_train or train_x; other keys have no part."""
     words = "|".join(PARTS)
     if match := re.fullmatch(rf"(.+)_({words})", key):
         return match[1], PARTS[match[2]]
@@ -58,7 +59,7 @@ def split_key(key: str) -> tuple[str, str | None]:
 
 
 def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For each name its key of each part; if no key names the part train, every array is train as a whole."""
+    """For each name its keys by part; if no key names the part train, every array is the part train."""
     split = [(key, *split_key(key)) for key in keys]
     if not any(part == "train" for _, _, part in split):
         return {key: {"train": key} for key, _, _ in split}
@@ -70,7 +71,7 @@ def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def choose(wanted: Mapping[str, str], headers: Mapping[str, Header]) -> Chosen:
-    """The fields of a file whose arrays have these headers; DataError where `wanted` names a key that is absent."""
+    """Choose the fields of a file whose arrays have these headers; DataError if `wanted` names a key that is absent."""
     chosen = Chosen()
     for name, source in wanted.items():
         key, kind = split_source(source)
@@ -93,7 +94,7 @@ def _choose_by_name(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 
 def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
-    """The first pictures of a file are x, and others of the same size its target."""
+    """Choose the first pictures of a file as x, and the next ones of the same size as its target."""
     pictures = [key for key, header in headers.items() if header.is_picture and key not in HELPERS]
     if "x" not in chosen.sources and (free := [key for key in pictures if not chosen.taken(key)]):
         chosen.sources["x"] = free[0], "indexed" if _fits_palette(free[0], headers) else "image"
@@ -107,7 +108,7 @@ def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 
 def _kind(key: str, headers: Mapping[str, Header]) -> str | None:
-    """The kind of field that a key of this name certainly is; None if its name does not tell."""
+    """The kind of field that the name of a key implies; None if it implies none."""
     header = headers[key]
     axes, kind = len(header.shape), header.dtype.kind
     if key in LABELS and not header.is_picture and axes > 0:
@@ -124,7 +125,7 @@ def _kind(key: str, headers: Mapping[str, Header]) -> str | None:
 
 
 def _plain_kind(name: str, header: Header) -> str:
-    """The kind of an array by its shape alone."""
+    """The kind of field by the shape and dtype of an array, and by whether its name is x, y or target."""
     if header.dtype.kind == "U":
         return "labels" if name == "y" else "characters"
     if name == "y" or (name not in (*X, "target") and len(header.shape) == 1):

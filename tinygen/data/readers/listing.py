@@ -27,7 +27,7 @@ class Listing:
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict[str, Listing], list[str]]:
-    """The listing of each part, and the names of the classes in natural order (none if there are no sub-folders).
+    """List the files of each part, and the names of the classes in natural order (none if there are no sub-folders).
 
     If there is a folder train, it is a part, and so are folders test and valid (or val, validation); otherwise the
     whole folder is train. Each sub-folder of a part is a class, with all files at any depth. Hidden files and folders,
@@ -96,7 +96,7 @@ def _by_class(root: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, 
 
 
 def _walk(folder: str, suffixes: tuple[str, ...], seen: set) -> Iterator[File]:
-    """All files at any depth; a folder that a link leads to again is entered once."""
+    """Yield all files at any depth; a folder that a link leads to again is entered once."""
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return

@@ -16,13 +16,13 @@ from tinygen.errors import DataError
 
 
 def from_arrays(arrays: dict[str, Any], request: Request) -> Dataset:
-    """The data set in arrays in memory, by the rules of `.npz` files."""
+    """Make the data set of arrays in memory, by the rules of `.npz` files."""
     held = {key: np.asarray(array) for key, array in arrays.items()}
     return Named(held, lambda key: Header(held[key].shape, held[key].dtype), held.__getitem__).dataset(request)
 
 
 class Named:
-    """Arrays by their keys; shapes and dtypes are known at once, values are read when they are needed."""
+    """The arrays of a file by their keys; values are read when they are needed, shapes and dtypes at once."""
 
     def __init__(self, keys: Iterable[str], header: Callable[[str], Header], read: Callable[[str], np.ndarray]):
         self.keys = list(keys)
@@ -32,7 +32,7 @@ class Named:
         self.used: set[str] = set()
 
     def dataset(self, request: Request) -> Dataset:
-        """The data set; a note on keys that no field uses is printed once."""
+        """Make the data set; a note on keys that no field uses is printed once."""
         chosen = self.choose(request.fields)
         if not chosen.sources:
             held = ", ".join(sorted(self.keys)[:8]) or "nothing"
@@ -50,7 +50,7 @@ class Named:
         return Dataset.from_fields(request.name, fields, **parts, hold_out=hold_out or random_tenth)
 
     def choose(self, wanted: Mapping[str, str]) -> Chosen:
-        """The key of each field, x and y first."""
+        """Choose the key of each field; x and y come first."""
         chosen = choose(wanted, self.headers)
         if "x" not in chosen.sources:
             self._choose_text(chosen)
@@ -77,7 +77,7 @@ class Named:
         return make_field(kind, facts)
 
     def _cut(self, key: str, kind: str, array: np.ndarray) -> Any:
-        """The array; of a single long wave its clips, of which clip i is wave[offset[i] : offset[i + 1]]."""
+        """The array itself; for a single long wave the list of its clips, wave[offset[i] : offset[i + 1]]."""
         if kind != "wave" or array.ndim != 1:
             return array
         if "offset" not in self.keys:
@@ -90,7 +90,7 @@ class Named:
         return [array[start:stop] for start, stop in itertools.pairwise(offset)]
 
     def _choose_text(self, chosen: Chosen) -> None:
-        """If nothing else is x, the first array that holds lines of UTF-8 as uint8 is."""
+        """Choose as x the first array that holds lines of UTF-8 as uint8."""
         for key, header in self.headers.items():
             flat = len(header.shape) == 1 and header.dtype == np.uint8 and not chosen.taken(key)
             if flat and key not in HELPERS and _is_text(self.read(self.parts[key]["train"])):

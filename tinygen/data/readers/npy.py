@@ -14,12 +14,12 @@ takes = ("fields",)
 
 
 def recognises(path: Path) -> bool:
-    """Files that are called .npy."""
+    """Whether the path is a file called .npy."""
     return path.suffix.lower() == ".npy" and path.is_file()
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The array as the field x, as if it were alone in an `.npz`; pickled objects are refused."""
+    """Read the array as the field x, as if it were alone in an `.npz`; pickled objects are refused."""
     with naming(path):
         try:
             array = np.load(path, allow_pickle=False)

@@ -19,7 +19,7 @@ ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def recognises(path: Path) -> bool:
-    """Files that are called .npz, or are such archives under another name."""
+    """Whether the path is a file called .npz, or such an archive under another name."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -27,11 +27,11 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The data set in `<name>_train`, `<name>_valid` and `<name>_test`, or in arrays `<name>` that are split here.
+    """Read the data set in `<name>_train`, `<name>_valid` and `<name>_test`, or in arrays `<name>` that are split here.
 
     `keys.choose` matches keys with fields; keys that no field uses are named in a note. If there is no valid or test,
-    it is a random tenth of train, or the last tenth if the array is called x and not sorted by class: so older runs
-    still find their data. Raises DataError naming the file.
+    it is a random tenth of train, or the last tenth if the array is called x and not sorted by class, so that the data
+    of older runs stay the same. Raises DataError naming the file.
     """
     with naming(path), _open(path) as archive:
         return _named(archive).dataset(request)

@@ -1,4 +1,4 @@
-"""Folders of pictures: small ones are held in memory, large ones are decoded while batches are read."""
+"""Folders of pictures: small ones are kept in memory, large ones are decoded while batches are read."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,22 +24,22 @@ SUFFIXES = (
     *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 HELD = 64 * 2**20
-"""Most bytes of decoded pictures that are held in memory."""
+"""Most bytes of decoded pictures that are kept in memory."""
 LOOKED_AT = 1000
-"""Evenly spaced pictures from which size and colours of a larger folder are found."""
+"""Number of evenly spaced pictures that are examined for the size and colours of a larger folder."""
 
 
 def recognises(path: Path) -> bool:
-    """Any folder: the last reader that is asked."""
+    """Whether the path is a folder, of whatever: this reader is asked last."""
     return path.is_dir()
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The pictures x of a folder and, if they are in class folders (`list_files`), their classes y.
+    """Read the pictures x of a folder and, if they are in class folders (`list_files`), their classes y.
 
     They are grey if every file is, else rgb; transparent pixels become white. The order is a fixed shuffle; its last
     tenth is valid, and also test if there is none. Up to `HELD` bytes are decoded now; of a larger folder only the
-    names are held (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
+    names are kept (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
     cannot be read.
     """
     with naming(path):
@@ -57,7 +57,7 @@ class ExtraField:
 
 
 def make(folder: Path, request: Request, extra: ExtraField | None = None) -> Dataset:
-    """As `read`, with another field."""
+    """Make the data set of `read`, with an extra field."""
     ignore_warnings_of_pillow()
     parts, classes = list_files(folder, SUFFIXES, "images")
     for part, listing in parts.items():
@@ -115,7 +115,7 @@ def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Dec
 
 
 def _colours(decoder: Decoder, files: list[str]) -> int:
-    """1 where all of these pictures that can be read are grey, else 3; DataError where sizes differ."""
+    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError where sizes differ."""
     colours = 1
     for file in files:
         try:
@@ -123,7 +123,7 @@ def _colours(decoder: Decoder, files: list[str]) -> int:
         except Exception:  # reported when it is decoded
             continue
         colours = colours if grey else 3
-        if decoder.expected and sorted(size) != sorted(decoder.expected[1]):  # not yet turned upright
+        if decoder.expected and sorted(size) != sorted(decoder.expected[1]):  # sorted: EXIF rotation is not applied yet
             decoder.refuse_size(file, size)
     return colours
 
@@ -134,7 +134,7 @@ def _image(decoder: Decoder) -> Image:
 
 
 def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[Listing, np.ndarray]:
-    """The listing of the files that could be read, and their pictures (N, H, W, C)."""
+    """Decode all files; returns the listing of those that could be read, and their pictures (N, H, W, C)."""
     images, kept = [], []
     for i, file in enumerate(listing.files):
         try:

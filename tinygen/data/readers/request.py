@@ -1,4 +1,4 @@
-"""What a user can ask of a reader besides the path."""
+"""The options of a user for a reader, besides the path."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ class Request:
     """The options of `tinygen.data.load` that a reader may take."""
 
     name: str
-    """Of the data set."""
+    """Name of the data set."""
     fields: Mapping[str, str]
-    """For the name of each field its source: a key of the file, "key:kind", or ":kind"."""
+    """The source of each field: a key of the file, "key:kind", or ":kind"."""
     size: Size | None = None
-    """Width and height to which pictures are resized."""
+    """Width and height to which pictures are scaled and then cropped in the centre; None: their own."""
     skip_broken: bool = False
     white: int | None = None
     """The integer that means 1 in pictures of a shipped file."""

@@ -17,11 +17,11 @@ from tinygen.errors import DataError
 
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 AT_LEAST = 16
-"""Files that a task of a thread decodes at least, so that its overhead is small."""
+"""Least number of files that a task of a thread decodes, so that its overhead is small."""
 PREPARED = 4
-"""Batches that are decoded in advance at most."""
+"""Most batches that are decoded in advance."""
 DIGESTED = 256
-"""Files whose contents go into the digest."""
+"""Number of files whose contents go into the digest."""
 
 Decoded = list[np.ndarray | Exception]
 
@@ -32,7 +32,7 @@ def _workers() -> ThreadPoolExecutor:
 
 
 class Files(Column):
-    """One example for each file of a folder; only the names are held in memory.
+    """One example for each file of a folder; only the names are kept in memory.
 
     The digest covers all names, all lengths in bytes, and the contents of `DIGESTED` evenly spaced files, since reading
     all contents at each start would take as long as an epoch. A change of another file that keeps its length is
@@ -96,7 +96,7 @@ class Files(Column):
     def _decode_one(self, file: str) -> np.ndarray | Exception:
         try:
             return self.decode(file)
-        except Exception as error:  # raised if the batch is used
+        except Exception as error:  # raised by `__getitem__`, if the batch is used
             return error
 
     def digest(self) -> bytes:

@@ -18,12 +18,12 @@ LABELS = ("y", "label", "labels", "class", "target", "species")
 
 
 def recognises(path: Path) -> bool:
-    """Files that are called .csv or .tsv."""
+    """Whether the path is a file called .csv or .tsv."""
     return path.suffix.lower() in (".csv", ".tsv") and path.is_file()
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """A line an example: points x of all columns that hold numbers, and labels y of the column of that name.
+    """Read an example from each line: labels y from a column named as in `LABELS`, points x from all other columns.
 
     The first line may name the columns, and then `fields` names those of labels, {"y": "species"}, or of a kind,
     {"size": "height:attributes"}. Valid and test are random tenths.
@@ -68,7 +68,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _named(request: Request, names: list[str]) -> list[tuple[str, str, str]]:
-    """Field, column and kind of each column that is not a coordinate of x."""
+    """(field, column, kind) of each column that is not a coordinate of x."""
     found = []
     for name, source in request.fields.items():
         key, kind = split_source(source)
@@ -84,7 +84,7 @@ def _named(request: Request, names: list[str]) -> list[tuple[str, str, str]]:
 
 
 def _numbers(path: Path, name: str, cells: tuple[str, ...], *, as_labels: bool) -> np.ndarray:
-    """The cells of a column as numbers, or as words where labels are words."""
+    """The cells of a column as numbers, or as strings if they are labels and not all are numbers."""
     try:
         numbers = np.array([float(cell) for cell in cells])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Text files: a line an example."""
+"""Text files: each line is an example."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ takes = ("fields",)
 
 
 def recognises(path: Path) -> bool:
-    """A file that is called .txt, or a folder with train.txt."""
+    """Whether the path is a file called .txt, or a folder with train.txt."""
     return (path.suffix.lower() == ".txt" and path.is_file()) or (path / "train.txt").is_file()
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The lines that are not blank as tokens x: characters, or with `fields={"x": ":words"}` words.
+    """Read the lines that are not blank as tokens x: characters, or words with `fields={"x": ":words"}`.
 
     In a folder the parts are train.txt, valid.txt and test.txt; those that are missing are random tenths.
     """

@@ -24,15 +24,16 @@ SUFFIXES = (".wav", ".wave")
 SPOKEN_DIGIT = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
 """Digit, speaker and take (https://github.com/Jakobovski/free-spoken-digit-dataset)."""
 TEST_TAKES = 5
+"""Takes of each digit and speaker that are test: those with the lowest numbers."""
 
 
 def recognises(path: Path) -> bool:
-    """A folder whose first wave or picture, at any depth, is a wave."""
+    """Whether the path is a folder whose first wave or picture, at any depth, is a wave."""
     return path.is_dir() and first_suffix(os.fspath(path), (*SUFFIXES, *pictures.SUFFIXES)) in SUFFIXES
 
 
 def read(path: Path, request: Request) -> Dataset:
-    """The clips x as mu-law levels and, if they are in class folders (`list_files`), their classes y.
+    """Read clips x as mu-law levels and, if they are in class folders (`list_files`), their classes y.
 
     Files that are all called as in the Free Spoken Digit Dataset, such as 7_jackson_32.wav, have the digit as class y,
     and the speaker; takes 0 to 4 are test, as its authors say. PCM of 8, 16, 24 or 32 bits; channels are averaged.
@@ -57,7 +58,7 @@ def read(path: Path, request: Request) -> Dataset:
 
 
 def _spoken(file: str) -> Any:
-    """The match of a file name of the Free Spoken Digit Dataset: digit, speaker and take; None for another one."""
+    """The match of a file name in the Free Spoken Digit Dataset: (digit, speaker, take); None for another name."""
     return SPOKEN_DIGIT.fullmatch(os.path.basename(file))
 
 
@@ -68,7 +69,7 @@ def _are_spoken_digits(parts: dict[str, Listing]) -> bool:
 
 
 def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
-    """The listings of train and test, labelled with the digit, and the digits there are."""
+    """The listings of train and test, labelled with the digit, and the digits that occur."""
     spoken = [_spoken(file) for file in listing.files]
     digits = sorted({match[1] for match in spoken})
     labelled = replace(listing, labels=[digits.index(match[1]) for match in spoken])
@@ -78,7 +79,7 @@ def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, int]:
-    """Amplitudes in [-1, 1], float32 (samples,), and samples a second."""
+    """Read amplitudes in [-1, 1], float32 (samples,), and the number of samples per second."""
     with wave.open(str(path)) as file:
         width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes())
@@ -97,9 +98,9 @@ def _amplitudes(content: bytes, width: int) -> np.ndarray:
 
 
 def _clips(folder: Path, listing: Listing, order: list[int], rates: dict[str, int], skip_broken: bool):
-    """The clips in this order, and their positions in the listing.
+    """Read the clips in this order; returns them and their positions in the listing.
 
-    ``rates`` holds a file and its rate once one was read; DataError for a clip of another rate.
+    ``rates`` maps the first file that was read to its rate; DataError for a clip of another rate.
     """
     clips, kept = [], []
     for i in order:

@@ -54,12 +54,12 @@ def _drawings(model: Any, data: Any, seed: int, curve: Callable) -> list[tuple[i
     last = int(model.discriminator_optimizer.count)
     moments = [step for step in MOMENTS if step < last]
     with random.restored():
-        drawn = [
+        drawings = [
             (step, _drawing(repeated, data, seed, curve))
             for step, repeated in enumerate(_retrained(model, data, seed, max(moments, default=-1)))
             if step in moments
         ]
-    return [*drawn, (last, _drawing(model, data, seed, curve))]
+    return [*drawings, (last, _drawing(model, data, seed, curve))]
 
 
 def _retrained(model: Any, data: Any, seed: int, steps: int) -> Iterator[Any]:

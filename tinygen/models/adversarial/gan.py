@@ -48,7 +48,7 @@ class GAN(AdversarialModel):
         beta1: float = 0.5
         """Decay of Adam's average of gradients (Radford et al. 2016)."""
         averaging: float = 0.0
-        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
+        """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "discriminator_steps", "latent", "hidden", "layers", "batch_size")

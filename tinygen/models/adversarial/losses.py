@@ -27,7 +27,7 @@ GENERATOR_LOSSES = {
     "non-saturating": real_loss,  # -log D
     "maximum-likelihood": lambda logits: -F.exp(logits),  # -D / (1 - D)
 }
-"""What the generator minimises, as a function of the logits of D(G(z)).
+"""Losses of the generator, as functions of the logits of D(G(z)).
 
 The first two are in section 3 of Goodfellow et al. 2014, the last in Goodfellow 2016 (arXiv:1701.00160, 3.2.5).
 """

@@ -37,7 +37,7 @@ class WGAN(AdversarialModel):
         learning_rate: float = 5e-5
         """Learning rate of RMSProp."""
         averaging: float = 0.0
-        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
+        """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "critic_steps", "long_critic_steps", "latent", "hidden", "layers", "batch_size")
@@ -99,7 +99,7 @@ class WGANGP(AdversarialModel):
         beta2: float = 0.9
         """Decay of Adam's average of squared gradients."""
         averaging: float = 0.0
-        """Decay per step of the moving average of the generator's weights that draws samples; 0: no average."""
+        """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
             at_least(self, 1, "critic_steps", "latent", "hidden", "layers", "batch_size")

@@ -81,8 +81,8 @@ class AAE(CodeModel):
             raise UsageError(f"labelled is set, but {spec.name!r} has no labels: use --no-labelled")
         self.components = spec.classes or 10
         self.build(config)
-        shown = self.components if config.labelled else 0
-        self.discriminator = classifier(config.latent + shown, config.hidden, config.layers)
+        label_size = self.components if config.labelled else 0
+        self.discriminator = classifier(config.latent + label_size, config.hidden, config.layers)
         self.to(device)
         betas = (0.5, 0.999)
         self.optimizer = Adam(Sequential(self.encoder, self.decoder), config.learning_rate, betas=betas)
@@ -104,9 +104,9 @@ class AAE(CodeModel):
         codes = self.encoder(F.dropout(x, self.config.dropout))
         error = F.squared_error(F.sigmoid(self.decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
         labels = batch.y if self.config.labelled else None
-        drawn = self.prior(batch.y if self.config.labelled else turn, random.stream("train"))
+        prior_codes = self.prior(batch.y if self.config.labelled else turn, random.stream("train"))
         generator_loss = real_loss(self.logits(codes, labels)).mean()  # the encoder is the generator
-        real_terms = real_loss(self.logits(drawn, labels))
+        real_terms = real_loss(self.logits(prior_codes, labels))
         discriminator_loss = (real_terms + fake_loss(self.logits(codes.detach(), labels))).mean()
         self.optimizer.step(error + self.config.regularisation * generator_loss)
         self.discriminator_optimizer.step(discriminator_loss)
@@ -147,10 +147,10 @@ class AAE(CodeModel):
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """A scatter plot of codes over draws from the prior."""
         codes = self.encode(data.valid.take(SCATTERED).batch(slice(None)).x)
-        drawn = to_numpy(self.prior(self.in_turn(len(codes)), random.Stream(seed, "sample")))
+        prior_codes = to_numpy(self.prior(self.in_turn(len(codes)), random.Stream(seed, "sample")))
         if codes.shape[1] < 2:
             return
-        points, kind = np.concatenate([drawn, codes])[:, :2], np.repeat([0, 1], len(codes))
+        points, kind = np.concatenate([prior_codes, codes])[:, :2], np.repeat([0, 1], len(codes))
         caption = "Codes of validation images over as many draws from the prior; the two should look alike"
         caption += "." if codes.shape[1] == 2 else f": the first two of {codes.shape[1]} dimensions."
         legend = tuple(zip(plots.CLASSES, ("prior", "codes"), strict=False))

@@ -39,9 +39,9 @@ class ContractiveAutoencoder(Autoencoder):
     @dataclass(frozen=True)
     class Config:
         latent: int = 1000
-        """Sigmoid units of a layer; those of the last layer are the code."""
+        """Sigmoid units in each layer; those of the last layer are the code."""
         layers: int = 1
-        """Layers of the encoder. With more than one the Jacobian's norm is estimated from a random direction."""
+        """Number of layers in the encoder. Above 1 the Jacobian's norm is estimated from a random direction."""
         contraction: float = 0.1
         """Weight of the squared Jacobian norm, lambda."""
         batch_size: int = 128
@@ -94,7 +94,7 @@ class ContractiveAutoencoder(Autoencoder):
         return {"cross_entropy_nats": cross_entropy, "jacobian_norm": squared.detach() ** 0.5}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As an auto-encoder, with the root of the mean squared norm of the encoder's Jacobian."""
+        """The metrics of `CodeModel`, and the root of the mean squared norm of the encoder's Jacobian."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         stream = random.Stream(seed, "eval")
         with self.evaluating():

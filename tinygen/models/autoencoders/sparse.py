@@ -38,11 +38,11 @@ class SparseAutoencoder(Autoencoder):
     @dataclass(frozen=True)
     class Config:
         latent: int = 500
-        """Sigmoid units, which are the code."""
+        """Number of sigmoid units, which are the code."""
         activity: float = 0.05
         """Wanted mean activity of each unit, rho."""
         sparsity: float = 10.0
-        """Weight of the divergence from that activity; 0: no such term."""
+        """Weight of the divergence of the units' mean activities from `activity`; 0: no such term."""
         class_weight: float = 0.0
         """Weight of the classifier's loss, for data with labels; 0: no classifier."""
         batch_size: int = 128
@@ -58,8 +58,8 @@ class SparseAutoencoder(Autoencoder):
 
     def build(self, config) -> None:
         if config.class_weight and not self.spec.classes:
-            told = f"class_weight is {config.class_weight}, but {self.spec.name!r} has no labels"
-            raise UsageError(f"{told}: use --class-weight 0")
+            problem = f"class_weight is {config.class_weight}, but {self.spec.name!r} has no labels"
+            raise UsageError(f"{problem}: use --class-weight 0")
         size = math.prod(self.spec.x.shape)
         self.encoder = Sequential(Flatten(), Linear(size, config.latent), F.sigmoid)
         self.decoder = Sequential(Linear(config.latent, size), Reshape(*self.spec.x.shape))
@@ -83,7 +83,7 @@ class SparseAutoencoder(Autoencoder):
         return numbers
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As an auto-encoder, with the mean activity of the units, and the error of the classifier if there is one."""
+        """The metrics of `CodeModel`, the mean activity of the units, and the error of the classifier, if any."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         codes = self.encode(data.values("x"))
         numbers["mean_activity"] = float(codes.mean(dtype=np.float64))

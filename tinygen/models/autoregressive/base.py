@@ -33,7 +33,7 @@ class RasterNetwork(Module):
         return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
 
     def inputs(self, x):
-        """What `above` and `across` read of values x: by default x itself. Of zeros it is zero."""
+        """The input of `above` and `across` for values x, by default x itself; it must be zero for zeros."""
         return x
 
     def above(self, x) -> list:

@@ -37,13 +37,13 @@ class MADE(ExactLikelihood):
         hidden: int = 500
         """Units in each hidden layer (500 to 8000 in the paper)."""
         layers: int = 1
-        """Hidden layers (1 or 2 in the paper)."""
+        """Number of hidden layers (1 or 2 in the paper)."""
         masks: int = 1
-        """Choices of the order and the masks that share the weights (1 to 32 in the paper)."""
+        """Number of sets of masks, each with its own order, that share the weights (1 to 32 in the paper)."""
         order: Literal["random", "natural"] = "random"
-        """Order of the pixels: at random for each mask, as in the paper, or row by row."""
+        """Order of the pixels: random for each set of masks, as in the paper, or row by row (natural)."""
         direct: bool = True
-        """Connect the inputs with the outputs directly, too."""
+        """Also connect the inputs directly with the outputs."""
         batch_size: int = 100
         """Images in a minibatch, as in the paper."""
         learning_rate: float = 2e-3
@@ -51,7 +51,7 @@ class MADE(ExactLikelihood):
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
 
         def __post_init__(self):
             at_least(self, 1, "hidden", "layers", "masks", "batch_size")
@@ -119,4 +119,4 @@ MADE.trials = (
         binarised="threshold",
     ),
 )
-MADE.recipes = ("--data mnist --epochs 40 --masks 4",)
+MADE.recipes = ("--data mnist --epochs 20",)

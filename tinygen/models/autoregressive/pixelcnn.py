@@ -41,11 +41,11 @@ class PixelCNN(Autoregressive):
         batch_size: int = 16
         """Images in a minibatch, as in the paper."""
         learning_rate: float = 3e-3
-        """Learning rate of Adam (the paper used RMSProp)."""
+        """Peak learning rate of Adam, after the warm-up (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
 
         def __post_init__(self):
             check(self)
@@ -124,11 +124,11 @@ class GatedPixelCNN(Autoregressive):
         batch_size: int = 16
         """Images in a minibatch (128 in the paper)."""
         learning_rate: float = 3e-3
-        """Learning rate of Adam (the paper used RMSProp)."""
+        """Peak learning rate of Adam, after the warm-up (the paper used RMSProp)."""
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
 
         def __post_init__(self):
             check(self)

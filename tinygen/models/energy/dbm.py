@@ -29,7 +29,7 @@ class DBM(RBM):
         above: int = 500
         """Units of the second hidden layer (1000 in the paper on MNIST)."""
         mean_field_steps: int = 10
-        """Updates of the mean field, as in the paper."""
+        """Number of mean-field updates of the hidden units, as in the paper."""
 
         def __post_init__(self):
             super().__post_init__()
@@ -93,4 +93,4 @@ DBM.trials = (
         binarised="threshold",
     ),
 )
-DBM.recipes = ("--data digits8x8 --epochs 300 --hidden 14 --above 14",)
+DBM.recipes = ("--data digits8x8 --epochs 600 --hidden 14 --above 14 --learning-rate 0.2",)

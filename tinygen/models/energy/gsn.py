@@ -15,13 +15,12 @@ from tinygen.errors import UsageError
 from tinygen.metrics import parzen
 from tinygen.models.base import CHUNK, System, at_least, draw_rows, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
+from tinygen.models.energy.independent import log_odds, pixel_means
 from tinygen.models.trial import COPY, INDEPENDENT, LIKE_DATA, MEAN_IMAGE, Demand, Trial
 from tinygen.nn import Parameter, init
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
-FOLLOWED = 0.01
-"""Share of a minibatch in the moving average of pixels."""
 CHAINS = 100
 """Chains of the Parzen estimate."""
 SHOWN, COLUMNS = 8, 20
@@ -43,11 +42,11 @@ class GSN(System):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 500
-        """Units of each of the two hidden layers (1500 in the paper)."""
+        """Units in each of the two hidden layers (1500 in the paper)."""
         walkback: int = 4
-        """Steps of the chain in a training step, each of which must rebuild the image; 1: no walkback."""
+        """Steps of the chain in a training step, each of which must reconstruct the image; 1: no walkback."""
         level: float = 0.4
-        """Probability that a pixel is set to 0 or 1 with a fair coin, as in the paper."""
+        """Probability that a pixel is replaced by 0 or 1, with equal probability, as in the paper."""
         hidden_noise: float = 2.0
         """Standard deviation of the noise before and after the units of the second layer, as in the paper."""
         batch_size: int = 100
@@ -57,7 +56,7 @@ class GSN(System):
         warmup_steps: int = 0
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         sampling_steps: int = 100
         """Steps of the chain from independent pixels to a sample."""
 
@@ -76,19 +75,25 @@ class GSN(System):
             Parameter(np.zeros(n, np.float32)) for n in (self.size, hidden, hidden)
         )
         self.pixel_mean = np.full(self.size, 0.5, np.float32)
-        """Moving average of the training images: chains start at independent pixels with these means."""
+        """Of the first minibatch: chains start at independent pixels with these means."""
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def training_step(self, batch):
         """Walkback training: the chain starts at the image, and every step is to rebuild the image."""
         x = batch.x.reshape(len(batch.x), self.size)
+        if not int(self.optimizer.count):
+            self.start_at(x)
         steps = self.chain(x, self.config.walkback, Draws(random.stream("train"), self.device))
         errors = [F.binary_cross_entropy_with_logits(logits, x).sum(axis=1).mean() for logits in steps]
         loss = sum(errors[1:], errors[0]) / len(errors)
         self.optimizer.step(loss)
-        self.pixel_mean += max(FOLLOWED, 1 / int(self.optimizer.count)) * (x.mean(axis=0) - self.pixel_mean)
         return {"denoised_cross_entropy_nats": errors[0], "cross_entropy_nats": loss}
+
+    def start_at(self, x) -> None:
+        """Let the bias give the means of vectors x (N, D), for which it would take thousands of steps otherwise."""
+        self.pixel_mean[...] = pixel_means(x)
+        self.bias.assign(log_odds(self.pixel_mean))
 
     def chain(self, x, steps: int, draws: Draws | DrawsByRow) -> Iterator:
         """Logits (N, D) of the picture at each step of chains that start at pictures x (N, D).
@@ -199,4 +204,4 @@ GSN.trials = (
         ),
     ),
 )
-GSN.recipes = ("--data mnist --epochs 10",)
+GSN.recipes = ("--data mnist --epochs 2", "--data mnist --epochs 2 --walkback 1")

@@ -12,12 +12,13 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import no_grad
-from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import Image
 from tinygen.distributions import Bernoulli
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import CHUNK, System, at_least, in_chunks, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
+from tinygen.models.energy.independent import log_odds, pixel_means
 from tinygen.models.energy.partition import SMALL, LogZ, annealed_log_z, exact_log_z, temperatures
 from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
 from tinygen.nn import Parameter, init
@@ -26,10 +27,8 @@ from tinygen.train.figures import Figure
 
 COLUMNS, FILTERS = 10, 100
 CHAINS = 100
-"""Of annealed importance sampling, as in the paper."""
+"""Number of chains in annealed importance sampling, as in the paper."""
 H_CENTRE = 0.5
-LEAST = 0.01
-"""Least probability of black and of white for a pixel at the start."""
 
 
 class RBM(System):
@@ -48,13 +47,13 @@ class RBM(System):
     @dataclass(frozen=True)
     class Config:
         hidden: int = 500
-        """Hidden units (500 in the paper on MNIST)."""
+        """Number of hidden units (500 in the paper on MNIST)."""
         gibbs_steps: int = 1
         """Gibbs steps between two updates: k of CD-k."""
         persistent: bool = True
-        """Continue the chains of the update before (PCD); otherwise they start at the images (CD)."""
+        """Continue the Gibbs chains of the previous update (PCD); otherwise they start at the images (CD)."""
         chains: int = 100
-        """Persistent chains."""
+        """Number of persistent Gibbs chains."""
         batch_size: int = 100
         """Images in a minibatch."""
         learning_rate: float = 0.05
@@ -62,11 +61,11 @@ class RBM(System):
         warmup_steps: int = 0
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         sampling_steps: int = 1000
         """Gibbs steps from noise to a sample."""
         ais_steps: int = 1000
-        """Temperatures of annealed importance sampling (14,500 in the paper)."""
+        """Number of temperatures in annealed importance sampling (14,500 in the paper)."""
 
         def __post_init__(self):
             at_least(self, 1, "hidden", "gibbs_steps", "chains", "batch_size", "sampling_steps", "ais_steps")
@@ -110,8 +109,7 @@ class RBM(System):
 
     def start_at(self, x) -> None:
         """Take the mean of vectors x (N, D) as the centre of the pixels, and as their probability without weights."""
-        mean = x.mean(axis=0).clip(LEAST, 1 - LEAST)
-        self.visible_centre[: self.pixels] = mean
+        self.visible_centre[: self.pixels] = pixel_means(x)
         self.visible_bias.assign(log_odds(self.visible_centre))
 
     def completed(self, x):
@@ -125,11 +123,11 @@ class RBM(System):
         return centre - (v * self.visible_bias).sum(axis=1) - F.softplus(logits).sum(axis=1)
 
     def hidden_logits(self, v):
-        """Of p(h = 1 | v), (N, hidden)."""
+        """Logits of p(h = 1 | v), (N, hidden)."""
         return F.linear(v - self.visible_centre, self.weight, self.hidden_bias)
 
     def visible_logits(self, h):
-        """Of p(v = 1 | h), (N, size)."""
+        """Logits of p(v = 1 | h), (N, size)."""
         return F.linear(h - np.float32(H_CENTRE), self.weight.T, self.visible_bias)
 
     def gibbs(self, v, draws: Draws | DrawsByRow):
@@ -152,7 +150,7 @@ class RBM(System):
         return completed
 
     def run_chains(self, n: int, seed: int, moments: tuple[int, ...], held=None) -> np.ndarray:
-        """Means of p(v | h) of n chains after so many Gibbs steps, (moments, n, H, W, C).
+        """Means of p(v | h) of n chains after the given numbers of Gibbs steps, (moments, n, H, W, C).
 
         `held` (n, first) are values of the first pixels, which are not drawn.
         """
@@ -271,12 +269,6 @@ class RBM(System):
         yield Figure(f"Chains that start at independent pixels, after {after} Gibbs steps.", chains, COLUMNS)
 
 
-def log_odds(probability):
-    """log p - log (1 - p)"""
-    xp = array_module(probability)
-    return xp.log(probability) - xp.log(1 - probability)
-
-
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
 QUICK = {"sampling_steps": 3, "ais_steps": 20}
@@ -294,4 +286,7 @@ RBM.trials = (
         binarised="threshold",
     ),
 )
-RBM.recipes = ("--data mnist --epochs 50 --ais-steps 14500",)
+RBM.recipes = (
+    "--data mnist --epochs 20 --ais-steps 14500",
+    "--data digits8x8 --epochs 600 --hidden 16 --learning-rate 0.2",
+)

@@ -23,7 +23,7 @@ from tinygen.train.figures import Figure
 
 SCATTERED = 1000
 COLLAPSED = 2.0
-"""A component whose smallest variance is below so many times the floor has collapsed."""
+"""A component whose smallest variance is below this multiple of the floor has collapsed."""
 
 
 class GMM(System):
@@ -40,13 +40,13 @@ class GMM(System):
     @dataclass(frozen=True)
     class Config:
         components: int = 10
-        """Normal distributions in the mixture."""
+        """Number of normal distributions in the mixture."""
         covariance: Literal["full", "diagonal", "tied"] = "full"
         """A covariance matrix for each component, only its diagonal, or one matrix for all."""
         floor: float = 1e-6
         """Variance that is added in every direction, so that no component collapses onto a point."""
         restarts: int = 5
-        """Runs of k-means before the first iteration, the best of which is the start."""
+        """Number of runs of k-means before the first iteration, which starts from the best of them."""
 
         def __post_init__(self):
             at_least(self, 1, "components", "restarts")
@@ -64,7 +64,7 @@ class GMM(System):
         self.to(device)
 
     def source(self, split, *, seed: int) -> WholeSplit:
-        """All of the training data at each step."""
+        """A source that returns all training data at each step."""
         return WholeSplit(split, seed=seed)
 
     def training_step(self, batch):

@@ -1,4 +1,4 @@
-"""What variational systems of images share: configuration, training by a bound (`bounds`), and evaluation."""
+"""The base of variational systems of images: configuration, training by a bound (`bounds`), and evaluation."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from tinygen.optim import Adam
 
 @dataclass(frozen=True)
 class SharedConfig:
-    """What the Config of every variational system of images has."""
+    """The fields that the Config of every variational system of images has."""
 
     likelihood: likelihoods.Name | None = None
     """p(x | z) of the pixels. By default bernoulli for binary images and logistic-mixture for 8-bit rgb ones. Grey
     images are binarised for bernoulli, and taken as they are for the others."""
     components: int = 3
-    """Logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
+    """Number of logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
     architecture: Architecture = "mlp"
-    """Hidden layers each way (one in the paper), or convolutions of stride 2 and hidden layers."""
+    """Fully connected layers (mlp, as in the paper), or convolutions of stride 2 and such layers (conv)."""
     latent: int = 20
     """Dimensions of the code (3 to 200 in the paper's figure 2)."""
     hidden: int = 400
@@ -32,7 +32,7 @@ class SharedConfig:
     layers: int = 1
     """Number of hidden layers in the encoder, and in the decoder."""
     channels: int = 32
-    """Channels of the first convolution; the second has twice as many."""
+    """Channels of the encoder's first convolution; the second has twice as many (for architecture conv)."""
     batch_size: int = 128
     """Examples in a minibatch (100 in the paper)."""
     learning_rate: float = 3e-3
@@ -40,9 +40,9 @@ class SharedConfig:
     warmup_steps: int = 100
     """Steps over which the learning rate rises from zero."""
     cosine_steps: int | None = None
-    """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+    """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
     importance_samples: int = 64
-    """Samples per image of the importance-weighted bound (Burda et al. 2016) in a final evaluation."""
+    """Codes per image in the importance-weighted bound (Burda et al. 2016) of a final evaluation."""
 
     def __post_init__(self):
         at_least(self, 1, "components", "latent", "hidden", "layers", "channels", "batch_size")
@@ -65,7 +65,7 @@ class Variational(System):
         beta: float = 1.0
         """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
         samples: int = 1
-        """Codes drawn per example of a step; above 1 the objective is their importance-weighted bound (Burda 2016)."""
+        """Codes drawn for each example; above 1 the objective is their importance-weighted bound (Burda 2016)."""
 
         def __post_init__(self):
             super().__post_init__()
@@ -95,7 +95,7 @@ class Variational(System):
 
     @property
     def outputs(self) -> tuple[int, int, int]:
-        """The shape of the parameters that the decoder makes of a code."""
+        """The shape of the parameters that the decoder computes from a code."""
         return (*self.spec.x.shape[:2], self.pixels.outputs)
 
     @classmethod
@@ -115,18 +115,18 @@ class Variational(System):
         The KL term is weighted by `beta` (Higgins et al. 2017); with more `samples`, the importance-weighted
         auto-encoder (Burda et al. 2016).
         """
-        hooks, called = self.given(batch), bounds.names(self.pixels.discrete, self.config.samples)
+        hooks, keys = self.given(batch), bounds.names(self.pixels.discrete, self.config.samples)
         q = hooks.posterior(batch.x)
         if self.config.samples > 1:
             noise = bounds.noise_for(q, self.config.samples, random.stream("train"), self.device)
             bound = -bounds.importance_weighted(bounds.log_weights(hooks, batch.x, q, noise)).mean()
             self.optimizer.step(bound)
-            return {called["is"]: bound}
+            return {keys["is"]: bound}
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         z, kl_by_unit = bounds.kl_by_unit(hooks, q, noise)
         reconstruction, kl = -hooks.likelihood(z).log_prob(batch.x).mean(), kl_by_unit.sum(axis=1).mean()
         self.optimizer.step(reconstruction + self.config.beta * self.cost_of_kl(kl_by_unit))
-        return {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
+        return {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def cost_of_kl(self, kl_by_unit):
         """The KL term of the loss, from KL (N, latent) in nats: the mean over examples of the sum."""

@@ -25,7 +25,7 @@ from tinygen.models.base import CHUNK, draw_rows, mean_over
 
 
 class Hooks(Protocol):
-    """What the bounds need of a variational system."""
+    """The interface of a variational system that the bounds need."""
 
     device: str
 
@@ -139,7 +139,7 @@ def names(discrete: bool, samples: int) -> dict[str, str]:
     return {"elbo": f"neg_elbo_{unit}", "reconstruction": f"reconstruction_{unit}", "is": f"neg_is{samples}_{unit}"}
 
 
-NUMBERS = CHUNK * 3072  # parameters of p(x | z) that are held at once, 25 MB
+NUMBERS = CHUNK * 3072  # most parameters of p(x | z) in memory at once, 25 MB
 
 
 def evaluate(
@@ -150,7 +150,7 @@ def evaluate(
     In nats per example; of discrete data the bounds also in bits per dimension. `parameters` is how many the decoder
     makes of a code; `shape` that of what has the likelihood, by default of x. Run it in evaluation mode.
     """
-    stream, called, means = random.Stream(seed, "eval"), names(discrete, samples), []
+    stream, keys, means = random.Stream(seed, "eval"), names(discrete, samples), []
     at_once = codes_at_once(parameters)
 
     def chunks():
@@ -161,12 +161,12 @@ def evaluate(
             means.append(to_numpy(centre(q)))
             noise = noise_for(q, 1, stream, system.device)[:, 0]
             reconstruction, kl = (to_numpy(term) for term in terms(hooks, batch.x, q, noise))
-            yield {called["elbo"]: reconstruction + kl, called["reconstruction"]: reconstruction, "kl_nats": kl}
+            yield {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def tighter():
         for batch in data.batches(max(1, at_once // samples)):
             hooks = system.given(batch.to(system.device))
-            yield {called["is"]: -log_prob(hooks, batch.x, samples=samples, stream=stream, at_once=at_once)}
+            yield {keys["is"]: -log_prob(hooks, batch.x, samples=samples, stream=stream, at_once=at_once)}
 
     numbers = with_bits(
         mean_over(chunks()) | (mean_over(tighter()) if samples else {}), shape or data.fields["x"].shape
@@ -183,7 +183,7 @@ def with_bits(numbers: dict[str, float], shape: tuple[int, ...]) -> dict[str, fl
 
 
 def codes_at_once(parameters: int) -> int:
-    """How many codes are decoded at once, where the decoder makes so many parameters of each."""
+    """How many codes to decode at once, if the decoder computes `parameters` numbers from each."""
     return max(1, min(CHUNK, NUMBERS // parameters))
 
 
@@ -200,7 +200,7 @@ def log_prob(system: Hooks, x: Any, *, samples: int, stream: random.Stream, at_o
 
 
 def _log_evidence(system: Hooks, x, samples: int, stream, at_once: int) -> np.ndarray:
-    """As `log_prob`, for images of which one, or all codes of all, fit in."""
+    """`log_prob` for a single image, or for images all of whose codes can be decoded at once."""
     q = system.posterior(x)
     total = np.full(len(x), -np.inf)
     for start in range(0, samples, at_once):

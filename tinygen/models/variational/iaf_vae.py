@@ -23,11 +23,11 @@ class IAFVAE(VAE):
     @dataclass(frozen=True)
     class Config(Variational.Config):
         flows: int = 2
-        """Steps of the flow."""
+        """Number of steps of the flow."""
         flow_hidden: int = 320
-        """Units in each hidden layer of the network of each step."""
+        """Units in each hidden layer of the network of each step of the flow."""
         flow_layers: int = 1
-        """Hidden layers of it."""
+        """Number of hidden layers in the network of each step of the flow."""
         free_bits: float = 0.0
         """Nats of KL that each dimension has at no cost, as the mean over a minibatch (0.25 in the paper, CIFAR-10)."""
 

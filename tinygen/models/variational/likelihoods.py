@@ -30,9 +30,9 @@ class Likelihood(Module):
 
     name: ClassVar[Name]
     discrete: ClassVar[bool]
-    """Whether it gives probabilities, which are also reported in bits per dimension, and not densities."""
+    """Whether `log_prob` is of probabilities, which are also reported in bits per dimension, and not of densities."""
     takes: ClassVar[str]
-    """The images that it is for, in words."""
+    """The images that it is for, as text."""
     outputs: int
 
     def __init__(self, field: Image, components: int = 1):
@@ -49,7 +49,7 @@ class Likelihood(Module):
         raise NotImplementedError
 
     def mean(self, outputs):
-        """E[x | z], (N, H, W, C) in [0, 1]: what is shown."""
+        """E[x | z], (N, H, W, C) in [0, 1], which is shown as the decoded image."""
         raise NotImplementedError
 
     def given(self, outputs) -> "Given":
@@ -74,7 +74,7 @@ class Given:
 
 
 class BernoulliPixels(Likelihood):
-    """Bernoulli distributions of binary pixels, by logits."""
+    """Bernoulli distributions of binary pixels; the outputs are logits."""
 
     name, discrete, takes = "bernoulli", True, "binary images"
 
@@ -90,7 +90,7 @@ class BernoulliPixels(Likelihood):
 
 
 class ContinuousBernoulliPixels(Likelihood):
-    """The continuous Bernoulli density of each value, by a logit (Loaiza-Ganem & Cunningham 2019)."""
+    """Continuous Bernoulli densities of values; the outputs are logits (Loaiza-Ganem & Cunningham 2019)."""
 
     name, discrete, takes = "continuous-bernoulli", False, "grey or rgb images"
 
@@ -108,9 +108,9 @@ class ContinuousBernoulliPixels(Likelihood):
 class NormalPixels(Likelihood):
     """Normal densities of values: means are sigmoids of the outputs, and each channel has one standard deviation.
 
-    With deviations from the decoder the density of constant pixels, such as those of a white border, would grow without
-    bound and dominate all others (compared by Rybkin et al. 2021, arXiv:2006.13202). A deviation stays above `FLOOR`,
-    that of rounding to 256 values.
+    If the decoder computed the deviations, the density of constant pixels, such as those of a white border, would grow
+    without bound and dominate all others (Rybkin et al. 2021, arXiv:2006.13202, compare both). A deviation stays above
+    `FLOOR`, that of rounding to 256 values.
     """
 
     name, discrete, takes = "normal", False, "grey or rgb images"
@@ -176,7 +176,7 @@ class CategoricalPixels(Likelihood):
 
     def mean(self, outputs):
         mean = self._values(outputs).expectation(np.linspace(0, 1, self.levels))
-        return F.clip(mean, 0.0, 1.0)  # rounding may lead beyond
+        return F.clip(mean, 0.0, 1.0)  # rounding errors may exceed 1
 
     def _values(self, outputs) -> Categorical:
         return Categorical(outputs.reshape(*outputs.shape[:3], self.channels, self.levels))
@@ -202,7 +202,7 @@ def natural(field: Image) -> Name:
 
 
 def likelihood_of(field: Image, name: Name | None = None, components: int = 3) -> Likelihood:
-    """The named or the default likelihood for images; UsageError for a name that does not fit them."""
+    """Make the named or the default likelihood for images; UsageError for a name that does not fit them."""
     family = FAMILIES[name or natural(field)]
     if not family.fits(field):
         fit = ", ".join(each for each, other in FAMILIES.items() if other.fits(field))

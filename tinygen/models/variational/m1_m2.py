@@ -43,7 +43,7 @@ class M1M2(System):
     @dataclass(frozen=True)
     class Config(M2.Config):
         m1_steps: int = 6000
-        """Steps that M1 is trained; M2 is trained in those that follow."""
+        """Number of steps in which M1 is trained; M2 is trained in the following ones."""
         m1_latent: int = 50
         """Dimensions of M1's code z_1, as in the paper."""
 

@@ -35,13 +35,13 @@ class M2(CVAE):
         hidden: int = 500
         """Units in each hidden layer, as in the paper."""
         labelled: int = 100
-        """Training examples that keep their labels, as many of each class; the seed decides which."""
+        """Training examples that keep their labels, equally many of each class; the seed decides which."""
         labelled_batch_size: int = 100
-        """Labelled examples a step; at most all of them."""
+        """Labelled examples in a minibatch, at most all of them."""
         alpha: float = 50.0
         """Weight of the classifier's own loss (section 3.1.2: 0.1 N / N_l, as for 100 labels of 50,000 images)."""
         importance_samples: int = 8
-        """Samples per image and class of the importance-weighted bound in a final evaluation."""
+        """Codes per image and class in the importance-weighted bound of a final evaluation."""
 
         def __post_init__(self):
             super().__post_init__()
@@ -99,17 +99,17 @@ class M2(CVAE):
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """U(x), the error rate of q(y | x), and (thorough) the importance-weighted bound; both of x without labels."""
-        stream, called = random.Stream(seed, "eval"), bounds.names(self.pixels.discrete, self.config.importance_samples)
+        stream, keys = random.Stream(seed, "eval"), bounds.names(self.pixels.discrete, self.config.importance_samples)
 
         def chunks():
             for batch in data.batches(max(1, self._at_once // self.spec.classes)):
                 cost = self.unlabelled_cost(to_device(batch.x, self.device), stream)
-                yield {called["elbo"]: to_numpy(cost), "error_rate": self.classify(batch.x).argmax(axis=1) != batch.y}
+                yield {keys["elbo"]: to_numpy(cost), "error_rate": self.classify(batch.x).argmax(axis=1) != batch.y}
 
         with self.evaluating():
             numbers = mean_over(chunks())
         if thorough:
-            numbers[called["is"]] = -float(self.log_prob(data.values("x"), seed=seed).mean())
+            numbers[keys["is"]] = -float(self.log_prob(data.values("x"), seed=seed).mean())
         return bounds.with_bits(numbers, self.spec.x.shape)
 
     @property

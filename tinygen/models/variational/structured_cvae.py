@@ -6,7 +6,6 @@ the paper's: x is what is observed, y what is predicted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ class StructuredCVAE(System):
         quadrants: int = 1
         """Observed quadrants: 1 (below left), 2 (the left half) or 3 (all but the one above right)."""
         architecture: Architecture = "mlp"
-        """Hidden layers of all networks, or convolutions of stride 2 and hidden layers."""
+        """Fully connected hidden layers (mlp), or convolutions of stride 2 before and after them (conv)."""
         latent: int = 50
         """Dimensions of the code z."""
         hidden: int = 500
@@ -56,7 +55,7 @@ class StructuredCVAE(System):
         layers: int = 2
         """Number of hidden layers in each network."""
         channels: int = 32
-        """Channels of the first convolution; the second has twice as many."""
+        """Channels of the first convolution; the second has twice as many (for architecture conv)."""
         batch_size: int = 100
         """Examples in a minibatch."""
         learning_rate: float = 1e-3
@@ -64,9 +63,9 @@ class StructuredCVAE(System):
         warmup_steps: int = 100
         """Steps over which the learning rate rises from zero."""
         cosine_steps: int | None = None
-        """Steps over which it then falls to zero along half a cosine; None: the rest of the run; 0: it is constant."""
+        """Steps after the warm-up in which the learning rate falls to zero; None: all that remain; 0: no fall."""
         importance_samples: int = 100
-        """Samples per image of the importance-weighted bound in a final evaluation (100 in the paper)."""
+        """Codes per image in the importance-weighted bound of a final evaluation (100 in the paper)."""
 
         def __post_init__(self):
             at_least(self, 1, "quadrants", "latent", "hidden", "layers", "channels", "batch_size")
@@ -78,9 +77,13 @@ class StructuredCVAE(System):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         image, latent, hidden = spec.x.shape, config.latent, config.hidden
-        sizes = {"layers": config.layers, "channels": config.channels}
-        make_encoder = partial(networks.encoder, config.architecture, image, hidden, **sizes)
-        make_decoder = partial(networks.decoder, config.architecture, image, hidden, **sizes)
+
+        def make_encoder(outputs: int) -> Sequential:
+            return networks.encoder(config.architecture, image, hidden, outputs, config.layers, config.channels)
+
+        def make_decoder(inputs: int) -> Sequential:
+            return networks.decoder(config.architecture, image, hidden, inputs, config.layers, config.channels)
+
         self.observed = observed_quadrants(image, config.quadrants)
         self.remembered = np.zeros((REMEMBERED, *image), np.float32)
         self.guesser = Sequential(make_encoder(hidden), F.relu, make_decoder(hidden))
@@ -104,8 +107,8 @@ class StructuredCVAE(System):
         error = self.nats(guess, batch.x).mean()
         self.optimizer.step(reconstruction + kl)
         self.guesser_optimizer.step(error)
-        remembered = batch.x[:REMEMBERED]
-        self.remembered[: len(remembered)] = remembered
+        if int(self.optimizer.count) == 1:
+            self.remembered[...] = batch.x[np.arange(REMEMBERED) % len(batch.x)]
         terms = {"reconstruction_nats": reconstruction, "kl_nats": kl}
         return {"neg_elbo_nats": reconstruction + kl, **terms, "guess_nats": error}
 
@@ -127,9 +130,11 @@ class StructuredCVAE(System):
                 yield {"guess_nats": to_numpy(self.nats(self.guesser(x * self.observed), x))}
 
         samples, shape = self.config.importance_samples if thorough else 0, (self.missing,)
-        sizes = {"samples": samples, "discrete": True, "parameters": self.observed.size, "shape": shape}
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, **sizes) | mean_over(guesses())
+            numbers = bounds.evaluate(
+                self, data, seed=seed, samples=samples, discrete=True, parameters=self.observed.size, shape=shape
+            )
+            return numbers | mean_over(guesses())
 
     def predict(self, images, *, seed: int) -> np.ndarray:
         """Images (N, H, W, 1), with the missing quadrants as the mean of p(y | x, z) for a z drawn from p(z | x)."""
@@ -144,7 +149,7 @@ class StructuredCVAE(System):
             return in_chunks(drawn, images, self.device, noise)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """`predict` for the images of the latest minibatches of training, in turn."""
+        """`predict` for images of the first minibatch of training, in turn."""
         return self.predict(to_numpy(self.remembered)[np.arange(n) % REMEMBERED], seed=seed)
 
     def filled(self, images, shades):
@@ -152,7 +157,7 @@ class StructuredCVAE(System):
         return images * self.observed + shades * (1 - self.observed)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """What is observed of validation images, the guess, several predictions, and the truth."""
+        """Observed parts of validation images, the guess, several predictions, and the whole images."""
         x = data.valid.take(SHOWN).batch(slice(None)).x
         observed = to_numpy(self.observed)
         with self.evaluating():
@@ -203,7 +208,7 @@ class MissingPixels:
 
     @property
     def mean(self):
-        """Of all pixels (N, H, W, 1)."""
+        """The mean of all pixels (N, H, W, 1)."""
         return F.sigmoid(self.logits)
 
 

@@ -20,9 +20,9 @@ from tinygen.models.variational.likelihoods import Given
 from tinygen.train.figures import Figure
 
 ROWS, COLUMNS = 10, 9
-"""Of a picture of codes that are varied."""
+"""Rows and columns of a picture of codes that are varied."""
 SHOWN = 500
-"""Examples whose codes tell which dimensions are active."""
+"""Number of examples whose codes show which dimensions are active."""
 
 
 class VAE(Variational):
@@ -31,7 +31,7 @@ class VAE(Variational):
     name = "vae"
 
     def __init__(self, config: Variational.Config, spec, device: str = "cpu", *, encoder=None, decoder=None):
-        """`encoder` and `decoder` are the caller's own Modules in place of those that `config` describes.
+        """`encoder` and `decoder` are Modules of the caller's, in place of those that `config` describes.
 
         An encoder maps images (N, H, W, C) to (N, 2 * latent): means, then log variances. A decoder maps codes
         (N, latent) to (N, H, W, outputs), with as many outputs as the likelihood needs of a pixel.
@@ -50,7 +50,7 @@ class VAE(Variational):
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """The sizes of what the encoder makes of an image: means and log variances of the code."""
+        """The sizes of the encoder's outputs for an image: means and log variances of the code."""
         return (self.config.latent,) * 2
 
     # The hooks of the bounds
@@ -69,7 +69,7 @@ class VAE(Variational):
         return self.pixels.given(self.decoder(z))
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Means of p(x | z) for z drawn from the prior."""
+        """Draw n codes z from the prior; returns the means of p(x | z)."""
         codes = random.Stream(seed, "sample").normal((n, self.config.latent))
         return self.decode(codes)
 
@@ -84,7 +84,7 @@ class VAE(Variational):
             return in_chunks(lambda part: self.likelihood(part).mean, codes, self.device)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """As every variational system; thorough, where the factors of the data are known: how codes follow them."""
+        """The metrics of `Variational`; if thorough, and if the data's factors are known, also of disentanglement."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and (factors := disentanglement.factors_of(data)):
             numbers |= disentanglement.scores(self.encode(data.values("x")), factors, seed=seed)
@@ -102,7 +102,7 @@ class VAE(Variational):
             return bounds.log_prob(self, x, samples=samples, stream=stream, at_once=at_once)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Decoded codes of which one dimension is varied, the most active dimensions first."""
+        """Decoded codes in which one dimension is varied, the most active dimensions first."""
         codes = self.encode(data.valid.take(SHOWN).batch(slice(None)).x)
         active = codes.var(axis=0).argsort(kind="stable")[::-1][:ROWS]
         walks = np.tile(codes[:1], (len(active) * COLUMNS, 1))
