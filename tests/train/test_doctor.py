@@ -102,6 +102,7 @@ HEALTHY = {
     "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
     "gsn": ("digits8x8", {"hidden": 16, "sampling_steps": 10}),
     "made": ("digits8x8", {"hidden": 16}),
+    "vq-vae": ("digits8x8", {"hidden": 8, "codes": 16, "prior_hidden": 8, "prior_blocks": 1, "warmup_steps": 0}),
     "pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
     "gated-pixelcnn": ("digits8x8", {"hidden": 8, "blocks": 1, "head": 8}),
 }

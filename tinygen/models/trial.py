@@ -36,7 +36,7 @@ class Trial:
     binarised: Literal["dynamic", "threshold"] | None = None
     """How grey images are binarised for a model that would also take grey ones."""
     quick: bool = True
-    """Whether it takes seconds only, so that the tests run it too."""
+    """Whether it takes a few seconds only, so that the default tests run it; the slow tests run the others."""
 
 
 LIKE_DATA = Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.7)
