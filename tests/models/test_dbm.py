@@ -1,31 +1,16 @@
 """Deep Boltzmann machines: probabilities by enumeration of all states, and the mean-field bound."""
 
-import itertools
-
 import numpy as np
 import pytest
 
-from tinygen import models, random
+from tests.models.boltzmann import every_state, machine
 from tinygen.autograd import no_grad
-from tinygen.data import Image, Spec
 from tinygen.models.energy import dbm as module
-from tinygen.random import Stream
 
 
 def dbm(scale=1.0, **config):
     """A model of 2x3 pixels whose weights and biases are far from 0."""
-    random.seed(0)
-    model = models.get("dbm")
-    config = {"hidden": 4, "above": 3, "mean_field_steps": 50} | config
-    model = model(model.Config(**config), Spec("noise", {"x": Image(2, 3, 1, "binary")}))
-    for number, p in enumerate(model.parameters()):
-        p.assign(scale * Stream(number, "far").normal(p.shape))
-    model.visible_centre[...] = Stream(0, "centre").uniform(model.size)
-    return model
-
-
-def every_state(units):
-    return np.array(list(itertools.product((0, 1), repeat=units)), np.float32)
+    return machine("dbm", 2, 3, scale, **{"hidden": 4, "above": 3, "mean_field_steps": 50} | config)
 
 
 def log_joint(model):

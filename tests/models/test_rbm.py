@@ -1,10 +1,9 @@
 """Restricted Boltzmann machines: probabilities by enumeration of all states, chains, and the estimate of log Z."""
 
-import itertools
-
 import numpy as np
 import pytest
 
+from tests.models.boltzmann import every_state, machine
 from tinygen import models, random
 from tinygen.autograd import no_grad
 from tinygen.data import Batch, Image, Spec, Split
@@ -15,17 +14,7 @@ from tinygen.random import Stream
 
 def rbm(height=3, width=4, scale=1.0, **config):
     """A model whose weights and biases are far from 0."""
-    random.seed(0)
-    model = models.get("rbm")
-    model = model(model.Config(**({"hidden": 5} | config)), Spec("noise", {"x": Image(height, width, 1, "binary")}))
-    for number, p in enumerate(model.parameters()):
-        p.assign(scale * Stream(number, "far").normal(p.shape))
-    model.visible_centre[...] = Stream(0, "centre").uniform(model.size)
-    return model
-
-
-def every_state(units):
-    return np.array(list(itertools.product((0, 1), repeat=units)), np.float32)
+    return machine("rbm", height, width, scale, **{"hidden": 5} | config)
 
 
 def joint(model):
