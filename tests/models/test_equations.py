@@ -24,26 +24,18 @@ SMALLEST_SHARE = 0.02
 """Each term of a loss has at least this share of it, so that an error in any of them is noticed."""
 STEP_LENGTH = 5e-4
 """Length of the steps of central differences."""
-WEIGHTED = {
-    "vae": {"beta": 30.0},
-    "cvae": {"beta": 30.0},
-    "iaf-vae": {"beta": 30.0},
-    "m2": {"alpha": 60.0},
-    "m1-m2": {"alpha": 60.0},
-    "vq-vae": {"commitment": 9.0},
-    "aae": {"regularisation": 4.0},
-    "wgan-gp": {"penalty": 3.0},
-    "wgan": {"clip": 2.0},
-    "contractive-ae": {"contraction": 200.0},
-}
-"""Weights other than 1, so that a missing weight is noticed, and a bound of clipping at which the critic varies."""
 
 
 def equation_of(name):
+    """The equation of a system, and weights for it where one of 1 or less would hide a term: `WEIGHTS` beside it.
+
+    With these a missing weight is noticed, and the critic of the Wasserstein GAN varies within its bound of clipping.
+    """
     system = models.get(name)
     place = f"tests.models.equations.{system.__module__.rpartition('.')[2]}"
     try:
-        return import_module(place).EQUATIONS[name]
+        equations = import_module(place)
+        return equations.EQUATIONS[name], getattr(equations, "WEIGHTS", {}).get(name, {})
     except (ImportError, KeyError):
         pytest.fail(f"{name} has no equation: add one to EQUATIONS in {place.replace('.', '/')}.py")
 
@@ -56,7 +48,7 @@ def all_cases():
 def model_with_random_weights(name, config, kind):
     """A model with random parameters, at which all terms of the loss are of similar size."""
     system = models.get(name)
-    more = {} if config.get("samples", 1) > 1 else WEIGHTED.get(name, {})
+    more = {} if config.get("samples", 1) > 1 else equation_of(name)[1]
     model = make(name, config | more, spec_for(system, kind=kind))
     for number, parameter in enumerate(model.parameters()):
         drawn = Stream(number, "far").normal(parameter.shape)
@@ -124,14 +116,14 @@ def run_steps(model, equation, monkeypatch):
 
 @pytest.mark.parametrize(("name", "config", "kind"), list(all_cases()))
 def test_the_minimised_loss_is_that_of_the_equation(name, config, kind, monkeypatch):
-    run_steps(model_with_random_weights(name, config, kind), equation_of(name), monkeypatch)
+    run_steps(model_with_random_weights(name, config, kind), equation_of(name)[0], monkeypatch)
 
 
 def test_half_a_kl_is_noticed(monkeypatch):
     kl = Normal.kl
     monkeypatch.setattr(Normal, "kl", lambda self, *other: 0.5 * kl(self, *other))
     with pytest.raises(AssertionError):
-        run_steps(model_with_random_weights("vae", models.get("vae").tiny[0], None), equation_of("vae"), monkeypatch)
+        run_steps(model_with_random_weights("vae", models.get("vae").tiny[0], None), equation_of("vae")[0], monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "weight"), [("aae", "regularisation"), ("wgan-gp", "penalty")])
@@ -142,7 +134,7 @@ def test_a_tenth_of_a_regulariser_is_noticed(name, weight, monkeypatch):
 
     def equation(model, batch):
         model.config = right
-        terms = equation_of(name)(model, batch)
+        terms = equation_of(name)[0](model, batch)
         model.config = wrong
         return terms
 
@@ -155,7 +147,7 @@ def test_half_the_cost_of_fakes_is_noticed(monkeypatch):
     halved = lambda x: (0.5 if next(calls) == 1 else 1) * softplus(x)  # noqa: E731
     monkeypatch.setattr(functional, "softplus", halved)
     with pytest.raises(AssertionError):
-        run_steps(model_with_random_weights("gan", models.get("gan").tiny[0], None), equation_of("gan"), monkeypatch)
+        run_steps(model_with_random_weights("gan", models.get("gan").tiny[0], None), equation_of("gan")[0], monkeypatch)
 
 
 def test_a_system_without_an_equation_fails(monkeypatch):

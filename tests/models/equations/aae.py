@@ -37,3 +37,4 @@ def on_a_ring(noise, components):
 
 
 EQUATIONS = {"aae": aae}
+WEIGHTS = {"aae": {"regularisation": 4.0}}

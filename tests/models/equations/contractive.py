@@ -35,3 +35,4 @@ def sigmoid(x):
 
 
 EQUATIONS = {"contractive-ae": contractive_ae}
+WEIGHTS = {"contractive-ae": {"contraction": 200.0}}

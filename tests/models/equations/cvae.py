@@ -51,3 +51,4 @@ def cvae(model, batch):
 
 
 EQUATIONS = {"cvae": cvae}
+WEIGHTS = {"cvae": {"beta": 30.0}}

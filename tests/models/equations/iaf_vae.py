@@ -51,3 +51,4 @@ def iaf_vae(model, batch):
 
 
 EQUATIONS = {"iaf-vae": iaf_vae}
+WEIGHTS = {"iaf-vae": {"beta": 30.0}}

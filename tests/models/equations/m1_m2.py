@@ -38,3 +38,4 @@ def m1_m2(model, batch):
 
 
 EQUATIONS = {"m1-m2": m1_m2}
+WEIGHTS = {"m1-m2": {"alpha": 60.0}}

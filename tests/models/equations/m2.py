@@ -42,3 +42,4 @@ def objective_of(model, batch, posterior, log_likelihood):
 
 
 EQUATIONS = {"m2": m2}
+WEIGHTS = {"m2": {"alpha": 60.0}}

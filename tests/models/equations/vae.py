@@ -44,3 +44,4 @@ def vae(model, batch):
 
 
 EQUATIONS = {"vae": vae}
+WEIGHTS = {"vae": {"beta": 30.0}}

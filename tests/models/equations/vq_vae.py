@@ -41,3 +41,4 @@ def output_of_numbers(network, numbers):
 
 
 EQUATIONS = {"vq-vae": vq_vae}
+WEIGHTS = {"vq-vae": {"commitment": 9.0}}

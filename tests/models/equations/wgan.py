@@ -55,3 +55,4 @@ def slopes(model, x):
 
 
 EQUATIONS = {"wgan": wgan, "wgan-gp": wgan_gp}
+WEIGHTS = {"wgan": {"clip": 2.0}, "wgan-gp": {"penalty": 3.0}}
