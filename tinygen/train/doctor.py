@@ -31,6 +31,9 @@ STEEP = 10.0
 MOST_PENALTY = 2.0
 """Ratio of the penalty to the critic's distance above which training went wrong. At the best slope n, which maximises
 n d - c (n - 1)^2 for a distance d and a weight c, the ratio of c (n - 1)^2 to n d is below 1/2 whatever c is."""
+MOST_GAP = 0.5
+"""Gap in free energy, as a share of -log pseudo-likelihood, above which Gibbs chains have diverged: the model gives
+their states so much more log-probability than data. In trainings that go well the share is below 0.1."""
 FIRST_STEP_FOR_CODES = 100
 """Step from which codes are examined: before, they may carry no information yet."""
 FIRST_STEP_FOR_SAMPLES = 1000
@@ -87,6 +90,13 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
             f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than "
             "the floor, so that their density, and with it the likelihood, says little",
             "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
+        )
+    gap, nats = train.get("free_energy_gap_nats", 0.0), valid.get("neg_pseudo_log_likelihood_nats", math.inf)
+    if gap > MOST_GAP * nats:
+        yield Finding(
+            "chains diverged",
+            f"the Gibbs chains have diverged: the model gives their states {gap:.3g} nats more than data",
+            "lower the learning rate, or let the chains take more Gibbs steps for each update",
         )
     if step >= FIRST_STEP_FOR_CODES and valid.get("active_units") == 0:
         yield Finding(
