@@ -49,6 +49,9 @@ FAMILIES: dict[str, dict[str, str]] = {
         "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
     },
+    "translation": {
+        "unet": "tinygen.models.translation.unet:UNetTranslator",
+    },
     "adversarial": {
         "gan": "tinygen.models.adversarial.gan:GAN",
         "dcgan": "tinygen.models.adversarial.dcgan:DCGAN",

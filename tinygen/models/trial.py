@@ -11,6 +11,7 @@ FEW_LABELS = "linear classifier of the few labels"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
 ONE_NORMAL = "one normal distribution"
+TRIVIAL = "best trivial translation"
 """Names of baselines, which `tinygen.verify` measures."""
 
 
