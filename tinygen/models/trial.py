@@ -10,6 +10,7 @@ GUESS = "most frequent class"
 FEW_LABELS = "linear classifier of the few labels"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
+INDEPENDENT_TOKENS = "independent tokens"
 ONE_NORMAL = "one normal distribution"
 """Names of baselines, which `tinygen.verify` measures."""
 
