@@ -28,6 +28,7 @@ from tinygen.models.trial import (
     FEW_LABELS,
     GUESS,
     INDEPENDENT,
+    INDEPENDENT_TOKENS,
     MEAN_IMAGE,
     NO_MODES,
     ONE_NORMAL,
@@ -107,7 +108,8 @@ def metrics_of(model: System, data: Dataset) -> Metrics:
         if "y" in model.conditions:
             metrics["asked_class_rate"] = asked_class_rate(samples, data.train)
     if isinstance(model, Codes):
-        metrics["code_moment_distance"] = moment_distance(model.encode(pixels(data.test)))
+        codes = [model.encode(batch.x) for batch in data.test.batches(1000)]
+        metrics["code_moment_distance"] = moment_distance(np.concatenate(codes))
     return metrics
 
 
@@ -162,6 +164,11 @@ def independent_pixels(model: System, data: Dataset) -> Metrics:
     }
 
 
+def independent_tokens(model: System, data: Dataset) -> Metrics:
+    """The likelihood of independent tokens, each by its frequency in train, the ends of sentences included."""
+    return independent.likelihood_of_tokens(data)
+
+
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
     """The error rate of the most frequent class of train as every prediction."""
     guess = np.bincount(data.train.values("y")).argmax()
@@ -212,6 +219,7 @@ def trivial_translation(model: System, data: Dataset) -> Metrics:
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
+    INDEPENDENT_TOKENS: independent_tokens,
     COPY: copied_input,
     GUESS: most_frequent_class,
     FEW_LABELS: few_labels,
