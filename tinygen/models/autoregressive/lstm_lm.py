@@ -93,7 +93,7 @@ class LSTMLM(System):
     def complete(self, x, keep: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Keep the first `keep` tokens of sentences, and draw the rest; one that ends before is kept whole."""
         with self.evaluating():
-            return completed(self.network, self._sentences(x), keep, seed=seed, device=self.device, cached=cached)
+            return completed(self.network, self._sentences(x), keep, self.device, seed=seed, cached=cached)
 
     def _sentences(self, x) -> Padded:
         return as_sentences(x, len(self.spec.x.vocabulary), self.spec.x.length)
