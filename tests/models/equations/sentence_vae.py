@@ -1,11 +1,10 @@
 """The bound of Bowman et al. (2016): the KL term under its annealed weight, and minus the sum of log p(token | z, those
 before) over each sentence and its end."""
 
-import math
-
 import numpy as np
 
 from tests.models.equations.lstm_lm import array, drops, lstm_step, mean_nats
+from tests.models.equations.numerics import weight_of_kl
 from tinygen import random
 
 
@@ -15,14 +14,6 @@ def encoded(encoder, sentence):
     for token in [*sentence, encoder.end]:
         h, c = lstm_step(encoder.lstm, array(encoder.embedding.weight)[token][None], h, c)
     return h[0] @ array(encoder.output.weight) + array(encoder.output.bias)
-
-
-def weight_of_kl(config, step):
-    """A logistic function of the share of `annealing_steps`, rescaled to go from 0 to beta."""
-    if step >= config.annealing_steps:
-        return config.beta
-    low, now, high = (1 / (1 + math.exp(-6 * x)) for x in (-1, 2 * step / config.annealing_steps - 1, 1))
-    return config.beta * (now - low) / (high - low)
 
 
 def sentence_vae(model, batch):
