@@ -15,7 +15,7 @@ from tinygen.errors import UsageError
         (optim.linear(1.0, 0.0, 4), {0: 1, 1: 0.75, 4: 0, 9: 0}),
         (optim.linear(0.0, 2.0, 0), {0: 2, 5: 2}),
         (optim.cosine(1.0, 0.2, 6), {0: 1, 2: 0.8, 3: 0.6, 4: 0.4, 6: 0.2, 60: 0.2}),
-        # At a quarter: (s(-3) - s(-6)) / (s(6) - s(-6)) = (0.047426 - 0.002473) / 0.995055 with the logistic function s.
+        # At a quarter, with the logistic function s: (s(-3) - s(-6)) / (s(6) - s(-6)) = 0.0449533 / 0.9950548.
         (optim.logistic(0.0, 1.0, 4), {0: 0, 1: 0.0451767, 2: 0.5, 3: 1 - 0.0451767, 4: 1, 9: 1}),
         (optim.logistic(0.0, 2.0, 0), {0: 2, 5: 2}),
         (optim.exponential(8.0, 0.5), {0: 8, 3: 1, 5: 0.25}),

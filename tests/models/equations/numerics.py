@@ -63,8 +63,8 @@ def log_mean_exp(x):
 
 
 def weight_of_kl(config, step):
-    """The weight of the KL term in a step, counted from 1: a logistic function of the share of `annealing_steps`, rescaled
-    to go from 0 to beta."""
+    """The weight of the KL term in a step, counted from 1: a logistic function of the share of `annealing_steps`, from 0
+    to beta."""
     if step >= config.annealing_steps:
         return config.beta
     low, now, high = (1 / (1 + math.exp(-6 * x)) for x in (-1, 2 * step / config.annealing_steps - 1, 1))
