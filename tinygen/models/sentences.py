@@ -25,7 +25,7 @@ class NextToken(Module):
 
     In training a token that is read is replaced by one that says nothing with the probability `word_dropout` (Bowman et
     al. 2016, section 3.1); with 1 all are, in evaluation too, so that only z and the position are known. `dropout` is
-    that of what the LSTM reads and of what it returns.
+    that of the features of what is read, and of what the LSTM returns.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class NextToken(Module):
 
     def forward(self, read, z=None, state=None):
         """Hidden values (N, T, hidden) after each of the tokens (N, T), and the last state; `state` is the first."""
-        x = self.embedding(read)
+        x = self.dropout(self.embedding(read))
         if z is not None:
             if state is None:
                 state = self._state_of(z)
             x = F.concatenate([x, F.broadcast_to(z[:, None], shape=(*read.shape, z.shape[1]))], axis=2)
-        hidden, state = self.lstm(self.dropout(x), state)
+        hidden, state = self.lstm(x, state)
         return self.dropout(hidden), state
 
     def _state_of(self, z):

@@ -63,7 +63,7 @@ def log_mean_exp(x):
 
 
 def weight_of_kl(config, step):
-    """The weight of the KL term in a step, counted from 1: a logistic function of the share of `annealing_steps`, from 0
+    """The weight of the KL term in a step, counted from 1: a logistic function of `annealing_steps`, from 0
     to beta."""
     if step >= config.annealing_steps:
         return config.beta

@@ -38,7 +38,7 @@ class LSTMLM(System):
         hidden: int = 256
         """Cells of the LSTM."""
         dropout: float = 0.0
-        """Probability of dropping what the LSTM reads and what it returns (Zaremba et al. 2014)."""
+        """Probability of dropping features of what is read, and what the LSTM returns (Zaremba et al. 2014)."""
         word_dropout: float = 0.0
         """Probability that a token is not shown when the next is predicted; 1: none ever is, so that only the position
         is known (the inputless decoder of Bowman et al. 2016)."""

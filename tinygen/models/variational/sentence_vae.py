@@ -55,7 +55,8 @@ class SentenceVAE(System):
         """Probability that a token is not shown to the decoder when the next is predicted (0.38 in the paper); 1: none
         ever is (the inputless decoder)."""
         dropout: float = 0.0
-        """Probability of dropping what the decoder's LSTM reads and what it returns (0.21 in the paper)."""
+        """Probability of dropping features of what the decoder reads, not the code, and what its LSTM returns (0.21 in
+        the paper)."""
         batch_size: int = 64
         """Sentences in a minibatch."""
         learning_rate: float = 3e-3
