@@ -36,6 +36,7 @@ METRICS: dict[str, Metric] = {
     "neg_elbo_nats": Metric("-ELBO", "nats", "down"),
     "reconstruction_nats": Metric("reconstruction", "nats"),
     "kl_nats": Metric("KL", "nats"),
+    "kl_weight": Metric("weight of the KL in the loss"),
     "neg_is{n}_nats": Metric("-log p, bound by {n} samples", "nats", "down"),
     "neg_elbo_bits_per_dim": Metric("-ELBO", "bits per dimension", "down"),
     "neg_is{n}_bits_per_dim": Metric("-log p, bound by {n} samples", "bits per dimension", "down"),

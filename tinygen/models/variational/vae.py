@@ -132,7 +132,7 @@ SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "import
 
 VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
-    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2} | {"annealing_steps": 2},
     {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
 )
 VAE.trials = (
