@@ -56,6 +56,9 @@ FAMILIES: dict[str, dict[str, str]] = {
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
     },
+    "features": {
+        "features": "tinygen.models.features.classifier:Features",
+    },
 }
 PLACES = {name: place for family in FAMILIES.values() for name, place in family.items()}
 """The module and the class of each name."""
