@@ -1,7 +1,6 @@
 """A feature network that a system uses and does not train."""
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +12,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.data import Dataset, Spec
 from tinygen.errors import RunError, UsageError
-from tinygen.models.base import at_least
+from tinygen.models.base import Show, at_least
 from tinygen.models.features.classifier import Features
 from tinygen.models.features.files import open_network
 from tinygen.models.features.network import FeatureNetwork
@@ -23,6 +22,7 @@ from tinygen.steps import training_steps
 
 RECORDED = re.compile(r".*: ([\d,MA]+), weights [0-9a-f]{12}")
 """How config.json records a network that was given: where it was, its layout, and the hash of its weights."""
+BATCH = Features.Config.batch_size
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class FrozenConfig:
     features: str | None = None
     """The feature network: a run of `tinygen train features`, or a file of VGG-19 (.safetensors or .npz) with
     torchvision's names; None: a small network that learns the labels of the data before the first step."""
-    layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
+    feature_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
     """Layers whose activations are compared."""
     feature_steps: int = 500
     """Steps in which the own network learns the labels; they do not count as steps of the run."""
 
     def __post_init__(self):
         at_least(self, 1, "feature_steps")
-        if not self.layers:
-            raise UsageError("layers is empty; name at least one, such as relu1_1")
+        if not self.feature_layers:
+            raise UsageError("feature_layers is empty; name at least one, such as relu1_1")
 
 
 class FrozenFeatures(Module):
@@ -51,7 +51,7 @@ class FrozenFeatures(Module):
     """
 
     def __init__(self, config: FrozenConfig, spec: Spec, device: str):
-        self.layers, self.steps, self.device = config.layers, config.feature_steps, device
+        self.layers, self.steps, self.device = config.feature_layers, config.feature_steps, device
         self.recorded = config.features
         self.known = np.zeros((), np.int64)
         """1 once the weights are those to be used, and not random ones."""
@@ -66,30 +66,31 @@ class FrozenFeatures(Module):
         network.requires_grad(False).to(device)
         self.network = network
 
-    def prepare(self, data: Dataset, *, seed: int) -> None:
+    def prepare(self, data: Dataset, *, seed: int, show: Show) -> None:
         """Train the own network on the labels of the train split, if there is no network yet."""
         if self.known:
             return
         if self.recorded:
             raise RunError("the run has no checkpoint, which would hold its feature network: start it again")
-        print(f"tinygen: a feature network learns the labels of {data.spec.name}, {self.steps} steps", file=sys.stderr)
+        show(f"a feature network learns the labels of {data.spec.name}, {self.steps} steps")
         with random.restored():
             random.seed(seed)
-            own = self._own(data.spec)
+            own = self._own(data.spec, batch_size=min(BATCH, len(data.train)))
             own.plan.steps = self.steps
             batches = own.source(data.train, seed=seed)
             for _ in islice(training_steps(own.training_step, batches, self.device), self.steps):
                 pass
-        self.network.load_state_dict(own.network.up_to(self.layers).state_dict())
+            self.network.load_state_dict(own.network.up_to(self.layers).state_dict())
         self.known += 1
 
-    def _own(self, spec: Spec) -> Features:
+    def _own(self, spec: Spec, batch_size: int = BATCH) -> Features:
         """The classifier whose network becomes the feature network; UsageError where there are no labels."""
         if spec.classes is None:
             remedy = "give --features a run of `tinygen train features` on labelled images, or a file of VGG-19"
             raise UsageError(f"{spec.name!r} has no labels that a feature network could learn: {remedy}")
         blocks, convolutions = _size(self.layers)
-        return Features(Features.Config(blocks=blocks, convolutions=convolutions), spec, self.device)
+        config = Features.Config(blocks=blocks, convolutions=convolutions, batch_size=batch_size)
+        return Features(config, spec, self.device)
 
     def activations(self, x) -> dict[str, Any]:
         """The activations (N, h, w, channels) of the compared layers, of images (N, H, W, C) in [0, 1]."""
