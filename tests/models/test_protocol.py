@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.capabilities import Codes, Completes, Density, Samples, Translates
-from tinygen.data import Image, Labels, Points, SegmentMap, Spec, Split, Tokens
+from tinygen.capabilities import Classifies, Codes, Completes, Density, Samples, Translates
+from tinygen.data import Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.batch import Padded
 from tinygen.data.needs import alternatives
 from tinygen.errors import DataError, NonFiniteError, TinygenError, UsageError
@@ -105,7 +105,10 @@ def make(name, config, spec=None, seed=0):
     model = models.get(name)
     spec = spec or spec_for(model, config=config)
     random.seed(seed)
-    return model(model.Config(**config), spec)
+    made = model(model.Config(**config), spec)
+    split = split_for(made)
+    made.prepare(Dataset(spec, split, split, split), seed=seed)
+    return made
 
 
 def split_for(model, n=N):
@@ -146,6 +149,8 @@ def calls(model):
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if isinstance(model, Translates):
         yield "translate", lambda: model.translate(batch_for(model).x[:3], seed=5)
+    if isinstance(model, Classifies):
+        yield "classify", lambda: model.classify(batch_for(model).x)
     if isinstance(model, Completes):
         yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
     if isinstance(model, Density):
@@ -352,8 +357,10 @@ def test_inference_runs_in_evaluation_mode_and_records_no_graph(name, config, mo
     for part in parts:
         watch(part, part.forward)
     model.training_step(batch_for(model))
-    # Fake examples may be constants in the discriminator's step, codes in M2's. A system may have no networks.
-    constant = {(True, False)} if hasattr(model, "discriminator") or hasattr(model, "m1") else set()
+    # Fake examples may be constants in the discriminator's step, codes in M2's, activations of real images in a feature
+    # network. A system may have no networks.
+    with_constants = any(hasattr(model, part) for part in ("discriminator", "m1", "features"))
+    constant = {(True, False)} if with_constants else set()
     assert seen - constant == ({(True, True)} if parts else set())
     for call, function in calls(model):
         seen.clear()
@@ -492,7 +499,7 @@ def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
     """The first configuration takes them all, except that DCGANs refuse images of 1x1."""
     for shape in [(1,), (2,), (5,)] if kind == "points" else [(1, 1), (5, 7), (3, 10)]:
         spec = spec_for(models.get(name), shape, kind)
-        if shape == (1, 1) and name in ("dcgan", "cdcgan"):
+        if shape == (1, 1) and name in ("dcgan", "cdcgan", "vae-gan"):
             with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x1; use"):
                 make(name, models.get(name).tiny[0], spec)
             continue
