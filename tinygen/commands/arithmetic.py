@@ -31,7 +31,7 @@ class Flags:
     attribute: Annotated[File, default("none: go between classes")] = None
     """Name of a binary attribute to give to examples that lack it."""
     strength: float = 1.0
-    """How often the difference is added."""
+    """Factor by which the difference is multiplied before it is added."""
     out: Annotated[File, default("arithmetic.png in the run's folder")] = None
     """File of the picture; the numbers lie beside it in a .json file."""
     which: Which = "last"
@@ -61,7 +61,7 @@ def run(flags: Flags) -> None:
 
 
 def pairs_of(data: Dataset, source: str | None, target: str | None, attribute: str | None) -> dict[int, int]:
-    """For each class to start from the class to go to; UsageError where test has no example to start from."""
+    """The target class for each class to start from; UsageError where test has no example of a class to start from."""
     classes = data.spec.classes or 0
     if attribute is not None:
         if source or target:

@@ -33,8 +33,8 @@ class TrainingFlags:
         Literal["dynamic", "threshold"] | None,
         default("dynamic, for a model that takes no grey images"),
     ] = None
-    """Binarise grey images: dynamic draws each pixel anew with its grey value as the probability of 1; threshold makes
-    those of one half and above 1."""
+    """Binarise grey images: dynamic draws each pixel anew in every batch, with its grey value as the probability of 1;
+    threshold sets values of at least 1/2 to 1."""
     epochs: Annotated[Count, default("10, unless steps or budget is given")] = None
     """Passes over the training set."""
     steps: Annotated[Count, default("none")] = None
@@ -56,13 +56,13 @@ class TrainingFlags:
 
     def options(self) -> dict[str, Any]:
         """The arguments of `tinygen.data.load` besides the name."""
-        found: dict[str, Any] = {"skip_broken": self.skip_broken}
+        options: dict[str, Any] = {"skip_broken": self.skip_broken}
         if self.fields:
             pairs = [each.partition("=") for each in self.fields]
             if bad := next((each for each, (_, equals, _) in zip(self.fields, pairs, strict=True) if not equals), None):
                 raise UsageError(f"--fields: {bad!r} is not of the form FIELD=KEY, such as x=photo")
-            found["fields"] = {field: key for field, _, key in pairs}
-        return found | {name: value for name in ("size", "augment") if (value := getattr(self, name)) is not None}
+            options["fields"] = {field: key for field, _, key in pairs}
+        return options | {name: value for name in ("size", "augment") if (value := getattr(self, name)) is not None}
 
 
 def run(words: Sequence[str]) -> None:
@@ -118,12 +118,12 @@ def train(name: str, words: Sequence[str]) -> None:
         overwrite=flags.overwrite,
         provenance={
             "command": shlex.join(["tinygen", "train", name, *words]),
-            "source": {"data": lasting(flags.data), **options},
+            "source": {"data": absolute_path(flags.data), **options},
         },
     )
 
 
-def lasting(name_or_path: str) -> str:
+def absolute_path(name_or_path: str) -> str:
     """A path made absolute, so that it is valid in another working directory; a name stays as it is."""
     path = Path(name_or_path)
     is_bare = len(path.parts) == 1 and not path.suffix

@@ -14,9 +14,9 @@ FEATURES = 64
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
-    """A network from images (N, H, W, C) to (N, outputs): hidden layers, in "conv" after two convolutions of stride 2.
+    """A network from images (N, H, W, C) to (N, outputs): hidden layers, for "conv" after two convolutions of stride 2.
 
-    The convolutions have `channels` and twice as many channels.
+    The first convolution has `channels` channels, the second twice as many.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -90,7 +90,7 @@ def _he(layer, fan_in: int) -> Module:
 
 
 def _smooth(layer, taps: tuple[int, ...], variance: float) -> None:
-    """Initialise a convolution that enlarges: a bilinear enlargement of random mixtures of channels.
+    """Initialise an upsampling convolution to bilinear upsampling of random mixtures of channels.
 
     (1, 3, 3, 1) are the taps of a transposed convolution of stride 2 (as in Long et al. 2015, arXiv:1411.4038),
     (1, 2, 1) those of a convolution of repeated pixels. `variance` is that of the weights that mix channels.

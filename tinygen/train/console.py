@@ -52,5 +52,5 @@ class Display:
         """Print one line with the first metric of each split: the one that the model optimises."""
         parts = [f"epoch {step / self._per_epoch:>4.3g}", f"step {step:>6}"]
         for split, metrics in (("train", train), ("valid", valid)):
-            parts += [f"{split} {describe(name).written(value)}" for name, value in list(metrics.items())[:1]]
+            parts += [f"{split} {describe(name).format(value)}" for name, value in list(metrics.items())[:1]]
         self.show("   ".join([*parts, format_time(seconds)]))

@@ -19,7 +19,7 @@ SAMPLES = 100
 """How many fake and how many real examples are compared: 4950 pairs of each."""
 ALIKE = 0.25
 """A pair is alike if its distance is below this share of the median distance of two real examples. Pairs of real images
-hardly ever are, nor pairs of samples that are merely blurred; pairs of points in one mode are."""
+hardly ever are, and so are pairs of merely blurred samples; pairs of points in one mode are alike."""
 PICTURES = 8
 """A generator of fewer different pictures than this has collapsed: more than every eighth pair is alike. An untrained
 generator with two-dimensional noise has every tenth pair alike."""
@@ -98,7 +98,7 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
 
 
 def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 where it is negative.
+    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 if it is negative.
 
     It is about 1 / k for samples that are k different pictures, and 0 for samples as varied as real examples. Without
     two samples and two real examples the result is empty.
@@ -111,7 +111,7 @@ def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
 
 
 class Doctor:
-    """Reports each fault at the first evaluation that shows it, and again only if it had gone in between."""
+    """Reports each fault at the first evaluation that shows it, and again only if it had disappeared in between."""
 
     def __init__(self) -> None:
         self.findings: list[dict[str, Any]] = []
@@ -130,10 +130,10 @@ class Doctor:
         return doctor
 
     def examine(self, step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> list[Finding]:
-        """The faults that an evaluation shows and the one before it did not."""
-        found = {finding.name: finding for finding in diagnose(step, train, valid)}
-        new = [finding for name, finding in found.items() if name not in self._present]
-        self._present = {name: each for name, each in self._present.items() if name in found}
+        """The faults that this evaluation shows and the previous one did not."""
+        findings = {finding.name: finding for finding in diagnose(step, train, valid)}
+        new = [finding for name, finding in findings.items() if name not in self._present]
+        self._present = {name: each for name, each in self._present.items() if name in findings}
         for finding in new:
             self._present[finding.name] = {**vars(finding), "first_step": step}
             self.findings.append(self._present[finding.name])

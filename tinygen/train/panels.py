@@ -1,4 +1,4 @@
-"""The sections of a report, by capabilities of a model; the first is also the picture during training."""
+"""The sections of a report, one for a capability of the model; the first also gives the picture during training."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,9 @@ PLANE = 20
 """Decoded points along each side of the code plane."""
 SCATTERED = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
-EXAMINED = 100
+COMPARED = 100
 """Images whose probabilities are compared."""
-PLACES = 100
+MAP_POINTS = 100
 """Points along each side of the map of a density."""
 
 
@@ -35,7 +35,7 @@ class Panel:
     fits: Callable[[Spec], bool]
     """Whether it can show data of this description."""
     figures: Callable[[Any, Dataset, int], Iterator[Figure]]
-    """The figures for a model, its data and a seed: pictures, texts or drawings; the first is no drawing."""
+    """The figures for a model, its data and a seed: pictures, texts or drawings; the first is a picture or a text."""
     layout: str = "wide"
 
 
@@ -79,7 +79,7 @@ def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
     x = _first(data, COLUMNS).x
     keep = half_of(x)
-    yield completed(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
+    yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
 
 
 def half_of(x: Any) -> int:
@@ -87,7 +87,7 @@ def half_of(x: Any) -> int:
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 
 
-def completed(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
+def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
     """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
@@ -141,13 +141,13 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     if isinstance(data.spec.x, Points):
         points = _first(data, SCATTERED).x
         low, high = data.spec.x.limits or (float(points.min()), float(points.max()))
-        places = np.linspace(low, high, PLACES, dtype=np.float32)
+        places = np.linspace(low, high, MAP_POINTS, dtype=np.float32)
         grid = np.stack(np.meshgrid(places, places[::-1]), axis=-1).reshape(-1, 2)
         density = np.exp(model.log_prob(grid, seed=seed).clip(-700, 700))
-        shades = (density / max(density.max(), 1e-300)).astype(np.float32).reshape(1, PLACES, PLACES, 1)
+        shades = (density / max(density.max(), 1e-300)).astype(np.float32).reshape(1, MAP_POINTS, MAP_POINTS, 1)
         yield Figure(f"The density from {low:g} to {high:g} along both axes, by {which}.", shades)
         return
-    x = _first(data, EXAMINED).x
+    x = _first(data, COMPARED).x
     order = model.log_prob(x, seed=seed).argsort(kind="stable")[::-1]
     shown = min(COLUMNS, len(x))
     caption = f"The most probable of {len(x)} validation images, and below them the least probable, by {which}."

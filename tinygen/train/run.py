@@ -56,7 +56,7 @@ class Run:
 
     @property
     def staged_best_file(self) -> Path:
-        """The new best state, until the checkpoint of the same moment is written."""
+        """The new best state, until the checkpoint that belongs to it is written."""
         return self.folder / ".best.safetensors.staged"
 
     def state_file(self, which: str) -> Path:
@@ -90,7 +90,7 @@ class Run:
     def create(cls, out: str | Path, config: dict[str, Any], *, overwrite: bool = False) -> "Run":
         """Start a run in the folder `out`, made where it is missing; the next free number stands for ``{n}`` in it.
 
-        Raises RunError where it is a file, cannot be written, is in use, or is not empty; with `overwrite` the files
+        Raises RunError if it is a file, cannot be written, is in use, or is not empty; with `overwrite` the files
         of an earlier run in it are removed first, and no others.
         """
         folder = _make_folder(Path(out))
@@ -108,7 +108,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """Open an existing run for reading; RunError where there is none, or its config.json is damaged."""
+        """Open an existing run for reading; RunError if there is none, or its config.json is damaged."""
         file = Path(folder) / "config.json"
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
@@ -208,7 +208,7 @@ class Run:
         return entries
 
     def valid_metrics(self, step: int) -> dict[str, Any]:
-        """The metrics of the validation after `step` steps; empty where there was none."""
+        """The metrics of the validation after `step` steps; empty if there was none."""
         entries = [entry for entry in self.history() if entry["step"] == step and entry["split"] == "valid"]
         return metrics_of(entries[-1]) if entries else {}
 

@@ -96,7 +96,7 @@ class Training:
             return False
         return self.valid_step - (self.best.step or 0) >= self.settings.patience * self.per_epoch
 
-    def to_the_end(self) -> dict[str, Any]:
+    def train_to_end(self) -> dict[str, Any]:
         """Train, evaluate on test, write the summary and the report; returns the summary."""
         try:
             with self.display:
@@ -308,7 +308,7 @@ class Training:
             "findings": self.doctor.findings,
         }
         for name, value in test_metrics.items():
-            self.display.show(f"test {describe(name).written(value)}")
+            self.display.show(f"test {describe(name).format(value)}")
         if sentence := conclusion(self.validations, self.best.metric):
             self.display.show(sentence)
         if self.run:

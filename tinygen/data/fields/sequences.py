@@ -40,13 +40,13 @@ class Tokens(Field):
         return {token: i for i, token in enumerate(self.vocabulary or ())}
 
     def fit(self, arrays):
-        given = [example for where, array in arrays.items() for example in self._examples(where, array)]
-        if not given:
+        examples = [example for where, array in arrays.items() for example in self._examples(where, array)]
+        if not examples:
             return self
-        tokens = {token for example in given for token in example}
+        tokens = {token for example in examples for token in example}
         words = tokens if isinstance(next(iter(tokens), ""), str) else map(str, range(1 + max(tokens)))
         vocabulary = sorted(words) if isinstance(words, set) else list(words)
-        return self._with(vocabulary=vocabulary, length=max(map(len, given)))
+        return self._with(vocabulary=vocabulary, length=max(map(len, examples)))
 
     def store(self, where, array):
         examples = list(self._examples(where, array))
@@ -68,9 +68,9 @@ class Tokens(Field):
                 continue
             ids = np.asarray(example)
             if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
-                found = f"an example of shape {ids.shape} and dtype {ids.dtype}"
-                raise DataError(f"{where} holds {found}; tokens are strings, or integers of shape (N, T)")
-            yield _to_the_end(ids).tolist()
+                form = f"an example of shape {ids.shape} and dtype {ids.dtype}"
+                raise DataError(f"{where} holds {form}; tokens are strings, or integers of shape (N, T)")
+            yield _before_end(ids).tolist()
 
     def _split(self, text: str) -> list[str]:
         if self.separator == " ":  # any white space
@@ -91,8 +91,8 @@ class Tokens(Field):
         return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
 
     def draw(self, value):
-        """The text of the tokens (T,), which a -1 ends."""
-        return self.separator.join((self.vocabulary or ())[int(i)] for i in _to_the_end(np.asarray(value)))
+        """The text of the tokens (T,) before the first -1."""
+        return self.separator.join((self.vocabulary or ())[int(i)] for i in _before_end(np.asarray(value)))
 
     def in_words(self):
         if self.vocabulary is None:
@@ -100,7 +100,7 @@ class Tokens(Field):
         return f"sequences of up to {self.length} of {len(self.vocabulary)} tokens"
 
 
-def _to_the_end(ids: np.ndarray) -> np.ndarray:
+def _before_end(ids: np.ndarray) -> np.ndarray:
     """The tokens (T,) of a sequence before the first -1."""
     return ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
 

@@ -35,7 +35,7 @@ class Decoder:
     """What to do about a file that cannot be decoded."""
 
     def __call__(self, file: str) -> np.ndarray:
-        """Decode a file. Raises BrokenFile, or DataError where its size or its colours are not those of the others."""
+        """Decode a file. Raises BrokenFile, or DataError if its size or its colours are not those of the others."""
         try:
             pixels = self._decode(file)
         except DataError:
@@ -90,7 +90,7 @@ class Decoder:
 def ignore_warnings_of_pillow() -> None:
     """Ignore Pillow's warnings from now on: they are harmless, or about damage that raises an error here.
 
-    `warnings.catch_warnings` would end this again, but is not safe while threads decode.
+    `warnings.catch_warnings` would restore them afterwards, but is not safe while threads decode.
     """
     warnings.filterwarnings("ignore", module="PIL")
 

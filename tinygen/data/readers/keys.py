@@ -63,11 +63,11 @@ def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     split = [(key, *split_key(key)) for key in keys]
     if not any(part == "train" for _, _, part in split):
         return {key: {"train": key} for key, _, _ in split}
-    found: dict[str, dict[str, str]] = {}
+    keys_of: dict[str, dict[str, str]] = {}
     for key, name, part in split:
         if part:
-            found.setdefault(name, {})[part] = key
-    return found
+            keys_of.setdefault(name, {})[part] = key
+    return keys_of
 
 
 def choose(wanted: Mapping[str, str], headers: Mapping[str, Header]) -> Chosen:

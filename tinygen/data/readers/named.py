@@ -17,11 +17,12 @@ from tinygen.errors import DataError
 
 def from_arrays(arrays: dict[str, Any], request: Request) -> Dataset:
     """Make the data set of arrays in memory, by the rules of `.npz` files."""
-    held = {key: np.asarray(array) for key, array in arrays.items()}
-    return Named(held, lambda key: Header(held[key].shape, held[key].dtype), held.__getitem__).dataset(request)
+    by_key = {key: np.asarray(array) for key, array in arrays.items()}
+    named = NamedArrays(by_key, lambda key: Header(by_key[key].shape, by_key[key].dtype), by_key.__getitem__)
+    return named.dataset(request)
 
 
-class Named:
+class NamedArrays:
     """The arrays of a file by their keys; values are read when they are needed, shapes and dtypes at once."""
 
     def __init__(self, keys: Iterable[str], header: Callable[[str], Header], read: Callable[[str], np.ndarray]):
@@ -35,10 +36,10 @@ class Named:
         """Make the data set; a note on keys that no field uses is printed once."""
         chosen = self.choose(request.fields)
         if not chosen.sources:
-            held = ", ".join(sorted(self.keys)[:8]) or "nothing"
+            listed = ", ".join(sorted(self.keys)[:8]) or "nothing"
             kinds = ", ".join(KINDS)
             remedy = f"name one as a field, such as x=KEY:KIND with one of {kinds}"
-            raise DataError(f"the file holds {held}; a data set needs x_train and x_test, or x: {remedy}")
+            raise DataError(f"the file holds {listed}; a data set needs x_train and x_test, or x: {remedy}")
         parts: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
         fields = {}
         for name, (key, kind) in chosen.sources.items():

@@ -27,11 +27,11 @@ class Request:
 
 def parse_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
     """The mapping as a dict; UsageError if it does not map names to keys."""
-    found = dict(fields or {})
-    for name, source in found.items():
+    sources = dict(fields or {})
+    for name, source in sources.items():
         if not (isinstance(name, str) and isinstance(source, str) and name.isidentifier() and source.strip(": ")):
             raise UsageError(f"fields: {name!r} is {source!r}; give a name and a key of the file, such as x=photo")
-    return found
+    return sources
 
 
 def parse_size(size: Any) -> Size | None:

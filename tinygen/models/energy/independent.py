@@ -1,4 +1,4 @@
-"""Independent pixels: where training, chains and annealing start."""
+"""The distribution of independent pixels, from which training, chains and annealing start."""
 
 from typing import Any
 

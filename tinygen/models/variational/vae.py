@@ -13,16 +13,16 @@ from tinygen.errors import ShapeError, TinygenError
 from tinygen.metrics import disentanglement
 from tinygen.models import networks
 from tinygen.models.base import in_chunks
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational import bounds
 from tinygen.models.variational.base import Variational
-from tinygen.models.variational.likelihoods import Given
+from tinygen.models.variational.likelihoods import PixelDistribution
 from tinygen.train.figures import Figure
 
 ROWS, COLUMNS = 10, 9
-"""Rows and columns of a picture of codes that are varied."""
+"""Rows and columns of the figure in which codes are varied."""
 SHOWN = 500
-"""Number of examples whose codes show which dimensions are active."""
+"""Number of examples from whose codes the active dimensions are found."""
 
 
 class VAE(Variational):
@@ -37,16 +37,16 @@ class VAE(Variational):
         (N, latent) to (N, H, W, outputs), with as many outputs as the likelihood needs of a pixel.
         """
         super().__init__(config, spec, device)
-        image, latent, hidden, asked = spec.x.shape, config.latent, config.hidden, self.outputs
+        image, latent, hidden, parameters_shape = spec.x.shape, config.latent, config.hidden, self.outputs
         per_image = sum(self.encoded)
         self.encoder = encoder or networks.encoder(config.architecture, image, hidden, per_image, *self.sizes)
-        self.decoder = decoder or networks.decoder(config.architecture, asked, hidden, latent, *self.sizes)
-        self.ready()
+        self.decoder = decoder or networks.decoder(config.architecture, parameters_shape, hidden, latent, *self.sizes)
+        self.make_optimizer()
         if encoder:
             self._check("encoder", image, (per_image,), f"means and log variances of {latent} latent dimensions")
         if decoder:
             parameters = f"{self.pixels.outputs} for each pixel, as the likelihood {self.pixels.name} needs"
-            self._check("decoder", (latent,), asked, parameters)
+            self._check("decoder", (latent,), parameters_shape, parameters)
 
     @property
     def encoded(self) -> tuple[int, ...]:
@@ -64,9 +64,9 @@ class VAE(Variational):
         mean, log_var = F.split(self.encoder(x), sizes=self.encoded, axis=1)
         return Normal(mean, log_var=log_var)
 
-    def likelihood(self, z) -> Given:
+    def likelihood(self, z) -> PixelDistribution:
         """p(x | z)"""
-        return self.pixels.given(self.decoder(z))
+        return self.pixels.distribution(self.decoder(z))
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Draw n codes z from the prior; returns the means of p(x | z)."""
@@ -76,7 +76,7 @@ class VAE(Variational):
     def encode(self, x) -> np.ndarray:
         """Means of q(z | x) for images (N, H, W, C)."""
         with self.evaluating():
-            return in_chunks(lambda part: bounds.centre(self.posterior(part)), x, self.device)
+            return in_chunks(lambda part: bounds.central_code(self.posterior(part)), x, self.device)
 
     def decode(self, codes) -> np.ndarray:
         """Means of p(x | z) for codes (N, latent)."""
@@ -84,7 +84,7 @@ class VAE(Variational):
             return in_chunks(lambda part: self.likelihood(part).mean, codes, self.device)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The metrics of `Variational`; if thorough, and if the data's factors are known, also of disentanglement."""
+        """The metrics of `Variational`; if thorough, and if the data's factors are known, also disentanglement."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and (factors := disentanglement.factors_of(data)):
             numbers |= disentanglement.scores(self.encode(data.values("x")), factors, seed=seed)
@@ -93,8 +93,8 @@ class VAE(Variational):
     def log_prob(self, x, *, seed: int = 0, samples: int | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) in nats (N,) of images (N, H, W, C).
 
-        `samples` codes of each image, by default the `importance_samples` of the configuration; of 1 it is the
-        evidence lower bound. Where the likelihood is not discrete, it bounds the logarithm of a density.
+        It uses `samples` codes of each image, by default the `importance_samples` of the configuration; with 1 it is
+        the evidence lower bound. Where the likelihood is not discrete, it bounds the logarithm of a density.
         """
         samples, stream = samples or self.config.importance_samples, random.Stream(seed, "eval")
         with self.evaluating():
@@ -111,18 +111,18 @@ class VAE(Variational):
         yield Figure(caption, self.decode(walks), COLUMNS)
 
     def _check(self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], what: str) -> None:
-        """ShapeError where a caller's network does not map (1, *inputs) to (1, *outputs)."""
-        needed = f"{name}: it must map (N, {_sizes(inputs)}) to (N, {_sizes(outputs)}): {what}"
+        """ShapeError if a caller's network does not map (1, *inputs) to (1, *outputs)."""
+        needed = f"{name}: it must map (N, {_join(inputs)}) to (N, {_join(outputs)}): {what}"
         with self.evaluating():
             try:
-                found = getattr(self, name)(to_device(np.zeros((1, *inputs), np.float32), self.device)).shape
+                shape = getattr(self, name)(to_device(np.zeros((1, *inputs), np.float32), self.device)).shape
             except TinygenError as error:
                 raise ShapeError(f"{needed}; it does not take them: {error}") from error
-        if found != (1, *outputs):
-            raise ShapeError(f"{needed}; its outputs are (N, {_sizes(found[1:])})")
+        if shape != (1, *outputs):
+            raise ShapeError(f"{needed}; its outputs are (N, {_join(shape[1:])})")
 
 
-def _sizes(shape) -> str:
+def _join(shape) -> str:
     return ", ".join(map(str, shape))
 
 
@@ -136,7 +136,7 @@ VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
 )
 VAE.trials = (
-    Trial("fashion-mnist-7k", 150, SMALL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), LIKE_DATA)),
+    Trial("fashion-mnist-7k", 150, SMALL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
     Trial(
         "fashion-mnist-7k",
         100,
@@ -159,7 +159,7 @@ VAE.trials = (
         "fashion-mnist-7k",
         600,
         SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
-        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), LIKE_DATA),
+        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), SAMPLES_LIKE_DATA),
         quick=False,
     ),
 )
