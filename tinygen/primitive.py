@@ -65,12 +65,12 @@ class Declaration:
     def bind(self, args, static):
         """Sort the arguments of a call into (positional arguments, options), however they were given."""
         names = self.arguments + self.options
-        given = self.defaults | dict(zip(names, args, strict=False)) | static
-        missing = [name for name in self.arguments if name not in given]
+        values = self.defaults | dict(zip(names, args, strict=False)) | static
+        missing = [name for name in self.arguments if name not in values]
         twice = static.keys() & set(names[: len(args)])
         if missing or len(args) > len(names) or twice:
             raise TypeError(f"{self.name}: takes ({', '.join(names)})")
-        return [given.pop(name) for name in self.arguments], given
+        return [values.pop(name) for name in self.arguments], values
 
     def check(self, arrays):
         """Check array libraries and dtypes; returns `(xp, arrays)`, with NumPy's scalars converted."""
@@ -123,7 +123,7 @@ class Primitive:
     name = property(lambda self: self.declared.name)
 
     def vjp(self, *functions) -> None:
-        """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None where there is none.
+        """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None if there is none.
 
         A variadic operation has a single vjp, `(g, y, *arrays, **static)`, which returns the gradients of all arrays.
         """
@@ -194,7 +194,7 @@ class Primitive:
         return tuple(results) if several else results[0]
 
     def _saved(self, y, residuals, args, arrays, static):
-        """What `backward` needs: output and arguments, or their shapes; and the versions of the leaves among them."""
+        """What a node keeps for `backward`: arrays, shapes of those that no vjp reads, versions of saved leaves."""
         saves, versions = self.declared.saves, ()
         saved = [y if "y" in saves else self.unsaved or self._shape_of(y)]
         for i, name in enumerate(self.declared.names_of(arrays)):
@@ -330,6 +330,6 @@ def _in_words(arrays) -> str:
 
 def _filled(grads, outputs) -> tuple[Any, ...]:
     """The gradients of all outputs, with zeros for outputs that were not used."""
-    given = next(g for g in grads if g is not None)
-    xp = array_module(given.data if isinstance(given, Variable) else given)
+    known = next(g for g in grads if g is not None)
+    xp = array_module(known.data if isinstance(known, Variable) else known)
     return tuple(xp.zeros(y.shape, y.dtype) if g is None else g for g, y in zip(grads, outputs, strict=True))

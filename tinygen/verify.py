@@ -23,11 +23,11 @@ from tinygen.metrics.points import density_metrics, log_normal_fit, points_metri
 from tinygen.metrics.probe import Probe
 from tinygen.models import System
 from tinygen.models.trial import (
-    COPY,
+    COPIED_INPUT,
     FEW_LABELS,
-    GUESS,
     INDEPENDENT,
     MEAN_IMAGE,
+    MOST_FREQUENT_CLASS,
     NO_MODES,
     ONE_NORMAL,
     UNTRAINED,
@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the model is beyond the bound and the baseline is not: else the bound would show nothing."""
+        """Whether the model passes the bound and the baseline does not: a bound that both pass would show nothing."""
         beyond = [x < self.bound if self.demand.side == "<" else x > self.bound for x in (self.model, self.baseline)]
         return beyond == [True, False]
 
@@ -130,24 +130,24 @@ def moment_distance(codes: np.ndarray) -> float:
     return float(np.maximum(np.abs(codes.mean(axis=0)), np.abs(np.log(spread))).max())
 
 
-# Baselines: each gives the metrics that it serves for, of a model before its training
+# Baselines: each returns the metrics that demands compare; a model is given before its training
 
 
 def mean_image(model: System, data: Dataset) -> Metrics:
-    """The errors of the mean image of train as every reconstruction."""
+    """The errors of the mean image of train as the reconstruction of every image."""
     error = float(((pixels(data.test) - pixels(data.train).mean(axis=0)) ** 2).mean())
     return {"squared_error_per_pixel": error, "denoised_squared_error_per_pixel": error}
 
 
 def copied_input(model: Any, data: Dataset) -> Metrics:
-    """The error of the corrupted images as the denoised ones."""
+    """The error of the corrupted images themselves as reconstructions."""
     x = pixels(data.test)
     corrupted = to_numpy(model.corrupt(to_device(x, model.device), Stream(SEED, "eval")))
     return {"denoised_squared_error_per_pixel": float(((corrupted - x) ** 2).mean())}
 
 
 def independent_pixels(model: System, data: Dataset) -> Metrics:
-    """Independent pixels: their likelihood where values are discrete, and samples of each from its values in train."""
+    """The likelihood of independent pixels, if values are discrete, and metrics of samples of them, each from train."""
     train, test = pixels(data.train), pixels(data.test)
     values = train.reshape(len(train), -1)
     order = [Stream(SEED, f"pixel {i}").permutation(len(train)) for i in range(values.shape[1])]
@@ -161,7 +161,7 @@ def independent_pixels(model: System, data: Dataset) -> Metrics:
 
 
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
-    """The error rate of the most frequent class of train as every prediction."""
+    """The error rate of predicting the most frequent class of train for every example."""
     guess = np.bincount(data.train.values("y")).argmax()
     error = float((data.test.values("y") != guess).mean())
     return {"probe_error_rate": error, "error_rate": error}
@@ -177,7 +177,7 @@ def few_labels(model: System, data: Dataset) -> Metrics:
 
 def without_modes(model: System, data: Dataset) -> Metrics:
     """Points like the data, without modes: on a line a normal distribution with their mean and standard deviation; in
-    the plane each turned around the origin by a random angle.
+    the plane the same points, each turned around the origin by a random angle.
     """
     draws = Stream(SEED, "without modes")
     real = data.test.take(SAMPLES).batch(slice(None)).x
@@ -198,8 +198,8 @@ def one_normal_distribution(model: System, data: Dataset) -> Metrics:
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
-    COPY: copied_input,
-    GUESS: most_frequent_class,
+    COPIED_INPUT: copied_input,
+    MOST_FREQUENT_CLASS: most_frequent_class,
     FEW_LABELS: few_labels,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,

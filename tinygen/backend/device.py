@@ -31,7 +31,7 @@ def device_of(array) -> str:
 
 
 def to_device(array, device: str):
-    """Move an array to a device; returns itself where it is there already. DeviceError where no GPU can be used."""
+    """Move an array to a device; returns itself if it is there already. DeviceError if no GPU can be used."""
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
     if device_of(array) == device:
@@ -59,10 +59,10 @@ def cupy():
 
 @functools.cache
 def gpu_problem() -> str | None:
-    """Why no GPU can be used, in one sentence; None where one can.
+    """Why no GPU can be used, in one sentence; None if one can.
 
-    CuPy imports without a driver, and a machine with only a driver fails no earlier than at its first kernel:
-    so one small kernel is run.
+    CuPy imports without a driver, and where there is a driver alone it fails only at the first kernel: so one small
+    kernel is run.
     """
     try:
         with warnings.catch_warnings():

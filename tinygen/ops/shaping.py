@@ -162,9 +162,9 @@ def take_along_axis(xp, x, indices, *, axis):
 def scatter_along_axis(xp, x, indices, *, axis, length):
     """Zeros, of a length along the axis, to which x is added at the indices: the adjoint of `take_along_axis`."""
     y = xp.zeros((*x.shape[: axis % x.ndim], length, *x.shape[axis % x.ndim + 1 :]), x.dtype)
-    place = list(xp.meshgrid(*[xp.arange(n) for n in x.shape], indexing="ij", sparse=True))
-    place[axis] = indices
-    xp.add.at(y, tuple(place), x)
+    position = list(xp.meshgrid(*[xp.arange(n) for n in x.shape], indexing="ij", sparse=True))
+    position[axis] = indices
+    xp.add.at(y, tuple(position), x)
     return y
 
 
