@@ -37,7 +37,7 @@ def add(a, b):
     return y
 
 
-@worker("size source target", "slope")  # numba would mistake (size x y slope) for a record of elementwise.py
+@worker("size source target", "slope")  # numba would take (size x y slope) for elementwise.py's record
 def _leaky_relu(arguments, task, lane):
     a = carray(arguments, 1)[0]
     x, y, slope = block(a, a.source, task), block(a, a.target, task), a.slope

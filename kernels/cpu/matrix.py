@@ -93,9 +93,9 @@ class MatrixProduct:
 
     def __call__(self, a, b, bias, slope: float) -> np.ndarray:
         """The product of float32 matrices that lie in memory as the plan says."""
-        c, room = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
+        c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
         call = multiply_panel.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(room)
+        call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(buffer)
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(multiply_panel, call, self.tasks, self.threads)
         return c

@@ -57,7 +57,7 @@ def condition_wake(word, threads):
 
 
 def prepare_condition(word: int) -> None:
-    """Initialise the mutex and the condition variable that lie after a word. OSError where there are none."""
+    """Initialise the mutex and the condition variable that lie after a word. OSError if there are none."""
     try:
         library = ctypes.CDLL(None)
         failed = library.pthread_mutex_init(ctypes.c_void_p(word + MUTEX), None)

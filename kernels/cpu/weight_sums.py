@@ -43,8 +43,8 @@ def accumulate(arguments, task, lane):
     panels = carray(_panels_at(a.panels), a.panel_count)
     first_panel, piece = task // a.pieces * a.panels_together, task % a.pieces
     last_panel = min(first_panel + a.panels_together, a.panel_count)
-    room, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
-    gradients = room + a.strip_at
+    buffer, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
+    gradients = buffer + a.strip_at
     first_strip, last_strip = piece * a.strips // a.pieces, (piece + 1) * a.strips // a.pieces
     for strip in range(first_strip, last_strip):
         image, top = strip // a.strips_of_image * a.group, strip % a.strips_of_image * a.strip_rows
@@ -52,8 +52,8 @@ def accumulate(arguments, task, lane):
         source = a.x + image * a.image_bytes
         if a.copied:
             window = (rows - 1) * a.band_source + a.reach
-            copy_window(a, room, source, top * a.band_source - a.above, window, images)
-            source = room
+            copy_window(a, buffer, source, top * a.band_source - a.above, window, images)
+            source = buffer
         else:
             source += top * a.band_source * a.row_bytes
         begin = a.g + image * a.gradient_bytes + top * a.columns * a.gradient_pixel
@@ -95,13 +95,13 @@ def add_up(arguments, task, lane):
         for p in range(a.panel_count):
             panel = panels[p]
             total = carray(floats_at(a.gradient + word(a.targets, r) * a.row_bytes + panel.columns), panel.lanes)
-            place = a.sums + p // a.panels_together * a.pieces * a.sums_bytes
-            place += p % a.panels_together * a.panel_bytes + word(a.sources, r) * 4 * a.width
-            part = carray(floats_at(place), panel.lanes)
+            source = a.sums + p // a.panels_together * a.pieces * a.sums_bytes
+            source += p % a.panels_together * a.panel_bytes + word(a.sources, r) * 4 * a.width
+            part = carray(floats_at(source), panel.lanes)
             for i in range(panel.lanes):
                 total[i] = part[i]
             for piece in range(1, a.pieces):
-                part = carray(floats_at(place + piece * a.sums_bytes), panel.lanes)
+                part = carray(floats_at(source + piece * a.sums_bytes), panel.lanes)
                 for i in range(panel.lanes):
                     total[i] += part[i]
 
@@ -251,9 +251,9 @@ class WeightSums:
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays; that of dead taps is zero."""
         weight = (np.zeros if self.dead else np.empty)(self.shape, np.float32)
-        sums, room = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
+        sums, buffer = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
         call = accumulate.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
+        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
         pool.run(accumulate, call, self.tasks)
         last = add_up.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient = address(sums), address(weight)

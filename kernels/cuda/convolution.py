@@ -16,7 +16,7 @@ from ..taps import adjoint_phases, forward_phases
 from . import runtime
 from .packing import packed, transposed
 from .runtime import Source, architecture, empty, precision, single
-from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_comes_by, target_comes_by
+from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_moves_by, target_moves_by
 
 BUSY = 2  # blocks that a multiprocessor needs so that it does not wait for memory
 SLICED = 128  # multiprocessors for which a weight gradient is cut: as many as a large GPU has, the same on every GPU
@@ -27,7 +27,7 @@ ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
 
 
 def _declared(file: str, pattern: str, *others: str):
-    """The Source of a kernel for each arithmetic, by its name."""
+    """For the name of each arithmetic, the Source with the kernels whose names `pattern` gives, and `others`."""
 
     names = {
         arithmetic: [pattern.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns) for tile in tiles]
@@ -73,7 +73,7 @@ class Products:
     """A plan: y = activation(bias + sum over taps of x w) for all phases and blocks, in one launch."""
 
     def __init__(self, phases, layout: Layout, setting: Setting):
-        self.in_pairs = setting.arithmetic == "Bfloat16" and source_comes_by(8, phases, layout)
+        self.in_pairs = setting.arithmetic == "Bfloat16" and source_moves_by(8, phases, layout)
         arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
         if self.in_pairs:
             phases, layout = in_pairs(phases, layout)
@@ -118,7 +118,7 @@ class WeightSums:
     """
 
     def __init__(self, phases, layout: Layout, shape, setting: Setting):
-        eights = source_comes_by(8, phases, layout) and target_comes_by(8, phases, layout)
+        eights = source_moves_by(8, phases, layout) and target_moves_by(8, phases, layout)
         self.in_pairs = setting.arithmetic == "Bfloat16" and eights
         arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
         self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[arithmetic]

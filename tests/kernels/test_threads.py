@@ -64,10 +64,10 @@ def threads_not_yet_counted():
         cache.cache_clear()
 
 
-@pytest.mark.parametrize("asked", ["two", "0", "-1", "1.5", " "])
-def test_an_impossible_number_of_threads_is_refused_in_one_line(asked, threads_not_yet_counted, monkeypatch):
-    monkeypatch.setenv("TINYGEN_THREADS", asked)
-    with pytest.raises(UsageError, match=f"^TINYGEN_THREADS is '{asked}'; it must be a whole number of at least 1$"):
+@pytest.mark.parametrize("value", ["two", "0", "-1", "1.5", " "])
+def test_an_impossible_number_of_threads_is_refused_in_one_line(value, threads_not_yet_counted, monkeypatch):
+    monkeypatch.setenv("TINYGEN_THREADS", value)
+    with pytest.raises(UsageError, match=f"^TINYGEN_THREADS is '{value}'; it must be a whole number of at least 1$"):
         dispatch.kernel("conv2d", "cpu")
 
 
