@@ -269,21 +269,21 @@ def dependences(layer, height, width, channels, outputs):
     """Whether output (h, w, k) depends on input (i, j, c), bool (H, W, K, H, W, C), from gradients."""
     x = leaf(real(1, height, width, channels))
     y = layer(x)
-    seen = np.zeros((height, width, outputs, height, width, channels), bool)
+    depends = np.zeros((height, width, outputs, height, width, channels), bool)
     for h, w, k in np.ndindex(height, width, outputs):
-        seen[h, w, k] = tg.grad(y[0, h, w, k], x, retain_graph=True).numpy()[0] != 0
-    return seen
+        depends[h, w, k] = tg.grad(y[0, h, w, k], x, retain_graph=True).numpy()[0] != 0
+    return depends
 
 
 @pytest.mark.parametrize("kind", ["A", "B"])
 @pytest.mark.parametrize("colours", [1, 3])
 def test_a_masked_convolution_depends_on_earlier_pixels_and_colours_only(kind, colours):
     weight = real(3, 3, 3, 6)
-    seen = dependences(lambda x: F.masked_conv2d(x, weight, kind=kind, colours=colours), 3, 3, 3, 6)
-    for h, w, k, i, j, c in np.ndindex(seen.shape):
-        near = abs(h - i) <= 1 and abs(w - j) <= 1
+    depends = dependences(lambda x: F.masked_conv2d(x, weight, kind=kind, colours=colours), 3, 3, 3, 6)
+    for h, w, k, i, j, c in np.ndindex(depends.shape):
+        in_window = abs(h - i) <= 1 and abs(w - j) <= 1
         centre = c * colours // 3 < k * colours // 6 or (kind == "B" and c * colours // 3 == k * colours // 6)
-        assert seen[h, w, k, i, j, c] == (near and ((i, j) < (h, w) or ((i, j) == (h, w) and centre)))
+        assert depends[h, w, k, i, j, c] == (in_window and ((i, j) < (h, w) or ((i, j) == (h, w) and centre)))
 
 
 def test_a_masked_convolution_of_a_sequence_depends_on_earlier_steps_only():
@@ -292,8 +292,8 @@ def test_a_masked_convolution_of_a_sequence_depends_on_earlier_steps_only():
         x = leaf(real(1, 5, 1))
         y = F.masked_conv1d(x, weight, kind=kind)
         for t in range(5):
-            seen = np.flatnonzero(tg.grad(y[0, t, 0], x, retain_graph=True).numpy())
-            assert seen.tolist() == [t + s for s in sees if t + s >= 0]
+            steps = np.flatnonzero(tg.grad(y[0, t, 0], x, retain_graph=True).numpy())
+            assert steps.tolist() == [t + s for s in sees if t + s >= 0]
 
 
 # Refusals

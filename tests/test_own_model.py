@@ -65,11 +65,11 @@ def test_data_and_networks_of_one_s_own(tmp_path, monkeypatch, capsys):
     source = script.read_text(encoding="utf-8")
     shortened = source.replace("EPOCHS, BATCH, LATENT, SIDE = 30,", "EPOCHS, BATCH, LATENT, SIDE = 2,")
     assert shortened != source
-    made = {"__name__": "__main__"}
-    exec(compile(shortened, script, "exec"), made)
+    namespace = {"__name__": "__main__"}
+    exec(compile(shortened, script, "exec"), namespace)
     assert "test -ELBO" in capsys.readouterr().out
-    assert made["data"].spec.x.kind == "binary"
-    assert np.bincount(made["data"].test.values("y")).min() > 100
-    assert made["model"].encoder is made["encoder"]
+    assert namespace["data"].spec.x.kind == "binary"
+    assert np.bincount(namespace["data"].test.values("y")).min() > 100
+    assert namespace["model"].encoder is namespace["encoder"]
     with PictureFile.open("own_data.png") as picture:
         assert picture.getextrema()[1] > 64
