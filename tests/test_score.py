@@ -56,6 +56,18 @@ def test_a_gan_is_scored_by_its_samples_and_a_vae_by_its_bound(capsys):
     assert ["-ELBO,", "nats", format_number(vae["metrics"]["neg_elbo_nats"])] in lines
 
 
+def test_a_conditional_vae_is_scored_by_its_bound_and_by_its_samples(capsys):
+    train("cvae", "--latent", "3", "--importance-samples", "2")
+    capsys.readouterr()
+    assert main(["score", "cvae", "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert score["test"] == json.loads(Path("cvae/summary.json").read_text())["test"]
+    assert score["metrics"].keys() == score["real"].keys() >= {"label_agreement", "coverage"}
+    assert main(["score", "cvae"]) == 0
+    printed = capsys.readouterr().out
+    assert "-ELBO, nats" in printed and "asked label" in printed
+
+
 def test_an_unfinished_run_is_scored_with_its_last_checkpoint(tmp_path, capsys):
     train("vae", "--latent", "3", "--importance-samples", "2")
     metrics = json.loads((tmp_path / "vae/summary.json").read_text())["test"]

@@ -48,6 +48,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "made": "tinygen.models.autoregressive.made:MADE",
         "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
+        "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
+    },
+    "translation": {
+        "unet": "tinygen.models.translation.unet:UNetTranslator",
     },
     "adversarial": {
         "gan": "tinygen.models.adversarial.gan:GAN",

@@ -1,7 +1,8 @@
 """The score of a run: its model's evaluation on test, or the metrics of its samples.
 
-A model that has a likelihood, a bound or reconstructions is scored by these. Samples of an `implicit` model are
-compared with test images (`tinygen.metrics.reference`); the same metrics of real images show what can be reached.
+A model that has a likelihood, a bound or reconstructions is scored by these. Samples of an `implicit` model, and those
+that a model draws for given labels, are compared with test images (`tinygen.metrics.reference`); the same metrics of
+real images show what can be reached.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Score:
     metrics: dict[str, float]
     """Metrics of samples (`Reference.score`), or the model's evaluation on test."""
     test: dict[str, float]
-    """The model's evaluation on test; empty where samples are scored and training did not end."""
+    """The model's evaluation on test; empty for an `implicit` model whose training did not end."""
     real: dict[str, float] = field(default_factory=dict)
     """The same metrics of real images, the half of test that is not the reference; empty if no samples are scored."""
     samples: int = 0
@@ -63,8 +64,10 @@ class Scorer:
         seconds = state.get("seconds") or run.seconds_at(state["step"])
         about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds
         test = (run.summary() or {}).get("test", {}) if which == "last" else {}
-        if not (model.implicit and isinstance(model, Samples) and is_intensities(data.spec.x)):
+        judged = samples_are_judged(model, data)
+        if not (model.implicit and judged):
             test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
+        if not judged:
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
         metrics = of_samples(model, reference, seed)
@@ -77,6 +80,12 @@ class Scorer:
         if digest not in self.references:
             self.references[digest] = Reference(data), data
         return self.references[digest][0]
+
+
+def samples_are_judged(model: Any, data: Dataset) -> bool:
+    """Whether samples of a model are scored: images of an `implicit` model, or of given labels."""
+    scored = model.implicit or "y" in model.conditions
+    return scored and isinstance(model, Samples) and is_intensities(data.spec.x)
 
 
 def of_samples(model: Any, reference: Reference, seed: int) -> dict[str, float]:
@@ -105,11 +114,12 @@ def readable(score: Score) -> str:
     weights = f", best weights, of step {score.step}" if score.which == "best" else ""
     spent = format_time(score.seconds)
     lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {spent} of training{weights}"]
-    width = max(len(str(describe(name))) for name in score.metrics)
+    width = max(len(str(describe(name))) for name in score.test | score.metrics)
+    lines += [f"{describe(name)!s:<{width}}{format_number(value):>12}" for name, value in score.test.items()]
     if score.real:
         judges = " and ".join(score.judges)
         lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
-    for name, value in score.metrics.items():
-        real = f"{format_number(score.real[name]):>12}" if score.real else ""
-        lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real}")
+        for name, value in score.metrics.items():
+            real = format_number(score.real[name])
+            lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real:>12}")
     return "\n".join(lines)

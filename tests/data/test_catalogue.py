@@ -54,7 +54,7 @@ def test_coloured_digits_are_the_digits_times_a_random_colour():
         np.testing.assert_allclose(ours.x, colours * theirs.x / theirs.x.max(axis=(1, 2), keepdims=True), atol=1 / 255)
         assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 0.99 * len(colours)
         assert abs(colours.mean() - 0.5 * theirs.x.max(axis=(1, 2)).mean()) < 4 * np.sqrt(1 / 12 / colours.size)
-    with pytest.raises(UsageError, match="coloured-digits8x8: its fields are known; leave fields and size out"):
+    with pytest.raises(UsageError, match="coloured-digits8x8: its fields are known; leave size out"):
         load("coloured-digits8x8", size=4)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.capabilities import Codes, Completes, Density
-from tinygen.data import Image, Labels, Points, Spec, Split, Tokens
+from tinygen.capabilities import Codes, Completes, Density, Samples, Translates
+from tinygen.data import Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -50,11 +50,20 @@ def each_kind():
 
 
 every_case = pytest.mark.parametrize(("name", "config"), list(each_case()))
+every_case_of_samples = pytest.mark.parametrize(
+    ("name", "config"), [case for case in each_case() if issubclass(models.get(case.values[0]), Samples)]
+)
 every_kind = pytest.mark.parametrize(("name", "kind"), list(each_kind()))
 every_model = pytest.mark.parametrize("name", models.names())
 
 
 def examples(spec, n=N):
+    """Examples as a split stores them."""
+    if isinstance(spec.x, Tokens):
+        length, stream = spec.x.length, Stream(0, "test sentences")
+        ends = stream.integers(length + 1, n)[:, None]
+        tokens = stream.integers(len(spec.x.vocabulary), (n, length))
+        return np.where(np.arange(length) < ends, tokens, -1).astype(np.int32)
     x = Stream(0, "test images").uniform((n, *spec.x.shape))
     if isinstance(spec.x, Points):
         return 5 * x - 2
@@ -65,22 +74,36 @@ def labels(spec, n=N):
     return Stream(0, "test labels").integers(spec.classes, n)
 
 
-def spec_for(model, shape=(8, 4), kind=None):
-    x = field_of(kind or kinds_of(model)[0], shape)
-    return Spec("noise", {"x": x, "y": Labels(CLASSES)} if "y" in model.needs else {"x": x})
+def targets(spec, n=N):
+    if isinstance(spec.target, SegmentMap):
+        return Stream(0, "test targets").integers(CLASSES, (n, *spec.target.shape))
+    return Stream(0, "test targets").uniform((n, *spec.target.shape))
+
+
+def spec_for(model, shape=(8, 4), kind=None, config=None):
+    """Data that the model takes; targets are segment maps if the model accepts these."""
+    needs = model.needs_with(model.Config(**(config or {})))
+    fields = {"x": field_of(kind or kinds_of(model, needs)[0], shape)}
+    if "y" in needs:
+        fields["y"] = Labels(CLASSES)
+    if "target" in needs:
+        takes_maps = any(isinstance(each, SegmentMap) for each in alternatives(needs["target"]))
+        fields["target"] = SegmentMap(*shape, CLASSES) if takes_maps else fields["x"]
+    return Spec("noise", fields)
 
 
 def make(name, config, spec=None, seed=0):
     """A model from its initialisation under a seed."""
     model = models.get(name)
-    spec = spec or spec_for(model)
+    spec = spec or spec_for(model, config=config)
     random.seed(seed)
     return model(model.Config(**config), spec)
 
 
 def split_for(model, n=N):
     spec = model.spec
-    return Split(spec.fields, {"x": examples(spec, n)} | ({"y": labels(spec, n)} if "y" in spec else {}))
+    columns = {"x": examples, "y": labels, "target": targets}
+    return Split(spec.fields, {name: columns[name](spec, n) for name in spec.fields})
 
 
 def batch_for(model, n=N):
@@ -107,11 +130,14 @@ def state_bytes(model):
 
 def inference_calls(model):
     """Everything a model does besides training, by name."""
-    yield "sample", lambda: model.sample(3, seed=5)
+    if isinstance(model, Samples):
+        yield "sample", lambda: model.sample(3, seed=5)
     if model.conditions:
         yield "sample of a class", lambda: model.sample(3, seed=5, given={"y": np.array([2, 0, 2])})
     yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
+    if isinstance(model, Translates):
+        yield "translate", lambda: model.translate(batch_for(model).x[:3], seed=5)
     if isinstance(model, Completes):
         yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
     if isinstance(model, Density):

@@ -49,7 +49,7 @@ def model_with_random_weights(name, config, kind):
     """A model with random parameters, at which all terms of the loss are of similar size."""
     system = models.get(name)
     more = {} if config.get("samples", 1) > 1 else equation_of(name)[1]
-    model = make(name, config | more, spec_for(system, kind=kind))
+    model = make(name, config | more, spec_for(system, kind=kind, config=config))
     for number, parameter in enumerate(model.parameters()):
         drawn = Stream(number, "far").normal(parameter.shape)
         fan_in = max(1, parameter.size // parameter.shape[-1]) if parameter.data.ndim > 1 else 4

@@ -69,6 +69,12 @@ def test_a_collapsed_posterior_is_found(capsys):
     assert "lower the weight of the KL term" in capsys.readouterr().err
 
 
+def test_diverged_chains_are_found(capsys):
+    summary = fit_briefly("rbm", small_dataset("digits8x8"), steps=100, hidden=8, learning_rate=200.0, sampling_steps=3)
+    assert finding_names(summary) == {"chains diverged"}
+    assert "let the chains take more Gibbs steps" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(data, make_model):
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as error:
         train.fit(make_model(learning_rate=1e3), data, steps=50, quiet=True)

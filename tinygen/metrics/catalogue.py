@@ -54,6 +54,8 @@ METRICS: dict[str, Metric] = {
     "codebook_perplexity": Metric("perplexity of the codebook", "", "up"),
     "guess_nats": Metric("-log p by the plain network", "nats", "down"),
     "nll_nats": Metric("-log p", "nats", "down"),
+    "perplexity": Metric("perplexity per token", "", "down"),
+    "perplexity_bound": Metric("perplexity per token, upper bound", "", "down"),
     "bits_per_dim": Metric("-log p", "bits per dimension", "down"),
     "parzen_log_likelihood_nats": Metric("Parzen window log-likelihood", "nats", "up"),
     # Reconstructions and codes
@@ -72,6 +74,24 @@ METRICS: dict[str, Metric] = {
     # Codes of data whose factors are known
     "higgins_score": Metric("Higgins score", "", "up"),
     "mutual_information_gap": Metric("mutual information gap", "", "up"),
+    # Translations of images, and of the trivial ones: the input itself, one value for all pixels, one for each colour
+    **{
+        f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
+        for name, metric in {
+            "psnr_db": Metric("PSNR", "dB", "up"),
+            "chroma_error": Metric("squared error of the chroma", "", "down"),
+            "mean_iou": Metric("mean intersection over union", "", "up"),
+            "pixel_accuracy": Metric("share of pixels of the right class", "", "up"),
+        }.items()
+        for prefix, words in {
+            "": "",
+            "copy_": " of the input itself",
+            "constant_": " of the best constant",
+            "table_": " of the best function of a pixel's colour",
+        }.items()
+    },
+    "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
+    "pixel_cross_entropy_nats": Metric("cross-entropy of a pixel's class", "nats", "down"),
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),
     "generator_nats": Metric("generator loss", "nats"),

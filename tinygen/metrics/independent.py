@@ -1,4 +1,4 @@
-"""Independent pixels: a baseline that every model of images must beat."""
+"""Independent pixels, and independent tokens: baselines that every model of images, or of sentences, must beat."""
 
 import math
 from typing import Any
@@ -22,6 +22,19 @@ def likelihood(data: Dataset) -> dict[str, float]:
     nats = bernoulli_nats(data.train, data.test) if x.kind == "binary" else histogram_nats(data.train, data.test)
     bits = bits_per_dim(nats, x.shape)
     return {"nll_nats": nats, "neg_elbo_nats": nats, "bits_per_dim": bits, "neg_elbo_bits_per_dim": bits}
+
+
+def likelihood_of_tokens(data: Dataset) -> dict[str, float]:
+    """-log p of the sentences x of test, the ends included, under independent tokens: each by its count in train.
+
+    Every token, and the end, is counted once more than it is seen (Laplace smoothing).
+    """
+    train, test = data.train.values("x"), data.test.values("x")
+    counts = np.bincount(train.values[train.mask], minlength=len(data.spec.x.vocabulary)) + 1
+    ends = len(train) + 1
+    log_p = np.log(counts / (counts.sum() + ends))
+    nats = -float(log_p[test.values[test.mask]].sum()) / len(test) - math.log(ends / (counts.sum() + ends))
+    return {"nll_nats": nats, "neg_elbo_nats": nats}
 
 
 def bernoulli_nats(train: Split, test: Split) -> float:

@@ -25,9 +25,10 @@ def check_data(model: type[System], dataset, config=None):
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """
-    if met_by_binarising(model.needs_with(config or model.Config()), dataset.spec):
+    needs = model.needs_with(config or model.Config())
+    if met_by_binarising(needs, dataset.spec):
         return dataset.binarised("dynamic")
-    lacking = unmet(model.needs, dataset.spec)
+    lacking = unmet(needs, dataset.spec)
     if lacking is None:
         return dataset
     takers = [name for name in names() if unmet(get(name).needs, dataset.spec) is None]

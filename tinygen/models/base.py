@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data import Loader, Split
+from tinygen.data import Batch, Loader, Split
 from tinygen.data.needs import Needs
 from tinygen.data.sources import Source
 from tinygen.errors import UsageError
@@ -78,6 +78,14 @@ class System(Module):
     def source(self, split: Split, *, seed: int) -> Source:
         """The source of its minibatches: by default a `Loader` with the `batch_size` of its Config."""
         return Loader(split, self.config.batch_size, seed=seed)
+
+    def pairs(self, batch: Batch, *, seed: int) -> Batch:
+        """The examples x of held-out data that a system that translates is given, and their targets if there are any.
+
+        By default those of the data. A task that makes its inputs of the images themselves, such as noisy ones,
+        overrides it; `seed` decides what it draws.
+        """
+        return batch
 
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Encoders and decoders that several models share."""
+"""Encoders, decoders and U-Nets that several models share."""
 
 from typing import Any, Literal
 
 import numpy as np
 
 from tinygen.errors import UsageError
-from tinygen.functional import relu
+from tinygen.functional import concatenate, relu, upsample_nearest2d
 from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, Upsample2d, init
 
 Architecture = Literal["mlp", "conv"]
@@ -71,6 +71,43 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
 def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
     """A network from vectors (N, inputs) to one logit each (N, 1)."""
     return Sequential(*_hidden(inputs, hidden, layers), Linear(hidden, 1))
+
+
+class UNet(Module):
+    """A network from images (N, H, W, inputs) of any size to (N, H, W, outputs) (Ronneberger et al. 2015, figure 1).
+
+    `levels` times the sides are halved, rounded up, and the channels doubled. On the way back features are enlarged and
+    joined with those of the same size before. Unlike the paper's, convolutions keep the size of images, and those of
+    stride 2 take the place of pooling. The last layer begins at zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int, channels: int, levels: int):
+        widths = [channels * 2**level for level in range(levels + 1)]
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.first = Sequential(*_convolved(inputs, channels), *_convolved(channels, channels))
+        self.down = [Sequential(*_convolved(a, b, stride=2), *_convolved(b, b)) for a, b in pairs]
+        self.narrow = [Conv2d(b, a, 1) for a, b in pairs]
+        self.up = [Sequential(*_convolved(2 * a, a), *_convolved(a, a)) for a, _ in pairs]
+        self.last = Conv2d(channels, outputs, 1)
+        self.last.weight.assign(0.0)
+        self.last.bias.assign(0.0)
+
+    def forward(self, x):
+        features = [self.first(x)]
+        for down in self.down:
+            features.append(down(features[-1]))
+        x = features.pop()
+        for narrow, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
+            same = features.pop()
+            _, height, width, _ = same.shape
+            enlarged = upsample_nearest2d(narrow(x), (2, 2))[:, :height, :width]
+            x = up(concatenate([same, enlarged], axis=3))
+        return self.last(x)
+
+
+def _convolved(inputs: int, outputs: int, stride: int = 1) -> list[Any]:
+    """A 3x3 convolution that keeps the size of images, or halves it, and a ReLU."""
+    return [_he(Conv2d(inputs, outputs, 3, stride=stride, padding=1), 9 * inputs), relu]
 
 
 def _hidden(inputs: int, hidden: int, layers: int) -> list[Any]:

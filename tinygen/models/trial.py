@@ -10,7 +10,9 @@ MOST_FREQUENT_CLASS = "most frequent class"
 FEW_LABELS = "linear classifier of the few labels"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
+INDEPENDENT_TOKENS = "independent tokens"
 ONE_NORMAL = "one normal distribution"
+TRIVIAL = "best trivial translation"
 """Names of baselines, which `tinygen.verify` measures."""
 
 

@@ -60,8 +60,9 @@ def spec_of(run: "Run") -> Spec:
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
     """DataError if the data lack what the model needs, or are of other sizes than it was made for."""
-    made_for = {name: field for name, field in model.spec.fields.items() if name in model.needs}
-    for verb, needs in (("needs", model.needs), ("was made for", made_for)):
+    needed = model.needs_with(model.config)
+    made_for = {name: field for name, field in model.spec.fields.items() if name in needed}
+    for verb, needs in (("needs", needed), ("was made for", made_for)):
         if lacking := unmet(needs, data.spec):
             how = getattr(made_for.get("x"), "binarisation", None) or "dynamic"
             remedy = f": use data.binarised({how!r})" if met_by_binarising(needs, data.spec) else ""

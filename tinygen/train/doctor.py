@@ -31,6 +31,9 @@ STEEP = 10.0
 MOST_PENALTY = 2.0
 """Ratio of the penalty to the critic's distance above which training went wrong. At the best slope n, which maximises
 n d - c (n - 1)^2 for a distance d and a weight c, the ratio of c (n - 1)^2 to n d is below 1/2 whatever c is."""
+MOST_GAP = 0.5
+"""Gap in free energy, as a share of -log pseudo-likelihood, above which Gibbs chains have diverged: the model gives
+their states so much more log-probability than data. In trainings that go well the share is below 0.1."""
 FIRST_STEP_FOR_CODES = 100
 """Step from which codes are examined: before, they may carry no information yet."""
 FIRST_STEP_FOR_SAMPLES = 1000
@@ -57,44 +60,88 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
                     "lower the learning rate; if that changes nothing, look for extreme values in the data",
                 )
     train, valid = ({name: value for name, value in m.items() if _finite(value)} for m in (train, valid))
-    if step >= FIRST_STEP_FOR_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
-        yield Finding(
-            "generator collapsed",
-            f"the samples have collapsed: {rate:.0%} of pairs of them are nearly the same, beyond what is usual among "
-            "real examples",
-            "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or "
-            "change to a Wasserstein model with a gradient penalty"
-            if train.keys() & {"discriminator_nats", "critic_distance"}
-            else "train longer, or lower the learning rate",
-        )
-    if (nats := train.get("discriminator_nats", math.inf)) < SATURATED:
-        yield Finding(
-            "discriminator saturated",
-            f"the discriminator is saturated: its loss is {nats:.2g} nats, so that the generator learns next "
-            "to nothing",
-            "lower its learning rate or size, let it take fewer steps, or change to a Wasserstein model",
-        )
+    yield from filter(None, (fault(step, train, valid) for fault in FAULTS))
+
+
+# The faults: each function returns its finding, or None, for metrics that are finite numbers
+
+
+def generator_collapsed(step, train, valid):
+    if step < FIRST_STEP_FOR_SAMPLES or (rate := valid.get("alike_pairs_rate", 0.0)) <= 1 / PICTURES:
+        return None
+    return Finding(
+        "generator collapsed",
+        f"the samples have collapsed: {rate:.0%} of pairs of them are nearly the same, beyond what is usual among real "
+        "examples",
+        "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or change "
+        "to a Wasserstein model with a gradient penalty"
+        if train.keys() & {"discriminator_nats", "critic_distance"}
+        else "train longer, or lower the learning rate",
+    )
+
+
+def discriminator_saturated(step, train, valid):
+    if (nats := train.get("discriminator_nats", math.inf)) >= SATURATED:
+        return None
+    return Finding(
+        "discriminator saturated",
+        f"the discriminator is saturated: its loss is {nats:.2g} nats, so that the generator learns next to nothing",
+        "lower its learning rate or size, let it take fewer steps, or change to a Wasserstein model",
+    )
+
+
+def penalty_exploded(step, train, valid):
     slope, penalty = train.get("gradient_norm", 0.0), train.get("gradient_penalty", 0.0)
-    if slope > STEEP and penalty > MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
-        yield Finding(
-            "penalty exploded",
-            f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
-            "lower the critic's learning rate, and leave batch normalisation out of it",
-        )
-    if count := valid.get("collapsed_count", 0.0):
-        yield Finding(
-            "components collapsed",
-            f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than "
-            "the floor, so that their density, and with it the likelihood, says little",
-            "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
-        )
-    if step >= FIRST_STEP_FOR_CODES and valid.get("active_units") == 0:
-        yield Finding(
-            "posterior collapsed",
-            f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
-            f"{valid.get('kl_nats', 0.0):.2g} nats, and the decoder works without the code",
-            "lower the weight of the KL term or let it rise from 0, weaken the decoder, or lower the learning rate",
-        )
+    if slope <= STEEP or penalty <= MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
+        return None
+    return Finding(
+        "penalty exploded",
+        f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
+        "lower the critic's learning rate, and leave batch normalisation out of it",
+    )
+
+
+def components_collapsed(step, train, valid):
+    if not (count := valid.get("collapsed_count", 0.0)):
+        return None
+    return Finding(
+        "components collapsed",
+        f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than the "
+        "floor, so that their density, and with it the likelihood, says little",
+        "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
+    )
+
+
+def chains_diverged(step, train, valid):
+    gap, nats = train.get("free_energy_gap_nats", 0.0), valid.get("neg_pseudo_log_likelihood_nats", math.inf)
+    if gap <= MOST_GAP * nats:
+        return None
+    return Finding(
+        "chains diverged",
+        f"the Gibbs chains have diverged: the model gives their states {gap:.3g} nats more log-probability than data",
+        "lower the learning rate, or let the chains take more Gibbs steps for each update",
+    )
+
+
+def posterior_collapsed(step, train, valid):
+    if step < FIRST_STEP_FOR_CODES or valid.get("active_units") != 0:
+        return None
+    return Finding(
+        "posterior collapsed",
+        f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
+        f"{valid.get('kl_nats', 0.0):.2g} nats, and the decoder works without the code",
+        "lower the weight of the KL term or let it rise from 0, weaken the decoder, or lower the learning rate",
+    )
+
+
+FAULTS = (
+    generator_collapsed,
+    discriminator_saturated,
+    penalty_exploded,
+    components_collapsed,
+    chains_diverged,
+    posterior_collapsed,
+)
 
 
 def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Fields of sequences: tokens, and sound."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,11 @@ import numpy as np
 
 from tinygen.data.batch import Padded
 from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.data.notices import say_once
 from tinygen.errors import DataError
+
+UNKNOWN = "<unk>"
+"""The token that stands for all that are not in a vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,15 @@ class Tokens(Field):
     """
 
     vocabulary: tuple[str, ...] | None = None
-    """The text of each token."""
+    """The text of each token. If `UNKNOWN` is among them, it replaces tokens that are not; else these are refused."""
     length: int | None = None
     """Number of tokens of the longest sequence."""
     separator: str = note("")
     """The text between two tokens of a string: "" for characters, " " for words."""
+    limit: int | None = note()
+    """How many tokens a vocabulary that is made of strings has at most, the most frequent ones, besides `UNKNOWN`."""
+    cut: bool | None = note()
+    """Whether sequences of more than `length` tokens are cut; else they are refused."""
     is_picture = False
 
     def __post_init__(self):
@@ -43,9 +52,14 @@ class Tokens(Field):
         examples = [example for where, array in arrays.items() for example in self._examples(where, array)]
         if not examples:
             return self
-        tokens = {token for example in examples for token in example}
-        words = tokens if isinstance(next(iter(tokens), ""), str) else map(str, range(1 + max(tokens)))
-        vocabulary = sorted(words) if isinstance(words, set) else list(words)
+        counts = Counter(token for example in examples for token in example)
+        if isinstance(next(iter(counts), ""), str):
+            vocabulary = sorted(counts)
+            if self.limit is not None and len(counts) > self.limit:
+                frequent = sorted(counts.keys() - {UNKNOWN}, key=lambda token: (-counts[token], token))[: self.limit]
+                vocabulary = sorted({*frequent, UNKNOWN})
+        else:
+            vocabulary = list(map(str, range(1 + max(counts))))
         return self._with(vocabulary=vocabulary, length=max(map(len, examples)))
 
     def store(self, where, array):
@@ -54,11 +68,21 @@ class Tokens(Field):
             raise DataError(f"{where} holds no sequences")
         longest = max(map(len, examples))
         if self.length is not None and longest > self.length:
-            raise DataError(f"{where} holds a sequence of {longest} tokens; the longest may have {self.length}")
+            if not self.cut:
+                raise DataError(f"{where} holds a sequence of {longest} tokens; the longest may have {self.length}")
+            longer = sum(len(example) > self.length for example in examples)
+            say_once(f"{where}: {longer} of {len(examples)} sequences are cut to their first {self.length} tokens")
+            examples = [example[: self.length] for example in examples]
         stored = np.full((len(examples), longest if self.length is None else self.length), -1, np.int32)
         for row, example in zip(stored, examples, strict=True):
             row[: len(example)] = [self._id(where, token) for token in example]
+        self._say_unknown(where, examples)
         return stored
+
+    def _say_unknown(self, where: str, examples: list[list]) -> None:
+        tokens = [token for example in examples for token in example if isinstance(token, str)]
+        if unknown := sum(token not in self._ids for token in tokens):
+            say_once(f"{where}: {unknown} of {len(tokens)} tokens are not in the vocabulary; they count as {UNKNOWN}")
 
     def _examples(self, where: str, array: Any) -> Iterator[list]:
         """Yield the tokens of each example, a list of strings or of integers."""
@@ -80,6 +104,8 @@ class Tokens(Field):
     def _id(self, where: str, token: str | int) -> int:
         if isinstance(token, str):
             if token not in self._ids:
+                if UNKNOWN in self._ids:
+                    return self._ids[UNKNOWN]
                 raise DataError(f"{where} holds the token {token!r}, which is not in the vocabulary: add it")
             return self._ids[token]
         if not 0 <= token < len(self.vocabulary or ()):

@@ -12,7 +12,7 @@ from tinygen.data.notices import say_once
 from tinygen.data.readers.keys import CLASS_NAMES, HELPERS, LABELS, Chosen, Header, by_part, choose
 from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field
 from tinygen.data.readers.request import Request
-from tinygen.errors import DataError
+from tinygen.errors import DataError, UsageError
 
 
 def from_arrays(arrays: dict[str, Any], request: Request) -> Dataset:
@@ -40,6 +40,8 @@ class NamedArrays:
             kinds = ", ".join(KINDS)
             remedy = f"name one as a field, such as x=KEY:KIND with one of {kinds}"
             raise DataError(f"the file holds {listed}; a data set needs x_train and x_test, or x: {remedy}")
+        if (request.vocabulary or request.length) and not any(kind in TEXTS for _, kind in chosen.sources.values()):
+            raise UsageError("vocabulary and length are for texts, of which no field is made; leave them out")
         parts: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
         fields = {}
         for name, (key, kind) in chosen.sources.items():
@@ -65,6 +67,7 @@ class NamedArrays:
 
     def _field(self, name: str, key: str, kind: str, request: Request) -> Field:
         facts: dict[str, Any] = {"white": request.white if name == "x" else None}
+        facts["texts"] = request.texts
         candidates = [f"{key}_names", *(CLASS_NAMES if name == "y" or key in LABELS[:3] else ())]
         present = [each for each in candidates if each in self.keys]
         if kind in ("labels", "attributes", "map") and present:

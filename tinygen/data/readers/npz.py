@@ -14,7 +14,7 @@ from tinygen.data.readers.named import NamedArrays
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError
 
-takes = ("fields",)
+takes = ("fields", "vocabulary", "length")
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
 

@@ -23,6 +23,15 @@ class Request:
     skip_broken: bool = False
     white: int | None = None
     """The integer that means 1 in pictures of a shipped file."""
+    vocabulary: int | None = None
+    """How many different tokens of texts are known, the most frequent ones."""
+    length: int | None = None
+    """To how many tokens texts are cut."""
+
+    @property
+    def texts(self) -> dict[str, Any]:
+        """What the field of a text is told: attributes of `Tokens`."""
+        return {"limit": self.vocabulary, "length": self.length, "cut": True if self.length else None}
 
 
 def parse_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
