@@ -112,8 +112,8 @@ def finite(value: float) -> float | str:
 # Training on the GPU and on the CPU: a VAE and a small DCGAN on images of clothes
 
 SEEDS = 0, 1
-FIRST = 5  # steps whose losses are compared one by one
-END = 2e-3  # allowed relative difference of the losses at the end, or twice that of small changes, if larger
+FIRST_STEPS = 5  # steps whose losses are compared one by one
+END_TOLERANCE = 2e-3  # allowed relative difference of the losses at the end, or twice that of small changes, if larger
 CHANGES = 1e-7, 3e-7, 1e-6
 
 
@@ -178,11 +178,11 @@ def compare(name: str, device: str = "cuda") -> Rows:
         chance = max(chance, *others)
         row: dict[str, Any] = {"training": training.pair.title, "batch": training.pair.batch, "seed": seed}
         row |= {"steps": training.steps, "CPU": as_text(ends[0]), "GPU": as_text(ends[1])}
-        apart = float(np.abs(there[:FIRST] / here[:FIRST] - 1).max())
-        rows.append(row | {f"first {FIRST} steps apart": apart, "bound": TOLERANCE, "end apart": end})
-    bound = max(END, 2 * chance)
+        apart = float(np.abs(there[:FIRST_STEPS] / here[:FIRST_STEPS] - 1).max())
+        rows.append(row | {f"first {FIRST_STEPS} steps apart": apart, "bound": TOLERANCE, "end apart": end})
+    bound = max(END_TOLERANCE, 2 * chance)
     for row in rows:
-        within = row[f"first {FIRST} steps apart"] <= TOLERANCE and row["end apart"] <= bound
+        within = row[f"first {FIRST_STEPS} steps apart"] <= TOLERANCE and row["end apart"] <= bound
         row |= {"bound of the end": bound, "within": YES if within else NO}
     return rows
 

@@ -27,7 +27,7 @@ from tinygen.replay import CapturedUpdate
 
 ROUNDS, BLOCK = 7, 0.01
 MOST_CALLS = 50  # in the queue at once: CUDA holds back the host when about 1000 launches wait
-LEAD = 1.5  # the device first spins for this multiple of the time in which the host queues the calls
+SPIN_FACTOR = 1.5  # the device first spins for this multiple of the time in which the host queues the calls
 PEAK_SIZE, COPY_SIZE = 8192, 1 << 28  # rows of a square matrix; floats
 
 TOLERANCES = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
@@ -64,7 +64,7 @@ def queued(call: Callable[[], object], block: float) -> list[float]:
     start = time.perf_counter()
     call()
     host = time.perf_counter() - start
-    return [_elapsed(call, count, LEAD * count * host + 1e-4)]
+    return [_elapsed(call, count, SPIN_FACTOR * count * host + 1e-4)]
 
 
 def _seconds(call: Callable[[], object]) -> float:

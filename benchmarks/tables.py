@@ -11,7 +11,7 @@ from tinygen.errors import UsageError
 from tinygen.serialization import write_atomically
 
 README = harness.ROOT / "README.md"
-BETWEEN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
+TABLE_PATTERN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
 
 Row = dict[str, Any]
 
@@ -42,7 +42,7 @@ def ratio(value: float | None) -> str:
 # The tables
 
 
-OF_SAMPLES = "judges agree", "asked label", "coverage", "density"
+SAMPLE_COLUMNS = "judges agree", "asked label", "coverage", "density"
 """Columns of the scoreboard about samples that the README shows."""
 
 
@@ -61,7 +61,7 @@ def flagships(results: list[Row]) -> str:
     lines: dict[tuple[str, ...], list[str]] = {}
     for row in models:
         figures = (
-            [row["on test"]] if "on test" in row else [f"{name} {row[name]}" for name in OF_SAMPLES if row.get(name)]
+            [row["on test"]] if "on test" in row else [f"{key} {row[key]}" for key in SAMPLE_COLUMNS if row.get(key)]
         )
         lines.setdefault((row["model"], row["data"], str(row["seeds"]), row["training, s"]), []).extend(figures)
     columns = "model", "data", "seeds", "training, s", "figures: mean (range)"
@@ -225,10 +225,14 @@ def spread(results: list[Row]) -> str:
 
 def rewritten(text: str) -> str:
     """The text with all tables replaced; UsageError if a table is unknown, missing or there twice."""
-    names = [name for _, name, _, _ in re.findall(BETWEEN, text, re.DOTALL)]
+    names = [name for _, name, _, _ in re.findall(TABLE_PATTERN, text, re.DOTALL)]
     if sorted(names) != sorted(TABLES):
         raise UsageError(f"README.md has the tables {', '.join(names)}; it should have {', '.join(TABLES)}, each once")
-    return re.sub(BETWEEN, lambda match: match[1] + "\n" + TABLES[match[2]]() + "\n" + match[4], text, flags=re.DOTALL)
+
+    def table(match: re.Match) -> str:
+        return f"{match[1]}\n{TABLES[match[2]]()}\n{match[4]}"
+
+    return re.sub(TABLE_PATTERN, table, text, flags=re.DOTALL)
 
 
 def run() -> harness.Result:

@@ -165,7 +165,7 @@ def independent_pixels(model: System, data: Dataset) -> Metrics:
 
 
 def independent_tokens(model: System, data: Dataset) -> Metrics:
-    """The likelihood of independent tokens, each by its frequency in train, the ends of sentences included."""
+    """The likelihood of independent tokens, with their frequencies in train; the end of a sentence is a token, too."""
     return independent.likelihood_of_tokens(data)
 
 
@@ -205,8 +205,8 @@ def one_normal_distribution(model: System, data: Dataset) -> Metrics:
 
 
 def trivial_translation(model: System, data: Dataset) -> Metrics:
-    """The best of the trivial translations that a system measures beside its own, for each metric."""
-    model.source(data.train, seed=SEED)  # on which trivial translations rest
+    """For each metric, the best value of the trivial translations that a system evaluates beside its own."""
+    model.source(data.train, seed=SEED)  # the trivial translations are computed from it
     numbers, best = model.evaluate(data.test, seed=SEED), {}
     for name in numbers:
         prefix, _, metric = name.partition("_")

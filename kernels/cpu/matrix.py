@@ -16,13 +16,13 @@ from . import memory, pool, weight_sums
 from .ir import call_rows
 from .jit import worker
 from .memory import address
-from .products import PACK, TASKS, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
+from .products import LEAST_TASKS, PACK, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
 from .single import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
 
-LOWEST = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
-SERIAL = 1 << 18  # multiplications below which one thread is faster (measured)
-DEEP = 8  # the depth is cut where it is more than this many times the width and the height
+LEAST_BAND_ROWS = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
+LEAST_PARALLEL_WORK = 1 << 18  # multiplications below which one thread is faster (measured)
+DEPTH_RATIO = 8  # the depth is cut where it is more than this many times the width and the height
 
 
 @worker(
@@ -67,9 +67,9 @@ class MatrixProduct:
         packed = packing(self, [(0, depth)], columns, vectors * WIDTH)
         self.packs, self.panel_bytes = PACK.table([packed]), packed["panel_bytes"]
         self.threads, bands = 1, 1
-        if rows * depth * columns > SERIAL:
+        if rows * depth * columns > LEAST_PARALLEL_WORK:
             self.threads = pool.UNLIMITED
-            bands = max(1, min(ceil(TASKS / packed["panels"]), rows // LOWEST))
+            bands = max(1, min(ceil(LEAST_TASKS / packed["panels"]), rows // LEAST_BAND_ROWS))
         band_rows = ceil(rows / bands)
         self.tasks = ceil(rows / band_rows) * packed["panels"]
         height = tile_height(band_rows, ADJACENT_HEIGHTS) if a_transposed else tile_height(band_rows)
@@ -118,7 +118,7 @@ def matmul(a, b, bias=None, slope=1.0):
     if not (rows and depth and columns):
         return reference.matmul(a, b, bias, slope)
     (a, a_transposed), (b, b_transposed) = _operand(a), _operand(b)
-    if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEEP * max(rows, columns):
+    if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEPTH_RATIO * max(rows, columns):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]
     bias = None if bias is None else np.ascontiguousarray(bias)

@@ -26,10 +26,10 @@ from .single import single
 from .softmax import total
 
 BLOCK = 1 << 14  # numbers in a block
-NEAR = 1 << 16  # most numbers of a sample that is one block, if there are many samples: it fits the second-level cache
-SAMPLES = 16  # this many samples or more count as many
-WIDE = 64  # the least length of a joined row
-SHARE = 16  # groups that a task merges
+MOST_IN_ONE_BLOCK = 1 << 16  # most numbers of a sample that is one block: it fits into the second-level cache
+MANY_SAMPLES = 16  # from this number on each sample may be one block; with fewer it is cut for the threads
+LEAST_ROW_LENGTH = 64  # the least length of a joined row
+GROUPS_PER_TASK = 16  # groups that a task merges
 MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
 
 
@@ -68,14 +68,15 @@ def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
     samples, positions, groups, channels, row, kept = arrangement
     columns = groups * channels
     step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
-    wide = columns if columns >= WIDE else step * ceil(WIDE / step)
+    wide = columns if columns >= LEAST_ROW_LENGTH else step * ceil(LEAST_ROW_LENGTH / step)
     if positions * groups == 1:
         rows, blocks = max(4, BLOCK // columns), 0
     else:
-        most_numbers = NEAR if samples >= SAMPLES else BLOCK
+        most_numbers = MOST_IN_ONE_BLOCK if samples >= MANY_SAMPLES else BLOCK
         rows = positions if positions * columns <= most_numbers else max(32, BLOCK // columns)
         blocks = ceil(positions / rows)
-    return Cut(samples, positions, groups, channels, rows, blocks, wide, SHARE if blocks > 1 else groups, row, kept)
+    share = GROUPS_PER_TASK if blocks > 1 else groups
+    return Cut(samples, positions, groups, channels, rows, blocks, wide, share, row, kept)
 
 
 ARGUMENTS = (

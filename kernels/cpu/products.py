@@ -20,8 +20,8 @@ from .memory import address
 from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
-NEAR = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
-TASKS = 16  # at least as many tasks as this where the work can be cut so
+MOST_INPUT_BYTES = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
+LEAST_TASKS = 16  # at least as many tasks as this where the work can be cut so
 
 
 @inlined
@@ -285,7 +285,7 @@ class Products:
         self.jobs, self.packs, self.packed_size = JOB.table(jobs), PACK.table(packs), packed // 4
         # Where several tasks share the panels, each has to copy the input for itself.
         most = max(job["panels"] for job in jobs)
-        parts = 1 if copied else ceil(most / max(1, most * groups * bands // TASKS))
+        parts = 1 if copied else ceil(most / max(1, most * groups * bands // LEAST_TASKS))
         self.tasks, self.pack_tasks = groups * bands * parts, sum(pack["panels"] for pack in packs)
         self.lane_bytes = group * window_bytes if copied else 0
         self.pack_arguments = pack.Arguments(
@@ -391,11 +391,11 @@ def _cut(images: int, rows: int, columns: int, nearby: int, even: bool) -> tuple
     Small images are joined until a tile is well filled, and while their input, `nearby` bytes each, fits into the
     cache; large ones are cut into bands of rows, if all phases have equally many rows and columns (`even`).
     """
-    group = min(images, max(ceil(64 / (rows * columns)), min(NEAR // nearby, images // TASKS), 1))
+    group = min(images, max(ceil(64 / (rows * columns)), min(MOST_INPUT_BYTES // nearby, images // LEAST_TASKS), 1))
     group = ceil(images / ceil(images / group))  # of equal size: the last group overlaps the one before it
     if group > 1 or not even:
         return group, 1
-    bands = max(ceil(nearby / NEAR), min(ceil(TASKS / images), rows * columns // 64), 1)
+    bands = max(ceil(nearby / MOST_INPUT_BYTES), min(ceil(LEAST_TASKS / images), rows * columns // 64), 1)
     return 1, ceil(rows / ceil(rows / min(bands, rows)))
 
 

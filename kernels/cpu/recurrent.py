@@ -29,9 +29,9 @@ from .vector_math import ONE, sigmoid, tanh
 
 UNITS = HEIGHTS[0]  # rows of a tile
 COLUMNS = VECTORS * WIDTH  # its columns; one vector of them for a small batch
-NEAR = 256  # sequences times steps whose derivatives are kept
+KEPT_DERIVATIVES = 256  # sequences times steps whose derivatives are kept
 STRIP = 128  # of them, those that go through the first-level cache together
-FEW, SHORT = 3, 8  # sequences and steps below which packing the weights takes longer than it saves (measured)
+LEAST_SEQUENCES, LEAST_STEPS = 3, 8  # with fewer, packing the weights takes longer than it saves (measured)
 LSTM, GRU = 4, 3  # number of gates
 SIZES = "batch steps channels hidden groups panels "
 
@@ -296,7 +296,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     (batch, steps, channels), hidden = x.shape, h.shape[1]
     groups, panels, _, _, width = z.shape[1:]
     sizes = batch, steps, channels, hidden, groups, panels
-    rows, slots, x_panels = hidden + UNITS, max(2, NEAR // (groups * width)), ceil(channels / COLUMNS)
+    rows, slots, x_panels = hidden + UNITS, max(2, KEPT_DERIVATIVES // (groups * width)), ceil(channels / COLUMNS)
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
     dx, dh = np.empty_like(x), np.empty_like(h)
     fetched, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
@@ -333,7 +333,7 @@ def _pieces(gates: int, input_weight, bias, hidden_weight):
 
 
 def _serves(x, h) -> bool:
-    return len(x) >= FEW and x.shape[1] >= SHORT and x.size > 0 and h.size > 0
+    return len(x) >= LEAST_SEQUENCES and x.shape[1] >= LEAST_STEPS and x.size > 0 and h.size > 0
 
 
 @single

@@ -21,7 +21,7 @@ from .products import copy_window, keep_table, merged, row_pitch, tile_cost
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 
-TASKS = 8  # at least as many tasks as this where the work can be cut so
+LEAST_TASKS = 8  # at least as many tasks as this where the work can be cut so
 STRIP = 96  # pixels of a strip, or a row of the image where that is longer
 # Gradients of pixels more than NEAR_PITCH bytes apart are first copied together, if more than FEW_TILES read them.
 NEAR_PITCH, FEW_TILES = 4 * VECTORS * WIDTH, 8
@@ -180,7 +180,7 @@ class WeightSums:
         )
         panel_bytes = 4 * len(starts) * tile * panel_width
         together = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
-        pieces = min(strips, ceil(TASKS / ceil(len(self.panels) / together)))
+        pieces = min(strips, ceil(LEAST_TASKS / ceil(len(self.panels) / together)))
         sums_bytes = together * panel_bytes
         if flat:
             segments = [(0, count) for count in range(group + 1)]
@@ -237,7 +237,7 @@ class WeightSums:
         )
         targets = keep_table(self, [tap.index * depth + c for tap in taps for c in range(depth)])
         self.dead = len(taps) < kernel_size[0] * kernel_size[1]
-        block = max(1, ceil(len(targets) / TASKS))
+        block = max(1, ceil(len(targets) / LEAST_TASKS))
         self.add_tasks = ceil(len(targets) / block)
         self.add_arguments = add_up.Arguments(
             **shared,

@@ -17,7 +17,7 @@ from .memory import address
 from .products import keep_table, tile_height
 from .target import VECTORS, WIDTH
 from .tile import outer_sums
-from .weight_sums import TASKS, cut_into_tiles
+from .weight_sums import LEAST_TASKS, cut_into_tiles
 from .winograd import TAPS, TILES, matrices, patch, transform_patch
 
 
@@ -157,7 +157,7 @@ class WinogradSums:
         v_point, z_point = v_row * TILES + VECTOR_BYTES, 4 * wide * TILES + VECTOR_BYTES
         v = max(((taps + 3) * stride) ** 2 * 4 * channels // source_slices, 16 * 4 * wide)
         z = v + points * v_point
-        pieces = min(ceil(TASKS / slices), ceil(tiles / TILES))
+        pieces = min(ceil(LEAST_TASKS / slices), ceil(tiles / TILES))
         self.tasks, self.sums_size = slices * pieces, slices * pieces * sums_bytes // 4
         self.add_tasks = slices * panels * len(offsets)
         self.lane_bytes = max(z + points * z_point, points * tall * PANEL_BYTES)

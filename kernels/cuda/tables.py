@@ -10,8 +10,8 @@ from . import runtime
 THREADS = 128  # threads of a block, as in `tile.cuh`
 DEPTH = 16  # steps of a sum whose operands are in shared memory together, a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a dead step, as in `jobs.cuh`
-CACHED = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
-MOST = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
+MOST_CACHED_CHANNELS = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
+MOST_COUNT = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
 
 IMAGES = np.dtype(
     [
@@ -106,7 +106,8 @@ class Tables:
         """The structure `Images` of `jobs.cuh`."""
         source, target = self.layout.source, self.layout.target
         wide = source_moves_by(4, phases, self.layout), target_moves_by(4, phases, self.layout)
-        read_again = source[3] <= CACHED and any(len(b.taps) > 1 for phase in phases for b in phase.blocks)
+        several_taps = any(len(block.taps) > 1 for phase in phases for block in phase.blocks)
+        read_again = source[3] <= MOST_CACHED_CHANNELS and several_taps
         (above, _), (before, _) = self.layout.zeros
         numbers = *source, *self.layout.stride, above, before, *target[1:], *self.layout.step
         return np.array([(*numbers, self.layout.output_stride, *wide, read_again)], IMAGES)
@@ -135,10 +136,10 @@ def _check_sizes(layout: Layout, blocks) -> None:
     images = layout.source, layout.target
     counts = [n for shape in images for n in (prod(shape[:3]), prod(shape[1:]))]
     counts += [(tap.index + 1) * layout.tap_size for _, block in blocks for tap in block.taps]
-    if max(counts) > MOST:
+    if max(counts) > MOST_COUNT:
         raise ValueError(
-            f"{layout.source} to {layout.target}: the numbers of an image or a weight, or all pixels, exceed {MOST}: "
-            "use smaller arrays"
+            f"{layout.source} to {layout.target}: the numbers of an image or a weight, or all pixels, exceed "
+            f"{MOST_COUNT}: use smaller arrays"
         )
 
 
@@ -161,9 +162,9 @@ class Tile:
 
 
 # A small tile reads more for each of its products, and fills more multiprocessors. The costs are estimates.
-SMALL = (Tile(128, 64, 1.0), Tile(64, 64, 1.2), Tile(64, 32, 1.5))
-LARGE = (Tile(128, 128, 0.8), *SMALL)
-TILES = {"Float32": SMALL, "Tf32": LARGE, "Bfloat16": LARGE, "Bfloat16Pairs": LARGE}
+SMALL_TILES = (Tile(128, 64, 1.0), Tile(64, 64, 1.2), Tile(64, 32, 1.5))
+LARGE_TILES = (Tile(128, 128, 0.8), *SMALL_TILES)
+TILES = {"Float32": SMALL_TILES, "Tf32": LARGE_TILES, "Bfloat16": LARGE_TILES, "Bfloat16Pairs": LARGE_TILES}
 
 
 def shared_bytes(tile: Tile, orders: tuple[str, str], architecture: int) -> int:

@@ -40,20 +40,20 @@ def test_the_mean_field_bound_is_below_log_p_and_near_it_for_small_weights(monke
     model, x = dbm(), every_state(6)
     with no_grad():
         exact = model.log_p(x).numpy()
-        monkeypatch.setattr(module, "SMALL", 0)
+        monkeypatch.setattr(module, "MOST_UNITS_SUMMED", 0)
         bound = model.log_p(x).numpy()
     assert (bound <= exact + 1e-4).all()
     assert (exact - bound).mean() < 1
     weak = dbm(scale=0.03)
     with no_grad():
         exact_log_p = weak.log_p(x).numpy()
-        monkeypatch.setattr(module, "SMALL", 16)
+        monkeypatch.setattr(module, "MOST_UNITS_SUMMED", 16)
         np.testing.assert_allclose(exact_log_p, weak.log_p(x).numpy(), atol=1e-3)  # since units are nearly independent
 
 
 def test_the_mean_field_bound_is_the_expected_log_joint_plus_the_entropy(monkeypatch):
     model, x = dbm(), every_state(6)
-    monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(module, "MOST_UNITS_SUMMED", 0)
     with no_grad():
         v = model.visible_units(x)
         h1 = 1 / (1 + np.exp(-model.hidden_logits(v).numpy().astype("float64")))

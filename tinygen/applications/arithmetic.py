@@ -13,9 +13,9 @@ from tinygen.errors import DataError, UsageError
 from tinygen.metrics.judge import Judge
 from tinygen.metrics.labels import agreement
 
-AVERAGED = 10_000
+AVERAGED_EXAMPLES = 10_000
 """Most training examples over which codes are averaged."""
-TESTED = 1000
+TEST_EXAMPLES = 1000
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -64,7 +64,7 @@ class Arithmetic:
     @classmethod
     def of(cls, model: Any, data: Dataset) -> "Arithmetic":
         """From training examples; UsageError if the model's codes are no numbers that can be added."""
-        train = data.train.take(AVERAGED)
+        train = data.train.take(AVERAGED_EXAMPLES)
         codes, x, y = codes_of(model, train), train.values("x"), train.values("y")
         if codes.dtype.kind != "f":
             raise UsageError(f"codes of {model.name} are positions in a table: they have no mean, use another model")
@@ -91,7 +91,7 @@ class Arithmetic:
         codes: moved by arithmetic with codes. pixels: moved by arithmetic with pixels. unmoved: only reconstructed,
         which shows how often the judge and the decoder err without arithmetic.
         """
-        test = data.test.rows(np.flatnonzero(np.isin(data.test.values("y"), list(pairs)))[:TESTED])
+        test = data.test.rows(np.flatnonzero(np.isin(data.test.values("y"), list(pairs)))[:TEST_EXAMPLES])
         x, source = test.values("x"), test.values("y")
         target = np.array([pairs[label] for label in source.tolist()], np.int64)
         judge = Judge.of(data)

@@ -17,7 +17,7 @@ from tinygen.train import fit
 about = "Train a model: tinygen train MODEL, or your own class: tinygen train FILE.py:CLASS."
 
 
-LOADED = ("size", "augment", "vocabulary", "length")
+LOADING_FLAGS = ("size", "augment", "vocabulary", "length")
 """Flags that `tinygen.data.load` takes under the same name, if they are given."""
 
 
@@ -34,9 +34,9 @@ class TrainingFlags:
     skip_broken: Switch = False
     """Leave out picture files that cannot be read."""
     vocabulary: Annotated[Count, default("all")] = None
-    """How many different words (or characters) of texts are known, the most frequent ones; others become <unk>."""
+    """Number of different words (or characters) of texts that are kept, the most frequent ones; others become <unk>."""
     length: Annotated[Count, default("that of the longest")] = None
-    """To how many words (or characters) texts are cut."""
+    """Number of words (or characters) to which longer texts are cut."""
     binarise: Annotated[
         Literal["dynamic", "threshold"] | None,
         default("dynamic, for a model that takes no grey images"),
@@ -70,7 +70,7 @@ class TrainingFlags:
             if bad := next((each for each, (_, equals, _) in zip(self.fields, pairs, strict=True) if not equals), None):
                 raise UsageError(f"--fields: {bad!r} is not of the form FIELD=KEY, such as x=photo")
             options["fields"] = {field: key for field, _, key in pairs}
-        return options | {name: value for name in LOADED if (value := getattr(self, name)) is not None}
+        return options | {name: value for name in LOADING_FLAGS if (value := getattr(self, name)) is not None}
 
 
 def run(words: Sequence[str]) -> None:

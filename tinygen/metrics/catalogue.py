@@ -74,7 +74,7 @@ METRICS: dict[str, Metric] = {
     # Codes of data whose factors are known
     "higgins_score": Metric("Higgins score", "", "up"),
     "mutual_information_gap": Metric("mutual information gap", "", "up"),
-    # Translations of images, and of the trivial ones: the input itself, one value for all pixels, one for each colour
+    # Translations of images, and three baselines: the input itself, one value for all pixels, one for each colour
     **{
         f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
         for name, metric in {

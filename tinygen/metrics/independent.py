@@ -25,9 +25,9 @@ def likelihood(data: Dataset) -> dict[str, float]:
 
 
 def likelihood_of_tokens(data: Dataset) -> dict[str, float]:
-    """-log p of the sentences x of test, the ends included, under independent tokens: each by its count in train.
+    """-log p of the sentences x of test, with their ends, under independent tokens with their frequencies in train.
 
-    Every token, and the end, is counted once more than it is seen (Laplace smoothing).
+    The count of every token, and of the end, is raised by one (Laplace smoothing).
     """
     train, test = data.train.values("x"), data.test.values("x")
     counts = np.bincount(train.values[train.mask], minlength=len(data.spec.x.vocabulary)) + 1

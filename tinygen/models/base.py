@@ -80,7 +80,7 @@ class System(Module):
         return Loader(split, self.config.batch_size, seed=seed)
 
     def pairs(self, batch: Batch, *, seed: int) -> Batch:
-        """The examples x of held-out data that a system that translates is given, and their targets if there are any.
+        """The inputs of a translating system for held-out data, and their targets if there are any.
 
         By default those of the data. A task that makes its inputs of the images themselves, such as noisy ones,
         overrides it; `seed` decides what it draws.

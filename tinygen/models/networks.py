@@ -76,9 +76,9 @@ def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
 class UNet(Module):
     """A network from images (N, H, W, inputs) of any size to (N, H, W, outputs) (Ronneberger et al. 2015, figure 1).
 
-    `levels` times the sides are halved, rounded up, and the channels doubled. On the way back features are enlarged and
-    joined with those of the same size before. Unlike the paper's, convolutions keep the size of images, and those of
-    stride 2 take the place of pooling. The last layer begins at zero.
+    `levels` times the sides are halved, rounded up, and the channels doubled. Then features are enlarged as often, each
+    time joined with the earlier ones of the same size. Unlike in the paper, convolutions keep the size of images, and
+    convolutions of stride 2 replace pooling. The last layer starts at zero.
     """
 
     def __init__(self, inputs: int, outputs: int, channels: int, levels: int):
@@ -106,7 +106,7 @@ class UNet(Module):
 
 
 def _convolved(inputs: int, outputs: int, stride: int = 1) -> list[Any]:
-    """A 3x3 convolution that keeps the size of images, or halves it, and a ReLU."""
+    """A 3x3 convolution that keeps the size of images (stride 1) or halves it (stride 2), and a ReLU."""
     return [_he(Conv2d(inputs, outputs, 3, stride=stride, padding=1), 9 * inputs), relu]
 
 

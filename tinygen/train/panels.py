@@ -17,9 +17,9 @@ COLUMNS = 10
 """Tiles in a row."""
 PLANE = 20
 """Decoded points along each side of the code plane."""
-SCATTERED = 1000
+SHOWN_EXAMPLES = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
-COMPARED = 100
+COMPARED_IMAGES = 100
 """Images whose probabilities are compared."""
 MAP_POINTS = 100
 """Points along each side of the map of a density."""
@@ -120,7 +120,7 @@ def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """The code space, where it has two dimensions."""
-    batch = _first(data, SCATTERED)
+    batch = _first(data, SHOWN_EXAMPLES)
     codes = model.encode(batch.x)
     if codes.ndim != 2 or codes.shape[1] != 2:
         return
@@ -139,7 +139,7 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     kind = "a lower bound on" if model.log_prob_is_bound else "an estimate of" if model.log_prob_is_estimate else ""
     which = f"{kind} their log-probability" if kind else "their exact log-probability"
     if isinstance(data.spec.x, Points):
-        points = _first(data, SCATTERED).x
+        points = _first(data, SHOWN_EXAMPLES).x
         low, high = data.spec.x.limits or (float(points.min()), float(points.max()))
         places = np.linspace(low, high, MAP_POINTS, dtype=np.float32)
         grid = np.stack(np.meshgrid(places, places[::-1]), axis=-1).reshape(-1, 2)
@@ -147,7 +147,7 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
         shades = (density / max(density.max(), 1e-300)).astype(np.float32).reshape(1, MAP_POINTS, MAP_POINTS, 1)
         yield Figure(f"The density from {low:g} to {high:g} along both axes, by {which}.", shades)
         return
-    x = _first(data, COMPARED).x
+    x = _first(data, COMPARED_IMAGES).x
     order = model.log_prob(x, seed=seed).argsort(kind="stable")[::-1]
     shown = min(COLUMNS, len(x))
     caption = f"The most probable of {len(x)} validation images, and below them the least probable, by {which}."
@@ -156,7 +156,7 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def confusions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """The confusion matrix on valid."""
-    batch = _first(data, SCATTERED)
+    batch = _first(data, SHOWN_EXAMPLES)
     classes = data.spec.classes or 0
     table = np.zeros((classes, classes), np.float32)
     np.add.at(table, (batch.y, model.classify(batch.x).argmax(axis=1)), 1)
@@ -170,7 +170,7 @@ def confusions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def ranking(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Validation examples, each followed by the training examples ranked as most similar."""
-    queries, items = _first(data, 8).x, data.train.take(SCATTERED).batch(slice(None)).x
+    queries, items = _first(data, 8).x, data.train.take(SHOWN_EXAMPLES).batch(slice(None)).x
     best = model.rank(queries, items)[:, : COLUMNS - 1]
     rows = np.concatenate([queries[:, None], items[best]], axis=1)
     caption = "In each row a validation image, followed by the training images ranked as most similar."

@@ -174,14 +174,14 @@ def test_a_folder_with_only_broken_images_is_refused(folder):
 
 
 def test_images_of_other_sizes_and_colours_are_refused_by_name(folder, monkeypatch):
-    monkeypatch.setattr(pictures, "EXAMINED", 1)
+    monkeypatch.setattr(pictures, "EXAMINED_PICTURES", 1)
     data = load(folder)
     Image.new("L", (5, 2)).save(folder / "class0" / "00.png")
     Image.new("RGB", (3, 2), "red").save(folder / "class1" / "01.png")
     message = r"00\.png is 5x2 .*--size 5|01\.png is in colour, .* use fields x=:rgb"
     with pytest.raises(DataError, match=message):
         list(data.train.batches(6)), list(data.valid.batches(6)), list(data.test.batches(6))
-    monkeypatch.setattr(pictures, "EXAMINED", 1000)
+    monkeypatch.setattr(pictures, "EXAMINED_PICTURES", 1000)
     with pytest.raises(DataError, match=r"sizes differ: .*00\.png is 5x2"):
         load(folder)
     assert load(folder, size=2).spec.x.kind == "rgb"

@@ -14,7 +14,7 @@ from tinygen.data.notices import say_once
 from tinygen.errors import DataError
 
 UNKNOWN = "<unk>"
-"""The token that stands for all that are not in a vocabulary."""
+"""The token that replaces all tokens outside the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Tokens(Field):
     """
 
     vocabulary: tuple[str, ...] | None = None
-    """The text of each token. If `UNKNOWN` is among them, it replaces tokens that are not; else these are refused."""
+    """The text of each token. Other tokens are replaced by `UNKNOWN` if it is among these, else refused."""
     length: int | None = None
     """Number of tokens of the longest sequence."""
     separator: str = note("")
     """The text between two tokens of a string: "" for characters, " " for words."""
     limit: int | None = note()
-    """How many tokens a vocabulary that is made of strings has at most, the most frequent ones, besides `UNKNOWN`."""
+    """The most tokens of a vocabulary made from strings, besides `UNKNOWN`: the most frequent ones are kept."""
     cut: bool | None = note()
-    """Whether sequences of more than `length` tokens are cut; else they are refused."""
+    """Whether sequences of more than `length` tokens are cut instead of refused."""
     is_picture = False
 
     def __post_init__(self):

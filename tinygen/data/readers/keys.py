@@ -18,7 +18,7 @@ TEXTS = {"text": "characters", "texts": "characters", "sentence": "characters", 
 TEXTS |= {"caption": "words", "captions": "words"}
 MAPS = ("mask", "masks", "segmentation")
 CLASS_NAMES = ("class_names", "label_names", "category_names")
-HELPERS = ("palette", "offset", "rate")
+HELPER_KEYS = ("palette", "offset", "rate")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _choose_by_name(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
     """Choose the first pictures of a file as x, and the next ones of the same size as its target."""
-    pictures = [key for key, header in headers.items() if header.is_picture and key not in HELPERS]
+    pictures = [key for key, header in headers.items() if header.is_picture and key not in HELPER_KEYS]
     if "x" not in chosen.sources and (free := [key for key in pictures if not chosen.taken(key)]):
         chosen.sources["x"] = free[0], "indexed" if _fits_palette(free[0], headers) else "image"
         chosen.guessed.append("x")

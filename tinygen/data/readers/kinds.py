@@ -9,7 +9,7 @@ from tinygen.data.fields import Attributes, Clip, Field, Image, Labels, Points, 
 from tinygen.errors import DataError, UsageError
 
 Facts = Mapping[str, Any]
-"""What is known about an array besides its values: `names`, `palette`, `rate`, `white`, `vocabulary`, `texts`."""
+"""What is known of an array besides its values: `names`, `palette`, `rate`, `white`, `vocabulary`, `texts`."""
 
 KINDS: dict[str, Callable[[Facts], Field]] = {
     "image": lambda facts: Image(white=facts.get("white")),

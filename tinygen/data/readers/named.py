@@ -9,7 +9,7 @@ import numpy as np
 from tinygen.data.dataset import Dataset, last_tenth, random_tenth
 from tinygen.data.fields import Field
 from tinygen.data.notices import say_once
-from tinygen.data.readers.keys import CLASS_NAMES, HELPERS, LABELS, Chosen, Header, by_part, choose
+from tinygen.data.readers.keys import CLASS_NAMES, HELPER_KEYS, LABELS, Chosen, Header, by_part, choose
 from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
@@ -97,7 +97,7 @@ class NamedArrays:
         """Choose as x the first array that holds lines of UTF-8 as uint8."""
         for key, header in self.headers.items():
             flat = len(header.shape) == 1 and header.dtype == np.uint8 and not chosen.taken(key)
-            if flat and key not in HELPERS and _is_text(self.read(self.parts[key]["train"])):
+            if flat and key not in HELPER_KEYS and _is_text(self.read(self.parts[key]["train"])):
                 chosen.sources["x"] = key, TEXTS[0]
                 chosen.guessed.append("x")
                 return

@@ -25,7 +25,7 @@ SUFFIXES = (
 )
 MOST_IN_MEMORY = 64 * 2**20
 """Most bytes of decoded pictures that are kept in memory."""
-EXAMINED = 1000
+EXAMINED_PICTURES = 1000
 """Number of evenly spaced pictures that are examined for the size and colours of a larger folder."""
 
 
@@ -93,7 +93,7 @@ def _make_decoder(folder: Path, parts: dict[str, Listing], request: Request, kin
     files = [file for part in parts.values() for file in part.files]
     width, height = request.size or (decoder := _expecting_one_size(folder, files, request)).expected[1]  # type: ignore[index]
     decoder = Decoder(folder, request.size) if request.size else decoder
-    colours = _colours(decoder, files[:: -(-len(files) // EXAMINED)])
+    colours = _colours(decoder, files[:: -(-len(files) // EXAMINED_PICTURES)])
     colours = {"grey": 1, "rgb": 3}.get(kind, colours)
     in_memory = len(files) * width * height * colours <= MOST_IN_MEMORY
     if in_memory and kind is None:

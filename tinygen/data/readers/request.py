@@ -24,13 +24,13 @@ class Request:
     white: int | None = None
     """The integer that means 1 in pictures of a shipped file."""
     vocabulary: int | None = None
-    """How many different tokens of texts are known, the most frequent ones."""
+    """Number of different tokens of texts that are kept, the most frequent ones."""
     length: int | None = None
-    """To how many tokens texts are cut."""
+    """Number of tokens to which longer texts are cut."""
 
     @property
     def texts(self) -> dict[str, Any]:
-        """What the field of a text is told: attributes of `Tokens`."""
+        """Attributes of `Tokens` for a field of texts."""
         return {"limit": self.vocabulary, "length": self.length, "cut": True if self.length else None}
 
 

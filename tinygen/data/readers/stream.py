@@ -20,7 +20,7 @@ FILES_PER_TASK = 16
 """Least number of files that a task of a thread decodes, so that its overhead is small."""
 BATCHES_AHEAD = 4
 """Most batches that are decoded in advance."""
-DIGESTED = 256
+DIGESTED_FILES = 256
 """Number of files whose contents go into the digest."""
 
 Decoded = list[np.ndarray | Exception]
@@ -34,9 +34,9 @@ def _workers() -> ThreadPoolExecutor:
 class Files(Column):
     """One example for each file of a folder; only the names are kept in memory.
 
-    The digest covers all names, all lengths in bytes, and the contents of `DIGESTED` evenly spaced files, since reading
-    all contents at each start would take as long as an epoch. A change of another file that keeps its length is
-    therefore not noticed.
+    The digest covers all names, all lengths in bytes, and the contents of `DIGESTED_FILES` evenly spaced files, since
+    reading all contents at each start would take as long as an epoch. A change of another file that keeps its length
+    is therefore not noticed.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Files(Column):
         for file in self.files:
             digest.update(os.fsencode(file) + b"\0")
         digest.update(self.sizes.astype("<i8").tobytes())
-        for row in np.unique(np.linspace(0, len(self.files) - 1, DIGESTED).astype(int)):
+        for row in np.unique(np.linspace(0, len(self.files) - 1, DIGESTED_FILES).astype(int)):
             try:
                 digest.update(blake2b((self.folder / self.files[row]).read_bytes()).digest())
             except OSError:

@@ -24,7 +24,7 @@ from tinygen.train import plots
 from tinygen.train.figures import Figure
 
 PARZEN_SAMPLES = 10_000
-SCATTERED = 1000
+SCATTER_POINTS = 1000
 RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # mixture prior: radius of the ring of means, radial and tangential deviation
 
 
@@ -146,7 +146,7 @@ class AAE(CodeModel):
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """A scatter plot of codes over draws from the prior."""
-        codes = self.encode(data.valid.take(SCATTERED).batch(slice(None)).x)
+        codes = self.encode(data.valid.take(SCATTER_POINTS).batch(slice(None)).x)
         prior_codes = to_numpy(self.prior(self.components_in_turn(len(codes)), random.Stream(seed, "sample")))
         if codes.shape[1] < 2:
             return

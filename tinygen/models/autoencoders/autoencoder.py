@@ -179,20 +179,20 @@ class DenoisingAutoencoder(Autoencoder):
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
+TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 
 Autoencoder.tiny = ({"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"})
 Autoencoder.trials = (
     Trial(
         "digits8x8",
         250,
-        SMALL,
+        TRIAL,
         (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
     ),
     Trial(
         "digits8x8",
         250,
-        SMALL | {"architecture": "conv", "batch_size": 32},
+        TRIAL | {"architecture": "conv", "batch_size": 32},
         (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
     ),
 )
@@ -207,7 +207,7 @@ DenoisingAutoencoder.trials = (
     Trial(
         "digits8x8",
         400,
-        SMALL | {"noise": "salt-and-pepper", "level": 0.2},
+        TRIAL | {"noise": "salt-and-pepper", "level": 0.2},
         (
             Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             Demand("denoised_squared_error_per_pixel", "<", COPIED_INPUT, times=0.5),

@@ -28,7 +28,7 @@ from tinygen.train.figures import Figure
 
 FILTERS = 100
 ACTIVITY_IMAGES = 1000
-EDGE = 1e-6  # a mean activity of exactly 0 or 1 would have an infinite divergence
+ACTIVITY_MARGIN = 1e-6  # a mean activity of exactly 0 or 1 would have an infinite divergence
 
 
 class SparseAutoencoder(Autoencoder):
@@ -117,7 +117,7 @@ class SparseAutoencoder(Autoencoder):
 
 def sparsity(code, activity: float):
     """sum_j KL(rho || rho_j) in nats: rho_j is the mean of unit j over the minibatch of codes (N, D)."""
-    mean = F.clip(code.mean(axis=0), EDGE, 1 - EDGE)
+    mean = F.clip(code.mean(axis=0), ACTIVITY_MARGIN, 1 - ACTIVITY_MARGIN)
     constant = activity * math.log(activity) + (1 - activity) * math.log(1 - activity)
     return (constant - activity * F.log(mean) - (1 - activity) * F.log(1 - mean)).sum()
 

@@ -196,7 +196,7 @@ def gate(y, colours: int = 1):
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
+TRIAL = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
 
 PixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
 PixelCNN.trials = (
@@ -215,14 +215,14 @@ GatedPixelCNN.trials = (
     Trial(
         "digits8x8",
         350,
-        GATED,
+        TRIAL,
         (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
     Trial(
         "fashion-mnist-7k",
         200,
-        GATED | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
+        TRIAL | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
         (Demand("nll_nats", "<", INDEPENDENT, times=0.4),),
         binarised="threshold",
         quick=False,

@@ -8,8 +8,8 @@ from tinygen import functional as F
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device
 from tinygen.models.base import at_least
-from tinygen.models.energy.partition import SMALL, all_states
-from tinygen.models.energy.rbm import QUICK, RBM
+from tinygen.models.energy.partition import MOST_UNITS_SUMMED, all_states
+from tinygen.models.energy.rbm import RBM, TINY
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 
 
@@ -37,7 +37,7 @@ class DBM(RBM):
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device, above=config.above)
-        self.log_prob_is_estimate = config.hidden > SMALL
+        self.log_prob_is_estimate = config.hidden > MOST_UNITS_SUMMED
 
     def visible_units(self, x):
         """v = (x, means of h2) for vectors x (N, D); the mean field updates the means of h1 and h2 in turn."""
@@ -54,11 +54,11 @@ class DBM(RBM):
         The bound is the expectation of log p(x, h1, h2) Z under the mean field, plus the entropy of the mean field. At
         the best means of h1 it is the entropy of h2 minus the free energy.
         """
-        if self.config.hidden <= SMALL:
+        if self.config.hidden <= MOST_UNITS_SUMMED:
             return self._summed_over_h1(x)
         v = self.visible_units(x)
         h2 = v[:, self.pixels :]
-        logits = F.log(h2 + TINY) - F.log(1 - h2 + TINY)
+        logits = F.log(h2 + EPSILON) - F.log(1 - h2 + EPSILON)
         entropy = (F.softplus(logits) - h2 * logits).sum(axis=1)
         return entropy - self.free_energy(v)
 
@@ -76,13 +76,13 @@ class DBM(RBM):
         return total
 
 
-TINY = 1e-7
+EPSILON = 1e-7
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
 DBM.tiny = (
-    QUICK | {"hidden": 5, "above": 4, "chains": 5, "mean_field_steps": 3},
-    QUICK | {"hidden": 18, "above": 3, "persistent": False, "gibbs_steps": 2},
+    TINY | {"hidden": 5, "above": 4, "chains": 5, "mean_field_steps": 3},
+    TINY | {"hidden": 18, "above": 3, "persistent": False, "gibbs_steps": 2},
 )
 DBM.trials = (
     Trial(

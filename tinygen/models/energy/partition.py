@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygen.backend import to_numpy
 
-SMALL = 16
+MOST_UNITS_SUMMED = 16
 """Most units of a layer over whose states sums are computed exactly."""
 STATES = 4096
 """Number of states in memory at once."""

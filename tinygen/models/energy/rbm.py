@@ -19,7 +19,7 @@ from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import CHUNK, System, at_least, in_chunks, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
 from tinygen.models.energy.independent import log_odds, pixel_means
-from tinygen.models.energy.partition import SMALL, LogZ, annealed_log_z, exact_log_z, temperatures
+from tinygen.models.energy.partition import MOST_UNITS_SUMMED, LogZ, annealed_log_z, exact_log_z, temperatures
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import Parameter, init
 from tinygen.optim import SGD
@@ -84,7 +84,7 @@ class RBM(System):
         self.chains = (random.stream("init").uniform((chains, self.size)) < 0.5).astype(np.float32)
         self.to(device)
         self.optimizer = SGD(self, learning_rate(config, self.plan))
-        self.log_prob_is_estimate = min(config.hidden, self.size) > SMALL
+        self.log_prob_is_estimate = min(config.hidden, self.size) > MOST_UNITS_SUMMED
 
     def training_step(self, batch):
         """Contrastive divergence: raise the log-probability of images, and lower that of samples of the model.
@@ -189,9 +189,9 @@ class RBM(System):
 
     def log_z(self, seed: int) -> LogZ:
         """log Z: exact where a layer is small, otherwise estimated. Run it in evaluation mode."""
-        if self.config.hidden <= SMALL:
+        if self.config.hidden <= MOST_UNITS_SUMMED:
             return exact_log_z(lambda h: self._log_p_of_hidden(to_device(h, self.device)).data, self.config.hidden)
-        if self.size <= SMALL:
+        if self.size <= MOST_UNITS_SUMMED:
             return exact_log_z(lambda v: -self.free_energy(to_device(v, self.device)).data, self.size)
         return self.estimated_log_z(seed)
 
@@ -271,11 +271,11 @@ class RBM(System):
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-QUICK = {"sampling_steps": 3, "ais_steps": 20}
+TINY = {"sampling_steps": 3, "ais_steps": 20}
 
 RBM.tiny = (
-    QUICK | {"hidden": 7, "chains": 5},
-    QUICK | {"hidden": 18, "persistent": False, "gibbs_steps": 2},
+    TINY | {"hidden": 7, "chains": 5},
+    TINY | {"hidden": 18, "persistent": False, "gibbs_steps": 2},
 )
 RBM.trials = (
     Trial(

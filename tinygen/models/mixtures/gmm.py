@@ -21,7 +21,7 @@ from tinygen.nn import Parameter
 from tinygen.train import plots
 from tinygen.train.figures import Figure
 
-SCATTERED = 1000
+SCATTER_POINTS = 1000
 COLLAPSED = 2.0
 """A component whose smallest variance is below this multiple of the floor has collapsed."""
 
@@ -160,7 +160,7 @@ class GMM(System):
         circle = 2 * np.stack([np.cos(angle), np.sin(angle)])
         factors = np.linalg.cholesky(self.matrices(to_numpy(self.covariances.data)))
         ellipses = to_numpy(self.means.data)[:, None] + (factors @ circle).transpose(0, 2, 1)
-        points = data.valid.take(SCATTERED).batch(slice(None)).x
+        points = data.valid.take(SCATTER_POINTS).batch(slice(None)).x
         caption = "Validation points, and the components: each ellipse is two standard deviations around a mean."
         yield Figure(caption, svg=plots.scatter(points, outlines=ellipses.tolist()))
 

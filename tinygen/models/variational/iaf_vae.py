@@ -83,16 +83,16 @@ class InverseAutoregressiveFlow(Module):
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8, "flow_hidden": 32}
-FEW = {"latent": 3, "hidden": 7, "importance_samples": 3, "flow_hidden": 5}
+TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8, "flow_hidden": 32}
+TINY = {"latent": 3, "hidden": 7, "importance_samples": 3, "flow_hidden": 5}
 
 IAFVAE.tiny = (
-    FEW,
-    FEW | {"architecture": "conv", "channels": 2, "flows": 3, "flow_layers": 2, "free_bits": 0.1},
-    FEW | {"flows": 1, "samples": 3},
+    TINY,
+    TINY | {"architecture": "conv", "channels": 2, "flows": 3, "flow_layers": 2, "free_bits": 0.1},
+    TINY | {"flows": 1, "samples": 3},
 )
 IAFVAE.trials = (
-    Trial("fashion-mnist-7k", 250, SMALL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
+    Trial("fashion-mnist-7k", 250, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
 )
 IAFVAE.recipes = (
     "--data mnist --steps 12000 --layers 2 --hidden 300 --latent 32 --batch-size 100 --learning-rate 1e-3"

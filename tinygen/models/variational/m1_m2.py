@@ -27,7 +27,7 @@ from tinygen.models.variational.vae import VAE
 from tinygen.nn import Sequential
 from tinygen.train.figures import Figure
 
-ACTIVE = 0.1
+LEAST_STD = 0.1
 """M2 reads the dimensions of M1's codes whose mean has at least this standard deviation over images."""
 MINIBATCH_SHARE = 0.05
 """Weight of a minibatch in the moving averages of these means and their squares."""
@@ -145,7 +145,7 @@ class M2OfCodes(M2):
         """Update which dimensions of the means (N, D) of q(z_1 | x) vary; `share` is the weight of a minibatch."""
         self.mean += share * (means.mean(axis=0) - self.mean)
         self.square += share * ((means * means).mean(axis=0) - self.square)
-        self.active[...] = self.square - self.mean * self.mean > ACTIVE**2
+        self.active[...] = self.square - self.mean * self.mean > LEAST_STD**2
 
 
 class NormalCodes(Likelihood):
@@ -174,9 +174,9 @@ class NormalCodes(Likelihood):
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-FEW = {"batch_size": 4, "labelled": 6, "latent": 3, "hidden": 7, "m1_latent": 4, "m1_steps": 2}
+TINY = {"batch_size": 4, "labelled": 6, "latent": 3, "hidden": 7, "m1_latent": 4, "m1_steps": 2}
 
-M1M2.tiny = (FEW,)
+M1M2.tiny = (TINY,)
 M1M2.trials = (
     Trial(
         "digits8x8",

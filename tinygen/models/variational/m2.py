@@ -146,11 +146,11 @@ class HooksOfOneClass:
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-FEW = {"batch_size": 4, "labelled": 6, "importance_samples": 3}
+TINY = {"batch_size": 4, "labelled": 6, "importance_samples": 3}
 
 M2.tiny = (
-    FEW | {"latent": 3, "hidden": 7},
-    FEW | {"latent": 3, "hidden": 7, "architecture": "conv", "channels": 2},
+    TINY | {"latent": 3, "hidden": 7},
+    TINY | {"latent": 3, "hidden": 7, "architecture": "conv", "channels": 2},
 )
 M2.trials = (
     Trial(

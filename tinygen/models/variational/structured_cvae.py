@@ -232,9 +232,9 @@ def normal_of(outputs) -> Normal:
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-FEW = {"latent": 3, "hidden": 7, "layers": 1, "importance_samples": 3}
+TINY = {"latent": 3, "hidden": 7, "layers": 1, "importance_samples": 3}
 
-StructuredCVAE.tiny = (FEW, FEW | {"architecture": "conv", "channels": 2, "quadrants": 2}, FEW | {"quadrants": 3})
+StructuredCVAE.tiny = (TINY, TINY | {"architecture": "conv", "channels": 2, "quadrants": 2}, TINY | {"quadrants": 3})
 StructuredCVAE.trials = (
     Trial(
         "digits8x8",

@@ -128,7 +128,7 @@ def _join(shape) -> str:
 
 # Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
 
-SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8}
+TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8}
 
 VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
@@ -136,11 +136,11 @@ VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
 )
 VAE.trials = (
-    Trial("fashion-mnist-7k", 150, SMALL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
+    Trial("fashion-mnist-7k", 150, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
     Trial(
         "fashion-mnist-7k",
         100,
-        SMALL | {"architecture": "conv", "batch_size": 16},
+        TRIAL | {"architecture": "conv", "batch_size": 16},
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
@@ -149,7 +149,7 @@ VAE.trials = (
     Trial(
         "coloured-digits8x8",
         250,
-        SMALL | {"components": 2, "hidden": 128, "latent": 12},
+        TRIAL | {"components": 2, "hidden": 128, "latent": 12},
         (
             Demand("neg_elbo_bits_per_dim", "<", INDEPENDENT, times=0.85),
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
@@ -158,7 +158,7 @@ VAE.trials = (
     Trial(
         "fashion-mnist-7k",
         600,
-        SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
+        TRIAL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
         (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), SAMPLES_LIKE_DATA),
         quick=False,
     ),
