@@ -626,7 +626,7 @@ class GatedPixelCNN(Pair):
         class Block(nn.Module):
             def __init__(self, inputs: int, side: int):
                 self.first, half = inputs == 1, side // 2
-                above = half - self.first  # rows above the row that is next above the pixel
+                above = half - self.first  # rows above the row directly above the pixel
                 self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=((above, 0), (half, half)))
                 self.into_row = nn.Conv2d(64, 64, 1)
                 self.horizontal = nn.MaskedConv2d(inputs, 64, (1, side), kind="A" if self.first else "B")

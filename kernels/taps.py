@@ -107,7 +107,7 @@ def forward_phases(kernel_size, output_size, channels: int, outputs: int, geomet
     return (Phase(0, 0, *output_size, _forward_blocks(taps, kernel_size, channels, outputs, geometry)),)
 
 
-def adjoint_phases(kernel_size, size, output_size, channels: int, outputs: int, geometry: Geometry):
+def adjoint_phases(kernel_size, image_size, output_size, channels: int, outputs: int, geometry: Geometry):
     """The phases of the adjoint in x, one for each remainder of (row, column) modulo the stride, and its padding.
 
     x[s u + a] sums g[u + (a + p - d i) / s] w[i] over the taps i where that is a whole number. Returns the phases and
@@ -115,14 +115,14 @@ def adjoint_phases(kernel_size, size, output_size, channels: int, outputs: int, 
     """
     (sh, sw), (dh, dw), ((top, _), (left, _)) = geometry.stride, geometry.dilation, geometry.padding
     taps_by_phase = []
-    for a in range(min(sh, size[0])):
-        for b in range(min(sw, size[1])):
+    for a in range(min(sh, image_size[0])):
+        for b in range(min(sw, image_size[1])):
             taps = [
                 ((a + top - i * dh) // sh, (b + left - j * dw) // sw, index)
                 for i, j, index in _indexed(kernel_size, geometry)
                 if (a + top - i * dh) % sh == 0 and (b + left - j * dw) % sw == 0
             ]
-            taps_by_phase.append((a, b, -(-(size[0] - a) // sh), -(-(size[1] - b) // sw), sorted(taps)))
+            taps_by_phase.append((a, b, -(-(image_size[0] - a) // sh), -(-(image_size[1] - b) // sw), sorted(taps)))
     reach = [(r, c, r + rows, c + columns) for _, _, rows, columns, taps in taps_by_phase for r, c, _ in taps]
     above, before = (max(0, -min((offset[k] for offset in reach), default=0)) for k in (0, 1))
     below, after = (max(0, max((p[k + 2] for p in reach), default=0) - output_size[k]) for k in (0, 1))

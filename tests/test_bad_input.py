@@ -1,4 +1,4 @@
-"""Mistakes of a user: one line that names the thing and the remedy, an exit code, and no file changed."""
+"""A mistake of a user gives one line, which names the thing and the remedy, and an exit code; no file changes."""
 
 import json
 import os

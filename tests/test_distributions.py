@@ -194,7 +194,7 @@ def test_samples_use_the_training_stream_by_default(make):
 
 @pytest.mark.parametrize("kind", [Normal, Bernoulli, Categorical])
 def test_gradients_of_a_divergence_match_finite_differences(kind):
-    """Along a random direction; and they are zero if both distributions are equal."""
+    """They are compared along a random direction; they are zero if both distributions are equal."""
     rng = np.random.default_rng(0)
     points, directions = rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
 

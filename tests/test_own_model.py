@@ -43,7 +43,7 @@ def independent_pixels(dataset):
 
 
 def test_its_log_probability_is_that_of_a_normal_distribution(tmp_path):
-    """By the integral over codes, of very small images."""
+    """The density of very small images, by the integral over codes."""
     x = (255 * np.random.default_rng(0).uniform(size=(40, 1, 2))).astype(np.uint8)
     own = data.Dataset.from_fields("own", {"x": data.Image()}, {"x": x})
     system = registry.get(f"{EXAMPLE}:PPCA")

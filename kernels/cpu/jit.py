@@ -1,7 +1,8 @@
 """Compilation at first use, kept on disk between processes.
 
-Each function has a folder of its own there. Of processes that start together one compiles it, and the others wait for
-it. numba alone would mix up the variants of a function, since it numbers their files in the order of compilation.
+Each function has a folder of its own. If several processes start together, one compiles the function, and the
+others wait for it. numba alone would mix up the variants of a function, since it numbers their files in the order of
+compilation.
 """
 
 import ctypes

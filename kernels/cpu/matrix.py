@@ -32,7 +32,7 @@ DEPTH_RATIO = 8  # the depth is cut where it is more than this many times the wi
 def multiply_panel(arguments, task, lane):
     """Multiply a band of rows of a by a panel of b, which is first packed into the lane's scratch memory.
 
-    So a core reads what it has just written itself: with panels packed by all cores for all it took 1.3x (measured).
+    So a core reads what it has just written itself: panels that are packed by all cores for all took 1.3x (measured).
     """
     a = carray(arguments, 1)[0]
     p = carray(packs_at(a.packs), 1)[0]

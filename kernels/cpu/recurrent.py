@@ -28,9 +28,9 @@ from .target import HEIGHTS, VECTORS, WIDTH
 from .vector_math import ONE, sigmoid, tanh
 
 UNITS = HEIGHTS[0]  # rows of a tile
-COLUMNS = VECTORS * WIDTH  # its columns; one vector of them for a small batch
+COLUMNS = VECTORS * WIDTH  # columns of a tile; for a small batch a tile is one vector wide
 KEPT_DERIVATIVES = 256  # sequences times steps whose derivatives are kept
-STRIP = 128  # of them, those that go through the first-level cache together
+STRIP = 128  # of these, the number that passes through the first-level cache at a time
 LEAST_SEQUENCES, LEAST_STEPS = 3, 8  # with fewer, packing the weights takes longer than it saves (measured)
 LSTM, GRU = 4, 3  # number of gates
 SIZES = "batch steps channels hidden groups panels "

@@ -15,7 +15,7 @@ from .ir import int64
 from .jit import jit
 from .target import LINE
 
-WORD_BYTES = 4 * LINE  # a word to wait for, and room after it for a mutex and a condition variable
+WORD_BYTES = 4 * LINE  # a word to wait for, and space after it for a mutex and a condition variable
 MUTEX, CONDITION = LINE, 2 * LINE
 
 # Linux: the number of the system call, of FUTEX_WAIT and of FUTEX_WAKE, both among the threads of one process.

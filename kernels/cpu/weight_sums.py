@@ -162,7 +162,7 @@ class WeightSums:
         runs = merged(taps, pitch, pixel, channels)
         scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
         vectors = VECTORS if share > WIDTH else 1
-        if scattered:  # rows have each their own offset: the last tile repeats the last one
+        if scattered:  # each row has its own offset; the last row is repeated to fill the last tile
             row_offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
             tile = ceil(len(row_offsets) / ceil(len(row_offsets) / HEIGHTS[0]))
             starts, places = list(range(0, len(row_offsets), tile)), list(range(len(row_offsets)))

@@ -60,9 +60,9 @@ TILES = 4 * HEIGHTS[0]  # most tiles that a task transforms at a time
 
 @inlined
 def transform_patch(taps, x, row, column, phases, part, v, point):
-    """Transform the patch at x, of pixels `row` and `column` bytes apart: write `part` bytes of each, at all points.
+    """Transform the patch at x into v: `part` bytes of its pixels, at all points; its phases become channels.
 
-    Its phases are channels of v.
+    Neighbouring pixels of the patch are `row` and `column` bytes apart.
     """
     for phase in range(phases * phases):
         corner = x + phase // phases * row + phase % phases * column

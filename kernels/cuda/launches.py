@@ -10,7 +10,7 @@ WARP = 32
 BLOCKS_OF_LARGE_GPU = 1024  # blocks that keep every multiprocessor of a large GPU busy
 MOST_BLOCKS = 8 * BLOCKS_OF_LARGE_GPU  # most blocks of a grid, whose threads step through the work
 LEAST_ROW_OF_BLOCK = 1024  # length from which a block, and not a warp, does a row
-LEAST_ROWS_OF_THREAD = 8  # least rows of a thread: with fewer another block does not pay
+LEAST_ROWS_OF_THREAD = 8  # least rows of a thread: with fewer, more blocks would not be faster
 
 
 def over_threads(threads: int) -> tuple[tuple[int], tuple[int]]:

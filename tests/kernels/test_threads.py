@@ -46,7 +46,7 @@ pool._pool = numba_pool.NumbaPool()
 
 
 def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
-    """Also with numba's threads: five, for which numba is given five on a machine with fewer cores too."""
+    """Four numbers of threads of the pool, and five of numba's own threads, which a machine of fewer cores runs too."""
     one, two, three, four = run_all(DIGESTS, [{"TINYGEN_THREADS": str(threads)} for threads in (1, 2, 3, 4)])
     numbas = run(NUMBA_THREADS + DIGESTS, TINYGEN_THREADS="5", NUMBA_NUM_THREADS="5")[0]
     assert one.count("\n") > len(calls())
@@ -123,7 +123,7 @@ def test_a_quota_limits_the_number_of_cores_to_at_least_one(monkeypatch):
 
 
 def test_several_python_threads_may_call_kernels_at_once():
-    """Including the first calls, which compile or load kernels, and with a BLAS that uses threads."""
+    """The first calls, which compile or load kernels, are among them; BLAS uses threads at the same time."""
     program = """
 import sys
 from concurrent.futures import ThreadPoolExecutor

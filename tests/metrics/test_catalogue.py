@@ -57,7 +57,7 @@ def test_metrics_of_the_doctor_are_in_the_catalogue():
 
 
 def test_no_two_metrics_have_the_same_label_and_unit():
-    """So that a table with several metrics is unambiguous."""
+    """Otherwise a table with several metrics would be ambiguous."""
     assert len({str(metric) for metric in METRICS.values()}) == len(METRICS)
 
 

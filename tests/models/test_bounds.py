@@ -86,7 +86,7 @@ def test_each_example_may_have_its_own_prior():
 
 
 def test_bounds_of_the_same_weights_never_fall_with_the_number_of_codes():
-    """Exactly, not only in expectation: larger groups join smaller ones, and the logarithm is concave."""
+    """This is exact, not only in expectation: larger groups join smaller ones, and the logarithm is concave."""
     weights, _, _ = log_weights_of(LinearNormal(), images(50), 64)
     values = [bounds.importance_weighted(tg.tensor(weights, "float64"), k).numpy() for k in (1, 2, 4, 16, 64)]
     for less, more in pairwise(values):

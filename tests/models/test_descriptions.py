@@ -27,7 +27,7 @@ from tinygen.errors import DataError, UsageError
 
 @every_model
 def test_a_system_has_tiny_trials_and_recipes(name):
-    """In its own class, not in one that it derives from."""
+    """Its own class defines them; those of a base class do not count."""
     for what in ("tiny", "trials", "recipes"):
         assert vars(models.get(name)).get(what), f"{name} has no {what}"
 

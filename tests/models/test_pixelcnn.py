@@ -59,7 +59,7 @@ def dependences(model, kind):
 
 @every_kind
 def test_gated_pixelcnn_depends_on_all_earlier_values_and_no_other(kind):
-    """Neither a leak nor a blind spot, where the receptive field covers the image."""
+    """There is neither a leak nor a blind spot if the receptive field covers the image."""
     model = small_model("gated-pixelcnn", kind, 3, 4, blocks=3, hidden=18, head=18)
     size = math.prod(model.spec.x.shape)
     np.testing.assert_array_equal(dependences(model, kind), np.tri(size, k=-1, dtype=bool))

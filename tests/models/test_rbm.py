@@ -44,7 +44,7 @@ def test_enumeration_gives_every_state_once(monkeypatch):
 
 
 def test_the_estimate_of_log_z_is_within_half_a_nat_of_the_exact_value():
-    """With 15 hidden units; the estimated error is between 0 and 0.3."""
+    """The model has 15 hidden units; the estimated error is between 0 and 0.3."""
     model = rbm(8, 8, scale=0.7, hidden=15, ais_steps=500)
     with model.evaluating():
         exact, estimates = model.log_z(0).value, [model.estimated_log_z(seed) for seed in range(2)]

@@ -182,7 +182,7 @@ def test_a_beta_other_than_1_is_refused_with_several_samples():
 
 
 def test_colour_images_have_bits_per_dimension_of_a_mixture_of_logistics():
-    """That they are learnt better than by independent pixels is a trial of `tinygen verify`."""
+    """A trial of `tinygen verify` tests that the model learns them better than independent pixels do."""
     data = load("coloured-digits8x8")
     config = VAE.Config(components=2, hidden=8, latent=3)
     model = VAE(config, check_data(VAE, data, config).spec)

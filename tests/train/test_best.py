@@ -84,7 +84,7 @@ def test_a_run_killed_between_staging_and_publishing_the_best_state_resumes_from
 
 
 def test_a_best_state_later_than_the_checkpoint_is_forgotten(tmp_path, data, make_model):
-    """Killed at step 15 with a checkpoint of step 10, and resumed to an end before step 14."""
+    """A run is killed at step 15 with a checkpoint of step 10, and resumed to an end before step 14."""
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         train.fit(kill_at(scripted(make_model()), 15), data, steps=STEPS, out=folder, save_every=5, quiet=True)

@@ -109,7 +109,7 @@ def watch_finite(name: str, array: Any) -> None:
 
 
 def forbid_in_capture(what: str) -> None:
-    """While an update is being captured, raise CaptureError that `what` cannot be; a dry run only records it."""
+    """Raise CaptureError, which names `what`, if an update is being captured; a dry run only records `what`."""
     if _active is None:
         return
     if not _active.dry_run:

@@ -19,7 +19,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Flags:
-    """Score how unlike a run's training data normal and anomalous test examples are."""
+    """Score normal and anomalous test examples: a high score means unlike the training data of the run."""
 
     run: RunFolder
     data: Annotated[File, default("the data of the run")] = None

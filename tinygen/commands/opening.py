@@ -109,7 +109,7 @@ MOST_NAMES = 12
 
 
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): pictures in a folder, or the first of test; `place`: where the data are now."""
+    """Names and values x (n, ...) of pictures in a folder, or of the first test examples of the data at `place`."""
     if images is not None and not is_intensities(opened.model.spec.x):
         raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
     test = None if images is not None else data_of(opened.run, place).test
@@ -117,7 +117,7 @@ def examples(opened: Opened, images: str | None, n: int | None, place: str | Non
 
 
 def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): a picture, the pictures in a folder, or for None the first of a split."""
+    """Names and values x (n, ...) of a picture, of pictures in a folder, or of the first examples of `test`."""
     if pictures is not None:
         names, x = read_images(Path(pictures), model.spec.x)
         return names[:n], x[:n]

@@ -1,6 +1,6 @@
 """Sprites: pictures of a coloured shape on black, with the factors that each was drawn from.
 
-As dSprites (Matthey et al. 2017, github.com/google-deepmind/dsprites-dataset), which has no colours.
+They are like dSprites (Matthey et al. 2017, github.com/google-deepmind/dsprites-dataset), but coloured.
 """
 
 import itertools

@@ -95,7 +95,7 @@ class Judge(Module):
             return np.concatenate([to_numpy(self.body(x[i : i + ROWS])) for i in range(0, len(x), ROWS)])
 
     def classes(self, features: np.ndarray) -> np.ndarray:
-        """The likeliest class (N,) of images that have these features."""
+        """The most probable class (N,) of images that have these features."""
         with no_grad():
             return to_numpy(self.head(features)).argmax(axis=1)
 

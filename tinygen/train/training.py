@@ -38,7 +38,7 @@ LOGS_PER_EPOCH = 10
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal; the message says how to continue, `exit_code` is 128 plus its number."""
+    """Training was stopped by a signal; the message says how to continue. `exit_code` is 128 + the signal's number."""
 
     def __init__(self, message: str, signal_number: int = 2):
         super().__init__(message)

@@ -44,7 +44,7 @@ class Field:
         raise NotImplementedError
 
     def fit(self, arrays: Mapping[str, Any]) -> Self:
-        """This field with those attributes set that are None, as far as the user's arrays determine them.
+        """This field, whose attributes that are None are set as far as the user's arrays determine them.
 
         The keys name the arrays in messages, such as "x_train". Raises DataError for an array of the wrong shape.
         """
@@ -69,7 +69,7 @@ class Field:
     # What every field can do
 
     def accepts(self, other: "Field") -> bool:
-        """Whether another field meets this one as a requirement: its class, and each attribute that is set here."""
+        """Whether another field meets this one as a requirement: it has the class and all attributes set here."""
         if not isinstance(other, type(self)):
             return False
         required = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if _is_compared(each)}

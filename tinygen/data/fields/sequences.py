@@ -135,8 +135,8 @@ def _before_end(ids: np.ndarray) -> np.ndarray:
 class Wave(Field):
     """Sound of one channel: floats in [-1, 1], or integers that are mu-law levels already; (N, samples).
 
-    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711, with as
-    many as van den Oord et al. 2016, arXiv:1609.03499, section 2.2); in a batch int64 (N, samples).
+    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711), whose
+    number is that of van den Oord et al. 2016, arXiv:1609.03499, section 2.2; in a batch int64 (N, samples).
     """
 
     samples: int | None = None

@@ -67,7 +67,7 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def lines_of(content: bytes) -> list[str]:
-    """The lines of a text in UTF-8 that are not blank; DataError for other bytes."""
+    """The lines that are not blank, of a text in UTF-8; DataError for another encoding."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

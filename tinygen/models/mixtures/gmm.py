@@ -133,7 +133,7 @@ class GMM(System):
         return np.concatenate([to_numpy(log_sum_exp(self.log_joint(part.astype("float64")))) for part in parts])
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """n points, each of a component that is drawn by the weights."""
+        """n points, each from a component that is drawn with the weights as probabilities."""
         uniform = random.Stream(seed, "sample component").uniform(n)
         weights, means, covariances = (to_numpy(p.data) for p in (self.weights, self.means, self.covariances))
         component = np.searchsorted(weights.cumsum()[:-1], uniform, side="right")

@@ -42,8 +42,8 @@ def _nearest(x: Any, centres: Any) -> tuple[Any, Any]:
 def initial_centres(x: Any, clusters: int) -> Any:
     """Centres (clusters, D) among the points, by greedy k-means++ (Arthur & Vassilvitskii 2007, section 5).
 
-    A point becomes the next centre with a probability in proportion to its squared distance from the centres so far;
-    of several candidates that are drawn so, the one is taken that makes the sum of these distances least.
+    Candidates for the next centre are drawn with probabilities in proportion to their squared distances from the
+    centres so far; the candidate with which the sum of these distances is least becomes the centre.
     """
     xp, stream = array_module(x), random.stream("train")
     first = int(stream.uniform() * len(x))

@@ -212,7 +212,7 @@ class VQVAE(System):
 
 
 class Encoder(Module):
-    """Images (N, H, W, C), padded with zeros to sides that 4 divides, to vectors (N, H / 4, W / 4, latent)."""
+    """Images (N, H, W, C), padded with zeros to sides that are multiples of 4, to vectors (N, H / 4, W / 4, latent)."""
 
     def __init__(self, channels: int, hidden: int, blocks: int, latent: int):
         self.layers = Sequential(
