@@ -198,13 +198,13 @@ def test_resampling_by_nearest_neighbours_is_inverted():
     np.testing.assert_array_equal(F.downsample_nearest2d(up, (3, 2)).numpy(), x.numpy())
     np.testing.assert_allclose(F.avg_pool2d(up, (3, 2)).numpy(), x.numpy(), rtol=1e-15)
     np.testing.assert_array_equal(F.max_pool2d(up, (3, 2)).numpy(), x.numpy())
-    # Half-pixel: of five pixels to two, centres 0.75 and 3.25 of blocks of two and a rest fall on pixels 1 and 3.
+    # Half-pixel convention: five pixels become two, whose centres, 0.75 and 3.25, are nearest to pixels 1 and 3.
     line = np.arange(5.0).reshape(1, 5, 1, 1)
     assert F.downsample_nearest2d(line, (2, 1)).ravel().tolist() == [1, 3]
 
 
 def test_bilinear_resizing_matches_values_by_hand():
-    """As PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, no antialiasing."""
+    """It equals PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, no antialiasing."""
 
     def resized(values, width):
         line = np.array(values, "float64").reshape(1, 1, -1, 1)

@@ -68,7 +68,7 @@ class Density(Protocol):
     """
 
     def log_prob(self, x: Any, *, seed: int) -> np.ndarray:
-        """log p(x) in nats (N,), or a lower bound on it; of continuous x the logarithm of a density."""
+        """log p(x) in nats (N,), or a lower bound on it; p(x) is a density if x is continuous."""
         ...
 
 

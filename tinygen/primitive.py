@@ -270,7 +270,7 @@ class Fused(Primitive):
         return (residuals, arrays), tuple(chain.from_iterable(versions))
 
     def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
-        """Call the backward kernel; for a graph, or for gradients of secondary outputs, differentiate the composite."""
+        """Call the backward kernel, or differentiate the composite if secondary outputs or a new graph need it."""
         residuals, arrays = node.saved
         primary = g if g.__class__ is not list else g[0] if all(x is None for x in g[1:]) else None
         if create_graph or primary is None:
@@ -285,7 +285,7 @@ def fused(wrt: str, *, indices: str = "", check: Callable | None = None):
 
 
 class Unsaved:
-    """Replaces in a vjp an argument whose values were not saved; in elementwise operations it has no shape either."""
+    """Replaces an argument whose values were not saved, in a vjp; it has no shape in elementwise operations."""
 
     def __init__(self, op: str, shape=None, dtype=None):
         self.op, self.shape, self.dtype = op, shape, dtype
@@ -319,7 +319,7 @@ def _without_generics(arrays):
 
 
 def _version(name: str, x) -> tuple[Any, ...]:
-    """((name, leaf, version),) of the leaf whose memory is saved; an empty tuple where it belongs to no leaf."""
+    """((name, leaf, version),) of the leaf whose memory is saved; an empty tuple if it belongs to no leaf."""
     leaf = x.memory_owner() if isinstance(x, Variable) else None
     return () if leaf is None else ((name, leaf, leaf.version),)
 

@@ -57,7 +57,7 @@ class Scorer:
     def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
         """Score the last or the best state of a run's model; `place` is the new place of data that have moved.
 
-        DataError where samples must be scored and the data have no labels.
+        DataError if samples must be scored and the data have no labels.
         """
         model, data = model_of(run, device), data_of(run, place)
         state, seed = load_state(run, model, which), run.config["fit"]["seed"]

@@ -47,7 +47,7 @@ def save(path: str | Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] |
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read the arrays and the meta that `save` wrote to `path`.
 
-    Raises CheckpointError, which names the file and the remedy, where it is missing, truncated, altered in any byte,
+    Raises CheckpointError, which names the file and the remedy, if it is missing, truncated, altered in any byte,
     not a checkpoint of tinygen, or of a newer format than this code knows.
     """
     from safetensors import SafetensorError

@@ -234,7 +234,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
 
 
 def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[Outcome]:
-    """Train a model, and measure it and its baselines; NonFiniteError where training diverges."""
+    """Train a model, and measure it and its baselines; NonFiniteError if training diverges."""
     data, config = load(trial.data), system.Config(**trial.config)
     data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
     random.seed(SEED)
@@ -248,7 +248,7 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
 
 
 def verify(trials: Sequence[tuple[type[System], Trial]], device: str = "cpu") -> None:
-    """Run trials and print the outcomes; NotLearnt, once all are run, where a demand does not hold."""
+    """Run trials and print the outcomes; NotLearnt, once all are run, if a demand does not hold."""
     failed = []
     for system, trial in trials:
         start = time.perf_counter()

@@ -342,7 +342,7 @@ def backward(arguments, task, lane):
         apply_back(a, task, buffer)
 
 
-# By rows: a row stays in first-level cache from its sums to its result.
+# Functions that work row by row: a row stays in first-level cache from its sums to its result.
 
 
 @summing

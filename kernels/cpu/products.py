@@ -326,7 +326,7 @@ class Products:
         )
 
     def _height(self, phase, rows: int) -> int:
-        """How many output pixels of a phase a tile has; with planes they lie in one line of the image."""
+        """How many output pixels of a phase a tile has; with `copy_planes` they lie in one line of the image."""
         return tile_height(phase.columns, ADJACENT_HEIGHTS) if self.planes else tile_height(rows)
 
     def _rows(self, phase, group: int, window_bytes: int) -> dict[str, int]:

@@ -100,7 +100,7 @@ extern "C" __global__ void gru(Sizes sizes, int step, const float* products, con
     });
 }
 
-// As for the LSTM. `state_grad` is the part of the state's gradient that bypasses the gates; `of_hidden` holds the
+// The same for the GRU. `state_grad` is the part of the state's gradient that bypasses the gates; `of_hidden` holds the
 // derivatives of what the hidden state adds to the sums.
 extern "C" __global__ void gru_backward(Sizes sizes, int step, const float* g, const float* from_after,
                                         const float* gates, const float* candidates, const float* y,

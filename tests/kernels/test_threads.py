@@ -174,7 +174,7 @@ assert after == before
 def test_denormal_numbers_are_zero_in_kernels_and_nowhere_else():
     tiny = np.full((300, 300), 1e-39, np.float32)
     x = np.ones((2, 40, 40, 1), np.float32)
-    for images in (1, 2):  # in one thread, and in several where there are some
+    for images in (1, 2):  # one image is computed in one thread, two in two if there are so many
         y = cpu_kernel("conv2d")(x[:images], tiny[:3, :3].reshape(3, 3, 1, 1), Geometry())
         assert not (y.any() and X86)
         assert (tiny * np.float32(0.5) > 0).all()

@@ -1,4 +1,4 @@
-"""The verdict on a training curve: for curves whose trend is known, with noise and without, and where it is shown."""
+"""The verdict on a training curve: tests with curves of a known trend, with and without noise, and of its display."""
 
 import json
 import math

@@ -63,7 +63,7 @@ class Arithmetic:
 
     @classmethod
     def of(cls, model: Any, data: Dataset) -> "Arithmetic":
-        """From training examples; UsageError if the model's codes are no numbers that can be added."""
+        """The means over training examples; UsageError if the model's codes are not numbers that can be added."""
         train = data.train.take(AVERAGED_EXAMPLES)
         codes, x, y = codes_of(model, train), train.values("x"), train.values("y")
         if codes.dtype.kind != "f":

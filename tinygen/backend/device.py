@@ -49,7 +49,7 @@ def to_numpy(array) -> np.ndarray:
 
 
 def cupy():
-    """The module CuPy; DeviceError, with the reason, where no GPU can be used."""
+    """The module CuPy; DeviceError, with the reason, if no GPU can be used."""
     if problem := gpu_problem():
         raise DeviceError(f"device 'cuda' cannot be used: {problem}")
     import cupy
@@ -89,7 +89,7 @@ def _first_line(error: Exception) -> str:
 def select_device(name: str = "auto") -> str:
     """Turn `"auto"`, `"cpu"` or `"cuda"` into a device that can be used.
 
-    `"cuda"` raises DeviceError with the reason where there is none; `"auto"` falls back to the CPU, and says
+    `"cuda"` raises DeviceError with the reason if there is none; `"auto"` falls back to the CPU, and says
     so once where a CuPy that is installed cannot be used.
     """
     if name == "auto":

@@ -61,7 +61,7 @@ def run(flags: Flags) -> None:
 
 
 def pairs_of(data: Dataset, source: str | None, target: str | None, attribute: str | None) -> dict[int, int]:
-    """The target class for each class to start from; UsageError where test has no example of a class to start from."""
+    """The target class for each class to start from; UsageError if test has no example of a class to start from."""
     classes = data.spec.classes or 0
     if attribute is not None:
         if source or target:

@@ -16,7 +16,7 @@ from tinygen.train import images
 
 @dataclass(frozen=True)
 class Flags:
-    """Show the training images whose codes are nearest to that of a picture; for labelled data, also the precision."""
+    """Show the training images whose codes are nearest to that of a picture and, for labelled data, the precision."""
 
     run: RunFolder
     query: Annotated[File, default("test images")] = None

@@ -16,7 +16,7 @@ from tinygen.data.readers.request import Request, parse_fields, parse_size
 from tinygen.errors import DataError, UsageError
 
 SHIPPED = Path(__file__).with_name("files")
-WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, where it is not 255
+WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, if it is not 255
 
 
 def load(

@@ -147,7 +147,7 @@ def random_tenth(split: Split, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Nine tenths of the rows, shuffled, and the other tenth, which holds the classes in proportion."""
     order = Stream(0, f"hold out {part}").permutation(len(split))
     labels = next((split.values(name) for name, field in split.fields.items() if isinstance(field, Labels)), None)
-    # Every tenth of the shuffled rows; where there are labels, of these rows sorted by class.
+    # Every tenth of the shuffled rows, which are first sorted by class if there are labels.
     by_class = np.arange(len(order)) if labels is None else labels[order].argsort(kind="stable")
     held_out = np.zeros(len(order), bool)
     held_out[by_class[9::10] if len(order) >= 10 else by_class[-1:]] = True

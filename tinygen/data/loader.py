@@ -12,7 +12,7 @@ from tinygen.errors import UsageError
 from tinygen.random import Stream
 
 BATCHES_AHEAD = 2
-"""How many batches are read in advance, where the examples are not in memory."""
+"""How many batches are read in advance, if the examples are not in memory."""
 
 
 class Loader:

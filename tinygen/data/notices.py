@@ -17,7 +17,7 @@ def say_once(text: str) -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """A context in which `say_once` prints nothing: for data on which notes were printed when a run began."""
+    """A context in which `say_once` prints nothing, since the notes on these data were printed when the run began."""
     global _silent
     before, _silent = _silent, True
     try:

@@ -23,7 +23,7 @@ NOISE = 0.1
 
 
 def graded_sets(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
-    """The sets of `reference.n` images, by name."""
+    """Sets of images of known quality, `reference.n` in each, by name."""
     real, train = reference.real, reference.train
     stream = Stream(0, "calibration")
     noise = stream.uniform(real.x.shape)

@@ -133,7 +133,7 @@ def find(name: str) -> Metric | None:
 
 
 def describe(name: str) -> Metric:
-    """The entry of a metric; for one that is not in the catalogue its name is the label, and no direction is better."""
+    """The entry of a metric. If the catalogue lacks it, its name is the label, and no direction is better."""
     return find(name) or Metric(name.replace("_", " "))
 
 

@@ -11,7 +11,7 @@ from tinygen.metrics.wasserstein import w1
 
 
 def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """For points on a line, the exact W1 distance; for a known mixture, the modes found and the share near a mode.
+    """The exact W1 distance of points on a line; the modes that points cover, and the share near a mode, of a mixture.
 
     Empty for images.
     """

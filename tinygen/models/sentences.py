@@ -158,7 +158,7 @@ def completed(
 
 
 def written(network: NextToken, given, device: str, *, seed: int, cached: bool = True, z=None) -> np.ndarray:
-    """`NextToken.write` in chunks, drawn from the stream `sample` of the seed; in evaluation mode."""
+    """`NextToken.write` in chunks and in evaluation mode, with draws from the stream `sample` of the seed."""
     # One number more than needed makes each row a multiple of four: a row's draws do not depend on the others.
     chance = random.Stream(seed, "sample").uniform((len(given), -(-network.length // 4) * 4))
     beside = () if z is None else (z,)

@@ -8,7 +8,7 @@ from tinygen.train.length import Length, format_time
 
 
 class Display:
-    """A progress bar with the time left (in a terminal only), and one line for each epoch; nothing where `quiet`."""
+    """A progress bar with the time left (in a terminal only), and one line for each epoch; nothing if `quiet`."""
 
     def __init__(self, length: Length, steps_per_epoch: int, *, quiet: bool = False):
         self._length, self._per_epoch, self._quiet = length, steps_per_epoch, quiet

@@ -53,7 +53,7 @@ class Length:
         return cls(epochs, steps, budget) if names else None
 
     def in_steps(self, per_epoch: int) -> int | None:
-        """The number of steps; None for a time budget, where it is not known."""
+        """The number of steps; None for a time budget, under which it is not known."""
         return self.epochs * per_epoch if self.epochs is not None else self.steps
 
     def is_over(self, step: int, seconds: float, per_epoch: int) -> bool:

@@ -119,7 +119,7 @@ def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 
 def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """The code space, where it has two dimensions."""
+    """Drawings of the code space, if it has two dimensions."""
     batch = _first(data, SHOWN_EXAMPLES)
     codes = model.encode(batch.x)
     if codes.ndim != 2 or codes.shape[1] != 2:
@@ -135,7 +135,7 @@ def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 
 def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """For points in the plane a map of the density; for images the most and the least probable ones."""
+    """A map of the density of points in a plane, or the most and the least probable images."""
     kind = "a lower bound on" if model.log_prob_is_bound else "an estimate of" if model.log_prob_is_estimate else ""
     which = f"{kind} their log-probability" if kind else "their exact log-probability"
     if isinstance(data.spec.x, Points):

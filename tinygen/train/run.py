@@ -126,7 +126,7 @@ class Run:
         """The model in its last or its best state, and the data that it was trained on.
 
         Data that a program made cannot be loaded: hand them over as `data`. Raises RunError, CheckpointError or
-        DataError where something is missing or has changed.
+        DataError if something is missing or has changed.
         """
         from tinygen.train.description import refuse_changed_data
         from tinygen.train.loading import data_of, load_state, model_of
@@ -140,7 +140,7 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | Path) -> "Run":
-        """Open an existing run and lock it, to continue it; RunError where another process is writing to it."""
+        """Open an existing run and lock it, to continue it; RunError if another process is writing to it."""
         run = cls.open(folder)
         run._acquire()
         return run
@@ -179,7 +179,7 @@ class Run:
         write_atomically(self.summary_file, json.dumps(plain(summary), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
-        """The content of summary.json; None where training has not ended."""
+        """The content of summary.json; None if training has not ended."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads(self.summary_file.read_text(encoding="utf-8"))
         return None

@@ -209,7 +209,7 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint and the best state; where a parameter is not finite, the previous files stay."""
+        """Save the checkpoint and the best state; if a parameter is not finite, the previous files stay."""
         if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
         meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.as_dict()}

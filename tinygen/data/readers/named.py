@@ -81,7 +81,7 @@ class NamedArrays:
         return make_field(kind, facts)
 
     def _cut(self, key: str, kind: str, array: np.ndarray) -> Any:
-        """The array itself; for a single long wave the list of its clips, wave[offset[i] : offset[i + 1]]."""
+        """The array itself, or the list of clips wave[offset[i] : offset[i + 1]] of a single long wave."""
         if kind != "wave" or array.ndim != 1:
             return array
         if "offset" not in self.keys:

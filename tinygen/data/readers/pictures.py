@@ -115,7 +115,7 @@ def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Dec
 
 
 def _colours(decoder: Decoder, files: list[str]) -> int:
-    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError where sizes differ."""
+    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError if sizes differ."""
     colours = 1
     for file in files:
         try:

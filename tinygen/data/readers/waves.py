@@ -37,7 +37,7 @@ def read(path: Path, request: Request) -> Dataset:
 
     Files that are all called as in the Free Spoken Digit Dataset, such as 7_jackson_32.wav, have the digit as class y,
     and the speaker; takes 0 to 4 are test, as its authors say. PCM of 8, 16, 24 or 32 bits; channels are averaged.
-    Shorter clips end in silence. Raises DataError where rates differ, for other encodings, and for a file that cannot
+    Shorter clips end in silence. Raises DataError if rates differ, for other encodings, and for a file that cannot
     be read, which ``skip_broken`` leaves out.
     """
     with naming(path):

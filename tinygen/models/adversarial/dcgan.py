@@ -102,7 +102,7 @@ class DCGAN(AdversarialModel):
             return self.logits(in_chunks(self.discriminator, x, self.device), labels)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """A walk from sample to sample; where there are labels, also arithmetic with the noise of classes."""
+        """A walk from sample to sample and, if there are labels, arithmetic with the noise of classes."""
         yield self._walk(seed)
         if data.spec.classes is not None:
             yield from self._arithmetic(data.valid, seed)

@@ -131,7 +131,7 @@ class WGANGP(AdversarialModel):
 
 
 def critic_figures(model, data, seed: int):
-    """On 1-d data the critic and both densities over training."""
+    """Drawings of the critic and both densities over training, on 1-d data."""
 
     def scaled(outputs):
         return (outputs - outputs.min()) / max(outputs.max() - outputs.min(), 1e-12)

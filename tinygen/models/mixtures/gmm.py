@@ -98,7 +98,7 @@ class GMM(System):
         return counts / counts.sum(), means, covariances  # equations 9.26 and 9.25
 
     def assign(self, weights, means, covariances) -> None:
-        """Set the parameters; UsageError, without any change, where a covariance matrix is singular."""
+        """Set the parameters; UsageError, without any change, if a covariance matrix is singular."""
         variances = to_numpy(array_module(means).linalg.eigvalsh(self.matrices(covariances)))
         singular = variances[:, 0] <= variances.shape[1] * np.finfo(np.float64).eps * variances[:, -1]
         if singular.any():
@@ -153,7 +153,7 @@ class GMM(System):
         return metrics | {"collapsed_count": float((smallest < COLLAPSED * self.config.floor).sum())}
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """For points in the plane: the components over validation points."""
+        """A drawing of the components over validation points, if these lie in a plane."""
         if self.spec.x.shape != (2,):
             return
         angle = np.linspace(0, 2 * math.pi, 49)

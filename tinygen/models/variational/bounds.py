@@ -62,7 +62,7 @@ class FlowPosterior(Normal):
 
 
 def central_code(q: Normal):
-    """The mean of q (N, latent); with a flow, the code that it computes from the mean of z_0."""
+    """The mean of q (N, latent), or the code that a flow computes from the mean of z_0."""
     return q.flow(q.mean)[0] if isinstance(q, FlowPosterior) else q.mean
 
 
