@@ -63,7 +63,7 @@ def _spoken(file: str) -> Any:
 
 
 def _are_spoken_digits(parts: dict[str, Listing]) -> bool:
-    """Whether there is one folder of such files, some of which are for training and others for test."""
+    """Whether all files are named as in that dataset, in a single part, and include takes for training and for test."""
     takes = [match and int(match[3]) for match in map(_spoken, parts["train"].files)]
     return parts.keys() == {"train"} and None not in takes and min(takes) < TEST_TAKES <= max(takes)
 

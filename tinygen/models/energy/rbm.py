@@ -72,7 +72,7 @@ class RBM(System):
             at_least(self, 0, "learning_rate", "warmup_steps", "cosine_steps")
 
     def __init__(self, config: Config, spec, device: str = "cpu", above: int = 0):
-        """`above`: units that belong to v but are no pixels; a deep Boltzmann machine has them."""
+        """`above` is the number of visible units v that are not pixels; only deep Boltzmann machines have them."""
         super().__init__(config, spec, device)
         self.pixels = math.prod(spec.x.shape)
         self.size = self.pixels + above
