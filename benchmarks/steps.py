@@ -30,7 +30,7 @@ def page_faults(step: Callable[[], object]) -> float:
 
 
 def measure(pair: str | Pair) -> dict[str, Any]:
-    """The row of a pair, given itself or by its name in `pairs.PAIRS`; AssertionError if the sides' losses differ."""
+    """The row of a pair, or of the one of this name in `pairs.PAIRS`; AssertionError if the sides' losses differ."""
     pair = PAIRS[pair] if isinstance(pair, str) else pair
     networks, ours = our_side(pair, tg)
     torch = harness.torch_or_none()

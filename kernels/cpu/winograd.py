@@ -197,7 +197,7 @@ class Winograd:
         together = _together(images * down * across)
         depth, wide, points = source_phases**2 * channels, target_phases**2 * outputs, (taps + 3) ** 2
         panel_width = VECTORS * WIDTH
-        panels = wide // panel_width  # whole ones: see `serves`
+        panels = wide // panel_width  # no panel is partly filled: see `serves`
         packed_bytes = 4 * taps**2 * depth * panel_width  # of a panel
         packs = [
             packing(

@@ -118,9 +118,9 @@ def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
 
 def shifted(array: np.ndarray) -> np.ndarray:
     """A contiguous copy whose address is no multiple of 16."""
-    room_for_more = np.empty(array.size + 8, array.dtype)
-    skipped = 1 + (-room_for_more.ctypes.data // 4) % 4
-    moved = room_for_more[skipped : skipped + array.size].reshape(array.shape)
+    buffer = np.empty(array.size + 8, array.dtype)
+    skipped = 1 + (-buffer.ctypes.data // 4) % 4
+    moved = buffer[skipped : skipped + array.size].reshape(array.shape)
     moved[...] = array
     return moved
 

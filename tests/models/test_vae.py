@@ -174,7 +174,7 @@ def test_thousands_of_samples_are_decoded_in_chunks(monkeypatch):
 
 
 def test_a_beta_other_than_1_is_refused_with_several_samples():
-    with pytest.raises(UsageError, match="beta is 2; with more than one of samples it must be 1"):
+    with pytest.raises(UsageError, match="beta is 2; it must be 1 if samples is above 1"):
         small_model(samples=2, beta=2.0)
 
 

@@ -53,7 +53,7 @@ def run(flags: Flags) -> None:
     walks = arithmetic.walks(shown.values("x"), source, target, flags.strength)
     shares = arithmetic.success(data, pairs, flags.strength)
     for name, share in shares.items():
-        print(f"share judged to be of the class they go to, {name}: {share:.4f}")
+        print(f"share judged to be of the class they were moved to, {name}: {share:.4f}")
     names = {data.spec.y.draw(a): data.spec.y.draw(b) for a, b in pairs.items()}
     sheet = images.sheet(walks.reshape(-1, *walks.shape[2:]), walks.shape[1])
     out = Path(flags.out or opened.run.folder / "arithmetic.png")

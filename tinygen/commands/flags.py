@@ -94,7 +94,7 @@ def parse(flags: Any, words: Sequence[str], command: str, description: str | Non
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(f"{_gist(errors.getvalue())} (tinygen {command} --help lists what there is)") from None
+        raise UsageError(f"{_gist(errors.getvalue())} (tinygen {command} --help lists all flags)") from None
 
 
 def _gist(box: str) -> str:

@@ -230,7 +230,7 @@ class Crops:
         for each in range(example, example + len(self.split)):
             with contextlib.suppress(BrokenExamples):
                 return each % len(self.split), self._parts(each % len(self.split), uniforms)
-        raise DataError(f"none of the {len(self.split)} examples can be read; put whole files in their places")
+        raise DataError(f"none of the {len(self.split)} examples can be read; put intact files in their places")
 
     def _parts(self, example: int, uniforms: np.ndarray) -> dict[str, np.ndarray]:
         """The stored part of each field of one example (1, ...), at the position that two uniform numbers give."""

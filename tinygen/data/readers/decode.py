@@ -43,7 +43,7 @@ class Decoder:
         except Exception as error:  # decoders raise whatever they meet in a damaged file
             raise BrokenFile(f"{file} is not an image that can be read; {self.remedy}") from error
         if self.channels == 1 and pixels.shape[2] == 3:
-            raise DataError(f"{file} is in colour, but the pictures looked at first are grey: use fields x=:rgb")
+            raise DataError(f"{file} is in colour, but the pictures examined first are grey: use fields x=:rgb")
         height, width = pixels.shape[:2]
         if self.expected and (width, height) != self.expected[1]:
             self.refuse_size(file, (width, height))

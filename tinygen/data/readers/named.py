@@ -41,7 +41,7 @@ class NamedArrays:
             remedy = f"name one as a field, such as x=KEY:KIND with one of {kinds}"
             raise DataError(f"the file holds {listed}; a data set needs x_train and x_test, or x: {remedy}")
         if (request.vocabulary or request.length) and not any(kind in TEXTS for _, kind in chosen.sources.values()):
-            raise UsageError("vocabulary and length are for texts, of which no field is made; leave them out")
+            raise UsageError("vocabulary and length are for texts, and no field holds texts; leave them out")
         parts: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
         fields = {}
         for name, (key, kind) in chosen.sources.items():

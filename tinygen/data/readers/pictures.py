@@ -111,7 +111,7 @@ def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Dec
                 raise
             continue
         return Decoder(folder, expected=(file, (first.shape[1], first.shape[0])))
-    raise DataError("none of the images in the folder can be read; put whole ones there")
+    raise DataError("none of the images in the folder can be read; put intact ones there")
 
 
 def _colours(decoder: Decoder, files: list[str]) -> int:
@@ -144,7 +144,7 @@ def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[
             if not skip_broken:
                 raise
     if not images:
-        raise DataError("none of the images in the folder can be read; put whole ones there")
+        raise DataError("none of the images in the folder can be read; put intact ones there")
     if broken := len(listing.files) - len(kept):
         say_once(f"{decoder.folder}: skipped {broken} broken of {len(listing.files)} images")
     return listing.rows(kept), np.stack(images)

@@ -121,5 +121,5 @@ def _clips(folder: Path, listing: Listing, order: list[int], rates: dict[str, in
         clips.append(clip)
         kept.append(i)
     if not clips:
-        raise DataError("none of the waves in the folder can be read; put whole ones there")
+        raise DataError("none of the waves in the folder can be read; put intact ones there")
     return clips, kept

@@ -248,7 +248,7 @@ def _sum(values: np.ndarray, a, b, c) -> np.ndarray:
     return values[a] - values[b] + values[c]
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TRIAL = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
 

@@ -139,7 +139,7 @@ def critic_figures(model, data, seed: int):
     return figures_on_1d_data(model, data, seed, scaled, "the critic, scaled to [0, 1]")
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TRIAL = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.9}
 

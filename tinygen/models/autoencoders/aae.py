@@ -157,7 +157,7 @@ class AAE(CodeModel):
         yield Figure(caption, svg=plots.scatter(points, kind), legend=legend)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 AAE.tiny = (
     {"latent": 3, "hidden": 7},

@@ -177,7 +177,7 @@ class DenoisingAutoencoder(Autoencoder):
         yield Figure(caption, np.concatenate([x, corrupted, denoised]), columns)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 

@@ -142,7 +142,7 @@ class TiedDecoder(Module):
         return h
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 ContractiveAutoencoder.tiny = ({"latent": 7}, {"latent": 5, "layers": 2})
 ContractiveAutoencoder.trials = (

@@ -122,7 +122,7 @@ def sparsity(code, activity: float):
     return (constant - activity * F.log(mean) - (1 - activity) * F.log(1 - mean)).sum()
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 SparseAutoencoder.tiny = ({"latent": 7, "sparsity": 1.0}, {"latent": 7, "activity": 0.2, "sparsity": 4.0})
 SparseAutoencoder.trials = (

@@ -99,7 +99,7 @@ class LSTMLM(System):
         return as_sentences(x, len(self.spec.x.vocabulary), self.spec.x.length)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 LSTMLM.tiny = (
     {"embedding": 4, "hidden": 5},

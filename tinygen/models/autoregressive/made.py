@@ -103,7 +103,7 @@ class MADE(ExactLikelihood):
         yield Figure("The order of the pixels, from dark to light.", places.reshape(-1, *self.spec.x.shape))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 MADE.tiny = (
     {"hidden": 9},

@@ -194,7 +194,7 @@ def gate(y, colours: int = 1):
     return F.gated_tanh(y.reshape((*pixels, colours, features // colours))).reshape((*pixels, features // 2))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TRIAL = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
 

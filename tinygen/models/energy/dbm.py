@@ -78,7 +78,7 @@ class DBM(RBM):
 
 EPSILON = 1e-7
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 DBM.tiny = (
     TINY | {"hidden": 5, "above": 4, "chains": 5, "mean_field_steps": 3},

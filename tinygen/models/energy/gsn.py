@@ -186,7 +186,7 @@ class GSN(System):
         yield Figure(caption, chains.reshape(-1, *self.spec.x.shape), COLUMNS)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 GSN.tiny = (
     {"hidden": 7, "walkback": 2, "sampling_steps": 3},

@@ -269,7 +269,7 @@ class RBM(System):
         yield Figure(f"Chains that start at independent pixels, after {after} Gibbs steps.", chains, COLUMNS)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"sampling_steps": 3, "ais_steps": 20}
 

@@ -171,7 +171,7 @@ def log_sum_exp(x):
     return top + array_module(x).log(array_module(x).exp(x - top[:, None]).sum(axis=1))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 GMM.tiny = (
     {"components": 2, "floor": 0.01},

@@ -144,7 +144,7 @@ class UNetTranslator(System):
         return {f"{prefix}{name}": value for prefix, each in metrics.items() for name, value in each.items()}
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"channels": 3, "levels": 2, "batch_size": 5}
 TRIAL = {"channels": 16, "batch_size": 32, "learning_rate": 3e-3, "warmup_steps": 0}

@@ -72,7 +72,7 @@ class Variational(System):
             at_least(self, 1, "samples")
             at_least(self, 0, "beta")
             if self.samples > 1 and self.beta != 1:
-                raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
+                raise UsageError(f"beta is {self.beta:g}; it must be 1 if samples is above 1")
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)

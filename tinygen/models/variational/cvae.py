@@ -109,7 +109,7 @@ class LabelledEncoder(Module):
         return self.head(F.concatenate([features, F.one_hot(labels, self.classes)], axis=1))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 CVAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},

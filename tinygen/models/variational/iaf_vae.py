@@ -81,7 +81,7 @@ class InverseAutoregressiveFlow(Module):
         return z, log_slope
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8, "flow_hidden": 32}
 TINY = {"latent": 3, "hidden": 7, "importance_samples": 3, "flow_hidden": 5}

@@ -172,7 +172,7 @@ class NormalCodes(Likelihood):
         return Normal(mean, log_var=log_var)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"batch_size": 4, "labelled": 6, "latent": 3, "hidden": 7, "m1_latent": 4, "m1_steps": 2}
 

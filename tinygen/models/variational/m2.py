@@ -144,7 +144,7 @@ class HooksOfOneClass:
         return to_device(np.full(len(rows), self.label), self.device)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"batch_size": 4, "labelled": 6, "importance_samples": 3}
 

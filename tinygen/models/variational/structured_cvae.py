@@ -230,7 +230,7 @@ def normal_of(outputs) -> Normal:
     return Normal(mean, log_var=log_var)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"latent": 3, "hidden": 7, "layers": 1, "importance_samples": 3}
 

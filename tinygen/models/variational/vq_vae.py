@@ -280,7 +280,7 @@ class Prior(GatedNetwork):
         return -Categorical(self(index + 1)).log_prob(index).sum(axis=(1, 2, 3))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 PRIOR = {"prior_hidden": 4, "prior_blocks": 1}
 
