@@ -172,11 +172,11 @@ class AAE(Pair):
         adam = tg.optim.Adam(trainable_parameters(networks[:2]), 5e-4, betas=(0.5, 0.999))
         adam_d = tg.optim.Adam(discriminator, 1e-4, betas=(0.5, 0.999))
 
-        def step(x, kept, drawn):
-            codes = encoder(x * kept)
+        def step(x, mask, prior_codes):
+            codes = encoder(x * mask)
             error = F.squared_error(F.sigmoid(decoder(codes)), x).sum(axis=1).mean()
             loss = error + F.softplus(-discriminator(codes)).mean()
-            loss_d = (F.softplus(-discriminator(drawn)) + F.softplus(discriminator(codes.detach()))).mean()
+            loss_d = (F.softplus(-discriminator(prior_codes)) + F.softplus(discriminator(codes.detach()))).mean()
             adam.step(loss)
             adam_d.step(loss_d)
             return loss, loss_d
@@ -191,11 +191,11 @@ class AAE(Pair):
         adam_d = peer.adam([discriminator], 1e-4, betas=(0.5, 0.999))
         softplus = torch.nn.functional.softplus
 
-        def step(x, kept, drawn):
-            codes = encoder(x * kept)
+        def step(x, mask, prior_codes):
+            codes = encoder(x * mask)
             error = torch.nn.functional.mse_loss(decoder(codes).sigmoid(), x, reduction="sum") / len(x)
             loss = error + softplus(-discriminator(codes)).mean()
-            loss_d = (softplus(-discriminator(drawn)) + softplus(discriminator(codes.detach()))).mean()
+            loss_d = (softplus(-discriminator(prior_codes)) + softplus(discriminator(codes.detach()))).mean()
             peer.update(adam, loss)
             peer.update(adam_d, loss_d)
             return loss, loss_d
@@ -626,7 +626,7 @@ class GatedPixelCNN(Pair):
         class Block(nn.Module):
             def __init__(self, inputs: int, side: int):
                 self.first, half = inputs == 1, side // 2
-                above = half - self.first  # rows above the row that is next above the pixel
+                above = half - self.first  # rows above the row directly above the pixel
                 self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=((above, 0), (half, half)))
                 self.into_row = nn.Conv2d(64, 64, 1)
                 self.horizontal = nn.MaskedConv2d(inputs, 64, (1, side), kind="A" if self.first else "B")
@@ -637,7 +637,7 @@ class GatedPixelCNN(Pair):
                 y = self.output(F.gated_tanh(self.horizontal(x) + self.into_row(above)))
                 return F.gated_tanh(above), y if self.first else x + y
 
-        blocks = [Block(*given).to(self.device) for given in self.blocks]
+        blocks = [Block(*options).to(self.device) for options in self.blocks]
         head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)).to(self.device)
         networks = [*blocks, head]
         adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
@@ -673,11 +673,11 @@ class GatedPixelCNN(Pair):
             def forward(self, above, x):
                 above = self.vertical(above)[:, :, :28]
                 row = self.horizontal
-                seen = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
-                y = self.output(gate(seen + self.into_row(above)))
+                live = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
+                y = self.output(gate(live + self.into_row(above)))
                 return gate(above), y if self.first else x + y
 
-        blocks = [Block(*given) for given in self.blocks]
+        blocks = [Block(*options) for options in self.blocks]
         head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(inplace=True), nn.Conv2d(32, 1, 1))
         networks = [*blocks, head]
         adam = peer.adam(networks, 1e-3)

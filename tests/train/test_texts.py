@@ -56,12 +56,12 @@ SENTENCES = ["the cat & the dog sleep", "the dog sleeps", "a cat <sees> the dog"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("texts")
-    (place / "unigram.py").write_text(UNIGRAM)
-    (place / "pets.txt").write_text("\n".join(SENTENCES * 20))
-    words = ["--data", f"{place}/pets.txt", "--fields", "x=:words", "--epochs", "2", "--out", f"{place}/run"]
-    assert main(["train", f"{place}/unigram.py:Unigram", *words]) == 0
-    return Run.open(place / "run")
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "unigram.py").write_text(UNIGRAM)
+    (folder / "pets.txt").write_text("\n".join(SENTENCES * 20))
+    words = ["--data", f"{folder}/pets.txt", "--fields", "x=:words", "--epochs", "2", "--out", f"{folder}/run"]
+    assert main(["train", f"{folder}/unigram.py:Unigram", *words]) == 0
+    return Run.open(folder / "run")
 
 
 def sentences(field, values):
@@ -99,7 +99,7 @@ def test_commands_write_sentences(run, capsys):
     with open(completed) as file:
         groups = [group.split("\n") for group in file.read().split("\n\n")]
     assert [group[0] for group in groups] == sentences(dataset.spec.x, dataset.test.take(2).batch(slice(None)).x)
-    assert all(kept == f"{original.split()[0]} …" for original, kept, _ in groups)
+    assert all(beginning == f"{original.split()[0]} …" for original, beginning, _ in groups)
     assert main(["sample", str(run.folder), "--out", "gone/texts.txt"]) == 2
     assert "cannot write gone/texts.txt: no such file or directory" in capsys.readouterr().err
 

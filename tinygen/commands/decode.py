@@ -48,7 +48,7 @@ def run(flags: Flags) -> None:
 
 
 def read_codes(file: Path, split: str) -> np.ndarray:
-    """The codes in a file, float32; DataError where there are none."""
+    """The codes in a file, float32; DataError if there are none."""
     try:
         loaded = np.load(file, allow_pickle=False)
     except OSError as error:

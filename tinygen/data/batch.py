@@ -90,12 +90,12 @@ class Padded:
 
     @classmethod
     def of(cls, ids: Any) -> "Padded":
-        """Sequences of integers (N, T), each of which the first -1 ends, as systems return them."""
+        """From sequences of integers (N, T) that end before their first -1, as systems return them."""
         length = np.logical_and.accumulate(np.asarray(ids) >= 0, axis=1).sum(axis=1)
         return cls(np.where(np.arange(ids.shape[1]) < length[:, None], ids, 0).astype(np.int64), length)
 
     def trimmed(self) -> "Padded":
-        """The same sequences without the steps that are padding in all of them; at least one step stays."""
+        """The same sequences without the last steps if these are padding in all of them; at least one step stays."""
         return Padded(self.values[:, : max(1, int(self.length.max()))], self.length)
 
     def to(self, device: str) -> "Padded":

@@ -1,4 +1,4 @@
-"""Minus the sum over the tokens of a sentence, and its end, of log p(token | those before), by an LSTM's equations."""
+"""-log p of sentences: sums over tokens and end of -log p(token | earlier tokens), by the equations of an LSTM."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def lstm_step(layer, x, h, c):
 
 
 def drops(network, sentences):
-    """The masks of a training step, in the order of its draws: words not shown (N, T), inputs and outputs dropped."""
+    """The masks of a training step, in the order of its draws: hidden words (N, T), kept inputs, kept outputs."""
     n, steps = len(sentences), min(max(len(s) for s in sentences) + 1, network.length)
     hidden, inputs = network.lstm.hidden_weight.shape[0], network.embedding.weight.shape[1]
     words, rate, stream = network.word_dropout, network.dropout.probability, random.stream("train")
@@ -35,7 +35,7 @@ def drops(network, sentences):
 
 
 def sentence_nats(network, sentence, hide, kept_inputs, kept_outputs, z=None):
-    """-log p of one sentence, a list of tokens, by a step of the LSTM for each; certain ends cost nothing."""
+    """-log p of one sentence, a list of tokens, by one LSTM step for each; without its end if that is certain."""
     hidden = network.lstm.hidden_weight.shape[0]
     h = c = np.zeros((1, hidden))
     if z is not None:

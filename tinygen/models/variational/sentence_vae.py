@@ -102,7 +102,7 @@ class SentenceVAE(System):
         """p(x | z)"""
         return GivenCode(self.decoder, z)
 
-    def given(self, batch) -> bounds.Hooks:
+    def hooks_for(self, batch) -> bounds.Hooks:
         """The hooks for the examples of a batch."""
         return self  # type: ignore[return-value]
 
