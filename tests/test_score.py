@@ -70,11 +70,11 @@ def test_a_conditional_vae_is_scored_by_its_bound_and_by_its_samples(capsys):
 
 def test_an_unfinished_run_is_scored_with_its_last_checkpoint(tmp_path, capsys):
     train("vae", "--latent", "3", "--importance-samples", "2")
-    whole = json.loads((tmp_path / "vae/summary.json").read_text())["test"]
+    metrics = json.loads((tmp_path / "vae/summary.json").read_text())["test"]
     (tmp_path / "vae/summary.json").unlink()
     capsys.readouterr()
     assert main(["score", "vae", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["metrics"] == whole
+    assert json.loads(capsys.readouterr().out)[0]["metrics"] == metrics
 
 
 def test_models_of_points_are_scored_by_their_own_evaluation(capsys):
@@ -126,7 +126,8 @@ def test_a_conditional_model_samples_the_classes_of_the_real_images():
 
 def test_models_without_likelihood_bound_or_reconstruction_are_implicit():
     """Implicit models are scored by their samples; the AAE is one although it has reconstructions."""
-    own = {"error_rate", "neg_elbo_nats", "nll_nats", "neg_pseudo_log_likelihood_nats", "squared_error_per_pixel"}
+    bounds = {"neg_elbo_nats", "nll_nats", "neg_pseudo_log_likelihood_nats"}
+    own_metrics = {*bounds, "error_rate", "squared_error_per_pixel"}
     of_images = [name for name in models.names() if models.get(name).needs["x"] != data.Points()]
     for name in of_images:
         model_class = models.get(name)
@@ -135,5 +136,5 @@ def test_models_without_likelihood_bound_or_reconstruction_are_implicit():
         spec = Spec("noise", {"x": data.Image(8, 8, 1, "binary"), "y": data.Labels(2)})
         model = model_class(model_class.Config(**fields), spec)
         split = data.Split(spec.fields, {"x": np.zeros((3, 8, 8, 1), np.uint8), "y": np.zeros(3, np.int64)})
-        explicit = own & model.evaluate(split, seed=0, thorough=False).keys()
+        explicit = own_metrics & model.evaluate(split, seed=0, thorough=False).keys()
         assert model.implicit is not bool(explicit) or name == "aae", name

@@ -12,7 +12,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from tests.models.test_protocol import batch_for, each_case, each_kind, make, models, spec_for
+from tests.models.cases import batch_for, each_case, each_kind, make, models, spec_for
 from tinygen import functional, random
 from tinygen.autograd import grad
 from tinygen.distributions import Normal
@@ -32,12 +32,12 @@ def equation_of(name):
     With these a missing weight is noticed, and the critic of the Wasserstein GAN varies within its bound of clipping.
     """
     system = models.get(name)
-    place = f"tests.models.equations.{system.__module__.rpartition('.')[2]}"
+    module_name = f"tests.models.equations.{system.__module__.rpartition('.')[2]}"
     try:
-        equations = import_module(place)
+        equations = import_module(module_name)
         return equations.EQUATIONS[name], getattr(equations, "WEIGHTS", {}).get(name, {})
     except (ImportError, KeyError):
-        pytest.fail(f"{name} has no equation: add one to EQUATIONS in {place.replace('.', '/')}.py")
+        pytest.fail(f"{name} has no equation: add one to EQUATIONS in {module_name.replace('.', '/')}.py")
 
 
 def all_cases():
@@ -49,7 +49,7 @@ def model_with_random_weights(name, config, kind):
     """A model with random parameters, at which all terms of the loss are of similar size."""
     system = models.get(name)
     more = {} if config.get("samples", 1) > 1 else equation_of(name)[1]
-    model = make(name, config | more, spec_for(system, kind=kind))
+    model = make(name, config | more, spec_for(system, kind=kind, config=config))
     for number, parameter in enumerate(model.parameters()):
         drawn = Stream(number, "far").normal(parameter.shape)
         fan_in = max(1, parameter.size // parameter.shape[-1]) if parameter.data.ndim > 1 else 4

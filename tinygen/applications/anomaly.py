@@ -1,7 +1,7 @@
-"""Anomaly detection: scores that are high for examples unlike those that a system was trained on, and their ROC curves.
+"""Anomaly detection: scores that are high for examples unlike the training data, and the ROC curves of these scores.
 
-A likelihood misleads, since simple examples of other data can be more probable than those of training (Nalisnick et al.
-2019, arXiv:1810.09136); so there are several scores.
+A likelihood alone misleads, since simple examples of other data can be more probable than training examples (Nalisnick
+et al. 2019, arXiv:1810.09136); so there are several scores.
 """
 
 import math
@@ -24,10 +24,10 @@ SIDE = 320
 class Detector:
     """The scores that a system's capabilities allow.
 
-    reconstruction: squared error of the image rebuilt from its code. code: mean distance of its code from the five
-    nearest of train. improbability: -log p, or its bound. complexity ratio: the same less the nats of the image
-    compressed as a PNG (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared distance from
-    the plane of the 32 first ones.
+    reconstruction: squared error of the reconstruction. code: mean distance of the code from the five nearest training
+    codes. improbability: -log p, or its bound. complexity ratio: improbability minus the size in nats of the image as a
+    PNG file (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared distance from the plane
+    of the first 32 principal components.
     """
 
     def __init__(self, model: Any, train: Split, *, seed: int):
@@ -36,16 +36,16 @@ class Detector:
         self.codes = flat(codes_of(model, train)) if isinstance(model, Codes) else None
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """For each score its values (N,) of images (N, H, W, C)."""
-        model, found = self.model, {}
+        """For each score, its values (N,) for images (N, H, W, C)."""
+        model, scores = self.model, {}
         if self.codes is not None:
             codes = model.encode(x)
-            found["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
-            found["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
+            scores["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
+            scores["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
         if isinstance(model, Density):
-            found["improbability"] = -model.log_prob(x, seed=self.seed)
-            found["complexity ratio"] = found["improbability"] - compressed_nats(x)
-        return found | {"principal components": self.pca.residual(flat(x))}
+            scores["improbability"] = -model.log_prob(x, seed=self.seed)
+            scores["complexity ratio"] = scores["improbability"] - compressed_nats(x)
+        return scores | {"principal components": self.pca.residual(flat(x))}
 
 
 def compressed_nats(x: np.ndarray) -> np.ndarray:
@@ -58,8 +58,8 @@ def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
     """The probability that an anomaly scores higher than a normal example, ties counted half: the area under the ROC
     curve (Hanley & McNeil 1982).
     """
-    _, place, counts = np.unique(np.concatenate([normal, anomalous]), return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[place][len(normal) :]
+    _, index, counts = np.unique(np.concatenate([normal, anomalous]), return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[index][len(normal) :]
     return float((ranks.mean() - (len(anomalous) + 1) / 2) / len(normal))
 
 
@@ -72,7 +72,7 @@ def roc(normal: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
 
 
 def roc_picture(curves: Mapping[str, np.ndarray]) -> Any:
-    """A picture of Pillow's with the curves of each name, and the diagonal of chance."""
+    """A Pillow image of the named curves, with the diagonal of chance."""
     from PIL import Image, ImageDraw
 
     row = 14

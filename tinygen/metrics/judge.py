@@ -27,7 +27,7 @@ from tinygen.steps import training_steps
 VERSION = 1
 """Version of the network and its training: raise it with every change, so that judges cached before are not used."""
 
-SMALLEST = 4  # least height and width of images: each of two pools halves them
+LEAST_SIDE = 4  # least height and width of images: each of two pools halves them
 ROWS = 500
 
 
@@ -95,7 +95,7 @@ class Judge(Module):
             return np.concatenate([to_numpy(self.body(x[i : i + ROWS])) for i in range(0, len(x), ROWS)])
 
     def classes(self, features: np.ndarray) -> np.ndarray:
-        """The likeliest class (N,) of images that have these features."""
+        """The most probable class (N,) of images that have these features."""
         with no_grad():
             return to_numpy(self.head(features)).argmax(axis=1)
 
@@ -134,6 +134,6 @@ def _refuse_unfit(spec: Spec) -> None:
     if lacking := unmet({"x": INTENSITIES, "y": Labels()}, spec):
         raise DataError(f"a judge needs {lacking}")
     height, width, _ = spec.x.shape
-    if min(height, width) < SMALLEST:
+    if min(height, width) < LEAST_SIDE:
         size = f"{width}x{height}"
-        raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {SMALLEST}x{SMALLEST} or more")
+        raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {LEAST_SIDE}x{LEAST_SIDE} or more")

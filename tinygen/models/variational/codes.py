@@ -48,7 +48,7 @@ class GaussianCodes(System):
     def encode(self, x) -> np.ndarray:
         """Means of q(z | x) for images (N, H, W, C)."""
         with self.evaluating():
-            return in_chunks(lambda part: bounds.centre(self.posterior(part)), x, self.device)
+            return in_chunks(lambda part: bounds.central_code(self.posterior(part)), x, self.device)
 
     def decode(self, codes) -> np.ndarray:
         """Images (N, H, W, C) of codes (N, latent)."""

@@ -17,7 +17,7 @@ from tinygen.metrics import probe
 from tinygen.models.base import CHUNK, ROWS, Show, at_least, draw_rows, learning_rate, mean_over
 from tinygen.models.features.frozen import FrozenConfig, FrozenFeatures
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.models.trial import CODED, INDEPENDENT, MEAN_IMAGE, Demand, Trial
+from tinygen.models.trial import CODES_TELL_CLASS, INDEPENDENT, MEAN_IMAGE, Demand, Trial
 from tinygen.models.variational.codes import GaussianCodes
 from tinygen.nn import Sequential
 from tinygen.optim import Adam
@@ -142,7 +142,7 @@ DFCVAE.trials = (
         {"hidden": 64, "latent": 8, "channels": 16, "warmup_steps": 0, "learning_rate": 3e-3, "feature_steps": 100},
         (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
-            CODED,
+            CODES_TELL_CLASS,
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
         ),
     ),

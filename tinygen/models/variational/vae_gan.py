@@ -17,7 +17,7 @@ from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, ROWS, at_least, draw_rows, mean_over
-from tinygen.models.trial import CODED, INDEPENDENT, Demand, Trial
+from tinygen.models.trial import CODES_TELL_CLASS, INDEPENDENT, Demand, Trial
 from tinygen.models.variational.codes import GaussianCodes
 from tinygen.nn import Sequential
 from tinygen.optim import RMSProp
@@ -157,7 +157,7 @@ VAEGAN.trials = (
         "digits8x8",
         400,
         {"latent": 8, "channels": 16, "batch_size": 64, "learning_rate": 1e-3},
-        (CODED, Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.25)),
+        (CODES_TELL_CLASS, Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.25)),
     ),
 )
 VAEGAN.recipes = ("--data mnist --steps 6000",)

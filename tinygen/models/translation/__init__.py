@@ -1,0 +1,1 @@
+"""Systems that translate images into another domain."""
