@@ -307,7 +307,8 @@ def test_notes_about_data_are_printed_by_encode_and_not_by_eval(capsys):
 @pytest.mark.parametrize("how", [None, "threshold"])
 def test_other_data_are_binarised_as_those_of_the_run(how):
     x = data.Image(6, 6, 1, "binary" if how else "grey", binarisation=how)
-    model = SimpleNamespace(name="codes", needs={"x": x}, spec=data.Spec("tiny", {"x": x}))
+    spec = data.Spec("tiny", {"x": x})
+    model = SimpleNamespace(name="codes", config=None, needs_with=lambda config: {"x": x}, spec=spec)
     values = data.load("tiny.npz").test.values("x")
     binarised = data_for(Opened(None, model, {}), "tiny.npz").test.values("x")
     np.testing.assert_array_equal(binarised, values >= 0.5 if how else values)
