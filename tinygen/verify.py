@@ -200,7 +200,8 @@ def one_normal_distribution(model: System, data: Dataset) -> Metrics:
 def trivial_translation(model: System, data: Dataset) -> Metrics:
     """The best of the trivial translations that a system measures beside its own, for each metric."""
     model.source(data.train, seed=SEED)  # on which trivial translations rest
-    numbers, best = model.evaluate(data.test, seed=SEED), {}
+    numbers = model.evaluate(data.test, seed=SEED)
+    best: Metrics = {}
     for name in numbers:
         prefix, _, metric = name.partition("_")
         if prefix in ("copy", "constant", "table"):

@@ -19,15 +19,18 @@ from tinygen.train import images, plots
 NEIGHBOURS = 5
 COMPONENTS = 32
 SIDE = 320
+SMALLEST_NORM = 1e-3
+"""Below this a squared norm is not divided by: of images that are black."""
 
 
 class Detector:
     """The scores that a system's capabilities allow.
 
-    reconstruction: squared error of the image rebuilt from its code. code: mean distance of its code from the five
-    nearest of train. improbability: -log p, or its bound. complexity ratio: the same less the nats of the image
-    compressed as a PNG (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared distance from
-    the plane of the 32 first ones.
+    reconstruction: squared error of the image rebuilt from its code. relative reconstruction: its ratio to the squared
+    norm of the image, since the error of a few bright pixels is small whatever they show. code: mean distance of its
+    code from the five nearest of train. improbability: -log p, or its bound. complexity ratio: the same less the nats
+    of the image compressed as a PNG (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared
+    distance from the plane of the 32 first ones; and relative, as above.
     """
 
     def __init__(self, model: Any, train: Split, *, seed: int):
@@ -38,14 +41,17 @@ class Detector:
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """For each score its values (N,) of images (N, H, W, C)."""
         model, found = self.model, {}
+        norms = (flat(x) ** 2).sum(axis=1).clip(SMALLEST_NORM)
         if self.codes is not None:
             codes = model.encode(x)
             found["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
+            found["relative reconstruction"] = found["reconstruction"] / norms
             found["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
         if isinstance(model, Density):
             found["improbability"] = -model.log_prob(x, seed=self.seed)
             found["complexity ratio"] = found["improbability"] - compressed_nats(x)
-        return found | {"principal components": self.pca.residual(flat(x))}
+        residual = self.pca.residual(flat(x))
+        return found | {"principal components": residual, "relative principal components": residual / norms}
 
 
 def compressed_nats(x: np.ndarray) -> np.ndarray:

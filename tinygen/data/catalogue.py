@@ -73,6 +73,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     },
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
+    sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
 }
 """Sets that are generated: the fields of each, and what makes it."""
 
