@@ -142,6 +142,6 @@ def _quarter(image_shape) -> tuple[int, int]:
     height, width, _ = image_shape
     if height % 4 or width % 4:
         raise UsageError(
-            f"the convolutional network needs sides that are multiples of 4, not {height}x{width}; use --architecture mlp"
+            f"the convolutional network needs sides divisible by 4, not {height}x{width}; use --architecture mlp"
         )
     return height // 4, width // 4
