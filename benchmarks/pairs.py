@@ -809,6 +809,61 @@ class LSTM(Pair):
         return [lstm, output], step
 
 
+@dataclass(frozen=True)
+class LanguageModel(Pair):
+    """Next words of sentences of 1 to 14 words of 10,000: their embedding, and a softmax where there is no padding."""
+
+    batch: int = 64
+    configs = ROWS
+    title = "LSTM language model, 10,000 words"
+    words, length = 10_000, 14
+
+    def draw(self, rng):
+        words = rng.integers(0, self.words, (self.batch, self.length + 1))
+        ends = rng.integers(1, self.length + 1, (self.batch, 1))
+        return words[:, :-1], words[:, 1:], np.arange(self.length) < ends
+
+    def for_peer(self, peer, tensors):
+        return [a.T.contiguous() for a in tensors]  # steps first
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+        embedding, lstm, output = networks = (
+            nn.Embedding(self.words, 128),
+            nn.LSTM(128, 256),
+            nn.Linear(256, self.words),
+        )
+        for network in networks:
+            network.to(self.device)
+        adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
+
+        def step(read, target, counted):
+            h, _ = lstm(embedding(read))
+            loss = F.cross_entropy(output(h[counted]), target[counted]).sum() * (1 / len(read))
+            adam.step(loss)
+            return (loss,)
+
+        return list(networks), step
+
+    def peer(self, torch, peer):
+        nn = torch.nn
+        embedding, lstm, output = networks = (
+            nn.Embedding(self.words, 128),
+            nn.LSTM(128, 256),
+            nn.Linear(256, self.words),
+        )
+        lstm.bias_hh_l0.requires_grad_(False).zero_()
+        adam = peer.adam(networks, 1e-3)
+
+        def step(read, target, counted):
+            h, _ = lstm(embedding(read))
+            loss = nn.functional.cross_entropy(output(h[counted]), target[counted], reduction="sum") / read.shape[1]
+            peer.update(adam, loss)
+            return (loss,)
+
+        return list(networks), step
+
+
 PAIRS: dict[str, Pair] = {
     "ae": Autoencoder(),
     "aae": AAE(),
@@ -821,6 +876,7 @@ PAIRS: dict[str, Pair] = {
     "gated_pixelcnn": GatedPixelCNN(),
     "unet_block": UNetBlock(),
     "lstm": LSTM(),
+    "lstm_lm": LanguageModel(),
 }
 
 
@@ -863,9 +919,11 @@ def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -
 
 
 def copy_parameters(ours: list, theirs: list, torch: Any) -> None:
-    """Copy our parameters to PyTorch's, whose weights have the axes outputs, inputs, kernel."""
-    for p, q in zip(trainable_parameters(ours), trainable_parameters(theirs), strict=True):
-        array = p.numpy() if p.ndim == 1 else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
-        if array.shape != tuple(q.shape):
-            raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")
-        q.data.copy_(torch.from_numpy(array))
+    """Copy our parameters to PyTorch's, whose weights have the axes outputs, inputs, kernel; embeddings have ours."""
+    for network, their in zip(ours, theirs, strict=True):
+        for p, q in zip(trainable_parameters([network]), trainable_parameters([their]), strict=True):
+            same = p.ndim == 1 or isinstance(their, torch.nn.Embedding)
+            array = p.numpy() if same else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
+            if array.shape != tuple(q.shape):
+                raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")
+            q.data.copy_(torch.from_numpy(array))

@@ -34,7 +34,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "m2": "tinygen.models.variational.m2:M2",
         "m1-m2": "tinygen.models.variational.m1_m2:M1M2",
         "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
+        "sentence-vae": "tinygen.models.variational.sentence_vae:SentenceVAE",
         "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
+        "dfc-vae": "tinygen.models.variational.dfc_vae:DFCVAE",
+        "vae-gan": "tinygen.models.variational.vae_gan:VAEGAN",
     },
     "mixtures": {
         "gmm": "tinygen.models.mixtures.gmm:GMM",
@@ -59,6 +62,9 @@ FAMILIES: dict[str, dict[str, str]] = {
         "cdcgan": "tinygen.models.adversarial.dcgan:ConditionalDCGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
+    },
+    "features": {
+        "features": "tinygen.models.features.classifier:Features",
     },
 }
 PLACES = {name: place for family in FAMILIES.values() for name, place in family.items()}

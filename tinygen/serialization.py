@@ -72,6 +72,14 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, meta
 
 
+def digest_of(tensors: Mapping[str, Any]) -> str:
+    """Twelve digits of the SHA-256 of named arrays, to identify the weights of a network."""
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.shape}".encode() + backend.to_numpy(array).tobytes())
+    return digest.hexdigest()[:12]
+
+
 def write_atomically(path: str | Path, data: bytes | bytearray | str) -> None:
     """Replace the file at `path` in one step that survives a crash, so that a reader finds the old or the new one.
 

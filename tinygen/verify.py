@@ -239,6 +239,7 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
     data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
     random.seed(SEED)
     model = system(config, data.spec, device)
+    model.prepare(data, seed=SEED)
     baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
     batches = model.source(data.train, seed=SEED)
     for _ in islice(training_steps(model.training_step, batches, device), trial.steps):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.capabilities import Codes, Completes, Density, Samples, Translates
-from tinygen.data import Image, Labels, Points, SegmentMap, Spec, Split, Tokens
+from tinygen.capabilities import Classifies, Codes, Completes, Density, Samples, Translates
+from tinygen.data import Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -97,7 +97,10 @@ def make(name, config, spec=None, seed=0):
     model = models.get(name)
     spec = spec or spec_for(model, config=config)
     random.seed(seed)
-    return model(model.Config(**config), spec)
+    initialised = model(model.Config(**config), spec)
+    split = split_for(initialised)
+    initialised.prepare(Dataset(spec, split, split, split), seed=seed)
+    return initialised
 
 
 def split_for(model, n=N):
@@ -138,6 +141,8 @@ def inference_calls(model):
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if isinstance(model, Translates):
         yield "translate", lambda: model.translate(batch_for(model).x[:3], seed=5)
+    if isinstance(model, Classifies):
+        yield "classify", lambda: model.classify(batch_for(model).x)
     if isinstance(model, Completes):
         yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
     if isinstance(model, Density):

@@ -173,7 +173,9 @@ def test_thousands_of_samples_are_decoded_in_chunks(monkeypatch):
     assert abs(metrics["neg_is5000_nats"] - nll.mean()) < 4 * spread.max() / np.sqrt(5000)
 
 
-def test_a_beta_other_than_1_is_refused_with_several_samples():
+def test_a_weighted_kl_is_refused_with_several_samples():
+    with pytest.raises(UsageError, match="annealing_steps is 9; it must be 0 if samples is above 1"):
+        small_model(samples=2, annealing_steps=9)
     with pytest.raises(UsageError, match="beta is 2; it must be 1 if samples is above 1"):
         small_model(samples=2, beta=2.0)
 

@@ -11,7 +11,7 @@ from tinygen.errors import UsageError
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the log-probability of each image under the model of a run, in nats.
+    """Print the log-probability of each image, or other example, under the model of a run, in nats.
 
     It is exact (=), a lower bound (>=), or an estimate (~).
     """

@@ -122,7 +122,8 @@ def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any)
         names, x = read_images(Path(pictures), model.spec.x)
         return names[:n], x[:n]
     x = test.take(n or 8).batch(slice(None)).x
-    return [f"test image {i}" for i in range(len(x))], x
+    noun = "image" if is_intensities(model.spec.x) else "example"
+    return [f"test {noun} {i}" for i in range(len(x))], x
 
 
 def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:

@@ -105,7 +105,8 @@ def train(name: str, words: Sequence[str]) -> None:
         model: system.Config  # type: ignore[name-defined, valid-type]
         """The network, and how it learns."""
 
-    example = f"Example: tinygen train {name} --epochs 5 --out runs/first"
+    suited = f"--data {system.trials[0].data} " if system.trials else ""
+    example = f"Example: tinygen train {name} {suited}--epochs 5 --out runs/first"
     parsed = parse(tyro.conf.OmitArgPrefixes[Flags], words, f"train {name}", f"{first_line(system)}\n\n{example}")
     flags, config = parsed.training, parsed.model
     device = backend.select_device(flags.device)

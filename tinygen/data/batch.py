@@ -54,12 +54,7 @@ class Batch(Mapping[str, Any]):
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device, "cpu" or "cuda"."""
-        return Batch(
-            {
-                name: value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)
-                for name, value in self.items()
-            }
-        )
+        return Batch({name: moved(value, device) for name, value in self.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,3 +100,8 @@ class Padded:
 
     def to(self, device: str) -> "Padded":
         return Padded(backend.to_device(self.values, device), backend.to_device(self.length, device))
+
+
+def moved(value: Any, device: str) -> Any:
+    """An array or a `Padded` on a device, "cpu" or "cuda"."""
+    return value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)

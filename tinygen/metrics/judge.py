@@ -21,7 +21,7 @@ from tinygen.data.needs import unmet
 from tinygen.errors import CheckpointError, DataError
 from tinygen.nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 from tinygen.optim import Adam, cosine, warmup
-from tinygen.serialization import load, save
+from tinygen.serialization import digest_of, load, save
 from tinygen.steps import training_steps
 
 VERSION = 1
@@ -102,10 +102,7 @@ class Judge(Module):
     @property
     def digest(self) -> str:
         """Twelve digits of the SHA-256 of the weights, to identify a judge."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(f"{name} {array.shape}".encode() + array.tobytes())
-        return digest.hexdigest()[:12]
+        return digest_of(self.state_dict())
 
 
 def _train(judge: Judge, data: Dataset, config: JudgeConfig) -> None:

@@ -1,7 +1,7 @@
 """The base of every model. Training, command line and scoreboard use only this interface, and name no model."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,13 +10,16 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data import Batch, Loader, Split
+from tinygen.data import Batch, Dataset, Loader, Split
 from tinygen.data.needs import Needs
 from tinygen.data.sources import Source
 from tinygen.errors import UsageError
 from tinygen.models.trial import Trial
 from tinygen.nn import Module
 from tinygen.optim import Schedule, cosine, warmup
+
+Show = Callable[[str], Any]
+"""What shows a line of text to the user."""
 
 
 @dataclass
@@ -86,6 +89,13 @@ class System(Module):
         overrides it; `seed` decides what it draws.
         """
         return batch
+
+    def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
+        """Learn of the data what the first training step needs; by default nothing. `show` is given lines to print.
+
+        It is called once in a training, and not when that is resumed: what it leaves is part of the state.
+        """
+        return
 
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:

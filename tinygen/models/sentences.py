@@ -25,7 +25,7 @@ class NextToken(Module):
 
     In training each input token is replaced, with the probability `word_dropout`, by a special one that carries no
     information (Bowman et al. 2016, section 3.1). With 1, all are replaced, in evaluation too, so that the LSTM knows
-    only z and the position. `dropout` applies to the inputs and the outputs of the LSTM.
+    only z and the position. `dropout` applies to the embedded tokens, and to the outputs of the LSTM.
     """
 
     def __init__(
@@ -48,6 +48,11 @@ class NextToken(Module):
         self.output = Linear(hidden, tokens + 1)
         self.dropout = Dropout(dropout)
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers the logits of the longest sentence are."""
+        return self.length * (self.end + 1)
+
     def nats(self, x: Padded, z=None):
         """-log p(x), or -log p(x | z), in nats (N,): the sum over the tokens of each sentence and its end."""
         targets, read, counted = self._targets(x)
@@ -59,12 +64,12 @@ class NextToken(Module):
 
     def forward(self, read, z=None, state=None):
         """Outputs (N, T, hidden) of the LSTM for the tokens (N, T), and its last state; `state` is its first."""
-        x = self.embedding(read)
+        x = self.dropout(self.embedding(read))
         if z is not None:
             if state is None:
                 state = self._state_of(z)
             x = F.concatenate([x, F.broadcast_to(z[:, None], shape=(*read.shape, z.shape[1]))], axis=2)
-        hidden, state = self.lstm(self.dropout(x), state)
+        hidden, state = self.lstm(x, state)
         return self.dropout(hidden), state
 
     def _state_of(self, z):
@@ -143,9 +148,7 @@ def nats_in_chunks(nats, x: Padded, device: str, *beside) -> np.ndarray:
     )
 
 
-def completed(
-    network: NextToken, x: Padded, keep: int, *, seed: int, device: str, cached: bool = True, z=None
-) -> np.ndarray:
+def completed(network: NextToken, x: Padded, keep: int, device: str, *, seed: int, cached: bool = True) -> np.ndarray:
     """Sentences (N, length), -1 after their ends, that keep the first `keep` tokens of x and are drawn from there on.
 
     A sentence that ends before is kept whole. ShapeError for a `keep` that is not in 0..length.
@@ -154,17 +157,22 @@ def completed(
         raise ShapeError(f"complete: keep is {keep}; sentences have up to {network.length} tokens")
     given = np.where(np.arange(network.length) == x.length[:, None], network.end, x.values)
     kept = np.arange(network.length) < np.minimum(keep, x.length + 1)[:, None]
-    return written(network, np.where(kept, given, TO_DRAW), device, seed=seed, cached=cached, z=z)
+    return written(network, np.where(kept, given, TO_DRAW), device, seed=seed, cached=cached)
 
 
-def written(network: NextToken, given, device: str, *, seed: int, cached: bool = True, z=None) -> np.ndarray:
-    """`NextToken.write` in chunks and in evaluation mode, with draws from the stream `sample` of the seed."""
-    # One number more than needed makes each row a multiple of four: a row's draws do not depend on the others.
-    chance = random.Stream(seed, "sample").uniform((len(given), -(-network.length // 4) * 4))
-    beside = () if z is None else (z,)
-    return in_chunks(
-        lambda given, chance, *z: network.write(given, chance, *z, cached=cached), given, device, chance, *beside
-    )
+def written(network: NextToken, given, device: str, *, seed: int | None = None, z=None, cached: bool = True):
+    """`NextToken.write` in chunks, in evaluation mode.
+
+    Tokens are drawn from the stream `sample` of the seed; without a seed, each is the most probable one.
+    """
+    beside = {} if z is None else {"z": z}
+    if seed is not None:
+        beside["chance"] = random.Stream(seed, "sample").uniform(given.shape)
+
+    def write(given, *more):
+        return network.write(given, cached=cached, **dict(zip(beside, more, strict=True)))
+
+    return in_chunks(write, given, device, *beside.values())
 
 
 def nothing_given(n: int, length: int) -> np.ndarray:

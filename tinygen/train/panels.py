@@ -19,8 +19,10 @@ PLANE = 20
 """Decoded points along each side of the code plane."""
 SHOWN_EXAMPLES = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
-COMPARED_IMAGES = 100
-"""Images whose probabilities are compared."""
+COMPARED = 100
+"""Images or sentences whose probabilities are compared."""
+LINE_POINTS = 8
+"""Decoded points of a line between two sentences."""
 MAP_POINTS = 100
 """Points along each side of the map of a density."""
 
@@ -111,11 +113,28 @@ def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     caption = "Validation images, and below each its reconstruction from its code."
     yield Figure(caption, np.concatenate(rows), columns)
     if codes.ndim == 2 and columns > 1:
-        share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
-        pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
-        paths = [(1 - share) * start + share * end for start, end in pairs]
         caption = "Decoded points of straight lines, each from the code of one image to that of another."
-        yield Figure(caption, model.decode(np.concatenate(paths)), COLUMNS)
+        yield Figure(caption, model.decode(np.concatenate(between(codes[:columns], COLUMNS))), COLUMNS)
+
+
+def between(codes: np.ndarray, points: int) -> list[np.ndarray]:
+    """Points (points, D) on the straight lines from code 0 (N, D) to code 1, from 2 to 3, and so on."""
+    share = np.linspace(0, 1, points, dtype=codes.dtype)[:, None]
+    return [(1 - share) * start + share * end for start, end in zip(codes[:-1:2], codes[1::2], strict=True)]
+
+
+def rebuilt_sentences(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """Validation sentences with their reconstructions, and decoded lines between codes of two of them."""
+    x, field = _first(data, COLUMNS // 2 * 2).x, data.spec.x
+    codes = model.encode(x)
+    pairs = zip(map(field.draw, x), map(field.draw, model.decode(codes)), strict=True)
+    caption = "Validation sentences, and below each its reconstruction from its code."
+    yield Figure(caption, text="\n\n".join("\n".join(pair) for pair in pairs))
+    lines = between(codes[: len(codes) // 2 * 2], LINE_POINTS)
+    paths = ["\n".join(map(field.draw, model.decode(line))) for line in lines]
+    if paths:
+        caption = "Decoded points of straight lines, each from the code of one sentence above to that of the next."
+        yield Figure(caption, text="\n\n".join(paths))
 
 
 def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -135,7 +154,7 @@ def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 
 def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """A map of the density of points in a plane, or the most and the least probable images."""
+    """A map of the density of points in a plane, or the most and the least probable images or sentences."""
     kind = "a lower bound on" if model.log_prob_is_bound else "an estimate of" if model.log_prob_is_estimate else ""
     which = f"{kind} their log-probability" if kind else "their exact log-probability"
     if isinstance(data.spec.x, Points):
@@ -147,7 +166,17 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
         shades = (density / max(density.max(), 1e-300)).astype(np.float32).reshape(1, MAP_POINTS, MAP_POINTS, 1)
         yield Figure(f"The density from {low:g} to {high:g} along both axes, by {which}.", shades)
         return
-    x = _first(data, COMPARED_IMAGES).x
+    x = _first(data, COMPARED).x
+    if isinstance(x, Padded):
+        nats = -model.log_prob(x, seed=seed)
+        lines = [f"{n:7.2f} nats   {data.spec.x.draw(sentence)}" for n, sentence in zip(nats, x, strict=True)]
+        order, shown = (nats / (x.length + 1)).argsort(kind="stable"), min(COLUMNS, len(x) // 2)
+        groups = ["\n".join(lines[i] for i in part) for part in (order[:shown], order[len(x) - shown :])]
+        caption = (
+            f"Of {len(x)} validation sentences the most probable and the least probable for their lengths, by {which}"
+        )
+        yield Figure(f"{caption}, its sign changed.", text="\n\n".join(groups))
+        return
     order = model.log_prob(x, seed=seed).argsort(kind="stable")[::-1]
     shown = min(COLUMNS, len(x))
     caption = f"The most probable of {len(x)} validation images, and below them the least probable, by {which}."
@@ -219,6 +248,13 @@ PANELS = (
     Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
     Panel(
         Codes,
+        "Reconstructions",
+        "How much of a sentence its code preserves, and what lies between two codes.",
+        _of_tokens,
+        rebuilt_sentences,
+    ),
+    Panel(
+        Codes,
         "The code plane",
         "Codes are two-dimensional here, so the whole code space can be shown.",
         _of_intensities,
@@ -229,7 +265,7 @@ PANELS = (
         Density,
         "Probabilities",
         "Which examples the model gives high and low probability.",
-        lambda spec: _of_intensities(spec) or _in_the_plane(spec),
+        lambda spec: _of_intensities(spec) or _of_tokens(spec) or _in_the_plane(spec),
         probabilities,
     ),
     Panel(

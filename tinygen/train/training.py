@@ -100,6 +100,8 @@ class Training:
         """Train, evaluate on test, write the summary and the report; returns the summary."""
         try:
             with self.display:
+                if self.saved_step is None:
+                    self.model.prepare(self.data, seed=self.settings.seed, show=self.display.show)
                 with StopSignal() as stop:
                     self.train(stop)
                 return self.finish()

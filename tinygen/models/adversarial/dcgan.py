@@ -70,8 +70,8 @@ class DCGAN(AdversarialModel):
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         classes = spec.classes if self.conditions else 0
-        generator = _generator(spec.x.shape, config.latent + classes, config.channels)
-        discriminator = _discriminator(spec.x.shape, config.channels, 1 + classes)
+        generator = convolutional_generator(spec.x.shape, config.latent + classes, config.channels)
+        discriminator = convolutional_discriminator(spec.x.shape, config.channels, 1 + classes)
         super().__init__(config, spec, device, generator, discriminator, config.averaging)
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
@@ -179,7 +179,7 @@ class ConditionalDCGAN(DCGAN):
 # The networks (section 3)
 
 
-def _generator(image_shape, inputs: int, channels: int) -> Sequential:
+def convolutional_generator(image_shape, inputs: int, channels: int) -> Sequential:
     """A network from noise (N, inputs) to images (N, H, W, C) in [0, 1]: transposed convolutions double the sides."""
     smallest, *larger = _pyramid(image_shape, channels)[::-1]
     layers: list = [_initialised(Linear(inputs, math.prod(smallest), bias=False)), Reshape(*smallest)]
@@ -194,7 +194,7 @@ def _generator(image_shape, inputs: int, channels: int) -> Sequential:
     return Sequential(*layers, Tanh(), lambda x: 0.5 * (x + 1))
 
 
-def _discriminator(image_shape, channels: int, outputs: int) -> Sequential:
+def convolutional_discriminator(image_shape, channels: int, outputs: int) -> Sequential:
     """A network from images (N, H, W, C) in [0, 1] to (N, outputs): convolutions halve the sides."""
     shapes = _pyramid(image_shape, channels)
     layers: list = [lambda x: 2 * x - 1]

@@ -38,7 +38,7 @@ class LSTMLM(System):
         hidden: int = 256
         """Cells of the LSTM."""
         dropout: float = 0.0
-        """Dropout of the inputs and the outputs of the LSTM (Zaremba et al. 2014)."""
+        """Dropout of the embedded inputs and of the outputs of the LSTM (Zaremba et al. 2014)."""
         word_dropout: float = 0.0
         """Probability of hiding an input token. With 1, all are always hidden, so that the LSTM knows only the position
         (the inputless decoder of Bowman et al. 2016)."""
@@ -93,7 +93,7 @@ class LSTMLM(System):
     def complete(self, x, keep: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Keep the first `keep` tokens of sentences, and draw the rest; one that ends before is kept whole."""
         with self.evaluating():
-            return completed(self.network, self._sentences(x), keep, seed=seed, device=self.device, cached=cached)
+            return completed(self.network, self._sentences(x), keep, self.device, seed=seed, cached=cached)
 
     def _sentences(self, x) -> Padded:
         return as_sentences(x, len(self.spec.x.vocabulary), self.spec.x.length)

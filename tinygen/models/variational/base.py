@@ -64,15 +64,19 @@ class Variational(System):
     class Config(SharedConfig):
         beta: float = 1.0
         """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
+        annealing_steps: int = 0
+        """Steps over which the weight of the KL term rises from 0 to `beta` (Bowman et al. 2016); 0: it does not."""
         samples: int = 1
         """Codes drawn for each example; above 1 the objective is their importance-weighted bound (Burda 2016)."""
 
         def __post_init__(self):
             super().__post_init__()
             at_least(self, 1, "samples")
-            at_least(self, 0, "beta")
+            at_least(self, 0, "beta", "annealing_steps")
             if self.samples > 1 and self.beta != 1:
                 raise UsageError(f"beta is {self.beta:g}; it must be 1 if samples is above 1")
+            if self.samples > 1 and self.annealing_steps:
+                raise UsageError(f"annealing_steps is {self.annealing_steps}; it must be 0 if samples is above 1")
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
@@ -112,8 +116,8 @@ class Variational(System):
     def training_step(self, batch):
         """Auto-encoding variational Bayes (Kingma & Welling 2014, algorithm 1), with one code for each example.
 
-        The KL term is weighted by `beta` (Higgins et al. 2017). With more `samples` it is the importance-weighted
-        auto-encoder (Burda et al. 2016).
+        The KL term is weighted by `beta` (Higgins et al. 2017), and may be annealed. With more `samples` it is the
+        importance-weighted auto-encoder (Burda et al. 2016).
         """
         hooks, keys = self.hooks_for(batch), bounds.names(self.pixels.discrete, self.config.samples)
         q = hooks.posterior(batch.x)
@@ -125,7 +129,7 @@ class Variational(System):
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         z, kl_by_unit = bounds.kl_by_unit(hooks, q, noise)
         reconstruction, kl = -hooks.likelihood(z).log_prob(batch.x).mean(), kl_by_unit.sum(axis=1).mean()
-        self.optimizer.step(reconstruction + self.config.beta * self.cost_of_kl(kl_by_unit))
+        self.optimizer.step(reconstruction + bounds.annealed(self.config, self.optimizer) * self.cost_of_kl(kl_by_unit))
         return {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def cost_of_kl(self, kl_by_unit):
@@ -140,4 +144,5 @@ class Variational(System):
         samples = self.config.importance_samples if thorough else 0
         discrete, parameters = self.pixels.discrete, math.prod(self.outputs)
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
+            numbers = bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
+        return bounds.with_bits(numbers, self.spec.x.shape)

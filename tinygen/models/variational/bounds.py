@@ -18,10 +18,12 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import to_device, to_numpy
+from tinygen.backend import to_numpy
+from tinygen.data.batch import Padded, moved
 from tinygen.distributions import Normal
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import CHUNK, draw_rows, mean_over
+from tinygen.optim import Optimizer, logistic
 
 
 class Hooks(Protocol):
@@ -88,6 +90,16 @@ def terms(system: Hooks, x, q: Normal, noise):
     return -system.likelihood(z).log_prob(x), kl.sum(axis=1)
 
 
+def annealed(config, optimizer: Optimizer) -> float:
+    """The weight of the KL term in the next step: `beta`, to which it rises over the first `annealing_steps`.
+
+    Both are of a system's Config. Only the loss is weighted: what is reported is the whole KL (Bowman et al. 2016).
+    """
+    if not config.annealing_steps:
+        return config.beta
+    return logistic(0.0, config.beta, config.annealing_steps)(int(optimizer.count) + 1)
+
+
 def log_weights(system: Hooks, x, q: Normal, noise):
     """log p(x, z_k) / q(z_k | x) in nats, (N, K), at the codes z_k of q for standard normal noise (N, K, latent)."""
     n, samples, latent = noise.shape
@@ -114,8 +126,10 @@ def importance_weighted(weights, samples: int | None = None):
 
 
 def repeated(x, samples: int):
-    """Each example of x (N, ...) repeated `samples` times in succession: (N * samples, ...)."""
+    """Each example of x (N, ...), or of a `Padded`, repeated `samples` times in succession: (N * samples, ...)."""
     n = len(x)
+    if isinstance(x, Padded):
+        return Padded(x.values.repeat(samples, axis=0), x.length.repeat(samples))
     return F.broadcast_to(x.reshape(n, 1, -1), shape=(n, samples, x.size // n)).reshape(-1, *x.shape[1:])
 
 
@@ -142,13 +156,10 @@ def names(discrete: bool, samples: int) -> dict[str, str]:
 PARAMETERS_AT_ONCE = CHUNK * 3072  # most parameters of p(x | z) in memory at once, 25 MB
 
 
-def evaluate(
-    system: Any, data, *, seed: int, samples: int, discrete: bool, parameters: int, shape: tuple[int, ...] | None = None
-) -> dict[str, float]:
+def evaluate(system: Any, data, *, seed: int, samples: int, discrete: bool, parameters: int) -> dict[str, float]:
     """-ELBO, its two terms and active units of a split; if `samples` is not 0, also the bound of that many codes.
 
-    In nats per example; bounds on discrete data also in bits per dimension. The decoder computes `parameters` numbers
-    from a code; `shape` is that of the data whose likelihood is bounded, by default x. Run it in evaluation mode.
+    In nats per example. The decoder computes `parameters` numbers from a code. Run it in evaluation mode.
     """
     stream, keys, means = random.Stream(seed, "eval"), names(discrete, samples), []
     at_once = codes_at_once(parameters)
@@ -168,9 +179,7 @@ def evaluate(
             hooks = system.hooks_for(batch.to(system.device))
             yield {keys["is"]: -log_prob(hooks, batch.x, samples=samples, stream=stream, at_once=at_once)}
 
-    numbers = with_bits(
-        mean_over(chunks()) | (mean_over(tighter_chunks()) if samples else {}), shape or data.fields["x"].shape
-    )
+    numbers = mean_over(chunks()) | (mean_over(tighter_chunks()) if samples else {})
     # Units whose posterior mean varies over the data (Burda et al. 2016, section 5.2).
     numbers["active_units"] = float((np.concatenate(means).var(axis=0) > 0.01).sum())
     return numbers
@@ -195,7 +204,7 @@ def log_prob(system: Hooks, x: Any, *, samples: int, stream: random.Stream, at_o
     size = max(1, at_once // samples)
     parts = [x[start : start + size] for start in range(0, len(x), size)]
     return np.concatenate(
-        [_log_prob(system, to_device(part, system.device), samples, stream, at_once) for part in parts]
+        [_log_prob(system, moved(part, system.device), samples, stream, at_once) for part in parts]
     )
 
 

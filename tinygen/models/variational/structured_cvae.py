@@ -129,12 +129,10 @@ class StructuredCVAE(System):
                 x = to_device(batch.x, self.device)
                 yield {"guess_nats": to_numpy(self.nats(self.guesser(x * self.observed), x))}
 
-        samples, shape = self.config.importance_samples if thorough else 0, (self.missing,)
+        samples, parameters = self.config.importance_samples if thorough else 0, self.observed.size
         with self.evaluating():
-            numbers = bounds.evaluate(
-                self, data, seed=seed, samples=samples, discrete=True, parameters=self.observed.size, shape=shape
-            )
-            return numbers | mean_over(guesses())
+            numbers = bounds.evaluate(self, data, seed=seed, samples=samples, discrete=True, parameters=parameters)
+            return bounds.with_bits(numbers, (self.missing,)) | mean_over(guesses())
 
     def predict(self, images, *, seed: int) -> np.ndarray:
         """Images (N, H, W, 1), with the missing quadrants as the mean of p(y | x, z) for a z drawn from p(z | x)."""

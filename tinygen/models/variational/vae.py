@@ -1,31 +1,22 @@
 """Auto-encoding variational Bayes (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device
-from tinygen.distributions import STANDARD_NORMAL, Normal
 from tinygen.errors import ShapeError, TinygenError
 from tinygen.metrics import disentanglement
 from tinygen.models import networks
-from tinygen.models.base import in_chunks
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational import bounds
 from tinygen.models.variational.base import Variational
+from tinygen.models.variational.codes import GaussianCodes
 from tinygen.models.variational.likelihoods import PixelDistribution
-from tinygen.train.figures import Figure
-
-ROWS, COLUMNS = 10, 9
-"""Rows and columns of the figure in which codes are varied."""
-SHOWN = 500
-"""Number of examples from whose codes the active dimensions are found."""
 
 
-class VAE(Variational):
+class VAE(GaussianCodes, Variational):
     """Variational auto-encoder: diagonal normal posterior, analytic KL, and a likelihood that suits the images."""
 
     name = "vae"
@@ -48,40 +39,15 @@ class VAE(Variational):
             parameters = f"{self.pixels.outputs} for each pixel, as the likelihood {self.pixels.name} needs"
             self._check("decoder", (latent,), parameters_shape, parameters)
 
-    @property
-    def encoded(self) -> tuple[int, ...]:
-        """The sizes of the encoder's outputs for an image: means and log variances of the code."""
-        return (self.config.latent,) * 2
-
-    # The hooks of the bounds
-
-    def prior(self) -> Normal:
-        """p(z)"""
-        return STANDARD_NORMAL
-
-    def posterior(self, x) -> Normal:
-        """q(z | x)"""
-        mean, log_var = F.split(self.encoder(x), sizes=self.encoded, axis=1)
-        return Normal(mean, log_var=log_var)
+    # The hooks of the bounds, with those of GaussianCodes
 
     def likelihood(self, z) -> PixelDistribution:
         """p(x | z)"""
         return self.pixels.distribution(self.decoder(z))
 
-    def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Draw n codes z from the prior; returns the means of p(x | z)."""
-        codes = random.Stream(seed, "sample").normal((n, self.config.latent))
-        return self.decode(codes)
-
-    def encode(self, x) -> np.ndarray:
-        """Means of q(z | x) for images (N, H, W, C)."""
-        with self.evaluating():
-            return in_chunks(lambda part: bounds.central_code(self.posterior(part)), x, self.device)
-
-    def decode(self, codes) -> np.ndarray:
+    def decoded(self, z):
         """Means of p(x | z) for codes (N, latent)."""
-        with self.evaluating():
-            return in_chunks(lambda part: self.likelihood(part).mean, codes, self.device)
+        return self.likelihood(z).mean
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """The metrics of `Variational`; if thorough, and if the data's factors are known, also disentanglement."""
@@ -100,15 +66,6 @@ class VAE(Variational):
         with self.evaluating():
             at_once = bounds.codes_at_once(math.prod(self.outputs))
             return bounds.log_prob(self, x, samples=samples, stream=stream, at_once=at_once)
-
-    def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Decoded codes in which one dimension is varied, the most active dimensions first."""
-        codes = self.encode(data.valid.take(SHOWN).batch(slice(None)).x)
-        active = codes.var(axis=0).argsort(kind="stable")[::-1][:ROWS]
-        walks = np.tile(codes[:1], (len(active) * COLUMNS, 1))
-        walks[np.arange(len(walks)), active.repeat(COLUMNS)] = np.tile(np.linspace(-2, 2, COLUMNS), len(active))
-        caption = "In each row one dimension of a code goes from -2 to 2, the others stay; the most active ones first."
-        yield Figure(caption, self.decode(walks), COLUMNS)
 
     def _check(self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], what: str) -> None:
         """ShapeError if a caller's network does not map (1, *inputs) to (1, *outputs)."""
@@ -132,7 +89,7 @@ TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "import
 
 VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
-    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2} | {"annealing_steps": 2},
     {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
 )
 VAE.trials = (

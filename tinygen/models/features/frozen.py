@@ -1,0 +1,114 @@
+"""A feature network that a system uses and does not train."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tinygen import functional as F
+from tinygen import random
+from tinygen.data import Dataset, Spec
+from tinygen.errors import RunError, UsageError
+from tinygen.models.base import Show, at_least
+from tinygen.models.features.classifier import Features
+from tinygen.models.features.files import open_network
+from tinygen.models.features.network import FeatureNetwork
+from tinygen.nn import Module
+from tinygen.serialization import digest_of
+from tinygen.steps import training_steps
+
+RECORDED = re.compile(r".*: ([\d,MA]+), weights [0-9a-f]{12}")
+"""How config.json records a network that was given: where it was, its layout, and the hash of its weights."""
+BATCH = Features.Config.batch_size
+
+
+@dataclass(frozen=True)
+class FrozenConfig:
+    """The fields that the Config of every system with a feature network has."""
+
+    features: str | None = None
+    """The feature network: a run of `tinygen train features`, or a file of VGG-19 (.safetensors or .npz) with
+    torchvision's names; None: a small network that learns the labels of the data before the first step."""
+    feature_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
+    """Layers whose activations are compared."""
+    feature_steps: int = 500
+    """Steps in which the own network learns the labels; they do not count as steps of the run."""
+
+    def __post_init__(self):
+        at_least(self, 1, "feature_steps")
+        if not self.feature_layers:
+            raise UsageError("feature_layers is empty; name at least one, such as relu1_1")
+
+
+class FrozenFeatures(Module):
+    """Activations of a feature network whose weights no optimiser changes; they are part of the system's checkpoint.
+
+    So a run needs neither the run nor the file from which the network came. `recorded` is what the system's Config must
+    have as `features`: from that text the network is made again, and gets its weights from the checkpoint.
+    """
+
+    def __init__(self, config: FrozenConfig, spec: Spec, device: str):
+        self.layers, self.steps, self.device = config.feature_layers, config.feature_steps, device
+        self.recorded = config.features
+        self.known = np.zeros((), np.int64)
+        """1 once the weights are those to be used, and not random ones."""
+        if config.features is None:
+            network = self._own(spec).network.up_to(self.layers)
+        elif made := RECORDED.fullmatch(config.features):
+            network = FeatureNetwork.of_layout(made[1])
+        else:
+            network = open_network(config.features, self.layers)
+            self.recorded = f"{config.features}: {network.layout}, weights {digest_of(network.state_dict())}"
+            self.known += 1
+        network.requires_grad(False).to(device)
+        self.network = network
+
+    def prepare(self, data: Dataset, *, seed: int, show: Show) -> None:
+        """Train the own network on the labels of the train split, if there is no network yet."""
+        if self.known:
+            return
+        if self.recorded:
+            raise RunError("the run has no checkpoint, which would hold its feature network: start it again")
+        show(f"a feature network learns the labels of {data.spec.name}, {self.steps} steps")
+        with random.restored():
+            random.seed(seed)
+            own = self._own(data.spec, batch_size=min(BATCH, len(data.train)))
+            own.plan.steps = self.steps
+            batches = own.source(data.train, seed=seed)
+            for _ in islice(training_steps(own.training_step, batches, self.device), self.steps):
+                pass
+            self.network.load_state_dict(own.network.up_to(self.layers).state_dict())
+        self.known += 1
+
+    def _own(self, spec: Spec, batch_size: int = BATCH) -> Features:
+        """The classifier whose network becomes the feature network; UsageError where there are no labels."""
+        if spec.classes is None:
+            remedy = "give --features a run of `tinygen train features` on labelled images, or a file of VGG-19"
+            raise UsageError(f"{spec.name!r} has no labels that a feature network could learn: {remedy}")
+        blocks, convolutions = _size(self.layers)
+        config = Features.Config(blocks=blocks, convolutions=convolutions, batch_size=batch_size)
+        return Features(config, spec, self.device)
+
+    def activations(self, x) -> dict[str, Any]:
+        """The activations (N, h, w, channels) of the compared layers, of images (N, H, W, C) in [0, 1]."""
+        if not self.known:
+            raise UsageError("there is no feature network yet: call the system's prepare(data, seed=...) first")
+        return self.network.activations(x, self.layers)
+
+    def distances(self, x, y) -> dict[str, Any]:
+        """The mean squared difference of the activations of two sets of images, of each layer (N,)."""
+        of_x, of_y = self.activations(x), self.activations(y)
+        return {name: F.squared_error(of_y[name], of_x[name]).mean(axis=(1, 2, 3)) for name in self.layers}
+
+
+def _size(layers: Sequence[str]) -> tuple[int, int]:
+    """The number of blocks, and of convolutions in each, of the smallest network that has these layers."""
+    found = [re.fullmatch(r"relu([1-9])_([1-9])", name) for name in layers]
+    for name, match in zip(layers, found, strict=True):
+        if match is None:
+            raise UsageError(f"the feature network has no layer {name!r}; layers are named relu1_1, relu1_2, relu2_1")
+    numbers = [(int(match[1]), int(match[2])) for match in found if match]
+    return max(block for block, _ in numbers), max(2, *(which for _, which in numbers))
