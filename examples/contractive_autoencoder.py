@@ -49,7 +49,8 @@ for epoch in range(1, EPOCHS + 1):
     x = data.valid.batch(slice(None)).x.reshape(-1, 784)
     with tg.no_grad():
         h, logits = model(x)
-        error, norm = F.squared_error(F.sigmoid(logits), x).mean().item(), model.squared_jacobian(h).mean().item() ** 0.5
+        error = F.squared_error(F.sigmoid(logits), x).mean().item()
+        norm = model.squared_jacobian(h).mean().item() ** 0.5
     print(f"epoch {epoch:2}: squared error {error:.4f} a pixel, norm of the Jacobian {norm:.3f}")
 
 weights = model.encoder.weight.numpy().T[:100]

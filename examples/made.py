@@ -4,8 +4,8 @@
     TINYGEN_DATA=<folder> python examples/made.py mnist
 
 Masks on the weights let the output for a pixel depend only on pixels that are earlier in a random order, so that one
-pass gives p(x_d | earlier pixels) for all d, and their product is p(x). It prints -log p in nats an image beside that of
-independent pixels, and writes samples, drawn pixel by pixel, to made.png.
+pass gives p(x_d | earlier pixels) for all d, and their product is p(x). It prints -log p in nats an image beside that
+of independent pixels, and writes samples, drawn pixel by pixel, to made.png.
 """
 
 import sys

@@ -67,7 +67,8 @@ for epoch in range(1, EPOCHS + 1):
         rebuilt = F.sigmoid(decoder(code)).numpy()
     use = np.bincount(chosen, minlength=CODES) / len(chosen)
     perplexity = np.exp(-(use[use > 0] * np.log(use[use > 0])).sum())
-    print(f"epoch {epoch:2}: squared error {np.square(rebuilt - images).mean():.4f} a pixel, perplexity {perplexity:.1f}")
+    error = np.square(rebuilt - images).mean()
+    print(f"epoch {epoch:2}: squared error {error:.4f} a pixel, perplexity {perplexity:.1f}")
 
 rows = [np.concatenate(list(each[:10, :, :, 0]), axis=1) for each in (images, rebuilt)]
 Image.fromarray((255 * np.concatenate(rows)).round().astype(np.uint8)).save("vq_vae.png")

@@ -97,10 +97,10 @@ def make(name, config, spec=None, seed=0):
     model = models.get(name)
     spec = spec or spec_for(model, config=config)
     random.seed(seed)
-    initialised = model(model.Config(**config), spec)
-    split = split_for(initialised)
-    initialised.prepare(Dataset(spec, split, split, split), seed=seed)
-    return initialised
+    system = model(model.Config(**config), spec)
+    split = split_for(system)
+    system.prepare(Dataset(spec, split, split, split), seed=seed)
+    return system
 
 
 def split_for(model, n=N):

@@ -1,5 +1,6 @@
 """Encoders, decoders and U-Nets that several models share."""
 
+import itertools
 from typing import Any, Literal
 
 import numpy as np
@@ -83,7 +84,7 @@ class UNet(Module):
 
     def __init__(self, inputs: int, outputs: int, channels: int, levels: int):
         widths = [channels * 2**level for level in range(levels + 1)]
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.first = Sequential(*_convolved(inputs, channels), *_convolved(channels, channels))
         self.down = [Sequential(*_convolved(a, b, stride=2), *_convolved(b, b)) for a, b in pairs]
         self.narrow = [Conv2d(b, a, 1) for a, b in pairs]

@@ -25,7 +25,7 @@ class NextToken(Module):
 
     In training each input token is replaced, with the probability `word_dropout`, by a special one that carries no
     information (Bowman et al. 2016, section 3.1). With 1, all are replaced, in evaluation too, so that the LSTM knows
-    only z and the position. `dropout` applies to the embedded tokens, and to the outputs of the LSTM.
+    only z and the position. `dropout` applies to the embedded inputs and to the outputs of the LSTM.
     """
 
     def __init__(
@@ -161,10 +161,7 @@ def completed(network: NextToken, x: Padded, keep: int, device: str, *, seed: in
 
 
 def written(network: NextToken, given, device: str, *, seed: int | None = None, z=None, cached: bool = True):
-    """`NextToken.write` in chunks, in evaluation mode.
-
-    Tokens are drawn from the stream `sample` of the seed; without a seed, each is the most probable one.
-    """
+    """`NextToken.write` in chunks, in evaluation mode: drawn from the stream `sample` of the seed, or greedily."""
     beside = {} if z is None else {"z": z}
     if seed is not None:
         beside["chance"] = random.Stream(seed, "sample").uniform(given.shape)

@@ -130,8 +130,8 @@ def rebuilt_sentences(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     pairs = zip(map(field.draw, x), map(field.draw, model.decode(codes)), strict=True)
     caption = "Validation sentences, and below each its reconstruction from its code."
     yield Figure(caption, text="\n\n".join("\n".join(pair) for pair in pairs))
-    lines = between(codes[: len(codes) // 2 * 2], LINE_POINTS)
-    paths = ["\n".join(map(field.draw, model.decode(line))) for line in lines]
+    pairs = codes[: len(codes) // 2 * 2]
+    paths = ["\n".join(map(field.draw, model.decode(path))) for path in between(pairs, LINE_POINTS)]
     if paths:
         caption = "Decoded points of straight lines, each from the code of one sentence above to that of the next."
         yield Figure(caption, text="\n\n".join(paths))

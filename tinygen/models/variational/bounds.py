@@ -203,9 +203,7 @@ def log_prob(system: Hooks, x: Any, *, samples: int, stream: random.Stream, at_o
     """
     size = max(1, at_once // samples)
     parts = [x[start : start + size] for start in range(0, len(x), size)]
-    return np.concatenate(
-        [_log_prob(system, moved(part, system.device), samples, stream, at_once) for part in parts]
-    )
+    return np.concatenate([_log_prob(system, moved(part, system.device), samples, stream, at_once) for part in parts])
 
 
 def _log_prob(system: Hooks, x, samples: int, stream, at_once: int) -> np.ndarray:
