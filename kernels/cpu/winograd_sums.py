@@ -224,10 +224,10 @@ class WinogradSums:
 
 
 def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
-    """Into how many slices channels and outputs are cut.
+    """The numbers of slices into which channels and outputs are cut.
 
-    The sums of a pair of slices stay in a core's cache, and little is transformed more than once: channels, in all
-    phases, are transformed for every slice of outputs, and outputs for every slice of channels.
+    The sums of a pair of slices must stay in a core's cache. Otherwise there are few slices: the channels, in all phases,
+    are transformed again for every slice of outputs, and the outputs for every slice of channels.
     """
     cuts = [
         (source, target)
