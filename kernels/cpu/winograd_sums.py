@@ -226,8 +226,8 @@ class WinogradSums:
 def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
     """The numbers of slices into which channels and outputs are cut.
 
-    The sums of a pair of slices must stay in a core's cache. Otherwise there are few slices: the channels, in all phases,
-    are transformed again for every slice of outputs, and the outputs for every slice of channels.
+    The sums of a pair of slices must stay in a core's cache. Apart from this, slices are few: the channels, in all
+    phases, are transformed again for every slice of outputs, and the outputs for every slice of channels.
     """
     cuts = [
         (source, target)
