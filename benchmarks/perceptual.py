@@ -25,12 +25,12 @@ LAYERS = "relu1_1", "relu2_1", "relu3_1"
 NETWORK_STEPS = 600
 DFC_STEPS = 1500
 GAN_SECONDS = 480
-"""Processor seconds that the VAE/GAN and its VAE are trained for."""
+"""Processor seconds of training of the VAE/GAN, and of the VAE beside it."""
 DATA = "smiles32", "fashion-mnist-7k"
 
 
 def until(model: System, data: Dataset, ended: Callable[[int, float], bool]) -> tuple[int, float]:
-    """Train a model until the function of steps and processor seconds says so; returns these."""
+    """Train a model until `ended`(steps, processor seconds) is true; returns both."""
     model.prepare(data, seed=SEED)
     start, step = time.process_time(), 0
     for step, _ in enumerate(training_steps(model.training_step, model.source(data.train, seed=SEED)), start=1):
@@ -40,7 +40,7 @@ def until(model: System, data: Dataset, ended: Callable[[int, float], bool]) -> 
 
 
 def of_codes(model: Any, data: Dataset) -> dict[str, float]:
-    """The share of classes that a linear probe of the codes finds on test, in percent."""
+    """The percentage of test examples whose class a linear probe of the codes predicts correctly."""
     error = probe.error_rate(model.encode(data.test.values("x")), data.test.values("y"), data.spec.classes or 0)
     return {"probe, % right": 100 * (1 - error)}
 
@@ -54,7 +54,7 @@ def network(data: Dataset, folder: Path, seed: int) -> Path:
 
 
 def distance(model: Any, data: Dataset, second: Path) -> dict[str, float]:
-    """The squared difference of activations in another feature network, of test images and their reconstructions."""
+    """The squared difference between activations of test images and of their reconstructions in a second network."""
     features, x = open_network(str(second), LAYERS), data.test.values("x")
     with tg.no_grad():
         pairs = [features.activations(images, LAYERS) for images in (x, model.decode(model.encode(x)))]
@@ -63,7 +63,7 @@ def distance(model: Any, data: Dataset, second: Path) -> dict[str, float]:
 
 
 def of_samples(model: Any, data: Dataset, reference: Reference) -> dict[str, float]:
-    """Frechet distance of samples by a judge, and how often it gives image and reconstruction the same class."""
+    """The Frechet distance of samples by a judge, and how often it gives an image and its reconstruction one class."""
     x, judge = data.test.values("x"), reference.judges[0]
     before, after = (judge.classes(judge.features(each)) for each in (x, model.decode(model.encode(x))))
     score = reference.score(model.sample(reference.n, seed=SEED))

@@ -34,7 +34,7 @@ def test_the_example_is_trained_resumed_sampled_reported_and_scored(tmp_path, mo
 
 
 def independent_pixels(dataset):
-    """Nats of normal pixels with the means and the common variance of train."""
+    """-log p of test in nats, for independent normal pixels with the means and the common variance of train."""
     train, test = (
         split.values("x").reshape(len(split), -1).astype("float64") for split in (dataset.train, dataset.test)
     )

@@ -252,7 +252,7 @@ class Pool:
         ctypes.c_int64.from_address(self.board + word).value = value
 
     def run(self, worker: Worker, arguments: int, tasks: int, most: int) -> bool:
-        """Launch a job; False where too many Python threads are launching."""
+        """Launch a job; False if too many Python threads are launching."""
         if time.monotonic() >= self.look_again:
             self.adapt()
         try:

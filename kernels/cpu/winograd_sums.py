@@ -90,17 +90,17 @@ def correlate(arguments, task, lane):
 
 
 @worker(
-    "pieces target_slices sums sums_bytes panels block_bytes blocks tall depth gradient target taps phases channels "
-    "source_slices scratch lane_bytes"
+    "pieces target_slices sums sums_bytes panels block_bytes blocks tile_rows depth gradient target taps phases "
+    "channels source_slices scratch lane_bytes"
 )
 def add_points(arguments, task, lane):
     """Write the weight gradient of the rows of a block (of a slice), in a panel: all pieces, added in order."""
     a = carray(arguments, 1)[0]
-    points, size = (a.taps + 3) * (a.taps + 3), a.tall * PANEL
+    points, size = (a.taps + 3) * (a.taps + 3), a.tile_rows * PANEL
     buffer = a.scratch + lane * a.lane_bytes
     slices, rest = divmod(task, a.panels * a.blocks)
     panel, block = divmod(rest, a.blocks)
-    first = min(block * a.tall, a.depth - a.tall)
+    first = min(block * a.tile_rows, a.depth - a.tile_rows)
     for point in range(points):
         total = carray(floats_at(buffer + 4 * point * size), size)
         for piece in range(a.pieces):
@@ -116,7 +116,7 @@ def add_points(arguments, task, lane):
     each, tap = a.channels // a.source_slices, a.channels * a.target
     line = a.phases * a.taps * tap  # a row of the kernel
     column = (target_slice * a.panels + panel) * PANEL_BYTES
-    for row in range(block * a.tall, first + a.tall):
+    for row in range(block * a.tile_rows, first + a.tile_rows):
         phase, channel = divmod(row, each)
         target = a.gradient + phase // a.phases * line + phase % a.phases * tap + column
         target += (source_slice * each + channel) * a.target
@@ -148,9 +148,9 @@ class WinogradSums:
         source_slices, target_slices = _slices(points, stride**2, channels, outputs)
         slices = source_slices * target_slices
         depth, wide = stride**2 * channels // source_slices, outputs // target_slices
-        panels, tall = wide // PANEL, tile_height(depth)
-        offsets, _ = cut_into_tiles([(0, depth)], tall)
-        block_bytes = len(offsets) * tall * PANEL_BYTES
+        panels, tile_rows = wide // PANEL, tile_height(depth)
+        offsets, _ = cut_into_tiles([(0, depth)], tile_rows)
+        block_bytes = len(offsets) * tile_rows * PANEL_BYTES
         sums_bytes = points * panels * block_bytes
         # A power of two from tile to tile, or from point to point, would set them on the same cache lines.
         v_row = 4 * depth + VECTOR_BYTES
@@ -160,7 +160,7 @@ class WinogradSums:
         pieces = min(ceil(LEAST_TASKS / slices), ceil(tiles / TILES))
         self.tasks, self.sums_size = slices * pieces, slices * pieces * sums_bytes // 4
         self.add_tasks = slices * panels * len(offsets)
-        self.lane_bytes = max(z + points * z_point, points * tall * PANEL_BYTES)
+        self.lane_bytes = max(z + points * z_point, points * tile_rows * PANEL_BYTES)
         self.arguments = correlate.Arguments(
             tiles=tiles,
             pieces=pieces,
@@ -187,7 +187,7 @@ class WinogradSums:
             z_point=z_point,
             panels=panels,
             sums_bytes=sums_bytes,
-            entry=outer_sums(tall, VECTORS, False),
+            entry=outer_sums(tile_rows, VECTORS, False),
             offsets=address(keep_table(self, 4 * np.array(offsets))),
             offset_count=len(offsets),
             block_bytes=block_bytes,
@@ -201,7 +201,7 @@ class WinogradSums:
             panels=panels,
             block_bytes=block_bytes,
             blocks=len(offsets),
-            tall=tall,
+            tile_rows=tile_rows,
             depth=depth,
             target=4 * outputs,
             taps=taps,
@@ -224,10 +224,10 @@ class WinogradSums:
 
 
 def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
-    """Into how many slices channels and outputs are cut.
+    """The numbers of slices into which channels and outputs are cut.
 
-    The sums of a pair of slices stay in a core's cache, and little is transformed more than once: channels, in all
-    phases, are transformed for every slice of outputs, and outputs for every slice of channels.
+    The sums of a pair of slices must stay in a core's cache. Apart from this, slices are few: the channels, in all
+    phases, are transformed again for every slice of outputs, and the outputs for every slice of channels.
     """
     cuts = [
         (source, target)

@@ -80,9 +80,7 @@ def _update(rule: type, parameter, gradients, states, numbers) -> None:
     """Launch a rule: the structure of this name in updates.cu, which takes its numbers in the order of its fields."""
     gradients = _plain(gradients)
     if {sum(_sizes(gradients)), *_sizes(states)} != {parameter.size}:
-        raise ValueError(
-            f"an update of {parameter.size} parameters: its gradients and states must have as many numbers"
-        )
+        raise ValueError(f"an update of {parameter.size} parameters: gradients and states must have as many numbers")
     first, second = (*states, None)[:2]
     _launch(f"update<{rule.__name__}>", [gradients], parameter, first, second, numbers)
 

@@ -1,4 +1,4 @@
-"""The DFC-VAE: its loss on known activations, its frozen network, and runs that need nothing but their folder."""
+"""The DFC-VAE: its loss for known activations, its frozen network, and runs that need nothing but their folder."""
 
 import shutil
 
@@ -60,7 +60,7 @@ def test_distances_are_mean_squared_differences_of_each_layer(monkeypatch):
 
 
 def test_pixels_are_not_compared():
-    """Where all activations are equal, the loss is the KL term alone."""
+    """If all activations are equal, the loss is the KL term alone."""
     data, model = shades(), small_model()
     model.prepare(data, seed=0)
     for parameter in model.features.network.parameters():
@@ -97,7 +97,7 @@ def test_the_own_network_is_that_of_a_classifier_trained_alone():
     for _ in range(3):
         alone.training_step(next(loader))
     own = model.features.network.state_dict()
-    assert "features.7.weight" not in own, "what comes after relu2_1 is left out"
+    assert "features.7.weight" not in own, "layers after relu2_1 are left out"
     for name, array in own.items():
         np.testing.assert_array_equal(array, alone.network.state_dict()[name], err_msg=name)
 

@@ -72,7 +72,7 @@ def test_a_file_of_vgg_19_gives_torchvisions_layers(suffix, tmp_path):
             expected = outputs[index].transpose(1, 2, 0)
             np.testing.assert_allclose(found[name].numpy()[i], expected, rtol=1e-3, atol=1e-4, err_msg=name)
     few = read_vgg(file, ["relu1_1", "relu3_1"], THIN)
-    assert list(few.features) == [0, 2, 5, 7, 10], "no more than what is asked for"
+    assert list(few.features) == [0, 2, 5, 7, 10], "only the requested layers"
     np.testing.assert_array_equal(few.activations(x, ["relu3_1"])["relu3_1"].numpy(), found["relu3_1"].numpy())
 
 
@@ -145,7 +145,7 @@ def test_a_file_of_other_channels_is_refused(tmp_path):
         open_network(str(file), ["relu1_1"])
 
 
-def test_what_is_no_feature_network_is_refused(tmp_path):
+def test_sources_that_are_no_feature_network_are_refused(tmp_path):
     for suffix in (".npz", ".safetensors"):
         (tmp_path / f"damaged{suffix}").write_bytes(b"PK\x03\x04 no archive")
         with pytest.raises(DataError, match=rf"damaged{suffix} cannot be read \(.*\): restore it from a copy"):

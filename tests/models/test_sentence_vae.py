@@ -39,7 +39,7 @@ def test_probabilities_of_all_sentences_given_a_code_sum_to_one(word_dropout):
 
 
 def test_the_bound_approaches_the_evidence_of_a_model_that_is_integrated():
-    """With a code of one dimension log p(x) is an integral that can be computed on a grid."""
+    """For a code of one dimension, log p(x) is an integral that can be computed on a grid."""
     model, x = small_model(length=2, latent=1), Padded.of(every_sentence(3, 2))
     grid = np.linspace(-8, 8, 201)
     weights = np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi) * (grid[1] - grid[0])
@@ -101,7 +101,7 @@ def test_the_whole_kl_is_reported_while_it_is_annealed(beta):
     with model.evaluating():
         q = model.posterior(batch.x)
         kl = q.kl().sum(axis=1).mean()
-    for each in scalars:  # with a learning rate of 0 nothing moves: the same KL each time, whatever its weight
+    for each in scalars:  # the learning rate is 0, so that the KL stays the same while its weight changes
         assert float(each["kl_nats"]) == pytest.approx(float(kl), rel=1e-5)
         assert float(each["neg_elbo_nats"]) == pytest.approx(float(each["reconstruction_nats"]) + float(kl), rel=1e-5)
     split = Split(model.spec.fields, {"x": sentences(64, 6).astype(np.int32)})
@@ -144,7 +144,7 @@ def test_a_decoded_sentence_is_the_greedy_one_of_its_code_alone():
                 break
 
 
-def test_what_a_model_cannot_read_is_refused():
+def test_sentences_that_a_model_cannot_read_are_refused():
     model, config = small_model(), models.get("sentence-vae").Config
     with pytest.raises(ShapeError, match="a sentence has 4 tokens; the model was made for at most 3"):
         model.encode(np.zeros((2, 4), int))

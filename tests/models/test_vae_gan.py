@@ -1,4 +1,4 @@
-"""VAE/GAN: who learns what, the equilibrium gate, and the evaluation."""
+"""VAE/GAN: which loss changes which network, when a network waits, and the evaluation."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def after_a_step(**config):
 
 
 def test_the_weight_of_the_reconstruction_error_changes_the_decoder_alone():
-    """The encoder learns nothing of the GAN, whose weight is 1 minus it; the discriminator nothing of the error."""
+    """The encoder gets no gradient of the GAN's loss, and the discriminator none of the reconstruction error."""
     few, many = (after_a_step(reconstruction_weight=weight) for weight in (0.01, 0.9))
     differs = {name.split(".")[0] for name in few if (few[name] != many[name]).any()}
     assert differs == {"decoder"}
@@ -58,7 +58,7 @@ def test_the_weight_of_the_reconstruction_error_changes_the_decoder_alone():
         ((0.281, 1.079), (True, True)),
     ],
 )
-def test_who_is_far_ahead_waits(costs, expected):
+def test_a_network_that_is_far_ahead_waits(costs, expected):
     assert small_model(margin=0.4).turns(*costs) == expected
 
 
@@ -82,7 +82,7 @@ def test_the_gate_sees_the_costs_of_reconstructions_and_samples_together(monkeyp
     assert seen == [pytest.approx((real, (rebuilt + sample) / 2), rel=1e-5)]
 
 
-def test_samples_are_of_other_noise_than_reconstructions(monkeypatch):
+def test_samples_and_reconstructions_use_different_noise(monkeypatch):
     model, seen = small_model(), []
     forward = model.decoder.forward
     monkeypatch.setattr(model.decoder, "forward", lambda z: seen.append(z.numpy()) or forward(z))

@@ -19,7 +19,7 @@ from tinygen.nn import Module
 from tinygen.optim import Schedule, cosine, warmup
 
 Show = Callable[[str], Any]
-"""What shows a line of text to the user."""
+"""A function that shows a line of text to the user."""
 
 
 @dataclass
@@ -92,7 +92,7 @@ class System(Module):
         return batch
 
     def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
-        """Learn of the data what the first training step needs; by default nothing. `show` is given lines to print.
+        """Learn from the data what the first training step needs; by default nothing. `show` gets lines to print.
 
         It is called once in a training, and not when that is resumed: what it leaves is part of the state.
         """

@@ -33,9 +33,9 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
 
 
 def logistic(start: float, end: float, steps: int) -> Schedule:
-    """A logistic curve from `start` to `end` over `steps`, then `end`: slow, fast half-way, slow.
+    """A logistic curve from `start` to `end` over `steps`, steepest half-way; then `end`.
 
-    Bowman et al. 2016 (arXiv:1511.06349, figure 2) anneal the KL term of a bound so.
+    Bowman et al. 2016 (arXiv:1511.06349, figure 2) anneal the KL term of a bound in this way.
     """
 
     def half(x: float) -> float:
@@ -45,7 +45,7 @@ def logistic(start: float, end: float, steps: int) -> Schedule:
 
 
 STEEPNESS = 3.0
-"""Of `logistic`: half of the curve's argument at its end, where the logistic function is 0.998."""
+"""Half of the argument of `logistic` at the end of its curve, where the logistic function is 0.998."""
 
 
 def exponential(start: float, factor: float) -> Schedule:

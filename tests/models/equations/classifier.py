@@ -1,4 +1,4 @@
-"""The cross-entropy of the class."""
+"""The loss of a feature network: the cross-entropy of the class."""
 
 import numpy as np
 

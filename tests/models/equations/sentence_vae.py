@@ -1,5 +1,5 @@
-"""The bound of Bowman et al. (2016): the KL term under its annealed weight, and minus the sum of log p(token | z, those
-before) over each sentence and its end."""
+"""The bound of Bowman et al. (2016): the KL term with its annealed weight, and the sum of -log p(token | z, earlier
+tokens) over each sentence and its end."""
 
 import numpy as np
 

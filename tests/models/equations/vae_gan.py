@@ -1,4 +1,4 @@
-"""Equations 3, 5 and 7 of Larsen et al. (2016), and which of them each network descends (algorithm 1)."""
+"""Equations 3, 5 and 7 of Larsen et al. (2016), and which of these losses each network minimises (algorithm 1)."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def vae_gan(model, batch):
         mean, std = posterior()
         return mean + std * noise
 
-    def seen(fakes):
+    def discriminated(fakes):
         """Features and logits of real images, reconstructions and samples, in one batch for the batch norm."""
         features = output(body, np.concatenate([x, fakes]))
         return np.split(features, 3), np.split(output(head, features)[:, 0], 3)
@@ -30,19 +30,19 @@ def vae_gan(model, batch):
     def error(features):
         return 0.5 * ((features[0] - features[1]) ** 2).sum() / n
 
-    before = code()  # of the encoder before its step
-    fakes_before = decoded(before)  # of both networks before their steps
+    before = code()  # codes of the encoder before its step
+    fakes_before = decoded(before)  # fakes from encoder and decoder before their steps
 
     def encoder():
         mean, std = posterior()
-        features, _ = seen(decoded(mean + std * noise))
+        features, _ = discriminated(decoded(mean + std * noise))
         return {
             "prior": 0.5 * (mean**2 + std**2 - 1 - 2 * np.log(std)).sum(axis=1).mean(),
             "features": error(features),
         }
 
     def decoder():
-        features, (_, rebuilt, samples) = seen(decoded(before))
+        features, (_, rebuilt, samples) = discriminated(decoded(before))
         weight = config.reconstruction_weight
         log_not_d = -minus_log_sigmoid(-rebuilt).mean(), -minus_log_sigmoid(-samples).mean()
         return {
@@ -52,7 +52,7 @@ def vae_gan(model, batch):
         }
 
     def discriminator():
-        _, (real, *fake) = seen(fakes_before)
+        _, (real, *fake) = discriminated(fakes_before)
         return {
             "real": minus_log_sigmoid(real).mean(),
             "reconstructions": 0.5 * minus_log_sigmoid(-fake[0]).mean(),

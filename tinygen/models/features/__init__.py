@@ -1,1 +1,1 @@
-"""Feature networks: a classifier in the shape of VGG, and its activations for systems that compare images by them."""
+"""Feature networks: classifiers in the shape of VGG, by whose activations other systems compare images."""

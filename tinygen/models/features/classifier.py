@@ -1,6 +1,6 @@
-"""The own feature network: a classifier in the shape of VGG (Simonyan & Zisserman 2015, arXiv:1409.1556).
+"""A feature network to be trained: a classifier in the shape of VGG (Simonyan & Zisserman 2015, arXiv:1409.1556).
 
-It learns from the labels at hand. Other systems compare images by its activations, given as `--features RUN`.
+It learns from the labels of the data. Other systems compare images by its activations, with `--features RUN`.
 """
 
 import math
@@ -19,7 +19,7 @@ from tinygen.nn import Dropout, Flatten, Linear, Sequential
 from tinygen.optim import Adam
 
 MOST_BLOCKS = 5
-"""Blocks of VGG; the channels of each but the fifth are twice those of the one before."""
+"""Number of blocks of VGG. Each but the fifth has twice as many channels as the one before."""
 
 
 class Features(System):
@@ -103,7 +103,7 @@ def most_blocks(image_shape) -> int:
     return int(math.log2(min(image_shape[:2]))) + 1
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 Features.tiny = (
     {"channels": 3},

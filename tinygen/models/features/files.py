@@ -19,7 +19,7 @@ SUFFIXES = (".safetensors", ".npz")
 def open_network(source: str, layers: Sequence[str]) -> FeatureNetwork:
     """The network in a run's folder or in a file of VGG-19, up to the last of the layers.
 
-    UsageError where there is none; DataError for a file that does not hold such a network.
+    UsageError if there is none; DataError for a file that does not hold such a network.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -46,7 +46,7 @@ def network_of_run(folder: Path, layers: Sequence[str]) -> FeatureNetwork:
 def read_vgg(path: Path, layers: Sequence[str], blocks: Blocks = VGG19) -> FeatureNetwork:
     """The network in a file of VGG-19, up to the last of the layers; weights (O, I, H, W) become (H, W, I, O).
 
-    DataError, naming file and weight, where a weight that is needed is missing, of another shape, or not finite.
+    DataError, naming file and weight, if a needed weight is missing, of another shape, or not finite.
     """
     network, state = FeatureNetwork(first_blocks(blocks, layers)), {}
     with _opened(path) as read:

@@ -21,7 +21,7 @@ from tinygen.serialization import digest_of
 from tinygen.steps import training_steps
 
 RECORDED = re.compile(r".*: ([\d,MA]+), weights [0-9a-f]{12}")
-"""How config.json records a network that was given: where it was, its layout, and the hash of its weights."""
+"""The form in which config.json records a given network: its place, its layout, and the hash of its weights."""
 BATCH = Features.Config.batch_size
 
 
@@ -35,7 +35,7 @@ class FrozenConfig:
     feature_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
     """Layers whose activations are compared."""
     feature_steps: int = 500
-    """Steps in which the own network learns the labels; they do not count as steps of the run."""
+    """Steps in which that small network learns the labels; they do not count as steps of the run."""
 
     def __post_init__(self):
         at_least(self, 1, "feature_steps")
@@ -46,8 +46,8 @@ class FrozenConfig:
 class FrozenFeatures(Module):
     """Activations of a feature network whose weights no optimiser changes; they are part of the system's checkpoint.
 
-    So a run needs neither the run nor the file from which the network came. `recorded` is what the system's Config must
-    have as `features`: from that text the network is made again, and gets its weights from the checkpoint.
+    So a run of the system needs neither the run nor the file from which the network came. `recorded` is the text that
+    the system's Config must have as `features`: the network is made again from it, with weights from the checkpoint.
     """
 
     def __init__(self, config: FrozenConfig, spec: Spec, device: str):
@@ -55,7 +55,7 @@ class FrozenFeatures(Module):
         _refuse_small_images(spec, self.layers)
         self.recorded = config.features
         self.ready = np.zeros((), np.int64)
-        """1 once the weights are those to be used, and not random ones."""
+        """1 if the weights are the final ones, 0 while they are random."""
         if config.features is None:
             network = self._own(spec).network.up_to(self.layers)
         elif made := RECORDED.fullmatch(config.features):
@@ -68,7 +68,7 @@ class FrozenFeatures(Module):
         self.network = network
 
     def prepare(self, data: Dataset, *, seed: int, show: Show) -> None:
-        """Train the own network on the labels of the train split, if there is no network yet."""
+        """Train a small network on the labels of the train split, if there is no network yet."""
         if self.ready:
             return
         if self.recorded:
@@ -85,7 +85,7 @@ class FrozenFeatures(Module):
         self.ready += 1
 
     def _own(self, spec: Spec, batch_size: int = BATCH) -> Features:
-        """The classifier whose network becomes the feature network; UsageError where there are no labels."""
+        """The classifier whose network becomes the feature network; UsageError if there are no labels."""
         if spec.classes is None:
             remedy = "give --features a run of `tinygen train features` on labelled images, or a file of VGG-19"
             raise UsageError(f"{spec.name!r} has no labels that a feature network could learn: {remedy}")
@@ -100,7 +100,7 @@ class FrozenFeatures(Module):
         return self.network.activations(x, self.layers)
 
     def distances(self, x, y) -> dict[str, Any]:
-        """The mean squared difference of the activations of two sets of images, of each layer (N,)."""
+        """For each layer, the mean squared differences (N,) of the activations of images x and y."""
         of_x, of_y = self.activations(x), self.activations(y)
         return {name: F.squared_error(of_y[name], of_x[name]).mean(axis=(1, 2, 3)) for name in self.layers}
 

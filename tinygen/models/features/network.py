@@ -1,7 +1,7 @@
 """Networks in the shape of VGG (Simonyan & Zisserman 2015, arXiv:1409.1556), whose activations serve as features.
 
-Layers are called as in the paper's successors: `relu2_1` is the first convolution of the second block, after its ReLU.
-Weights are called as in torchvision's VGG, features.{index}.weight and .bias, where the index counts convolutions,
+Layers have the names that later papers use: `relu2_1` is the first convolution of the second block, after its ReLU.
+Weights have the names of torchvision's VGG, features.{index}.weight and .bias, where the index counts convolutions,
 ReLUs and pools.
 """
 
@@ -78,7 +78,7 @@ class FeatureNetwork(Module):
 
     @classmethod
     def of_layout(cls, layout: str) -> "FeatureNetwork":
-        """A network, with random weights, of a `layout`."""
+        """A network of this `layout`, with random weights."""
         blocks = [[int(width) for width in block.split(",")] for block in re.split(",[MA],", layout)]
         return cls(blocks, "average" if "A" in layout else "max")
 
@@ -106,7 +106,7 @@ def first_blocks(blocks: Blocks, names: Sequence[str]) -> Blocks:
 
 
 def _he(layer: Conv2d) -> Conv2d:
-    """Initialise a convolution by He et al. (2015), as a ReLU follows it; returns it."""
+    """Initialise a convolution before a ReLU (He et al. 2015); returns it."""
     layer.weight.assign(init.he_normal(layer.weight.shape))
     assert layer.bias is not None
     layer.bias.assign(0.0)

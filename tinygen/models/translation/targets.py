@@ -125,7 +125,7 @@ class ColourTable(Module):
         self.totals = np.zeros((self.levels**channels, values))
 
     def add(self, x: np.ndarray, values: np.ndarray) -> None:
-        """Count the pixels of images (N, H, W, C), with the values (N, H, W, K) of their targets."""
+        """Count the pixels of images (N, H, W, C) by colour, and add up the values (N, H, W, K) of their targets."""
         indices, size = self._indices(x).ravel(), len(self.counts)
         self.counts += np.bincount(indices, minlength=size)
         for k in range(values.shape[3]):

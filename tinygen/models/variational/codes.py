@@ -1,4 +1,4 @@
-"""Codes that have a normal distribution: what auto-encoders with an encoder to one and a decoder to images share."""
+"""The base of auto-encoders of images whose codes have normal distributions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +13,13 @@ from tinygen.models.variational import bounds
 from tinygen.train.figures import Figure
 
 ROWS, COLUMNS = 10, 9
-"""Rows and columns of a picture of codes that are varied."""
+"""Rows and columns of the figure in which codes are varied."""
 SHOWN = 500
-"""Number of examples whose codes show which dimensions are active."""
+"""Number of examples from whose codes the active dimensions are found."""
 
 
 class GaussianCodes(System):
-    """An `encoder` to the means and log variances of q(z | x), codes from a standard normal prior, and `decoded`."""
+    """A system with an `encoder` to means and log variances of q(z | x), a standard normal prior, and `decoded`."""
 
     encoder: Any
 

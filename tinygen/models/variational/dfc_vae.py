@@ -35,8 +35,8 @@ class DFCVAE(GaussianCodes):
         feature_weight: float = 0.5
         """Weight of each layer's mean squared difference (beta, 0.5)."""
         kl_weight: float = 3e-4
-        """Weight of the KL term (alpha, 1). The paper's network takes values of 0 to 255, in place of which ours has
-        values of standard deviation 1: so all squared differences are about 255^2 0.225^2 = 3300 times smaller."""
+        """Weight of the KL term (alpha, 1). The paper's network takes values from 0 to 255, ours values of standard
+        deviation 1, so that all squared differences are about 255^2 0.225^2 = 3300 times smaller."""
         architecture: Architecture = "conv"
         """Convolutions of stride 2 and fully connected layers (conv), or the latter alone (mlp)."""
         latent: int = 100
@@ -77,7 +77,7 @@ class DFCVAE(GaussianCodes):
 
     @classmethod
     def needs_with(cls, config) -> Needs:
-        """Labels are needed only where the feature network is to learn them."""
+        """Labels are needed only if the feature network has to learn them."""
         return cls.needs if config.features is None else {"x": cls.needs["x"]}
 
     def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
@@ -105,7 +105,7 @@ class DFCVAE(GaussianCodes):
         return {"feature_loss": loss, "feature_distance": distance, "kl_nats": kl}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The loss and its terms at one code of each image, and the squared error of that reconstruction.
+        """The loss and its terms for one code of each image, and the squared error of the reconstruction from it.
 
         If thorough, and if there are labels: also the error rate of a linear probe of the codes.
         """
@@ -127,7 +127,7 @@ class DFCVAE(GaussianCodes):
         return numbers
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 SMALL = {"latent": 3, "hidden": 7, "channels": 2, "batch_size": 4, "feature_steps": 2}
 

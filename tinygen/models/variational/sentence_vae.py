@@ -28,10 +28,10 @@ from tinygen.optim import Adam
 
 
 class SentenceVAE(System):
-    """Sentence VAE: an LSTM encodes a sentence, another one writes it from the code, the KL term is annealed.
+    """Sentence VAE: one LSTM encodes a sentence, another writes it from the code; the KL term is annealed.
 
-    Two things keep the decoder from working without the code, which is easier to learn (section 3.1): the KL term
-    counts little at first, and words are hidden from the decoder. What is reported is always the whole KL.
+    A decoder that ignores the code is easier to learn (section 3.1). To prevent this, the KL term has a small weight at
+    first, and words are hidden from the decoder. Metrics always report the whole KL.
     """
 
     name = "sentence-vae"
@@ -44,7 +44,7 @@ class SentenceVAE(System):
         latent: int = 32
         """Dimensions of the code (13 in the paper, on Penn Treebank)."""
         embedding: int = 128
-        """Features of each token that is read (353 in the paper)."""
+        """Size of the embedding of a token (353 in the paper)."""
         hidden: int = 256
         """Cells of each LSTM (191 in the paper)."""
         annealing_steps: int = 2000
@@ -52,11 +52,11 @@ class SentenceVAE(System):
         beta: float = 1.0
         """Weight of the KL term after annealing (1: the evidence lower bound)."""
         word_dropout: float = 0.25
-        """Probability that a token is not shown to the decoder when the next is predicted (0.38 in the paper); 1: none
-        ever is (the inputless decoder)."""
+        """Probability of hiding an input token from the decoder (0.38 in the paper). With 1, all are always hidden (the
+        inputless decoder)."""
         dropout: float = 0.0
-        """Probability of dropping features of what the decoder reads, not the code, and what its LSTM returns (0.21 in
-        the paper)."""
+        """Dropout of the decoder's embedded inputs, without the code, and of the outputs of its LSTM (0.21 in the
+        paper)."""
         batch_size: int = 64
         """Sentences in a minibatch."""
         learning_rate: float = 3e-3
@@ -107,7 +107,7 @@ class SentenceVAE(System):
         return self  # type: ignore[return-value]
 
     def training_step(self, batch):
-        """The evidence lower bound with an annealed KL term (section 3.1), sums over each sentence."""
+        """The evidence lower bound with an annealed KL term (section 3.1), summed over the tokens of each sentence."""
         x = batch.x.trimmed()
         q = self.posterior(x)
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
@@ -130,8 +130,8 @@ class SentenceVAE(System):
     def log_prob(self, x, *, seed: int = 0, samples: int | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) in nats (N,) of sentences.
 
-        `samples` codes of each sentence, by default the `importance_samples` of the configuration; of 1 it is the
-        evidence lower bound.
+        It uses `samples` codes of each sentence, by default the `importance_samples` of the configuration; with 1 it is
+        the evidence lower bound.
         """
         samples, stream = samples or self.config.importance_samples, random.Stream(seed, "eval")
         at_once = bounds.codes_at_once(self.decoder.numbers)
@@ -141,7 +141,7 @@ class SentenceVAE(System):
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Draw n codes z from the prior, and from p(x | z) sentences: int64 (n, length), with -1 after their ends.
 
-        `cached=False` reads the whole beginning anew for each token, with the same result up to rounding.
+        `cached=False` reads the whole beginning again for each token, with the same result up to rounding.
         """
         codes = draw_rows(random.Stream(seed, "sample codes").normal, n, self.config.latent, "cpu")
         return self._written(codes, seed=seed, cached=cached)
@@ -153,7 +153,7 @@ class SentenceVAE(System):
             return in_chunks(lambda *parts: self.posterior(Padded(*parts)).mean, x.values, self.device, x.length)
 
     def decode(self, codes) -> np.ndarray:
-        """Sentences of codes (N, latent), always with the most probable next token (greedy decoding)."""
+        """Sentences from codes (N, latent), by greedy decoding: each token is the most probable one."""
         return self._written(codes)
 
     def _written(self, codes, **options) -> np.ndarray:
@@ -173,12 +173,12 @@ class GivenCode:
         self.decoder, self.z = decoder, z
 
     def log_prob(self, x: Padded):
-        """In nats (N,)."""
+        """log p(x | z) in nats (N,)."""
         return -self.decoder.nats(x, self.z)
 
 
 class Encoder(Module):
-    """An LSTM that reads a sentence and its end; numbers (N, outputs) of its last state."""
+    """An LSTM that reads a sentence and its end, and a linear layer from its last state to (N, outputs)."""
 
     def __init__(self, tokens: int, embedded: int, hidden: int, outputs: int):
         self.end = tokens
@@ -194,7 +194,7 @@ class Encoder(Module):
         return self.output(hidden[xp.arange(len(x)), x.length])
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 SentenceVAE.tiny = (
     {"latent": 3, "embedding": 4, "hidden": 5, "importance_samples": 3, "annealing_steps": 2},

@@ -38,13 +38,13 @@ class VAEGAN(GaussianCodes):
         latent: int = 128
         """Dimensions of the code (128, as in the authors' code)."""
         channels: int = 64
-        """Feature maps of the layers next to the image, doubled at each halving of its sides (64)."""
+        """Feature maps of the layers next to the image, doubled whenever the sides are halved (64)."""
         reconstruction_weight: float = 0.01
         """Weight of the reconstruction error in the decoder's loss; that of the GAN is 1 minus it (0.01 and 0.99)."""
         equilibrium: float = 0.68
         """Cost in nats of the discriminator, about log 2, around which decoder and discriminator both learn (0.68)."""
         margin: float = 0.4
-        """How far from the equilibrium a cost may be before one of the two waits for the other (0.4)."""
+        """Distance of a cost from the equilibrium above which one of the two waits for the other (0.4)."""
         batch_size: int = 64
         """Examples in a minibatch (64)."""
         learning_rate: float = 3e-4
@@ -70,7 +70,7 @@ class VAEGAN(GaussianCodes):
         return self.decoder(z)
 
     def training_step(self, batch):
-        """Algorithm 1: all gradients are of the networks as they are before the step."""
+        """Algorithm 1: all gradients are computed before any network is updated."""
         x, n, stream = batch.x, len(batch), random.stream("train")
         with batch_norm_restored_on_error(self):
             q = self.posterior(x)
@@ -83,7 +83,7 @@ class VAEGAN(GaussianCodes):
             real_cost, fake_cost = real_loss(logits[:n]).mean(), fake_loss(logits[n:]).mean()
             decoders_turn, discriminators_turn = self.turns(float(real_cost), float(fake_cost))
             weight = self.config.reconstruction_weight
-            # The encoder learns nothing of the GAN, and the discriminator nothing of the reconstruction error.
+            # The encoder gets no gradient of the GAN's loss, and the discriminator none of the reconstruction error.
             self.encoder_optimizer.step(kl + error, retain_graph=True)
             if decoders_turn:
                 # The cost of samples is added to that of as many reconstructions: minus L_GAN, as far as D sees fakes.
@@ -93,7 +93,7 @@ class VAEGAN(GaussianCodes):
         return {"kl_nats": kl, "feature_error_nats": error, "discriminator_nats": real_cost + fake_cost}
 
     def discriminate(self, x):
-        """The features of images (N, h, w, channels), of which the last layer makes their logits of "real" (N,)."""
+        """The features (N, h, w, channels) of images, and the logits (N,) of "real" computed from them."""
         body, head = self.discriminator.layers
         features = body(x)
         return features, head(features)[:, 0]
@@ -101,7 +101,7 @@ class VAEGAN(GaussianCodes):
     def turns(self, real_cost: float, fake_cost: float) -> tuple[bool, bool]:
         """Whether the decoder and the discriminator learn in a step, from the discriminator's mean costs in nats.
 
-        A discriminator that is far ahead on either kind of images waits, and so does a decoder that is far ahead; where
+        A discriminator that is far ahead on real or on fake images waits, and so does a decoder that is far ahead. If
         both would wait, both learn (authors' code).
         """
         low, high = self.config.equilibrium - self.config.margin, self.config.equilibrium + self.config.margin
@@ -112,7 +112,7 @@ class VAEGAN(GaussianCodes):
         return decoders_turn, discriminators_turn
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The KL term, the reconstruction error in the discriminator's features, and how well that tells fakes.
+        """The KL term, the reconstruction error in the discriminator's features, and how well it detects fakes.
 
         Fakes are as many samples as there are images. The features change in training, so the errors of two states
         cannot be compared. If thorough, and if there are labels: also the error rate of a linear probe of the codes.
@@ -149,7 +149,7 @@ def feature_error(features, others):
     return 0.5 * F.squared_error(others, features).sum(axis=(1, 2, 3))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 VAEGAN.tiny = ({"latent": 3, "channels": 2, "batch_size": 4, "margin": 50.0}, {"latent": 4, "channels": 3})
 VAEGAN.trials = (
