@@ -114,4 +114,6 @@ LSTMLM.trials = (
         (Demand("nll_nats", "<", INDEPENDENT_TOKENS, times=0.6),),
     ),
 )
-LSTMLM.recipes = ("--data sentences --epochs 20",)
+LSTMLM.recipes = (
+    "--data text --fields x=wordnet_examples:words --vocabulary 2000 --steps 1500 --embedding 64 --hidden 128",
+)

@@ -213,4 +213,7 @@ SentenceVAE.trials = (
         ),
     ),
 )
-SentenceVAE.recipes = ("--data sentences --epochs 20",)
+SentenceVAE.recipes = (
+    "--data text --fields x=wordnet_examples:words --vocabulary 2000 --steps 1500 --embedding 64 --hidden 128"
+    " --word-dropout 0.3 --annealing-steps 1200 --beta 0.7 --importance-samples 8",
+)
