@@ -102,7 +102,9 @@ def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path
 
 
 def load_small_images(load, name, **options):
-    """Load the embedded images instead of MNIST, which the tests do not have."""
+    """Load the embedded images instead of MNIST, which the tests do not have, and the generated sentences for texts."""
+    if name == "text":
+        return load("sentences")
     return load("fashion-mnist-7k" if name == "mnist" else name, **options)
 
 

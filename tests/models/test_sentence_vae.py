@@ -14,12 +14,12 @@ from tinygen.models.variational import bounds
 from tinygen.random import Stream
 
 
-def small_model(length=3, **config):
+def small_model(length=3, tokens=("a", "b", "c"), **config):
     """A model with weights so large that codes matter."""
     random.seed(0)
     system = models.get("sentence-vae")
     config = {"latent": 2, "embedding": 6, "hidden": 12, "word_dropout": 0.0} | config
-    model = system(system.Config(**config), Spec("noise", {"x": Tokens(tuple("abc"), length)}))
+    model = system(system.Config(**config), Spec("noise", {"x": Tokens(tokens, length)}))
     for parameter in model.parameters():
         parameter.assign(2 * parameter.numpy())
     return model
@@ -142,6 +142,15 @@ def test_a_decoded_sentence_is_the_greedy_one_of_its_code_alone():
             assert [0, 1, 2, -1][int(np.argmax(mass))] == sentence[t]
             if sentence[t] == -1:
                 break
+
+
+def test_a_decoded_sentence_has_no_unknown_word():
+    model, codes = small_model(length=6, tokens=("<unk>", "a", "b")), 2 * Stream(0, "codes").normal((200, 2))
+    known = model.decode(codes)
+    assert (known != 0).all()
+    model.decoder.unknown = None
+    assert (model.decode(codes) == 0).any(), "the most probable word is <unk> at times"
+    assert (model.sample(200, seed=0) == 0).any(), "samples are exact draws"
 
 
 def test_sentences_that_a_model_cannot_read_are_refused():

@@ -38,8 +38,9 @@ class NextToken(Module):
         latent: int = 0,
         dropout: float = 0.0,
         word_dropout: float = 0.0,
+        unknown: int | None = None,
     ):
-        self.length, self.word_dropout = length, word_dropout
+        self.length, self.word_dropout, self.unknown = length, word_dropout, unknown
         self.start = self.end = tokens
         self.nothing = tokens + 1
         self.embedding = Embedding(tokens + 2, embedded)
@@ -99,7 +100,8 @@ class NextToken(Module):
         """Sentences, int64 (N, length), with -1 after their ends.
 
         given: the known tokens, (N, length); `end` after a sentence, `TO_DRAW` for a token to be drawn.
-        chance: uniform numbers (N, length) for the draws; with None, each token is the most probable one.
+        chance: uniform numbers (N, length) for the draws; with None, each token is the most probable one
+            except `unknown`.
         cached: keep the LSTM's state, instead of reading the whole beginning again for each token.
         """
         xp = array_module(given)
@@ -110,6 +112,8 @@ class NextToken(Module):
             hidden, after = self(seen, z, state)
             state = after if cached else None
             logits = self.output(hidden[:, -1]).data
+            if chance is None and self.unknown is not None:
+                logits[:, self.unknown] = -np.inf
             drawn = logits.argmax(axis=1) if chance is None else Categorical(logits).inverse(chance[:, t])
             drawn = xp.where(given[:, t] == TO_DRAW, drawn, given[:, t])
             ended = written[:, t - 1] == self.end if t else xp.zeros(len(given), bool)

@@ -44,6 +44,11 @@ class Tokens(Field):
     def shape(self):
         return (self.length,)
 
+    @property
+    def unknown(self) -> int | None:
+        """The position of `UNKNOWN` in the vocabulary; None if it is not there."""
+        return self._ids.get(UNKNOWN)
+
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {token: i for i, token in enumerate(self.vocabulary or ())}
@@ -104,8 +109,8 @@ class Tokens(Field):
     def _id(self, where: str, token: str | int) -> int:
         if isinstance(token, str):
             if token not in self._ids:
-                if UNKNOWN in self._ids:
-                    return self._ids[UNKNOWN]
+                if self.unknown is not None:
+                    return self.unknown
                 raise DataError(f"{where} holds the token {token!r}, which is not in the vocabulary: add it")
             return self._ids[token]
         if not 0 <= token < len(self.vocabulary or ()):

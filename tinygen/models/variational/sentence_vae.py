@@ -82,7 +82,11 @@ class SentenceVAE(System):
         tokens, length, sizes = len(spec.x.vocabulary), spec.x.length, (config.embedding, config.hidden)
         self.encoder = Encoder(tokens, *sizes, 2 * config.latent)
         self.decoder = NextToken(
-            tokens, length, *sizes, latent=config.latent, dropout=config.dropout, word_dropout=config.word_dropout
+            *(tokens, length, *sizes),
+            latent=config.latent,
+            dropout=config.dropout,
+            word_dropout=config.word_dropout,
+            unknown=spec.x.unknown,
         )
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
@@ -153,7 +157,7 @@ class SentenceVAE(System):
             return in_chunks(lambda *parts: self.posterior(Padded(*parts)).mean, x.values, self.device, x.length)
 
     def decode(self, codes) -> np.ndarray:
-        """Sentences from codes (N, latent), by greedy decoding: each token is the most probable one."""
+        """Sentences from codes (N, latent), by greedy decoding: each token is the most probable one except <unk>."""
         return self._written(codes)
 
     def _written(self, codes, **options) -> np.ndarray:
