@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.capabilities import Codes, Completes, Density, Samples, Translates
+from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
 from tinygen.data import Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.errors import DataError, NonFiniteError, UsageError
@@ -139,6 +139,10 @@ def calls(model):
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if isinstance(model, Translates):
         yield "translate", lambda: model.translate(batch_for(model).x[:3], seed=5)
+    if isinstance(model, Ranks):
+        yield "rank", lambda: model.rank(batch_for(model).x[:3], batch_for(model).x)
+    if isinstance(model, Classifies):
+        yield "classify", lambda: model.classify(batch_for(model).x)
     if isinstance(model, Completes):
         yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
     if isinstance(model, Density):
