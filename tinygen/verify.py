@@ -86,9 +86,9 @@ def trials_of(names: Sequence[str]) -> list[tuple[type[System], Trial]]:
 
 
 def title(system: type[System], trial: Trial) -> str:
-    """The title of a trial: the model, its architecture if it has several, and the data."""
-    architecture = trial.config.get("architecture")
-    return f"{system.name} ({architecture}) on {trial.data}" if architecture else f"{system.name} on {trial.data}"
+    """The title of a trial: the model, its architecture or task if it has several, and the data."""
+    variant = trial.config.get("architecture") or trial.config.get("task")
+    return f"{system.name} ({variant}) on {trial.data}" if variant else f"{system.name} on {trial.data}"
 
 
 # Metrics

@@ -15,6 +15,7 @@ from tinygen.data import Attributes, Dataset
 from tinygen.data import Image as ImageField
 from tinygen.errors import UsageError
 from tinygen.random import Stream
+from tinygen.train.images import png
 
 SMALL = "--steps 80 --batch-size 25 --hidden 12 --latent 4 --learning-rate 0.02".split()
 
@@ -51,7 +52,8 @@ def numbers_of(path):
 def test_neighbours_of_a_picture_are_of_its_class(capsys):
     assert main("retrieve run --query right.png --out found.png".split()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "a code has 16 bytes, an image of 8 bits a value 36"
+    size = len(png(Image.open("right.png")))
+    assert lines[0] == f"a code has 16 bytes, a picture 36, as a PNG {size} on average"
     assert lines[-2:] == ["found.png", "found.json"]
     numbers = numbers_of("found.json")
     (neighbours,) = numbers["neighbours"]

@@ -180,9 +180,18 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     assert {file.name for file in Path("all/translated-0").iterdir()} == {"a.png", "b.png"}
     assert main("rank all --n 2".split()) == 0
     assert size("all/ranked.png") == (9 * 69, 9 * 13)
-    capsys.readouterr()
+    assert "% of the most similar have the class of their image\n" in capsys.readouterr().out
     assert main("classify all --images pictures".split()) == 0
     assert capsys.readouterr().out == "a.png: 0 (100.0%)\nb.png: 1 (100.0%)\n"
+    assert main("classify all".split()) == 0
+    model, dataset = Run.open("all").load()
+    test = dataset.test.take(8).batch(slice(None))
+    predicted = model.classify(test.x).argmax(axis=1)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == f"{(predicted == test.y).sum()} of 8 are right"
+    assert [line.rpartition("in truth ")[2] for line in lines if "truth" in line] == [
+        str(y) for y, guess in zip(test.y, predicted, strict=True) if y != guess
+    ]
     assert main("score all --json".split()) == 0
     metrics = json.loads(capsys.readouterr().out)[0]["metrics"]
     model, dataset = Run.open("all").load()
@@ -199,6 +208,8 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     [
         ("sample all", "Everything cannot sample; models that can: ae, dae, "),
         ("translate pixels", "pixelcnn cannot translate; models that can: unet"),
+        ("rank bound", "vae cannot rank; models that can: ae, dae, "),
+        ("classify all --data digits8x8", "digits8x8 does not hold the data that all was trained on; give their new"),
         ("complete codes", "ae cannot complete; models that can: "),
         ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, "),
         ("log-prob codes", "ae cannot give probabilities; models that can: "),

@@ -37,9 +37,9 @@ def test_recipes_give_no_flag_its_default(name):
     system = models.get(name)
     defaults = {f"--{key.replace('_', '-')}": str(value) for key, value in vars(system.Config()).items()}
     for recipe in system.recipes:
-        words = recipe.split()
-        pairs = dict(zip(words[::2], words[1::2], strict=True))
-        assert not [flag for flag, value in pairs.items() if defaults.get(flag) == value], recipe
+        pairs = re.findall(r"(--[a-z0-9-]+) ([^-]\S*(?: [^-]\S*)*)", recipe)
+        assert " ".join(" ".join(pair) for pair in pairs) == recipe
+        assert not [flag for flag, value in pairs if defaults.get(flag) == value], recipe
 
 
 @every_model

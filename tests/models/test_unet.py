@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.comparison import assert_same
 from tests.models.test_equations import assert_loss_matches, model_with_random_weights
 from tests.models.test_protocol import make
 from tinygen import data, random
@@ -246,3 +247,18 @@ def test_a_source_has_the_fields_of_a_pair_and_flips_both_alike():
     batch = next(model.source(flipped.train, seed=0))
     assert set(batch) == {"x", "target"}
     np.testing.assert_array_equal(batch.x, batch.target)
+
+
+@pytest.mark.parametrize("task", ["pairs", "denoise", "colourise"])
+def test_results_do_not_depend_on_the_device(task, cuda):
+    fields = {"x": Image(9, 7, 3, "rgb")} | ({"target": SegmentMap(9, 7, 3)} if task == "pairs" else {})
+    x, maps = uniform("x", 12, 9, 7, 3), Stream(0, "maps").integers(3, (12, 9, 7))
+    found = []
+    for device in ("cpu", cuda):
+        random.seed(0)
+        model = UNetTranslator(UNetTranslator.Config(**FEW, task=task), Spec("pairs", fields), device)
+        split = Split(fields, {"x": x} | ({"target": maps} if task == "pairs" else {}))
+        batches = model.source(split, seed=0)
+        losses = [float(loss) for _ in range(3) for loss in model.training_step(next(batches).to(device)).values()]
+        found.append((losses, model.translate(x), model.evaluate(split, seed=0)))
+    assert_same(found[1], found[0], 1e-3)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.applications.codes import PCA, codes_of, flat
+from tinygen.applications.codes import PCA, codes_of, flat, png_sizes
 from tinygen.applications.retrieval import nearest
 from tinygen.capabilities import Codes, Density
 from tinygen.data import Split
-from tinygen.train import images, plots
+from tinygen.train import plots
 
 NEIGHBOURS = 5
 COMPONENTS = 32
@@ -56,8 +56,7 @@ class Detector:
 
 def compressed_nats(x: np.ndarray) -> np.ndarray:
     """Size in nats (N,) of images (N, H, W, C), each compressed as a PNG."""
-    sizes = [len(images.png(images.sheet(each[None], scale=1))) for each in x]
-    return np.array(sizes) * 8 * math.log(2)
+    return png_sizes(x) * 8 * math.log(2)
 
 
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.data import Split
+from tinygen.train import images
 
 CHUNK = 1000
 
@@ -17,6 +18,11 @@ def codes_of(model: Any, split: Split) -> np.ndarray:
 def flat(x: np.ndarray) -> np.ndarray:
     """Examples or codes (N, ...) as vectors (N, D)."""
     return x.reshape(len(x), -1)
+
+
+def png_sizes(x: np.ndarray) -> np.ndarray:
+    """Bytes (N,) of images (N, H, W, C) in [0, 1], each compressed as a PNG."""
+    return np.array([len(images.png(images.sheet(each[None], scale=1))) for each in x])
 
 
 class PCA:

@@ -119,6 +119,17 @@ def examples(opened: Opened, images: str | None, n: int | None, place: str | Non
     return pictures_or_test(opened.model, images, n, test)
 
 
+def labelled_examples(
+    opened: Opened, images: str | None, n: int | None, place: str | None
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """As `examples`, and the labels of test examples (n,); None for those of pictures, and where there are none."""
+    if images is not None:
+        return *examples(opened, images, n, place), None
+    test = data_of(opened.run, place).test.take(n or 8)
+    names, x = pictures_or_test(opened.model, None, n, test)
+    return names, x, test.values("y") if isinstance(test.fields.get("y"), Labels) else None
+
+
 def refuse_images(opened: Opened) -> None:
     """UsageError where the run is not of pictures in files."""
     if not is_intensities(opened.model.spec.x):

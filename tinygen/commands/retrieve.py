@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from tinygen.applications import results, retrieval
-from tinygen.applications.codes import codes_of, flat
+from tinygen.applications.codes import codes_of, flat, png_sizes
 from tinygen.capabilities import Codes
 from tinygen.commands.flags import Count, Debug, Device, File, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import data_for, open_run_of_pictures, pictures_or_test
@@ -45,9 +45,10 @@ def run(flags: Flags) -> None:
             {"query": name, "train": rows, "distances": lengths}
             for name, rows, lengths in zip(names, positions.tolist(), distances.tolist(), strict=True)
         ],
-        "bytes": {"code": codes[0].nbytes, "image": int(np.prod(x.shape[1:]))},
+        "bytes": {"code": codes[0].nbytes, "image": int(np.prod(x.shape[1:])), "PNG": float(png_sizes(x).mean())},
     }
-    print(f"a code has {codes[0].nbytes} bytes, an image of 8 bits a value {np.prod(x.shape[1:])}")
+    size = numbers["bytes"]
+    print(f"a code has {size['code']} bytes, a picture {size['image']}, as a PNG {size['PNG']:.0f} on average")
     if data.spec.classes:
         numbers["precision_at_10"] = retrieval.precisions(model, data)
         for name, value in numbers["precision_at_10"].items():

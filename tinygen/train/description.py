@@ -69,9 +69,11 @@ def refuse_unfit_data(model: Any, data: Dataset) -> None:
             raise DataError(f"model {model.name!r} {verb} {lacking}{remedy}")
 
 
-def refuse_changed_data(run: "Run", data: Dataset) -> None:
-    """DataError if the data are not those that the run was trained on, to the last value."""
+def refuse_changed_data(run: "Run", data: Dataset, place: str | None = None) -> None:
+    """DataError if the data, at a new `place` if they have moved, are not those of the run, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
+        if place:
+            raise DataError(f"{place} does not hold the data that {run.folder} was trained on; give their new place")
         raise DataError(
             f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it, or give the "
             "place of the right one with --data"

@@ -65,7 +65,7 @@ def source_of(run: "Run") -> dict[str, Any]:
 def data_of(run: "Run", place: str | None = None) -> Dataset:
     """Load the data of a run by `load_data`; DataError if they are not those that it was trained on."""
     dataset = load_data(run, place)
-    refuse_changed_data(run, dataset)
+    refuse_changed_data(run, dataset, place)
     return dataset
 
 

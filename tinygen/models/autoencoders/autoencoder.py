@@ -14,6 +14,7 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import probe
+from tinygen.metrics.neighbours import squared_distances
 from tinygen.models.base import CHUNK, System, at_least, draw_rows, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
 from tinygen.models.trial import CODES_TELL_CLASS, COPIED_INPUT, MEAN_IMAGE, SAMPLES_LIKE_DATA, Demand, Trial
@@ -38,6 +39,11 @@ class CodeModel(System):
         """Images (N, H, W, C) of codes (N, latent)."""
         with self.evaluating():
             return in_chunks(lambda part: F.sigmoid(self.decoder(part)), codes, self.device)
+
+    def rank(self, queries, items) -> np.ndarray:
+        """The order (queries, items) of images by the distance of their codes, the nearest first."""
+        chunks = squared_distances(self.encode(queries), self.encode(items))
+        return np.concatenate([squares.argsort(axis=1, kind="stable") for _, squares in chunks])
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Cross-entropy in nats per example, and the mean squared error per pixel value, of the reconstruction.
