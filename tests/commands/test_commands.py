@@ -177,6 +177,7 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     picture = np.asarray(Image.open("all/translated-0.png"))[::9, ::9]
     assert (picture[:6, :6] == 0).all()
     assert (picture[7:, :6] == 255).all()
+    assert {file.name for file in Path("all/translated-0").iterdir()} == {"a.png", "b.png"}
     assert main("rank all --n 2".split()) == 0
     assert size("all/ranked.png") == (9 * 69, 9 * 13)
     capsys.readouterr()
@@ -197,7 +198,7 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     ("words", "message"),
     [
         ("sample all", "Everything cannot sample; models that can: ae, dae, "),
-        ("translate pixels", "pixelcnn cannot translate; no model of the package can"),
+        ("translate pixels", "pixelcnn cannot translate; models that can: unet"),
         ("complete codes", "ae cannot complete; models that can: "),
         ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, "),
         ("log-prob codes", "ae cannot give probabilities; models that can: "),
@@ -307,7 +308,8 @@ def test_notes_about_data_are_printed_by_encode_and_not_by_eval(capsys):
 @pytest.mark.parametrize("how", [None, "threshold"])
 def test_other_data_are_binarised_as_those_of_the_run(how):
     x = data.Image(6, 6, 1, "binary" if how else "grey", binarisation=how)
-    model = SimpleNamespace(name="codes", needs={"x": x}, spec=data.Spec("tiny", {"x": x}))
+    needs = {"x": x}
+    model = SimpleNamespace(name="codes", config=None, needs_with=lambda config: needs, spec=data.Spec("tiny", needs))
     values = data.load("tiny.npz").test.values("x")
     binarised = data_for(Opened(None, model, {}), "tiny.npz").test.values("x")
     np.testing.assert_array_equal(binarised, values >= 0.5 if how else values)

@@ -49,7 +49,7 @@ def bytes_of(folder):
 
 def test_distances_are_mean_squared_differences_of_each_layer(monkeypatch):
     frozen = small_model().features
-    frozen.known += 1
+    frozen.ready += 1
     of_x, of_y = (Stream(i, "a").normal((2, 3, 4, 5)) for i in range(2))
     layers = iter([{"relu1_1": tg.tensor(each), "relu2_1": tg.tensor(2 * each[:, :2]), "relu3_1": tg.tensor(each)}
                    for each in (of_x, of_y)])  # fmt: skip
@@ -146,7 +146,7 @@ def test_a_run_without_a_checkpoint_is_started_again(network_run):
         ("--features gone.npz", "--features: there is no file gone.npz"),
         ("--features gone", "--features: gone is not a run of `tinygen train features` or a file of VGG-19"),
         ("--feature-layers relu1_1 conv2_1", "no layer 'conv2_1'; layers are named relu1_1, relu1_2, relu2_1"),
-        ("--feature-layers relu5_1", "images of 8x8 can be halved 3 times: use --blocks 4"),
+        ("--feature-layers relu5_1", "images of 8x8 are too small for relu5_1: the last possible block is 4, see"),
         ("--feature-steps 0", "feature_steps is 0; it must be at least 1"),
     ],
 )

@@ -19,15 +19,18 @@ from tinygen.train import images, plots
 NEIGHBOURS = 5
 COMPONENTS = 32
 SIDE = 320
+SMALLEST_NORM = 1e-3
+"""Below this a squared norm is not divided by: of images that are black."""
 
 
 class Detector:
     """The scores that a system's capabilities allow.
 
-    reconstruction: squared error of the reconstruction. code: mean distance of the code from the five nearest training
-    codes. improbability: -log p, or its bound. complexity ratio: improbability minus the size in nats of the image as a
-    PNG file (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared distance from the plane
-    of the first 32 principal components.
+    reconstruction: squared error of the reconstruction. relative reconstruction: its ratio to the squared norm of the
+    image, since the error of a few bright pixels is small whatever they show. code: mean distance of the code from the
+    five nearest training codes. improbability: -log p, or its bound. complexity ratio: improbability minus the size in
+    nats of the image as a PNG file (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared
+    distance from the plane of the first 32 principal components; also relative, as above.
     """
 
     def __init__(self, model: Any, train: Split, *, seed: int):
@@ -38,14 +41,17 @@ class Detector:
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """For each score, its values (N,) for images (N, H, W, C)."""
         model, scores = self.model, {}
+        norms = (flat(x) ** 2).sum(axis=1).clip(SMALLEST_NORM)
         if self.codes is not None:
             codes = model.encode(x)
             scores["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
+            scores["relative reconstruction"] = scores["reconstruction"] / norms
             scores["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
         if isinstance(model, Density):
             scores["improbability"] = -model.log_prob(x, seed=self.seed)
             scores["complexity ratio"] = scores["improbability"] - compressed_nats(x)
-        return scores | {"principal components": self.pca.residual(flat(x))}
+        residual = self.pca.residual(flat(x))
+        return scores | {"principal components": residual, "relative principal components": residual / norms}
 
 
 def compressed_nats(x: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
 from tinygen.data.readers.pictures import SUFFIXES
+from tinygen.data.readers.request import Size
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
 from tinygen.train.description import refuse_unfit_data
@@ -104,16 +105,24 @@ CONDITIONS = {"labels": "y"}
 """The field that each flag sets."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
+MOST_PIXELS = 4 << 20
+"""Most pixels of a picture."""
 MOST_NAMES = 12
 """Most names of classes in a message."""
 
 
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
     """Names and values x (n, ...) of pictures in a folder, or of the first test examples of the data at `place`."""
-    if images is not None and not is_intensities(opened.model.spec.x):
-        raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
+    if images is not None:
+        refuse_images(opened)
     test = None if images is not None else data_of(opened.run, place).test
     return pictures_or_test(opened.model, images, n, test)
+
+
+def refuse_images(opened: Opened) -> None:
+    """UsageError where the run is not of pictures in files."""
+    if not is_intensities(opened.model.spec.x):
+        raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
 
 
 def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any) -> tuple[list[str], np.ndarray]:
@@ -127,27 +136,44 @@ def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any)
 
 
 def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:
-    """Names and pictures of a file or a folder as a model takes them: (N, H, W, C) in [0, 1], or 0 and 1.
+    """Names and pictures of a file or a folder as a model takes them: (N, H, W, C) in [0, 1], or 0 and 1."""
+    height, width, _ = field.shape
+    names, pictures = read_pictures(place, field, (width, height))
+    return names, np.stack(pictures)
 
-    A picture of another size is resized, antialiased, and its longer sides cropped. DataError, naming the file, where
-    one cannot be read.
+
+def read_pictures(
+    place: Path, field: Any, size: Size | None, n: int | None = None
+) -> tuple[list[str], list[np.ndarray]]:
+    """Names and pictures, each (H, W, C) in [0, 1], or 0 and 1, of a file or of the first n files of a folder.
+
+    `size`: width and height to which they are resized, antialiased, and their longer sides cropped; None: their own.
+    DataError, naming the file, where one cannot be read, or is too large to be used in its own size.
     """
     folder, files = place, [place.name]
     if place.is_file():
         folder = place.parent
     elif place.is_dir():
         files = sorted(file.name for file in place.iterdir() if file.name.lower().endswith(SUFFIXES))
-        files = [name for name in files if not name.startswith(".")]
+        files = [name for name in files if not name.startswith(".")][:n]
     else:
         raise DataError(f"{place} is not a folder of pictures, nor a picture")
     if not files:
         raise DataError(f"{folder} holds no pictures; give a folder of .png or .jpg files")
     ignore_warnings_of_pillow()
-    height, width, channels = field.shape
-    decode = Decoder(folder, (width, height), channels, convert=channels == 1, remedy="remove it")
+    decode = Decoder(folder, size, field.channels, convert=field.channels == 1, remedy="remove it")
     with naming(folder):
-        x = unit_range(np.stack([decode(name) for name in files]))
-    return files, (x >= 0.5).astype(np.float32) if field.kind == "binary" else x
+        pictures = [_small(name, decode(name)) for name in files]
+    as_taken = [unit_range(each) for each in pictures]
+    return files, [(x >= 0.5).astype(np.float32) if field.kind == "binary" else x for x in as_taken]
+
+
+def _small(name: str, picture: np.ndarray) -> np.ndarray:
+    """The picture; DataError for one of too many pixels."""
+    height, width, _ = picture.shape
+    if height * width > MOST_PIXELS:
+        raise DataError(f"{name} has {width}x{height} pixels; have it made smaller with --size, such as 1024x768")
+    return picture
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:

@@ -82,6 +82,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     sentences.NAME: ("x words", sentences.make),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
+    sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
 }
 """Sets that are generated: the fields of each, and the function that makes it."""
 

@@ -9,12 +9,12 @@ import math
 import numpy as np
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.fields import Image, Labels
+from tinygen.data.fields import Image, Labels, SegmentMap
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 from tinygen.random import Stream
 
-NAME = "sprites"
+NAME, SEGMENTED = "sprites", "segmented-sprites"
 SIDE = 24
 COLOURS = {"red": (230, 60, 60), "green": (60, 200, 80), "blue": (70, 110, 240), "white": (240, 240, 240)}
 RADII = (3.0, 4.0, 5.0, 6.0)
@@ -64,6 +64,20 @@ def make() -> Dataset:
     parts = [slice(*pair) for pair in itertools.pairwise(ends)]
     columns = {"x": x, **factors}
     return Dataset(spec, *(Split(spec.fields, {name: a[part] for name, a in columns.items()}) for part in parts))
+
+
+def make_segmented() -> Dataset:
+    """The same pictures, and as target which shape, if any, covers at least half of a pixel."""
+    whole, names = make(), ("background", *SHAPES)
+    spec = Spec(SEGMENTED, {"x": whole.spec.x, "target": SegmentMap(SIDE, SIDE, names=names)})
+    parts = []
+    for split in (whole.train, whole.valid, whole.test):
+        y, colour, *others = (split.columns[name] for name in FACTORS)
+        white = np.full_like(colour, list(COLOURS).index("white"))
+        covered = draw(y, white, *others)[..., 0] >= COLOURS["white"][0] / 2
+        target = (covered * (1 + y[:, None, None])).astype(np.uint8)
+        parts.append(Split(spec.fields, {"x": split.columns["x"], "target": target}))
+    return Dataset(spec, *parts)
 
 
 def draw(y, colour, size, column, row, angle) -> np.ndarray:

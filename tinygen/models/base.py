@@ -41,7 +41,7 @@ class System(Module):
     `conditions` names the fields that samples can be conditioned on, as in `sample(n, seed=0, given={"y": labels})`.
     `log_prob_is_bound`: `log_prob` is a lower bound. `log_prob_is_estimate`: it is a random estimate, neither exact nor
     a bound. An `implicit` system has no likelihood, bound or reconstruction error, so that only its samples can be
-    scored.
+    scored. `translates_any_size`: `translate` also takes images of other sizes than the training images.
 
     `selection_metric` is the metric of `evaluate(..., thorough=False)` that chooses the best state of a training; None
     where no single metric can.
@@ -56,6 +56,7 @@ class System(Module):
     log_prob_is_bound: ClassVar[bool] = False
     log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False
+    translates_any_size: ClassVar[bool] = False
     selection_metric: str | None = None
     earlier: tuple[tuple[int, Any], ...] = ()
     """Earlier configurations of its training, oldest first, each with the step at which it was replaced."""

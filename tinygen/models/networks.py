@@ -90,8 +90,8 @@ class UNet(Module):
         self.narrow = [Conv2d(b, a, 1) for a, b in pairs]
         self.up = [Sequential(*_convolved(2 * a, a), *_convolved(a, a)) for a, _ in pairs]
         self.last = Conv2d(channels, outputs, 1)
-        self.last.weight.assign(0.0)
-        self.last.bias.assign(0.0)
+        for parameter in self.last.parameters():
+            parameter.assign(0.0)
 
     def forward(self, x):
         features = [self.first(x)]

@@ -60,12 +60,12 @@ def samples(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def translations(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Validation examples, their translations, and the true targets where there are any."""
-    batch = _first(data, COLUMNS)
-    target = data.spec.fields.get("target", data.spec.x)
-    rows = [images.tiles(batch.x, data.spec.x), images.tiles(model.translate(batch.x, seed=seed), target)]
-    rows += [images.tiles(batch.target, target)] if "target" in batch else []
-    caption = "Validation examples, and below each its translation"
-    yield Figure(f"{caption}{' and the target' if 'target' in batch else ''}.", above_one_another(*rows), len(batch))
+    pairs = model.pairs(_first(data, COLUMNS), seed=seed)
+    target = model.spec.fields.get("target", model.spec.x)
+    rows = [images.tiles(pairs.x, model.spec.x), images.tiles(model.translate(pairs.x, seed=seed), target)]
+    rows += [images.tiles(pairs.target, target)] if "target" in pairs else []
+    caption = "Validation inputs, and below each its translation" + (" and the target." if "target" in pairs else ".")
+    yield Figure(caption, above_one_another(*rows), len(pairs))
 
 
 def above_one_another(*rows: np.ndarray) -> np.ndarray:

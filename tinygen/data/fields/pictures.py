@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.data.fields.colours import class_colours, classes_of
 from tinygen.errors import DataError, UsageError
 
 Colour = tuple[int, int, int]
@@ -139,7 +140,11 @@ class Clip(Field):
 
 @dataclass(frozen=True)
 class SegmentMap(Field):
-    """A class for each pixel: integers (N, H, W) from 0; int64 in a batch."""
+    """A class for each pixel: integers (N, H, W) from 0; int64 in a batch.
+
+    Maps that are drawn in colours, integers (N, H, W, 3) up to 255, are also taken: each pixel has the class of the
+    nearest of `colours`, which `class_colours` finds if they are not given.
+    """
 
     height: int | None = None
     width: int | None = None
@@ -161,17 +166,32 @@ class SegmentMap(Field):
         shaped = [self._shaped(where, array) for where, array in arrays.items()]
         if not shaped:
             return self
+        if shaped[0].ndim == 4:
+            return self._drawn(next(iter(arrays)), shaped)
         classes = 1 + max(int(x.max(initial=0)) for x in shaped)
         return self._with(height=shaped[0].shape[1], width=shaped[0].shape[2], classes=classes)
 
     def store(self, where, array):
-        return class_ids(where, self._shaped(where, array), self.classes or 0, "classes")
+        x = self._shaped(where, array)
+        if x.ndim == 4 and self.colours is None:
+            raise DataError(f"{where} is drawn in colours, but other parts hold classes; give {where} as classes too")
+        x = classes_of(x, np.array(self.colours)) if x.ndim == 4 else x
+        return class_ids(where, x, self.classes or 0, "classes")
+
+    def _drawn(self, where: str, given: list[np.ndarray]) -> "SegmentMap":
+        """The field of maps that are drawn in colours."""
+        colours = self.colours or class_colours(given)
+        if len(colours) < 2:
+            raise DataError(f"{where} has no colours that could be classes; give integers (N, H, W), or `colours`")
+        return self._with(height=given[0].shape[1], width=given[0].shape[2], classes=len(colours), colours=colours)
 
     def _shaped(self, where: str, array: Any) -> np.ndarray:
-        x = with_channels(where, array, "segment maps", (self.height, self.width), "HW", 1)[..., 0]
+        """Classes (N, H, W), or colours (N, H, W, 3)."""
+        drawn = np.ndim(array) == 4 and np.shape(array)[3] == 3
+        x = with_channels(where, array, "segment maps", (self.height, self.width), "HW", 3 if drawn else 1)
         if x.dtype.kind not in "iub":
             raise DataError(f"{where} has dtype {x.dtype}; the classes of a segment map are integers")
-        return x
+        return x if drawn else x[..., 0]
 
     def value(self, stored):
         return np.array(stored, np.int64)

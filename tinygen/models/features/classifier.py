@@ -59,7 +59,7 @@ class Features(System):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         height, width, _ = spec.x.shape
-        possible = int(math.log2(min(height, width))) + 1
+        possible = most_blocks(spec.x.shape)
         blocks = config.blocks or min(MOST_BLOCKS, possible)
         if blocks > possible:
             raise UsageError(f"images of {width}x{height} can be halved {possible - 1} times: use --blocks {possible}")
@@ -96,6 +96,11 @@ class Features(System):
 
         with self.evaluating():
             return mean_over(chunks())
+
+
+def most_blocks(image_shape) -> int:
+    """The number of blocks before the sides of images (H, W, C) cannot be halved again."""
+    return int(math.log2(min(image_shape[:2]))) + 1
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard

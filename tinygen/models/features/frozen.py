@@ -13,7 +13,7 @@ from tinygen import random
 from tinygen.data import Dataset, Spec
 from tinygen.errors import RunError, UsageError
 from tinygen.models.base import Show, at_least
-from tinygen.models.features.classifier import Features
+from tinygen.models.features.classifier import Features, most_blocks
 from tinygen.models.features.files import open_network
 from tinygen.models.features.network import FeatureNetwork
 from tinygen.nn import Module
@@ -52,8 +52,9 @@ class FrozenFeatures(Module):
 
     def __init__(self, config: FrozenConfig, spec: Spec, device: str):
         self.layers, self.steps, self.device = config.feature_layers, config.feature_steps, device
+        _refuse_small_images(spec, self.layers)
         self.recorded = config.features
-        self.known = np.zeros((), np.int64)
+        self.ready = np.zeros((), np.int64)
         """1 if the weights are the final ones, 0 while they are random."""
         if config.features is None:
             network = self._own(spec).network.up_to(self.layers)
@@ -62,13 +63,13 @@ class FrozenFeatures(Module):
         else:
             network = open_network(config.features, self.layers)
             self.recorded = f"{config.features}: {network.layout}, weights {digest_of(network.state_dict())}"
-            self.known += 1
+            self.ready += 1
         network.requires_grad(False).to(device)
         self.network = network
 
     def prepare(self, data: Dataset, *, seed: int, show: Show) -> None:
         """Train a small network on the labels of the train split, if there is no network yet."""
-        if self.known:
+        if self.ready:
             return
         if self.recorded:
             raise RunError("the run has no checkpoint, which would hold its feature network: start it again")
@@ -81,20 +82,20 @@ class FrozenFeatures(Module):
             for _ in islice(training_steps(own.training_step, batches, self.device), self.steps):
                 pass
             self.network.load_state_dict(own.network.up_to(self.layers).state_dict())
-        self.known += 1
+        self.ready += 1
 
     def _own(self, spec: Spec, batch_size: int = BATCH) -> Features:
         """The classifier whose network becomes the feature network; UsageError if there are no labels."""
         if spec.classes is None:
             remedy = "give --features a run of `tinygen train features` on labelled images, or a file of VGG-19"
             raise UsageError(f"{spec.name!r} has no labels that a feature network could learn: {remedy}")
-        blocks, convolutions = _size(self.layers)
-        config = Features.Config(blocks=blocks, convolutions=convolutions, batch_size=batch_size)
+        blocks, convolutions = (max(numbers) for numbers in zip(*map(_place, self.layers), strict=True))
+        config = Features.Config(blocks=blocks, convolutions=max(2, convolutions), batch_size=batch_size)
         return Features(config, spec, self.device)
 
     def activations(self, x) -> dict[str, Any]:
         """The activations (N, h, w, channels) of the compared layers, of images (N, H, W, C) in [0, 1]."""
-        if not self.known:
+        if not self.ready:
             raise UsageError("there is no feature network yet: call the system's prepare(data, seed=...) first")
         return self.network.activations(x, self.layers)
 
@@ -104,11 +105,19 @@ class FrozenFeatures(Module):
         return {name: F.squared_error(of_y[name], of_x[name]).mean(axis=(1, 2, 3)) for name in self.layers}
 
 
-def _size(layers: Sequence[str]) -> tuple[int, int]:
-    """The number of blocks, and of convolutions in each, of the smallest network that has these layers."""
-    found = [re.fullmatch(r"relu([1-9])_([1-9])", name) for name in layers]
-    for name, match in zip(layers, found, strict=True):
-        if match is None:
-            raise UsageError(f"the feature network has no layer {name!r}; layers are named relu1_1, relu1_2, relu2_1")
-    numbers = [(int(match[1]), int(match[2])) for match in found if match]
-    return max(block for block, _ in numbers), max(2, *(which for _, which in numbers))
+def _refuse_small_images(spec: Spec, layers: Sequence[str]) -> None:
+    """UsageError where a layer's block comes after more pools than images of this size allow."""
+    height, width, _ = spec.x.shape
+    possible = most_blocks(spec.x.shape)
+    for name in layers:
+        if _place(name)[0] > possible:
+            last = f"the last possible block is {possible}"
+            raise UsageError(f"images of {width}x{height} are too small for {name}: {last}, see --feature-layers")
+
+
+def _place(layer: str) -> tuple[int, int]:
+    """The block of a layer, and the number of its convolution there, both from 1; UsageError for another name."""
+    match = re.fullmatch("relu([1-9])_([1-9])", layer)
+    if match is None:
+        raise UsageError(f"the feature network has no layer {layer!r}; layers are named relu1_1, relu1_2, relu2_1, ...")
+    return int(match[1]), int(match[2])

@@ -24,7 +24,7 @@ VGG19: Blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 MEAN, STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
 """Mean and standard deviation of the channels of ImageNet in [0, 1], by which torchvision normalises its inputs."""
 
-LETTERS: dict[str, Pool] = {"M": "max", "A": "average"}
+POOLS = {"max": F.max_pool2d, "average": F.avg_pool2d}
 
 
 class FeatureNetwork(Module):
@@ -36,7 +36,7 @@ class FeatureNetwork(Module):
 
     def __init__(self, blocks: Sequence[Sequence[int]], pool: Pool = "max"):
         self.blocks: Blocks = tuple(map(tuple, blocks))
-        self.pool = F.max_pool2d if pool == "max" else F.avg_pool2d
+        self.pool = pool
         self.layers = _layers(self.blocks)
         self.mean, self.std = MEAN.copy(), STD.copy()
         before = (3, *chain(*self.blocks))
@@ -47,24 +47,25 @@ class FeatureNetwork(Module):
 
     def forward(self, x):
         """The activation of the last layer, (N, h, w, channels)."""
-        (last,) = [*self.layers][-1:]
+        last = list(self.layers)[-1]
         return self.activations(x, (last,))[last]
 
     def activations(self, x, names: Sequence[str]) -> dict[str, Any]:
         """The activations (N, h, w, channels) of the named layers, such as relu2_1, of images (N, H, W, C)."""
-        y, found, index = (x - self.mean) / self.std, {}, 0
-        for name, index_of_relu in self.layers.items():
-            if index_of_relu - 1 > index:
-                y = self.pool(y, 2)
-            y = Sequential(self.features[index_of_relu - 1], F.relu)(y)
-            index = index_of_relu + 1
-            if name in names:
-                found[name] = y
+        y, found = (x - self.mean) / self.std, {}
+        for i, block in enumerate(self.blocks, start=1):
+            if i > 1:
+                y = POOLS[self.pool](y, 2)
+            for j in range(1, len(block) + 1):
+                name = f"relu{i}_{j}"
+                y = Sequential(self.features[self.layers[name] - 1], F.relu)(y)
+                if name in names:
+                    found[name] = y
         return found
 
     def up_to(self, names: Sequence[str]) -> "FeatureNetwork":
         """A copy without the layers that come after all of the named ones; UsageError for a layer that it lacks."""
-        shorter = FeatureNetwork(first_blocks(self.blocks, names), "max" if self.pool is F.max_pool2d else "average")
+        shorter = FeatureNetwork(first_blocks(self.blocks, names), self.pool)
         state = self.state_dict()
         shorter.load_state_dict({name: state[name] for name in shorter.state_dict()})
         return shorter
@@ -72,15 +73,14 @@ class FeatureNetwork(Module):
     @property
     def layout(self) -> str:
         """The blocks as text, such as 64,64,M,128,128 with M for a max pool, A for an average pool."""
-        letter = "M" if self.pool is F.max_pool2d else "A"
-        return f",{letter},".join(",".join(map(str, block)) for block in self.blocks)
+        pool = f",{self.pool[0].upper()},"
+        return pool.join(",".join(map(str, block)) for block in self.blocks)
 
     @classmethod
     def of_layout(cls, layout: str) -> "FeatureNetwork":
-        """The network with this `layout`, and random weights."""
-        letters = set(layout) & LETTERS.keys()
-        blocks = [list(map(int, part.strip(",").split(","))) for part in re.split("[MA]", layout)]
-        return cls(blocks, LETTERS[letters.pop()] if letters else "max")
+        """A network of this `layout`, with random weights."""
+        blocks = [[int(width) for width in block.split(",")] for block in re.split(",[MA],", layout)]
+        return cls(blocks, "average" if "A" in layout else "max")
 
 
 def _layers(blocks: Blocks) -> dict[str, int]:

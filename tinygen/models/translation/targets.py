@@ -27,7 +27,7 @@ class Intensities:
     selection_metric = "psnr_db"
 
     def __init__(self, x: Image, target: Image, *, loss: str, residual: bool):
-        self.inputs, self.outputs, self.error, self.residual = x.channels, target.channels, loss, residual
+        self.inputs, self.outputs, self.error, self.residual = x.shape[2], target.shape[2], loss, residual
         self.can_be_copied = x.channels == target.channels
         self.loss_name = f"{loss}_error_per_pixel"
 
@@ -89,7 +89,7 @@ class Classes:
     can_be_copied = False
 
     def __init__(self, x: Image, target: SegmentMap):
-        self.inputs, self.outputs = x.channels, target.classes
+        self.inputs, self.outputs = x.shape[2], target.classes or 0
 
     def network_input(self, x) -> Any:
         return x

@@ -87,12 +87,12 @@ class UNetTranslator(System):
         self.network = UNet(self.target.inputs, self.target.outputs, config.channels, config.levels)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
-        self.table = ColourTable(x.channels, self.target.outputs)
+        self.table = ColourTable(x.shape[2], self.target.outputs)
 
     def source(self, split: Split, *, seed: int) -> Loader:
         """Minibatches of pairs; also computes the baselines from the first examples."""
         split = split.only(*(name for name in self.spec.fields if name in split.fields))
-        self.table = ColourTable(self.spec.x.channels, self.target.outputs)
+        self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
         stream = random.Stream(seed, "baselines")
         for batch in split.take(BASELINE_EXAMPLES).batches(CHUNK):
             pairs = self.paired(batch, stream, TRAINING_MARKS)
@@ -147,7 +147,7 @@ class UNetTranslator(System):
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"channels": 3, "levels": 2, "batch_size": 5}
-TRIAL = {"channels": 16, "batch_size": 32, "learning_rate": 3e-3, "warmup_steps": 0}
+TRIAL = {"channels": 16, "batch_size": 16, "learning_rate": 3e-3, "warmup_steps": 0}
 
 UNetTranslator.tiny = (
     TINY | {"task": "denoise"},
@@ -156,11 +156,25 @@ UNetTranslator.tiny = (
     TINY | {"task": "watermark", "loss": "absolute"},
 )
 UNetTranslator.trials = (
+    Trial("digits8x8", 400, TRIAL | {"noise": 0.2}, (Demand("psnr_db", ">", TRIVIAL, times=1, plus=2),)),
+    Trial("digits8x8", 600, TRIAL | {"task": "watermark"}, (Demand("psnr_db", ">", TRIVIAL, times=1, plus=3),)),
     Trial(
         "coloured-digits8x8",
-        300,
-        TRIAL | {"task": "colourise"},
-        (Demand("chroma_error", "<", TRIVIAL, times=0.9),),
+        400,
+        {"task": "colourise", "channels": 16, "batch_size": 32, "learning_rate": 2e-3},
+        (Demand("chroma_error", "<", TRIVIAL, times=0.97),),
+    ),
+    Trial(
+        "segmented-sprites",
+        600,
+        TRIAL | {"task": "pairs", "levels": 3},
+        (Demand("mean_iou", ">", TRIVIAL, times=1.5), Demand("pixel_accuracy", ">", TRIVIAL, times=1, plus=0.01)),
+        quick=False,
     ),
 )
-UNetTranslator.recipes = ("--data mnist --steps 1000",)
+UNetTranslator.recipes = (
+    "--data emoji32 --task colourise --augment flip --levels 3 --steps 2000",
+    "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 700",
+    "--data photo_patches64 --task denoise --augment flip --steps 800",
+    "--data fashion-mnist-7k --task watermark --levels 3 --learning-rate 2e-3 --steps 3000",
+)
