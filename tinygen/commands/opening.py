@@ -120,7 +120,7 @@ def examples(opened: Opened, images: str | None, n: int | None, place: str | Non
 
 
 def refuse_images(opened: Opened) -> None:
-    """UsageError where the run is not of pictures in files."""
+    """UsageError if the run is not of pictures in files."""
     if not is_intensities(opened.model.spec.x):
         raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
 
