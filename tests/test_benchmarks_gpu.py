@@ -218,9 +218,9 @@ OUTCOMES = {
 
 
 def test_the_report_is_written_and_its_summary_printed(monkeypatch, results, capsys):
-    places = {section.place: outcome for section, outcome in OUTCOMES.items()}
+    outcomes = {section.function_path: outcome for section, outcome in OUTCOMES.items()}
     nothing = Outcome([], {}, 0, 0.0)
-    monkeypatch.setattr(gpu_jobs, "run", lambda function_path, until, workers: places.get(function_path, nothing))
+    monkeypatch.setattr(gpu_jobs, "run", lambda function_path, until, workers: outcomes.get(function_path, nothing))
     with installed(), mock.patch.dict(os.environ):
         assert main(["gpu"]) == 0
     printed = capsys.readouterr().out

@@ -59,7 +59,7 @@ def test_pictures_keep_their_names_and_sizes(capsys):
     np.testing.assert_array_equal(pixels("clean/tall.png"), np.rint(255 * model.translate(given)[0, ..., 0]))
 
 
-def test_a_size_and_a_number_of_pictures_can_be_asked_for():
+def test_a_size_and_a_number_of_pictures_can_be_chosen():
     assert main("translate grey --images pictures --size 9x7 --n 2 --out sized".split()) == 0
     assert {pixels(file).shape for file in Path("sized").iterdir()} == {(7, 9)}
     assert len(list(Path("sized").iterdir())) == 2

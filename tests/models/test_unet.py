@@ -51,7 +51,7 @@ def test_the_network_keeps_any_size_of_images(size, levels):
 
 
 def test_features_of_each_size_are_joined_with_those_of_the_same_size_before():
-    """Without what comes from below, an output depends on the pixels that four 3x3 convolutions see."""
+    """Without the features of lower resolution, an output depends on the pixels that four 3x3 convolutions cover."""
     random.seed(0)
     network = UNet(1, 1, channels=4, levels=2)
     network.last.weight.assign(uniform("weight", *network.last.weight.shape))

@@ -20,7 +20,7 @@ NEIGHBOURS = 5
 COMPONENTS = 32
 SIDE = 320
 SMALLEST_NORM = 1e-3
-"""Below this a squared norm is not divided by: of images that are black."""
+"""Least squared norm by which is divided; that of black images would be 0."""
 
 
 class Detector:

@@ -131,7 +131,7 @@ def labelled_examples(
 
 
 def refuse_images(opened: Opened) -> None:
-    """UsageError where the run is not of pictures in files."""
+    """UsageError if the run is not of pictures in files."""
     if not is_intensities(opened.model.spec.x):
         raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
 

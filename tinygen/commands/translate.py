@@ -35,10 +35,10 @@ class Flags:
     n: Annotated[Count, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
-    """Seed of the translations, and of inputs that are made of test images, such as noisy ones."""
+    """Seed of the translations, and of inputs computed from test images, such as noisy ones."""
     out: Annotated[File, default("translated-<seed> in the run's folder")] = None
     """Folder of the translations, which keep the names of the pictures. Beside it lie a sheet of inputs, translations
-    and, for test images, targets (.png), and what is which (.json), with metrics where targets are known."""
+    and, for test images, targets (.png), and its legend (.json), with metrics if targets are known."""
     which: Which = "last"
     data: Annotated[File, default("the data of the run")] = None
     """Data whose test images are translated."""
@@ -108,14 +108,14 @@ def pictures(opened: Opened, flags: Flags, out: Path) -> tuple[list[str], Rows]:
 
 
 def file_names(names: list[str]) -> list[str]:
-    """The names of the files of translations: those of the pictures as .png, whole where only the suffixes differ."""
+    """The file names of translations: those of the pictures, with .png; the old suffix stays in equal names."""
     stems = [Path(name).stem for name in names]
     counts = Counter(stems)
     return [f"{name if counts[stem] > 1 else stem}.png" for name, stem in zip(names, stems, strict=True)]
 
 
 def save(translations: list[np.ndarray], field: Field, out: Path, files: list[str]) -> None:
-    """Write each translation; RunError where it cannot be done."""
+    """Write each translation; RunError if it cannot be done."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -125,7 +125,7 @@ def save(translations: list[np.ndarray], field: Field, out: Path, files: list[st
 
 
 def as_picture(translation: np.ndarray, field: Field) -> Any:
-    """A translation as an image of Pillow's: of a segment map one whose pixels are the classes, with their colours."""
+    """A translation as a Pillow image; the pixels of a segment map are its classes, with a palette of their colours."""
     from PIL import Image
 
     if not isinstance(field, SegmentMap) or (field.classes or 0) > 256:

@@ -67,7 +67,7 @@ def make() -> Dataset:
 
 
 def make_segmented() -> Dataset:
-    """The same pictures, and as target which shape, if any, covers at least half of a pixel."""
+    """The same pictures; the target is the shape, if any, that covers at least half of a pixel."""
     whole, names = make(), ("background", *SHAPES)
     spec = Spec(SEGMENTED, {"x": whole.spec.x, "target": SegmentMap(SIDE, SIDE, names=names)})
     parts = []

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 
 MANY = 256
-"""More different colours than this are not all classes: the others arose by compression or resizing."""
+"""Most different colours that can all be classes; of more, some come from compression or resizing."""
 NEAR = 40
-"""Colours that differ less than this in each channel are taken for one."""
+"""Colours that differ by less than this in each channel count as one."""
 SMALLEST_SHARE, PEAK = 0.003, 0.25
-"""Around the colour of a class lies at least this share of all pixels, and of the pixels of near colours."""
+"""Least share of all pixels, and of the pixels of similar colours, that have about the colour of a class."""
 
 
 def class_colours(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -51,5 +51,5 @@ def _keys(colours: np.ndarray) -> np.ndarray:
 
 
 def _colours(keys: np.ndarray) -> np.ndarray:
-    """The colours (..., 3) of the integers that `_keys` gives them."""
+    """The colours (..., 3) of integers that `_keys` returned."""
     return np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=-1)

@@ -106,7 +106,7 @@ class FrozenFeatures(Module):
 
 
 def _refuse_small_images(spec: Spec, layers: Sequence[str]) -> None:
-    """UsageError where a layer's block comes after more pools than images of this size allow."""
+    """UsageError if a layer's block comes after more pools than images of this size allow."""
     height, width, _ = spec.x.shape
     possible = most_blocks(spec.x.shape)
     for name in layers:
@@ -116,7 +116,7 @@ def _refuse_small_images(spec: Spec, layers: Sequence[str]) -> None:
 
 
 def _place(layer: str) -> tuple[int, int]:
-    """The block of a layer, and the number of its convolution there, both from 1; UsageError for another name."""
+    """The numbers, from 1, of a layer's block and of its convolution in it; UsageError for another name."""
     match = re.fullmatch("relu([1-9])_([1-9])", layer)
     if match is None:
         raise UsageError(f"the feature network has no layer {layer!r}; layers are named relu1_1, relu1_2, relu2_1, ...")
