@@ -161,6 +161,6 @@ def test_a_model_of_sentences_says_what_it_needs_of_other_data(tmp_path, capsys)
     assert message.count("\n") == 1
     for name in ("vocabulary", "length"):
         assert main(["train", "vae", "--data", "digits8x8", f"--{name}", "5", "--out", str(tmp_path / "run")]) == 2
-        expected = "tinygen: vocabulary and length are for texts, of which no field is made; leave them out\n"
+        expected = "tinygen: vocabulary and length are for texts, and no field holds texts; leave them out\n"
         assert capsys.readouterr().err == expected
     assert not (tmp_path / "run").exists()
