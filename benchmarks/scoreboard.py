@@ -6,6 +6,7 @@ $TINYGEN_RUNS, or runs/scoreboard.
 """
 
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -28,9 +29,8 @@ RECIPES = tuple(f"{name} {recipe}" for name in models.names() for recipe in mode
 
 
 def folder(recipe: str, seed: int) -> Path:
-    """The folder of a run, named after its model, data and seed."""
-    model, _, data, *_ = recipe.split()
-    return Path(os.environ.get("TINYGEN_RUNS", "runs/scoreboard")) / f"{model}-{data}-{seed}"
+    """The folder of a run, named after its recipe and its seed."""
+    return Path(os.environ.get("TINYGEN_RUNS", "runs/scoreboard")) / f"{re.sub(r'[^A-Za-z0-9.]+', '-', recipe)}-{seed}"
 
 
 def missing() -> Iterable[list[str]]:

@@ -96,6 +96,7 @@ def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
     commands = list(scoreboard.missing())
     assert len({tuple(command) for command in commands}) == len(commands) == 3 * len(scoreboard.RECIPES)
+    assert len({scoreboard.folder(recipe, 0) for recipe in scoreboard.RECIPES}) == len(scoreboard.RECIPES)
     for command in commands[: len(scoreboard.RECIPES)]:
         assert cli.main(command[1:]) == 0
     assert {name for name, _ in trained} == set(models.names())
