@@ -55,8 +55,8 @@ class Declaration:
         defaults = {p.name: p.default for p in parameters if p.name in arguments and p.default is not p.empty}
         variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         integers = arguments if indices == "all" else indices.split()
-        names = forward.__name__, arguments, options, defaults, variadic
-        return cls(*names, frozenset(saves.split()), frozenset(integers), elementwise, views)
+        from_signature = forward.__name__, arguments, options, defaults, variadic
+        return cls(*from_signature, frozenset(saves.split()), frozenset(integers), elementwise, views)
 
     def names_of(self, arrays: Sequence[Any]) -> Sequence[str]:
         """The name of the argument for each array of a call."""

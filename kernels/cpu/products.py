@@ -21,7 +21,7 @@ from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
 MOST_INPUT_BYTES = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
-LEAST_TASKS = 16  # at least as many tasks as this where the work can be cut so
+LEAST_TASKS = 16  # work that is large enough is cut into at least this many tasks
 
 
 @inlined

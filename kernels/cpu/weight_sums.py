@@ -21,8 +21,8 @@ from .products import copy_window, keep_table, merged, row_pitch, tile_cost
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 
-LEAST_TASKS = 8  # at least as many tasks as this where the work can be cut so
-STRIP = 96  # pixels of a strip, or a row of the image where that is longer
+LEAST_TASKS = 8  # work that is large enough is cut into at least this many tasks
+STRIP = 96  # pixels of a strip; a row that is longer is a strip of its own
 # Gradients of pixels more than NEAR_PITCH bytes apart are first copied together, if more than FEW_TILES read them.
 NEAR_PITCH, FEW_TILES = 4 * VECTORS * WIDTH, 8
 SUMS_BYTES = 300_000  # most bytes of sums that a task works on: they fit into a core's second-level cache

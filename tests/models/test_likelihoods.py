@@ -71,7 +71,7 @@ def test_probabilities_of_a_pixels_values_sum_to_one_and_have_the_mean(name, fie
     p = np.exp(log_prob_of_pixel(likelihood, outputs, values))
     assert p.sum() == pytest.approx(1, abs=1e-12)
     mean = likelihood.mean(tg.tensor(outputs, "float64")).numpy().ravel()
-    # The mean of a mixture leaves out the rounding to grey values, which is half a value at most.
+    # The mean of a mixture ignores the rounding to grey values, by which a value changes by at most half a grey step.
     np.testing.assert_allclose(
         (p[:, None] * values).sum(0), mean, atol=1e-12 if name != "logistic-mixture" else 1 / 510
     )
