@@ -54,7 +54,7 @@ def one_thread() -> Iterator[None]:
 
 
 def in_one_thread(step: Callable[[], object]) -> Callable[[], None]:
-    """A step that makes `step` with our kernels in the calling thread alone."""
+    """`step` with our kernels in the calling thread alone."""
 
     def alone() -> None:
         with one_thread():

@@ -1,7 +1,8 @@
 """The score of a run: its model's evaluation on test, or the metrics of its samples.
 
-A model that has a likelihood, a bound or reconstructions is scored by these. Samples of an `implicit` model are
-compared with test images (`tinygen.metrics.reference`); the same metrics of real images show what can be reached.
+A model that has a likelihood, a bound or reconstructions is scored by these. Samples of an `implicit` model, and those
+that a model draws for given labels, are compared with test images (`tinygen.metrics.reference`); the same metrics of
+real images show what can be reached.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 from tinygen.train.loading import data_of, load_state, model_of
 
-JUDGED = 5000
+SCORED_EXAMPLES = 5000
 """Most examples of train and of test on which classification and ranking are scored."""
 
 
@@ -34,12 +35,12 @@ class Score:
     metrics: dict[str, float]
     """Metrics of samples (`Reference.score`), or the model's evaluation on test."""
     test: dict[str, float]
-    """The model's evaluation on test; empty where samples are scored and training did not end."""
+    """The model's evaluation on test; empty for an `implicit` model whose training did not end."""
     real: dict[str, float] = field(default_factory=dict)
     """The same metrics of real images, the half of test that is not the reference; empty if no samples are scored."""
     samples: int = 0
     judges: tuple[str, ...] = ()
-    """Digests of the weights of the two judges; empty where no samples are scored."""
+    """Digests of the weights of the two judges; empty if no samples are scored."""
     which: str = "last"
     """The state of the model that was scored: last or best."""
 
@@ -56,15 +57,17 @@ class Scorer:
     def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
         """Score the last or the best state of a run's model; `place` is the new place of data that have moved.
 
-        DataError where samples must be scored and the data have no labels.
+        DataError if samples must be scored and the data have no labels.
         """
         model, data = model_of(run, device), data_of(run, place)
         state, seed = load_state(run, model, which), run.config["fit"]["seed"]
         seconds = state.get("seconds") or run.seconds_at(state["step"])
         about = run.folder.as_posix(), model.name, data.spec.name, seed, state["step"], seconds
         test = (run.summary() or {}).get("test", {}) if which == "last" else {}
-        if not (model.implicit and isinstance(model, Samples) and is_intensities(data.spec.x)):
+        judged = samples_are_judged(model, data)
+        if not (model.implicit and judged):
             test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
+        if not judged:
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
         metrics = of_samples(model, reference, seed)
@@ -79,22 +82,28 @@ class Scorer:
         return self.references[digest][0]
 
 
+def samples_are_judged(model: Any, data: Dataset) -> bool:
+    """Whether samples of a model are scored: images of an `implicit` model, or of given labels."""
+    scored = model.implicit or "y" in model.conditions
+    return scored and isinstance(model, Samples) and is_intensities(data.spec.x)
+
+
 def of_samples(model: Any, reference: Reference, seed: int) -> dict[str, float]:
     """The metrics of a model's samples; a conditional model is given the conditions of the real images."""
-    given = {name: reference.real[name] for name in model.conditions}
-    samples = model.sample(reference.n, seed=seed, **({"given": given} if given else {}))
-    return reference.score(samples, given.get("y"))
+    conditions = {name: reference.real[name] for name in model.conditions}
+    samples = model.sample(reference.n, seed=seed, **({"given": conditions} if conditions else {}))
+    return reference.score(samples, conditions.get("y"))
 
 
 def of_labels(model: Any, data: Dataset) -> dict[str, float]:
     """The error rate and the precision of rankings on test, for labelled data and a model that classifies or ranks."""
     if data.spec.classes is None:
         return {}
-    metrics, test = {}, data.test.take(JUDGED).batch(slice(None))
+    metrics, test = {}, data.test.take(SCORED_EXAMPLES).batch(slice(None))
     if isinstance(model, Classifies):
         metrics["error_rate"] = float((model.classify(test.x).argmax(axis=1) != test.y).mean())
     if isinstance(model, Ranks):
-        train = data.train.take(JUDGED).batch(slice(None))
+        train = data.train.take(SCORED_EXAMPLES).batch(slice(None))
         best = model.rank(test.x, train.x)[:, :10]
         metrics["precision_at_10"] = float((train.y[best] == test.y[:, None]).mean())
     return metrics
@@ -105,11 +114,12 @@ def readable(score: Score) -> str:
     weights = f", best weights, of step {score.step}" if score.which == "best" else ""
     spent = format_time(score.seconds)
     lines = [f"{score.run}: {score.model} on {score.data}, seed {score.seed}, {spent} of training{weights}"]
-    width = max(len(str(describe(name))) for name in score.metrics)
+    width = max(len(str(describe(name))) for name in score.test | score.metrics)
+    lines += [f"{describe(name)!s:<{width}}{format_number(value):>12}" for name, value in score.test.items()]
     if score.real:
         judges = " and ".join(score.judges)
         lines += [f"{score.samples} samples, judges {judges}", f"{'':<{width}}{'model':>12}{'real':>12}"]
-    for name, value in score.metrics.items():
-        real = f"{format_number(score.real[name]):>12}" if score.real else ""
-        lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real}")
+        for name, value in score.metrics.items():
+            real = format_number(score.real[name])
+            lines.append(f"{describe(name)!s:<{width}}{format_number(value):>12}{real:>12}")
     return "\n".join(lines)

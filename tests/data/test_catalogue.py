@@ -54,7 +54,7 @@ def test_coloured_digits_are_the_digits_times_a_random_colour():
         np.testing.assert_allclose(ours.x, colours * theirs.x / theirs.x.max(axis=(1, 2), keepdims=True), atol=1 / 255)
         assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 0.99 * len(colours)
         assert abs(colours.mean() - 0.5 * theirs.x.max(axis=(1, 2)).mean()) < 4 * np.sqrt(1 / 12 / colours.size)
-    with pytest.raises(UsageError, match="coloured-digits8x8: its fields are known; leave fields and size out"):
+    with pytest.raises(UsageError, match="coloured-digits8x8: its fields are known; leave size out"):
         load("coloured-digits8x8", size=4)
 
 
@@ -100,12 +100,12 @@ def test_every_file_of_the_users_folder_opens(folder_of_the_user, monkeypatch):
     listed = dict(names())
     for name, file in files.items():
         data = load(file)
-        found = {field: each.in_words() for field, each in data.spec.fields.items()}
-        assert FIELDS.get(name, found) == found
+        fields = {field: each.in_words() for field, each in data.spec.fields.items()}
+        assert FIELDS.get(name, fields) == fields
         assert name in listed
         for part in (data.train, data.valid, data.test):
             batch = part.batch([0])
-            assert list(batch) == list(found)
+            assert list(batch) == list(fields)
             assert all(data.spec[key].draw(batch[key][0]) is not None for key in batch)
 
 

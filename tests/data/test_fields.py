@@ -268,6 +268,28 @@ def test_strings_become_tokens_of_characters():
         field.store("text_test", ["aaaaa"])
 
 
+def test_the_most_frequent_tokens_are_kept_and_others_are_unknown(capsys):
+    lines = ["the cat sat", "the cat ran", "a cat", "the end", "a a b"]
+    field, tokens = fit_and_store(Tokens(separator=" ", limit=3), lines, "text_train")
+    assert field.vocabulary == ("<unk>", "a", "cat", "the")
+    assert [field.draw(each) for each in tokens][:2] == ["the cat <unk>", "the cat <unk>"]
+    said = "text_train: 4 of 13 tokens are not in the vocabulary; they count as <unk>"
+    assert capsys.readouterr().err == f"tinygen: {said}\n"
+    assert field.store("text_test", ["zebra the"]).tolist() == [[0, 3, -1]]
+    whole, _ = fit_and_store(Tokens(separator=" ", limit=7), lines, "text_train")
+    assert whole.vocabulary == ("a", "b", "cat", "end", "ran", "sat", "the"), "nothing is unknown"
+    with pytest.raises(DataError, match="the token 'zebra', which is not in the vocabulary"):
+        whole.store("text_test", ["zebra"])
+    own, _ = fit_and_store(Tokens(separator=" ", limit=2), ["<unk> <unk> <unk> a b b c"], "text_train")
+    assert own.vocabulary == ("<unk>", "a", "b"), "a text that has unknown tokens already"
+
+
+def test_sequences_are_cut_where_that_is_asked_for(capsys):
+    field, tokens = fit_and_store(Tokens(length=2, cut=True), ["abc", "ab", "", "c"], "text_train")
+    assert (field.length, tokens.length.tolist()) == (2, [2, 2, 0, 1])
+    assert capsys.readouterr().err == "tinygen: text_train: 1 of 4 sequences are cut to their first 2 tokens\n"
+
+
 def test_strings_with_a_separator_become_tokens_of_words():
     field, tokens = fit_and_store(Tokens(separator=" "), np.array(["the cat", "cat  sat\n down"]), "text_train")
     assert field.vocabulary == ("cat", "down", "sat", "the")

@@ -1,4 +1,4 @@
-"""Codes of whole splits, and the linear codes of principal component analysis that they are compared with."""
+"""Codes of whole splits, and the baseline of linear codes, by principal component analysis."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def png_sizes(x: np.ndarray) -> np.ndarray:
 
 
 class PCA:
-    """Principal component analysis: the directions of the largest variance of vectors (N, D), at most so many."""
+    """Principal component analysis: at most `components` directions of largest variance of vectors (N, D)."""
 
     def __init__(self, x: np.ndarray, components: int):
         self.mean = x.mean(axis=0)

@@ -34,7 +34,7 @@ class Opened(NamedTuple):
 def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opened:
     """Open a run and load the last or the best state of its model; print a notice if training has not ended.
 
-    UsageError where the model has none of these capabilities.
+    UsageError if the model has none of these capabilities.
     """
     run = Run.open(folder)
     if capabilities:
@@ -52,7 +52,7 @@ def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opene
 
 
 def open_run_of_pictures(folder: str, device: str, which: str, *capabilities: type) -> Opened:
-    """As `open_run`; UsageError where the run is not of images with intensities."""
+    """As `open_run`; UsageError if the run is not of images with intensities."""
     opened = open_run(folder, device, which, *capabilities)
     if not is_intensities(opened.model.spec.x):
         raise UsageError(f"{folder}: the run is of {opened.model.spec.x.in_words()}; this command compares images")
@@ -60,7 +60,7 @@ def open_run_of_pictures(folder: str, device: str, which: str, *capabilities: ty
 
 
 def refuse_incapable(system: type[Any], *needed: type) -> None:
-    """UsageError where a system has none of these capabilities, naming those that have one."""
+    """UsageError if a system has none of these capabilities, naming those that have one."""
     if not issubclass(system, needed):
         able = [name for name in registry.names() if issubclass(registry.get(name), needed)]
         who = f"models that can: {', '.join(able)}" if able else "no model of the package can"
@@ -73,7 +73,7 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
     A flag that is None is left out. UsageError for one that the model cannot be conditioned on, or for a word that
     cannot be parsed. `CONDITIONS` has the field of each flag, `PARSERS` the parser of each type of field.
     """
-    given = {}
+    chosen = {}
     for flag, words in flags.items():
         name = CONDITIONS[flag]
         if words is None:
@@ -85,19 +85,19 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
         if type(field) not in PARSERS:
             raise UsageError(f"--{flag}: {field.in_words()} cannot be written as words; use model.sample(given=...)")
         values = [PARSERS[type(field)](field, word) for word in words]
-        given[name] = np.stack([values[i % len(values)] for i in range(n)])
-    return given
+        chosen[name] = np.stack([values[i % len(values)] for i in range(n)])
+    return chosen
 
 
 def label_number(field: Labels, word: str) -> np.int64:
-    """The number of a class, given by its name or by the number itself; UsageError where there is no such class."""
+    """The number of a class, given by its name or by the number itself; UsageError if there is no such class."""
     classes = field.classes or 0
     names = [field.draw(np.int64(number)) for number in range(classes)]
     if word in names:
         return np.int64(names.index(word))
     if word.isascii() and word.isdecimal() and int(word) < classes:
         return np.int64(word)
-    known = ", ".join(names[:MANY]) + (", ..." if classes > MANY else "")
+    known = ", ".join(names[:MOST_NAMES]) + (", ..." if classes > MOST_NAMES else "")
     raise UsageError(f"label {word!r} is unknown: use a name ({known}) or a number from 0 to {classes - 1}")
 
 
@@ -105,14 +105,14 @@ CONDITIONS = {"labels": "y"}
 """The field that each flag sets."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
-LARGEST = 4 << 20
+MOST_PIXELS = 4 << 20
 """Most pixels of a picture."""
-MANY = 12
+MOST_NAMES = 12
 """Most names of classes in a message."""
 
 
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): pictures in a folder, or the first of test; `place`: where the data are now."""
+    """Names and values x (n, ...) of pictures in a folder, or of the first test examples of the data at `place`."""
     if images is not None:
         refuse_images(opened)
     test = None if images is not None else data_of(opened.run, place).test
@@ -137,12 +137,13 @@ def refuse_images(opened: Opened) -> None:
 
 
 def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): a picture, the pictures in a folder, or for None the first of a split."""
+    """Names and values x (n, ...) of a picture, of pictures in a folder, or of the first examples of `test`."""
     if pictures is not None:
         names, x = read_images(Path(pictures), model.spec.x)
         return names[:n], x[:n]
     x = test.take(n or 8).batch(slice(None)).x
-    return [f"test image {i}" for i in range(len(x))], x
+    noun = "image" if is_intensities(model.spec.x) else "example"
+    return [f"test {noun} {i}" for i in range(len(x))], x
 
 
 def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:
@@ -181,15 +182,15 @@ def read_pictures(
 def _small(name: str, picture: np.ndarray) -> np.ndarray:
     """The picture; DataError for one of too many pixels."""
     height, width, _ = picture.shape
-    if height * width > LARGEST:
+    if height * width > MOST_PIXELS:
         raise DataError(f"{name} has {width}x{height} pixels; have it made smaller with --size, such as 1024x768")
     return picture
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:
-    """Load the data at a place, with grey images binarised as the run's were, or the data of the run.
+    """Load the data of the run, or those at `place`, with grey images binarised as the run's were.
 
-    DataError where they do not fit the model.
+    DataError if they do not fit the model.
     """
     if place is None:
         return data_of(opened.run)

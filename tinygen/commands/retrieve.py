@@ -16,7 +16,7 @@ from tinygen.train import images
 
 @dataclass(frozen=True)
 class Flags:
-    """Show the training images whose codes are nearest to that of a picture; where labels are, how precise this is."""
+    """Show the training images whose codes are nearest to that of a picture and, for labelled data, the precision."""
 
     run: RunFolder
     query: Annotated[File, default("test images")] = None
@@ -39,7 +39,7 @@ def run(flags: Flags) -> None:
     names, x = pictures_or_test(model, flags.query, flags.n, data.test)
     codes, items = flat(model.encode(x)), flat(codes_of(model, data.train))
     positions, distances = retrieval.nearest(codes, items, retrieval.RANK)
-    found = data.train.rows(positions.ravel()).values("x").reshape(*positions.shape, *x.shape[1:])
+    neighbours = data.train.rows(positions.ravel()).values("x").reshape(*positions.shape, *x.shape[1:])
     numbers: dict[str, Any] = {
         "neighbours": [
             {"query": name, "train": rows, "distances": lengths}
@@ -53,6 +53,6 @@ def run(flags: Flags) -> None:
         numbers["precision_at_10"] = retrieval.precisions(model, data)
         for name, value in numbers["precision_at_10"].items():
             print(f"precision at 10 by {name}: {value:.4f}")
-    rows = np.concatenate([x[:, None], found], axis=1)
+    rows = np.concatenate([x[:, None], neighbours], axis=1)
     sheet = images.sheet(images.tiles(rows.reshape(-1, *x.shape[1:]), model.spec.x), rows.shape[1])
     results.save(sheet, numbers, Path(flags.out or opened.run.folder / "retrieved.png"))

@@ -61,7 +61,7 @@ def run(flags: Flags) -> None:
     save(rows[1], target_of(opened.model), out, files)
     pairs = [{"input": name, "translation": file} for name, file in zip(names, files, strict=True)]
     for name, value in metrics.items():
-        print(describe(name).written(value))
+        print(describe(name).format(value))
     fields = opened.model.spec.x, *(target_of(opened.model) for _ in rows[1:])
     tiles = [tiles_of(row[:SHOWN], field) for row, field in zip(rows, fields, strict=True)]
     sheet = images.sheet(above_one_another(*tiles), len(tiles[0]))

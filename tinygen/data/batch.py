@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tinygen import backend
 
 
@@ -52,12 +54,7 @@ class Batch(Mapping[str, Any]):
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device, "cpu" or "cuda"."""
-        return Batch(
-            {
-                name: value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)
-                for name, value in self.items()
-            }
-        )
+        return Batch({name: moved(value, device) for name, value in self.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +79,29 @@ class Padded:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, example: int) -> Any:
-        """The valid steps of one sequence."""
-        return self.values[example, : int(self.length[example])]
+    def __getitem__(self, which: Any) -> Any:
+        """The valid steps of one sequence; for a slice, or an array of positions, a `Padded` of those sequences."""
+        if isinstance(which, slice) or np.ndim(which):
+            return Padded(self.values[which], self.length[which])
+        return self.values[which, : int(self.length[which])]
 
     def __iter__(self) -> Iterator[Any]:
         return (self[example] for example in range(len(self)))
 
+    @classmethod
+    def of(cls, ids: Any) -> "Padded":
+        """From sequences of integers (N, T) that end before their first -1, as systems return them."""
+        length = np.logical_and.accumulate(np.asarray(ids) >= 0, axis=1).sum(axis=1)
+        return cls(np.where(np.arange(ids.shape[1]) < length[:, None], ids, 0).astype(np.int64), length)
+
+    def trimmed(self) -> "Padded":
+        """The same sequences without the last steps if these are padding in all of them; at least one step stays."""
+        return Padded(self.values[:, : max(1, int(self.length.max()))], self.length)
+
     def to(self, device: str) -> "Padded":
         return Padded(backend.to_device(self.values, device), backend.to_device(self.length, device))
+
+
+def moved(value: Any, device: str) -> Any:
+    """An array or a `Padded` on a device, "cpu" or "cuda"."""
+    return value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)

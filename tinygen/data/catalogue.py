@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygen.data import coloured, download, points, readers, sprites
+from tinygen.data import coloured, download, points, readers, sentences, sprites
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
 from tinygen.data.readers.npz import fields_of
@@ -16,7 +16,7 @@ from tinygen.data.readers.request import Request, parse_fields, parse_size
 from tinygen.errors import DataError, UsageError
 
 SHIPPED = Path(__file__).with_name("files")
-WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, where it is not 255
+WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, if it is not 255
 
 
 def load(
@@ -26,6 +26,8 @@ def load(
     size: Any = None,
     augment: Literal["flip"] | None = None,
     skip_broken: bool = False,
+    vocabulary: int | None = None,
+    length: int | None = None,
 ) -> Dataset:
     """Load the data set with a name (``-`` and ``_`` mean the same), or at a path, in any format of `readers.READERS`.
 
@@ -38,13 +40,19 @@ def load(
     centre: 64, (64, 48) or "64x48".
     augment: "flip" mirrors each training picture with probability one half.
     skip_broken: leaves out picture files that cannot be read.
+    vocabulary: how many different tokens of texts are known, the most frequent ones; others become ``<unk>``.
+    length: to how many tokens texts are cut.
 
     Raises UsageError for an unknown name or an unfit option, and DataError for data that cannot be used.
     """
     wanted, pixels = parse_fields(fields), parse_size(size)
     if augment not in (None, "flip"):
         raise UsageError(f"unknown augment {augment!r}: use 'flip', or leave it out")
-    data = _load(name_or_path, Request("", wanted, pixels, skip_broken))
+    for name, number in (("vocabulary", vocabulary), ("length", length)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} is {number}; it must be at least 1")
+    request = Request("", wanted, pixels, skip_broken, vocabulary=vocabulary, length=length)
+    data = _load(name_or_path, request)
     return data.augmented(augment) if augment else data
 
 
@@ -56,12 +64,12 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
             if known == name:
                 return readers.read(file, replace(request, name=name, white=WHITE.get(name)))
         if name in GENERATED or name in download.SOURCES:
-            if request.fields or request.size:
-                raise UsageError(f"{name}: its fields are known; leave fields and size out")
+            if given := [option for option in ("fields", "size", "vocabulary", "length") if getattr(request, option)]:
+                raise UsageError(f"{name}: its fields are known; leave {' and '.join(given)} out")
             return GENERATED[name][1]() if name in GENERATED else download.fetch(download.SOURCES[name])
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
             raise UsageError(f"unknown data set {name_or_path!r}: {_hint(name)}")
-    if not os.path.exists(path):  # False, where the method of Path raises, for a name that is too long
+    if not os.path.exists(path):  # for a name that is too long this returns False, whereas Path.exists raises
         raise DataError(printable(f"{path}: there is no such file or folder"))
     return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
 
@@ -72,25 +80,26 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
         for name, mixture in points.MIXTURES.items()
     },
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
+    sentences.NAME: ("x words", sentences.make),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
 }
-"""Sets that are generated: the fields of each, and what makes it."""
+"""Sets that are generated: the fields of each, and the function that makes it."""
 
 
 def names() -> list[tuple[str, str]]:
-    """Every name that `load` knows, with where the set comes from and, if that is known, its fields."""
-    found: dict[str, str] = {}
+    """Every name that `load` knows, with the origin of its data set and, if they are known, its fields."""
+    origins: dict[str, str] = {}
     for name, file in _files():
-        if name not in found and (fields := fields_of(file)):
+        if name not in origins and (fields := fields_of(file)):
             words = ", ".join(f"{field} {kind}" for field, kind in fields.items())
-            found[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
+            origins[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
     for name, (words, _) in GENERATED.items():
-        found.setdefault(name, f"generated: {words}")
+        origins.setdefault(name, f"generated: {words}")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
-        found.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")
-    return list(found.items())
+        origins.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")
+    return list(origins.items())
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -28,7 +28,7 @@ def unmet(needs: Needs, spec: Spec) -> str | None:
 
 
 def met_by_binarising(needs: Needs, spec: Spec) -> bool:
-    """Whether data that do not meet the needs would do so with their grey images x binarised."""
+    """Whether data that do not meet the needs would meet them with their grey images x binarised."""
     x = spec.fields.get("x")
     if not isinstance(x, Image) or x.kind != "grey":
         return False

@@ -60,7 +60,7 @@ from tinygen.ops.linear import linear, matmul
 from tinygen.ops.losses import binary_cross_entropy_with_logits, cross_entropy, gaussian_kl, reparameterize
 from tinygen.ops.normalization import log_softmax, softmax
 from tinygen.ops.reduction import argmax, cumsum, logsumexp, max, mean, min, sum, var
-from tinygen.ops.shaping import broadcast_to, flatten, flip, one_hot, split, stack, take_along_axis
+from tinygen.ops.shaping import broadcast_to, flatten, flip, one_hot, scatter, split, stack, take_along_axis
 
 __all__ = [
     "abs",
@@ -129,6 +129,7 @@ __all__ = [
     "relu",
     "reparameterize",
     "resize_bilinear2d",
+    "scatter",
     "sigmoid",
     "sign",
     "silu",

@@ -1,4 +1,4 @@
-"""Independent pixels: a baseline that every model of images must beat."""
+"""Independent pixels, and independent tokens: baselines that every model of images, or of sentences, must beat."""
 
 import math
 from typing import Any
@@ -11,10 +11,10 @@ from tinygen.metrics.bits import bits_per_dim
 
 
 def likelihood(data: Dataset) -> dict[str, float]:
-    """-log p of test under independent pixels, under the names of the metrics of a likelihood and of a bound.
+    """-log p of test under independent pixels, by the names of the metrics of likelihoods and of bounds.
 
-    Binary pixels are Bernoulli with their mean over train, others have their histogram. Empty where values are not
-    discrete: a histogram cannot be compared with a density.
+    A binary pixel is Bernoulli with its mean over train, another has its histogram over train. Empty where values are
+    not discrete: a histogram cannot be compared with a density.
     """
     x = data.spec.x
     if x.value_count == 0:
@@ -22,6 +22,19 @@ def likelihood(data: Dataset) -> dict[str, float]:
     nats = bernoulli_nats(data.train, data.test) if x.kind == "binary" else histogram_nats(data.train, data.test)
     bits = bits_per_dim(nats, x.shape)
     return {"nll_nats": nats, "neg_elbo_nats": nats, "bits_per_dim": bits, "neg_elbo_bits_per_dim": bits}
+
+
+def likelihood_of_tokens(data: Dataset) -> dict[str, float]:
+    """-log p of the sentences x of test, with their ends, under independent tokens with their frequencies in train.
+
+    The count of every token, and of the end, is raised by one (Laplace smoothing).
+    """
+    train, test = data.train.values("x"), data.test.values("x")
+    counts = np.bincount(train.values[train.mask], minlength=len(data.spec.x.vocabulary)) + 1
+    ends = len(train) + 1
+    log_p = np.log(counts / (counts.sum() + ends))
+    nats = -float(log_p[test.values[test.mask]].sum()) / len(test) - math.log(ends / (counts.sum() + ends))
+    return {"nll_nats": nats, "neg_elbo_nats": nats}
 
 
 def bernoulli_nats(train: Split, test: Split) -> float:
@@ -47,5 +60,5 @@ def histogram_nats(train: Split, test: Split) -> float:
 
 
 def _cells(x: np.ndarray, first: np.ndarray, levels: int) -> np.ndarray:
-    """Positions (N, D) in the concatenated histograms; the one of pixel d begins at first[d]."""
+    """Positions (N, D) in the concatenated histograms; the histogram of pixel d begins at first[d]."""
     return level_numbers(x.reshape(len(x), -1), levels) + first

@@ -17,20 +17,23 @@ from tinygen.train.run import metrics_of
 
 SAMPLES = 100
 """How many fake and how many real examples are compared: 4950 pairs of each."""
-ALIKE = 0.25
+ALIKE_SHARE = 0.25
 """A pair is alike if its distance is below this share of the median distance of two real examples. Pairs of real images
-hardly ever are, nor pairs of samples that are merely blurred; pairs of points in one mode are."""
+hardly ever are, and so are pairs of merely blurred samples; pairs of points in one mode are alike."""
 PICTURES = 8
 """A generator of fewer different pictures than this has collapsed: more than every eighth pair is alike. An untrained
 generator with two-dimensional noise has every tenth pair alike."""
-SATURATED = 1e-2
+SATURATED_LOSS = 1e-2
 """Loss in nats below which a discriminator gives fake examples a probability of less than a hundredth. The gradient of
 log(1 - D) that reaches the generator is then less than a fiftieth of the one at D = 1/2."""
-STEEP = 10.0
+MOST_SLOPE = 10.0
 """Norm of the critic's gradient, which the penalty draws towards 1, above which the penalty has exploded."""
 MOST_PENALTY = 2.0
 """Ratio of the penalty to the critic's distance above which training went wrong. At the best slope n, which maximises
 n d - c (n - 1)^2 for a distance d and a weight c, the ratio of c (n - 1)^2 to n d is below 1/2 whatever c is."""
+MOST_GAP = 0.5
+"""Gibbs chains have diverged if the model gives their states more log-probability than data by more than this share of
+the -log pseudo-likelihood. In good trainings the share is below 0.1."""
 FIRST_STEP_FOR_CODES = 100
 """Step from which codes are examined: before, they may carry no information yet."""
 FIRST_STEP_FOR_SAMPLES = 1000
@@ -57,48 +60,92 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
                     "lower the learning rate; if that changes nothing, look for extreme values in the data",
                 )
     train, valid = ({name: value for name, value in m.items() if _finite(value)} for m in (train, valid))
-    if step >= FIRST_STEP_FOR_SAMPLES and (rate := valid.get("alike_pairs_rate", 0.0)) > 1 / PICTURES:
-        yield Finding(
-            "generator collapsed",
-            f"the samples have collapsed: {rate:.0%} of pairs of them are nearly the same, beyond what is usual among "
-            "real examples",
-            "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or "
-            "change to a Wasserstein model with a gradient penalty"
-            if train.keys() & {"discriminator_nats", "critic_distance"}
-            else "train longer, or lower the learning rate",
-        )
-    if (nats := train.get("discriminator_nats", math.inf)) < SATURATED:
-        yield Finding(
-            "discriminator saturated",
-            f"the discriminator is saturated: its loss is {nats:.2g} nats, so that the generator learns next "
-            "to nothing",
-            "lower its learning rate or size, let it take fewer steps, or change to a Wasserstein model",
-        )
+    yield from filter(None, (fault(step, train, valid) for fault in FAULTS))
+
+
+# The faults: each function describes a fault that the metrics, finite numbers, show; None if they do not show it
+
+
+def generator_collapsed(step, train, valid):
+    if step < FIRST_STEP_FOR_SAMPLES or (rate := valid.get("alike_pairs_rate", 0.0)) <= 1 / PICTURES:
+        return None
+    return Finding(
+        "generator collapsed",
+        f"the samples have collapsed: {rate:.0%} of pairs of them are nearly the same, beyond what is usual among real "
+        "examples",
+        "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or change "
+        "to a Wasserstein model with a gradient penalty"
+        if train.keys() & {"discriminator_nats", "critic_distance"}
+        else "train longer, or lower the learning rate",
+    )
+
+
+def discriminator_saturated(step, train, valid):
+    if (nats := train.get("discriminator_nats", math.inf)) >= SATURATED_LOSS:
+        return None
+    return Finding(
+        "discriminator saturated",
+        f"the discriminator is saturated: its loss is {nats:.2g} nats, so that the generator learns next to nothing",
+        "lower its learning rate or size, let it take fewer steps, or change to a Wasserstein model",
+    )
+
+
+def penalty_exploded(step, train, valid):
     slope, penalty = train.get("gradient_norm", 0.0), train.get("gradient_penalty", 0.0)
-    if slope > STEEP and penalty > MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
-        yield Finding(
-            "penalty exploded",
-            f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
-            "lower the critic's learning rate, and leave batch normalisation out of it",
-        )
-    if count := valid.get("collapsed_count", 0.0):
-        yield Finding(
-            "components collapsed",
-            f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than "
-            "the floor, so that their density, and with it the likelihood, says little",
-            "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
-        )
-    if step >= FIRST_STEP_FOR_CODES and valid.get("active_units") == 0:
-        yield Finding(
-            "posterior collapsed",
-            f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
-            f"{valid.get('kl_nats', 0.0):.2g} nats, and the decoder works without the code",
-            "lower the weight of the KL term or let it rise from 0, weaken the decoder, or lower the learning rate",
-        )
+    if slope <= MOST_SLOPE or penalty <= MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
+        return None
+    return Finding(
+        "penalty exploded",
+        f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
+        "lower the critic's learning rate, and leave batch normalisation out of it",
+    )
+
+
+def components_collapsed(step, train, valid):
+    if not (count := valid.get("collapsed_count", 0.0)):
+        return None
+    return Finding(
+        "components collapsed",
+        f"{count:.0f} components of the mixture have collapsed: in some direction they have no more variance than the "
+        "floor, so that their density, and with it the likelihood, says little",
+        "use fewer components, raise the floor to a variance that matters, or take diagonal or tied covariances",
+    )
+
+
+def chains_diverged(step, train, valid):
+    gap, nats = train.get("free_energy_gap_nats", 0.0), valid.get("neg_pseudo_log_likelihood_nats", math.inf)
+    if gap <= MOST_GAP * nats:
+        return None
+    return Finding(
+        "chains diverged",
+        f"the Gibbs chains have diverged: the model gives their states {gap:.3g} nats more log-probability than data",
+        "lower the learning rate, or let the chains take more Gibbs steps for each update",
+    )
+
+
+def posterior_collapsed(step, train, valid):
+    if step < FIRST_STEP_FOR_CODES or valid.get("active_units") != 0:
+        return None
+    return Finding(
+        "posterior collapsed",
+        f"the posterior has collapsed to the prior: no unit of the code is active, the KL term is "
+        f"{valid.get('kl_nats', 0.0):.2g} nats, and the decoder works without the code",
+        "lower the weight of the KL term or let it rise from 0, weaken the decoder, or lower the learning rate",
+    )
+
+
+FAULTS = (
+    generator_collapsed,
+    discriminator_saturated,
+    penalty_exploded,
+    components_collapsed,
+    chains_diverged,
+    posterior_collapsed,
+)
 
 
 def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 where it is negative.
+    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 if it is negative.
 
     It is about 1 / k for samples that are k different pictures, and 0 for samples as varied as real examples. Without
     two samples and two real examples the result is empty.
@@ -106,12 +153,12 @@ def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
     if min(len(fake), len(real)) < 2:
         return {}
     distances = _pairwise(real)
-    alike = ALIKE * np.median(distances)
+    alike = ALIKE_SHARE * np.median(distances)
     return {"alike_pairs_rate": max(0.0, float((_pairwise(fake) < alike).mean() - (distances < alike).mean()))}
 
 
 class Doctor:
-    """Reports each fault at the first evaluation that shows it, and again only if it had gone in between."""
+    """Reports each fault at the first evaluation that shows it, and again only if it had disappeared in between."""
 
     def __init__(self) -> None:
         self.findings: list[dict[str, Any]] = []
@@ -130,10 +177,10 @@ class Doctor:
         return doctor
 
     def examine(self, step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> list[Finding]:
-        """The faults that an evaluation shows and the one before it did not."""
-        found = {finding.name: finding for finding in diagnose(step, train, valid)}
-        new = [finding for name, finding in found.items() if name not in self._present]
-        self._present = {name: each for name, each in self._present.items() if name in found}
+        """The faults that this evaluation shows and the previous one did not."""
+        findings = {finding.name: finding for finding in diagnose(step, train, valid)}
+        new = [finding for name, finding in findings.items() if name not in self._present]
+        self._present = {name: each for name, each in self._present.items() if name in findings}
         for finding in new:
             self._present[finding.name] = {**vars(finding), "first_step": step}
             self.findings.append(self._present[finding.name])

@@ -187,6 +187,24 @@ def test_lines_of_a_text_are_sequences_of_characters_or_words(tmp_path):
         load(path)
 
 
+def test_a_text_can_have_a_limited_vocabulary_and_length(tmp_path, capsys):
+    path = tmp_path / "pets.txt"
+    path.write_text("the cat\nthe dog sees the cat\n" * 10)
+    data = load(path, fields={"x": ":words"}, vocabulary=2, length=3)
+    assert data.spec.x == Tokens(("<unk>", "cat", "the"), 3, " ", 2, True)
+    notes = capsys.readouterr().err
+    assert "x_train: 10 of 20 sequences are cut to their first 3 tokens" in notes
+    assert "x_train: 20 of 50 tokens are not in the vocabulary; they count as <unk>" in notes
+    for name in ("vocabulary", "length"):
+        with pytest.raises(UsageError, match=f"^{name} is 0; it must be at least 1$"):
+            load(path, **{name: 0})
+        (tmp_path / "t.csv").write_text("".join(f"{i},{-i}\n" for i in range(20)))
+        with pytest.raises(UsageError, match=f"{name} does not apply to data of this format; leave it out"):
+            load(tmp_path / "t.csv", **{name: 5})
+        with pytest.raises(UsageError, match=f"sentences: its fields are known; leave {name} out"):
+            load("sentences", **{name: 5})
+
+
 def test_a_folder_of_texts_named_after_splits_is_read(tmp_path):
     for name, n in (("train", 20), ("test", 3)):
         (tmp_path / f"{name}.txt").write_text("ab\n" * n)
@@ -280,9 +298,9 @@ def celeba(tmp_path, request):
     return tmp_path
 
 
-@pytest.mark.parametrize("held", [0, 10**6])
-def test_celeba_is_images_with_attributes(celeba, held, monkeypatch, capsys):
-    monkeypatch.setattr(pictures, "HELD", held)
+@pytest.mark.parametrize("most_in_memory", [0, 10**6])
+def test_celeba_is_images_with_attributes(celeba, most_in_memory, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "MOST_IN_MEMORY", most_in_memory)
     Image.new("RGB", (3, 4)).save(celeba / "img_align_celeba" / "unlisted.png")
     data = load(celeba)
     assert data.spec.fields == {"x": ImageField(4, 3, 3, "rgb"), "attributes": Attributes(("Bald", "Smiling"), True)}

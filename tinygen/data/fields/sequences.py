@@ -1,5 +1,6 @@
 """Fields of sequences: tokens, and sound."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,11 @@ import numpy as np
 
 from tinygen.data.batch import Padded
 from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.data.notices import say_once
 from tinygen.errors import DataError
+
+UNKNOWN = "<unk>"
+"""The token that replaces all tokens outside the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,15 @@ class Tokens(Field):
     """
 
     vocabulary: tuple[str, ...] | None = None
-    """The text of each token."""
+    """The text of each token. Other tokens are replaced by `UNKNOWN` if it is among these, else refused."""
     length: int | None = None
     """Number of tokens of the longest sequence."""
     separator: str = note("")
     """The text between two tokens of a string: "" for characters, " " for words."""
+    limit: int | None = note()
+    """The most tokens of a vocabulary made from strings, besides `UNKNOWN`: the most frequent ones are kept."""
+    cut: bool | None = note()
+    """Whether sequences of more than `length` tokens are cut instead of refused."""
     is_picture = False
 
     def __post_init__(self):
@@ -40,13 +49,18 @@ class Tokens(Field):
         return {token: i for i, token in enumerate(self.vocabulary or ())}
 
     def fit(self, arrays):
-        given = [example for where, array in arrays.items() for example in self._examples(where, array)]
-        if not given:
+        examples = [example for where, array in arrays.items() for example in self._examples(where, array)]
+        if not examples:
             return self
-        tokens = {token for example in given for token in example}
-        words = tokens if isinstance(next(iter(tokens), ""), str) else map(str, range(1 + max(tokens)))
-        vocabulary = sorted(words) if isinstance(words, set) else list(words)
-        return self._with(vocabulary=vocabulary, length=max(map(len, given)))
+        counts = Counter(token for example in examples for token in example)
+        if isinstance(next(iter(counts), ""), str):
+            vocabulary = sorted(counts)
+            if self.limit is not None and len(counts) > self.limit:
+                frequent = sorted(counts.keys() - {UNKNOWN}, key=lambda token: (-counts[token], token))[: self.limit]
+                vocabulary = sorted({*frequent, UNKNOWN})
+        else:
+            vocabulary = list(map(str, range(1 + max(counts))))
+        return self._with(vocabulary=vocabulary, length=max(map(len, examples)))
 
     def store(self, where, array):
         examples = list(self._examples(where, array))
@@ -54,11 +68,21 @@ class Tokens(Field):
             raise DataError(f"{where} holds no sequences")
         longest = max(map(len, examples))
         if self.length is not None and longest > self.length:
-            raise DataError(f"{where} holds a sequence of {longest} tokens; the longest may have {self.length}")
+            if not self.cut:
+                raise DataError(f"{where} holds a sequence of {longest} tokens; the longest may have {self.length}")
+            longer = sum(len(example) > self.length for example in examples)
+            say_once(f"{where}: {longer} of {len(examples)} sequences are cut to their first {self.length} tokens")
+            examples = [example[: self.length] for example in examples]
         stored = np.full((len(examples), longest if self.length is None else self.length), -1, np.int32)
         for row, example in zip(stored, examples, strict=True):
             row[: len(example)] = [self._id(where, token) for token in example]
+        self._say_unknown(where, examples)
         return stored
+
+    def _say_unknown(self, where: str, examples: list[list]) -> None:
+        tokens = [token for example in examples for token in example if isinstance(token, str)]
+        if unknown := sum(token not in self._ids for token in tokens):
+            say_once(f"{where}: {unknown} of {len(tokens)} tokens are not in the vocabulary; they count as {UNKNOWN}")
 
     def _examples(self, where: str, array: Any) -> Iterator[list]:
         """Yield the tokens of each example, a list of strings or of integers."""
@@ -68,9 +92,9 @@ class Tokens(Field):
                 continue
             ids = np.asarray(example)
             if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
-                found = f"an example of shape {ids.shape} and dtype {ids.dtype}"
-                raise DataError(f"{where} holds {found}; tokens are strings, or integers of shape (N, T)")
-            yield _to_the_end(ids).tolist()
+                form = f"an example of shape {ids.shape} and dtype {ids.dtype}"
+                raise DataError(f"{where} holds {form}; tokens are strings, or integers of shape (N, T)")
+            yield _before_end(ids).tolist()
 
     def _split(self, text: str) -> list[str]:
         if self.separator == " ":  # any white space
@@ -80,6 +104,8 @@ class Tokens(Field):
     def _id(self, where: str, token: str | int) -> int:
         if isinstance(token, str):
             if token not in self._ids:
+                if UNKNOWN in self._ids:
+                    return self._ids[UNKNOWN]
                 raise DataError(f"{where} holds the token {token!r}, which is not in the vocabulary: add it")
             return self._ids[token]
         if not 0 <= token < len(self.vocabulary or ()):
@@ -91,8 +117,8 @@ class Tokens(Field):
         return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
 
     def draw(self, value):
-        """The text of the tokens (T,), which a -1 ends."""
-        return self.separator.join((self.vocabulary or ())[int(i)] for i in _to_the_end(np.asarray(value)))
+        """The text of the tokens (T,) before the first -1."""
+        return self.separator.join((self.vocabulary or ())[int(i)] for i in _before_end(np.asarray(value)))
 
     def in_words(self):
         if self.vocabulary is None:
@@ -100,7 +126,7 @@ class Tokens(Field):
         return f"sequences of up to {self.length} of {len(self.vocabulary)} tokens"
 
 
-def _to_the_end(ids: np.ndarray) -> np.ndarray:
+def _before_end(ids: np.ndarray) -> np.ndarray:
     """The tokens (T,) of a sequence before the first -1."""
     return ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
 
@@ -109,8 +135,8 @@ def _to_the_end(ids: np.ndarray) -> np.ndarray:
 class Wave(Field):
     """Sound of one channel: floats in [-1, 1], or integers that are mu-law levels already; (N, samples).
 
-    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711, with as
-    many as van den Oord et al. 2016, arXiv:1609.03499, section 2.2); in a batch int64 (N, samples).
+    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711), whose
+    number is that of van den Oord et al. 2016, arXiv:1609.03499, section 2.2; in a batch int64 (N, samples).
     """
 
     samples: int | None = None

@@ -25,7 +25,7 @@ def read(path: Path, request: Request) -> Dataset:
     if reader is None:
         known = ".npz, .npy, .csv, .txt, IDX files of MNIST, or a folder of pictures or waves"
         raise DataError(printable(f"{path}: no reader knows this file; give {known}"))
-    for option in ("fields", "size"):
+    for option in ("fields", "size", "vocabulary", "length"):
         if getattr(request, option) and option not in reader.takes:
             raise UsageError(f"{path}: {option} does not apply to data of this format; leave it out")
     return reader.read(path, request)

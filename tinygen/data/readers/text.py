@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.fields import Tokens
 from tinygen.data.naming import naming
 from tinygen.data.readers.keys import PARTS
-from tinygen.data.readers.kinds import TEXTS, lines_of
+from tinygen.data.readers.kinds import TEXTS, lines_of, make_field
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
 
-takes = ("fields",)
+takes = ("fields", "vocabulary", "length")
 
 
 def recognises(path: Path) -> bool:
@@ -27,11 +26,11 @@ def read(path: Path, request: Request) -> Dataset:
     files = {PARTS[file.stem]: file for file in sorted(path.glob("*.txt")) if file.stem in PARTS}
     kind = request.fields.get("x", ":characters").removeprefix(":")
     if request.fields.keys() - {"x"} or kind not in TEXTS:
-        asked = ", ".join(f"{name}={source}" for name, source in request.fields.items())
-        raise UsageError(f"{path}: fields: a text takes x=:characters or x=:words, not {asked}")
+        wanted = ", ".join(f"{name}={source}" for name, source in request.fields.items())
+        raise UsageError(f"{path}: fields: a text takes x=:characters or x=:words, not {wanted}")
     with naming(path):
         parts: dict[str, Any] = {part: {"x": _lines(file)} for part, file in (files or {"train": path}).items()}
-        return Dataset.from_fields(request.name, {"x": Tokens(separator=" " if kind == "words" else "")}, **parts)
+        return Dataset.from_fields(request.name, {"x": make_field(kind, {"texts": request.texts})}, **parts)
 
 
 def _lines(file: Path) -> list[str]:
