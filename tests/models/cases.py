@@ -145,6 +145,8 @@ def inference_calls(model):
         yield "rank", lambda: model.rank(batch_for(model).x[:3], batch_for(model).x)
     if isinstance(model, Classifies):
         yield "classify", lambda: model.classify(batch_for(model).x)
+    if isinstance(model, Ranks):
+        yield "rank", lambda: model.rank(batch_for(model).x[:3], batch_for(model).x)
     if isinstance(model, Completes):
         yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
     if isinstance(model, Density):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.comparison import assert_same
+from tests.models.cases import make
 from tests.models.test_equations import assert_loss_matches, model_with_random_weights
-from tests.models.test_protocol import make
 from tinygen import data, random
 from tinygen.data import Batch, Image, SegmentMap, Spec, Split
 from tinygen.errors import UsageError
@@ -99,8 +99,8 @@ def test_a_colourised_picture_has_the_luma_of_its_input():
 
 
 def test_marks_of_evaluation_differ_from_those_of_training(monkeypatch):
-    assert not set(damage.TRAINED.letters) & set(damage.HELD_OUT.letters)
-    assert damage.TRAINED.frame != damage.HELD_OUT.frame
+    assert not set(damage.TRAINING_MARKS.letters) & set(damage.HELD_OUT_MARKS.letters)
+    assert damage.TRAINING_MARKS.frame != damage.HELD_OUT_MARKS.frame
     seen, real = [], damage.text_of
     monkeypatch.setattr(damage, "text_of", lambda numbers, marks: seen.append(real(numbers, marks)) or seen[-1])
     model = translator("watermark")
@@ -108,20 +108,20 @@ def test_marks_of_evaluation_differ_from_those_of_training(monkeypatch):
     batches = model.source(split, seed=0)
     for _ in range(30):
         next(batches)
-    assert set("".join(seen)) == set(damage.TRAINED.letters)
+    assert set("".join(seen)) == set(damage.TRAINING_MARKS.letters)
     assert {len(text) for text in seen} == {2, 3, 4}
     seen.clear()
     model.evaluate(split, seed=0)
     model.pairs(split.batch(slice(None)), seed=1)
-    assert set("".join(seen)) == set(damage.HELD_OUT.letters)
+    assert set("".join(seen)) == set(damage.HELD_OUT_MARKS.letters)
 
 
 def test_a_mark_is_translucent_and_leaves_the_rest():
     x = uniform("x", 60, 32, 32, 3)
-    marked = damage.watermarked(x, Stream(0, "marks"), damage.TRAINED, 0)
+    marked = damage.watermarked(x, Stream(0, "marks"), damage.TRAINING_MARKS, 0)
     same = (marked == x).all(axis=3)
     assert 0.6 < same.mean() < 0.99
-    numbers = Stream(0, "marks").uniform((60, damage.NUMBERS))
+    numbers = Stream(0, "marks").uniform((60, damage.NUMBERS_PER_MARK))
     opacity = 0.3 + 0.5 * numbers[:, 10]
     colour = numbers[:, None, None, 11:14]
     share = np.abs(marked - x).max(axis=(1, 2, 3)) / np.abs(colour - x).max(axis=(1, 2, 3))
@@ -131,8 +131,8 @@ def test_a_mark_is_translucent_and_leaves_the_rest():
 
 def test_noise_has_the_given_deviation_and_stays_in_the_range():
     grey = np.full((50, 16, 16, 1), 0.5, np.float32)
-    assert damage.noisy(grey, Stream(0, "noise"), damage.TRAINED, 0.1).std() == pytest.approx(0.1, rel=0.02)
-    assert damage.noisy(0 * grey, Stream(0, "noise"), damage.TRAINED, 0.1).min() == 0
+    assert damage.noisy(grey, Stream(0, "noise"), damage.TRAINING_MARKS, 0.1).std() == pytest.approx(0.1, rel=0.02)
+    assert damage.noisy(0 * grey, Stream(0, "noise"), damage.TRAINING_MARKS, 0.1).min() == 0
 
 
 # Pairs

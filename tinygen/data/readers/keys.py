@@ -108,7 +108,7 @@ def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 
 def _kind(key: str, headers: Mapping[str, Header]) -> str | None:
-    """The kind of field for an array by its key, shape and dtype; None for other keys and for arrays that do not fit."""
+    """The kind of field for an array by its key, shape and dtype; None for other keys and arrays that do not fit."""
     header = headers[key]
     axes, kind = len(header.shape), header.dtype.kind
     if key in LABELS and not header.is_picture and axes > 0:
