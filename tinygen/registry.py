@@ -34,6 +34,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "m2": "tinygen.models.variational.m2:M2",
         "m1-m2": "tinygen.models.variational.m1_m2:M1M2",
         "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
+        "attribute-vae": "tinygen.models.variational.attribute_vae:AttributeVAE",
         "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
     },
     "mixtures": {

@@ -10,7 +10,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.capabilities import Codes, Completes, Density, Samples, Translates
-from tinygen.data import Image, Labels, Points, SegmentMap, Spec, Split, Tokens
+from tinygen.data import Attributes, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.batch import Padded
 from tinygen.data.needs import alternatives
 from tinygen.errors import DataError, NonFiniteError, TinygenError, UsageError
@@ -91,7 +91,19 @@ def spec_for(model, shape=(8, 4), kind=None, config=None):
     if "target" in needs:
         is_map = any(isinstance(each, SegmentMap) for each in alternatives(needs["target"]))
         fields["target"] = SegmentMap(*shape, CLASSES) if is_map else fields["x"]
+    if "attributes" in needs:
+        fields["attributes"] = Attributes(tuple("abc"), binary=True)
+    if "mask" in needs:
+        fields["mask"] = SegmentMap(*shape, 2)
     return Spec("noise", fields)
+
+
+def attributes(spec, n=N):
+    return Stream(0, "test attributes").integers(2, (n, *spec.attributes.shape)).astype(np.uint8)
+
+
+def masks(spec, n=N):
+    return Stream(0, "test masks").integers(2, (n, *spec.mask.shape))
 
 
 def targets(spec, n=N):
@@ -110,7 +122,7 @@ def make(name, config, spec=None, seed=0):
 
 def split_for(model, n=N):
     spec = model.spec
-    columns = {"x": examples, "y": labels, "target": targets}
+    columns = {"x": examples, "y": labels, "target": targets, "attributes": attributes, "mask": masks}
     return Split(spec.fields, {name: columns[name](spec, n) for name in spec.fields})
 
 
@@ -141,7 +153,9 @@ def calls(model):
     if isinstance(model, Samples):
         yield "sample", lambda: model.sample(3, seed=5)
     if model.conditions:
-        yield "sample of a class", lambda: model.sample(3, seed=5, given={"y": np.array([2, 0, 2])})
+        numbers = np.array([2, 0, 2])
+        given = {"y": numbers} if "y" in model.conditions else {"attributes": np.eye(3, dtype=np.float32)[numbers]}
+        yield "sample of a condition", lambda: model.sample(3, seed=5, given=given)
     yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if isinstance(model, Translates):
@@ -211,8 +225,12 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class Described:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, labelled=True):
-        self.spec = Spec("somewhere", {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})})
+    def __init__(self, kind, labelled=True, attributed=False):
+        fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
+        if attributed:
+            fields["attributes"] = Attributes(tuple("abc"), binary=True)
+            self.train = Split(fields, {"attributes": np.eye(3, dtype=np.uint8)})
+        self.spec = Spec("somewhere", fields)
 
     def binarised(self, how):
         self.how, binary = how, Described("binary", "y" in self.spec)
@@ -223,14 +241,19 @@ class Described:
 @every_model
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
-    model, data = models.get(name), Described(kind)
+    model = models.get(name)
+    data = Described(kind, attributed="attributes" in model.needs)
     if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
         assert models.check_data(model, data).binarised_from is data
         assert data.how == "dynamic"
     else:
-        takers = [each for each in models.names() if kind in kinds_of(models.get(each))]
+        takers = [
+            each
+            for each in models.names()
+            if kind in kinds_of(models.get(each)) and models.get(each).needs.keys() <= data.spec.fields.keys()
+        ]
         hint = f"models that take it: {', '.join(takers)}" if takers else "no model of the package takes these data"
         found = re.escape(field_of(kind).in_words())
         with pytest.raises(DataError, match=f"^model '{name}' needs .* as x, and 'somewhere' has {found}; {hint}$"):
@@ -263,7 +286,7 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 @every_model
 def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
     model = models.get(name)
-    data = Described(kinds_of(model)[0], labelled=False)
+    data = Described(kinds_of(model)[0], labelled=False, attributed="attributes" in model.needs)
     if "y" in model.needs:
         message = (
             f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
@@ -277,7 +300,7 @@ def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
 @every_case
 def test_labels_decide_the_samples_of_a_conditional_model(name, config):
     model = trained(name, config)
-    if not model.conditions:
+    if "y" not in model.conditions:
         return
     in_turn = model.sample(5, seed=0)
     np.testing.assert_array_equal(model.sample(5, seed=0, given={"y": np.array([0, 1, 2, 0, 1])}), in_turn)

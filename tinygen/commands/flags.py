@@ -55,6 +55,7 @@ Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
 Duration = Annotated[float | None, written("TIME", parse_time)]
 File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 Labels = Annotated[tuple[str, ...] | None, written("A,B,...", names)]
+AttributeNames = Annotated[tuple[str, ...] | None, written("A+B,C+D,...", names)]
 Place = Annotated[
     str | None,
     tyro.conf.arg(
