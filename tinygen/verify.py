@@ -22,6 +22,7 @@ from tinygen.metrics.catalogue import describe
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
 from tinygen.metrics.probe import Probe
+from tinygen.metrics.segmentation import foreground_iou
 from tinygen.models import System
 from tinygen.models.trial import (
     COPIED_INPUT,
@@ -29,6 +30,7 @@ from tinygen.models.trial import (
     INDEPENDENT,
     INDEPENDENT_TOKENS,
     MEAN_IMAGE,
+    MEAN_MASK,
     MOST_FREQUENT_CLASS,
     NO_MODES,
     ONE_NORMAL,
@@ -217,6 +219,13 @@ def trivial_translation(model: System, data: Dataset) -> Metrics:
     return best
 
 
+def mean_mask(model: System, data: Dataset) -> Metrics:
+    """The pixels that are in the masks of at least half of train, as the mask of every image."""
+    true = data.test.values("mask") > 0
+    mean = (data.train.values("mask") > 0).mean(axis=0)
+    return {"foreground_iou": float(foreground_iou(np.broadcast_to(mean >= 0.5, true.shape), true).mean())}
+
+
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
@@ -228,6 +237,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     NO_MODES: without_modes,
     ONE_NORMAL: one_normal_distribution,
     TRIVIAL: trivial_translation,
+    MEAN_MASK: mean_mask,
 }
 
 

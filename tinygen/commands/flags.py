@@ -55,6 +55,7 @@ Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
 Duration = Annotated[float | None, flag_type("TIME", parse_time)]
 File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 Labels = Annotated[tuple[str, ...] | None, flag_type("A,B,...", names)]
+AttributeNames = Annotated[tuple[str, ...] | None, flag_type("A+B,C+D,...", names)]
 Place = Annotated[
     str | None,
     tyro.conf.arg(
