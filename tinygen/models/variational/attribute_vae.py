@@ -113,9 +113,9 @@ class AttributeVAE(System):
         front = self.foreground_decoder(F.concatenate([z_front, attributes], axis=1))
         return F.concatenate([front, self.background_decoder(z_back)], axis=3)
 
-    def given(self, batch) -> "GivenAttributes":
+    def hooks_for(self, batch) -> "HooksWithAttributes":
         """The hooks of the bounds for the examples of a batch."""
-        return GivenAttributes(self, batch.attributes)
+        return HooksWithAttributes(self, batch.attributes)
 
     def training_step(self, batch):
         """The bound of one pair of codes, with the formula of both KL terms; and the cross-entropy of the mask."""
@@ -201,8 +201,8 @@ class AttributeVAE(System):
             raise UsageError(f"given has {', '.join(given) or 'nothing'}; samples can be given attributes")
         attributes, names = np.asarray(given["attributes"], np.float32), self.spec.attributes.names
         if attributes.shape != (n, len(names)):
-            found = f"attributes have shape {attributes.shape}"
-            raise UsageError(f"{found}; give one row of {len(names)} for each of {n} samples: {', '.join(names)}")
+            problem = f"attributes have shape {attributes.shape}"
+            raise UsageError(f"{problem}; give one row of {len(names)} for each of {n} samples: {', '.join(names)}")
         return attributes
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
@@ -215,13 +215,13 @@ class AttributeVAE(System):
         yield Figure(caption, np.concatenate(rows), len(batch))
         codes = self.encode_given(batch.x, batch.attributes)
         varied = np.unique(batch.attributes, axis=0)
-        made = [self.decode_given(codes, np.broadcast_to(y, batch.attributes.shape)) for y in varied]
+        images = [self.decode_given(codes, np.broadcast_to(y, batch.attributes.shape)) for y in varied]
         words = "; ".join(self.spec.attributes.draw(y) for y in varied)
         caption = f"Validation images, and below each its codes decoded with other attributes, row by row: {words}."
-        yield Figure(caption, np.concatenate([batch.x, *made]), len(batch))
+        yield Figure(caption, np.concatenate([batch.x, *images]), len(batch))
 
 
-class GivenAttributes:
+class HooksWithAttributes:
     """The hooks of the bounds for images with attributes (N, A).
 
     z_B depends on z_F: the posterior of both is what a flow makes of z_F and of standard normal noise.
@@ -251,7 +251,7 @@ class GivenAttributes:
 
     def likelihood(self, z):
         """p(x | z_F, z_B, y)"""
-        return self.system.pixels.given(self.system.layers(*self.system.split(z), self._repeated(len(z))))
+        return self.system.pixels.distribution(self.system.layers(*self.system.split(z), self._repeated(len(z))))
 
     def _repeated(self, n: int):
         return self.attributes.repeat(n // max(1, len(self.attributes)), axis=0)
@@ -282,7 +282,7 @@ class Layers(NormalPixels):
         return F.split(outputs, sizes=(self.channels, 1, self.channels), axis=3)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 FEW = {"foreground_latent": 3, "background_latent": 2, "hidden": 7, "importance_samples": 3}
 
