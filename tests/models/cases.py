@@ -84,7 +84,7 @@ def masks(spec, n=N):
 
 def targets(spec, n=N):
     if isinstance(spec.target, SegmentMap):
-        return Stream(0, "test targets").integers(CLASSES, (n, *spec.target.shape))
+        return Stream(0, "test targets").integers(spec.target.classes, (n, *spec.target.shape))
     return Stream(0, "test targets").uniform((n, *spec.target.shape))
 
 

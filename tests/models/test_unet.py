@@ -30,7 +30,9 @@ def translator(task, x=None, target=None, **config):
 
 
 def trained(model, x, steps=5):
-    batches = model.source(Split(model.spec.fields, {"x": x}), seed=0)
+    split = Split(model.spec.fields, {"x": x})
+    model.prepare(Dataset(model.spec, split, split, split), seed=0)
+    batches = model.source(split, seed=0)
     for _ in range(steps):
         model.training_step(next(batches))
     return model

@@ -91,6 +91,7 @@ class UNetTranslator(System):
 
     def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
         """Compute the baselines from the first training examples."""
+        self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
         stream = random.Stream(seed, "baselines")
         for batch in data.train.take(BASELINE_EXAMPLES).batches(CHUNK):
             pairs = self.paired(batch, stream, TRAINING_MARKS)
