@@ -54,7 +54,7 @@ def one_thread() -> Iterator[None]:
 
 
 def in_one_thread(step: Callable[[], object]) -> Callable[[], None]:
-    """A step that makes `step` with our kernels in the calling thread alone."""
+    """`step` with our kernels in the calling thread alone."""
 
     def alone() -> None:
         with one_thread():
@@ -66,8 +66,8 @@ def in_one_thread(step: Callable[[], object]) -> Callable[[], None]:
 def timings_beside(busy: BusyProcesses, sides: dict[str, Callable[[], object]]) -> dict[int, dict[str, harness.Timing]]:
     """Timings of each side beside each number of busy processes; every round measures all of them."""
     measured: dict[int, dict[str, list[float]]] = {load: {name: [] for name in sides} for load in LOADS}
-    for turn in range(ROUNDS):
-        for load in LOADS[turn % len(LOADS) :] + LOADS[: turn % len(LOADS)]:
+    for round_number in range(ROUNDS):
+        for load in LOADS[round_number % len(LOADS) :] + LOADS[: round_number % len(LOADS)]:
             busy.run(load)
             time.sleep(SETTLE)
             for name, step in sides.items():

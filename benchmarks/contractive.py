@@ -29,7 +29,7 @@ def trained(data: Dataset, contraction: float, seed: int) -> ContractiveAutoenco
 
 
 def fine_tuned(model: ContractiveAutoencoder, data: Dataset, seed: int) -> Sequential:
-    """A linear layer on the code, trained together with the encoder; the weights of the best epoch on valid."""
+    """A linear classifier of the code, trained with the encoder; its weights are those of the best epoch."""
     assert data.spec.classes
     network = Sequential(model.encoder, Linear(model.config.latent, data.spec.classes))
     optimizer = Adam(network, 1e-3)

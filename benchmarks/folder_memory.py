@@ -20,7 +20,7 @@ from tinygen.data import Loader, load
 from tinygen.data.readers import pictures
 from tinygen.train.description import describe_data
 
-pictures.HELD = int(sys.argv[3])
+pictures.MOST_IN_MEMORY = int(sys.argv[3])
 start = time.perf_counter()
 data = load(sys.argv[1])
 describe_data(data)
@@ -49,9 +49,9 @@ for i in range(n):
 """
 
 
-def epoch(folder: Path, held: int) -> tuple[float, float, float]:
+def epoch(folder: Path, memory_limit: int) -> tuple[float, float, float]:
     """Peak memory in MB, seconds until the folder is open and its digest computed, and seconds of the epoch."""
-    command = [sys.executable, "-c", EPOCH, str(folder), str(BATCH), str(held)]
+    command = [sys.executable, "-c", EPOCH, str(folder), str(BATCH), str(memory_limit)]
     done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, check=True)
     peak, opened, seconds = map(float, done.stdout.split())
     return peak, opened, seconds
@@ -59,14 +59,14 @@ def epoch(folder: Path, held: int) -> tuple[float, float, float]:
 
 def run() -> harness.Result:
     rows = []
-    place = Path(tempfile.mkdtemp(prefix="tinygen-folder-"))
+    folder = Path(tempfile.mkdtemp(prefix="tinygen-folder-"))
     try:
         for n in (SMALL, LARGE):
-            subprocess.run([sys.executable, "-c", WRITE, str(place / str(n)), str(n), str(CLASSES)], check=True)
-            peak, opened, seconds = epoch(place / str(n), 0)
+            subprocess.run([sys.executable, "-c", WRITE, str(folder / str(n)), str(n), str(CLASSES)], check=True)
+            peak, opened, seconds = epoch(folder / str(n), 0)
             rows.append({"pictures": n, "peak, MB": peak, "opened, s": opened, "pictures a second": n * 0.81 / seconds})
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
     more = rows[1]["peak, MB"] - rows[0]["peak, MB"]
     notes = [
         f"{LARGE:,} pictures take {more:.0f} MB more than {SMALL:,}; a megabyte is 1,000,000 bytes",

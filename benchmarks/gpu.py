@@ -19,13 +19,13 @@ from tinygen.kernels.cuda.runtime import PRECISIONS
 
 @dataclass(frozen=True)
 class Section:
-    """The jobs that the function `place`, "module:function", returns.
+    """The jobs that the function `function_path`, "module:function", returns.
 
     They run in `workers` processes until `until` seconds after the start of the benchmark.
     """
 
     title: str
-    place: str
+    function_path: str
     until: float
     workers: int = 1
     notes: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ def run() -> harness.Result:
 
 
 def _outcome(section: Section, start: float) -> Outcome:
-    outcome = gpu_jobs.run(section.place, start + section.until, section.workers)
+    outcome = gpu_jobs.run(section.function_path, start + section.until, section.workers)
     summary = f"{len(outcome.rows)} rows, {len(outcome.failures)} failures, {outcome.seconds:.0f} s"
     print(f"{section.title}: {summary}", file=sys.stderr)
     return outcome
@@ -115,8 +115,8 @@ def part(section: Section, outcome: Outcome) -> harness.Result:
 
 def summary(outcomes: dict[Section, Outcome]) -> Rows:
     """A row for each figure with or without a target, then rows for failures and missing jobs."""
-    found = {section: outcome.rows for section, outcome in outcomes.items()}
-    rows = [*parity(found), *speed(found[SPEED]), *steps(found[STEPS])]
+    by_section = {section: outcome.rows for section, outcome in outcomes.items()}
+    rows = [*parity(by_section), *speed(by_section[SPEED]), *steps(by_section[STEPS])]
     for section, outcome in outcomes.items():
         rows += [target_row(f"{section.title}: {job}", "", why, "failed") for job, why in outcome.failures.items()]
         rows += [
@@ -133,18 +133,20 @@ def target_row(what: str, target: str, measured: str, met: str) -> dict[str, Any
     return {"what": what, "target": target, "measured": measured, "met": met}
 
 
-def parity(found: dict[Section, Rows]) -> Rows:
+def parity(by_section: dict[Section, Rows]) -> Rows:
     """Rows that say whether kernels, random numbers, operations and trainings are within their bounds."""
     rows = []
-    called = [row for row in found[KERNELS] if not row["kernel"].startswith("drawn ")]
+    called = [row for row in by_section[KERNELS] if not row["kernel"].startswith("drawn ")]
     for precision in PRECISIONS:
         mine = [row for row in called if row["precision"] == precision]
         bound = f"<= {mine[0]['bound']:g}" if mine else ""
         rows.append(within(f"kernels, {precision}: worst relative error", bound, mine, "worst error", "kernel"))
-    drawn = [row for row in found[KERNELS] if row["kernel"].startswith("drawn ")]
+    drawn = [row for row in by_section[KERNELS] if row["kernel"].startswith("drawn ")]
     rows.append(within("random numbers: units in the last place", "normals 4, else 0", drawn, "worst error", "kernel"))
-    rows.append(within("operations, gradients too", "1e-9, 2e-5", found[OPERATIONS], "gradients, float32", "operation"))
-    rows.append(within("training: ends apart", "see there", found[TRAINING], "end apart", "training"))
+    rows.append(
+        within("operations, gradients too", "1e-9, 2e-5", by_section[OPERATIONS], "gradients, float32", "operation")
+    )
+    rows.append(within("training: ends apart", "see there", by_section[TRAINING], "end apart", "training"))
     return rows
 
 

@@ -42,9 +42,9 @@ class Outcome:
 # The process that runs jobs
 
 
-def main(place: str, log: str, first: str, step: str) -> int:
+def main(function_path: str, log: str, first: str, step: str) -> int:
     """Run every `step`th job from number `first` on, and log it; return the exit code."""
-    module, _, function = place.partition(":")
+    module, _, function = function_path.partition(":")
     jobs: Jobs = getattr(importlib.import_module(module), function)()
     with open(log, "a", encoding="utf-8") as file:
 
@@ -84,12 +84,12 @@ def first_line(error: Exception) -> str:
 # The process that starts the others
 
 
-def run(place: str, until: float, workers: int = 1) -> Outcome:
+def run(function_path: str, until: float, workers: int = 1) -> Outcome:
     """Run the jobs of a module's function in `workers` processes, until a time of `time.monotonic`."""
     start = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
-        slices = list(pool.map(partial(_slice, place, until=until, step=workers), range(workers)))
-    jobs = {index: job for found in slices for index, job in found.items()}
+        slices = list(pool.map(partial(_slice, function_path, until=until, step=workers), range(workers)))
+    jobs = {index: job for part in slices for index, job in part.items()}
     ended = [jobs[index] for index in sorted(jobs)]
     return Outcome(
         rows=[row for job in ended for row in job.get("rows", ())],
@@ -99,7 +99,7 @@ def run(place: str, until: float, workers: int = 1) -> Outcome:
     )
 
 
-def _slice(place: str, first: int, step: int, until: float) -> dict[int, dict[str, Any]]:
+def _slice(function_path: str, first: int, step: int, until: float) -> dict[int, dict[str, Any]]:
     """Run every `step`th job and return the events of each by its number.
 
     If a process ends early, another one continues after the job that was its last.
@@ -109,9 +109,9 @@ def _slice(place: str, first: int, step: int, until: float) -> dict[int, dict[st
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
             log.touch()
-            code, why = _process([place, str(log), str(first), str(step)], until, Path(folder) / "errors")
-            whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
-        events = [json.loads(line) for line in whole.splitlines()]
+            code, why = _process([function_path, str(log), str(first), str(step)], until, Path(folder) / "errors")
+            finished_lines, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
+        events = [json.loads(line) for line in finished_lines.splitlines()]
         for event in events:
             jobs[event["index"]] = jobs.get(event["index"], {}) | event
         if code == DONE:

@@ -73,12 +73,12 @@ def operation(name: str, device: str) -> Rows:
     worst = dict.fromkeys(BOUNDS, 0.0)
     for case in TABLE[name]:
         here, there = first_gradients(case, "float64", "cpu"), first_gradients(case, "float32", device)
-        found = {
+        gradients = {
             VALUES: (arrays(case(*as_tensors(moved(case.arguments, device)))), case_reference(case)),
             SINGLES: (there[0], here[0]),
             GRADIENTS: (there[1], here[1]),
         }
-        for what, (actual, expected) in found.items():
+        for what, (actual, expected) in gradients.items():
             worst[what] = float(np.max([worst[what], difference(actual, expected)]))
     within = all(worst[what] <= bound for what, bound in BOUNDS.items())
     cells = {what: finite(error) for what, error in worst.items()}
@@ -92,7 +92,7 @@ def case_reference(case) -> tuple:
 
 def difference(actual: Iterable[Any], expected: Iterable[Any]) -> float:
     """The largest |a - e| / (1 + |e|) of all elements: what `assert_allclose` bounds with equal tolerances."""
-    found = [0.0]
+    errors = [0.0]
     for a, e in zip(map(on_host, actual), map(on_host, expected), strict=True):
         if a.shape != e.shape:
             raise AssertionError(f"its shape is {a.shape}, not {e.shape}")
@@ -100,8 +100,8 @@ def difference(actual: Iterable[Any], expected: Iterable[Any]) -> float:
         same = (a == e) | (np.isnan(a) & np.isnan(e))
         a, e = a[~same], e[~same]
         with np.errstate(invalid="ignore"):  # a wrong infinity gives NaN, which is within no bound
-            found.append(np.max(np.abs(a - e) / (1 + np.abs(e)), initial=0.0))
-    return float(np.max(found))
+            errors.append(np.max(np.abs(a - e) / (1 + np.abs(e)), initial=0.0))
+    return float(np.max(errors))
 
 
 def finite(value: float) -> float | str:
@@ -112,8 +112,8 @@ def finite(value: float) -> float | str:
 # Training on the GPU and on the CPU: a VAE and a small DCGAN on images of clothes
 
 SEEDS = 0, 1
-FIRST = 5  # steps whose losses are compared one by one
-END = 2e-3  # allowed relative difference of the losses at the end, or twice that of small changes, if larger
+FIRST_STEPS = 5  # steps whose losses are compared one by one
+END_TOLERANCE = 2e-3  # allowed relative difference of the losses at the end, or twice that of small changes, if larger
 CHANGES = 1e-7, 3e-7, 1e-6
 
 
@@ -153,14 +153,14 @@ def losses(training: Training, seed: int, device: str, change: float = 0.0) -> n
     images = tg.data.load("fashion-mnist-7k").train.columns["x"].reshape(-1, 28, 28, 1)
     _, step = replace(training.pair, device=device).ours(tg)
     rng = np.random.default_rng(seed)
-    found = []
+    losses_of_steps = []
     for number in range(training.steps):
         chosen = images[rng.integers(len(images), size=training.pair.batch)].astype(np.float32) / 255
         batch = training.draw(training.pair, rng, chosen)
         if number == 0:
             batch = tuple(array * np.float32(1 + change) for array in batch)
-        found.append([loss.item() for loss in step(*(tg.backend.to_device(a, device) for a in batch))])
-    return np.array(found)
+        losses_of_steps.append([loss.item() for loss in step(*(tg.backend.to_device(a, device) for a in batch))])
+    return np.array(losses_of_steps)
 
 
 def compare(name: str, device: str = "cuda") -> Rows:
@@ -178,11 +178,11 @@ def compare(name: str, device: str = "cuda") -> Rows:
         chance = max(chance, *others)
         row: dict[str, Any] = {"training": training.pair.title, "batch": training.pair.batch, "seed": seed}
         row |= {"steps": training.steps, "CPU": as_text(ends[0]), "GPU": as_text(ends[1])}
-        apart = float(np.abs(there[:FIRST] / here[:FIRST] - 1).max())
-        rows.append(row | {f"first {FIRST} steps apart": apart, "bound": TOLERANCE, "end apart": end})
-    bound = max(END, 2 * chance)
+        apart = float(np.abs(there[:FIRST_STEPS] / here[:FIRST_STEPS] - 1).max())
+        rows.append(row | {f"first {FIRST_STEPS} steps apart": apart, "bound": TOLERANCE, "end apart": end})
+    bound = max(END_TOLERANCE, 2 * chance)
     for row in rows:
-        within = row[f"first {FIRST} steps apart"] <= TOLERANCE and row["end apart"] <= bound
+        within = row[f"first {FIRST_STEPS} steps apart"] <= TOLERANCE and row["end apart"] <= bound
         row |= {"bound of the end": bound, "within": YES if within else NO}
     return rows
 

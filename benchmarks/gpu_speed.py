@@ -27,7 +27,7 @@ from tinygen.replay import CapturedUpdate
 
 ROUNDS, BLOCK = 7, 0.01
 MOST_CALLS = 50  # in the queue at once: CUDA holds back the host when about 1000 launches wait
-LEAD = 1.5  # the device first spins for this multiple of the time in which the host queues the calls
+SPIN_FACTOR = 1.5  # the device first spins for this multiple of the time in which the host queues the calls
 PEAK_SIZE, COPY_SIZE = 8192, 1 << 28  # rows of a square matrix; floats
 
 TOLERANCES = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
@@ -64,7 +64,7 @@ def queued(call: Callable[[], object], block: float) -> list[float]:
     start = time.perf_counter()
     call()
     host = time.perf_counter() - start
-    return [_elapsed(call, count, LEAD * count * host + 1e-4)]
+    return [_elapsed(call, count, SPIN_FACTOR * count * host + 1e-4)]
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -120,7 +120,7 @@ def arithmetic(precision: str) -> Iterator[None]:
     torch, _ = peer()
     tg.set_precision(precision)
     if torch:
-        with warnings.catch_warnings():  # newer versions warn, older ones have no other setting
+        with warnings.catch_warnings():  # PyTorch: newer versions warn, older ones know no other setting
             warnings.simplefilter("ignore")
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
@@ -174,9 +174,9 @@ def peaks() -> Jobs:
         return [{"what": what, "measured": rate / 1e12, "unit": unit, "by": whose}]
 
     products = {f"product of matrices, {p}": partial(peak, p) for p in PRECISIONS}
-    found: Jobs = {name: partial(row, name, measure, "TFLOP/s") for name, measure in products.items()}
-    found |= {"memory": partial(row, "copy within the memory", bandwidth, "TB/s")}
-    return found | {SETTINGS: lambda: [{"what": SETTINGS, "by": peer()[1]}]}
+    jobs: Jobs = {name: partial(row, name, measure, "TFLOP/s") for name, measure in products.items()}
+    jobs |= {"memory": partial(row, "copy within the memory", bandwidth, "TB/s")}
+    return jobs | {SETTINGS: lambda: [{"what": SETTINGS, "by": peer()[1]}]}
 
 
 def of_peak(seconds: float, flops: float, size: float, precision: str) -> dict[str, Any]:
@@ -196,14 +196,14 @@ def of_peak(seconds: float, flops: float, size: float, precision: str) -> dict[s
 
 def kernels() -> Jobs:
     """A job for each direction of each product in each precision, then one for each fused kernel."""
-    found: Jobs = {}
+    jobs: Jobs = {}
     for precision in PRECISIONS:
         for case in (*CASES, *LARGER):
             for direction in (FORWARD, INPUT, WEIGHT):
                 if not (direction == INPUT and getattr(case, "first", False)):
                     name = f"{case.title}, {direction}, {precision}"
-                    found[name] = partial(product, case, direction, precision)
-    return found | {fused.title: fused.row for fused in FUSED}
+                    jobs[name] = partial(product, case, direction, precision)
+    return jobs | {fused.title: fused.row for fused in FUSED}
 
 
 @lru_cache(1)
@@ -234,11 +234,11 @@ def product(case: Convolution | Linear, direction: str, precision: str) -> Rows:
 
 def differences(case, direction: str, ours, theirs: Calls) -> dict[str, float]:
     """The largest difference of our result from each of PyTorch's, relative to its largest element."""
-    ours, found = to_numpy(ours), {}
+    ours, errors = to_numpy(ours), {}
     for name, call in theirs.items():
         expected = case.in_our_layout(direction, call())
-        found[name] = float(np.abs(ours - expected).max() / np.abs(expected).max())
-    return found
+        errors[name] = float(np.abs(ours - expected).max() / np.abs(expected).max())
+    return errors
 
 
 # Fused kernels
@@ -326,7 +326,8 @@ FUSED = (
 )
 
 
-# Training steps: captured as one graph, eager, and PyTorch's, eager and compiled with CUDA graphs
+# Training steps: tinygen's captured as one graph and its eager ones, PyTorch's eager ones and those compiled with CUDA
+# graphs
 
 NAMES = "dcgan", "vae", "conv_vae"  # the pairs whose definitions mark what PyTorch compiles
 STEP_BLOCK = 0.2
@@ -344,9 +345,9 @@ def step_rows(pair: Pair) -> Rows:
         expected = losses(sides[EAGER])
         for name in list(sides):
             try:
-                found = expected if name == EAGER else losses(sides[name])
-                np.testing.assert_allclose(found, expected, rtol=TOLERANCE)
-                facts[name] = {"losses differ by": float(np.abs(found / expected - 1).max())}
+                values = expected if name == EAGER else losses(sides[name])
+                np.testing.assert_allclose(values, expected, rtol=TOLERANCE)
+                facts[name] = {"losses differ by": float(np.abs(values / expected - 1).max())}
             except Exception as error:
                 facts[name] = {"failed": first_line(error)}
                 del sides[name]
@@ -383,9 +384,9 @@ def captured(pair: Pair) -> Callable[[], tuple]:
     _, step = our_side(pair, tg, wrap)
 
     def checked() -> tuple:
-        found = step()
+        result = step()
         if why := graphs[0].why_eager:
             raise RuntimeError(f"not captured, since {why}")
-        return found
+        return result
 
     return checked

@@ -89,7 +89,7 @@ def in_turns(
 
 
 def comparison(timings: Mapping[str, Timing], *, unit: float, unit_name: str) -> list[dict[str, Any]]:
-    """One row a side, ours first: median and spread in units of `unit` seconds, and its time divided by ours.
+    """A row for each side, ours first: median and spread in units of `unit` seconds, and its time divided by ours.
 
     A ratio above 1 means that we are faster.
     """
@@ -180,13 +180,13 @@ def as_markdown(result: Result) -> str:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """A Markdown table; cells that a row lacks are empty, and columns of numbers are aligned to the right."""
-    found: dict[str, Any] = {}
+    samples: dict[str, Any] = {}
     for row in reversed(rows):
-        found |= row
+        samples |= row
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *([_text(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [_is_number(found[key]) for key in columns]
+    right = [_is_number(samples[key]) for key in columns]
     padded = [
         [
             cell.rjust(width) if number else cell.ljust(width)
@@ -202,9 +202,9 @@ def save(name: str, result: Result) -> Path:
     """Write a result with its provenance to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    whole = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
+    content = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
     path.write_text(
-        json.dumps({"benchmark": name, **whole, **provenance(result.device)}, indent=2) + "\n", encoding="utf-8"
+        json.dumps({"benchmark": name, **content, **provenance(result.device)}, indent=2) + "\n", encoding="utf-8"
     )
     return path
 

@@ -22,16 +22,16 @@ def base_requirements() -> list[str]:
 
 def closure(requirements: list[str]) -> dict[str, importlib.metadata.Distribution]:
     """The installed distributions that the requirements need, directly or indirectly, by canonical name."""
-    found: dict[str, importlib.metadata.Distribution] = {}
+    packages: dict[str, importlib.metadata.Distribution] = {}
     waiting = [Requirement(text) for text in requirements]
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
-        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+        if name in packages or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
-        found[name] = importlib.metadata.distribution(name)
-        waiting += [Requirement(text) for text in found[name].requires or []]
-    return found
+        packages[name] = importlib.metadata.distribution(name)
+        waiting += [Requirement(text) for text in packages[name].requires or []]
+    return packages
 
 
 def size(distribution: importlib.metadata.Distribution) -> int:
@@ -48,7 +48,7 @@ def own_size() -> int:
 
 
 def run() -> harness.Result:
-    sizes = {name: size(found) for name, found in closure(base_requirements()).items()}
+    sizes = {name: size(package) for name, package in closure(base_requirements()).items()}
     sizes["tinygen"] = own_size()
     largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:LARGEST]
     rows = [{"what": "tinygen and all it requires", "packages": len(sizes), "MB": sum(sizes.values()) / 1e6}]
@@ -56,7 +56,7 @@ def run() -> harness.Result:
     notes += ["the largest of ours: " + ", ".join(f"{name} {sizes[name] / 1e6:.1f}" for name in largest)]
     if importlib.util.find_spec("torch"):
         peer = closure(["torch", "numpy"])
-        megabytes = sum(size(found) for found in peer.values()) / 1e6
+        megabytes = sum(size(package) for package in peer.values()) / 1e6
         rows.append({"what": f"PyTorch {peer['torch'].version} and NumPy", "packages": len(peer), "MB": megabytes})
     else:
         notes.append(harness.PEERS_HINT)

@@ -35,11 +35,11 @@ print(megabytes("VmHWM") - before, megabytes("VmHWM"))
 
 
 def peaks(name: str, library: str) -> tuple[float, float]:
-    """Peak memory in MB of a process that makes a pair's steps: beyond that after the imports, and in all."""
+    """Peak memory in MB of a process that makes a pair's steps: beyond its memory after the imports, and in total."""
     command = [sys.executable, "-c", CODE, name, library]
     done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, check=True)
-    added, whole = map(float, done.stdout.split())
-    return added, whole
+    added, total = map(float, done.stdout.split())
+    return added, total
 
 
 def row(pair: Pair, ours: tuple[float, float], peer: tuple[float, float] | None) -> dict[str, Any]:

@@ -172,11 +172,11 @@ class AAE(Pair):
         adam = tg.optim.Adam(trainable_parameters(networks[:2]), 5e-4, betas=(0.5, 0.999))
         adam_d = tg.optim.Adam(discriminator, 1e-4, betas=(0.5, 0.999))
 
-        def step(x, kept, drawn):
-            codes = encoder(x * kept)
+        def step(x, mask, prior_codes):
+            codes = encoder(x * mask)
             error = F.squared_error(F.sigmoid(decoder(codes)), x).sum(axis=1).mean()
             loss = error + F.softplus(-discriminator(codes)).mean()
-            loss_d = (F.softplus(-discriminator(drawn)) + F.softplus(discriminator(codes.detach()))).mean()
+            loss_d = (F.softplus(-discriminator(prior_codes)) + F.softplus(discriminator(codes.detach()))).mean()
             adam.step(loss)
             adam_d.step(loss_d)
             return loss, loss_d
@@ -191,11 +191,11 @@ class AAE(Pair):
         adam_d = peer.adam([discriminator], 1e-4, betas=(0.5, 0.999))
         softplus = torch.nn.functional.softplus
 
-        def step(x, kept, drawn):
-            codes = encoder(x * kept)
+        def step(x, mask, prior_codes):
+            codes = encoder(x * mask)
             error = torch.nn.functional.mse_loss(decoder(codes).sigmoid(), x, reduction="sum") / len(x)
             loss = error + softplus(-discriminator(codes)).mean()
-            loss_d = (softplus(-discriminator(drawn)) + softplus(discriminator(codes.detach()))).mean()
+            loss_d = (softplus(-discriminator(prior_codes)) + softplus(discriminator(codes.detach()))).mean()
             peer.update(adam, loss)
             peer.update(adam_d, loss_d)
             return loss, loss_d
@@ -626,7 +626,7 @@ class GatedPixelCNN(Pair):
         class Block(nn.Module):
             def __init__(self, inputs: int, side: int):
                 self.first, half = inputs == 1, side // 2
-                above = half - self.first  # rows above the row that is next above the pixel
+                above = half - self.first  # rows above the row directly above the pixel
                 self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=((above, 0), (half, half)))
                 self.into_row = nn.Conv2d(64, 64, 1)
                 self.horizontal = nn.MaskedConv2d(inputs, 64, (1, side), kind="A" if self.first else "B")
@@ -637,7 +637,7 @@ class GatedPixelCNN(Pair):
                 y = self.output(F.gated_tanh(self.horizontal(x) + self.into_row(above)))
                 return F.gated_tanh(above), y if self.first else x + y
 
-        blocks = [Block(*given).to(self.device) for given in self.blocks]
+        blocks = [Block(*options).to(self.device) for options in self.blocks]
         head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)).to(self.device)
         networks = [*blocks, head]
         adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
@@ -673,11 +673,11 @@ class GatedPixelCNN(Pair):
             def forward(self, above, x):
                 above = self.vertical(above)[:, :, :28]
                 row = self.horizontal
-                seen = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
-                y = self.output(gate(seen + self.into_row(above)))
+                live = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
+                y = self.output(gate(live + self.into_row(above)))
                 return gate(above), y if self.first else x + y
 
-        blocks = [Block(*given) for given in self.blocks]
+        blocks = [Block(*options) for options in self.blocks]
         head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(inplace=True), nn.Conv2d(32, 1, 1))
         networks = [*blocks, head]
         adam = peer.adam(networks, 1e-3)
@@ -809,6 +809,61 @@ class LSTM(Pair):
         return [lstm, output], step
 
 
+@dataclass(frozen=True)
+class LanguageModel(Pair):
+    """Next words of sentences of 1 to 14 words of 10,000: their embedding, and a softmax where there is no padding."""
+
+    batch: int = 64
+    configs = ROWS
+    title = "LSTM language model, 10,000 words"
+    words, length = 10_000, 14
+
+    def draw(self, rng):
+        words = rng.integers(0, self.words, (self.batch, self.length + 1))
+        ends = rng.integers(1, self.length + 1, (self.batch, 1))
+        return words[:, :-1], words[:, 1:], np.arange(self.length) < ends
+
+    def for_peer(self, peer, tensors):
+        return [a.T.contiguous() for a in tensors]  # steps first
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+        embedding, lstm, output = networks = (
+            nn.Embedding(self.words, 128),
+            nn.LSTM(128, 256),
+            nn.Linear(256, self.words),
+        )
+        for network in networks:
+            network.to(self.device)
+        adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
+
+        def step(read, target, counted):
+            h, _ = lstm(embedding(read))
+            loss = F.cross_entropy(output(h[counted]), target[counted]).sum() * (1 / len(read))
+            adam.step(loss)
+            return (loss,)
+
+        return list(networks), step
+
+    def peer(self, torch, peer):
+        nn = torch.nn
+        embedding, lstm, output = networks = (
+            nn.Embedding(self.words, 128),
+            nn.LSTM(128, 256),
+            nn.Linear(256, self.words),
+        )
+        lstm.bias_hh_l0.requires_grad_(False).zero_()
+        adam = peer.adam(networks, 1e-3)
+
+        def step(read, target, counted):
+            h, _ = lstm(embedding(read))
+            loss = nn.functional.cross_entropy(output(h[counted]), target[counted], reduction="sum") / read.shape[1]
+            peer.update(adam, loss)
+            return (loss,)
+
+        return list(networks), step
+
+
 PAIRS: dict[str, Pair] = {
     "ae": Autoencoder(),
     "aae": AAE(),
@@ -821,6 +876,7 @@ PAIRS: dict[str, Pair] = {
     "gated_pixelcnn": GatedPixelCNN(),
     "unet_block": UNetBlock(),
     "lstm": LSTM(),
+    "lstm_lm": LanguageModel(),
 }
 
 
@@ -863,9 +919,11 @@ def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -
 
 
 def copy_parameters(ours: list, theirs: list, torch: Any) -> None:
-    """Copy our parameters to PyTorch's, whose weights have the axes outputs, inputs, kernel."""
-    for p, q in zip(trainable_parameters(ours), trainable_parameters(theirs), strict=True):
-        array = p.numpy() if p.ndim == 1 else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
-        if array.shape != tuple(q.shape):
-            raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")
-        q.data.copy_(torch.from_numpy(array))
+    """Copy our parameters to PyTorch's, whose weights have the axes outputs, inputs, kernel; embeddings have ours."""
+    for network, their in zip(ours, theirs, strict=True):
+        for p, q in zip(trainable_parameters([network]), trainable_parameters([their]), strict=True):
+            same = p.ndim == 1 or isinstance(their, torch.nn.Embedding)
+            array = p.numpy() if same else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
+            if array.shape != tuple(q.shape):
+                raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")
+            q.data.copy_(torch.from_numpy(array))

@@ -66,12 +66,12 @@ def interrupt(moment: str, run: Path, seconds: float) -> bool:
 
 def nth_write(run: Path, count: int) -> Callable[[], bool]:
     """A condition: `count` checkpoints are complete and the next one is being written."""
-    seen: set[int] = set()
+    times: set[int] = set()
 
     def begun() -> bool:
         if checkpoint_of(run).exists():
-            seen.add(checkpoint_of(run).stat().st_mtime_ns)
-        return len(seen) >= count and unfinished_checkpoint_of(run).exists()
+            times.add(checkpoint_of(run).stat().st_mtime_ns)
+        return len(times) >= count and unfinished_checkpoint_of(run).exists()
 
     return begun
 
@@ -86,14 +86,14 @@ def run() -> harness.Result:
     random.seed(0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "uninterrupted"
-        process = train(whole)
-        while not checkpoint_of(whole).exists():
+        uninterrupted = Path(folder) / "uninterrupted"
+        process = train(uninterrupted)
+        while not checkpoint_of(uninterrupted).exists():
             time.sleep(0.01)
         start = time.perf_counter()
         finish(process)
         seconds = time.perf_counter() - start
-        expected = tensors(whole)
+        expected = tensors(uninterrupted)
         for moment, tries in MOMENTS.items():
             identical = missed = 0
             while tries > 0:

@@ -6,6 +6,7 @@ $TINYGEN_RUNS, or runs/scoreboard.
 """
 
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -28,9 +29,8 @@ RECIPES = tuple(f"{name} {recipe}" for name in models.names() for recipe in mode
 
 
 def folder(recipe: str, seed: int) -> Path:
-    """The folder of a run, named after its model, data and seed."""
-    model, _, data, *_ = recipe.split()
-    return Path(os.environ.get("TINYGEN_RUNS", "runs/scoreboard")) / f"{model}-{data}-{seed}"
+    """The folder of a run, named after its recipe and its seed."""
+    return Path(os.environ.get("TINYGEN_RUNS", "runs/scoreboard")) / f"{re.sub(r'[^A-Za-z0-9.]+', '-', recipe)}-{seed}"
 
 
 def missing() -> Iterable[list[str]]:
@@ -52,12 +52,12 @@ def run(train: bool = True) -> harness.Result:
         if train:  # a run that diverges is scored with its last checkpoint
             subprocess.run([sys.executable, "-m", *command], check=False)
     scorer = Scorer()
-    found = {recipe: scores for recipe in RECIPES if (scores := scores_of(recipe, scorer))}
-    rows = judged_rows([*found.values()]) + own_rows([*found.values()])
+    scores_by_recipe = {recipe: scores for recipe in RECIPES if (scores := scores_of(recipe, scorer))}
+    rows = sample_rows([*scores_by_recipe.values()]) + evaluation_rows([*scores_by_recipe.values()])
     notes = [
         f"the mean over seeds {', '.join(map(str, SEEDS))}, as far as there are that many, and the range",
         "training: seconds of one run, its evaluation and pictures on the way included",
-        *(f"`tinygen train {recipe}`" for recipe in found),
+        *(f"`tinygen train {recipe}`" for recipe in scores_by_recipe),
     ]
     for reference, data in scorer.references.values():
         digests = " and ".join(judge.digest for judge in reference.judges)
@@ -68,7 +68,7 @@ def run(train: bool = True) -> harness.Result:
             for name, each in metrics.items()
         ]
         notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(metrics)]
-    result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(found))])
+    result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(scores_by_recipe))])
     harness.save("scoreboard", result)
     write_atomically(harness.RESULTS / "scoreboard.md", harness.as_markdown(result) + "\n")
     return result
@@ -80,9 +80,9 @@ def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
     return [scorer.score(each) for each in runs if each.checkpoint_file.exists()]
 
 
-def each_run(found: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
+def each_run(scores_by_recipe: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
     """A row for each run, with all its metrics."""
-    return [{"recipe": recipe, **vars(score)} for recipe, scores in found.items() for score in scores]
+    return [{"recipe": recipe, **vars(score)} for recipe, scores in scores_by_recipe.items() for score in scores]
 
 
 def first_cells(scores: list[Score]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def first_cells(scores: list[Score]) -> dict[str, Any]:
     return {"model": first.model, "data": first.data, "seeds": len(scores)}
 
 
-def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
+def sample_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     """Rows with equal keys about models scored by samples, for each data set below a row about its test images."""
     rows = []
     for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
@@ -105,7 +105,7 @@ def judged_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     return rows
 
 
-def own_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
+def evaluation_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
     """Rows about the models' own evaluations on test."""
     rows = []
     for seeds in scores:

@@ -11,7 +11,7 @@ from benchmarks.pairs import BATCHES, PAIRS, Pair, our_side, peer_side
 
 TOLERANCE = 1e-3  # five steps of a GAN amplify rounding: PyTorch's memory formats differ by 1e-4 (measured)
 ROUNDS, BLOCK = 7, 0.7
-STEADY = 5  # number of steps over which page faults are counted
+STEPS_OF_FAULTS = 5  # number of steps over which page faults are counted
 
 
 def losses(step: Callable[[], tuple]) -> np.ndarray:
@@ -24,13 +24,13 @@ def page_faults(step: Callable[[], object]) -> float:
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(STEADY):
+    for _ in range(STEPS_OF_FAULTS):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / STEADY
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / STEPS_OF_FAULTS
 
 
 def measure(pair: str | Pair) -> dict[str, Any]:
-    """The row of a pair, given itself or by its name in `pairs.PAIRS`; AssertionError if the sides' losses differ."""
+    """The row of a pair, or of the one of this name in `pairs.PAIRS`; AssertionError if the sides' losses differ."""
     pair = PAIRS[pair] if isinstance(pair, str) else pair
     networks, ours = our_side(pair, tg)
     torch = harness.torch_or_none()

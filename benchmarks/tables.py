@@ -11,7 +11,7 @@ from tinygen.errors import UsageError
 from tinygen.serialization import write_atomically
 
 README = harness.ROOT / "README.md"
-BETWEEN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
+TABLE_PATTERN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
 
 Row = dict[str, Any]
 
@@ -42,7 +42,7 @@ def ratio(value: float | None) -> str:
 # The tables
 
 
-OF_SAMPLES = "judges agree", "asked label", "coverage", "density"
+SAMPLE_COLUMNS = "judges agree", "asked label", "coverage", "density"
 """Columns of the scoreboard about samples that the README shows."""
 
 
@@ -55,13 +55,13 @@ def scoreboard() -> str:
     return "\n".join(f"{each['title']}:\n\n{flagships(each['rows'])}" for each in prints)
 
 
-def flagships(found: list[Row]) -> str:
+def flagships(results: list[Row]) -> str:
     """A line for each model and data set: its evaluation on test, then the metrics of its samples."""
-    models = sorted((row for row in found if "model" in row), key=lambda row: "on test" not in row)
+    models = sorted((row for row in results if "model" in row), key=lambda row: "on test" not in row)
     lines: dict[tuple[str, ...], list[str]] = {}
     for row in models:
         figures = (
-            [row["on test"]] if "on test" in row else [f"{name} {row[name]}" for name in OF_SAMPLES if row.get(name)]
+            [row["on test"]] if "on test" in row else [f"{key} {row[key]}" for key in SAMPLE_COLUMNS if row.get(key)]
         )
         lines.setdefault((row["model"], row["data"], str(row["seeds"]), row["training, s"]), []).extend(figures)
     columns = "model", "data", "seeds", "training, s", "figures: mean (range)"
@@ -71,7 +71,7 @@ def flagships(found: list[Row]) -> str:
 def steps() -> str:
     """Time and memory of training steps beside PyTorch's, and the median ratio of times."""
     memory = {row["step"]: row["steps: PyTorch / ours"] for row in rows("memory")}
-    found = rows("steps")
+    results = rows("steps")
     lines = [
         [
             f"{row['step']}, batch {row['batch']}",
@@ -81,9 +81,9 @@ def steps() -> str:
             ratio(memory.get(row["step"])),
             f"{row['JAX / ours']:.1f}" if "JAX / ours" in row else "",
         ]
-        for row in found
+        for row in results
     ]
-    median = statistics.median(row["PyTorch / ours"] for row in found)
+    median = statistics.median(row["PyTorch / ours"] for row in results)
     columns = "training step", "ours", "PyTorch", "ratio (quartile distance)", "peak memory, ratio", "JAX, ratio"
     return table(columns, lines) + f"\nThe median ratio is {median:.2f}.\n"
 
@@ -147,9 +147,9 @@ def toys() -> str:
     critics = grouped([{**row, "side": f"{row['critic']} {row['penalty']}"} for row in rows("wgan_1d")], "side", "seed")
     lines = []
     for (model, by_seed), where in zip(modes.items(), ("8 Gaussians in a ring", "25 in a grid"), strict=True):
-        found = ", ".join(str(row["modes"]) for row in by_seed.values())
+        counts = ", ".join(str(row["modes"]) for row in by_seed.values())
         quality = ", ".join(f"{row['high quality, %']:.0f}" for row in by_seed.values())
-        lines.append([f"`{model}` on {where}", f"modes {found}; high quality {quality} %", "toy_modes"])
+        lines.append([f"`{model}` on {where}", f"modes {counts}; high quality {quality} %", "toy_modes"])
     for by_seed in critics.values():
         first = next(iter(by_seed.values()))
         weight = f", penalty of weight {first['penalty']:g}" if first["penalty"] else ""
@@ -171,10 +171,10 @@ def toys() -> str:
 def gpu_kernels() -> str:
     """Kernels on the GPU beside cuDNN's and cuBLAS's."""
     directions = "forward", "input gradient", "weight gradient"
-    found = [row for row in rows("gpu", "Speed of kernels") if "PyTorch / ours" in row and "direction" in row]
+    results = [row for row in rows("gpu", "Speed of kernels") if "PyTorch / ours" in row and "direction" in row]
     lines = []
-    for precision in dict.fromkeys(row["precision"] for row in found):
-        of = [row for row in found if row["precision"] == precision]
+    for precision in dict.fromkeys(row["precision"] for row in results):
+        of = [row for row in results if row["precision"] == precision]
         convolutions = [row for row in of if "@" in row["shape"]]
         cells = [spread([row for row in convolutions if row["direction"] == each]) for each in directions]
         lines.append([precision, *cells, spread([row for row in of if row["shape"].startswith("linear")])])
@@ -209,26 +209,30 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def grouped(found: Iterable[Row], outer: str, inner: str) -> dict[Any, dict[Any, Row]]:
+def grouped(results: Iterable[Row], outer: str, inner: str) -> dict[Any, dict[Any, Row]]:
     """Rows by the values of two cells."""
     groups: dict[Any, dict[Any, Row]] = {}
-    for row in found:
+    for row in results:
         groups.setdefault(row[outer], {})[row[inner]] = row
     return groups
 
 
-def spread(found: list[Row]) -> str:
+def spread(results: list[Row]) -> str:
     """Median and range of PyTorch's time over ours, as text."""
-    values = [row["PyTorch / ours"] for row in found]
+    values = [row["PyTorch / ours"] for row in results]
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def rewritten(text: str) -> str:
     """The text with all tables replaced; UsageError if a table is unknown, missing or there twice."""
-    names = [name for _, name, _, _ in re.findall(BETWEEN, text, re.DOTALL)]
+    names = [name for _, name, _, _ in re.findall(TABLE_PATTERN, text, re.DOTALL)]
     if sorted(names) != sorted(TABLES):
         raise UsageError(f"README.md has the tables {', '.join(names)}; it should have {', '.join(TABLES)}, each once")
-    return re.sub(BETWEEN, lambda found: found[1] + "\n" + TABLES[found[2]]() + "\n" + found[4], text, flags=re.DOTALL)
+
+    def table(match: re.Match) -> str:
+        return f"{match[1]}\n{TABLES[match[2]]()}\n{match[4]}"
+
+    return re.sub(TABLE_PATTERN, table, text, flags=re.DOTALL)
 
 
 def run() -> harness.Result:

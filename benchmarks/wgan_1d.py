@@ -11,7 +11,7 @@ from tinygen.random import Stream
 
 GENERATORS = 24
 SEEDS = 0, 1, 2
-NEVER = 10**9  # critic steps after which the generator is updated: more than there are
+NEVER = 10**9  # critic steps between updates of the generator: more than the whole training has
 CRITICS = [
     (WGAN, 1500, WGAN.Config(latent=1, hidden=64, layers=2, critic_steps=NEVER, long_critic_steps=NEVER,
                              clip=0.1, batch_size=256, learning_rate=1e-3)),

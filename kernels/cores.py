@@ -13,7 +13,7 @@ def available_cores() -> int:
 
 
 def _quota(groups: str = "/sys/fs/cgroup") -> int:
-    """Whole cores that the control group grants, rounded up; UNLIMITED where it sets no limit."""
+    """Whole cores that the control group grants, rounded up; UNLIMITED if it sets no limit."""
     try:
         quota, period = _read(f"{groups}/cpu.max").split()
     except (OSError, ValueError):
@@ -31,13 +31,13 @@ def _read(path: str) -> str:
 
 @functools.cache
 def requested_threads() -> int | None:
-    """The value of TINYGEN_THREADS, None where it is not set; ValueError where it is no whole number of at least 1."""
-    asked = os.environ.get("TINYGEN_THREADS", "")
-    if not asked:
+    """The value of TINYGEN_THREADS, None if it is not set; ValueError if it is no whole number of at least 1."""
+    value = os.environ.get("TINYGEN_THREADS", "")
+    if not value:
         return None
-    if not asked.isdecimal() or not int(asked):
-        raise ValueError(f"TINYGEN_THREADS is {asked!r}; it must be a whole number of at least 1")
-    return int(asked)
+    if not value.isdecimal() or not int(value):
+        raise ValueError(f"TINYGEN_THREADS is {value!r}; it must be a whole number of at least 1")
+    return int(value)
 
 
 def thread_count() -> int:
@@ -45,8 +45,8 @@ def thread_count() -> int:
 
     NUMBA_NUM_THREADS is a further limit: joblib and others set it for the processes that they start.
     """
-    given = os.environ.get("NUMBA_NUM_THREADS", "")
-    return requested_threads() or min(available_cores(), int(given) if given.isdecimal() and int(given) else UNLIMITED)
+    value = os.environ.get("NUMBA_NUM_THREADS", "")
+    return requested_threads() or min(available_cores(), int(value) if value.isdecimal() and int(value) else UNLIMITED)
 
 
 @functools.cache

@@ -37,7 +37,7 @@ def draws(philox):
         return numbers[:n]
 
     def bernoulli(key0, key1, counter, probability, base=None):
-        """1 where a `uniform` of the dtype of an array `probability` is below it, else 0."""
+        """1 if a `uniform` of the dtype of an array `probability` is below it, else 0."""
         numbers = uniform(key0, key1, counter, probability.size, base, probability.dtype)
         numbers = namespace(probability).asarray(numbers).reshape(probability.shape)
         return (numbers < probability).astype(probability.dtype)

@@ -69,8 +69,8 @@ def tap_mask(weight_shape: tuple[int, int, int, int], mask) -> np.ndarray | None
     live = np.zeros(weight_shape, bool)
     for tap in live_taps(kh, kw, mask):
         live[tap] = True
-    seen = np.arange(channels)[:, None] * colours // channels
-    own = np.arange(outputs) * colours // outputs
-    live[kh // 2, kw // 2] = seen < own if kind == "A" else seen <= own
+    input_colours = np.arange(channels)[:, None] * colours // channels
+    output_colours = np.arange(outputs) * colours // outputs
+    live[kh // 2, kw // 2] = input_colours < output_colours if kind == "A" else input_colours <= output_colours
     live.flags.writeable = False
     return live

@@ -21,7 +21,7 @@ class Layout(NamedTuple):
 
 @functools.lru_cache(256)
 def layout(shape: tuple[int, ...], axes: tuple[int, ...]) -> Layout | None:
-    """The layout of an array that is normalised over axes; None where these axes fit no layout."""
+    """The layout of an array that is normalised over axes; None if these axes fit no layout."""
     if not all(-len(shape) <= axis < len(shape) for axis in axes):
         return None
     reduced = {axis % len(shape) for axis in axes}

@@ -13,11 +13,11 @@ def explain_wait(text: str) -> None:
         note(text)
 
 
-_told: set[str] = set()
+_printed: set[str] = set()
 
 
 def note(text: str) -> None:
     """Print a note, once in a process."""
-    if text not in _told and sys.stderr:
+    if text not in _printed and sys.stderr:
         print(f"tinygen: note: {text}", file=sys.stderr, flush=True)
-    _told.add(text)
+    _printed.add(text)

@@ -259,11 +259,11 @@ def binary_cross_entropy_with_logits(x, target):
     xp.negative(e, out=e)
     xp.exp(e, out=e)
     y = xp.log1p(e)
-    room = xp.maximum(x, 0)
-    y += room
-    y -= xp.multiply(x, target, out=room)
+    buffer = xp.maximum(x, 0)
+    y += buffer
+    y -= xp.multiply(x, target, out=buffer)
     e += 1
-    probability = xp.exp(xp.minimum(x, 0, out=room), out=room)
+    probability = xp.exp(xp.minimum(x, 0, out=buffer), out=buffer)
     probability /= e
     probability -= target
     return y, (probability,)
@@ -442,13 +442,13 @@ def lstm(x, input_weight, hidden_weight, bias, h, c):
     cells, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))
     residuals = x, input_weight, hidden_weight, h, c, gates, cells, y
     for t in range(x.shape[1]):
-        now = gates[:, t]
-        now += (h @ hidden_weight).reshape(now.shape)
-        _logistic(now[:, :2])
-        xp.tanh(now[:, 2], out=now[:, 2])
-        _logistic(now[:, 3])
-        c = now[:, 1] * c + now[:, 0] * now[:, 2]
-        h = now[:, 3] * xp.tanh(c)
+        step_gates = gates[:, t]
+        step_gates += (h @ hidden_weight).reshape(step_gates.shape)
+        _logistic(step_gates[:, :2])
+        xp.tanh(step_gates[:, 2], out=step_gates[:, 2])
+        _logistic(step_gates[:, 3])
+        c = step_gates[:, 1] * c + step_gates[:, 0] * step_gates[:, 2]
+        h = step_gates[:, 3] * xp.tanh(c)
         cells[:, t], y[:, t] = c, h
     return (y, c), residuals
 
@@ -480,14 +480,14 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
     candidates, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))
     residuals = x, input_weight, hidden_weight, h, gates, candidates, y
     for t in range(x.shape[1]):
-        now = gates[:, t]
-        hidden = (h @ hidden_weight).reshape(now.shape)
-        now[:, :2] += hidden[:, :2]
-        _logistic(now[:, :2])
+        step_gates = gates[:, t]
+        hidden = (h @ hidden_weight).reshape(step_gates.shape)
+        step_gates[:, :2] += hidden[:, :2]
+        _logistic(step_gates[:, :2])
         candidates[:, t] = hidden[:, 2] + hidden_bias
-        now[:, 2] += now[:, 0] * candidates[:, t]
-        xp.tanh(now[:, 2], out=now[:, 2])
-        h = now[:, 2] + now[:, 1] * (h - now[:, 2])
+        step_gates[:, 2] += step_gates[:, 0] * candidates[:, t]
+        xp.tanh(step_gates[:, 2], out=step_gates[:, 2])
+        h = step_gates[:, 2] + step_gates[:, 1] * (h - step_gates[:, 2])
         y[:, t] = h
     return y, residuals
 

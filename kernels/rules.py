@@ -96,16 +96,16 @@ def ema(averages, parameters, decay):
 
 
 def norm(gradients, bound):
-    """The joint Euclidean norm of some arrays, each element clipped to +-bound; NaN where one is not finite.
+    """The joint Euclidean norm of some arrays, each element clipped to +-bound; NaN if one is not finite.
 
     The result is a Python float, which synchronises a GPU once.
     """
     xp = namespace(gradients[0])
-    given = _joined(gradients)
-    if not given.size:
+    joined = _joined(gradients)
+    if not joined.size:
         return 0.0
-    clipped = xp.clip(given, -bound, bound)
-    finite, largest = xp.isfinite(given).all(), xp.abs(clipped).max()
+    clipped = xp.clip(joined, -bound, bound)
+    finite, largest = xp.isfinite(joined).all(), xp.abs(clipped).max()
     length = xp.linalg.norm(clipped / xp.where(finite & (largest > 0), largest, 1))  # the squares may overflow
     largest, length = xp.stack((xp.where(finite, largest, math.nan), length)).tolist()
     return largest * length

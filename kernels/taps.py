@@ -71,10 +71,10 @@ def _forward_blocks(taps, kernel_size, channels: int, outputs: int, geometry: Ge
     centre = kernel_size[0] // 2 * kernel_size[1] + kernel_size[1] // 2
     theirs, blocks = _colours(geometry, channels), []
     for first, last in _runs(_colours(geometry, outputs)):
-        own = first * geometry.mask[1] // outputs
-        seen = int(np.searchsorted(theirs, own, "right" if geometry.mask[0] == "B" else "left"))
-        kept = (Tap(*tap, 0, seen if tap[2] == centre else channels) for tap in taps)
-        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in kept if tap.high)))
+        colour = first * geometry.mask[1] // outputs
+        visible = int(np.searchsorted(theirs, colour, "right" if geometry.mask[0] == "B" else "left"))
+        live = (Tap(*tap, 0, visible if tap[2] == centre else channels) for tap in taps)
+        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in live if tap.high)))
     return tuple(blocks)
 
 
@@ -86,12 +86,12 @@ def _adjoint_blocks(taps, kernel_size, channels: int, outputs: int, geometry: Ge
         full = tuple(Tap(*tap, 0, depth) for tap in taps)
         return tuple(Block(g * width, (g + 1) * width, g * depth, (g * depth, 0), full) for g in range(groups))
     centre = kernel_size[0] // 2 * kernel_size[1] + kernel_size[1] // 2
-    own, blocks = _colours(geometry, outputs), []
+    output_colours, blocks = _colours(geometry, outputs), []
     for first, last in _runs(_colours(geometry, channels)):
         theirs = first * geometry.mask[1] // channels
-        unseen = int(np.searchsorted(own, theirs, "left" if geometry.mask[0] == "B" else "right"))
-        kept = (Tap(*tap, unseen if tap[2] == centre else 0, outputs) for tap in taps)
-        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in kept if tap.low < tap.high)))
+        unseen = int(np.searchsorted(output_colours, theirs, "left" if geometry.mask[0] == "B" else "right"))
+        live = (Tap(*tap, unseen if tap[2] == centre else 0, outputs) for tap in taps)
+        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in live if tap.low < tap.high)))
     return tuple(blocks)
 
 
@@ -107,27 +107,27 @@ def forward_phases(kernel_size, output_size, channels: int, outputs: int, geomet
     return (Phase(0, 0, *output_size, _forward_blocks(taps, kernel_size, channels, outputs, geometry)),)
 
 
-def adjoint_phases(kernel_size, size, output_size, channels: int, outputs: int, geometry: Geometry):
+def adjoint_phases(kernel_size, image_size, output_size, channels: int, outputs: int, geometry: Geometry):
     """The phases of the adjoint in x, one for each remainder of (row, column) modulo the stride, and its padding.
 
     x[s u + a] sums g[u + (a + p - d i) / s] w[i] over the taps i where that is a whole number. Returns the phases and
     the ((top, bottom), (left, right)) zeros that g needs around it; taps count from there.
     """
     (sh, sw), (dh, dw), ((top, _), (left, _)) = geometry.stride, geometry.dilation, geometry.padding
-    found = []
-    for a in range(min(sh, size[0])):
-        for b in range(min(sw, size[1])):
+    taps_by_phase = []
+    for a in range(min(sh, image_size[0])):
+        for b in range(min(sw, image_size[1])):
             taps = [
                 ((a + top - i * dh) // sh, (b + left - j * dw) // sw, index)
                 for i, j, index in _indexed(kernel_size, geometry)
                 if (a + top - i * dh) % sh == 0 and (b + left - j * dw) % sw == 0
             ]
-            found.append((a, b, -(-(size[0] - a) // sh), -(-(size[1] - b) // sw), sorted(taps)))
-    reach = [(r, c, r + rows, c + columns) for _, _, rows, columns, taps in found for r, c, _ in taps]
-    above, before = (max(0, -min((place[k] for place in reach), default=0)) for k in (0, 1))
+            taps_by_phase.append((a, b, -(-(image_size[0] - a) // sh), -(-(image_size[1] - b) // sw), sorted(taps)))
+    reach = [(r, c, r + rows, c + columns) for _, _, rows, columns, taps in taps_by_phase for r, c, _ in taps]
+    above, before = (max(0, -min((offset[k] for offset in reach), default=0)) for k in (0, 1))
     below, after = (max(0, max((p[k + 2] for p in reach), default=0) - output_size[k]) for k in (0, 1))
     phases = []
-    for a, b, rows, columns, taps in found:
-        moved = [(r + above, c + before, index) for r, c, index in taps]
-        phases.append(Phase(a, b, rows, columns, _adjoint_blocks(moved, kernel_size, channels, outputs, geometry)))
+    for a, b, rows, columns, taps in taps_by_phase:
+        shifted = [(r + above, c + before, index) for r, c, index in taps]
+        phases.append(Phase(a, b, rows, columns, _adjoint_blocks(shifted, kernel_size, channels, outputs, geometry)))
     return tuple(phases), ((above, below), (before, after))

@@ -42,7 +42,7 @@ def notices_are_given_before_the_tests():
 @pytest.fixture
 def no_notices_yet(monkeypatch):
     """Let notices be printed again during a test, as in a new process."""
-    monkeypatch.setattr(notices, "_told", set())
+    monkeypatch.setattr(notices, "_printed", set())
 
 
 @pytest.fixture(autouse=True)

@@ -131,11 +131,11 @@ def test_grad_is_an_own_contiguous_array_that_later_gradients_are_added_to():
 
 def test_the_gradient_given_to_backward_is_not_changed():
     x = leaf(np.ones(3))
-    given = np.ones(3)
+    gradient = np.ones(3)
     y = x + x + x
-    y.backward(given)
+    y.backward(gradient)
     x.grad.data[...] = 7
-    np.testing.assert_array_equal(given, np.ones(3))
+    np.testing.assert_array_equal(gradient, np.ones(3))
 
 
 def test_gradients_of_several_uses_of_an_argument_are_summed():
@@ -238,9 +238,9 @@ def test_backward_refuses_a_saved_tensor_that_was_changed_in_place():
 )
 def test_backward_refuses_a_saved_view_of_a_parameter_that_was_changed(view):
     w = leaf([3.0, 4.0])
-    seen = view(w)
-    x = leaf(np.ones(seen.shape))
-    y = (x * seen).sum()
+    part = view(w)
+    x = leaf(np.ones(part.shape))
+    y = (x * part).sum()
     w.assign([0.0, 0.0])
     with pytest.raises(GradientError, match="changed in place"):
         y.backward()

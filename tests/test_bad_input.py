@@ -1,4 +1,4 @@
-"""Mistakes of a user: one line that names the thing and the remedy, an exit code, and no file changed."""
+"""A mistake of a user gives one line, which names the thing and the remedy, and an exit code; no file changes."""
 
 import json
 import os
@@ -20,14 +20,14 @@ SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2".split()
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def workspace(tmp_path_factory) -> Path:
     """A folder with data files and image folders, good and bad, and two runs."""
-    place = tmp_path_factory.mktemp("place")
+    workspace = tmp_path_factory.mktemp("workspace")
     images = (255 * Stream(0, "tests").uniform((80, 4, 4))).astype(np.uint8)
     labels = np.arange(80) % 3
 
     def archive(name: str, **arrays) -> None:
-        np.savez(place / name, **arrays)
+        np.savez(workspace / name, **arrays)
 
     archive("good.npz", x=images, y=labels)
     archive("pickled.npz", x=np.array([{"a": 1}], dtype=object))
@@ -37,27 +37,37 @@ def place(tmp_path_factory) -> Path:
     archive("unlabelled.npz", x=images)
     archive("labels.npz", x=images, y=labels[:-1])
     archive("keys.npz", counts=labels)
-    (place / "empty.npz").touch()
-    (place / "text.npz").write_text("not an archive")
-    (place / "truncated.npz").write_bytes((place / "good.npz").read_bytes()[:-300])
+    (workspace / "empty.npz").touch()
+    (workspace / "text.npz").write_text("not an archive")
+    (workspace / "truncated.npz").write_bytes((workspace / "good.npz").read_bytes()[:-300])
     for folder in ("none", "broken", "sizes"):
-        (place / folder).mkdir()
+        (workspace / folder).mkdir()
     for number, pixels in enumerate(images[:40]):
-        Image.fromarray(pixels).save(place / "broken" / f"{number:02}.png")
-    (place / "broken" / "bad.png").write_bytes((place / "broken" / "00.png").read_bytes()[:40])
+        Image.fromarray(pixels).save(workspace / "broken" / f"{number:02}.png")
+    (workspace / "broken" / "bad.png").write_bytes((workspace / "broken" / "00.png").read_bytes()[:40])
     for number, pixels in enumerate((images[0], images[1, :3])):
-        Image.fromarray(pixels).save(place / "sizes" / f"{number}.png")
-    (place / "file").write_text("mine")
+        Image.fromarray(pixels).save(workspace / "sizes" / f"{number}.png")
+    (workspace / "file").write_text("mine")
     for model in ("vae", "ae"):
         small = SMALL if model == "vae" else SMALL[:-2]
-        words = ["train", model, "--data", str(place / "good.npz"), "--steps", "3", "--out", str(place / model), *small]
+        words = [
+            "train",
+            model,
+            "--data",
+            str(workspace / "good.npz"),
+            "--steps",
+            "3",
+            "--out",
+            str(workspace / model),
+            *small,
+        ]
         assert main(words) == 0
-    return place
+    return workspace
 
 
 @pytest.fixture(autouse=True)
-def here(place, monkeypatch):
-    monkeypatch.chdir(place)
+def in_workspace(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -149,7 +159,7 @@ def test_a_mistake_is_refused_in_one_line(words, expected, capsys):
     assert expected in message_of_refusal(capsys, [*words.split(), *out])
 
 
-def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(place, capsys):
+def test_a_shape_or_kind_that_the_model_cannot_take_is_refused(workspace, capsys):
     pixels = np.zeros((40, 6, 6, 3), np.uint8)
     pixels[::2] = 255
     np.savez("colours.npz", x=pixels)
@@ -193,14 +203,14 @@ def test_a_missing_gpu_is_explained(capsys):
 
 
 @pytest.fixture
-def read_only(place, monkeypatch):
+def read_only(workspace, monkeypatch):
     """A working directory with data, a run and an empty folder, none of which can be written, not even by root."""
     if not hasattr(os, "geteuid"):
         pytest.skip("needs POSIX users")
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.chdir(folder)
-        shutil.copy(place / "good.npz", "good.npz")
-        shutil.copytree(place / "vae", "vae")
+        shutil.copy(workspace / "good.npz", "good.npz")
+        shutil.copytree(workspace / "vae", "vae")
         config = json.loads(Path("vae/config.json").read_text())
         config["source"]["data"] = "good.npz"
         Path("vae/config.json").write_text(json.dumps(config))
@@ -343,7 +353,7 @@ def test_a_loss_that_becomes_nan_stops_with_code_3_and_keeps_the_last_good_check
     assert main(words) == 3
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    for part in ("diverged at step ", "operation '", "vae.py:", "diverged/checkpoint.safetensors still holds step "):
+    for part in ("diverged at step ", "operation '", "codes.py:", "diverged/checkpoint.safetensors still holds step "):
         assert part in message
     tensors, meta = load(Path("diverged/checkpoint.safetensors"))
     assert f"still holds step {meta['step']}" in message

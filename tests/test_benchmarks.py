@@ -90,20 +90,31 @@ def test_rows_of_other_keys_begin_another_table():
 
 def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path):
     trained = []
-    fit = lambda model, dataset, **asked: trained.append((model.name, dataset.spec.name))  # noqa: E731
+    fit = lambda model, dataset, **options: trained.append((model.name, dataset.spec.name))  # noqa: E731
     monkeypatch.setattr("tinygen.commands.train.fit", fit)
-    monkeypatch.setattr(data, "load", functools.partial(load_small_images, data.load))
+    monkeypatch.setattr(data, "load", functools.partial(load_stand_in, data.load))
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
     commands = list(scoreboard.missing())
     assert len({tuple(command) for command in commands}) == len(commands) == 3 * len(scoreboard.RECIPES)
+    assert len({scoreboard.folder(recipe, 0) for recipe in scoreboard.RECIPES}) == len(scoreboard.RECIPES)
     for command in commands[: len(scoreboard.RECIPES)]:
         assert cli.main(command[1:]) == 0
     assert {name for name, _ in trained} == set(models.names())
 
 
-def load_small_images(load, name, **asked):
-    """Load the embedded images instead of MNIST, which the tests do not have."""
-    return load("fashion-mnist-7k" if name == "mnist" else name, **asked)
+STAND_INS = {
+    "mnist": "fashion-mnist-7k",
+    "text": "sentences",
+    "emoji32": "coloured-digits8x8",
+    "photo_patches64": "coloured-digits8x8",
+    "facades64": "segmented-sprites",
+}
+"""Data sets of the package with the fields of those that the recipes name, which the tests do not have."""
+
+
+def load_stand_in(load, name, **options):
+    """Load the data set, or the one that stands in for it; its fields have the names that the models need."""
+    return load(STAND_INS[name]) if name in STAND_INS else load(name, **options)
 
 
 def test_finished_runs_are_not_missing_and_unfinished_ones_are_resumed(monkeypatch, tmp_path):
@@ -126,7 +137,7 @@ def score_of_seed(seed, metrics, *, data="digits", real=None, test=None):
 def test_a_scoreboard_shows_mean_and_range_beside_real_images():
     real = {"coverage": 0.97, "classes": 10.0}
     seeds = [score_of_seed(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
-    above, row = scoreboard.judged_rows([seeds, [score_of_seed(0, {"modes_count": 8.0}, data="ring8")]])
+    above, row = scoreboard.sample_rows([seeds, [score_of_seed(0, {"modes_count": 8.0}, data="ring8")]])
     assert (above["model"], above["coverage"], above["classes"]) == ("test images", "0.97", "10")
     assert (row["seeds"], row["coverage"], row["classes"]) == (3, "0.5 (0.3 to 0.7)", "9 (9 to 9)")
     assert row["training, s"] == "6 (5 to 7)"
@@ -134,7 +145,7 @@ def test_a_scoreboard_shows_mean_and_range_beside_real_images():
 
 def test_a_scoreboard_shows_own_evaluations_only_of_metrics_with_a_direction():
     ring = score_of_seed(0, {}, data="ring8", test={"modes_count": 8.0, "discriminator_nats": 1.3})
-    (row,) = scoreboard.own_rows([[ring], [score_of_seed(0, {}, test={"discriminator_nats": 1.4})]])
+    (row,) = scoreboard.evaluation_rows([[ring], [score_of_seed(0, {}, test={"discriminator_nats": 1.4})]])
     assert row["on test"] == "modes 8"
 
 
@@ -143,7 +154,11 @@ def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path
         score_of_seed(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0})
         for seed in (0, 1)
     ]
-    rows = scoreboard.judged_rows([seeds]) + scoreboard.own_rows([seeds]) + [{"calibration": "noise", "coverage": 0.1}]
+    rows = (
+        scoreboard.sample_rows([seeds])
+        + scoreboard.evaluation_rows([seeds])
+        + [{"calibration": "noise", "coverage": 0.1}]
+    )
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     harness.save("scoreboard", harness.Result("Scoreboard", rows, [], [harness.Result("Runs", [{"seed": 0}])]))
     title, _, _, _, *lines = tables.scoreboard().splitlines()

@@ -218,19 +218,19 @@ OUTCOMES = {
 
 
 def test_the_report_is_written_and_its_summary_printed(monkeypatch, results, capsys):
-    places = {section.place: outcome for section, outcome in OUTCOMES.items()}
+    outcomes = {section.function_path: outcome for section, outcome in OUTCOMES.items()}
     nothing = Outcome([], {}, 0, 0.0)
-    monkeypatch.setattr(gpu_jobs, "run", lambda place, until, workers: places.get(place, nothing))
+    monkeypatch.setattr(gpu_jobs, "run", lambda function_path, until, workers: outcomes.get(function_path, nothing))
     with installed(), mock.patch.dict(os.environ):
         assert main(["gpu"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == "- written: results/gpu.json, results/gpu.md"
 
-    whole = json.loads((results / "gpu.json").read_text())
-    assert [part["title"] for part in whole["parts"]] == [s.title for phase in gpu.PHASES for s in phase]
-    assert whole["machine"] == "cuda"
-    assert "PyTorch 0.0; cudnn.benchmark = True" in whole["notes"]
-    summary = {row["what"]: (row["measured"], row["met"]) for row in whole["rows"]}
+    saved = json.loads((results / "gpu.json").read_text())
+    assert [part["title"] for part in saved["parts"]] == [s.title for phase in gpu.PHASES for s in phase]
+    assert saved["machine"] == "cuda"
+    assert "PyTorch 0.0; cudnn.benchmark = True" in saved["notes"]
+    summary = {row["what"]: (row["measured"], row["met"]) for row in saved["rows"]}
     assert summary["kernels, float32: worst relative error"] == ("not measured", "")
     assert summary["convolution, float32, forward: PyTorch / ours"] == ("1.45 (0.90 to 2.00)", "yes")
     assert summary["convolution, float32, weight gradient: PyTorch / ours"] == ("0.70", "no")
@@ -243,4 +243,4 @@ def test_the_report_is_written_and_its_summary_printed(monkeypatch, results, cap
     assert summary[f"{gpu.OPERATIONS.title}: the start"] == ("ImportError: no such thing", "failed")
     assert summary[gpu.OPERATIONS.title] == ("4 jobs were not reached", "cut off")
     assert "RuntimeError: no compiler" in (results / "gpu.md").read_text()
-    assert all(row["what"] in printed for row in whole["rows"])
+    assert all(row["what"] in printed for row in saved["rows"])

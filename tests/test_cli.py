@@ -145,7 +145,7 @@ def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("words", "expected"),
     [
         ([], "tinygen COMMAND --help"),
         (["--help"], "  train       Train a model"),
@@ -160,10 +160,10 @@ def test_an_error_of_the_parser_is_one_line_in_any_terminal(encoding):
         (["data"], "fashion-mnist-7k"),
     ],
 )
-def test_help_and_lists(words, shown, capsys):
+def test_help_and_lists(words, expected, capsys):
     assert main(words) == 0
     message = capsys.readouterr()
-    assert shown in message.out
+    assert expected in message.out
     assert "type: ignore" not in message.out
     assert message.err == ""
 

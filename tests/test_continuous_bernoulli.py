@@ -45,13 +45,13 @@ def test_log_prob_its_slope_and_the_mean_are_accurate_to_the_last_digits(dtype, 
 
 def test_log_prob_at_one_half_has_a_small_relative_error():
     """At x = 1/2 the linear term l x does not hide relative errors of the normaliser."""
-    near = np.array([1e-6, 1e-4, 1e-2, 0.3, 0.99])
-    logits = tg.tensor(near, "float64", requires_grad=True)
+    distances = np.array([1e-6, 1e-4, 1e-2, 0.3, 0.99])
+    logits = tg.tensor(distances, "float64", requires_grad=True)
     log_prob = ContinuousBernoulli(logits).log_prob(np.full(5, 0.5))
     (slope,) = tg.grad(log_prob.sum(), [logits])
     # At 1e-6 the difference costs 26 of the 60 digits; enough are left.
-    np.testing.assert_allclose(log_prob.numpy(), [exact(each, 0.5)[0] for each in near], rtol=1e-13)
-    np.testing.assert_allclose(slope.numpy(), [exact(each, 0.5)[2] for each in near], rtol=1e-13)
+    np.testing.assert_allclose(log_prob.numpy(), [exact(each, 0.5)[0] for each in distances], rtol=1e-13)
+    np.testing.assert_allclose(slope.numpy(), [exact(each, 0.5)[2] for each in distances], rtol=1e-13)
 
 
 @pytest.mark.parametrize("logit", [0.0, 1e-5, 0.7, 1.0, -2.5, 9.0, -30.0])

@@ -87,9 +87,9 @@ def test_scalars_promote_as_in_cupy(x, operand, dtype):
 
 
 def test_results_have_the_types_of_cupys_loops(cupy, x):
-    whole = cupy.arange(3)
-    assert (whole * 2.0).dtype == (whole / 2).dtype == "float64"
-    assert (whole > 1).dtype == bool
+    integers = cupy.arange(3)
+    assert (integers * 2.0).dtype == (integers / 2).dtype == "float64"
+    assert (integers > 1).dtype == bool
     assert (x * (x > 1)).dtype == "float32"
     assert cupy.where(x > 1, 1.0, x).dtype == "float32"
     assert cupy.where(x > 1, 1.0, 0.0).dtype == "float64"
@@ -102,12 +102,12 @@ def test_scalars_are_arrays_parts_are_views_and_transfers_are_copies(cupy, x):
     x[1, 2][...] = 9
     assert backend.to_numpy(x)[1, 2] == 9
     host = HOST.copy()
-    there = cupy.asarray(host)
-    there += 1
+    on_gpu = cupy.asarray(host)
+    on_gpu += 1
     assert (host == 1).all()
-    back = there.get()
+    back = on_gpu.get()
     back += 1
-    assert (there.get() == 2).all()
+    assert (on_gpu.get() == 2).all()
 
 
 def test_new_memory_is_nan(cupy):

@@ -23,9 +23,9 @@ def random_parameters(channels, components, dtype="float64"):
     return np.concatenate([*parts, draw((channels * (channels - 1) // 2, components))]).astype(dtype).ravel()
 
 
-def probabilities(p, channels, given=(), dtype="float64"):
-    """The probability (256,) of each value of the last channel together with the `given` values of those before."""
-    x = np.concatenate([np.broadcast_to(np.array(given), (256, len(given))), GREYS[:, None]], axis=1).astype(dtype)
+def probabilities(p, channels, before=(), dtype="float64"):
+    """The probability (256,) of each value of the last channel together with the `before` values of those before."""
+    x = np.concatenate([np.broadcast_to(np.array(before), (256, len(before))), GREYS[:, None]], axis=1).astype(dtype)
     log_prob = DiscretizedLogisticMixture(tg.tensor(np.tile(p, (256, 1)), dtype), channels).log_prob(x)
     assert log_prob.dtype == dtype
     return np.exp(log_prob.numpy().astype("float64"))
@@ -87,11 +87,11 @@ def test_samples_are_grey_values_with_their_probabilities():
     np.testing.assert_array_equal(x.numpy(), values.astype(np.float32) / np.float32(255))
     counts, expected = np.bincount(values.ravel().astype(int), minlength=256), n * probabilities(p, 1)
     assert counts.size == 256
-    seen = expected > 5
+    frequent = expected > 5
     assert counts[0] > 1000, "the outermost value has the whole tail"
-    assert (np.abs(counts - expected)[seen] < 5 * np.sqrt(expected[seen])).all()
-    chi = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
-    assert abs(chi - seen.sum()) < 4 * math.sqrt(2 * seen.sum())
+    assert (np.abs(counts - expected)[frequent] < 5 * np.sqrt(expected[frequent])).all()
+    chi = ((counts - expected)[frequent] ** 2 / expected[frequent]).sum()
+    assert abs(chi - frequent.sum()) < 4 * math.sqrt(2 * frequent.sum())
 
 
 def test_rgb_samples_match_an_independent_sampler():

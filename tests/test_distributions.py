@@ -29,10 +29,10 @@ def normal_density(x, mean, std):
 # Normal
 
 
-@pytest.mark.parametrize("given", ["std", "log_var"])
-def test_normal_density_matches_its_formula(given):
+@pytest.mark.parametrize("parameters", ["std", "log_var"])
+def test_normal_density_matches_its_formula(parameters):
     x = np.array([0.3, 1.4, 10.0])
-    parameter = {"std": leaf(STDS)} if given == "std" else {"log_var": leaf(2 * np.log(STDS))}
+    parameter = {"std": leaf(STDS)} if parameters == "std" else {"log_var": leaf(2 * np.log(STDS))}
     normal = Normal(leaf(MEANS), **parameter)
     np.testing.assert_allclose(normal.log_prob(x).numpy(), np.log(normal_density(x, MEANS, STDS)), rtol=1e-12)
     np.testing.assert_allclose(normal.std.numpy(), STDS, rtol=1e-15)
@@ -194,7 +194,7 @@ def test_samples_use_the_training_stream_by_default(make):
 
 @pytest.mark.parametrize("kind", [Normal, Bernoulli, Categorical])
 def test_gradients_of_a_divergence_match_finite_differences(kind):
-    """Along a random direction; and they are zero if both distributions are equal."""
+    """They are compared along a random direction; they are zero if both distributions are equal."""
     rng = np.random.default_rng(0)
     points, directions = rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
 

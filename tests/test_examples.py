@@ -1,4 +1,4 @@
-"""The examples run for one epoch each and write their picture."""
+"""The examples run for one epoch each and write their picture or text."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ def test_all_examples_are_found_and_in_the_readme():
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_an_example_runs_and_writes_its_picture(script, tmp_path, monkeypatch, capsys):
+def test_an_example_runs_and_writes_its_picture_or_text(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [script.name])
     source = script.read_text()
@@ -26,6 +26,9 @@ def test_an_example_runs_and_writes_its_picture(script, tmp_path, monkeypatch, c
     assert shortened != source
     exec(compile(shortened, script, "exec"), {"__name__": "__main__"})
     assert "epoch  1: " in capsys.readouterr().out
+    if (text := tmp_path / f"{script.stem}.txt").exists():
+        assert len(set(text.read_text().splitlines())) > 10
+        return
     with Image.open(tmp_path / f"{script.stem}.png") as picture:
         assert min(picture.size) >= 56
         assert picture.convert("L").getextrema()[1] > 128

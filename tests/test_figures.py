@@ -1,4 +1,4 @@
-"""The lectures' figures: each is drawn after a short training, and its numbers say what it is to show."""
+"""The lectures' figures: each is drawn after a short training, and its numbers support what it claims."""
 
 import importlib
 from pathlib import Path
@@ -18,7 +18,7 @@ SHORT = {
     "posterior_std": 60,
     "code_dimensions": 60,
 }
-"""Steps of training that are enough for the sign of what a figure shows."""
+"""Steps of training with which the numbers of a figure already support its claim."""
 
 
 def fields_point_to_the_curve(numbers):
@@ -86,14 +86,14 @@ def test_the_command_lists_draws_and_refuses(tmp_path, monkeypatch, capsys):
     assert "cosine: 0.5123\n" in capsys.readouterr().out
     assert (tmp_path / "f.png").exists()
     assert main(["vector_fields", "--out", str(tmp_path / "f.xyz")]) == 2
-    assert "the format of a picture is told by the end of its name" in capsys.readouterr().err
+    assert "the end of its name gives the format of a picture" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["fields"])
     assert "no figure is called 'fields': use one of ae_beside_vae" in capsys.readouterr().err
 
 
 def test_the_score_of_the_curve_is_the_slope_of_its_log_density():
-    """Against finite differences of the mixture of normal distributions along the curve."""
+    """The density is a mixture of normal distributions along the curve; its slope comes from finite differences."""
     x, std, h = np.array([[0.3, 0.4], [-1.0, 0.7], [2.1, -0.2]]), 0.2, 1e-5
 
     def log_density(points):

@@ -198,13 +198,13 @@ def test_resampling_by_nearest_neighbours_is_inverted():
     np.testing.assert_array_equal(F.downsample_nearest2d(up, (3, 2)).numpy(), x.numpy())
     np.testing.assert_allclose(F.avg_pool2d(up, (3, 2)).numpy(), x.numpy(), rtol=1e-15)
     np.testing.assert_array_equal(F.max_pool2d(up, (3, 2)).numpy(), x.numpy())
-    # Half-pixel: of five pixels to two, centres 0.75 and 3.25 of blocks of two and a rest fall on pixels 1 and 3.
+    # Half-pixel convention: five pixels become two, whose centres, 0.75 and 3.25, are nearest to pixels 1 and 3.
     line = np.arange(5.0).reshape(1, 5, 1, 1)
     assert F.downsample_nearest2d(line, (2, 1)).ravel().tolist() == [1, 3]
 
 
 def test_bilinear_resizing_matches_values_by_hand():
-    """As PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, no antialiasing."""
+    """It equals PyTorch's interpolate(mode="bilinear", align_corners=False): half-pixel centres, no antialiasing."""
 
     def resized(values, width):
         line = np.array(values, "float64").reshape(1, 1, -1, 1)
@@ -269,21 +269,21 @@ def dependences(layer, height, width, channels, outputs):
     """Whether output (h, w, k) depends on input (i, j, c), bool (H, W, K, H, W, C), from gradients."""
     x = leaf(real(1, height, width, channels))
     y = layer(x)
-    seen = np.zeros((height, width, outputs, height, width, channels), bool)
+    depends = np.zeros((height, width, outputs, height, width, channels), bool)
     for h, w, k in np.ndindex(height, width, outputs):
-        seen[h, w, k] = tg.grad(y[0, h, w, k], x, retain_graph=True).numpy()[0] != 0
-    return seen
+        depends[h, w, k] = tg.grad(y[0, h, w, k], x, retain_graph=True).numpy()[0] != 0
+    return depends
 
 
 @pytest.mark.parametrize("kind", ["A", "B"])
 @pytest.mark.parametrize("colours", [1, 3])
 def test_a_masked_convolution_depends_on_earlier_pixels_and_colours_only(kind, colours):
     weight = real(3, 3, 3, 6)
-    seen = dependences(lambda x: F.masked_conv2d(x, weight, kind=kind, colours=colours), 3, 3, 3, 6)
-    for h, w, k, i, j, c in np.ndindex(seen.shape):
-        near = abs(h - i) <= 1 and abs(w - j) <= 1
+    depends = dependences(lambda x: F.masked_conv2d(x, weight, kind=kind, colours=colours), 3, 3, 3, 6)
+    for h, w, k, i, j, c in np.ndindex(depends.shape):
+        in_window = abs(h - i) <= 1 and abs(w - j) <= 1
         centre = c * colours // 3 < k * colours // 6 or (kind == "B" and c * colours // 3 == k * colours // 6)
-        assert seen[h, w, k, i, j, c] == (near and ((i, j) < (h, w) or ((i, j) == (h, w) and centre)))
+        assert depends[h, w, k, i, j, c] == (in_window and ((i, j) < (h, w) or ((i, j) == (h, w) and centre)))
 
 
 def test_a_masked_convolution_of_a_sequence_depends_on_earlier_steps_only():
@@ -292,8 +292,8 @@ def test_a_masked_convolution_of_a_sequence_depends_on_earlier_steps_only():
         x = leaf(real(1, 5, 1))
         y = F.masked_conv1d(x, weight, kind=kind)
         for t in range(5):
-            seen = np.flatnonzero(tg.grad(y[0, t, 0], x, retain_graph=True).numpy())
-            assert seen.tolist() == [t + s for s in sees if t + s >= 0]
+            steps = np.flatnonzero(tg.grad(y[0, t, 0], x, retain_graph=True).numpy())
+            assert steps.tolist() == [t + s for s in sees if t + s >= 0]
 
 
 # Refusals

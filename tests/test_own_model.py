@@ -34,7 +34,7 @@ def test_the_example_is_trained_resumed_sampled_reported_and_scored(tmp_path, mo
 
 
 def independent_pixels(dataset):
-    """Nats of normal pixels with the means and the common variance of train."""
+    """-log p of test in nats, for independent normal pixels with the means and the common variance of train."""
     train, test = (
         split.values("x").reshape(len(split), -1).astype("float64") for split in (dataset.train, dataset.test)
     )
@@ -43,7 +43,7 @@ def independent_pixels(dataset):
 
 
 def test_its_log_probability_is_that_of_a_normal_distribution(tmp_path):
-    """By the integral over codes, of very small images."""
+    """The density of very small images, by the integral over codes."""
     x = (255 * np.random.default_rng(0).uniform(size=(40, 1, 2))).astype(np.uint8)
     own = data.Dataset.from_fields("own", {"x": data.Image()}, {"x": x})
     system = registry.get(f"{EXAMPLE}:PPCA")
@@ -65,11 +65,11 @@ def test_data_and_networks_of_one_s_own(tmp_path, monkeypatch, capsys):
     source = script.read_text(encoding="utf-8")
     shortened = source.replace("EPOCHS, BATCH, LATENT, SIDE = 30,", "EPOCHS, BATCH, LATENT, SIDE = 2,")
     assert shortened != source
-    made = {"__name__": "__main__"}
-    exec(compile(shortened, script, "exec"), made)
+    namespace = {"__name__": "__main__"}
+    exec(compile(shortened, script, "exec"), namespace)
     assert "test -ELBO" in capsys.readouterr().out
-    assert made["data"].spec.x.kind == "binary"
-    assert np.bincount(made["data"].test.values("y")).min() > 100
-    assert made["model"].encoder is made["encoder"]
+    assert namespace["data"].spec.x.kind == "binary"
+    assert np.bincount(namespace["data"].test.values("y")).min() > 100
+    assert namespace["model"].encoder is namespace["encoder"]
     with PictureFile.open("own_data.png") as picture:
         assert picture.getextrema()[1] > 64

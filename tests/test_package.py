@@ -227,10 +227,10 @@ def test_files_and_definitions_that_contributing_names_exist():
     for file, name in places:
         body = ast.parse((ROOT / file).read_text("utf-8")).body
         for part in name.split("."):
-            found = [node for node in body if getattr(node, "name", None) == part]
-            assert found, f"{file} defines no {name}"
-            body = found[0].body
+            definitions = [node for node in body if getattr(node, "name", None) == part]
+            assert definitions, f"{file} defines no {name}"
+            body = definitions[0].body
 
 
 def test_files_whose_lines_anomaly_mode_skips_exist():
-    assert [place for place in tinygen.autograd.skip_file_prefixes if not Path(place).exists()] == []
+    assert [path for path in tinygen.autograd.skip_file_prefixes if not Path(path).exists()] == []

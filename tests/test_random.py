@@ -138,9 +138,9 @@ def test_permutations_have_every_number_once_and_change_with_the_counter():
 
 
 def test_numbers_drawn_in_several_calls_of_whole_blocks_equal_those_of_one_call():
-    whole = Stream(9, "eval").uniform(24)
+    at_once = Stream(9, "eval").uniform(24)
     stream = Stream(9, "eval")
-    np.testing.assert_array_equal(np.concatenate([stream.uniform(8), stream.uniform(16)]), whole)
+    np.testing.assert_array_equal(np.concatenate([stream.uniform(8), stream.uniform(16)]), at_once)
 
 
 def test_bad_arguments_are_refused_by_name():

@@ -104,7 +104,7 @@ def test_a_file_may_import_modules_of_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "asked", "message"),
+    ("text", "name", "message"),
     [
         (OWN_SYSTEM, "own.py", r"own\.py: say which class of it: .*own\.py:Own$"),
         (OWN_SYSTEM, "own.py:Other", r"own\.py defines no class 'Other'; its classes: Own$"),
@@ -129,11 +129,11 @@ def test_a_file_may_import_modules_of_its_folder(tmp_path):
         (OWN_SYSTEM.replace("batch_size", "size"), "own.py:Own", r"class Own has a Config without batch_size"),
     ],
 )
-def test_a_file_without_a_usable_class_is_refused_in_one_line(tmp_path, text, asked, message, capsys):
+def test_a_file_without_a_usable_class_is_refused_in_one_line(tmp_path, text, name, message, capsys):
     write_file(tmp_path, text)
     with pytest.raises(UsageError, match=message):
-        registry.get(str(tmp_path / asked))
-    assert main(["train", str(tmp_path / asked), "--out", str(tmp_path / "run")]) == 2
+        registry.get(str(tmp_path / name))
+    assert main(["train", str(tmp_path / name), "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

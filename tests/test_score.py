@@ -8,9 +8,9 @@ import numpy as np
 import pooch
 import pytest
 
+from tests.models.cases import every_model, make, split_for
 from tinygen import data, models
 from tinygen.cli import main
-from tinygen.data import Spec
 from tinygen.metrics import reference
 from tinygen.metrics.catalogue import format_number
 from tinygen.metrics.judge import Judge, JudgeConfig
@@ -70,11 +70,11 @@ def test_a_conditional_vae_is_scored_by_its_bound_and_by_its_samples(capsys):
 
 def test_an_unfinished_run_is_scored_with_its_last_checkpoint(tmp_path, capsys):
     train("vae", "--latent", "3", "--importance-samples", "2")
-    whole = json.loads((tmp_path / "vae/summary.json").read_text())["test"]
+    metrics = json.loads((tmp_path / "vae/summary.json").read_text())["test"]
     (tmp_path / "vae/summary.json").unlink()
     capsys.readouterr()
     assert main(["score", "vae", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["metrics"] == whole
+    assert json.loads(capsys.readouterr().out)[0]["metrics"] == metrics
 
 
 def test_models_of_points_are_scored_by_their_own_evaluation(capsys):
@@ -124,16 +124,13 @@ def test_a_conditional_model_samples_the_classes_of_the_real_images():
     assert of_samples(RealImages(None, digits.spec), reference_of_digits, 7) == reference_of_digits.of_real
 
 
-def test_models_without_likelihood_bound_or_reconstruction_are_implicit():
+@every_model
+def test_a_model_without_likelihood_bound_or_error_is_implicit(name):
     """Implicit models are scored by their samples; the AAE is one although it has reconstructions."""
-    own = {"neg_elbo_nats", "nll_nats", "neg_pseudo_log_likelihood_nats", "squared_error_per_pixel"}
-    of_images = [name for name in models.names() if models.get(name).needs["x"] != data.Points()]
-    for name in of_images:
-        model_class = models.get(name)
-        small = {"hidden": 6, "latent": 2, "blocks": 1, "head": 4, "first_kernel": 3, "importance_samples": 2}
-        fields = {field: value for field, value in small.items() if field in model_class.Config.__dataclass_fields__}
-        spec = Spec("noise", {"x": data.Image(8, 8, 1, "binary"), "y": data.Labels(2)})
-        model = model_class(model_class.Config(**fields), spec)
-        split = data.Split(spec.fields, {"x": np.zeros((3, 8, 8, 1), np.uint8), "y": np.zeros(3, np.int64)})
-        explicit = own & model.evaluate(split, seed=0, thorough=False).keys()
-        assert model.implicit is not bool(explicit) or name == "aae", name
+    own_metrics = {
+        *("neg_elbo_nats", "nll_nats", "nll_density_nats", "neg_pseudo_log_likelihood_nats"),
+        *("squared_error_per_pixel", "psnr_db", "error_rate"),
+    }
+    model = make(name, models.get(name).tiny[0])
+    explicit = own_metrics & model.evaluate(split_for(model), seed=0, thorough=False).keys()
+    assert model.implicit is not bool(explicit) or name == "aae"

@@ -30,7 +30,7 @@ from tinygen.tensor import Tensor, tensor  # noqa: E402
 _ENGINE = (
     "autograd.py primitive.py recompute.py tensor.py ops functional profiling.py replay.py nn optim distributions.py"
 )
-autograd.skip_file_prefixes = tuple(os.path.join(_package, room) for room in _ENGINE.split())
+autograd.skip_file_prefixes = tuple(os.path.join(_package, path) for path in _ENGINE.split())
 
 if TYPE_CHECKING:
     from tinygen import backend, data, distributions, models, optim

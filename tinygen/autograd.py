@@ -95,7 +95,7 @@ class Variable:
     dtype = property(attrgetter("data.dtype"), doc="Element type.")
 
     def memory_owner(self) -> "Variable | None":
-        """The leaf that owns this memory: itself, or the leaf of which it is a view; None where no leaf does."""
+        """The leaf that owns this memory: itself, or the leaf of which it is a view; None if no leaf does."""
         return self if self.owner is None and self.edge is None else self.owner
 
     def share_memory(self, other: "Variable"):
@@ -109,9 +109,9 @@ class Variable:
 class Node:
     """One call of an operation, on the tape.
 
-    `edges` holds, per argument, None for a constant, else what the argument's `edge` was, or the leaf itself. `saved`
-    belongs to the operation, None once it was freed; `shape` is that of the output (a list of them for several
-    outputs); `versions` are `(argument, leaf, version)` of the leaves that were saved.
+    `edges` has for each argument None if it is constant, the leaf if it is one, and otherwise the argument's own edge.
+    `saved` is what the operation saved for its backward pass, None once it was freed; `shape` is that of the output (a
+    list for several outputs); `versions` are `(argument, leaf, version)` of the leaves that were saved.
     """
 
     __slots__ = ("__weakref__", "edges", "line", "op", "saved", "serial", "shape", "static", "versions")
@@ -200,14 +200,14 @@ def sum_to(g, shape: tuple[int, ...]):
 def nodes_below(edges: Iterable[Any], floor: int = -1) -> list[Node]:
     """The nodes that some edges point at, and all younger than `floor` that they depend on, youngest first."""
     stack = [node for node in map(source_of, edges) if node.__class__ is Node]
-    found = set(stack)
+    visited = set(stack)
     while stack:
         for edge in stack.pop().edges:
             source = edge[0] if edge.__class__ is tuple else edge
-            if source.__class__ is Node and source not in found and source.serial > floor:
-                found.add(source)
+            if source.__class__ is Node and source not in visited and source.serial > floor:
+                visited.add(source)
                 stack.append(source)
-    return sorted(found, key=attrgetter("serial"), reverse=True)
+    return sorted(visited, key=attrgetter("serial"), reverse=True)
 
 
 def _on_paths_to(inputs, nodes: list[Node]) -> tuple[list[Node], set[Any]]:
@@ -221,16 +221,16 @@ def _on_paths_to(inputs, nodes: list[Node]) -> tuple[list[Node], set[Any]]:
 
 
 def _pop_outputs(grads, node: Node):
-    """The gradients of a node's several outputs, removed from all gradients; None where none has come."""
-    found = [grads.pop((node, i), None) for i in range(len(node.shape))]
-    return None if all(g is None for g in found) else found
+    """Remove the gradients of a node's several outputs from `grads` and return them; None if there is none."""
+    outputs = [grads.pop((node, i), None) for i in range(len(node.shape))]
+    return None if all(g is None for g in outputs) else outputs
 
 
 def _added(before, g, edge, owned, create_graph: bool):
     """The sum of two gradients of an edge.
 
-    The first of an edge is borrowed, so the second allocates a sum, which is `owned`; later ones are added to it in
-    place. A sum that is part of a graph never changes.
+    The first gradient of an edge may be shared, so adding the second allocates a sum, which is `owned`; later ones are
+    added to it in place. A sum that is part of a graph never changes.
     """
     if create_graph:
         return before + g
@@ -247,7 +247,7 @@ def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=Fa
     Returns gradients by edge, and the edges whose arrays are not shared. With `inputs` (edges), only paths to these are
     followed. Nodes no younger than `floor` are not visited.
     """
-    grads, found, owned = {edge_of(y): g}, dict[Any, Any](), set[Any]()
+    grads, wanted_grads, owned = {edge_of(y): g}, dict[Any, Any](), set[Any]()
     nodes, passed = nodes_below([edge_of(y)], floor), None
     if inputs is not None:
         nodes, passed = _on_paths_to(inputs, nodes)
@@ -256,7 +256,7 @@ def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=Fa
     with switched("grad_enabled", create_graph):
         for node in nodes:
             if wanted and node in wanted:
-                found |= {edge: grads[edge] for edge in inputs if source_of(edge) is node and edge in grads}
+                wanted_grads |= {edge: grads[edge] for edge in inputs if source_of(edge) is node and edge in grads}
             g = grads.pop(node, None) if node.shape.__class__ is tuple else _pop_outputs(grads, node)
             if g is None:
                 continue
@@ -279,7 +279,7 @@ def backprop(y: Variable, g, *, inputs=None, create_graph=False, retain_graph=Fa
                     g = as_array(g)
                 before = grads.get(edge)
                 grads[edge] = g if before is None else _added(before, g, edge, owned, create_graph)
-    return grads | found, owned
+    return grads | wanted_grads, owned
 
 
 def initial_gradient(caller: str, y: Variable, g, create_graph: bool):
@@ -315,7 +315,7 @@ def grad(
     y: Variable, xs: Sequence[T], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
 ) -> list[T]: ...
 def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
-    """The gradient of `y` with respect to `xs`, a Tensor or a sequence (then a list); zeros where `y` is independent.
+    """The gradient of `y` with respect to `xs`, a Tensor or a sequence (then a list); zeros if `y` is independent.
 
     `grad_y` (shape of `y`) weighs its elements; it may be left out where `y` is one number. With `create_graph` the
     result can be differentiated again. No `.grad` is touched.
@@ -325,9 +325,9 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
         if not x.requires_grad:
             raise GradientError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
     retain_graph = create_graph if retain_graph is None else retain_graph
-    found = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
-    for i, (g, x) in enumerate(zip(found, sequence, strict=True)):
+    results = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
+    for i, (g, x) in enumerate(zip(results, sequence, strict=True)):
         if not isinstance(g, Variable):
             xp = array_module(x.data)
-            found[i] = Variable.result(xp.zeros_like(x.data) if g is None else xp.array(g))
-    return found[0] if isinstance(xs, Variable) else found
+            results[i] = Variable.result(xp.zeros_like(x.data) if g is None else xp.array(g))
+    return results[0] if isinstance(xs, Variable) else results

@@ -15,7 +15,7 @@ class Samples(Protocol):
     """A system that draws new examples."""
 
     def sample(self, n: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
-        """n examples of the field x, as a batch has them; sequences may be integers (n, T), which -1 ends, too.
+        """n examples of the field x, as a batch has them; sequences may also be integers (n, T), -1 after the end.
 
         `given`: the fields that the n examples are conditioned on, such as {"y": labels}, or a `Batch`; they must be
         among the system's `conditions`. None: the system chooses, such as each class in turn. A system without
@@ -62,13 +62,13 @@ class Translates(Protocol):
 class Density(Protocol):
     """A system that gives log-probabilities of examples.
 
-    They rest on a random estimate if the system's `log_prob_is_estimate`. They are lower bounds if its
-    `log_prob_is_bound`; then `log_prob` also takes `samples`: how many codes are drawn for each example of an
-    importance-weighted bound; None leaves that to the system.
+    They rest on a random estimate if `log_prob_is_estimate` is set. They are lower bounds if `log_prob_is_bound` is
+    set; then `log_prob` also takes `samples`: how many codes are drawn for each example of an importance-weighted
+    bound; None leaves that to the system.
     """
 
     def log_prob(self, x: Any, *, seed: int) -> np.ndarray:
-        """log p(x) in nats (N,), or a lower bound on it; of continuous x the logarithm of a density."""
+        """log p(x) in nats (N,), or a lower bound on it; p(x) is a density if x is continuous."""
         ...
 
 

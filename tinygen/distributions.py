@@ -82,7 +82,7 @@ class Bernoulli:
         return Tensor((stream or random.stream("train")).bernoulli(_raw(self.mean)))
 
     def inverse(self, uniform):
-        """Turn uniform numbers into 0 and 1 by the inverse distribution function: 1 where they are below the mean."""
+        """Turn uniform numbers into 0 and 1 by the inverse distribution function: 1 if they are below the mean."""
         mean = _raw(self.mean)
         return (uniform < mean).astype(mean.dtype)
 
@@ -128,7 +128,7 @@ _LOG_SINHC = (
     43867 / 350813659321125,
     -174611 / 15313294652906250,
 )
-_NEAR = 0.5  # |h| up to which the series is used: the closed form loses digits there
+_SERIES_LIMIT = 0.5  # |h| up to which the series is used: the closed form loses digits there
 
 
 def _log_sinhc_parts(h):
@@ -136,7 +136,7 @@ def _log_sinhc_parts(h):
 
     Each branch gets arguments at which it and its derivatives are finite.
     """
-    is_near = abs(_raw(h)) < _NEAR
+    is_near = abs(_raw(h)) < _SERIES_LIMIT
     near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, F.abs(h))
     square = near * near
     rest = F.log1p(-F.exp(-2 * far)) - F.log(2 * far)
@@ -145,7 +145,7 @@ def _log_sinhc_parts(h):
 
 def _log_sinhc_slope(h):
     """coth(h) - 1 / h, the derivative of log(sinh(h) / h)."""
-    is_near = abs(_raw(h)) < _NEAR
+    is_near = abs(_raw(h)) < _SERIES_LIMIT
     near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, h)
     slope = [2 * n * coefficient for n, coefficient in enumerate(_LOG_SINHC, 1)]
     return F.where(is_near, near * _polynomial(slope, near * near), 1 / F.tanh(far) - 1 / far)
@@ -294,8 +294,8 @@ def _log_bin(x, mean, log_scale):
     By s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)) for the logistic function s: nothing cancels, however far the mean is.
     """
     precision = F.exp(-log_scale)
-    place, half = (x - mean) * precision, precision * (1 / 255)
-    below, above = -F.softplus(-place - half), -F.softplus(place - half)
+    centred, half = (x - mean) * precision, precision * (1 / 255)
+    below, above = -F.softplus(-centred - half), -F.softplus(centred - half)
     inside = below + above + F.log(-F.expm1(-2 * half))
     return F.where(x < -254 / 255, below, F.where(x > 254 / 255, above, inside))
 

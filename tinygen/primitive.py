@@ -55,8 +55,8 @@ class Declaration:
         defaults = {p.name: p.default for p in parameters if p.name in arguments and p.default is not p.empty}
         variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         integers = arguments if indices == "all" else indices.split()
-        names = forward.__name__, arguments, options, defaults, variadic
-        return cls(*names, frozenset(saves.split()), frozenset(integers), elementwise, views)
+        from_signature = forward.__name__, arguments, options, defaults, variadic
+        return cls(*from_signature, frozenset(saves.split()), frozenset(integers), elementwise, views)
 
     def names_of(self, arrays: Sequence[Any]) -> Sequence[str]:
         """The name of the argument for each array of a call."""
@@ -65,12 +65,12 @@ class Declaration:
     def bind(self, args, static):
         """Sort the arguments of a call into (positional arguments, options), however they were given."""
         names = self.arguments + self.options
-        given = self.defaults | dict(zip(names, args, strict=False)) | static
-        missing = [name for name in self.arguments if name not in given]
+        values = self.defaults | dict(zip(names, args, strict=False)) | static
+        missing = [name for name in self.arguments if name not in values]
         twice = static.keys() & set(names[: len(args)])
         if missing or len(args) > len(names) or twice:
             raise TypeError(f"{self.name}: takes ({', '.join(names)})")
-        return [given.pop(name) for name in self.arguments], given
+        return [values.pop(name) for name in self.arguments], values
 
     def check(self, arrays):
         """Check array libraries and dtypes; returns `(xp, arrays)`, with NumPy's scalars converted."""
@@ -123,7 +123,7 @@ class Primitive:
     name = property(lambda self: self.declared.name)
 
     def vjp(self, *functions) -> None:
-        """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None where there is none.
+        """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None if there is none.
 
         A variadic operation has a single vjp, `(g, y, *arrays, **static)`, which returns the gradients of all arrays.
         """
@@ -194,7 +194,7 @@ class Primitive:
         return tuple(results) if several else results[0]
 
     def _saved(self, y, residuals, args, arrays, static):
-        """What `backward` needs: output and arguments, or their shapes; and the versions of the leaves among them."""
+        """What a node keeps for `backward`: arrays, shapes of those that no vjp reads, versions of saved leaves."""
         saves, versions = self.declared.saves, ()
         saved = [y if "y" in saves else self.unsaved or self._shape_of(y)]
         for i, name in enumerate(self.declared.names_of(arrays)):
@@ -270,7 +270,7 @@ class Fused(Primitive):
         return (residuals, arrays), tuple(chain.from_iterable(versions))
 
     def backward(self, node: Node, g, create_graph: bool, edges) -> Sequence[Any]:
-        """Call the backward kernel; for a graph, or for gradients of secondary outputs, differentiate the composite."""
+        """Call the backward kernel, or differentiate the composite if secondary outputs or a new graph need it."""
         residuals, arrays = node.saved
         primary = g if g.__class__ is not list else g[0] if all(x is None for x in g[1:]) else None
         if create_graph or primary is None:
@@ -285,7 +285,7 @@ def fused(wrt: str, *, indices: str = "", check: Callable | None = None):
 
 
 class Unsaved:
-    """Replaces in a vjp an argument whose values were not saved; in elementwise operations it has no shape either."""
+    """Replaces an argument whose values were not saved, in a vjp; it has no shape in elementwise operations."""
 
     def __init__(self, op: str, shape=None, dtype=None):
         self.op, self.shape, self.dtype = op, shape, dtype
@@ -319,7 +319,7 @@ def _without_generics(arrays):
 
 
 def _version(name: str, x) -> tuple[Any, ...]:
-    """((name, leaf, version),) of the leaf whose memory is saved; an empty tuple where it belongs to no leaf."""
+    """((name, leaf, version),) of the leaf whose memory is saved; an empty tuple if it belongs to no leaf."""
     leaf = x.memory_owner() if isinstance(x, Variable) else None
     return () if leaf is None else ((name, leaf, leaf.version),)
 
@@ -330,6 +330,6 @@ def _in_words(arrays) -> str:
 
 def _filled(grads, outputs) -> tuple[Any, ...]:
     """The gradients of all outputs, with zeros for outputs that were not used."""
-    given = next(g for g in grads if g is not None)
-    xp = array_module(given.data if isinstance(given, Variable) else given)
+    known = next(g for g in grads if g is not None)
+    xp = array_module(known.data if isinstance(known, Variable) else known)
     return tuple(xp.zeros(y.shape, y.dtype) if g is None else g for g, y in zip(grads, outputs, strict=True))

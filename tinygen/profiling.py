@@ -55,7 +55,7 @@ class Row:
 
     @property
     def gflops(self) -> float | None:
-        """Billions of floating-point operations per second; None where they are not counted."""
+        """Billions of floating-point operations per second; None if they are not counted."""
         return self.flops / self.seconds / 1e9 if self.flops else None
 
     def cells(self, total: float) -> tuple[str, ...]:

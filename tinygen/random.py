@@ -90,7 +90,7 @@ class Stream:
         return self._draw("normal", size, device, size, dtype=dtype).reshape(sizes)
 
     def bernoulli(self, probability: Any) -> Any:
-        """1 where a `uniform` of the same dtype and shape is below the array ``probability``, else 0.
+        """1 if a `uniform` of the same dtype and shape is below the array ``probability``, else 0.
 
         Probability 0 always gives 0 and probability 1 always gives 1.
         """

@@ -34,8 +34,11 @@ FAMILIES: dict[str, dict[str, str]] = {
         "m2": "tinygen.models.variational.m2:M2",
         "m1-m2": "tinygen.models.variational.m1_m2:M1M2",
         "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
+        "sentence-vae": "tinygen.models.variational.sentence_vae:SentenceVAE",
         "attribute-vae": "tinygen.models.variational.attribute_vae:AttributeVAE",
         "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
+        "dfc-vae": "tinygen.models.variational.dfc_vae:DFCVAE",
+        "vae-gan": "tinygen.models.variational.vae_gan:VAEGAN",
     },
     "mixtures": {
         "gmm": "tinygen.models.mixtures.gmm:GMM",
@@ -61,6 +64,9 @@ FAMILIES: dict[str, dict[str, str]] = {
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
     },
+    "features": {
+        "features": "tinygen.models.features.classifier:Features",
+    },
 }
 PLACES = {name: place for family in FAMILIES.values() for name, place in family.items()}
 """The module and the class of each name."""
@@ -74,7 +80,7 @@ def names() -> list[str]:
 def get(name: str) -> type[Any]:
     """The class of a system, by its name or as FILE.py:CLASS.
 
-    UsageError where there is none, with near matches, where the file cannot be imported, and where the class lacks
+    UsageError if there is none, with near matches, if the file cannot be imported, or if the class lacks
     something that every system has.
     """
     if name in PLACES:
@@ -113,12 +119,12 @@ def _from_file(name: str) -> type[Any]:
         raise UsageError(f"{path}: there is no such file; name the model's class as FILE.py:CLASS")
     module = _imported(file.resolve(), hashlib.sha256(file.read_bytes()).hexdigest())
     if not class_name:
-        found = " or ".join(f"{path}:{each}" for each in _classes_in(module)) or "it defines no class"
-        raise UsageError(f"{path}: say which class of it: {found}")
+        choices = " or ".join(f"{path}:{each}" for each in _classes_in(module)) or "it defines no class"
+        raise UsageError(f"{path}: say which class of it: {choices}")
     system = getattr(module, class_name, None)
     if not isinstance(system, type):
-        found = ", ".join(_classes_in(module)) or "none"
-        raise UsageError(f"{path} defines no class {class_name!r}; its classes: {found}")
+        choices = ", ".join(_classes_in(module)) or "none"
+        raise UsageError(f"{path} defines no class {class_name!r}; its classes: {choices}")
     if lacking := _lacking(system):
         raise UsageError(f"{path}: class {class_name} {lacking} (README, 'To add a model')")
     return system
@@ -169,7 +175,7 @@ def _classes_in(module: ModuleType) -> list[str]:
 
 
 def _lacking(system: type[Any]) -> str | None:
-    """What a class lacks to be a system; None where it lacks nothing."""
+    """What a class lacks to be a system; None if it lacks nothing."""
     if not hasattr(system, "state_dict"):
         return "is no tinygen.models.System: derive it from that"
     for name, what in (("training_step", "method training_step(self, batch)"), ("evaluate", "method evaluate")):

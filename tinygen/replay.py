@@ -53,8 +53,8 @@ class CapturedUpdate:
         self._check(arguments)
         self.calls += 1
         with self._on_stream():
-            for mine, given in zip(self._arguments, arguments, strict=True):
-                _raw(mine)[...] = _raw(given)
+            for mine, passed in zip(self._arguments, arguments, strict=True):
+                _raw(mine)[...] = _raw(passed)
             if self.calls <= WARM_UPS:
                 return self._warm_up()
             if self._graph is not None:
@@ -97,9 +97,9 @@ class CapturedUpdate:
                 outside.wait_event(self._stream.record())
 
     def _check(self, arguments) -> None:
-        mine, given = ([(_raw(a).shape, _raw(a).dtype) for a in part] for part in (self._arguments, arguments))
-        if mine != given:
-            raise ShapeError(f"capture: the update was made for arguments {mine}, not {given}")
+        mine, passed = ([(_raw(a).shape, _raw(a).dtype) for a in part] for part in (self._arguments, arguments))
+        if mine != passed:
+            raise ShapeError(f"capture: the update was made for arguments {mine}, not {passed}")
 
     def _warm_up(self):
         if self.calls < WARM_UPS:

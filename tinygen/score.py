@@ -17,7 +17,7 @@ from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 from tinygen.train.loading import data_of, load_state, model_of
 
-JUDGED = 5000
+SCORED_EXAMPLES = 5000
 """Most examples of train and of test on which classification and ranking are scored."""
 
 
@@ -40,7 +40,7 @@ class Score:
     """The same metrics of real images, the half of test that is not the reference; empty if no samples are scored."""
     samples: int = 0
     judges: tuple[str, ...] = ()
-    """Digests of the weights of the two judges; empty where no samples are scored."""
+    """Digests of the weights of the two judges; empty if no samples are scored."""
     which: str = "last"
     """The state of the model that was scored: last or best."""
 
@@ -57,7 +57,7 @@ class Scorer:
     def score(self, run: Run, device: str = "auto", which: str = "last", place: str | None = None) -> Score:
         """Score the last or the best state of a run's model; `place` is the new place of data that have moved.
 
-        DataError where samples must be scored and the data have no labels.
+        DataError if samples must be scored and the data have no labels.
         """
         model, data = model_of(run, device), data_of(run, place)
         state, seed = load_state(run, model, which), run.config["fit"]["seed"]
@@ -90,20 +90,20 @@ def samples_are_judged(model: Any, data: Dataset) -> bool:
 
 def of_samples(model: Any, reference: Reference, seed: int) -> dict[str, float]:
     """The metrics of a model's samples; a conditional model is given the conditions of the real images."""
-    given = {name: reference.real[name] for name in model.conditions}
-    samples = model.sample(reference.n, seed=seed, **({"given": given} if given else {}))
-    return reference.score(samples, given.get("y"))
+    conditions = {name: reference.real[name] for name in model.conditions}
+    samples = model.sample(reference.n, seed=seed, **({"given": conditions} if conditions else {}))
+    return reference.score(samples, conditions.get("y"))
 
 
 def of_labels(model: Any, data: Dataset) -> dict[str, float]:
     """The error rate and the precision of rankings on test, for labelled data and a model that classifies or ranks."""
     if data.spec.classes is None:
         return {}
-    metrics, test = {}, data.test.take(JUDGED).batch(slice(None))
+    metrics, test = {}, data.test.take(SCORED_EXAMPLES).batch(slice(None))
     if isinstance(model, Classifies):
         metrics["error_rate"] = float((model.classify(test.x).argmax(axis=1) != test.y).mean())
     if isinstance(model, Ranks):
-        train = data.train.take(JUDGED).batch(slice(None))
+        train = data.train.take(SCORED_EXAMPLES).batch(slice(None))
         best = model.rank(test.x, train.x)[:, :10]
         metrics["precision_at_10"] = float((train.y[best] == test.y[:, None]).mean())
     return metrics

@@ -47,7 +47,7 @@ def save(path: str | Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] |
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read the arrays and the meta that `save` wrote to `path`.
 
-    Raises CheckpointError, which names the file and the remedy, where it is missing, truncated, altered in any byte,
+    Raises CheckpointError, which names the file and the remedy, if it is missing, truncated, altered in any byte,
     not a checkpoint of tinygen, or of a newer format than this code knows.
     """
     from safetensors import SafetensorError
@@ -72,10 +72,18 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, meta
 
 
+def digest_of(tensors: Mapping[str, Any]) -> str:
+    """Twelve digits of the SHA-256 of named arrays, to identify the weights of a network."""
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.shape}".encode() + backend.to_numpy(array).tobytes())
+    return digest.hexdigest()[:12]
+
+
 def write_atomically(path: str | Path, data: bytes | bytearray | str) -> None:
     """Replace the file at `path` in one step that survives a crash, so that a reader finds the old or the new one.
 
-    Raises RunError where it cannot be written; what was there before is then unchanged.
+    Raises RunError if it cannot be written; what was there before is then unchanged.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
@@ -121,10 +129,10 @@ def _header_end(data: bytes | bytearray) -> int:
 
 def _digest_span(data: bytes | bytearray) -> tuple[int, int]:
     """The span of the digest's 64 digits. No name can look like its field: quotation marks in names are escaped."""
-    found = _DIGEST_FIELD.search(data, 8, _header_end(data))
-    if not found:
+    match = _DIGEST_FIELD.search(data, 8, _header_end(data))
+    if not match:
         raise ValueError("it holds no checksum")
-    return found.span(1)
+    return match.span(1)
 
 
 def _digest(data: bytes | bytearray, start: int, stop: int) -> bytes:

@@ -14,8 +14,8 @@ def training_steps(
 ) -> Iterator[Mapping[str, Any]]:
     """Train on one batch after another, moved to the device; yields what `step` returns, a model's named scalars.
 
-    To a NonFiniteError of a step, the operation and the source line are added that repeating the step in anomaly mode,
-    with the same random numbers, finds.
+    A step that raises NonFiniteError is repeated in anomaly mode with the same random numbers, which adds the operation
+    and the source line to the error.
     """
     for batch in batches:
         batch = batch.to(device)

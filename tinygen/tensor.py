@@ -77,7 +77,7 @@ class Tensor(Variable):
         return Tensor(self.data).share_memory(self)
 
     def to(self, device: str) -> "Tensor":
-        """A leaf with the values on `"cpu"` or `"cuda"`; itself where it is there already."""
+        """A leaf with the values on `"cpu"` or `"cuda"`; itself if it is there already."""
         if self.device == device:
             return self
         if self.edge is not None:

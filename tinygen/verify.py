@@ -25,13 +25,13 @@ from tinygen.metrics.probe import Probe
 from tinygen.metrics.segmentation import foreground_iou
 from tinygen.models import System
 from tinygen.models.trial import (
-    COPY,
+    COPIED_INPUT,
     FEW_LABELS,
-    GUESS,
     INDEPENDENT,
     INDEPENDENT_TOKENS,
     MEAN_IMAGE,
     MEAN_MASK,
+    MOST_FREQUENT_CLASS,
     NO_MODES,
     ONE_NORMAL,
     TRIVIAL,
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the model is beyond the bound and the baseline is not: else the bound would show nothing."""
+        """Whether the model passes the bound and the baseline does not: a bound that both pass would show nothing."""
         beyond = [x < self.bound if self.demand.side == "<" else x > self.bound for x in (self.model, self.baseline)]
         return beyond == [True, False]
 
@@ -88,9 +88,9 @@ def trials_of(names: Sequence[str]) -> list[tuple[type[System], Trial]]:
 
 
 def title(system: type[System], trial: Trial) -> str:
-    """The title of a trial: the model, its architecture if it has several, and the data."""
-    architecture = trial.config.get("architecture")
-    return f"{system.name} ({architecture}) on {trial.data}" if architecture else f"{system.name} on {trial.data}"
+    """The title of a trial: the model, its architecture or task if it has several, and the data."""
+    variant = trial.config.get("architecture") or trial.config.get("task")
+    return f"{system.name} ({variant}) on {trial.data}" if variant else f"{system.name} on {trial.data}"
 
 
 # Metrics
@@ -136,24 +136,24 @@ def moment_distance(codes: np.ndarray) -> float:
     return float(np.maximum(np.abs(codes.mean(axis=0)), np.abs(np.log(spread))).max())
 
 
-# Baselines: each gives the metrics that it serves for, of a model before its training
+# Baselines: each returns the metrics that demands compare; a model is given before its training
 
 
 def mean_image(model: System, data: Dataset) -> Metrics:
-    """The errors of the mean image of train as every reconstruction."""
+    """The errors of the mean image of train as the reconstruction of every image."""
     error = float(((pixels(data.test) - pixels(data.train).mean(axis=0)) ** 2).mean())
     return {"squared_error_per_pixel": error, "denoised_squared_error_per_pixel": error}
 
 
 def copied_input(model: Any, data: Dataset) -> Metrics:
-    """The error of the corrupted images as the denoised ones."""
+    """The error of the corrupted images themselves as reconstructions."""
     x = pixels(data.test)
     corrupted = to_numpy(model.corrupt(to_device(x, model.device), Stream(SEED, "eval")))
     return {"denoised_squared_error_per_pixel": float(((corrupted - x) ** 2).mean())}
 
 
 def independent_pixels(model: System, data: Dataset) -> Metrics:
-    """Independent pixels: their likelihood where values are discrete, and samples of each from its values in train."""
+    """The likelihood of independent pixels, if values are discrete, and metrics of samples of them, each from train."""
     train, test = pixels(data.train), pixels(data.test)
     values = train.reshape(len(train), -1)
     order = [Stream(SEED, f"pixel {i}").permutation(len(train)) for i in range(values.shape[1])]
@@ -167,12 +167,12 @@ def independent_pixels(model: System, data: Dataset) -> Metrics:
 
 
 def independent_tokens(model: System, data: Dataset) -> Metrics:
-    """The likelihood of independent tokens, each by its frequency in train, the ends of sentences included."""
+    """The likelihood of independent tokens, with their frequencies in train; the end of a sentence is a token, too."""
     return independent.likelihood_of_tokens(data)
 
 
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
-    """The error rate of the most frequent class of train as every prediction."""
+    """The error rate of predicting the most frequent class of train for every example."""
     guess = np.bincount(data.train.values("y")).argmax()
     error = float((data.test.values("y") != guess).mean())
     return {"probe_error_rate": error, "error_rate": error}
@@ -188,7 +188,7 @@ def few_labels(model: System, data: Dataset) -> Metrics:
 
 def without_modes(model: System, data: Dataset) -> Metrics:
     """Points like the data, without modes: on a line a normal distribution with their mean and standard deviation; in
-    the plane each turned around the origin by a random angle.
+    the plane the same points, each turned around the origin by a random angle.
     """
     draws = Stream(SEED, "without modes")
     real = data.test.take(SAMPLES).batch(slice(None)).x
@@ -207,9 +207,10 @@ def one_normal_distribution(model: System, data: Dataset) -> Metrics:
 
 
 def trivial_translation(model: System, data: Dataset) -> Metrics:
-    """The best of the trivial translations that a system measures beside its own, for each metric."""
-    model.source(data.train, seed=SEED)  # on which trivial translations rest
-    numbers, best = model.evaluate(data.test, seed=SEED), {}
+    """For each metric, the best value of the trivial translations that a system evaluates beside its own."""
+    model.source(data.train, seed=SEED)  # the trivial translations are computed from it
+    numbers = model.evaluate(data.test, seed=SEED)
+    best: Metrics = {}
     for name in numbers:
         prefix, _, metric = name.partition("_")
         if prefix in ("copy", "constant", "table"):
@@ -229,8 +230,8 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
     INDEPENDENT_TOKENS: independent_tokens,
-    COPY: copied_input,
-    GUESS: most_frequent_class,
+    COPIED_INPUT: copied_input,
+    MOST_FREQUENT_CLASS: most_frequent_class,
     FEW_LABELS: few_labels,
     UNTRAINED: metrics_of,
     NO_MODES: without_modes,
@@ -244,11 +245,12 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
 
 
 def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[Outcome]:
-    """Train a model, and measure it and its baselines; NonFiniteError where training diverges."""
+    """Train a model, and measure it and its baselines; NonFiniteError if training diverges."""
     data, config = load(trial.data), system.Config(**trial.config)
     data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
     random.seed(SEED)
     model = system(config, data.spec, device)
+    model.prepare(data, seed=SEED)
     baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
     batches = model.source(data.train, seed=SEED)
     for _ in islice(training_steps(model.training_step, batches, device), trial.steps):
@@ -258,7 +260,7 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
 
 
 def verify(trials: Sequence[tuple[type[System], Trial]], device: str = "cpu") -> None:
-    """Run trials and print the outcomes; NotLearnt, once all are run, where a demand does not hold."""
+    """Run trials and print the outcomes; NotLearnt, once all are run, if a demand does not hold."""
     failed = []
     for system, trial in trials:
         start = time.perf_counter()

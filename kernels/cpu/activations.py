@@ -11,8 +11,8 @@ from .jit import worker
 from .memory import address
 from .single import FLOAT32, single
 
-SMALL = 4096  # elements below which NumPy is faster (measured)
-LARGE = 1 << 17  # elements below which NumPy adds faster (measured)
+LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
+LEAST_SIZE_TO_ADD = 1 << 17  # elements below which NumPy adds faster (measured)
 
 
 def _serves(x, least: int) -> bool:
@@ -30,14 +30,14 @@ def _add(arguments, task, lane):
 
 def add(a, b):
     """a + b, elementwise, with NumPy's broadcasting."""
-    if not (_serves(a, LARGE) and _serves(b, LARGE) and a.shape == b.shape):
+    if not (_serves(a, LEAST_SIZE_TO_ADD) and _serves(b, LEAST_SIZE_TO_ADD) and a.shape == b.shape):
         return a + b
     y = np.empty(a.shape, np.float32)
     launch(_add, a, b, y)
     return y
 
 
-@worker("size source target", "slope")  # numba would mistake (size x y slope) for a record of elementwise.py
+@worker("size source target", "slope")  # numba would take (size x y slope) for elementwise.py's record
 def _leaky_relu(arguments, task, lane):
     a = carray(arguments, 1)[0]
     x, y, slope = block(a, a.source, task), block(a, a.target, task), a.slope
@@ -51,7 +51,7 @@ def _leaky_relu(arguments, task, lane):
 
 def leaky_relu(x, slope):
     """x where x > 0, else slope * x."""
-    if not _serves(x, SMALL):
+    if not _serves(x, LEAST_SIZE):
         return reference.leaky_relu(x, slope)
     y = np.empty(x.shape, np.float32)
     pool.run(_leaky_relu, _leaky_relu.Arguments(x.size, address(x), address(y), slope), block_count(x.size))
@@ -69,7 +69,7 @@ def _leaky_relu_grad(arguments, task, lane):
 @single
 def leaky_relu_grad(g, x, slope):
     """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
-    if g.size < SMALL or g.shape != np.shape(x):
+    if g.size < LEAST_SIZE or g.shape != np.shape(x):
         return reference.leaky_relu_grad(g, x, slope)
     y = np.empty(g.shape, np.float32)
     arguments = _leaky_relu_grad.Arguments(g.size, address(g), address(x), address(y), slope)
@@ -93,7 +93,7 @@ def _column_sums(arguments, task, lane):
 @single
 def column_sums(x):
     """Add up the rows of a matrix: first those of each block of rows, then the sums of the blocks."""
-    if x.size < SMALL:
+    if x.size < LEAST_SIZE:
         return reference.column_sums(x)
     rows, columns = x.shape
     together = max(BLOCK // columns, 16)

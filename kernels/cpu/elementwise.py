@@ -23,9 +23,9 @@ def block_count(size: int) -> int:
 
 
 @jit
-def block(a, place, task):
+def block(a, start, task):
     """The elements of a task, in an array of a.size elements at an address."""
-    return carray(floats_at(place + 4 * BLOCK * task), min(BLOCK, a.size - BLOCK * task))
+    return carray(floats_at(start + 4 * BLOCK * task), min(BLOCK, a.size - BLOCK * task))
 
 
 def launch(task, *arrays) -> None:
@@ -42,12 +42,12 @@ def _output(task, *arrays):
 
 
 def _reference_of(task):
-    """The reference of the kernel whose worker has its name after an underscore."""
+    """The reference kernel of a worker, whose name is the worker's without the underscore."""
     return getattr(reference, task.function.__name__[1:])
 
 
 def _function(task):
-    """Make a kernel of the worker of a function of one float32 array; the reference serves all other arguments."""
+    """Make a kernel from the worker of a function of one float32 array; other arguments go to the reference."""
     plain = _reference_of(task)
 
     @functools.wraps(plain)
@@ -60,7 +60,7 @@ def _function(task):
 
 
 def _activation(task):
-    """Make a kernel of the worker of an activation: the forward pass, which returns the output and its residual."""
+    """Make a kernel from the worker of an activation: the forward pass, which returns the output and its residual."""
 
     @single
     @functools.wraps(_reference_of(task))
@@ -71,7 +71,7 @@ def _activation(task):
 
 
 def _activation_backward(task):
-    """Make a kernel of the worker of an activation's gradient, which takes the gradient g of the output and x."""
+    """Make a kernel from the worker of an activation's gradient, which takes the gradient g of the output and x."""
 
     @single
     @functools.wraps(_reference_of(task))
@@ -198,9 +198,9 @@ def gated_tanh_backward(g, x):
 
 
 @inlined
-def _halves(place, row, half):
+def _halves(start, row, half):
     """Both halves of a row of a matrix at an address."""
-    first = place + 8 * half * row
+    first = start + 8 * half * row
     return carray(floats_at(first), half), carray(floats_at(first + 4 * half), half)
 
 

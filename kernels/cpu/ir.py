@@ -109,19 +109,19 @@ def offsets_at(context, rows, table):
 
 @intrinsic(prefer_literal=True)
 def initial(context, rows, vectors, tail, bias, lanes):
-    """Accumulators that all begin with the vectors at `bias`, or with zero where it is 0."""
+    """Accumulators that all begin with the vectors at `bias`, or with zero if it is 0."""
     kind, masked = Accumulators(rows.literal_value, vectors.literal_value), tail.literal_value
 
     def emit(context, builder, signature, arguments):
         _, _, _, bias, lanes = arguments
         row = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(kind.vectors)]
         with builder.if_then(builder.icmp_signed("!=", bias, INT64(0))):
-            for i, place in enumerate(row):
+            for i, variable in enumerate(row):
                 if masked and i == kind.vectors - 1:
-                    builder.store(_masked_load(builder, bias, i * VECTOR_BYTES, lanes), place)
+                    builder.store(_masked_load(builder, bias, i * VECTOR_BYTES, lanes), variable)
                 else:
-                    builder.store(_load(builder, bias, VECTOR, i * VECTOR_BYTES), place)
-        return _packed(builder, [builder.load(place) for place in row] * kind.rows)
+                    builder.store(_load(builder, bias, VECTOR, i * VECTOR_BYTES), variable)
+        return _packed(builder, [builder.load(variable) for variable in row] * kind.rows)
 
     return kind(rows, vectors, tail, int64, int64), emit
 
@@ -177,8 +177,8 @@ def prefetch(context, address, rows):
         kinds = (BYTE.as_pointer(), INT32, INT32, INT32)
         function = _function(builder, "llvm.prefetch.p0", ir.VoidType(), *kinds)
         for row in cgutils.unpack_tuple(builder, arguments[1]):
-            place = _at(builder, builder.add(arguments[0], row), BYTE)
-            builder.call(function, [place, INT32(0), INT32(3), INT32(1)])  # to be read, kept near, data
+            pointer = _at(builder, builder.add(arguments[0], row), BYTE)
+            builder.call(function, [pointer, INT32(0), INT32(3), INT32(1)])  # to be read, kept near, data
         return context.get_dummy_value()
 
     return types.void(int64, rows), emit
@@ -345,11 +345,11 @@ def flush_denormals(context):
     def emit(context, builder, signature, arguments):
         if not X86:
             return INT64(0)
-        place = cgutils.alloca_once(builder, INT32)
-        pointer = builder.bitcast(place, BYTE.as_pointer())
+        variable = cgutils.alloca_once(builder, INT32)
+        pointer = builder.bitcast(variable, BYTE.as_pointer())
         builder.call(_function(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
-        before = builder.load(place)
-        builder.store(builder.or_(before, INT32(FLUSH)), place)
+        before = builder.load(variable)
+        builder.store(builder.or_(before, INT32(FLUSH)), variable)
         builder.call(_function(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
         return builder.zext(before, INT64)
 
@@ -362,9 +362,9 @@ def restore_denormals(context, before):
 
     def emit(context, builder, signature, arguments):
         if X86:
-            place = cgutils.alloca_once(builder, INT32)
-            builder.store(builder.trunc(arguments[0], INT32), place)
-            pointer = builder.bitcast(place, BYTE.as_pointer())
+            variable = cgutils.alloca_once(builder, INT32)
+            builder.store(builder.trunc(arguments[0], INT32), variable)
+            pointer = builder.bitcast(variable, BYTE.as_pointer())
             builder.call(_function(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
         return context.get_dummy_value()
 
@@ -383,7 +383,7 @@ def as_float(context, bits):
 
 
 def _combination(builder, row, vectors):
-    """Emit the sum of row[i] * vectors[i]; None where all factors are zero."""
+    """Emit the sum of row[i] * vectors[i]; None if all factors are zero."""
     multiply_add = _function(builder, f"llvm.fmuladd.v{WIDTH}f32", VECTOR, VECTOR, VECTOR, VECTOR)
     total = None
     for factor, vector in zip(row, vectors, strict=True):
@@ -401,8 +401,9 @@ def _combination(builder, row, vectors):
 def _applied(builder, matrix, vectors):
     """Emit matrix @ vectors; what the rows for Winograd's points +p and -p have in common is computed once.
 
-    Two neighbouring columns that are equal up to signs: the sum and the difference of their vectors are taken first.
-    Two neighbouring rows (a + b, a - b), where a and b have no column in common: a and b are applied once for both.
+    If two neighbouring columns are equal up to signs, the sum and the difference of their vectors are computed first.
+    If two neighbouring rows are a + b and a - b, where a and b have no column in common, a and b are applied once for
+    both.
     """
     rows, vectors = [list(row) for row in matrix], list(vectors)
     for j in range(len(vectors) - 1):
@@ -425,7 +426,7 @@ def _applied(builder, matrix, vectors):
     return results
 
 
-def _place(builder, base, row, column, i, j):
+def _element_address(builder, base, row, column, i, j):
     return builder.add(base, builder.add(builder.mul(row, INT64(i)), builder.mul(column, INT64(j))))
 
 
@@ -433,7 +434,9 @@ def _transformed(builder, matrix, source, row, column):
     """T X T' as a list of rows, for the grid X of vectors whose element (i, j) is at source + i * row + j * column."""
     columns = []
     for j in range(len(matrix[0])):
-        vectors = [_load(builder, _place(builder, source, row, column, i, j), VECTOR) for i in range(len(matrix[0]))]
+        vectors = [
+            _load(builder, _element_address(builder, source, row, column, i, j), VECTOR) for i in range(len(matrix[0]))
+        ]
         columns.append(_applied(builder, matrix, vectors))
     return [_applied(builder, matrix, [column[i] for column in columns]) for i in range(len(matrix))]
 
@@ -449,7 +452,7 @@ def grid_transform(matrix):
         def emit(context, builder, signature, arguments):
             for i, vectors in enumerate(_transformed(builder, matrix, *arguments[:3])):
                 for j, vector in enumerate(vectors):
-                    _store(builder, vector, _place(builder, *arguments[3:], i, j))
+                    _store(builder, vector, _element_address(builder, *arguments[3:], i, j))
             return context.get_dummy_value()
 
         return types.void(*[int64] * 6), emit
@@ -464,16 +467,16 @@ def finished_transform(matrix):
     def transform(context, source, source_row, source_column, target, target_row, target_column, bias, slope):
         def emit(context, builder, signature, arguments):
             bias, slope = arguments[6], _splat(builder, arguments[7])
-            place = cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None))
+            variable = cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None))
             with builder.if_then(builder.icmp_signed("!=", bias, INT64(0))):
-                builder.store(_load(builder, bias, VECTOR), place)
-            shift = builder.load(place)
+                builder.store(_load(builder, bias, VECTOR), variable)
+            shift = builder.load(variable)
             for i, vectors in enumerate(_transformed(builder, matrix, *arguments[:3])):
                 for j, vector in enumerate(vectors):
                     x = builder.fadd(vector, shift)
                     y = builder.fmul(x, slope)
                     x = builder.select(builder.fcmp_ordered(">", x, y), x, y)
-                    _store(builder, x, _place(builder, *arguments[3:6], i, j))
+                    _store(builder, x, _element_address(builder, *arguments[3:6], i, j))
             return context.get_dummy_value()
 
         return types.void(*[int64] * 7, float32), emit

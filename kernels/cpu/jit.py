@@ -1,7 +1,8 @@
 """Compilation at first use, kept on disk between processes.
 
-Each function has a folder of its own there. Processes that start together compile it once: one does, and the others
-wait for it. Numba alone would let them mix up the variants of a function, whose files it numbers as they come.
+Each function has a folder of its own. If several processes start together, one compiles the function, and the
+others wait for it. numba alone would mix up the variants of a function, since it numbers their files in the order of
+compilation.
 """
 
 import ctypes
@@ -38,7 +39,7 @@ def cache_folder() -> Path:
 
     These are the kernel sources and where they lie, the versions of Python and numba, and the processor. So a changed
     kernel is never served stale, which numba itself does not notice where the change is in another file than the
-    compiled function; and nothing is left in an installed package. OSError where the user has no home folder.
+    compiled function; and nothing is left in an installed package. OSError if the user has no home folder.
     """
     processor = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name(), *sorted(FEATURES)
     digest = hashlib.blake2b(repr((sys.version, numba.__version__, processor, str(KERNELS))).encode(), digest_size=8)
@@ -149,9 +150,9 @@ _keep = []  # compiled code lives as long as the object that numba made for it
 
 def address_of(function, signature) -> int:
     """The address of a function, compiled for a signature as a C function."""
-    made = _compile_or_load(numba.cfunc, function, signature)
-    _keep.append(made)
-    return made.address
+    compiled_function = _compile_or_load(numba.cfunc, function, signature)
+    _keep.append(compiled_function)
+    return compiled_function.address
 
 
 class Record:

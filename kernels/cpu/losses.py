@@ -9,7 +9,7 @@ from .jit import worker
 from .single import single
 from .vector_math import HALF, ONE, ZERO, exp, exp_minus_abs, log1p_unit, logistic
 
-SMALL = 2 * BLOCK  # elements below which NumPy computes a product as fast
+LEAST_SIZE = 2 * BLOCK  # elements below which NumPy computes a product as fast
 
 
 @worker("size x target y difference")
@@ -44,7 +44,7 @@ def _cross_entropy_backward(arguments, task, lane):
 @single
 def binary_cross_entropy_with_logits_backward(g, difference):
     """The gradient with respect to the logits."""
-    if g.size < SMALL:
+    if g.size < LEAST_SIZE:
         return reference.binary_cross_entropy_with_logits_backward(g, difference)
     y = np.empty_like(g)
     launch(_cross_entropy_backward, g, difference, y)

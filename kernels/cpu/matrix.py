@@ -16,13 +16,13 @@ from . import memory, pool, weight_sums
 from .ir import call_rows
 from .jit import worker
 from .memory import address
-from .products import PACK, TASKS, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
+from .products import LEAST_TASKS, PACK, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
 from .single import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
 
-LOWEST = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
-SERIAL = 1 << 18  # multiplications below which one thread is faster (measured)
-DEEP = 8  # the depth is cut where it is more than this many times the width and the height
+LEAST_BAND_ROWS = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
+LEAST_PARALLEL_WORK = 1 << 18  # multiplications below which one thread is faster (measured)
+DEPTH_RATIO = 8  # the depth is cut where it is more than this many times the width and the height
 
 
 @worker(
@@ -32,7 +32,7 @@ DEEP = 8  # the depth is cut where it is more than this many times the width and
 def multiply_panel(arguments, task, lane):
     """Multiply a band of rows of a by a panel of b, which is first packed into the lane's scratch memory.
 
-    So a core reads what it has just written itself: with panels packed by all cores for all it took 1.3x (measured).
+    So a core reads what it has just written itself: panels that are packed by all cores for all took 1.3x (measured).
     """
     a = carray(arguments, 1)[0]
     p = carray(packs_at(a.packs), 1)[0]
@@ -67,9 +67,9 @@ class MatrixProduct:
         packed = packing(self, [(0, depth)], columns, vectors * WIDTH)
         self.packs, self.panel_bytes = PACK.table([packed]), packed["panel_bytes"]
         self.threads, bands = 1, 1
-        if rows * depth * columns > SERIAL:
+        if rows * depth * columns > LEAST_PARALLEL_WORK:
             self.threads = pool.UNLIMITED
-            bands = max(1, min(ceil(TASKS / packed["panels"]), rows // LOWEST))
+            bands = max(1, min(ceil(LEAST_TASKS / packed["panels"]), rows // LEAST_BAND_ROWS))
         band_rows = ceil(rows / bands)
         self.tasks = ceil(rows / band_rows) * packed["panels"]
         height = tile_height(band_rows, ADJACENT_HEIGHTS) if a_transposed else tile_height(band_rows)
@@ -93,9 +93,9 @@ class MatrixProduct:
 
     def __call__(self, a, b, bias, slope: float) -> np.ndarray:
         """The product of float32 matrices that lie in memory as the plan says."""
-        c, room = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
+        c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
         call = multiply_panel.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(room)
+        call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(buffer)
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(multiply_panel, call, self.tasks, self.threads)
         return c
@@ -118,7 +118,7 @@ def matmul(a, b, bias=None, slope=1.0):
     if not (rows and depth and columns):
         return reference.matmul(a, b, bias, slope)
     (a, a_transposed), (b, b_transposed) = _operand(a), _operand(b)
-    if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEEP * max(rows, columns):
+    if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEPTH_RATIO * max(rows, columns):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]
     bias = None if bias is None else np.ascontiguousarray(bias)

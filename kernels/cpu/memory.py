@@ -31,29 +31,29 @@ def aligned(size: int) -> np.ndarray:
 
     Vectors that lie across two cache lines can take a fifth of a kernel's time (measured).
     """
-    room = np.empty(size, np.float32)
-    if address(room) % LINE:
-        room = np.empty(size + LINE // 4 - 1, np.float32)
-        first = -address(room) % LINE // 4
-        room = room[first : first + size]
-    return room
+    array = np.empty(size, np.float32)
+    if address(array) % LINE:
+        array = np.empty(size + LINE // 4 - 1, np.float32)
+        first = -address(array) % LINE // 4
+        array = array[first : first + size]
+    return array
 
 
 _of_this_thread = threading.local()
 
 
 def scratch(lane_bytes: int) -> np.ndarray:
-    """Uninitialised memory, `lane_bytes` for each lane of a launch; the caller refers to it until the launch is over.
+    """Uninitialised memory, `lane_bytes` for each lane of a launch; the caller keeps a reference during the launch.
 
     Each Python thread has its own, since launches of several threads run at the same time.
     """
     size = lane_bytes // 4 * most_threads()
-    room = getattr(_of_this_thread, "room", None)
-    if room is None or room.size < size:
-        room = _of_this_thread.room = aligned(size)
-    return room
+    buffer = getattr(_of_this_thread, "buffer", None)
+    if buffer is None or buffer.size < size:
+        buffer = _of_this_thread.buffer = aligned(size)
+    return buffer
 
 
 def forget_scratch() -> None:
     """Release the calling thread's scratch memory; the next launch that needs some allocates it anew."""
-    _of_this_thread.room = None
+    _of_this_thread.buffer = None

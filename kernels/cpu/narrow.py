@@ -144,9 +144,9 @@ class Narrow:
         matrix = np.zeros((depth, panels * width), np.float32)
         matrix[:, : flat.shape[1] * flat.shape[2]] = flat.reshape(depth, -1)
         packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
-        y, room = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
+        y, buffer = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
         call = _narrow.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.packed, call.y, call.scratch = address(x), address(packed), address(y), address(room)
+        call.x, call.packed, call.y, call.scratch = address(x), address(packed), address(y), address(buffer)
         call.bias, call.slope = 0 if bias is None else address(bias), slope
         pool.run(_narrow, call, len(x))
         return y

@@ -5,8 +5,8 @@ has one sample and one channel a group, an instance norm one channel a group, a 
 The `columns` = groups * channels numbers of a position are a row; each column has its own scale and shift.
 
 Tasks are blocks of rows; short rows are joined to `wide` ones. A block is summed in float32 about its own mean, and
-blocks are merged in float64 (Chan et al. 1983): a mean that is large beside the deviation costs no digits. Of the size
-of x only x itself is kept for backward, which computes again whether a number was positive before the leaky ReLU.
+blocks are merged in float64 (Chan et al. 1983): a mean that is large beside the deviation costs no digits. Of arrays as
+large as x, backward needs x alone: it computes again whether a number was positive before the leaky ReLU.
 """
 
 import functools
@@ -26,10 +26,10 @@ from .single import single
 from .softmax import total
 
 BLOCK = 1 << 14  # numbers in a block
-NEAR = 1 << 16  # most numbers of a sample that is one block, if there are many samples: it fits the second-level cache
-SAMPLES = 16  # this many samples or more count as many
-WIDE = 64  # the least length of a joined row
-SHARE = 16  # groups that a task merges
+MOST_IN_ONE_BLOCK = 1 << 16  # most numbers of a sample that is one block: it fits into the second-level cache
+MANY_SAMPLES = 16  # from this number on each sample may be one block; with fewer it is cut for the threads
+LEAST_ROW_LENGTH = 64  # the least length of a joined row
+GROUPS_PER_TASK = 16  # groups that a task merges
 MEASURE, MERGE, APPLY = 1, 2, 4  # steps of a task
 
 
@@ -62,20 +62,21 @@ class Cut(NamedTuple):
 
 @functools.lru_cache(256)
 def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
-    """How to cut an array that is normalised over `axes`; None where it has no layout, or no elements."""
-    if not prod(shape) or (whole := layout(shape, axes)) is None:
+    """How to cut an array that is normalised over `axes`; None if it has no layout, or no elements."""
+    if not prod(shape) or (arrangement := layout(shape, axes)) is None:
         return None
-    samples, positions, groups, channels, row, kept = whole
+    samples, positions, groups, channels, row, kept = arrangement
     columns = groups * channels
     step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
-    wide = columns if columns >= WIDE else step * ceil(WIDE / step)
+    wide = columns if columns >= LEAST_ROW_LENGTH else step * ceil(LEAST_ROW_LENGTH / step)
     if positions * groups == 1:
         rows, blocks = max(4, BLOCK // columns), 0
     else:
-        near = NEAR if samples >= SAMPLES else BLOCK
-        rows = positions if positions * columns <= near else max(32, BLOCK // columns)
+        most_numbers = MOST_IN_ONE_BLOCK if samples >= MANY_SAMPLES else BLOCK
+        rows = positions if positions * columns <= most_numbers else max(32, BLOCK // columns)
         blocks = ceil(positions / rows)
-    return Cut(samples, positions, groups, channels, rows, blocks, wide, SHARE if blocks > 1 else groups, row, kept)
+    share = GROUPS_PER_TASK if blocks > 1 else groups
+    return Cut(samples, positions, groups, channels, rows, blocks, wide, share, row, kept)
 
 
 ARGUMENTS = (
@@ -92,13 +93,13 @@ def floats(address, n):
 
 
 @inlined
-def vector(a, room, i):
+def vector(a, buffer, i):
     """Vector number i, of `wide` numbers, in a lane's scratch memory."""
-    return carray(floats_at(room + 4 * i * a.wide), a.wide)
+    return carray(floats_at(buffer + 4 * i * a.wide), a.wide)
 
 
 @inlined
-def place(a, task):
+def block_of_task(a, task):
     """(sample of a task's block, its first byte in the array, how many numbers it has)."""
     sample, start = task // a.blocks, task % a.blocks * a.rows
     columns = a.groups * a.channels
@@ -106,7 +107,7 @@ def place(a, task):
 
 
 @inlined
-def part(a, task):
+def groups_of_task(a, task):
     """(number of groups that a task merges, index of the first in its sample, and in the array, their sample)."""
     shares = -(-a.groups // a.share)
     sample, first = task // shares, task % shares * a.share
@@ -132,13 +133,13 @@ def repeat(wide, columns):
 
 
 @jit
-def measure(a, task, room):
+def measure(a, task, buffer):
     """Write for each column of a block its rounded mean, and the sums of differences to it and of their squares."""
-    _, first, size = place(a, task)
+    _, first, size = block_of_task(a, task)
     columns, wide = a.groups * a.channels, a.wide
     results = carray(floats_at(a.sums + 12 * task * columns), (3, columns))
-    mean, sums, squares = vector(a, room, 0), vector(a, room, 1), vector(a, room, 2)
-    clear(room, 12 * wide)
+    mean, sums, squares = vector(a, buffer, 0), vector(a, buffer, 1), vector(a, buffer, 2)
+    clear(buffer, 12 * wide)
     fours = size // (4 * wide) * 4 * wide  # joined rows by four: sums are loaded and stored a quarter as often
     for start in range(0, fours, 4 * wide):
         x = carray(floats_at(a.x + first + 4 * start), (4, wide))
@@ -176,7 +177,7 @@ def measure(a, task, room):
 @jit
 def merge(a, task):
     """Write mean, variance and 1 / standard deviation of groups, from the sums of their blocks."""
-    count, first, offset, sample = part(a, task)
+    count, first, offset, sample = groups_of_task(a, task)
     columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
     last = float(a.positions - (a.blocks - 1) * a.rows)
     means, variances = floats(a.mean + 4 * offset, count), floats(a.var + 4 * offset, count)
@@ -202,12 +203,12 @@ def merge(a, task):
 
 
 @jit
-def write_gains(a, sample, room):
+def write_gains(a, sample, buffer):
     """Write (centre, gain, shift) of a joined row: before the leaky ReLU, y = (x - centre) * gain + shift."""
     columns, offset = a.groups * a.channels, 4 * sample * a.groups
     means, inverses = floats(a.mean + offset, a.groups), floats(a.inverse + offset, a.groups)
     scale, added = floats(a.scale, columns), floats(a.shift, columns)
-    centre, gain, shift = vector(a, room, 0), vector(a, room, 1), vector(a, room, 2)
+    centre, gain, shift = vector(a, buffer, 0), vector(a, buffer, 1), vector(a, buffer, 2)
     for group in range(a.groups):
         for k in range(a.channels):
             j = group * a.channels + k
@@ -219,10 +220,10 @@ def write_gains(a, sample, room):
 
 
 @jit
-def apply(a, task, room):
+def apply(a, task, buffer):
     """Write y for a block."""
-    sample, first, size = place(a, task)
-    centre, gain, shift = write_gains(a, sample, room)
+    sample, first, size = block_of_task(a, task)
+    centre, gain, shift = write_gains(a, sample, buffer)
     slope = a.slope
     for start in range(0, size, a.wide):
         n = min(a.wide, size - start)
@@ -235,13 +236,13 @@ def apply(a, task, room):
 @worker(*ARGUMENTS)
 def forward(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    room = a.scratch + lane * a.lane_bytes
+    buffer = a.scratch + lane * a.lane_bytes
     if a.steps & MEASURE:
-        measure(a, task, room)
+        measure(a, task, buffer)
     if a.steps & MERGE:
         merge(a, task)
     if a.steps & APPLY:
-        apply(a, task, room)
+        apply(a, task, buffer)
 
 
 # Backward. Let d be the gradient before the leaky ReLU, e = scale * d, z = (x - mean) / deviation. Then
@@ -249,13 +250,13 @@ def forward(arguments, task, lane):
 
 
 @jit
-def measure_back(a, task, room):
+def measure_back(a, task, buffer):
     """Write for each column of a block the sums of d (x - mean) and of d."""
-    sample, first, size = place(a, task)
+    sample, first, size = block_of_task(a, task)
     columns, wide, slope = a.groups * a.channels, a.wide, a.slope
-    centre, gain, shift = write_gains(a, sample, room)
-    along, plain = vector(a, room, 3), vector(a, room, 4)
-    clear(room + 12 * wide, 8 * wide)
+    centre, gain, shift = write_gains(a, sample, buffer)
+    along, plain = vector(a, buffer, 3), vector(a, buffer, 4)
+    clear(buffer + 12 * wide, 8 * wide)
     fours = size // (4 * wide) * 4 * wide
     for start in range(0, fours, 4 * wide):
         x = carray(floats_at(a.x + first + 4 * start), (4, wide))
@@ -285,7 +286,7 @@ def measure_back(a, task, room):
 @jit
 def merge_back(a, task):
     """Write the gradients of scale and shift in a sample, and two numbers of each group for `apply_back`."""
-    count, first, offset, sample = part(a, task)
+    count, first, offset, sample = groups_of_task(a, task)
     columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
     inverses = floats(a.inverse + 4 * offset, count)
     pulls, tilts = floats(a.pull + 4 * offset, count), floats(a.tilt + 4 * offset, count)
@@ -308,12 +309,12 @@ def merge_back(a, task):
 
 
 @jit
-def apply_back(a, task, room):
+def apply_back(a, task, buffer):
     """Write dx for a block."""
-    sample, first, size = place(a, task)
+    sample, first, size = block_of_task(a, task)
     columns, slope = a.groups * a.channels, a.slope
-    centre, gain, shift = write_gains(a, sample, room)
-    pull, tilt = vector(a, room, 3), vector(a, room, 4)
+    centre, gain, shift = write_gains(a, sample, buffer)
+    pull, tilt = vector(a, buffer, 3), vector(a, buffer, 4)
     pulls, tilts = floats(a.pull + 4 * sample * a.groups, a.groups), floats(a.tilt + 4 * sample * a.groups, a.groups)
     for group in range(a.groups):
         for k in range(a.channels):
@@ -332,16 +333,16 @@ def apply_back(a, task, room):
 @worker(*ARGUMENTS)
 def backward(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    room = a.scratch + lane * a.lane_bytes
+    buffer = a.scratch + lane * a.lane_bytes
     if a.steps & MEASURE:
-        measure_back(a, task, room)
+        measure_back(a, task, buffer)
     if a.steps & MERGE:
         merge_back(a, task)
     if a.steps & APPLY:
-        apply_back(a, task, room)
+        apply_back(a, task, buffer)
 
 
-# By rows: a row stays in first-level cache from its sums to its result.
+# Functions that work row by row: a row stays in first-level cache from its sums to its result.
 
 
 @summing
@@ -411,7 +412,7 @@ def backward_rows(arguments, task, lane):
 
 
 def _cut(x, scale, shift, axes) -> Cut | None:
-    """How to cut the array of a call; None where the reference serves it."""
+    """How to cut the array of a call; None if the reference serves it."""
     cut = cut_of(x.shape, axes)
     return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
 
@@ -428,12 +429,12 @@ def _run(work, work_by_rows, cut: Cut, scale, shift, eps: float, slope: float, *
     scale, shift = _columns(scale, cut, 1.0), _columns(shift, cut, 0.0)
     places = {name: address(array) for name, array in arrays.items()}
     lane_bytes = 20 * cut.wide
-    room = memory.scratch(lane_bytes)
+    buffer = memory.scratch(lane_bytes)
     a = work.Arguments(
         *cut[:8],
         scale=address(scale),
         shift=address(shift),
-        scratch=address(room),
+        scratch=address(buffer),
         lane_bytes=lane_bytes,
         eps=eps,
         slope=slope,

@@ -14,6 +14,7 @@ from .jit import compiled, int64
 
 
 def _in_lanes(worker, arguments, tasks, lanes, counter):
+    """Do all tasks in `lanes` threads; a task gets the number of its thread, `lane`, which selects scratch memory."""
     for lane in prange(lanes):
         before = flush_denormals()
         task = add(counter, 1)

@@ -1,6 +1,6 @@
 """Which cores the helper threads of the pool run on (Linux). It matters where other processes keep the cores busy.
 
-Helpers keep off the core of the thread that launches: the system would else wake some on it, and the two would take
+Helpers keep off the core of the thread that launches: otherwise the system would wake some on it, and both would take
 turns there. But when a launching thread has nothing left to do and waits for a helper that the system has taken off its
 core in the middle of a task, it lends that helper its own core and sleeps meanwhile, instead of waiting until other
 processes have had their turn, which takes milliseconds. Beside one busy process each of the two makes training steps
@@ -28,56 +28,56 @@ FIRST_HELPER = ALLOWED + SET_BYTES
 
 # A helper: offsets from its beginning.
 IDENTIFIER = 0  # the system's number of the thread
-INSIDE_OF = 8  # the job that it is inside of, 0 where it is in none
+INSIDE_OF = 8  # the job that it is inside of, 0 if it is in none
 HELPER_BYTES = LINE
 
 # A launching thread: offsets from its beginning.
-CORE = 0  # 1 + the core that helpers keep off; 0 where the next launch must move them again
+CORE = 0  # 1 + the core that helpers keep off; 0 if the next launch must move them again
 CORE_SET = LINE
-PLACE_BYTES = CORE_SET + SET_BYTES
+LAUNCHER_BYTES = CORE_SET + SET_BYTES
 
 _current_core = types.ExternalFunction("sched_getcpu", types.int32())
 _syscall = types.ExternalFunction("syscall", int64(*[int64] * 4))
 
 
 @jit
-def keep_off_this_core(team, place):
+def keep_off_this_core(team, launcher):
     """Move all helpers off the core of the calling thread, unless its last call did so for the same core."""
     core = int64(_current_core())
-    if core + 1 == load(place + CORE) or not 0 <= core < CORES:
+    if core + 1 == load(launcher + CORE) or not 0 <= core < CORES:
         return
-    store(place + CORE, core + 1)
+    store(launcher + CORE, core + 1)
     for k in range(CORES // 64):
         word = load(team + ALLOWED + 8 * k)
-        store(place + CORE_SET + 8 * k, word & ~(1 << (core & 63)) if k == core >> 6 else word)
+        store(launcher + CORE_SET + 8 * k, word & ~(1 << (core & 63)) if k == core >> 6 else word)
     for k in range(load(team + THREADS)):
         helper = team + FIRST_HELPER + k * HELPER_BYTES
-        _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, place + CORE_SET)
+        _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, launcher + CORE_SET)
 
 
 @jit
-def lend_this_core(team, place, job):
+def lend_this_core(team, launcher, job):
     """Move the helpers inside a job to the core of the calling thread, which should sleep now.
 
     Its next `keep_off_this_core` sends them away again.
     """
     core = int64(_current_core())
-    store(place + CORE, 0)
+    store(launcher + CORE, 0)
     for k in range(CORES // 64):
-        store(place + CORE_SET + 8 * k, 1 << (core & 63) if k == core >> 6 else 0)
+        store(launcher + CORE_SET + 8 * k, 1 << (core & 63) if k == core >> 6 else 0)
     for k in range(load(team + THREADS)):
         helper = team + FIRST_HELPER + k * HELPER_BYTES
         if load(helper + INSIDE_OF) == job:
-            _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, place + CORE_SET)
+            _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, launcher + CORE_SET)
 
 
 @jit
-def _do_not_keep_off(team, place):
+def _do_not_keep_off(team, launcher):
     pass
 
 
 @jit
-def _do_not_lend(team, place, job):
+def _do_not_lend(team, launcher, job):
     pass
 
 

@@ -61,8 +61,8 @@ MOST_JOBS = 32  # Python threads that can launch at the same time; further ones 
 GATE = 0  # how many helpers are inside, and the bits OPEN and ASLEEP
 COUNTER = WORD_BYTES  # the next task
 WORKER, ARGUMENTS, TASKS, HELPERS = (COUNTER + LINE + 8 * k for k in range(4))  # written while the gate is closed
-PLACE = WORKER + LINE  # where the launching thread runs
-JOB_BYTES = PLACE + placement.PLACE_BYTES
+LAUNCHER = WORKER + LINE  # where the launching thread runs
+JOB_BYTES = LAUNCHER + placement.LAUNCHER_BYTES
 
 # The board is what all threads share: offsets from its beginning.
 JOBS = 0  # bit k: the gate of job k is open; STOP: helpers are to end
@@ -99,7 +99,7 @@ def do_tasks(job, lane):
 def launch(board, number, worker, arguments, tasks, helpers):
     """Do all tasks of a job, with at most `helpers` helpers inside at once."""
     job = board + FIRST_JOB + number * JOB_BYTES
-    keep_off_this_core(board + TEAM, job + PLACE)
+    keep_off_this_core(board + TEAM, job + LAUNCHER)
     store(job + WORKER, worker)
     store(job + ARGUMENTS, arguments)
     store(job + TASKS, tasks)
@@ -124,7 +124,7 @@ def wait_until_left(board, job):
         if not load(gate):
             return
         pause()
-    lend_this_core(board + TEAM, job + PLACE, job)
+    lend_this_core(board + TEAM, job + LAUNCHER, job)
     state = set_bits(gate, ASLEEP) | ASLEEP
     while state & INSIDE:
         wait(gate, state)
@@ -157,7 +157,7 @@ def help_until_stopped(board, lane):
 
 @jit
 def job_to_join(board):
-    """The address of a job that is open, with a task left and room for one more helper; 0 where there is none."""
+    """The address of a job that is open, with a task left and room for one more helper; 0 if there is none."""
     jobs, job = load(board + JOBS) & EVERY_JOB, board + FIRST_JOB
     while jobs:
         if jobs & 1 and load(job + COUNTER) < load(job + TASKS) and load(job + GATE) & INSIDE < load(job + HELPERS):
@@ -252,7 +252,7 @@ class Pool:
         ctypes.c_int64.from_address(self.board + word).value = value
 
     def run(self, worker: Worker, arguments: int, tasks: int, most: int) -> bool:
-        """Launch a job; False where too many Python threads are launching."""
+        """Launch a job; False if too many Python threads are launching."""
         if time.monotonic() >= self.look_again:
             self.adapt()
         try:
@@ -277,11 +277,11 @@ class Pool:
                 self.allowed = allowed
                 cores = placement.core_set(allowed)
                 ctypes.memmove(self.board + TEAM + placement.ALLOWED, cores, len(cores))
-                for place in range(FIRST_JOB + PLACE, TEAM, JOB_BYTES):
-                    self.write(place, 0)  # the next launch of each Python thread places the helpers again
+                for launcher in range(FIRST_JOB + LAUNCHER, TEAM, JOB_BYTES):
+                    self.write(launcher, 0)  # the next launch of each Python thread places the helpers again
 
     def start_helper(self) -> None:
-        """Start one more helper. RuntimeError where the system grants no thread."""
+        """Start one more helper. RuntimeError if the system grants no thread."""
         lane = len(self.threads) + 1
         thread = threading.Thread(target=self.help, args=(self.board, lane), name=f"tinygen helper {lane}", daemon=True)
         thread.start()
@@ -299,7 +299,7 @@ class Pool:
 
 
 class _ReservedJob:
-    """The number of a job, reserved until the Python thread that took it ends; None where all are taken."""
+    """The number of a job, reserved until the Python thread that took it ends; None if all are taken."""
 
     def __init__(self, free: list[int]):
         self.free, self.number = free, None
@@ -362,7 +362,7 @@ UNLIMITED = 1 << 16  # threads
 
 def run(worker: Worker, arguments: ctypes.Structure, tasks: int, most: int = UNLIMITED) -> None:
     """Call a worker once for each task, in all threads or at most `most`; denormal numbers are zero meanwhile."""
-    place = ctypes.addressof(arguments)
-    if tasks > 1 and most > 1 and (_pool or _started()).run(worker, place, tasks, most):
+    address = ctypes.addressof(arguments)
+    if tasks > 1 and most > 1 and (_pool or _started()).run(worker, address, tasks, most):
         return
-    _alone()(worker.address, place, tasks)
+    _alone()(worker.address, address, tasks)

@@ -20,19 +20,19 @@ from .memory import address
 from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
-NEAR = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
-TASKS = 16  # at least as many tasks as this where the work can be cut so
+MOST_INPUT_BYTES = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
+LEAST_TASKS = 16  # work that is large enough is cut into at least this many tasks
 
 
 @inlined
-def copy_window(a, room, source, top, rows, images):
+def copy_window(a, buffer, source, top, rows, images):
     """Copy `rows` rows of some images, from row `top` on, which may lie above the image, with zeros around them.
 
     Pixels of `pixel_bytes` are laid out `pixel_pitch` apart; what lies between them is left as it is.
     """
     for i in range(images):
         for r in range(rows):
-            target = room + i * a.window_bytes + r * a.pitch
+            target = buffer + i * a.window_bytes + r * a.pitch
             row = top + r
             if 0 <= row < a.height:
                 line = source + i * a.image_bytes + row * a.row_bytes
@@ -44,28 +44,28 @@ def copy_window(a, room, source, top, rows, images):
                     for j in range(a.width_in):
                         copy(target + j * a.pixel_pitch, line + j * a.pixel_bytes, a.pixel_bytes)
                 target += a.width_in * a.pixel_pitch
-                clear(target, room + i * a.window_bytes + (r + 1) * a.pitch - target)
+                clear(target, buffer + i * a.window_bytes + (r + 1) * a.pitch - target)
             else:
                 clear(target, a.pitch)
 
 
 @inlined
-def copy_planes(a, room, source, top, rows, images):
+def copy_planes(a, buffer, source, top, rows, images):
     """`copy_window` channel by channel: neighbours are pixels `stride_columns` apart, of one channel.
 
     There is a plane of `rows` lines for each channel and each column modulo the stride.
     """
     channels, line, step = a.pixel_bytes // 4, a.pitch // 4, a.stride_columns
     for i in range(images):
-        clear(room + i * a.window_bytes, a.window_bytes)
-        window = carray(floats_at(room + i * a.window_bytes), a.window_bytes // 4)
+        clear(buffer + i * a.window_bytes, a.window_bytes)
+        window = carray(floats_at(buffer + i * a.window_bytes), a.window_bytes // 4)
         for r in range(max(0, -top), min(rows, a.height - top)):
             pixels = carray(floats_at(source + i * a.image_bytes + (top + r) * a.row_bytes), a.width_in * channels)
             for c in range(channels):
                 for phase in range(step):
-                    place = ((c * step + phase) * rows + r) * line
+                    line_start = ((c * step + phase) * rows + r) * line
                     first = (phase - a.before) % step  # column of the image
-                    at = place + (first + a.before) // step
+                    at = line_start + (first + a.before) // step
                     for j in range(first, a.width_in, step):
                         window[at] = pixels[j * channels + c]
                         at += 1
@@ -89,12 +89,12 @@ def multiply(arguments, task, lane):
     top = min(band * a.band_rows, a.last_band)
     source = a.x + first * a.image_bytes
     if a.copied:
-        room, first_row = a.scratch + lane * a.lane_bytes, top * a.band_source - a.above
+        buffer, first_row = a.scratch + lane * a.lane_bytes, top * a.band_source - a.above
         if a.planes:
-            copy_planes(a, room, source, first_row, a.window, a.group)
+            copy_planes(a, buffer, source, first_row, a.window, a.group)
         else:
-            copy_window(a, room, source, first_row, a.window, a.group)
-        source = room
+            copy_window(a, buffer, source, first_row, a.window, a.group)
+        source = buffer
     else:
         source += top * a.band_source * a.row_bytes
     target = a.y + first * a.target_bytes + top * a.band_target
@@ -133,28 +133,32 @@ def pack_panel(a, p, panel, target):
     outputs, pitch = min(a.width, p.outputs - panel * a.width), 4 * a.width
     if outputs < a.width:
         clear(target, p.panel_bytes)
-    whole = outputs // WIDTH * WIDTH
+    full_width = outputs // WIDTH * WIDTH
     for piece in range(p.count):
         source = a.w + word(p.pieces, 2 * piece) + panel * a.width * a.output_stride
         depth = word(p.pieces, 2 * piece + 1)
         if a.output_stride == 4:
             for k in range(depth):
-                for j in range(0, whole, WIDTH):
+                for j in range(0, full_width, WIDTH):
                     copy(target + k * pitch + 4 * j, source + k * a.depth_stride + 4 * j, VECTOR_BYTES)
-            if whole < outputs:
+            if full_width < outputs:
                 for k in range(depth):
-                    copy(target + k * pitch + 4 * whole, source + k * a.depth_stride + 4 * whole, 4 * (outputs - whole))
+                    copy(
+                        target + k * pitch + 4 * full_width,
+                        source + k * a.depth_stride + 4 * full_width,
+                        4 * (outputs - full_width),
+                    )
         else:
             square = depth // WIDTH * WIDTH
             for k in range(0, square, WIDTH):
-                for j in range(0, whole, WIDTH):
+                for j in range(0, full_width, WIDTH):
                     transpose_block(
                         target + k * pitch + 4 * j, pitch, source + j * a.output_stride + 4 * k, a.output_stride
                     )
             for j in range(outputs):
                 line = carray(floats_at(source + j * a.output_stride), depth)
                 column = carray(floats_at(target), depth * a.width)
-                for k in range(square if j < whole else 0, depth):
+                for k in range(square if j < full_width else 0, depth):
                     column[k * a.width + j] = line[k]
         target += depth * pitch
 
@@ -281,7 +285,7 @@ class Products:
         self.jobs, self.packs, self.packed_size = JOB.table(jobs), PACK.table(packs), packed // 4
         # Where several tasks share the panels, each has to copy the input for itself.
         most = max(job["panels"] for job in jobs)
-        parts = 1 if copied else ceil(most / max(1, most * groups * bands // TASKS))
+        parts = 1 if copied else ceil(most / max(1, most * groups * bands // LEAST_TASKS))
         self.tasks, self.pack_tasks = groups * bands * parts, sum(pack["panels"] for pack in packs)
         self.lane_bytes = group * window_bytes if copied else 0
         self.pack_arguments = pack.Arguments(
@@ -322,7 +326,7 @@ class Products:
         )
 
     def _height(self, phase, rows: int) -> int:
-        """How many output pixels of a phase a tile has; with planes they lie in one line of the image."""
+        """How many output pixels of a phase a tile has; with `copy_planes` they lie in one line of the image."""
         return tile_height(phase.columns, ADJACENT_HEIGHTS) if self.planes else tile_height(rows)
 
     def _rows(self, phase, group: int, window_bytes: int) -> dict[str, int]:
@@ -364,12 +368,12 @@ class Products:
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
         packed, y = memory.aligned(self.packed_size), np.empty(self.shape, np.float32)
-        room = memory.scratch(self.lane_bytes)
+        buffer = memory.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)
         pool.run(pack, packing, self.pack_tasks)
         call = multiply.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.weights, call.y, call.scratch = address(x), address(packed), address(y), address(room)
+        call.x, call.weights, call.y, call.scratch = address(x), address(packed), address(y), address(buffer)
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(multiply, call, self.tasks)
         return y
@@ -387,11 +391,11 @@ def _cut(images: int, rows: int, columns: int, nearby: int, even: bool) -> tuple
     Small images are joined until a tile is well filled, and while their input, `nearby` bytes each, fits into the
     cache; large ones are cut into bands of rows, if all phases have equally many rows and columns (`even`).
     """
-    group = min(images, max(ceil(64 / (rows * columns)), min(NEAR // nearby, images // TASKS), 1))
+    group = min(images, max(ceil(64 / (rows * columns)), min(MOST_INPUT_BYTES // nearby, images // LEAST_TASKS), 1))
     group = ceil(images / ceil(images / group))  # of equal size: the last group overlaps the one before it
     if group > 1 or not even:
         return group, 1
-    bands = max(ceil(nearby / NEAR), min(ceil(TASKS / images), rows * columns // 64), 1)
+    bands = max(ceil(nearby / MOST_INPUT_BYTES), min(ceil(LEAST_TASKS / images), rows * columns // 64), 1)
     return 1, ceil(rows / ceil(rows / min(bands, rows)))
 
 

@@ -28,10 +28,10 @@ from .target import HEIGHTS, VECTORS, WIDTH
 from .vector_math import ONE, sigmoid, tanh
 
 UNITS = HEIGHTS[0]  # rows of a tile
-COLUMNS = VECTORS * WIDTH  # its columns; one vector of them for a small batch
-NEAR = 256  # sequences times steps whose derivatives are kept
-STRIP = 128  # of them, those that go through the first-level cache together
-FEW, SHORT = 3, 8  # sequences and steps below which packing the weights takes longer than it saves (measured)
+COLUMNS = VECTORS * WIDTH  # columns of a tile; for a small batch a tile is one vector wide
+KEPT_DERIVATIVES = 256  # sequences times steps whose derivatives are kept
+STRIP = 128  # of these, the number that passes through the first-level cache at a time
+LEAST_SEQUENCES, LEAST_STEPS = 3, 8  # with fewer, packing the weights takes longer than it saves (measured)
 LSTM, GRU = 4, 3  # number of gates
 SIZES = "batch steps channels hidden groups panels "
 
@@ -59,8 +59,8 @@ def _transpose(target, target_pitch, source, source_pitch, rows, columns):
     whole_rows, whole_columns = rows // WIDTH * WIDTH, columns // WIDTH * WIDTH
     for i in range(0, whole_rows, WIDTH):
         for j in range(0, whole_columns, WIDTH):
-            place = source + i * source_pitch + 4 * j
-            transpose_block(target + j * target_pitch + 4 * i, target_pitch, place, source_pitch)
+            block = source + i * source_pitch + 4 * j
+            transpose_block(target + j * target_pitch + 4 * i, target_pitch, block, source_pitch)
     for i in range(rows):
         row = carray(floats_at(source + i * source_pitch), columns)
         for j in range(whole_columns if i < whole_rows else 0, columns):
@@ -77,7 +77,7 @@ def _forward_worker(gates: int, width: int):
     def forward(arguments, task, lane):
         a = carray(arguments, 1)[0]
         panel, group = task // a.groups - 1, task % a.groups
-        now = a.inputs + row * a.rows * (a.step % 2 * a.groups + group)
+        inputs = a.inputs + row * a.rows * (a.step % 2 * a.groups + group)
         later = a.inputs + row * a.rows * ((a.step + 1) % 2 * a.groups + group)
         if panel < 0:
             first, sequences = group * width * a.steps, min(width, a.batch - group * width)
@@ -85,15 +85,15 @@ def _forward_worker(gates: int, width: int):
             if a.step + 1 < a.steps:
                 _transpose(later, row, x, 4 * a.channels * a.steps, sequences, a.channels)
             if a.step > 0:
-                h = now + row * (a.channels + 1)
+                h = inputs + row * (a.channels + 1)
                 _transpose(y, 4 * a.hidden * a.steps, h, row, a.hidden, sequences)
             return
-        place = (a.step * a.groups + group) * a.panels + panel
+        panel_index = (a.step * a.groups + group) * a.panels + panel
         for gate in range(4):
-            _product(a.blocks, gate, panel, vectors, now, a.gates + (4 * place + gate) * tile)
-        z = carray(floats_at(a.gates + 4 * place * tile), 4 * size)
-        before = carray(floats_at(a.states + place * tile), size)
-        after = carray(floats_at(a.states + (place + a.groups * a.panels) * tile), size)
+            _product(a.blocks, gate, panel, vectors, inputs, a.gates + (4 * panel_index + gate) * tile)
+        z = carray(floats_at(a.gates + 4 * panel_index * tile), 4 * size)
+        before = carray(floats_at(a.states + panel_index * tile), size)
+        after = carray(floats_at(a.states + (panel_index + a.groups * a.panels) * tile), size)
         h = carray(floats_at(later + row * (a.channels + 1 + panel * UNITS)), size)
         if gates == LSTM:
             for j in range(size):
@@ -150,36 +150,36 @@ def _backward_worker(gates: int, width: int):
         if a.step < 0:
             _transpose(a.dh + 4 * (a.hidden * first + unit), 4 * a.hidden, room_at, row, units, sequences)
             return
-        room = carray(floats_at(room_at), 4 * size)
+        buffer = carray(floats_at(room_at), 4 * size)
         g = carray(floats_at(a.fetched + row * (a.rows * (a.step % 2 * a.groups + group) + unit)), size)
         for j in range(size):
-            room[j] += g[j]
-        place = (a.step * a.groups + group) * a.panels + panel
-        z = carray(floats_at(a.gates + 4 * place * tile), 4 * size)
-        before = carray(floats_at(a.states + place * tile), size)
-        after = carray(floats_at(a.states + (place + a.groups * a.panels) * tile), size)
+            buffer[j] += g[j]
+        panel_index = (a.step * a.groups + group) * a.panels + panel
+        z = carray(floats_at(a.gates + 4 * panel_index * tile), 4 * size)
+        before = carray(floats_at(a.states + panel_index * tile), size)
+        after = carray(floats_at(a.states + (panel_index + a.groups * a.panels) * tile), size)
         carried = carray(floats_at(a.carried + (group * a.panels + panel) * tile), size)
         if gates == LSTM:  # i, f, n, o; the gradient of c is carried on
             for j in range(size):
-                i, f, n, o, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], room[j]
+                i, f, n, o, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], buffer[j]
                 bounded = tanh(after[j])
                 dc = carried[j] + dh * o * (ONE - bounded * bounded)
                 carried[j] = dc * f
-                room[j], room[size + j] = dc * n * i * (ONE - i), dc * before[j] * f * (ONE - f)
-                room[2 * size + j], room[3 * size + j] = dc * i * (ONE - n * n), dh * bounded * o * (ONE - o)
+                buffer[j], buffer[size + j] = dc * n * i * (ONE - i), dc * before[j] * f * (ONE - f)
+                buffer[2 * size + j], buffer[3 * size + j] = dc * i * (ONE - n * n), dh * bounded * o * (ONE - o)
         else:  # n, r, z, and n's part of h: neighbours for x, and for h; what z lets through to h is carried on
             for j in range(size):
-                r, u, n, scaled, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], room[j] + carried[j]
+                r, u, n, scaled, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], buffer[j] + carried[j]
                 dn = dh * (ONE - u) * (ONE - n * n)
                 carried[j] = dh * u
-                room[j], room[size + j] = dn, dn * scaled * r * (ONE - r)
-                room[2 * size + j], room[3 * size + j] = dh * (before[j] - n) * u * (ONE - u), dn * r
+                buffer[j], buffer[size + j] = dn, dn * scaled * r * (ONE - r)
+                buffer[2 * size + j], buffer[3 * size + j] = dh * (before[j] - n) * u * (ONE - u), dn * r
         total = carray(floats_at(a.sums + 4 * (group * a.panels + panel) * tile), 4 * size)
         for j in range(4 * size):
-            total[j] += room[j]
-        now = a.derivatives + 4 * a.hidden * row * (a.step % a.slots * a.groups + group)
+            total[j] += buffer[j]
+        derivatives = a.derivatives + 4 * a.hidden * row * (a.step % a.slots * a.groups + group)
         for gate in range(4):
-            copy(now + row * (gate * a.hidden + unit), room_at + gate * tile, units * row)
+            copy(derivatives + row * (gate * a.hidden + unit), room_at + gate * tile, units * row)
 
     return backward
 
@@ -211,11 +211,11 @@ def _weight_sums_worker(gates: int, width: int):
                     copy(line, source + 4 * column, 4 * many)
                     line += pitch
             target = a.sums + task * a.sums_bytes
-            for place in range(begin, begin + gates * a.hidden * row, UNITS * row):
+            for panel_start in range(begin, begin + gates * a.hidden * row, UNITS * row):
                 tile, line = loaded(UNITS, VECTORS, target), strip
                 for slot in range(first - a.first, last - a.first):
                     for group in range(a.groups):
-                        at = place + 4 * a.hidden * row * (slot * a.groups + group)
+                        at = panel_start + 4 * a.hidden * row * (slot * a.groups + group)
                         sequences = min(width, a.batch - group * width)
                         for _ in range(sequences // 4):
                             tile = multiplied(4, tile, at, offsets, line, pitch)
@@ -296,7 +296,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     (batch, steps, channels), hidden = x.shape, h.shape[1]
     groups, panels, _, _, width = z.shape[1:]
     sizes = batch, steps, channels, hidden, groups, panels
-    rows, slots, x_panels = hidden + UNITS, max(2, NEAR // (groups * width)), ceil(channels / COLUMNS)
+    rows, slots, x_panels = hidden + UNITS, max(2, KEPT_DERIVATIVES // (groups * width)), ceil(channels / COLUMNS)
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
     dx, dh = np.empty_like(x), np.empty_like(h)
     fetched, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
@@ -333,7 +333,7 @@ def _pieces(gates: int, input_weight, bias, hidden_weight):
 
 
 def _serves(x, h) -> bool:
-    return len(x) >= FEW and x.shape[1] >= SHORT and x.size > 0 and h.size > 0
+    return len(x) >= LEAST_SEQUENCES and x.shape[1] >= LEAST_STEPS and x.size > 0 and h.size > 0
 
 
 @single

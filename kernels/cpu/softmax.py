@@ -161,10 +161,10 @@ def _cross_entropy(arguments, task, lane):
     for r in range(first, last):
         x, probability = row(a, a.x, r), row(a, a.probability, r)
         m, s = exponentials(x, probability)
-        share, own = ONE / s, target[r]
+        share, target_class = ONE / s, target[r]
         for i in range(x.size):
             probability[i] *= share
-        y[r] = log(s) - (x[own] - m) if 0 <= own < a.columns else NAN
+        y[r] = log(s) - (x[target_class] - m) if 0 <= target_class < a.columns else NAN
 
 
 @single
@@ -184,11 +184,11 @@ def _cross_entropy_backward(arguments, task, lane):
     first, last = rows(a, task)
     target, g = carray(_classes_at(a.target), a.count), carray(floats_at(a.g), a.count)
     for r in range(first, last):
-        x, probability, scale, own = row(a, a.x, r), row(a, a.probability, r), g[r], target[r]
+        x, probability, scale, target_class = row(a, a.x, r), row(a, a.probability, r), g[r], target[r]
         for i in range(x.size):
             x[i] = scale * probability[i]
-        if 0 <= own < a.columns:
-            x[own] = scale * (probability[own] - ONE)
+        if 0 <= target_class < a.columns:
+            x[target_class] = scale * (probability[target_class] - ONE)
 
 
 @single

@@ -15,7 +15,7 @@ from .ir import int64
 from .jit import jit
 from .target import LINE
 
-WORD_BYTES = 4 * LINE  # a word to wait for, and room after it for a mutex and a condition variable
+WORD_BYTES = 4 * LINE  # a word to wait for, and space after it for a mutex and a condition variable
 MUTEX, CONDITION = LINE, 2 * LINE
 
 # Linux: the number of the system call, of FUTEX_WAIT and of FUTEX_WAKE, both among the threads of one process.
@@ -57,7 +57,7 @@ def condition_wake(word, threads):
 
 
 def prepare_condition(word: int) -> None:
-    """Initialise the mutex and the condition variable that lie after a word. OSError where there are none."""
+    """Initialise the mutex and the condition variable that lie after a word. OSError if there are none."""
     try:
         library = ctypes.CDLL(None)
         failed = library.pthread_mutex_init(ctypes.c_void_p(word + MUTEX), None)

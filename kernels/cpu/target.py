@@ -8,9 +8,9 @@ import llvmlite.binding as llvm
 
 def _features() -> set[str]:
     """Instruction sets of the processor that numba compiles for; NUMBA_CPU_FEATURES overrules the host's."""
-    given = os.environ.get("NUMBA_CPU_FEATURES")
-    if given is not None:
-        return {feature[1:] for feature in given.split(",") if feature.startswith("+")}
+    requested = os.environ.get("NUMBA_CPU_FEATURES")
+    if requested is not None:
+        return {feature[1:] for feature in requested.split(",") if feature.startswith("+")}
     try:
         return {feature for feature, present in llvm.get_host_cpu_features().items() if present}
     except RuntimeError:

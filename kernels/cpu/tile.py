@@ -73,8 +73,8 @@ def outer_sums(height: int, vectors: int, scattered: bool) -> int:
 
     def sums(a, b, c, tiles, rows, total, segments, count, stride_a, stride_b, accumulate):
         for t in range(total):
-            place = c + t * (height * vectors * VECTOR_BYTES)
-            tile = loaded(height, vectors, place) if accumulate else initial(height, vectors, False, 0, 0)
+            target = c + t * (height * vectors * VECTOR_BYTES)
+            tile = loaded(height, vectors, target) if accumulate else initial(height, vectors, False, 0, 0)
             line = b
             if scattered:
                 sources = offsets_at(height, rows + 8 * word(tiles, t))
@@ -92,6 +92,6 @@ def outer_sums(height: int, vectors: int, scattered: bool) -> int:
                         tile = multiplied(1, tile, at, None, line, stride_b)
                         at += stride_a
                         line += stride_b
-            store_tile(False, tile, place, None, 0)
+            store_tile(False, tile, target, None, 0)
 
     return address_of(sums, types.void(*[types.int64] * 11))

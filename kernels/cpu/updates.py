@@ -23,7 +23,7 @@ TINY = np.finfo(FLOAT32).tiny
 
 @functools.lru_cache(64)
 def cuts(sizes: tuple[int, ...]) -> np.ndarray:
-    """How arrays are cut into tasks. Rows: array, first byte in it, first byte in all of them together, length."""
+    """How arrays are cut into tasks. Rows are (array, first byte in it, first byte counted over all arrays, length)."""
     table, first = [], 0
     for k, n in enumerate(sizes):
         table += [(k, 4 * i, 4 * (first + i), min(BLOCK, n - i)) for i in range(0, n, BLOCK)]
@@ -61,7 +61,7 @@ def clipped(x, bound):
 
 @inlined
 def flushed(x):
-    """x, or 0 where it is denormal; on x86 `pool.run` has set the processor to do this itself."""
+    """x, or 0 if it is denormal; on x86 `pool.run` has set the processor to do this itself."""
     return x if X86 or abs(x) >= TINY else float32(0)
 
 
@@ -108,9 +108,9 @@ def _adam(arguments, task, lane):
 
 
 def _update(work, gradients, numbers, *arrays) -> None:
-    given = Pieces(gradients)
-    places = map(address, (given.begins, given.lengths, given.addresses, *arrays))
-    pool.run(work, work.Arguments(*places, *numbers.tolist()), given.tasks)
+    pieces = Pieces(gradients)
+    places = map(address, (pieces.begins, pieces.lengths, pieces.addresses, *arrays))
+    pool.run(work, work.Arguments(*places, *numbers.tolist()), pieces.tasks)
 
 
 @single
@@ -133,12 +133,12 @@ def adam(parameter, gradients, mean, square, numbers):
 
 @summing
 def squares_of_clipped(x, bound):
-    """The sum of the squares of the elements, each `clipped`; NaN where an element is not finite."""
+    """The sum of the squares of the elements, each `clipped`; NaN if an element is not finite."""
     odd, squares = float32(0), float32(0)
     for i in range(x.size):
         odd += x[i] - x[i]
-        near = clipped(x[i], bound)
-        squares += near * near
+        value = clipped(x[i], bound)
+        squares += value * value
     return squares + odd
 
 
@@ -152,9 +152,9 @@ def norm(gradients, bound):
     """The joint norm of some arrays, as `kernels.rules.norm`."""
     if gradients[0].dtype != FLOAT32:
         return reference.norm(gradients, bound)
-    given = Pieces(gradients)
-    squares = np.empty(given.tasks, np.float32)
-    pool.run(_norm, _norm.Arguments(*map(address, (given.lengths, given.addresses, squares)), bound), given.tasks)
+    pieces = Pieces(gradients)
+    squares = np.empty(pieces.tasks, np.float32)
+    pool.run(_norm, _norm.Arguments(*map(address, (pieces.lengths, pieces.addresses, squares)), bound), pieces.tasks)
     square = math.fsum(squares.tolist())
     if not math.isfinite(square):  # because an element is not, or its square is too large
         return reference.norm(gradients, bound)
@@ -174,5 +174,5 @@ def ema(averages, parameters, decay):
     if any(a.dtype != FLOAT32 or not a.flags.c_contiguous for a in averages):
         reference.ema(averages, parameters, decay)
         return
-    to, given = Pieces(averages), Pieces(parameters)
-    pool.run(_ema, _ema.Arguments(*map(address, (to.lengths, to.addresses, given.addresses)), 1 - decay), to.tasks)
+    to, sources = Pieces(averages), Pieces(parameters)
+    pool.run(_ema, _ema.Arguments(*map(address, (to.lengths, to.addresses, sources.addresses)), 1 - decay), to.tasks)

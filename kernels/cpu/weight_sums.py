@@ -21,8 +21,8 @@ from .products import copy_window, keep_table, merged, row_pitch, tile_cost
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 
-TASKS = 8  # at least as many tasks as this where the work can be cut so
-STRIP = 96  # pixels of a strip, or a row of the image where that is longer
+LEAST_TASKS = 8  # work that is large enough is cut into at least this many tasks
+STRIP = 96  # pixels of a strip; a row that is longer is a strip of its own
 # Gradients of pixels more than NEAR_PITCH bytes apart are first copied together, if more than FEW_TILES read them.
 NEAR_PITCH, FEW_TILES = 4 * VECTORS * WIDTH, 8
 SUMS_BYTES = 300_000  # most bytes of sums that a task works on: they fit into a core's second-level cache
@@ -43,8 +43,8 @@ def accumulate(arguments, task, lane):
     panels = carray(_panels_at(a.panels), a.panel_count)
     first_panel, piece = task // a.pieces * a.panels_together, task % a.pieces
     last_panel = min(first_panel + a.panels_together, a.panel_count)
-    room, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
-    gradients = room + a.strip_at
+    buffer, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
+    gradients = buffer + a.strip_at
     first_strip, last_strip = piece * a.strips // a.pieces, (piece + 1) * a.strips // a.pieces
     for strip in range(first_strip, last_strip):
         image, top = strip // a.strips_of_image * a.group, strip % a.strips_of_image * a.strip_rows
@@ -52,8 +52,8 @@ def accumulate(arguments, task, lane):
         source = a.x + image * a.image_bytes
         if a.copied:
             window = (rows - 1) * a.band_source + a.reach
-            copy_window(a, room, source, top * a.band_source - a.above, window, images)
-            source = room
+            copy_window(a, buffer, source, top * a.band_source - a.above, window, images)
+            source = buffer
         else:
             source += top * a.band_source * a.row_bytes
         begin = a.g + image * a.gradient_bytes + top * a.columns * a.gradient_pixel
@@ -95,13 +95,13 @@ def add_up(arguments, task, lane):
         for p in range(a.panel_count):
             panel = panels[p]
             total = carray(floats_at(a.gradient + word(a.targets, r) * a.row_bytes + panel.columns), panel.lanes)
-            place = a.sums + p // a.panels_together * a.pieces * a.sums_bytes
-            place += p % a.panels_together * a.panel_bytes + word(a.sources, r) * 4 * a.width
-            part = carray(floats_at(place), panel.lanes)
+            source = a.sums + p // a.panels_together * a.pieces * a.sums_bytes
+            source += p % a.panels_together * a.panel_bytes + word(a.sources, r) * 4 * a.width
+            part = carray(floats_at(source), panel.lanes)
             for i in range(panel.lanes):
                 total[i] = part[i]
             for piece in range(1, a.pieces):
-                part = carray(floats_at(place + piece * a.sums_bytes), panel.lanes)
+                part = carray(floats_at(source + piece * a.sums_bytes), panel.lanes)
                 for i in range(panel.lanes):
                     total[i] += part[i]
 
@@ -162,7 +162,7 @@ class WeightSums:
         runs = merged(taps, pitch, pixel, channels)
         scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
         vectors = VECTORS if share > WIDTH else 1
-        if scattered:  # rows have each their own offset: the last tile repeats the last one
+        if scattered:  # each row has its own offset; the last row is repeated to fill the last tile
             row_offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
             tile = ceil(len(row_offsets) / ceil(len(row_offsets) / HEIGHTS[0]))
             starts, places = list(range(0, len(row_offsets), tile)), list(range(len(row_offsets)))
@@ -180,7 +180,7 @@ class WeightSums:
         )
         panel_bytes = 4 * len(starts) * tile * panel_width
         together = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
-        pieces = min(strips, ceil(TASKS / ceil(len(self.panels) / together)))
+        pieces = min(strips, ceil(LEAST_TASKS / ceil(len(self.panels) / together)))
         sums_bytes = together * panel_bytes
         if flat:
             segments = [(0, count) for count in range(group + 1)]
@@ -237,7 +237,7 @@ class WeightSums:
         )
         targets = keep_table(self, [tap.index * depth + c for tap in taps for c in range(depth)])
         self.dead = len(taps) < kernel_size[0] * kernel_size[1]
-        block = max(1, ceil(len(targets) / TASKS))
+        block = max(1, ceil(len(targets) / LEAST_TASKS))
         self.add_tasks = ceil(len(targets) / block)
         self.add_arguments = add_up.Arguments(
             **shared,
@@ -251,9 +251,9 @@ class WeightSums:
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays; that of dead taps is zero."""
         weight = (np.zeros if self.dead else np.empty)(self.shape, np.float32)
-        sums, room = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
+        sums, buffer = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
         call = accumulate.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
+        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
         pool.run(accumulate, call, self.tasks)
         last = add_up.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient = address(sums), address(weight)

@@ -60,9 +60,9 @@ TILES = 4 * HEIGHTS[0]  # most tiles that a task transforms at a time
 
 @inlined
 def transform_patch(taps, x, row, column, phases, part, v, point):
-    """Write `part` bytes of each pixel of the patch at x, of pixels `row` and `column` bytes apart, at all points.
+    """Transform the patch at x into v: `part` bytes of its pixels, at all points; its phases become channels.
 
-    Its phases are channels of v.
+    Neighbouring pixels of the patch are `row` and `column` bytes apart.
     """
     for phase in range(phases * phases):
         corner = x + phase // phases * row + phase % phases * column
@@ -75,17 +75,17 @@ def transform_patch(taps, x, row, column, phases, part, v, point):
 
 
 @inlined
-def patch(room, x, image, row, column, size, height, width, pixel, part):
-    """The address of a `size` x `size` patch of an image of `pixel` bytes a pixel, and the bytes from row to row and
-    from column to column.
+def patch(buffer, x, image, row, column, size, height, width, pixel, part):
+    """The address of a patch of `size` x `size` pixels, and the distances in bytes between its rows and its columns.
 
-    Where it reaches over the edge, `part` bytes of each pixel are copied into `room`, with zeros.
+    A pixel takes `pixel` bytes. Where the patch reaches over the edge of the image, the first `part` bytes of each of
+    its pixels are copied into `buffer`, with zeros for the pixels outside.
     """
     if row >= 0 and column >= 0 and row + size <= height and column + size <= width:
         return x + ((image * height + row) * width + column) * pixel, width * pixel, pixel
     first, last = max(0, -column), min(size, width - column)
     for i in range(size):
-        target = room + i * size * part
+        target = buffer + i * size * part
         if 0 <= row + i < height and first < last:
             clear(target, first * part)
             source = x + ((image * height + row + i) * width + column + first) * pixel
@@ -97,7 +97,7 @@ def patch(room, x, image, row, column, size, height, width, pixel, part):
             clear(target + last * part, (size - last) * part)
         else:
             clear(target, size * part)
-    return room, size * part, part
+    return buffer, size * part, part
 
 
 @worker("packed u u_point taps phases channels panels width")
@@ -125,15 +125,15 @@ def transform_weights(arguments, task, lane):
 def convolve(arguments, task, lane):
     """Compute `together` tiles of 4x4 outputs, in each phase."""
     a = carray(arguments, 1)[0]
-    room = a.scratch + lane * a.lane_bytes
-    v, m = room + a.v, room + a.m
+    buffer = a.scratch + lane * a.lane_bytes
+    v, m = buffer + a.v, buffer + a.m
     first, each, side = min(task * a.together, a.tiles - a.together), a.across * a.down, a.taps + 3
     depth_bytes, wide = a.source_phases * a.source_phases * a.source, a.target_phases * a.target_phases * a.target
     apart, size = 4 * a.source_phases, side * a.source_phases
     for t in range(a.together):
-        image, place = divmod(first + t, each)
-        row, column = place // a.across * apart - a.above, place % a.across * apart - a.before
-        start, down, across = patch(room, a.x, image, row, column, size, a.height, a.width, a.source, a.source)
+        image, tile_index = divmod(first + t, each)
+        row, column = tile_index // a.across * apart - a.above, tile_index % a.across * apart - a.before
+        start, down, across = patch(buffer, a.x, image, row, column, size, a.height, a.width, a.source, a.source)
         transform_patch(a.taps, start, down, across, a.source_phases, a.source, v + t * depth_bytes, a.v_point)
     for point in range(side * side):
         for panel in range(a.panels):
@@ -157,27 +157,27 @@ def convolve(arguments, task, lane):
     slope, step = as_float(a.slope), a.target_phases
     line, pixel = step * a.columns * a.target, step * a.target
     for t in range(a.together):
-        image, place = divmod(first + t, each)
+        image, tile_index = divmod(first + t, each)
         for phase in range(step * step):
-            row = place // a.across * 4 * step + phase // step + a.top
-            column = place % a.across * 4 * step + phase % step + a.left
+            row = tile_index // a.across * 4 * step + phase // step + a.top
+            column = tile_index % a.across * 4 * step + phase % step + a.left
             low, high = (max(0, -row) + step - 1) // step, min(4, (a.rows - row + step - 1) // step)
             start, end = (max(0, -column) + step - 1) // step, min(4, (a.columns - column + step - 1) // step)
-            whole = low == 0 and high == 4 and start == 0 and end == 4
+            is_inside = low == 0 and high == 4 and start == 0 and end == 4
             target = a.y + ((image * a.rows + row) * a.columns + column) * a.target
-            place_row, place_column = (line, pixel) if whole else (4 * VECTOR_BYTES, VECTOR_BYTES)
+            target_row, target_column = (line, pixel) if is_inside else (4 * VECTOR_BYTES, VECTOR_BYTES)
             for c in range(0, a.target, VECTOR_BYTES):
                 bias = a.bias + c if a.bias else 0
-                source, to = m + t * wide + phase * a.target + c, target + c if whole else room
+                source, to = m + t * wide + phase * a.target + c, target + c if is_inside else buffer
                 if a.taps == 3:
-                    _output3(source, 6 * a.m_point, a.m_point, to, place_row, place_column, bias, slope)
+                    _output3(source, 6 * a.m_point, a.m_point, to, target_row, target_column, bias, slope)
                 else:
-                    _output2(source, 5 * a.m_point, a.m_point, to, place_row, place_column, bias, slope)
-                if not whole:
+                    _output2(source, 5 * a.m_point, a.m_point, to, target_row, target_column, bias, slope)
+                if not is_inside:
                     for i in range(low, high):
                         for j in range(start, end):
-                            from_room = room + (4 * i + j) * VECTOR_BYTES
-                            copy(target + i * line + j * pixel + c, from_room, VECTOR_BYTES)
+                            result = buffer + (4 * i + j) * VECTOR_BYTES
+                            copy(target + i * line + j * pixel + c, result, VECTOR_BYTES)
 
 
 class Winograd:
@@ -197,7 +197,7 @@ class Winograd:
         together = _together(images * down * across)
         depth, wide, points = source_phases**2 * channels, target_phases**2 * outputs, (taps + 3) ** 2
         panel_width = VECTORS * WIDTH
-        panels = wide // panel_width  # whole ones: see `serves`
+        panels = wide // panel_width  # no panel is partly filled: see `serves`
         packed_bytes = 4 * taps**2 * depth * panel_width  # of a panel
         packs = [
             packing(
@@ -263,7 +263,7 @@ class Winograd:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         packed, y = memory.aligned(self.packed_size), np.empty(self.shape, np.float32)
-        u, room = memory.aligned(self.points_size), memory.scratch(self.lane_bytes)
+        u, buffer = memory.aligned(self.points_size), memory.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)
         pool.run(pack, packing, self.panels)
@@ -271,7 +271,7 @@ class Winograd:
         weights.packed, weights.u = address(packed), address(u)
         pool.run(transform_weights, weights, self.depth // WIDTH)
         call = convolve.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.u, call.y, call.scratch = address(x), address(u), address(y), address(room)
+        call.x, call.u, call.y, call.scratch = address(x), address(u), address(y), address(buffer)
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(convolve, call, self.tasks)
         return y

@@ -1,6 +1,6 @@
 """The weight gradient by Winograd's minimal filtering: dw = G'[sum over tiles of (A g A') * (B' x B)]G.
 
-The matrices are those of `winograd.py`, and so are the convolutions that it serves.
+It uses the matrices of `winograd.py`, for the same convolutions.
 """
 
 import functools
@@ -17,7 +17,7 @@ from .memory import address
 from .products import keep_table, tile_height
 from .target import VECTORS, WIDTH
 from .tile import outer_sums
-from .weight_sums import TASKS, cut_into_tiles
+from .weight_sums import LEAST_TASKS, cut_into_tiles
 from .winograd import TAPS, TILES, matrices, patch, transform_patch
 
 
@@ -36,16 +36,16 @@ PANEL_BYTES = VECTORS * VECTOR_BYTES
 
 
 @inlined
-def add_tiles(a, room, first, count, x, g, v, z, sums, accumulate):
+def add_tiles(a, buffer, first, count, x, g, v, z, sums, accumulate):
     """Add the outer products of `count` transformed tiles of x and g, a slice of each, to the sums of all points."""
     each, side = a.across * a.down, a.taps + 3
     for t in range(count):
-        image, place = divmod(first + t, each)
-        row, column = place // a.across * 4, place % a.across * 4
+        image, tile_index = divmod(first + t, each)
+        row, column = tile_index // a.across * 4, tile_index % a.across * 4
         top, left, size = row * a.phases - a.above, column * a.phases - a.before, side * a.phases
-        at, down, across = patch(room, x, image, top, left, size, a.height, a.width, a.source, a.source_part)
+        at, down, across = patch(buffer, x, image, top, left, size, a.height, a.width, a.source, a.source_part)
         transform_patch(a.taps, at, down, across, a.phases, a.source_part, v + t * a.v_row, a.v_point)
-        at, down, across = patch(room, g, image, row, column, 4, a.rows, a.columns, a.target, a.target_part)
+        at, down, across = patch(buffer, g, image, row, column, 4, a.rows, a.columns, a.target, a.target_part)
         for c in range(0, a.target_part, VECTOR_BYTES):
             if a.taps == 3:
                 _gradient3(at + c, down, across, z + t * a.target_part + c, 6 * a.z_point, a.z_point)
@@ -79,30 +79,30 @@ def add_tiles(a, room, first, count, x, g, v, z, sums, accumulate):
 def correlate(arguments, task, lane):
     """Compute the transformed sums of a slice of channels and one of outputs, over a run of tiles."""
     a = carray(arguments, 1)[0]
-    room, sums = a.scratch + lane * a.lane_bytes, a.sums + task * a.sums_bytes
+    buffer, sums = a.scratch + lane * a.lane_bytes, a.sums + task * a.sums_bytes
     slices, piece = divmod(task, a.pieces)
     x = a.x + slices // a.target_slices * a.source_part
     g = a.g + slices % a.target_slices * a.target_part
     first, last = piece * a.tiles // a.pieces, (piece + 1) * a.tiles // a.pieces
     for start in range(first, last, TILES):
         count = min(TILES, last - start)
-        add_tiles(a, room, start, count, x, g, room + a.v, room + a.z, sums, 1 if start > first else 0)
+        add_tiles(a, buffer, start, count, x, g, buffer + a.v, buffer + a.z, sums, 1 if start > first else 0)
 
 
 @worker(
-    "pieces target_slices sums sums_bytes panels block_bytes blocks tall depth gradient target taps phases channels "
-    "source_slices scratch lane_bytes"
+    "pieces target_slices sums sums_bytes panels block_bytes blocks tile_rows depth gradient target taps phases "
+    "channels source_slices scratch lane_bytes"
 )
 def add_points(arguments, task, lane):
     """Write the weight gradient of the rows of a block (of a slice), in a panel: all pieces, added in order."""
     a = carray(arguments, 1)[0]
-    points, size = (a.taps + 3) * (a.taps + 3), a.tall * PANEL
-    room = a.scratch + lane * a.lane_bytes
+    points, size = (a.taps + 3) * (a.taps + 3), a.tile_rows * PANEL
+    buffer = a.scratch + lane * a.lane_bytes
     slices, rest = divmod(task, a.panels * a.blocks)
     panel, block = divmod(rest, a.blocks)
-    first = min(block * a.tall, a.depth - a.tall)
+    first = min(block * a.tile_rows, a.depth - a.tile_rows)
     for point in range(points):
-        total = carray(floats_at(room + 4 * point * size), size)
+        total = carray(floats_at(buffer + 4 * point * size), size)
         for piece in range(a.pieces):
             sums = a.sums + (slices * a.pieces + piece) * a.sums_bytes + (point * a.panels + panel) * a.block_bytes
             part = carray(floats_at(sums + 4 * block * size), size)
@@ -116,12 +116,12 @@ def add_points(arguments, task, lane):
     each, tap = a.channels // a.source_slices, a.channels * a.target
     line = a.phases * a.taps * tap  # a row of the kernel
     column = (target_slice * a.panels + panel) * PANEL_BYTES
-    for row in range(block * a.tall, first + a.tall):
+    for row in range(block * a.tile_rows, first + a.tile_rows):
         phase, channel = divmod(row, each)
         target = a.gradient + phase // a.phases * line + phase % a.phases * tap + column
         target += (source_slice * each + channel) * a.target
         for v in range(0, PANEL_BYTES, VECTOR_BYTES):
-            source = room + (row - first) * PANEL_BYTES + v
+            source = buffer + (row - first) * PANEL_BYTES + v
             if a.taps == 3:
                 _weight3(source, 24 * size, 4 * size, target + v, a.phases * line, a.phases * tap)
             else:
@@ -132,7 +132,8 @@ class WinogradSums:
     """A plan of `conv2d_weight_grad`; called like `weight_sums.WeightSums`.
 
     The sums of a task stay in its core's cache: those of a slice of the channels and of the outputs, whose tiles it
-    transforms itself. So a core reads nothing that another has just written, which took 2x (measured), but the sums.
+    transforms itself. So a core reads only sums that another has just written; reading transformed tiles took 2x
+    (measured).
     """
 
     def __init__(self, x_shape, g_shape, kernel: int, geometry: Geometry):
@@ -147,19 +148,19 @@ class WinogradSums:
         source_slices, target_slices = _slices(points, stride**2, channels, outputs)
         slices = source_slices * target_slices
         depth, wide = stride**2 * channels // source_slices, outputs // target_slices
-        panels, tall = wide // PANEL, tile_height(depth)
-        offsets, _ = cut_into_tiles([(0, depth)], tall)
-        block_bytes = len(offsets) * tall * PANEL_BYTES
+        panels, tile_rows = wide // PANEL, tile_height(depth)
+        offsets, _ = cut_into_tiles([(0, depth)], tile_rows)
+        block_bytes = len(offsets) * tile_rows * PANEL_BYTES
         sums_bytes = points * panels * block_bytes
         # A power of two from tile to tile, or from point to point, would set them on the same cache lines.
         v_row = 4 * depth + VECTOR_BYTES
         v_point, z_point = v_row * TILES + VECTOR_BYTES, 4 * wide * TILES + VECTOR_BYTES
         v = max(((taps + 3) * stride) ** 2 * 4 * channels // source_slices, 16 * 4 * wide)
         z = v + points * v_point
-        pieces = min(ceil(TASKS / slices), ceil(tiles / TILES))
+        pieces = min(ceil(LEAST_TASKS / slices), ceil(tiles / TILES))
         self.tasks, self.sums_size = slices * pieces, slices * pieces * sums_bytes // 4
         self.add_tasks = slices * panels * len(offsets)
-        self.lane_bytes = max(z + points * z_point, points * tall * PANEL_BYTES)
+        self.lane_bytes = max(z + points * z_point, points * tile_rows * PANEL_BYTES)
         self.arguments = correlate.Arguments(
             tiles=tiles,
             pieces=pieces,
@@ -186,7 +187,7 @@ class WinogradSums:
             z_point=z_point,
             panels=panels,
             sums_bytes=sums_bytes,
-            entry=outer_sums(tall, VECTORS, False),
+            entry=outer_sums(tile_rows, VECTORS, False),
             offsets=address(keep_table(self, 4 * np.array(offsets))),
             offset_count=len(offsets),
             block_bytes=block_bytes,
@@ -200,7 +201,7 @@ class WinogradSums:
             panels=panels,
             block_bytes=block_bytes,
             blocks=len(offsets),
-            tall=tall,
+            tile_rows=tile_rows,
             depth=depth,
             target=4 * outputs,
             taps=taps,
@@ -212,21 +213,21 @@ class WinogradSums:
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays."""
         gradient, sums = np.empty(self.shape, np.float32), memory.aligned(self.sums_size)
-        room = memory.scratch(self.lane_bytes)
+        buffer = memory.scratch(self.lane_bytes)
         call = correlate.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(room)
+        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
         pool.run(correlate, call, self.tasks)
         last = add_points.Arguments.from_buffer_copy(self.add_arguments)
-        last.sums, last.gradient, last.scratch = address(sums), address(gradient), address(room)
+        last.sums, last.gradient, last.scratch = address(sums), address(gradient), address(buffer)
         pool.run(add_points, last, self.add_tasks)
         return gradient
 
 
 def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
-    """Into how many slices channels and outputs are cut.
+    """The numbers of slices into which channels and outputs are cut.
 
-    The sums of a pair of slices stay in a core's cache, and little is transformed more than once: channels, in all
-    phases, are transformed for every slice of outputs, and outputs for every slice of channels.
+    The sums of a pair of slices must stay in a core's cache. Apart from this, slices are few: the channels, in all
+    phases, are transformed again for every slice of outputs, and the outputs for every slice of channels.
     """
     cuts = [
         (source, target)
@@ -235,8 +236,8 @@ def _slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int,
         if channels % (source * WIDTH) == 0 and outputs % (target * PANEL) == 0
     ]
     sums_bytes = 4 * points * phases * channels * outputs
-    near = [(source, target) for source, target in cuts if sums_bytes <= SUMS_BYTES * source * target]
-    return min(near or cuts[-1:], key=lambda cut: cut[1] * phases * channels + cut[0] * outputs)
+    cached_cuts = [(source, target) for source, target in cuts if sums_bytes <= SUMS_BYTES * source * target]
+    return min(cached_cuts or cuts[-1:], key=lambda cut: cut[1] * phases * channels + cut[0] * outputs)
 
 
 @functools.lru_cache(256)

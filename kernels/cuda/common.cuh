@@ -1,7 +1,7 @@
 // Functions that several kernels use: indices, activations, reductions of a warp and of a block.
 #pragma once
 
-// Dynamic shared memory as an array of a type; what compiles no CUDA (the tests' emulator) has its own definition.
+// Dynamic shared memory as an array of a type; the tests' emulator, which compiles no CUDA, has its own definition.
 #ifdef __CUDACC__
 #define DYNAMIC_SHARED(type, name)                                  \
     extern __shared__ __align__(16) unsigned char name##_bytes[];   \

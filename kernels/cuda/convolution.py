@@ -16,10 +16,12 @@ from ..taps import adjoint_phases, forward_phases
 from . import runtime
 from .packing import packed, transposed
 from .runtime import Source, architecture, empty, precision, single
-from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_comes_by, target_comes_by
+from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_moves_by, target_moves_by
 
-BUSY = 2  # blocks that a multiprocessor needs so that it does not wait for memory
-SLICED = 128  # multiprocessors for which a weight gradient is cut: as many as a large GPU has, the same on every GPU
+BLOCKS_PER_MULTIPROCESSOR = 2  # blocks that a multiprocessor needs so that it does not wait for memory
+# A weight gradient is cut into slices for so many multiprocessors, as many as a large GPU has. It is the same number on
+# every GPU, so that the order of summation is, too.
+ASSUMED_MULTIPROCESSORS = 128
 LONGEST_STAGE, SHORTEST_SLICE = 32, 128  # in places
 ADDED_AT_ONCE, MOST_LANES = 128, 8  # weights that a block adds, and slices that it adds at the same time
 
@@ -27,7 +29,7 @@ ARITHMETIC = {"float32": "Float32", "tf32": "Tf32", "bfloat16": "Bfloat16"}
 
 
 def _declared(file: str, pattern: str, *others: str):
-    """The Source of a kernel for each arithmetic, by its name."""
+    """For the name of each arithmetic, the Source with the kernels whose names `pattern` gives, and `others`."""
 
     names = {
         arithmetic: [pattern.format(arithmetic=arithmetic, rows=tile.rows, columns=tile.columns) for tile in tiles]
@@ -73,7 +75,7 @@ class Products:
     """A plan: y = activation(bias + sum over taps of x w) for all phases and blocks, in one launch."""
 
     def __init__(self, phases, layout: Layout, setting: Setting):
-        self.in_pairs = setting.arithmetic == "Bfloat16" and source_comes_by(8, phases, layout)
+        self.in_pairs = setting.arithmetic == "Bfloat16" and source_moves_by(8, phases, layout)
         arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
         if self.in_pairs:
             phases, layout = in_pairs(phases, layout)
@@ -92,7 +94,7 @@ class Products:
 
     def _time(self, tile) -> float:
         """The estimated time of the multiprocessor with the most tiles, in multiplications of the largest tile."""
-        each = max(BUSY, ceil(sum(self._tiles(tile)) / self.setting.multiprocessors))
+        each = max(BLOCKS_PER_MULTIPROCESSOR, ceil(sum(self._tiles(tile)) / self.setting.multiprocessors))
         return each * tile.rows * tile.columns * tile.cost
 
     def __call__(self, x, w, bias, slope):
@@ -118,7 +120,7 @@ class WeightSums:
     """
 
     def __init__(self, phases, layout: Layout, shape, setting: Setting):
-        eights = source_comes_by(8, phases, layout) and target_comes_by(8, phases, layout)
+        eights = source_moves_by(8, phases, layout) and target_moves_by(8, phases, layout)
         self.in_pairs = setting.arithmetic == "Bfloat16" and eights
         arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
         self.tables, self.shape, self.source = Tables(phases, layout), shape, _weight_sums[arithmetic]
@@ -126,7 +128,7 @@ class WeightSums:
         tile = min(TILES[arithmetic], key=lambda t: sum(t.count(*size) for size in sizes) * t.rows * t.columns * t.cost)
         tiles = [tile.count(*size) for size in sizes]
         places = self.tables.places[0]
-        slices = max(1, min(SLICED * tile.resident // max(1, sum(tiles)), places // SHORTEST_SLICE))
+        slices = max(1, min(ASSUMED_MULTIPROCESSORS * tile.resident // max(1, sum(tiles)), places // SHORTEST_SLICE))
         self.slice = ceil(places / slices / LONGEST_STAGE) * LONGEST_STAGE
         self.slices = ceil(places / self.slice)
         self.grid = max(tiles), len(sizes), self.slices

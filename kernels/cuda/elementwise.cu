@@ -72,7 +72,7 @@ extern "C" __global__ void gated_tanh_backward(long long n, long long half, floa
     }
 }
 
-extern "C" __global__ void gated(long long n, float slope, float* y, const float* g, const float* switches)
+extern "C" __global__ void leaky_relu_grad(long long n, float slope, float* y, const float* g, const float* switches)
 {
     map(share_of_grid(), n, [=](float g, float on) { return on > 0.f ? g : slope * g; }, y, g, switches);
 }

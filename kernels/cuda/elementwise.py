@@ -14,7 +14,7 @@ _source = Source(
     "silu_backward",
     "gelu",
     "gelu_backward",
-    "gated",
+    "leaky_relu_grad",
     "gated_tanh",
     "gated_tanh_backward",
     "binary_cross_entropy_with_logits",
@@ -100,7 +100,7 @@ def leaky_relu_grad(g, x, slope):
     """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
     if not _same_shape(g, x):
         return reference.leaky_relu_grad(g, x, slope)
-    return _launched("gated", [g, x], 1, np.float32(slope))[0]
+    return _launched("leaky_relu_grad", [g, x], 1, np.float32(slope))[0]
 
 
 @single

@@ -4,9 +4,9 @@
 
 // The images of a source (height, width, channels) and of a target, `count` of each. A place (i, j) of a job reads the
 // source from row i * stride_down - above, column j * stride_across - before on; it is row top + i * down, column
-// left + j * across of the target, whose channels have their weights `weight_pitch` apart. The last fields say whether
-// four neighbours can be moved at once, in the source, and in the target and its weights; and whether the part of the
-// source that a tile reads again, for another tap, is still in the first-level cache.
+// left + j * across of the target, whose channels have their weights `weight_pitch` apart. `wide_source` and
+// `wide_target` say whether four neighbouring channels can be moved at once, in the source, and in the target and its
+// weights; `read_again`, whether what a tile reads again for another tap is still in the first-level cache.
 struct Images {
     int count, height, width, channels, stride_down, stride_across, above, before;
     int target_height, target_width, target_channels, down, across;
@@ -19,9 +19,10 @@ struct Job {
     int top, left, rows, columns, first, last, source, corner, begin, steps;
 };
 
-// A step of a sum, a tap and an input channel: (row, column) from a place's first input pixel, `offset` from there in
-// floats, `weight` from the corner of the job. The steps of a job are followed by dead ones, up to a multiple of DEPTH,
-// whose row is in no image and whose weight is negative; those of all, by DEPTH of them, which are read ahead.
+// A step of a sum is a tap and an input channel: (row, column) counts from a place's first input pixel, `offset` is the
+// distance from there in floats, `weight` that from the corner of the job. Dead steps, whose row is in no image and
+// whose weight is negative, fill up the steps of each job to a multiple of DEPTH, and follow the last job, to be read
+// ahead.
 struct __align__(16) Step {
     int offset, row, column, weight;
 };

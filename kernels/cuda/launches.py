@@ -7,18 +7,18 @@ from math import ceil
 
 THREADS = 256  # most threads of a block
 WARP = 32
-MANY = 1024  # blocks that keep every multiprocessor of a large GPU busy
-STRIDING = 8 * MANY  # most blocks of a grid, whose threads step through the work
-LONG = 1024  # length from which a block, and not a warp, does a row
-FEW = 8  # least rows of a thread: with fewer another block does not pay
+BLOCKS_OF_LARGE_GPU = 1024  # blocks that keep every multiprocessor of a large GPU busy
+MOST_BLOCKS = 8 * BLOCKS_OF_LARGE_GPU  # most blocks of a grid, whose threads step through the work
+LEAST_ROW_OF_BLOCK = 1024  # length from which a block, and not a warp, does a row
+LEAST_ROWS_OF_THREAD = 8  # least rows of a thread: with fewer, more blocks would not be faster
 
 
 def over_threads(threads: int) -> tuple[tuple[int], tuple[int]]:
     """Grid and block of `threads` threads, or of fewer that step through the work."""
-    return (max(1, min(STRIDING, ceil(threads / THREADS))),), (THREADS,)
+    return (max(1, min(MOST_BLOCKS, ceil(threads / THREADS))),), (THREADS,)
 
 
-def threads_of_row(columns: int, long: int = LONG) -> int:
+def threads_of_row(columns: int, long: int = LEAST_ROW_OF_BLOCK) -> int:
     """The number of threads that share a row: a warp, or a block if it is long; a template argument of kernels."""
     return WARP if columns < long else THREADS
 
@@ -51,7 +51,7 @@ class Tiles:
     def length(self) -> int:
         """Number of rows of a chunk."""
         chunks = ceil(self.blocks / (self.samples * self._across))
-        return min(self.rows, max(ceil(self.rows / chunks), FEW * self.block[1]))
+        return min(self.rows, max(ceil(self.rows / chunks), LEAST_ROWS_OF_THREAD * self.block[1]))
 
     @cached_property
     def chunks(self) -> int:
@@ -64,6 +64,6 @@ class Tiles:
 
 
 @functools.lru_cache(512)
-def tiles(samples: int, rows: int, columns: int, blocks: int = MANY) -> Tiles:
+def tiles(samples: int, rows: int, columns: int, blocks: int = BLOCKS_OF_LARGE_GPU) -> Tiles:
     """The launch over the columns of matrices of these sizes."""
     return Tiles(samples, rows, columns, blocks)

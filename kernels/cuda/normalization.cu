@@ -61,7 +61,7 @@ __device__ __forceinline__ Pack<N> mean_of_first_rows(const Tile& tile, const fl
     return means[threadIdx.x];
 }
 
-// Count, mean, and the sum of squares about the mean (Welford 1962); `together` merges two sets (Chan et al. 1983).
+// Count, mean, and the sum of squares about the mean (Welford 1962); `merged` unites two sets (Chan et al. 1983).
 struct Moments {
     float count, mean, squares;
 
@@ -72,7 +72,7 @@ struct Moments {
         squares += difference * (x - mean);
     }
 
-    __device__ __forceinline__ static Moments together(Moments a, const Moments& b)
+    __device__ __forceinline__ static Moments merged(Moments a, const Moments& b)
     {
         if (b.count == 0.f) return a;
         const float count = a.count + b.count, difference = b.mean - a.mean, share = b.count / count;
@@ -103,7 +103,7 @@ __global__ void measure(int positions, int groups, int channels, int length, con
 #pragma unroll
     for (int j = 0; j < N; ++j) {
         own[j].count = count;
-        own[j] = combine_rows(own[j], Moments::together);
+        own[j] = combine_rows(own[j], Moments::merged);
         mean.at[j] = own[j].mean;
         squares.at[j] = own[j].squares;
     }
@@ -201,7 +201,7 @@ __global__ void measure_backward(int positions, int groups, int channels, int le
     store<N>(sums + columns, plain, packed);
 }
 
-// Writes, from these, totals (samples, 2, columns) over all chunks, and mean(e) and mean(e z) of each group.
+// From these sums, writes totals (samples, 2, columns) over all chunks, and mean(e) and mean(e z) of each group.
 template <unsigned threads>
 __global__ void merge_backward(long long samples, int positions, int groups, int channels, int length,
                                const float* sums, const float* scale, float* totals, float* mean_e, float* mean_ez)

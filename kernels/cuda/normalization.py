@@ -35,7 +35,7 @@ def _tiles(cut: Layout) -> Tiles:
 
 
 def _layout(x, scale, shift, axes) -> Layout | None:
-    """The layout of a call; None where the reference serves it."""
+    """The layout of a call; None if the reference serves it."""
     cut = layout(x.shape, tuple(axes))
     return cut if cut and all(p is None or p.ndim <= len(cut.row) for p in (scale, shift)) else None
 

@@ -60,7 +60,7 @@ def normal(key0, key1, counter, n, base=None, dtype="float32"):
 
 
 def bernoulli(key0, key1, counter, probability, base=None):
-    """1 where a `uniform` is below a probability, else 0; of its dtype and shape."""
+    """1 if a `uniform` is below the array `probability`, else 0; the result has its dtype and shape."""
     if probability.dtype != FLOAT32:
         return _bernoulli(key0, key1, counter, probability, base)
     return _draw("bernoulli", key0, key1, counter, base, empty(probability.shape), contiguous(probability))

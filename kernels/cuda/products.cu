@@ -14,7 +14,7 @@ struct Windows {
     const Images& images;
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
     const Step* table;
-    const int begin;  // of its steps in the table
+    const int begin; // index of the job's first step in the table
     const float* corners[COUNT];
     int tops[COUNT], lefts[COUNT];
     Step ahead;  // of the next stage, read before its addresses are needed
@@ -69,9 +69,9 @@ struct Weights<Wide<COLUMNS>> {
 
     const bool wide;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
-    const int columns;  // from the first of the chunk on
+    const int columns; // number of columns, from the first of the chunk on
     const Step* table;
-    const int begin;  // of its steps in the table
+    const int begin; // index of the job's first step in the table
     const float* corner;
     int ahead[COUNT];
 
@@ -115,9 +115,9 @@ struct Weights<Deep<COLUMNS>> {
     static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
 
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
-    const int columns;  // from the first copied on
+    const int columns; // number of columns, from the first copied on
     const Step* table;
-    const int begin;  // of its steps in the table
+    const int begin; // index of the job's first step in the table
     const int pitch;
     const float* corner;
     int ahead;

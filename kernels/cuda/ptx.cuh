@@ -1,4 +1,4 @@
-// All inline PTX, in wrappers of a few lines. What compiles no CUDA (the tests' emulator) has a twin of each.
+// All inline PTX, in wrappers of a few lines. The tests' emulator, which compiles no CUDA, has a twin of each wrapper.
 #pragma once
 #ifdef __CUDACC__
 
@@ -66,8 +66,8 @@ __device__ __forceinline__ unsigned to_bf16x2(float low, float high)
     return rounded;
 }
 
-// Reads four matrices (8 x 8) of 16-bit numbers from shared memory: lane l tells where row l % 8 of matrix l / 8 begins,
-// aligned to its 16 bytes. Lane 4 g + t gets rows 2 t and 2 t + 1 of column g of each.
+// Reads four matrices (8 x 8) of 16-bit numbers from shared memory: lane l tells where row l % 8 of matrix l / 8
+// begins, aligned to its 16 bytes. Lane 4 g + t gets rows 2 t and 2 t + 1 of column g of each.
 __device__ __forceinline__ void load_transposed(unsigned (&matrices)[4], const float* row)
 {
     const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));

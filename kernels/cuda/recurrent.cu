@@ -61,8 +61,9 @@ extern "C" __global__ void lstm(Sizes sizes, int step, const float* products, co
     });
 }
 
-// From the gradients of y and, of the step after, of its hidden state (`from_after`) and cell (`cell_grad`, which the
-// step makes its own): the derivatives of the gates' sums, in all steps and as a matrix of the step.
+// Writes the derivatives of the gates' sums, into the array of all steps and as a matrix of this step. It reads the
+// gradient of y, and the next step's gradients of its hidden state (`from_after`) and cell (`cell_grad`, then
+// replaced).
 extern "C" __global__ void lstm_backward(Sizes sizes, int step, const float* g, const float* from_after,
                                          const float* gates, const float* cells, const float* first_cell,
                                          float* cell_grad, float* derivatives, float* of_step)
@@ -99,8 +100,8 @@ extern "C" __global__ void gru(Sizes sizes, int step, const float* products, con
     });
 }
 
-// As of the LSTM. `state_grad` is what of the state's gradient goes round the gates; `of_hidden` holds the derivatives
-// of what the hidden state adds to the sums.
+// The same for the GRU. `state_grad` is the part of the state's gradient that bypasses the gates; `of_hidden` holds the
+// derivatives of what the hidden state adds to the sums.
 extern "C" __global__ void gru_backward(Sizes sizes, int step, const float* g, const float* from_after,
                                         const float* gates, const float* candidates, const float* y,
                                         const float* first, float* state_grad, float* derivatives, float* of_hidden,

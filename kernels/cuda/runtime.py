@@ -56,7 +56,7 @@ def set_precision(name: str) -> None:
 
 
 def precision() -> str:
-    """The chosen arithmetic. RuntimeError where the device does not have it."""
+    """The chosen arithmetic. RuntimeError if the device does not have it."""
     if _precision != "float32" and architecture() < TENSOR_CORES:
         raise RuntimeError(
             f"precision {_precision!r} needs a GPU of compute capability 8.0 or newer, this one has "
@@ -99,7 +99,7 @@ class Source:
 
     `names` are all that launchers use, templates as they are instantiated: "products<float, 128, 64>". `architecture`
     is the oldest that has the instructions they need. `source[name](grid, block, arguments, shared_bytes=0)` compiles
-    that one, once for each device, and launches it on the current stream with so much dynamic shared memory.
+    that one, once for each device, and launches it on the current stream with that much dynamic shared memory.
     """
 
     every: ClassVar[list["Source"]] = []
@@ -118,8 +118,8 @@ class Source:
         return functools.partial(self._launch, name)
 
     def _launch(self, name, grid, block, arguments, shared_bytes=0):
-        for place, argument in enumerate(arguments):
-            _check(name, place, argument)
+        for index, argument in enumerate(arguments):
+            _check(name, index, argument)
         self._kernel(name, shared_bytes)(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared_bytes)
 
     def _kernel(self, name: str, shared_bytes: int):
@@ -135,29 +135,29 @@ class Source:
         return kernel
 
 
-def pasted(file: str, seen: set[str]) -> str:
+def pasted(file: str, included: set[str]) -> str:
     """The text of a file; a local include becomes the text of its file, the first time that it is met.
 
     Lines keep their numbers, for the compilers' messages.
     """
-    seen.add(file)
+    included.add(file)
     lines = [f'#line 1 "{file}"']
     for number, line in enumerate((FOLDER / file).read_text().splitlines(), 1):
         include = re.fullmatch(r'#include "(.+)"', line)
-        if include and include[1] not in seen:
-            lines += [pasted(include[1], seen), f'#line {number + 1} "{file}"']
+        if include and include[1] not in included:
+            lines += [pasted(include[1], included), f'#line {number + 1} "{file}"']
         else:
             lines.append("" if include or line == "#pragma once" else line)
     return "\n".join(lines)
 
 
-def _check(name: str, place: int, argument) -> None:
+def _check(name: str, index: int, argument) -> None:
     if argument is None or isinstance(argument, np.generic):
         return
     if type(argument) is np.ndarray and argument.dtype.names and argument.size == 1:
         return  # a structure, which CuPy passes by value
     if not isinstance(argument, cupy().ndarray):
         kind = type(argument).__name__
-        raise TypeError(f"{name}: argument {place} is of type {kind}: pass an array of CuPy, np.int32, np.float32, ...")
+        raise TypeError(f"{name}: argument {index} is of type {kind}: pass an array of CuPy, np.int32, np.float32, ...")
     if not argument.flags.c_contiguous:
-        raise ValueError(f"{name}: argument {place} is an array that is not C-contiguous")
+        raise ValueError(f"{name}: argument {index} is an array that is not C-contiguous")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .launches import FEW, Tiles, tiles
+from .launches import LEAST_ROWS_OF_THREAD, Tiles, tiles
 from .runtime import Source, empty, single
 
 _source = Source("sums.cu", "column_sums<1>", "column_sums<4>")
@@ -20,6 +20,6 @@ def _sums(x, cut: Tiles):
 def column_sums(x):
     """The sum of all rows of a matrix."""
     cut = tiles(1, *x.shape)
-    if cut.chunks > FEW:
+    if cut.chunks > LEAST_ROWS_OF_THREAD:
         x = _sums(x, cut)
     return _sums(x, tiles(1, *x.shape, blocks=1))[0]

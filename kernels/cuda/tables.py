@@ -8,10 +8,10 @@ import numpy as np
 from . import runtime
 
 THREADS = 128  # threads of a block, as in `tile.cuh`
-DEPTH = 16  # steps of a stage, as in `tile.cuh`
+DEPTH = 16  # steps of a sum whose operands are in shared memory together, a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a dead step, as in `jobs.cuh`
-CACHED = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
-MOST = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
+MOST_CACHED_CHANNELS = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
+MOST_COUNT = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
 
 IMAGES = np.dtype(
     [
@@ -27,8 +27,8 @@ class Layout:
     """The operands of a convolution, or of its adjoint: the shapes of a source (N, H, W, C) and of a target.
 
     `stride` is the (vertical, horizontal) step in the source from place to place, `zeros` the padding around it, `step`
-    the distance of a phase's places in the target. `weights` counts those of a tap, (rows, columns): of the channels of
-    the source and of the target. They lie row after row, or column after column where they are `deep`.
+    the distance of a phase's places in the target. `weights` is the number (rows, columns) of weights of a tap:
+    channels of the source, and of the target. They lie row after row, or column after column if `deep`.
     """
 
     source: tuple[int, int, int, int]
@@ -55,20 +55,20 @@ class Layout:
         return self.weights[0] if self.deep else 1
 
 
-def source_comes_by(count: int, phases, layout: Layout) -> bool:
+def source_moves_by(count: int, phases, layout: Layout) -> bool:
     """Whether `count` channels of the source can be moved at once: all runs of channels begin and end at multiples."""
     blocks = [block for phase in phases for block in phase.blocks]
     bounds = {n for block in blocks for tap in block.taps for n in (tap.low, tap.high)}
     return all(n % count == 0 for n in (layout.source[3], *(block.source for block in blocks), *bounds))
 
 
-def target_comes_by(count: int, phases, layout: Layout) -> bool:
+def target_moves_by(count: int, phases, layout: Layout) -> bool:
     """Whether `count` channels of the target can be moved at once."""
     return all(n % count == 0 for n in (layout.target[3], *(block.first for phase in phases for block in phase.blocks)))
 
 
 def in_pairs(phases, layout: Layout):
-    """Phases and layout in which each pair of the source's channels is one; `source_comes_by(8, ...)` must hold."""
+    """Phases and layout in which each pair of the source's channels is one; `source_moves_by(8, ...)` must hold."""
 
     def halved(block):
         taps = tuple(replace(tap, low=tap.low // 2, high=tap.high // 2) for tap in block.taps)
@@ -93,20 +93,21 @@ class Tables:
 
         jobs, lists, begins = [], [], {}
         for (phase, block), depth in zip(blocks, self.depths, strict=True):
-            if block.taps not in begins:  # neighbouring groups share theirs
+            if block.taps not in begins:  # neighbouring groups have the same steps
                 begins[block.taps] = sum(map(len, lists))
                 lists.append(self._steps(block.taps))
             corner = block.corner[0] * layout.depth_stride + block.corner[1] * layout.output_stride
-            place = phase.top, phase.left, phase.rows, phase.columns
-            jobs.append((*place, block.first, block.last, block.source, corner, begins[block.taps], depth))
+            outputs = phase.top, phase.left, phase.rows, phase.columns
+            jobs.append((*outputs, block.first, block.last, block.source, corner, begins[block.taps], depth))
         self.jobs = runtime.cupy().asarray(np.array(jobs, np.int32))
         self.steps = runtime.cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
 
     def _images(self, phases):
         """The structure `Images` of `jobs.cuh`."""
         source, target = self.layout.source, self.layout.target
-        wide = source_comes_by(4, phases, self.layout), target_comes_by(4, phases, self.layout)
-        read_again = source[3] <= CACHED and any(len(b.taps) > 1 for phase in phases for b in phase.blocks)
+        wide = source_moves_by(4, phases, self.layout), target_moves_by(4, phases, self.layout)
+        several_taps = any(len(block.taps) > 1 for phase in phases for block in phase.blocks)
+        read_again = source[3] <= MOST_CACHED_CHANNELS and several_taps
         (above, _), (before, _) = self.layout.zeros
         numbers = *source, *self.layout.stride, above, before, *target[1:], *self.layout.step
         return np.array([(*numbers, self.layout.output_stride, *wide, read_again)], IMAGES)
@@ -114,16 +115,16 @@ class Tables:
     def _steps(self, taps) -> np.ndarray:
         """(offset, row, column, weight) of each tap and channel, up to a multiple of DEPTH."""
         _, _, width, channels = self.layout.source
-        found = [np.empty((0, 4), np.int32)]
+        parts = [np.empty((0, 4), np.int32)]
         for tap in taps:
             depth = np.arange(tap.low, tap.high, dtype=np.int32)
             steps = np.empty((len(depth), 4), np.int32)
             steps[:, 0] = (tap.row * width + tap.column) * channels + depth
             steps[:, 1:3] = tap.row, tap.column
             steps[:, 3] = tap.index * self.layout.tap_size + depth * self.layout.depth_stride
-            found.append(steps)
-        found.append(_dead(-sum(map(len, found)) % DEPTH))
-        return np.concatenate(found)
+            parts.append(steps)
+        parts.append(_dead(-sum(map(len, parts)) % DEPTH))
+        return np.concatenate(parts)
 
 
 def _dead(count: int) -> np.ndarray:
@@ -135,10 +136,10 @@ def _check_sizes(layout: Layout, blocks) -> None:
     images = layout.source, layout.target
     counts = [n for shape in images for n in (prod(shape[:3]), prod(shape[1:]))]
     counts += [(tap.index + 1) * layout.tap_size for _, block in blocks for tap in block.taps]
-    if max(counts) > MOST:
+    if max(counts) > MOST_COUNT:
         raise ValueError(
-            f"{layout.source} to {layout.target}: the numbers of an image or a weight, or all pixels, exceed {MOST}: "
-            "use smaller arrays"
+            f"{layout.source} to {layout.target}: the numbers of an image or a weight, or all pixels, exceed "
+            f"{MOST_COUNT}: use smaller arrays"
         )
 
 
@@ -161,9 +162,9 @@ class Tile:
 
 
 # A small tile reads more for each of its products, and fills more multiprocessors. The costs are estimates.
-SMALL = (Tile(128, 64, 1.0), Tile(64, 64, 1.2), Tile(64, 32, 1.5))
-LARGE = (Tile(128, 128, 0.8), *SMALL)
-TILES = {"Float32": SMALL, "Tf32": LARGE, "Bfloat16": LARGE, "Bfloat16Pairs": LARGE}
+SMALL_TILES = (Tile(128, 64, 1.0), Tile(64, 64, 1.2), Tile(64, 32, 1.5))
+LARGE_TILES = (Tile(128, 128, 0.8), *SMALL_TILES)
+TILES = {"Float32": SMALL_TILES, "Tf32": LARGE_TILES, "Bfloat16": LARGE_TILES, "Bfloat16Pairs": LARGE_TILES}
 
 
 def shared_bytes(tile: Tile, orders: tuple[str, str], architecture: int) -> int:

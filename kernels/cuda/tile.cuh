@@ -1,9 +1,9 @@
 // Tiles of a matrix product C = A B, wherever A and B come from: stages in shared memory, and the sums of a thread.
 //
-// A tile is some lines of A (rows of C) by some lines of B (columns of C). The sum runs over steps, DEPTH of them a
-// stage. Chunks of four floats are copied as they lie in the memory of the device: `Deep` where the steps of a line are
-// neighbours there, `Wide` where the lines of a step are; `WidePairs` where each float is two lines in bfloat16. Gaps
-// between some chunks keep the reads of a warp in different banks.
+// A tile is some lines of A (rows of C) by some lines of B (columns of C). The sum runs over steps; DEPTH of them are a
+// stage, a buffer in shared memory. Chunks of four floats are copied as they lie in device memory: `Deep` where steps
+// of a line are neighbours there, `Wide` where the lines of a step are; `WidePairs` where each float is two lines in
+// bfloat16. Gaps between some chunks keep the reads of a warp in different banks.
 #pragma once
 #include "common.cuh"
 #include "ptx.cuh"
@@ -18,8 +18,8 @@ constexpr int STAGES = 2;
 constexpr int RESIDENT_LARGE = 2;  // shared memory does not suffice for more
 #endif
 
-// A place is a sum of places: place(line + i, step + k) = place(line, step) + place(i, k) where line or i, and step or
-// k, is a multiple of four. So a thread finds its own once, and the others at constant distances.
+// An address in a stage is a sum: place(line + i, step + k) = place(line, step) + place(i, k) where line or i, and step
+// or k, is a multiple of four. So a thread computes its own once, and the others at constant distances.
 template <int LINES>
 struct Deep {
     static constexpr int STEPS = DEPTH, SIZE = LINES / 4 * 68;
@@ -296,17 +296,17 @@ struct Sums {
     }
 };
 
-// Adds up `steps` steps. Lines are told `fetch(stage, step)` to start the copies of one stage after another.
+// Adds up `steps` steps. Calls `fetch(stage, step)` of A and B, which starts their copies into one stage after another.
 template <typename Sums, typename A, typename B>
 __device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
 {
     constexpr int SIZE = A::Layout::SIZE + B::Layout::SIZE, DEEP = A::Layout::STEPS;
-    DYNAMIC_SHARED(float, room);
-    int fetched = 0, next = 0;  // `next` is where the next stage lies in the room
+    DYNAMIC_SHARED(float, stages);
+    int fetched = 0, next = 0; // `next` is the offset of the next stage in the shared memory
     const auto fetch = [&] {
         if (fetched < steps) {
-            a.fetch(room + next, fetched);
-            b.fetch(room + next + A::Layout::SIZE, fetched);
+            a.fetch(stages + next, fetched);
+            b.fetch(stages + next + A::Layout::SIZE, fetched);
         }
         copy_commit();
         fetched += DEEP;
@@ -318,7 +318,7 @@ __device__ __forceinline__ void multiply(Sums& sums, A& a, B& b, int steps)
         copy_wait<STAGES - 2>();
         __syncthreads();  // all threads have copied the oldest stage, and none still reads the one before it
         fetch();
-        const float* oldest = room + next;
+        const float* oldest = stages + next;
         sums.template add<typename A::Layout, typename B::Layout>(oldest, oldest + A::Layout::SIZE);
     }
 }

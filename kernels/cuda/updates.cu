@@ -12,7 +12,7 @@ struct Addresses {
 };
 
 struct Cuts {
-    long long begin[ARRAYS + 1];  // of each array in all of them together; in the end where the last ends
+    long long begin[ARRAYS + 1]; // of each array, counted over all arrays; last, the end of all
     int block[ARRAYS + 1];        // the first block of each array, counted over all launches
     int arrays;
 };
@@ -42,7 +42,7 @@ __device__ __forceinline__ Share share_of_block()
 }
 
 // NaN stays NaN.
-__device__ __forceinline__ float held(float x, float bound)
+__device__ __forceinline__ float clipped(float x, float bound)
 {
     return x < -bound ? -bound : x > bound ? bound : x;
 }
@@ -63,7 +63,7 @@ struct Sgd {
 
     __device__ void operator()(float& p, float gradient, float& velocity, float&) const
     {
-        const float g = factor * held(gradient, bound) + decay * p;
+        const float g = factor * clipped(gradient, bound) + decay * p;
         velocity = normal(momentum * velocity + g);
         p -= rate * (nesterov * (g + momentum * velocity) + (1.f - nesterov) * velocity);
     }
@@ -79,7 +79,7 @@ struct RmsProp {
 
     __device__ void operator()(float& p, float gradient, float& square, float&) const
     {
-        const float g = factor * held(gradient, bound) + decay * p;
+        const float g = factor * clipped(gradient, bound) + decay * p;
         square = normal(alpha * square + (1.f - alpha) * g * g);
         p -= rate * g / (sqrtf(square) + eps);
     }
@@ -97,14 +97,14 @@ struct Adam {
     __device__ void operator()(float& p, float gradient, float& mean, float& square) const
     {
         p *= shrink;
-        const float g = factor * held(gradient, bound) + decay * p;
+        const float g = factor * clipped(gradient, bound) + decay * p;
         mean = normal(beta1 * mean + (1.f - beta1) * g);
         square = normal(beta2 * square + (1.f - beta2) * g * g);
         p -= rate * mean / (sqrtf(square) * root + eps);
     }
 };
 
-// A rule with one state leaves `second`, which is then null.
+// Updates the parameter and its one or two state arrays by a rule; `second` is null for a rule with one.
 template <typename Rule>
 __global__ void update(Addresses gradients, Cuts cuts, float* parameter, float* first, float* second,
                        const float* scalars)
@@ -153,7 +153,7 @@ extern "C" __global__ void sum_squares(Addresses arrays, Cuts cuts, float bound,
         const Pack<N> values = load<N>(x + i);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
-            const double near = held(values.at[j], bound), odd = values.at[j] - values.at[j];
+            const double near = clipped(values.at[j], bound), odd = values.at[j] - values.at[j];
             sum += near * near + odd;
         }
     });

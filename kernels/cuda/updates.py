@@ -38,14 +38,14 @@ def batches(sizes: tuple[int, ...]) -> tuple[Batch, ...]:
     """The launches that cover arrays of these sizes."""
     begins = np.concatenate([[0], np.cumsum(sizes)])
     blocks = np.concatenate([[0], np.cumsum([ceil(n / BLOCK_NUMBERS) for n in sizes])])
-    found = []
+    launches = []
     for first in range(0, len(sizes), ARRAYS):
         last = min(first + ARRAYS, len(sizes))
         cuts, part = np.zeros(1, CUTS), slice(0, last - first + 1)
         cuts["begin"][0, part], cuts["block"][0, part] = begins[first : last + 1], blocks[first : last + 1]
         cuts["arrays"] = last - first
-        found.append(Batch(first, last, cuts, int(blocks[last] - blocks[first])))
-    return tuple(found)
+        launches.append(Batch(first, last, cuts, int(blocks[last] - blocks[first])))
+    return tuple(launches)
 
 
 def _sizes(arrays) -> tuple[int, ...]:
@@ -80,7 +80,7 @@ def _update(rule: type, parameter, gradients, states, numbers) -> None:
     """Launch a rule: the structure of this name in updates.cu, which takes its numbers in the order of its fields."""
     gradients = _plain(gradients)
     if {sum(_sizes(gradients)), *_sizes(states)} != {parameter.size}:
-        raise ValueError(f"an update of {parameter.size} parameters: its gradients and states are as many numbers")
+        raise ValueError(f"an update of {parameter.size} parameters: gradients and states must have as many numbers")
     first, second = (*states, None)[:2]
     _launch(f"update<{rule.__name__}>", [gradients], parameter, first, second, numbers)
 
@@ -112,8 +112,8 @@ def norm(gradients, bound):
     gradients = _plain(gradients)
     blocks = sum(batch.blocks for batch in batches(_sizes(gradients)))
     sums, root = empty(blocks, np.float64), empty(())
-    given = _on_device(bound)
-    _launch("sum_squares", [gradients], np.float32(bound if given is None else 0), given, sums)
+    device_bound = _on_device(bound)
+    _launch("sum_squares", [gradients], np.float32(bound if device_bound is None else 0), device_bound, sums)
     _source["root_of_sum"]((1,), (THREADS,), (np.int32(blocks), sums, root))
     return root
 
@@ -125,5 +125,5 @@ def ema(averages, parameters, decay):
         return
     if _sizes(averages) != _sizes(parameters):
         raise ValueError("averages and parameters have different sizes")
-    given = _on_device(decay)
-    _launch("ema", [averages, _plain(parameters)], np.float32(1 - decay if given is None else 0), given)
+    device_decay = _on_device(decay)
+    _launch("ema", [averages, _plain(parameters)], np.float32(1 - decay if device_decay is None else 0), device_decay)

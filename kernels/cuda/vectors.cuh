@@ -84,7 +84,7 @@ __device__ __forceinline__ void map(Share share, long long n, F f, float* y, con
     });
 }
 
-// Writes y, z = f(x...), which returns a pack of two, elementwise.
+// Writes two arrays, y and z: for each element, f(x...) returns a pack of both values.
 template <typename F, typename... Inputs>
 __device__ __forceinline__ void map_to_two(Share share, long long n, F f, float* y, float* z, const Inputs*... x)
 {

@@ -1,9 +1,9 @@
 // The adjoint of a convolution in its weights, and products with a transposed matrix: w = sum over places of x g.
 //
 // An implicit matrix product: rows are pairs of a tap and an input channel, from a table, columns are outputs, and
-// steps are the places of all images. Slices of them, cut by shape alone, are summed by blocks of their own;
-// `add_slices` adds them up in a fixed order. All is counted in numbers, though in `Bfloat16Pairs` x and g hold two in a
-// float: channels come in eights there.
+// steps are the places of all images. The places are cut into slices, by shape alone, which separate blocks sum;
+// `add_slices` adds these sums in a fixed order. Counts are of numbers, also in `Bfloat16Pairs`, where a float of x or
+// g holds two of them and channels are multiples of eight.
 #include "jobs.cuh"
 #include "tile.cuh"
 

@@ -15,30 +15,34 @@ from tinygen.data import Attributes, Dataset
 from tinygen.data import Image as ImageField
 from tinygen.errors import UsageError
 from tinygen.random import Stream
+from tinygen.train.images import png
 
 SMALL = "--steps 80 --batch-size 25 --hidden 12 --latent 4 --learning-rate 0.02".split()
 
 
+COMPONENTS = {"principal components", "relative principal components"}
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """A run of an auto-encoder on images whose left or whose right half is bright, and noise that is neither."""
-    place = tmp_path_factory.mktemp("uses")
+    workspace = tmp_path_factory.mktemp("uses")
     y = np.arange(120) % 2
     x = Stream(0, "uses").uniform((120, 6, 6)) * 60
     x[..., :3] += 180 * (y == 0)[:, None, None]
     x[..., 3:] += 180 * (y == 1)[:, None, None]
     noise = (255 * Stream(1, "uses").uniform((60, 6, 6))).astype(np.uint8)
     x = x.astype(np.uint8)
-    np.savez(place / "halves.npz", x_train=x[:80], y_train=y[:80], x_test=x[80:], y_test=y[80:])
-    np.savez(place / "noise.npz", x_train=noise[:30], x_test=noise[30:])
-    Image.fromarray(x[81]).save(place / "right.png")
-    assert main(["train", "ae", "--data", str(place / "halves.npz"), "--out", str(place / "run"), *SMALL]) == 0
-    return place
+    np.savez(workspace / "halves.npz", x_train=x[:80], y_train=y[:80], x_test=x[80:], y_test=y[80:])
+    np.savez(workspace / "noise.npz", x_train=noise[:30], x_test=noise[30:])
+    Image.fromarray(x[81]).save(workspace / "right.png")
+    assert main(["train", "ae", "--data", str(workspace / "halves.npz"), "--out", str(workspace / "run"), *SMALL]) == 0
+    return workspace
 
 
 @pytest.fixture(autouse=True)
-def here(place, monkeypatch):
-    monkeypatch.chdir(place)
+def in_workspace(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
 
 
 def numbers_of(path):
@@ -47,28 +51,29 @@ def numbers_of(path):
 
 def test_neighbours_of_a_picture_are_of_its_class(capsys):
     assert main("retrieve run --query right.png --out found.png".split()) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "a code has 16 bytes, an image of 8 bits a value 36"
-    assert told[-2:] == ["found.png", "found.json"]
+    lines = capsys.readouterr().out.splitlines()
+    size = len(png(Image.open("right.png")))
+    assert lines[0] == f"a code has 16 bytes, a picture 36, as a PNG {size} on average"
+    assert lines[-2:] == ["found.png", "found.json"]
     numbers = numbers_of("found.json")
-    (found,) = numbers["neighbours"]
-    assert found["query"] == "right.png"
-    assert found["distances"] == sorted(found["distances"])
+    (neighbours,) = numbers["neighbours"]
+    assert neighbours["query"] == "right.png"
+    assert neighbours["distances"] == sorted(neighbours["distances"])
     train = data.load("halves.npz").train
-    assert (train.values("y")[found["train"]] == 1).all()
+    assert (train.values("y")[neighbours["train"]] == 1).all()
     assert numbers["precision_at_10"] == pytest.approx({"codes": 1, "principal components": 1, "pixels": 1})
-    shown = np.asarray(Image.open("found.png"))
-    assert shown.shape == (9 * 6, 9 * (11 * 7 - 1))
-    expected = train.values("x")[found["train"][0], ..., 0]
-    np.testing.assert_array_equal(shown[::9, ::9][:, 7:13], np.rint(255 * expected))
+    picture = np.asarray(Image.open("found.png"))
+    assert picture.shape == (9 * 6, 9 * (11 * 7 - 1))
+    expected = train.values("x")[neighbours["train"][0], ..., 0]
+    np.testing.assert_array_equal(picture[::9, ::9][:, 7:13], np.rint(255 * expected))
 
 
 def test_nearest_are_those_of_a_full_sort():
     queries, items = (Stream(0, name).normal((n, 3)).astype("float64") for name, n in (("q", 7), ("i", 40)))
     distances = np.linalg.norm(queries[:, None] - items, axis=2)
-    positions, found = retrieval.nearest(queries, items, 5)
+    positions, nearest_distances = retrieval.nearest(queries, items, 5)
     np.testing.assert_array_equal(positions, distances.argsort(axis=1)[:, :5])
-    np.testing.assert_allclose(found, np.sort(distances, axis=1)[:, :5])
+    np.testing.assert_allclose(nearest_distances, np.sort(distances, axis=1)[:, :5])
     assert retrieval.nearest(queries, items[:3], 5)[0].shape == (7, 3)
     assert retrieval.precision(np.array([0, 1]), np.array([[0, 1], [1, 1]])) == 0.75
 
@@ -77,7 +82,7 @@ def test_anomalies_of_other_data_and_of_other_classes(capsys):
     assert main("anomaly run --data noise.npz".split()) == 0
     assert capsys.readouterr().out.splitlines()[-3:] == ["run/anomaly.png", "run/anomaly.json", "run/anomaly-roc.png"]
     numbers = numbers_of("run/anomaly.json")
-    assert set(numbers["auroc"]) == {"reconstruction", "code", "principal components"}
+    assert set(numbers["auroc"]) == {"reconstruction", "relative reconstruction", "code", *COMPONENTS}
     assert numbers["auroc"]["reconstruction"] == 1
     assert {name: len(each) for name, each in numbers["scores"]["code"].items()} == {"normal": 40, "anomalous": 30}
     assert main("anomaly run --normal 1 --out classes.png".split()) == 0
@@ -104,7 +109,7 @@ def test_scores_follow_from_capabilities():
     detector = anomaly.Detector(Dense(), train, seed=0)
     plain, noise = np.full((1, 6, 6, 1), 0.5, np.float32), data.load("noise.npz").test.values("x")[:1]
     scores = detector.scores(plain)
-    assert set(scores) == {"improbability", "complexity ratio", "principal components"}
+    assert set(scores) == {"improbability", "complexity ratio", *COMPONENTS}
     assert scores["improbability"] == pytest.approx(5)
     assert scores["complexity ratio"] == pytest.approx(5 - anomaly.compressed_nats(plain))
     assert anomaly.compressed_nats(noise) > anomaly.compressed_nats(plain)
@@ -141,9 +146,9 @@ def test_arithmetic_makes_one_class_of_another(capsys, monkeypatch):
     assert numbers["judged_target_rate"] == {"codes": 1, "pixels": 1, "unmoved": 0}
     assert main("arithmetic run --source 0 --target 1 --strength 0 --out b.png".split()) == 0
     assert numbers_of("b.json")["judged_target_rate"]["codes"] == 0
-    shown = np.asarray(Image.open("b.png"))[::9, ::9]
-    assert shown.shape == (10 * 7 - 1, 6 * 7 - 1), "ten images of a class, themselves and five steps"
-    np.testing.assert_array_equal(shown[:, 7:13], shown[:, 35:41])
+    picture = np.asarray(Image.open("b.png"))[::9, ::9]
+    assert picture.shape == (10 * 7 - 1, 6 * 7 - 1), "ten images of a class, themselves and five steps"
+    np.testing.assert_array_equal(picture[:, 7:13], picture[:, 35:41])
 
 
 def test_an_attribute_makes_two_classes():
@@ -160,7 +165,7 @@ def test_an_attribute_makes_two_classes():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("anomaly run", "what is anomalous? Give other data with --data, or the normal classes with --normal"),
         ("anomaly run --normal 0,1", "--normal: all of the test examples of halves are of these classes"),
@@ -172,8 +177,8 @@ def test_an_attribute_makes_two_classes():
         ("retrieve run --query nowhere.png", "nowhere.png is not a folder of pictures, nor a picture"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_line(words, told, capsys):
+def test_what_cannot_be_is_refused_in_a_line(words, message, capsys):
     assert main(words.split()) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"tinygen: {told}"), error
+    assert error.startswith(f"tinygen: {message}"), error
     assert error.count("\n") == 1

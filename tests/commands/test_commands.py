@@ -62,32 +62,32 @@ class Everything(System):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """A folder with runs of a PixelCNN, an auto-encoder, a VAE and a system of the user, and folders of pictures."""
-    place = tmp_path_factory.mktemp("place")
-    (place / "everything.py").write_text(EVERYTHING)
-    folder = place / "pictures"
+    workspace = tmp_path_factory.mktemp("workspace")
+    (workspace / "everything.py").write_text(EVERYTHING)
+    folder = workspace / "pictures"
     folder.mkdir()
     for name, shade in (("a", 0), ("b", 255)):
         Image.fromarray(np.full((20, 30, 3), shade, np.uint8)).save(folder / f"{name}.png")
     images = (255 * Stream(0, "tests").uniform((60, 6, 6))).astype(np.uint8)
     for name in ("empty", "damaged", "clear"):
-        (place / name).mkdir()
-    (place / "damaged" / "a.png").write_bytes(b"broken")
-    Image.new("RGBA", (6, 6), (0, 0, 0, 0)).save(place / "clear" / "a.png")
-    np.savez(place / "tiny.npz", x_train=images[:50], x_test=images[50:], y_train=[0, 1] * 25, y_test=[0, 1] * 5)
-    small = ["--data", str(place / "tiny.npz"), "--steps", "2", "--batch-size", "9"]
+        (workspace / name).mkdir()
+    (workspace / "damaged" / "a.png").write_bytes(b"broken")
+    Image.new("RGBA", (6, 6), (0, 0, 0, 0)).save(workspace / "clear" / "a.png")
+    np.savez(workspace / "tiny.npz", x_train=images[:50], x_test=images[50:], y_train=[0, 1] * 25, y_test=[0, 1] * 5)
+    small = ["--data", str(workspace / "tiny.npz"), "--steps", "2", "--batch-size", "9"]
     pixels = "--hidden 6 --blocks 1 --head 4 --first-kernel 3".split()
-    assert main(["train", "pixelcnn", "--out", str(place / "pixels"), *pixels, *small]) == 0
-    assert main(["train", "ae", "--out", str(place / "codes"), "--hidden", "6", "--latent", "3", *small]) == 0
-    assert main(["train", "vae", "--out", str(place / "bound"), "--hidden", "6", "--latent", "3", *small]) == 0
-    assert main(["train", f"{place}/everything.py:Everything", "--out", str(place / "all"), *small]) == 0
-    return place
+    assert main(["train", "pixelcnn", "--out", str(workspace / "pixels"), *pixels, *small]) == 0
+    assert main(["train", "ae", "--out", str(workspace / "codes"), "--hidden", "6", "--latent", "3", *small]) == 0
+    assert main(["train", "vae", "--out", str(workspace / "bound"), "--hidden", "6", "--latent", "3", *small]) == 0
+    assert main(["train", f"{workspace}/everything.py:Everything", "--out", str(workspace / "all"), *small]) == 0
+    return workspace
 
 
 @pytest.fixture(autouse=True)
-def here(place, monkeypatch):
-    monkeypatch.chdir(place)
+def in_workspace(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
 
 
 def size(path):
@@ -117,13 +117,13 @@ def test_images_of_the_data_and_of_a_folder_are_completed(capsys):
     assert main("complete pixels --rows 2 --n 3 --out a.png".split()) == 0
     assert size("a.png") == (9 * (3 * 7 - 1), 9 * (3 * 7 - 1))
     x = data.load("tiny.npz").test.take(3).batch(slice(None)).x
-    shown = np.asarray(Image.open("a.png"))[::9, ::9]
-    np.testing.assert_array_equal(shown[:6, :6], np.rint(255 * x[0, ..., 0]))
-    np.testing.assert_array_equal(shown[14:16, :6], shown[:2, :6])
+    picture = np.asarray(Image.open("a.png"))[::9, ::9]
+    np.testing.assert_array_equal(picture[:6, :6], np.rint(255 * x[0, ..., 0]))
+    np.testing.assert_array_equal(picture[14:16, :6], picture[:2, :6])
     assert main("complete pixels --images pictures --rows 5".split()) == 0
-    shown = np.asarray(Image.open("pixels/completed-0.png"))[::9, ::9]
-    assert (shown[:5, :6] == 0).all()
-    assert (shown[14:19, 7:13] == 255).all()
+    picture = np.asarray(Image.open("pixels/completed-0.png"))[::9, ::9]
+    assert (picture[:5, :6] == 0).all()
+    assert (picture[14:19, 7:13] == 255).all()
     assert main("complete pixels --images clear --rows 6 --out clear.png".split()) == 0
     assert (np.asarray(Image.open("clear.png"))[:50, :50] == 255).all(), "transparent pixels are white, as in data"
     assert capsys.readouterr().out == "a.png\npixels/completed-0.png\nclear.png\n"
@@ -142,9 +142,9 @@ def test_encode_writes_codes_that_decode_reads(capsys):
     assert main("decode codes --codes codes.npz --n 4 --out grid.png".split()) == 0
     assert size("grid.png") == (9 * 13, 9 * 13)
     assert main("decode codes --codes two.npy".split()) == 0
-    shown = np.asarray(Image.open("codes/decoded.png"))[::9, ::9]
+    picture = np.asarray(Image.open("codes/decoded.png"))[::9, ::9]
     decoded = model.decode(np.load("two.npy"))
-    np.testing.assert_array_equal(shown[:, :6], np.rint(255 * decoded[0, ..., 0]))
+    np.testing.assert_array_equal(picture[:, :6], np.rint(255 * decoded[0, ..., 0]))
 
 
 def test_log_prob_prints_exact_values(capsys):
@@ -174,14 +174,24 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         assert f"<h2>{heading}</h2>" in report
     assert "<h2>Samples</h2>" not in report
     assert main("translate all --images pictures".split()) == 0
-    shown = np.asarray(Image.open("all/translated-0.png"))[::9, ::9]
-    assert (shown[:6, :6] == 0).all()
-    assert (shown[7:, :6] == 255).all()
+    picture = np.asarray(Image.open("all/translated-0.png"))[::9, ::9]
+    assert (picture[:6, :6] == 0).all()
+    assert (picture[7:, :6] == 255).all()
+    assert {file.name for file in Path("all/translated-0").iterdir()} == {"a.png", "b.png"}
     assert main("rank all --n 2".split()) == 0
     assert size("all/ranked.png") == (9 * 69, 9 * 13)
-    capsys.readouterr()
+    assert "% of the most similar have the class of their image\n" in capsys.readouterr().out
     assert main("classify all --images pictures".split()) == 0
     assert capsys.readouterr().out == "a.png: 0 (100.0%)\nb.png: 1 (100.0%)\n"
+    assert main("classify all".split()) == 0
+    model, dataset = Run.open("all").load()
+    test = dataset.test.take(8).batch(slice(None))
+    predicted = model.classify(test.x).argmax(axis=1)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == f"{(predicted == test.y).sum()} of 8 are right"
+    assert [line.rpartition("in truth ")[2] for line in lines if "truth" in line] == [
+        str(y) for y, guess in zip(test.y, predicted, strict=True) if y != guess
+    ]
     assert main("score all --json".split()) == 0
     metrics = json.loads(capsys.readouterr().out)[0]["metrics"]
     model, dataset = Run.open("all").load()
@@ -197,7 +207,9 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     ("words", "message"),
     [
         ("sample all", "Everything cannot sample; models that can: ae, dae, "),
-        ("translate pixels", "pixelcnn cannot translate; no model of the package can"),
+        ("translate pixels", "pixelcnn cannot translate; models that can: unet"),
+        ("rank bound", "vae cannot rank; models that can: ae, dae, "),
+        ("classify all --data digits8x8", "digits8x8 does not hold the data that all was trained on; give their new"),
         ("complete codes", "ae cannot complete; models that can: "),
         ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, "),
         ("log-prob codes", "ae cannot give probabilities; models that can: "),
@@ -242,10 +254,10 @@ def test_impossible_commands_are_refused_in_one_line(words, message, capsys):
 
 
 def test_options_of_loading_data_are_recorded_and_used_again(monkeypatch, tmp_path):
-    asked, real = [], data.load
+    calls, real = [], data.load
 
     def load_tiny(name, **options):
-        asked.append(options)
+        calls.append(options)
         return real("digits8x8")
 
     monkeypatch.setattr(data, "load", load_tiny)
@@ -255,7 +267,7 @@ def test_options_of_loading_data_are_recorded_and_used_again(monkeypatch, tmp_pa
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["source"] == {"data": "digits8x8", **options}
     assert main(["eval", str(tmp_path / "run")]) == 0
-    assert asked == [options] * 2
+    assert calls == [options] * 2
 
 
 def test_a_run_of_a_users_class_is_resumed_exactly(tmp_path):
@@ -286,8 +298,8 @@ def test_code_in_a_run_s_own_folder_is_not_executed(tmp_path, capsys):
     (run / "own.py").write_text("raise SystemExit(7)")
     (tmp_path / "link.py").symlink_to(run / "own.py")
     config = json.loads((run / "config.json").read_text())
-    for place in (run / "own.py", tmp_path / "link.py"):
-        config["model_class"]["class"] = f"{place}:Everything"
+    for file in (run / "own.py", tmp_path / "link.py"):
+        config["model_class"]["class"] = f"{file}:Everything"
         (run / "config.json").write_text(json.dumps(config))
         assert main(["eval", str(run)]) == 2
         message = capsys.readouterr().err
@@ -307,19 +319,20 @@ def test_notes_about_data_are_printed_by_encode_and_not_by_eval(capsys):
 @pytest.mark.parametrize("how", [None, "threshold"])
 def test_other_data_are_binarised_as_those_of_the_run(how):
     x = data.Image(6, 6, 1, "binary" if how else "grey", binarisation=how)
-    model = SimpleNamespace(name="codes", needs={"x": x}, spec=data.Spec("tiny", {"x": x}))
+    needs = {"x": x}
+    model = SimpleNamespace(name="codes", config=None, needs_with=lambda config: needs, spec=data.Spec("tiny", needs))
     values = data.load("tiny.npz").test.values("x")
-    found = data_for(Opened(None, model, {}), "tiny.npz").test.values("x")
-    np.testing.assert_array_equal(found, values >= 0.5 if how else values)
+    binarised = data_for(Opened(None, model, {}), "tiny.npz").test.values("x")
+    np.testing.assert_array_equal(binarised, values >= 0.5 if how else values)
 
 
 def test_labels_are_given_by_name_or_number():
     names = ("cat", "dog", "1")
     model = SimpleNamespace(name="pets", conditions=("y",), spec=data.Spec("pets", {"y": data.Labels(names=names)}))
     assert conditions(model, 3, labels=None) == {}
-    given = conditions(model, 5, labels=("dog", "0", "1"))
-    np.testing.assert_array_equal(given["y"], [1, 0, 2, 1, 0])
-    assert given["y"].dtype == np.int64
+    conditions_of_samples = conditions(model, 5, labels=("dog", "0", "1"))
+    np.testing.assert_array_equal(conditions_of_samples["y"], [1, 0, 2, 1, 0])
+    assert conditions_of_samples["y"].dtype == np.int64
     for wrong in ("bird", "3", "-1"):
         with pytest.raises(
             UsageError, match=rf"label '{wrong}' is unknown: use a name \(cat, dog, 1\) or a number from 0 to 2"

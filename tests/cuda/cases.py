@@ -65,7 +65,7 @@ class Case:
                 np.testing.assert_array_max_ulp(ours, theirs, 4)
             else:
                 np.testing.assert_array_equal(ours, theirs)
-        return float(np.max(errors))  # NaN where one is
+        return float(np.max(errors))  # NaN if one is
 
     def check(self, results: list[np.ndarray]) -> None:
         """Assert that the error of results is within the bound."""
@@ -118,20 +118,20 @@ class Draw:
 def _widths() -> list[Call]:
     """Rows that take a whole block, and numbers of columns that are read by fours or cannot be."""
     rng = np.random.default_rng(0)
-    found = []
+    calls = []
     for shape in ((3, 1300), (2, 1027), (65, 40)):
         x, (scale, shift) = rng.standard_normal(shape, np.float32) + 1, rng.standard_normal((2, shape[1]), np.float32)
-        found += [
+        calls += [
             Call("softmax", (x,)),
             Call("log_softmax", (x,)),
             Call("cross_entropy", (x, rng.integers(0, shape[1], shape[0]))),
             Call("normalize", (x, scale, shift), {"axes": (1,), "eps": 1e-5}),
             Call("column_sums", (x,)),
         ]
-    found.append(Call("normalize", (x, scale, shift), {"axes": (0,), "eps": 1e-5, "slope": 0.2}))
+    calls.append(Call("normalize", (x, scale, shift), {"axes": (0,), "eps": 1e-5, "slope": 0.2}))
     wide_groups = rng.standard_normal((2, 9, 2, 70), np.float32)
-    found.append(Call("normalize", (wide_groups, None, None), {"axes": (1, 3), "eps": 1e-5}))
-    return found
+    calls.append(Call("normalize", (wide_groups, None, None), {"axes": (1, 3), "eps": 1e-5}))
+    return calls
 
 
 def _tiles() -> list[Call]:

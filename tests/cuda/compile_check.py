@@ -47,8 +47,8 @@ def nvrtc() -> ctypes.CDLL:
         every = files("nvidia-cuda-nvrtc")
     except PackageNotFoundError:
         sys.exit('NVRTC is not installed: pip install -e ".[compile-check]"')
-    found = [path for path in every if re.fullmatch(r"libnvrtc\.so\.\d+", path.name)]
-    return ctypes.CDLL(str(found[0].locate()))
+    libraries = [path for path in every if re.fullmatch(r"libnvrtc\.so\.\d+", path.name)]
+    return ctypes.CDLL(str(libraries[0].locate()))
 
 
 def compile_source(text: str, names: tuple[str, ...], architecture: int) -> tuple[str, dict[str, str]]:
@@ -79,7 +79,7 @@ def check(job: tuple[Source, int]) -> list[Usage] | str:
         log, names = compile_source(source.text, source.names, architecture)
     except RuntimeError as error:
         return f"{source.file} for sm_{architecture}: {error}"
-    found = [
+    usages = [
         Usage(
             names[m["name"]],
             architecture,
@@ -90,8 +90,8 @@ def check(job: tuple[Source, int]) -> list[Usage] | str:
         )
         for m in USAGE.finditer(log)
     ]
-    missing = set(names.values()) - {usage.kernel for usage in found}
-    return f"{source.file} for sm_{architecture}: the log lacks {missing}\n{log}" if missing else found
+    missing = set(names.values()) - {usage.kernel for usage in usages}
+    return f"{source.file} for sm_{architecture}: the log lacks {missing}\n{log}" if missing else usages
 
 
 def main() -> int:

@@ -28,15 +28,15 @@ TIMEOUT = 20  # seconds, after which a kernel hangs
 
 def barriers(text: str) -> dict[str, int]:
     """The barriers of a source with its includes: "file:line" to the index of the line in the text."""
-    found, file, number = {}, "", 0
-    for place, line in enumerate(text.splitlines()):
+    lines, file, number = {}, "", 0
+    for index, line in enumerate(text.splitlines()):
         if match := re.fullmatch(r'#line (\d+) "(.+)"', line):
             file, number = match[2], int(match[1])
             continue
         if file != WRAPPERS and BARRIER.search(line.partition("//")[0]):
-            found[f"{file}:{number}"] = place
+            lines[f"{file}:{number}"] = index
         number += 1
-    return found
+    return lines
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Deletion:
         """The text of the source without the barrier."""
         if self.barrier == NONE:
             return text
-        lines, place = text.splitlines(), barriers(text)[self.barrier]
-        lines[place] = BARRIER.sub(";", lines[place], count=1)
+        lines, index = text.splitlines(), barriers(text)[self.barrier]
+        lines[index] = BARRIER.sub(";", lines[index], count=1)
         return "\n".join(lines)
 
 
@@ -118,7 +118,7 @@ def runs_of_cases() -> list[Run]:
         started = time.perf_counter()
         run = Run(case, _run(case, xp, "ascending"), time.perf_counter() - started)
         for kernel, met in xp.launched.items():
-            for barrier in (NONE, *(place.partition(" ")[2] for place in met)):
+            for barrier in (NONE, *(barrier_met.partition(" ")[2] for barrier_met in met)):
                 run.changed[Deletion(file_of[kernel], barrier)].add(kernel)
         runs.append(run)
     return sorted(runs, key=lambda run: run.seconds)
@@ -135,19 +135,19 @@ def sources_that_notice() -> dict[str, list[str]]:
     runs = runs_of_cases()
     texts = {source.file: source.text for source in Source.every}
     every = [Deletion(file, barrier) for file, text in texts.items() for barrier in barriers(text)]
-    asked = {deletion: [run for run in runs if deletion in run.changed] for deletion in every}
+    runs_of = {deletion: [run for run in runs if deletion in run.changed] for deletion in every}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda item: compile_first(item[0], item[1][0]), [item for item in asked.items() if item[1]]))
+        list(pool.map(lambda item: compile_first(item[0], item[1][0]), [item for item in runs_of.items() if item[1]]))
     for file in texts:
-        whole = Deletion(file, NONE)
-        assert not next(run for run in runs if whole in run.changed).is_noticed_in_process(whole), (
+        unchanged = Deletion(file, NONE)
+        assert not next(run for run in runs if unchanged in run.changed).is_noticed_in_process(unchanged), (
             f"{file} differs from itself"
         )
-    found: dict[str, list[str]] = {deletion.barrier: [] for deletion in every}
-    for deletion, met in asked.items():
+    sources: dict[str, list[str]] = {deletion.barrier: [] for deletion in every}
+    for deletion, met in runs_of.items():
         if any(run.is_noticed_in_process(deletion) for run in met):
-            found[deletion.barrier].append(deletion.source)
-    return found
+            sources[deletion.barrier].append(deletion.source)
+    return sources
 
 
 if __name__ == "__main__":

@@ -20,6 +20,6 @@ def test_the_deletion_of_every_barrier_is_noticed():
         "from tests.cuda import mutants; print(mutants.json.dumps(mutants.sources_that_notice()))",
         OPENBLAS_NUM_THREADS="1",
     )
-    seen = json.loads(out)
-    assert seen
-    assert {barrier for barrier, sources in seen.items() if not sources} == set(NEEDED_UNNOTICED), seen
+    noticed_by = json.loads(out)
+    assert noticed_by
+    assert {barrier for barrier, sources in noticed_by.items() if not sources} == set(NEEDED_UNNOTICED), noticed_by

@@ -20,13 +20,13 @@ SHAPES, MOST_WORK = 40, 1_000_000  # number of random shapes, and most multiplic
 @functools.cache
 def random_shapes() -> tuple[Shape, ...]:
     """Small random shapes of all geometries."""
-    rng, found = random.Random(0), []
-    while len(found) < SHAPES:
+    rng, shapes = random.Random(0), []
+    while len(shapes) < SHAPES:
         shape = random_shape(rng.randint)
         each = math.prod(shape.output) * math.prod(shape.kernel) * shape.channels * shape.outputs
         if each <= MOST_WORK:
-            found.append(replace(shape, images=min(shape.images, MOST_WORK // each)))
-    return tuple(found)
+            shapes.append(replace(shape, images=min(shape.images, MOST_WORK // each)))
+    return tuple(shapes)
 
 
 def check(call: Call, precision: str = "float32") -> None:
@@ -49,10 +49,10 @@ def plans_are_forgotten_after_the_test():
 
 
 @pytest.mark.parametrize("precision", runtime.PRECISIONS)
-@pytest.mark.parametrize("place", range(SHAPES))
-def test_convolutions_of_random_shapes(emulated, place, precision):
-    emulated(("ascending", "descending", "random")[place % 3])
-    for call in random_shapes()[place].calls(bias=place % 2 == 0, slope=(1.0, 0.2, 0.0)[place % 3]):
+@pytest.mark.parametrize("index", range(SHAPES))
+def test_convolutions_of_random_shapes(emulated, index, precision):
+    emulated(("ascending", "descending", "random")[index % 3])
+    for call in random_shapes()[index].calls(bias=index % 2 == 0, slope=(1.0, 0.2, 0.0)[index % 3]):
         check(call, precision)
 
 
@@ -97,10 +97,10 @@ def test_results_of_an_image_depend_neither_on_the_others_of_its_batch_nor_on_th
     together = [device_kernel(call.name)(*call.arguments) for call in calls]
     for size in (0, -1):
         use_tiles(monkeypatch, lambda tiles, size=size: tiles[size])
-        for call, whole in zip(calls, together, strict=True):
+        for call, result in zip(calls, together, strict=True):
             images, *others = call.arguments
             for first, last in ((0, 1), (3, 8)):
-                np.testing.assert_array_equal(device_kernel(call.name)(images[first:last], *others), whole[first:last])
+                np.testing.assert_array_equal(device_kernel(call.name)(images[first:last], *others), result[first:last])
 
 
 def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
@@ -118,9 +118,9 @@ def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
 
 def shifted(array: np.ndarray) -> np.ndarray:
     """A contiguous copy whose address is no multiple of 16."""
-    room_for_more = np.empty(array.size + 8, array.dtype)
-    skipped = 1 + (-room_for_more.ctypes.data // 4) % 4
-    moved = room_for_more[skipped : skipped + array.size].reshape(array.shape)
+    buffer = np.empty(array.size + 8, array.dtype)
+    skipped = 1 + (-buffer.ctypes.data // 4) % 4
+    moved = buffer[skipped : skipped + array.size].reshape(array.shape)
     moved[...] = array
     return moved
 

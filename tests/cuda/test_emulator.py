@@ -163,8 +163,8 @@ BARRIERS = {
 def test_a_deleted_barrier_changes_the_results(body, order):
     text, expected = BARRIERS[body]
     x = np.arange(1, 65, dtype=np.float32)
-    whole = run(text.format(barrier="__syncthreads();", warp_barrier="__syncwarp();"), x, order)
-    np.testing.assert_array_equal(whole, expected(x))
+    complete = run(text.format(barrier="__syncthreads();", warp_barrier="__syncwarp();"), x, order)
+    np.testing.assert_array_equal(complete, expected(x))
     assert (run(text.format(barrier="", warp_barrier=""), x, order) != expected(x)).any()
 
 

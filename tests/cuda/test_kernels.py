@@ -65,10 +65,10 @@ def test_a_precision_that_the_device_lacks_is_refused(emulated):
 @pytest.mark.parametrize("case", EXACT, ids=str)
 def test_kernels_change_no_argument_that_their_reference_does_not(emulated, case):
     emulated("ascending")
-    given = list(arrays_in(case.call.arguments))
+    arguments = list(arrays_in(case.call.arguments))
     ours, theirs = case.run(), case.call.run_on_copies(reference_kernel)
-    returned = len(ours) - len(given)
-    for before, after, right in zip(given, ours[returned:], theirs[returned:], strict=True):
+    returned = len(ours) - len(arguments)
+    for before, after, right in zip(arguments, ours[returned:], theirs[returned:], strict=True):
         assert (after == before).all() or (right != before).any()
 
 

@@ -67,10 +67,10 @@ def test_bernoulli_takes_any_probabilities_in_any_layout(xp):
     assert bernoulli(*KEY, 5, xp.asarray(probabilities[:1030]).reshape(5, 206)).shape == (5, 206)
 
 
-# Counters, found by search, of which a word has only ones or only zeros in its upper 24 bits; its place in the block.
-@pytest.mark.parametrize(("counter", "place", "value"), [(1_123_522, 3, 1 - 2.0**-24), (4_779_392, 0, 2.0**-25)])
-def test_uniform_is_above_0_and_below_1_for_extreme_words(xp, counter, place, value):
-    assert uniform(1, 2, counter, 4)[place] == value
+# Counters, found by search, of which a word has only ones or only zeros in its upper 24 bits; its index in the block.
+@pytest.mark.parametrize(("counter", "index", "value"), [(1_123_522, 3, 1 - 2.0**-24), (4_779_392, 0, 2.0**-25)])
+def test_uniform_is_above_0_and_below_1_for_extreme_words(xp, counter, index, value):
+    assert uniform(1, 2, counter, 4)[index] == value
     assert np.isfinite(normal(1, 2, counter, 4)).all()
 
 

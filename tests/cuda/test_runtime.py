@@ -45,11 +45,11 @@ def test_a_kernel_is_launched(source):
 
 def test_a_kernel_is_compiled_once(source, monkeypatch):
     compiled = []
-    whole = Emulator.RawModule
+    original = Emulator.RawModule
     monkeypatch.setattr(
         Emulator,
         "RawModule",
-        lambda *given, **named: compiled.append(named["name_expressions"]) or whole(*given, **named),
+        lambda *given, **named: compiled.append(named["name_expressions"]) or original(*given, **named),
     )
     for name in ("scale<3>", "scale<2>", "scale<3>"):
         source[name]((1,), (4,), (numbers(), np.int32(3)), 16)

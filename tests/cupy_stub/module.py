@@ -17,7 +17,7 @@ from tinygen.backend import device, dispatch
 from tinygen.kernels import reference
 
 FROM_HOST = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}  # they copy to the device
-COUNTING = {"nonzero", "argwhere", "flatnonzero", "unique"}  # the size of their results waits for the device
+WAITING = {"nonzero", "argwhere", "flatnonzero", "unique"}  # they wait for the device to learn the size of the result
 
 
 def function(name: str, parameters: str, numpy_function):
@@ -29,7 +29,7 @@ def function(name: str, parameters: str, numpy_function):
     @functools.wraps(numpy_function)
     def call(*arguments, **keywords):
         check_call(name, parameters, arguments, keywords)
-        if name in COUNTING:
+        if name in WAITING:
             WAITS.append(name)
         keywords.pop("blocking", None)
         out = keywords.get("out")

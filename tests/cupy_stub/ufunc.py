@@ -7,14 +7,7 @@ import numpy as np
 from tests.cupy_stub.array import API, host_index, ndarray, on_device, on_host
 
 KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}
-ATOMIC = (
-    "int32",
-    "uint32",
-    "uint64",
-    "float16",
-    "float32",
-    "float64",
-)  # dtypes for which the device has atomic additions
+DTYPES_ADDED_ATOMICALLY = "int32", "uint32", "uint64", "float16", "float32", "float64"
 
 
 class Ufunc:
@@ -68,7 +61,7 @@ class Ufunc:
         """Apply the function in place at an index, with repeated indices counted each time, as `numpy.ufunc.at`."""
         if not self.scattered:
             raise NotImplementedError(f"{self.__name__} has no at")
-        if array.dtype.name not in ATOMIC:
+        if array.dtype.name not in DTYPES_ADDED_ATOMICALLY:
             raise TypeError(f"{self.__name__}: at does not support {array.dtype}")
         self.numpy.at(array._host, host_index(index), on_host(value))
 

@@ -100,12 +100,12 @@ def test_every_file_of_the_users_folder_opens(folder_of_the_user, monkeypatch):
     listed = dict(names())
     for name, file in files.items():
         data = load(file)
-        found = {field: each.in_words() for field, each in data.spec.fields.items()}
-        assert FIELDS.get(name, found) == found
+        fields = {field: each.in_words() for field, each in data.spec.fields.items()}
+        assert FIELDS.get(name, fields) == fields
         assert name in listed
         for part in (data.train, data.valid, data.test):
             batch = part.batch([0])
-            assert list(batch) == list(found)
+            assert list(batch) == list(fields)
             assert all(data.spec[key].draw(batch[key][0]) is not None for key in batch)
 
 

@@ -161,9 +161,9 @@ def test_dynamic_binarisation_without_a_stream_uses_the_data_stream_of_the_proce
 
 def test_batches_of_a_whole_pass_over_train_have_fixed_samples_and_move_no_stream():
     train, before = grey_set().binarised("dynamic").train, random.get_state()
-    whole = np.concatenate([batch.x for batch in train.batches(len(train))])
-    np.testing.assert_array_equal(np.concatenate([batch.x for batch in train.batches(7)]), whole)
-    assert set(np.unique(whole)) == {0, 1}
+    all_images = np.concatenate([batch.x for batch in train.batches(len(train))])
+    np.testing.assert_array_equal(np.concatenate([batch.x for batch in train.batches(7)]), all_images)
+    assert set(np.unique(all_images)) == {0, 1}
     assert random.get_state() == before
 
 
@@ -176,13 +176,13 @@ def test_dynamic_binarisation_gives_one_with_the_probability_of_the_grey_value()
 def test_dynamic_binarisation_samples_valid_and_test_once():
     images = np.full((700, 3, 3), 128, np.uint8)
     data = Dataset.from_arrays("half", images, x_test=images).binarised("dynamic")
-    whole = data.test.batch(slice(None)).x
-    np.testing.assert_array_equal(np.concatenate([batch.x for batch in data.test.batches(99)]), whole)
+    all_images = data.test.batch(slice(None)).x
+    np.testing.assert_array_equal(np.concatenate([batch.x for batch in data.test.batches(99)]), all_images)
     again = Dataset.from_arrays("half", images, x_test=images[:130]).binarised("dynamic")
-    np.testing.assert_array_equal(again.test.batch(slice(None)).x, whole[:130])
-    assert (whole[:128] != whole[128:256]).any()
-    assert (data.valid.batch(slice(None)).x != whole[:70]).any()
-    assert abs(whole.mean() - 128 / 255) < 4 * 0.5 / np.sqrt(whole.size)
+    np.testing.assert_array_equal(again.test.batch(slice(None)).x, all_images[:130])
+    assert (all_images[:128] != all_images[128:256]).any()
+    assert (data.valid.batch(slice(None)).x != all_images[:70]).any()
+    assert abs(all_images.mean() - 128 / 255) < 4 * 0.5 / np.sqrt(all_images.size)
 
 
 def test_only_grey_sets_are_binarised():

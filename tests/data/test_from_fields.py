@@ -249,9 +249,9 @@ class CountingColumn(Column):
         return len(self.images)
 
     def __getitem__(self, indices):
-        found = self.images[indices]
-        self.read += len(found)
-        return found
+        images = self.images[indices]
+        self.read += len(images)
+        return images
 
     def digest(self):
         return hashlib.blake2b(self.images.tobytes()).digest()
@@ -278,15 +278,15 @@ def test_examples_of_a_column_are_read_only_for_batches():
 
 def test_the_digest_depends_on_every_value_and_on_the_order():
     def digest(split):
-        found = hashlib.sha256()
-        split.add_to_digest(found)
-        return found.hexdigest()
+        sha256 = hashlib.sha256()
+        split.add_to_digest(sha256)
+        return sha256.hexdigest()
 
     fields = {"x": Image(4, 5, 1, "grey")}
     changed = X.copy()
     changed[7, 0, 0] ^= 1
     for make in (lambda x: x[..., None], lambda x: CountingColumn(x[..., None])):
-        whole = Split(fields, {"x": make(X)})
-        others = [Split(fields, {"x": make(changed)}), whole.take(39), whole.rows(np.arange(40)[::-1])]
-        assert len({digest(split) for split in (whole, *others)}) == 4
-        assert digest(whole) == digest(Split(fields, {"x": make(X)}))
+        original = Split(fields, {"x": make(X)})
+        others = [Split(fields, {"x": make(changed)}), original.take(39), original.rows(np.arange(40)[::-1])]
+        assert len({digest(split) for split in (original, *others)}) == 4
+        assert digest(original) == digest(Split(fields, {"x": make(X)}))

@@ -35,12 +35,12 @@ def test_the_order_depends_on_the_seed_alone():
     assert labels(Loader(numbered_split(50), 8, seed=1), 20) != labels(Loader(numbered_split(50), 8, seed=2), 20)
 
 
-@pytest.mark.parametrize("taken", [0, 1, 4, 5, 6, 13])
-def test_a_restored_loader_gives_the_same_batches_to_the_bit(taken):
+@pytest.mark.parametrize("batches_before", [0, 1, 4, 5, 6, 13])
+def test_a_restored_loader_gives_the_same_batches_to_the_bit(batches_before):
     images = np.full((50, 4, 3), 128, np.uint8)
     train = Dataset.from_arrays("half", images, np.arange(50)).binarised("dynamic").train
     loader = Loader(train, 8, seed=3)
-    labels(loader, taken)
+    labels(loader, batches_before)
     other = Loader(train, 8, seed=99)
     other.restore(json.loads(json.dumps(loader.state())))
     for expected, batch in zip(itertools.islice(loader, 12), other, strict=False):

@@ -33,11 +33,11 @@ def test_ring_and_grid_have_their_centres_deviations_and_shares(name, centres, s
     assert data.spec.classes == len(centres)
     x, mode = data.train.values("x"), data.train.values("y")
     assert x.dtype == np.float32
-    found = np.array([x[mode == i].mean(axis=0) for i in range(len(centres))])
-    distances = np.linalg.norm(found[:, None] - np.array(sorted(centres)), axis=2)
+    means = np.array([x[mode == i].mean(axis=0) for i in range(len(centres))])
+    distances = np.linalg.norm(means[:, None] - np.array(sorted(centres)), axis=2)
     assert (distances.min(axis=0) < 5 * std / 50).all()
     assert (distances.min(axis=1) < 5 * std / 50).all()
-    np.testing.assert_allclose((x - found[mode]).std(axis=0), std, rtol=0.01)
+    np.testing.assert_allclose((x - means[mode]).std(axis=0), std, rtol=0.01)
     np.testing.assert_allclose(np.bincount(mode) / len(x), 1 / len(centres), rtol=0.1)
 
 

@@ -1,4 +1,4 @@
-"""The generated sentences: their grammar is unambiguous, and their entropy what an enumeration gives."""
+"""The generated sentences: their grammar is unambiguous, and an enumeration gives the same entropy."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ CLASSES = ("NOUN", "NOUNS", "ADJECTIVE")
 
 
 def derivations(symbol="SENTENCE"):
-    """(words, probability, number of choices) of all derivations; a class of words is left as it is."""
+    """(words, probability, number of choices) of all derivations; word classes such as NOUN are not expanded."""
     if symbol in CLASSES or symbol not in GRAMMAR:
         yield (symbol,), 1.0, int(symbol in GRAMMAR)
         return

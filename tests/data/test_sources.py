@@ -66,17 +66,17 @@ def arrays(batch):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("taken", [0, 1, 4, 5, 6, 13])
-def test_a_restored_source_gives_the_same_batches(name, taken):
+@pytest.mark.parametrize("batches_before", [0, 1, 4, 5, 6, 13])
+def test_a_restored_source_gives_the_same_batches(name, batches_before):
     source, other = SOURCES[name](3), SOURCES[name](99)
-    for _ in range(taken):
+    for _ in range(batches_before):
         next(source)
     other.restore(json.loads(json.dumps(source.state())))
     for expected, batch in zip(itertools.islice(source, 12), other, strict=False):
-        found, wanted = arrays(batch), arrays(expected)
-        assert list(found) == list(wanted)
+        actual, wanted = arrays(batch), arrays(expected)
+        assert list(actual) == list(wanted)
         for key in wanted:
-            assert found[key].tobytes() == wanted[key].tobytes()
+            assert actual[key].tobytes() == wanted[key].tobytes()
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -159,18 +159,18 @@ def test_fields_of_an_example_share_a_window_and_windows_reach_every_position():
 def test_crops_of_waves_are_all_windows_within_the_sounds():
     source = Crops(SOUNDS, 10, 4, per_example=100, seed=0)
     assert (source.fields["x"].samples, source.steps_per_epoch) == (4, 20)
-    stored, found = SOUNDS.columns["x"].astype(int), set()
+    stored, stretches = SOUNDS.columns["x"].astype(int), set()
     for batch in itertools.islice(source, 20):
-        found |= {tuple(map(int, stretch)) for stretch in batch.x}
-    assert found == {tuple(stored[i, s : s + 4]) for i, n in ((0, 30), (1, 12)) for s in range(n - 3)}
+        stretches |= {tuple(map(int, stretch)) for stretch in batch.x}
+    assert stretches == {tuple(stored[i, s : s + 4]) for i, n in ((0, 30), (1, 12)) for s in range(n - 3)}
 
 
 def test_crops_of_tokens_are_all_windows_and_short_sequences_whole():
     source = Crops(TEXT, 10, 4, per_example=100, seed=0)
-    found = set()
+    stretches = set()
     for batch in itertools.islice(source, 20):
-        found |= {source.fields["x"].draw(batch.x[i]) for i in range(10)}
-    assert found == {"abcdefghij"[start : start + 4] for start in range(7)} | {"abc"}
+        stretches |= {source.fields["x"].draw(batch.x[i]) for i in range(10)}
+    assert stretches == {"abcdefghij"[start : start + 4] for start in range(7)} | {"abc"}
 
 
 def test_crops_of_a_column_that_is_read_on_demand_and_has_a_broken_example():

@@ -16,8 +16,8 @@ def test_every_combination_of_factors_occurs_once_and_loading_again_gives_the_sa
     assert data.spec.fields == {"x": Image(24, 24, 3, "rgb"), **sprites.FACTORS}
     parts = [np.stack([part.values(name) for name in sprites.FACTORS], axis=1) for part in (data.train, data.test)]
     parts.append(np.stack([data.valid.values(name) for name in sprites.FACTORS], axis=1))
-    whole = np.concatenate(parts)
-    assert len(np.unique(whole, axis=0)) == len(whole) == 3 * 4 * 4 * 8 * 8 * 5
+    combinations = np.concatenate(parts)
+    assert len(np.unique(combinations, axis=0)) == len(combinations) == 3 * 4 * 4 * 8 * 8 * 5
     again = load("sprites")
     np.testing.assert_array_equal(again.test.columns["x"], data.test.columns["x"])
 
@@ -31,21 +31,21 @@ def test_images_have_the_position_size_shape_and_colour_of_their_factors(data):
         "column": (cover * places).sum(axis=(1, 2)) / area,
         "row": (cover * places[:, None]).sum(axis=(1, 2)) / area,
     }
-    for name, found in centre.items():
-        np.testing.assert_allclose(found, np.array(sprites.PLACES)[batch[name]], atol=0.3)
+    for name, position in centre.items():
+        np.testing.assert_allclose(position, np.array(sprites.CENTRES)[batch[name]], atol=0.3)
     radii = np.array(sprites.RADII)[batch.size]
     for shape, share in (("square", 2.0), ("ellipse", np.pi / 2), ("triangle", 3 * np.sqrt(3) / 4)):
         which = batch.y == list(sprites.SHAPES).index(shape)
         np.testing.assert_allclose(area[which], share * radii[which] ** 2, rtol=0.12)
-    shown = batch.x.max(axis=(1, 2)) * 255
+    brightest = batch.x.max(axis=(1, 2)) * 255
     colours = np.array(list(sprites.COLOURS.values()))[batch.colour]
-    np.testing.assert_allclose(shown, colours * cover.max(axis=(1, 2))[:, None], atol=1)
+    np.testing.assert_allclose(brightest, colours * cover.max(axis=(1, 2))[:, None], atol=1)
 
 
 def test_shapes_lie_within_the_image_and_images_of_different_angles_differ(data):
     edge = np.concatenate([data.train.columns["x"][:, [0, -1]], data.train.columns["x"][:, :, [0, -1]].swapaxes(1, 2)])
     assert edge.max() < 128
     for y in range(3):
-        seen = [sprites._cover(y, 3, 4, 4, angle) for angle in range(5)]
-        apart = [np.abs(a - b).sum() for i, a in enumerate(seen) for b in seen[:i]]
+        covers = [sprites._cover(y, 3, 4, 4, angle) for angle in range(5)]
+        apart = [np.abs(a - b).sum() for i, a in enumerate(covers) for b in covers[:i]]
         assert min(apart) > 5

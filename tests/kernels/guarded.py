@@ -67,11 +67,11 @@ def forget_plans() -> None:
 def cases() -> list[Call]:
     """The sample calls, and convolutions and products of random shapes."""
     rng = np.random.default_rng(0)
-    found = [call for call in calls() if call.name in cpu.KERNELS]
+    cases = [call for call in calls() if call.name in cpu.KERNELS]
     for _ in range(RANDOM_SHAPES):
-        found += random_shape(lambda low, high: int(rng.integers(low, high + 1))).calls()
-        found += matrix_products(*rng.integers(1, 70, 3).tolist())
-    return found
+        cases += random_shape(lambda low, high: int(rng.integers(low, high + 1))).calls()
+        cases += matrix_products(*rng.integers(1, 70, 3).tolist())
+    return cases
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ TIMEOUT = 300  # seconds, after which a program hangs; a cold cache on a busy ma
 
 def start(program: str, folder: Path = ROOT, stderr=subprocess.PIPE, **environment: str) -> subprocess.Popen:
     """Start a Python program in a folder, by default the checkout, which can then be imported."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     command = [sys.executable, "-X", "faulthandler", "-c", program]
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={**kept, **environment},
+        env={**inherited, **environment},
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,

@@ -26,10 +26,10 @@ def test_kernels_match_their_reference(call):
 
 @pytest.mark.parametrize("call", CALLS)
 def test_kernels_change_no_argument_that_their_reference_does_not(call):
-    given = list(arrays_in(call.arguments))
+    arguments = list(arrays_in(call.arguments))
     ours, theirs = call.run_on_copies(), call.run_on_copies(reference_kernel)
-    returned = len(ours) - len(given)
-    for before, after, right in zip(given, ours[returned:], theirs[returned:], strict=True):
+    returned = len(ours) - len(arguments)
+    for before, after, right in zip(arguments, ours[returned:], theirs[returned:], strict=True):
         assert (after == before).all() or (right != before).any()
 
 

@@ -190,7 +190,7 @@ def test_the_cache_folder_does_not_depend_on_numbas_setting_for_a_declaration(tm
 
 
 def test_without_a_home_folder_nothing_is_written(monkeypatch, capsys):
-    """As for a user without an entry in the password file of a container: no folder called ~ is made."""
+    """A user may have no entry in the password file of a container; no folder called ~ is made then."""
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)

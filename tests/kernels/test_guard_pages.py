@@ -11,7 +11,7 @@ pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
 @pytest.mark.skipif(sys.platform != "linux", reason="makes memory inaccessible by Linux's mprotect")
 def test_kernels_stay_inside_their_arrays():
-    """In one thread, so that the end of the scratch memory is the end of that thread's part of it."""
+    """One thread runs them, so that the end of the scratch memory is the end of that thread's part of it."""
     out, _ = run("from tests.kernels.guarded import main; main()", TINYGEN_THREADS="1")
     assert "at the end" in out
     assert "at the beginning" in out

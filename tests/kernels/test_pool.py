@@ -185,7 +185,7 @@ ENDINGS = ("pass", "time.sleep(0.1)", "sys.exit()", "atexit.register(launch)", "
 
 
 def test_the_interpreter_exits_in_every_state_of_the_pool():
-    """After a launch, with helpers asleep, by sys.exit, with a launch at exit, and while a daemon thread launches."""
+    """It exits after a launch, with helpers asleep, by sys.exit, with a launch at exit, and while a thread launches."""
     program = """
 import atexit, sys, threading, time
 

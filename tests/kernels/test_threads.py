@@ -46,7 +46,7 @@ pool._pool = numba_pool.NumbaPool()
 
 
 def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
-    """Also with numba's threads: five, for which numba is given five on a machine with fewer cores too."""
+    """Four numbers of threads of the pool, and five of numba's own threads, which a machine of fewer cores runs too."""
     one, two, three, four = run_all(DIGESTS, [{"TINYGEN_THREADS": str(threads)} for threads in (1, 2, 3, 4)])
     numbas = run(NUMBA_THREADS + DIGESTS, TINYGEN_THREADS="5", NUMBA_NUM_THREADS="5")[0]
     assert one.count("\n") > len(calls())
@@ -64,10 +64,10 @@ def threads_not_yet_counted():
         cache.cache_clear()
 
 
-@pytest.mark.parametrize("asked", ["two", "0", "-1", "1.5", " "])
-def test_an_impossible_number_of_threads_is_refused_in_one_line(asked, threads_not_yet_counted, monkeypatch):
-    monkeypatch.setenv("TINYGEN_THREADS", asked)
-    with pytest.raises(UsageError, match=f"^TINYGEN_THREADS is '{asked}'; it must be a whole number of at least 1$"):
+@pytest.mark.parametrize("value", ["two", "0", "-1", "1.5", " "])
+def test_an_impossible_number_of_threads_is_refused_in_one_line(value, threads_not_yet_counted, monkeypatch):
+    monkeypatch.setenv("TINYGEN_THREADS", value)
+    with pytest.raises(UsageError, match=f"^TINYGEN_THREADS is '{value}'; it must be a whole number of at least 1$"):
         dispatch.kernel("conv2d", "cpu")
 
 
@@ -123,7 +123,7 @@ def test_a_quota_limits_the_number_of_cores_to_at_least_one(monkeypatch):
 
 
 def test_several_python_threads_may_call_kernels_at_once():
-    """Including the first calls, which compile or load kernels, and with a BLAS that uses threads."""
+    """The first calls, which compile or load kernels, are among them; BLAS uses threads at the same time."""
     program = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -174,7 +174,7 @@ assert after == before
 def test_denormal_numbers_are_zero_in_kernels_and_nowhere_else():
     tiny = np.full((300, 300), 1e-39, np.float32)
     x = np.ones((2, 40, 40, 1), np.float32)
-    for images in (1, 2):  # in one thread, and in several where there are some
+    for images in (1, 2):  # one image is computed in one thread, two in two if there are so many
         y = cpu_kernel("conv2d")(x[:images], tiny[:3, :3].reshape(3, 3, 1, 1), Geometry())
         assert not (y.any() and X86)
         assert (tiny * np.float32(0.5) > 0).all()

@@ -13,7 +13,7 @@ from tinygen.metrics.reference import Reference
 def digits() -> Dataset:
     """Digits of twice their size: a blur over 3x3 of 8x8 pixels would leave nothing of them.
 
-    The last 800 of the shuffled 1797 are the test images; of the others the last tenth is valid.
+    The last 800 of the shuffled 1797 are the test images, the last tenth of the others is valid.
     """
     splits = [getattr(load("digits8x8"), name) for name in ("train", "valid", "test")]
     x, y = (np.concatenate([split.values(key) for split in splits]) for key in ("x", "y"))

@@ -8,7 +8,7 @@ import pytest
 from tinygen.data import Dataset
 from tinygen.errors import DataError, NonFiniteError
 from tinygen.metrics import catalogue
-from tinygen.metrics.calibration import calibrate, misranked, panel
+from tinygen.metrics.calibration import calibrate, graded_sets, misranked
 from tinygen.metrics.reference import Reference
 
 
@@ -58,13 +58,13 @@ def test_wrong_values_of_metrics_are_reported(metrics, name, metric, value, mess
 
 
 def test_every_set_has_the_same_number_of_images_in_the_unit_range(reference, digits):
-    for x in panel(reference, digits).values():
+    for x in graded_sets(reference, digits).values():
         assert x.shape == (reference.n, 16, 16, 1)
         assert 0 <= x.min() <= x.max() <= 1
 
 
 def test_blur_is_the_mean_of_nine_pixels_and_gaussians_have_the_classes_moments(reference, digits):
-    sets = panel(reference, digits)
+    sets = graded_sets(reference, digits)
     assert sets["blur"][3, 2:5, 4, 0] == pytest.approx(
         [reference.real.x[3, i - 1 : i + 2, 3:6, 0].mean() for i in (2, 3, 4)], abs=1e-6
     )

@@ -21,7 +21,7 @@ from tinygen.train.doctor import variety
     ],
 )
 def test_a_metric_is_written_with_its_label_and_unit(name, written):
-    assert find(name).written(103.987) == written
+    assert find(name).format(103.987) == written
 
 
 def test_the_number_in_a_name_must_be_a_whole_number_in_its_place():
@@ -57,7 +57,7 @@ def test_metrics_of_the_doctor_are_in_the_catalogue():
 
 
 def test_no_two_metrics_have_the_same_label_and_unit():
-    """So that a table with several metrics is unambiguous."""
+    """Otherwise a table with several metrics would be ambiguous."""
     assert len({str(metric) for metric in METRICS.values()}) == len(METRICS)
 
 

@@ -58,6 +58,6 @@ def test_distances_to_the_nearest_are_exact_and_zero_for_a_copy(chunk, monkeypat
     x, y = 100 + stream.normal((7, 5)), 100 + stream.normal((11, 5))
     x[3] = y[8]
     expected = np.linalg.norm(x[:, None].astype(float) - y, axis=2).min(axis=1)
-    found = neighbours.nearest(x, y)
-    assert found == pytest.approx(expected, rel=1e-12)
-    assert found[3] == 0
+    distances = neighbours.nearest(x, y)
+    assert distances == pytest.approx(expected, rel=1e-12)
+    assert distances[3] == 0

@@ -15,18 +15,18 @@ NOISE = STREAM.normal((N, 3))
 
 
 def test_codes_with_one_dimension_for_each_factor_have_the_best_scores():
-    found = disentanglement.scores(VALUES, FACTORS, seed=0)
-    assert found["higgins_score"] == 1
-    assert found["mutual_information_gap"] == pytest.approx(1, abs=0.01)
+    scores = disentanglement.scores(VALUES, FACTORS, seed=0)
+    assert scores["higgins_score"] == 1
+    assert scores["mutual_information_gap"] == pytest.approx(1, abs=0.01)
     scaled = disentanglement.scores(np.concatenate([NOISE, -3 * VALUES + 1], axis=1), FACTORS, seed=0)
     assert scaled["mutual_information_gap"] > 0.97
     assert scaled["higgins_score"] > 0.97
 
 
 def test_codes_without_information_have_low_scores():
-    found = disentanglement.scores(NOISE, FACTORS, seed=0)
-    assert found["higgins_score"] < 0.5
-    assert found["mutual_information_gap"] < 0.01
+    scores = disentanglement.scores(NOISE, FACTORS, seed=0)
+    assert scores["higgins_score"] < 0.5
+    assert scores["mutual_information_gap"] < 0.01
     constant = disentanglement.scores(np.ones((N, 2), np.float32), FACTORS, seed=0)
     assert constant["mutual_information_gap"] == pytest.approx(0, abs=1e-9)
 

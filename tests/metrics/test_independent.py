@@ -15,14 +15,18 @@ def test_likelihoods_of_histograms_match_counting():
     """Each pixel and channel has a histogram of 256 values, to each of which 1 is added."""
     train, test = (Stream(0, name).integers(5, n * 12).reshape(n, 2, 2, 3) for name, n in (("a", 90), ("b", 7)))
     data = Dataset.from_arrays("few", 51 * train.astype(np.uint8), x_test=51 * test.astype(np.uint8))
-    kept, total = train[:81], 0.0
+    training, total = train[:81], 0.0
     for image in test:
-        for place in np.ndindex(2, 2, 3):
-            seen = sum(int(other[place] == image[place]) for other in kept)
-            total -= math.log((seen + 1) / (81 + 256))
-    found = independent.likelihood(data)
-    assert found["nll_nats"] == found["neg_elbo_nats"] == pytest.approx(total / 7, rel=1e-12)
-    assert found["bits_per_dim"] == found["neg_elbo_bits_per_dim"] == pytest.approx(total / 7 / 12 / math.log(2))
+        for pixel in np.ndindex(2, 2, 3):
+            count = sum(int(other[pixel] == image[pixel]) for other in training)
+            total -= math.log((count + 1) / (81 + 256))
+    likelihoods = independent.likelihood(data)
+    assert likelihoods["nll_nats"] == likelihoods["neg_elbo_nats"] == pytest.approx(total / 7, rel=1e-12)
+    assert (
+        likelihoods["bits_per_dim"]
+        == likelihoods["neg_elbo_bits_per_dim"]
+        == pytest.approx(total / 7 / 12 / math.log(2))
+    )
 
 
 def test_images_of_17_values_have_histograms_of_17_values():

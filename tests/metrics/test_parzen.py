@@ -10,12 +10,12 @@ from tinygen.metrics import parzen
 
 
 def brute_force(x, samples, width):
-    found = []
+    densities = []
     for each in x.reshape(len(x), -1):
         square = [((each - other) ** 2).sum() for other in samples.reshape(len(samples), -1)]
         logs = [-s / (2 * width**2) - len(each) / 2 * math.log(2 * math.pi * width**2) for s in square]
-        found.append(max(logs) + math.log(sum(math.exp(log - max(logs)) for log in logs) / len(samples)))
-    return found
+        densities.append(max(logs) + math.log(sum(math.exp(log - max(logs)) for log in logs) / len(samples)))
+    return densities
 
 
 @pytest.mark.parametrize("memory", [1, 40, 2**24])
@@ -24,8 +24,8 @@ def test_log_likelihoods_match_the_definition(memory, monkeypatch):
     generator = np.random.default_rng(0)
     x, samples = (generator.random((n, 3, 4, 1), np.float32) for n in (7, 13))
     widths = [0.01, 0.2, 1.0]
-    found = parzen.log_likelihood(x, samples, widths)
-    np.testing.assert_allclose(found, [brute_force(x.astype(float), samples.astype(float), w) for w in widths])
+    actual = parzen.log_likelihood(x, samples, widths)
+    np.testing.assert_allclose(actual, [brute_force(x.astype(float), samples.astype(float), w) for w in widths])
 
 
 def test_log_likelihoods_match_a_known_density():

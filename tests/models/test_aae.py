@@ -74,7 +74,7 @@ def test_labels_change_the_discriminator_loss():
 
 def test_the_mixture_prior_is_a_ring_of_normals_stretched_outwards():
     model, n = small_model(prior="mixture"), 40_000
-    components = model.in_turn(n)
+    components = model.components_in_turn(n)
     points = model.prior(components, Stream(3, "draws"))
     assert (np.bincount(components) == n // 4).all()
     for k, direction in enumerate([(1, 0), (0, 1), (-1, 0), (0, -1)]):

@@ -55,7 +55,7 @@ def test_the_bound_approaches_the_integral_over_both_codes():
     weight = np.exp(-0.5 * (z.astype(np.float64) ** 2).sum(axis=1)) / (2 * math.pi) * (GRID[1] - GRID[0]) ** 2
     exact = []
     for image, attributes in zip(x, y, strict=True):
-        hooks = model.given(Split(FIELDS, {"x": image[None], "attributes": attributes[None]}).batch(slice(None)))
+        hooks = model.hooks_for(Split(FIELDS, {"x": image[None], "attributes": attributes[None]}).batch(slice(None)))
         log_p = hooks.likelihood(z).log_prob(image[None].repeat(len(z), axis=0)).numpy().astype(np.float64)
         exact.append(-np.log((np.exp(log_p - log_p.max()) * weight).sum()) - log_p.max())
     columns = {"x": x.repeat(60, axis=0), "attributes": y.repeat(60, axis=0)}

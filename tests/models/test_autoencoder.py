@@ -67,16 +67,16 @@ def test_noise_has_the_configured_level(noise):
     x, level = np.full((2000, 4, 5, 1), 0.6, np.float32), 0.3
     y = make_denoising(noise=noise, level=level).corrupt(x, Stream(0, "noise"))
     assert (y.shape, y.dtype) == (x.shape, np.float32)
-    near = 4 * np.sqrt(0.25 / x.size)
+    tolerance = 4 * np.sqrt(0.25 / x.size)
     if noise == "gaussian":
         assert abs((y - x).mean()) < 4 * level / np.sqrt(x.size)
         assert abs((y - x).std() - level) < 4 * level / np.sqrt(2 * x.size)
         return
     shares = {"masking": {0: level}, "salt-and-pepper": {0: level / 2, 1: level / 2}}[noise]
     for value, share in shares.items():
-        assert abs((y == value).mean() - share) < near
+        assert abs((y == value).mean() - share) < tolerance
     untouched = y == x
-    assert abs(untouched.mean() - (1 - level)) < near
+    assert abs(untouched.mean() - (1 - level)) < tolerance
     assert np.isin(y[~untouched], list(shares)).all()
 
 
@@ -87,8 +87,8 @@ def test_denoising_metrics_and_loss_compare_with_the_clean_image():
     inputs = {"denoised_": noisy, "": x}
     metrics = dae.evaluate(Split(dae.spec.fields, {"x": x}), seed=3)
     expected = {}
-    for name, given in inputs.items():
-        p = dae.decode(dae.encode(given)).astype("float64")
+    for name, images in inputs.items():
+        p = dae.decode(dae.encode(images)).astype("float64")
         expected[f"{name}cross_entropy_nats"] = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
         expected[f"{name}squared_error_per_pixel"] = ((x - p) ** 2).mean()
     assert metrics == pytest.approx(expected, rel=1e-5)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.models.cases import models, split_for
 from tests.models.test_equations import model_with_random_weights
-from tests.models.test_protocol import models, split_for
 from tinygen.distributions import Normal
 from tinygen.models.variational import bounds
-from tinygen.models.variational.m2 import OfOneClass
+from tinygen.models.variational.m2 import HooksOfOneClass
 from tinygen.random import Stream
 
 LATENT, NOISE_STD = 3, 0.8
@@ -86,14 +86,14 @@ def test_each_example_may_have_its_own_prior():
 
 
 def test_bounds_of_the_same_weights_never_fall_with_the_number_of_codes():
-    """Exactly, not only in expectation: larger groups join smaller ones, and the logarithm is concave."""
+    """This is exact, not only in expectation: larger groups join smaller ones, and the logarithm is concave."""
     weights, _, _ = log_weights_of(LinearNormal(), images(50), 64)
-    found = [bounds.importance_weighted(tg.tensor(weights, "float64"), k).numpy() for k in (1, 2, 4, 16, 64)]
-    for less, more in pairwise(found):
+    values = [bounds.importance_weighted(tg.tensor(weights, "float64"), k).numpy() for k in (1, 2, 4, 16, 64)]
+    for less, more in pairwise(values):
         assert (more >= less).all()
         assert more.mean() > less.mean() + 0.01
-    np.testing.assert_allclose(found[0], weights.mean(1), rtol=1e-12)
-    np.testing.assert_array_equal(found[-1], bounds.importance_weighted(tg.tensor(weights, "float64")).numpy())
+    np.testing.assert_allclose(values[0], weights.mean(1), rtol=1e-12)
+    np.testing.assert_array_equal(values[-1], bounds.importance_weighted(tg.tensor(weights, "float64")).numpy())
 
 
 def test_bounds_approach_the_log_evidence_from_below():
@@ -118,11 +118,11 @@ def test_bounds_of_every_variational_system_do_not_fall_with_the_number_of_codes
     model = model_with_random_weights(name, models.get(name).tiny[0], kind=None)
     batch = split_for(model).batch(slice(None))
     with model.evaluating():
-        hooks = OfOneClass(model, 1) if name == "m2" else model.given(batch)
+        hooks = HooksOfOneClass(model, 1) if name == "m2" else model.hooks_for(batch)
         q = hooks.posterior(batch.x)
         noise = bounds.noise_for(q, 32, Stream(0, "noise"), "cpu")
         weights = bounds.log_weights(hooks, batch.x, q, noise)
-        found = [bounds.importance_weighted(weights, k).numpy() for k in (1, 2, 8, 32)]
-    for less, more in pairwise(found):
+        values = [bounds.importance_weighted(weights, k).numpy() for k in (1, 2, 8, 32)]
+    for less, more in pairwise(values):
         assert (more >= less - 1e-4).all()
         assert more.mean() > less.mean() + 1e-3

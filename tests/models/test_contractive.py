@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.models.test_protocol import make
+from tests.models.cases import make
 from tinygen import random
 from tinygen.data import Image, Spec, Split, load
 from tinygen.random import Stream
@@ -46,8 +46,8 @@ def test_the_penalty_of_two_layers_estimates_the_squared_norm_without_bias():
     jacobian = numeric_jacobians(model, x)[0]
     model.encoder.astype("float32")
     estimates = model.squared_jacobian(np.repeat(x, n, axis=0), Stream(0, "directions")).numpy()
-    near = 4 * estimates.std() / np.sqrt(n)
-    assert abs(estimates.mean() - (jacobian**2).sum()) < near < 0.1 * (jacobian**2).sum()
+    tolerance = 4 * estimates.std() / np.sqrt(n)
+    assert abs(estimates.mean() - (jacobian**2).sum()) < tolerance < 0.1 * (jacobian**2).sum()
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -23,13 +23,13 @@ def labelled_images():
 def exact_nll(model, x, labels):
     """-log p(x | y) in nats (N,), by an integral over the one dimension of the code."""
     w1, b1, w2, b2 = (p.numpy().astype("float64") for p in model.decoder.parameters())
-    found = []
+    values = []
     for image, label in zip(x.reshape(len(x), -1), labels, strict=True):
         inputs = np.concatenate([Z[:, None], np.eye(CLASSES)[np.full(len(Z), label)]], axis=1)
         logits = np.maximum(inputs @ w1 + b1, 0) @ w2 + b2
         log_joint = logits @ image - np.logaddexp(0, logits).sum(axis=1) - 0.5 * Z**2 - 0.5 * math.log(2 * math.pi)
-        found.append(-np.log(np.exp(log_joint).sum() * (Z[1] - Z[0])))
-    return np.array(found)
+        values.append(-np.log(np.exp(log_joint).sum() * (Z[1] - Z[0])))
+    return np.array(values)
 
 
 def test_the_bound_approaches_log_p_of_x_given_y():

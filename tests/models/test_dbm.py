@@ -40,29 +40,29 @@ def test_the_mean_field_bound_is_below_log_p_and_near_it_for_small_weights(monke
     model, x = dbm(), every_state(6)
     with no_grad():
         exact = model.log_p(x).numpy()
-        monkeypatch.setattr(module, "SMALL", 0)
+        monkeypatch.setattr(module, "MOST_UNITS_SUMMED", 0)
         bound = model.log_p(x).numpy()
     assert (bound <= exact + 1e-4).all()
     assert (exact - bound).mean() < 1
     weak = dbm(scale=0.03)
     with no_grad():
-        near = weak.log_p(x).numpy()
-        monkeypatch.setattr(module, "SMALL", 16)
-        np.testing.assert_allclose(near, weak.log_p(x).numpy(), atol=1e-3)  # since units are nearly independent
+        exact_log_p = weak.log_p(x).numpy()
+        monkeypatch.setattr(module, "MOST_UNITS_SUMMED", 16)
+        np.testing.assert_allclose(exact_log_p, weak.log_p(x).numpy(), atol=1e-3)  # since units are nearly independent
 
 
 def test_the_mean_field_bound_is_the_expected_log_joint_plus_the_entropy(monkeypatch):
     model, x = dbm(), every_state(6)
-    monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(module, "MOST_UNITS_SUMMED", 0)
     with no_grad():
-        v = model.completed(x)
+        v = model.visible_units(x)
         h1 = 1 / (1 + np.exp(-model.hidden_logits(v).numpy().astype("float64")))
-        found = model.log_p(x).numpy()
+        log_p = model.log_p(x).numpy()
     h2 = v[:, 6:].astype("float64")
     q1, q2 = (np.prod(np.where(every_state(m.shape[1]) == 1, m[:, None], 1 - m[:, None]), axis=2) for m in (h1, h2))
     q = q1[:, :, None] * q2[:, None]
     expected = (q * (log_joint(model) - np.log(q))).sum(axis=(1, 2))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_p, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_log_prob_of_a_model_with_a_large_first_layer_is_an_estimate():

@@ -79,13 +79,13 @@ def test_the_discriminator_sees_real_and_fake_images_in_separate_batches():
     shape = (16, 16, 1)
     model = small_model(spec=Spec("noise", {"x": Image(*shape, "grey")}), learning_rate=0.0)
     norm = next(layer for layer in model.discriminator.modules() if isinstance(layer, BatchNorm))
-    seen = []
+    inputs = []
     forward = norm.forward
-    norm.forward = lambda x, *rest: seen.append(x.numpy()) or forward(x, *rest)
+    norm.forward = lambda x, *rest: inputs.append(x.numpy()) or forward(x, *rest)
     model.training_step(Batch(x=np.ones((16, *shape), np.float32)))
-    assert [len(x) for x in seen] == [16, 16, 16]
-    assert np.ptp(seen[0], axis=0).max() == 0  # the real batch, whose images are equal
-    np.testing.assert_array_equal(seen[1], seen[2])  # the same fakes in both halves of the step
+    assert [len(x) for x in inputs] == [16, 16, 16]
+    assert np.ptp(inputs[0], axis=0).max() == 0  # the real batch, whose images are equal
+    np.testing.assert_array_equal(inputs[1], inputs[2])  # the same fakes in both halves of the step
 
 
 def test_the_generator_input_is_noise_and_a_one_hot_class():

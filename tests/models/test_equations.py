@@ -12,7 +12,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from tests.models.test_protocol import batch_for, each_case, each_kind, make, models, spec_for
+from tests.models.cases import batch_for, each_case, each_kind, make, models, spec_for
 from tinygen import functional, random
 from tinygen.autograd import grad
 from tinygen.distributions import Normal
@@ -32,12 +32,12 @@ def equation_of(name):
     With these a missing weight is noticed, and the critic of the Wasserstein GAN varies within its bound of clipping.
     """
     system = models.get(name)
-    place = f"tests.models.equations.{system.__module__.rpartition('.')[2]}"
+    module_name = f"tests.models.equations.{system.__module__.rpartition('.')[2]}"
     try:
-        equations = import_module(place)
+        equations = import_module(module_name)
         return equations.EQUATIONS[name], getattr(equations, "WEIGHTS", {}).get(name, {})
     except (ImportError, KeyError):
-        pytest.fail(f"{name} has no equation: add one to EQUATIONS in {place.replace('.', '/')}.py")
+        pytest.fail(f"{name} has no equation: add one to EQUATIONS in {module_name.replace('.', '/')}.py")
 
 
 def all_cases():

@@ -54,12 +54,12 @@ def test_only_the_non_saturating_cost_has_a_gradient_at_recognised_fakes():
 
 
 @pytest.mark.parametrize(
-    ("spec", "batch_norm", "found"), [("images", True, 2), ("images", False, 0), ("line", True, 0)]
+    ("spec", "batch_norm", "batch_norms"), [("images", True, 2), ("images", False, 0), ("line", True, 0)]
 )
-def test_only_generators_of_images_have_batch_norm(spec, batch_norm, found):
+def test_only_generators_of_images_have_batch_norm(spec, batch_norm, batch_norms):
     spec = POINTS_1D if spec == "line" else Spec("images", {"x": Image(4, 4, 1, "grey")})
     model = GAN(GAN.Config(latent=2, hidden=4, layers=2, batch_norm=batch_norm), spec)
-    assert sum(isinstance(module, nn.BatchNorm) for module in model.generator.modules()) == found
+    assert sum(isinstance(module, nn.BatchNorm) for module in model.generator.modules()) == batch_norms
 
 
 def test_the_generator_is_updated_in_every_kth_step_only():
@@ -137,8 +137,8 @@ def test_the_discriminator_approaches_the_optimal_one_on_1d_data():
         model.training_step(Batch(x=stream.normal((256, 1)) + np.float32(1)))
     x = np.linspace(-1, 2, 7)
     optimal = 1 / (1 + np.exp(0.5 - x))  # of N(1, 1) against N(0, 1)
-    found = 1 / (1 + np.exp(-model.discriminate(x.astype(np.float32)[:, None])))
-    np.testing.assert_allclose(found, optimal, atol=0.06)
+    learned = 1 / (1 + np.exp(-model.discriminate(x.astype(np.float32)[:, None])))
+    np.testing.assert_allclose(learned, optimal, atol=0.06)
 
 
 def test_figures_show_the_costs_and_for_1d_data_the_densities_over_training(monkeypatch):

@@ -30,7 +30,7 @@ def test_a_chain_continues_from_sampled_images_and_the_hidden_units():
     with model.evaluating():
         first, second = (logits.numpy() for logits in model.chain(x, 2, Draws(Stream(0, "chain"), "cpu")))
         draws = Draws(Stream(0, "chain"), "cpu")
-        logits, above = model.transition(model.with_noise(x, draws.uniform(x.shape)), model.nothing(x), draws)
+        logits, above = model.transition(model.with_noise(x, draws.uniform(x.shape)), model.initial_units(x), draws)
         np.testing.assert_array_equal(logits, first)
         sampled = (draws.uniform(x.shape) < 1 / (1 + np.exp(-first))).astype(np.float32)
         logits, _ = model.transition(model.with_noise(sampled, draws.uniform(x.shape)), above, draws)

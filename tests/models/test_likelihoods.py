@@ -8,7 +8,7 @@ import pytest
 import tinygen as tg
 from tinygen.data import Image
 from tinygen.errors import UsageError
-from tinygen.models.variational.likelihoods import FAMILIES, NormalPixels, likelihood_of, natural
+from tinygen.models.variational.likelihoods import FAMILIES, NormalPixels, default_likelihood, likelihood_of
 
 BINARY, GREY, RGB = (Image(2, 3, channels, kind) for channels, kind in ((1, "binary"), (1, "grey"), (3, "rgb")))
 FEW = Image(2, 3, 3, "rgb", levels=4)
@@ -44,7 +44,7 @@ def images_of(field, n, pixels=(2, 3)):
 
 
 def log_prob(likelihood, outputs, x):
-    return likelihood.given(tg.tensor(outputs, "float64")).log_prob(np.asarray(x, "float64")).numpy()
+    return likelihood.distribution(tg.tensor(outputs, "float64")).log_prob(np.asarray(x, "float64")).numpy()
 
 
 def log_prob_of_pixel(likelihood, outputs, values):
@@ -71,7 +71,7 @@ def test_probabilities_of_a_pixels_values_sum_to_one_and_have_the_mean(name, fie
     p = np.exp(log_prob_of_pixel(likelihood, outputs, values))
     assert p.sum() == pytest.approx(1, abs=1e-12)
     mean = likelihood.mean(tg.tensor(outputs, "float64")).numpy().ravel()
-    # The mean of a mixture leaves out the rounding to grey values, which is half a value at most.
+    # The mean of a mixture ignores the rounding to grey values, by which a value changes by at most half a grey step.
     np.testing.assert_allclose(
         (p[:, None] * values).sum(0), mean, atol=1e-12 if name != "logistic-mixture" else 1 / 510
     )
@@ -116,10 +116,10 @@ def test_pixels_and_examples_are_independent(name, field):
     """log p of an image is the sum over its pixels, one number for each image."""
     likelihood = float64_likelihood(name, field)
     outputs, x = outputs_of(likelihood, 4), images_of(field, 4)
-    whole = log_prob(likelihood, outputs, x)
-    assert whole.shape == (4,)
+    log_p = log_prob(likelihood, outputs, x)
+    assert log_p.shape == (4,)
     by_pixel = log_prob(likelihood, outputs.reshape(24, 1, 1, -1), x.reshape(24, 1, 1, -1)).reshape(4, 6)
-    np.testing.assert_allclose(whole, by_pixel.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(log_p, by_pixel.sum(1), rtol=1e-12)
 
 
 @each_likelihood
@@ -128,7 +128,7 @@ def test_gradients_match_finite_differences(name, field):
     outputs, x = outputs_of(likelihood, 3), images_of(field, 3)
     leaf = tg.tensor(outputs, "float64", requires_grad=True)
     leaves = [leaf, *likelihood.parameters()]
-    gradients = tg.grad(likelihood.given(leaf).log_prob(x).sum(), leaves)
+    gradients = tg.grad(likelihood.distribution(leaf).log_prob(x).sum(), leaves)
     rng, step = np.random.default_rng(1), 1e-5
     for each, gradient in zip(leaves, gradients, strict=True):
         at, direction = each.numpy().copy(), rng.standard_normal(each.shape)
@@ -147,7 +147,7 @@ def test_gradients_match_finite_differences(name, field):
 @each_likelihood
 def test_means_have_the_shape_of_images_and_lie_in_the_unit_range(name, field):
     likelihood = float64_likelihood(name, field)
-    mean = likelihood.given(tg.tensor(3 * outputs_of(likelihood, 50), "float64")).mean.numpy()
+    mean = likelihood.distribution(tg.tensor(3 * outputs_of(likelihood, 50), "float64")).mean.numpy()
     assert mean.shape == (50, 2, 3, field.channels)
     assert ((mean >= 0) & (mean <= 1)).all()
     assert mean.std() > 0.05
@@ -186,7 +186,7 @@ def test_a_normal_has_a_learnt_scale_for_each_channel_with_a_floor():
 
 
 def test_the_natural_likelihood_follows_from_the_field():
-    assert [natural(field) for field in (BINARY, GREY, RGB, FEW, REAL)] == [
+    assert [default_likelihood(field) for field in (BINARY, GREY, RGB, FEW, REAL)] == [
         "bernoulli",
         "logistic-mixture",
         "logistic-mixture",
@@ -194,7 +194,7 @@ def test_the_natural_likelihood_follows_from_the_field():
         "normal",
     ]
     for field in (BINARY, GREY, RGB, FEW, REAL):
-        assert likelihood_of(field).name == natural(field)
+        assert likelihood_of(field).name == default_likelihood(field)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_an_inputless_model_knows_the_position_alone():
     log_p = {
         tuple(s): p for s, p in zip(every_sentence(3, 4).tolist(), model.log_prob(every_sentence(3, 4)), strict=True)
     }
-    # Independent tokens: log p(a b) + log p(c c) = log p(a c) + log p(c b), the rest alike.
+    # Independent tokens: log p(a b) + log p(c c) = log p(a c) + log p(c b), since all other terms are equal.
     assert log_p[0, 1, -1, -1] + log_p[2, 2, -1, -1] == pytest.approx(
         log_p[0, 2, -1, -1] + log_p[2, 1, -1, -1], rel=1e-5
     )
@@ -75,7 +75,7 @@ def test_an_inputless_model_knows_the_position_alone():
 
 @pytest.mark.parametrize("length", [5, 12])
 def test_padding_and_the_other_sentences_change_no_bit(length):
-    """For lengths at which the kernels of the LSTM are, and are not, those of many steps."""
+    """For lengths at which the LSTM uses the kernels for many steps, and at which it does not."""
     model, x = small_model(length), sentences(300, length)
     log_p = model.log_prob(x)
     padded = Padded.of(x)
@@ -90,7 +90,7 @@ def test_padding_and_the_other_sentences_change_no_bit(length):
     np.testing.assert_array_equal(model.log_prob(Padded(wider, padded.length)), log_p)
 
 
-def test_the_loss_is_the_mean_of_sums_and_not_one_over_padding():
+def test_the_loss_is_the_mean_over_sentences_of_sums_without_padding():
     model, x = small_model(length=6), Padded.of(sentences(40, 6))
     with model.evaluating():
         loss = float(model.network.nats(x.trimmed()).mean())
@@ -154,8 +154,8 @@ def test_greedy_sentences_take_the_most_probable_token_each_time():
     assert greedy.tolist() == beginning + [-1] * (3 - len(beginning))
 
 
-def test_perplexity_is_of_tokens_and_ends(monkeypatch):
-    from tests.models.test_protocol import split_for
+def test_perplexity_counts_tokens_and_ends(monkeypatch):
+    from tests.models.cases import split_for
 
     model = small_model(length=8)
     split = split_for(model, 50)
@@ -166,7 +166,7 @@ def test_perplexity_is_of_tokens_and_ends(monkeypatch):
     assert numbers["perplexity"] == pytest.approx(math.exp(total / tokens), rel=1e-5)
 
 
-def test_what_a_model_cannot_read_is_refused():
+def test_sentences_that_a_model_cannot_read_are_refused():
     model = small_model(length=3)
     with pytest.raises(ShapeError, match="a sentence has 4 tokens; the model was made for at most 3"):
         model.log_prob(np.zeros((2, 4), int))

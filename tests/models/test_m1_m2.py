@@ -32,14 +32,14 @@ def test_m1_is_trained_first_and_then_m2_alone():
 def test_m2_ignores_dimensions_of_m1_whose_means_do_not_vary():
     model = small_model()
     means = np.array([1.0, 0.05, 0.0, 2.0, 0.2], np.float32) * Stream(0, "means").normal((400, 5)) + 3
-    model.m2.follow(means, 1.0)
+    model.m2.update_active(means, 1.0)
     active = np.array([1, 0, 0, 1, 1], bool)
     np.testing.assert_array_equal(model.m2.active, active)
     codes, outputs = Stream(0, "codes").normal((4, 1, 1, 5)), Stream(0, "outputs").normal((4, 1, 1, 10))
-    own = -0.5 * ((codes - outputs[..., :5]) ** 2 / np.exp(outputs[..., 5:]) + outputs[..., 5:])
-    log_p = np.where(active, own, -0.5 * codes**2) - 0.5 * np.log(2 * np.pi)
-    found = model.m2.pixels.log_prob(tg.tensor(outputs), codes).numpy()
-    np.testing.assert_allclose(found, log_p.reshape(4, -1).sum(axis=1), rtol=1e-5)
+    learned = -0.5 * ((codes - outputs[..., :5]) ** 2 / np.exp(outputs[..., 5:]) + outputs[..., 5:])
+    log_p = np.where(active, learned, -0.5 * codes**2) - 0.5 * np.log(2 * np.pi)
+    actual = model.m2.pixels.log_prob(tg.tensor(outputs), codes).numpy()
+    np.testing.assert_allclose(actual, log_p.reshape(4, -1).sum(axis=1), rtol=1e-5)
     others = codes.copy()
     others[..., ~active] += 1
     np.testing.assert_array_equal(model.m2.classify(codes), model.m2.classify(others))

@@ -42,14 +42,14 @@ def test_a_certain_classifier_makes_the_two_costs_equal():
 def test_the_source_gives_the_configured_number_of_labelled_examples():
     data = load("digits8x8").binarised("threshold")
     model = M2(M2.Config(labelled=20, labelled_batch_size=50, batch_size=30), data.spec)
-    source, seen = model.source(data.train, seed=0), set()
+    source, kept_labels = model.source(data.train, seed=0), set()
     assert len(source.labelled_split) == 20
     for _ in range(10):
         batch = next(source)
         assert (len(batch.x), len(batch.unlabelled_x)) == (20, 30)
         assert "unlabelled_y" not in batch
-        seen |= {(image.tobytes(), int(label)) for image, label in zip(batch.x, batch.y, strict=True)}
-    assert len(seen) == 20
+        kept_labels |= {(image.tobytes(), int(label)) for image, label in zip(batch.x, batch.y, strict=True)}
+    assert len(kept_labels) == 20
     assert isinstance(batch, Batch)
     for labelled in (9, 100_000):
         few = M2(M2.Config(labelled=labelled), data.spec)

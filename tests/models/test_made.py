@@ -48,11 +48,11 @@ def test_outputs_depend_on_earlier_inputs_of_the_order_only(order, layers, direc
     random.seed(1)
     network = MaskedNetwork(SIZE, 60, layers, outputs=2, order=order, masks=2, direct=direct)
     for choice in range(2):
-        place = network.input_degrees[choice]
-        assert sorted(place) == list(range(1, SIZE + 1))
+        degrees = network.input_degrees[choice]
+        assert sorted(degrees) == list(range(1, SIZE + 1))
         if order != "random":
-            np.testing.assert_array_equal(place, np.arange(1, 13) if order == "natural" else np.arange(12, 0, -1))
-        earlier = place[None] < place[:, None]
+            np.testing.assert_array_equal(degrees, np.arange(1, 13) if order == "natural" else np.arange(12, 0, -1))
+        earlier = degrees[None] < degrees[:, None]
         depends = dependences(network, choice)
         assert not depends[~earlier].any(), "a leak"
         assert depends[earlier].all() if direct else depends[earlier].mean() > 0.6

@@ -59,7 +59,7 @@ def dependences(model, kind):
 
 @every_kind
 def test_gated_pixelcnn_depends_on_all_earlier_values_and_no_other(kind):
-    """Neither a leak nor a blind spot, where the receptive field covers the image."""
+    """There is neither a leak nor a blind spot if the receptive field covers the image."""
     model = small_model("gated-pixelcnn", kind, 3, 4, blocks=3, hidden=18, head=18)
     size = math.prod(model.spec.x.shape)
     np.testing.assert_array_equal(dependences(model, kind), np.tri(size, k=-1, dtype=bool))
@@ -118,14 +118,14 @@ def convolution(x, layer):
     centre = kh - 1 if layer.kind == "rows" else kh // 2
     colours = layer.colours
     theirs = np.arange(channels)[:, None] * colours // channels
-    own = np.arange(outputs) * colours // outputs
+    output_colours = np.arange(outputs) * colours // outputs
     for i, j in itertools.product(range(kh), range(kw)):
         down, right = i - centre, j - kw // 2
         if down > 0 or (layer.kind != "rows" and down == 0 and right > 0):
             continue
         tap = w[i, j]
         if layer.kind != "rows" and (down, right) == (0, 0):
-            tap = tap * (theirs < own if layer.kind == "A" else theirs <= own)
+            tap = tap * (theirs < output_colours if layer.kind == "A" else theirs <= output_colours)
         for u, v in itertools.product(range(height), range(width)):
             if 0 <= u + down < height and 0 <= v + right < width:
                 y[:, u, v] += x[:, u + down, v + right] @ tap
@@ -199,10 +199,10 @@ def test_cached_sampling_equals_naive_sampling_to_the_bit(name, kind, monkeypatc
 @every_kind
 def test_completion_keeps_the_given_rows(name, kind):
     model, x = small_model(name, kind), images(kind, 4)
-    given = x.copy()
+    original = x.copy()
     for rows in (0, 3, 5):
         completed = model.complete(x, rows, seed=2)
-        np.testing.assert_array_equal(x, given)
+        np.testing.assert_array_equal(x, original)
         np.testing.assert_array_equal(completed[:, :rows], x[:, :rows])
         assert completed.tobytes() == model.complete(x, rows, seed=2, cached=False).tobytes()
     np.testing.assert_array_equal(model.complete(x, 0, seed=2), model.sample(4, seed=2))

@@ -44,7 +44,7 @@ def test_enumeration_gives_every_state_once(monkeypatch):
 
 
 def test_the_estimate_of_log_z_is_within_half_a_nat_of_the_exact_value():
-    """With 15 hidden units; the estimated error is between 0 and 0.3."""
+    """The model has 15 hidden units; the estimated error is between 0 and 0.3."""
     model = rbm(8, 8, scale=0.7, hidden=15, ais_steps=500)
     with model.evaluating():
         exact, estimates = model.log_z(0).value, [model.estimated_log_z(seed) for seed in range(2)]
@@ -95,17 +95,17 @@ def test_the_gradient_of_the_free_energy_gap_is_that_of_the_likelihood():
     gap = model.free_energy(x).mean() - (model.free_energy(states) * p.astype("float32")).sum()
     gap.backward()
     steepest, small = model.weight.grad.numpy(), 1e-3
-    for place in ((0, 0), (3, 2), (5, 1)):
+    for index in ((0, 0), (3, 2), (5, 1)):
         values = []
         for sign in (1, -1):
             changed = model.weight.numpy().copy()
-            changed[place] += sign * small
+            changed[index] += sign * small
             model.weight.assign(changed)
             probabilities = joint(model)[0].sum(axis=1)
             values.append(-np.log(probabilities[[5, 17, 40]]).mean())
-            changed[place] -= sign * small
+            changed[index] -= sign * small
             model.weight.assign(changed)
-        assert steepest[place] == pytest.approx((values[0] - values[1]) / (2 * small), rel=0.02, abs=1e-3)
+        assert steepest[index] == pytest.approx((values[0] - values[1]) / (2 * small), rel=0.02, abs=1e-3)
 
 
 def test_persistent_chains_are_moved_by_a_step_and_kept_in_the_model():

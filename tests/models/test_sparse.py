@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.models.cases import batch_for, make
 from tests.models.equations.sparse import sparse_ae
 from tests.models.test_equations import run_steps
-from tests.models.test_protocol import batch_for, make
 from tinygen.data import Dataset, Image, Labels, Spec
 from tinygen.errors import UsageError
 from tinygen.models import SparseAutoencoder

@@ -52,7 +52,7 @@ def test_bounds_approach_the_integral_over_the_code():
         p.assign(2 * p.numpy())
     exact = []
     for image in x:
-        hooks = model.given(Split(SPEC.fields, {"x": image[None]}).batch(slice(None)))
+        hooks = model.hooks_for(Split(SPEC.fields, {"x": image[None]}).batch(slice(None)))
         p = hooks.prior()
         mean, std = float(p.mean.numpy()[0, 0]), float(p.std.numpy()[0, 0])
         z = (mean + std * Z).astype(np.float32)[:, None]

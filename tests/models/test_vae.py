@@ -173,8 +173,10 @@ def test_thousands_of_samples_are_decoded_in_chunks(monkeypatch):
     assert abs(metrics["neg_is5000_nats"] - nll.mean()) < 4 * spread.max() / np.sqrt(5000)
 
 
-def test_a_beta_other_than_1_is_refused_with_several_samples():
-    with pytest.raises(UsageError, match="beta is 2; with more than one of samples it must be 1"):
+def test_a_weighted_kl_is_refused_with_several_samples():
+    with pytest.raises(UsageError, match="annealing_steps is 9; it must be 0 if samples is above 1"):
+        small_model(samples=2, annealing_steps=9)
+    with pytest.raises(UsageError, match="beta is 2; it must be 1 if samples is above 1"):
         small_model(samples=2, beta=2.0)
 
 
@@ -182,13 +184,13 @@ def test_a_beta_other_than_1_is_refused_with_several_samples():
 
 
 def test_colour_images_have_bits_per_dimension_of_a_mixture_of_logistics():
-    """That they are learnt better than by independent pixels is a trial of `tinygen verify`."""
+    """A trial of `tinygen verify` tests that the model learns them better than independent pixels do."""
     data = load("coloured-digits8x8")
     config = VAE.Config(components=2, hidden=8, latent=3)
     model = VAE(config, check_data(VAE, data, config).spec)
     assert (model.pixels.name, data.spec.x.kind) == ("logistic-mixture", "rgb")
-    found = model.evaluate(data.test, seed=0, thorough=False)
-    assert found["neg_elbo_bits_per_dim"] == pytest.approx(found["neg_elbo_nats"] / (192 * math.log(2)))
+    metrics = model.evaluate(data.test, seed=0, thorough=False)
+    assert metrics["neg_elbo_bits_per_dim"] == pytest.approx(metrics["neg_elbo_nats"] / (192 * math.log(2)))
 
 
 def apply_layers(layers, x):
@@ -232,12 +234,12 @@ def test_only_discrete_likelihoods_give_bits_and_others_give_density_nats(likeli
     data = Dataset.from_arrays("greys", grey_images(40))
     config = VAE.Config(likelihood=likelihood, latent=2, hidden=5, samples=samples, importance_samples=2)
     model = VAE(config, data.spec)
-    scalars, found = model.training_step(data.train.batch(slice(8))), model.evaluate(data.test, seed=0)
+    scalars, metrics = model.training_step(data.train.batch(slice(8))), model.evaluate(data.test, seed=0)
     discrete = likelihood in ("logistic-mixture", "categorical")
     unit = "nats" if discrete else "density_nats"
     expected = {f"neg_elbo_{unit}", f"neg_is2_{unit}", f"reconstruction_{unit}", "kl_nats", "active_units"}
     bits = {"neg_elbo_bits_per_dim", "neg_is2_bits_per_dim"} if discrete else set()
-    assert found.keys() == expected | bits
+    assert metrics.keys() == expected | bits
     assert scalars.keys() == (
         {f"neg_is3_{unit}"} if samples > 1 else {f"neg_elbo_{unit}", f"reconstruction_{unit}", "kl_nats"}
     )
@@ -249,10 +251,10 @@ def test_likelihoods_of_many_parameters_are_evaluated_in_smaller_chunks(monkeypa
     data = Dataset.from_arrays("greys", grey_images(40))
     config = VAE.Config(likelihood="categorical", latent=2, hidden=5, importance_samples=7)
     model, largest = VAE(config, data.spec), []
-    whole = model.evaluate(data.test, seed=0)
-    monkeypatch.setattr(bounds, "NUMBERS", 3 * 12 * 256)
+    metrics = model.evaluate(data.test, seed=0)
+    monkeypatch.setattr(bounds, "PARAMETERS_AT_ONCE", 3 * 12 * 256)
     monkeypatch.setattr(model, "likelihood", lambda z: largest.append(len(z)) or VAE.likelihood(model, z))
-    assert model.evaluate(data.test, seed=0) == pytest.approx(whole, rel=1e-5)
+    assert model.evaluate(data.test, seed=0) == pytest.approx(metrics, rel=1e-5)
     assert max(largest) == 3
 
 

@@ -78,7 +78,7 @@ def test_the_gradient_of_spectral_norm_matches_the_paper():
 
 
 def test_a_second_forward_does_not_change_the_gradient_of_the_first():
-    """As in a discriminator, which sees real and fake images before it is updated."""
+    """A discriminator does so: it sees real and fake images before it is updated."""
     layer = nn.SpectralNorm(nn.Linear(5, 4)).astype("float64")
     layer.u[...] = [[1, 0, 0, 0]]
     x, w = tg.tensor(real(3, 5), "float64"), layer.layer.weight

@@ -54,11 +54,11 @@ def test_steps_of_a_cell_have_the_outputs_and_gradients_of_the_layer(make, cell,
         ys.append(one[0] if gates == 4 else one)
     np.testing.assert_allclose(F.stack(ys, axis=1).numpy(), y.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(parts(one), parts(state), rtol=1e-5, atol=1e-6)
-    whole, steps = (
+    of_layer, steps = (
         tg.grad((y * y).sum(), layer.parameters()),
         tg.grad(sum((h * h).sum() for h in ys), step.parameters()),
     )
-    for a, b in zip(whole, steps, strict=True):
+    for a, b in zip(of_layer, steps, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)
 
 

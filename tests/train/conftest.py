@@ -15,8 +15,8 @@ def data() -> Dataset:
     stream = Stream(0, "tests")
     labels = stream.integers(2, 80)
     images = (255 * stream.uniform((80, 4, 4)) * np.where(labels, 1.0, 0.3)[:, None, None]).astype(np.uint8)
-    whole = Dataset.from_arrays("tiny", images[:70], labels[:70], images[70:], labels[70:], ("dark", "bright"))
-    return check_data(VAE, whole)
+    dataset = Dataset.from_arrays("tiny", images[:70], labels[:70], images[70:], labels[70:], ("dark", "bright"))
+    return check_data(VAE, dataset)
 
 
 @pytest.fixture(scope="session")

@@ -22,23 +22,23 @@ BEST = 14
 
 
 @pytest.fixture
-def whole(tmp_path, data, make_model):
+def uninterrupted(tmp_path, data, make_model):
     train.fit(scripted(make_model()), data, steps=STEPS, out=tmp_path / "whole", save_every=5, quiet=True)
     return tmp_path / "whole"
 
 
-def test_the_best_state_is_saved_at_the_best_validation(tmp_path, data, make_model, whole):
+def test_the_best_state_is_saved_at_the_best_validation(tmp_path, data, make_model, uninterrupted):
     train.fit(make_model(), data, steps=BEST, out=tmp_path / "short", quiet=True)
-    assert tensors_of(whole, "best") == tensors_of(tmp_path / "short") != tensors_of(whole)
-    _, meta = load(whole / "best.safetensors")
+    assert tensors_of(uninterrupted, "best") == tensors_of(tmp_path / "short") != tensors_of(uninterrupted)
+    _, meta = load(uninterrupted / "best.safetensors")
     assert (meta["step"], meta["model"]) == (BEST, "vae")
     expected = {"metric": "neg_elbo_nats", "step": BEST, "value": 5.0}
-    assert json.loads((whole / "summary.json").read_text())["best"] == expected
-    assert load(whole / "checkpoint.safetensors")[1]["best"] == expected
+    assert json.loads((uninterrupted / "summary.json").read_text())["best"] == expected
+    assert load(uninterrupted / "checkpoint.safetensors")[1]["best"] == expected
 
 
 @pytest.mark.parametrize("step", [7, 8, 9, 14, 15, 16, 21, 22, 30])
-def test_a_killed_run_resumes_to_the_same_best_state(tmp_path, data, make_model, whole, step):
+def test_a_killed_run_resumes_to_the_same_best_state(tmp_path, data, make_model, uninterrupted, step):
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         train.fit(kill_at(scripted(make_model()), step), data, steps=STEPS, out=folder, save_every=5, quiet=True)
@@ -48,16 +48,16 @@ def test_a_killed_run_resumes_to_the_same_best_state(tmp_path, data, make_model,
             load(folder / "best.safetensors")[1]["step"] == saved["best"]["step"] == (7 if saved["step"] < 15 else 14)
         )
     train.resume(scripted(make_model()), data, folder, quiet=True)
-    assert (folder / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
-    assert tensors_of(folder) == tensors_of(whole)
-    ours, theirs = (json.loads((f / "summary.json").read_text())["best"] for f in (folder, whole))
+    assert (folder / "best.safetensors").read_bytes() == (uninterrupted / "best.safetensors").read_bytes()
+    assert tensors_of(folder) == tensors_of(uninterrupted)
+    ours, theirs = (json.loads((f / "summary.json").read_text())["best"] for f in (folder, uninterrupted))
     assert ours == theirs
 
 
 @pytest.mark.parametrize("moment", ["before the checkpoint", "after the checkpoint"])
 @pytest.mark.parametrize("end", [STEPS, 16])
 def test_a_run_killed_between_staging_and_publishing_the_best_state_resumes_from_its_checkpoint(
-    tmp_path, data, make_model, whole, moment, end, monkeypatch
+    tmp_path, data, make_model, uninterrupted, moment, end, monkeypatch
 ):
     """At step 15 the best state, of step 14, is staged, then the checkpoint is saved, then the best is published."""
     folder = tmp_path / "killed"
@@ -80,11 +80,11 @@ def test_a_run_killed_between_staging_and_publishing_the_best_state_resumes_from
     assert load(folder / "checkpoint.safetensors")[1]["step"] == (10 if moment.startswith("before") else 15)
     train.resume(scripted(make_model()), data, folder, steps=end, quiet=True)
     assert not Run(folder, {}).staged_best_file.exists()
-    assert (folder / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
+    assert (folder / "best.safetensors").read_bytes() == (uninterrupted / "best.safetensors").read_bytes()
 
 
 def test_a_best_state_later_than_the_checkpoint_is_forgotten(tmp_path, data, make_model):
-    """Killed at step 15 with a checkpoint of step 10, and resumed to an end before step 14."""
+    """A run is killed at step 15 with a checkpoint of step 10, and resumed to an end before step 14."""
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         train.fit(kill_at(scripted(make_model()), 15), data, steps=STEPS, out=folder, save_every=5, quiet=True)
@@ -143,8 +143,8 @@ def test_an_unknown_selection_metric_is_refused(data, make_model):
         train.fit(model, data, steps=7, quiet=True)
 
 
-def test_the_last_or_the_best_state_is_loaded(whole, make_model):
-    run, model = Run.open(whole), make_model()
+def test_the_last_or_the_best_state_is_loaded(uninterrupted, make_model):
+    run, model = Run.open(uninterrupted), make_model()
     for which, step in (("last", STEPS), ("best", BEST)):
         assert load_state(run, model, which)["step"] == step
     model.selection_metric = None

@@ -51,8 +51,8 @@ def short(tmp_path, data, make_model):
     return tmp_path / "run"
 
 
-def resume(folder, data, make_model, **asked):
-    return train.resume(make_model(**RATE), data, folder, learning_rates=RATE, quiet=True, **asked)
+def resume(folder, data, make_model, **options):
+    return train.resume(make_model(**RATE), data, folder, learning_rates=RATE, quiet=True, **options)
 
 
 def test_a_new_learning_rate_holds_from_the_step_of_the_checkpoint(short, data, make_model):
@@ -257,17 +257,17 @@ def test_figures_on_1d_data_repeat_training_with_its_changes_of_learning_rate(tm
     model, data = model_of(run), datasets.load("mixture1d")
     load_state(run, model)
     assert [step for step, _ in model.earlier] == [6, 9]
-    seen = {}
+    rates = {}
     monkeypatch.setattr(
         figures,
         "_drawing",
-        lambda again, *_: seen.setdefault(len(seen), [p.numpy().copy() for p in again.parameters()]),
+        lambda again, *_: rates.setdefault(len(rates), [p.numpy().copy() for p in again.parameters()]),
     )
     monkeypatch.setattr(figures, "MOMENTS", (0, 39))
     list(model.figures(data, seed=0))
-    before_the_last_step, last = seen[1], seen[2]
+    before_the_last_step, last = rates[1], rates[2]
     assert all(np.abs(a - b).max() < 0.02 for a, b in zip(before_the_last_step, last, strict=True))
     model.earlier = ()
-    seen.clear()
+    rates.clear()
     list(model.figures(data, seed=0))
-    assert any(np.abs(a - b).max() > 0.02 for a, b in zip(seen[1], seen[2], strict=True))
+    assert any(np.abs(a - b).max() > 0.02 for a, b in zip(rates[1], rates[2], strict=True))

@@ -154,10 +154,10 @@ def test_a_steep_critic_under_a_weak_penalty_is_no_fault():
 
 
 def test_a_finding_is_reported_when_it_appears_and_when_it_reappears():
-    doctor, seen = Doctor(), []
+    doctor, reported = Doctor(), []
     for step, rate in enumerate([0.0, 0.9, 0.8, 0.0, 0.7], start=1001):
-        seen.append([each.name for each in doctor.examine(step, {}, {"alike_pairs_rate": rate})])
-    assert seen == [[], ["generator collapsed"], [], [], ["generator collapsed"]]
+        reported.append([each.name for each in doctor.examine(step, {}, {"alike_pairs_rate": rate})])
+    assert reported == [[], ["generator collapsed"], [], [], ["generator collapsed"]]
     assert [(each["first_step"], each["last_step"]) for each in doctor.findings] == [(1002, 1003), (1005, 1005)]
     assert "90%" in doctor.findings[0]["sentence"]
 
@@ -166,9 +166,9 @@ def test_findings_are_kept_and_not_reported_again_by_a_resumed_run(tmp_path, dat
     folder = tmp_path / "run"
     summary = train.fit(make_model(beta=1e3, learning_rate=0.01), data, steps=140, out=folder, quiet=True)
     assert capsys.readouterr().err.count("posterior has collapsed") == 1
-    kept = json.loads((folder / "summary.json").read_text())["findings"]
-    assert kept == summary["findings"] == Doctor.from_history(Run.open(folder).history()).findings
-    assert (kept[0]["first_step"], kept[0]["last_step"]) == (105, 140)
+    findings = json.loads((folder / "summary.json").read_text())["findings"]
+    assert findings == summary["findings"] == Doctor.from_history(Run.open(folder).history()).findings
+    assert (findings[0]["first_step"], findings[0]["last_step"]) == (105, 140)
     html = (folder / "report.html").read_text()
     assert "What went wrong" in html
     assert "From step 105 to 140: the posterior has collapsed" in html

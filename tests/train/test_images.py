@@ -42,7 +42,7 @@ def test_colours_are_the_same_after_saving_and_reading(tmp_path):
 
 def test_files_that_cannot_be_written_are_refused(tmp_path):
     picture = images.sheet(np.zeros((1, 2, 2, 1), np.float32))
-    with pytest.raises(UsageError, match=r"the format of a picture is told by the end of its name"):
+    with pytest.raises(UsageError, match=r"the end of its name gives the format of a picture"):
         images.save(picture, tmp_path / "a.doc")
     with pytest.raises(RunError, match="no such file or directory"):
         images.save(picture, tmp_path / "gone" / "a.png")

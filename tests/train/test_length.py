@@ -30,7 +30,7 @@ def test_times_are_written(seconds, text):
 def test_a_length_is_epochs_or_steps_or_a_budget():
     assert Length.of(None, None, None) is None
     assert Length.of(2, None, None) == Length(epochs=2)
-    for given, why in (
+    for arguments, why in (
         ((2, 3, None), "epochs and steps are given"),
         ((0, None, None), "epochs is 0"),
         ((None, -1, None), "steps is -1"),
@@ -38,7 +38,7 @@ def test_a_length_is_epochs_or_steps_or_a_budget():
         ((None, None, float("nan")), "budget is nan"),
     ):
         with pytest.raises(UsageError, match=why):
-            Length.of(*given)
+            Length.of(*arguments)
 
 
 def test_training_is_over_after_its_epochs_steps_or_budget():

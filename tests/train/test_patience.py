@@ -14,13 +14,13 @@ from tinygen.train import Run, training
 VALUES = (9.0, 5.0, 7.0, 5.0, 6.0, 1.0, 2.0, 3.0)  # the best of the first five epochs is the second
 
 
-def fit(make_model, data, folder, patience, **asked):
-    asked = {"epochs": 8, "save_every": 5, "quiet": True} | asked
-    return train.fit(scripted(make_model(), VALUES), data, out=folder, patience=patience, **asked)
+def fit(make_model, data, folder, patience, **options):
+    options = {"epochs": 8, "save_every": 5, "quiet": True} | options
+    return train.fit(scripted(make_model(), VALUES), data, out=folder, patience=patience, **options)
 
 
 @pytest.fixture
-def whole(tmp_path, make_model, data):
+def uninterrupted(tmp_path, make_model, data):
     """A run that stopped early, after epoch 4."""
     fit(make_model, data, tmp_path / "whole", 2)
     return tmp_path / "whole"
@@ -42,18 +42,20 @@ def test_stopping_early_is_printed(data, make_model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("step", [1, 12, 15, 22, 28])
-def test_a_killed_run_stops_at_the_same_epoch(tmp_path, data, make_model, whole, step):
+def test_a_killed_run_stops_at_the_same_epoch(tmp_path, data, make_model, uninterrupted, step):
     with pytest.raises(Killed):
         model = kill_at(scripted(make_model(), VALUES), step)
         train.fit(model, data, epochs=8, patience=2, save_every=5, out=tmp_path / "killed", quiet=True)
     summary = train.resume(scripted(make_model(), VALUES), data, tmp_path / "killed", quiet=True)
     assert summary["stopped_early"]
-    assert tensors_of(tmp_path / "killed") == tensors_of(whole)
-    assert log_of(tmp_path / "killed") == log_of(whole)
+    assert tensors_of(tmp_path / "killed") == tensors_of(uninterrupted)
+    assert log_of(tmp_path / "killed") == log_of(uninterrupted)
 
 
 @pytest.mark.parametrize("method", ["save", "finish"])
-def test_a_run_killed_after_its_last_step_trains_no_further(tmp_path, data, make_model, whole, method, monkeypatch):
+def test_a_run_killed_after_its_last_step_trains_no_further(
+    tmp_path, data, make_model, uninterrupted, method, monkeypatch
+):
     usual = getattr(training.Training, method)
 
     def killed(self):
@@ -67,21 +69,21 @@ def test_a_run_killed_after_its_last_step_trains_no_further(tmp_path, data, make
     saved = load(tmp_path / "killed" / "checkpoint.safetensors")[1]["step"]
     assert saved == (25 if method == "save" else 28)
     train.resume(scripted(make_model(), VALUES), data, tmp_path / "killed", quiet=True)
-    assert tensors_of(tmp_path / "killed") == tensors_of(whole)
-    assert log_of(tmp_path / "killed") == log_of(whole)
+    assert tensors_of(tmp_path / "killed") == tensors_of(uninterrupted)
+    assert log_of(tmp_path / "killed") == log_of(uninterrupted)
 
 
-def test_a_run_that_stopped_early_resumes_only_with_more_patience(data, make_model, whole):
-    before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
-    for asked in ({"epochs": 20}, {"patience": 1}, {"epochs": 20, "patience": 2}):
+def test_a_run_that_stopped_early_resumes_only_with_more_patience(data, make_model, uninterrupted):
+    before = {file: file.read_bytes() for file in uninterrupted.rglob("*") if file.is_file()}
+    for options in ({"epochs": 20}, {"patience": 1}, {"epochs": 20, "patience": 2}):
         with pytest.raises(
             UsageError, match=r"stopped early, at step 28, after [12] epochs without a better -ELBO: ask"
         ):
-            train.resume(scripted(make_model(), VALUES), data, whole, quiet=True, **asked)
-    assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
-    summary = train.resume(scripted(make_model(), VALUES), data, whole, patience=4, quiet=True)
+            train.resume(scripted(make_model(), VALUES), data, uninterrupted, quiet=True, **options)
+    assert {file: file.read_bytes() for file in uninterrupted.rglob("*") if file.is_file()} == before
+    summary = train.resume(scripted(make_model(), VALUES), data, uninterrupted, patience=4, quiet=True)
     assert (summary["epochs"], summary["stopped_early"]) == (8, False)
-    config = Run.open(whole).config
+    config = Run.open(uninterrupted).config
     assert config["fit"]["patience"] == 4
     assert config["changes"] == [{"step": 28, "fit": {"patience": [2, 4]}}]
 

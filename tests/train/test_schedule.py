@@ -16,14 +16,14 @@ PEAK = 0.01
 
 def learning_rates(model) -> list[float]:
     """A list to which each later training step of the model appends its learning rate."""
-    train_as_usual, seen = model.training_step, []
+    train_as_usual, rates = model.training_step, []
 
     def training_step(batch):
-        seen.append(model.optimizer.value("lr"))
+        rates.append(model.optimizer.value("lr"))
         return train_as_usual(batch)
 
     model.training_step = training_step
-    return seen
+    return rates
 
 
 def cosine(step, steps):
@@ -38,17 +38,17 @@ def make(make_model):
 
 def test_by_default_it_falls_to_zero_over_the_planned_steps(data, make):
     assert VAE.Config().cosine_steps is None
-    for asked, steps in (({"epochs": 2}, 14), ({"steps": 9}, 9)):
-        seen = learning_rates(model := make())
-        train.fit(model, data, quiet=True, **asked)
-        assert seen == pytest.approx([cosine(step, steps) for step in range(steps)])
+    for length, steps in (({"epochs": 2}, 14), ({"steps": 9}, 9)):
+        rates = learning_rates(model := make())
+        train.fit(model, data, quiet=True, **length)
+        assert rates == pytest.approx([cosine(step, steps) for step in range(steps)])
 
 
 def test_after_a_warmup_it_falls_over_the_remaining_steps(data, make):
-    seen = learning_rates(model := make(warmup_steps=4))
+    rates = learning_rates(model := make(warmup_steps=4))
     train.fit(model, data, steps=10, quiet=True)
     warmup = [PEAK * (step + 1) / 4 for step in range(4)]
-    assert seen == pytest.approx(warmup + [cosine(step, 6) for step in range(6)])
+    assert rates == pytest.approx(warmup + [cosine(step, 6) for step in range(6)])
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(None, 0), (3, 3), (2, 3)])
@@ -59,16 +59,16 @@ def test_it_is_constant_after_the_warmup_where_no_planned_steps_remain(steps, wa
 
 def test_it_falls_over_cosine_steps_and_is_constant_with_0(data, make):
     for cosine_steps, expected in ((4, [cosine(step, 4) for step in range(4)] + [0.0] * 3), (0, [PEAK] * 7)):
-        seen = learning_rates(model := make(cosine_steps=cosine_steps))
+        rates = learning_rates(model := make(cosine_steps=cosine_steps))
         train.fit(model, data, epochs=1, quiet=True)
-        assert seen == pytest.approx(expected)
+        assert rates == pytest.approx(expected)
 
 
 def test_with_a_budget_it_is_constant_and_that_is_printed(data, make, capsys):
     message = "the learning rate is constant: with a budget the number of steps over which it would fall is unknown"
-    seen = learning_rates(model := make())
+    rates = learning_rates(model := make())
     train.fit(model, data, budget=0.05)
-    assert set(seen) == {PEAK}
+    assert set(rates) == {PEAK}
     assert message in capsys.readouterr().out.splitlines()
     train.fit(make(cosine_steps=0), data, budget=0.05)
     assert message not in capsys.readouterr().out
@@ -85,9 +85,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, data, make, step):
 
 def test_a_new_length_is_followed_from_its_step_on_and_that_is_printed(tmp_path, data, make, capsys):
     train.fit(make(), data, epochs=1, out=tmp_path / "run", quiet=True)
-    seen = learning_rates(model := make())
+    rates = learning_rates(model := make())
     train.resume(model, data, tmp_path / "run", epochs=2)
-    assert seen == pytest.approx([cosine(step, 14) for step in range(7, 14)])
+    assert rates == pytest.approx([cosine(step, 14) for step in range(7, 14)])
     message = "the learning rate follows the new length: it is 0.005 now, where by the old length it would be 0"
     assert message in capsys.readouterr().out.splitlines()
     lengths = [{"epochs": n, "steps": None, "budget": None} for n in (1, 2)]
@@ -115,6 +115,6 @@ def test_an_older_run_with_0_cosine_steps_keeps_its_learning_rate(tmp_path, data
     assert run.config["config"]["cosine_steps"] == 0
     del run.config["fit"]["patience"]
     run.save_config()
-    seen = learning_rates(model := make_model())
+    rates = learning_rates(model := make_model())
     train.resume(model, data, tmp_path / "run", steps=5, quiet=True)
-    assert seen == [1e-3, 1e-3]
+    assert rates == [1e-3, 1e-3]

@@ -56,12 +56,12 @@ SENTENCES = ["the cat & the dog sleep", "the dog sleeps", "a cat <sees> the dog"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("texts")
-    (place / "unigram.py").write_text(UNIGRAM)
-    (place / "pets.txt").write_text("\n".join(SENTENCES * 20))
-    words = ["--data", f"{place}/pets.txt", "--fields", "x=:words", "--epochs", "2", "--out", f"{place}/run"]
-    assert main(["train", f"{place}/unigram.py:Unigram", *words]) == 0
-    return Run.open(place / "run")
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "unigram.py").write_text(UNIGRAM)
+    (folder / "pets.txt").write_text("\n".join(SENTENCES * 20))
+    words = ["--data", f"{folder}/pets.txt", "--fields", "x=:words", "--epochs", "2", "--out", f"{folder}/run"]
+    assert main(["train", f"{folder}/unigram.py:Unigram", *words]) == 0
+    return Run.open(folder / "run")
 
 
 def sentences(field, values):
@@ -99,7 +99,7 @@ def test_commands_write_sentences(run, capsys):
     with open(completed) as file:
         groups = [group.split("\n") for group in file.read().split("\n\n")]
     assert [group[0] for group in groups] == sentences(dataset.spec.x, dataset.test.take(2).batch(slice(None)).x)
-    assert all(kept == f"{original.split()[0]} …" for original, kept, _ in groups)
+    assert all(beginning == f"{original.split()[0]} …" for original, beginning, _ in groups)
     assert main(["sample", str(run.folder), "--out", "gone/texts.txt"]) == 2
     assert "cannot write gone/texts.txt: no such file or directory" in capsys.readouterr().err
 
@@ -110,3 +110,57 @@ def test_a_sequence_ends_where_its_field_says(tmp_path):
     assert field.draw(np.array([0, 1, -1, 2])) == "ab"
     assert field.draw([2, 0]) == "ca"
     assert field.draw(np.array([], int)) == ""
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    """A run of a system that encodes sentences."""
+    place = tmp_path_factory.mktemp("coded")
+    (place / "pets.txt").write_text("\n".join(SENTENCES * 20))
+    words = ["--data", f"{place}/pets.txt", "--fields", "x=:words", "--vocabulary", "5", "--length", "4"]
+    sizes = "--epochs 2 --latent 3 --hidden 8 --embedding 4 --batch-size 8 --importance-samples 2".split()
+    assert main(["train", "sentence-vae", *words, *sizes, "--out", f"{place}/run"]) == 0
+    return Run.open(place / "run")
+
+
+def test_reports_show_sentences_that_codes_rebuild_and_those_between_two_codes(coded):
+    model, dataset = coded.load()
+    page = coded.report_file.read_text()
+    shown = [html.unescape(text) for text in re.findall(r'<pre class="text">(.*?)</pre>', page, re.DOTALL)]
+    x = dataset.valid.values("x")
+    originals, rebuilt = sentences(dataset.spec.x, x), sentences(dataset.spec.x, model.decode(model.encode(x)))
+    pairs, between, probable = (text.split("\n\n") for text in shown[-3:])
+    assert pairs == [f"{a}\n{b}".strip() for a, b in zip(originals, rebuilt, strict=True)][: len(pairs)]
+    assert [line.split("\n")[0] for line in between] == rebuilt[0 : 2 * len(between) : 2]
+    assert [line.split("\n")[-1] for line in between] == rebuilt[1 : 2 * len(between) : 2]
+    nats = dict(zip(originals, -model.log_prob(x, seed=0), strict=True))
+    listed = [line.split(" nats   ") for group in probable for line in group.split("\n")]
+    assert {text for _, text in listed} <= nats.keys()
+    per_token = [float(n) / (len(text.split()) + 1) for n, text in listed]
+    assert per_token == sorted(per_token)
+
+
+def test_commands_decode_codes_to_sentences_and_name_examples(coded, capsys):
+    model, dataset = coded.load()
+    run = str(coded.folder)
+    assert main(["encode", run]) == main(["decode", run, "--n", "3"]) == main(["log-prob", run, "--n", "2"]) == 0
+    codes, decoded, *lines = capsys.readouterr().out.splitlines()
+    x = dataset.test.take(3).values("x")
+    np.testing.assert_array_equal(np.load(codes)["codes_test"][:3], model.encode(x))
+    with open(decoded) as file:
+        assert file.read().split("\n") == sentences(dataset.spec.x, model.decode(model.encode(x)))
+    assert [line.split(":")[0] for line in lines] == ["test example 0", "test example 1"]
+    assert main(["complete", run]) == 2
+    assert re.search("sentence-vae cannot complete; .* lstm-lm", capsys.readouterr().err)
+
+
+def test_a_model_of_sentences_says_what_it_needs_of_other_data(tmp_path, capsys):
+    assert main(["train", "lstm-lm", "--data", "digits8x8", "--out", str(tmp_path / "run")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("tinygen: model 'lstm-lm' needs tokens as x, and 'digits8x8' has 8×8 grey images; models")
+    assert message.count("\n") == 1
+    for name in ("vocabulary", "length"):
+        assert main(["train", "vae", "--data", "digits8x8", f"--{name}", "5", "--out", str(tmp_path / "run")]) == 2
+        expected = "tinygen: vocabulary and length are for texts, and no field holds texts; leave them out\n"
+        assert capsys.readouterr().err == expected
+    assert not (tmp_path / "run").exists()

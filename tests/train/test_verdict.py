@@ -1,4 +1,4 @@
-"""The verdict on a training curve: for curves whose trend is known, with noise and without, and where it is shown."""
+"""The verdict on a training curve: tests with curves of a known trend, with and without noise, and of its display."""
 
 import json
 import math
@@ -30,8 +30,8 @@ def curve(shape: str, n: int) -> np.ndarray:
 def verdicts(shape: str, n: int, noise: float) -> list[tuple[str, float | None]]:
     """Trend, and the share of the values after which it began, for TRIES curves that differ in their noise."""
     draws = noise * Stream(0, f"{shape} {n}").normal((TRIES, n))
-    found = [trend_of(curve(shape, n) + each) for each in draws]
-    return [(trend, None if place is None else (place + 1) / n) for trend, place in found]
+    trends = [trend_of(curve(shape, n) + each) for each in draws]
+    return [(trend, None if since is None else (since + 1) / n) for trend, since in trends]
 
 
 @pytest.mark.parametrize("n", [10, 20, 60, 200])
@@ -47,9 +47,9 @@ def verdicts(shape: str, n: int, noise: float) -> list[tuple[str, float | None]]
     ],
 )
 def test_the_trend_of_a_curve_is_recognised(shape, truth, noise, n):
-    found = verdicts(shape, n, noise)
-    assert np.mean([trend == truth for trend, _ in found]) >= (1 if noise == 0 else 0.9)
-    since = [when for trend, when in found if trend == truth]
+    verdicts_of_curve = verdicts(shape, n, noise)
+    assert np.mean([trend == truth for trend, _ in verdicts_of_curve]) >= (1 if noise == 0 else 0.9)
+    since = [when for trend, when in verdicts_of_curve if trend == truth]
     if truth == "improving":
         assert set(since) == {None}
     else:
@@ -60,15 +60,15 @@ def test_the_trend_of_a_curve_is_recognised(shape, truth, noise, n):
 def test_noise_around_a_constant_is_judged_flat(n):
     """Neither an exceptionally good value nor a bad last one makes a trend."""
     draws = Stream(0, f"noise {n}").normal((200, n))
-    found = [trend_of(100 + each)[0] for each in draws]
-    assert found.count("flat") >= 180
+    trends = [trend_of(100 + each)[0] for each in draws]
+    assert trends.count("flat") >= 180
 
 
 def test_a_gain_of_a_quarter_percent_of_all_gains_is_judged_flat():
     gained = np.concatenate([np.linspace(100, 80, 10), 80 - np.linspace(0.001, 0.05, 10)])
-    trend, place = trend_of(gained)
+    trend, since = trend_of(gained)
     assert trend == "flat"
-    assert place in (9, 10)
+    assert since in (9, 10)
     assert trend_of(np.concatenate([np.linspace(100, 80, 10), 80 - np.linspace(0.1, 2, 10)]))[0] == "improving"
 
 
@@ -126,9 +126,9 @@ def test_the_verdict_is_printed_and_in_the_summary_and_the_report(tmp_path, data
 
 
 def test_a_resumed_run_is_judged_as_if_it_had_not_been_interrupted(tmp_path, data, make_model):
-    whole = train.fit(make_model(), data, epochs=6, out=tmp_path / "whole", save_every=5, quiet=True)
+    uninterrupted = train.fit(make_model(), data, epochs=6, out=tmp_path / "whole", save_every=5, quiet=True)
     with pytest.raises(Killed):
         train.fit(kill_at(make_model(), 33), data, epochs=6, out=tmp_path / "killed", save_every=5, quiet=True)
     resumed = train.resume(make_model(), data, tmp_path / "killed", quiet=True)
-    assert resumed["verdict"] == whole["verdict"] is not None
-    assert train.fit(make_model(), data, epochs=6, quiet=True)["verdict"] == whole["verdict"]
+    assert resumed["verdict"] == uninterrupted["verdict"] is not None
+    assert train.fit(make_model(), data, epochs=6, quiet=True)["verdict"] == uninterrupted["verdict"]

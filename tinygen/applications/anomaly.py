@@ -1,7 +1,7 @@
-"""Anomaly detection: scores that are high for examples unlike those that a system was trained on, and their ROC curves.
+"""Anomaly detection: scores that are high for examples unlike the training data, and the ROC curves of these scores.
 
-A likelihood misleads, since simple examples of other data can be more probable than those of training (Nalisnick et al.
-2019, arXiv:1810.09136); so there are several scores.
+A likelihood alone misleads, since simple examples of other data can be more probable than training examples (Nalisnick
+et al. 2019, arXiv:1810.09136); so there are several scores.
 """
 
 import math
@@ -10,24 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.applications.codes import PCA, codes_of, flat
+from tinygen.applications.codes import PCA, codes_of, flat, png_sizes
 from tinygen.applications.retrieval import nearest
 from tinygen.capabilities import Codes, Density
 from tinygen.data import Split
-from tinygen.train import images, plots
+from tinygen.train import plots
 
 NEIGHBOURS = 5
 COMPONENTS = 32
 SIDE = 320
+SMALLEST_NORM = 1e-3
+"""Least squared norm by which is divided; that of black images would be 0."""
 
 
 class Detector:
     """The scores that a system's capabilities allow.
 
-    reconstruction: squared error of the image rebuilt from its code. code: mean distance of its code from the five
-    nearest of train. improbability: -log p, or its bound. complexity ratio: the same less the nats of the image
-    compressed as a PNG (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared distance from
-    the plane of the 32 first ones.
+    reconstruction: squared error of the reconstruction. relative reconstruction: its ratio to the squared norm of the
+    image, since the error of a few bright pixels is small whatever they show. code: mean distance of the code from the
+    five nearest training codes. improbability: -log p, or its bound. complexity ratio: improbability minus the size in
+    nats of the image as a PNG file (Serrà et al. 2020, arXiv:1909.11480). principal components, the baseline: squared
+    distance from the plane of the first 32 principal components; also relative, as above.
     """
 
     def __init__(self, model: Any, train: Split, *, seed: int):
@@ -36,30 +39,32 @@ class Detector:
         self.codes = flat(codes_of(model, train)) if isinstance(model, Codes) else None
 
     def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """For each score its values (N,) of images (N, H, W, C)."""
-        model, found = self.model, {}
+        """For each score, its values (N,) for images (N, H, W, C)."""
+        model, scores = self.model, {}
+        norms = (flat(x) ** 2).sum(axis=1).clip(SMALLEST_NORM)
         if self.codes is not None:
             codes = model.encode(x)
-            found["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
-            found["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
+            scores["reconstruction"] = flat((model.decode(codes) - x) ** 2).sum(axis=1)
+            scores["relative reconstruction"] = scores["reconstruction"] / norms
+            scores["code"] = nearest(flat(codes), self.codes, NEIGHBOURS)[1].mean(axis=1)
         if isinstance(model, Density):
-            found["improbability"] = -model.log_prob(x, seed=self.seed)
-            found["complexity ratio"] = found["improbability"] - compressed_nats(x)
-        return found | {"principal components": self.pca.residual(flat(x))}
+            scores["improbability"] = -model.log_prob(x, seed=self.seed)
+            scores["complexity ratio"] = scores["improbability"] - compressed_nats(x)
+        residual = self.pca.residual(flat(x))
+        return scores | {"principal components": residual, "relative principal components": residual / norms}
 
 
 def compressed_nats(x: np.ndarray) -> np.ndarray:
     """Size in nats (N,) of images (N, H, W, C), each compressed as a PNG."""
-    sizes = [len(images.png(images.sheet(each[None], scale=1))) for each in x]
-    return np.array(sizes) * 8 * math.log(2)
+    return png_sizes(x) * 8 * math.log(2)
 
 
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
     """The probability that an anomaly scores higher than a normal example, ties counted half: the area under the ROC
     curve (Hanley & McNeil 1982).
     """
-    _, place, counts = np.unique(np.concatenate([normal, anomalous]), return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[place][len(normal) :]
+    _, index, counts = np.unique(np.concatenate([normal, anomalous]), return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[index][len(normal) :]
     return float((ranks.mean() - (len(anomalous) + 1) / 2) / len(normal))
 
 
@@ -72,7 +77,7 @@ def roc(normal: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
 
 
 def roc_picture(curves: Mapping[str, np.ndarray]) -> Any:
-    """A picture of Pillow's with the curves of each name, and the diagonal of chance."""
+    """A Pillow image of the named curves, with the diagonal of chance."""
     from PIL import Image, ImageDraw
 
     row = 14

@@ -1,5 +1,5 @@
-"""Arithmetic with codes: the difference of the mean codes of two classes, added to the code of a given picture, turns
-one into the other (Radford et al. 2016, section 6.3; Larsen et al. 2016 for attributes).
+"""Arithmetic with codes: the difference of the mean codes of two classes, added to the code of a picture, turns it from
+one class into the other (Radford et al. 2016, section 6.3; Larsen et al. 2016 for attributes).
 """
 
 from dataclasses import dataclass
@@ -13,23 +13,22 @@ from tinygen.errors import DataError, UsageError
 from tinygen.metrics.judge import Judge
 from tinygen.metrics.labels import agreement
 
-MEANT = 10_000
-"""Training examples, at most, over which codes are averaged."""
-MOVED = 1000
+AVERAGED_EXAMPLES = 10_000
+"""Most training examples over which codes are averaged."""
+TEST_EXAMPLES = 1000
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def labelled_by(data: Dataset, attribute: str | None) -> Dataset:
     """The data with classes y: its own, or whether an example has a binary attribute.
 
-    DataError where there is neither; UsageError for an attribute that is unknown, or that all or none of train have.
+    DataError if there is neither; UsageError for an attribute that is unknown, or that all or no training examples
+    have.
     """
     if attribute is None:
         if data.spec.classes is None:
-            found = [each for each in data.spec.fields.values() if isinstance(each, Attributes)]
-            remedy = (
-                f"choose one of them with --attribute {(found[0].names or ['NAME'])[0]}" if found else "add y_train"
-            )
+            has = [each for each in data.spec.fields.values() if isinstance(each, Attributes)]
+            remedy = f"choose one of them with --attribute {(has[0].names or ['NAME'])[0]}" if has else "add y_train"
             raise DataError(f"{data.spec.name} has no classes to go between: {remedy}")
         return data
     fields = {name: each for name, each in data.spec.fields.items() if isinstance(each, Attributes) and each.binary}
@@ -56,7 +55,7 @@ def _with_classes(data: Dataset, name: str, column: int, attribute: str) -> Data
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Mean codes and mean images of the classes, by which examples go from one class to another."""
+    """Mean codes and mean images of the classes, with which examples are moved from one class to another."""
 
     model: Any
     codes: np.ndarray
@@ -64,8 +63,8 @@ class Arithmetic:
 
     @classmethod
     def of(cls, model: Any, data: Dataset) -> "Arithmetic":
-        """From training examples; UsageError where the model's codes are no numbers that can be added."""
-        train = data.train.take(MEANT)
+        """The means over training examples; UsageError if the model's codes are not numbers that can be added."""
+        train = data.train.take(AVERAGED_EXAMPLES)
         codes, x, y = codes_of(model, train), train.values("x"), train.values("y")
         if codes.dtype.kind != "f":
             raise UsageError(f"codes of {model.name} are positions in a table: they have no mean, use another model")
@@ -87,12 +86,12 @@ class Arithmetic:
         return np.stack([x, *(self.moved(x, source, target, strength * share) for share in STEPS)], axis=1)
 
     def success(self, data: Dataset, pairs: dict[int, int], strength: float) -> dict[str, float]:
-        """Shares of test images, each of a class in `pairs`, that a judge gives the class that they are to go to.
+        """The share of test images, of the classes in `pairs`, that a judge assigns to the class they were moved to.
 
-        codes: decoded after the move. pixels: moved in pixels. unmoved: only rebuilt, which shows how often the judge
-        and the decoder err on their own.
+        codes: moved by arithmetic with codes. pixels: moved by arithmetic with pixels. unmoved: only reconstructed,
+        which shows how often the judge and the decoder err without arithmetic.
         """
-        test = data.test.rows(np.flatnonzero(np.isin(data.test.values("y"), list(pairs)))[:MOVED])
+        test = data.test.rows(np.flatnonzero(np.isin(data.test.values("y"), list(pairs)))[:TEST_EXAMPLES])
         x, source = test.values("x"), test.values("y")
         target = np.array([pairs[label] for label in source.tolist()], np.int64)
         judge = Judge.of(data)

@@ -14,31 +14,31 @@ QUERIES = 1000
 
 
 def nearest(queries: np.ndarray, items: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (N, k) among items (M, D) of the nearest ones to queries (N, D), the nearest first; their distances."""
+    """Indices (N, k) of the items (M, D) nearest to each query (N, D), the nearest first, and their distances."""
     positions, distances = [], []
     for _, squares in squared_distances(queries, items):
-        found = np.argpartition(squares, min(k, len(items)) - 1, axis=1)[:, :k]
-        order = np.take_along_axis(squares, found, axis=1).argsort(axis=1, kind="stable")
-        positions.append(np.take_along_axis(found, order, axis=1))
+        candidates = np.argpartition(squares, min(k, len(items)) - 1, axis=1)[:, :k]
+        order = np.take_along_axis(squares, candidates, axis=1).argsort(axis=1, kind="stable")
+        positions.append(np.take_along_axis(candidates, order, axis=1))
         distances.append(np.sqrt(np.take_along_axis(squares, positions[-1], axis=1).clip(0)))
     return np.concatenate(positions), np.concatenate(distances)
 
 
-def precision(labels: np.ndarray, of_neighbours: np.ndarray) -> float:
+def precision(labels: np.ndarray, neighbour_labels: np.ndarray) -> float:
     """The share of neighbours (N, k) that have the label (N,) of their query."""
-    return float((of_neighbours == labels[:, None]).mean())
+    return float((neighbour_labels == labels[:, None]).mean())
 
 
 def precisions(model: Any, data: Dataset) -> dict[str, float]:
-    """Precision at 10 of test queries among train: by codes, by as many principal components, and by pixels."""
+    """Precision at 10 of test queries among train: by codes, by a PCA of the same size, and by pixels."""
     queries = data.test.take(QUERIES)
     codes, pixels = ((flat(of(data.train)), flat(of(queries))) for of in (lambda s: codes_of(model, s), _pixels))
     pca = PCA(pixels[0], codes[0].shape[1])
     compared = {"codes": codes, "principal components": tuple(map(pca.encode, pixels)), "pixels": pixels}
     labels = data.train.values("y")
     return {
-        name: precision(queries.values("y"), labels[nearest(asked, items, RANK)[0]])
-        for name, (items, asked) in compared.items()
+        name: precision(queries.values("y"), labels[nearest(sought, items, RANK)[0]])
+        for name, (items, sought) in compared.items()
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygen.errors import CaptureError
 
-CAPACITY, ALIGNMENT = 1 << 16, 16  # bytes of the step numbers together, and that each array of them is aligned to
+CAPACITY, ALIGNMENT = 1 << 16, 16  # bytes for all step numbers, and the alignment of each array of them
 
 
 class Capture:
@@ -51,12 +51,12 @@ class Capture:
         self._host_steps.append(step)
 
     def advance_host(self) -> None:
-        """Do on the host what it does in one update."""
+        """Do the host's part of one update."""
         for step in self._host_steps:
             step(1)
 
     def undo_host(self) -> None:
-        """Undo on the host what it did in the captured update."""
+        """Undo the host's part of the captured update."""
         for step in reversed(self._host_steps):
             step(-1)
 
@@ -103,13 +103,13 @@ def advance(step: Callable[[int], None]) -> None:
 
 
 def watch_finite(name: str, array: Any) -> None:
-    """In a captured update, have some replays check that an array is finite."""
+    """In a captured update, let some of the replays check that an array is finite."""
     if _active is not None:
         _active.watched[name] = array
 
 
 def forbid_in_capture(what: str) -> None:
-    """While an update is being captured, raise CaptureError that `what` cannot be; a dry run only records it."""
+    """Raise CaptureError, which names `what`, if an update is being captured; a dry run only records `what`."""
     if _active is None:
         return
     if not _active.dry_run:

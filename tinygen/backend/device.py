@@ -31,7 +31,7 @@ def device_of(array) -> str:
 
 
 def to_device(array, device: str):
-    """Move an array to a device; returns itself where it is there already. DeviceError where no GPU can be used."""
+    """Move an array to a device; returns itself if it is there already. DeviceError if no GPU can be used."""
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
     if device_of(array) == device:
@@ -49,7 +49,7 @@ def to_numpy(array) -> np.ndarray:
 
 
 def cupy():
-    """The module CuPy; DeviceError, with the reason, where no GPU can be used."""
+    """The module CuPy; DeviceError, with the reason, if no GPU can be used."""
     if problem := gpu_problem():
         raise DeviceError(f"device 'cuda' cannot be used: {problem}")
     import cupy
@@ -59,10 +59,10 @@ def cupy():
 
 @functools.cache
 def gpu_problem() -> str | None:
-    """Why no GPU can be used, in one sentence; None where one can.
+    """Why no GPU can be used, in one sentence; None if one can.
 
-    CuPy imports without a driver, and a machine with only a driver fails no earlier than at its first kernel:
-    so one small kernel is run.
+    CuPy imports without a driver, and where there is a driver alone it fails only at the first kernel: so one small
+    kernel is run.
     """
     try:
         with warnings.catch_warnings():
@@ -89,7 +89,7 @@ def _first_line(error: Exception) -> str:
 def select_device(name: str = "auto") -> str:
     """Turn `"auto"`, `"cpu"` or `"cuda"` into a device that can be used.
 
-    `"cuda"` raises DeviceError with the reason where there is none; `"auto"` falls back to the CPU, and says
+    `"cuda"` raises DeviceError with the reason if there is none; `"auto"` falls back to the CPU, and says
     so once where a CuPy that is installed cannot be used.
     """
     if name == "auto":

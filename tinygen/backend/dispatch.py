@@ -14,7 +14,7 @@ _wraps: list[Callable[[str, Callable], Callable]] = []
 
 @functools.cache
 def _cpu_kernels() -> dict[str, Any]:
-    """The numba kernels by name; none, with one notice, where numba cannot be imported or its compiler is disabled."""
+    """The numba kernels by name; none, with one notice, if numba cannot be imported or its compiler is disabled."""
     thread_count()  # raises UsageError for a bad TINYGEN_THREADS before anything is compiled
     try:
         import numba

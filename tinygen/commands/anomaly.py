@@ -19,15 +19,15 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Flags:
-    """Score how unlike the training data of a run examples are: normal test examples against anomalous ones."""
+    """Score normal and anomalous test examples: a high score means unlike the training data of the run."""
 
     run: RunFolder
     data: Annotated[File, default("the data of the run")] = None
-    """Data whose test examples are the anomalies; with --normal those of its other classes."""
+    """Data whose test examples are the anomalies; with --normal, the test examples of its other classes."""
     normal: Annotated[Labels, default("all of the run's own test examples")] = None
     """Names or numbers of the normal classes; examples of the others are the anomalies."""
     seed: int = 0
-    """Seed of what a bound draws."""
+    """Seed of the codes that a bound draws."""
     out: Annotated[File, default("anomaly.png in the run's folder")] = None
     """File of the picture; scores and numbers lie beside it in a .json file, the ROC curves in ...-roc.png."""
     which: Which = "last"
@@ -42,23 +42,23 @@ def run(flags: Flags) -> None:
     groups = examples_of(opened, flags.data, flags.normal)
     detector = anomaly.Detector(opened.model, data_of(opened.run).train, seed=flags.seed)
     normal, anomalous = map(detector.scores, groups)
-    found = {name: [normal[name], anomalous[name]] for name in normal}
-    areas = {name: anomaly.auroc(*pair) for name, pair in found.items()}
+    scores = {name: [normal[name], anomalous[name]] for name in normal}
+    areas = {name: anomaly.auroc(*pair) for name, pair in scores.items()}
     for name, area in areas.items():
         print(f"AUROC by {name}: {area:.4f}")
     out = Path(flags.out or opened.run.folder / "anomaly.png")
     numbers = {
         "auroc": areas,
-        "scores": {name: dict(zip(("normal", "anomalous"), pair, strict=True)) for name, pair in found.items()},
+        "scores": {name: dict(zip(("normal", "anomalous"), pair, strict=True)) for name, pair in scores.items()},
     }
-    results.save(extremes(groups, next(iter(found.values()))), as_lists(numbers), out)
-    curves = {f"{name}, {areas[name]:.3f}": anomaly.roc(*pair) for name, pair in found.items()}
+    results.save(extremes(groups, next(iter(scores.values()))), as_lists(numbers), out)
+    curves = {f"{name}, {areas[name]:.3f}": anomaly.roc(*pair) for name, pair in scores.items()}
     images.save(anomaly.roc_picture(curves), out.with_name(f"{out.stem}-roc{out.suffix}"))
     print(out.with_name(f"{out.stem}-roc{out.suffix}"))
 
 
 def examples_of(opened: Opened, place: str | None, normal: tuple[str, ...] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Normal and anomalous test examples x; UsageError where one of them would be empty."""
+    """Normal and anomalous test examples x; UsageError if one of them would be empty."""
     data = data_for(opened, place)
     x = data.test.values("x")
     if normal is None:
@@ -67,8 +67,8 @@ def examples_of(opened: Opened, place: str | None, normal: tuple[str, ...] | Non
         raise UsageError(f"--normal: {data.spec.name} has no labels; leave it out, and give anomalies with --data")
     chosen = np.isin(data.test.values("y"), [label_number(data.spec.y, word) for word in normal])
     if chosen.all() or not chosen.any():
-        found = "all" if chosen.all() else "none"
-        raise UsageError(f"--normal: {found} of the test examples of {data.spec.name} are of these classes; use others")
+        which = "all" if chosen.all() else "none"
+        raise UsageError(f"--normal: {which} of the test examples of {data.spec.name} are of these classes; use others")
     return x[chosen], x[~chosen]
 
 

@@ -31,7 +31,7 @@ class Flags:
     attribute: Annotated[File, default("none: go between classes")] = None
     """Name of a binary attribute to give to examples that lack it."""
     strength: float = 1.0
-    """How often the difference is added."""
+    """Factor by which the difference is multiplied before it is added."""
     out: Annotated[File, default("arithmetic.png in the run's folder")] = None
     """File of the picture; the numbers lie beside it in a .json file."""
     which: Which = "last"
@@ -53,7 +53,7 @@ def run(flags: Flags) -> None:
     walks = arithmetic.walks(shown.values("x"), source, target, flags.strength)
     shares = arithmetic.success(data, pairs, flags.strength)
     for name, share in shares.items():
-        print(f"share judged to be of the class they go to, {name}: {share:.4f}")
+        print(f"share judged to be of the class they were moved to, {name}: {share:.4f}")
     names = {data.spec.y.draw(a): data.spec.y.draw(b) for a, b in pairs.items()}
     sheet = images.sheet(walks.reshape(-1, *walks.shape[2:]), walks.shape[1])
     out = Path(flags.out or opened.run.folder / "arithmetic.png")
@@ -61,7 +61,7 @@ def run(flags: Flags) -> None:
 
 
 def pairs_of(data: Dataset, source: str | None, target: str | None, attribute: str | None) -> dict[int, int]:
-    """For each class to start from the class to go to; UsageError where test has no example to start from."""
+    """The target class for each class to start from; UsageError if test has no example of a class to start from."""
     classes = data.spec.classes or 0
     if attribute is not None:
         if source or target:

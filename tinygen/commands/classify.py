@@ -5,12 +5,15 @@ from typing import Annotated
 
 from tinygen.capabilities import Classifies
 from tinygen.commands.flags import Count, Debug, Device, Images, Place, RunFolder, Which, at_least_one, default
-from tinygen.commands.opening import examples, open_run
+from tinygen.commands.opening import labelled_examples, open_run
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the most probable class of each image under the model of a run, and its probability."""
+    """Print the most probable class of each image under the model of a run, and its probability.
+
+    Of test images also the true class, and how many predictions are right.
+    """
 
     run: RunFolder
     images: Images = None
@@ -25,7 +28,11 @@ class Flags:
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Classifies)
-    names, x = examples(opened, flags.images, flags.n, flags.data)
-    for name, probabilities in zip(names, opened.model.classify(x), strict=True):
-        best = int(probabilities.argmax())
-        print(f"{name}: {opened.model.spec.y.draw(best)} ({probabilities[best]:.1%})")
+    names, x, true = labelled_examples(opened, flags.images, flags.n, flags.data)
+    draw, probabilities = opened.model.spec.y.draw, opened.model.classify(x)
+    best = probabilities.argmax(axis=1)
+    for i, name in enumerate(names):
+        wrong = "" if true is None or true[i] == best[i] else f", in truth {draw(true[i])}"
+        print(f"{name}: {draw(best[i])} ({probabilities[i, best[i]]:.1%}){wrong}")
+    if true is not None:
+        print(f"{(true == best).sum()} of {len(true)} are right")

@@ -6,7 +6,7 @@ from typing import Annotated
 from tinygen.capabilities import Completes
 from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
-from tinygen.train.panels import completed, half_of
+from tinygen.train.panels import completions_figure, half_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run(flags: Flags) -> None:
     _, x = examples(opened, flags.images, flags.n, flags.data)
     keep = half_of(x) if flags.rows is None else flags.rows
     drawn = opened.model.complete(x, keep, seed=flags.seed)
-    figure = completed(x, keep, [drawn], opened.model.spec.x)
+    figure = completions_figure(x, keep, [drawn], opened.model.spec.x)
     out = flags.out or opened.run.folder / f"completed-{flags.seed}{figure.suffix}"
     figure.save(out)
     print(out)

@@ -14,5 +14,5 @@ class Flags:
 
 
 def run(flags: Flags) -> None:
-    for name, place in data.names():
-        print(f"{name:<24}{place}")
+    for name, origin in data.names():
+        print(f"{name:<24}{origin}")

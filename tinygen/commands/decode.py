@@ -11,11 +11,12 @@ from tinygen.commands.flags import Count, Debug, Device, File, RunFolder, Which,
 from tinygen.commands.opening import open_run
 from tinygen.errors import DataError
 from tinygen.train import images
+from tinygen.train.figures import Figure
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Decode codes, such as those that `tinygen encode` wrote, into a picture."""
+    """Decode codes, such as those that `tinygen encode` wrote, into a picture, or into text."""
 
     run: RunFolder
     codes: Annotated[File, default("codes.npz in the run's folder")] = None
@@ -24,8 +25,8 @@ class Flags:
     """Which of the three to decode."""
     n: Annotated[Count, default("64")] = None
     """How many codes, from the first one on."""
-    out: Annotated[File, default("decoded.png in the run's folder")] = None
-    """File of the picture."""
+    out: Annotated[File, default("decoded.png or .txt in the run's folder")] = None
+    """File of the picture or text."""
     which: Which = "last"
     device: Device = "auto"
     debug: Debug = False
@@ -40,13 +41,14 @@ def run(flags: Flags) -> None:
         raise DataError(
             f"codes have shape {codes.shape}; those of {flags.run} are (N, {', '.join(map(str, expected))})"
         )
-    out = flags.out or opened.run.folder / "decoded.png"
-    images.save(images.picture(opened.model.decode(codes), opened.model.spec.x), out)
+    figure = Figure.of_examples("Decoded codes.", opened.model.decode(codes), opened.model.spec.x)
+    out = flags.out or opened.run.folder / f"decoded{figure.suffix}"
+    figure.save(out)
     print(out)
 
 
 def read_codes(file: Path, split: str) -> np.ndarray:
-    """The codes in a file, float32; DataError where there are none."""
+    """The codes in a file, float32; DataError if there are none."""
     try:
         loaded = np.load(file, allow_pickle=False)
     except OSError as error:

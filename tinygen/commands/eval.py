@@ -39,4 +39,4 @@ def run(flags: Flags) -> None:
         print(json.dumps(plain({**about, "metrics": metrics}), allow_nan=False))
     else:
         for name, value in metrics.items():
-            print(f"{flags.split} {describe(name).written(value)}")
+            print(f"{flags.split} {describe(name).format(value)}")

@@ -15,11 +15,11 @@ from tinygen.train.length import parse_time
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The parts of a text that commas separate."""
+    """The parts of a text between its commas."""
     return tuple(part.strip() for part in text.split(","))
 
 
-def written(metavar: str, parse: Callable[[str], Any], **more: Any) -> PrimitiveConstructorSpec[Any]:
+def flag_type(metavar: str, parse: Callable[[str], Any], **more: Any) -> PrimitiveConstructorSpec[Any]:
     """Describe an optional flag: the name of its value in the help, and the function that parses it."""
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -36,14 +36,14 @@ OPTIONAL = ConstructorRegistry()
 
 @OPTIONAL.primitive_rule
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Parse a flag of type `T | None` as one of type T; it is None where it is left out."""
+    """Parse a flag of type `T | None` as one of type T; it is None if it is left out."""
     kinds = [each for each in get_args(info.type) if each is not NoneType]
     if NoneType not in get_args(info.type) or len(kinds) != 1:
         return None
     if get_origin(kinds[0]) is Literal:
         choices = get_args(kinds[0])
-        return written(f"{{{','.join(choices)}}}", str, choices=choices)
-    return written(kinds[0].__name__.upper(), kinds[0]) if kinds[0] in (int, float, str) else None
+        return flag_type(f"{{{','.join(choices)}}}", str, choices=choices)
+    return flag_type(kinds[0].__name__.upper(), kinds[0]) if kinds[0] in (int, float, str) else None
 
 
 def default(text: str) -> Any:
@@ -52,10 +52,10 @@ def default(text: str) -> Any:
 
 
 Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
-Duration = Annotated[float | None, written("TIME", parse_time)]
+Duration = Annotated[float | None, flag_type("TIME", parse_time)]
 File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
-Labels = Annotated[tuple[str, ...] | None, written("A,B,...", names)]
-AttributeNames = Annotated[tuple[str, ...] | None, written("A+B,C+D,...", names)]
+Labels = Annotated[tuple[str, ...] | None, flag_type("A,B,...", names)]
+AttributeNames = Annotated[tuple[str, ...] | None, flag_type("A+B,C+D,...", names)]
 Place = Annotated[
     str | None,
     tyro.conf.arg(
@@ -95,7 +95,7 @@ def parse(flags: Any, words: Sequence[str], command: str, description: str | Non
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(f"{_gist(errors.getvalue())} (tinygen {command} --help lists what there is)") from None
+        raise UsageError(f"{_gist(errors.getvalue())} (tinygen {command} --help lists all flags)") from None
 
 
 def _gist(box: str) -> str:

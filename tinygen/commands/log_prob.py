@@ -11,7 +11,7 @@ from tinygen.errors import UsageError
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the log-probability of each image under the model of a run, in nats.
+    """Print the log-probability of each image, or other example, under the model of a run, in nats.
 
     It is exact (=), a lower bound (>=), or an estimate (~).
     """
@@ -23,7 +23,7 @@ class Flags:
     seed: int = 0
     """Seed of the noise of estimates."""
     importance_samples: Annotated[Count, default("the model's own")] = None
-    """For a lower bound: number of codes drawn for each image; more bring the bound closer to the log-probability."""
+    """Number of codes drawn for each image, if it is a lower bound; more bring it closer to the log-probability."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"

@@ -15,6 +15,7 @@ from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
 from tinygen.data.readers.pictures import SUFFIXES
+from tinygen.data.readers.request import Size
 from tinygen.errors import DataError, RunError, UsageError
 from tinygen.train import Run
 from tinygen.train.description import refuse_unfit_data
@@ -33,7 +34,7 @@ class Opened(NamedTuple):
 def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opened:
     """Open a run and load the last or the best state of its model; print a notice if training has not ended.
 
-    UsageError where the model has none of these capabilities.
+    UsageError if the model has none of these capabilities.
     """
     run = Run.open(folder)
     if capabilities:
@@ -51,7 +52,7 @@ def open_run(folder: str, device: str, which: str, *capabilities: type) -> Opene
 
 
 def open_run_of_pictures(folder: str, device: str, which: str, *capabilities: type) -> Opened:
-    """As `open_run`; UsageError where the run is not of images with intensities."""
+    """As `open_run`; UsageError if the run is not of images with intensities."""
     opened = open_run(folder, device, which, *capabilities)
     if not is_intensities(opened.model.spec.x):
         raise UsageError(f"{folder}: the run is of {opened.model.spec.x.in_words()}; this command compares images")
@@ -59,7 +60,7 @@ def open_run_of_pictures(folder: str, device: str, which: str, *capabilities: ty
 
 
 def refuse_incapable(system: type[Any], *needed: type) -> None:
-    """UsageError where a system has none of these capabilities, naming those that have one."""
+    """UsageError if a system has none of these capabilities, naming those that have one."""
     if not issubclass(system, needed):
         able = [name for name in registry.names() if issubclass(registry.get(name), needed)]
         who = f"models that can: {', '.join(able)}" if able else "no model of the package can"
@@ -72,7 +73,7 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
     A flag that is None is left out. UsageError for one that the model cannot be conditioned on, or for a word that
     cannot be parsed. `CONDITIONS` has the field of each flag, `PARSERS` the parser of each type of field.
     """
-    given = {}
+    chosen = {}
     for flag, words in flags.items():
         name = CONDITIONS[flag]
         if words is None:
@@ -84,19 +85,19 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
         if type(field) not in PARSERS:
             raise UsageError(f"--{flag}: {field.in_words()} cannot be written as words; use model.sample(given=...)")
         values = [PARSERS[type(field)](field, word) for word in words]
-        given[name] = np.stack([values[i % len(values)] for i in range(n)])
-    return given
+        chosen[name] = np.stack([values[i % len(values)] for i in range(n)])
+    return chosen
 
 
 def label_number(field: Labels, word: str) -> np.int64:
-    """The number of a class, given by its name or by the number itself; UsageError where there is no such class."""
+    """The number of a class, given by its name or by the number itself; UsageError if there is no such class."""
     classes = field.classes or 0
     names = [field.draw(np.int64(number)) for number in range(classes)]
     if word in names:
         return np.int64(names.index(word))
     if word.isascii() and word.isdecimal() and int(word) < classes:
         return np.int64(word)
-    known = ", ".join(names[:MANY]) + (", ..." if classes > MANY else "")
+    known = ", ".join(names[:MOST_NAMES]) + (", ..." if classes > MOST_NAMES else "")
     raise UsageError(f"label {word!r} is unknown: use a name ({known}) or a number from 0 to {classes - 1}")
 
 
@@ -106,7 +107,7 @@ def attribute_values(field: Attributes, word: str) -> np.ndarray:
     if not field.binary:
         raise UsageError(f"--attributes: {field.in_words()} cannot be written as words; use model.sample(given=...)")
     if unknown := [name for name in asked if name not in names]:
-        known = ", ".join(names[:MANY]) + (", ..." if len(names) > MANY else "")
+        known = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
         raise UsageError(f"attribute {unknown[0]!r} is unknown: join names of {known} by +")
     return np.isin(names, asked).astype(np.float32)
 
@@ -115,55 +116,92 @@ CONDITIONS = {"labels": "y", "attributes": "attributes"}
 """The field that each flag sets."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number, Attributes: attribute_values}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
-MANY = 12
+MOST_PIXELS = 4 << 20
+"""Most pixels of a picture."""
+MOST_NAMES = 12
 """Most names of classes in a message."""
 
 
 def examples(opened: Opened, images: str | None, n: int | None, place: str | None) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): pictures in a folder, or the first of test; `place`: where the data are now."""
-    if images is not None and not is_intensities(opened.model.spec.x):
-        raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
+    """Names and values x (n, ...) of pictures in a folder, or of the first test examples of the data at `place`."""
+    if images is not None:
+        refuse_images(opened)
     test = None if images is not None else data_of(opened.run, place).test
     return pictures_or_test(opened.model, images, n, test)
 
 
+def labelled_examples(
+    opened: Opened, images: str | None, n: int | None, place: str | None
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """As `examples`, and the labels of test examples (n,); None for those of pictures, and where there are none."""
+    if images is not None:
+        return *examples(opened, images, n, place), None
+    test = data_of(opened.run, place).test.take(n or 8)
+    names, x = pictures_or_test(opened.model, None, n, test)
+    return names, x, test.values("y") if isinstance(test.fields.get("y"), Labels) else None
+
+
+def refuse_images(opened: Opened) -> None:
+    """UsageError if the run is not of pictures in files."""
+    if not is_intensities(opened.model.spec.x):
+        raise UsageError(f"--images: the run is of {opened.model.spec.x.in_words()}; leave it out")
+
+
 def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any) -> tuple[list[str], np.ndarray]:
-    """Names and examples x (n, ...): a picture, the pictures in a folder, or for None the first of a split."""
+    """Names and values x (n, ...) of a picture, of pictures in a folder, or of the first examples of `test`."""
     if pictures is not None:
         names, x = read_images(Path(pictures), model.spec.x)
         return names[:n], x[:n]
     x = test.take(n or 8).batch(slice(None)).x
-    return [f"test image {i}" for i in range(len(x))], x
+    noun = "image" if is_intensities(model.spec.x) else "example"
+    return [f"test {noun} {i}" for i in range(len(x))], x
 
 
 def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:
-    """Names and pictures of a file or a folder as a model takes them: (N, H, W, C) in [0, 1], or 0 and 1.
+    """Names and pictures of a file or a folder as a model takes them: (N, H, W, C) in [0, 1], or 0 and 1."""
+    height, width, _ = field.shape
+    names, pictures = read_pictures(place, field, (width, height))
+    return names, np.stack(pictures)
 
-    A picture of another size is resized, antialiased, and its longer sides cropped. DataError, naming the file, where
-    one cannot be read.
+
+def read_pictures(
+    place: Path, field: Any, size: Size | None, n: int | None = None
+) -> tuple[list[str], list[np.ndarray]]:
+    """Names and pictures, each (H, W, C) in [0, 1], or 0 and 1, of a file or of the first n files of a folder.
+
+    `size`: width and height to which they are resized, antialiased, and their longer sides cropped; None: their own.
+    DataError, naming the file, where one cannot be read, or is too large to be used in its own size.
     """
     folder, files = place, [place.name]
     if place.is_file():
         folder = place.parent
     elif place.is_dir():
         files = sorted(file.name for file in place.iterdir() if file.name.lower().endswith(SUFFIXES))
-        files = [name for name in files if not name.startswith(".")]
+        files = [name for name in files if not name.startswith(".")][:n]
     else:
         raise DataError(f"{place} is not a folder of pictures, nor a picture")
     if not files:
         raise DataError(f"{folder} holds no pictures; give a folder of .png or .jpg files")
     ignore_warnings_of_pillow()
-    height, width, channels = field.shape
-    decode = Decoder(folder, (width, height), channels, convert=channels == 1, remedy="remove it")
+    decode = Decoder(folder, size, field.channels, convert=field.channels == 1, remedy="remove it")
     with naming(folder):
-        x = unit_range(np.stack([decode(name) for name in files]))
-    return files, (x >= 0.5).astype(np.float32) if field.kind == "binary" else x
+        pictures = [_small(name, decode(name)) for name in files]
+    as_taken = [unit_range(each) for each in pictures]
+    return files, [(x >= 0.5).astype(np.float32) if field.kind == "binary" else x for x in as_taken]
+
+
+def _small(name: str, picture: np.ndarray) -> np.ndarray:
+    """The picture; DataError for one of too many pixels."""
+    height, width, _ = picture.shape
+    if height * width > MOST_PIXELS:
+        raise DataError(f"{name} has {width}x{height} pixels; have it made smaller with --size, such as 1024x768")
+    return picture
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:
-    """Load the data at a place, with grey images binarised as the run's were, or the data of the run.
+    """Load the data of the run, or those at `place`, with grey images binarised as the run's were.
 
-    DataError where they do not fit the model.
+    DataError if they do not fit the model.
     """
     if place is None:
         return data_of(opened.run)

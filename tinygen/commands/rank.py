@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygen.capabilities import Ranks
 from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
-from tinygen.commands.opening import examples, open_run
+from tinygen.commands.opening import labelled_examples, open_run
 from tinygen.train import images
 from tinygen.train.loading import data_of
 
@@ -16,7 +16,10 @@ BEST = 9
 
 @dataclass(frozen=True)
 class Flags:
-    """Show each image followed by the training images that the model of a run ranks as most similar."""
+    """Show each image followed by the training images that the model of a run ranks as most similar.
+
+    Of test images with labels it prints how many of these have the class of theirs.
+    """
 
     run: RunFolder
     images: Images = None
@@ -33,10 +36,15 @@ class Flags:
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Ranks)
-    _, x = examples(opened, flags.images, flags.n, flags.data)
-    items = data_of(opened.run, flags.data).train.values("x")
+    _, x, true = labelled_examples(opened, flags.images, flags.n, flags.data)
+    train = data_of(opened.run, flags.data).train
+    items = train.values("x")
     best = opened.model.rank(x, items)[:, :BEST]
+    if true is not None:
+        share = (train.values("y")[best] == true[:, None]).mean()
+        print(f"{share:.1%} of the most similar have the class of their image")
     rows = np.concatenate([x[:, None], items[best]], axis=1)
     out = flags.out or opened.run.folder / "ranked.png"
-    images.save(images.sheet(rows.reshape(-1, *x.shape[1:]), rows.shape[1]), out)
+    tiles = images.tiles(rows.reshape(-1, *x.shape[1:]), opened.model.spec.x)
+    images.save(images.sheet(tiles, rows.shape[1]), out)
     print(out)

@@ -8,7 +8,7 @@ from typing import Annotated
 from tinygen import train
 from tinygen.commands import first_line
 from tinygen.commands.flags import Count, Debug, Device, Duration, Place, Rate, RunFolder, default, parse
-from tinygen.commands.train import lasting
+from tinygen.commands.train import absolute_path
 from tinygen.errors import UsageError
 from tinygen.train import Run
 from tinygen.train.loading import load_data, model_of, source_of
@@ -16,7 +16,7 @@ from tinygen.train.loading import load_data, model_of, source_of
 
 @dataclass(frozen=True)
 class Words:
-    """Continue a run: after an interruption to the same weights as without it, or beyond its end."""
+    """Continue a run: after an interruption, to the same weights as without it; or beyond its end."""
 
     run: RunFolder
     epochs: Annotated[Count, default("the run's own end")] = None
@@ -63,12 +63,12 @@ def resume(flags: Words, rates: Mapping[str, float]) -> None:
         save_every=flags.save_every,
         patience=flags.patience,
         learning_rates=rates,
-        provenance={"source": source_of(run) | {"data": lasting(flags.data)}} if flags.data else {},
+        provenance={"source": source_of(run) | {"data": absolute_path(flags.data)}} if flags.data else {},
     )
 
 
 def take_learning_rates(words: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """The flags --...-learning-rate X, and all other words."""
+    """Split the words into flags --...-learning-rate X, as numbers by field, and all other words."""
     rates, others, rest = {}, [], iter(words)
     for word in rest:
         name, equals, value = word.partition("=")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from tinygen.applications import results, retrieval
-from tinygen.applications.codes import codes_of, flat
+from tinygen.applications.codes import codes_of, flat, png_sizes
 from tinygen.capabilities import Codes
 from tinygen.commands.flags import Count, Debug, Device, File, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import data_for, open_run_of_pictures, pictures_or_test
@@ -16,7 +16,7 @@ from tinygen.train import images
 
 @dataclass(frozen=True)
 class Flags:
-    """Show the training images whose codes are nearest to that of a picture; where labels are, how precise this is."""
+    """Show the training images whose codes are nearest to that of a picture and, for labelled data, the precision."""
 
     run: RunFolder
     query: Annotated[File, default("test images")] = None
@@ -39,19 +39,20 @@ def run(flags: Flags) -> None:
     names, x = pictures_or_test(model, flags.query, flags.n, data.test)
     codes, items = flat(model.encode(x)), flat(codes_of(model, data.train))
     positions, distances = retrieval.nearest(codes, items, retrieval.RANK)
-    found = data.train.rows(positions.ravel()).values("x").reshape(*positions.shape, *x.shape[1:])
+    neighbours = data.train.rows(positions.ravel()).values("x").reshape(*positions.shape, *x.shape[1:])
     numbers: dict[str, Any] = {
         "neighbours": [
             {"query": name, "train": rows, "distances": lengths}
             for name, rows, lengths in zip(names, positions.tolist(), distances.tolist(), strict=True)
         ],
-        "bytes": {"code": codes[0].nbytes, "image": int(np.prod(x.shape[1:]))},
+        "bytes": {"code": codes[0].nbytes, "image": int(np.prod(x.shape[1:])), "PNG": float(png_sizes(x).mean())},
     }
-    print(f"a code has {codes[0].nbytes} bytes, an image of 8 bits a value {np.prod(x.shape[1:])}")
+    size = numbers["bytes"]
+    print(f"a code has {size['code']} bytes, a picture {size['image']}, as a PNG {size['PNG']:.0f} on average")
     if data.spec.classes:
         numbers["precision_at_10"] = retrieval.precisions(model, data)
         for name, value in numbers["precision_at_10"].items():
             print(f"precision at 10 by {name}: {value:.4f}")
-    rows = np.concatenate([x[:, None], found], axis=1)
+    rows = np.concatenate([x[:, None], neighbours], axis=1)
     sheet = images.sheet(images.tiles(rows.reshape(-1, *x.shape[1:]), model.spec.x), rows.shape[1])
     results.save(sheet, numbers, Path(flags.out or opened.run.folder / "retrieved.png"))

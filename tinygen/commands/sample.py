@@ -25,7 +25,7 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Save new examples sampled from the model of a run, as a picture, or as text where that is what it models."""
+    """Save new examples sampled from the model of a run, as a picture, or as text from a model of texts."""
 
     run: RunFolder
     n: Annotated[Count, default("64 images, 2500 points, or 20 texts")] = None

@@ -17,7 +17,7 @@ from tinygen.train import fit
 about = "Train a model: tinygen train MODEL, or your own class: tinygen train FILE.py:CLASS."
 
 
-LOADED = ("size", "augment", "vocabulary", "length")
+LOADING_FLAGS = ("size", "augment", "vocabulary", "length")
 """Flags that `tinygen.data.load` takes under the same name, if they are given."""
 
 
@@ -34,15 +34,15 @@ class TrainingFlags:
     skip_broken: Switch = False
     """Leave out picture files that cannot be read."""
     vocabulary: Annotated[Count, default("all")] = None
-    """How many different words (or characters) of texts are known, the most frequent ones; others become <unk>."""
+    """Number of different words (or characters) of texts that are kept, the most frequent ones; others become <unk>."""
     length: Annotated[Count, default("that of the longest")] = None
-    """To how many words (or characters) texts are cut."""
+    """Number of words (or characters) to which longer texts are cut."""
     binarise: Annotated[
         Literal["dynamic", "threshold"] | None,
         default("dynamic, for a model that takes no grey images"),
     ] = None
-    """Binarise grey images: dynamic draws each pixel anew with its grey value as the probability of 1; threshold makes
-    those of one half and above 1."""
+    """Binarise grey images: dynamic draws each pixel anew in every batch, with its grey value as the probability of 1;
+    threshold sets values of at least 1/2 to 1."""
     epochs: Annotated[Count, default("10, unless steps or budget is given")] = None
     """Passes over the training set."""
     steps: Annotated[Count, default("none")] = None
@@ -64,13 +64,13 @@ class TrainingFlags:
 
     def options(self) -> dict[str, Any]:
         """The arguments of `tinygen.data.load` besides the name."""
-        found: dict[str, Any] = {"skip_broken": self.skip_broken}
+        options: dict[str, Any] = {"skip_broken": self.skip_broken}
         if self.fields:
             pairs = [each.partition("=") for each in self.fields]
             if bad := next((each for each, (_, equals, _) in zip(self.fields, pairs, strict=True) if not equals), None):
                 raise UsageError(f"--fields: {bad!r} is not of the form FIELD=KEY, such as x=photo")
-            found["fields"] = {field: key for field, _, key in pairs}
-        return found | {name: value for name in LOADED if (value := getattr(self, name)) is not None}
+            options["fields"] = {field: key for field, _, key in pairs}
+        return options | {name: value for name in LOADING_FLAGS if (value := getattr(self, name)) is not None}
 
 
 def run(words: Sequence[str]) -> None:
@@ -105,7 +105,8 @@ def train(name: str, words: Sequence[str]) -> None:
         model: system.Config  # type: ignore[name-defined, valid-type]
         """The network, and how it learns."""
 
-    example = f"Example: tinygen train {name} --epochs 5 --out runs/first"
+    suited = f"--data {system.trials[0].data} " if system.trials else ""
+    example = f"Example: tinygen train {name} {suited}--epochs 5 --out runs/first"
     parsed = parse(tyro.conf.OmitArgPrefixes[Flags], words, f"train {name}", f"{first_line(system)}\n\n{example}")
     flags, config = parsed.training, parsed.model
     device = backend.select_device(flags.device)
@@ -126,12 +127,12 @@ def train(name: str, words: Sequence[str]) -> None:
         overwrite=flags.overwrite,
         provenance={
             "command": shlex.join(["tinygen", "train", name, *words]),
-            "source": {"data": lasting(flags.data), **options},
+            "source": {"data": absolute_path(flags.data), **options},
         },
     )
 
 
-def lasting(name_or_path: str) -> str:
+def absolute_path(name_or_path: str) -> str:
     """A path made absolute, so that it is valid in another working directory; a name stays as it is."""
     path = Path(name_or_path)
     is_bare = len(path.parts) == 1 and not path.suffix

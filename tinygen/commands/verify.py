@@ -12,7 +12,7 @@ from tinygen.verify import trials_of, verify
 
 @dataclass(frozen=True)
 class Flags:
-    """Train every model briefly and check that it beats trivial baselines; exit code 1 where one does not."""
+    """Train every model briefly and check that it beats trivial baselines; exit code 1 if one does not."""
 
     models: Annotated[
         tuple[str, ...],

@@ -54,12 +54,7 @@ class Batch(Mapping[str, Any]):
 
     def to(self, device: str) -> "Batch":
         """The same batch on a device, "cpu" or "cuda"."""
-        return Batch(
-            {
-                name: value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)
-                for name, value in self.items()
-            }
-        )
+        return Batch({name: moved(value, device) for name, value in self.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +90,18 @@ class Padded:
 
     @classmethod
     def of(cls, ids: Any) -> "Padded":
-        """Sequences of integers (N, T), each of which the first -1 ends, as systems return them."""
+        """From sequences of integers (N, T) that end before their first -1, as systems return them."""
         length = np.logical_and.accumulate(np.asarray(ids) >= 0, axis=1).sum(axis=1)
         return cls(np.where(np.arange(ids.shape[1]) < length[:, None], ids, 0).astype(np.int64), length)
 
     def trimmed(self) -> "Padded":
-        """The same sequences without the steps that are padding in all of them; at least one step stays."""
+        """The same sequences without the last steps if these are padding in all of them; at least one step stays."""
         return Padded(self.values[:, : max(1, int(self.length.max()))], self.length)
 
     def to(self, device: str) -> "Padded":
         return Padded(backend.to_device(self.values, device), backend.to_device(self.length, device))
+
+
+def moved(value: Any, device: str) -> Any:
+    """An array or a `Padded` on a device, "cpu" or "cuda"."""
+    return value.to(device) if isinstance(value, Padded) else backend.to_device(value, device)

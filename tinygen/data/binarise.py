@@ -74,7 +74,7 @@ class _Binarised(Column):
 
 
 class Thresholded(_Binarised):
-    """Images binarised by `threshold` when they are read, for those that are not in memory."""
+    """Images that are not in memory, binarised by `threshold` when they are read."""
 
     def __init__(self, grey: Column):
         super().__init__(grey, "binarised threshold")
@@ -106,7 +106,7 @@ class DrawnOnce(_Binarised):
     def _uniform(self, rows: np.ndarray) -> np.ndarray:
         """Uniform numbers for the pixels of consecutive images.
 
-        A counter of the stream gives four numbers: only every fourth image is sure to start at a whole counter.
+        The stream makes four numbers for each counter: only every fourth image is sure to start at a whole counter.
         """
         if not len(rows):
             return np.empty((0, *self.field.shape), np.float32)

@@ -16,7 +16,7 @@ from tinygen.data.readers.request import Request, parse_fields, parse_size
 from tinygen.errors import DataError, UsageError
 
 SHIPPED = Path(__file__).with_name("files")
-WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, where it is not 255
+WHITE = {"digits8x8": 16}  # the integer that means 1 in the images of shipped sets, if it is not 255
 
 
 def load(
@@ -69,7 +69,7 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
             return GENERATED[name][1]() if name in GENERATED else download.fetch(download.SOURCES[name])
         if not name or not (os.path.exists(path) or path.suffix or len(path.parts) > 1):
             raise UsageError(f"unknown data set {name_or_path!r}: {_hint(name)}")
-    if not os.path.exists(path):  # False, where the method of Path raises, for a name that is too long
+    if not os.path.exists(path):  # for a name that is too long this returns False, whereas Path.exists raises
         raise DataError(printable(f"{path}: there is no such file or folder"))
     return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
 
@@ -83,23 +83,24 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
+    sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
 }
-"""Sets that are generated: the fields of each, and what makes it."""
+"""Sets that are generated: the fields of each, and the function that makes it."""
 
 
 def names() -> list[tuple[str, str]]:
-    """Every name that `load` knows, with where the set comes from and, if that is known, its fields."""
-    found: dict[str, str] = {}
+    """Every name that `load` knows, with the origin of its data set and, if they are known, its fields."""
+    origins: dict[str, str] = {}
     for name, file in _files():
-        if name not in found and (fields := fields_of(file)):
+        if name not in origins and (fields := fields_of(file)):
             words = ", ".join(f"{field} {kind}" for field, kind in fields.items())
-            found[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
+            origins[name] = f"{'shipped' if file.parent == SHIPPED else f'in {file.parent}'}: {words}"
     for name, (words, _) in GENERATED.items():
-        found.setdefault(name, f"generated: {words}")
+        origins.setdefault(name, f"generated: {words}")
     for name, source in download.SOURCES.items():
         at_first_use = f"downloaded at first use ({source.megabytes} MB)"
-        found.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")
-    return list(found.items())
+        origins.setdefault(name, f"{'in the cache' if download.is_cached(source) else at_first_use}: x image, y labels")
+    return list(origins.items())
 
 
 def _files() -> Iterator[tuple[str, Path]]:

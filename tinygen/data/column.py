@@ -27,7 +27,7 @@ class Column(ABC):
 
     @abstractmethod
     def digest(self) -> bytes:
-        """A digest, the same in every process. It changes when a value changes, as far as that is quick to find."""
+        """A digest, the same in every process. It changes when a value changes, as far as this can be found quickly."""
 
 
 class BrokenExamples(Exception):

@@ -76,22 +76,22 @@ class Dataset:
         if y_train is not None or y_test is not None:
             fields["y"] = Labels(names=class_names)  # type: ignore[arg-type]
         parts = {"train": {"x": x_train, "y": y_train}, "test": {"x": x_test, "y": y_test}}
-        given = {part: {key: a for key, a in arrays.items() if a is not None} for part, arrays in parts.items()}
-        return cls._from_parts(name, fields, given, last_tenth)
+        columns = {part: {key: a for key, a in arrays.items() if a is not None} for part, arrays in parts.items()}
+        return cls._from_parts(name, fields, columns, last_tenth)
 
     @classmethod
     def _from_parts(
         cls, name: str, fields: Mapping[str, Field], parts: Mapping[str, Any], hold_out: "HoldOut"
     ) -> "Dataset":
-        given = {part: arrays for part in PARTS if (arrays := parts.get(part))}
-        _refuse_differences(fields, given)
+        present = {part: arrays for part in PARTS if (arrays := parts.get(part))}
+        _refuse_differences(fields, present)
         fitted = {}
         for key, field in fields.items():
-            arrays = {f"{key}_{part}": arrays[key] for part, arrays in given.items()}
+            arrays = {f"{key}_{part}": arrays[key] for part, arrays in present.items()}
             fitted[key] = field.fit({where: a for where, a in arrays.items() if not isinstance(a, Column)})
             if isinstance(labels := fitted[key], Labels) and (words := labels.renumbering_in_words()):
                 say_once(f"{name}: {key}: {words}")
-        splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in given.items()}
+        splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in present.items()}
         for part in ("test", "valid"):
             if part not in splits:
                 if len(splits["train"]) < 2:
@@ -120,8 +120,8 @@ class Dataset:
             raise UsageError(f"unknown binarisation {how!r}: use 'dynamic' or 'threshold'")
         x = self.spec.fields.get("x")
         if not isinstance(x, Image) or x.kind not in ("grey", "binary"):
-            found = f"x is {x.in_words()}" if x else "it has no x"
-            raise UsageError(f"{self.spec.name} cannot be binarised ({found}): only grey images can")
+            problem = f"x is {x.in_words()}" if x else "it has no x"
+            raise UsageError(f"{self.spec.name} cannot be binarised ({problem}): only grey images can")
         if x.kind == "binary":
             return self
         spec = replace(self.spec, fields={**self.spec.fields, "x": replace(x, kind="binary", binarisation=how)})
@@ -147,23 +147,23 @@ def random_tenth(split: Split, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Nine tenths of the rows, shuffled, and the other tenth, which holds the classes in proportion."""
     order = Stream(0, f"hold out {part}").permutation(len(split))
     labels = next((split.values(name) for name, field in split.fields.items() if isinstance(field, Labels)), None)
-    # Every tenth of the shuffled rows; where there are labels, of these rows sorted by class.
+    # Every tenth of the shuffled rows, which are first sorted by class if there are labels.
     by_class = np.arange(len(order)) if labels is None else labels[order].argsort(kind="stable")
     held_out = np.zeros(len(order), bool)
     held_out[by_class[9::10] if len(order) >= 10 else by_class[-1:]] = True
     return order[~held_out], order[held_out]
 
 
-def _refuse_differences(fields: Mapping[str, Field], given: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_differences(fields: Mapping[str, Field], parts: Mapping[str, Mapping[str, Any]]) -> None:
     """DataError if a part lacks a field that another part has, or has an array without a field."""
-    if "train" not in given:
+    if "train" not in parts:
         raise DataError("there are no training data")
-    for part, arrays in given.items():
+    for part, arrays in parts.items():
         if unknown := sorted(arrays.keys() - fields.keys()):
             raise DataError(f"{unknown[0]}_{part} is there, but the fields are {', '.join(fields)}; add a field for it")
         for key in fields:
             if key not in arrays:
-                present = next((f"{key}_{other}" for other in given if key in given[other]), f"the field {key}")
+                present = next((f"{key}_{other}" for other in parts if key in parts[other]), f"the field {key}")
                 raise DataError(f"{present} is there but {key}_{part} is not; add it, or leave both out")
 
 

@@ -43,7 +43,7 @@ def is_cached(source: Source) -> bool:
 def fetch(source: Source) -> Dataset:
     """Read the set from the cache; files that are missing, or differ from the published ones, are downloaded first.
 
-    A file gets its name only after its checksum was found right, so that no partial file is left. Raises DataError.
+    A file gets its final name only after its checksum is verified, so that no partial file is left. Raises DataError.
     """
     if not is_cached(source):
         size = f"{source.megabytes} MB"

@@ -1,4 +1,4 @@
-"""Endless shuffled batches; the position in them is a few integers."""
+"""Endless shuffled batches, with a position that is a few integers."""
 
 import operator
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from tinygen.data.split import Split
 from tinygen.errors import UsageError
 from tinygen.random import Stream
 
-AHEAD = 2
-"""How many batches are read in advance, where the examples are not in memory."""
+BATCHES_AHEAD = 2
+"""How many batches are read in advance, if the examples are not in memory."""
 
 
 class Loader:
@@ -43,7 +43,7 @@ class Loader:
     def __next__(self) -> Batch:
         if self.index == self.steps_per_epoch:
             self.epoch, self.index = self.epoch + 1, 0
-        for ahead in range(1 + AHEAD):
+        for ahead in range(1 + BATCHES_AHEAD):
             self.split.prepare(self._rows(ahead))
         draws = Stream(self.seed, f"{self.stream}/{self.epoch}/{self.index}")
         batch = self.split.batch(self._rows(0), draws)
@@ -81,7 +81,7 @@ class Loader:
 
 
 def refuse_other_data(state: Mapping[str, Any], **here: Any) -> None:
-    """UsageError if a saved position has another value of one of these names."""
+    """UsageError if a saved position differs from the present data in one of the named values."""
     for name, value in here.items():
         if state[name] != value:
             raise UsageError(f"saved with {name} {state[name]}, but it is now {value}: use the same data")

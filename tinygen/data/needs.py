@@ -45,7 +45,7 @@ def without_variety(needs: Needs, data: Dataset) -> str | None:
 
 
 def met_by_binarising(needs: Needs, spec: Spec) -> bool:
-    """Whether data that do not meet the needs would do so with their grey images x binarised."""
+    """Whether data that do not meet the needs would meet them with their grey images x binarised."""
     x = spec.fields.get("x")
     if not isinstance(x, Image) or x.kind != "grey":
         return False

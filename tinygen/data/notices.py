@@ -4,20 +4,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_said: set[str] = set()
+_printed: set[str] = set()
 _silent = False
 
 
 def say_once(text: str) -> None:
     """Print a line on stderr, unless it has been printed before or the context is `silent`."""
-    if text not in _said and not _silent:
-        _said.add(text)
+    if text not in _printed and not _silent:
+        _printed.add(text)
         print(f"tinygen: {printable(text)}", file=sys.stderr)
 
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """A context in which `say_once` prints nothing: for data on which notes were printed when a run began."""
+    """A context in which `say_once` prints nothing, since the notes on these data were printed when the run began."""
     global _silent
     before, _silent = _silent, True
     try:

@@ -1,4 +1,4 @@
-"""Sentences of a small grammar, whose entropy is known: the bound on what a language model can reach."""
+"""Sentences of a small grammar, whose entropy is known: the least -log p that a language model can reach."""
 
 import math
 from typing import Any
@@ -22,12 +22,12 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "NOUNS": ("cats", "dogs", "birds", "kings", "girls", "horses"),
     "ADJECTIVE": ("big", "small", "young", "hungry"),
 }
-"""What a symbol stands for, each of these equally likely. No sentence can be derived in two ways.
+"""The equally likely expansions of each symbol. No sentence can be derived in two ways.
 
-A verb agrees with its subject, across what stands between them.
+A verb agrees with its subject, across the words between them.
 """
 MOST_CHOICES = 16
-"""At least the number of choices in any sentence."""
+"""An upper bound on the number of choices in a sentence."""
 
 
 def make() -> Dataset:
@@ -42,7 +42,7 @@ def draw(n: int, stream: Stream) -> list[str]:
 
 
 def _derived(symbol: str, chances) -> list[str]:
-    """The words that a symbol becomes: each choice takes one of the uniform numbers."""
+    """The words derived from a symbol; each choice takes one of the uniform numbers `chances`."""
     if symbol not in GRAMMAR:
         return [symbol]
     choices = GRAMMAR[symbol]
@@ -51,7 +51,7 @@ def _derived(symbol: str, chances) -> list[str]:
 
 
 def entropy(symbol: str = "SENTENCE") -> float:
-    """The entropy of what a symbol becomes, in nats."""
+    """The entropy in nats of the words derived from a symbol."""
     if symbol not in GRAMMAR:
         return 0.0
     choices = GRAMMAR[symbol]

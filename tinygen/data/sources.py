@@ -1,4 +1,4 @@
-"""Sources of batches: endless iterators whose position is a few integers, saved and restored to the example.
+"""Sources of batches: endless iterators whose exact position, a few integers, can be saved and restored.
 
 `Loader` serves most systems. The others here: `WholeSplit` for expectation maximisation, `Unpaired` for two domains,
 `SemiSupervised` for few labels, `Crops` for parts of large pictures and long sequences.
@@ -217,8 +217,8 @@ class Crops:
         examples = rows // self._places
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.cut}
         for i, uniforms in enumerate(stream.uniform((len(rows), 2))):
-            examples[i], found = self._readable(int(examples[i]), uniforms)
-            for name, part in found.items():
+            examples[i], example_parts = self._readable(int(examples[i]), uniforms)
+            for name, part in example_parts.items():
                 parts[name].append(part)
         values = {name: self.fields[name].value(np.concatenate(each)) for name, each in parts.items()}
         others = {n: f.value(self.split.columns[n][examples]) for n, f in self.fields.items() if n not in parts}
@@ -230,11 +230,11 @@ class Crops:
         for each in range(example, example + len(self.split)):
             with contextlib.suppress(BrokenExamples):
                 return each % len(self.split), self._parts(each % len(self.split), uniforms)
-        raise DataError(f"none of the {len(self.split)} examples can be read; put whole files in their places")
+        raise DataError(f"none of the {len(self.split)} examples can be read; put intact files in their places")
 
     def _parts(self, example: int, uniforms: np.ndarray) -> dict[str, np.ndarray]:
         """The stored part of each field of one example (1, ...), at the position that two uniform numbers give."""
-        found = {}
+        parts = {}
         for name, field in self.cut.items():
             column = self.split.columns[name]
             stored = column[np.array([example])] if isinstance(column, Column) else column[example : example + 1]
@@ -244,8 +244,8 @@ class Crops:
                 int(u * (max(0, length - n) + 1)) for u, length, n in zip(uniforms, lengths, self.size, strict=False)
             ]
             window = [slice(start, start + n) for start, n in zip(starts, self.size, strict=True)]
-            found[name] = stored[(slice(None),) * first + tuple(window)]
-        return found
+            parts[name] = stored[(slice(None),) * first + tuple(window)]
+        return parts
 
     def state(self) -> dict[str, Any]:
         """The position as a dict for JSON."""
@@ -278,17 +278,17 @@ def _is_cut(field: Field) -> bool:
 
 
 def _checked_size(cut: Mapping[str, Field], size: int | Sequence[int]) -> tuple[int, ...]:
-    """The size as a tuple; UsageError where it does not fit every field that is cut."""
+    """The size as a tuple; UsageError if it does not fit every field that is cut."""
     sizes = tuple(map(operator.index, size if isinstance(size, Sequence) else (size,)))
     if not cut:
         raise UsageError("there are no pictures, waves or tokens to cut")
     for name, field in cut.items():
-        whole = field.shape if isinstance(field, Wave | Tokens) else _height_width(field)
-        if len(sizes) != len(whole):
-            kind = "(height, width)" if len(whole) == 2 else "one length"
+        lengths = field.shape if isinstance(field, Wave | Tokens) else _height_width(field)
+        if len(sizes) != len(lengths):
+            kind = "(height, width)" if len(lengths) == 2 else "one length"
             raise UsageError(f"size is {size}; of {name}, {field.in_words()}, give {kind}")
-        if not all(0 < n <= full for n, full in zip(sizes, whole, strict=True)):
-            raise UsageError(f"size is {size}; parts of {name} are at most {' x '.join(map(str, whole))}")
+        if not all(0 < n <= full for n, full in zip(sizes, lengths, strict=True)):
+            raise UsageError(f"size is {size}; parts of {name} are at most {' x '.join(map(str, lengths))}")
     return sizes
 
 

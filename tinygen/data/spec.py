@@ -34,13 +34,13 @@ class Spec:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of the labels y; None where there are none."""
+        """Number of classes of the labels y; None if there are none."""
         y = self.fields.get("y")
         return y.classes if isinstance(y, Labels) else None
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes of the labels y; None where there are none."""
+        """Names of the classes of the labels y; None if there are none."""
         y = self.fields.get("y")
         return y.names if isinstance(y, Labels) else None
 
@@ -50,7 +50,7 @@ class Spec:
 
     @staticmethod
     def from_description(description: Mapping[str, Any]) -> "Spec":
-        """The specification that `describe` of this version, or of one before there were fields, returned."""
+        """The specification from what `describe` returned, in this version or in one without fields."""
         if "fields" not in description:
             return _before_fields(description)
         fields = {name: Field.from_description(each) for name, each in description["fields"].items()}
@@ -58,7 +58,7 @@ class Spec:
 
 
 def _before_fields(old: Mapping[str, Any]) -> Spec:
-    """The specification from the shape, kind and number of classes, which runs recorded before there were fields."""
+    """The specification from the shape, kind and number of classes that versions without fields recorded."""
     x: Field
     if old["kind"] == "points":
         x = Points(old["shape"][0], old.get("limits"))

@@ -62,7 +62,7 @@ class Split:
             except BrokenExamples as broken:
                 indices = np.arange(len(self))[indices]
                 indices[broken.positions] = (indices[broken.positions] + 1) % len(self)
-        raise DataError(f"none of the {len(self)} examples can be read; put whole files in their places")
+        raise DataError(f"none of the {len(self)} examples can be read; put intact files in their places")
 
     def values(self, name: str) -> Any:
         """One field of all examples, in the form that a batch has; no other field is read."""

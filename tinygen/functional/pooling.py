@@ -58,8 +58,8 @@ def downsample_nearest2d(x, factor: IntPair):
 def _interpolation(data, axis: int, size: int):
     """The matrix (size, length) of linear interpolation between pixel centres, constant beyond the outer ones."""
     xp, length = array_module(data), data.shape[axis]
-    place = xp.clip((xp.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
-    return xp.maximum(1 - xp.abs(place[:, None] - xp.arange(length)), 0).astype(data.dtype)
+    position = xp.clip((xp.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+    return xp.maximum(1 - xp.abs(position[:, None] - xp.arange(length)), 0).astype(data.dtype)
 
 
 def resize_bilinear2d(x, size: IntPair):

@@ -13,11 +13,11 @@ def _initial_state(name: str, gates: int, x, weights, state):
     n, steps, channels = x.shape if x.ndim == 3 else (0, 0, 0)
     hidden = math.prod(weights[1].shape[:1])
     shapes = [(channels, gates * hidden), (hidden, gates * hidden), (gates * hidden,), (hidden,)][: len(weights)]
-    given = [part for part in state if part is not None]
-    if not steps or [a.shape for a in (*weights, *given)] != shapes + [(n, hidden)] * len(given):
+    parts = [part for part in state if part is not None]
+    if not steps or [a.shape for a in (*weights, *parts)] != shapes + [(n, hidden)] * len(parts):
         raise ShapeError(
             f"{name}: x {x.shape}, weights and biases {', '.join(str(w.shape) for w in weights)}, "
-            f"state {', '.join(str(part.shape) for part in given) or None} do not fit: x is (N, T, C) with T > 0, the "
+            f"state {', '.join(str(part.shape) for part in parts) or None} do not fit: x is (N, T, C) with T > 0, the "
             f"weights are (C, {gates}H), (H, {gates}H), ({gates}H,){', (H,)' * (len(weights) - 3)}, a state is (N, H)"
         )
     data = x.data if isinstance(x, Tensor) else x

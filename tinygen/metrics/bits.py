@@ -4,5 +4,5 @@ import math
 
 
 def bits_per_dim(nats, shape: tuple[int, ...]):
-    """Nats per example of this shape in bits per dimension, by which images of different sizes are compared."""
+    """Convert nats per example of this shape to bits per dimension, which compare images of different sizes."""
     return nats * (1 / (math.prod(shape) * math.log(2)))

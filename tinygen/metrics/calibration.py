@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinygen.data import Dataset
-from tinygen.metrics.reference import Reference, whole
+from tinygen.metrics.reference import Reference, in_one_batch
 from tinygen.random import Stream
 
 TIERS = (
@@ -16,19 +16,19 @@ TIERS = (
 )
 """Sets of images from the best to the worst; within a tier no order is required."""
 
-DROPPED = 1
+DROPPED_CLASS = 1
 """The class that is dropped."""
 NOISE = 0.1
 """The probability that a pixel is replaced by noise."""
 
 
-def panel(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
-    """The sets of `reference.n` images, by name."""
+def graded_sets(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
+    """Sets of images of known quality, `reference.n` in each, by name."""
     real, train = reference.real, reference.train
     stream = Stream(0, "calibration")
     noise = stream.uniform(real.x.shape)
-    valid = whole(data.valid)
-    kept, more = real.x[real.y != DROPPED], valid.x[valid.y != DROPPED]
+    valid = in_one_batch(data.valid)
+    kept, more = real.x[real.y != DROPPED_CLASS], valid.x[valid.y != DROPPED_CLASS]
     return {
         "real": real.x,
         "copies of train": train.x[stream.permutation(len(train))[: len(real)]],
@@ -42,12 +42,12 @@ def panel(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
 
 
 def calibrate(reference: Reference, data: Dataset) -> dict[str, dict[str, float]]:
-    """The metrics of each set of the `panel`."""
-    return {name: reference.score(x) for name, x in panel(reference, data).items()}
+    """The metrics of each of the `graded_sets`."""
+    return {name: reference.score(x) for name, x in graded_sets(reference, data).items()}
 
 
 def misranked(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """A sentence for each error in how the metrics rank the sets of the `panel`; empty where there is none."""
+    """A sentence for each error in how the metrics rank the `graded_sets`; empty if there is none."""
     wrong = []
     for better, worse in itertools.chain.from_iterable(
         itertools.product(*tiers) for tiers in itertools.pairwise(TIERS)

@@ -17,7 +17,7 @@ class Metric:
     label: str
     unit: str = ""
     better: Literal["up", "down"] | None = None
-    """Which direction is better; None where neither is, as for the loss of a discriminator."""
+    """Which direction is better; None if neither is, as for the loss of a discriminator."""
 
     def __str__(self) -> str:
         return f"{self.label}, {self.unit}" if self.unit else self.label
@@ -26,7 +26,7 @@ class Metric:
         """Whether a value is better than another; False for NaN, and where `better` is None."""
         return value > than if self.better == "up" else value < than if self.better == "down" else False
 
-    def written(self, value: float | None) -> str:
+    def format(self, value: float | None) -> str:
         """Label, value and unit as text, such as -ELBO 104 nats."""
         return " ".join(part for part in (self.label, format_number(value), self.unit) if part)
 
@@ -36,10 +36,11 @@ METRICS: dict[str, Metric] = {
     "neg_elbo_nats": Metric("-ELBO", "nats", "down"),
     "reconstruction_nats": Metric("reconstruction", "nats"),
     "kl_nats": Metric("KL", "nats"),
+    "kl_weight": Metric("weight of the KL in the loss"),
     "neg_is{n}_nats": Metric("-log p, bound by {n} samples", "nats", "down"),
     "neg_elbo_bits_per_dim": Metric("-ELBO", "bits per dimension", "down"),
     "neg_is{n}_bits_per_dim": Metric("-log p, bound by {n} samples", "bits per dimension", "down"),
-    # Of a density p(x), not comparable with probabilities
+    # Likelihoods and bounds of a density p(x), not comparable with those of probabilities
     "neg_elbo_density_nats": Metric("-ELBO of a density", "nats", "down"),
     "reconstruction_density_nats": Metric("reconstruction by a density", "nats"),
     "neg_is{n}_density_nats": Metric("-log density, bound by {n} samples", "nats", "down"),
@@ -63,6 +64,9 @@ METRICS: dict[str, Metric] = {
     "squared_error_per_pixel": Metric("squared error per pixel", "", "down"),
     "denoised_cross_entropy_nats": Metric("cross-entropy, denoised", "nats", "down"),
     "denoised_squared_error_per_pixel": Metric("squared error per pixel, denoised", "", "down"),
+    "feature_distance": Metric("distance of activations in the feature network", "", "down"),
+    "feature_error_nats": Metric("reconstruction error in the discriminator's features", "nats"),
+    "feature_loss": Metric("loss by the feature network", "", "down"),
     "error_rate": Metric("error rate", "", "down"),
     "class_cross_entropy_nats": Metric("cross-entropy of the class", "nats", "down"),
     "precision_at_10": Metric("share of the class among the ten best", "", "up"),
@@ -74,7 +78,7 @@ METRICS: dict[str, Metric] = {
     # Codes of data whose factors are known
     "higgins_score": Metric("Higgins score", "", "up"),
     "mutual_information_gap": Metric("mutual information gap", "", "up"),
-    # Translations of images, and of the trivial ones: the input itself, one value for all pixels, one for each colour
+    # Translations of images, and three baselines: the input itself, one value for all pixels, one for each colour
     **{
         f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
         for name, metric in {
@@ -124,21 +128,21 @@ METRICS: dict[str, Metric] = {
     "memorisation": Metric("memorisation"),
 }
 """Metrics by name; ``{n}`` stands for a whole number in a name and its label. Models from outside the package may add
-theirs."""
+their own."""
 
 
 def find(name: str) -> Metric | None:
-    """The entry of a metric in the catalogue; None where there is none."""
+    """The entry of a metric in the catalogue; None if there is none."""
     if exact := METRICS.get(name):
         return exact
     for pattern, metric in METRICS.items():
-        if "{n}" in pattern and (found := _compiled(pattern).fullmatch(name)):
-            return replace(metric, label=metric.label.replace("{n}", found[1]))
+        if "{n}" in pattern and (match := _compiled(pattern).fullmatch(name)):
+            return replace(metric, label=metric.label.replace("{n}", match[1]))
     return None
 
 
 def describe(name: str) -> Metric:
-    """The entry of a metric; for one that is not in the catalogue its name is the label, and no direction is better."""
+    """The entry of a metric. If the catalogue lacks it, its name is the label, and no direction is better."""
     return find(name) or Metric(name.replace("_", " "))
 
 

@@ -13,11 +13,11 @@ BINS = 20
 PAIRS = 64
 """Pairs of examples behind one vote of the Higgins score (L)."""
 VOTES = 200
-"""For each factor; half of them fit the classifier, half test it."""
+"""Votes for each factor: half of them fit the classifier, half test it."""
 
 
 def factors_of(split: Split) -> dict[str, np.ndarray]:
-    """The labels of each field of labels, where there are several: the factors of the data; else nothing."""
+    """The factors of the data: the labels (N,) of each field of labels, if there are several; otherwise empty."""
     names = [name for name, field in split.fields.items() if isinstance(field, Labels)]
     return {name: split.values(name) for name in names} if len(names) > 1 else {}
 
@@ -63,7 +63,7 @@ def higgins_score(codes: np.ndarray, factors: Mapping[str, np.ndarray], stream: 
 
 
 def _pairs(labels: np.ndarray, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of examples, drawn at random, and for each one of another example, or the same, of its label."""
+    """Indices of random examples (PAIRS,), and for each the index of a random example with the same label."""
     first = stream.integers(len(labels), PAIRS)
     order = labels.argsort(kind="stable")
     start, stop = (np.searchsorted(labels[order], labels[first], side) for side in ("left", "right"))
@@ -77,7 +77,7 @@ def _binned(z: np.ndarray) -> np.ndarray:
 
 
 def _information(bins: np.ndarray, labels: np.ndarray) -> float:
-    """The mutual information of two integers (N,), as a share of the entropy of the second."""
+    """The mutual information of bins and labels, integers (N,), as a share of the entropy of the labels."""
     joint = np.zeros((BINS, labels.max() + 1))
     np.add.at(joint, (bins, labels), 1 / len(labels))
     entropies = [_entropy(p) for p in (joint.sum(axis=1), joint.sum(axis=0), joint.ravel())]
@@ -85,6 +85,6 @@ def _information(bins: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _entropy(p: np.ndarray) -> float:
-    """In nats."""
+    """The entropy of probabilities, in nats."""
     p = p[p > 0]
     return -float((p * np.log(p)).sum())

@@ -1,10 +1,10 @@
-"""Metrics of images beside true ones."""
+"""Metrics that compare images with the true ones."""
 
 import math
 
-SMALLEST = 1e-10  # 100 dB
+LEAST_ERROR = 1e-10  # 100 dB
 
 
 def psnr(squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB of images in [0, 1] of a mean squared error; at most 100."""
-    return -10 * math.log10(max(squared_error, SMALLEST))
+    """The peak signal-to-noise ratio in dB, at most 100, from the mean squared error of images in [0, 1]."""
+    return -10 * math.log10(max(squared_error, LEAST_ERROR))

@@ -11,10 +11,10 @@ from tinygen.metrics.bits import bits_per_dim
 
 
 def likelihood(data: Dataset) -> dict[str, float]:
-    """-log p of test under independent pixels, under the names of the metrics of a likelihood and of a bound.
+    """-log p of test under independent pixels, by the names of the metrics of likelihoods and of bounds.
 
-    Binary pixels are Bernoulli with their mean over train, others have their histogram. Empty where values are not
-    discrete: a histogram cannot be compared with a density.
+    A binary pixel is Bernoulli with its mean over train, another has its histogram over train. Empty where values are
+    not discrete: a histogram cannot be compared with a density.
     """
     x = data.spec.x
     if x.value_count == 0:
@@ -25,9 +25,9 @@ def likelihood(data: Dataset) -> dict[str, float]:
 
 
 def likelihood_of_tokens(data: Dataset) -> dict[str, float]:
-    """-log p of the sentences x of test, the ends included, under independent tokens: each by its count in train.
+    """-log p of the sentences x of test, with their ends, under independent tokens with their frequencies in train.
 
-    Every token, and the end, is counted once more than it is seen (Laplace smoothing).
+    The count of every token, and of the end, is raised by one (Laplace smoothing).
     """
     train, test = data.train.values("x"), data.test.values("x")
     counts = np.bincount(train.values[train.mask], minlength=len(data.spec.x.vocabulary)) + 1
@@ -60,5 +60,5 @@ def histogram_nats(train: Split, test: Split) -> float:
 
 
 def _cells(x: np.ndarray, first: np.ndarray, levels: int) -> np.ndarray:
-    """Positions (N, D) in the concatenated histograms; the one of pixel d begins at first[d]."""
+    """Positions (N, D) in the concatenated histograms; the histogram of pixel d begins at first[d]."""
     return level_numbers(x.reshape(len(x), -1), levels) + first

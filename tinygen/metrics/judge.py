@@ -21,13 +21,13 @@ from tinygen.data.needs import unmet
 from tinygen.errors import CheckpointError, DataError
 from tinygen.nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 from tinygen.optim import Adam, cosine, warmup
-from tinygen.serialization import load, save
+from tinygen.serialization import digest_of, load, save
 from tinygen.steps import training_steps
 
 VERSION = 1
 """Version of the network and its training: raise it with every change, so that judges cached before are not used."""
 
-SMALLEST = 4  # least height and width of images: each of two pools halves them
+LEAST_SIDE = 4  # least height and width of images: each of two pools halves them
 ROWS = 500
 
 
@@ -95,17 +95,14 @@ class Judge(Module):
             return np.concatenate([to_numpy(self.body(x[i : i + ROWS])) for i in range(0, len(x), ROWS)])
 
     def classes(self, features: np.ndarray) -> np.ndarray:
-        """The likeliest class (N,) of images that have these features."""
+        """The most probable class (N,) of images that have these features."""
         with no_grad():
             return to_numpy(self.head(features)).argmax(axis=1)
 
     @property
     def digest(self) -> str:
         """Twelve digits of the SHA-256 of the weights, to identify a judge."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(f"{name} {array.shape}".encode() + array.tobytes())
-        return digest.hexdigest()[:12]
+        return digest_of(self.state_dict())
 
 
 def _train(judge: Judge, data: Dataset, config: JudgeConfig) -> None:
@@ -137,6 +134,6 @@ def _refuse_unfit(spec: Spec) -> None:
     if lacking := unmet({"x": INTENSITIES, "y": Labels()}, spec):
         raise DataError(f"a judge needs {lacking}")
     height, width, _ = spec.x.shape
-    if min(height, width) < SMALLEST:
+    if min(height, width) < LEAST_SIDE:
         size = f"{width}x{height}"
-        raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {SMALLEST}x{SMALLEST} or more")
+        raise DataError(f"{spec.name} has images of {size} pixels: a judge needs {LEAST_SIDE}x{LEAST_SIDE} or more")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-PRESENT = 0.1
+PRESENT_SHARE = 0.1
 """A class is present if its share is at least this part of 1 / classes."""
 
 
@@ -18,7 +18,7 @@ def histogram_distance(labels: np.ndarray, others: np.ndarray, classes: int) -> 
 
 def classes_present(labels: np.ndarray, classes: int) -> int:
     """The number of classes with at least a tenth of an equal share."""
-    return int((shares(labels, classes) >= PRESENT / classes).sum())
+    return int((shares(labels, classes) >= PRESENT_SHARE / classes).sum())
 
 
 def agreement(labels: np.ndarray, others: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from tinygen.metrics.neighbours import nearest
 
 
 def memorisation(samples: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> float:
-    """Mean distance of samples (N, ...) to the nearest training example, over that to the nearest held-out one.
+    """Mean distance of samples (N, ...) to the nearest training example, divided by that to the nearest held-out one.
 
     Distances are in data space, which no trained network biases. Copies have 0. New examples of the same distribution
     have about 1, or less where there are more training examples than held-out ones: compare with the value of real

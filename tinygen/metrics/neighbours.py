@@ -27,11 +27,11 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.
 
 def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Distance from each row of x (N, D) to the nearest of y (M, D): exactly zero for a copy."""
-    found = [y[distances.argmin(axis=1)] for _, distances in squared_distances(x, y)]
-    return np.linalg.norm((x - np.concatenate(found)).astype(np.float64), axis=1)
+    neighbours = [y[distances.argmin(axis=1)] for _, distances in squared_distances(x, y)]
+    return np.linalg.norm((x - np.concatenate(neighbours)).astype(np.float64), axis=1)
 
 
 def squared_radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance from each row of x (N, D) to its k-th nearest other row."""
-    found = [np.partition(distances, k, axis=1)[:, k] for _, distances in squared_distances(x, x)]
-    return np.maximum(np.concatenate(found), 0)
+    radii = [np.partition(distances, k, axis=1)[:, k] for _, distances in squared_distances(x, x)]
+    return np.maximum(np.concatenate(radii), 0)

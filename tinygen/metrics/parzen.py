@@ -23,19 +23,19 @@ def log_likelihood(x, samples, widths) -> np.ndarray:
     variances = np.square(np.asarray(widths, np.float64))
     norms = np.square(samples).sum(axis=1)
     rows = max(1, MEMORY // count)
-    found = []
+    densities = []
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
         distances = np.square(part).sum(axis=1)[:, None] - 2 * part @ samples.T + norms
         nearest = distances.min(axis=1)
         distances -= nearest[:, None]
-        found.append([np.log(np.exp(-distances / (2 * v)).sum(axis=1)) - nearest / (2 * v) for v in variances])
+        densities.append([np.log(np.exp(-distances / (2 * v)).sum(axis=1)) - nearest / (2 * v) for v in variances])
     constant = np.log(2 * math.pi * variances) * dimensions / 2 + math.log(count)
-    return np.concatenate(found, axis=1) - constant[:, None]
+    return np.concatenate(densities, axis=1) - constant[:, None]
 
 
 def choose_width(x, samples) -> float:
-    """The one of `WIDTHS` under which held-out x (N, ...) are likeliest."""
+    """The width in `WIDTHS` under which held-out x (N, ...) are most probable."""
     return WIDTHS[int(log_likelihood(x, samples, WIDTHS).mean(axis=1).argmax())]
 
 

@@ -1,4 +1,4 @@
-"""Metrics of points: of samples against real ones, and of densities where that of the data is known."""
+"""Metrics of points: samples against real points, and log densities against the known density of the data."""
 
 import math
 
@@ -11,7 +11,7 @@ from tinygen.metrics.wasserstein import w1
 
 
 def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """On a line the exact Wasserstein-1 distance; for a known mixture the modes found and the share near one.
+    """The exact W1 distance of points on a line; the modes that points cover, and the share near a mode, of a mixture.
 
     Empty for images.
     """
@@ -25,9 +25,9 @@ def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, 
 
 
 def density_metrics(spec: Spec, x: np.ndarray, log_p: np.ndarray) -> dict[str, float]:
-    """Of log densities log q(x) in nats (N,) at real points x (N, D): minus their mean, the KL divergence from p(x).
+    """Minus the mean of log densities log q(x) in nats (N,) at real points x (N, D), and the KL divergence from p(x).
 
-    The divergence, where the density p of the data is known, is the mean of log p(x) / q(x) over points drawn from p.
+    The divergence, if the density p of the data is known, is the mean of log p(x) / q(x) over points drawn from p.
     """
     metrics = {"nll_density_nats": -float(log_p.mean())}
     if mixture := MIXTURES.get(spec.name):

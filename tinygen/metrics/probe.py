@@ -3,7 +3,7 @@
 import numpy as np
 
 STEPS = 300
-DECAY = 1e-3  # on the weights of whitened codes: keeps classes that a plane separates from driving them to infinity
+DECAY = 1e-3  # on the weights: where a plane separates two classes they would grow without bound
 
 
 class Probe:
@@ -39,8 +39,8 @@ class Probe:
 def error_rate(codes, labels, classes: int) -> float:
     """Error rate of a linear probe on codes (N, D) of one split, by twofold cross-validation.
 
-    A probe is fitted to every other code and tested on the rest, and another one the other way round. With codes of a
-    split that the encoder was not trained on, all counted errors are on unseen examples.
+    One probe is fitted to every second code and tested on the others, a second probe the other way round. With codes of
+    a split that the encoder was not trained on, all counted errors are on unseen examples.
     """
     even, odd = (slice(start, None, 2) for start in (0, 1))
     errors = [

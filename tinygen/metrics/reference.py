@@ -1,4 +1,4 @@
-"""The reference that samples of a data set are compared with: one half of its test images, seen by two judges."""
+"""The reference with which samples of a data set are compared: one half of its test images, seen by two judges."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tinygen.random import Stream
 class Reference:
     """A random half of the test images, to compare samples with; the other half gives the scores of real images.
 
-    Each has `n` images, and so must samples to be scored: a Frechet distance depends on their number. Features and
+    Each half has `n` images, as scored samples must have: a Frechet distance depends on their number. Features and
     classes are those of the first judge; the second judge serves for `judges_agree`. DataError for data without
     labels, or too few.
     """
@@ -30,7 +30,7 @@ class Reference:
             raise DataError(f"{data.spec.name} has {len(data.test)} test images: a comparison needs {least} or more")
         order = Stream(0, "halves of test").permutation(len(data.test))
         self.held_out, self.real = (data.test.batch(order[start : start + self.n]) for start in (0, self.n))
-        self.train = whole(data.train)
+        self.train = in_one_batch(data.train)
         self._features = self.judges[0].features(self.held_out.x)
         self._classes = self.judges[0].classes(self._features)
         self.floor = frechet_distance(self.judges[0].features(self.real.x), self._features)
@@ -39,9 +39,9 @@ class Reference:
     def score(self, x: np.ndarray, y: np.ndarray | None = None) -> dict[str, float]:
         """Metrics of samples x (n, H, W, C) in [0, 1], which are conditioned on labels y (n,) where these are given.
 
-        `frechet` in squared units of the features, `frechet_over_floor` as a multiple of that between the two halves;
-        `label_distance` is the total variation between label histograms; all else are shares, ratios and a count.
-        NonFiniteError for samples that are NaN or infinite.
+        `frechet` is in squared units of the features, `frechet_over_floor` a multiple of the distance between both
+        halves; `label_distance` is the total variation between label histograms; all else are shares, ratios and a
+        count. NonFiniteError for samples that are NaN or infinite.
         """
         if not np.isfinite(x).all():
             raise NonFiniteError("samples hold NaN or infinite values: there is nothing to compare")
@@ -63,6 +63,6 @@ class Reference:
         return metrics if y is None else metrics | {"label_agreement": agreement(classes, y)}
 
 
-def whole(split: Split):
+def in_one_batch(split: Split):
     """All examples of a split as one batch; dynamic binarisation is drawn once."""
     return next(split.batches(len(split)))

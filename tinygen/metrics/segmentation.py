@@ -4,7 +4,7 @@ import numpy as np
 
 
 def confusion(predicted: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
-    """How many pixels of each true class (row) are of each predicted class (column): float64 (classes, classes)."""
+    """The number of pixels of each true class (row) and predicted class (column), float64 (classes, classes)."""
     pairs = true.ravel() * classes + predicted.ravel()
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes).astype(np.float64)
 
@@ -12,7 +12,7 @@ def confusion(predicted: np.ndarray, true: np.ndarray, classes: int) -> np.ndarr
 def scores(confusion: np.ndarray) -> dict[str, float]:
     """Pixel accuracy and mean intersection over union (Everingham et al. 2015), both over all images at once.
 
-    The mean is over the classes that occur among true or predicted ones.
+    The mean is over the classes that occur among the true or the predicted ones.
     """
     hits = np.diag(confusion)
     unions = confusion.sum(axis=0) + confusion.sum(axis=1) - hits

@@ -1,4 +1,4 @@
-"""The systems: `get` one by name, or import its class from here. Each module is imported at the first use."""
+"""The systems. `get` returns one by name; their classes can also be imported from here. Modules load at first use."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
 
 def check_data(model: type[System], dataset, config=None):
-    """The data set in a form that the model accepts with this Config; DataError where there is none.
+    """The data set in a form that the model accepts with this Config; DataError if there is none.
 
     Grey images are binarised dynamically for a model that takes only binary ones (Salakhutdinov & Murray 2008).
     """

@@ -1,7 +1,7 @@
-"""The base of every model: training, command line and scoreboard use this alone, and name no model."""
+"""The base of every model. Training, command line and scoreboard use only this interface, and name no model."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
-from tinygen.data import Batch, Loader, Split
+from tinygen.data import Batch, Dataset, Loader, Split
 from tinygen.data.needs import Needs
 from tinygen.data.sources import Source
 from tinygen.errors import UsageError
@@ -18,13 +18,16 @@ from tinygen.models.trial import Trial
 from tinygen.nn import Module
 from tinygen.optim import Schedule, cosine, warmup
 
+Show = Callable[[str], Any]
+"""A function that shows a line of text to the user."""
+
 
 @dataclass
 class Plan:
     """What is known about a training before its first step; set by `fit`."""
 
     steps: int | None = None
-    """Number of minibatches; None where it is not known, as with a time budget."""
+    """Number of minibatches; None if it is not known, as with a time budget."""
 
 
 class System(Module):
@@ -32,13 +35,13 @@ class System(Module):
 
     A subclass sets `name`, the fields that it `needs` (`{"x": Image(kind="rgb"), "y": Labels()}`; a tuple where one of
     several will do) and a frozen dataclass `Config`; it builds its networks, moves them to the device, then makes its
-    optimisers. What else it can do follows from which methods of `tinygen.capabilities` it has; none is required. A
+    optimisers. What else it can do is decided by the methods of `tinygen.capabilities` that it has; none is required. A
     method `figures(data, *, seed)` yields further figures for its report (`tinygen.train.figures.Figure`).
 
     `conditions` names the fields that samples can be conditioned on, as in `sample(n, seed=0, given={"y": labels})`.
-    `log_prob_is_bound`: `log_prob` is a lower bound. `log_prob_is_estimate`: it is neither that nor exact, since it
-    rests on a random estimate. An `implicit` system has no likelihood, bound or reconstruction error, so that only its
-    samples can be scored.
+    `log_prob_is_bound`: `log_prob` is a lower bound. `log_prob_is_estimate`: it is a random estimate, neither exact nor
+    a bound. An `implicit` system has no likelihood, bound or reconstruction error, so that only its samples can be
+    scored. `translates_any_size`: `translate` also takes images of other sizes than the training images.
 
     `selection_metric` is the metric of `evaluate(..., thorough=False)` that chooses the best state of a training; None
     where no single metric can.
@@ -53,6 +56,7 @@ class System(Module):
     log_prob_is_bound: ClassVar[bool] = False
     log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False
+    translates_any_size: ClassVar[bool] = False
     selection_metric: str | None = None
     earlier: tuple[tuple[int, Any], ...] = ()
     """Earlier configurations of its training, oldest first, each with the step at which it was replaced."""
@@ -72,7 +76,7 @@ class System(Module):
 
     @classmethod
     def needs_with(cls, config) -> Needs:
-        """What it needs under this Config; grey images that do not meet this are binarised if binary ones do."""
+        """Its needs under this Config. Grey images that do not meet them are binarised, if binary images meet them."""
         return cls.needs
 
     def source(self, split: Split, *, seed: int) -> Source:
@@ -80,12 +84,19 @@ class System(Module):
         return Loader(split, self.config.batch_size, seed=seed)
 
     def pairs(self, batch: Batch, *, seed: int) -> Batch:
-        """The examples x of held-out data that a system that translates is given, and their targets if there are any.
+        """The inputs of a translating system for held-out data, and their targets if there are any.
 
         By default those of the data. A task that makes its inputs of the images themselves, such as noisy ones,
         overrides it; `seed` decides what it draws.
         """
         return batch
+
+    def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
+        """Learn from the data what the first training step needs; by default nothing. `show` gets lines to print.
+
+        It is called once in a training, and not when that is resumed: what it leaves is part of the state.
+        """
+        return
 
     @abstractmethod
     def training_step(self, batch) -> dict[str, Any]:
@@ -111,7 +122,7 @@ class System(Module):
 
 
 def at_least(config, minimum: float, *names: str) -> None:
-    """UsageError where a named field of a Config is below a minimum."""
+    """UsageError if a named field of a Config is below a minimum."""
     for name in names:
         if getattr(config, name) is not None and getattr(config, name) < minimum:
             raise UsageError(f"{name} is {getattr(config, name)}; it must be at least {minimum}")
@@ -120,14 +131,14 @@ def at_least(config, minimum: float, *names: str) -> None:
 def draw_rows(draw, rows: int, size: int, device: str):
     """Random numbers (rows, size) from a stream's `draw`, the same whether rows are drawn at once or in chunks.
 
-    A counter of a stream gives four numbers, so each row is padded to a multiple of four.
+    A stream makes four numbers at a time, so each row is padded to a multiple of four.
     """
     padded = -(-size // 4) * 4
     return draw((rows, padded), device=device)[:, :size]
 
 
 def given_labels(given, n: int, classes: int) -> np.ndarray:
-    """The classes of n samples, int64 (n,): those in `given`, or 0, 1, 2, ... in turn; UsageError for unfit ones."""
+    """The classes of n samples, int64 (n,): those in `given`, or 0, 1, 2, ... in turn; UsageError for unknown ones."""
     if given is not None and set(given) != {"y"}:
         raise UsageError(f"given has {', '.join(given) or 'nothing'}; samples can be given labels, as y")
     labels = np.arange(n) % classes if given is None else np.asarray(given["y"])
@@ -142,8 +153,8 @@ def given_labels(given, n: int, classes: int) -> np.ndarray:
 def learning_rate(config, plan: Plan) -> Schedule:
     """The schedule of the learning rate: a linear rise over `warmup_steps`, then half a cosine down to zero.
 
-    The cosine takes `cosine_steps`. None: all remaining steps of the plan. Where these are unknown, and for 0, the
-    learning rate is constant after the rise.
+    The fall takes `cosine_steps`; None stands for all remaining steps of the plan. If there are none, or their number
+    is unknown, the learning rate stays constant after the rise.
     """
 
     def after_warmup(step: int) -> float:
@@ -159,21 +170,21 @@ CHUNK = 2000  # examples in one pass of an evaluation
 ROWS = 250  # examples in one pass of encoding and decoding
 
 
-def in_chunks(function, x, device: str, *beside) -> np.ndarray:
-    """Apply `function` to chunks of rows of x, and of further arrays beside it; returns one NumPy array.
+def in_chunks(function, x, device: str, *others) -> np.ndarray:
+    """Apply `function` to chunks of rows of x and to the same rows of further arrays; returns one NumPy array.
 
-    The last chunk is padded to `ROWS` rows, so that the result of a row is bit-identical for every batch size: matrix
-    products of another height may differ in the last bit.
+    The last chunk is padded to `ROWS` rows, so that the result of a row is bit-identical for every batch size: the last
+    bit of a matrix product may depend on its number of rows.
     """
     parts = []
     for start in range(0, max(1, len(x)), ROWS):
-        rows = [_filled_up(to_numpy(each[start : start + ROWS])) for each in (x, *beside)]
+        rows = [_padded(to_numpy(each[start : start + ROWS])) for each in (x, *others)]
         parts.append(to_numpy(function(*(to_device(each, device) for each in rows)))[: len(x) - start])
     return np.concatenate(parts)
 
 
-def _filled_up(part: np.ndarray) -> np.ndarray:
-    """An array of up to `ROWS` rows, filled up with rows of zeros."""
+def _padded(part: np.ndarray) -> np.ndarray:
+    """An array of up to `ROWS` rows, padded with rows of zeros."""
     full = np.zeros((ROWS, *part.shape[1:]), part.dtype)
     full[: len(part)] = part
     return full

@@ -1,5 +1,6 @@
 """Encoders, decoders and U-Nets that several models share."""
 
+import itertools
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +15,9 @@ FEATURES = 64
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
-    """A network from images (N, H, W, C) to (N, outputs): hidden layers, in "conv" after two convolutions of stride 2.
+    """A network from images (N, H, W, C) to (N, outputs): hidden layers, for "conv" after two convolutions of stride 2.
 
-    The convolutions have `channels` and twice as many channels.
+    The first convolution has `channels` channels, the second twice as many.
     """
     height, width, colours = image_shape
     if architecture == "mlp":
@@ -76,21 +77,21 @@ def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
 class UNet(Module):
     """A network from images (N, H, W, inputs) of any size to (N, H, W, outputs) (Ronneberger et al. 2015, figure 1).
 
-    `levels` times the sides are halved, rounded up, and the channels doubled. On the way back features are enlarged and
-    joined with those of the same size before. Unlike the paper's, convolutions keep the size of images, and those of
-    stride 2 take the place of pooling. The last layer begins at zero.
+    `levels` times the sides are halved, rounded up, and the channels doubled. Then features are enlarged as often, each
+    time joined with the earlier ones of the same size. Unlike in the paper, convolutions keep the size of images, and
+    convolutions of stride 2 replace pooling. The last layer starts at zero.
     """
 
     def __init__(self, inputs: int, outputs: int, channels: int, levels: int):
         widths = [channels * 2**level for level in range(levels + 1)]
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.first = Sequential(*_convolved(inputs, channels), *_convolved(channels, channels))
         self.down = [Sequential(*_convolved(a, b, stride=2), *_convolved(b, b)) for a, b in pairs]
         self.narrow = [Conv2d(b, a, 1) for a, b in pairs]
         self.up = [Sequential(*_convolved(2 * a, a), *_convolved(a, a)) for a, _ in pairs]
         self.last = Conv2d(channels, outputs, 1)
-        self.last.weight.assign(0.0)
-        self.last.bias.assign(0.0)
+        for parameter in self.last.parameters():
+            parameter.assign(0.0)
 
     def forward(self, x):
         features = [self.first(x)]
@@ -106,7 +107,7 @@ class UNet(Module):
 
 
 def _convolved(inputs: int, outputs: int, stride: int = 1) -> list[Any]:
-    """A 3x3 convolution that keeps the size of images, or halves it, and a ReLU."""
+    """A 3x3 convolution that keeps the size of images (stride 1) or halves it (stride 2), and a ReLU."""
     return [_he(Conv2d(inputs, outputs, 3, stride=stride, padding=1), 9 * inputs), relu]
 
 
@@ -127,7 +128,7 @@ def _he(layer, fan_in: int) -> Module:
 
 
 def _smooth(layer, taps: tuple[int, ...], variance: float) -> None:
-    """Initialise a convolution that enlarges: a bilinear enlargement of random mixtures of channels.
+    """Initialise an upsampling convolution to bilinear upsampling of random mixtures of channels.
 
     (1, 3, 3, 1) are the taps of a transposed convolution of stride 2 (as in Long et al. 2015, arXiv:1411.4038),
     (1, 2, 1) those of a convolution of repeated pixels. `variance` is that of the weights that mix channels.
@@ -142,6 +143,6 @@ def _quarter(image_shape) -> tuple[int, int]:
     height, width, _ = image_shape
     if height % 4 or width % 4:
         raise UsageError(
-            f"the convolutional network needs sides that 4 divides, not {height}x{width}; use --architecture mlp"
+            f"the convolutional network needs sides divisible by 4, not {height}x{width}; use --architecture mlp"
         )
     return height // 4, width // 4

@@ -1,4 +1,4 @@
-"""What models of sentences share: an LSTM that gives each next token, its likelihood, and sentences written by it."""
+"""An LSTM that predicts the next token of a sentence, its likelihood and sampling, shared by models of sentences."""
 
 import math
 
@@ -14,18 +14,18 @@ from tinygen.models.base import in_chunks
 from tinygen.nn import LSTM, Dropout, Embedding, Linear, Module
 
 TO_DRAW = -1
-"""Stands for a token that is not given."""
+"""Stands for a token that is not given and therefore drawn."""
 
 
 class NextToken(Module):
     """p(x | z) = prod_t p(x_t | x_1, ..., x_{t-1}, z) of sentences of at most `length` tokens, by an LSTM.
 
     The end is one more token. After `length` tokens it is certain, so that the probabilities of all sentences sum to 1.
-    With codes z (N, latent), the first state is computed from z, and every step sees z.
+    With codes z (N, latent), the first state is computed from z, and every step reads z.
 
-    In training a token that is read is replaced by one that says nothing with the probability `word_dropout` (Bowman et
-    al. 2016, section 3.1); with 1 all are, in evaluation too, so that only z and the position are known. `dropout` is
-    that of what the LSTM reads and of what it returns.
+    In training each input token is replaced, with the probability `word_dropout`, by a special one that carries no
+    information (Bowman et al. 2016, section 3.1). With 1, all are replaced, in evaluation too, so that the LSTM knows
+    only z and the position. `dropout` applies to the embedded inputs and to the outputs of the LSTM.
     """
 
     def __init__(
@@ -38,8 +38,9 @@ class NextToken(Module):
         latent: int = 0,
         dropout: float = 0.0,
         word_dropout: float = 0.0,
+        unknown: int | None = None,
     ):
-        self.length, self.word_dropout = length, word_dropout
+        self.length, self.word_dropout, self.unknown = length, word_dropout, unknown
         self.start = self.end = tokens
         self.nothing = tokens + 1
         self.embedding = Embedding(tokens + 2, embedded)
@@ -47,6 +48,11 @@ class NextToken(Module):
         self.lstm = LSTM(embedded + latent, hidden)
         self.output = Linear(hidden, tokens + 1)
         self.dropout = Dropout(dropout)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the logits of the longest sentence are."""
+        return self.length * (self.end + 1)
 
     def nats(self, x: Padded, z=None):
         """-log p(x), or -log p(x | z), in nats (N,): the sum over the tokens of each sentence and its end."""
@@ -58,13 +64,13 @@ class NextToken(Module):
         return F.scatter(nats, index=places, shape=(counted.size,)).reshape(counted.shape).sum(axis=1)
 
     def forward(self, read, z=None, state=None):
-        """Hidden values (N, T, hidden) after each of the tokens (N, T), and the last state; `state` is the first."""
-        x = self.embedding(read)
+        """Outputs (N, T, hidden) of the LSTM for the tokens (N, T), and its last state; `state` is its first."""
+        x = self.dropout(self.embedding(read))
         if z is not None:
             if state is None:
                 state = self._state_of(z)
             x = F.concatenate([x, F.broadcast_to(z[:, None], shape=(*read.shape, z.shape[1]))], axis=2)
-        hidden, state = self.lstm(self.dropout(x), state)
+        hidden, state = self.lstm(x, state)
         return self.dropout(hidden), state
 
     def _state_of(self, z):
@@ -72,9 +78,9 @@ class NextToken(Module):
         return F.tanh(h), c
 
     def _targets(self, x: Padded):
-        """For each step (N, T): the token to predict, the one that is read, and whether the step counts.
+        """For each step (N, T): the token to predict, the input token, and whether the step belongs to the sentence.
 
-        T is at most `length`: what follows so many tokens is certain.
+        T is at most `length`: after so many tokens, the end is certain.
         """
         xp = array_module(x.values)
         steps = xp.arange(min(x.shape[1] + 1, self.length))
@@ -83,7 +89,7 @@ class NextToken(Module):
         return targets, xp.concatenate([start, targets[:, :-1]], axis=1), steps <= x.length[:, None]
 
     def _without_dropped(self, read):
-        """The tokens (N, T) that are read, after word dropout; the start stays."""
+        """The input tokens (N, T) after word dropout, which never replaces the start."""
         xp, rate = array_module(read), self.word_dropout
         if rate == 0 or (rate < 1 and not self.training):
             return read
@@ -93,9 +99,10 @@ class NextToken(Module):
     def write(self, given, chance=None, z=None, *, cached: bool = True):
         """Sentences, int64 (N, length), with -1 after their ends.
 
-        given: (N, length), the tokens that are known, with `TO_DRAW` where there is none, and `end`.
-        chance: uniform numbers (N, length) by which the others are drawn; None: always the most probable one.
-        cached: keep the LSTM's state, instead of reading the whole beginning anew for each token.
+        given: the known tokens, (N, length); `end` after a sentence, `TO_DRAW` for a token to be drawn.
+        chance: uniform numbers (N, length) for the draws; with None, each token is the most probable one
+            except `unknown`.
+        cached: keep the LSTM's state, instead of reading the whole beginning again for each token.
         """
         xp = array_module(given)
         written, state = xp.full(given.shape, self.end), None
@@ -105,6 +112,8 @@ class NextToken(Module):
             hidden, after = self(seen, z, state)
             state = after if cached else None
             logits = self.output(hidden[:, -1]).data
+            if chance is None and self.unknown is not None:
+                logits[:, self.unknown] = -np.inf
             drawn = logits.argmax(axis=1) if chance is None else Categorical(logits).inverse(chance[:, t])
             drawn = xp.where(given[:, t] == TO_DRAW, drawn, given[:, t])
             ended = written[:, t - 1] == self.end if t else xp.zeros(len(given), bool)
@@ -121,9 +130,9 @@ def with_columns(x: Padded, columns: int):
 
 
 def as_sentences(x, tokens: int, length: int) -> Padded:
-    """Sentences as a `Padded` with `length` columns, of a `Padded` or integers (N, T), which -1 ends.
+    """A `Padded` with `length` columns, from a `Padded`, or from integers (N, T) with -1 after the ends.
 
-    ShapeError where one has more tokens, or a token that there is not.
+    ShapeError if a sentence has more tokens, or one outside the vocabulary.
     """
     x = x if isinstance(x, Padded) else Padded.of(x)
     values, ends = to_numpy(x.values), to_numpy(x.length)
@@ -137,15 +146,13 @@ def as_sentences(x, tokens: int, length: int) -> Padded:
 
 
 def nats_in_chunks(nats, x: Padded, device: str, *beside) -> np.ndarray:
-    """`nats(x, *beside)` (N,) of sentences, in evaluation mode: bit-identical for every batch, and for all padding."""
+    """`nats(x, *beside)` (N,) of sentences, in evaluation mode; the size of batches and padding change no bit."""
     return in_chunks(
         lambda values, length, *more: nats(Padded(values, length), *more), x.values, device, x.length, *beside
     )
 
 
-def completed(
-    network: NextToken, x: Padded, keep: int, *, seed: int, device: str, cached: bool = True, z=None
-) -> np.ndarray:
+def completed(network: NextToken, x: Padded, keep: int, device: str, *, seed: int, cached: bool = True) -> np.ndarray:
     """Sentences (N, length), -1 after their ends, that keep the first `keep` tokens of x and are drawn from there on.
 
     A sentence that ends before is kept whole. ShapeError for a `keep` that is not in 0..length.
@@ -154,31 +161,33 @@ def completed(
         raise ShapeError(f"complete: keep is {keep}; sentences have up to {network.length} tokens")
     given = np.where(np.arange(network.length) == x.length[:, None], network.end, x.values)
     kept = np.arange(network.length) < np.minimum(keep, x.length + 1)[:, None]
-    return written(network, np.where(kept, given, TO_DRAW), device, seed=seed, cached=cached, z=z)
+    return written(network, np.where(kept, given, TO_DRAW), device, seed=seed, cached=cached)
 
 
-def written(network: NextToken, given, device: str, *, seed: int, cached: bool = True, z=None) -> np.ndarray:
-    """`NextToken.write` in chunks, drawn from the stream `sample` of the seed; in evaluation mode."""
-    # One number more than needed makes each row a multiple of four: a row's draws do not depend on the others.
-    chance = random.Stream(seed, "sample").uniform((len(given), -(-network.length // 4) * 4))
-    beside = () if z is None else (z,)
-    return in_chunks(
-        lambda given, chance, *z: network.write(given, chance, *z, cached=cached), given, device, chance, *beside
-    )
+def written(network: NextToken, given, device: str, *, seed: int | None = None, z=None, cached: bool = True):
+    """`NextToken.write` in chunks, in evaluation mode: drawn from the stream `sample` of the seed, or greedily."""
+    beside = {} if z is None else {"z": z}
+    if seed is not None:
+        beside["chance"] = random.Stream(seed, "sample").uniform(given.shape)
+
+    def write(given, *more):
+        return network.write(given, cached=cached, **dict(zip(beside, more, strict=True)))
+
+    return in_chunks(write, given, device, *beside.values())
 
 
 def nothing_given(n: int, length: int) -> np.ndarray:
-    """For `written`: n sentences of which no token is given."""
+    """The argument `given` of `written` for n sentences of which no token is given."""
     return np.full((n, length), TO_DRAW)
 
 
 def perplexity(nats: float, data) -> float:
-    """exp of the nats for each token of a split, the ends of sentences included, from the mean nats of a sentence."""
+    """The perplexity per token of a split, from the mean nats of its sentences; their ends count as tokens."""
     return math.exp(nats / (data.values("x").length.mean() + 1))
 
 
 def at_most_one(config, *names: str) -> None:
-    """UsageError where a named probability of a Config is above 1."""
+    """UsageError if a named probability of a Config is above 1."""
     for name in names:
         if getattr(config, name) > 1:
             raise UsageError(f"{name} is {getattr(config, name):g}; it must be at most 1")

@@ -1,12 +1,12 @@
-"""A short training that shows that a system learns, and what its result must reach: for `tinygen verify`."""
+"""A short training that shows that a system learns, and the result that it must reach, for `tinygen verify`."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 MEAN_IMAGE = "mean image"
 INDEPENDENT = "independent pixels"
-COPY = "copied input"
-GUESS = "most frequent class"
+COPIED_INPUT = "copied input"
+MOST_FREQUENT_CLASS = "most frequent class"
 FEW_LABELS = "linear classifier of the few labels"
 UNTRAINED = "untrained"
 NO_MODES = "no modes"
@@ -30,7 +30,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Trial:
-    """A short training, and what its result must reach."""
+    """A short training, and the result that it must reach."""
 
     data: str
     steps: int
@@ -42,5 +42,5 @@ class Trial:
     """Whether it takes a few seconds only, so that the default tests run it; the slow tests run the others."""
 
 
-LIKE_DATA = Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.7)
-CODED = Demand("probe_error_rate", "<", GUESS, times=0.38)
+SAMPLES_LIKE_DATA = Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.7)
+CODES_TELL_CLASS = Demand("probe_error_rate", "<", MOST_FREQUENT_CLASS, times=0.38)

@@ -276,8 +276,8 @@ class BatchNorm(_Norm):
     def forward(self, x, slope: float = 1.0):
         self._check(x)
         if not self.training:
-            given = {"mean": self.running_mean, "var": self.running_var}
-            return F.batch_norm(x, self.scale, self.shift, eps=self.eps, slope=slope, **given)
+            statistics = {"mean": self.running_mean, "var": self.running_var}
+            return F.batch_norm(x, self.scale, self.shift, eps=self.eps, slope=slope, **statistics)
         axes = tuple(range(x.ndim - 1))
         y, mean, var = F.normalize(x, axes, self.eps, scale=self.scale, shift=self.shift, slope=slope)
         if not state.recomputing:

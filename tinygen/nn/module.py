@@ -64,14 +64,14 @@ class Module:
 
     def named_parameters(self, prefix: str = "") -> dict[str, Parameter]:
         """Parameters by dotted name, in the order of assignment; a shared one has one name."""
-        found: dict[str, Parameter] = {}
+        named: dict[str, Parameter] = {}
         for name, value in self._items():
             if isinstance(value, Parameter):
-                found[prefix + name] = value
+                named[prefix + name] = value
             elif isinstance(value, Module):
-                found |= value.named_parameters(f"{prefix}{name}.")
+                named |= value.named_parameters(f"{prefix}{name}.")
         unique: dict[int, str] = {}
-        return {name: p for name, p in found.items() if unique.setdefault(id(p), name) == name}
+        return {name: p for name, p in named.items() if unique.setdefault(id(p), name) == name}
 
     def parameters(self) -> list[Parameter]:
         """Parameters in the order of assignment."""

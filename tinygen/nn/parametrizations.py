@@ -25,8 +25,8 @@ class _Parametrized(Module):
         transposed = isinstance(layer, ConvTranspose1d | ConvTranspose2d)
         plain = isinstance(layer, Linear | Conv1d | Conv2d) and not isinstance(layer, MaskedConv2d)
         if not transposed and not plain:
-            name, given = type(self).__name__, type(layer).__name__
-            raise UsageError(f"{name}: takes a Linear or an unmasked convolution, not {given}; wrap each such layer")
+            name, kind = type(self).__name__, type(layer).__name__
+            raise UsageError(f"{name}: takes a Linear or an unmasked convolution, not {kind}; wrap each such layer")
         self.layer = layer
         self.axis = layer.weight.ndim - (2 if transposed else 1)
 

@@ -6,9 +6,10 @@ from tinygen.primitive import Declaration, Primitive
 
 
 class Activated(Primitive):
-    """An operation that applies a leaky ReLU to its result; the option `slope` is from 0, a ReLU, to 1, none.
+    """An operation that applies a leaky ReLU to its result; the option `slope` is 0 for a ReLU, and 1 for none.
 
-    Its vjps get the gradient before the activation. For an activation the output is saved, since its signs decide.
+    Its vjps get the gradient before the activation. With an activation the output is saved: its signs give the
+    gradient.
     """
 
     def _saved(self, y, residuals, args, arrays, static):

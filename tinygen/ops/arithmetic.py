@@ -7,7 +7,7 @@ from tinygen.primitive import primitive
 
 
 def _kernel(name, xp):
-    """The CPU kernel if xp is NumPy, which it is too if all arguments are Python numbers; else the CUDA kernel."""
+    """The CPU kernel if xp is NumPy, as it is for Python numbers, too; else the CUDA kernel."""
     return kernel(name, "cpu" if xp is np else "cuda")
 
 

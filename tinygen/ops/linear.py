@@ -87,7 +87,7 @@ def _(g, y, *xs, subscripts):
         others = [(t, a) for k, (t, a) in enumerate(zip(terms, xs, strict=True)) if k != i]
         reached = "".join(c for c in terms[i] if c in output or any(c in t for t, _ in others))
         gx = einsum(g, *[a for _, a in others], subscripts=",".join([output, *[t for t, _ in others]]) + "->" + reached)
-        # An axis that only this operand has was summed away: its gradient is the same along it.
+        # Axes of this operand alone were summed over: the gradient is constant along them.
         shape = tuple(n if c in reached else 1 for c, n in zip(terms[i], x.shape, strict=True))
         grads.append(broadcast_to(gx.reshape(shape), shape=x.shape))
     return tuple(grads)

@@ -46,7 +46,7 @@ flip.vjp(lambda g, y, x, *, axis=None: flip(g, axis=axis))
 
 
 def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
-    """The index of a part along an axis, of everything along the others."""
+    """An index that selects a part along one axis, and everything along the others."""
     return (slice(None),) * (axis % ndim) + (part,)
 
 
@@ -139,7 +139,7 @@ def _is_basic(index) -> bool:
 
 @primitive()
 def scatter(xp, x, *, index, shape):
-    """Zeros of a shape to which x is added at an index: the adjoint of `getitem`."""
+    """Add x, at an index, to zeros of a shape: the adjoint of `getitem`."""
     y = xp.zeros(shape, x.dtype)
     if _is_basic(index):
         y[index] = x
@@ -160,11 +160,11 @@ def take_along_axis(xp, x, indices, *, axis):
 
 @primitive(saves="indices", indices="indices")
 def scatter_along_axis(xp, x, indices, *, axis, length):
-    """Zeros, of a length along the axis, to which x is added at the indices: the adjoint of `take_along_axis`."""
+    """Add x, at indices along an axis, to zeros of a `length` there: the adjoint of `take_along_axis`."""
     y = xp.zeros((*x.shape[: axis % x.ndim], length, *x.shape[axis % x.ndim + 1 :]), x.dtype)
-    place = list(xp.meshgrid(*[xp.arange(n) for n in x.shape], indexing="ij", sparse=True))
-    place[axis] = indices
-    xp.add.at(y, tuple(place), x)
+    position = list(xp.meshgrid(*[xp.arange(n) for n in x.shape], indexing="ij", sparse=True))
+    position[axis] = indices
+    xp.add.at(y, tuple(position), x)
     return y
 
 

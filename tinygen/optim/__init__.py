@@ -6,7 +6,7 @@ Any hyper-parameter may be a number or a schedule: a function `step -> value`, w
 from tinygen.optim.algorithms import SGD, Adam, AdamW, RMSProp
 from tinygen.optim.average import EMA
 from tinygen.optim.optimizer import Optimizer
-from tinygen.optim.schedules import Schedule, constant, cosine, exponential, linear, piecewise, warmup
+from tinygen.optim.schedules import Schedule, constant, cosine, exponential, linear, logistic, piecewise, warmup
 
 __all__ = [
     "EMA",
@@ -20,6 +20,7 @@ __all__ = [
     "cosine",
     "exponential",
     "linear",
+    "logistic",
     "piecewise",
     "warmup",
 ]

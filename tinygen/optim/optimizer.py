@@ -138,7 +138,7 @@ class Optimizer:
         return grads
 
     def _gradients_of(self, loss: Tensor, retain_graph: bool) -> list[Any]:
-        """The gradient of a loss with respect to each parameter, None where it does not depend on one."""
+        """The gradient of a loss with respect to each parameter, None if it does not depend on one."""
         owner = type(self).__name__
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise GradientError(f"{owner}: the loss must be a Tensor of one number")
@@ -159,16 +159,16 @@ class Optimizer:
 
         NonFiniteError for a gradient that is not finite, except in a captured step.
         """
-        given = [g for g in grads if g is not None]
-        if not given:
+        present = [g for g in grads if g is not None]
+        if not present:
             return 0.0
         measure = kernel("norm", device_of(self.flat))
         if capturing():
             bound = step_numbers(lambda: self._limits()[1:], array_module(self.flat), self.flat.dtype)
-            norm = measure(given, bound[0])
+            norm = measure(present, bound[0])
             watch_finite("the norm of the gradient", norm)
             return norm
-        norm = float(measure(given, self._limits()[1]))
+        norm = float(measure(present, self._limits()[1]))
         if not math.isfinite(norm):
             bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")

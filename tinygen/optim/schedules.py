@@ -32,6 +32,22 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     return lambda step: end + (start - end) * (1 + math.cos(math.pi * _progress(step, steps))) / 2
 
 
+def logistic(start: float, end: float, steps: int) -> Schedule:
+    """A logistic curve from `start` to `end` over `steps`, steepest half-way; then `end`.
+
+    Bowman et al. 2016 (arXiv:1511.06349, figure 2) anneal the KL term of a bound in this way.
+    """
+
+    def half(x: float) -> float:
+        return math.tanh(STEEPNESS * x) / math.tanh(STEEPNESS) / 2
+
+    return lambda step: start + (end - start) * (0.5 + half(2 * _progress(step, steps) - 1))
+
+
+STEEPNESS = 3.0
+"""Half of the argument of `logistic` at the end of its curve, where the logistic function is 0.998."""
+
+
 def exponential(start: float, factor: float) -> Schedule:
     """start * factor ** step"""
     return lambda step: start * factor**step

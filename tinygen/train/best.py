@@ -53,7 +53,7 @@ class Best:
         self._unsaved = {name: np.array(to_numpy(array)) for name, array in tensors.items()}, meta
 
     def stage(self, run: Run) -> None:
-        """Write the state that `keep` copied beside the previous best; NonFiniteError where a value is not finite."""
+        """Write the state that `keep` copied beside the previous best; NonFiniteError if a value is not finite."""
         if self._unsaved:
             save(run.staged_best_file, *self._unsaved)
 

@@ -84,7 +84,7 @@ def in_words(change: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value as text; of a dict, such as the length of a training, the entries that are not None."""
+    """A value as text. A dict, such as the length of a training, is shown without entries that are None."""
     if isinstance(value, dict):
         return " ".join(f"{each} {key}" for key, each in value.items() if each is not None)
     return str(value)

@@ -8,7 +8,7 @@ from tinygen.train.length import Length, format_time
 
 
 class Display:
-    """A progress bar with the time left (in a terminal only), and one line for each epoch; nothing where `quiet`."""
+    """A progress bar with the time left (in a terminal only), and one line for each epoch; nothing if `quiet`."""
 
     def __init__(self, length: Length, steps_per_epoch: int, *, quiet: bool = False):
         self._length, self._per_epoch, self._quiet = length, steps_per_epoch, quiet
@@ -52,5 +52,5 @@ class Display:
         """Print one line with the first metric of each split: the one that the model optimises."""
         parts = [f"epoch {step / self._per_epoch:>4.3g}", f"step {step:>6}"]
         for split, metrics in (("train", train), ("valid", valid)):
-            parts += [f"{split} {describe(name).written(value)}" for name, value in list(metrics.items())[:1]]
+            parts += [f"{split} {describe(name).format(value)}" for name, value in list(metrics.items())[:1]]
         self.show("   ".join([*parts, format_time(seconds)]))

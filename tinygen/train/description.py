@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def describe_model(model: Any) -> dict[str, Any]:
     """Name and configuration, which must be the same in a checkpoint and in the config.json of its run.
 
-    UsageError where a number of the configuration is not finite.
+    UsageError if a number of the configuration is not finite.
     """
     for name, value in (fields := dataclasses.asdict(model.config)).items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -38,7 +38,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
 
 
 def config_of(run: "Run", config_class: type) -> Any:
-    """The Config of the run's model; RunError where this version of the model has other fields."""
+    """The Config of the run's model; RunError if this version of the model has other fields."""
     try:
         return config_class(**_with_tuples(run.config["config"]))
     except TypeError as error:
@@ -51,7 +51,7 @@ def earlier_configs_of(run: "Run", config_class: type) -> tuple[tuple[int, Any],
 
 
 def spec_of(run: "Run") -> Spec:
-    """The specification of the run's data; RunError where it cannot be read."""
+    """The specification of the run's data; RunError if it cannot be read."""
     try:
         return Spec.from_description(run.config["data"]["spec"])
     except (KeyError, TypeError, ValueError) as error:
@@ -59,7 +59,7 @@ def spec_of(run: "Run") -> Spec:
 
 
 def refuse_unfit_data(model: Any, data: Dataset) -> None:
-    """DataError where the data lack what the model needs, or are of other sizes than it was made for."""
+    """DataError if the data lack what the model needs, or are of other sizes than it was made for."""
     needed = model.needs_with(model.config)
     made_for = {name: field for name, field in model.spec.fields.items() if name in needed}
     for verb, needs in (("needs", needed), ("was made for", made_for)):
@@ -69,9 +69,11 @@ def refuse_unfit_data(model: Any, data: Dataset) -> None:
             raise DataError(f"model {model.name!r} {verb} {lacking}{remedy}")
 
 
-def refuse_changed_data(run: "Run", data: Dataset) -> None:
-    """DataError where the data are not those that the run was trained on, to the last value."""
+def refuse_changed_data(run: "Run", data: Dataset, place: str | None = None) -> None:
+    """DataError if the data, at a new `place` if they have moved, are not those of the run, to the last value."""
     if run.config["data"]["digest"] != describe_data(data)["digest"]:
+        if place:
+            raise DataError(f"{place} does not hold the data that {run.folder} was trained on; give their new place")
         raise DataError(
             f"data set {data.spec.name} has changed since {run.folder} was trained on it: restore it, or give the "
             "place of the right one with --data"

@@ -17,23 +17,23 @@ from tinygen.train.run import metrics_of
 
 SAMPLES = 100
 """How many fake and how many real examples are compared: 4950 pairs of each."""
-ALIKE = 0.25
+ALIKE_SHARE = 0.25
 """A pair is alike if its distance is below this share of the median distance of two real examples. Pairs of real images
-hardly ever are, nor pairs of samples that are merely blurred; pairs of points in one mode are."""
+hardly ever are, and so are pairs of merely blurred samples; pairs of points in one mode are alike."""
 PICTURES = 8
 """A generator of fewer different pictures than this has collapsed: more than every eighth pair is alike. An untrained
 generator with two-dimensional noise has every tenth pair alike."""
-SATURATED = 1e-2
+SATURATED_LOSS = 1e-2
 """Loss in nats below which a discriminator gives fake examples a probability of less than a hundredth. The gradient of
 log(1 - D) that reaches the generator is then less than a fiftieth of the one at D = 1/2."""
-STEEP = 10.0
+MOST_SLOPE = 10.0
 """Norm of the critic's gradient, which the penalty draws towards 1, above which the penalty has exploded."""
 MOST_PENALTY = 2.0
 """Ratio of the penalty to the critic's distance above which training went wrong. At the best slope n, which maximises
 n d - c (n - 1)^2 for a distance d and a weight c, the ratio of c (n - 1)^2 to n d is below 1/2 whatever c is."""
 MOST_GAP = 0.5
-"""Gap in free energy, as a share of -log pseudo-likelihood, above which Gibbs chains have diverged: the model gives
-their states so much more log-probability than data. In trainings that go well the share is below 0.1."""
+"""Gibbs chains have diverged if the model gives their states more log-probability than data by more than this share of
+the -log pseudo-likelihood. In good trainings the share is below 0.1."""
 FIRST_STEP_FOR_CODES = 100
 """Step from which codes are examined: before, they may carry no information yet."""
 FIRST_STEP_FOR_SAMPLES = 1000
@@ -63,7 +63,7 @@ def diagnose(step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> I
     yield from filter(None, (fault(step, train, valid) for fault in FAULTS))
 
 
-# The faults: each function returns its finding, or None, for metrics that are finite numbers
+# The faults: each function describes a fault that the metrics, finite numbers, show; None if they do not show it
 
 
 def generator_collapsed(step, train, valid):
@@ -81,7 +81,7 @@ def generator_collapsed(step, train, valid):
 
 
 def discriminator_saturated(step, train, valid):
-    if (nats := train.get("discriminator_nats", math.inf)) >= SATURATED:
+    if (nats := train.get("discriminator_nats", math.inf)) >= SATURATED_LOSS:
         return None
     return Finding(
         "discriminator saturated",
@@ -92,7 +92,7 @@ def discriminator_saturated(step, train, valid):
 
 def penalty_exploded(step, train, valid):
     slope, penalty = train.get("gradient_norm", 0.0), train.get("gradient_penalty", 0.0)
-    if slope <= STEEP or penalty <= MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
+    if slope <= MOST_SLOPE or penalty <= MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
         return None
     return Finding(
         "penalty exploded",
@@ -145,7 +145,7 @@ FAULTS = (
 
 
 def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 where it is negative.
+    """The share of alike pairs among samples (N, ...) minus that among real examples (M, ...), 0 if it is negative.
 
     It is about 1 / k for samples that are k different pictures, and 0 for samples as varied as real examples. Without
     two samples and two real examples the result is empty.
@@ -153,12 +153,12 @@ def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
     if min(len(fake), len(real)) < 2:
         return {}
     distances = _pairwise(real)
-    alike = ALIKE * np.median(distances)
+    alike = ALIKE_SHARE * np.median(distances)
     return {"alike_pairs_rate": max(0.0, float((_pairwise(fake) < alike).mean() - (distances < alike).mean()))}
 
 
 class Doctor:
-    """Reports each fault at the first evaluation that shows it, and again only if it had gone in between."""
+    """Reports each fault at the first evaluation that shows it, and again only if it had disappeared in between."""
 
     def __init__(self) -> None:
         self.findings: list[dict[str, Any]] = []
@@ -177,10 +177,10 @@ class Doctor:
         return doctor
 
     def examine(self, step: int, train: Mapping[str, Any], valid: Mapping[str, Any]) -> list[Finding]:
-        """The faults that an evaluation shows and the one before it did not."""
-        found = {finding.name: finding for finding in diagnose(step, train, valid)}
-        new = [finding for name, finding in found.items() if name not in self._present]
-        self._present = {name: each for name, each in self._present.items() if name in found}
+        """The faults that this evaluation shows and the previous one did not."""
+        findings = {finding.name: finding for finding in diagnose(step, train, valid)}
+        new = [finding for name, finding in findings.items() if name not in self._present]
+        self._present = {name: each for name, each in self._present.items() if name in findings}
         for finding in new:
             self._present[finding.name] = {**vars(finding), "first_step": step}
             self.findings.append(self._present[finding.name])

@@ -15,18 +15,18 @@ LIBRARIES = ("numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x")
 
 def versions() -> dict[str, str]:
     """Versions of tinygen, Python and the libraries that compute, where they are installed."""
-    found = {"tinygen": tinygen.__version__, "python": platform.python_version()}
+    installed = {"tinygen": tinygen.__version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def machine(device: str) -> dict[str, str]:
     """The system, the processor and the device that a run computes on."""
-    found = {
+    names = {
         "system": platform.platform(terse=True),
         "cpu": _cpu_name(),
         "cores": str(available_cores()),
@@ -36,8 +36,8 @@ def machine(device: str) -> dict[str, str]:
     if device == "cuda":
         import cupy
 
-        found["gpu"] = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    return found
+        names["gpu"] = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+    return names
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -54,10 +54,10 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _blas_threads() -> str:
-    """Threads of NumPy's matrix product, on whose number its last bits depend; OpenBLAS ignores CPU quotas."""
+    """The number of threads of NumPy's matrix product, which affects its last bits; OpenBLAS ignores CPU quotas."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    return str(min(int(asked), cores) if asked.isdecimal() and int(asked) else cores)
+    requested = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    return str(min(int(requested), cores) if requested.isdecimal() and int(requested) else cores)
 
 
 def _cpu_name() -> str:

@@ -52,7 +52,7 @@ class Figure:
         return PICTURE if self.text is None else TEXT
 
     def save(self, path: str | Path) -> None:
-        """Write the tiles or the text; UsageError or RunError where it cannot be done."""
+        """Write the tiles or the text; UsageError or RunError if it cannot be done."""
         if self.text is None:
             return images.save(self.picture, path)
         try:

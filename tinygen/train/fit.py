@@ -53,9 +53,9 @@ def fit(
     settings = Settings(Length.of(epochs, steps, budget) or DEFAULT_LENGTH, seed, save_every, patience)
     training = Training(model, data, settings, quiet=quiet)
     if out is None:
-        return training.to_the_end()
+        return training.train_to_end()
     with contextlib.closing(Run.create(out, training.describe(provenance or {}), overwrite=overwrite)) as training.run:
-        return training.to_the_end()
+        return training.train_to_end()
 
 
 def resume(
@@ -74,28 +74,26 @@ def resume(
 ) -> dict[str, Any]:
     """Continue the run in `folder` to its planned end, or to a new one; model and data must be made as for that run.
 
-    `learning_rates` are the fields of the model's Config in which it differs from the run's. They, a new length or
+    `learning_rates` are fields of the model's Config whose values differ from the run's. These values, a new length or
     patience, and what `provenance` replaces in sections of `config.json` are recorded there as changes, with the step
     from which they apply. A learning rate that falls over the whole run follows a new length from here on.
 
-    Without changes every tensor ends, on the same machine, as it would have without the interruption, to the last bit;
-    what could alter that (versions, processor) is warned of. Raises RunError, CheckpointError or DataError, before
-    anything is changed, where the folder, its checkpoint or the data are not what they were.
+    Without changes, and on the same machine, every tensor ends as it would have without the interruption, to the last
+    bit; a warning names what could alter that (versions, processor). Raises RunError, CheckpointError or DataError,
+    before anything is changed, where the folder, its checkpoint or the data are not what they were.
     """
     with contextlib.closing(Run.resume(folder)) as run:
         refuse_changed_data(run, data)
         recorded = Settings.from_dict(run.config["fit"])
-        asked: dict[str, Any] = {
-            "length": Length.of(epochs, steps, budget),
-            "save_every": save_every,
-            "patience": patience,
-        }
-        settings = dataclasses.replace(recorded, **{key: value for key, value in asked.items() if value is not None})
+        length = Length.of(epochs, steps, budget)
+        requested: dict[str, Any] = {"length": length, "save_every": save_every, "patience": patience}
+        changes = {key: value for key, value in requested.items() if value is not None}
+        settings = dataclasses.replace(recorded, **changes)
         training = Training(model, data, settings, quiet=quiet)
         training.restore(run, learning_rates)
-        if asked["length"] and training.is_at_its_end():
+        if length and training.is_at_its_end():
             raise UsageError(f"{folder} is at step {training.step} already: ask for more than that")
-        if (asked["length"] or patience) and training.is_out_of_patience():
+        if (length or patience) and training.is_out_of_patience():
             raise UsageError(
                 f"{folder} stopped early, at step {training.step}, after {settings.patience} epochs without a better "
                 f"{describe(training.best.metric or '').label}: ask for more patience than that"
@@ -106,4 +104,4 @@ def resume(
         run.save_config()
         run.rewind(training.step)
         run.discard_results()
-        return training.to_the_end()
+        return training.train_to_end()

@@ -137,7 +137,7 @@ def save(picture: "Image", path: str | Path) -> None:
 
     path = Path(path)
     if path.suffix.lower() not in Image.registered_extensions():
-        raise UsageError(f"{path}: the format of a picture is told by the end of its name, such as .png")
+        raise UsageError(f"{path}: the end of its name gives the format of a picture, such as .png")
     try:
         picture.save(path)
     except OSError as error:

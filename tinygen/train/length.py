@@ -18,7 +18,7 @@ def parse_time(text: str) -> float:
 
 
 def format_time(seconds: float) -> str:
-    """Seconds as `parse_time` reads them, such as 1h30m, and to a tenth below ten of them."""
+    """Seconds as `parse_time` reads them, such as 1h30m; below ten seconds, to a tenth."""
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -39,10 +39,10 @@ class Length:
 
     @classmethod
     def of(cls, epochs: int | None, steps: int | None, budget: float | str | None) -> "Length | None":
-        """The length that was asked for, None where none was; UsageError for two of them, or less than one step."""
+        """The length by the argument that is given, None if none is; UsageError for several, or less than one step."""
         budget = parse_time(budget) if isinstance(budget, str) else budget
-        given = {"epochs": epochs, "steps": steps, "budget": budget}
-        names = [name for name, value in given.items() if value is not None]
+        lengths = {"epochs": epochs, "steps": steps, "budget": budget}
+        names = [name for name, value in lengths.items() if value is not None]
         if len(names) > 1:
             raise UsageError(f"{' and '.join(names)} are given: choose one of them")
         for name, value in (("epochs", epochs), ("steps", steps)):
@@ -53,7 +53,7 @@ class Length:
         return cls(epochs, steps, budget) if names else None
 
     def in_steps(self, per_epoch: int) -> int | None:
-        """The number of steps; None for a time budget, where it is not known."""
+        """The number of steps; None for a time budget, under which it is not known."""
         return self.epochs * per_epoch if self.epochs is not None else self.steps
 
     def is_over(self, step: int, seconds: float, per_epoch: int) -> bool:

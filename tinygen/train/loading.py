@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def class_of(run: "Run") -> type[Any]:
-    """The class of a run's model, for which the file of a class from outside the package is executed.
+    """The class of a run's model; for a class from outside the package its file is executed.
 
-    RunError where there is none, and for a file in the run's folder: a folder from elsewhere must not run code.
+    RunError if it is missing or lies in the run's folder: opening a folder from elsewhere must not run code.
     """
     own = run.config.get("model_class")
     if own and run.folder.resolve() in (file := _file_of(own)).parents:
@@ -37,7 +37,7 @@ def class_of(run: "Run") -> type[Any]:
 
 
 def model_of(run: "Run", device: str = "auto", learning_rates: Mapping[str, float] | None = None) -> Any:
-    """The model of a run with its first weights, on a device; auto: the one that it was trained on.
+    """The model of a run with its initial weights, on a device; auto: the device on which it was trained.
 
     `learning_rates` replace the run's for further training; UsageError for one that the model does not have.
     """
@@ -58,14 +58,14 @@ def _file_of(model_class: Mapping[str, str]) -> Path:
 
 
 def source_of(run: "Run") -> dict[str, Any]:
-    """The source of a run's data: the arguments of `tinygen.data.load`, with the name or path as `data`."""
+    """The source of a run's data, as arguments of `tinygen.data.load`; `data` is the name or path."""
     return dict(run.config.get("source") or {"data": run.config["data"]["spec"]["name"]})
 
 
 def data_of(run: "Run", place: str | None = None) -> Dataset:
-    """Load the data of a run by `load_data`; DataError where they are not those that it was trained on."""
+    """Load the data of a run by `load_data`; DataError if they are not those that it was trained on."""
     dataset = load_data(run, place)
-    refuse_changed_data(run, dataset)
+    refuse_changed_data(run, dataset, place)
     return dataset
 
 
@@ -92,10 +92,10 @@ def load_data(run: "Run", place: str | None = None) -> Dataset:
 def load_state(
     run: "Run", model: Any, which: str = "last", *, changed: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Load the last state of a run, or its best, into a model made by `model_of`; returns what else the file holds.
+    """Load the last state of a run, or its best, into a model made by `model_of`; returns the metadata of the file.
 
-    `changed` are fields of the model's Config that the caller is changing. RunError where no best state was kept;
-    CheckpointError where the file is damaged, or file, model and config.json disagree about model or configuration.
+    `changed` are fields of the model's Config that the caller is changing. RunError if no best state was kept;
+    CheckpointError if the file is damaged, or file, model and config.json disagree about model or configuration.
     """
     file = run.state_file(which)
     if which == "best" and not file.exists():

@@ -1,4 +1,4 @@
-"""The sections of a report, by capabilities of a model; the first is also the picture during training."""
+"""The sections of a report, one for a capability of the model; the first also gives the picture during training."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,13 @@ COLUMNS = 10
 """Tiles in a row."""
 PLANE = 20
 """Decoded points along each side of the code plane."""
-SCATTERED = 1000
+SHOWN_EXAMPLES = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
-EXAMINED = 100
-"""Images whose probabilities are compared."""
-PLACES = 100
+COMPARED = 100
+"""Images or sentences whose probabilities are compared."""
+LINE_POINTS = 8
+"""Decoded points of a line between two sentences."""
+MAP_POINTS = 100
 """Points along each side of the map of a density."""
 
 
@@ -35,7 +37,7 @@ class Panel:
     fits: Callable[[Spec], bool]
     """Whether it can show data of this description."""
     figures: Callable[[Any, Dataset, int], Iterator[Figure]]
-    """The figures for a model, its data and a seed: pictures, texts or drawings; the first is no drawing."""
+    """The figures for a model, its data and a seed: pictures, texts or drawings; the first is a picture or a text."""
     layout: str = "wide"
 
 
@@ -58,12 +60,12 @@ def samples(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def translations(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Validation examples, their translations, and the true targets where there are any."""
-    batch = _first(data, COLUMNS)
-    target = data.spec.fields.get("target", data.spec.x)
-    rows = [images.tiles(batch.x, data.spec.x), images.tiles(model.translate(batch.x, seed=seed), target)]
-    rows += [images.tiles(batch.target, target)] if "target" in batch else []
-    caption = "Validation examples, and below each its translation"
-    yield Figure(f"{caption}{' and the target' if 'target' in batch else ''}.", above_one_another(*rows), len(batch))
+    pairs = model.pairs(_first(data, COLUMNS), seed=seed)
+    target = model.spec.fields.get("target", model.spec.x)
+    rows = [images.tiles(pairs.x, model.spec.x), images.tiles(model.translate(pairs.x, seed=seed), target)]
+    rows += [images.tiles(pairs.target, target)] if "target" in pairs else []
+    caption = "Validation inputs, and below each its translation" + (" and the target." if "target" in pairs else ".")
+    yield Figure(caption, above_one_another(*rows), len(pairs))
 
 
 def above_one_another(*rows: np.ndarray) -> np.ndarray:
@@ -79,7 +81,7 @@ def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
     x = _first(data, COLUMNS).x
     keep = half_of(x)
-    yield completed(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
+    yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
 
 
 def half_of(x: Any) -> int:
@@ -87,7 +89,7 @@ def half_of(x: Any) -> int:
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 
 
-def completed(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
+def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
     """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
@@ -111,16 +113,33 @@ def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     caption = "Validation images, and below each its reconstruction from its code."
     yield Figure(caption, np.concatenate(rows), columns)
     if codes.ndim == 2 and columns > 1:
-        share = np.linspace(0, 1, COLUMNS, dtype=codes.dtype)[:, None]
-        pairs = zip(codes[0 : columns - 1 : 2], codes[1:columns:2], strict=True)
-        paths = [(1 - share) * start + share * end for start, end in pairs]
         caption = "Decoded points of straight lines, each from the code of one image to that of another."
-        yield Figure(caption, model.decode(np.concatenate(paths)), COLUMNS)
+        yield Figure(caption, model.decode(np.concatenate(between(codes[:columns], COLUMNS))), COLUMNS)
+
+
+def between(codes: np.ndarray, points: int) -> list[np.ndarray]:
+    """Points (points, D) on the straight lines from code 0 (N, D) to code 1, from 2 to 3, and so on."""
+    share = np.linspace(0, 1, points, dtype=codes.dtype)[:, None]
+    return [(1 - share) * start + share * end for start, end in zip(codes[:-1:2], codes[1::2], strict=True)]
+
+
+def rebuilt_sentences(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """Validation sentences with their reconstructions, and decoded lines between codes of two of them."""
+    x, field = _first(data, COLUMNS // 2 * 2).x, data.spec.x
+    codes = model.encode(x)
+    pairs = zip(map(field.draw, x), map(field.draw, model.decode(codes)), strict=True)
+    caption = "Validation sentences, and below each its reconstruction from its code."
+    yield Figure(caption, text="\n\n".join("\n".join(pair) for pair in pairs))
+    pairs = codes[: len(codes) // 2 * 2]
+    paths = ["\n".join(map(field.draw, model.decode(path))) for path in between(pairs, LINE_POINTS)]
+    if paths:
+        caption = "Decoded points of straight lines, each from the code of one sentence above to that of the next."
+        yield Figure(caption, text="\n\n".join(paths))
 
 
 def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """The code space, where it has two dimensions."""
-    batch = _first(data, SCATTERED)
+    """Drawings of the code space, if it has two dimensions."""
+    batch = _first(data, SHOWN_EXAMPLES)
     codes = model.encode(batch.x)
     if codes.ndim != 2 or codes.shape[1] != 2:
         return
@@ -135,19 +154,29 @@ def plane(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 
 def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
-    """For points in the plane a map of the density; for images the most and the least probable ones."""
+    """A map of the density of points in a plane, or the most and the least probable images or sentences."""
     kind = "a lower bound on" if model.log_prob_is_bound else "an estimate of" if model.log_prob_is_estimate else ""
     which = f"{kind} their log-probability" if kind else "their exact log-probability"
     if isinstance(data.spec.x, Points):
-        points = _first(data, SCATTERED).x
+        points = _first(data, SHOWN_EXAMPLES).x
         low, high = data.spec.x.limits or (float(points.min()), float(points.max()))
-        places = np.linspace(low, high, PLACES, dtype=np.float32)
+        places = np.linspace(low, high, MAP_POINTS, dtype=np.float32)
         grid = np.stack(np.meshgrid(places, places[::-1]), axis=-1).reshape(-1, 2)
         density = np.exp(model.log_prob(grid, seed=seed).clip(-700, 700))
-        shades = (density / max(density.max(), 1e-300)).astype(np.float32).reshape(1, PLACES, PLACES, 1)
+        shades = (density / max(density.max(), 1e-300)).astype(np.float32).reshape(1, MAP_POINTS, MAP_POINTS, 1)
         yield Figure(f"The density from {low:g} to {high:g} along both axes, by {which}.", shades)
         return
-    x = _first(data, EXAMINED).x
+    x = _first(data, COMPARED).x
+    if isinstance(x, Padded):
+        nats = -model.log_prob(x, seed=seed)
+        lines = [f"{n:7.2f} nats   {data.spec.x.draw(sentence)}" for n, sentence in zip(nats, x, strict=True)]
+        order, shown = (nats / (x.length + 1)).argsort(kind="stable"), min(COLUMNS, len(x) // 2)
+        groups = ["\n".join(lines[i] for i in part) for part in (order[:shown], order[len(x) - shown :])]
+        caption = (
+            f"Of {len(x)} validation sentences the most probable and the least probable for their lengths, by {which}"
+        )
+        yield Figure(f"{caption}, its sign changed.", text="\n\n".join(groups))
+        return
     order = model.log_prob(x, seed=seed).argsort(kind="stable")[::-1]
     shown = min(COLUMNS, len(x))
     caption = f"The most probable of {len(x)} validation images, and below them the least probable, by {which}."
@@ -156,7 +185,7 @@ def probabilities(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def confusions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """The confusion matrix on valid."""
-    batch = _first(data, SCATTERED)
+    batch = _first(data, SHOWN_EXAMPLES)
     classes = data.spec.classes or 0
     table = np.zeros((classes, classes), np.float32)
     np.add.at(table, (batch.y, model.classify(batch.x).argmax(axis=1)), 1)
@@ -170,7 +199,7 @@ def confusions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def ranking(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Validation examples, each followed by the training examples ranked as most similar."""
-    queries, items = _first(data, 8).x, data.train.take(SCATTERED).batch(slice(None)).x
+    queries, items = _first(data, 8).x, data.train.take(SHOWN_EXAMPLES).batch(slice(None)).x
     best = model.rank(queries, items)[:, : COLUMNS - 1]
     rows = np.concatenate([queries[:, None], items[best]], axis=1)
     caption = "In each row a validation image, followed by the training images ranked as most similar."
@@ -219,6 +248,13 @@ PANELS = (
     Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
     Panel(
         Codes,
+        "Reconstructions",
+        "How much of a sentence its code preserves, and what lies between two codes.",
+        _of_tokens,
+        rebuilt_sentences,
+    ),
+    Panel(
+        Codes,
         "The code plane",
         "Codes are two-dimensional here, so the whole code space can be shown.",
         _of_intensities,
@@ -229,7 +265,7 @@ PANELS = (
         Density,
         "Probabilities",
         "Which examples the model gives high and low probability.",
-        lambda spec: _of_intensities(spec) or _in_the_plane(spec),
+        lambda spec: _of_intensities(spec) or _of_tokens(spec) or _in_the_plane(spec),
         probabilities,
     ),
     Panel(

@@ -45,8 +45,8 @@ class Frame:
             lines += [f'<path d="M{x} 0V{height}"/>'] if vertical else []
             numbers.append(f'<text x="{x}" y="{height + 18}" text-anchor="middle">{_number(value)}</text>')
         if self.label:
-            place = f'x="{width / 2}" y="{height + 18 + LABEL}"'
-            numbers.append(f'<text {place} text-anchor="middle">{self.label}</text>')
+            position = f'x="{width / 2}" y="{height + 18 + LABEL}"'
+            numbers.append(f'<text {position} text-anchor="middle">{self.label}</text>')
         return (
             f'<svg viewBox="0 0 {self.width} {self.height}" role="img"><g transform="translate({LEFT} {TOP})">'
             f'<g stroke="var(--grid)">{"".join(lines)}</g>'

@@ -123,7 +123,7 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
 
 
 def _legend_of_samples(model: Any, panels: list[Panel]) -> str:
-    """How to read a picture of samples: what its axes or its columns show; empty where there is nothing to say."""
+    """How to read a picture of samples: what its axes or its columns show; empty if there is nothing to say."""
     if not panels or panels[0].capability is not Samples:
         return ""
     x = model.spec.x

@@ -56,7 +56,7 @@ class Run:
 
     @property
     def staged_best_file(self) -> Path:
-        """The new best state, until the checkpoint of the same moment is written."""
+        """The new best state, until the checkpoint that belongs to it is written."""
         return self.folder / ".best.safetensors.staged"
 
     def state_file(self, which: str) -> Path:
@@ -90,7 +90,7 @@ class Run:
     def create(cls, out: str | Path, config: dict[str, Any], *, overwrite: bool = False) -> "Run":
         """Start a run in the folder `out`, made where it is missing; the next free number stands for ``{n}`` in it.
 
-        Raises RunError where it is a file, cannot be written, is in use, or is not empty; with `overwrite` the files
+        Raises RunError if it is a file, cannot be written, is in use, or is not empty; with `overwrite` the files
         of an earlier run in it are removed first, and no others.
         """
         folder = _make_folder(Path(out))
@@ -108,7 +108,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """Open an existing run for reading; RunError where there is none, or its config.json is damaged."""
+        """Open an existing run for reading; RunError if there is none, or its config.json is damaged."""
         file = Path(folder) / "config.json"
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
@@ -126,7 +126,7 @@ class Run:
         """The model in its last or its best state, and the data that it was trained on.
 
         Data that a program made cannot be loaded: hand them over as `data`. Raises RunError, CheckpointError or
-        DataError where something is missing or has changed.
+        DataError if something is missing or has changed.
         """
         from tinygen.train.description import refuse_changed_data
         from tinygen.train.loading import data_of, load_state, model_of
@@ -140,7 +140,7 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | Path) -> "Run":
-        """Open an existing run and lock it, to continue it; RunError where another process is writing to it."""
+        """Open an existing run and lock it, to continue it; RunError if another process is writing to it."""
         run = cls.open(folder)
         run._acquire()
         return run
@@ -179,7 +179,7 @@ class Run:
         write_atomically(self.summary_file, json.dumps(plain(summary), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
-        """The content of summary.json; None where training has not ended."""
+        """The content of summary.json; None if training has not ended."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads(self.summary_file.read_text(encoding="utf-8"))
         return None
@@ -208,7 +208,7 @@ class Run:
         return entries
 
     def valid_metrics(self, step: int) -> dict[str, Any]:
-        """The metrics of the validation after `step` steps; empty where there was none."""
+        """The metrics of the validation after `step` steps; empty if there was none."""
         entries = [entry for entry in self.history() if entry["step"] == step and entry["split"] == "valid"]
         return metrics_of(entries[-1]) if entries else {}
 

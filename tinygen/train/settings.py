@@ -16,7 +16,7 @@ class Settings:
     length: Length
     seed: int = 0
     save_every: int | None = None
-    """Steps from one checkpoint to the next; None: by the clock."""
+    """Steps from one checkpoint to the next; None: every 30 seconds."""
     patience: int | None = None
     """Epochs without a better validation after which training stops; None: it does not."""
 

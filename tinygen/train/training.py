@@ -38,7 +38,7 @@ LOGS_PER_EPOCH = 10
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal; the message says how to continue, `exit_code` is 128 plus its number."""
+    """Training was stopped by a signal; the message says how to continue. `exit_code` is 128 + the signal's number."""
 
     def __init__(self, message: str, signal_number: int = 2):
         super().__init__(message)
@@ -96,10 +96,12 @@ class Training:
             return False
         return self.valid_step - (self.best.step or 0) >= self.settings.patience * self.per_epoch
 
-    def to_the_end(self) -> dict[str, Any]:
+    def train_to_end(self) -> dict[str, Any]:
         """Train, evaluate on test, write the summary and the report; returns the summary."""
         try:
             with self.display:
+                if self.saved_step is None:
+                    self.model.prepare(self.data, seed=self.settings.seed, show=self.display.show)
                 with StopSignal() as stop:
                     self.train(stop)
                 return self.finish()
@@ -209,7 +211,7 @@ class Training:
         return time.monotonic() - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self) -> None:
-        """Save the checkpoint and the best state; where a parameter is not finite, the previous files stay."""
+        """Save the checkpoint and the best state; if a parameter is not finite, the previous files stay."""
         if self.run is None or (self.saved_step == self.step and not self.best.is_unsaved):
             return
         meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.as_dict()}
@@ -308,7 +310,7 @@ class Training:
             "findings": self.doctor.findings,
         }
         for name, value in test_metrics.items():
-            self.display.show(f"test {describe(name).written(value)}")
+            self.display.show(f"test {describe(name).format(value)}")
         if sentence := conclusion(self.validations, self.best.metric):
             self.display.show(sentence)
         if self.run:

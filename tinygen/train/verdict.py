@@ -6,7 +6,7 @@ The rule, on the values of all validations so far (of `FEWEST` or more):
 - Two averages are alike if they differ by no more than `ALIKE` of what the metric gained between its first and its best
   value, or than noise explains: four times the standard error of their difference. The noise of one value is estimated
   by what moves against the trend in the later half.
-- If the last average is worse than the best one, and not like it: getting worse since the best one.
+- If the last average is worse than the best one, and they are not alike: getting worse since the best one.
 - Else if the last averages, a fifth of all or more (and at least three), are all like the last one: flat since the
   first of these.
 - Else: still improving.
@@ -48,24 +48,24 @@ class Verdict:
 
 
 def verdict(history: Iterable[Mapping[str, Any]], metric: str | None) -> Verdict | None:
-    """The verdict on a log, None where the metric has too few finite values on valid or there is no metric."""
+    """The verdict on a log, None if the metric has too few finite values on valid or there is no metric."""
     points = _points(history, metric)
     if metric is None or len(points) < FEWEST:
         return None
     epochs, values = zip(*points, strict=True)
     sign = -1.0 if describe(metric).better == "up" else 1.0
-    trend, place = trend_of(sign * np.array(values))
-    return Verdict(metric, trend, None if place is None else epochs[place])
+    trend, since = trend_of(sign * np.array(values))
+    return Verdict(metric, trend, None if since is None else epochs[since])
 
 
 def conclusion(history: Sequence[Mapping[str, Any]], metric: str | None) -> str | None:
-    """The verdict and the best validation in a line; None where there is none."""
+    """The verdict and the best validation in a line; None if there is none."""
     points = _points(history, metric)
     if metric is None or not points:
         return None
-    about, found = describe(metric), verdict(history, metric)
+    about, trend = describe(metric), verdict(history, metric)
     epoch, best = (max if about.better == "up" else min)(points, key=lambda point: point[1])
-    parts = [str(found)] if found else []
+    parts = [str(trend)] if trend else []
     parts.append(f"best {format_number(best)} {about.unit}".rstrip() + f" at epoch {epoch:.4g}")
     return f"{about.label} on valid: {'; '.join(parts)}"
 
@@ -95,7 +95,7 @@ def trend_of(values: Sequence[float] | np.ndarray) -> tuple[Literal["improving",
 
 
 def _noise(values: np.ndarray) -> float:
-    """The standard deviation of one value around a trend, by what moves against it in the later half.
+    """The standard deviation of one value around a trend, from the changes against the trend in the later half.
 
     Between two values that differ by noise alone the expected squared move is twice their variance, half of it up and
     half down; along a trend the moves against it are fewer, and are noise.

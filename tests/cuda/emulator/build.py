@@ -82,9 +82,9 @@ def load_kernels(text: str, names: tuple[str, ...], architecture: int, check: st
     """The kernels of a CUDA source: `launch_i` launches names[i], and `parameters_i` describes its parameters."""
     load_machine(check)
     exports = [f"EXPORT({i}, {name})" for i, name in enumerate(names)]
-    whole = "\n".join(('#include "cuda.h"', text, '#include "export.h"', *exports))
+    source = "\n".join(('#include "cuda.h"', text, '#include "export.h"', *exports))
     flags = ("-O1", "-nostartfiles", f"-D__CUDA_ARCH__={10 * architecture}", *INSTRUMENTED[check])
-    return ctypes.CDLL(str(compiled(whole, *flags)))
+    return ctypes.CDLL(str(compiled(source, *flags)))
 
 
 def located(message: str) -> str:

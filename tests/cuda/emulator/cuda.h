@@ -62,7 +62,7 @@ T shown(unsigned lane)
     return value;
 }
 
-// What a lane of the mask shows; poison where it is none of them, as CUDA leaves it undefined.
+// The value of lane `source`; poison if the mask does not contain that lane, where CUDA's result is undefined.
 template <typename T>
 T shuffle(const char* what, unsigned mask, T value, unsigned source, Place place)
 {

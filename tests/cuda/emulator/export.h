@@ -12,7 +12,7 @@ extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];  //
 
 namespace machine {
 
-// A parameter as NumPy says it, "f4"; "*f4" for a pointer, "V16" for a structure of 16 bytes.
+// A parameter's type in NumPy's notation: "f4"; "*f4" for a pointer, "V16" for a structure of 16 bytes.
 template <typename T>
 void describe(char* text)
 {

@@ -1,8 +1,8 @@
-// The machine that runs kernels on the CPU: a block at a time, a fiber for each of its threads.
+// The machine that runs kernels on the CPU: one block at a time, with a fiber for each of its threads.
 //
-// A fiber runs until it meets a barrier, so that whatever one thread reads of another's without a barrier in between is
-// wrong in some order of the threads: in ascending and descending order each warp runs ahead to the next barrier of the
-// block, in random order all threads keep step. Shared memory is poisoned before each block.
+// A fiber runs until it reaches a barrier. So a thread that reads what another wrote, with no barrier in between, reads
+// a wrong value in some order of the threads. In ascending and descending order each warp runs ahead to the next
+// barrier of the block; in random order all threads advance together. Shared memory is poisoned before each block.
 #include "machine.h"
 
 #include <stdarg.h>
@@ -50,7 +50,7 @@ struct Fiber : Thread {
     unsigned mask, met, mail_bytes;
     unsigned char mail[MAIL];
     std::vector<Copy> copies;
-    unsigned group;  // of copies: the one that the next belongs to
+    unsigned group;  // the group of asynchronous copies to which the next copy will belong
 };
 
 struct Warp {
@@ -70,7 +70,7 @@ unsigned char poison;
 
 Fiber& self() { return *static_cast<Fiber*>(current); }
 
-// Says what is wrong with a thread; the first error stays.
+// Records an error and the thread that made it, unless there has been an error before.
 void report(const Fiber& fiber, const char* format, ...)
 {
     if (!error.empty()) return;
@@ -84,7 +84,7 @@ void report(const Fiber& fiber, const char* format, ...)
     error = std::string(text) + where;
 }
 
-// Lets others run.
+// Returns to the scheduler, which runs other fibers.
 void pause()
 {
     switch_stacks(self().stack, scheduler);
@@ -123,7 +123,7 @@ void visit(const char* what, Place place)
     visited.emplace_back(what, place);
 }
 
-// Lets the lanes go on that a lane waits for, where all that are alive have come.
+// Releases the lanes that take part in a meeting, once all of them that have not ended have arrived.
 bool release_meeting(Warp& warp, Fiber& leader)
 {
     unsigned lanes = 0;
@@ -180,7 +180,7 @@ bool release_barrier()
     return true;
 }
 
-// Where nobody can go on, some threads wait for the whole block, and a warp for one of them.
+// In a deadlock, some threads wait at a barrier of the block, and others in a meeting with one of those.
 void report_deadlock()
 {
     const Fiber *barrier = nullptr, *meeting = nullptr;
@@ -194,7 +194,7 @@ void report_deadlock()
 
 // Blocks
 
-// CuPy has denormal float32 numbers taken for zero.
+// Kernels that CuPy compiles treat denormal float32 numbers as zero.
 struct FlushDenormals {
 #if defined(__SSE__)
     const unsigned before = _mm_getcsr();
@@ -225,7 +225,7 @@ void arrange(std::vector<unsigned>& order, unsigned count)
 }
 
 #ifdef __SANITIZE_ADDRESS__
-// Guards lie between what is filled.
+// Not checked by the address sanitizer, since its guard bytes lie between the variables that are filled.
 __attribute__((no_sanitize("address"), noinline)) void fill(char* begin, char* end)
 {
     for (volatile char* byte = begin; byte < end; ++byte) *byte = static_cast<char>(poison);
@@ -252,7 +252,7 @@ void start_block(const std::vector<unsigned>& order)
     races::begin_block();
 }
 
-// Runs some threads, [begin, end) of an order, as far as they come without the others.
+// Runs the threads order[begin..end) until each has ended or waits for threads outside this range.
 void run_threads(const std::vector<unsigned>& order, size_t begin, size_t end)
 {
     bool released = true;
@@ -270,8 +270,8 @@ void run_threads(const std::vector<unsigned>& order, size_t begin, size_t end)
     }
 }
 
-// The end of those from `begin` on that run together: a warp, which may leave others behind; in random order all do.
-size_t company(const std::vector<unsigned>& order, size_t begin)
+// The end of the threads from `begin` on that run together: those of one warp, or all threads in random order.
+size_t end_of_group(const std::vector<unsigned>& order, size_t begin)
 {
     if (task.order >= 2) return order.size();
     size_t end = begin;
@@ -286,7 +286,7 @@ void run_block()
     start_block(order);
     while (alive && error.empty()) {
         for (size_t begin = 0, end; begin < order.size() && error.empty(); begin = end)
-            run_threads(order, begin, end = company(order, begin));
+            run_threads(order, begin, end = end_of_group(order, begin));
         if (error.empty() && alive && !release_barrier()) report_deadlock();
     }
 }
@@ -301,7 +301,7 @@ void prepare_threads()
     }
 }
 
-// Leaves the fibers where they are; none will go on.
+// Abandons the fibers: none of them will be resumed.
 void abandon()
 {
     for (Fiber& fiber : fibers) {
@@ -396,7 +396,7 @@ const char* launch(const Launch& given)
     grid_size = task.grid;
     block_size = task.block;
     random_state = task.order * 2654435761u + 1;
-    poison = task.order == 1 ? 0x7f : 0xff;  // a large number, and what is none
+    poison = task.order == 1 ? 0x7f : 0xff;  // a large number, or a NaN
     prepare_threads();
     dynamic_shared = nullptr;
     if (task.dynamic_bytes && posix_memalign(reinterpret_cast<void**>(&dynamic_shared), 128, task.dynamic_bytes))

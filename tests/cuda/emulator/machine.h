@@ -35,8 +35,8 @@ extern char* dynamic_shared;
 
 void block_barrier(Place);
 
-// Waits for the lanes of a mask, showing them `bytes` bytes; returns the lanes that take part. What they showed is
-// read with `mail`, until the next meeting.
+// Waits for the lanes of a mask and shows them `count` bytes; returns the lanes that take part. `mail` reads the bytes
+// that a lane showed, until the next meeting.
 unsigned meet(const char* what, unsigned mask, const void* bytes, unsigned count, Place);
 const void* mail(unsigned lane);
 
@@ -44,7 +44,7 @@ const void* mail(unsigned lane);
 [[noreturn]] void fail(const char* what);
 [[noreturn]] void fail(const char* what, Place);
 
-// Whether it is the running thread's stack, or what the machine keeps.
+// Whether the address lies in the running thread's stack or in the machine's own data.
 bool is_private(const void* address);
 
 // An asynchronous copy of some bytes, or of zeros where there is no source: its target holds poison until the wait.

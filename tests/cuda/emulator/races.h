@@ -1,5 +1,6 @@
-// Races: two threads touch the same memory, one of them to write, and no barrier lies between. No order of the threads
-// need show them. Kernels compiled with -fsanitize=thread report what they touch to the functions at the end.
+// Detects races: two threads access the same memory, at least one of them writes, and no barrier lies in between. With
+// a race, the result may still be right in every order of the threads that is tried. Kernels compiled with
+// -fsanitize=thread report their accesses to the functions at the end of this file.
 #pragma once
 #include <dlfcn.h>
 #include <stdint.h>
@@ -15,11 +16,12 @@ namespace races {
 struct Access {
     unsigned block = 0;  // its number in the order in which blocks run, from 1
     unsigned thread = 0;
-    unsigned barriers = 0, meetings = 0;  // that the block, and the warp, had had
+    unsigned barriers = 0, meetings = 0;  // how many the block, and the warp, had passed before the access
     const char* code = nullptr;
 };
 
-// The last write of a word, and what has read it since: last of all, and of other threads of that warp and of others.
+// The last write of a word and the reads since: the last, the last by another thread of that thread's warp, and the
+// last by a thread of another warp.
 struct Word {
     Access write, read, neighbour, stranger;
 };
@@ -71,7 +73,7 @@ inline bool is_shared(const char* address)
     return (address >= shared_begin && address < shared_end) || (address >= dynamic_begin && address < dynamic_end);
 }
 
-inline Access made_now(const char* code)
+inline Access current_access(const char* code)
 {
     return {block, current->rank, barriers, warps[current->rank / WARP].meetings, code};
 }
@@ -112,7 +114,7 @@ inline void read(const char* address, const char* code)
     check(word.write, address, "written", "read", code);
     if (word.read.block != block || word.read.thread / WARP != current->rank / WARP) word.stranger = word.read;
     else if (word.read.thread != current->rank) word.neighbour = word.read;
-    word.read = made_now(code);
+    word.read = current_access(code);
 }
 
 inline void write(const char* address, const char* code)
@@ -121,7 +123,7 @@ inline void write(const char* address, const char* code)
     check(word.write, address, "written", "written", code);
     for (const Access* before : {&word.read, &word.neighbour, &word.stranger})
         check(*before, address, "read", "written", code);
-    word = Word{made_now(code)};
+    word = Word{current_access(code)};
 }
 
 // An access of a thread, unless it is to its own stack or to what the machine keeps.

@@ -17,7 +17,7 @@ namespace machine {
 constexpr size_t STACK = 256 * 1024;
 
 struct Stack {
-    void* top;  // where it goes on, while another runs
+    void* top;  // the stack pointer with which it is resumed, while another stack runs
     const void* bottom;
     size_t size;
 #ifdef SYSTEM_SWITCH
@@ -82,7 +82,7 @@ inline void switch_stacks(Stack& from, Stack& to)
 #endif
 }
 
-// The first that a stack does, come to from another.
+// The first call on a new stack, after the switch from another one.
 inline void arrive(Stack& from)
 {
 #ifdef __SANITIZE_ADDRESS__

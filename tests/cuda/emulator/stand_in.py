@@ -137,9 +137,9 @@ class Kernel:
         if shared_bytes > min(self.max_dynamic_shared_size_bytes, most):
             raise ValueError(f"{self.name}: {shared_bytes} bytes of dynamic shared memory")
 
-    def _value(self, place, argument):
+    def _value(self, index, argument):
         """The argument as ctypes passes it to the kernel: an address, or a number of the parameter's type."""
-        parameter = self.parameters[place]
+        parameter = self.parameters[index]
         if argument is None:
             kind, value = "*", ctypes.c_void_p(None)
         elif isinstance(argument, ndarray):
@@ -149,8 +149,8 @@ class Kernel:
         elif isinstance(argument, int):  # as CuPy
             kind, value = "i8", ctypes.c_longlong(argument)
         else:
-            raise TypeError(f"{self.name}: argument {place} is of type {type(argument).__name__}, not of the device")
+            raise TypeError(f"{self.name}: argument {index} is of type {type(argument).__name__}, not of the device")
         untyped = parameter.startswith("*V") and kind.startswith("*")
         if not (kind == parameter or untyped or (kind == "*" and parameter[0] == "*")):
-            raise TypeError(f"{self.name}: argument {place} is {kind}, its parameter {parameter}")
+            raise TypeError(f"{self.name}: argument {index} is {kind}, its parameter {parameter}")
         return value

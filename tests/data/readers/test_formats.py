@@ -298,9 +298,9 @@ def celeba(tmp_path, request):
     return tmp_path
 
 
-@pytest.mark.parametrize("held", [0, 10**6])
-def test_celeba_is_images_with_attributes(celeba, held, monkeypatch, capsys):
-    monkeypatch.setattr(pictures, "HELD", held)
+@pytest.mark.parametrize("most_in_memory", [0, 10**6])
+def test_celeba_is_images_with_attributes(celeba, most_in_memory, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "MOST_IN_MEMORY", most_in_memory)
     Image.new("RGB", (3, 4)).save(celeba / "img_align_celeba" / "unlisted.png")
     data = load(celeba)
     assert data.spec.fields == {"x": ImageField(4, 3, 3, "rgb"), "attributes": Attributes(("Bald", "Smiling"), True)}

@@ -53,8 +53,8 @@ def test_several_labels_an_example_in_medmnist_are_attributes(file):
 
 @pytest.mark.parametrize("valid", ["valid", "val", "validation"])
 def test_given_splits_are_kept_and_other_arrays_left_out(file, valid):
-    given = {"x_train": GREY[:30], "y_train": Y[:30], f"x_{valid}": GREY[30:35], f"y_{valid}": Y[30:35]}
-    data = load(file(**given, x_test=GREY[35:], y_test=Y[35:], x=GREY))
+    arrays = {"x_train": GREY[:30], "y_train": Y[:30], f"x_{valid}": GREY[30:35], f"y_{valid}": Y[30:35]}
+    data = load(file(**arrays, x_test=GREY[35:], y_test=Y[35:], x=GREY))
     assert sizes(data) == [30, 5, 5]
     np.testing.assert_array_equal(data.valid.columns["x"][..., 0], GREY[30:35])
 
@@ -71,9 +71,9 @@ def test_two_arrays_of_images_are_x_and_target(file, capsys):
     data = load(file(photo=RGB, label=RGB[:, ::-1], name=np.array([f"{i}.jpg" for i in range(N)])))
     assert data.spec.fields == {"x": Image(4, 5, 3, "rgb"), "target": Image(4, 5, 3, "rgb")}
     np.testing.assert_array_equal(whole(data, "x")[:, ::-1], whole(data, "target"))
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "x is photo, target is label; no field takes name (choose with fields: x=KEY" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "x is photo, target is label; no field takes name (choose with fields: x=KEY" in message
 
 
 def test_a_note_about_unused_keys_is_printed_once(file, capsys):

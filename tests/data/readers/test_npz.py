@@ -49,10 +49,10 @@ def test_files_that_are_not_archives_are_refused(tmp_path, content, message):
         load(path)
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
-def test_a_truncated_file_is_refused(tmp_path, kept):
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path, share):
     path = saved(tmp_path, x=X)
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(DataError, match=r"own_set\.npz: the file is truncated"):
         load(path)
 
@@ -114,10 +114,10 @@ def test_error_messages_name_the_file_and_the_array(tmp_path):
 
 def test_a_flipped_bit_gives_a_message_of_one_line_or_is_read(tmp_path):
     path = saved(tmp_path, x=X[:4, :2, :2], y=Y[:4])
-    whole = path.read_bytes()
+    content = path.read_bytes()
     refused = 0
-    for position in range(len(whole)):
-        damaged = bytearray(whole)
+    for position in range(len(content)):
+        damaged = bytearray(content)
         damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
         try:
@@ -125,4 +125,4 @@ def test_a_flipped_bit_gives_a_message_of_one_line_or_is_read(tmp_path):
         except TinygenError as error:
             assert "\n" not in str(error)
             refused += 1
-    assert refused > len(whole) / 4
+    assert refused > len(content) / 4

@@ -98,8 +98,8 @@ def test_mixed_sizes_are_refused_by_name(greys):
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut"])
 def test_a_broken_image_is_refused_by_name_or_skipped(greys, damage, capsys):
-    whole = (greys / "03.png").read_bytes()
-    content = {"empty": b"", "text": b"<html>not found</html>", "cut": whole[: len(whole) * 2 // 3]}[damage]
+    original = (greys / "03.png").read_bytes()
+    content = {"empty": b"", "text": b"<html>not found</html>", "cut": original[: len(original) * 2 // 3]}[damage]
     (greys / "03.png").write_bytes(content)
     with pytest.raises(DataError, match=r"pictures: 03\.png is not an image that can be read; .*--skip-broken"):
         load(greys)
@@ -157,9 +157,9 @@ def test_a_split_without_the_classes_of_train_is_refused(tmp_path):
 
 
 def test_hidden_folders_are_no_classes_and_deeper_ones_are_read(tmp_path):
-    for place in ("cat/images", "dog", ".ipynb_checkpoints", "__MACOSX", "cat/.ipynb_checkpoints"):
+    for folder in ("cat/images", "dog", ".ipynb_checkpoints", "__MACOSX", "cat/.ipynb_checkpoints"):
         for i in range(3):
-            save(tmp_path / place / f"{i}.JFIF", Image.new("RGB", (4, 4), (i, 0, 0)), format="JPEG")
+            save(tmp_path / folder / f"{i}.JFIF", Image.new("RGB", (4, 4), (i, 0, 0)), format="JPEG")
     (tmp_path / "dog" / "again").symlink_to(tmp_path / "dog")
     data = load(tmp_path)
     assert data.spec.y.names == ("cat", "dog")

@@ -24,7 +24,7 @@ def numbered_image(i):
 
 @pytest.fixture
 def folder(tmp_path, request, monkeypatch):
-    monkeypatch.setattr(pictures, "HELD", 0)
+    monkeypatch.setattr(pictures, "MOST_IN_MEMORY", 0)
     root = tmp_path / request.node.name.replace("/", "-")
     for i in range(N):
         path = root / f"class{i % 3}" / f"{i:02}.png"
@@ -39,7 +39,7 @@ def numbers(batch):
 
 def test_a_streamed_folder_gives_what_one_in_memory_gives(folder, monkeypatch):
     streamed = load(folder)
-    monkeypatch.setattr(pictures, "HELD", 10**6)
+    monkeypatch.setattr(pictures, "MOST_IN_MEMORY", 10**6)
     in_memory = load(folder)
     assert isinstance(streamed.train.columns["x"], Column)
     assert isinstance(in_memory.train.columns["x"], np.ndarray)
@@ -56,11 +56,11 @@ def test_a_streamed_folder_gives_what_one_in_memory_gives(folder, monkeypatch):
         np.testing.assert_array_equal(first.y, second.y)
 
 
-@pytest.mark.parametrize("taken", [0, 1, 5, 6, 7])
-def test_a_restored_loader_gives_the_same_batches_to_the_bit(folder, taken):
+@pytest.mark.parametrize("batches", [0, 1, 5, 6, 7])
+def test_a_restored_loader_gives_the_same_batches_to_the_bit(folder, batches):
     (folder / "class1" / "04.png").write_bytes(b"broken")
     loader = Loader(load(folder, augment="flip", skip_broken=True).train, 8, seed=3)
-    for _ in range(taken):
+    for _ in range(batches):
         next(loader)
     other = Loader(load(folder, augment="flip", skip_broken=True).train, 8, seed=9)
     other.restore(json.loads(json.dumps(loader.state())))
@@ -76,7 +76,7 @@ def test_only_a_few_batches_are_read_ahead(folder):
         assert len(column._prepared) <= 2
     for i in range(20):
         train.prepare([i])
-    assert len(column._prepared) == stream.PREPARED
+    assert len(column._prepared) == stream.BATCHES_AHEAD
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_binarised_images_are_decoded_only_for_batches(folder, monkeypatch, deco
     next(Loader(streamed.train, 4, seed=0))
     streamed.valid.take(2).batch([1, 0])
     assert 4 + 2 <= len(decoded) <= 3 * 4 + 2
-    monkeypatch.setattr(pictures, "HELD", 10**6)
+    monkeypatch.setattr(pictures, "MOST_IN_MEMORY", 10**6)
     in_memory = load(folder).binarised(how)
     for part in ("train", "valid", "test"):
         ours, theirs = (getattr(each, part) for each in (streamed, in_memory))
@@ -156,13 +156,13 @@ def test_the_next_example_takes_the_place_of_a_broken_one(folder, capsys):
     for i in (order[10], order[11], order[-1]):
         (folder / f"class{i % 3}" / f"{i:02}.png").write_bytes(b"broken")
     train = load(folder, skip_broken=True).train
-    found, labels = numbers(train.batch([9, 10, 11, len(train) - 1]))
-    assert found == [order[9], order[12], order[12], order[0]]
-    assert labels == [i % 3 for i in found]
+    read, labels = numbers(train.batch([9, 10, 11, len(train) - 1]))
+    assert read == [order[9], order[12], order[12], order[0]]
+    assert labels == [i % 3 for i in read]
     assert [len(batch) for batch in train.batches(10)] == [10, 10, 10, 10, 9]
-    said = capsys.readouterr().err
-    assert said.count("which cannot be read; another takes its place") == 3
-    assert f"skipped class{order[10] % 3}/{order[10]:02}.png" in said
+    message = capsys.readouterr().err
+    assert message.count("which cannot be read; another takes its place") == 3
+    assert f"skipped class{order[10] % 3}/{order[10]:02}.png" in message
 
 
 def test_a_folder_with_only_broken_images_is_refused(folder):
@@ -174,14 +174,14 @@ def test_a_folder_with_only_broken_images_is_refused(folder):
 
 
 def test_images_of_other_sizes_and_colours_are_refused_by_name(folder, monkeypatch):
-    monkeypatch.setattr(pictures, "LOOKED_AT", 1)
+    monkeypatch.setattr(pictures, "EXAMINED_PICTURES", 1)
     data = load(folder)
     Image.new("L", (5, 2)).save(folder / "class0" / "00.png")
     Image.new("RGB", (3, 2), "red").save(folder / "class1" / "01.png")
     message = r"00\.png is 5x2 .*--size 5|01\.png is in colour, .* use fields x=:rgb"
     with pytest.raises(DataError, match=message):
         list(data.train.batches(6)), list(data.valid.batches(6)), list(data.test.batches(6))
-    monkeypatch.setattr(pictures, "LOOKED_AT", 1000)
+    monkeypatch.setattr(pictures, "EXAMINED_PICTURES", 1000)
     with pytest.raises(DataError, match=r"sizes differ: .*00\.png is 5x2"):
         load(folder)
     assert load(folder, size=2).spec.x.kind == "rgb"
@@ -195,16 +195,16 @@ def test_the_digest_depends_on_names_lengths_bytes_and_size(folder):
         return describe_data(load(folder, **options))["digest"]
 
     file, first = folder / "class0" / "03.png", digest()
-    found = {first, digest(size=2)}
+    digests = {first, digest(size=2)}
     assert digest() == first
     content = file.read_bytes()
     Image.fromarray(numbered_image(3) + np.uint8(1)).save(file)
-    found.add(digest())
+    digests.add(digest())
     file.write_bytes(content + b"x")
-    found.add(digest())
+    digests.add(digest())
     file.rename(file.with_name("033.png"))
-    found.add(digest())
-    assert len(found) == 5
+    digests.add(digest())
+    assert len(digests) == 5
 
 
 def test_names_that_are_not_utf8_are_escaped(folder, capsys):

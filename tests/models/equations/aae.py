@@ -8,14 +8,14 @@ from tinygen import random
 
 def aae(model, batch):
     config, x, n = model.config, batch.x, len(batch)
-    kept = random.stream("train").uniform(x.shape) >= config.dropout if config.dropout else np.ones(x.shape)
-    seen = x * kept / (1 - config.dropout)
+    mask = random.stream("train").uniform(x.shape) >= config.dropout if config.dropout else np.ones(x.shape)
+    dropped = x * mask / (1 - config.dropout)
     noise = random.stream("train").normal((n, -(-config.latent // 4) * 4))[:, : config.latent].astype("float64")
     prior_samples = noise if config.prior == "normal" else on_a_ring(noise, model.components)
-    codes = output(model.encoder, seen)  # of the encoder before its update
+    codes = output(model.encoder, dropped)  # of the encoder before its update
 
     def encoder():
-        now = output(model.encoder, seen)
+        now = output(model.encoder, dropped)
         rebuilt = 1 / (1 + np.exp(-output(model.decoder, now)))
         fooled = minus_log_sigmoid(output(model.discriminator, now)).mean()
         return {"error": ((rebuilt - x) ** 2).sum() / n, "adversarial": config.regularisation * fooled}
@@ -32,8 +32,8 @@ def aae(model, batch):
 def on_a_ring(noise, components):
     """(1.4 + 0.5 a, 0.1 b) for the noise (a, b) of example i, rotated by the angle of component i % components."""
     angle = 2 * np.pi * np.arange(len(noise)) / components
-    place = (1.4 + 0.5 * noise[:, 0] + 0.1j * noise[:, 1]) * np.exp(1j * angle)
-    return np.stack([place.real, place.imag], axis=1)
+    points = (1.4 + 0.5 * noise[:, 0] + 0.1j * noise[:, 1]) * np.exp(1j * angle)
+    return np.stack([points.real, points.imag], axis=1)
 
 
 EQUATIONS = {"aae": aae}

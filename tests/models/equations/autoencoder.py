@@ -24,8 +24,8 @@ def dae(model, batch):
     return {"optimizer": lambda: {"cross-entropy": reconstruction_loss(model, corrupted, x)}}
 
 
-def reconstruction_loss(model, given, x) -> float:
-    return cross_entropy(output(model.decoder, output(model.encoder, given)), x).mean()
+def reconstruction_loss(model, inputs, x) -> float:
+    return cross_entropy(output(model.decoder, output(model.encoder, inputs)), x).mean()
 
 
 EQUATIONS = {"ae": ae, "dae": dae}

@@ -19,8 +19,8 @@ def posterior(model, x, labels):
 
 def log_likelihood(model, z, labels, x):
     """log p(x | y, z) in nats (N,)."""
-    made = output(model.decoder, np.concatenate([z, np.eye(model.spec.classes)[labels]], axis=1))
-    return -cross_entropy(made, x) if model.spec.x.kind == "binary" else log_logistic_mixture(made, x)
+    logits = output(model.decoder, np.concatenate([z, np.eye(model.spec.classes)[labels]], axis=1))
+    return -cross_entropy(logits, x) if model.spec.x.kind == "binary" else log_logistic_mixture(logits, x)
 
 
 def cvae(model, batch):

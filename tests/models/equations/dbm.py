@@ -7,7 +7,7 @@ from tests.models.equations.rbm import chains, free_energy, sigmoid
 
 def dbm(model, batch):
     x = batch.x.reshape(len(batch), -1).astype("float64")
-    model.start_at(x.astype("float32"))  # as the first step does
+    model.start_from_means(x.astype("float32"))  # as the first step does
     weight, a, b = (p.data.astype("float64") for p in (model.weight, model.visible_bias, model.hidden_bias))
     size, centre = x.shape[1], model.visible_centre
     h2 = np.full((len(x), model.config.above), 0.5)

@@ -1,4 +1,4 @@
-"""The costs of Goodfellow et al. (2014) with the non-saturating one for the generator; with classes, the projection of
+"""The costs of Goodfellow et al. (2014) with the non-saturating one for the generator; for labels, the projection of
 Miyato & Koyama (2018), equation 3."""
 
 import numpy as np

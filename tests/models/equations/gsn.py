@@ -9,7 +9,7 @@ from tinygen import random
 def gsn(model, batch):
     config, stream = model.config, random.stream("train")
     x = batch.x.reshape(len(batch), -1)
-    model.start_at(x)  # as the first step does
+    model.start_from_means(x)  # as the first step does
     hidden = (len(x), config.hidden)
     pictures, noise = [], []
 

@@ -25,15 +25,15 @@ def iaf_vae(model, batch):
         log_q = log_normal(z, mean, std)
         for step in model.flow.steps:
             with no_grad():
-                made = step(z.astype(np.float32), context=context.astype(np.float32)).numpy().astype(np.float64)
-            m, s = 0.1 * made[:, :, 0], 0.1 * made[:, :, 1]
+                outputs = step(z.astype(np.float32), context=context.astype(np.float32)).numpy().astype(np.float64)
+            m, s = 0.1 * outputs[:, :, 0], 0.1 * outputs[:, :, 1]
             z, log_q = (z - m) / np.exp(s), log_q + s
         return z, log_q
 
     def log_likelihood(z):
-        made, images = output(model.decoder, z), x.repeat(samples, axis=0)
+        logits, images = output(model.decoder, z), x.repeat(samples, axis=0)
         binary = model.spec.x.kind == "binary"
-        return -cross_entropy(made, images) if binary else log_logistic_mixture(made, images)
+        return -cross_entropy(logits, images) if binary else log_logistic_mixture(logits, images)
 
     def bound():
         z, log_q = flow()

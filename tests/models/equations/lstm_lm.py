@@ -1,4 +1,4 @@
-"""Minus the sum over the tokens of a sentence, and its end, of log p(token | those before), by an LSTM's equations."""
+"""-log p of sentences: sums over tokens and end of -log p(token | earlier tokens), by the equations of an LSTM."""
 
 import numpy as np
 
@@ -22,9 +22,9 @@ def lstm_step(layer, x, h, c):
 
 
 def drops(network, sentences):
-    """The masks of a training step, in the order of its draws: words not shown (N, T), inputs and outputs dropped."""
+    """The masks of a training step, in the order of its draws: hidden words (N, T), kept inputs, kept outputs."""
     n, steps = len(sentences), min(max(len(s) for s in sentences) + 1, network.length)
-    hidden, inputs = network.lstm.hidden_weight.shape[0], network.lstm.input_weight.shape[0]
+    hidden, inputs = network.lstm.hidden_weight.shape[0], network.embedding.weight.shape[1]
     words, rate, stream = network.word_dropout, network.dropout.probability, random.stream("train")
     hide = stream.uniform((n, steps)) < words if 0 < words < 1 else np.full((n, steps), words == 1)
     kept = [
@@ -35,7 +35,7 @@ def drops(network, sentences):
 
 
 def sentence_nats(network, sentence, hide, kept_inputs, kept_outputs, z=None):
-    """-log p of one sentence, a list of tokens, by a step of the LSTM for each; certain ends cost nothing."""
+    """-log p of one sentence, a list of tokens, by one LSTM step for each; without its end if that is certain."""
     hidden = network.lstm.hidden_weight.shape[0]
     h = c = np.zeros((1, hidden))
     if z is not None:
@@ -44,9 +44,9 @@ def sentence_nats(network, sentence, hide, kept_inputs, kept_outputs, z=None):
     total, start, end, nothing = 0.0, network.start, network.end, network.nothing
     for t, token in enumerate([*sentence, end][: network.length]):
         read = start if t == 0 else nothing if hide[t] else sentence[t - 1]
-        x = array(network.embedding.weight)[read][None]
+        x = array(network.embedding.weight)[read][None] * kept_inputs[t]
         x = x if z is None else np.concatenate([x, z[None]], axis=1)
-        h, c = lstm_step(network.lstm, x * kept_inputs[t], h, c)
+        h, c = lstm_step(network.lstm, x, h, c)
         logits = (h[0] * kept_outputs[t]) @ array(network.output.weight) + array(network.output.bias)
         total += np.log(np.exp(logits).sum()) - logits[token]
     return total

@@ -27,8 +27,8 @@ def m1_m2(model, batch):
     def log_likelihood(m2, z, labels, x):
         inputs = np.concatenate([z, np.eye(m2.spec.classes)[labels]], axis=1)
         mean, log_var = np.split(output(m2.decoder, inputs)[:, 0, 0], 2, axis=1)
-        own, prior = log_normal(x, mean, np.exp(0.5 * log_var)), log_normal(x, 0, 1)
-        return np.where(active, own, prior).sum(axis=1)
+        learned, prior = log_normal(x, mean, np.exp(0.5 * log_var)), log_normal(x, 0, 1)
+        return np.where(active, learned, prior).sum(axis=1)
 
     def q(m2, x, labels):
         return posterior(m2, x[:, None, None], labels)

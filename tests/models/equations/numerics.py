@@ -60,3 +60,12 @@ def log_mean_exp(x):
     """log of the mean of exp(x) over the last axis, computed without overflow."""
     top = x.max(axis=-1, keepdims=True)
     return (top + np.log(np.exp(x - top).mean(axis=-1, keepdims=True)))[..., 0]
+
+
+def weight_of_kl(config, step):
+    """The weight of the KL term in a step, counted from 1: a logistic function of `annealing_steps`, from 0
+    to beta."""
+    if step >= config.annealing_steps:
+        return config.beta
+    low, now, high = (1 / (1 + math.exp(-6 * x)) for x in (-1, 2 * step / config.annealing_steps - 1, 1))
+    return config.beta * (now - low) / (high - low)

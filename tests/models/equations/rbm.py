@@ -29,7 +29,7 @@ def chains(model, start):
 
 def rbm(model, batch):
     v = batch.x.reshape(len(batch), -1).astype("float64")
-    model.start_at(v)  # as the first step does
+    model.start_from_means(v)  # as the first step does
     end = chains(model, model.chains if model.config.persistent else v)
     return {"optimizer": lambda: {"images": free_energy(model, v), "chains": -free_energy(model, end)}}
 

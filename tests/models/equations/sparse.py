@@ -12,15 +12,15 @@ def sparse_ae(model, batch):
         code = output(model.encoder, batch.x)
         mean, rho = code.mean(axis=0), config.activity
         divergence = (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean))).sum()
-        found = {
+        terms_of_loss = {
             "cross-entropy": cross_entropy(output(model.decoder, code), batch.x).mean(),
             "sparsity": config.sparsity * divergence,
         }
         if config.class_weight:
             logits = output(model.classifier, code)
             log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-            found["class"] = -config.class_weight * log_p[np.arange(len(log_p)), batch.y].mean()
-        return found
+            terms_of_loss["class"] = -config.class_weight * log_p[np.arange(len(log_p)), batch.y].mean()
+        return terms_of_loss
 
     return {"optimizer": terms}
 

@@ -23,8 +23,8 @@ def structured_cvae(model, batch):
         z = mean + np.exp(0.5 * log_var) * noise
         features = np.maximum(output(model.decoder.features, completed), 0)
         logits = guess + output(model.decoder.network, np.concatenate([z, features], axis=1))
-        excess, place = log_var - prior_log_var, (mean - prior_mean) ** 2 / np.exp(prior_log_var)
-        kl = 0.5 * (np.exp(excess) + place - 1 - excess).sum(axis=1).mean()
+        excess, distance = log_var - prior_log_var, (mean - prior_mean) ** 2 / np.exp(prior_log_var)
+        kl = 0.5 * (np.exp(excess) + distance - 1 - excess).sum(axis=1).mean()
         return {"reconstruction": nats(logits), "kl": kl}
 
     def guesser():

@@ -1,5 +1,5 @@
-"""The mean over pixels of the error of the translation, or of the cross-entropy of a pixel's class (Ronneberger et al.
-2015, equation 1, with equal weights).
+"""The mean error of the translated pixels, or the mean cross-entropy of their classes (Ronneberger et al. 2015,
+equation 1, with equal weights).
 """
 
 import numpy as np

@@ -3,7 +3,14 @@ et al. (2016), equation 8."""
 
 import numpy as np
 
-from tests.models.equations.numerics import cross_entropy, log_logistic_mixture, log_mean_exp, log_normal, output
+from tests.models.equations.numerics import (
+    cross_entropy,
+    log_logistic_mixture,
+    log_mean_exp,
+    log_normal,
+    output,
+    weight_of_kl,
+)
 from tinygen import random
 
 
@@ -20,12 +27,13 @@ def vae(model, batch):
 
     if config.samples == 1:
         noise = random.stream("train").normal((n, config.latent))
+        weight = weight_of_kl(config, int(model.optimizer.count) + 1)
 
         def bound():
             mean, std = posterior()
             kl = 0.5 * (mean**2 + std**2 - 1 - 2 * np.log(std)).sum(axis=1).mean()
             reconstruction = -log_likelihood(mean + std * noise, x).mean()
-            return {"reconstruction": reconstruction, "kl": config.beta * kl}
+            return {"reconstruction": reconstruction, "kl": weight * kl}
 
         return {"optimizer": bound}
     padded = -(-config.latent // 4) * 4

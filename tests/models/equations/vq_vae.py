@@ -19,9 +19,9 @@ def vq_vae(model, batch):
 
     def autoencoder():
         z = output(model.encoder, x)
-        made = output(model.decoder, z + offset)
+        logits = output(model.decoder, z + offset)
         binary = model.spec.x.kind == "binary"
-        reconstruction = cross_entropy(made, x) if binary else -log_logistic_mixture(made, x)
+        reconstruction = cross_entropy(logits, x) if binary else -log_logistic_mixture(logits, x)
         distance = ((z - code) ** 2).reshape(len(x), -1).sum(axis=1)
         return {"reconstruction": reconstruction.mean(), "commitment": config.commitment * distance.mean()}
 

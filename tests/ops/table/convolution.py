@@ -26,8 +26,8 @@ def _allowed(w_shape, mask):
         kind, colours = mask
         kh, kw, channels, outputs = w_shape
         for i, j, c, k in product(*map(range, w_shape)):
-            seen, own = c * colours // channels, k * colours // outputs
-            centre = seen < own if kind == "A" else seen <= own
+            input_colour, output_colour = c * colours // channels, k * colours // outputs
+            centre = input_colour < output_colour if kind == "A" else input_colour <= output_colour
             live[i, j, c, k] = (i, j) < (kh // 2, kw // 2) or ((i, j) == (kh // 2, kw // 2) and centre)
     return live
 

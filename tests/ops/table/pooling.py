@@ -64,8 +64,8 @@ add("functional.downsample_nearest2d", [real(1, 5, 6, 1)], lambda x, factor: x[:
 def _resize(x, size):
     for axis, m in enumerate(size, 1):
         n = x.shape[axis]
-        centres, place = np.arange(n) + 0.5, (np.arange(m) + 0.5) * n / m
-        x = np.apply_along_axis(lambda line, p=place, c=centres: np.interp(p, c, line), axis, x)
+        centres, position = np.arange(n) + 0.5, (np.arange(m) + 0.5) * n / m
+        x = np.apply_along_axis(lambda line, p=position, c=centres: np.interp(p, c, line), axis, x)
     return x
 
 

@@ -44,7 +44,7 @@ class Field:
         raise NotImplementedError
 
     def fit(self, arrays: Mapping[str, Any]) -> Self:
-        """This field with those attributes set that are None, as far as the user's arrays determine them.
+        """This field, whose attributes that are None are set as far as the user's arrays determine them.
 
         The keys name the arrays in messages, such as "x_train". Raises DataError for an array of the wrong shape.
         """
@@ -69,14 +69,14 @@ class Field:
     # What every field can do
 
     def accepts(self, other: "Field") -> bool:
-        """Whether another field meets this one as a requirement: its class, and each attribute that is set here."""
+        """Whether another field meets this one as a requirement: it has the class and all attributes set here."""
         if not isinstance(other, type(self)):
             return False
-        asked = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if _counts(each)}
-        return all(value is None or getattr(other, name) == value for name, value in asked.items())
+        required = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if _is_compared(each)}
+        return all(value is None or getattr(other, name) == value for name, value in required.items())
 
     def refusal(self, other: "Field") -> str | None:
-        """Why the other field is not accepted, as text; None where it is."""
+        """Why the other field is not accepted, as text; None if it is."""
         return None if self.accepts(other) else f"takes {self.in_words()}, not {other.in_words()}"
 
     def describe(self) -> dict[str, Any]:
@@ -98,17 +98,17 @@ class Field:
         for name, value in attributes.items():
             object.__setattr__(self, name, value)
 
-    def _with(self, **found: Any) -> Self:
+    def _with(self, **values: Any) -> Self:
         """This field with the given values for those of the named attributes that are None."""
-        return dataclasses.replace(self, **{name: v for name, v in found.items() if getattr(self, name) is None})
+        return dataclasses.replace(self, **{name: v for name, v in values.items() if getattr(self, name) is None})
 
 
-def _counts(attribute: dataclasses.Field) -> bool:
+def _is_compared(attribute: dataclasses.Field) -> bool:
     return attribute.compare and not attribute.metadata.get("note")
 
 
 def as_strings(names: Any) -> tuple[str, ...] | None:
-    """Names as a tuple; DataError where they are not a list of strings."""
+    """Names as a tuple; DataError if they are not a list of strings."""
     if names is None:
         return None
     listed = names.tolist() if isinstance(names, np.ndarray) else names

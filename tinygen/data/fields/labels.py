@@ -35,21 +35,21 @@ class Labels(Field):
         return ()
 
     def fit(self, arrays):
-        given = {where: np.asarray(array) for where, array in arrays.items()}
-        if not given or self.ids is not None:
+        arrays_by_name = {where: np.asarray(array) for where, array in arrays.items()}
+        if not arrays_by_name or self.ids is not None:
             return self
-        if all(array.dtype.kind == "U" for array in given.values()):
-            found = np.unique(np.concatenate([array.ravel() for array in given.values()]))
-            _refuse_identifiers(given, found)
-            return self._with(names=found.tolist())
-        checked = [self._integers(where, array) for where, array in given.items()]
-        found = np.unique(np.concatenate(checked))
-        if self.classes is not None and (found.max(initial=0) < self.classes or len(found) != self.classes):
+        if all(array.dtype.kind == "U" for array in arrays_by_name.values()):
+            distinct = np.unique(np.concatenate([array.ravel() for array in arrays_by_name.values()]))
+            _refuse_identifiers(arrays_by_name, distinct)
+            return self._with(names=distinct.tolist())
+        checked = [self._integers(where, array) for where, array in arrays_by_name.items()]
+        distinct = np.unique(np.concatenate(checked))
+        if self.classes is not None and (distinct.max(initial=0) < self.classes or len(distinct) != self.classes):
             return self
-        _refuse_identifiers(given, found)
-        if found.max(initial=-1) == len(found) - 1:
-            return self._with(classes=len(found))
-        return dataclasses.replace(self, ids=found.tolist(), names=self.names or [str(label) for label in found])
+        _refuse_identifiers(arrays_by_name, distinct)
+        if distinct.max(initial=-1) == len(distinct) - 1:
+            return self._with(classes=len(distinct))
+        return dataclasses.replace(self, ids=distinct.tolist(), names=self.names or [str(label) for label in distinct])
 
     def store(self, where, array):
         y = np.asarray(array)
@@ -81,8 +81,8 @@ class Labels(Field):
 
     def _integers(self, where, array):
         if array.ndim != 1 or array.dtype.kind not in "iub":
-            found = f"shape {array.shape} and dtype {array.dtype}"
-            raise DataError(f"{where} has {found}; labels are integers of shape (N,)")
+            form = f"shape {array.shape} and dtype {array.dtype}"
+            raise DataError(f"{where} has {form}; labels are integers of shape (N,)")
         y = array.astype(np.int64)
         if y.min(initial=0) < 0:
             raise DataError(f"{where} holds the label {y.min()}; labels count from 0")
@@ -104,15 +104,15 @@ class Labels(Field):
         return "labels" if self.classes is None else f"labels of {self.classes} classes"
 
 
-MANY = 100
+MOST_CLASSES = 100
 """More different labels than this, with few examples each, are taken to be identifiers of examples."""
 
 
-def _refuse_identifiers(given, found):
+def _refuse_identifiers(arrays, labels):
     """DataError if there are so many different labels that they identify examples, and are not classes."""
-    where, n = next(iter(given)), sum(map(len, given.values()))
-    if len(found) > max(MANY, n / 2):
-        what = f"{where} holds {len(found)} different labels in {n} examples: these are ids, not classes"
+    where, n = next(iter(arrays)), sum(map(len, arrays.values()))
+    if len(labels) > max(MOST_CLASSES, n / 2):
+        what = f"{where} holds {len(labels)} different labels in {n} examples: these are ids, not classes"
         key = where.rpartition("_")[0] or where
         raise DataError(f"{what}; name other labels with fields ({key}=KEY), or take them as numbers (KEY:attributes)")
 
@@ -136,11 +136,11 @@ class Attributes(Field):
         return (len(self.names or ()),)
 
     def fit(self, arrays):
-        given = [self._checked(where, array) for where, array in arrays.items()]
-        if not given:
+        checked = [self._checked(where, array) for where, array in arrays.items()]
+        if not checked:
             return self
-        binary = all(np.isin(array, (0, 1)).all() or np.isin(array, (-1, 1)).all() for array in given)
-        return self._with(names=[f"attribute {i}" for i in range(given[0].shape[1])], binary=binary)
+        binary = all(np.isin(array, (0, 1)).all() or np.isin(array, (-1, 1)).all() for array in checked)
+        return self._with(names=[f"attribute {i}" for i in range(checked[0].shape[1])], binary=binary)
 
     def store(self, where, array):
         a = self._checked(where, array)

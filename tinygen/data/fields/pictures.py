@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.data.fields.colours import class_colours, classes_of
 from tinygen.errors import DataError, UsageError
 
 Colour = tuple[int, int, int]
@@ -31,7 +32,7 @@ class Image(Field):
     palette: tuple[Colour, ...] | None = None
     """Colours of an indexed image, (red, green, blue) up to 255."""
     binarisation: Literal["dynamic", "threshold"] | None = note()
-    """How grey images were binarised, without which no likelihood can be compared; None if they were not."""
+    """How grey images were binarised, on which likelihoods depend; None if they were not."""
     levels: int | None = note()
     """`value_count` of grey and rgb images; None means 256, as in image files."""
     white: int | None = field(default=None, compare=False, repr=False)
@@ -56,17 +57,17 @@ class Image(Field):
         return 256 if self.levels is None else self.levels
 
     def fit(self, arrays):
-        given = {where: self._shaped(where, array) for where, array in arrays.items()}
-        if not given:
+        shaped = {where: self._shaped(where, array) for where, array in arrays.items()}
+        if not shaped:
             return self
-        first = next(iter(given.values()))
+        first = next(iter(shaped.values()))
         white = self.white or (1 if first.dtype.kind in "ui" and first.max(initial=0) == 1 else 255)
-        found = self._with(kind=_kind(list(given.values()), white), white=white)
-        if found.kind in ("grey", "rgb"):
-            found = found._with(levels=_levels(list(given.values()), white))
-        if found.kind == "indexed" and found.palette is None:
+        field = self._with(kind=_kind(list(shaped.values()), white), white=white)
+        if field.kind in ("grey", "rgb"):
+            field = field._with(levels=_levels(list(shaped.values()), white))
+        if field.kind == "indexed" and field.palette is None:
             raise UsageError("indexed images need their palette: Image(kind='indexed', palette=colours)")
-        return found._with(**dict(zip(("height", "width", "channels"), first.shape[1:], strict=True)))
+        return field._with(**dict(zip(("height", "width", "channels"), first.shape[1:], strict=True)))
 
     def store(self, where, array):
         x = self._shaped(where, array)
@@ -112,11 +113,11 @@ class Clip(Field):
         return (self.frames, self.height, self.width, self.channels)
 
     def fit(self, arrays):
-        given = [self._shaped(where, array) for where, array in arrays.items()]
-        if not given:
+        shaped = [self._shaped(where, array) for where, array in arrays.items()]
+        if not shaped:
             return self
-        sizes = dict(zip(("frames", "height", "width", "channels"), given[0].shape[1:], strict=True))
-        return self._with(**sizes, kind=_kind(given, 255))
+        sizes = dict(zip(("frames", "height", "width", "channels"), shaped[0].shape[1:], strict=True))
+        return self._with(**sizes, kind=_kind(shaped, 255))
 
     def store(self, where, array):
         return intensities(where, self._shaped(where, array), 255)
@@ -139,7 +140,11 @@ class Clip(Field):
 
 @dataclass(frozen=True)
 class SegmentMap(Field):
-    """A class for each pixel: integers (N, H, W) from 0; int64 in a batch."""
+    """A class for each pixel: integers (N, H, W) from 0; int64 in a batch.
+
+    Maps that are drawn in colours, integers (N, H, W, 3) up to 255, are also taken: each pixel has the class of the
+    nearest of `colours`, which `class_colours` finds if they are not given.
+    """
 
     height: int | None = None
     width: int | None = None
@@ -158,20 +163,35 @@ class SegmentMap(Field):
         return (self.height, self.width)
 
     def fit(self, arrays):
-        given = [self._shaped(where, array) for where, array in arrays.items()]
-        if not given:
+        shaped = [self._shaped(where, array) for where, array in arrays.items()]
+        if not shaped:
             return self
-        classes = 1 + max(int(x.max(initial=0)) for x in given)
-        return self._with(height=given[0].shape[1], width=given[0].shape[2], classes=classes)
+        if shaped[0].ndim == 4:
+            return self._drawn(next(iter(arrays)), shaped)
+        classes = 1 + max(int(x.max(initial=0)) for x in shaped)
+        return self._with(height=shaped[0].shape[1], width=shaped[0].shape[2], classes=classes)
 
     def store(self, where, array):
-        return class_ids(where, self._shaped(where, array), self.classes or 0, "classes")
+        x = self._shaped(where, array)
+        if x.ndim == 4 and self.colours is None:
+            raise DataError(f"{where} is drawn in colours, but other parts hold classes; give {where} as classes too")
+        x = classes_of(x, np.array(self.colours)) if x.ndim == 4 else x
+        return class_ids(where, x, self.classes or 0, "classes")
+
+    def _drawn(self, where: str, given: list[np.ndarray]) -> "SegmentMap":
+        """The field of maps that are drawn in colours."""
+        colours = self.colours or class_colours(given)
+        if len(colours) < 2:
+            raise DataError(f"{where} has no colours that could be classes; give integers (N, H, W), or `colours`")
+        return self._with(height=given[0].shape[1], width=given[0].shape[2], classes=len(colours), colours=colours)
 
     def _shaped(self, where: str, array: Any) -> np.ndarray:
-        x = with_channels(where, array, "segment maps", (self.height, self.width), "HW", 1)[..., 0]
+        """Classes (N, H, W), or colours (N, H, W, 3)."""
+        drawn = np.ndim(array) == 4 and np.shape(array)[3] == 3
+        x = with_channels(where, array, "segment maps", (self.height, self.width), "HW", 3 if drawn else 1)
         if x.dtype.kind not in "iub":
             raise DataError(f"{where} has dtype {x.dtype}; the classes of a segment map are integers")
-        return x
+        return x if drawn else x[..., 0]
 
     def value(self, stored):
         return np.array(stored, np.int64)
@@ -188,7 +208,7 @@ class SegmentMap(Field):
 
 
 def with_channels(where: str, array: Any, what: str, sizes: tuple, letters: str, channels: int | None) -> np.ndarray:
-    """The array with an axis of channels; DataError where its axes or its sizes do not fit those that are known."""
+    """The array with an axis of channels; DataError if its axes or its sizes do not fit those that are known."""
     x = np.asarray(array)
     axes = len(sizes) + 1
     shaped = x[..., None] if x.ndim == axes else x
@@ -196,7 +216,7 @@ def with_channels(where: str, array: Any, what: str, sizes: tuple, letters: str,
         shaped.ndim == axes + 1
         and 0 not in shaped.shape[1:]
         and shaped.shape[-1] in ((1, 3) if channels is None else (channels,))
-        and all(size in (None, found) for size, found in zip(sizes, shaped.shape[1:], strict=False))
+        and all(size in (None, length) for size, length in zip(sizes, shaped.shape[1:], strict=False))
     )
     if not fits:
         known = ["N", *(str(size or letter) for size, letter in zip(sizes, letters, strict=True))]
@@ -211,7 +231,7 @@ def with_channels(where: str, array: Any, what: str, sizes: tuple, letters: str,
 
 
 def intensities(where: str, x: np.ndarray, white: int) -> np.ndarray:
-    """Intensities in stored form: uint8 up to 255, or float32 in [0, 1]; DataError for values that are none."""
+    """Intensities in stored form: uint8 up to 255, or float32 in [0, 1]; DataError for other values."""
     if x.dtype == bool:
         return x * np.uint8(255)
     if x.dtype.kind in "iu":
@@ -254,7 +274,7 @@ def as_rgb(value: Any) -> np.ndarray:
 
 
 def as_colours(colours: Any) -> tuple[Colour, ...] | None:
-    """Colours as tuples; DataError where they are not integers (colours, 3) up to 255."""
+    """Colours as tuples; DataError if they are not integers (colours, 3) up to 255."""
     if colours is None:
         return None
     array = np.asarray(colours)
@@ -268,8 +288,8 @@ def as_colours(colours: Any) -> tuple[Colour, ...] | None:
 def distinct_colours(count: int) -> list[Colour]:
     """Colours that are easy to tell apart: hues a golden angle from one another."""
     turn = (math.sqrt(5) - 1) / 2
-    found = (colorsys.hsv_to_rgb(turn * i % 1, 0.6, 0.9) for i in range(count))
-    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in found]
+    colours = (colorsys.hsv_to_rgb(turn * i % 1, 0.6, 0.9) for i in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]
 
 
 def _kind(arrays: list[np.ndarray], white: int) -> Any:

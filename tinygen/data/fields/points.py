@@ -27,11 +27,11 @@ class Points(Field):
         return (self.dimensions,)
 
     def fit(self, arrays):
-        given = [self.store(where, array) for where, array in arrays.items()]
-        if not given:
+        stored = [self.store(where, array) for where, array in arrays.items()]
+        if not stored:
             return self
-        limits = min(float(x.min(initial=0)) for x in given), max(float(x.max(initial=0)) for x in given)
-        return self._with(dimensions=given[0].shape[1], limits=limits)
+        limits = min(float(x.min(initial=0)) for x in stored), max(float(x.max(initial=0)) for x in stored)
+        return self._with(dimensions=stored[0].shape[1], limits=limits)
 
     def store(self, where, array):
         x = np.asarray(array)

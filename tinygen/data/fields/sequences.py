@@ -14,7 +14,7 @@ from tinygen.data.notices import say_once
 from tinygen.errors import DataError
 
 UNKNOWN = "<unk>"
-"""The token that stands for all that are not in a vocabulary."""
+"""The token that replaces all tokens outside the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Tokens(Field):
     """
 
     vocabulary: tuple[str, ...] | None = None
-    """The text of each token. If `UNKNOWN` is among them, it replaces tokens that are not; else these are refused."""
+    """The text of each token. Other tokens are replaced by `UNKNOWN` if it is among these, else refused."""
     length: int | None = None
     """Number of tokens of the longest sequence."""
     separator: str = note("")
     """The text between two tokens of a string: "" for characters, " " for words."""
     limit: int | None = note()
-    """How many tokens a vocabulary that is made of strings has at most, the most frequent ones, besides `UNKNOWN`."""
+    """The most tokens of a vocabulary made from strings, besides `UNKNOWN`: the most frequent ones are kept."""
     cut: bool | None = note()
-    """Whether sequences of more than `length` tokens are cut; else they are refused."""
+    """Whether sequences of more than `length` tokens are cut instead of refused."""
     is_picture = False
 
     def __post_init__(self):
@@ -44,23 +44,28 @@ class Tokens(Field):
     def shape(self):
         return (self.length,)
 
+    @property
+    def unknown(self) -> int | None:
+        """The position of `UNKNOWN` in the vocabulary; None if it is not there."""
+        return self._ids.get(UNKNOWN)
+
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {token: i for i, token in enumerate(self.vocabulary or ())}
 
     def fit(self, arrays):
-        given = [example for where, array in arrays.items() for example in self._examples(where, array)]
-        if not given:
+        examples = [example for where, array in arrays.items() for example in self._examples(where, array)]
+        if not examples:
             return self
-        counts = Counter(token for example in given for token in example)
+        counts = Counter(token for example in examples for token in example)
         if isinstance(next(iter(counts), ""), str):
             vocabulary = sorted(counts)
             if self.limit is not None and len(counts) > self.limit:
-                kept = sorted(counts.keys() - {UNKNOWN}, key=lambda token: (-counts[token], token))[: self.limit]
-                vocabulary = sorted({*kept, UNKNOWN})
+                frequent = sorted(counts.keys() - {UNKNOWN}, key=lambda token: (-counts[token], token))[: self.limit]
+                vocabulary = sorted({*frequent, UNKNOWN})
         else:
             vocabulary = list(map(str, range(1 + max(counts))))
-        return self._with(vocabulary=vocabulary, length=max(map(len, given)))
+        return self._with(vocabulary=vocabulary, length=max(map(len, examples)))
 
     def store(self, where, array):
         examples = list(self._examples(where, array))
@@ -92,9 +97,9 @@ class Tokens(Field):
                 continue
             ids = np.asarray(example)
             if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
-                found = f"an example of shape {ids.shape} and dtype {ids.dtype}"
-                raise DataError(f"{where} holds {found}; tokens are strings, or integers of shape (N, T)")
-            yield _to_the_end(ids).tolist()
+                form = f"an example of shape {ids.shape} and dtype {ids.dtype}"
+                raise DataError(f"{where} holds {form}; tokens are strings, or integers of shape (N, T)")
+            yield _before_end(ids).tolist()
 
     def _split(self, text: str) -> list[str]:
         if self.separator == " ":  # any white space
@@ -104,8 +109,8 @@ class Tokens(Field):
     def _id(self, where: str, token: str | int) -> int:
         if isinstance(token, str):
             if token not in self._ids:
-                if UNKNOWN in self._ids:
-                    return self._ids[UNKNOWN]
+                if self.unknown is not None:
+                    return self.unknown
                 raise DataError(f"{where} holds the token {token!r}, which is not in the vocabulary: add it")
             return self._ids[token]
         if not 0 <= token < len(self.vocabulary or ()):
@@ -117,8 +122,8 @@ class Tokens(Field):
         return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
 
     def draw(self, value):
-        """The text of the tokens (T,), which a -1 ends."""
-        return self.separator.join((self.vocabulary or ())[int(i)] for i in _to_the_end(np.asarray(value)))
+        """The text of the tokens (T,) before the first -1."""
+        return self.separator.join((self.vocabulary or ())[int(i)] for i in _before_end(np.asarray(value)))
 
     def in_words(self):
         if self.vocabulary is None:
@@ -126,7 +131,7 @@ class Tokens(Field):
         return f"sequences of up to {self.length} of {len(self.vocabulary)} tokens"
 
 
-def _to_the_end(ids: np.ndarray) -> np.ndarray:
+def _before_end(ids: np.ndarray) -> np.ndarray:
     """The tokens (T,) of a sequence before the first -1."""
     return ids[: np.argmax(ids == -1)] if (ids == -1).any() else ids
 
@@ -135,8 +140,8 @@ def _to_the_end(ids: np.ndarray) -> np.ndarray:
 class Wave(Field):
     """Sound of one channel: floats in [-1, 1], or integers that are mu-law levels already; (N, samples).
 
-    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711, with as
-    many as van den Oord et al. 2016, arXiv:1609.03499, section 2.2); in a batch int64 (N, samples).
+    Clips of a list may differ in length: shorter ones end in silence. Stored as mu-law levels (ITU-T G.711), whose
+    number is that of van den Oord et al. 2016, arXiv:1609.03499, section 2.2; in a batch int64 (N, samples).
     """
 
     samples: int | None = None

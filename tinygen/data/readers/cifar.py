@@ -13,7 +13,8 @@ from tinygen.errors import DataError
 takes = ("fields",)
 PIXELS = 3072
 FOLDERS = ("cifar-10-batches-bin", "cifar-100-binary", "cifar-10-batches-py", "cifar-100-python")
-# The files of train, that of test, the bytes of labels before each picture, the labels that are y, and their names.
+# For each form: the train files, the test file, the number of label bytes before a picture, the index of the label that
+# is y, and the file of class names.
 FORMS = (
     ([f"data_batch_{i}.bin" for i in range(1, 6)], "test_batch.bin", 1, 0, "batches.meta.txt"),
     (["train.bin"], "test.bin", 2, 1, "fine_label_names.txt"),

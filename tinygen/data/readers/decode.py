@@ -35,7 +35,7 @@ class Decoder:
     """What to do about a file that cannot be decoded."""
 
     def __call__(self, file: str) -> np.ndarray:
-        """Decode a file. Raises BrokenFile, or DataError where its size or its colours are not those of the others."""
+        """Decode a file. Raises BrokenFile, or DataError if its size or its colours are not those of the others."""
         try:
             pixels = self._decode(file)
         except DataError:
@@ -43,7 +43,7 @@ class Decoder:
         except Exception as error:  # decoders raise whatever they meet in a damaged file
             raise BrokenFile(f"{file} is not an image that can be read; {self.remedy}") from error
         if self.channels == 1 and pixels.shape[2] == 3:
-            raise DataError(f"{file} is in colour, but the pictures looked at first are grey: use fields x=:rgb")
+            raise DataError(f"{file} is in colour, but the pictures examined first are grey: use fields x=:rgb")
         height, width = pixels.shape[:2]
         if self.expected and (width, height) != self.expected[1]:
             self.refuse_size(file, (width, height))
@@ -90,7 +90,7 @@ class Decoder:
 def ignore_warnings_of_pillow() -> None:
     """Ignore Pillow's warnings from now on: they are harmless, or about damage that raises an error here.
 
-    `warnings.catch_warnings` would end this again, but is not safe while threads decode.
+    `warnings.catch_warnings` would restore them afterwards, but is not safe while threads decode.
     """
     warnings.filterwarnings("ignore", module="PIL")
 

@@ -1,4 +1,4 @@
-"""MNIST's IDX files: a folder with the four of them, `.gz` or not, or pictures alone."""
+"""MNIST's IDX files, compressed or not: a folder with all four, or a file of pictures alone."""
 
 import gzip
 import math

@@ -18,7 +18,7 @@ TEXTS = {"text": "characters", "texts": "characters", "sentence": "characters", 
 TEXTS |= {"caption": "words", "captions": "words"}
 MAPS = ("mask", "masks", "segmentation")
 CLASS_NAMES = ("class_names", "label_names", "category_names")
-HELPERS = ("palette", "offset", "rate")
+HELPER_KEYS = ("palette", "offset", "rate")
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     split = [(key, *split_key(key)) for key in keys]
     if not any(part == "train" for _, _, part in split):
         return {key: {"train": key} for key, _, _ in split}
-    found: dict[str, dict[str, str]] = {}
+    keys_of: dict[str, dict[str, str]] = {}
     for key, name, part in split:
         if part:
-            found.setdefault(name, {})[part] = key
-    return found
+            keys_of.setdefault(name, {})[part] = key
+    return keys_of
 
 
 def choose(wanted: Mapping[str, str], headers: Mapping[str, Header]) -> Chosen:
@@ -95,7 +95,7 @@ def _choose_by_name(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
     """Choose the first pictures of a file as x, and the next ones of the same size as its target."""
-    pictures = [key for key, header in headers.items() if header.is_picture and key not in HELPERS]
+    pictures = [key for key, header in headers.items() if header.is_picture and key not in HELPER_KEYS]
     if "x" not in chosen.sources and (free := [key for key in pictures if not chosen.taken(key)]):
         chosen.sources["x"] = free[0], "indexed" if _fits_palette(free[0], headers) else "image"
         chosen.guessed.append("x")
@@ -108,7 +108,7 @@ def _choose_by_shape(chosen: Chosen, headers: Mapping[str, Header]) -> None:
 
 
 def _kind(key: str, headers: Mapping[str, Header]) -> str | None:
-    """The kind of field that the name of a key implies; None if it implies none."""
+    """The kind of field for an array by its key, shape and dtype; None for other keys and arrays that do not fit."""
     header = headers[key]
     axes, kind = len(header.shape), header.dtype.kind
     if key in LABELS and not header.is_picture and axes > 0:

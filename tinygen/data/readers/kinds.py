@@ -9,7 +9,7 @@ from tinygen.data.fields import Attributes, Clip, Field, Image, Labels, Points, 
 from tinygen.errors import DataError, UsageError
 
 Facts = Mapping[str, Any]
-"""What is known about an array besides its values: `names`, `palette`, `rate`, `white`, `vocabulary`, `texts`."""
+"""What is known of an array besides its values: `names`, `palette`, `rate`, `white`, `vocabulary`, `texts`."""
 
 KINDS: dict[str, Callable[[Facts], Field]] = {
     "image": lambda facts: Image(white=facts.get("white")),
@@ -67,7 +67,7 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def lines_of(content: bytes) -> list[str]:
-    """The lines of a text in UTF-8 that are not blank; DataError for other bytes."""
+    """The lines that are not blank, of a text in UTF-8; DataError for another encoding."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -35,17 +35,17 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
     Raises DataError if there are no files, or files both in a part and in its sub-folders.
     """
     try:
-        found = {part: _by_class(root, folder, suffixes) for part, root in _parts(folder).items()}
+        parts = {part: _by_class(root, folder, suffixes) for part, root in _parts(folder).items()}
     except OSError as error:
         raise DataError(f"the folder cannot be read ({error.strerror})") from error
-    for by_class in found.values():
+    for by_class in parts.values():
         _refuse_both(by_class, what)
-    if not any(found.get("train", {}).values()):
+    if not any(parts.get("train", {}).values()):
         raise DataError(f"there are no {what} in the folder; they end in {', '.join(suffixes)}")
-    used = {name for by_class in found.values() for name, files in by_class.items() if files}
-    names = sorted(used - {""}, key=natural)
-    _refuse_flat_part(found, names, what)
-    return {part: _listing(by_class, names) for part, by_class in found.items() if any(by_class.values())}, names
+    used = {name for by_class in parts.values() for name, files in by_class.items() if files}
+    names = sorted(used - {""}, key=natural_order)
+    _refuse_flat_part(parts, names, what)
+    return {part: _listing(by_class, names) for part, by_class in parts.items() if any(by_class.values())}, names
 
 
 def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
@@ -58,10 +58,10 @@ def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
                 folders.append(entry.path)
             elif _visible(entry.name) and suffix in suffixes:
                 return suffix
-    return next((found for each in sorted(folders) if (found := first_suffix(each, suffixes))), None)
+    return next((below for each in sorted(folders) if (below := first_suffix(each, suffixes))), None)
 
 
-def natural(name: str) -> list:
+def natural_order(name: str) -> list:
     """A sorting key that orders numbers in names by their value: a2 before a10."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
@@ -83,28 +83,28 @@ File = tuple[str, int]
 
 def _by_class(root: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[File]]:
     """Files (path from the folder, size) by the name of the sub-folder, "" for those beside the sub-folders."""
-    found: dict[str, list[File]] = {"": []}
+    by_class: dict[str, list[File]] = {"": []}
     start = len(os.path.join(folder, ""))
     with os.scandir(root) as entries:
         for entry in entries:
             if _visible(entry.name) and entry.is_dir():
-                found[entry.name] = sorted((path[start:], size) for path, size in _walk(entry.path, suffixes, set()))
+                by_class[entry.name] = sorted((path[start:], size) for path, size in _walk(entry.path, suffixes, set()))
             elif _is_wanted(entry, suffixes):
-                found[""].append((entry.path[start:], _size(entry)))
-    found[""].sort()
-    return found
+                by_class[""].append((entry.path[start:], _size(entry)))
+    by_class[""].sort()
+    return by_class
 
 
-def _walk(folder: str, suffixes: tuple[str, ...], seen: set) -> Iterator[File]:
+def _walk(folder: str, suffixes: tuple[str, ...], visited: set) -> Iterator[File]:
     """Yield all files at any depth; a folder that a link leads to again is entered once."""
     status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in seen:
+    if (status.st_dev, status.st_ino) in visited:
         return
-    seen.add((status.st_dev, status.st_ino))
+    visited.add((status.st_dev, status.st_ino))
     with os.scandir(folder) as entries:
         for entry in entries:
             if _visible(entry.name) and entry.is_dir():
-                yield from _walk(entry.path, suffixes, seen)
+                yield from _walk(entry.path, suffixes, visited)
             elif _is_wanted(entry, suffixes):
                 yield entry.path, _size(entry)
 
@@ -130,8 +130,8 @@ def _refuse_both(by_class: dict[str, list[File]], what: str) -> None:
         raise DataError(f"there are {what} both in it ({here[0][0]}) and in its folder {classes[0]}; move one of them")
 
 
-def _refuse_flat_part(found: dict[str, dict[str, list[File]]], names: list[str], what: str) -> None:
-    for part, by_class in found.items():
+def _refuse_flat_part(parts: dict[str, dict[str, list[File]]], names: list[str], what: str) -> None:
+    for part, by_class in parts.items():
         if names and by_class[""]:
             raise DataError(f"{part} has {what} without a class ({by_class[''][0][0]}); move them into class folders")
 

@@ -9,7 +9,7 @@ import numpy as np
 from tinygen.data.dataset import Dataset, last_tenth, random_tenth
 from tinygen.data.fields import Field
 from tinygen.data.notices import say_once
-from tinygen.data.readers.keys import CLASS_NAMES, HELPERS, LABELS, Chosen, Header, by_part, choose
+from tinygen.data.readers.keys import CLASS_NAMES, HELPER_KEYS, LABELS, Chosen, Header, by_part, choose
 from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
@@ -17,11 +17,12 @@ from tinygen.errors import DataError, UsageError
 
 def from_arrays(arrays: dict[str, Any], request: Request) -> Dataset:
     """Make the data set of arrays in memory, by the rules of `.npz` files."""
-    held = {key: np.asarray(array) for key, array in arrays.items()}
-    return Named(held, lambda key: Header(held[key].shape, held[key].dtype), held.__getitem__).dataset(request)
+    by_key = {key: np.asarray(array) for key, array in arrays.items()}
+    named = NamedArrays(by_key, lambda key: Header(by_key[key].shape, by_key[key].dtype), by_key.__getitem__)
+    return named.dataset(request)
 
 
-class Named:
+class NamedArrays:
     """The arrays of a file by their keys; values are read when they are needed, shapes and dtypes at once."""
 
     def __init__(self, keys: Iterable[str], header: Callable[[str], Header], read: Callable[[str], np.ndarray]):
@@ -35,12 +36,12 @@ class Named:
         """Make the data set; a note on keys that no field uses is printed once."""
         chosen = self.choose(request.fields)
         if not chosen.sources:
-            held = ", ".join(sorted(self.keys)[:8]) or "nothing"
+            listed = ", ".join(sorted(self.keys)[:8]) or "nothing"
             kinds = ", ".join(KINDS)
             remedy = f"name one as a field, such as x=KEY:KIND with one of {kinds}"
-            raise DataError(f"the file holds {held}; a data set needs x_train and x_test, or x: {remedy}")
+            raise DataError(f"the file holds {listed}; a data set needs x_train and x_test, or x: {remedy}")
         if (request.vocabulary or request.length) and not any(kind in TEXTS for _, kind in chosen.sources.values()):
-            raise UsageError("vocabulary and length are for texts, of which no field is made; leave them out")
+            raise UsageError("vocabulary and length are for texts, and no field holds texts; leave them out")
         parts: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
         fields = {}
         for name, (key, kind) in chosen.sources.items():
@@ -80,7 +81,7 @@ class Named:
         return make_field(kind, facts)
 
     def _cut(self, key: str, kind: str, array: np.ndarray) -> Any:
-        """The array itself; for a single long wave the list of its clips, wave[offset[i] : offset[i + 1]]."""
+        """The array itself, or the list of clips wave[offset[i] : offset[i + 1]] of a single long wave."""
         if kind != "wave" or array.ndim != 1:
             return array
         if "offset" not in self.keys:
@@ -96,7 +97,7 @@ class Named:
         """Choose as x the first array that holds lines of UTF-8 as uint8."""
         for key, header in self.headers.items():
             flat = len(header.shape) == 1 and header.dtype == np.uint8 and not chosen.taken(key)
-            if flat and key not in HELPERS and _is_text(self.read(self.parts[key]["train"])):
+            if flat and key not in HELPER_KEYS and _is_text(self.read(self.parts[key]["train"])):
                 chosen.sources["x"] = key, TEXTS[0]
                 chosen.guessed.append("x")
                 return

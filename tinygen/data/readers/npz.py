@@ -10,7 +10,7 @@ import numpy as np
 from tinygen.data.dataset import Dataset
 from tinygen.data.naming import naming
 from tinygen.data.readers.keys import Header
-from tinygen.data.readers.named import Named
+from tinygen.data.readers.named import NamedArrays
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError
 
@@ -46,8 +46,8 @@ def fields_of(path: Path) -> Mapping[str, str]:
         return {}
 
 
-def _named(archive: Any) -> Named:
-    return Named(archive.files, lambda key: _header(archive, key), lambda key: _read(archive, key))
+def _named(archive: Any) -> NamedArrays:
+    return NamedArrays(archive.files, lambda key: _header(archive, key), lambda key: _read(archive, key))
 
 
 @contextmanager

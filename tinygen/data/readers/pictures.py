@@ -23,14 +23,14 @@ SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
     *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
-HELD = 64 * 2**20
+MOST_IN_MEMORY = 64 * 2**20
 """Most bytes of decoded pictures that are kept in memory."""
-LOOKED_AT = 1000
+EXAMINED_PICTURES = 1000
 """Number of evenly spaced pictures that are examined for the size and colours of a larger folder."""
 
 
 def recognises(path: Path) -> bool:
-    """Whether the path is a folder, of whatever: this reader is asked last."""
+    """Whether the path is a folder with any content: this reader is tried last."""
     return path.is_dir()
 
 
@@ -38,9 +38,9 @@ def read(path: Path, request: Request) -> Dataset:
     """Read the pictures x of a folder and, if they are in class folders (`list_files`), their classes y.
 
     They are grey if every file is, else rgb; transparent pixels become white. The order is a fixed shuffle; its last
-    tenth is valid, and also test if there is none. Up to `HELD` bytes are decoded now; of a larger folder only the
-    names are kept (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a file that
-    cannot be read.
+    tenth is valid, and also test if there is none. Up to `MOST_IN_MEMORY` bytes are decoded now; of a larger folder
+    only the names are kept (`Files`). Raises DataError for a folder without images, for sizes that differ, and for a
+    file that cannot be read.
     """
     with naming(path):
         return make(path, request)
@@ -63,42 +63,42 @@ def make(folder: Path, request: Request, extra: ExtraField | None = None) -> Dat
     for part, listing in parts.items():
         order = Stream(0, "folder").permutation(len(listing.files)).tolist()
         parts[part] = listing.rows(i for i in order if not extra or listing.files[i] in extra.row)
-    kind = _kind_asked_for(request)
-    decoder, held = _look(folder, parts, request, kind)
+    kind = _requested_kind(request)
+    decoder, in_memory = _make_decoder(folder, parts, request, kind)
     columns: dict[str, dict[str, Any]] = {}
     for part, listing in parts.items():
         x: np.ndarray | Column
-        if held:
+        if in_memory:
             listing, x = _decode_all(listing, decoder, request.skip_broken)
         else:
             x = Files(folder, listing.files, listing.sizes, decoder, request.skip_broken)
         columns[part] = {"x": x} | ({"y": np.array(listing.labels)} if classes else {})
         if extra:
             columns[part][extra.name] = extra.array[[extra.row[file] for file in listing.files]]
-    every: dict[str, Field] = {"x": Image(kind=kind) if held else _image(decoder)}
+    every: dict[str, Field] = {"x": Image(kind=kind) if in_memory else _image(decoder)}
     every |= {"y": Labels(names=tuple(map(printable, classes)))} if classes else {}
     every |= {extra.name: extra.field} if extra else {}
     return Dataset.from_fields(request.name, every, **columns, hold_out=last_tenth)
 
 
-def _kind_asked_for(request: Request) -> Any:
+def _requested_kind(request: Request) -> Any:
     for name, source in request.fields.items():
         if name != "x" or source not in (":grey", ":rgb"):
             raise UsageError(f"fields: a folder of pictures takes x=:grey or x=:rgb, not {name}={source}")
     return request.fields["x"][1:] if request.fields else None
 
 
-def _look(folder: Path, parts: dict[str, Listing], request: Request, kind: Any) -> tuple[Decoder, bool]:
+def _make_decoder(folder: Path, parts: dict[str, Listing], request: Request, kind: Any) -> tuple[Decoder, bool]:
     """The decoder that brings all pictures of the folder to one shape, and whether they are few enough for memory."""
     files = [file for part in parts.values() for file in part.files]
     width, height = request.size or (decoder := _expecting_one_size(folder, files, request)).expected[1]  # type: ignore[index]
     decoder = Decoder(folder, request.size) if request.size else decoder
-    colours = _colours(decoder, files[:: -(-len(files) // LOOKED_AT)])
+    colours = _colours(decoder, files[:: -(-len(files) // EXAMINED_PICTURES)])
     colours = {"grey": 1, "rgb": 3}.get(kind, colours)
-    held = len(files) * width * height * colours <= HELD
-    if held and kind is None:
+    in_memory = len(files) * width * height * colours <= MOST_IN_MEMORY
+    if in_memory and kind is None:
         colours = _colours(decoder, files)
-    return replace(decoder, channels=colours, convert=kind == "grey"), held
+    return replace(decoder, channels=colours, convert=kind == "grey"), in_memory
 
 
 def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Decoder:
@@ -111,11 +111,11 @@ def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Dec
                 raise
             continue
         return Decoder(folder, expected=(file, (first.shape[1], first.shape[0])))
-    raise DataError("none of the images in the folder can be read; put whole ones there")
+    raise DataError("none of the images in the folder can be read; put intact ones there")
 
 
 def _colours(decoder: Decoder, files: list[str]) -> int:
-    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError where sizes differ."""
+    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError if sizes differ."""
     colours = 1
     for file in files:
         try:
@@ -144,7 +144,7 @@ def _decode_all(listing: Listing, decoder: Decoder, skip_broken: bool) -> tuple[
             if not skip_broken:
                 raise
     if not images:
-        raise DataError("none of the images in the folder can be read; put whole ones there")
+        raise DataError("none of the images in the folder can be read; put intact ones there")
     if broken := len(listing.files) - len(kept):
         say_once(f"{decoder.folder}: skipped {broken} broken of {len(listing.files)} images")
     return listing.rows(kept), np.stack(images)

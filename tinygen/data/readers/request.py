@@ -24,23 +24,23 @@ class Request:
     white: int | None = None
     """The integer that means 1 in pictures of a shipped file."""
     vocabulary: int | None = None
-    """How many different tokens of texts are known, the most frequent ones."""
+    """Number of different tokens of texts that are kept, the most frequent ones."""
     length: int | None = None
-    """To how many tokens texts are cut."""
+    """Number of tokens to which longer texts are cut."""
 
     @property
     def texts(self) -> dict[str, Any]:
-        """What the field of a text is told: attributes of `Tokens`."""
+        """Attributes of `Tokens` for a field of texts."""
         return {"limit": self.vocabulary, "length": self.length, "cut": True if self.length else None}
 
 
 def parse_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
     """The mapping as a dict; UsageError if it does not map names to keys."""
-    found = dict(fields or {})
-    for name, source in found.items():
+    sources = dict(fields or {})
+    for name, source in sources.items():
         if not (isinstance(name, str) and isinstance(source, str) and name.isidentifier() and source.strip(": ")):
             raise UsageError(f"fields: {name!r} is {source!r}; give a name and a key of the file, such as x=photo")
-    return found
+    return sources
 
 
 def parse_size(size: Any) -> Size | None:

@@ -16,11 +16,11 @@ from tinygen.data.readers.decode import BrokenFile
 from tinygen.errors import DataError
 
 WORKERS = max(1, min(4, os.cpu_count() or 1))
-AT_LEAST = 16
+FILES_PER_TASK = 16
 """Least number of files that a task of a thread decodes, so that its overhead is small."""
-PREPARED = 4
+BATCHES_AHEAD = 4
 """Most batches that are decoded in advance."""
-DIGESTED = 256
+DIGESTED_FILES = 256
 """Number of files whose contents go into the digest."""
 
 Decoded = list[np.ndarray | Exception]
@@ -34,9 +34,9 @@ def _workers() -> ThreadPoolExecutor:
 class Files(Column):
     """One example for each file of a folder; only the names are kept in memory.
 
-    The digest covers all names, all lengths in bytes, and the contents of `DIGESTED` evenly spaced files, since reading
-    all contents at each start would take as long as an epoch. A change of another file that keeps its length is
-    therefore not noticed.
+    The digest covers all names, all lengths in bytes, and the contents of `DIGESTED_FILES` evenly spaced files, since
+    reading all contents at each start would take as long as an epoch. A change of another file that keeps its length
+    is therefore not noticed.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Files(Column):
     def prepare(self, indices: Any) -> None:
         rows = self._rows(indices)
         if len(rows) and rows.tobytes() not in self._prepared:
-            while len(self._prepared) >= PREPARED:
+            while len(self._prepared) >= BATCHES_AHEAD:
                 for task in self._prepared.pop(next(iter(self._prepared))):
                     task.cancel()
             self._prepared[rows.tobytes()] = self._start(rows)
@@ -87,7 +87,7 @@ class Files(Column):
         return np.arange(len(self.files))[indices]
 
     def _start(self, rows: np.ndarray) -> list[Future[Decoded]]:
-        tasks = np.array_split(rows, max(1, min(WORKERS, len(rows) // AT_LEAST)))
+        tasks = np.array_split(rows, max(1, min(WORKERS, len(rows) // FILES_PER_TASK)))
         return [_workers().submit(self._decode, task.tolist()) for task in tasks]
 
     def _decode(self, rows: list[int]) -> Decoded:
@@ -104,13 +104,13 @@ class Files(Column):
 
     @cached_property
     def _digest(self) -> bytes:
-        found = blake2b(repr(getattr(self.decode, "size", None)).encode())
+        digest = blake2b(repr(getattr(self.decode, "size", None)).encode())
         for file in self.files:
-            found.update(os.fsencode(file) + b"\0")
-        found.update(self.sizes.astype("<i8").tobytes())
-        for row in np.unique(np.linspace(0, len(self.files) - 1, DIGESTED).astype(int)):
+            digest.update(os.fsencode(file) + b"\0")
+        digest.update(self.sizes.astype("<i8").tobytes())
+        for row in np.unique(np.linspace(0, len(self.files) - 1, DIGESTED_FILES).astype(int)):
             try:
-                found.update(blake2b((self.folder / self.files[row]).read_bytes()).digest())
+                digest.update(blake2b((self.folder / self.files[row]).read_bytes()).digest())
             except OSError:
-                found.update(b"cannot be read")
-        return found.digest()
+                digest.update(b"cannot be read")
+        return digest.digest()

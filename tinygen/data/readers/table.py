@@ -69,18 +69,18 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _named(request: Request, names: list[str]) -> list[tuple[str, str, str]]:
     """(field, column, kind) of each column that is not a coordinate of x."""
-    found = []
+    named = []
     for name, source in request.fields.items():
         key, kind = split_source(source)
         if key not in names:
             raise DataError(f"fields: there is no {key or name} for {name}; the columns are {', '.join(names)}")
         if name == "x" or kind not in (None, "labels", "attributes"):
             raise DataError(f"fields: {name}={source}: a column is labels or attributes; all others are the points x")
-        found.append((name, key, kind or "labels"))
-    free = [name for name in names if name.lower() in LABELS and name not in [key for _, key, _ in found]]
+        named.append((name, key, kind or "labels"))
+    free = [name for name in names if name.lower() in LABELS and name not in [key for _, key, _ in named]]
     if free and "y" not in request.fields:
-        found.append(("y", free[0], "labels"))
-    return found
+        named.append(("y", free[0], "labels"))
+    return named
 
 
 def _numbers(path: Path, name: str, cells: tuple[str, ...], *, as_labels: bool) -> np.ndarray:

@@ -26,8 +26,8 @@ def read(path: Path, request: Request) -> Dataset:
     files = {PARTS[file.stem]: file for file in sorted(path.glob("*.txt")) if file.stem in PARTS}
     kind = request.fields.get("x", ":characters").removeprefix(":")
     if request.fields.keys() - {"x"} or kind not in TEXTS:
-        asked = ", ".join(f"{name}={source}" for name, source in request.fields.items())
-        raise UsageError(f"{path}: fields: a text takes x=:characters or x=:words, not {asked}")
+        wanted = ", ".join(f"{name}={source}" for name, source in request.fields.items())
+        raise UsageError(f"{path}: fields: a text takes x=:characters or x=:words, not {wanted}")
     with naming(path):
         parts: dict[str, Any] = {part: {"x": _lines(file)} for part, file in (files or {"train": path}).items()}
         return Dataset.from_fields(request.name, {"x": make_field(kind, {"texts": request.texts})}, **parts)

@@ -37,7 +37,7 @@ def read(path: Path, request: Request) -> Dataset:
 
     Files that are all called as in the Free Spoken Digit Dataset, such as 7_jackson_32.wav, have the digit as class y,
     and the speaker; takes 0 to 4 are test, as its authors say. PCM of 8, 16, 24 or 32 bits; channels are averaged.
-    Shorter clips end in silence. Raises DataError where rates differ, for other encodings, and for a file that cannot
+    Shorter clips end in silence. Raises DataError if rates differ, for other encodings, and for a file that cannot
     be read, which ``skip_broken`` leaves out.
     """
     with naming(path):
@@ -63,7 +63,7 @@ def _spoken(file: str) -> Any:
 
 
 def _are_spoken_digits(parts: dict[str, Listing]) -> bool:
-    """Whether there is one folder of such files, some of which are for training and others for test."""
+    """Whether all files are named as in that dataset, in a single part, and include takes for training and for test."""
     takes = [match and int(match[3]) for match in map(_spoken, parts["train"].files)]
     return parts.keys() == {"train"} and None not in takes and min(takes) < TEST_TAKES <= max(takes)
 
@@ -121,5 +121,5 @@ def _clips(folder: Path, listing: Listing, order: list[int], rates: dict[str, in
         clips.append(clip)
         kept.append(i)
     if not clips:
-        raise DataError("none of the waves in the folder can be read; put whole ones there")
+        raise DataError("none of the waves in the folder can be read; put intact ones there")
     return clips, kept

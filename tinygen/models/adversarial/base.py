@@ -27,7 +27,7 @@ class AdversarialModel(System):
     Both networks work in data space: the generator maps noise (N, latent) to examples, the discriminator maps examples
     to one number each (N, 1), higher for real ones. A subclass passes the networks to `__init__`, then makes
     `generator_optimizer` and `discriminator_optimizer`. `averaging` is the decay of an average of the generator's
-    weights, which serves everything but training; 0: no average.
+    weights, with which the model is evaluated and sampled; 0: no average.
     """
 
     needs: ClassVar[Needs] = {"x": (*INTENSITIES, Points())}
@@ -80,7 +80,7 @@ class AdversarialModel(System):
         raise NotImplementedError
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """`compare` on the first 2500 examples of a split and as many fake ones; of points also `points_metrics`."""
+        """`compare` on the first 2500 examples of a split and as many fake ones; for points also `points_metrics`."""
         real = np.concatenate([batch.x for batch in data.take(SAMPLES).batches(CHUNK)])
         fake = self.generate(random.Stream(seed, "eval").normal((len(real), self.config.latent)))
         metrics = self.compare(self.discriminate(real), self.discriminate(fake))
@@ -91,7 +91,7 @@ def average_of(generator: Module, decay: float) -> EMA | None:
     """Make the average of a generator's weights, None for a decay of 0; UsageError for one of 1 or more."""
     if decay >= 1:
         raise UsageError(f"averaging is {decay}; as the decay of an average it must be below 1")
-    # At first a short average, so that the random beginning is soon forgotten.
+    # The average is short at first, so that it soon forgets the random initial weights.
     return EMA(generator, lambda step: min(decay, (1 + step) / (10 + step))) if decay else None
 
 

@@ -17,7 +17,7 @@ from tinygen.metrics.modes import SAMPLES
 from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
     Conv2d,
@@ -70,8 +70,8 @@ class DCGAN(AdversarialModel):
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         classes = spec.classes if self.conditions else 0
-        generator = _generator(spec.x.shape, config.latent + classes, config.channels)
-        discriminator = _discriminator(spec.x.shape, config.channels, 1 + classes)
+        generator = convolutional_generator(spec.x.shape, config.latent + classes, config.channels)
+        discriminator = convolutional_discriminator(spec.x.shape, config.channels, 1 + classes)
         super().__init__(config, spec, device, generator, discriminator, config.averaging)
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
@@ -97,12 +97,12 @@ class DCGAN(AdversarialModel):
         return {"discriminator_nats": real_term + fake_term, "generator_nats": generator_loss}
 
     def discriminate(self, x, labels=None) -> np.ndarray:
-        """The discriminator's logits (N,) for images, in a conditional model for images of these classes."""
+        """The discriminator's logits (N,) for images; a conditional model also takes their classes, `labels`."""
         with self.evaluating():
             return self.logits(in_chunks(self.discriminator, x, self.device), labels)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """A walk from sample to sample, and where there are labels arithmetic with the noise of classes."""
+        """A walk from sample to sample and, if there are labels, arithmetic with the noise of classes."""
         yield self._walk(seed)
         if data.spec.classes is not None:
             yield from self._arithmetic(data.valid, seed)
@@ -117,7 +117,7 @@ class DCGAN(AdversarialModel):
         return Figure(caption, self.generate(self.generator_input(noise, row_classes.repeat(STEPS))), columns=STEPS)
 
     def _arithmetic(self, split, seed: int) -> Iterator[Figure]:
-        """a - b + c of three consecutive classes (section 6.3.2), of noise and, for comparison, of pixels."""
+        """a - b + c of three consecutive classes (section 6.3.2), with noise and, for comparison, with pixels."""
         noise = random.Stream(seed, "arithmetic").normal((CANDIDATES, self.config.latent))
         samples = self.generate(noise)
         nearest = _exemplars(samples, _class_means(split))
@@ -179,7 +179,7 @@ class ConditionalDCGAN(DCGAN):
 # The networks (section 3)
 
 
-def _generator(image_shape, inputs: int, channels: int) -> Sequential:
+def convolutional_generator(image_shape, inputs: int, channels: int) -> Sequential:
     """A network from noise (N, inputs) to images (N, H, W, C) in [0, 1]: transposed convolutions double the sides."""
     smallest, *larger = _pyramid(image_shape, channels)[::-1]
     layers: list = [_initialised(Linear(inputs, math.prod(smallest), bias=False)), Reshape(*smallest)]
@@ -194,7 +194,7 @@ def _generator(image_shape, inputs: int, channels: int) -> Sequential:
     return Sequential(*layers, Tanh(), lambda x: 0.5 * (x + 1))
 
 
-def _discriminator(image_shape, channels: int, outputs: int) -> Sequential:
+def convolutional_discriminator(image_shape, channels: int, outputs: int) -> Sequential:
     """A network from images (N, H, W, C) in [0, 1] to (N, outputs): convolutions halve the sides."""
     shapes = _pyramid(image_shape, channels)
     layers: list = [lambda x: 2 * x - 1]
@@ -248,7 +248,7 @@ def _sum(values: np.ndarray, a, b, c) -> np.ndarray:
     return values[a] - values[b] + values[c]
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TRIAL = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
 
@@ -259,7 +259,7 @@ DCGAN.trials = (
         "fashion-mnist-7k",
         300,
         TRIAL | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
-        (LIKE_DATA,),
+        (SAMPLES_LIKE_DATA,),
         quick=False,
     ),
 )

@@ -37,10 +37,10 @@ def losses_figure(losses: Mapping[str, Callable]) -> Figure:
 
 
 def figures_on_1d_data(model: Any, data: Any, seed: int, curve: Callable, name: str) -> Iterator[Figure]:
-    """On 1-d data, the densities of data and samples, and the discriminator, at moments of training; else nothing.
+    """Drawings of the discriminator, and of the densities of data and samples, at some steps of training on 1-d data.
 
-    `curve` maps the discriminator's outputs to [0, 1], `name` is its label. Training is repeated from the seed for up
-    to 4096 steps; the process's random streams are left as they were.
+    For other data there are none. `curve` maps the discriminator's outputs to [0, 1]; `name` is its label. Training is
+    repeated from the seed for up to 4096 steps; the random streams of the process are left as they were.
     """
     if not isinstance(model.spec.x, Points) or model.spec.x.shape != (1,):
         return
@@ -73,10 +73,10 @@ def _retrained(model: Any, data: Any, seed: int, steps: int) -> Iterator[Any]:
     repeated = type(model)(config, model.spec, model.device)
     random.seed(seed)
     batches = model.source(data.train, seed=seed)
-    taken = training_steps(lambda batch: repeated.training_step(batch), batches, model.device)
+    training = training_steps(lambda batch: repeated.training_step(batch), batches, model.device)
     for step in range(steps + 1):
         if step:
-            next(taken)
+            next(training)
         while step >= end:
             end, config = next(configs)
             state, repeated = repeated.state_dict(), type(model)(config, model.spec, model.device)

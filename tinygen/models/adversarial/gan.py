@@ -84,7 +84,7 @@ class GAN(AdversarialModel):
         yield from figures_on_1d_data(self, data, seed, lambda scores: 1 / (1 + np.exp(-scores)), "D(x)")
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 GAN.tiny = (
     {"latent": 3, "hidden": 7},

@@ -41,7 +41,7 @@ def gradient_norms(critic, real, fake):
     share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
     between = tensor(share * real + (1 - share) * fake.data, real.dtype, requires_grad=True)
     slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
-    # Where a ReLU critic is flat the norm is 0, and its root would have no derivative.
+    # Where a ReLU critic is flat the squared norm is 0, and the root has no derivative there: hence the small constant.
     return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
 
 

@@ -131,7 +131,7 @@ class WGANGP(AdversarialModel):
 
 
 def critic_figures(model, data, seed: int):
-    """On 1-d data the critic and both densities over training."""
+    """Drawings of the critic and both densities over training, on 1-d data."""
 
     def scaled(outputs):
         return (outputs - outputs.min()) / max(outputs.max() - outputs.min(), 1e-12)
@@ -139,9 +139,9 @@ def critic_figures(model, data, seed: int):
     return figures_on_1d_data(model, data, seed, scaled, "the critic, scaled to [0, 1]")
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-LINE = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.9}
+TRIAL = {"latent": 2, "hidden": 32, "layers": 2, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.9}
 
 WGAN.tiny = (
     {"latent": 3, "hidden": 7, "long_critic_steps": 1},
@@ -151,7 +151,7 @@ WGAN.trials = (
     Trial(
         "mixture1d",
         1500,
-        LINE | {"clip": 0.1, "long_critic_steps": 5},
+        TRIAL | {"clip": 0.1, "long_critic_steps": 5},
         (Demand("w1_distance", "<", NO_MODES, times=1 / 1.6),),
     ),
 )
@@ -162,7 +162,7 @@ WGANGP.trials = (
     Trial(
         "mixture1d",
         1000,
-        LINE | {"beta1": 0.5, "penalty": 1.0},
+        TRIAL | {"beta1": 0.5, "penalty": 1.0},
         (Demand("w1_distance", "<", NO_MODES, times=1 / 1.6),),
     ),
     Trial(

@@ -17,15 +17,15 @@ from tinygen.models.adversarial.losses import fake_loss, real_loss
 from tinygen.models.autoencoders.autoencoder import CodeModel
 from tinygen.models.base import at_least, draw_rows
 from tinygen.models.networks import Architecture, classifier
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, MEAN_IMAGE, UNTRAINED, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, MEAN_IMAGE, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import Sequential
 from tinygen.optim import Adam
 from tinygen.train import plots
 from tinygen.train.figures import Figure
 
 PARZEN_SAMPLES = 10_000
-SCATTERED = 1000
-RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # of the mixture: radius of its centres, radial and tangential deviations
+SCATTER_POINTS = 1000
+RADIUS, ALONG, ACROSS = 1.4, 0.5, 0.1  # mixture prior: radius of the ring of means, radial and tangential deviation
 
 
 class AAE(CodeModel):
@@ -51,9 +51,9 @@ class AAE(CodeModel):
         layers: int = 2
         """Number of hidden layers in each network."""
         prior: Literal["normal", "mixture"] = "normal"
-        """Prior of the codes: standard normal, or a mixture of a normal distribution for each class, in a ring."""
+        """Prior of the codes: standard normal, or a mixture of normal distributions in a ring, one for each class."""
         labelled: bool = False
-        """Give the discriminator the classes, so that each takes a component of the mixture (section 2.3)."""
+        """Give the discriminator the classes, so that each class takes a component of the mixture (section 2.3)."""
         dropout: float = 0.2
         """Probability that training drops a pixel from the encoder's input (as in the paper, for likelihoods)."""
         regularisation: float = 1.0
@@ -100,12 +100,12 @@ class AAE(CodeModel):
         return xp.stack([outward * cos - across * sin, outward * sin + across * cos], axis=1)
 
     def training_step(self, batch):
-        x, turn = batch.x, self.in_turn(len(batch.x))
+        x, turn = batch.x, self.components_in_turn(len(batch.x))
         codes = self.encoder(F.dropout(x, self.config.dropout))
         error = F.squared_error(F.sigmoid(self.decoder(codes)), x).sum(axis=(1, 2, 3)).mean()
         labels = batch.y if self.config.labelled else None
         prior_codes = self.prior(batch.y if self.config.labelled else turn, random.stream("train"))
-        generator_loss = real_loss(self.logits(codes, labels)).mean()  # the encoder is the generator
+        generator_loss = real_loss(self.logits(codes, labels)).mean()  # the encoder acts as generator
         real_terms = real_loss(self.logits(prior_codes, labels))
         discriminator_loss = (real_terms + fake_loss(self.logits(codes.detach(), labels))).mean()
         self.optimizer.step(error + self.config.regularisation * generator_loss)
@@ -124,13 +124,13 @@ class AAE(CodeModel):
             codes = F.concatenate([codes, classes], axis=1)
         return self.discriminator(codes)
 
-    def in_turn(self, n: int):
+    def components_in_turn(self, n: int):
         """Components of n draws: 0, 1, 2, ... in turn, so that all are equally frequent."""
         return to_device(np.arange(n) % self.components, self.device)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """Draw n codes from the prior, and decode them."""
-        return self.decode(self.prior(self.in_turn(n), random.Stream(seed, "sample")))
+        return self.decode(self.prior(self.components_in_turn(n), random.Stream(seed, "sample")))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """The metrics of `CodeModel`; if thorough, also a Parzen window estimate from 10,000 samples, in nats.
@@ -146,8 +146,8 @@ class AAE(CodeModel):
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """A scatter plot of codes over draws from the prior."""
-        codes = self.encode(data.valid.take(SCATTERED).batch(slice(None)).x)
-        prior_codes = to_numpy(self.prior(self.in_turn(len(codes)), random.Stream(seed, "sample")))
+        codes = self.encode(data.valid.take(SCATTER_POINTS).batch(slice(None)).x)
+        prior_codes = to_numpy(self.prior(self.components_in_turn(len(codes)), random.Stream(seed, "sample")))
         if codes.shape[1] < 2:
             return
         points, kind = np.concatenate([prior_codes, codes])[:, :2], np.repeat([0, 1], len(codes))
@@ -157,7 +157,7 @@ class AAE(CodeModel):
         yield Figure(caption, svg=plots.scatter(points, kind), legend=legend)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 AAE.tiny = (
     {"latent": 3, "hidden": 7},
@@ -173,7 +173,7 @@ AAE.trials = (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             Demand("code_moment_distance", "<", UNTRAINED, plus=0.5),
             Demand("parzen_log_likelihood_nats", ">", INDEPENDENT, times=1, plus=5),
-            LIKE_DATA,
+            SAMPLES_LIKE_DATA,
         ),
     ),
 )

@@ -1,5 +1,5 @@
-"""Auto-encoders: a code from which the input can be rebuilt (Hinton & Salakhutdinov 2006), or the input before it was
-corrupted (Vincent et al. 2008; 2010, JMLR 11).
+"""Auto-encoders learn a code from which a decoder reconstructs the input (Hinton & Salakhutdinov 2006); denoising ones
+are given a corrupted input and reconstruct the original (Vincent et al. 2008; 2010, JMLR 11).
 """
 
 import math
@@ -14,9 +14,10 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import probe
+from tinygen.metrics.neighbours import squared_distances
 from tinygen.models.base import CHUNK, System, at_least, draw_rows, in_chunks, mean_over
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.models.trial import CODED, COPY, LIKE_DATA, MEAN_IMAGE, Demand, Trial
+from tinygen.models.trial import CODES_TELL_CLASS, COPIED_INPUT, MEAN_IMAGE, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
@@ -39,6 +40,11 @@ class CodeModel(System):
         with self.evaluating():
             return in_chunks(lambda part: F.sigmoid(self.decoder(part)), codes, self.device)
 
+    def rank(self, queries, items) -> np.ndarray:
+        """The order (queries, items) of images by the distance of their codes, the nearest first."""
+        chunks = squared_distances(self.encode(queries), self.encode(items))
+        return np.concatenate([squares.argsort(axis=1, kind="stable") for _, squares in chunks])
+
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Cross-entropy in nats per example, and the mean squared error per pixel value, of the reconstruction.
 
@@ -47,8 +53,8 @@ class CodeModel(System):
         """
         numbers = self.reconstruction(data)
         if thorough and self.spec.classes and "y" in data.fields:
-            whole = data.batch(slice(None))
-            numbers["probe_error_rate"] = probe.error_rate(self.encode(whole.x), whole.y, self.spec.classes)
+            batch = data.batch(slice(None))
+            numbers["probe_error_rate"] = probe.error_rate(self.encode(batch.x), batch.y, self.spec.classes)
         return numbers
 
     def reconstruction(self, data, corrupt=lambda x: x) -> dict[str, float]:
@@ -113,11 +119,11 @@ class Autoencoder(CodeModel):
         logits = self.decoder(code)
         loss = F.binary_cross_entropy_with_logits(logits, batch.x).sum(axis=(1, 2, 3)).mean()
         self.optimizer.step(loss)
-        self._follow(code.detach().data)
+        self._update_code_moments(code.detach().data)
         return {"cross_entropy_nats": loss}
 
-    def _follow(self, code) -> None:
-        """Update the codes' moments with those of a batch: at first their plain average, later a moving one of 1/50."""
+    def _update_code_moments(self, code) -> None:
+        """Update the mean and covariance of codes: averages of the first 50 batches, then moving averages."""
         share = max(0.02, 1 / int(self.optimizer.count))
         centred = code - code.mean(axis=0)
         self.code_mean += share * (code.mean(axis=0) - self.code_mean)
@@ -132,7 +138,7 @@ class Autoencoder(CodeModel):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """Denoising auto-encoder: as the auto-encoder, but the code is of a corrupted image."""
+    """Denoising auto-encoder: an auto-encoder whose encoder is given a corrupted image."""
 
     name = "dae"
     selection_metric = "denoised_cross_entropy_nats"
@@ -177,18 +183,23 @@ class DenoisingAutoencoder(Autoencoder):
         yield Figure(caption, np.concatenate([x, corrupted, denoised]), columns)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
+TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "learning_rate": 3e-3}
 
 Autoencoder.tiny = ({"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "architecture": "conv"})
 Autoencoder.trials = (
-    Trial("digits8x8", 250, SMALL, (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODED, LIKE_DATA)),
     Trial(
         "digits8x8",
         250,
-        SMALL | {"architecture": "conv", "batch_size": 32},
-        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODED, LIKE_DATA),
+        TRIAL,
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
+    ),
+    Trial(
+        "digits8x8",
+        250,
+        TRIAL | {"architecture": "conv", "batch_size": 32},
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
     ),
 )
 Autoencoder.recipes = ("--data mnist --epochs 20",)
@@ -202,12 +213,12 @@ DenoisingAutoencoder.trials = (
     Trial(
         "digits8x8",
         400,
-        SMALL | {"noise": "salt-and-pepper", "level": 0.2},
+        TRIAL | {"noise": "salt-and-pepper", "level": 0.2},
         (
             Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
-            Demand("denoised_squared_error_per_pixel", "<", COPY, times=0.5),
-            CODED,
-            LIKE_DATA,
+            Demand("denoised_squared_error_per_pixel", "<", COPIED_INPUT, times=0.5),
+            CODES_TELL_CLASS,
+            SAMPLES_LIKE_DATA,
         ),
     ),
 )

@@ -15,13 +15,13 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.models.autoencoders.autoencoder import Autoencoder
 from tinygen.models.base import CHUNK, at_least, draw_rows, mean_over
-from tinygen.models.trial import CODED, LIKE_DATA, MEAN_IMAGE, Demand, Trial
+from tinygen.models.trial import CODES_TELL_CLASS, MEAN_IMAGE, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import Flatten, Linear, Module, Parameter, Sequential
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
 
 FILTERS = 100
-EXAMINED = 8
+JACOBIAN_IMAGES = 8
 """Images whose Jacobian is decomposed for the report."""
 
 
@@ -30,7 +30,7 @@ class ContractiveAutoencoder(Autoencoder):
 
     The loss is the cross-entropy of the reconstruction, summed over pixels, plus `contraction` times ||J_f(x)||_F^2,
     the sum of the squares of all derivatives of units of the code by pixels (equations 1 and 6). Encoder and decoder
-    share their weights: h = s(x W + b), y = s(h W^T + c). With `contraction` 0 it is a plain auto-encoder of that form.
+    share their weights: h = s(x W + b), y = s(h W^T + c). With `contraction` 0 it is an auto-encoder with tied weights.
     """
 
     name = "contractive-ae"
@@ -57,7 +57,7 @@ class ContractiveAutoencoder(Autoencoder):
         sizes = [math.prod(self.spec.x.shape)] + [config.latent] * config.layers
         layers = [Linear(*pair) for pair in itertools.pairwise(sizes)]
         self.encoder = Sequential(Flatten(), *(part for layer in layers for part in (layer, F.sigmoid)))
-        self.transposed = Transposed(sizes[:-1])
+        self.transposed = TiedDecoder(sizes[:-1])
 
     @property
     def hidden(self) -> list[Linear]:
@@ -72,8 +72,8 @@ class ContractiveAutoencoder(Autoencoder):
     def squared_jacobian(self, x, stream: random.Stream):
         """||J_f(x)||_F^2 of each image, (N,): exact for one layer, else an unbiased estimate.
 
-        For one layer of sigmoid units it is sum_j (h_j (1 - h_j))^2 sum_i W_ij^2. For more it is the mean of |J u|^2
-        over u ~ N(0, I), of which one is drawn for each image and carried forward through the layers.
+        For one layer of sigmoid units it is sum_j (h_j (1 - h_j))^2 sum_i W_ij^2. For more layers it is the mean of |J
+        u|^2 over u ~ N(0, I): one u is drawn for each image, and multiplied by the Jacobians of the layers in turn.
         """
         h = F.flatten(x)
         if len(self.hidden) == 1:
@@ -90,7 +90,7 @@ class ContractiveAutoencoder(Autoencoder):
         cross_entropy = F.binary_cross_entropy_with_logits(self.decoder(code), batch.x).sum(axis=(1, 2, 3)).mean()
         squared = self.squared_jacobian(batch.x, random.stream("train")).mean()
         self.optimizer.step(cross_entropy + self.config.contraction * squared)
-        self._follow(code.detach().data)
+        self._update_code_moments(code.detach().data)
         return {"cross_entropy_nats": cross_entropy, "jacobian_norm": squared.detach() ** 0.5}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
@@ -119,17 +119,17 @@ class ContractiveAutoencoder(Autoencoder):
         """The weights of units, and the singular values of the Jacobian (figure 3 of the paper)."""
         tiles = images.filters(self.hidden[0].weight.data, self.spec.x.shape, FILTERS)
         yield Figure("The encoder's weights of the first units: grey is zero, each unit has a scale of its own.", tiles)
-        jacobians = self.jacobians(data.valid.take(EXAMINED).values("x"))
+        jacobians = self.jacobians(data.valid.take(JACOBIAN_IMAGES).values("x"))
         values = np.linalg.svd(jacobians, compute_uv=False).mean(axis=0)
         points = [(float(rank), float(value)) for rank, value in enumerate(values, 1)]
         top = max(1.05 * float(values[0]), 1e-6)
         svg = plots.lines([(plots.CLASSES[0], points)], (0, len(values) * 1.015), (0, top), "direction")
-        caption = "Singular values of the encoder's Jacobian, the mean over validation images: large ones are the few"
-        yield Figure(f"{caption} directions of the input that the code keeps.", svg=svg)
+        caption = "Singular values of the encoder's Jacobian, the mean over validation images: the few large ones"
+        yield Figure(f"{caption} belong to the directions of the input that the code keeps.", svg=svg)
 
 
-class Transposed(Module):
-    """The mirror image of layers of sigmoid units: their weights transposed, and biases of its own."""
+class TiedDecoder(Module):
+    """A decoder of sigmoid layers with the encoder's weights, transposed, and biases of its own."""
 
     def __init__(self, sizes: list[int]):
         self.biases = [Parameter(np.zeros(size, np.float32)) for size in sizes]
@@ -142,7 +142,7 @@ class Transposed(Module):
         return h
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 ContractiveAutoencoder.tiny = ({"latent": 7}, {"latent": 5, "layers": 2})
 ContractiveAutoencoder.trials = (
@@ -150,7 +150,7 @@ ContractiveAutoencoder.trials = (
         "digits8x8",
         300,
         {"latent": 64, "contraction": 0.3, "batch_size": 64, "learning_rate": 3e-3},
-        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODED, LIKE_DATA),
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
     ),
 )
 ContractiveAutoencoder.recipes = ("--data mnist --epochs 20 --contraction 3.0",)

@@ -12,7 +12,7 @@ from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical, level_numbers
 from tinygen.errors import ShapeError
 from tinygen.metrics.bits import bits_per_dim
-from tinygen.models.autoregressive.causal import CausalConv2d, remembering
+from tinygen.models.autoregressive.causal import CausalConv2d, caching_inputs
 from tinygen.models.base import System, learning_rate, mean_over
 from tinygen.nn import Module
 from tinygen.optim import Adam
@@ -22,9 +22,9 @@ LEVELS = 256  # values of a colour
 
 
 class RasterNetwork(Module):
-    """Maps images (N, H, W, C) to logits (N, H, W, C) of black and white, or (N, H, W, C, 256) of levels.
+    """Maps images (N, H, W, C) to the logits (N, H, W, C) of white pixels, or (N, H, W, C, 256) of 256 levels.
 
-    The logits of a value depend on the values before it only: the pixels above and to the left, and the earlier colours
+    The logits of a value depend only on the values before it: the pixels above and to the left, and the earlier colours
     of its own pixel. `across` may use features that `above` computes from the image shifted down by one row.
     """
 
@@ -33,7 +33,7 @@ class RasterNetwork(Module):
         return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
 
     def inputs(self, x):
-        """The input of `above` and `across` for values x, by default x itself; it must be zero for zeros."""
+        """The input of `above` and `across` for values x, by default x itself; it must map zeros to zeros."""
         return x
 
     def above(self, x) -> list:
@@ -46,7 +46,7 @@ class RasterNetwork(Module):
 
 
 class ExactLikelihood(System):
-    """A system that is trained on, and judged by, the exact probability of an image."""
+    """A system that is trained and evaluated by the exact probability of an image."""
 
     selection_metric = "nll_nats"
     optimizer: Any
@@ -75,10 +75,10 @@ class ExactLikelihood(System):
 
 
 class Autoregressive(ExactLikelihood):
-    """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), pixels in raster order, the colours of a pixel in turn.
+    """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}): pixels in raster order, and the colours of a pixel one after another.
 
-    A value is black or white with a probability, or one of 256 levels by a softmax (van den Oord et al. 2016,
-    arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
+    A value is drawn from a Bernoulli distribution (black or white) or a softmax over 256 levels (van den Oord et al.
+    2016, arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
     """
 
     needs = {"x": INTENSITIES}
@@ -90,7 +90,7 @@ class Autoregressive(ExactLikelihood):
         self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def make_network(self, config, colours: int, logits: int) -> RasterNetwork:
-        """The network, with `logits` outputs for each colour of a pixel: 1 (black or white) or 256 (levels)."""
+        """The network, with `logits` outputs for each colour of a pixel: 1 (of white) or 256 (of levels)."""
         raise NotImplementedError
 
     def nll(self, x):
@@ -101,7 +101,7 @@ class Autoregressive(ExactLikelihood):
         return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
 
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
-        """Draw n images; `cached=False` evaluates the whole image for each value, with the same result to the bit."""
+        """Draw n images; `cached=False` runs the network on the whole image for each value, with the same bits."""
         return self.complete(np.zeros((n, *self.spec.x.shape), np.float32), 0, seed=seed, cached=cached)
 
     def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
@@ -131,7 +131,7 @@ class Autoregressive(ExactLikelihood):
 
 
 def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """Yield for each value below the kept rows, in order, its index in x and its logits given the values before it.
+    """Yield, for each value below the kept rows in order, its index in x and its logits given the values before it.
 
     The caller draws each value into x before it asks for the next.
     """
@@ -144,21 +144,21 @@ def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tup
 
 
 def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """Yield what `naive_predictions` does, but compute only what the last value changes."""
+    """Yield the same as `naive_predictions`, but compute only what the last drawn value changes."""
     _, height, width, colours = x.shape
-    with remembering(network, width) as place:
-        a_layers = [m.memory for m in network.modules() if isinstance(m, CausalConv2d) and m.memory and m.kind == "A"]
+    with caching_inputs(network, width) as position:
+        a_layers = [m.cache for m in network.modules() if isinstance(m, CausalConv2d) and m.cache and m.kind == "A"]
         for i in range(height):
-            place.row, place.column = i, 0
+            position.row, position.column = i, 0
             above = network.above(network.inputs(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1])))
             if i < keep_rows:
                 network.across(network.inputs(x[:, i : i + 1]), above)
                 continue
             for j in range(width):
-                place.column = j
+                position.column = j
                 pixel = x[:, i : i + 1, j : j + 1]
-                near = [features[:, :, j : j + 1] for features in above]
+                above_pixel = [features[:, :, j : j + 1] for features in above]
                 for c in range(colours):
-                    yield (slice(None), i, j, c), network.across(network.inputs(pixel), near).data[:, 0, 0, c]
-                for memory in a_layers:  # layers of mask A were not given the pixel's last value
-                    memory.put(network.inputs(pixel))
+                    yield (slice(None), i, j, c), network.across(network.inputs(pixel), above_pixel).data[:, 0, 0, c]
+                for cache in a_layers:  # layers with mask A have not yet seen the pixel's last value
+                    cache.put(network.inputs(pixel))

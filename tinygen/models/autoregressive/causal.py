@@ -1,8 +1,8 @@
 """Causal convolutions, with caches of their inputs for sampling one pixel at a time.
 
 In a network of causal convolutions and pointwise functions, each convolution can keep its latest inputs. A new pixel
-then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). Results
-are bit-identical to those of the whole image: the direct kernels sum an output in the same order whatever the others.
+then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). The
+results are bit-identical, since the direct kernels sum each output in the same order, however many outputs there are.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from tinygen.tensor import Tensor
 
 
 @dataclass
-class Place:
-    """The patch of images (N, H, width, C) that comes next: the pixels of a row, from a column on."""
+class Position:
+    """Row and first column of the pixels of images (N, H, width, C) that come next."""
 
     width: int
     row: int = 0
@@ -28,12 +28,12 @@ class Place:
 
 
 class CausalConv2d(MaskedConv2d):
-    """Same-size convolution whose outputs depend on the rows above and, in their own row, on what `kind` says.
+    """Same-size convolution whose outputs depend on the rows above and on a part of their own row, selected by `kind`.
 
-    "A" and "B": as a masked convolution (`functional.masked_conv2d`); "rows": on all of it, the last row of the kernel.
+    "A" and "B": the part that a masked convolution allows (`functional.masked_conv2d`); "rows": the whole row.
     """
 
-    memory: "Memory | None" = None
+    cache: "InputCache | None" = None
 
     def __init__(
         self,
@@ -54,53 +54,53 @@ class CausalConv2d(MaskedConv2d):
 
     @activates
     def forward(self, x, slope: float = 1.0):
-        if not self.memory:
+        if not self.cache:
             return super().forward(x, slope)
-        return F.conv2d(self.memory.window(x), self.weight, self.bias, slope=slope, **self.options | {"padding": 0})
+        return F.conv2d(self.cache.window(x), self.weight, self.bias, slope=slope, **self.options | {"padding": 0})
 
 
-class Memory:
+class InputCache:
     """The latest input rows of a causal convolution, as many as its kernel has, with padding left and right."""
 
-    def __init__(self, layer: CausalConv2d, place: Place):
-        self.place, self.kernel_size = place, layer.weight.shape[:2]
+    def __init__(self, layer: CausalConv2d, position: Position):
+        self.position, self.kernel_size = position, layer.weight.shape[:2]
         (self.above, _), (self.before, _) = layer.options["padding"]
         self.rows: Any = None
-        self.row = place.row
+        self.row = position.row
 
     def put(self, x) -> None:
-        """Store pixels x (N, 1, columns, C) at the current place."""
+        """Store pixels x (N, 1, columns, C) at the current position."""
         x = x.data if isinstance(x, Tensor) else x
         if self.rows is None:
             height, width = self.kernel_size
-            shape = (len(x), height, self.place.width + width - 1, x.shape[3])
+            shape = (len(x), height, self.position.width + width - 1, x.shape[3])
             self.rows = array_module(x).zeros(shape, x.dtype)
-        if self.row < self.place.row:
-            self.row = self.place.row
+        if self.row < self.position.row:
+            self.row = self.position.row
             self.rows[:, : self.above] = self.rows[:, 1 : self.above + 1].copy()
             self.rows[:, self.above] = 0
-        first = self.before + self.place.column
+        first = self.before + self.position.column
         self.rows[:, self.above, first : first + x.shape[2]] = x[:, 0]
 
     def window(self, x):
-        """The pixels (N, KH, columns + KW - 1, C) on which the outputs at those of x (N, 1, columns, C) depend."""
+        """Store pixels x (N, 1, columns, C); returns the inputs of their outputs, (N, KH, columns + KW - 1, C)."""
         self.put(x)
-        first = self.place.column
+        first = self.position.column
         return self.rows[:, :, first : first + x.shape[2] + self.kernel_size[1] - 1]
 
 
 @contextmanager
-def remembering(network: Module, width: int) -> Iterator[Place]:
-    """A context in which a network's causal convolutions take patches of images, in raster order, at the yielded place.
+def caching_inputs(network: Module, width: int) -> Iterator[Position]:
+    """A context in which a network takes images piece by piece, in raster order, at the yielded position.
 
-    A pixel may be given again as long as no later one was.
+    The caller sets the position. A pixel may be passed again until a later one has been.
     """
-    place = Place(width)
+    position = Position(width)
     wide = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]
     for layer in wide:
-        layer.memory = Memory(layer, place)
+        layer.cache = InputCache(layer, position)
     try:
-        yield place
+        yield position
     finally:
         for layer in wide:
-            layer.memory = None
+            layer.cache = None

@@ -34,14 +34,14 @@ class LSTMLM(System):
     @dataclass(frozen=True)
     class Config:
         embedding: int = 128
-        """Features of each token that is read."""
+        """Size of the embedding of a token."""
         hidden: int = 256
         """Cells of the LSTM."""
         dropout: float = 0.0
-        """Probability of dropping what the LSTM reads and what it returns (Zaremba et al. 2014)."""
+        """Dropout of the embedded inputs and of the outputs of the LSTM (Zaremba et al. 2014)."""
         word_dropout: float = 0.0
-        """Probability that a token is not shown when the next is predicted; 1: none ever is, so that only the position
-        is known (the inputless decoder of Bowman et al. 2016)."""
+        """Probability of hiding an input token. With 1, all are always hidden, so that the LSTM knows only the position
+        (the inputless decoder of Bowman et al. 2016)."""
         batch_size: int = 64
         """Sentences in a minibatch."""
         learning_rate: float = 3e-3
@@ -84,7 +84,7 @@ class LSTMLM(System):
     def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Draw n sentences, int64 (n, length), with -1 after their ends.
 
-        `cached=False` reads the whole beginning anew for each token, with the same result up to rounding.
+        `cached=False` reads the whole beginning again for each token, with the same result up to rounding.
         """
         with self.evaluating():
             given = nothing_given(n, self.network.length)
@@ -93,13 +93,13 @@ class LSTMLM(System):
     def complete(self, x, keep: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Keep the first `keep` tokens of sentences, and draw the rest; one that ends before is kept whole."""
         with self.evaluating():
-            return completed(self.network, self._sentences(x), keep, seed=seed, device=self.device, cached=cached)
+            return completed(self.network, self._sentences(x), keep, self.device, seed=seed, cached=cached)
 
     def _sentences(self, x) -> Padded:
         return as_sentences(x, len(self.spec.x.vocabulary), self.spec.x.length)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 LSTMLM.tiny = (
     {"embedding": 4, "hidden": 5},
@@ -114,4 +114,6 @@ LSTMLM.trials = (
         (Demand("nll_nats", "<", INDEPENDENT_TOKENS, times=0.6),),
     ),
 )
-LSTMLM.recipes = ("--data sentences --epochs 20",)
+LSTMLM.recipes = (
+    "--data text --fields x=wordnet_examples:words --vocabulary 2000 --steps 1500 --embedding 64 --hidden 128",
+)

@@ -15,18 +15,18 @@ from tinygen.distributions import Bernoulli
 from tinygen.models.autoregressive.base import CHUNK, ExactLikelihood
 from tinygen.models.autoregressive.masks import MaskedNetwork
 from tinygen.models.base import at_least, draw_rows, learning_rate
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
-COLUMNS, MOMENTS = 10, 5  # samples whose drawing is shown, and moments of it
+COLUMNS, STAGES = 10, 5  # samples in the figure, and stages of drawing that it shows of each
 
 
 class MADE(ExactLikelihood):
     """MADE: an autoencoder with masks, so that one pass gives p(x_d | x_<d) of every pixel, in a random order.
 
     With several masks each step of training uses the next one (order- and connectivity-agnostic training). The model is
-    then an ensemble: p(x) is the mean of the probabilities under each.
+    then an ensemble: p(x) is the mean of the probabilities under each set of masks.
     """
 
     name = "made"
@@ -65,25 +65,25 @@ class MADE(ExactLikelihood):
         self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def nll(self, x):
-        """-log p(x) in nats (N,) of images: in training under the mask whose turn it is, else of the ensemble."""
+        """-log p(x) in nats (N,) of images: in training under the next set of masks, otherwise of the ensemble."""
         x, masks = x.reshape(len(x), -1), self.config.masks
         choices = [int(self.optimizer.count) % masks] if self.training else range(masks)
         log_p = F.stack([self.log_prob_under(choice, x) for choice in choices], axis=1)
         return math.log(log_p.shape[1]) - log_p.logsumexp(axis=1)
 
     def log_prob_under(self, choice: int, x):
-        """log p(x) in nats (N,) of vectors x (N, D) under one choice of the masks."""
+        """log p(x) in nats (N,) of vectors x (N, D) under one set of masks."""
         return Bernoulli(self.network(x, choice)[:, :, 0]).log_prob(x).sum(axis=1)
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """n images, under each choice of the masks in turn."""
-        return self.drawn(n, seed)[-1]
+        """n images, drawn under each set of masks in turn."""
+        return self.drawing_stages(n, seed)[-1]
 
-    def drawn(self, n: int, seed: int, moments: int = 1) -> np.ndarray:
-        """n images (moments, n, H, W, C) when equal parts of their pixels have been drawn; others are 1/2."""
+    def drawing_stages(self, n: int, seed: int, stages: int = 1) -> np.ndarray:
+        """n images (stages, n, H, W, C), shown after equal parts of the drawing; pixels not yet drawn are 1/2."""
         size, masks = self.network.size, self.config.masks
         uniform = draw_rows(random.Stream(seed, "sample").uniform, n, size, "cpu")
-        shown = np.full((moments, n, size), 0.5, np.float32)
+        shown = np.full((stages, n, size), 0.5, np.float32)
         with self.evaluating():
             for choice in range(masks):
                 for first in range(choice, n, masks * CHUNK):
@@ -92,18 +92,18 @@ class MADE(ExactLikelihood):
                     chance = to_device(uniform[rows], self.device)
                     for count, (d, logits) in enumerate(self.network.in_order(x, choice), 1):
                         x[:, d] = Bernoulli(logits[:, 0]).inverse(chance[:, d])
-                        shown[-(-count * moments // size) - 1 :, rows, d] = to_numpy(x[:, d])
-        return shown.reshape(moments, n, *self.spec.x.shape)
+                        shown[-(-count * stages // size) - 1 :, rows, d] = to_numpy(x[:, d])
+        return shown.reshape(stages, n, *self.spec.x.shape)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Samples while they are drawn, and the orders in which that is done."""
-        stages = self.drawn(COLUMNS, seed, MOMENTS).reshape(-1, *self.spec.x.shape)
-        yield Figure(f"Samples when 1/{MOMENTS}, 2/{MOMENTS} and so on of their pixels are drawn.", stages, COLUMNS)
+        """Samples while they are drawn, and the orders in which their pixels are drawn."""
+        stages = self.drawing_stages(COLUMNS, seed, STAGES).reshape(-1, *self.spec.x.shape)
+        yield Figure(f"Samples when 1/{STAGES}, 2/{STAGES} and so on of their pixels are drawn.", stages, COLUMNS)
         places = to_numpy(self.network.input_degrees[:COLUMNS]).astype(np.float32) / self.network.size
         yield Figure("The order of the pixels, from dark to light.", places.reshape(-1, *self.spec.x.shape))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 MADE.tiny = (
     {"hidden": 9},
@@ -115,7 +115,7 @@ MADE.trials = (
         "digits8x8",
         1000,
         {"hidden": 128, "batch_size": 64, "learning_rate": 5e-3, "warmup_steps": 0, "cosine_steps": 1000},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )

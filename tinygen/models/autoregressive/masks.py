@@ -1,4 +1,4 @@
-"""Fully connected networks whose outputs depend on earlier inputs only, by masks (Germain et al. 2015, section 4).
+"""Fully connected networks in which masks let an output depend on earlier inputs only (Germain et al. 2015, section 4).
 
 MADE is one such network; each step of an inverse autoregressive flow has one.
 """
@@ -21,7 +21,7 @@ class MaskedLinear(Linear):
     """y = x (W * M) + b with a mask M (in, out) of zeros and ones."""
 
     def forward(self, x, mask, columns=None):
-        """Outputs (N, out), or those of some `columns` with a mask (in, columns), for x (N, in)."""
+        """Outputs (N, out) of x (N, in); with `columns`, only those outputs, and the mask is (in, columns)."""
         weight, bias = self.weight, self.bias
         if columns is not None:
             weight, bias = weight[:, columns], None if bias is None else bias[columns]
@@ -29,12 +29,12 @@ class MaskedLinear(Linear):
 
 
 class MaskedNetwork(Module):
-    """Vectors x (N, D) to (N, D, outputs), of which those of x_d depend only on what comes before x_d in an order.
+    """Maps vectors x (N, D) to (N, D, outputs); the outputs of x_d depend only on the values before x_d in an order.
 
-    Each unit has a degree. The degree of an input is its place in the order, 1 to D. A hidden unit of
-    degree m sees inputs of degree at most m, and the outputs of x_d see hidden units of a degree below that of x_d.
-    Degrees of hidden units are drawn at random. There are `masks` such choices of the order and of all degrees, which
-    share the weights. With `direct`, outputs also depend linearly on the inputs.
+    Each unit has a degree. The degree of an input is its place in the order, 1 to D. A hidden unit of degree m is
+    connected with inputs of degree at most m, and the outputs of x_d with hidden units of a lower degree than x_d.
+    Degrees of hidden units are drawn at random. `masks` sets of masks, each with its own order and degrees, share the
+    weights. With `direct`, outputs also depend linearly on the inputs.
     """
 
     def __init__(
@@ -49,33 +49,33 @@ class MaskedNetwork(Module):
         direct: bool = True,
     ):
         self.size, self.outputs = size, outputs
-        self.input_degrees = np.stack([_place_in_order(order, size) for _ in range(masks)])
+        self.input_degrees = np.stack([_input_degrees(order, size) for _ in range(masks)])
         self.hidden_degrees = np.stack([_hidden_degrees(size, hidden, layers) for _ in range(masks)])
         self.hidden = [MaskedLinear(*sizes) for sizes in pairwise([size, *[hidden] * layers])]
         self.output = MaskedLinear(hidden, size * outputs)
         self.direct = MaskedLinear(size, size * outputs, bias=False) if direct else None
 
     def degrees(self, choice: int) -> list[Any]:
-        """Of the inputs (D,), and of each hidden layer (hidden,)."""
+        """The degrees of the inputs (D,) and of each hidden layer (hidden,) under one set of masks."""
         return [self.input_degrees[choice], *self.hidden_degrees[choice]]
 
     def forward(self, x, choice: int = 0, context=None):
-        """Outputs (N, D, outputs) under one choice of the masks; a context (N, hidden) is added to the first layer."""
+        """Outputs (N, D, outputs) under one set of masks; a context (N, hidden) is added to the first layer."""
         degrees, h = self.degrees(choice), x
         for layer, (below, above) in zip(self.hidden, pairwise(degrees), strict=True):
             h = layer(h, above >= below[:, None])  # M is 1 where m(above) >= m(below)
             h = F.relu(h if context is None or layer is not self.hidden[0] else h + context)
-        asked = degrees[0].repeat(self.outputs)
-        y = self.output(h, asked > degrees[-1][:, None])  # M is 1 where d > m(below)
+        output_degrees = degrees[0].repeat(self.outputs)
+        y = self.output(h, output_degrees > degrees[-1][:, None])  # M is 1 where d > m(below)
         if self.direct:
-            y = y + self.direct(x, asked > degrees[0][:, None])
+            y = y + self.direct(x, output_degrees > degrees[0][:, None])
         return y.reshape(len(x), self.size, self.outputs)
 
     def in_order(self, x, choice: int = 0) -> Iterator[tuple[int, Any]]:
-        """For each input, in the order: its index d, and its outputs (N, outputs) given those before it in x (N, D).
+        """Yield for each input, in the order, its index d and its outputs (N, outputs), from the earlier inputs.
 
-        The caller writes each value into x before it asks for the next. A hidden unit is computed when the last input
-        that it sees is known, so that all steps together cost about one forward pass. Run it without gradients.
+        The caller writes each value into x before it asks for the next. A hidden unit is computed when its last input
+        is known, so that all steps together cost about one forward pass. Run it without gradients.
         """
         degrees, xp = self.degrees(choice), array_module(x)
         h = [x, *(xp.zeros((len(x), layer.weight.shape[1]), x.dtype) for layer in self.hidden)]
@@ -91,7 +91,7 @@ class MaskedNetwork(Module):
                     h[i + 1][:, units] = F.relu(layer(h[i], degrees[i][:, None] <= degree, units)).data
 
 
-def _place_in_order(order: Order, size: int) -> np.ndarray:
+def _input_degrees(order: Order, size: int) -> np.ndarray:
     """The degrees of the inputs, int64 (size,): a permutation of 1 to size."""
     if order == "random":
         return random.stream("init").permutation(size) + 1
@@ -99,9 +99,9 @@ def _place_in_order(order: Order, size: int) -> np.ndarray:
 
 
 def _hidden_degrees(size: int, hidden: int, layers: int) -> np.ndarray:
-    """Degrees (layers, hidden), int64, up to size - 1, and no lower than the lowest in the layer before.
+    """Degrees (layers, hidden), int64: from the lowest degree in the layer before to size - 1.
 
-    A lower one would belong to a unit that sees nothing.
+    A unit of a lower degree would have no inputs.
     """
     degrees, low = [], 1
     for _ in range(layers):

@@ -7,12 +7,12 @@ from tinygen.errors import UsageError
 from tinygen.models.autoregressive.base import Autoregressive, RasterNetwork
 from tinygen.models.autoregressive.causal import CausalConv2d
 from tinygen.models.base import at_least
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import Module, Sequential
 
 
 def check(config) -> None:
-    """Raise UsageError for a Config of which no network can be made."""
+    """Raise UsageError for a Config that no network can have."""
     at_least(config, 1, "hidden", "blocks", "head", "batch_size")
     at_least(config, 0, "learning_rate", "warmup_steps", "cosine_steps")
     for name in ("first_kernel", "kernel"):
@@ -84,12 +84,12 @@ class ResidualBlock(Module):
 
 
 def pointwise(inputs: int, outputs: int, colours: int) -> CausalConv2d:
-    """A 1x1 convolution in which the features of a colour depend on itself and the colours before it."""
+    """A 1x1 convolution; the features of a colour depend on those of the same colour and of the colours before it."""
     return CausalConv2d(inputs, outputs, 1, kind="B", colours=colours)
 
 
 class Head(Module):
-    """Maps features of each pixel to logits (N, H, W, colours), or (N, H, W, colours, logits) if these are several."""
+    """Maps features of each pixel to logits (N, H, W, colours), or (N, H, W, colours, logits) if `logits` > 1."""
 
     def __init__(self, inputs: int, hidden: int, colours: int, logits: int):
         self.shape = (colours, logits) if logits > 1 else (colours,)
@@ -138,9 +138,9 @@ class GatedPixelCNN(Autoregressive):
 
 
 class GatedNetwork(RasterNetwork):
-    """A vertical stack, of the rows above, that feeds a horizontal one, of the pixels to the left (figure 2).
+    """A vertical stack sees the rows above; it feeds a horizontal one, which sees the pixels to the left (figure 2).
 
-    It reads images with `colours` channels, or with another number of channels, `inputs`.
+    Images have `inputs` channels, by default one for each colour.
     """
 
     def __init__(self, config: GatedPixelCNN.Config, colours: int, logits: int, *, inputs: int | None = None):
@@ -166,7 +166,7 @@ class GatedNetwork(RasterNetwork):
 class GatedBlock(Module):
     """One layer of both stacks (figure 2); the first does not see the predicted pixel, and has no residual connection.
 
-    The vertical stack is shifted down by one row, so that a row of it depends on the rows above alone.
+    The vertical stack is shifted down by one row, so that each of its rows depends only on the rows above.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int, colours: int, first: bool = False):
@@ -178,7 +178,7 @@ class GatedBlock(Module):
         self.output = pointwise(hidden, hidden, colours)
 
     def down(self, x):
-        """The vertical stack's next features, and what it gives to the horizontal one."""
+        """The vertical stack's next features, and its contribution to the horizontal stack."""
         y = self.vertical(x)
         return gate(y), self.into_row(y)
 
@@ -194,9 +194,9 @@ def gate(y, colours: int = 1):
     return F.gated_tanh(y.reshape((*pixels, colours, features // colours))).reshape((*pixels, features // 2))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-GATED = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
+TRIAL = {"hidden": 16, "blocks": 3, "head": 16, "batch_size": 32, "learning_rate": 2e-2, "cosine_steps": 250}
 
 PixelCNN.tiny = ({"hidden": 6, "blocks": 1, "first_kernel": 3, "head": 5},)
 PixelCNN.trials = (
@@ -204,7 +204,7 @@ PixelCNN.trials = (
         "digits8x8",
         1000,
         {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )
@@ -215,14 +215,14 @@ GatedPixelCNN.trials = (
     Trial(
         "digits8x8",
         350,
-        GATED,
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), LIKE_DATA),
+        TRIAL,
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
     Trial(
         "fashion-mnist-7k",
         200,
-        GATED | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
+        TRIAL | {"head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 200},
         (Demand("nll_nats", "<", INDEPENDENT, times=0.4),),
         binarised="threshold",
         quick=False,

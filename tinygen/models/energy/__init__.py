@@ -1,1 +1,1 @@
-"""Undirected models: probabilities by an energy, up to a constant that is estimated or summed out."""
+"""Undirected models: an energy gives probabilities up to a constant, which is summed exactly or estimated."""

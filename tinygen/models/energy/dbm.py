@@ -8,18 +8,18 @@ from tinygen import functional as F
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device
 from tinygen.models.base import at_least
-from tinygen.models.energy.partition import SMALL, all_states
-from tinygen.models.energy.rbm import QUICK, RBM
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.energy.partition import MOST_UNITS_SUMMED, all_states
+from tinygen.models.energy.rbm import RBM, TINY
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 
 
 class DBM(RBM):
     """Deep Boltzmann machine of binary pixels x and two layers of binary hidden units, h1 and h2.
 
-    h1 lies between x and h2, which do not touch: with v = (x, h2) and h = h1 it is a restricted Boltzmann machine, and
-    Gibbs sampling, log Z and its estimate are those of one. New is that h2 is not known for an image: training takes
-    the means of a factorised posterior, the mean field. log p(x) is exact where h1 has at most 16 units, and otherwise
-    the bound of the mean field, less an estimate of log Z.
+    h1 is connected with x and h2, which are not connected with each other: with v = (x, h2) and h = h1 it is a
+    restricted Boltzmann machine, with the same Gibbs sampling, log Z and estimate of it. In addition h2 must be
+    inferred for an image: training uses the means of a factorised posterior, the mean field. log p(x) is exact where h1
+    has at most 16 units; otherwise it is the bound of the mean field minus an estimate of log Z.
     """
 
     name = "dbm"
@@ -37,10 +37,10 @@ class DBM(RBM):
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device, above=config.above)
-        self.log_prob_is_estimate = config.hidden > SMALL
+        self.log_prob_is_estimate = config.hidden > MOST_UNITS_SUMMED
 
-    def completed(self, x):
-        """v = (x, means of h2) for vectors x (N, D), after updates of the means of h1 and h2 in turn."""
+    def visible_units(self, x):
+        """v = (x, means of h2) for vectors x (N, D); the mean field updates the means of h1 and h2 in turn."""
         with no_grad():
             v = F.concatenate([x, np.broadcast_to(self.visible_centre[self.pixels :], (len(x), self.config.above))], 1)
             for _ in range(self.config.mean_field_steps):
@@ -51,14 +51,14 @@ class DBM(RBM):
     def log_p(self, x):
         """log p(x) + log Z in nats (N,) of vectors x (N, D), exact where h1 is small; otherwise a bound.
 
-        The bound is the expectation of log p(x, h1, h2) Z under the mean field and its entropy. In that of h1 it is at
-        its maximum, which is minus the free energy.
+        The bound is the expectation of log p(x, h1, h2) Z under the mean field, plus the entropy of the mean field. At
+        the best means of h1 it is the entropy of h2 minus the free energy.
         """
-        if self.config.hidden <= SMALL:
+        if self.config.hidden <= MOST_UNITS_SUMMED:
             return self._summed_over_h1(x)
-        v = self.completed(x)
+        v = self.visible_units(x)
         h2 = v[:, self.pixels :]
-        logits = F.log(h2 + TINY) - F.log(1 - h2 + TINY)
+        logits = F.log(h2 + EPSILON) - F.log(1 - h2 + EPSILON)
         entropy = (F.softplus(logits) - h2 * logits).sum(axis=1)
         return entropy - self.free_energy(v)
 
@@ -76,20 +76,20 @@ class DBM(RBM):
         return total
 
 
-TINY = 1e-7
+EPSILON = 1e-7
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 DBM.tiny = (
-    QUICK | {"hidden": 5, "above": 4, "chains": 5, "mean_field_steps": 3},
-    QUICK | {"hidden": 18, "above": 3, "persistent": False, "gibbs_steps": 2},
+    TINY | {"hidden": 5, "above": 4, "chains": 5, "mean_field_steps": 3},
+    TINY | {"hidden": 18, "above": 3, "persistent": False, "gibbs_steps": 2},
 )
 DBM.trials = (
     Trial(
         "digits8x8",
         2000,
         {"hidden": 12, "above": 12, "batch_size": 64, "sampling_steps": 100},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.9), LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.9), SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )

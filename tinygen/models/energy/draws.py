@@ -1,4 +1,4 @@
-"""Random numbers for Markov chains: of a training step, or such that a chain does not depend on its company."""
+"""Random numbers for Markov chains: for a training step, or for chains that are the same however many are run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Shape = tuple[int, int]
 
 
 class Draws:
-    """Random numbers of a stream, arrays on a device."""
+    """Random arrays on a device, from one stream."""
 
     def __init__(self, stream: random.Stream, device: str):
         self.stream, self.device = stream, device

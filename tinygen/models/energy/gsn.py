@@ -16,7 +16,7 @@ from tinygen.metrics import parzen
 from tinygen.models.base import CHUNK, System, at_least, draw_rows, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
 from tinygen.models.energy.independent import log_odds, pixel_means
-from tinygen.models.trial import COPY, INDEPENDENT, LIKE_DATA, MEAN_IMAGE, Demand, Trial
+from tinygen.models.trial import COPIED_INPUT, INDEPENDENT, MEAN_IMAGE, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import Parameter, init
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
@@ -28,10 +28,10 @@ SHOWN, COLUMNS = 8, 20
 
 
 class GSN(System):
-    """Generative stochastic network: a Markov chain whose transition is trained to denoise, over two hidden layers.
+    """Generative stochastic network: a Markov chain of images with two hidden layers, trained to denoise.
 
-    A step of the chain corrupts the picture, computes noisy hidden units and draws a picture from what they rebuild.
-    The distribution of pictures in the long run is the model's. It defines no density: samples are steps of the chain.
+    A step of the chain corrupts the picture, computes noisy hidden units, reconstructs, and draws the next picture from
+    the reconstruction. The model is the distribution of pictures after many steps. It has no density, only samples.
     """
 
     name = "gsn"
@@ -75,23 +75,23 @@ class GSN(System):
             Parameter(np.zeros(n, np.float32)) for n in (self.size, hidden, hidden)
         )
         self.pixel_mean = np.full(self.size, 0.5, np.float32)
-        """Of the first minibatch: chains start at independent pixels with these means."""
+        """Pixel means of the first minibatch; chains start at independent pixels with these means."""
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
 
     def training_step(self, batch):
-        """Walkback training: the chain starts at the image, and every step is to rebuild the image."""
+        """Walkback training: the chain starts at the image, and every step is trained to reconstruct the image."""
         x = batch.x.reshape(len(batch.x), self.size)
         if not int(self.optimizer.count):
-            self.start_at(x)
+            self.start_from_means(x)
         steps = self.chain(x, self.config.walkback, Draws(random.stream("train"), self.device))
         errors = [F.binary_cross_entropy_with_logits(logits, x).sum(axis=1).mean() for logits in steps]
         loss = sum(errors[1:], errors[0]) / len(errors)
         self.optimizer.step(loss)
         return {"denoised_cross_entropy_nats": errors[0], "cross_entropy_nats": loss}
 
-    def start_at(self, x) -> None:
-        """Let the bias give the means of vectors x (N, D), for which it would take thousands of steps otherwise."""
+    def start_from_means(self, x) -> None:
+        """Start the reconstruction at the mean of x (N, D), by its bias: learning it would take thousands of steps."""
         self.pixel_mean[...] = pixel_means(x)
         self.bias.assign(log_odds(self.pixel_mean))
 
@@ -100,7 +100,7 @@ class GSN(System):
 
         The next step starts at a picture that is drawn with these probabilities; no gradient passes through the draw.
         """
-        above = self.nothing(x)
+        above = self.initial_units(x)
         for _ in range(steps):
             logits, above = self.transition(self.with_noise(x, draws.uniform(x.shape)), above, draws)
             yield logits
@@ -113,17 +113,17 @@ class GSN(System):
         h2 = F.tanh(F.linear(h1, self.upper, self.upper_bias) + noise[0]) + noise[1]
         return F.linear(h1, self.lower.T, self.bias), h2
 
-    def nothing(self, x):
-        """Units of the second layer (N, hidden) before the first step for N pictures: zeros."""
+    def initial_units(self, x):
+        """The units of the second layer (N, hidden) before the first step for N pictures: zeros."""
         return array_module(x).zeros((len(x), self.config.hidden), x.dtype)
 
     def with_noise(self, x, uniform):
-        """Pictures with salt and pepper, by uniform numbers of the same shape."""
+        """Pictures with salt-and-pepper noise, from uniform numbers of the same shape."""
         level = self.config.level
         return x * (uniform >= level) + (uniform < level / 2)
 
     def corrupt(self, x, stream: random.Stream):
-        """Images (N, H, W, C) with salt and pepper."""
+        """Images (N, H, W, C) with salt-and-pepper noise."""
         uniform = draw_rows(stream.uniform, len(x), self.size, self.device)
         return self.with_noise(x, uniform.reshape(x.shape))
 
@@ -134,7 +134,8 @@ class GSN(System):
     def independent(self, n: int, seed: int):
         """Pictures (n, D) of independent pixels, 0 or 1, with the means of the training images.
 
-        From pixels with a fair coin a chain can get to pictures that no training image is near, and stay there.
+        A chain that starts at pixels of probability 1/2 can reach pictures far from all training images, and stay
+        there.
         """
         uniform = draw_rows(random.Stream(seed, "start").uniform, n, self.size, self.device)
         return (uniform < self.pixel_mean).astype("float32")
@@ -147,10 +148,10 @@ class GSN(System):
         return np.stack(means).reshape(shown, len(x), *self.spec.x.shape)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Errors of corrupted images that are rebuilt in one step, measured against the images.
+        """Errors of the reconstructions of corrupted images by one step, against the uncorrupted images.
 
-        Thorough: a Parzen window estimate from 10,000 steps of 100 chains, in nats per example; it is misleading, see
-        `tinygen.metrics.parzen`.
+        If thorough, also a Parzen window estimate from 10,000 steps of 100 chains, in nats per example; it is
+        misleading, see `tinygen.metrics.parzen`.
         """
         stream, draws = random.Stream(seed, "eval"), DrawsByRow(seed, "eval noise", self.device)
 
@@ -158,7 +159,7 @@ class GSN(System):
             for batch in data.batches(CHUNK):
                 x = to_device(batch.x, self.device)
                 flat = x.reshape(len(x), self.size)
-                logits, _ = self.transition(self.corrupt(x, stream).reshape(flat.shape), self.nothing(x), draws)
+                logits, _ = self.transition(self.corrupt(x, stream).reshape(flat.shape), self.initial_units(x), draws)
                 nats = F.binary_cross_entropy_with_logits(logits, flat).sum(axis=1)
                 error = F.squared_error(F.sigmoid(logits), flat).mean(axis=1)
                 names = "denoised_cross_entropy_nats", "denoised_squared_error_per_pixel"
@@ -173,19 +174,19 @@ class GSN(System):
         return numbers
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Validation images with noise, what one step rebuilds, and chains."""
+        """Validation images with noise, their reconstructions by one step, and chains."""
         x = data.valid.take(COLUMNS).batch(slice(None)).x
         flat = to_device(x, self.device).reshape(len(x), self.size)
         rebuilt = self.run_chains(flat, 1, 1, seed)[0]
         noisy = to_numpy(self.corrupt(to_device(x, self.device), random.Stream(seed, "eval")))
-        caption = "Validation images, the same with noise, and images rebuilt in one step from such noise."
+        caption = "Validation images, the same with noise, and their reconstructions by one step of the chain."
         yield Figure(caption, np.concatenate([x, noisy, rebuilt]), len(x))
         chains = self.run_chains(flat[:SHOWN], COLUMNS, COLUMNS, seed).swapaxes(0, 1)
         caption = f"In each row the first {COLUMNS} steps of a chain that starts at a validation image."
         yield Figure(caption, chains.reshape(-1, *self.spec.x.shape), COLUMNS)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 GSN.tiny = (
     {"hidden": 7, "walkback": 2, "sampling_steps": 3},
@@ -198,9 +199,9 @@ GSN.trials = (
         {"hidden": 100, "batch_size": 64, "learning_rate": 3e-3, "level": 0.3, "hidden_noise": 1.0},
         (
             Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.8),
-            Demand("denoised_squared_error_per_pixel", "<", COPY, times=0.5),
+            Demand("denoised_squared_error_per_pixel", "<", COPIED_INPUT, times=0.5),
             Demand("parzen_log_likelihood_nats", ">", INDEPENDENT, times=1, plus=5),
-            LIKE_DATA,
+            SAMPLES_LIKE_DATA,
         ),
     ),
 )

@@ -1,16 +1,16 @@
-"""Independent pixels: where training, chains and annealing start."""
+"""The distribution of independent pixels, from which training, chains and annealing start."""
 
 from typing import Any
 
 from tinygen.backend import array_module
 
-LEAST = 0.01
+LEAST_PROBABILITY = 0.01
 """Least probability of black and of white."""
 
 
 def pixel_means(x: Any) -> Any:
-    """The mean of each pixel (D,) of vectors x (N, D), not nearer than `LEAST` to 0 or 1."""
-    return x.mean(axis=0).clip(LEAST, 1 - LEAST)
+    """The mean of each pixel (D,) of vectors x (N, D), not nearer than `LEAST_PROBABILITY` to 0 or 1."""
+    return x.mean(axis=0).clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
 
 
 def log_odds(probability: Any) -> Any:

@@ -1,4 +1,4 @@
-"""log Z, the logarithm of the sum that makes energies probabilities: summed over all states, or estimated."""
+"""log Z, the logarithm of the normalising constant: summed exactly over all states, or estimated."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,14 +9,14 @@ import numpy as np
 
 from tinygen.backend import to_numpy
 
-SMALL = 16
-"""Most units of a layer whose states are all summed over."""
+MOST_UNITS_SUMMED = 16
+"""Most units of a layer over whose states sums are computed exactly."""
 STATES = 4096
-"""States that are held at once."""
+"""Number of states in memory at once."""
 
 
 class LogZ(NamedTuple):
-    """log Z in nats, and the standard error of an estimate of it; 0 where it is exact."""
+    """log Z in nats, and the standard error of an estimate of it; 0 if it is exact."""
 
     value: float
     error: float
@@ -30,7 +30,7 @@ def all_states(units: int) -> Iterator[np.ndarray]:
 
 
 def exact_log_z(log_p: Callable[[np.ndarray], Any], units: int) -> LogZ:
-    """log of the sum of exp(log_p(states)) over all states of a layer; `log_p` has the other layers summed out."""
+    """log of the sum of exp(log_p(states)) over all states of a layer; `log_p` sums over the other layers."""
     parts = [to_numpy(log_p(states)).astype(np.float64) for states in all_states(units)]
     return LogZ(float(np.logaddexp.reduce(np.concatenate(parts))), 0.0)
 
@@ -52,8 +52,8 @@ def annealed_log_z(
 
     `states` are draws from the distribution at inverse temperature 0, whose `log_z` is known. `step(states, low, high)`
     returns the change (N,) of the log of their unnormalised probabilities from one inverse temperature to the next, and
-    new states of a transition that leaves the distribution at `high` as it is. The error follows from the spread of the
-    weights of the N chains.
+    new states by a transition that leaves the distribution at `high` invariant. The error follows from the spread of
+    the weights of the N chains.
     """
     log_weights = np.zeros(len(states))
     for low, high in pairwise(betas):

@@ -19,8 +19,8 @@ from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.base import CHUNK, System, at_least, in_chunks, learning_rate, mean_over
 from tinygen.models.energy.draws import Draws, DrawsByRow
 from tinygen.models.energy.independent import log_odds, pixel_means
-from tinygen.models.energy.partition import SMALL, LogZ, annealed_log_z, exact_log_z, temperatures
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.energy.partition import MOST_UNITS_SUMMED, LogZ, annealed_log_z, exact_log_z, temperatures
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import Parameter, init
 from tinygen.optim import SGD
 from tinygen.train.figures import Figure
@@ -72,7 +72,7 @@ class RBM(System):
             at_least(self, 0, "learning_rate", "warmup_steps", "cosine_steps")
 
     def __init__(self, config: Config, spec, device: str = "cpu", above: int = 0):
-        """`above`: units that belong to v but are no pixels; a deep Boltzmann machine has them."""
+        """`above` is the number of visible units v that are not pixels; only deep Boltzmann machines have them."""
         super().__init__(config, spec, device)
         self.pixels = math.prod(spec.x.shape)
         self.size = self.pixels + above
@@ -84,20 +84,20 @@ class RBM(System):
         self.chains = (random.stream("init").uniform((chains, self.size)) < 0.5).astype(np.float32)
         self.to(device)
         self.optimizer = SGD(self, learning_rate(config, self.plan))
-        self.log_prob_is_estimate = min(config.hidden, self.size) > SMALL
+        self.log_prob_is_estimate = min(config.hidden, self.size) > MOST_UNITS_SUMMED
 
     def training_step(self, batch):
-        """Contrastive divergence: up the log-probability of images, and down that of samples of the model.
+        """Contrastive divergence: raise the log-probability of images, and lower that of samples of the model.
 
-        The gradient of -log p(v) is that of the free energy of v, less the mean of it over the model, for which the
-        ends of the chains stand. They are constants: nothing is differentiated through the sampling.
+        The gradient of -log p(v) is the gradient of the free energy of v, minus its mean over the model, which the ends
+        of the chains estimate. They are constants: nothing is differentiated through the sampling.
         """
         x = batch.x.reshape(len(batch.x), self.pixels)
         if not int(self.optimizer.count):
-            self.start_at(x)
+            self.start_from_means(x)
         draws = Draws(random.stream("train"), self.device)
         with no_grad():
-            v = self.completed(x)
+            v = self.visible_units(x)
             end = self.chains if self.config.persistent else v
             for _ in range(self.config.gibbs_steps):
                 end = self.gibbs(end, draws)[0]
@@ -107,13 +107,13 @@ class RBM(System):
             self.chains[...] = end
         return {"free_energy_gap_nats": gap}
 
-    def start_at(self, x) -> None:
-        """Take the mean of vectors x (N, D) as the centre of the pixels, and as their probability without weights."""
+    def start_from_means(self, x) -> None:
+        """Centre the pixels at the mean of vectors x (N, D), and set the biases so that p(v = 1) starts at it."""
         self.visible_centre[: self.pixels] = pixel_means(x)
         self.visible_bias.assign(log_odds(self.visible_centre))
 
-    def completed(self, x):
-        """v for vectors x (N, D): the pixels are all of it."""
+    def visible_units(self, x):
+        """v for vectors x (N, D): here x itself."""
         return x
 
     def free_energy(self, v):
@@ -131,7 +131,7 @@ class RBM(System):
         return F.linear(h - np.float32(H_CENTRE), self.weight.T, self.visible_bias)
 
     def gibbs(self, v, draws: Draws | DrawsByRow):
-        """New v (N, size) and their means given h, once all h are drawn given v."""
+        """Draw all h given v, then v given h; returns the new v (N, size) and their means given h."""
         h = Bernoulli(self.hidden_logits(v)).inverse(draws.uniform((len(v), self.config.hidden)))
         given_h = Bernoulli(self.visible_logits(h))
         return given_h.inverse(draws.uniform(v.shape)), given_h.mean.data
@@ -143,24 +143,24 @@ class RBM(System):
         return self.run_chains(n, seed, (self.config.sampling_steps,))[-1]
 
     def complete(self, x, keep: int, *, seed: int) -> np.ndarray:
-        """Images (N, H, W, C) whose upper `keep` rows are held while chains draw the others, as in `sample`."""
-        held = self._flat(x)[:, : keep * self.pixels // self.spec.x.shape[0]]
-        completed = self.run_chains(len(x), seed, (self.config.sampling_steps,), held)[-1]
-        completed[:, :keep] = x[:, :keep]
-        return completed
+        """Images (N, H, W, C) whose upper `keep` rows are kept while chains draw the others, as in `sample`."""
+        kept = self._flat(x)[:, : keep * self.pixels // self.spec.x.shape[0]]
+        visible_units = self.run_chains(len(x), seed, (self.config.sampling_steps,), kept)[-1]
+        visible_units[:, :keep] = x[:, :keep]
+        return visible_units
 
-    def run_chains(self, n: int, seed: int, moments: tuple[int, ...], held=None) -> np.ndarray:
+    def run_chains(self, n: int, seed: int, moments: tuple[int, ...], kept=None) -> np.ndarray:
         """Means of p(v | h) of n chains after the given numbers of Gibbs steps, (moments, n, H, W, C).
 
-        `held` (n, first) are values of the first pixels, which are not drawn.
+        `kept` (n, first) are values of the first pixels, which are not drawn.
         """
         draws = DrawsByRow(seed, "sample", self.device)
         v = (draws.uniform((n, self.size)) < self.visible_centre).astype("float32")
         shown = []
         with self.evaluating():
             for step in range(1, max(moments) + 1):
-                if held is not None:
-                    v[:, : held.shape[1]] = to_device(held, self.device)
+                if kept is not None:
+                    v[:, : kept.shape[1]] = to_device(kept, self.device)
                 v, means = self.gibbs(v, draws)
                 shown += [to_numpy(means[:, : self.pixels])] if step in moments else []
         return np.stack(shown).reshape(len(shown), n, *self.spec.x.shape)
@@ -170,7 +170,7 @@ class RBM(System):
     def encode(self, x) -> np.ndarray:
         """Means of p(h | v), (N, hidden), of images (N, H, W, C)."""
         with self.evaluating():
-            return in_chunks(lambda v: F.sigmoid(self.hidden_logits(self.completed(v))), self._flat(x), self.device)
+            return in_chunks(lambda v: F.sigmoid(self.hidden_logits(self.visible_units(v))), self._flat(x), self.device)
 
     def decode(self, codes) -> np.ndarray:
         """Means of p(v | h), images (N, H, W, C), of codes (N, hidden)."""
@@ -189,9 +189,9 @@ class RBM(System):
 
     def log_z(self, seed: int) -> LogZ:
         """log Z: exact where a layer is small, otherwise estimated. Run it in evaluation mode."""
-        if self.config.hidden <= SMALL:
+        if self.config.hidden <= MOST_UNITS_SUMMED:
             return exact_log_z(lambda h: self._log_p_of_hidden(to_device(h, self.device)).data, self.config.hidden)
-        if self.size <= SMALL:
+        if self.size <= MOST_UNITS_SUMMED:
             return exact_log_z(lambda v: -self.free_energy(to_device(v, self.device)).data, self.size)
         return self.estimated_log_z(seed)
 
@@ -202,12 +202,12 @@ class RBM(System):
         return F.softplus(logits).sum(axis=1) - centre + (h * self.hidden_bias).sum(axis=1)
 
     def estimated_log_z(self, seed: int) -> LogZ:
-        """log Z by annealed importance sampling, from independent pixels that have the mean of the first minibatch."""
+        """log Z by annealed importance sampling, from independent pixels with the mean of the first minibatch."""
         draws, mean = Draws(random.Stream(seed, "ais"), self.device), self.visible_centre
         base = log_odds(mean)
 
         def step(v, low: float, high: float):
-            """The change of log p(v) Z, whose energies are a mixture of both, and a Gibbs step at `high`."""
+            """The change of log p(v) Z between two inverse temperatures, and a Gibbs step at the higher one."""
             logits = self.hidden_logits(v).data
             linear = v @ (self.visible_bias.data - base) - H_CENTRE * (logits - self.hidden_bias.data).sum(axis=1)
             change = (F.softplus(high * logits) - F.softplus(low * logits)).sum(axis=1) + (high - low) * linear
@@ -225,9 +225,9 @@ class RBM(System):
             return in_chunks(self.log_p, self._flat(x), self.device) - self.log_z(seed).value
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The pseudo-likelihood; thorough: log Z, and -log p in nats and bits per dimension.
+        """The pseudo-likelihood; if thorough, also log Z, and -log p in nats and bits per dimension.
 
-        Annealed importance sampling rather underestimates log Z, and -log p with it: look at the standard error.
+        Annealed importance sampling tends to underestimate log Z, and so -log p: consider the standard error.
         """
         pixels = random.Stream(seed, "eval").integers(self.pixels, len(data))
 
@@ -250,9 +250,9 @@ class RBM(System):
         return metrics
 
     def neg_pseudo_log_likelihood(self, x, log_p, pixels):
-        """-log p(x_i | all other pixels) of one pixel i of each vector x (N, D), times their number: (N,).
+        """D times -log p(x_i | all other pixels) for one pixel i of each vector x (N, D): (N,).
 
-        In the mean over i it is minus the pseudo-likelihood (Besag 1975), for which log Z is not needed.
+        Its mean over i is minus the log pseudo-likelihood (Besag 1975), for which log Z is not needed.
         """
         flipped, rows = x.copy(), np.arange(len(x))
         flipped[rows, pixels] = 1 - flipped[rows, pixels]
@@ -269,20 +269,20 @@ class RBM(System):
         yield Figure(f"Chains that start at independent pixels, after {after} Gibbs steps.", chains, COLUMNS)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-QUICK = {"sampling_steps": 3, "ais_steps": 20}
+TINY = {"sampling_steps": 3, "ais_steps": 20}
 
 RBM.tiny = (
-    QUICK | {"hidden": 7, "chains": 5},
-    QUICK | {"hidden": 18, "persistent": False, "gibbs_steps": 2},
+    TINY | {"hidden": 7, "chains": 5},
+    TINY | {"hidden": 18, "persistent": False, "gibbs_steps": 2},
 )
 RBM.trials = (
     Trial(
         "digits8x8",
         2000,
         {"hidden": 16, "batch_size": 64, "sampling_steps": 100},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.85), LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.85), SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )

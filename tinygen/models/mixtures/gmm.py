@@ -21,7 +21,7 @@ from tinygen.nn import Parameter
 from tinygen.train import plots
 from tinygen.train.figures import Figure
 
-SCATTERED = 1000
+SCATTER_POINTS = 1000
 COLLAPSED = 2.0
 """A component whose smallest variance is below this multiple of the floor has collapsed."""
 
@@ -29,7 +29,7 @@ COLLAPSED = 2.0
 class GMM(System):
     """Mixture of normal distributions, fitted by expectation maximisation.
 
-    A step of training is an iteration over all data, and an epoch. There are no gradients and no step size; the
+    A training step is one iteration over all data, and so also an epoch. There are no gradients and no step size; the
     likelihood of the training data never falls. Everything is computed in float64.
     """
 
@@ -84,7 +84,7 @@ class GMM(System):
     def maximised(self, x, responsibilities):
         """Weights, means and covariances of points (N, D) by their responsibilities (N, K): the M step."""
         xp, tiny = array_module(x), 10 * np.finfo(np.float64).eps
-        counts = responsibilities.sum(axis=0) + tiny  # equation 9.27; of an empty component not quite 0
+        counts = responsibilities.sum(axis=0) + tiny  # equation 9.27; for an empty component slightly above 0
         means = responsibilities.T @ x / counts[:, None]  # equation 9.24
         diagonal, scatters = self.config.covariance == "diagonal", []
         for weight, mean in zip(responsibilities.T, means, strict=True):
@@ -98,7 +98,7 @@ class GMM(System):
         return counts / counts.sum(), means, covariances  # equations 9.26 and 9.25
 
     def assign(self, weights, means, covariances) -> None:
-        """Take these parameters; UsageError, and nothing is changed, where a covariance matrix is singular."""
+        """Set the parameters; UsageError, without any change, if a covariance matrix is singular."""
         variances = to_numpy(array_module(means).linalg.eigvalsh(self.matrices(covariances)))
         singular = variances[:, 0] <= variances.shape[1] * np.finfo(np.float64).eps * variances[:, -1]
         if singular.any():
@@ -111,7 +111,7 @@ class GMM(System):
         self.covariances.assign(covariances)
 
     def matrices(self, covariances):
-        """The covariance matrix of each component (K, D, D), of whichever kind they are."""
+        """The covariance matrix of each component (K, D, D), for every kind of `covariance`."""
         xp, components = array_module(covariances), self.config.components
         if self.config.covariance == "diagonal":
             return covariances[:, :, None] * xp.eye(covariances.shape[1])
@@ -133,7 +133,7 @@ class GMM(System):
         return np.concatenate([to_numpy(log_sum_exp(self.log_joint(part.astype("float64")))) for part in parts])
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """n points, each of a component that is drawn by the weights."""
+        """n points, each from a component that is drawn with the weights as probabilities."""
         uniform = random.Stream(seed, "sample component").uniform(n)
         weights, means, covariances = (to_numpy(p.data) for p in (self.weights, self.means, self.covariances))
         component = np.searchsorted(weights.cumsum()[:-1], uniform, side="right")
@@ -142,9 +142,9 @@ class GMM(System):
         return (means[component] + (factors * noise[:, None]).sum(axis=2)).astype(np.float32)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """-log density in nats, where the density of the data is known the KL divergence from it and the modes found.
+        """-log density in nats; if the data's density is known, also the KL divergence from it and the modes found.
 
-        Beside them, how many components have collapsed: they have no more variance than the floor.
+        Also the number of collapsed components, whose variance is hardly more than the floor.
         """
         x = np.concatenate([batch.x for batch in data.batches(CHUNK)])
         metrics = density_metrics(self.spec, x, self.log_prob(x))
@@ -153,14 +153,14 @@ class GMM(System):
         return metrics | {"collapsed_count": float((smallest < COLLAPSED * self.config.floor).sum())}
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """In the plane, the components over validation points."""
+        """A drawing of the components over validation points, if these lie in a plane."""
         if self.spec.x.shape != (2,):
             return
         angle = np.linspace(0, 2 * math.pi, 49)
         circle = 2 * np.stack([np.cos(angle), np.sin(angle)])
         factors = np.linalg.cholesky(self.matrices(to_numpy(self.covariances.data)))
         ellipses = to_numpy(self.means.data)[:, None] + (factors @ circle).transpose(0, 2, 1)
-        points = data.valid.take(SCATTERED).batch(slice(None)).x
+        points = data.valid.take(SCATTER_POINTS).batch(slice(None)).x
         caption = "Validation points, and the components: each ellipse is two standard deviations around a mean."
         yield Figure(caption, svg=plots.scatter(points, outlines=ellipses.tolist()))
 
@@ -171,7 +171,7 @@ def log_sum_exp(x):
     return top + array_module(x).log(array_module(x).exp(x - top[:, None]).sum(axis=1))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 GMM.tiny = (
     {"components": 2, "floor": 0.01},

@@ -1,4 +1,4 @@
-"""k-means: where expectation maximisation starts."""
+"""k-means, from which expectation maximisation starts."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ ROUNDS = 20
 def k_means(x: Any, clusters: int, restarts: int) -> Any:
     """The cluster of each point of x (N, D) as zeros and ones (N, clusters), by the best of several runs.
 
-    Each run starts from centres by `seeded` and is Lloyd's algorithm (1982). It draws from the stream "train".
+    Each run is Lloyd's algorithm (1982) from `initial_centres`. It draws from the stream "train".
     """
     runs = [_run(x, clusters) for _ in range(restarts)]
     _, nearest = min(runs, key=lambda run: float(run[0]))
@@ -22,7 +22,7 @@ def k_means(x: Any, clusters: int, restarts: int) -> Any:
 
 def _run(x: Any, clusters: int) -> tuple[Any, Any]:
     """The sum of squared distances to the centres, and the nearest centre of each point (N,)."""
-    xp, centres = array_module(x), seeded(x, clusters)
+    xp, centres = array_module(x), initial_centres(x, clusters)
     total, nearest = _nearest(x, centres)
     for _ in range(ROUNDS):
         members = xp.eye(clusters)[nearest]
@@ -39,11 +39,11 @@ def _nearest(x: Any, centres: Any) -> tuple[Any, Any]:
     return distances.min(axis=1).sum(), distances.argmin(axis=1)
 
 
-def seeded(x: Any, clusters: int) -> Any:
+def initial_centres(x: Any, clusters: int) -> Any:
     """Centres (clusters, D) among the points, by greedy k-means++ (Arthur & Vassilvitskii 2007, section 5).
 
-    A point becomes the next centre with a probability in proportion to its squared distance from the centres so far;
-    of several such candidates the one is taken that leaves the least distance.
+    Candidates for the next centre are drawn with probabilities in proportion to their squared distances from the
+    centres so far; the candidate with which the sum of these distances is least becomes the centre.
     """
     xp, stream = array_module(x), random.stream("train")
     first = int(stream.uniform() * len(x))

@@ -11,7 +11,7 @@ RED, GREEN, BLUE = 0.299, 0.587, 0.114
 
 
 def luma(x: Any) -> Any:
-    """Y (N, H, W, 1) of images (N, H, W, 3); of one channel the images themselves."""
+    """Y (N, H, W, 1) of images (N, H, W, 3); images of one channel are returned as they are."""
     return x if x.shape[-1] == 1 else RED * x[..., :1] + GREEN * x[..., 1:2] + BLUE * x[..., 2:]
 
 
@@ -24,11 +24,11 @@ def chroma(x: Any) -> Any:
 def colours(y: np.ndarray, cb_cr: np.ndarray) -> np.ndarray:
     """Images (N, H, W, 3) in [0, 1] of luma (N, H, W, 1) and chroma.
 
-    Where a colour would leave [0, 1], its chroma is scaled down just so far that it does not: its luma stays.
+    The chroma of a colour outside [0, 1] is scaled down until the colour lies at the edge; its luma stays the same.
     """
     blue, red = (2 - 2 * BLUE) * cb_cr[..., 0], (2 - 2 * RED) * cb_cr[..., 1]
     difference = np.stack([red, -(RED * red + BLUE * blue) / GREEN, blue], axis=-1)
-    room = np.where(difference > 0, 1 - y, y)
+    most = np.where(difference > 0, 1 - y, y)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scales = np.where(np.abs(difference) > room, room / np.abs(difference), 1)
+        scales = np.where(np.abs(difference) > most, most / np.abs(difference), 1)
     return (y + scales.min(axis=-1, keepdims=True) * difference).clip(0, 1).astype(y.dtype)

@@ -1,4 +1,4 @@
-"""Damaged images: grey, noisy, or under a watermark. They make pairs of images that have no partner."""
+"""Damaged images: grey, noisy, or under a watermark. With them, data of images alone become pairs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from tinygen.random import Stream
 
 @dataclass(frozen=True)
 class Marks:
-    """What watermarks are made of."""
+    """The letters and the frame of watermarks."""
 
     letters: str
     frame: str
     """The method of Pillow's `ImageDraw` that draws the frame of a mark."""
 
 
-TRAINED = Marks("ABCDEFGHIJKLM", "ellipse")
-HELD_OUT = Marks("NOPQRSTUVWXYZ", "rectangle")
+TRAINING_MARKS = Marks("ABCDEFGHIJKLM", "ellipse")
+HELD_OUT_MARKS = Marks("NOPQRSTUVWXYZ", "rectangle")
 """Marks of validation and test, whose letters and frames never occur in training."""
-NUMBERS = 16
+NUMBERS_PER_MARK = 16
 """Random numbers of one watermark, a multiple of four."""
 OPACITY = 0.3, 0.8
 
@@ -44,7 +44,7 @@ def noisy(x: np.ndarray, stream: Stream, marks: Marks, level: float) -> np.ndarr
 
 def watermarked(x: np.ndarray, stream: Stream, marks: Marks, level: float) -> np.ndarray:
     """Images under one translucent mark each, of random letters, place, size, angle, colour and opacity."""
-    numbers = stream.uniform((len(x), NUMBERS))
+    numbers = stream.uniform((len(x), NUMBERS_PER_MARK))
     height, width, channels = x.shape[1:]
     opacity = OPACITY[0] + (OPACITY[1] - OPACITY[0]) * numbers[:, 10]
     cover = np.stack([mark(each, marks, (height, width)) for each in numbers]) * opacity[:, None, None]
@@ -53,7 +53,7 @@ def watermarked(x: np.ndarray, stream: Stream, marks: Marks, level: float) -> np
 
 
 def text_of(numbers: np.ndarray, marks: Marks) -> str:
-    """The letters, two to four, that six random numbers choose."""
+    """Two to four letters, chosen by six random numbers."""
     count = 2 + int(3 * numbers[0])
     return "".join(marks.letters[int(number * len(marks.letters))] for number in numbers[2 : 2 + count])
 
@@ -91,11 +91,11 @@ DAMAGES: dict[str, Callable[[np.ndarray, Stream, Marks, float], np.ndarray]] = {
     "denoise": noisy,
     "watermark": watermarked,
 }
-"""What is to be undone in each task that makes its inputs of the images themselves."""
+"""For each task without given pairs, the damage that turns an image into the input."""
 
 
 class PairedSplit(Split):
-    """A split whose batches a function of a batch and a random stream turns into pairs of input and target."""
+    """A split whose batches are pairs of input and target: `pair` makes them of a batch and a random stream."""
 
     def __init__(self, split: Split, pair: Callable[[Batch, Stream], Batch]):
         super().__init__(split.fields, split.columns)

@@ -1,7 +1,7 @@
 """What a translation predicts: intensities, the chroma of grey images, or the class of each pixel.
 
-Each has the values (N, H, W, K) that it predicts, the loss, the translation that results, and metrics. Metrics rest on
-a statistic that is summed over examples, so that it may be computed in parts.
+Each kind of target defines the values (N, H, W, K) to predict, the loss, the resulting translation, and the metrics.
+These are computed from a statistic that is summed over examples, batch by batch.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from tinygen.nn import Module
 
 ERRORS = {"squared": F.squared_error, "absolute": F.absolute_error}
 LEVELS = {1: 64, 3: 16}
-"""Levels of each channel that a `ColourTable` tells apart, by the number of channels."""
+"""Levels of each channel that a `ColourTable` distinguishes, for each number of channels."""
 
 
 class Intensities:
@@ -27,11 +27,11 @@ class Intensities:
     selection_metric = "psnr_db"
 
     def __init__(self, x: Image, target: Image, *, loss: str, residual: bool):
-        self.inputs, self.outputs, self.error, self.residual = x.channels, target.channels, loss, residual
-        self.copied = x.channels == target.channels
+        self.inputs, self.outputs, self.error, self.residual = x.shape[2], target.shape[2], loss, residual
+        self.can_be_copied = x.channels == target.channels
         self.loss_name = f"{loss}_error_per_pixel"
 
-    def given(self, x) -> Any:
+    def network_input(self, x) -> Any:
         """The network's input."""
         return x
 
@@ -39,7 +39,7 @@ class Intensities:
         return x + outputs if self.residual else F.sigmoid(outputs)
 
     def loss(self, outputs, x, target) -> Any:
-        """The mean error of a value."""
+        """The mean error over all values."""
         return ERRORS[self.error](self.predicted(outputs, x), target).mean()
 
     def translation(self, outputs, x) -> np.ndarray:
@@ -57,15 +57,15 @@ class Intensities:
 
 
 class Chroma(Intensities):
-    """The chroma of grey images, of which the luma is kept."""
+    """The chroma of grey images, whose luma is kept."""
 
     selection_metric = "chroma_error"
 
     def __init__(self, *, loss: str):
-        self.inputs, self.outputs, self.error, self.copied = 1, 2, loss, True
+        self.inputs, self.outputs, self.error, self.can_be_copied = 1, 2, loss, True
         self.loss_name = "chroma_error" if loss == "squared" else "absolute_error_per_pixel"
 
-    def given(self, x) -> Any:
+    def network_input(self, x) -> Any:
         return chroma.luma(x)
 
     def loss(self, outputs, x, target) -> Any:
@@ -86,12 +86,12 @@ class Classes:
     """A class for each pixel, by logits."""
 
     selection_metric, loss_name = "mean_iou", "pixel_cross_entropy_nats"
-    copied = False
+    can_be_copied = False
 
     def __init__(self, x: Image, target: SegmentMap):
-        self.inputs, self.outputs = x.channels, target.classes
+        self.inputs, self.outputs = x.shape[2], target.classes or 0
 
-    def given(self, x) -> Any:
+    def network_input(self, x) -> Any:
         return x
 
     def loss(self, outputs, x, target) -> Any:
@@ -106,7 +106,7 @@ class Classes:
         return np.eye(self.outputs, dtype=np.float32)[target]
 
     def statistic(self, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-        """How many pixels of each class (row) are taken for each class (column)."""
+        """The number of pixels of each true class (row) for which each class (column) is predicted."""
         return segmentation.confusion(predicted.argmax(axis=3), true.argmax(axis=3), self.outputs)
 
     def metrics(self, statistic: np.ndarray) -> dict[str, float]:
@@ -114,9 +114,9 @@ class Classes:
 
 
 class ColourTable(Module):
-    """The mean values of the targets for each colour of a pixel, counted over examples: a baseline.
+    """A baseline: for each colour of an input pixel, the mean values of the target pixels, over examples.
 
-    It is the best translation that looks at no other pixel; `constant` looks at none.
+    It is the best translation of a pixel by its own colour alone; `constant` is the best that ignores the input.
     """
 
     def __init__(self, channels: int, values: int):
@@ -125,11 +125,11 @@ class ColourTable(Module):
         self.totals = np.zeros((self.levels**channels, values))
 
     def add(self, x: np.ndarray, values: np.ndarray) -> None:
-        """Count the pixels of images (N, H, W, C), with the values (N, H, W, K) of their targets."""
-        places, size = self._places(x).ravel(), len(self.counts)
-        self.counts += np.bincount(places, minlength=size)
+        """Count the pixels of images (N, H, W, C) by colour, and add up the values (N, H, W, K) of their targets."""
+        indices, size = self._indices(x).ravel(), len(self.counts)
+        self.counts += np.bincount(indices, minlength=size)
         for k in range(values.shape[3]):
-            self.totals[:, k] += np.bincount(places, values[..., k].ravel(), minlength=size)
+            self.totals[:, k] += np.bincount(indices, values[..., k].ravel(), minlength=size)
 
     def constant(self, x: np.ndarray) -> np.ndarray:
         """The mean values of all targets, for each pixel (N, H, W, K)."""
@@ -140,9 +140,9 @@ class ColourTable(Module):
         """The mean values of the targets of pixels of the same colour (N, H, W, K)."""
         mean = self.totals.sum(axis=0) / max(1.0, self.counts.sum())
         table = np.where(self.counts[:, None] > 0, self.totals / self.counts.clip(1)[:, None], mean)
-        return table[self._places(x)]
+        return table[self._indices(x)]
 
-    def _places(self, x: np.ndarray) -> np.ndarray:
-        """The number (N, H, W) of the colour of each pixel."""
+    def _indices(self, x: np.ndarray) -> np.ndarray:
+        """The index (N, H, W) of the colour of each pixel in the table."""
         digits = (np.nan_to_num(x) * self.levels).astype(np.int64).clip(0, self.levels - 1)
         return digits @ self.levels ** np.arange(x.shape[3])

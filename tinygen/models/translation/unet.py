@@ -1,4 +1,4 @@
-"""Translation of images by a U-Net (Ronneberger, Fischer & Brox 2015, arXiv:1505.04597) and a loss of each pixel.
+"""Translation of images by a U-Net (Ronneberger, Fischer & Brox 2015, arXiv:1505.04597) with a loss of each pixel.
 
 The pairs of input and target are given (segment maps, or other images), or made of the images themselves:
 colourisation (Zhang et al. 2016, arXiv:1603.08511, section 1), denoising and the removal of watermarks.
@@ -16,14 +16,14 @@ from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.models.base import System, at_least, learning_rate
 from tinygen.models.networks import UNet
-from tinygen.models.translation.damage import DAMAGES, HELD_OUT, TRAINED, Marks, PairedSplit
+from tinygen.models.translation.damage import DAMAGES, HELD_OUT_MARKS, TRAINING_MARKS, Marks, PairedSplit
 from tinygen.models.translation.targets import Chroma, Classes, ColourTable, Intensities
 from tinygen.models.trial import TRIVIAL, Demand, Trial
 from tinygen.optim import Adam
 
 CHUNK = 50
-COUNTED = 1000
-"""Training examples of which the baselines are made."""
+BASELINE_EXAMPLES = 1000
+"""Training examples from which the baselines are computed."""
 
 
 class UNetTranslator(System):
@@ -41,7 +41,7 @@ class UNetTranslator(System):
     class Config:
         task: Literal["pairs", "colourise", "denoise", "watermark"] | None = None
         """Learn from given pairs of x and target, or from the images x alone, made grey, noisy, or marked. By default
-        pairs where the data have a target, else denoise."""
+        "pairs" if the data have a target, else "denoise"."""
         loss: Literal["squared", "absolute"] = "squared"
         """Error of a value; that of segment maps is always cross-entropy."""
         noise: float = 0.1
@@ -87,17 +87,17 @@ class UNetTranslator(System):
         self.network = UNet(self.target.inputs, self.target.outputs, config.channels, config.levels)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
-        self.table = ColourTable(x.channels, self.target.outputs)
+        self.table = ColourTable(x.shape[2], self.target.outputs)
 
     def source(self, split: Split, *, seed: int) -> Loader:
-        """Pairs; the baselines are measured on the first examples."""
+        """Minibatches of pairs; also computes the baselines from the first examples."""
         split = split.only(*(name for name in self.spec.fields if name in split.fields))
-        self.table = ColourTable(self.spec.x.channels, self.target.outputs)
+        self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
         stream = random.Stream(seed, "baselines")
-        for batch in split.take(COUNTED).batches(CHUNK):
-            pairs = self.paired(batch, stream, TRAINED)
+        for batch in split.take(BASELINE_EXAMPLES).batches(CHUNK):
+            pairs = self.paired(batch, stream, TRAINING_MARKS)
             self.table.add(pairs.x, self.target.values(pairs.target))
-        paired = PairedSplit(split, lambda batch, stream: self.paired(batch, stream, TRAINED))
+        paired = PairedSplit(split, lambda batch, stream: self.paired(batch, stream, TRAINING_MARKS))
         return Loader(paired, self.config.batch_size, seed=seed)
 
     def paired(self, batch, stream: random.Stream, marks: Marks) -> Batch:
@@ -108,10 +108,10 @@ class UNetTranslator(System):
 
     def pairs(self, batch, *, seed: int) -> Batch:
         """The inputs and the targets of held-out data, with marks that no training example has."""
-        return self.paired(batch, random.Stream(seed, "eval"), HELD_OUT)
+        return self.paired(batch, random.Stream(seed, "eval"), HELD_OUT_MARKS)
 
     def training_step(self, batch):
-        loss = self.target.loss(self.network(self.target.given(batch.x)), batch.x, batch.target)
+        loss = self.target.loss(self.network(self.target.network_input(batch.x)), batch.x, batch.target)
         self.optimizer.step(loss)
         return {self.target.loss_name: loss}
 
@@ -121,46 +121,61 @@ class UNetTranslator(System):
             parts = []
             for start in range(0, max(1, len(x)), CHUNK):
                 part = to_device(x[start : start + CHUNK], self.device)
-                parts.append(self.target.translation(self.network(self.target.given(part)), part))
+                parts.append(self.target.translation(self.network(self.target.network_input(part)), part))
         return np.concatenate(parts)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Metrics of the translations, and of trivial ones: the input itself, one value for all, one for each colour.
+        """Metrics of the translations; if thorough, also of baselines: the input, one value for all, one per colour.
 
-        PSNR and chroma error are of the squared error averaged over all images.
+        PSNR and chroma error are computed from the squared error averaged over all images.
         """
         statistics: dict[str, np.ndarray] = {}
         stream = random.Stream(seed, "eval")
         with self.evaluating():
             for batch in data.batches(CHUNK):
-                pairs = self.paired(batch, stream, HELD_OUT)
+                pairs = self.paired(batch, stream, HELD_OUT_MARKS)
                 values, true = self.target.values, self.target.values(pairs.target)
                 guesses = {"": values(self.translate(pairs.x))}
-                guesses |= {"copy_": values(pairs.x)} if self.target.copied else {}
-                guesses |= {"constant_": self.table.constant(pairs.x), "table_": self.table.of_colour(pairs.x)}
+                if thorough:
+                    guesses |= {"copy_": values(pairs.x)} if self.target.can_be_copied else {}
+                    guesses |= {"constant_": self.table.constant(pairs.x), "table_": self.table.of_colour(pairs.x)}
                 for prefix, guess in guesses.items():
                     statistics[prefix] = statistics.get(prefix, 0) + self.target.statistic(guess, true)
-        found = {prefix: self.target.metrics(statistic) for prefix, statistic in statistics.items()}
-        return {f"{prefix}{name}": value for prefix, each in found.items() for name, value in each.items()}
+        metrics = {prefix: self.target.metrics(statistic) for prefix, statistic in statistics.items()}
+        return {f"{prefix}{name}": value for prefix, each in metrics.items() for name, value in each.items()}
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-FEW = {"channels": 3, "levels": 2, "batch_size": 5}
-SMALL = {"channels": 16, "batch_size": 32, "learning_rate": 3e-3, "warmup_steps": 0}
+TINY = {"channels": 3, "levels": 2, "batch_size": 5}
+TRIAL = {"channels": 16, "batch_size": 16, "learning_rate": 3e-3, "warmup_steps": 0}
 
 UNetTranslator.tiny = (
-    FEW | {"task": "denoise"},
-    FEW | {"task": "pairs"},
-    FEW | {"task": "colourise", "levels": 3},
-    FEW | {"task": "watermark", "loss": "absolute"},
+    TINY | {"task": "denoise"},
+    TINY | {"task": "pairs"},
+    TINY | {"task": "colourise", "levels": 3},
+    TINY | {"task": "watermark", "loss": "absolute"},
 )
 UNetTranslator.trials = (
+    Trial("digits8x8", 400, TRIAL | {"noise": 0.2}, (Demand("psnr_db", ">", TRIVIAL, times=1, plus=1.5),)),
+    Trial("digits8x8", 600, TRIAL | {"task": "watermark"}, (Demand("psnr_db", ">", TRIVIAL, times=1, plus=2),)),
     Trial(
         "coloured-digits8x8",
-        300,
-        SMALL | {"task": "colourise"},
-        (Demand("chroma_error", "<", TRIVIAL, times=0.9),),
+        400,
+        {"task": "colourise", "channels": 16, "batch_size": 32, "learning_rate": 2e-3},
+        (Demand("chroma_error", "<", TRIVIAL, times=0.97),),
+    ),
+    Trial(
+        "segmented-sprites",
+        600,
+        TRIAL | {"task": "pairs", "levels": 3},
+        (Demand("mean_iou", ">", TRIVIAL, times=1.5), Demand("pixel_accuracy", ">", TRIVIAL, times=1, plus=0.01)),
+        quick=False,
     ),
 )
-UNetTranslator.recipes = ("--data mnist --steps 1000",)
+UNetTranslator.recipes = (
+    "--data emoji32 --task colourise --augment flip --levels 3 --steps 1800",
+    "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 500",
+    "--data photo_patches64 --task denoise --augment flip --steps 800",
+    "--data fashion-mnist-7k --task watermark --levels 3 --learning-rate 2e-3 --steps 3000",
+)

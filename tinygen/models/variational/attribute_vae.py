@@ -22,7 +22,7 @@ from tinygen.models.base import CHUNK, System, at_least, in_chunks, learning_rat
 from tinygen.models.networks import Architecture
 from tinygen.models.trial import MEAN_MASK, UNTRAINED, Demand, Trial
 from tinygen.models.variational import bounds
-from tinygen.models.variational.cvae import Beside
+from tinygen.models.variational.cvae import EncoderWithVectors
 from tinygen.models.variational.likelihoods import NormalPixels
 from tinygen.models.variational.structured_cvae import normal_of
 from tinygen.optim import Adam
@@ -85,8 +85,8 @@ class AttributeVAE(System):
         front, back, sizes = config.foreground_latent, config.background_latent, (config.layers, config.channels)
         self.pixels = Layers(spec.x)
         features = (networks.encoder(kind, image, hidden, hidden, *sizes) for _ in range(2))
-        self.foreground_encoder = Beside(next(features), hidden, count, 2 * front)
-        self.background_encoder = Beside(next(features), hidden, front + count, 2 * back)
+        self.foreground_encoder = EncoderWithVectors(next(features), hidden, count, 2 * front)
+        self.background_encoder = EncoderWithVectors(next(features), hidden, front + count, 2 * back)
         with_gate = (*image[:2], image[2] + 1)
         self.foreground_decoder = networks.decoder(kind, with_gate, hidden, front + count, *sizes)
         self.background_decoder = networks.decoder(kind, image, hidden, back, *sizes)
@@ -113,9 +113,9 @@ class AttributeVAE(System):
         front = self.foreground_decoder(F.concatenate([z_front, attributes], axis=1))
         return F.concatenate([front, self.background_decoder(z_back)], axis=3)
 
-    def given(self, batch) -> "GivenAttributes":
+    def hooks_for(self, batch) -> "HooksWithAttributes":
         """The hooks of the bounds for the examples of a batch."""
-        return GivenAttributes(self, batch.attributes)
+        return HooksWithAttributes(self, batch.attributes)
 
     def training_step(self, batch):
         """The bound of one pair of codes, with the formula of both KL terms; and the cross-entropy of the mask."""
@@ -201,8 +201,8 @@ class AttributeVAE(System):
             raise UsageError(f"given has {', '.join(given) or 'nothing'}; samples can be given attributes")
         attributes, names = np.asarray(given["attributes"], np.float32), self.spec.attributes.names
         if attributes.shape != (n, len(names)):
-            found = f"attributes have shape {attributes.shape}"
-            raise UsageError(f"{found}; give one row of {len(names)} for each of {n} samples: {', '.join(names)}")
+            problem = f"attributes have shape {attributes.shape}"
+            raise UsageError(f"{problem}; give one row of {len(names)} for each of {n} samples: {', '.join(names)}")
         return attributes
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
@@ -215,13 +215,13 @@ class AttributeVAE(System):
         yield Figure(caption, np.concatenate(rows), len(batch))
         codes = self.encode_given(batch.x, batch.attributes)
         varied = np.unique(batch.attributes, axis=0)
-        made = [self.decode_given(codes, np.broadcast_to(y, batch.attributes.shape)) for y in varied]
+        images = [self.decode_given(codes, np.broadcast_to(y, batch.attributes.shape)) for y in varied]
         words = "; ".join(self.spec.attributes.draw(y) for y in varied)
         caption = f"Validation images, and below each its codes decoded with other attributes, row by row: {words}."
-        yield Figure(caption, np.concatenate([batch.x, *made]), len(batch))
+        yield Figure(caption, np.concatenate([batch.x, *images]), len(batch))
 
 
-class GivenAttributes:
+class HooksWithAttributes:
     """The hooks of the bounds for images with attributes (N, A).
 
     z_B depends on z_F: the posterior of both is what a flow makes of z_F and of standard normal noise.
@@ -234,7 +234,7 @@ class GivenAttributes:
         """p(z_F) p(z_B)"""
         return STANDARD_NORMAL
 
-    def posterior(self, x) -> bounds.Flowed:
+    def posterior(self, x) -> bounds.FlowPosterior:
         """q(z_F | x, y) q(z_B | x, z_F, y)"""
         q, system = self.system.foreground_posterior(x, self.attributes), self.system
         zeros = to_device(np.zeros((len(x), system.config.background_latent), np.float32), self.device)
@@ -245,11 +245,13 @@ class GivenAttributes:
             z = F.concatenate([z_front, q_back.mean + q_back.std * noise], axis=1)
             return z, F.concatenate([0.0 * z_front, 0.5 * q_back.log_var], axis=1)
 
-        return bounds.Flowed(F.concatenate([q.mean, zeros], axis=1), F.concatenate([q.log_var, zeros], axis=1), flow)
+        return bounds.FlowPosterior(
+            F.concatenate([q.mean, zeros], axis=1), F.concatenate([q.log_var, zeros], axis=1), flow
+        )
 
     def likelihood(self, z):
         """p(x | z_F, z_B, y)"""
-        return self.system.pixels.given(self.system.layers(*self.system.split(z), self._repeated(len(z))))
+        return self.system.pixels.distribution(self.system.layers(*self.system.split(z), self._repeated(len(z))))
 
     def _repeated(self, n: int):
         return self.attributes.repeat(n // max(1, len(self.attributes)), axis=0)
@@ -280,7 +282,7 @@ class Layers(NormalPixels):
         return F.split(outputs, sizes=(self.channels, 1, self.channels), axis=3)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 FEW = {"foreground_latent": 3, "background_latent": 2, "hidden": 7, "importance_samples": 3}
 

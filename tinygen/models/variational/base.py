@@ -53,8 +53,8 @@ class SharedConfig:
 class Variational(System):
     """A likelihood p(x | z) that suits the images, and a posterior of the codes, trained together by a bound.
 
-    A subclass builds its networks and has the hooks of the bounds; where these depend on more than x, such as labels,
-    it returns those for a batch as `given(batch)`.
+    A subclass builds its networks and defines the hooks of `bounds`; where these depend on more than x, such as labels,
+    `hooks_for(batch)` returns them for a batch.
     """
 
     needs = {"x": INTENSITIES}
@@ -64,27 +64,31 @@ class Variational(System):
     class Config(SharedConfig):
         beta: float = 1.0
         """Weight of the KL term (1: the evidence lower bound; Higgins et al. 2017)."""
+        annealing_steps: int = 0
+        """Steps over which the weight of the KL term rises from 0 to `beta` (Bowman et al. 2016); 0: it does not."""
         samples: int = 1
         """Codes drawn for each example; above 1 the objective is their importance-weighted bound (Burda 2016)."""
 
         def __post_init__(self):
             super().__post_init__()
             at_least(self, 1, "samples")
-            at_least(self, 0, "beta")
+            at_least(self, 0, "beta", "annealing_steps")
             if self.samples > 1 and self.beta != 1:
-                raise UsageError(f"beta is {self.beta:g}; with more than one of samples it must be 1")
+                raise UsageError(f"beta is {self.beta:g}; it must be 1 if samples is above 1")
+            if self.samples > 1 and self.annealing_steps:
+                raise UsageError(f"annealing_steps is {self.annealing_steps}; it must be 0 if samples is above 1")
 
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
-        self.pixels = self.family()
+        self.pixels = self.make_likelihood()
         self.selection_metric = bounds.names(self.pixels.discrete, 1)["elbo"]
 
-    def family(self) -> Likelihood:
-        """The likelihood of pixels."""
+    def make_likelihood(self) -> Likelihood:
+        """Make the likelihood of pixels."""
         return likelihood_of(self.spec.x, self.config.likelihood, self.config.components)
 
-    def ready(self) -> None:
-        """Move the networks to the device and make their optimiser."""
+    def make_optimizer(self) -> None:
+        """Move the networks to the device, then make their optimiser."""
         self.to(self.device)
         self.optimizer = Adam(self, learning_rate(self.config, self.plan))
 
@@ -100,22 +104,22 @@ class Variational(System):
 
     @classmethod
     def needs_with(cls, config) -> Needs:
-        """Grey images are taken as they are where a likelihood is named that they fit; else they are binarised."""
+        """Grey images are used as they are if the named likelihood is for them; otherwise they are binarised."""
         if config.likelihood in (None, "bernoulli"):
             return {**cls.needs, "x": (Image(kind="binary"), Image(kind="rgb"))}
         return cls.needs
 
-    def given(self, batch) -> bounds.Hooks:
+    def hooks_for(self, batch) -> bounds.Hooks:
         """The hooks of the bounds for the examples of a batch."""
         return self  # type: ignore[return-value]
 
     def training_step(self, batch):
-        """Auto-encoding variational Bayes (Kingma & Welling 2014, algorithm 1), with one code of each example.
+        """Auto-encoding variational Bayes (Kingma & Welling 2014, algorithm 1), with one code for each example.
 
-        The KL term is weighted by `beta` (Higgins et al. 2017); with more `samples`, the importance-weighted
-        auto-encoder (Burda et al. 2016).
+        The KL term is weighted by `beta` (Higgins et al. 2017), and may be annealed. With more `samples` it is the
+        importance-weighted auto-encoder (Burda et al. 2016).
         """
-        hooks, keys = self.given(batch), bounds.names(self.pixels.discrete, self.config.samples)
+        hooks, keys = self.hooks_for(batch), bounds.names(self.pixels.discrete, self.config.samples)
         q = hooks.posterior(batch.x)
         if self.config.samples > 1:
             noise = bounds.noise_for(q, self.config.samples, random.stream("train"), self.device)
@@ -125,19 +129,20 @@ class Variational(System):
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         z, kl_by_unit = bounds.kl_by_unit(hooks, q, noise)
         reconstruction, kl = -hooks.likelihood(z).log_prob(batch.x).mean(), kl_by_unit.sum(axis=1).mean()
-        self.optimizer.step(reconstruction + self.config.beta * self.cost_of_kl(kl_by_unit))
+        self.optimizer.step(reconstruction + bounds.annealed(self.config, self.optimizer) * self.cost_of_kl(kl_by_unit))
         return {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def cost_of_kl(self, kl_by_unit):
-        """The KL term of the loss, from KL (N, latent) in nats: the mean over examples of the sum."""
+        """The KL term of the loss, from KL (N, latent) in nats: the sum over dimensions, the mean over examples."""
         return kl_by_unit.sum(axis=1).mean()
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """-ELBO, its two terms, active units, and (thorough) the importance-weighted bound, in nats per example.
 
-        Where the likelihood is of discrete values, the bounds in bits per dimension too; else they are of densities.
+        Bounds on probabilities of discrete values are also given in bits per dimension; bounds on densities are not.
         """
         samples = self.config.importance_samples if thorough else 0
         discrete, parameters = self.pixels.discrete, math.prod(self.outputs)
         with self.evaluating():
-            return bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
+            numbers = bounds.evaluate(self, data, seed=seed, samples=samples, discrete=discrete, parameters=parameters)
+        return bounds.with_bits(numbers, self.spec.x.shape)

@@ -1,7 +1,7 @@
-"""The class-conditional variational auto-encoder: every distribution of it is given the label y.
+"""The class-conditional variational auto-encoder: encoder and decoder are both given the label y.
 
-It is the labelled part of model M2 (Kingma et al. 2014, arXiv:1406.5298, equation 6), and Sohn et al. (2015) with a
-label as the condition.
+It is the labelled part of model M2 (Kingma et al. 2014, arXiv:1406.5298, equation 6), and the model of Sohn et al.
+(2015) with a label as the condition.
 """
 
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.distributions import STANDARD_NORMAL, Normal
 from tinygen.models import networks
 from tinygen.models.base import given_labels, in_chunks
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, UNTRAINED, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.models.variational.base import Variational
-from tinygen.models.variational.bounds import GivenLabels, repeated
-from tinygen.models.variational.likelihoods import Given
+from tinygen.models.variational.bounds import HooksWithLabels, repeated
+from tinygen.models.variational.likelihoods import PixelDistribution
 from tinygen.nn import Linear, Module
 from tinygen.train.figures import Figure
 
 STYLES = 8
-"""Images of which a report shows every class in their style."""
+"""Number of images in whose style a report shows every class."""
 MOST_CLASSES = 20
 
 
 class CVAE(Variational):
-    """Conditional VAE: p(z) p(x | y, z) and q(z | x, y) for labels y, so that a code holds what is not the class."""
+    """Conditional VAE: p(z) p(x | y, z) and q(z | x, y) for labels y, so that the code holds all but the class."""
 
     name = "cvae"
     needs = {"x": INTENSITIES, "y": Labels()}
@@ -36,20 +36,20 @@ class CVAE(Variational):
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         self.build()
-        self.ready()
+        self.make_optimizer()
 
     def build(self) -> None:
         """Make the two networks."""
         config, classes = self.config, self.spec.classes
         features = networks.encoder(config.architecture, self.spec.x.shape, config.hidden, config.hidden, *self.sizes)
-        self.encoder = Labelled(features, config.hidden, classes, 2 * config.latent)
+        self.encoder = LabelledEncoder(features, config.hidden, classes, 2 * config.latent)
         inputs = config.latent + classes
         self.decoder = networks.decoder(config.architecture, self.outputs, config.hidden, inputs, *self.sizes)
 
     # The hooks of the bounds
 
-    def given(self, batch) -> GivenLabels:
-        return GivenLabels(self, batch.y)
+    def hooks_for(self, batch) -> HooksWithLabels:
+        return HooksWithLabels(self, batch.y)
 
     def prior(self) -> Normal:
         """p(z)"""
@@ -60,9 +60,9 @@ class CVAE(Variational):
         mean, log_var = F.split(self.encoder(x, labels), sizes=(self.config.latent,) * 2, axis=1)
         return Normal(mean, log_var=log_var)
 
-    def likelihood(self, z, labels) -> Given:
+    def likelihood(self, z, labels) -> PixelDistribution:
         """p(x | y, z)"""
-        return self.pixels.given(self.decoder(F.concatenate([z, F.one_hot(labels, self.spec.classes)], axis=1)))
+        return self.pixels.distribution(self.decoder(F.concatenate([z, F.one_hot(labels, self.spec.classes)], axis=1)))
 
     def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
         """Means of p(x | y, z) for z drawn from the prior and labels y (n,), by default 0, 1, 2, ... in turn."""
@@ -86,16 +86,16 @@ class CVAE(Variational):
         yield in_every_class(batch.x, self.decode_labelled(styles, np.tile(np.arange(classes), len(batch.x))))
 
 
-def in_every_class(images: np.ndarray, made: np.ndarray) -> Figure:
-    """Images (N, H, W, C), and beside each what was made in its style, one of each class: (N * classes, H, W, C)."""
+def in_every_class(images: np.ndarray, decoded: np.ndarray) -> Figure:
+    """Images (N, H, W, C), each beside the images (N * classes, H, W, C) `decoded` from its code, one of each class."""
     shape = images.shape[1:]
-    rows = np.concatenate([images[:, None], made.reshape(len(images), -1, *shape)], axis=1)
+    rows = np.concatenate([images[:, None], decoded.reshape(len(images), -1, *shape)], axis=1)
     caption = "In each row a validation image, and every class decoded with the code of that image."
     return Figure(caption, rows.reshape(-1, *shape), rows.shape[1])
 
 
-class Beside(Module):
-    """A network of images with vectors: a vector is put beside the `features` of an image, then comes a linear layer.
+class EncoderWithVectors(Module):
+    """A network of images and vectors: a linear layer of the `features` of an image beside its vector.
 
     There may be K vectors (K N, size) for N images, those of an image in succession; its features are computed once.
     """
@@ -108,7 +108,7 @@ class Beside(Module):
         return self.head(F.concatenate([features, vectors], axis=1))
 
 
-class Labelled(Beside):
+class LabelledEncoder(EncoderWithVectors):
     """The same with labels (N,) or (K N,), as one-hot vectors."""
 
     def __init__(self, features: Module, hidden: int, classes: int, outputs: int):
@@ -119,7 +119,7 @@ class Labelled(Beside):
         return super().forward(x, F.one_hot(labels, self.classes))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 CVAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
@@ -133,7 +133,7 @@ CVAE.trials = (
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
             Demand("asked_class_rate", ">", UNTRAINED, plus=0.7),
-            LIKE_DATA,
+            SAMPLES_LIKE_DATA,
         ),
     ),
 )

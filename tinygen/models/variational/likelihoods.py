@@ -30,9 +30,9 @@ class Likelihood(Module):
 
     name: ClassVar[Name]
     discrete: ClassVar[bool]
-    """Whether `log_prob` is of probabilities, which are also reported in bits per dimension, and not of densities."""
+    """Whether `log_prob` is of probabilities, not densities; probabilities are also reported in bits per dimension."""
     takes: ClassVar[str]
-    """The images that it is for, as text."""
+    """The images that it is for, in the words of messages."""
     outputs: int
 
     def __init__(self, field: Image, components: int = 1):
@@ -52,13 +52,13 @@ class Likelihood(Module):
         """E[x | z], (N, H, W, C) in [0, 1], which is shown as the decoded image."""
         raise NotImplementedError
 
-    def given(self, outputs) -> "Given":
+    def distribution(self, outputs) -> "PixelDistribution":
         """p(x | z) for the decoder's outputs."""
-        return Given(self, outputs)
+        return PixelDistribution(self, outputs)
 
 
-class Given:
-    """p(x | z) for N codes."""
+class PixelDistribution:
+    """p(x | z) of the pixels of images, for N codes."""
 
     def __init__(self, likelihood: Likelihood, outputs):
         self._likelihood, self._outputs = likelihood, outputs
@@ -110,7 +110,7 @@ class NormalPixels(Likelihood):
 
     If the decoder computed the deviations, the density of constant pixels, such as those of a white border, would grow
     without bound and dominate all others (Rybkin et al. 2021, arXiv:2006.13202, compare both). A deviation stays above
-    `FLOOR`, that of rounding to 256 values.
+    `FLOOR`, the deviation of rounding to 256 values.
     """
 
     name, discrete, takes = "normal", False, "grey or rgb images"
@@ -194,7 +194,7 @@ FAMILIES: dict[Name, type[Likelihood]] = {
 }
 
 
-def natural(field: Image) -> Name:
+def default_likelihood(field: Image) -> Name:
     """The default likelihood for these images."""
     if field.kind == "binary":
         return "bernoulli"
@@ -203,10 +203,10 @@ def natural(field: Image) -> Name:
 
 def likelihood_of(field: Image, name: Name | None = None, components: int = 3) -> Likelihood:
     """Make the named or the default likelihood for images; UsageError for a name that does not fit them."""
-    family = FAMILIES[name or natural(field)]
+    family = FAMILIES[name or default_likelihood(field)]
     if not family.fits(field):
         fit = ", ".join(each for each, other in FAMILIES.items() if other.fits(field))
         values = {256: "", 0: " of any values"}.get(field.value_count, f" of {field.value_count} values")
-        found = field.in_words() + ("" if field.kind == "binary" else values)
-        raise UsageError(f"the likelihood {name} is for {family.takes}, and the data are {found}: use one of {fit}")
+        images = field.in_words() + ("" if field.kind == "binary" else values)
+        raise UsageError(f"the likelihood {name} is for {family.takes}, and the data are {images}: use one of {fit}")
     return family(field, components)

@@ -17,7 +17,7 @@ from tinygen.data import Batch, SemiSupervised, Spec, Split
 from tinygen.data.fields import INTENSITIES, Image, Labels
 from tinygen.distributions import STANDARD_NORMAL, Normal
 from tinygen.models.base import CHUNK, System, at_least, mean_over
-from tinygen.models.trial import FEW_LABELS, LIKE_DATA, Demand, Trial
+from tinygen.models.trial import FEW_LABELS, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational import bounds
 from tinygen.models.variational.base import SharedConfig
 from tinygen.models.variational.cvae import MOST_CLASSES, STYLES, in_every_class
@@ -27,10 +27,10 @@ from tinygen.models.variational.vae import VAE
 from tinygen.nn import Sequential
 from tinygen.train.figures import Figure
 
-ACTIVE = 0.1
-"""Dimensions of M1's codes whose mean has a smaller standard deviation over the images are left out."""
-RECENT = 0.05
-"""Share of a minibatch in the moving averages of these means."""
+LEAST_STD = 0.1
+"""M2 reads the dimensions of M1's codes whose mean has at least this standard deviation over images."""
+MINIBATCH_SHARE = 0.05
+"""Weight of a minibatch in the moving averages of these means and their squares."""
 
 
 class M1M2(System):
@@ -56,7 +56,7 @@ class M1M2(System):
         shared = {each.name: getattr(config, each.name) for each in dataclasses.fields(SharedConfig)}
         falls = {"cosine_steps": max(1, config.m1_steps - config.warmup_steps)}
         self.m1 = VAE(VAE.Config(**shared | {"latent": config.m1_latent} | falls), spec, device)
-        self.m2 = OfCodes(config, spec.y, device)
+        self.m2 = M2OfCodes(config, spec.y, device)
         self.selection_metric = self.m1.selection_metric
 
     needs_with = M2.needs_with
@@ -65,12 +65,12 @@ class M1M2(System):
         return source_of_few_labels(self.config, split, seed)
 
     def training_step(self, batch):
-        """A step of M1, and once that has had all of its own, one of M2 on codes drawn from q(z_1 | x)."""
+        """A step of M1; after the last of its steps, a step of M2 on codes drawn from q(z_1 | x)."""
         if int(self.m1.optimizer.count) < self.config.m1_steps:
             scalars = self.m1.training_step(Batch(x=batch.unlabelled_x))
             with no_grad():
-                share = max(RECENT, 1 / int(self.m1.optimizer.count))
-                self.m2.follow(self.m1.posterior(batch.unlabelled_x).mean.data, share)
+                share = max(MINIBATCH_SHARE, 1 / int(self.m1.optimizer.count))
+                self.m2.update_active(self.m1.posterior(batch.unlabelled_x).mean.data, share)
             return scalars
         self.m2.plan.steps = self.plan.steps and self.plan.steps - self.config.m1_steps
         stream = random.stream("train")
@@ -87,7 +87,7 @@ class M1M2(System):
         return z.reshape(len(x), 1, 1, -1), q.log_prob(z).sum(axis=1)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The bound of both models on log p(x) and its terms, of x without labels, and the error rate of q(y | x)."""
+        """The bound of both models on log p(x) without labels, its two terms, and the error rate of q(y | x)."""
         called, stream = bounds.names(self.m1.pixels.discrete, 1), random.Stream(seed, "eval")
         second = random.Stream(seed, "eval m2")
 
@@ -120,7 +120,7 @@ class M1M2(System):
         yield in_every_class(batch.x, self.m1.decode(codes[:, 0, 0]))
 
 
-class OfCodes(M2):
+class M2OfCodes(M2):
     """M2 of codes z_1 (N, 1, 1, D) in place of images. It reads those dimensions that are `active`."""
 
     def __init__(self, config: M1M2.Config, labels: Labels, device: str):
@@ -138,25 +138,25 @@ class OfCodes(M2):
     def _only_active(self, codes):
         return codes * self.active
 
-    def family(self) -> "NormalCodes":
+    def make_likelihood(self) -> "NormalCodes":
         return NormalCodes(self)
 
-    def follow(self, means, share: float) -> None:
-        """Note which dimensions of the means (N, D) of q(z_1 | x) vary; a minibatch has this share in the averages."""
+    def update_active(self, means, share: float) -> None:
+        """Update which dimensions of the means (N, D) of q(z_1 | x) vary; `share` is the weight of a minibatch."""
         self.mean += share * (means.mean(axis=0) - self.mean)
         self.square += share * ((means * means).mean(axis=0) - self.square)
-        self.active[...] = self.square - self.mean * self.mean > ACTIVE**2
+        self.active[...] = self.square - self.mean * self.mean > LEAST_STD**2
 
 
 class NormalCodes(Likelihood):
-    """p(z_1 | y, z_2): normal, with means and log variances by the decoder, (N, 1, 1, 2 D).
+    """p(z_1 | y, z_2): normal, with means and log variances (N, 1, 1, 2 D) from the decoder.
 
     Dimensions that are not active have the prior of M1, a standard normal distribution.
     """
 
     discrete = False
 
-    def __init__(self, system: OfCodes):
+    def __init__(self, system: M2OfCodes):
         self.latent, self.outputs = len(system.active), 2 * len(system.active)
         self.active = lambda: system.active
 
@@ -172,18 +172,18 @@ class NormalCodes(Likelihood):
         return Normal(mean, log_var=log_var)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-FEW = {"batch_size": 4, "labelled": 6, "latent": 3, "hidden": 7, "m1_latent": 4, "m1_steps": 2}
+TINY = {"batch_size": 4, "labelled": 6, "latent": 3, "hidden": 7, "m1_latent": 4, "m1_steps": 2}
 
-M1M2.tiny = (FEW,)
+M1M2.tiny = (TINY,)
 M1M2.trials = (
     Trial(
         "digits8x8",
         900,
         {"hidden": 64, "latent": 8, "m1_latent": 16, "m1_steps": 400, "batch_size": 64, "labelled": 30}
         | {"warmup_steps": 0},
-        (Demand("error_rate", "<", FEW_LABELS, times=0.8), LIKE_DATA),
+        (Demand("error_rate", "<", FEW_LABELS, times=0.8), SAMPLES_LIKE_DATA),
     ),
 )
 M1M2.recipes = ("--data mnist --steps 16000",)

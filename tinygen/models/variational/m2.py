@@ -12,15 +12,15 @@ from tinygen.data import SemiSupervised, Split
 from tinygen.distributions import Categorical, Normal
 from tinygen.models import networks
 from tinygen.models.base import at_least, in_chunks, mean_over
-from tinygen.models.trial import FEW_LABELS, LIKE_DATA, Demand, Trial
+from tinygen.models.trial import FEW_LABELS, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational import bounds
 from tinygen.models.variational.base import SharedConfig
 from tinygen.models.variational.cvae import CVAE
-from tinygen.models.variational.likelihoods import Given
+from tinygen.models.variational.likelihoods import PixelDistribution
 
 
 class M2(CVAE):
-    """M2: a conditional VAE with few labels; a classifier q(y | x) takes the place of the others (section 2.2).
+    """M2: a conditional VAE with few labels; a classifier q(y | x) replaces the missing ones (section 2.2).
 
     The class of an unlabelled image is a latent variable, over which the bound sums. Classes are equally likely a
     priori.
@@ -67,14 +67,14 @@ class M2(CVAE):
 
     def labelled_cost(self, x, labels, stream: random.Stream):
         """L(x, y) in nats, for images (N, H, W, C) and K labels (K N,) each (equation 6): (K N,)."""
-        hooks = bounds.GivenLabels(self, labels)
+        hooks = bounds.HooksWithLabels(self, labels)
         q = hooks.posterior(x)
         noise = bounds.noise_for(q, 1, stream, self.device)[:, 0]
         reconstruction, kl = bounds.terms(hooks, bounds.repeated(x, len(labels) // len(x)), q, noise)
         return reconstruction + kl + math.log(self.spec.classes)
 
     def unlabelled_cost(self, x, stream: random.Stream):
-        """U(x) in nats (N,): L of every class, weighted by q(y | x), less the entropy of that (equation 7)."""
+        """U(x) in nats (N,): the mean of L over classes under q(y | x), minus the entropy of q(y | x) (equation 7)."""
         log_q = Categorical(self.classifier(x)).log_probs
         labels = to_device(np.tile(np.arange(self.spec.classes), len(x)), self.device)
         cost = self.labelled_cost(x, labels, stream).reshape(log_q.shape)
@@ -88,17 +88,18 @@ class M2(CVAE):
     def log_prob(self, x, *, seed: int = 0, samples: int | None = None) -> np.ndarray:
         """A bound on log p(x) in nats (N,), of images (N, H, W, C) without labels.
 
-        p(x) is the sum over classes of p(y) p(x | y); of each, the importance-weighted bound of so many codes.
+        p(x) is the sum over classes of p(y) p(x | y); each p(x | y) is bounded by importance weighting of `samples`
+        codes.
         """
         samples, joint = samples or self.config.importance_samples, []
         with self.evaluating():
             for label in range(self.spec.classes):
-                hooks, stream = OfOneClass(self, label), random.Stream(seed, f"eval {label}")
+                hooks, stream = HooksOfOneClass(self, label), random.Stream(seed, f"eval {label}")
                 joint.append(bounds.log_prob(hooks, x, samples=samples, stream=stream, at_once=self._at_once))
         return np.logaddexp.reduce(joint) - math.log(self.spec.classes)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """U(x), the error rate of q(y | x), and (thorough) the importance-weighted bound; both of x without labels."""
+        """U(x), the error rate of q(y | x), and (thorough) the importance-weighted bound, all for x without labels."""
         stream, keys = random.Stream(seed, "eval"), bounds.names(self.pixels.discrete, self.config.importance_samples)
 
         def chunks():
@@ -119,12 +120,12 @@ class M2(CVAE):
 
 
 def source_of_few_labels(config: M2.Config, split: Split, seed: int) -> SemiSupervised:
-    """Minibatches of labelled and unlabelled examples, of the sizes of a configuration."""
+    """The source of minibatches of labelled and unlabelled examples, with the sizes in `config`."""
     few, at_once = config.labelled, config.labelled_batch_size
     return SemiSupervised(split, config.batch_size, labelled=few, labelled_batch_size=at_once, seed=seed)
 
 
-class OfOneClass:
+class HooksOfOneClass:
     """The hooks of the bounds for images that are all of one class."""
 
     def __init__(self, system: M2, label: int):
@@ -136,27 +137,27 @@ class OfOneClass:
     def posterior(self, x) -> Normal:
         return self.system.posterior(x, self._labels(x))
 
-    def likelihood(self, z) -> Given:
+    def likelihood(self, z) -> PixelDistribution:
         return self.system.likelihood(z, self._labels(z))
 
     def _labels(self, rows):
         return to_device(np.full(len(rows), self.label), self.device)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-FEW = {"batch_size": 4, "labelled": 6, "importance_samples": 3}
+TINY = {"batch_size": 4, "labelled": 6, "importance_samples": 3}
 
 M2.tiny = (
-    FEW | {"latent": 3, "hidden": 7},
-    FEW | {"latent": 3, "hidden": 7, "architecture": "conv", "channels": 2},
+    TINY | {"latent": 3, "hidden": 7},
+    TINY | {"latent": 3, "hidden": 7, "architecture": "conv", "channels": 2},
 )
 M2.trials = (
     Trial(
         "digits8x8",
         500,
         {"hidden": 64, "latent": 8, "batch_size": 64, "labelled": 30, "warmup_steps": 0, "importance_samples": 2},
-        (Demand("error_rate", "<", FEW_LABELS, times=0.8), LIKE_DATA),
+        (Demand("error_rate", "<", FEW_LABELS, times=0.8), SAMPLES_LIKE_DATA),
     ),
 )
 M2.recipes = ("--data mnist --steps 10000",)

@@ -25,16 +25,16 @@ from tinygen.nn import Module, Sequential
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
-REMEMBERED, SHOWN, DRAWN = 64, 10, 4
+KEPT_IMAGES, SHOWN, PREDICTIONS = 64, 10, 4
 OBSERVED = {1: ((1, 0),), 2: ((0, 0), (1, 0)), 3: ((0, 0), (1, 0), (1, 1))}
 """The observed quadrants by their number, each as (lower, right)."""
 
 
 class StructuredCVAE(System):
-    """Conditional VAE of the missing quadrants of an image, with a learned prior p(z | x) of the observed ones.
+    """Conditional VAE of the missing quadrants of an image given the observed ones x, with a learned prior p(z | x).
 
-    A plain network makes a first guess of what is missing (section 4.2); it is the baseline, too. Everything else is
-    given the image that it completes. Likelihoods are of the missing pixels alone.
+    A plain network makes a first guess of the missing pixels (section 4.2), which is also the baseline. The other
+    networks are given the image completed by this guess. Likelihoods are of the missing pixels alone.
     """
 
     name = "structured-cvae"
@@ -85,7 +85,7 @@ class StructuredCVAE(System):
             return networks.decoder(config.architecture, image, hidden, inputs, config.layers, config.channels)
 
         self.observed = observed_quadrants(image, config.quadrants)
-        self.remembered = np.zeros((REMEMBERED, *image), np.float32)
+        self.remembered = np.zeros((KEPT_IMAGES, *image), np.float32)
         self.guesser = Sequential(make_encoder(hidden), F.relu, make_decoder(hidden))
         self.prior_network, self.encoder = make_encoder(2 * latent), make_encoder(2 * latent)
         self.decoder = Decoder(make_encoder(hidden), make_decoder(latent + hidden))
@@ -98,9 +98,9 @@ class StructuredCVAE(System):
             raise UsageError(f"images of {image[0]}x{image[1]} have no missing quadrant; use larger ones")
 
     def training_step(self, batch):
-        """A step of the bound of equation 4, and one of the plain network towards cross-entropy."""
+        """A step on the bound of equation 4, and a step of the plain network on its cross-entropy."""
         guess = self.guesser(batch.x * self.observed)
-        hooks = self.given(batch, guess)
+        hooks = self.hooks_for(batch, guess)
         q = hooks.posterior(batch.x)
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         reconstruction, kl = (term.mean() for term in bounds.terms(hooks, batch.x, q, noise))
@@ -108,17 +108,17 @@ class StructuredCVAE(System):
         self.optimizer.step(reconstruction + kl)
         self.guesser_optimizer.step(error)
         if int(self.optimizer.count) == 1:
-            self.remembered[...] = batch.x[np.arange(REMEMBERED) % len(batch.x)]
+            self.remembered[...] = batch.x[np.arange(KEPT_IMAGES) % len(batch.x)]
         terms = {"reconstruction_nats": reconstruction, "kl_nats": kl}
         return {"neg_elbo_nats": reconstruction + kl, **terms, "guess_nats": error}
 
-    def given(self, batch, guess=None) -> "GivenQuadrants":
-        """The hooks of the bounds for images of which the observed quadrants are given."""
+    def hooks_for(self, batch, guess=None) -> "HooksWithQuadrants":
+        """The hooks of the bounds for images whose observed quadrants are given."""
         guess = self.guesser(batch.x * self.observed) if guess is None else guess
-        return GivenQuadrants(self, batch.x, guess.detach())
+        return HooksWithQuadrants(self, batch.x, guess.detach())
 
     def nats(self, logits, images):
-        """-log p(y | ...) in nats (N,) of the missing pixels of images (N, H, W, 1), by logits of all."""
+        """-log p(y | ...) in nats (N,) of the missing pixels of images (N, H, W, 1), from logits of all pixels."""
         return -(Bernoulli(logits).log_prob(images) * (1 - self.observed)).sum(axis=(1, 2, 3))
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
@@ -129,19 +129,17 @@ class StructuredCVAE(System):
                 x = to_device(batch.x, self.device)
                 yield {"guess_nats": to_numpy(self.nats(self.guesser(x * self.observed), x))}
 
-        samples, shape = self.config.importance_samples if thorough else 0, (self.missing,)
+        samples, parameters = self.config.importance_samples if thorough else 0, self.observed.size
         with self.evaluating():
-            numbers = bounds.evaluate(
-                self, data, seed=seed, samples=samples, discrete=True, parameters=self.observed.size, shape=shape
-            )
-            return numbers | mean_over(guesses())
+            numbers = bounds.evaluate(self, data, seed=seed, samples=samples, discrete=True, parameters=parameters)
+            return bounds.with_bits(numbers, (self.missing,)) | mean_over(guesses())
 
     def predict(self, images, *, seed: int) -> np.ndarray:
         """Images (N, H, W, 1), with the missing quadrants as the mean of p(y | x, z) for a z drawn from p(z | x)."""
         noise = draw_rows(random.Stream(seed, "sample").normal, len(images), self.config.latent, "cpu")
 
         def drawn(x, noise):
-            hooks = GivenQuadrants(self, x, self.guesser(x * self.observed))
+            hooks = HooksWithQuadrants(self, x, self.guesser(x * self.observed))
             p = hooks.prior()
             return self.filled(x, hooks.likelihood(p.mean + p.std * noise).mean)
 
@@ -150,10 +148,10 @@ class StructuredCVAE(System):
 
     def sample(self, n: int, *, seed: int) -> np.ndarray:
         """`predict` for images of the first minibatch of training, in turn."""
-        return self.predict(to_numpy(self.remembered)[np.arange(n) % REMEMBERED], seed=seed)
+        return self.predict(to_numpy(self.remembered)[np.arange(n) % KEPT_IMAGES], seed=seed)
 
     def filled(self, images, shades):
-        """The observed quadrants of images, and shades in the others."""
+        """Images with their observed quadrants, and with `shades` in the others."""
         return images * self.observed + shades * (1 - self.observed)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
@@ -162,9 +160,9 @@ class StructuredCVAE(System):
         observed = to_numpy(self.observed)
         with self.evaluating():
             shades = in_chunks(lambda part: F.sigmoid(self.guesser(part)), x * observed, self.device)
-        drawn = [self.predict(x, seed=seed + i) for i in range(DRAWN)]
+        drawn = [self.predict(x, seed=seed + i) for i in range(PREDICTIONS)]
         rows = [x * observed + 0.5 * (1 - observed), x * observed + shades * (1 - observed), *drawn, x]
-        caption = f"Observed quadrants, the plain network's guess, {DRAWN} predictions of different z, and the images."
+        caption = f"Observed quadrants, the plain network's guess, {PREDICTIONS} predictions (one for each z), images."
         yield Figure(caption, np.concatenate(rows), len(x))
 
 
@@ -176,7 +174,7 @@ def observed_quadrants(shape: tuple[int, int, int], number: int) -> np.ndarray:
     return np.any(masks, axis=0)[..., None].astype(np.float32)
 
 
-class GivenQuadrants:
+class HooksWithQuadrants:
     """The hooks of the bounds for images (N, H, W, 1) whose missing pixels have been guessed, as logits."""
 
     def __init__(self, system: StructuredCVAE, images: Any, guess: Any):
@@ -197,7 +195,7 @@ class GivenQuadrants:
 
 
 class MissingPixels:
-    """p(y | x, z) of the missing pixels, by logits (N, H, W, 1) of all."""
+    """p(y | x, z) of the missing pixels, from logits (N, H, W, 1) of all pixels."""
 
     def __init__(self, system: StructuredCVAE, logits: Any):
         self.system, self.logits = system, logits
@@ -213,7 +211,7 @@ class MissingPixels:
 
 
 class Decoder(Module):
-    """Logits of p(y | x, z): what a network of z, and of features of the completed image, adds to the guess."""
+    """Logits of p(y | x, z): the guess plus the outputs of a network of z and of features of the completed image."""
 
     def __init__(self, features: Module, network: Module):
         self.features, self.network = features, network
@@ -230,11 +228,11 @@ def normal_of(outputs) -> Normal:
     return Normal(mean, log_var=log_var)
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-FEW = {"latent": 3, "hidden": 7, "layers": 1, "importance_samples": 3}
+TINY = {"latent": 3, "hidden": 7, "layers": 1, "importance_samples": 3}
 
-StructuredCVAE.tiny = (FEW, FEW | {"architecture": "conv", "channels": 2, "quadrants": 2}, FEW | {"quadrants": 3})
+StructuredCVAE.tiny = (TINY, TINY | {"architecture": "conv", "channels": 2, "quadrants": 2}, TINY | {"quadrants": 3})
 StructuredCVAE.trials = (
     Trial(
         "digits8x8",

@@ -1,31 +1,22 @@
 """Auto-encoding variational Bayes (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device
-from tinygen.distributions import STANDARD_NORMAL, Normal
 from tinygen.errors import ShapeError, TinygenError
 from tinygen.metrics import disentanglement
 from tinygen.models import networks
-from tinygen.models.base import in_chunks
-from tinygen.models.trial import INDEPENDENT, LIKE_DATA, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational import bounds
 from tinygen.models.variational.base import Variational
-from tinygen.models.variational.likelihoods import Given
-from tinygen.train.figures import Figure
-
-ROWS, COLUMNS = 10, 9
-"""Rows and columns of a picture of codes that are varied."""
-SHOWN = 500
-"""Number of examples whose codes show which dimensions are active."""
+from tinygen.models.variational.codes import GaussianCodes
+from tinygen.models.variational.likelihoods import PixelDistribution
 
 
-class VAE(Variational):
+class VAE(GaussianCodes, Variational):
     """Variational auto-encoder: diagonal normal posterior, analytic KL, and a likelihood that suits the images."""
 
     name = "vae"
@@ -37,54 +28,29 @@ class VAE(Variational):
         (N, latent) to (N, H, W, outputs), with as many outputs as the likelihood needs of a pixel.
         """
         super().__init__(config, spec, device)
-        image, latent, hidden, asked = spec.x.shape, config.latent, config.hidden, self.outputs
+        image, latent, hidden, parameters_shape = spec.x.shape, config.latent, config.hidden, self.outputs
         per_image = sum(self.encoded)
         self.encoder = encoder or networks.encoder(config.architecture, image, hidden, per_image, *self.sizes)
-        self.decoder = decoder or networks.decoder(config.architecture, asked, hidden, latent, *self.sizes)
-        self.ready()
+        self.decoder = decoder or networks.decoder(config.architecture, parameters_shape, hidden, latent, *self.sizes)
+        self.make_optimizer()
         if encoder:
             self._check("encoder", image, (per_image,), f"means and log variances of {latent} latent dimensions")
         if decoder:
             parameters = f"{self.pixels.outputs} for each pixel, as the likelihood {self.pixels.name} needs"
-            self._check("decoder", (latent,), asked, parameters)
+            self._check("decoder", (latent,), parameters_shape, parameters)
 
-    @property
-    def encoded(self) -> tuple[int, ...]:
-        """The sizes of the encoder's outputs for an image: means and log variances of the code."""
-        return (self.config.latent,) * 2
+    # The hooks of the bounds, with those of GaussianCodes
 
-    # The hooks of the bounds
-
-    def prior(self) -> Normal:
-        """p(z)"""
-        return STANDARD_NORMAL
-
-    def posterior(self, x) -> Normal:
-        """q(z | x)"""
-        mean, log_var = F.split(self.encoder(x), sizes=self.encoded, axis=1)
-        return Normal(mean, log_var=log_var)
-
-    def likelihood(self, z) -> Given:
+    def likelihood(self, z) -> PixelDistribution:
         """p(x | z)"""
-        return self.pixels.given(self.decoder(z))
+        return self.pixels.distribution(self.decoder(z))
 
-    def sample(self, n: int, *, seed: int) -> np.ndarray:
-        """Draw n codes z from the prior; returns the means of p(x | z)."""
-        codes = random.Stream(seed, "sample").normal((n, self.config.latent))
-        return self.decode(codes)
-
-    def encode(self, x) -> np.ndarray:
-        """Means of q(z | x) for images (N, H, W, C)."""
-        with self.evaluating():
-            return in_chunks(lambda part: bounds.centre(self.posterior(part)), x, self.device)
-
-    def decode(self, codes) -> np.ndarray:
+    def decoded(self, z):
         """Means of p(x | z) for codes (N, latent)."""
-        with self.evaluating():
-            return in_chunks(lambda part: self.likelihood(part).mean, codes, self.device)
+        return self.likelihood(z).mean
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The metrics of `Variational`; if thorough, and if the data's factors are known, also of disentanglement."""
+        """The metrics of `Variational`; if thorough, and if the data's factors are known, also disentanglement."""
         numbers = super().evaluate(data, seed=seed, thorough=thorough)
         if thorough and (factors := disentanglement.factors_of(data)):
             numbers |= disentanglement.scores(self.encode(data.values("x")), factors, seed=seed)
@@ -93,54 +59,45 @@ class VAE(Variational):
     def log_prob(self, x, *, seed: int = 0, samples: int | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) in nats (N,) of images (N, H, W, C).
 
-        `samples` codes of each image, by default the `importance_samples` of the configuration; of 1 it is the
-        evidence lower bound. Where the likelihood is not discrete, it bounds the logarithm of a density.
+        It uses `samples` codes of each image, by default the `importance_samples` of the configuration; with 1 it is
+        the evidence lower bound. Where the likelihood is not discrete, it bounds the logarithm of a density.
         """
         samples, stream = samples or self.config.importance_samples, random.Stream(seed, "eval")
         with self.evaluating():
             at_once = bounds.codes_at_once(math.prod(self.outputs))
             return bounds.log_prob(self, x, samples=samples, stream=stream, at_once=at_once)
 
-    def figures(self, data, *, seed: int) -> Iterator[Figure]:
-        """Decoded codes in which one dimension is varied, the most active dimensions first."""
-        codes = self.encode(data.valid.take(SHOWN).batch(slice(None)).x)
-        active = codes.var(axis=0).argsort(kind="stable")[::-1][:ROWS]
-        walks = np.tile(codes[:1], (len(active) * COLUMNS, 1))
-        walks[np.arange(len(walks)), active.repeat(COLUMNS)] = np.tile(np.linspace(-2, 2, COLUMNS), len(active))
-        caption = "In each row one dimension of a code goes from -2 to 2, the others stay; the most active ones first."
-        yield Figure(caption, self.decode(walks), COLUMNS)
-
     def _check(self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], what: str) -> None:
-        """ShapeError where a caller's network does not map (1, *inputs) to (1, *outputs)."""
-        needed = f"{name}: it must map (N, {_sizes(inputs)}) to (N, {_sizes(outputs)}): {what}"
+        """ShapeError if a caller's network does not map (1, *inputs) to (1, *outputs)."""
+        needed = f"{name}: it must map (N, {_join(inputs)}) to (N, {_join(outputs)}): {what}"
         with self.evaluating():
             try:
-                found = getattr(self, name)(to_device(np.zeros((1, *inputs), np.float32), self.device)).shape
+                shape = getattr(self, name)(to_device(np.zeros((1, *inputs), np.float32), self.device)).shape
             except TinygenError as error:
                 raise ShapeError(f"{needed}; it does not take them: {error}") from error
-        if found != (1, *outputs):
-            raise ShapeError(f"{needed}; its outputs are (N, {_sizes(found[1:])})")
+        if shape != (1, *outputs):
+            raise ShapeError(f"{needed}; its outputs are (N, {_join(shape[1:])})")
 
 
-def _sizes(shape) -> str:
+def _join(shape) -> str:
     return ", ".join(map(str, shape))
 
 
-# Tiny configurations for the tests, what it must learn in a trial, and the recipes of the scoreboard
+# Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-SMALL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8}
+TRIAL = {"hidden": 64, "latent": 8, "batch_size": 64, "warmup_steps": 0, "importance_samples": 8}
 
 VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
-    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2},
+    {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2} | {"annealing_steps": 2},
     {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
 )
 VAE.trials = (
-    Trial("fashion-mnist-7k", 150, SMALL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), LIKE_DATA)),
+    Trial("fashion-mnist-7k", 150, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
     Trial(
         "fashion-mnist-7k",
         100,
-        SMALL | {"architecture": "conv", "batch_size": 16},
+        TRIAL | {"architecture": "conv", "batch_size": 16},
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
@@ -149,7 +106,7 @@ VAE.trials = (
     Trial(
         "coloured-digits8x8",
         250,
-        SMALL | {"components": 2, "hidden": 128, "latent": 12},
+        TRIAL | {"components": 2, "hidden": 128, "latent": 12},
         (
             Demand("neg_elbo_bits_per_dim", "<", INDEPENDENT, times=0.85),
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
@@ -158,8 +115,8 @@ VAE.trials = (
     Trial(
         "fashion-mnist-7k",
         600,
-        SMALL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
-        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), LIKE_DATA),
+        TRIAL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
+        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), SAMPLES_LIKE_DATA),
         quick=False,
     ),
 )

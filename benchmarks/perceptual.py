@@ -1,0 +1,123 @@
+"""DFC-VAE and VAE/GAN against a VAE of equal size: linear probe, distance in a second feature network, samples."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinygen as tg
+from benchmarks import harness
+from tinygen.data import Dataset
+from tinygen.metrics import probe
+from tinygen.metrics.reference import Reference
+from tinygen.models import DFCVAE, VAE, VAEGAN, Features, System
+from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
+from tinygen.models.features.files import open_network
+from tinygen.nn import Sequential
+from tinygen.steps import training_steps
+from tinygen.train import fit
+
+SEED = 0
+LAYERS = "relu1_1", "relu2_1", "relu3_1"
+NETWORK_STEPS = 600
+DFC_STEPS = 1500
+GAN_SECONDS = 480
+"""Processor seconds of training of the VAE/GAN, and of the VAE beside it."""
+DATA = "smiles32", "fashion-mnist-7k"
+
+
+def until(model: System, data: Dataset, ended: Callable[[int, float], bool]) -> tuple[int, float]:
+    """Train a model until `ended`(steps, processor seconds) is true; returns both."""
+    model.prepare(data, seed=SEED)
+    start, step = time.process_time(), 0
+    for step, _ in enumerate(training_steps(model.training_step, model.source(data.train, seed=SEED)), start=1):
+        if ended(step, time.process_time() - start):
+            break
+    return step, time.process_time() - start
+
+
+def of_codes(model: Any, data: Dataset) -> dict[str, float]:
+    """The percentage of test examples whose class a linear probe of the codes predicts correctly."""
+    error = probe.error_rate(model.encode(data.test.values("x")), data.test.values("y"), data.spec.classes or 0)
+    return {"probe, % right": 100 * (1 - error)}
+
+
+def network(data: Dataset, folder: Path, seed: int) -> Path:
+    """The run of a feature network with three blocks."""
+    tg.seed(seed)
+    model = Features(Features.Config(blocks=3), data.spec)
+    fit(model, data, steps=NETWORK_STEPS, seed=seed, out=folder, quiet=True)
+    return folder
+
+
+def distance(model: Any, data: Dataset, second: Path) -> dict[str, float]:
+    """The squared difference between activations of test images and of their reconstructions in a second network."""
+    features, x = open_network(str(second), LAYERS), data.test.values("x")
+    with tg.no_grad():
+        pairs = [features.activations(images, LAYERS) for images in (x, model.decode(model.encode(x)))]
+    layers = [float(((pairs[0][name] - pairs[1][name]) ** 2).mean()) for name in LAYERS]
+    return {"distance in a second network": float(np.sum(layers))}
+
+
+def of_samples(model: Any, data: Dataset, reference: Reference) -> dict[str, float]:
+    """The Frechet distance of samples by a judge, and how often it gives an image and its reconstruction one class."""
+    x, judge = data.test.values("x"), reference.judges[0]
+    before, after = (judge.classes(judge.features(each)) for each in (x, model.decode(model.encode(x))))
+    score = reference.score(model.sample(reference.n, seed=SEED))
+    return {
+        "Frechet": score["frechet"],
+        "over floor": score["frechet_over_floor"],
+        "class kept, %": 100 * float((before == after).mean()),
+    }
+
+
+def compare_features(data: Dataset) -> list[dict[str, Any]]:
+    """DFC-VAE and VAE with the same networks and as many steps."""
+    rows = []
+    shared = {"architecture": "conv", "latent": 100, "hidden": 400, "channels": 32, "batch_size": 64}
+    shared |= {"learning_rate": 1e-3}
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (network(data, Path(folder) / str(seed), seed) for seed in (SEED, SEED + 1))
+        for system, more in ((VAE, {"likelihood": "normal"}), (DFCVAE, {"features": str(first)})):
+            tg.seed(SEED)
+            model = system(system.Config(**shared, **more), data.spec)
+            model.plan.steps = DFC_STEPS
+            steps, seconds = until(model, data, lambda step, spent: step == DFC_STEPS)
+            about = {"data": data.spec.name, "model": system.name, "steps": steps, "processor seconds": seconds}
+            rows.append(about | of_codes(model, data) | distance(model, data, second))
+    return rows
+
+
+def compare_samples(data: Dataset) -> list[dict[str, Any]]:
+    """VAE/GAN and VAE with the same encoder and decoder, and as many processor seconds of training."""
+    rows, reference, channels, latent = [], Reference(data), 32, 64
+    for system in (VAEGAN, VAE):
+        tg.seed(SEED)
+        if system is VAEGAN:
+            model: Any = VAEGAN(VAEGAN.Config(latent=latent, channels=channels), data.spec)
+        else:
+            config = VAE.Config(latent=latent, batch_size=64, learning_rate=1e-3, likelihood="normal")
+            encoder = convolutional_discriminator(data.spec.x.shape, channels, 2 * latent)
+            *layers, _, _ = convolutional_generator(data.spec.x.shape, latent, channels).layers
+            model = VAE(config, data.spec, encoder=encoder, decoder=Sequential(*layers))
+        steps, seconds = until(model, data, lambda step, spent: spent > GAN_SECONDS)
+        about = {"data": data.spec.name, "model": system.name, "steps": steps, "processor seconds": seconds}
+        rows.append(about | of_samples(model, data, reference) | of_codes(model, data))
+    return rows
+
+
+def run() -> harness.Result:
+    tg.backend.tune_process()
+    rows = []
+    for name in DATA:
+        data = tg.data.load(name)
+        rows += compare_features(data) if name == DATA[0] else []
+        rows += compare_samples(data)
+    notes = [
+        "DFC-VAE: a VAE with the same networks; the feature network, and the second one, learn the labels of the data",
+        "VAE/GAN: a VAE with the same encoder and decoder, batch norm included, and as many processor seconds",
+    ]
+    return harness.Result("Auto-encoders that compare images by features", rows, notes)
