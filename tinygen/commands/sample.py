@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen.capabilities import Samples
-from tinygen.commands.flags import Count, Debug, Device, File, Labels, Place, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import (
+    Debug,
+    Device,
+    File,
+    Labels,
+    OptionalInt,
+    Place,
+    RunFolder,
+    Which,
+    at_least_one,
+    default,
+)
 from tinygen.commands.opening import conditions, open_run
 from tinygen.train import images
 from tinygen.train.figures import Figure
@@ -16,7 +27,7 @@ class Flags:
     """Save new examples sampled from the model of a run, as a picture, or as text from a model of texts."""
 
     run: RunFolder
-    n: Annotated[Count, default("64 images, 2500 points, or 20 texts")] = None
+    n: Annotated[OptionalInt, default("64 images, 2500 points, or 20 texts")] = None
     """How many examples."""
     seed: int = 0
     """Seed of the noise."""

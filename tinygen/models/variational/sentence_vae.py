@@ -151,7 +151,7 @@ class SentenceVAE(System):
         return self._written(codes, seed=seed, cached=cached)
 
     def encode(self, x) -> np.ndarray:
-        """Means of q(z | x) (N, latent) for sentences."""
+        """Means of q(z | x) for sentences, of shape (N, latent)."""
         x = self._sentences(x)
         with self.evaluating():
             return in_chunks(lambda *parts: self.posterior(Padded(*parts)).mean, x.values, self.device, x.length)
