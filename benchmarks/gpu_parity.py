@@ -72,11 +72,11 @@ def operation(name: str, device: str) -> Rows:
     """
     worst = dict.fromkeys(BOUNDS, 0.0)
     for case in TABLE[name]:
-        here, there = first_gradients(case, "float64", "cpu"), first_gradients(case, "float32", device)
+        on_cpu, on_device = first_gradients(case, "float64", "cpu"), first_gradients(case, "float32", device)
         gradients = {
             VALUES: (arrays(case(*as_tensors(moved(case.arguments, device)))), case_reference(case)),
-            SINGLES: (there[0], here[0]),
-            GRADIENTS: (there[1], here[1]),
+            SINGLES: (on_device[0], on_cpu[0]),
+            GRADIENTS: (on_device[1], on_cpu[1]),
         }
         for what, (actual, expected) in gradients.items():
             worst[what] = float(np.max([worst[what], difference(actual, expected)]))
@@ -171,15 +171,15 @@ def compare(name: str, device: str = "cuda") -> Rows:
     """
     training, rows, chance = TRAININGS[name], [], 0.0
     for seed in SEEDS:
-        here, there = (losses(training, seed, place) for place in ("cpu", device))
+        on_cpu, on_device = (losses(training, seed, place) for place in ("cpu", device))
         changed = [losses(training, seed, "cpu", change) for change in CHANGES]
-        ends = [values[-training.steps // 3 :].mean(axis=0) for values in (here, there, *changed)]
+        ends = [values[-training.steps // 3 :].mean(axis=0) for values in (on_cpu, on_device, *changed)]
         end, *others = (float(np.abs(other / ends[0] - 1).max()) for other in ends[1:])
         chance = max(chance, *others)
         row: dict[str, Any] = {"training": training.pair.title, "batch": training.pair.batch, "seed": seed}
         row |= {"steps": training.steps, "CPU": as_text(ends[0]), "GPU": as_text(ends[1])}
-        apart = float(np.abs(there[:FIRST_STEPS] / here[:FIRST_STEPS] - 1).max())
-        rows.append(row | {f"first {FIRST_STEPS} steps apart": apart, "bound": TOLERANCE, "end apart": end})
+        first_difference = float(np.abs(on_device[:FIRST_STEPS] / on_cpu[:FIRST_STEPS] - 1).max())
+        rows.append(row | {f"first {FIRST_STEPS} steps apart": first_difference, "bound": TOLERANCE, "end apart": end})
     bound = max(END_TOLERANCE, 2 * chance)
     for row in rows:
         within = row[f"first {FIRST_STEPS} steps apart"] <= TOLERANCE and row["end apart"] <= bound

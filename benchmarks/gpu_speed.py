@@ -222,14 +222,14 @@ def product(case: Convolution | Linear, direction: str, precision: str) -> Rows:
             dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
             tensors = [torch.from_numpy(a).to("cuda", dtype) for a in arrays]
             theirs = {name: calls[direction] for name, calls in case.peers(torch, *tensors).items()}
-        apart = differences(case, direction, ours(), theirs)
-        if apart and max(apart.values()) > TOLERANCES[precision]:
-            raise AssertionError(f"the results differ: {apart}")
+        unequal = differences(case, direction, ours(), theirs)
+        if unequal and max(unequal.values()) > TOLERANCES[precision]:
+            raise AssertionError(f"the results differ: {unequal}")
         cells = harness.against_pytorch(ours, theirs, rounds=ROUNDS, block=BLOCK, pause=0.0, timer=queued)
     size = sum(a.nbytes for a in arrays)
     row = {"shape": case.title, "direction": direction, "precision": precision, **cells}
     row |= of_peak(cells["ours, ms"] * 1e-3, case.flops, size, precision)
-    return [row | ({"differ by": max(apart.values())} if apart else {})]
+    return [row | ({"differ by": max(unequal.values())} if unequal else {})]
 
 
 def differences(case, direction: str, ours, theirs: Calls) -> dict[str, float]:

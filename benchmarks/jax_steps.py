@@ -224,7 +224,7 @@ def wgan_gp(generator, critic):
 
 
 def masked(w, kind: str):
-    """The weight of a masked convolution without its dead taps."""
+    """The weight of a masked convolution, zero where the mask hides it."""
     return w * tap_mask((*w.shape[:2], 1, 1), (kind, 1)).astype(w.dtype)
 
 

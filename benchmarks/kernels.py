@@ -258,7 +258,7 @@ def run() -> harness.Result:
         f"results compared first: they differ by at most {TOLERANCE:g} of the largest element",
         "PyTorch's best: the faster memory format of the two; a masked convolution multiplies its weight by the mask",
         "JAX: jit, in our layout, on all cores" if jax else "JAX is not installed, so it was not measured",
-        "operations: two a live weight and position; a masked convolution's dead weights do not count",
+        "operations: two for each weight and position; weights that a mask hides do not count",
         f"peak: {most / 1e9:.1f} GFLOP/s, of the fastest 1024x1024 float32 product of the whole run, one of {whose}'s",
     ]
     return harness.Result("Kernels", rows, notes + [harness.PEERS_HINT] * (torch is None))

@@ -44,11 +44,11 @@ def test_gradients_of_both_orders_are_those_of_the_package(engine, name):
 
     used = [i for i, g in enumerate(tg.grad(y.sum(), ours, retain_graph=True)) if g.numpy().any()]
     ours, theirs = [ours[i] for i in used], [theirs[i] for i in used]
-    first = tg.grad((y * y).sum(), ours, create_graph=True)
-    mine = engine.grad((z * z).sum(), theirs, create_graph=True)
-    second = tg.grad(sum((g * g).sum() for g in first), ours)
-    again = engine.grad(sum((g * g).sum() for g in mine), theirs)
-    for expected, actual in zip([*first, *second], [*(g.data for g in mine), *again], strict=True):
+    our_first = tg.grad((y * y).sum(), ours, create_graph=True)
+    its_first = engine.grad((z * z).sum(), theirs, create_graph=True)
+    our_second = tg.grad(sum((g * g).sum() for g in our_first), ours)
+    its_second = engine.grad(sum((g * g).sum() for g in its_first), theirs)
+    for expected, actual in zip([*our_first, *our_second], [*(g.data for g in its_first), *its_second], strict=True):
         np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-9, atol=1e-12)
 
 

@@ -45,7 +45,10 @@ def draws_of_the_variational_one_are_nearer_to_images(numbers):
 
 
 def deviations_vanish_without_the_kl(numbers):
-    ratio = {name: numbers[f"{name}, the same over that of the codes"] for name in ("with the KL", "without the KL")}
+    ratio = {
+        name: numbers[f"{name}, mean standard deviation relative to that of the codes"]
+        for name in ("with the KL", "without the KL")
+    }
     assert ratio["without the KL"] < 0.8 * ratio["with the KL"]
 
 

@@ -91,8 +91,8 @@ def images():
 def test_baselines_of_images_match_their_formulas(images):
     mean = verify.pixels(images.train).mean(axis=(0))
     assert BASELINES["mean image"](None, images)["squared_error_per_pixel"] == pytest.approx((mean**2).mean(), rel=1e-5)
-    alone = BASELINES["independent pixels"](None, images)
-    assert alone["nll_nats"] == alone["neg_elbo_nats"] == pytest.approx(-np.log(1 - mean).sum(), rel=1e-5)
+    independent = BASELINES["independent pixels"](None, images)
+    assert independent["nll_nats"] == independent["neg_elbo_nats"] == pytest.approx(-np.log(1 - mean).sum(), rel=1e-5)
     assert BASELINES["most frequent class"](None, images)["probe_error_rate"] == pytest.approx(0.6)
     model = DenoisingAutoencoder(DenoisingAutoencoder.Config(noise="gaussian", level=0.5, hidden=2), images.spec)
     copied = BASELINES["copied input"](model, images)["denoised_squared_error_per_pixel"]

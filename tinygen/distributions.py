@@ -167,33 +167,33 @@ class Categorical:
 
     @property
     def log_probs(self):
-        """Normalised log probabilities (..., classes)."""
+        """Normalised log probabilities, of shape (..., classes)."""
         return F.log_softmax(self.logits)
 
     def log_prob(self, x):
-        """log p(x) for integers x (...), in nats."""
+        """log p(x) in nats, for integers x; both of shape (...)."""
         return -F.cross_entropy(self.logits, x)
 
     def expectation(self, values):
-        """The expectation (...) of `values` (classes,), a number for each class."""
+        """The expectation, of shape (...), of `values` (classes,), which holds a number for each class."""
         logits = _raw(self.logits)
         return (F.softmax(self.logits) * to_device(values.astype(logits.dtype), device_of(logits))).sum(axis=-1)
 
     def sample(self, *, stream: random.Stream | None = None):
-        """Draw integers (...), without gradient."""
+        """Draw integers of shape (...), without gradient."""
         logits = _raw(self.logits)
         stream = stream or random.stream("train")
         uniform = stream.uniform(logits.shape[:-1], dtype=logits.dtype, device=device_of(logits))
         return Tensor(self.inverse(uniform))
 
     def inverse(self, uniform):
-        """Turn uniform numbers (...) into integers (...) by the inverse distribution function."""
+        """Turn uniform numbers of shape (...) into as many integers by the inverse distribution function."""
         logits = _raw(self.logits)
         total = array_module(logits).cumsum(_raw(F.softmax(logits)), axis=-1)
         return (uniform[..., None] * total[..., -1:] >= total[..., :-1]).sum(axis=-1)
 
     def kl(self, other: "Categorical"):
-        """KL(self || other) (...), in nats."""
+        """KL(self || other) in nats, of shape (...)."""
         own, others = self.log_probs, other.log_probs
         return (F.exp(own) * (own - others)).sum(axis=-1)
 
@@ -243,7 +243,7 @@ class DiscretizedLogisticMixture:
         return mean
 
     def log_prob(self, x):
-        """log p(x) (...) of all channels together, in nats, for x (..., channels)."""
+        """log p(x) of all channels together, in nats, of shape (...), for x of shape (..., channels)."""
         if x.shape != (*self.logits.shape[:-1], self.channels):
             raise ShapeError(
                 f"DiscretizedLogisticMixture: images {x.shape} are not {(*self.logits.shape[:-1], self.channels)}"

@@ -67,8 +67,8 @@ class Declaration:
         names = self.arguments + self.options
         values = self.defaults | dict(zip(names, args, strict=False)) | static
         missing = [name for name in self.arguments if name not in values]
-        twice = static.keys() & set(names[: len(args)])
-        if missing or len(args) > len(names) or twice:
+        given_twice = static.keys() & set(names[: len(args)])
+        if missing or len(args) > len(names) or given_twice:
             raise TypeError(f"{self.name}: takes ({', '.join(names)})")
         return [values.pop(name) for name in self.arguments], values
 

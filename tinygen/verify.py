@@ -259,7 +259,7 @@ def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[O
 
 
 def verify(trials: Sequence[tuple[type[System], Trial]], device: str = "cpu") -> None:
-    """Run trials and print the outcomes; NotLearnt, once all are run, if a demand does not hold."""
+    """Run all trials and print their outcomes; then raise NotLearnt if a demand did not hold."""
     failed = []
     for system, trial in trials:
         start = time.perf_counter()

@@ -11,7 +11,7 @@ DIMENSIONS = (2, 5, 10, 20, 50)
 
 
 def linear_errors(train, x) -> list[float]:
-    """The squared errors a pixel of the projections of x on as many principal components of train as `DIMENSIONS`."""
+    """For each number in `DIMENSIONS`, the squared error per pixel of x projected on so many principal components."""
     mean = train.mean(axis=0)
     components = np.linalg.eigh(np.cov(train.T))[1][:, ::-1]
     projected = (x - mean) @ components
@@ -31,7 +31,7 @@ def draw(steps=STEPS):
         for _ in range(steps):
             model.training_step(next(loader))
         error = model.evaluate(data.valid, seed=0, thorough=False)["squared_error_per_pixel"]
-        numbers |= {f"{latent} dimensions, squared error": error, f"{latent} linear dimensions, the same": linear}
+        numbers |= {f"{latent} dimensions, squared error": error, f"{latent} linear ones, squared error": linear}
         sheet = images.sheet(model.decode(model.encode(shown)), SHOWN)
         title = f"{latent} dimensions: squared error {error:.4f} a pixel (linear codes: {linear:.4f})"
         panels.append(canvas.titled(sheet, title))

@@ -26,7 +26,9 @@ def draw(steps=STEPS):
                 curve.append((step, float(q.std.numpy().mean())))
         curves[name] = curve
         numbers[f"{name}, mean standard deviation"] = curve[-1][1]
-        numbers[f"{name}, the same over that of the codes"] = curve[-1][1] / float(q.mean.numpy().std(axis=0).mean())
+        numbers[f"{name}, mean standard deviation relative to that of the codes"] = curve[-1][1] / float(
+            q.mean.numpy().std(axis=0).mean()
+        )
     heights = np.array([height for curve in curves.values() for _, height in curve])
     plot = canvas.Plot((0, steps), (0.7 * heights.min(), 1.4 * heights.max()), side=320, logarithmic=True)
     for colour, curve in zip(canvas.CLASSES, curves.values(), strict=False):

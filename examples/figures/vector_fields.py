@@ -31,7 +31,7 @@ def drawn(n, stream):
 
 
 def score(x, std):
-    """grad log p of the points with normal noise of this deviation, (N, 2): a mixture of normals along the curve."""
+    """grad log p(x) of points x (N, 2) near the curve, whose density is a mixture of normals of this `std` along it."""
     differences = curve(CURVE) - x[:, None].astype(np.float64)
     log_weight = -(differences**2).sum(axis=2) / (2 * std**2)
     weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
@@ -68,12 +68,14 @@ class Denoising(Plain):
 
 
 class Contractive(Plain):
-    """The penalty SIGMA^2 ||dr / dx||^2 on all of the reconstruction r, which is denoising for small SIGMA (Alain &
-    Bengio, theorem 1). `tinygen train contractive-ae` has that of the encoder's Jacobian (Rifai et al. 2011).
+    """A penalty SIGMA^2 ||dr / dx||^2 on the Jacobian of the whole reconstruction r.
+
+    For small SIGMA it equals denoising (Alain & Bengio, theorem 1). The penalty of `tinygen train contractive-ae` is
+    on the Jacobian of the encoder alone (Rifai et al. 2011).
     """
 
     def squared_jacobian(self, x):
-        """||dr / dx||^2 (N,): a tangent of each of the two directions is carried forward through the layers."""
+        """||dr / dx||^2 of N points: a tangent for each of the two directions is carried forward through the layers."""
         tangents = [np.tile(direction, (len(x), 1)) for direction in np.eye(2, dtype=np.float32)]
         for layer in self.hidden:
             x = F.tanh(layer(x))

@@ -96,7 +96,7 @@ def column_sums(x):
     if x.size < LEAST_SIZE:
         return reference.column_sums(x)
     rows, columns = x.shape
-    together = max(BLOCK // columns, 16)
-    sums = np.empty((-(-rows // together), columns), np.float32)
-    pool.run(_column_sums, _column_sums.Arguments(rows, columns, together, address(x), address(sums)), len(sums))
+    rows_per_task = max(BLOCK // columns, 16)
+    sums = np.empty((-(-rows // rows_per_task), columns), np.float32)
+    pool.run(_column_sums, _column_sums.Arguments(rows, columns, rows_per_task, address(x), address(sums)), len(sums))
     return sums.sum(axis=0)

@@ -152,11 +152,11 @@ silu, gelu = map(_activation, (_silu, _gelu))
 silu_backward, gelu_backward = map(_activation_backward, (_silu_backward, _gelu_backward))
 
 
-@worker("rows together half x y")
+@worker("rows rows_per_task half x y")
 def _gated_tanh(arguments, task, lane):
     p = carray(arguments, 1)[0]
     half = p.half
-    for row in range(task * p.together, min((task + 1) * p.together, p.rows)):
+    for row in range(task * p.rows_per_task, min((task + 1) * p.rows_per_task, p.rows)):
         a, b = _halves(p.x, row, half)
         y = carray(floats_at(p.y + 4 * half * row), half)
         for i in range(half):
@@ -174,11 +174,11 @@ def gated_tanh(x):
     return y, (x,)
 
 
-@worker("rows together half x dx g")
+@worker("rows rows_per_task half x dx g")
 def _gated_tanh_backward(arguments, task, lane):
     p = carray(arguments, 1)[0]
     half = p.half
-    for row in range(task * p.together, min((task + 1) * p.together, p.rows)):
+    for row in range(task * p.rows_per_task, min((task + 1) * p.rows_per_task, p.rows)):
         a, b = _halves(p.x, row, half)
         da, db = _halves(p.dx, row, half)
         g = carray(floats_at(p.g + 4 * half * row), half)
@@ -206,5 +206,5 @@ def _halves(start, row, half):
 
 def _launch_rows(task, half: int, x, *others) -> None:
     """Run a worker on the rows of x, 2 `half` elements each; a task does as many rows as fit into a block."""
-    rows, together = x.size // (2 * half), max(1, BLOCK // (2 * half))
-    pool.run(task, task.Arguments(rows, together, half, *map(address, (x, *others))), -(-rows // together))
+    rows, rows_per_task = x.size // (2 * half), max(1, BLOCK // (2 * half))
+    pool.run(task, task.Arguments(rows, rows_per_task, half, *map(address, (x, *others))), -(-rows // rows_per_task))

@@ -230,7 +230,7 @@ def store_tile(context, tail, tile, address, rows, lanes):
 
 
 @intrinsic
-def word(context, table, index):
+def int64_at(context, table, index):
     """The int64 number `index` of a table."""
 
     def emit(context, builder, signature, arguments):

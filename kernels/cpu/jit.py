@@ -126,7 +126,7 @@ def _compile_or_load(decorator, function, signature, **options):
 
 
 def jit(function):
-    """Decorate a function that compiled functions call."""
+    """Decorate a function that is called from compiled functions."""
     return numba.njit(error_model="numpy")(function)
 
 

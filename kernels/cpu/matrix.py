@@ -73,7 +73,7 @@ class MatrixProduct:
         band_rows = ceil(rows / bands)
         self.tasks = ceil(rows / band_rows) * packed["panels"]
         height = tile_height(band_rows, ADJACENT_HEIGHTS) if a_transposed else tile_height(band_rows)
-        apart = 1 if a_transposed else depth
+        row_distance = 1 if a_transposed else depth
         segments = 4 * rows * np.arange(depth) if a_transposed else [0, depth]
         self.arguments = multiply_panel.Arguments(
             packs=address(self.packs),
@@ -82,9 +82,9 @@ class MatrixProduct:
             output_stride=4 * depth if b_transposed else 4,
             band_rows=band_rows,
             last_band=rows - band_rows,
-            band_source=4 * apart,
+            band_source=4 * row_distance,
             band_target=4 * columns,
-            row_source=address(keep_table(self, 4 * apart * np.arange(band_rows))),
+            row_source=address(keep_table(self, 4 * row_distance * np.arange(band_rows))),
             row_target=address(keep_table(self, 4 * columns * np.arange(band_rows))),
             segments=address(keep_table(self, segments)),
             count=depth if a_transposed else 1,

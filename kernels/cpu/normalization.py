@@ -4,9 +4,9 @@ An array is seen as (samples, positions, groups, channels), with statistics over
 has one sample and one channel a group, an instance norm one channel a group, a layer norm one position and one group.
 The `columns` = groups * channels numbers of a position are a row; each column has its own scale and shift.
 
-Tasks are blocks of rows; short rows are joined to `wide` ones. A block is summed in float32 about its own mean, and
-blocks are merged in float64 (Chan et al. 1983): a mean that is large beside the deviation costs no digits. Of arrays as
-large as x, backward needs x alone: it computes again whether a number was positive before the leaky ReLU.
+Tasks are blocks of rows; short rows are joined to ones of `row_length`. A block is summed in float32 about its own
+mean, and blocks are merged in float64 (Chan et al. 1983): a mean that is large beside the deviation costs no digits. Of
+arrays as large as x, backward needs x alone: it computes again whether a number was positive before the leaky ReLU.
 """
 
 import functools
@@ -45,7 +45,7 @@ class Cut(NamedTuple):
     channels: int
     rows: int
     blocks: int
-    wide: int
+    row_length: int
     share: int
     row: tuple[int, ...]
     kept: tuple[int, ...]
@@ -68,7 +68,7 @@ def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
     samples, positions, groups, channels, row, kept = arrangement
     columns = groups * channels
     step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
-    wide = columns if columns >= LEAST_ROW_LENGTH else step * ceil(LEAST_ROW_LENGTH / step)
+    row_length = columns if columns >= LEAST_ROW_LENGTH else step * ceil(LEAST_ROW_LENGTH / step)
     if positions * groups == 1:
         rows, blocks = max(4, BLOCK // columns), 0
     else:
@@ -76,12 +76,12 @@ def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
         rows = positions if positions * columns <= most_numbers else max(32, BLOCK // columns)
         blocks = ceil(positions / rows)
     share = GROUPS_PER_TASK if blocks > 1 else groups
-    return Cut(samples, positions, groups, channels, rows, blocks, wide, share, row, kept)
+    return Cut(samples, positions, groups, channels, rows, blocks, row_length, share, row, kept)
 
 
 ARGUMENTS = (
-    "samples positions groups channels rows blocks wide share steps x y g scale shift mean var inverse sums totals "
-    "pull tilt scratch lane_bytes",
+    "samples positions groups channels rows blocks row_length share steps x y g scale shift mean var inverse sums "
+    "totals pull tilt scratch lane_bytes",
     "eps slope",
 )
 
@@ -94,8 +94,8 @@ def floats(address, n):
 
 @inlined
 def vector(a, buffer, i):
-    """Vector number i, of `wide` numbers, in a lane's scratch memory."""
-    return carray(floats_at(buffer + 4 * i * a.wide), a.wide)
+    """Vector number i, of `row_length` numbers, in a lane's scratch memory."""
+    return carray(floats_at(buffer + 4 * i * a.row_length), a.row_length)
 
 
 @inlined
@@ -115,38 +115,40 @@ def groups_of_task(a, task):
 
 
 @jit
-def fold(wide, sums):
+def fold(joined, sums):
     """Write the sums of the columns, from the sums of joined rows."""
     for j in range(sums.size):
-        sums[j] = wide[j]
-    for start in range(sums.size, wide.size, sums.size):
+        sums[j] = joined[j]
+    for start in range(sums.size, joined.size, sums.size):
         for j in range(sums.size):
-            sums[j] += wide[start + j]
+            sums[j] += joined[start + j]
 
 
 @jit
-def repeat(wide, columns):
+def repeat(joined, columns):
     """Fill a joined row with the first row in it."""
-    for start in range(columns, wide.size, columns):
+    for start in range(columns, joined.size, columns):
         for j in range(columns):
-            wide[start + j] = wide[j]
+            joined[start + j] = joined[j]
 
 
 @jit
 def measure(a, task, buffer):
     """Write for each column of a block its rounded mean, and the sums of differences to it and of their squares."""
     _, first, size = block_of_task(a, task)
-    columns, wide = a.groups * a.channels, a.wide
+    columns, row_length = a.groups * a.channels, a.row_length
     results = carray(floats_at(a.sums + 12 * task * columns), (3, columns))
     mean, sums, squares = vector(a, buffer, 0), vector(a, buffer, 1), vector(a, buffer, 2)
-    clear(buffer, 12 * wide)
-    fours = size // (4 * wide) * 4 * wide  # joined rows by four: sums are loaded and stored a quarter as often
-    for start in range(0, fours, 4 * wide):
-        x = carray(floats_at(a.x + first + 4 * start), (4, wide))
-        for j in range(wide):
+    clear(buffer, 12 * row_length)
+    fours = (
+        size // (4 * row_length) * 4 * row_length
+    )  # joined rows by four: sums are loaded and stored a quarter as often
+    for start in range(0, fours, 4 * row_length):
+        x = carray(floats_at(a.x + first + 4 * start), (4, row_length))
+        for j in range(row_length):
             mean[j] += (x[0, j] + x[1, j]) + (x[2, j] + x[3, j])
-    for start in range(fours, size, wide):
-        x = floats(a.x + first + 4 * start, min(wide, size - start))
+    for start in range(fours, size, row_length):
+        x = floats(a.x + first + 4 * start, min(row_length, size - start))
         for j in range(x.size):
             mean[j] += x[j]
     fold(mean, results[0])
@@ -154,9 +156,9 @@ def measure(a, task, buffer):
         results[0, j] /= float32(size // columns)
         mean[j] = results[0, j]
     repeat(mean, columns)
-    for start in range(0, fours, 4 * wide):
-        x = carray(floats_at(a.x + first + 4 * start), (4, wide))
-        for j in range(wide):
+    for start in range(0, fours, 4 * row_length):
+        x = carray(floats_at(a.x + first + 4 * start), (4, row_length))
+        for j in range(row_length):
             centre, sum4, square4 = mean[j], float32(0), float32(0)
             for i in range(4):
                 difference = x[i, j] - centre
@@ -164,8 +166,8 @@ def measure(a, task, buffer):
                 square4 += difference * difference
             sums[j] += sum4
             squares[j] += square4
-    for start in range(fours, size, wide):
-        x = floats(a.x + first + 4 * start, min(wide, size - start))
+    for start in range(fours, size, row_length):
+        x = floats(a.x + first + 4 * start, min(row_length, size - start))
         for j in range(x.size):
             difference = x[j] - mean[j]
             sums[j] += difference
@@ -225,8 +227,8 @@ def apply(a, task, buffer):
     sample, first, size = block_of_task(a, task)
     centre, gain, shift = write_gains(a, sample, buffer)
     slope = a.slope
-    for start in range(0, size, a.wide):
-        n = min(a.wide, size - start)
+    for start in range(0, size, a.row_length):
+        n = min(a.row_length, size - start)
         x, y = floats(a.x + first + 4 * start, n), floats(a.y + first + 4 * start, n)
         for j in range(n):
             v = (x[j] - centre[j]) * gain[j] + shift[j]
@@ -253,15 +255,15 @@ def forward(arguments, task, lane):
 def measure_back(a, task, buffer):
     """Write for each column of a block the sums of d (x - mean) and of d."""
     sample, first, size = block_of_task(a, task)
-    columns, wide, slope = a.groups * a.channels, a.wide, a.slope
+    columns, row_length, slope = a.groups * a.channels, a.row_length, a.slope
     centre, gain, shift = write_gains(a, sample, buffer)
     along, plain = vector(a, buffer, 3), vector(a, buffer, 4)
-    clear(buffer + 12 * wide, 8 * wide)
-    fours = size // (4 * wide) * 4 * wide
-    for start in range(0, fours, 4 * wide):
-        x = carray(floats_at(a.x + first + 4 * start), (4, wide))
-        g = carray(floats_at(a.g + first + 4 * start), (4, wide))
-        for j in range(wide):
+    clear(buffer + 12 * row_length, 8 * row_length)
+    fours = size // (4 * row_length) * 4 * row_length
+    for start in range(0, fours, 4 * row_length):
+        x = carray(floats_at(a.x + first + 4 * start), (4, row_length))
+        g = carray(floats_at(a.g + first + 4 * start), (4, row_length))
+        for j in range(row_length):
             mean, factor, added, along4, plain4 = centre[j], gain[j], shift[j], float32(0), float32(0)
             for i in range(4):
                 difference = x[i, j] - mean
@@ -270,8 +272,8 @@ def measure_back(a, task, buffer):
                 plain4 += d
             along[j] += along4
             plain[j] += plain4
-    for start in range(fours, size, wide):
-        n = min(wide, size - start)
+    for start in range(fours, size, row_length):
+        n = min(row_length, size - start)
         x, g = floats(a.x + first + 4 * start, n), floats(a.g + first + 4 * start, n)
         for j in range(n):
             difference = x[j] - centre[j]
@@ -321,8 +323,8 @@ def apply_back(a, task, buffer):
             pull[group * a.channels + k], tilt[group * a.channels + k] = pulls[group], tilts[group]
     repeat(pull, columns)
     repeat(tilt, columns)
-    for start in range(0, size, a.wide):
-        n, begin = min(a.wide, size - start), first + 4 * start
+    for start in range(0, size, a.row_length):
+        n, begin = min(a.row_length, size - start), first + 4 * start
         x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
         for j in range(n):
             difference = x[j] - centre[j]
@@ -428,7 +430,7 @@ def _run(work, work_by_rows, cut: Cut, scale, shift, eps: float, slope: float, *
     """Run the forward or the backward pass: in a single launch where a sample is one block."""
     scale, shift = _columns(scale, cut, 1.0), _columns(shift, cut, 0.0)
     places = {name: address(array) for name, array in arrays.items()}
-    lane_bytes = 20 * cut.wide
+    lane_bytes = 20 * cut.row_length
     buffer = memory.scratch(lane_bytes)
     a = work.Arguments(
         *cut[:8],

@@ -57,7 +57,8 @@ from .target import LINE
 
 MOST_JOBS = 32  # Python threads that can launch at the same time; further ones do their tasks alone
 
-# A job: offsets from its beginning, in bytes. Words that different threads write lie in cache lines of their own.
+# A job: offsets of its numbers from its beginning, in bytes. Those that different threads write lie in cache lines of
+# their own.
 GATE = 0  # how many helpers are inside, and the bits OPEN and ASLEEP
 COUNTER = WORD_BYTES  # the next task
 WORKER, ARGUMENTS, TASKS, HELPERS = (COUNTER + LINE + 8 * k for k in range(4))  # written while the gate is closed

@@ -14,7 +14,7 @@ from numba import carray
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
 from . import memory, pool
-from .ir import VECTOR_BYTES, call_rows, clear, copy, floats_at, pointer_to, transpose_block, word
+from .ir import VECTOR_BYTES, call_rows, clear, copy, floats_at, int64_at, pointer_to, transpose_block
 from .jit import Record, inlined, worker
 from .memory import address
 from .target import ADJACENT_HEIGHTS, HEIGHTS, VECTORS, WIDTH
@@ -135,8 +135,8 @@ def pack_panel(a, p, panel, target):
         clear(target, p.panel_bytes)
     full_width = outputs // WIDTH * WIDTH
     for piece in range(p.count):
-        source = a.w + word(p.pieces, 2 * piece) + panel * a.width * a.output_stride
-        depth = word(p.pieces, 2 * piece + 1)
+        source = a.w + int64_at(p.pieces, 2 * piece) + panel * a.width * a.output_stride
+        depth = int64_at(p.pieces, 2 * piece + 1)
         if a.output_stride == 4:
             for k in range(depth):
                 for j in range(0, full_width, WIDTH):
@@ -333,14 +333,14 @@ class Products:
         """The number of output pixels of a task, and tables of the byte offsets of their inputs and outputs."""
         _, _, width, outputs = self.shape
         if self.planes:
-            height, apart = self._height(phase, 0), 1
+            height, distance = self._height(phase, 0), 1
             starts = [min(start, phase.columns - height) for start in range(0, phase.columns, height)]
             columns = np.array([start + v for start in starts for v in range(height)])
         else:
-            columns, apart = np.arange(phase.columns), self.stride[1] * self.channels
+            columns, distance = np.arange(phase.columns), self.stride[1] * self.channels
         i, u, _ = np.ogrid[:group, : min(phase.rows, self.band_rows), :1]
         target_bytes = 4 * prod(self.shape[1:])
-        source = keep_table(self, i * window_bytes + 4 * (u * self.stride[0] * self.pitch + columns * apart))
+        source = keep_table(self, i * window_bytes + 4 * (u * self.stride[0] * self.pitch + columns * distance))
         target = keep_table(self, i * target_bytes + 4 * (u * self.step[0] * width + columns * self.step[1]) * outputs)
         return {"rows": source.size, "row_source": address(source), "row_target": address(target)}
 

@@ -19,7 +19,7 @@ from numba import carray
 
 from .. import reference
 from . import memory, pool
-from .ir import clear, copy, floats_at, initial, loaded, multiplied, store_tile, transpose_block, word
+from .ir import clear, copy, floats_at, initial, int64_at, loaded, multiplied, store_tile, transpose_block
 from .jit import inlined, worker
 from .memory import address
 from .products import PACK, pack
@@ -39,9 +39,9 @@ SIZES = "batch steps channels hidden groups panels "
 @inlined
 def _product(blocks, block, panel, vectors, rows, target):
     """Write the tile weights @ rows, for a panel of one of the blocks in the table that `_packed` makes."""
-    a = word(blocks, 4 * block) + panel * word(blocks, 4 * block + 1)
-    b = rows + word(blocks, 4 * block + 2)
-    depth, pitch = word(blocks, 4 * block + 3), 4 * WIDTH * vectors
+    a = int64_at(blocks, 4 * block) + panel * int64_at(blocks, 4 * block + 1)
+    b = rows + int64_at(blocks, 4 * block + 2)
+    depth, pitch = int64_at(blocks, 4 * block + 3), 4 * WIDTH * vectors
     tile = initial(UNITS, vectors, False, 0, 0)
     for _ in range(depth // 2):  # loads of two rows go ahead of the sums that wait for them
         tile = multiplied(1, tile, a, None, b, pitch)
@@ -190,7 +190,7 @@ def _weight_sums_worker(gates: int, width: int):
     row, pitch = 4 * width, 4 * COLUMNS
     offsets = tuple(range(0, UNITS * row, row))
 
-    @worker(SIZES + "x_panels together x h y derivatives sums sums_bytes scratch lane_bytes first last")
+    @worker(SIZES + "x_panels steps_at_once x h y derivatives sums sums_bytes scratch lane_bytes first last")
     def weight_sums(arguments, task, lane):
         a = carray(arguments, 1)[0]
         of_x, strip = task < a.x_panels, a.scratch + lane * a.lane_bytes
@@ -200,8 +200,8 @@ def _weight_sums_worker(gates: int, width: int):
             clear(strip, a.lane_bytes)
         # A GRU's fourth gate has no part in x, nor its third in h: derivatives n, r, z, and r, z, n of h.
         begin = a.derivatives + (0 if of_x or gates == LSTM else a.hidden * row)
-        for first in range(a.first, a.last, a.together):
-            last, line = min(first + a.together, a.last), strip
+        for first in range(a.first, a.last, a.steps_at_once):
+            last, line = min(first + a.steps_at_once, a.last), strip
             for step in range(first, last):
                 for n in range(a.batch):
                     if of_x:

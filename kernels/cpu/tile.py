@@ -9,7 +9,18 @@ import functools
 
 from numba import types
 
-from .ir import VECTOR_BYTES, activated, as_float, initial, loaded, multiplied, offsets_at, prefetch, store_tile, word
+from .ir import (
+    VECTOR_BYTES,
+    activated,
+    as_float,
+    initial,
+    int64_at,
+    loaded,
+    multiplied,
+    offsets_at,
+    prefetch,
+    store_tile,
+)
 from .jit import address_of
 
 NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
@@ -32,17 +43,17 @@ def product_rows(height: int, vectors: int, tail: bool, adjacent: bool) -> int:
             tile = initial(height, vectors, tail, bias, lanes)
             line = b
             if adjacent:
-                begin = a + word(row_a, r)
+                begin = a + int64_at(row_a, r)
                 for k in range(count):
-                    tile = multiplied(1, tile, begin + word(segments, k), None, line, stride)
+                    tile = multiplied(1, tile, begin + int64_at(segments, k), None, line, stride)
                     line += stride
             else:
                 sources = offsets_at(height, row_a + 8 * r)
                 # The processor itself prefetches too few rows: without this a 1x1 convolution took 1.1x (measured).
-                ahead = word(row_a, min(r + height, total - 1)) - word(row_a, r)
+                ahead = int64_at(row_a, min(r + height, total - 1)) - int64_at(row_a, r)
                 for s in range(count):
-                    at = a + word(segments, 2 * s)
-                    length = word(segments, 2 * s + 1)
+                    at = a + int64_at(segments, 2 * s)
+                    length = int64_at(segments, 2 * s + 1)
                     end = at + 4 * (length & -4)
                     while at < end:
                         prefetch(at + ahead, sources)  # one cache line of each row
@@ -77,18 +88,18 @@ def outer_sums(height: int, vectors: int, scattered: bool) -> int:
             tile = loaded(height, vectors, target) if accumulate else initial(height, vectors, False, 0, 0)
             line = b
             if scattered:
-                sources = offsets_at(height, rows + 8 * word(tiles, t))
+                sources = offsets_at(height, rows + 8 * int64_at(tiles, t))
                 for s in range(count):
-                    at = a + word(segments, 2 * s)
-                    for _ in range(word(segments, 2 * s + 1)):
+                    at = a + int64_at(segments, 2 * s)
+                    for _ in range(int64_at(segments, 2 * s + 1)):
                         tile = multiplied(1, tile, at, sources, line, stride_b)
                         at += stride_a
                         line += stride_b
             else:
-                begin = a + word(tiles, t)
+                begin = a + int64_at(tiles, t)
                 for s in range(count):
-                    at = begin + word(segments, 2 * s)
-                    for _ in range(word(segments, 2 * s + 1)):
+                    at = begin + int64_at(segments, 2 * s)
+                    for _ in range(int64_at(segments, 2 * s + 1)):
                         tile = multiplied(1, tile, at, None, line, stride_b)
                         at += stride_a
                         line += stride_b

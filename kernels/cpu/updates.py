@@ -11,7 +11,7 @@ from numba import carray, float32
 
 from .. import reference, rules
 from . import pool
-from .ir import floats_at, word
+from .ir import floats_at, int64_at
 from .jit import inlined, summing, worker
 from .memory import address
 from .single import FLOAT32, single
@@ -44,13 +44,13 @@ class Pieces:
 @inlined
 def piece(a, addresses, task):
     """The elements of a task in an array of its own."""
-    return carray(floats_at(word(addresses, task)), word(a.lengths, task))
+    return carray(floats_at(int64_at(addresses, task)), int64_at(a.lengths, task))
 
 
 @inlined
 def part(a, buffer, task):
     """The elements of a task in a flat buffer."""
-    return carray(floats_at(buffer + word(a.begins, task)), word(a.lengths, task))
+    return carray(floats_at(buffer + int64_at(a.begins, task)), int64_at(a.lengths, task))
 
 
 @inlined

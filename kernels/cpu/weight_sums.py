@@ -14,7 +14,7 @@ from numba import carray
 from ..geometry import Geometry, live_taps
 from ..taps import Tap
 from . import memory, pool
-from .ir import call_rows, clear, copy, floats_at, pointer_to, word
+from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
 from .jit import Record, worker
 from .memory import address
 from .products import copy_window, keep_table, merged, row_pitch, tile_cost
@@ -32,7 +32,7 @@ _panels_at = pointer_to(PANEL.type)
 
 
 @worker(
-    "strips pieces strips_of_image group images rows strip_rows columns flat panels panel_count panels_together width "
+    "strips pieces strips_of_image group images rows strip_rows columns flat panels panel_count panels_per_task width "
     "x g sums sums_bytes panel_bytes image_bytes gradient_bytes copied scratch lane_bytes window_bytes row_bytes pitch "
     "pixel_bytes pixel_pitch above before height width_in band_source reach strip_at gradient_pixel step segments "
     "tiles tile_count offsets entry"
@@ -41,8 +41,8 @@ def accumulate(arguments, task, lane):
     """Compute the sums of a group of panels over a run of strips."""
     a = carray(arguments, 1)[0]
     panels = carray(_panels_at(a.panels), a.panel_count)
-    first_panel, piece = task // a.pieces * a.panels_together, task % a.pieces
-    last_panel = min(first_panel + a.panels_together, a.panel_count)
+    first_panel, piece = task // a.pieces * a.panels_per_task, task % a.pieces
+    last_panel = min(first_panel + a.panels_per_task, a.panel_count)
     buffer, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
     gradients = buffer + a.strip_at
     first_strip, last_strip = piece * a.strips // a.pieces, (piece + 1) * a.strips // a.pieces
@@ -84,7 +84,7 @@ def accumulate(arguments, task, lane):
 
 
 @worker(
-    "pieces panels panel_count panels_together width sums sums_bytes panel_bytes row_count sources targets gradient "
+    "pieces panels panel_count panels_per_task width sums sums_bytes panel_bytes row_count sources targets gradient "
     "row_bytes block"
 )
 def add_up(arguments, task, lane):
@@ -94,9 +94,9 @@ def add_up(arguments, task, lane):
     for r in range(task * a.block, min((task + 1) * a.block, a.row_count)):
         for p in range(a.panel_count):
             panel = panels[p]
-            total = carray(floats_at(a.gradient + word(a.targets, r) * a.row_bytes + panel.columns), panel.lanes)
-            source = a.sums + p // a.panels_together * a.pieces * a.sums_bytes
-            source += p % a.panels_together * a.panel_bytes + word(a.sources, r) * 4 * a.width
+            total = carray(floats_at(a.gradient + int64_at(a.targets, r) * a.row_bytes + panel.columns), panel.lanes)
+            source = a.sums + p // a.panels_per_task * a.pieces * a.sums_bytes
+            source += p % a.panels_per_task * a.panel_bytes + int64_at(a.sources, r) * 4 * a.width
             part = carray(floats_at(source), panel.lanes)
             for i in range(panel.lanes):
                 total[i] = part[i]
@@ -179,9 +179,9 @@ class WeightSums:
             ]
         )
         panel_bytes = 4 * len(starts) * tile * panel_width
-        together = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
-        pieces = min(strips, ceil(LEAST_TASKS / ceil(len(self.panels) / together)))
-        sums_bytes = together * panel_bytes
+        panels_per_task = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
+        pieces = min(strips, ceil(LEAST_TASKS / ceil(len(self.panels) / panels_per_task)))
+        sums_bytes = panels_per_task * panel_bytes
         if flat:
             segments = [(0, count) for count in range(group + 1)]
         else:
@@ -190,13 +190,13 @@ class WeightSums:
             segments = np.stack([offsets, np.full_like(offsets, columns)], axis=-1)
         strip_at = ceil(group * window_bytes / 64) * 64 if copied else 0
         self.lane_bytes = strip_at + 4 * panel_width * group * strip_rows * columns
-        self.tasks = ceil(len(self.panels) / together) * pieces
+        self.tasks = ceil(len(self.panels) / panels_per_task) * pieces
         self.sums_size = self.tasks * sums_bytes // 4
         shared = {
             "pieces": pieces,
             "panels": address(self.panels),
             "panel_count": len(self.panels),
-            "panels_together": together,
+            "panels_per_task": panels_per_task,
             "width": panel_width,
             "sums_bytes": sums_bytes,
             "panel_bytes": panel_bytes,
@@ -236,7 +236,7 @@ class WeightSums:
             entry=outer_sums(tile, vectors, scattered),
         )
         targets = keep_table(self, [tap.index * depth + c for tap in taps for c in range(depth)])
-        self.dead = len(taps) < kernel_size[0] * kernel_size[1]
+        self.is_masked = len(taps) < kernel_size[0] * kernel_size[1]
         block = max(1, ceil(len(targets) / LEAST_TASKS))
         self.add_tasks = ceil(len(targets) / block)
         self.add_arguments = add_up.Arguments(
@@ -249,8 +249,8 @@ class WeightSums:
         )
 
     def __call__(self, x, g) -> np.ndarray:
-        """The weight gradient of contiguous float32 arrays; that of dead taps is zero."""
-        weight = (np.zeros if self.dead else np.empty)(self.shape, np.float32)
+        """The gradient of w, from contiguous float32 x and g; zero for the weights that a mask hides."""
+        weight = (np.zeros if self.is_masked else np.empty)(self.shape, np.float32)
         sums, buffer = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
         call = accumulate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)

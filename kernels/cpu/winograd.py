@@ -118,21 +118,26 @@ def transform_weights(arguments, task, lane):
 
 
 @worker(
-    "tiles together across down x u y bias slope taps source_phases target_phases height width source target rows "
-    "columns above before top left scratch lane_bytes v m v_point m_point u_point panels panel_bytes panel_width entry "
-    "row_source row_target segments"
+    "tiles tiles_per_task tiles_across tiles_down x u y bias slope taps source_phases target_phases height width "
+    "source target rows columns above before top left scratch lane_bytes v m v_point m_point u_point panels "
+    "panel_bytes panel_width entry row_source row_target segments"
 )
 def convolve(arguments, task, lane):
-    """Compute `together` tiles of 4x4 outputs, in each phase."""
+    """Compute `tiles_per_task` tiles of 4x4 outputs, in each phase."""
     a = carray(arguments, 1)[0]
     buffer = a.scratch + lane * a.lane_bytes
     v, m = buffer + a.v, buffer + a.m
-    first, each, side = min(task * a.together, a.tiles - a.together), a.across * a.down, a.taps + 3
-    depth_bytes, wide = a.source_phases * a.source_phases * a.source, a.target_phases * a.target_phases * a.target
-    apart, size = 4 * a.source_phases, side * a.source_phases
-    for t in range(a.together):
-        image, tile_index = divmod(first + t, each)
-        row, column = tile_index // a.across * apart - a.above, tile_index % a.across * apart - a.before
+    first, side = min(task * a.tiles_per_task, a.tiles - a.tiles_per_task), a.taps + 3
+    tiles_of_image = a.tiles_across * a.tiles_down
+    depth_bytes, output_bytes = (
+        a.source_phases * a.source_phases * a.source,
+        a.target_phases * a.target_phases * a.target,
+    )
+    distance, size = 4 * a.source_phases, side * a.source_phases
+    for t in range(a.tiles_per_task):
+        image, tile_index = divmod(first + t, tiles_of_image)
+        row = tile_index // a.tiles_across * distance - a.above
+        column = tile_index % a.tiles_across * distance - a.before
         start, down, across = patch(buffer, a.x, image, row, column, size, a.height, a.width, a.source, a.source)
         transform_patch(a.taps, start, down, across, a.source_phases, a.source, v + t * depth_bytes, a.v_point)
     for point in range(side * side):
@@ -145,7 +150,7 @@ def convolve(arguments, task, lane):
                     m + point * a.m_point + panel * 4 * a.panel_width,
                     a.row_source,
                     a.row_target,
-                    a.together,
+                    a.tiles_per_task,
                     a.segments,
                     1,
                     4 * a.panel_width,
@@ -156,11 +161,11 @@ def convolve(arguments, task, lane):
             )
     slope, step = as_float(a.slope), a.target_phases
     line, pixel = step * a.columns * a.target, step * a.target
-    for t in range(a.together):
-        image, tile_index = divmod(first + t, each)
+    for t in range(a.tiles_per_task):
+        image, tile_index = divmod(first + t, tiles_of_image)
         for phase in range(step * step):
-            row = tile_index // a.across * 4 * step + phase // step + a.top
-            column = tile_index % a.across * 4 * step + phase % step + a.left
+            row = tile_index // a.tiles_across * 4 * step + phase // step + a.top
+            column = tile_index % a.tiles_across * 4 * step + phase % step + a.left
             low, high = (max(0, -row) + step - 1) // step, min(4, (a.rows - row + step - 1) // step)
             start, end = (max(0, -column) + step - 1) // step, min(4, (a.columns - column + step - 1) // step)
             is_inside = low == 0 and high == 4 and start == 0 and end == 4
@@ -168,7 +173,7 @@ def convolve(arguments, task, lane):
             target_row, target_column = (line, pixel) if is_inside else (4 * VECTOR_BYTES, VECTOR_BYTES)
             for c in range(0, a.target, VECTOR_BYTES):
                 bias = a.bias + c if a.bias else 0
-                source, to = m + t * wide + phase * a.target + c, target + c if is_inside else buffer
+                source, to = m + t * output_bytes + phase * a.target + c, target + c if is_inside else buffer
                 if a.taps == 3:
                     _output3(source, 6 * a.m_point, a.m_point, to, target_row, target_column, bias, slope)
                 else:
@@ -193,11 +198,12 @@ class Winograd:
     ):
         ((height, width, channels), source_phases), ((rows, columns, outputs), target_phases) = source, target
         self.shape, self.tables = (images, rows, columns, outputs), []
-        down, across = tiles
-        together = _together(images * down * across)
-        depth, wide, points = source_phases**2 * channels, target_phases**2 * outputs, (taps + 3) ** 2
+        tiles_down, tiles_across = tiles
+        all_tiles = images * tiles_down * tiles_across
+        tiles_per_task = _tiles_per_task(all_tiles)
+        depth, product_width, points = source_phases**2 * channels, target_phases**2 * outputs, (taps + 3) ** 2
         panel_width = VECTORS * WIDTH
-        panels = wide // panel_width  # no panel is partly filled: see `serves`
+        panels = product_width // panel_width  # no panel is partly filled: see `serves`
         packed_bytes = 4 * taps**2 * depth * panel_width  # of a panel
         packs = [
             packing(
@@ -218,7 +224,10 @@ class Winograd:
             output_stride=4 * output_stride,
         )
         # Points would compete for the same cache lines if they were a power of two apart.
-        u_point, v_point, m_point = (4 * n + VECTOR_BYTES for n in (depth * wide, depth * together, wide * together))
+        u_point, v_point, m_point = (
+            4 * n + VECTOR_BYTES
+            for n in (depth * product_width, depth * tiles_per_task, product_width * tiles_per_task)
+        )
         self.weight_arguments = transform_weights.Arguments(
             u_point=u_point, taps=taps, phases=source_phases**2, channels=channels, panels=panels, width=panel_width
         )
@@ -227,12 +236,12 @@ class Winograd:
         v = max(points * 4 * depth, 16 * VECTOR_BYTES)
         m = v + points * v_point
         self.lane_bytes = m + points * m_point
-        self.tasks = ceil(images * down * across / together)
+        self.tasks = ceil(all_tiles / tiles_per_task)
         self.arguments = convolve.Arguments(
-            tiles=images * down * across,
-            together=together,
-            across=across,
-            down=down,
+            tiles=all_tiles,
+            tiles_per_task=tiles_per_task,
+            tiles_across=tiles_across,
+            tiles_down=tiles_down,
             taps=taps,
             source_phases=source_phases,
             target_phases=target_phases,
@@ -255,9 +264,9 @@ class Winograd:
             panels=panels,
             panel_bytes=4 * depth * panel_width,
             panel_width=panel_width,
-            entry=product_rows(tile_height(together), VECTORS, False, False),
-            row_source=address(keep_table(self, 4 * depth * np.arange(together))),
-            row_target=address(keep_table(self, 4 * wide * np.arange(together))),
+            entry=product_rows(tile_height(tiles_per_task), VECTORS, False, False),
+            row_source=address(keep_table(self, 4 * depth * np.arange(tiles_per_task))),
+            row_target=address(keep_table(self, 4 * product_width * np.arange(tiles_per_task))),
             segments=address(keep_table(self, [0, depth])),
         )
 
@@ -277,7 +286,7 @@ class Winograd:
         return y
 
 
-def _together(tiles: int) -> int:
+def _tiles_per_task(tiles: int) -> int:
     """How many tiles a task takes: at most TILES, and so that the last task repeats few tiles of the one before it."""
     if tiles <= TILES:
         return tiles

@@ -147,15 +147,15 @@ class WinogradSums:
         tiles = images * across * down
         source_slices, target_slices = _slices(points, stride**2, channels, outputs)
         slices = source_slices * target_slices
-        depth, wide = stride**2 * channels // source_slices, outputs // target_slices
-        panels, tile_rows = wide // PANEL, tile_height(depth)
+        depth, product_width = stride**2 * channels // source_slices, outputs // target_slices
+        panels, tile_rows = product_width // PANEL, tile_height(depth)
         offsets, _ = cut_into_tiles([(0, depth)], tile_rows)
         block_bytes = len(offsets) * tile_rows * PANEL_BYTES
         sums_bytes = points * panels * block_bytes
         # A power of two from tile to tile, or from point to point, would set them on the same cache lines.
         v_row = 4 * depth + VECTOR_BYTES
-        v_point, z_point = v_row * TILES + VECTOR_BYTES, 4 * wide * TILES + VECTOR_BYTES
-        v = max(((taps + 3) * stride) ** 2 * 4 * channels // source_slices, 16 * 4 * wide)
+        v_point, z_point = v_row * TILES + VECTOR_BYTES, 4 * product_width * TILES + VECTOR_BYTES
+        v = max(((taps + 3) * stride) ** 2 * 4 * channels // source_slices, 16 * 4 * product_width)
         z = v + points * v_point
         pieces = min(ceil(LEAST_TASKS / slices), ceil(tiles / TILES))
         self.tasks, self.sums_size = slices * pieces, slices * pieces * sums_bytes // 4
@@ -176,7 +176,7 @@ class WinogradSums:
             rows=rows,
             columns=columns,
             target=4 * outputs,
-            target_part=4 * wide,
+            target_part=4 * product_width,
             above=geometry.padding[0][0],
             before=geometry.padding[1][0],
             lane_bytes=self.lane_bytes,

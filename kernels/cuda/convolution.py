@@ -79,8 +79,8 @@ class Products:
         arithmetic = "Bfloat16Pairs" if self.in_pairs else setting.arithmetic
         if self.in_pairs:
             phases, layout = in_pairs(phases, layout)
-        self.transposes = layout.deep != self.in_pairs
-        self.tables, self.source = Tables(phases, replace(layout, deep=self.in_pairs)), _products[arithmetic]
+        self.transposes = layout.by_columns != self.in_pairs
+        self.tables, self.source = Tables(phases, replace(layout, by_columns=self.in_pairs)), _products[arithmetic]
         self.setting = setting
         self.tile = min(TILES[arithmetic], key=self._time)
         orders = "Deep", "Deep" if self.in_pairs else "Wide"
@@ -138,7 +138,7 @@ class WeightSums:
         self.whole = sum(depth * channels for depth, channels in sizes) == prod(shape)
 
     def __call__(self, x, g):
-        """The weight gradient of contiguous float32 arrays; that of dead weights is zero."""
+        """The gradient of w, from contiguous float32 x and g; zero for the weights that a mask hides."""
         tables, size = self.tables, np.int64(prod(self.shape))
         w = empty(self.shape) if self.whole else runtime.cupy().zeros(self.shape, np.float32)
         if not self.grid[0]:
@@ -165,7 +165,7 @@ def _forward(x_shape, w_shape, geometry: Geometry):
     kh, kw, depth, outputs = w_shape
     size = geometry.output_size(x_shape[1:3], (kh, kw))
     target = (x_shape[0], *size, outputs)
-    layout = Layout(x_shape, target, geometry.stride, geometry.padding, (1, 1), (depth, outputs), deep=False)
+    layout = Layout(x_shape, target, geometry.stride, geometry.padding, (1, 1), (depth, outputs), by_columns=False)
     return forward_phases((kh, kw), size, x_shape[3], outputs, geometry), layout
 
 
@@ -176,7 +176,7 @@ def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -
     channels = depth * geometry.groups
     phases, zeros = adjoint_phases((kh, kw), size, g_shape[1:3], channels, outputs, geometry)
     target = (g_shape[0], *size, channels)
-    layout = Layout(g_shape, target, (1, 1), zeros, geometry.stride, (outputs, depth), deep=True)
+    layout = Layout(g_shape, target, (1, 1), zeros, geometry.stride, (outputs, depth), by_columns=True)
     return Products(phases, layout, setting)
 
 

@@ -18,9 +18,9 @@ def over_threads(threads: int) -> tuple[tuple[int], tuple[int]]:
     return (max(1, min(MOST_BLOCKS, ceil(threads / THREADS))),), (THREADS,)
 
 
-def threads_of_row(columns: int, long: int = LEAST_ROW_OF_BLOCK) -> int:
-    """The number of threads that share a row: a warp, or a block if it is long; a template argument of kernels."""
-    return WARP if columns < long else THREADS
+def threads_of_row(columns: int, long_row: int = LEAST_ROW_OF_BLOCK) -> int:
+    """The number of threads that share a row, a template argument of kernels: a warp, or a block from `long_row` on."""
+    return WARP if columns < long_row else THREADS
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Tiles:
         return 1 if self.columns % 4 else 4
 
     @cached_property
-    def _across(self) -> int:
-        """Number of tiles of columns."""
+    def _tiles(self) -> int:
+        """Number of tiles into which the columns are cut."""
         return ceil(self.columns / (self.width * WARP))
 
     @cached_property
     def block(self) -> tuple[int, int]:
-        across = ceil(self.columns / (self.width * self._across))
-        return across, min(self.rows, THREADS // across)
+        threads_of_row = ceil(self.columns / (self.width * self._tiles))
+        return threads_of_row, min(self.rows, THREADS // threads_of_row)
 
     @cached_property
     def length(self) -> int:
         """Number of rows of a chunk."""
-        chunks = ceil(self.blocks / (self.samples * self._across))
+        chunks = ceil(self.blocks / (self.samples * self._tiles))
         return min(self.rows, max(ceil(self.rows / chunks), LEAST_ROWS_OF_THREAD * self.block[1]))
 
     @cached_property
@@ -60,7 +60,7 @@ class Tiles:
 
     @cached_property
     def grid(self) -> tuple[int, int]:
-        return self.samples * self.chunks, self._across
+        return self.samples * self.chunks, self._tiles
 
 
 @functools.lru_cache(512)

@@ -46,9 +46,9 @@ struct Windows {
     __device__ __forceinline__ void fetch(float* stage, int step)
     {
         float* target = stage + Layout::place(line, chunk);
-        if (images.wide_source && images.read_again) {
+        if (images.source_by_fours && images.read_again) {
             copy<CHUNK, true>(target, ahead);
-        } else if (images.wide_source) {
+        } else if (images.source_by_fours) {
             copy<CHUNK, false>(target, ahead);
         } else {
 #pragma unroll
@@ -67,7 +67,7 @@ struct Weights<Wide<COLUMNS>> {
     using Layout = Wide<COLUMNS>;
     static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
 
-    const bool wide;
+    const bool by_fours;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
     const int columns; // number of columns, from the first of the chunk on
     const Step* table;
@@ -77,7 +77,7 @@ struct Weights<Wide<COLUMNS>> {
 
     __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
                                        int first_column)
-        : wide(images.wide_target),
+        : by_fours(images.target_by_fours),
           columns(job.last - job.first - first_column - line),
           table(table),
           begin(job.begin + first),
@@ -98,7 +98,7 @@ struct Weights<Wide<COLUMNS>> {
         for (int i = 0; i < COUNT; ++i) {
             float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
             const float* source = corner + ahead[i];
-            if (wide) {
+            if (by_fours) {
                 copy_async<CHUNK>(target, source, ahead[i] >= 0 && columns > 0);
             } else {
 #pragma unroll
@@ -182,7 +182,7 @@ products(const float* __restrict__ x, const float* __restrict__ w, const float* 
                 const float shift = bias && column + k < columns ? bias[first + column + k] : 0.f;
                 values[k] = leaky_relu(sums.sum[i][j + k] + shift, slope);
             }
-            store_run(line + column, values, columns - column, images.wide_target);
+            store_run(line + column, values, columns - column, images.target_by_fours);
         }
     }
 }

@@ -46,7 +46,8 @@ __device__ __forceinline__ void copy_wait()
 
 // The functions below need compute capability 8.0.
 
-// A number rounded to TF32: to nearest, ties away from zero, or to even where that is one instruction and not three.
+// The nearest TF32 number; of two equally near ones, the even one on architectures that round so in one instruction,
+// and the one away from zero on older ones.
 __device__ __forceinline__ unsigned to_tf32(float value)
 {
     unsigned rounded;

@@ -1,5 +1,6 @@
-// The cells of recurrent networks: a step of all sequences, between the products with the hidden state. A thread does
-// one hidden unit of one sequence. Arrays of all steps are (batch, steps, ..., hidden), of one (batch, ..., hidden).
+// The cells of recurrent networks: one step of all sequences, after the products with the hidden state. A thread does
+// one hidden unit of one sequence. Arrays of all steps are (batch, steps, ..., hidden), of one step (batch, ...,
+// hidden).
 #include "common.cuh"
 #include "vectors.cuh"
 
@@ -42,7 +43,8 @@ __device__ __forceinline__ void for_each_unit(Sizes sizes, int step, Body body)
         body(Unit{sizes, step, static_cast<int>(i / sizes.hidden), static_cast<int>(i % sizes.hidden)});
 }
 
-// gates (i, f, g, o) hold the products with x, and are replaced by the cell's gates; h is the step of y as a matrix.
+// gates (i, f, g, o) hold the products with x, and are replaced by the cell's gates; h is this step's part of y, as a
+// matrix.
 extern "C" __global__ void lstm(Sizes sizes, int step, const float* products, const float* first_cell, float* gates,
                                 float* cells, float* y, float* h)
 {
@@ -61,9 +63,9 @@ extern "C" __global__ void lstm(Sizes sizes, int step, const float* products, co
     });
 }
 
-// Writes the derivatives of the gates' sums, into the array of all steps and as a matrix of this step. It reads the
-// gradient of y, and the next step's gradients of its hidden state (`from_after`) and cell (`cell_grad`, then
-// replaced).
+// Writes the derivatives of the gates' sums, into the array of all steps and as a matrix of this step. Reads g, the
+// gradient of y, and what the next step adds to the gradients of the hidden state (`from_after`) and of the cell
+// (`cell_grad`, which is replaced by this step's).
 extern "C" __global__ void lstm_backward(Sizes sizes, int step, const float* g, const float* from_after,
                                          const float* gates, const float* cells, const float* first_cell,
                                          float* cell_grad, float* derivatives, float* of_step)
@@ -72,18 +74,18 @@ extern "C" __global__ void lstm_backward(Sizes sizes, int step, const float* g, 
         const bool last = step == sizes.steps - 1;
         const float i = gates[unit.in_all(4, 0)], f = gates[unit.in_all(4, 1)];
         const float n = gates[unit.in_all(4, 2)], o = gates[unit.in_all(4, 3)];
-        const float bounded = tanhf(cells[unit.in_all(1, 0)]);
+        const float tanh_cell = tanhf(cells[unit.in_all(1, 0)]);
         const float dh = g[unit.in_all(1, 0)] + (last ? 0.f : from_after[unit.in_step(1, 0)]);
-        const float dc = (last ? 0.f : cell_grad[unit.in_step(1, 0)]) + dh * o * (1.f - bounded * bounded);
+        const float dc = (last ? 0.f : cell_grad[unit.in_step(1, 0)]) + dh * o * (1.f - tanh_cell * tanh_cell);
         cell_grad[unit.in_step(1, 0)] = dc * f;
         const float d[4] = {dc * n * i * (1.f - i), dc * unit.before(cells, first_cell) * f * (1.f - f),
-                            dc * i * (1.f - n * n), dh * bounded * o * (1.f - o)};
+                            dc * i * (1.f - n * n), dh * tanh_cell * o * (1.f - o)};
 #pragma unroll
         for (int k = 0; k < 4; ++k) derivatives[unit.in_all(4, k)] = of_step[unit.in_step(4, k)] = d[k];
     });
 }
 
-// gates (r, z, n) and h as in the LSTM; candidates are the terms that r scales.
+// gates (r, z, n) and h as in `lstm`; `first` is the state before the first step, and r scales `candidates`.
 extern "C" __global__ void gru(Sizes sizes, int step, const float* products, const float* hidden_bias,
                                const float* first, float* gates, float* candidates, float* y, float* h)
 {
@@ -100,8 +102,8 @@ extern "C" __global__ void gru(Sizes sizes, int step, const float* products, con
     });
 }
 
-// The same for the GRU. `state_grad` is the part of the state's gradient that bypasses the gates; `of_hidden` holds the
-// derivatives of what the hidden state adds to the sums.
+// Writes the derivatives of the GRU's sums, as `lstm_backward` does. `state_grad` is the part of the state's gradient
+// that bypasses the gates; `of_hidden` holds the derivatives of what the hidden state adds to the sums.
 extern "C" __global__ void gru_backward(Sizes sizes, int step, const float* g, const float* from_after,
                                         const float* gates, const float* candidates, const float* y,
                                         const float* first, float* state_grad, float* derivatives, float* of_hidden,

@@ -85,11 +85,11 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
 def gru_backward(g, x, input_weight, hidden_weight, h, gates, candidates, y):
     """Gradients of `gru`, by backpropagation through time."""
     derivatives, of_hidden = empty(gates.shape), empty(gates.shape)
-    of_step, around, dh = empty((len(h), hidden_weight.shape[1])), empty(h.shape), None
+    of_step, past_gates, dh = empty((len(h), hidden_weight.shape[1])), empty(h.shape), None
     for step in reversed(range(x.shape[1])):
-        arguments = g, dh, gates, candidates, y, h, around, derivatives, of_hidden, of_step
+        arguments = g, dh, gates, candidates, y, h, past_gates, derivatives, of_hidden, of_step
         _launch("gru_backward", y.shape, step, *arguments)
         dh = matmul(of_step, hidden_weight.T)
     dx, input_grad, bias_grad = _projected_backward(derivatives, x, input_weight)
     hidden_bias_grad = column_sums(_rows(of_hidden))[-h.shape[1] :]
-    return dx, input_grad, _hidden_weight_grad(h, y, of_hidden), bias_grad, hidden_bias_grad, dh + around
+    return dx, input_grad, _hidden_weight_grad(h, y, of_hidden), bias_grad, hidden_bias_grad, dh + past_gates

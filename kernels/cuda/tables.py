@@ -9,7 +9,7 @@ from . import runtime
 
 THREADS = 128  # threads of a block, as in `tile.cuh`
 DEPTH = 16  # steps of a sum whose operands are in shared memory together, a stage, as in `tile.cuh`
-OUTSIDE = -(1 << 30)  # the row of a dead step, as in `jobs.cuh`
+OUTSIDE = -(1 << 30)  # the row of a step that adds zero, since it is outside every image; as in `jobs.cuh`
 MOST_CACHED_CHANNELS = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
 MOST_COUNT = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
 
@@ -17,7 +17,7 @@ IMAGES = np.dtype(
     [
         (name, np.int32)
         for name in "count height width channels stride_down stride_across above before target_height target_width "
-        "target_channels down across weight_pitch wide_source wide_target read_again".split()
+        "target_channels down across weight_pitch source_by_fours target_by_fours read_again".split()
     ]
 )
 
@@ -28,7 +28,7 @@ class Layout:
 
     `stride` is the (vertical, horizontal) step in the source from place to place, `zeros` the padding around it, `step`
     the distance of a phase's places in the target. `weights` is the number (rows, columns) of weights of a tap:
-    channels of the source, and of the target. They lie row after row, or column after column if `deep`.
+    channels of the source, and of the target. They lie row after row, or column after column if `by_columns`.
     """
 
     source: tuple[int, int, int, int]
@@ -37,7 +37,7 @@ class Layout:
     zeros: tuple[tuple[int, int], tuple[int, int]]
     step: tuple[int, int]
     weights: tuple[int, int]
-    deep: bool
+    by_columns: bool
 
     @property
     def tap_size(self) -> int:
@@ -47,12 +47,12 @@ class Layout:
     @property
     def depth_stride(self) -> int:
         """The distance of neighbouring rows of the weights, in floats."""
-        return 1 if self.deep else self.weights[1]
+        return 1 if self.by_columns else self.weights[1]
 
     @property
     def output_stride(self) -> int:
         """The distance of neighbouring columns of the weights, in floats."""
-        return self.weights[0] if self.deep else 1
+        return self.weights[0] if self.by_columns else 1
 
 
 def source_moves_by(count: int, phases, layout: Layout) -> bool:
@@ -100,17 +100,17 @@ class Tables:
             outputs = phase.top, phase.left, phase.rows, phase.columns
             jobs.append((*outputs, block.first, block.last, block.source, corner, begins[block.taps], depth))
         self.jobs = runtime.cupy().asarray(np.array(jobs, np.int32))
-        self.steps = runtime.cupy().asarray(np.concatenate([*lists, _dead(DEPTH)]))
+        self.steps = runtime.cupy().asarray(np.concatenate([*lists, _zero_steps(DEPTH)]))
 
     def _images(self, phases):
         """The structure `Images` of `jobs.cuh`."""
         source, target = self.layout.source, self.layout.target
-        wide = source_moves_by(4, phases, self.layout), target_moves_by(4, phases, self.layout)
+        by_fours = source_moves_by(4, phases, self.layout), target_moves_by(4, phases, self.layout)
         several_taps = any(len(block.taps) > 1 for phase in phases for block in phase.blocks)
         read_again = source[3] <= MOST_CACHED_CHANNELS and several_taps
         (above, _), (before, _) = self.layout.zeros
         numbers = *source, *self.layout.stride, above, before, *target[1:], *self.layout.step
-        return np.array([(*numbers, self.layout.output_stride, *wide, read_again)], IMAGES)
+        return np.array([(*numbers, self.layout.output_stride, *by_fours, read_again)], IMAGES)
 
     def _steps(self, taps) -> np.ndarray:
         """(offset, row, column, weight) of each tap and channel, up to a multiple of DEPTH."""
@@ -123,11 +123,12 @@ class Tables:
             steps[:, 1:3] = tap.row, tap.column
             steps[:, 3] = tap.index * self.layout.tap_size + depth * self.layout.depth_stride
             parts.append(steps)
-        parts.append(_dead(-sum(map(len, parts)) % DEPTH))
+        parts.append(_zero_steps(-sum(map(len, parts)) % DEPTH))
         return np.concatenate(parts)
 
 
-def _dead(count: int) -> np.ndarray:
+def _zero_steps(count: int) -> np.ndarray:
+    """Steps that add zero to a sum."""
     return np.full((count, 4), (0, OUTSIDE, 0, -1), np.int32)
 
 
@@ -169,6 +170,6 @@ TILES = {"Float32": SMALL_TILES, "Tf32": LARGE_TILES, "Bfloat16": LARGE_TILES, "
 
 def shared_bytes(tile: Tile, orders: tuple[str, str], architecture: int) -> int:
     """Bytes of shared memory for the stages of a tile with operands "Deep", "Wide" or "WidePairs" (`tile.cuh`)."""
-    words = {"Deep": lambda n: 17 * n, "Wide": lambda n: 16 * n + 32, "WidePairs": lambda n: 32 * (n // 2 + 4)}
-    sizes = [words[order](n) for n, order in zip((tile.rows, tile.columns), orders, strict=True)]
+    floats = {"Deep": lambda n: 17 * n, "Wide": lambda n: 16 * n + 32, "WidePairs": lambda n: 32 * (n // 2 + 4)}
+    sizes = [floats[order](n) for n, order in zip((tile.rows, tile.columns), orders, strict=True)]
     return 4 * sum(sizes) * (3 if architecture >= 80 else 2)

@@ -91,10 +91,10 @@ struct Sums<Float32, ROWS, COLUMNS> {
     const int left = (threadIdx.x / WARP % WARPS_ACROSS * 8 + threadIdx.x % 8) * CHUNK;
 
     // The distance of a thread's chunks of rows and columns is the width of all threads.
-    static __device__ constexpr int below(int i) { return i / CHUNK * (ROWS / HEIGHT * CHUNK) + i % CHUNK; }
-    static __device__ constexpr int beside(int j) { return j / CHUNK * (COLUMNS / WIDTH * CHUNK) + j % CHUNK; }
-    __device__ int row(int i) const { return top + below(i); }
-    __device__ int column(int j) const { return left + beside(j); }
+    static __device__ constexpr int row_offset(int i) { return i / CHUNK * (ROWS / HEIGHT * CHUNK) + i % CHUNK; }
+    static __device__ constexpr int column_offset(int j) { return j / CHUNK * (COLUMNS / WIDTH * CHUNK) + j % CHUNK; }
+    __device__ int row(int i) const { return top + row_offset(i); }
+    __device__ int column(int j) const { return left + column_offset(j); }
 
     template <typename A, typename B>
     __device__ __forceinline__ void add(const float* a, const float* b)
@@ -103,41 +103,42 @@ struct Sums<Float32, ROWS, COLUMNS> {
         b += B::place(left, 0);
 #pragma unroll 2  // more loads ahead would not fit the registers
         for (int step = 0; step < DEPTH; step += CHUNK) {
-            float high[HEIGHT][CHUNK];
-            load_rows<A>(high, a, step);
-            add_step_by_step<B>(high, b, step);
+            float row_values[HEIGHT][CHUNK];
+            load_rows<A>(row_values, a, step);
+            add_step_by_step<B>(row_values, b, step);
         }
     }
 
     template <typename A>
-    static __device__ __forceinline__ void load_rows(float (&high)[HEIGHT][CHUNK], const float* a, int step)
+    static __device__ __forceinline__ void load_rows(float (&row_values)[HEIGHT][CHUNK], const float* a, int step)
     {
 #pragma unroll
         for (int i = 0; i < HEIGHT; ++i)
             if constexpr (is_deep<A>) {
-                const float4 steps = A::steps(a + A::place(below(i), step));
-                high[i][0] = steps.x, high[i][1] = steps.y, high[i][2] = steps.z, high[i][3] = steps.w;
+                const float4 steps = A::steps(a + A::place(row_offset(i), step));
+                row_values[i][0] = steps.x, row_values[i][1] = steps.y;
+                row_values[i][2] = steps.z, row_values[i][3] = steps.w;
             } else {
                 const int first = i / CHUNK * CHUNK, k = i % CHUNK;
-                const float4 lines = A::lines(a + A::place(below(first), step + k));
-                high[first][k] = lines.x, high[first + 1][k] = lines.y;
-                high[first + 2][k] = lines.z, high[first + 3][k] = lines.w;
+                const float4 lines = A::lines(a + A::place(row_offset(first), step + k));
+                row_values[first][k] = lines.x, row_values[first + 1][k] = lines.y;
+                row_values[first + 2][k] = lines.z, row_values[first + 3][k] = lines.w;
             }
     }
 
     template <typename B>
-    __device__ __forceinline__ void add_step_by_step(const float (&high)[HEIGHT][CHUNK], const float* b, int step)
+    __device__ __forceinline__ void add_step_by_step(const float (&row_values)[HEIGHT][CHUNK], const float* b, int step)
     {
 #pragma unroll
         for (int k = 0; k < CHUNK; ++k) {
-            float wide[WIDTH];
+            float column_values[WIDTH];
 #pragma unroll
             for (int j = 0; j < WIDTH; j += CHUNK)
-                *reinterpret_cast<float4*>(wide + j) = B::lines(b + B::place(beside(j), step + k));
+                *reinterpret_cast<float4*>(column_values + j) = B::lines(b + B::place(column_offset(j), step + k));
 #pragma unroll
             for (int i = 0; i < HEIGHT; ++i)
 #pragma unroll
-                for (int j = 0; j < WIDTH; ++j) sum[i][j] = fmaf(high[i][k], wide[j], sum[i][j]);
+                for (int j = 0; j < WIDTH; ++j) sum[i][j] = fmaf(row_values[i][k], column_values[j], sum[i][j]);
         }
     }
 };
@@ -195,7 +196,7 @@ struct Bfloat16 {
     }
 };
 
-// Each float is a word of two rounded numbers, those of neighbouring steps.
+// Each float holds two rounded numbers, those of neighbouring steps.
 struct Bfloat16Pairs {
     template <int COLUMNS>
     using Order = Deep<COLUMNS>;
@@ -242,19 +243,20 @@ struct Sums {
     {
         a += A::place(above, 0) + share<A>();
         b += B::place(left, 0) + share<B>();
-        unsigned wide[WIDTH / 2][PRODUCTS][2];
+        unsigned column_values[WIDTH / 2][PRODUCTS][2];
 #pragma unroll
-        for (int j = 0; j < WIDTH; j += 4) load_columns<B>(wide[j / 2], wide[j / 2 + 1], b + B::place(4 * j, 0));
+        for (int j = 0; j < WIDTH; j += 4)
+            load_columns<B>(column_values[j / 2], column_values[j / 2 + 1], b + B::place(4 * j, 0));
 #pragma unroll
         for (int i = 0; i < HEIGHT; i += 2) {
-            unsigned high[PRODUCTS][4];
-            load_rows<A>(high, a + A::place(8 * i, 0));
+            unsigned row_values[PRODUCTS][4];
+            load_rows<A>(row_values, a + A::place(8 * i, 0));
 #pragma unroll
             for (int k = 0; k < PRODUCTS; ++k)
 #pragma unroll
                 for (int j = 0; j < WIDTH; j += 2)
-                    Format::multiply(sum[i][j], sum[i][j + 1], sum[i + 1][j], sum[i + 1][j + 1], high[k],
-                                     wide[j / 2][k]);
+                    Format::multiply(sum[i][j], sum[i][j + 1], sum[i + 1][j], sum[i + 1][j + 1], row_values[k],
+                                     column_values[j / 2][k]);
         }
     }
 
@@ -268,13 +270,13 @@ struct Sums {
     }
 
     template <typename A>
-    __device__ __forceinline__ static void load_rows(unsigned (&high)[PRODUCTS][4], const float* a)
+    __device__ __forceinline__ static void load_rows(unsigned (&row_values)[PRODUCTS][4], const float* a)
     {
         if constexpr (is_paired<A>) {
 #pragma unroll
-            for (int k = 0; k < PRODUCTS; ++k) load_transposed(high[k], a + A::place(0, 16 * k));
+            for (int k = 0; k < PRODUCTS; ++k) load_transposed(row_values[k], a + A::place(0, 16 * k));
         } else {
-            Format::round_rows(high, A::steps(a), A::steps(a + A::place(8, 0)));
+            Format::round_rows(row_values, A::steps(a), A::steps(a + A::place(8, 0)));
         }
     }
 

@@ -65,7 +65,7 @@ struct Taps {
             const int left = column * images.stride_across - images.before;
             const float* corner =
                 source + pixel_offset(image, top, left, images.height, images.width, images.channels) / EACH;
-            if (EACH > 1 || images.wide_source) {
+            if (EACH > 1 || images.source_by_fours) {
                 copy_async<CHUNK>(target, corner + tap.offset / EACH,
                                   rows > 0 && places > 0 && is_inside(images, top + tap.row, left + tap.column));
             } else {
@@ -111,7 +111,7 @@ struct Gradients {
             float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
             const bool live = step + i * APART < places;
             const float* from = source + static_cast<long long>(step + i * APART) * images.target_channels / EACH;
-            if (EACH > 1 || images.wide_target) {
+            if (EACH > 1 || images.target_by_fours) {
                 copy_async<CHUNK>(target, from, live && columns > 0);
             } else {
 #pragma unroll
@@ -153,7 +153,7 @@ weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __r
             float values[RUN];
 #pragma unroll
             for (int k = 0; k < RUN; ++k) values[k] = sums.sum[i][j + k];
-            store_run(line + sums.column(j), values, columns - sums.column(j), images.wide_target);
+            store_run(line + sums.column(j), values, columns - sums.column(j), images.target_by_fours);
         }
     }
 }

@@ -54,9 +54,9 @@ def device_kernel(name: str) -> Callable:
             return moved[-1][1]
 
         results = kernel(*over_arrays(send, arguments), **static)
-        for here, on_gpu in moved:
+        for array, on_gpu in moved:
             if device_of(on_gpu) == "cuda":  # arrays of the emulator share the host's memory
-                here[...] = to_numpy(on_gpu)
+                array[...] = to_numpy(on_gpu)
         return over_arrays(to_numpy, results)
 
     return on_device

@@ -94,10 +94,10 @@ def test_results_of_an_image_depend_neither_on_the_others_of_its_batch_nor_on_th
     emulated("random")
     runtime.set_precision(precision)
     calls = replace(CONVOLUTIONS[name], images=9).calls()[:2]
-    together = [device_kernel(call.name)(*call.arguments) for call in calls]
+    results = [device_kernel(call.name)(*call.arguments) for call in calls]
     for size in (0, -1):
         use_tiles(monkeypatch, lambda tiles, size=size: tiles[size])
-        for call, result in zip(calls, together, strict=True):
+        for call, result in zip(calls, results, strict=True):
             images, *others = call.arguments
             for first, last in ((0, 1), (3, 8)):
                 np.testing.assert_array_equal(device_kernel(call.name)(images[first:last], *others), result[first:last])
@@ -135,9 +135,9 @@ def test_arrays_need_no_alignment(emulated, call):
 
 def with_gaps(array: np.ndarray) -> np.ndarray:
     """An array of the same numbers with NaNs between them in memory."""
-    wide = np.full((*array.shape, 2), np.nan, array.dtype)
-    wide[..., 0] = array
-    return wide[..., 0]
+    with_gaps_filled = np.full((*array.shape, 2), np.nan, array.dtype)
+    with_gaps_filled[..., 0] = array
+    return with_gaps_filled[..., 0]
 
 
 @pytest.mark.parametrize("call", [*CONVOLUTIONS["direct"].calls(), *matrix_products(13, 21, 37)], ids=lambda c: c.name)

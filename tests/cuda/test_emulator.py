@@ -178,8 +178,8 @@ def test_a_warp_runs_to_its_next_barrier_before_another_starts():
         __syncwarp();
     }
     """
-    in_step, ahead = run(body, X[:64], "random"), run(body, X[:64], "ascending")
-    assert (in_step == 0).all() and (ahead[:32] == 0).all() and (ahead[32:] == 1).all()
+    random_order, ascending = run(body, X[:64], "random"), run(body, X[:64], "ascending")
+    assert (random_order == 0).all() and (ascending[:32] == 0).all() and (ascending[32:] == 1).all()
 
 
 @pytest.mark.parametrize("memory", ["__shared__ float tile[64];", "DYNAMIC_SHARED(float, tile);"])

@@ -100,10 +100,12 @@ def test_softmax_and_cross_entropy_of_extreme_numbers(device_kernel):
     )
     expected = np.array([[0, 0.5, 0.5]] * 2 + [[0.5, 0, 0.5]] + [[nan] * 3] * 3, np.float32)
     for copies in (1, 400):
-        wide, even = np.tile(x, copies), np.tile(expected, copies) / np.float32(copies)
-        np.testing.assert_allclose(device_kernel("softmax")(wide)[0], even, rtol=1e-6)
-        np.testing.assert_allclose(np.exp(device_kernel("log_softmax")(wide)[0][:3]), even[:3], rtol=1e-5)
-        loss, _ = device_kernel("cross_entropy")(wide, np.array([0, 1, 1, 1, 1, 1]))
+        repeated, expected_of_repeated = np.tile(x, copies), np.tile(expected, copies) / np.float32(copies)
+        np.testing.assert_allclose(device_kernel("softmax")(repeated)[0], expected_of_repeated, rtol=1e-6)
+        np.testing.assert_allclose(
+            np.exp(device_kernel("log_softmax")(repeated)[0][:3]), expected_of_repeated[:3], rtol=1e-5
+        )
+        loss, _ = device_kernel("cross_entropy")(repeated, np.array([0, 1, 1, 1, 1, 1]))
         np.testing.assert_allclose(loss[:3], [inf, np.log(2 * copies), 400 + np.log(2 * copies)], rtol=1e-6)
         assert np.isnan(loss[3:]).all()
 

@@ -143,8 +143,8 @@ def test_dynamic_binarisation_samples_each_training_batch_from_the_stream():
     first, second = data.train.batch([0, 1], stream), data.train.batch([0, 1], stream)
     assert set(np.unique(first.x)) == {0, 1}
     assert (first.x != second.x).any()
-    again = data.train.batch([0, 1], Stream(1, "draws"))
-    np.testing.assert_array_equal(first.x, again.x)
+    same_stream = data.train.batch([0, 1], Stream(1, "draws"))
+    np.testing.assert_array_equal(first.x, same_stream.x)
     np.testing.assert_array_equal(first.y, grey_set().train.batch([0, 1]).y)
     assert isinstance(data.train.take(3), DynamicallyBinarised)
 
@@ -178,8 +178,8 @@ def test_dynamic_binarisation_samples_valid_and_test_once():
     data = Dataset.from_arrays("half", images, x_test=images).binarised("dynamic")
     all_images = data.test.batch(slice(None)).x
     np.testing.assert_array_equal(np.concatenate([batch.x for batch in data.test.batches(99)]), all_images)
-    again = Dataset.from_arrays("half", images, x_test=images[:130]).binarised("dynamic")
-    np.testing.assert_array_equal(again.test.batch(slice(None)).x, all_images[:130])
+    other_size = Dataset.from_arrays("half", images, x_test=images[:130]).binarised("dynamic")
+    np.testing.assert_array_equal(other_size.test.batch(slice(None)).x, all_images[:130])
     assert (all_images[:128] != all_images[128:256]).any()
     assert (data.valid.batch(slice(None)).x != all_images[:70]).any()
     assert abs(all_images.mean() - 128 / 255) < 4 * 0.5 / np.sqrt(all_images.size)

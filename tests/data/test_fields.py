@@ -96,15 +96,15 @@ def test_integer_images_of_any_dtype_become_floats_in_the_unit_range(dtype):
 
 
 def test_the_number_of_values_of_a_channel_follows_from_the_array_and_white():
-    wide = np.array([[[0, 3], [16, 12]]])
+    values = np.array([[[0, 3], [16, 12]]])
     for array, white, count in (
-        (wide.astype(np.uint8), None, 256),
-        (wide, 16, 17),
-        (5 * wide, 4095, 0),
-        (wide / 255, None, 256),
-        (np.float32(wide) / np.float32(255), None, 256),
-        (wide / 16, None, 0),
-        (wide / 16 > 0.5, None, 2),
+        (values.astype(np.uint8), None, 256),
+        (values, 16, 17),
+        (5 * values, 4095, 0),
+        (values / 255, None, 256),
+        (np.float32(values) / np.float32(255), None, 256),
+        (values / 16, None, 0),
+        (values / 16 > 0.5, None, 2),
     ):
         field, x = fit_and_store(Image(white=white), array)
         assert field.value_count == count

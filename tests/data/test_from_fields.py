@@ -173,8 +173,8 @@ def test_valid_and_test_have_each_class_in_proportion_and_no_example_is_lost():
     all_numbers = np.concatenate([part.values("n")[:, 0] for part in parts]).astype(int)
     assert sorted(all_numbers) == numbers.tolist()
     np.testing.assert_array_equal(np.concatenate([part.values("y") for part in parts]), y[all_numbers])
-    again = Dataset.from_fields("sorted", {"n": Points(), "y": Labels()}, {"n": numbers, "y": y})
-    np.testing.assert_array_equal(again.valid.values("n"), data.valid.values("n"))
+    second = Dataset.from_fields("sorted", {"n": Points(), "y": Labels()}, {"n": numbers, "y": y})
+    np.testing.assert_array_equal(second.valid.values("n"), data.valid.values("n"))
     assert len(set(data.valid.take(10).values("y"))) > 1
 
 

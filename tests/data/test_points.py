@@ -12,10 +12,10 @@ def test_mixtures_are_found_by_name_and_always_the_same():
     listed = dict(names())
     for name, dimensions in (("ring8", 2), ("grid25", 2), ("mixture1d", 1)):
         assert listed[name] == f"generated: x points ({dimensions}), y labels"
-        first, again = load(name), load(name)
-        assert first.spec == again.spec
+        first, second = load(name), load(name)
+        assert first.spec == second.spec
         assert (first.spec.name, type(first.spec.x)) == (name, Points)
-        for a, b in ((first.train, again.train), (first.valid, again.valid), (first.test, again.test)):
+        for a, b in ((first.train, second.train), (first.valid, second.valid), (first.test, second.test)):
             assert a.values("x").tobytes() == b.values("x").tobytes()
         assert not np.array_equal(first.valid.values("x"), first.train.values("x")[: len(first.valid)])
         assert [len(part) for part in (first.train, first.valid, first.test)] == [90_000, 10_000, 20_000]

@@ -81,9 +81,9 @@ def test_a_restored_source_gives_the_same_batches(name, batches_before):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_batches_depend_on_the_seed_alone(name):
-    first, again, other = (list(map(arrays, itertools.islice(SOURCES[name](seed), 5))) for seed in (1, 1, 2))
-    assert all(a[key].tobytes() == b[key].tobytes() for a, b in zip(first, again, strict=True) for key in a)
-    assert any(a[key].tobytes() != b[key].tobytes() for a, b in zip(first, other, strict=True) for key in a)
+    first, same_seed, other_seed = (list(map(arrays, itertools.islice(SOURCES[name](seed), 5))) for seed in (1, 1, 2))
+    assert all(a[key].tobytes() == b[key].tobytes() for a, b in zip(first, same_seed, strict=True) for key in a)
+    assert any(a[key].tobytes() != b[key].tobytes() for a, b in zip(first, other_seed, strict=True) for key in a)
 
 
 def test_whole_split_gives_all_examples_in_order():

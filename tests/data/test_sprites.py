@@ -18,8 +18,8 @@ def test_every_combination_of_factors_occurs_once_and_loading_again_gives_the_sa
     parts.append(np.stack([data.valid.values(name) for name in sprites.FACTORS], axis=1))
     combinations = np.concatenate(parts)
     assert len(np.unique(combinations, axis=0)) == len(combinations) == 3 * 4 * 4 * 8 * 8 * 5
-    again = load("sprites")
-    np.testing.assert_array_equal(again.test.columns["x"], data.test.columns["x"])
+    loaded_again = load("sprites")
+    np.testing.assert_array_equal(loaded_again.test.columns["x"], data.test.columns["x"])
 
 
 def test_images_have_the_position_size_shape_and_colour_of_their_factors(data):
@@ -47,5 +47,5 @@ def test_shapes_lie_within_the_image_and_images_of_different_angles_differ(data)
     assert edge.max() < 128
     for y in range(3):
         covers = [sprites._cover(y, 3, 4, 4, angle) for angle in range(5)]
-        apart = [np.abs(a - b).sum() for i, a in enumerate(covers) for b in covers[:i]]
-        assert min(apart) > 5
+        differences = [np.abs(a - b).sum() for i, a in enumerate(covers) for b in covers[:i]]
+        assert min(differences) > 5

@@ -35,15 +35,18 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True)
 class Job:
-    """The words of a job; `launch` stands for everything that the launching thread writes into it."""
+    """The shared memory of a job.
+
+    The number `launch` stands for the worker, its arguments and the number of tasks, which the launching thread writes.
+    """
 
     launch: int = -1
     counter: int = 0
     inside: int = 0
     is_open: bool = False
     asleep: bool = False
-    listed: bool = False  # the job's bit in the board's word JOBS
-    done: frozenset[int] = frozenset()  # tasks of this launch
+    listed: bool = False  # the job's bit in JOBS, which all threads share
+    done: frozenset[int] = frozenset()  # tasks of this launch: kept by the model alone, not by the pool
 
     @property
     def gate(self) -> tuple[int, bool, bool]:
@@ -52,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Thread:
-    """A thread's next step, its registers, and the word that it sleeps on, if any."""
+    """A thread's next step, its registers, and what it sleeps on, if it sleeps."""
 
     step: str
     job: int = 0
@@ -124,9 +127,9 @@ class Model:
         return replace(state, threads=(*state.threads[:i], thread, *state.threads[i + 1 :]))
 
     @staticmethod
-    def with_job(state: State, thread: Thread, **words: Any) -> State:
+    def with_job(state: State, thread: Thread, **changes: Any) -> State:
         jobs = list(state.jobs)
-        jobs[thread.job] = replace(jobs[thread.job], **words)
+        jobs[thread.job] = replace(jobs[thread.job], **changes)
         return replace(state, jobs=tuple(jobs))
 
     @staticmethod
@@ -222,7 +225,7 @@ class Model:
         state = self.with_job(state, thread, launch=-1)
         yield state, Thread("end" if over else "write", thread.job, thread.launch + 1)
 
-    # A helper thread. It reads the words of a job one at a time, and others may change them in between.
+    # A helper thread. It reads the numbers of a job one at a time, and others may change them in between.
 
     def _look(self, state, thread):
         listed = tuple(k for k, job in enumerate(state.jobs) if job.listed)
@@ -274,8 +277,8 @@ class Model:
         if state.jobs[thread.job].gate == thread.seen:
             yield self.with_job(state, thread, inside=inside + 1), replace(thread, step="read_job", seen=None)
         elif self.fault == FAULTS[5]:
-            words = {"inside": inside + 1, "is_open": is_open, "asleep": asleep}
-            yield self.with_job(state, thread, **words), replace(thread, step="read_job", seen=None)
+            gate = {"inside": inside + 1, "is_open": is_open, "asleep": asleep}
+            yield self.with_job(state, thread, **gate), replace(thread, step="read_job", seen=None)
         else:
             yield state, Thread("look")
 

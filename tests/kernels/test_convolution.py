@@ -116,9 +116,9 @@ def test_products_of_matrices(shape):
 def test_a_row_of_a_product_is_the_same_for_every_number_of_rows(shape):
     for call in matrix_products(*shape):
         a, *others = call.arguments
-        together = call.run_on_copies()[0]
+        product = call.run_on_copies()[0]
         for first, last in ((0, 1), (-1, None), (3, 5), (7, 100)):
-            np.testing.assert_array_equal(cpu_kernel("matmul")(a[first:last], *others), together[first:last])
+            np.testing.assert_array_equal(cpu_kernel("matmul")(a[first:last], *others), product[first:last])
 
 
 @pytest.mark.parametrize("shape", [(7, 3000, 5), (40, 1000, 33)], ids=str)
@@ -153,12 +153,12 @@ def test_results_of_an_image_do_not_depend_on_the_others_of_its_batch(name):
     many = replace(CONVOLUTIONS[name], images=23)
     for call in many.calls()[:2]:
         images, *others = call.arguments
-        function, together = cpu_kernel(call.name), cpu_kernel(call.name)(*call.arguments)
+        function, results = cpu_kernel(call.name), cpu_kernel(call.name)(*call.arguments)
         for first, last in ((0, 1), (22, 23), (3, 5), (7, 20)):
-            np.testing.assert_array_equal(function(images[first:last], *others), together[first:last])
+            np.testing.assert_array_equal(function(images[first:last], *others), results[first:last])
             spoilt = np.full_like(images, np.nan)
             spoilt[first:last] = images[first:last]
-            np.testing.assert_array_equal(function(spoilt, *others)[first:last], together[first:last])
+            np.testing.assert_array_equal(function(spoilt, *others)[first:last], results[first:last])
 
 
 @pytest.mark.parametrize("name", ["winograd", "winograd, stride 2", "direct", "narrow", "one channel", "groups"])
@@ -181,10 +181,10 @@ IDS = [f"{call.name}-{i}" for i, call in enumerate(CALLS)]
 
 def with_gaps(array: np.ndarray) -> np.ndarray:
     """A read-only array of the same numbers with NaNs between them in memory."""
-    wide = np.full((*array.shape, 2), np.nan, array.dtype)
-    wide[..., 0] = array
-    wide.flags.writeable = False
-    return wide[..., 0]
+    with_gaps_filled = np.full((*array.shape, 2), np.nan, array.dtype)
+    with_gaps_filled[..., 0] = array
+    with_gaps_filled.flags.writeable = False
+    return with_gaps_filled[..., 0]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=IDS)

@@ -144,8 +144,8 @@ def test_changed_sources_are_compiled_again_also_in_a_cache_folder_that_the_user
 def test_processes_that_start_together_fill_one_cache(filled, tmp_path):
     """Each function is compiled once, and another process has nothing to compile."""
     copy, caches, _ = filled
-    together = [start_program(copy, tmp_path) for _ in range(3)]
-    for program in together:
+    programs = [start_program(copy, tmp_path) for _ in range(3)]
+    for program in programs:
         assert finish(program) == ("", "")
     after = compiled_files(tmp_path)
     assert set(after) <= set(compiled_files(caches))

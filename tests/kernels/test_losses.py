@@ -115,13 +115,13 @@ def test_softmax_and_cross_entropy_of_extreme_numbers():
     )
     expected = np.array([[0, 0.5, 0.5]] * 2 + [[0.5, 0, 0.5]] + [[nan] * 3] * 3, np.float32)
     for copies in (1, 7):
-        wide, even = np.tile(x, copies), np.tile(expected, copies) / np.float32(copies)
-        y = cpu.softmax(wide)[0]
+        repeated, expected_of_repeated = np.tile(x, copies), np.tile(expected, copies) / np.float32(copies)
+        y = cpu.softmax(repeated)[0]
         np.testing.assert_array_equal(np.isnan(y[:3]), False)
-        np.testing.assert_allclose(y[[0, 1, 2, 4, 5]], even[[0, 1, 2, 4, 5]], rtol=1e-6)
+        np.testing.assert_allclose(y[[0, 1, 2, 4, 5]], expected_of_repeated[[0, 1, 2, 4, 5]], rtol=1e-6)
         assert np.isnan(y[3]).any()
-        np.testing.assert_allclose(np.exp(cpu.log_softmax(wide)[0][:3]), even[:3], rtol=1e-6)
-        loss, _ = cpu.cross_entropy(wide, np.array([0, 1, 1, 1, 1, 1]))
+        np.testing.assert_allclose(np.exp(cpu.log_softmax(repeated)[0][:3]), expected_of_repeated[:3], rtol=1e-6)
+        loss, _ = cpu.cross_entropy(repeated, np.array([0, 1, 1, 1, 1, 1]))
         np.testing.assert_allclose(loss[:3], [inf, np.log(2 * copies), 400 + np.log(2 * copies)], rtol=1e-6)
         assert np.isnan(loss[3:]).all()
 

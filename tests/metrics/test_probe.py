@@ -46,8 +46,8 @@ def test_the_error_is_invariant_to_linear_maps_and_constant_dimensions():
     codes, labels = clouds(400, [[0, 0], [1, 0], [0, 1]])
     mixed = codes @ np.array([[1e3, 2e3], [0.0, 1e-1]]) + 7
     mixed = np.c_[mixed, np.full(400, 3.0)]
-    fitted, again = (probe.Probe(x, labels, 3) for x in (codes, mixed))
-    assert fitted.error_rate(codes, labels) == pytest.approx(again.error_rate(mixed, labels), abs=1 / 400)
+    fitted, fitted_to_mixed = (probe.Probe(x, labels, 3) for x in (codes, mixed))
+    assert fitted.error_rate(codes, labels) == pytest.approx(fitted_to_mixed.error_rate(mixed, labels), abs=1 / 400)
     assert 0.2 < fitted.error_rate(codes, labels) < 0.6
 
 

@@ -79,10 +79,12 @@ def test_each_example_may_have_its_own_prior():
     means = tg.tensor(0.1 * np.arange(12.0).reshape(4, 3), "float64")
     weights, _, _ = log_weights_of(LinearNormal(means, tg.tensor(np.full((4, 3), 1.5), "float64")), x, 5)
     for i in range(4):
-        alone = LinearNormal(means.numpy()[i : i + 1], np.full((1, 3), 1.5))
-        q = alone.posterior(x[i : i + 1])
+        model_of_one = LinearNormal(means.numpy()[i : i + 1], np.full((1, 3), 1.5))
+        q = model_of_one.posterior(x[i : i + 1])
         noise = Stream(0, "noise").normal((4, 5, LATENT), dtype="float64")[i : i + 1]
-        np.testing.assert_allclose(weights[i], bounds.log_weights(alone, x[i : i + 1], q, noise).numpy()[0], rtol=1e-12)
+        np.testing.assert_allclose(
+            weights[i], bounds.log_weights(model_of_one, x[i : i + 1], q, noise).numpy()[0], rtol=1e-12
+        )
 
 
 def test_bounds_of_the_same_weights_never_fall_with_the_number_of_codes():

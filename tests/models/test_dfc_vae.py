@@ -91,15 +91,15 @@ def test_the_own_network_is_that_of_a_classifier_trained_alone():
     data, model = shades(), small_model(feature_layers=("relu1_1", "relu2_1"))
     model.prepare(data, seed=3)
     random.seed(3)
-    alone = Features(Features.Config(blocks=2, batch_size=len(data.train)), data.spec)
-    alone.plan.steps = 3
-    loader = alone.source(data.train, seed=3)
+    classifier = Features(Features.Config(blocks=2, batch_size=len(data.train)), data.spec)
+    classifier.plan.steps = 3
+    loader = classifier.source(data.train, seed=3)
     for _ in range(3):
-        alone.training_step(next(loader))
+        classifier.training_step(next(loader))
     own = model.features.network.state_dict()
     assert "features.7.weight" not in own, "layers after relu2_1 are left out"
     for name, array in own.items():
-        np.testing.assert_array_equal(array, alone.network.state_dict()[name], err_msg=name)
+        np.testing.assert_array_equal(array, classifier.network.state_dict()[name], err_msg=name)
 
 
 def test_steps_before_the_network_is_there_are_refused():

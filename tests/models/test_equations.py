@@ -65,10 +65,12 @@ def assert_loss_matches(model, optimizer, loss, terms):
     assert float(loss) == pytest.approx(sum(expected.values()), rel=2e-5, abs=2e-5)
     parameters = list(optimizer.parameters.values())
     gradient = grad(loss, parameters, retain_graph=True)
-    flat = np.concatenate([g.numpy().ravel().astype("float64") for g in gradient])
-    for direction in (flat, Stream(7, "direction").normal(len(flat)).astype("float64")):
+    flat_gradient = np.concatenate([g.numpy().ravel().astype("float64") for g in gradient])
+    for direction in (flat_gradient, Stream(7, "direction").normal(len(flat_gradient)).astype("float64")):
         unit = direction / np.linalg.norm(direction)
-        assert flat @ unit == pytest.approx(slope(parameters, unit, terms), rel=0.03, abs=0.005 * np.linalg.norm(flat))
+        assert flat_gradient @ unit == pytest.approx(
+            slope(parameters, unit, terms), rel=0.03, abs=0.005 * np.linalg.norm(flat_gradient)
+        )
 
 
 def slope(parameters, unit, terms):

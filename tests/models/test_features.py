@@ -101,9 +101,9 @@ def test_an_own_network_equals_its_formula_in_numpy(pool):
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
         y = np.maximum(np.einsum("nhwikl,klio->nhwo", windows, layer.weight.numpy()) + layer.bias.numpy(), 0)
     np.testing.assert_allclose(network(x).numpy(), y, rtol=1e-4, atol=1e-5)
-    again = FeatureNetwork.of_layout(network.layout)
-    again.load_state_dict(network.state_dict())
-    np.testing.assert_array_equal(again(x).numpy(), network(x).numpy())
+    restored = FeatureNetwork.of_layout(network.layout)
+    restored.load_state_dict(network.state_dict())
+    np.testing.assert_array_equal(restored(x).numpy(), network(x).numpy())
 
 
 def test_grey_images_are_repeated_to_three_channels():

@@ -29,8 +29,10 @@ def jacobian(flow, z, context):
     with no_grad():
         columns = []
         for direction in 1e-5 * np.eye(D):
-            ahead, back = (flow(tg.tensor(z + sign * direction, "float64"), context)[0].numpy() for sign in (1, -1))
-            columns.append((ahead - back)[0] / 2e-5)
+            forward, backward = (
+                flow(tg.tensor(z + sign * direction, "float64"), context)[0].numpy() for sign in (1, -1)
+            )
+            columns.append((forward - backward)[0] / 2e-5)
     return np.stack(columns, axis=1)
 
 

@@ -88,9 +88,9 @@ def test_a_colour_mixture_summed_over_green_and_blue_is_the_grey_mixture_of_red(
         return np.exp(log_prob_of_pixel(likelihood, outputs, colours)).sum()
 
     marginal = {(r, g): over_blue(r, g) for r in steps[::51] for g in steps}
-    alone = float64_likelihood("logistic-mixture", GREY, components=1)
+    likelihood_of_red = float64_likelihood("logistic-mixture", GREY, components=1)
     red_parameters = outputs[..., [0, 1, 4]]
-    p_red = np.exp(log_prob_of_pixel(alone, red_parameters, steps[:, None]))
+    p_red = np.exp(log_prob_of_pixel(likelihood_of_red, red_parameters, steps[:, None]))
     assert p_red.sum() == pytest.approx(1, abs=1e-12)
     for r in steps[::51]:
         assert sum(marginal[r, g] for g in steps) == pytest.approx(p_red[round(255 * r)], rel=1e-10)

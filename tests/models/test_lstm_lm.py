@@ -81,9 +81,9 @@ def test_padding_and_the_other_sentences_change_no_bit(length):
     padded = Padded.of(x)
     np.testing.assert_array_equal(model.log_prob(padded), log_p)
     for i in (0, 7, 299):
-        alone = padded[i : i + 1].trimmed()
-        assert alone.shape[1] == max(1, padded.length[i])
-        assert model.log_prob(alone).tobytes() == log_p[i : i + 1].tobytes()
+        sentence = padded[i : i + 1].trimmed()
+        assert sentence.shape[1] == max(1, padded.length[i])
+        assert model.log_prob(sentence).tobytes() == log_p[i : i + 1].tobytes()
     garbage = np.where(padded.mask, padded.values, 2)
     np.testing.assert_array_equal(model.log_prob(Padded(garbage, padded.length)), log_p)
     wider = np.concatenate([padded.values, np.zeros((300, 5), np.int64)], axis=1)

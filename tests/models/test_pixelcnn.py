@@ -80,11 +80,11 @@ def dependences_of_a_masked_convolution(height, width, side, itself):
 @pytest.mark.parametrize("first_kernel", [3, 5])
 def test_pixelcnn_depends_on_what_its_masks_allow(first_kernel):
     model = small_model("pixelcnn", "binary", 6, 7, first_kernel=first_kernel)
-    once, again = (
+    first_layer, later_layer = (
         dependences_of_a_masked_convolution(6, 7, first_kernel, False),
         dependences_of_a_masked_convolution(6, 7, 3, True),
     )
-    expected = (again.astype(int) @ again @ once) > 0
+    expected = (later_layer.astype(int) @ later_layer @ first_layer) > 0
     np.testing.assert_array_equal(dependences(model, "binary"), expected)
     assert (expected != np.tri(42, k=-1, dtype=bool)).any(), "it has a blind spot"
 

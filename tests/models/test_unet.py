@@ -41,11 +41,11 @@ def trained(model, x, steps=5):
 # The network
 
 
-@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("halvings", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (12, 9)])
-def test_the_network_keeps_any_size_of_images(size, levels):
+def test_the_network_keeps_any_size_of_images(size, halvings):
     random.seed(0)
-    network = UNet(3, 4, channels=2, levels=levels)
+    network = UNet(3, 4, channels=2, halvings=halvings)
     x = uniform("x", 2, *size, 3)
     assert not network(x).numpy().any(), "the last layer begins at zero"
     network.last.weight.assign(uniform("weight", *network.last.weight.shape))
@@ -55,10 +55,10 @@ def test_the_network_keeps_any_size_of_images(size, levels):
 def test_features_of_each_size_are_joined_with_those_of_the_same_size_before():
     """Without the features of lower resolution, an output depends on the pixels that four 3x3 convolutions cover."""
     random.seed(0)
-    network = UNet(1, 1, channels=4, levels=2)
+    network = UNet(1, 1, channels=4, halvings=2)
     network.last.weight.assign(uniform("weight", *network.last.weight.shape))
-    for narrow in network.narrow:
-        narrow.weight.assign(0.0)
+    for convolution in network.narrow:
+        convolution.weight.assign(0.0)
     x = uniform("x", 1, 15, 15, 1)
     changed = x.copy()
     changed[0, 7, 7, 0] += 1

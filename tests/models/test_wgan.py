@@ -98,8 +98,8 @@ def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
 
     slope = tg.grad(((norms - 1) ** 2).mean(), weight).numpy()
     direction = points(3, 3).astype("float64").T
-    ahead, behind = (penalty(weight.numpy() + step * direction) for step in (1e-5, -1e-5))
-    assert (slope * direction).sum() == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
+    forward, backward = (penalty(weight.numpy() + step * direction) for step in (1e-5, -1e-5))
+    assert (slope * direction).sum() == pytest.approx((forward - backward) / 2e-5, rel=1e-6)
 
 
 def test_a_constant_critic_has_a_penalty_with_a_finite_gradient():

@@ -40,11 +40,11 @@ def test_initialisers_have_their_variance(make, variance, uniform, shape):
 
 
 def test_layers_are_initialised_from_the_init_stream_in_order():
-    first = [p.numpy() for p in nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).parameters()]
+    in_a_network = [p.numpy() for p in nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).parameters()]
     assert random.get_state()["counters"]["init"] == 3 + 1 + 2 + 1
     random.seed(0)
-    again = [*nn.Linear(3, 4).parameters(), *nn.Linear(4, 2).parameters()]
-    for a, b in zip(first, again, strict=True):
+    separately = [*nn.Linear(3, 4).parameters(), *nn.Linear(4, 2).parameters()]
+    for a, b in zip(in_a_network, separately, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
 
 

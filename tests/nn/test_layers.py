@@ -234,8 +234,8 @@ def test_resampling_layers_refuse_impossible_options(make, message):
 def test_embedding_looks_rows_up():
     layer = nn.Embedding(5, 3)
     np.testing.assert_array_equal(layer(np.array([[4, 0]])).numpy(), layer.weight.numpy()[[[4, 0]]])
-    wide = nn.Embedding(100, 100).weight.numpy()
-    assert abs(wide.std() - 1) < 4 / math.sqrt(2 * 10_000)
+    weight = nn.Embedding(100, 100).weight.numpy()
+    assert abs(weight.std() - 1) < 4 / math.sqrt(2 * 10_000)
 
 
 def test_sequential_applies_layers_and_functions_in_order():
@@ -255,10 +255,14 @@ def test_sequential_fuses_a_leaky_relu_into_the_normalisation_before_it(make, ac
     layer = make(4).train(training)
     layer.scale.assign(real(4))
     layer.shift.assign(real(4) + 1)
-    fused, apart, x = nn.Sequential(layer, activation, nn.Tanh()), nn.Sequential(layer), tg.tensor(real(3, 5, 4))
+    fused, without_activation, x = (
+        nn.Sequential(layer, activation, nn.Tanh()),
+        nn.Sequential(layer),
+        tg.tensor(real(3, 5, 4)),
+    )
     x.requires_grad = True
     results = []
-    for y in (fused(x), F.tanh(activation(apart(x)))):
+    for y in (fused(x), F.tanh(activation(without_activation(x)))):
         results.append([y, *tg.grad((y * y).sum(), [x, *layer.parameters()])])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)

@@ -83,10 +83,10 @@ def test_a_second_forward_does_not_change_the_gradient_of_the_first():
     layer.u[...] = [[1, 0, 0, 0]]
     x, w = tg.tensor(real(3, 5), "float64"), layer.layer.weight
     first = (layer(x) ** 2).sum()
-    (alone,) = tg.grad(first, [w], retain_graph=True)
+    (before,) = tg.grad(first, [w], retain_graph=True)
     layer(x)
     (after,) = tg.grad(first, [w])
-    np.testing.assert_array_equal(after.numpy(), alone.numpy())
+    np.testing.assert_array_equal(after.numpy(), before.numpy())
 
 
 def test_spectral_norm_in_a_checkpoint_iterates_once():

@@ -45,8 +45,8 @@ def test_a_step_without_a_loss_uses_grad_and_clears_it():
 def test_a_parameter_without_gradient_is_unchanged_and_counts_its_own_updates():
     """A parameter that misses steps is updated as by an optimiser of its own."""
     make = lambda parameters: optim.Adam(parameters, 0.1, weight_decay=0.1)  # noqa: E731
-    a, b, alone = parameter([1.0, 2.0]), parameter([3.0]), parameter([3.0])
-    both, single = make({"a": a, "b": b}), make([alone])
+    a, b, with_own_optimizer = parameter([1.0, 2.0]), parameter([3.0]), parameter([3.0])
+    both, single = make({"a": a, "b": b}), make([with_own_optimizer])
     for step in range(4):
         if step in (1, 2):
             before = b.numpy().copy(), {k: v.copy() for k, v in both.state_dict().items() if k.startswith("b.")}
@@ -56,8 +56,8 @@ def test_a_parameter_without_gradient_is_unchanged_and_counts_its_own_updates():
                 np.testing.assert_array_equal(both.state_dict()[name], array)
         else:
             both.step(loss_of(a, [1.0, -1.0]) + loss_of(b, [2.0]))
-            single.step(loss_of(alone, [2.0]))
-    assert b.item() == alone.item()
+            single.step(loss_of(with_own_optimizer, [2.0]))
+    assert b.item() == with_own_optimizer.item()
     assert [both.state_dict()[name] for name in ("count", "a.updates", "b.updates")] == [4, 4, 2]
 
 

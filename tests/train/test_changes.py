@@ -257,17 +257,17 @@ def test_figures_on_1d_data_repeat_training_with_its_changes_of_learning_rate(tm
     model, data = model_of(run), datasets.load("mixture1d")
     load_state(run, model)
     assert [step for step, _ in model.earlier] == [6, 9]
-    rates = {}
+    weights = {}
     monkeypatch.setattr(
         figures,
         "_drawing",
-        lambda again, *_: rates.setdefault(len(rates), [p.numpy().copy() for p in again.parameters()]),
+        lambda drawn, *_: weights.setdefault(len(weights), [p.numpy().copy() for p in drawn.parameters()]),
     )
     monkeypatch.setattr(figures, "MOMENTS", (0, 39))
     list(model.figures(data, seed=0))
-    before_the_last_step, last = rates[1], rates[2]
+    before_the_last_step, last = weights[1], weights[2]
     assert all(np.abs(a - b).max() < 0.02 for a, b in zip(before_the_last_step, last, strict=True))
     model.earlier = ()
-    rates.clear()
+    weights.clear()
     list(model.figures(data, seed=0))
-    assert any(np.abs(a - b).max() > 0.02 for a, b in zip(rates[1], rates[2], strict=True))
+    assert any(np.abs(a - b).max() > 0.02 for a, b in zip(weights[1], weights[2], strict=True))

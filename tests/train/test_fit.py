@@ -177,8 +177,8 @@ def test_a_budget_ends_training_and_counts_over_a_resume(tmp_path, data, make_mo
     assert steps > 0
     with pytest.raises(UsageError, match="already"):
         train.resume(make_model(), data, tmp_path / "run", budget=3.0, quiet=True)
-    again = train.resume(make_model(), data, tmp_path / "run", budget=8.0, quiet=True)
-    assert steps < again["steps"] < 3 * steps
+    resumed = train.resume(make_model(), data, tmp_path / "run", budget=8.0, quiet=True)
+    assert steps < resumed["steps"] < 3 * steps
 
 
 def test_a_signal_finishes_the_step_saves_and_names_the_command_to_resume(tmp_path, data, make_model, uninterrupted):
@@ -299,7 +299,7 @@ def test_numbers_that_are_not_finite_are_refused_before_a_folder_is_made(tmp_pat
 
 
 def test_data_that_do_not_fit_the_model_are_refused(tmp_path, data, make_model):
-    grey, wide = (
+    grey, five_columns = (
         Dataset(replace(data.spec, fields={"x": field}), data.train, data.valid, data.test)
         for field in (Image(4, 4, 1, "grey"), Image(4, 5, 1, "binary", binarisation="dynamic"))
     )
@@ -307,7 +307,7 @@ def test_data_that_do_not_fit_the_model_are_refused(tmp_path, data, make_model):
     with pytest.raises(DataError, match=message):
         train.fit(make_model(), grey, out=tmp_path / "run", quiet=True)
     with pytest.raises(DataError, match="was made for 4×4 images, dynamically binarised as x, and 'tiny' has 4×5"):
-        train.fit(make_model(), wide, out=tmp_path / "run", quiet=True)
+        train.fit(make_model(), five_columns, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

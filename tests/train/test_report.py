@@ -150,7 +150,9 @@ def test_each_image_lies_above_its_reconstruction_and_interpolations_join_recons
     x[:, 0, 0, 0] = 2 * np.arange(1, images + 1)
     split = type(data.valid)(data.spec.fields, {"x": x})
     figures = list(panels.reconstructions(HalfBrightness(), Dataset(data.spec, split, split, split), 0))
-    pairs_of_rows, paths = (corners(figure.source, wide) for figure, wide in zip(figures, (columns, 10), strict=True))
+    pairs_of_rows, paths = (
+        corners(figure.source, row_length) for figure, row_length in zip(figures, (columns, 10), strict=True)
+    )
     numbers = 2 * np.arange(1, images + 1)
     tiles = numbers[: min(2, images // columns) * columns].reshape(-1, 1, columns)
     np.testing.assert_array_equal(pairs_of_rows.reshape(-1, 2, columns), tiles // [[1], [2]])

@@ -50,9 +50,9 @@ def test_overwriting_removes_the_files_of_an_earlier_run_and_no_others(tmp_path)
     with pytest.raises(RunError, match="holds another run"):
         Run.create(tmp_path, {})
     assert Run.open(tmp_path).config == CONFIG
-    again = Run.create(tmp_path, {}, overwrite=True)
+    replacement = Run.create(tmp_path, {}, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["config.json", "notes.txt", "samples"]
-    assert (again.history(), again.samples(), again.summary()) == ([], {}, None)
+    assert (replacement.history(), replacement.samples(), replacement.summary()) == ([], {}, None)
 
 
 def test_a_run_in_use_is_refused_until_it_is_closed(tmp_path):

@@ -19,8 +19,9 @@ from tinygen.train import plots
 NEIGHBOURS = 5
 COMPONENTS = 32
 SIDE = 320
+"""Pixels along each side of the plot of ROC curves."""
 SMALLEST_NORM = 1e-3
-"""Least squared norm by which is divided; that of black images would be 0."""
+"""The least divisor of relative scores; the squared norm of a black image would be 0."""
 
 
 class Detector:
@@ -80,13 +81,13 @@ def roc_picture(curves: Mapping[str, np.ndarray]) -> Any:
     """A Pillow image of the named curves, with the diagonal of chance."""
     from PIL import Image, ImageDraw
 
-    row = 14
-    picture = Image.new("RGB", (SIDE, SIDE + row * (1 + len(curves))), "white")
+    line_height = 14
+    picture = Image.new("RGB", (SIDE, SIDE + line_height * (1 + len(curves))), "white")
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, SIDE - 1, SIDE - 1), outline="black")
     draw.line((0, SIDE - 1, SIDE - 1, 0), fill="#bbbbbb")
     for number, (name, curve) in enumerate(curves.items()):
         colour = plots.CLASSES[number % len(plots.CLASSES)]
         draw.line([((SIDE - 1) * a, (SIDE - 1) * (1 - b)) for a, b in curve.tolist()], fill=colour, width=2)
-        draw.text((4, SIDE + 4 + row * number), name, fill=colour)
+        draw.text((4, SIDE + 4 + line_height * number), name, fill=colour)
     return picture

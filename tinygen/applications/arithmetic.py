@@ -16,7 +16,9 @@ from tinygen.metrics.labels import agreement
 AVERAGED_EXAMPLES = 10_000
 """Most training examples over which codes are averaged."""
 TEST_EXAMPLES = 1000
+"""Most test examples that are moved and judged."""
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the difference that are added to a code, one image each."""
 
 
 def labelled_by(data: Dataset, attribute: str | None) -> Dataset:

@@ -11,7 +11,7 @@ from tinygen.train.run import plain
 
 
 def save(picture: Any, numbers: dict[str, Any], out: Path) -> None:
-    """Write both files and print their paths; UsageError or RunError if they cannot be written."""
+    """Write the picture and its numbers, and print the paths; UsageError or RunError if they cannot be written."""
     file = out.with_suffix(".json")
     images.save(picture, out)
     try:

@@ -9,6 +9,7 @@ from tinygen.data import Dataset
 from tinygen.metrics.neighbours import squared_distances
 
 RANK = 10
+"""Number of neighbours that are retrieved."""
 QUERIES = 1000
 """Test examples over which precision is averaged."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from tinygen.applications import results
 from tinygen.applications.arithmetic import Arithmetic, labelled_by
 from tinygen.capabilities import Codes
-from tinygen.commands.flags import Debug, Device, File, Place, RunFolder, Which, default
+from tinygen.commands.flags import Debug, Device, File, Name, Place, RunFolder, Which, default
 from tinygen.commands.opening import label_number, open_run_of_pictures
 from tinygen.data import Dataset
 from tinygen.errors import UsageError
@@ -24,11 +24,11 @@ class Flags:
     """Turn test images of one class into another by adding the difference of the classes' mean codes."""
 
     run: RunFolder
-    source: Annotated[File, default("every class")] = None
+    source: Annotated[Name, default("every class")] = None
     """Name or number of the class to start from."""
-    target: Annotated[File, default("the next class")] = None
+    target: Annotated[Name, default("the next class")] = None
     """Name or number of the class to go to."""
-    attribute: Annotated[File, default("none: go between classes")] = None
+    attribute: Annotated[Name, default("none: go between classes")] = None
     """Name of a binary attribute to give to examples that lack it."""
     strength: float = 1.0
     """Factor by which the difference is multiplied before it is added."""

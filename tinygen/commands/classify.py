@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen.capabilities import Classifies
-from tinygen.commands.flags import Count, Debug, Device, Images, Place, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Debug, Device, Images, OptionalInt, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import labelled_examples, open_run
 
 
@@ -17,7 +17,7 @@ class Flags:
 
     run: RunFolder
     images: Images = None
-    n: Annotated[Count, default("8, or all of a folder")] = None
+    n: Annotated[OptionalInt, default("8, or all of a folder")] = None
     """How many images."""
     which: Which = "last"
     data: Place = None

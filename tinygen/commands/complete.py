@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen.capabilities import Completes
-from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import (
+    Debug,
+    Device,
+    File,
+    Images,
+    OptionalInt,
+    Place,
+    RunFolder,
+    Which,
+    at_least_one,
+    default,
+)
 from tinygen.commands.opening import examples, open_run
 from tinygen.train.panels import completions_figure, half_of
 
@@ -14,10 +25,10 @@ class Flags:
     """Let the model of a run complete images or texts: originals, the kept parts, and completions."""
 
     run: RunFolder
-    rows: Annotated[Count, default("half of them")] = None
+    rows: Annotated[OptionalInt, default("half of them")] = None
     """How many of the upper rows of images, or of the first tokens of texts, are kept."""
     images: Images = None
-    n: Annotated[Count, default("8, or all of a folder")] = None
+    n: Annotated[OptionalInt, default("8, or all of a folder")] = None
     """How many images or texts."""
     seed: int = 0
     """Seed of the completions."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from tinygen.capabilities import Codes
-from tinygen.commands.flags import Count, Debug, Device, File, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Debug, Device, File, OptionalInt, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import open_run
 from tinygen.errors import DataError
 from tinygen.train import images
@@ -23,7 +23,7 @@ class Flags:
     """An .npz file with codes (N, D), or codes_train, codes_valid and codes_test; or an .npy file."""
     split: Literal["test", "valid", "train"] = "test"
     """Which of the three to decode."""
-    n: Annotated[Count, default("64")] = None
+    n: Annotated[OptionalInt, default("64")] = None
     """How many codes, from the first one on."""
     out: Annotated[File, default("decoded.png or .txt in the run's folder")] = None
     """File of the picture or text."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tinygen.commands.flags import Count, Debug, Device, Place, RunFolder, Switch, Which, default
+from tinygen.commands.flags import Debug, Device, OptionalInt, Place, RunFolder, Switch, Which, default
 from tinygen.commands.opening import open_run
 from tinygen.metrics.catalogue import describe
 from tinygen.train.loading import data_of
@@ -20,7 +20,7 @@ class Flags:
     """Which part of the data."""
     which: Which = "last"
     data: Place = None
-    seed: Annotated[Count, default("the run's own")] = None
+    seed: Annotated[OptionalInt, default("the run's own")] = None
     """Seed of the noise of estimates."""
     json: Switch = False
     """Print the metrics as one JSON object."""

@@ -51,9 +51,11 @@ def default(text: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
-Count = Annotated[int | None, tyro.conf.arg(metavar="N")]
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N")]
 Duration = Annotated[float | None, flag_type("TIME", parse_time)]
 File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+PictureSize = Annotated[str | None, tyro.conf.arg(metavar="N|WxH")]
 Labels = Annotated[tuple[str, ...] | None, flag_type("A,B,...", names)]
 AttributeNames = Annotated[tuple[str, ...] | None, flag_type("A+B,C+D,...", names)]
 Place = Annotated[
@@ -64,7 +66,7 @@ Place = Annotated[
         help_behavior_hint="(default: where they were)",
     ),
 ]
-Rate = Annotated[float | None, tyro.conf.arg(metavar="X")]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="X")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 RunFolder = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", help="The folder of the run.")]
 Device = Annotated[

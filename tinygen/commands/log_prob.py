@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen.capabilities import Density
-from tinygen.commands.flags import Count, Debug, Device, Images, Place, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Debug, Device, Images, OptionalInt, Place, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import examples, open_run
 from tinygen.errors import UsageError
 
@@ -18,11 +18,11 @@ class Flags:
 
     run: RunFolder
     images: Images = None
-    n: Annotated[Count, default("8, or all of a folder")] = None
+    n: Annotated[OptionalInt, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
     """Seed of the noise of estimates."""
-    importance_samples: Annotated[Count, default("the model's own")] = None
+    importance_samples: Annotated[OptionalInt, default("the model's own")] = None
     """Number of codes drawn for each image, if it is a lower bound; more bring it closer to the log-probability."""
     which: Which = "last"
     data: Place = None

@@ -6,7 +6,18 @@ from typing import Annotated
 import numpy as np
 
 from tinygen.capabilities import Ranks
-from tinygen.commands.flags import Count, Debug, Device, File, Images, Place, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import (
+    Debug,
+    Device,
+    File,
+    Images,
+    OptionalInt,
+    Place,
+    RunFolder,
+    Which,
+    at_least_one,
+    default,
+)
 from tinygen.commands.opening import labelled_examples, open_run
 from tinygen.train import images
 from tinygen.train.loading import data_of
@@ -23,7 +34,7 @@ class Flags:
 
     run: RunFolder
     images: Images = None
-    n: Annotated[Count, default("8, or all of a folder")] = None
+    n: Annotated[OptionalInt, default("8, or all of a folder")] = None
     """How many images."""
     out: Annotated[File, default("ranked.png in the run's folder")] = None
     """File of the picture."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tinygen import train
 from tinygen.commands import first_line
-from tinygen.commands.flags import Count, Debug, Device, Duration, Place, Rate, RunFolder, default, parse
+from tinygen.commands.flags import Debug, Device, Duration, OptionalFloat, OptionalInt, Place, RunFolder, default, parse
 from tinygen.commands.train import absolute_path
 from tinygen.errors import UsageError
 from tinygen.train import Run
@@ -19,17 +19,17 @@ class Words:
     """Continue a run: after an interruption, to the same weights as without it; or beyond its end."""
 
     run: RunFolder
-    epochs: Annotated[Count, default("the run's own end")] = None
+    epochs: Annotated[OptionalInt, default("the run's own end")] = None
     """A new end in epochs, counted from the beginning of the run."""
-    steps: Annotated[Count, default("the run's own end")] = None
+    steps: Annotated[OptionalInt, default("the run's own end")] = None
     """A new end in minibatches, counted from the beginning of the run."""
     budget: Annotated[Duration, default("the run's own end")] = None
     """A new end in training time, summed over all parts of the run."""
-    save_every: Annotated[Count, default("the run's own")] = None
+    save_every: Annotated[OptionalInt, default("the run's own")] = None
     """Steps from one checkpoint to the next."""
-    patience: Annotated[Count, default("the run's own")] = None
+    patience: Annotated[OptionalInt, default("the run's own")] = None
     """Epochs without an improvement of the model's own metric on validation after which training stops."""
-    learning_rate: Annotated[Rate, default("the run's own")] = None
+    learning_rate: Annotated[OptionalFloat, default("the run's own")] = None
     """A new learning rate from here on. Where a model has several, each by its name: --discriminator-learning-rate."""
     data: Place = None
     device: Device = "auto"

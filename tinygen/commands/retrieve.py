@@ -9,7 +9,7 @@ import numpy as np
 from tinygen.applications import results, retrieval
 from tinygen.applications.codes import codes_of, flat, png_sizes
 from tinygen.capabilities import Codes
-from tinygen.commands.flags import Count, Debug, Device, File, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Debug, Device, File, OptionalInt, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import data_for, open_run_of_pictures, pictures_or_test
 from tinygen.train import images
 
@@ -21,7 +21,7 @@ class Flags:
     run: RunFolder
     query: Annotated[File, default("test images")] = None
     """A picture, or a folder of pictures, to look for."""
-    n: Annotated[Count, default("8, or all of a folder")] = None
+    n: Annotated[OptionalInt, default("8, or all of a folder")] = None
     """How many pictures to look for."""
     data: Annotated[File, default("the data of the run")] = None
     """Data to search: a name, a file or a folder."""

@@ -6,11 +6,11 @@ from typing import Annotated
 from tinygen.capabilities import Samples
 from tinygen.commands.flags import (
     AttributeNames,
-    Count,
     Debug,
     Device,
     File,
     Labels,
+    OptionalInt,
     Place,
     RunFolder,
     Which,
@@ -28,7 +28,7 @@ class Flags:
     """Save new examples sampled from the model of a run, as a picture, or as text from a model of texts."""
 
     run: RunFolder
-    n: Annotated[Count, default("64 images, 2500 points, or 20 texts")] = None
+    n: Annotated[OptionalInt, default("64 images, 2500 points, or 20 texts")] = None
     """How many examples."""
     seed: int = 0
     """Seed of the noise."""

@@ -10,7 +10,7 @@ import tyro
 
 from tinygen import backend, data, models, random, registry
 from tinygen.commands import first_line
-from tinygen.commands.flags import Count, Debug, Device, Duration, File, Switch, default, parse
+from tinygen.commands.flags import Debug, Device, Duration, File, OptionalInt, Switch, default, parse
 from tinygen.errors import UsageError
 from tinygen.train import fit
 
@@ -33,9 +33,9 @@ class TrainingFlags:
     """Augment training pictures: flip mirrors each at random."""
     skip_broken: Switch = False
     """Leave out picture files that cannot be read."""
-    vocabulary: Annotated[Count, default("all")] = None
+    vocabulary: Annotated[OptionalInt, default("all")] = None
     """Number of different words (or characters) of texts that are kept, the most frequent ones; others become <unk>."""
-    length: Annotated[Count, default("that of the longest")] = None
+    length: Annotated[OptionalInt, default("that of the longest")] = None
     """Number of words (or characters) to which longer texts are cut."""
     binarise: Annotated[
         Literal["dynamic", "threshold"] | None,
@@ -43,9 +43,9 @@ class TrainingFlags:
     ] = None
     """Binarise grey images: dynamic draws each pixel anew in every batch, with its grey value as the probability of 1;
     threshold sets values of at least 1/2 to 1."""
-    epochs: Annotated[Count, default("10, unless steps or budget is given")] = None
+    epochs: Annotated[OptionalInt, default("10, unless steps or budget is given")] = None
     """Passes over the training set."""
-    steps: Annotated[Count, default("none")] = None
+    steps: Annotated[OptionalInt, default("none")] = None
     """Minibatches to train on, instead of epochs."""
     budget: Annotated[Duration, default("none")] = None
     """How long to train, such as 30s, 2m or 1h30m, instead of epochs."""
@@ -53,9 +53,9 @@ class TrainingFlags:
     """Seed of all randomness: initial weights, order of examples, noise."""
     out: Annotated[File, default("runs/<model>-<n>, the next free number")] = None
     """Folder of the run: checkpoint, log, samples and report."""
-    save_every: Annotated[Count, default("every 30 seconds")] = None
+    save_every: Annotated[OptionalInt, default("every 30 seconds")] = None
     """Steps from one checkpoint to the next."""
-    patience: Annotated[Count, default("none")] = None
+    patience: Annotated[OptionalInt, default("none")] = None
     """Epochs without an improvement of the model's own metric on validation after which training stops."""
     overwrite: Switch = False
     """Replace the run that --out holds."""

@@ -9,7 +9,18 @@ import numpy as np
 
 from tinygen.applications import results
 from tinygen.capabilities import Translates
-from tinygen.commands.flags import Count, Debug, Device, File, Images, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import (
+    Debug,
+    Device,
+    File,
+    Images,
+    OptionalInt,
+    PictureSize,
+    RunFolder,
+    Which,
+    at_least_one,
+    default,
+)
 from tinygen.commands.opening import Opened, open_run, read_pictures, refuse_images
 from tinygen.data.fields import Field, SegmentMap
 from tinygen.data.readers.request import parse_size
@@ -30,9 +41,9 @@ class Flags:
 
     run: RunFolder
     images: Images = None
-    size: Annotated[File, default("their own where the model takes any, else that of the run's images")] = None
+    size: Annotated[PictureSize, default("their own where the model takes any, else that of the run's images")] = None
     """Width and height to which pictures are resized and cropped, such as 64 or 640x480."""
-    n: Annotated[Count, default("8, or all of a folder")] = None
+    n: Annotated[OptionalInt, default("8, or all of a folder")] = None
     """How many images."""
     seed: int = 0
     """Seed of the translations, and of inputs computed from test images, such as noisy ones."""
@@ -108,7 +119,10 @@ def pictures(opened: Opened, flags: Flags, out: Path) -> tuple[list[str], Rows]:
 
 
 def file_names(names: list[str]) -> list[str]:
-    """The file names of translations: those of the pictures, with .png; the old suffix stays in equal names."""
+    """The file names of translations: those of the pictures, with .png as suffix.
+
+    Pictures whose names differ in the suffix alone keep it before .png.
+    """
     stems = [Path(name).stem for name in names]
     counts = Counter(stems)
     return [f"{name if counts[stem] > 1 else stem}.png" for name, stem in zip(names, stems, strict=True)]

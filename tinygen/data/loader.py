@@ -80,8 +80,8 @@ class Loader:
         return self._orders[epoch]
 
 
-def refuse_other_data(state: Mapping[str, Any], **here: Any) -> None:
+def refuse_other_data(state: Mapping[str, Any], **present: Any) -> None:
     """UsageError if a saved position differs from the present data in one of the named values."""
-    for name, value in here.items():
+    for name, value in present.items():
         if state[name] != value:
             raise UsageError(f"saved with {name} {state[name]}, but it is now {value}: use the same data")

@@ -26,17 +26,17 @@ SIZES = {"train": 12_288, "valid": 1024, "test": 2048}
 
 
 def square(u, v):
-    """The distance from the edge of the square in the unit circle, negative inside, for points (u, v)."""
+    """The distance of points (u, v) from the edge of a square with its corners on the unit circle; negative inside."""
     return np.maximum(abs(u), abs(v)) - math.sqrt(0.5)
 
 
 def ellipse(u, v):
-    """The same distance for an ellipse half as high as it is wide; an approximation near its edge."""
+    """The distance from the edge of an ellipse half as high as wide; negative inside, exact only near the edge."""
     return 0.5 * (np.sqrt(u * u + 4 * v * v) - 1)
 
 
 def triangle(u, v):
-    """The same distance for an equilateral triangle with one corner at the top."""
+    """The distance from the edge of an equilateral triangle with one corner at the top; negative inside."""
     sides = (math.radians(degrees) for degrees in (90, 210, 330))
     return np.max([u * math.cos(a) + v * math.sin(a) for a in sides], axis=0) - 0.5
 
@@ -88,8 +88,8 @@ def draw(y, colour, size, column, row, angle) -> np.ndarray:
 
 def cover(y, size, column, row, angle) -> np.ndarray:
     """How much of each pixel the shape covers, from 0 to 1: (N, SIDE, SIDE) for factors (N,)."""
-    kinds, which = np.unique(np.stack([y, size, column, row, angle], axis=1), axis=0, return_inverse=True)
-    return np.stack([_cover(*kind) for kind in kinds])[which.ravel()]
+    outlines, indices = np.unique(np.stack([y, size, column, row, angle], axis=1), axis=0, return_inverse=True)
+    return np.stack([_cover(*outline) for outline in outlines])[indices.ravel()]
 
 
 def _cover(y: int, size: int, column: int, row: int, angle: int) -> np.ndarray:

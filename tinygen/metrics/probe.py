@@ -21,11 +21,11 @@ class Probe:
         kept = scales > 1e-6 * max(scales.max(initial=0), 1e-30)
         self.whitening = directions[kept].T * (len(codes) ** 0.5 / scales[kept])
         x, target = self._features(codes), np.eye(classes)[labels]
-        self.weight = ahead = np.zeros((x.shape[1], classes))
+        self.weight = extrapolated = np.zeros((x.shape[1], classes))
         for step in range(STEPS):
-            slope = x.T @ (_softmax(x @ ahead) - target) / len(x) + DECAY * ahead
-            before, self.weight = self.weight, ahead - 2 / (1 + 2 * DECAY) * slope
-            ahead = self.weight + step / (step + 3) * (self.weight - before)
+            slope = x.T @ (_softmax(x @ extrapolated) - target) / len(x) + DECAY * extrapolated
+            before, self.weight = self.weight, extrapolated - 2 / (1 + 2 * DECAY) * slope
+            extrapolated = self.weight + step / (step + 3) * (self.weight - before)
 
     def _features(self, codes):
         white = (np.asarray(codes, np.float64) - self.mean) @ self.whitening

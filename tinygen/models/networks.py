@@ -77,13 +77,13 @@ def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
 class UNet(Module):
     """A network from images (N, H, W, inputs) of any size to (N, H, W, outputs) (Ronneberger et al. 2015, figure 1).
 
-    `levels` times the sides are halved, rounded up, and the channels doubled. Then features are enlarged as often, each
-    time joined with the earlier ones of the same size. Unlike in the paper, convolutions keep the size of images, and
-    convolutions of stride 2 replace pooling. The last layer starts at zero.
+    `halvings` times the sides are halved, rounded up, and the channels doubled. Then features are enlarged as often,
+    each time joined with the earlier ones of the same size. Unlike in the paper, convolutions keep the size of images,
+    and convolutions of stride 2 replace pooling. The last layer starts at zero.
     """
 
-    def __init__(self, inputs: int, outputs: int, channels: int, levels: int):
-        widths = [channels * 2**level for level in range(levels + 1)]
+    def __init__(self, inputs: int, outputs: int, channels: int, halvings: int):
+        widths = [channels * 2**halving for halving in range(halvings + 1)]
         pairs = list(itertools.pairwise(widths))
         self.first = Sequential(*_convolved(inputs, channels), *_convolved(channels, channels))
         self.down = [Sequential(*_convolved(a, b, stride=2), *_convolved(b, b)) for a, b in pairs]
@@ -98,11 +98,11 @@ class UNet(Module):
         for down in self.down:
             features.append(down(features[-1]))
         x = features.pop()
-        for narrow, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
-            same = features.pop()
-            _, height, width, _ = same.shape
-            enlarged = upsample_nearest2d(narrow(x), (2, 2))[:, :height, :width]
-            x = up(concatenate([same, enlarged], axis=3))
+        for halve_channels, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
+            earlier = features.pop()
+            _, height, width, _ = earlier.shape
+            enlarged = upsample_nearest2d(halve_channels(x), (2, 2))[:, :height, :width]
+            x = up(concatenate([earlier, enlarged], axis=3))
         return self.last(x)
 
 

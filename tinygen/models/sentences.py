@@ -42,7 +42,7 @@ class NextToken(Module):
     ):
         self.length, self.word_dropout, self.unknown = length, word_dropout, unknown
         self.start = self.end = tokens
-        self.nothing = tokens + 1
+        self.dropped = tokens + 1
         self.embedding = Embedding(tokens + 2, embedded)
         self.first_state = Linear(latent, 2 * hidden) if latent else None
         self.lstm = LSTM(embedded + latent, hidden)
@@ -50,26 +50,26 @@ class NextToken(Module):
         self.dropout = Dropout(dropout)
 
     @property
-    def numbers(self) -> int:
-        """How many numbers the logits of the longest sentence are."""
+    def logit_count(self) -> int:
+        """The number of logits of the longest sentence."""
         return self.length * (self.end + 1)
 
     def nats(self, x: Padded, z=None):
         """-log p(x), or -log p(x | z), in nats (N,): the sum over the tokens of each sentence and its end."""
-        targets, read, counted = self._targets(x)
-        hidden, _ = self(self._without_dropped(read), z)
-        places = array_module(counted).flatnonzero(counted)  # the padding costs nothing
+        targets, inputs, in_sentence = self._targets(x)
+        hidden, _ = self(self._without_dropped(inputs), z)
+        places = array_module(in_sentence).flatnonzero(in_sentence)  # the padding costs nothing
         logits = self.output(hidden.reshape(-1, hidden.shape[2])[places])
         nats = F.cross_entropy(logits, targets.reshape(-1)[places])
-        return F.scatter(nats, index=places, shape=(counted.size,)).reshape(counted.shape).sum(axis=1)
+        return F.scatter(nats, index=places, shape=(in_sentence.size,)).reshape(in_sentence.shape).sum(axis=1)
 
-    def forward(self, read, z=None, state=None):
-        """Outputs (N, T, hidden) of the LSTM for the tokens (N, T), and its last state; `state` is its first."""
-        x = self.dropout(self.embedding(read))
+    def forward(self, tokens, z=None, state=None):
+        """Outputs (N, T, hidden) of the LSTM for input tokens (N, T), and its last state; `state` is its first."""
+        x = self.dropout(self.embedding(tokens))
         if z is not None:
             if state is None:
                 state = self._state_of(z)
-            x = F.concatenate([x, F.broadcast_to(z[:, None], shape=(*read.shape, z.shape[1]))], axis=2)
+            x = F.concatenate([x, F.broadcast_to(z[:, None], shape=(*tokens.shape, z.shape[1]))], axis=2)
         hidden, state = self.lstm(x, state)
         return self.dropout(hidden), state
 
@@ -88,19 +88,19 @@ class NextToken(Module):
         start = xp.full((len(x), 1), self.start)
         return targets, xp.concatenate([start, targets[:, :-1]], axis=1), steps <= x.length[:, None]
 
-    def _without_dropped(self, read):
+    def _without_dropped(self, inputs):
         """The input tokens (N, T) after word dropout, which never replaces the start."""
-        xp, rate = array_module(read), self.word_dropout
+        xp, rate, shape = array_module(inputs), self.word_dropout, inputs.shape
         if rate == 0 or (rate < 1 and not self.training):
-            return read
-        draws = random.stream("train").uniform(read.shape, device=device_of(read)) if rate < 1 else xp.zeros(read.shape)
-        return xp.where((draws < rate) & (read != self.start), self.nothing, read)
+            return inputs
+        draws = random.stream("train").uniform(shape, device=device_of(inputs)) if rate < 1 else xp.zeros(shape)
+        return xp.where((draws < rate) & (inputs != self.start), self.dropped, inputs)
 
-    def write(self, given, chance=None, z=None, *, cached: bool = True):
+    def write(self, given, uniform=None, z=None, *, cached: bool = True):
         """Sentences, int64 (N, length), with -1 after their ends.
 
         given: the known tokens, (N, length); `end` after a sentence, `TO_DRAW` for a token to be drawn.
-        chance: uniform numbers (N, length) for the draws; with None, each token is the most probable one
+        uniform: uniform numbers (N, length) for the draws; with None, each token is the most probable one
             except `unknown`.
         cached: keep the LSTM's state, instead of reading the whole beginning again for each token.
         """
@@ -109,12 +109,12 @@ class NextToken(Module):
         read = xp.full((len(given), 1), self.start)
         for t in range(self.length):
             seen = self._without_dropped(read[:, -1:] if cached else read)
-            hidden, after = self(seen, z, state)
-            state = after if cached else None
+            hidden, last_state = self(seen, z, state)
+            state = last_state if cached else None
             logits = self.output(hidden[:, -1]).data
-            if chance is None and self.unknown is not None:
+            if uniform is None and self.unknown is not None:
                 logits[:, self.unknown] = -np.inf
-            drawn = logits.argmax(axis=1) if chance is None else Categorical(logits).inverse(chance[:, t])
+            drawn = logits.argmax(axis=1) if uniform is None else Categorical(logits).inverse(uniform[:, t])
             drawn = xp.where(given[:, t] == TO_DRAW, drawn, given[:, t])
             ended = written[:, t - 1] == self.end if t else xp.zeros(len(given), bool)
             written[:, t] = xp.where(ended, self.end, drawn)
@@ -145,10 +145,10 @@ def as_sentences(x, tokens: int, length: int) -> Padded:
     return Padded(with_columns(Padded(values, ends), length), ends)
 
 
-def nats_in_chunks(nats, x: Padded, device: str, *beside) -> np.ndarray:
-    """`nats(x, *beside)` (N,) of sentences, in evaluation mode; the size of batches and padding change no bit."""
+def nats_in_chunks(nats, x: Padded, device: str, *arguments) -> np.ndarray:
+    """`nats(x, *arguments)` of N sentences, in evaluation mode; the size of batches and padding change no bit."""
     return in_chunks(
-        lambda values, length, *more: nats(Padded(values, length), *more), x.values, device, x.length, *beside
+        lambda values, length, *rest: nats(Padded(values, length), *rest), x.values, device, x.length, *arguments
     )
 
 
@@ -166,14 +166,14 @@ def completed(network: NextToken, x: Padded, keep: int, device: str, *, seed: in
 
 def written(network: NextToken, given, device: str, *, seed: int | None = None, z=None, cached: bool = True):
     """`NextToken.write` in chunks, in evaluation mode: drawn from the stream `sample` of the seed, or greedily."""
-    beside = {} if z is None else {"z": z}
+    options = {} if z is None else {"z": z}
     if seed is not None:
-        beside["chance"] = random.Stream(seed, "sample").uniform(given.shape)
+        options["uniform"] = random.Stream(seed, "sample").uniform(given.shape)
 
-    def write(given, *more):
-        return network.write(given, cached=cached, **dict(zip(beside, more, strict=True)))
+    def write(given, *values):
+        return network.write(given, cached=cached, **dict(zip(options, values, strict=True)))
 
-    return in_chunks(write, given, device, *beside.values())
+    return in_chunks(write, given, device, *options.values())
 
 
 def nothing_given(n: int, length: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def orthogonal(shape, *, gain: float = 1.0):
         raise ShapeError(f"orthogonal: takes the shape of a weight with two axes or more, not {tuple(shape)}")
     # In float64, so that rounding to float32 below hides the differences between LAPACK libraries.
     matrix = normal((math.prod(shape[:-1]), shape[-1]), 1.0).astype("float64")
-    wide = matrix.shape[0] < matrix.shape[1]
-    q, r = np.linalg.qr(matrix.T if wide else matrix)
+    more_columns = matrix.shape[0] < matrix.shape[1]
+    q, r = np.linalg.qr(matrix.T if more_columns else matrix)
     q *= np.where(r.diagonal() < 0, -gain, gain)
-    return np.ascontiguousarray(q.T if wide else q, np.float32).reshape(shape)
+    return np.ascontiguousarray(q.T if more_columns else q, np.float32).reshape(shape)

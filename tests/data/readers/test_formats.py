@@ -42,8 +42,8 @@ def test_idx_files_are_read(idx_folder):
     assert sizes(data) == [27, 3, 6]
     np.testing.assert_array_equal(data.test.columns["x"][..., 0], X[:6])
     np.testing.assert_array_equal(data.valid.values("y"), Y[27:])
-    alone = load(idx_folder / "train-images-idx3-ubyte")
-    np.testing.assert_array_equal(alone.train.columns["x"], load(idx_folder).train.columns["x"][:25])
+    from_training_file = load(idx_folder / "train-images-idx3-ubyte")
+    np.testing.assert_array_equal(from_training_file.train.columns["x"], load(idx_folder).train.columns["x"][:25])
 
 
 @pytest.mark.parametrize(

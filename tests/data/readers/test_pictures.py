@@ -173,9 +173,9 @@ def test_size_scales_and_crops_in_the_centre(tmp_path):
     picture[:, :8] = picture[:, -8:] = 255
     for i in range(4):
         save(tmp_path / f"{i}.png", picture[:, : 40 - 2 * i or None] if i == 0 else picture)
-    wide = load(tmp_path, size="10x4")
-    assert wide.spec.x.shape == (4, 10, 1)
-    assert abs(pixels(wide)[:, :, 1:9] - 100).max() < 25
+    cropped = load(tmp_path, size="10x4")
+    assert cropped.spec.x.shape == (4, 10, 1)
+    assert abs(pixels(cropped)[:, :, 1:9] - 100).max() < 25
     assert load(tmp_path, size=4).spec.x.shape == load(tmp_path, size=(4, 4)).spec.x.shape == (4, 4, 1)
     assert load(tmp_path, size=(6, 2)).spec.x.shape == (2, 6, 1)
     save(tmp_path / "other.png", np.zeros((3, 50), np.uint8))

@@ -41,9 +41,9 @@ def sentence_nats(network, sentence, hide, kept_inputs, kept_outputs, z=None):
     if z is not None:
         h, c = np.split(z[None] @ array(network.first_state.weight) + array(network.first_state.bias), 2, axis=1)
         h = np.tanh(h)
-    total, start, end, nothing = 0.0, network.start, network.end, network.nothing
+    total, start, end, dropped = 0.0, network.start, network.end, network.dropped
     for t, token in enumerate([*sentence, end][: network.length]):
-        read = start if t == 0 else nothing if hide[t] else sentence[t - 1]
+        read = start if t == 0 else dropped if hide[t] else sentence[t - 1]
         x = array(network.embedding.weight)[read][None] * kept_inputs[t]
         x = x if z is None else np.concatenate([x, z[None]], axis=1)
         h, c = lstm_step(network.lstm, x, h, c)

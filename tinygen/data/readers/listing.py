@@ -125,9 +125,9 @@ def _size(entry: os.DirEntry) -> int:
 
 
 def _refuse_both(by_class: dict[str, list[File]], what: str) -> None:
-    here = by_class[""]
-    if here and (classes := [name for name, files in by_class.items() if name and files]):
-        raise DataError(f"there are {what} both in it ({here[0][0]}) and in its folder {classes[0]}; move one of them")
+    loose = by_class[""]
+    if loose and (classes := [name for name, files in by_class.items() if name and files]):
+        raise DataError(f"there are {what} both in it ({loose[0][0]}) and in its folder {classes[0]}; move one of them")
 
 
 def _refuse_flat_part(parts: dict[str, dict[str, list[File]]], names: list[str], what: str) -> None:

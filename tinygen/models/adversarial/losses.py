@@ -34,9 +34,9 @@ The first two are in section 3 of Goodfellow et al. 2014, the last in Goodfellow
 
 
 def gradient_norms(critic, real, fake):
-    """|grad f(x)| (N,) at points x drawn uniformly between each real example and a fake one (WGAN-GP, algorithm 1).
+    """The N norms |grad f(x)| at points x drawn uniformly between each real example and a fake one.
 
-    The result can be differentiated with respect to the critic's parameters.
+    They are those of WGAN-GP, algorithm 1. The result can be differentiated with respect to the critic's parameters.
     """
     share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
     between = tensor(share * real + (1 - share) * fake.data, real.dtype, requires_grad=True)

@@ -96,11 +96,11 @@ def caching_inputs(network: Module, width: int) -> Iterator[Position]:
     The caller sets the position. A pixel may be passed again until a later one has been.
     """
     position = Position(width)
-    wide = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]
-    for layer in wide:
+    layers_with_cache = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]
+    for layer in layers_with_cache:
         layer.cache = InputCache(layer, position)
     try:
         yield position
     finally:
-        for layer in wide:
+        for layer in layers_with_cache:
             layer.cache = None

@@ -70,8 +70,8 @@ class DBM(RBM):
             logits = self.visible_logits(h1)
             below, above = logits[:, : self.pixels], logits[:, self.pixels :]
             centre = ((logits - self.visible_bias) * self.visible_centre).sum(axis=1)
-            alone = (h1 * self.hidden_bias).sum(axis=1) + F.softplus(above).sum(axis=1) - centre
-            part = F.linear(x, below.T, alone).logsumexp(axis=1)
+            without_x = (h1 * self.hidden_bias).sum(axis=1) + F.softplus(above).sum(axis=1) - centre
+            part = F.linear(x, below.T, without_x).logsumexp(axis=1)
             total = part if total is None else F.stack([total, part], axis=1).logsumexp(axis=1)
         return total
 

@@ -59,10 +59,10 @@ class Features(System):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         height, width, _ = spec.x.shape
-        possible = most_blocks(spec.x.shape)
-        blocks = config.blocks or min(MOST_BLOCKS, possible)
-        if blocks > possible:
-            raise UsageError(f"images of {width}x{height} can be halved {possible - 1} times: use --blocks {possible}")
+        most = most_blocks(spec.x.shape)
+        blocks = config.blocks or min(MOST_BLOCKS, most)
+        if blocks > most:
+            raise UsageError(f"images of {width}x{height} can be halved {most - 1} times: use --blocks {most}")
         widths = [config.channels << min(i, MOST_BLOCKS - 2) for i in range(blocks)]
         self.network = FeatureNetwork([(width,) * config.convolutions for width in widths], config.pool)
         size = (height >> (blocks - 1)) * (width >> (blocks - 1)) * widths[-1]

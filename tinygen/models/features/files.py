@@ -1,4 +1,4 @@
-"""Feature networks from outside: a run of `tinygen train features`, or a file of VGG-19 with torchvision's names."""
+"""Loads feature networks: from a run of `tinygen train features`, or a file of VGG-19 with torchvision's names."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -58,8 +58,8 @@ class FrozenFeatures(Module):
         """1 if the weights are the final ones, 0 while they are random."""
         if config.features is None:
             network = self._own(spec).network.up_to(self.layers)
-        elif made := RECORDED.fullmatch(config.features):
-            network = FeatureNetwork.of_layout(made[1])
+        elif recorded := RECORDED.fullmatch(config.features):
+            network = FeatureNetwork.of_layout(recorded[1])
         else:
             network = open_network(config.features, self.layers)
             self.recorded = f"{config.features}: {network.layout}, weights {digest_of(network.state_dict())}"
@@ -89,7 +89,7 @@ class FrozenFeatures(Module):
         if spec.classes is None:
             remedy = "give --features a run of `tinygen train features` on labelled images, or a file of VGG-19"
             raise UsageError(f"{spec.name!r} has no labels that a feature network could learn: {remedy}")
-        blocks, convolutions = (max(numbers) for numbers in zip(*map(_place, self.layers), strict=True))
+        blocks, convolutions = (max(numbers) for numbers in zip(*map(_block_and_convolution, self.layers), strict=True))
         config = Features.Config(blocks=blocks, convolutions=max(2, convolutions), batch_size=batch_size)
         return Features(config, spec, self.device)
 
@@ -108,14 +108,14 @@ class FrozenFeatures(Module):
 def _refuse_small_images(spec: Spec, layers: Sequence[str]) -> None:
     """UsageError if a layer's block comes after more pools than images of this size allow."""
     height, width, _ = spec.x.shape
-    possible = most_blocks(spec.x.shape)
+    most = most_blocks(spec.x.shape)
     for name in layers:
-        if _place(name)[0] > possible:
-            last = f"the last possible block is {possible}"
+        if _block_and_convolution(name)[0] > most:
+            last = f"the last possible block is {most}"
             raise UsageError(f"images of {width}x{height} are too small for {name}: {last}, see --feature-layers")
 
 
-def _place(layer: str) -> tuple[int, int]:
+def _block_and_convolution(layer: str) -> tuple[int, int]:
     """The numbers, from 1, of a layer's block and of its convolution in it; UsageError for another name."""
     match = re.fullmatch("relu([1-9])_([1-9])", layer)
     if match is None:

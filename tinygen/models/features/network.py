@@ -37,12 +37,12 @@ class FeatureNetwork(Module):
     def __init__(self, blocks: Sequence[Sequence[int]], pool: Pool = "max"):
         self.blocks: Blocks = tuple(map(tuple, blocks))
         self.pool = pool
-        self.layers = _layers(self.blocks)
+        self.layers = _relu_indices(self.blocks)
         self.mean, self.std = MEAN.copy(), STD.copy()
-        before = (3, *chain(*self.blocks))
+        channels = (3, *chain(*self.blocks))
         self.features = {
             index - 1: _he(Conv2d(inputs, outputs, 3, padding=1))
-            for index, inputs, outputs in zip(self.layers.values(), before, before[1:], strict=False)
+            for index, inputs, outputs in zip(self.layers.values(), channels, channels[1:], strict=False)
         }
 
     def forward(self, x):
@@ -83,7 +83,7 @@ class FeatureNetwork(Module):
         return cls(blocks, "average" if "A" in layout else "max")
 
 
-def _layers(blocks: Blocks) -> dict[str, int]:
+def _relu_indices(blocks: Blocks) -> dict[str, int]:
     """The names of the ReLUs, and the index of each among all layers as torchvision counts them."""
     found, index = {}, 0
     for i, block in enumerate(blocks):
@@ -96,7 +96,7 @@ def _layers(blocks: Blocks) -> dict[str, int]:
 
 def first_blocks(blocks: Blocks, names: Sequence[str]) -> Blocks:
     """The blocks without the convolutions that come after all of the named layers; UsageError for an unknown one."""
-    known = list(_layers(blocks))
+    known = list(_relu_indices(blocks))
     for name in names:
         if name not in known:
             raise UsageError(f"the feature network has no layer {name!r}; its layers: {', '.join(known)}")

@@ -128,7 +128,7 @@ class UNetTranslator(System):
         return np.concatenate(parts)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Metrics of the translations; if thorough, also of baselines: the input, one value for all, one per colour.
+        """Metrics of the translations and, if thorough, of baselines: the input, one value for all, or one per colour.
 
         PSNR and chroma error are computed from the squared error averaged over all images.
         """

@@ -14,7 +14,7 @@ from tinygen.train.figures import Figure
 
 ROWS, COLUMNS = 10, 9
 """Rows and columns of the figure in which codes are varied."""
-SHOWN = 500
+EXAMPLES = 500
 """Number of examples from whose codes the active dimensions are found."""
 
 
@@ -57,7 +57,7 @@ class GaussianCodes(System):
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """Decoded codes in which one dimension is varied, the most active dimensions first."""
-        codes = self.encode(data.valid.take(SHOWN).batch(slice(None)).x)
+        codes = self.encode(data.valid.take(EXAMPLES).batch(slice(None)).x)
         active = codes.var(axis=0).argsort(kind="stable")[::-1][:ROWS]
         walks = np.tile(codes[:1], (len(active) * COLUMNS, 1))
         walks[np.arange(len(walks)), active.repeat(COLUMNS)] = np.tile(np.linspace(-2, 2, COLUMNS), len(active))

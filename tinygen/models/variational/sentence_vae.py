@@ -102,9 +102,9 @@ class SentenceVAE(System):
         mean, log_var = F.split(self.encoder(x), sizes=(self.config.latent,) * 2, axis=1)
         return Normal(mean, log_var=log_var)
 
-    def likelihood(self, z) -> "GivenCode":
+    def likelihood(self, z) -> "SentenceLikelihood":
         """p(x | z)"""
-        return GivenCode(self.decoder, z)
+        return SentenceLikelihood(self.decoder, z)
 
     def hooks_for(self, batch) -> bounds.Hooks:
         """The hooks for the examples of a batch."""
@@ -126,7 +126,7 @@ class SentenceVAE(System):
         """-ELBO and its two terms in nats per sentence, active units, the perplexity by this bound, and (thorough) the
         importance-weighted bound.
         """
-        samples, parameters = self.config.importance_samples if thorough else 0, self.decoder.numbers
+        samples, parameters = self.config.importance_samples if thorough else 0, self.decoder.logit_count
         with self.evaluating():
             numbers = bounds.evaluate(self, data, seed=seed, samples=samples, discrete=True, parameters=parameters)
         return numbers | {"perplexity_bound": perplexity(numbers["neg_elbo_nats"], data)}
@@ -138,7 +138,7 @@ class SentenceVAE(System):
         the evidence lower bound.
         """
         samples, stream = samples or self.config.importance_samples, random.Stream(seed, "eval")
-        at_once = bounds.codes_at_once(self.decoder.numbers)
+        at_once = bounds.codes_at_once(self.decoder.logit_count)
         with self.evaluating():
             return bounds.log_prob(self, self._sentences(x), samples=samples, stream=stream, at_once=at_once)
 
@@ -151,7 +151,7 @@ class SentenceVAE(System):
         return self._written(codes, seed=seed, cached=cached)
 
     def encode(self, x) -> np.ndarray:
-        """Means of q(z | x) (N, latent) for sentences."""
+        """Means of q(z | x) for sentences, of shape (N, latent)."""
         x = self._sentences(x)
         with self.evaluating():
             return in_chunks(lambda *parts: self.posterior(Padded(*parts)).mean, x.values, self.device, x.length)
@@ -170,8 +170,8 @@ class SentenceVAE(System):
         return as_sentences(x, len(self.spec.x.vocabulary), self.spec.x.length)
 
 
-class GivenCode:
-    """p(x | z) of sentences."""
+class SentenceLikelihood:
+    """p(x | z) of sentences x, for the codes z."""
 
     def __init__(self, decoder: NextToken, z):
         self.decoder, self.z = decoder, z

@@ -86,7 +86,8 @@ class VAEGAN(GaussianCodes):
             # The encoder gets no gradient of the GAN's loss, and the discriminator none of the reconstruction error.
             self.encoder_optimizer.step(kl + error, retain_graph=True)
             if decoders_turn:
-                # The cost of samples is added to that of as many reconstructions: minus L_GAN, as far as D sees fakes.
+                # Twice the mean cost of fakes is the cost of samples plus that of reconstructions: the part of -L_GAN
+                # that depends on the decoder.
                 self.decoder_optimizer.step(weight * error - (1 - weight) * 2 * fake_cost, retain_graph=True)
             if discriminators_turn:
                 self.discriminator_optimizer.step(real_cost + fake_cost)
