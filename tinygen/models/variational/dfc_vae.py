@@ -35,8 +35,8 @@ class DFCVAE(GaussianCodes):
         feature_weight: float = 0.5
         """Weight of each layer's mean squared difference (beta, 0.5)."""
         kl_weight: float = 3e-4
-        """Weight of the KL term (alpha, 1). The paper's network takes values of 0 to 255, in place of which ours has
-        values of standard deviation 1: so all squared differences are about 255^2 0.225^2 = 3300 times smaller."""
+        """Weight of the KL term (alpha, 1). The paper's network takes values of 0 to 255, ours such of standard
+        deviation 1: squared differences of activations are about 255^2 0.225^2 = 3300 times smaller here."""
         architecture: Architecture = "conv"
         """Convolutions of stride 2 and fully connected layers (conv), or the latter alone (mlp)."""
         latent: int = 100
@@ -139,7 +139,8 @@ DFCVAE.trials = (
     Trial(
         "digits8x8",
         300,
-        {"hidden": 64, "latent": 8, "channels": 16, "warmup_steps": 0, "learning_rate": 3e-3, "feature_steps": 100},
+        {"hidden": 64, "latent": 8, "channels": 16, "warmup_steps": 0, "learning_rate": 3e-3, "feature_steps": 100}
+        | {"kl_weight": 3e-3},
         (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             CODES_TELL_CLASS,
