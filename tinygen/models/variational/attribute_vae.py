@@ -307,7 +307,7 @@ AttributeVAE.trials = (
         "layered-sprites",
         2000,
         SMALL | {"foreground_latent": 24, "channels": 16, "learning_rate": 2e-3},
-        (Demand("foreground_iou", ">", MEAN_MASK, plus=0.12),),
+        (Demand("foreground_iou", ">", MEAN_MASK, times=1, plus=0.12),),
         quick=False,
     ),
 )
