@@ -178,7 +178,7 @@ UNetTranslator.trials = (
 )
 UNetTranslator.recipes = (
     "--data emoji32 --task colourise --augment flip --levels 3 --steps 1800",
-    "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 500",
+    "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 700",
     "--data photo_patches64 --task denoise --augment flip --steps 800",
-    "--data fashion-mnist-7k --task watermark --levels 3 --learning-rate 2e-3 --steps 3000",
+    "--data fashion-mnist-7k --task watermark --levels 3 --learning-rate 2e-3 --batch-size 32 --steps 3500",
 )
