@@ -352,8 +352,8 @@ def step_rows(pair: Pair) -> Rows:
                 facts[name] = {"failed": first_line(error)}
                 del sides[name]
         timings = harness.in_turns(sides, rounds=ROUNDS, block=STEP_BLOCK, pause=0.0, timer=paced)
-    timed = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
-    return [{"step": pair.title, "side": name} | timed.get(name, {}) | cells for name, cells in facts.items()]
+    row_of_side = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
+    return [{"step": pair.title, "side": name} | row_of_side.get(name, {}) | cells for name, cells in facts.items()]
 
 
 def sides_and_facts(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[str, Any]]]:

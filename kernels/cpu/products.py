@@ -222,7 +222,7 @@ def packing(plan, pieces, outputs: int, width: int, packed: int = 0) -> dict[str
 
 
 def panel_kernels(outputs: int, vectors: int, height: int, adjacent: bool) -> dict[str, int]:
-    """The micro-kernels for whole panels and for the last one, and the lanes of its last vector."""
+    """The micro-kernels for whole panels (`whole`) and the last one (`tail`), and the lanes of its last vector."""
     width = vectors * WIDTH
     last = (outputs - 1) % width + 1
     return {
@@ -235,6 +235,7 @@ def panel_kernels(outputs: int, vectors: int, height: int, adjacent: bool) -> di
 class Products:
     """A plan: y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap]), shapes fixed.
 
+    A convolution has one phase; its adjoint has one for each remainder of row and column modulo the stride.
     `source` is (H, W, C) of x, `zeros` its padding, `stride` its (vertical, horizontal) step from output to output;
     `target` is (H, W, K) of y, `step` the distance of a phase's outputs in it. A weight is found at tap * `tap_size` +
     input channel * `depth_stride` + output channel * `output_stride` floats.

@@ -93,7 +93,7 @@ class InputCache:
 def caching_inputs(network: Module, width: int) -> Iterator[Position]:
     """A context in which a network takes images piece by piece, in raster order, at the yielded position.
 
-    The caller sets the position. A pixel may be passed again until a later one has been.
+    The caller sets the position. It may pass a pixel several times, but none that lies before one already passed.
     """
     position = Position(width)
     layers_with_cache = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]
