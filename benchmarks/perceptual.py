@@ -11,7 +11,8 @@ import numpy as np
 import tinygen as tg
 from benchmarks import harness
 from tinygen.data import Dataset
-from tinygen.metrics import probe
+from tinygen.metrics.judge import Judge
+from tinygen.metrics.probe import Probe
 from tinygen.metrics.reference import Reference
 from tinygen.models import DFCVAE, VAE, VAEGAN, Features, System
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
@@ -40,9 +41,12 @@ def until(model: System, data: Dataset, ended: Callable[[int, float], bool]) -> 
 
 
 def of_codes(model: Any, data: Dataset) -> dict[str, float]:
-    """The percentage of test examples whose class a linear probe of the codes predicts correctly."""
-    error = probe.error_rate(model.encode(data.test.values("x")), data.test.values("y"), data.spec.classes or 0)
-    return {"probe, % right": 100 * (1 - error)}
+    """Codes: the KL term, and the percentage of test images whose class a linear probe, fitted to train, predicts."""
+    (codes, y), (unseen, truth) = (
+        (model.encode(part.values("x")), part.values("y")) for part in (data.train, data.test)
+    )
+    error = Probe(codes, y, data.spec.classes or 0).error_rate(unseen, truth)
+    return {"probe, % right": 100 * (1 - error), "KL": model.evaluate(data.test, seed=SEED, thorough=False)["kl_nats"]}
 
 
 def network(data: Dataset, folder: Path, seed: int) -> Path:
@@ -93,7 +97,8 @@ def compare_features(data: Dataset) -> list[dict[str, Any]]:
 
 def compare_samples(data: Dataset) -> list[dict[str, Any]]:
     """VAE/GAN and VAE with the same encoder and decoder, and as many processor seconds of training."""
-    rows, reference, channels, latent = [], Reference(data), 32, 64
+    rows, judge, channels, latent = [], Judge.of(data), 32, 64
+    reference = Reference(data, (judge, judge))
     for system in (VAEGAN, VAE):
         tg.seed(SEED)
         if system is VAEGAN:

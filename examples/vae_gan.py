@@ -55,10 +55,9 @@ for epoch in range(1, EPOCHS + 1):
         kl = F.gaussian_kl(mean, log_var).sum(axis=1).mean()
         z = mean + F.exp(0.5 * log_var) * stream.normal(mean.shape)
         fakes = decoder(F.concatenate([z, stream.normal(mean.shape)], axis=0))  # reconstructions, then samples
-        seen = features(F.concatenate([x, fakes], axis=0))
-        error = 0.5 * F.squared_error(seen[BATCH : 2 * BATCH], seen[:BATCH]).sum(axis=(1, 2, 3)).mean()
-        logits = last(seen)
-        real_cost, fake_cost = F.softplus(-logits[:BATCH]).mean(), F.softplus(logits[BATCH:]).mean()
+        of_real, of_fakes = features(x), features(fakes)  # batches of their own, for the batch norm
+        error = 0.5 * F.squared_error(of_fakes[:BATCH], of_real).sum(axis=(1, 2, 3)).mean()
+        real_cost, fake_cost = F.softplus(-last(of_real)).mean(), F.softplus(last(of_fakes)).mean()
         low, high = (0.68 + side for side in (-0.4, 0.4))  # who is far ahead waits for the other
         decoder_waits = max(float(real_cost), float(fake_cost)) > high
         discriminator_waits = min(float(real_cost), float(fake_cost)) < low

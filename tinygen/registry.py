@@ -35,6 +35,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "m1-m2": "tinygen.models.variational.m1_m2:M1M2",
         "iaf-vae": "tinygen.models.variational.iaf_vae:IAFVAE",
         "sentence-vae": "tinygen.models.variational.sentence_vae:SentenceVAE",
+        "attribute-vae": "tinygen.models.variational.attribute_vae:AttributeVAE",
         "vq-vae": "tinygen.models.variational.vq_vae:VQVAE",
         "dfc-vae": "tinygen.models.variational.dfc_vae:DFCVAE",
         "vae-gan": "tinygen.models.variational.vae_gan:VAEGAN",

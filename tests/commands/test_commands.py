@@ -338,9 +338,24 @@ def test_labels_are_given_by_name_or_number():
             UsageError, match=rf"label '{wrong}' is unknown: use a name \(cat, dog, 1\) or a number from 0 to 2"
         ):
             conditions(model, 2, labels=(wrong,))
-    model.spec = data.Spec("pets", {"y": data.Attributes(("tame",), binary=True)})
-    with pytest.raises(UsageError, match="--labels: 1 binary attributes cannot be written as words"):
+    model.spec = data.Spec("pets", {"y": data.Points(2)})
+    with pytest.raises(UsageError, match="--labels: 2-dimensional points cannot be written as words"):
         conditions(model, 2, labels=("tame",))
+
+
+def test_attributes_are_given_by_names_that_are_joined_by_plus():
+    spec = data.Spec("pets", {"attributes": data.Attributes(("red", "old", "tame"), binary=True)})
+    model = SimpleNamespace(name="pets", conditions=("attributes",), spec=spec)
+    given = conditions(model, 3, attributes=("red+tame", "old"))
+    np.testing.assert_array_equal(given["attributes"], [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
+    assert given["attributes"].dtype == np.float32
+    with pytest.raises(UsageError, match=r"attribute 'wild' is unknown: join names of red, old, tame by \+"):
+        conditions(model, 1, attributes=("red+wild",))
+    model.spec = data.Spec("pets", {"attributes": data.Attributes(("weight",), binary=False)})
+    with pytest.raises(UsageError, match="--attributes: 1 real attributes cannot be written as words"):
+        conditions(model, 1, attributes=("weight",))
+    with pytest.raises(UsageError, match="--attributes: vae takes no attributes; models that do: attribute-vae"):
+        conditions(SimpleNamespace(name="vae", conditions=(), spec=spec), 1, attributes=("red",))
 
 
 def test_a_run_on_data_of_a_program_is_loaded_with_them(tmp_path):

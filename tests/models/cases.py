@@ -5,7 +5,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
+from tinygen.data import Attributes, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -74,9 +74,17 @@ def labels(spec, n=N):
     return Stream(0, "test labels").integers(spec.classes, n)
 
 
+def attributes(spec, n=N):
+    return Stream(0, "test attributes").integers(2, (n, *spec.attributes.shape)).astype(np.uint8)
+
+
+def masks(spec, n=N):
+    return Stream(0, "test masks").integers(2, (n, *spec.mask.shape))
+
+
 def targets(spec, n=N):
     if isinstance(spec.target, SegmentMap):
-        return Stream(0, "test targets").integers(CLASSES, (n, *spec.target.shape))
+        return Stream(0, "test targets").integers(spec.target.classes, (n, *spec.target.shape))
     return Stream(0, "test targets").uniform((n, *spec.target.shape))
 
 
@@ -89,6 +97,10 @@ def spec_for(model, shape=(8, 4), kind=None, config=None):
     if "target" in needs:
         takes_maps = any(isinstance(each, SegmentMap) for each in alternatives(needs["target"]))
         fields["target"] = SegmentMap(*shape, CLASSES) if takes_maps else fields["x"]
+    if "attributes" in needs:
+        fields["attributes"] = Attributes(tuple("abc"), binary=True)
+    if "mask" in needs:
+        fields["mask"] = SegmentMap(*shape, 2)
     return Spec("noise", fields)
 
 
@@ -105,7 +117,7 @@ def make(name, config, spec=None, seed=0):
 
 def split_for(model, n=N):
     spec = model.spec
-    columns = {"x": examples, "y": labels, "target": targets}
+    columns = {"x": examples, "y": labels, "target": targets, "attributes": attributes, "mask": masks}
     return Split(spec.fields, {name: columns[name](spec, n) for name in spec.fields})
 
 
@@ -136,7 +148,9 @@ def inference_calls(model):
     if isinstance(model, Samples):
         yield "sample", lambda: model.sample(3, seed=5)
     if model.conditions:
-        yield "sample of a class", lambda: model.sample(3, seed=5, given={"y": np.array([2, 0, 2])})
+        numbers = np.array([2, 0, 2])
+        given = {"y": numbers} if "y" in model.conditions else {"attributes": np.eye(3, dtype=np.float32)[numbers]}
+        yield "sample of a condition", lambda: model.sample(3, seed=5, given=given)
     yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if isinstance(model, Translates):

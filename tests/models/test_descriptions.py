@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import re
 
+import numpy as np
 import pytest
 
 from tests.models.cases import (
@@ -21,7 +22,7 @@ from tests.models.cases import (
 )
 from tinygen import models
 from tinygen.capabilities import Samples
-from tinygen.data import Labels, Spec
+from tinygen.data import Attributes, Labels, Spec, Split
 from tinygen.errors import DataError, UsageError
 
 
@@ -70,8 +71,12 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class DescribedData:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, labelled=True):
-        self.spec = Spec("somewhere", {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})})
+    def __init__(self, kind, labelled=True, attributed=False):
+        fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
+        if attributed:
+            fields["attributes"] = Attributes(tuple("abc"), binary=True)
+            self.train = Split(fields, {"attributes": np.eye(3, dtype=np.uint8)})
+        self.spec = Spec("somewhere", fields)
 
     def binarised(self, how):
         self.how, binary = how, DescribedData("binary", "y" in self.spec)
@@ -82,14 +87,19 @@ class DescribedData:
 @every_model
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
-    model, data = models.get(name), DescribedData(kind)
+    model = models.get(name)
+    data = DescribedData(kind, attributed="attributes" in model.needs)
     if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
         assert models.check_data(model, data).binarised_from is data
         assert data.how == "dynamic"
     else:
-        others = [each for each in models.names() if kind in kinds_of(models.get(each))]
+        others = [
+            each
+            for each in models.names()
+            if kind in kinds_of(models.get(each)) and models.get(each).needs.keys() <= data.spec.fields.keys()
+        ]
         hint = f"models that take it: {', '.join(others)}" if others else "no model of the package takes these data"
         field = re.escape(field_of(kind).in_words())
         with pytest.raises(DataError, match=f"^model '{name}' needs .* as x, and 'somewhere' has {field}; {hint}$"):
@@ -122,7 +132,7 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 @every_model
 def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
     model = models.get(name)
-    data = DescribedData(kinds_of(model)[0], labelled=False)
+    data = DescribedData(kinds_of(model)[0], labelled=False, attributed="attributes" in model.needs)
     if "y" in model.needs:
         message = (
             f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"

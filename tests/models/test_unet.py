@@ -7,7 +7,7 @@ from tests.comparison import assert_same
 from tests.models.cases import make
 from tests.models.test_equations import assert_loss_matches, model_with_random_weights
 from tinygen import data, random
-from tinygen.data import Batch, Image, SegmentMap, Spec, Split
+from tinygen.data import Batch, Dataset, Image, SegmentMap, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.metrics import segmentation
 from tinygen.metrics.images import psnr
@@ -30,7 +30,9 @@ def translator(task, x=None, target=None, **config):
 
 
 def trained(model, x, steps=5):
-    batches = model.source(Split(model.spec.fields, {"x": x}), seed=0)
+    split = Split(model.spec.fields, {"x": x})
+    model.prepare(Dataset(model.spec, split, split, split), seed=0)
+    batches = model.source(split, seed=0)
     for _ in range(steps):
         model.training_step(next(batches))
     return model
@@ -215,7 +217,7 @@ def test_baselines_of_segment_maps_are_the_majority_and_the_most_frequent_class_
     target[:, 2:, 1:] = 1
     model = translator("pairs", Image(4, 4, 3, "rgb"), SegmentMap(4, 4, 2))
     split = Split(model.spec.fields, {"x": x, "target": target})
-    model.source(split, seed=0)
+    model.prepare(Dataset(model.spec, split, split, split), seed=0)
     numbers = model.evaluate(split, seed=0)
     assert numbers["constant_pixel_accuracy"] == pytest.approx(10 / 16)
     assert numbers["constant_mean_iou"] == pytest.approx((10 / 16 + 0) / 2)

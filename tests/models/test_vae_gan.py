@@ -74,12 +74,23 @@ def test_a_network_that_waits_is_unchanged_and_the_encoder_never_waits(turns, le
 def test_the_gate_sees_the_costs_of_reconstructions_and_samples_together(monkeypatch):
     model, seen = small_model(), []
     monkeypatch.setattr(model, "turns", lambda real, fake: seen.append((real, fake)) or (True, True))
-    monkeypatch.setattr(model, "discriminate", lambda x: (x, tg.tensor(np.repeat([2.0, 1.0, -3.0], 8)) + 0 * x.sum()))
+    logits = iter([np.repeat(2.0, 8), np.repeat([1.0, -3.0], 8)])
+    monkeypatch.setattr(model, "discriminate", lambda x: (x, tg.tensor(next(logits))))
     for optimizer in (model.encoder_optimizer, model.decoder_optimizer, model.discriminator_optimizer):
         monkeypatch.setattr(optimizer, "step", lambda *args, **options: None)
     model.training_step(Batch(x=images()))
     real, rebuilt, sample = np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0)), np.log1p(np.exp(-3.0))
     assert seen == [pytest.approx((real, (rebuilt + sample) / 2), rel=1e-5)]
+
+
+def test_the_discriminator_sees_real_and_fake_images_in_separate_batches(monkeypatch):
+    model, seen = small_model(), []
+    forward = model.discriminator[0].forward
+    monkeypatch.setattr(model.discriminator[0], "forward", lambda x: seen.append(tg.tensor(x).numpy()) or forward(x))
+    model.training_step(Batch(x=images()))
+    real, fakes = seen
+    np.testing.assert_array_equal(real, images())
+    assert len(fakes) == 16
 
 
 def test_samples_and_reconstructions_use_different_noise(monkeypatch):

@@ -57,6 +57,7 @@ File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 PictureSize = Annotated[str | None, tyro.conf.arg(metavar="N|WxH")]
 Labels = Annotated[tuple[str, ...] | None, flag_type("A,B,...", names)]
+AttributeNames = Annotated[tuple[str, ...] | None, flag_type("A+B,C+D,...", names)]
 Place = Annotated[
     str | None,
     tyro.conf.arg(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygen import capabilities, data, registry
-from tinygen.data import Dataset, Field, Labels
+from tinygen.data import Attributes, Dataset, Field, Labels
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
@@ -101,9 +101,20 @@ def label_number(field: Labels, word: str) -> np.int64:
     raise UsageError(f"label {word!r} is unknown: use a name ({known}) or a number from 0 to {classes - 1}")
 
 
-CONDITIONS = {"labels": "y"}
+def attribute_values(field: Attributes, word: str) -> np.ndarray:
+    """Attributes (A,): 1 for each that a word such as "red+square" names, else 0; UsageError for an unknown name."""
+    names, asked = list(field.names or ()), [part for part in word.split("+") if part]
+    if not field.binary:
+        raise UsageError(f"--attributes: {field.in_words()} cannot be written as words; use model.sample(given=...)")
+    if unknown := [name for name in asked if name not in names]:
+        known = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+        raise UsageError(f"attribute {unknown[0]!r} is unknown: join names of {known} by +")
+    return np.isin(names, asked).astype(np.float32)
+
+
+CONDITIONS = {"labels": "y", "attributes": "attributes"}
 """The field that each flag sets."""
-PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number}
+PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number, Attributes: attribute_values}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
 MOST_PIXELS = 4 << 20
 """Most pixels of a picture."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tinygen.capabilities import Samples
 from tinygen.commands.flags import (
+    AttributeNames,
     Debug,
     Device,
     File,
@@ -33,6 +34,8 @@ class Flags:
     """Seed of the noise."""
     labels: Annotated[Labels, default("every class")] = None
     """Names or numbers of the classes to sample, in turn, from a conditional model."""
+    attributes: Annotated[AttributeNames, default("those of training examples")] = None
+    """Attributes of the samples, in turn: names that are joined by +."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text."""
     which: Which = "last"
@@ -49,7 +52,7 @@ def run(flags: Flags) -> None:
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"
-    given = conditions(model, n, labels=flags.labels)
+    given = conditions(model, n, labels=flags.labels, attributes=flags.attributes)
     samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
     figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygen.data import coloured, download, points, readers, sentences, sprites
+from tinygen.data import coloured, download, layers, points, readers, sentences, sprites
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
 from tinygen.data.readers.npz import fields_of
@@ -80,6 +80,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
         for name, mixture in points.MIXTURES.items()
     },
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
+    layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),

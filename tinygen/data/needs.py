@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tinygen.data.fields import Field, Image
+import numpy as np
+
+from tinygen.data.dataset import Dataset
+from tinygen.data.fields import Attributes, Field, Image
 from tinygen.data.spec import Spec
 
 Requirement = Field | tuple[Field, ...]
@@ -24,6 +27,20 @@ def unmet(needs: Needs, spec: Spec) -> str | None:
             return f"{words}, and {spec.name!r} has only {', '.join(spec.fields)}: add {name}_train"
         if not any(each.accepts(spec[name]) for each in alternatives(requirement)):
             return f"{words}, and {spec.name!r} has {spec[name].in_words()}"
+    return None
+
+
+def without_variety(needs: Needs, data: Dataset) -> str | None:
+    """An attribute that all training examples share, or that none has, as a sentence; None if all vary."""
+    for name, field in ((name, data.spec[name]) for name in needs):
+        if not isinstance(field, Attributes):
+            continue
+        values = data.train.values(name)
+        if len(alike := np.flatnonzero((values == values[:1]).all(axis=0))):
+            which = "all examples have the same value of" if values[0, alike[0]] else "no example has"
+            return (
+                f"{which} the attribute {(field.names or ())[alike[0]]!r}: leave it out of {name}_train, or add others"
+            )
     return None
 
 

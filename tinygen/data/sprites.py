@@ -82,9 +82,14 @@ def make_segmented() -> Dataset:
 
 def draw(y, colour, size, column, row, angle) -> np.ndarray:
     """Pictures, uint8 (N, SIDE, SIDE, 3), of factors (N,): integers, as the fields of `FACTORS` number them."""
+    shades = np.array(list(COLOURS.values()))[colour][:, None, None]
+    return np.rint(cover(y, size, column, row, angle)[..., None] * shades).astype(np.uint8)
+
+
+def cover(y, size, column, row, angle) -> np.ndarray:
+    """How much of each pixel the shape covers, from 0 to 1: (N, SIDE, SIDE) for factors (N,)."""
     outlines, indices = np.unique(np.stack([y, size, column, row, angle], axis=1), axis=0, return_inverse=True)
-    cover = np.stack([_cover(*outline) for outline in outlines])[indices.ravel()]
-    return np.rint(cover[..., None] * np.array(list(COLOURS.values()))[colour][:, None, None]).astype(np.uint8)
+    return np.stack([_cover(*outline) for outline in outlines])[indices.ravel()]
 
 
 def _cover(y: int, size: int, column: int, row: int, angle: int) -> np.ndarray:

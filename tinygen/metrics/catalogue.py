@@ -94,6 +94,11 @@ METRICS: dict[str, Metric] = {
             "table_": " of the best function of a pixel's colour",
         }.items()
     },
+    # Layers of images, and their masks
+    "foreground_iou": Metric("intersection over union of the gate with the true mask", "", "up"),
+    "foreground_kl_nats": Metric("KL of the foreground's code", "nats"),
+    "background_kl_nats": Metric("KL of the background's code", "nats"),
+    "mask_cross_entropy_nats": Metric("cross-entropy of the mask", "nats", "down"),
     "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
     "pixel_cross_entropy_nats": Metric("cross-entropy of a pixel's class", "nats", "down"),
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones

@@ -1,4 +1,4 @@
-"""Metrics of segment maps: the share of pixels of the right class, and the mean intersection over union of classes."""
+"""Metrics of segment maps and masks: the share of pixels of the right class, and intersections over unions."""
 
 import numpy as np
 
@@ -20,3 +20,9 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
         "mean_iou": float((hits / unions.clip(1))[unions > 0].mean()),
         "pixel_accuracy": float(hits.sum() / confusion.sum()),
     }
+
+
+def foreground_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """The intersection over union of two masks, bool (N, H, W), of each image: (N,); 1 where both are empty."""
+    union = (predicted | true).sum(axis=(1, 2))
+    return np.where(union > 0, (predicted & true).sum(axis=(1, 2)) / union.clip(1), 1.0)

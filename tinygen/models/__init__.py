@@ -6,7 +6,7 @@
 from typing import Any
 
 from tinygen import registry
-from tinygen.data.needs import met_by_binarising, unmet
+from tinygen.data.needs import met_by_binarising, unmet, without_variety
 from tinygen.errors import DataError
 from tinygen.models.base import System
 from tinygen.registry import get, names
@@ -33,6 +33,8 @@ def check_data(model: type[System], dataset, config=None):
         return dataset.binarised("dynamic")
     lacking = unmet(needs, dataset.spec)
     if lacking is None:
+        if alike := without_variety(needs, dataset):
+            raise DataError(f"{dataset.spec.name}: {alike}")
         return dataset
     takers = [name for name in names() if unmet(get(name).needs, dataset.spec) is None]
     hint = f"models that take it: {', '.join(takers)}" if takers else "no model of the package takes these data"

@@ -13,6 +13,7 @@ NO_MODES = "no modes"
 INDEPENDENT_TOKENS = "independent tokens"
 ONE_NORMAL = "one normal distribution"
 TRIVIAL = "best trivial translation"
+MEAN_MASK = "mean mask"
 """Names of baselines, which `tinygen.verify` measures."""
 
 

@@ -20,9 +20,10 @@ def vae_gan(model, batch):
         return mean + std * noise
 
     def discriminated(fakes):
-        """Features and logits of real images, reconstructions and samples, in one batch for the batch norm."""
-        features = output(body, np.concatenate([x, fakes]))
-        return np.split(features, 3), np.split(output(head, features)[:, 0], 3)
+        """Features and logits of real images, and, in a batch of their own, of reconstructions and samples."""
+        of_real, of_fakes = output(body, x), output(body, fakes)
+        logits = [output(head, features)[:, 0] for features in (of_real, of_fakes)]
+        return (of_real, of_fakes[:n]), (logits[0], logits[1][:n], logits[1][n:])
 
     def decoded(z):
         return output(model.decoder, np.concatenate([z, drawn]))
@@ -67,4 +68,4 @@ def vae_gan(model, batch):
 
 
 EQUATIONS = {"vae-gan": vae_gan}
-WEIGHTS = {"vae-gan": {"reconstruction_weight": 0.3, "margin": 50.0}}
+WEIGHTS = {"vae-gan": {"reconstruction_weight": 0.1, "margin": 50.0}}

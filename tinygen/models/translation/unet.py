@@ -11,10 +11,10 @@ import numpy as np
 
 from tinygen import random
 from tinygen.backend import to_device
-from tinygen.data import Batch, Image, Loader, SegmentMap, Spec, Split
+from tinygen.data import Batch, Dataset, Image, Loader, SegmentMap, Spec, Split
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
-from tinygen.models.base import System, at_least, learning_rate
+from tinygen.models.base import Show, System, at_least, learning_rate
 from tinygen.models.networks import UNet
 from tinygen.models.translation.damage import DAMAGES, HELD_OUT_MARKS, TRAINING_MARKS, Marks, PairedSplit
 from tinygen.models.translation.targets import Chroma, Classes, ColourTable, Intensities
@@ -89,14 +89,17 @@ class UNetTranslator(System):
         self.optimizer = Adam(self, learning_rate(config, self.plan))
         self.table = ColourTable(x.shape[2], self.target.outputs)
 
-    def source(self, split: Split, *, seed: int) -> Loader:
-        """Minibatches of pairs; also computes the baselines from the first examples."""
-        split = split.only(*(name for name in self.spec.fields if name in split.fields))
+    def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
+        """Compute the baselines from the first training examples."""
         self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
         stream = random.Stream(seed, "baselines")
-        for batch in split.take(BASELINE_EXAMPLES).batches(CHUNK):
+        for batch in data.train.take(BASELINE_EXAMPLES).batches(CHUNK):
             pairs = self.paired(batch, stream, TRAINING_MARKS)
             self.table.add(pairs.x, self.target.values(pairs.target))
+
+    def source(self, split: Split, *, seed: int) -> Loader:
+        """Minibatches of pairs."""
+        split = split.only(*(name for name in self.spec.fields if name in split.fields))
         paired = PairedSplit(split, lambda batch, stream: self.paired(batch, stream, TRAINING_MARKS))
         return Loader(paired, self.config.batch_size, seed=seed)
 

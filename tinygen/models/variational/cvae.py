@@ -94,19 +94,29 @@ def in_every_class(images: np.ndarray, decoded: np.ndarray) -> Figure:
     return Figure(caption, rows.reshape(-1, *shape), rows.shape[1])
 
 
-class LabelledEncoder(Module):
-    """A network of images and labels: a linear layer of the `features` of an image beside its one-hot label.
+class EncoderWithVectors(Module):
+    """A network of images and vectors: a linear layer of the `features` of an image beside its vector.
 
-    There may be K labels (K N,) for N images, those of an image in succession; its features are computed once.
+    There may be K vectors (K N, size) for N images, those of an image in succession; its features are computed once.
     """
 
+    def __init__(self, features: Module, hidden: int, size: int, outputs: int):
+        self.features, self.head = features, Linear(hidden + size, outputs)
+
+    def forward(self, x, vectors):
+        features = repeated(F.relu(self.features(x)), len(vectors) // max(1, len(x)))
+        return self.head(F.concatenate([features, vectors], axis=1))
+
+
+class LabelledEncoder(EncoderWithVectors):
+    """The same with labels (N,) or (K N,), as one-hot vectors."""
+
     def __init__(self, features: Module, hidden: int, classes: int, outputs: int):
-        self.features, self.classes = features, classes
-        self.head = Linear(hidden + classes, outputs)
+        super().__init__(features, hidden, classes, outputs)
+        self.classes = classes
 
     def forward(self, x, labels):
-        features = repeated(F.relu(self.features(x)), len(labels) // max(1, len(x)))
-        return self.head(F.concatenate([features, F.one_hot(labels, self.classes)], axis=1))
+        return super().forward(x, F.one_hot(labels, self.classes))
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard

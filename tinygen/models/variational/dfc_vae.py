@@ -36,7 +36,7 @@ class DFCVAE(GaussianCodes):
         """Weight of each layer's mean squared difference (beta, 0.5)."""
         kl_weight: float = 3e-4
         """Weight of the KL term (alpha, 1). The paper's network takes values from 0 to 255, ours values of standard
-        deviation 1, so that all squared differences are about 255^2 0.225^2 = 3300 times smaller."""
+        deviation 1, so that squared differences of activations are about 255^2 0.225^2 = 3300 times smaller here."""
         architecture: Architecture = "conv"
         """Convolutions of stride 2 and fully connected layers (conv), or the latter alone (mlp)."""
         latent: int = 100
@@ -139,7 +139,8 @@ DFCVAE.trials = (
     Trial(
         "digits8x8",
         300,
-        {"hidden": 64, "latent": 8, "channels": 16, "warmup_steps": 0, "learning_rate": 3e-3, "feature_steps": 100},
+        {"hidden": 64, "latent": 8, "channels": 16, "warmup_steps": 0, "learning_rate": 3e-3, "feature_steps": 100}
+        | {"kl_weight": 3e-3},
         (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             CODES_TELL_CLASS,
