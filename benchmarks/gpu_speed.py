@@ -157,7 +157,7 @@ def peak(precision: str) -> tuple[float, str]:
 
 
 def _fastest(calls: Calls, work: float) -> tuple[float, str]:
-    """(work a second of the fastest call, its name); each call is timed six times."""
+    """The fastest of the calls, each timed six times: its work per second, and its name."""
     seconds = {name: min(_elapsed(call, 1) for _ in range(6)) for name, call in calls.items()}
     best = min(seconds, key=seconds.__getitem__)
     return work / seconds[best], best

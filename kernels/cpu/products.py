@@ -149,8 +149,8 @@ def pack_panel(a, p, panel, target):
                         4 * (outputs - full_width),
                     )
         else:
-            square = depth // WIDTH * WIDTH
-            for k in range(0, square, WIDTH):
+            rows_in_squares = depth // WIDTH * WIDTH
+            for k in range(0, rows_in_squares, WIDTH):
                 for j in range(0, full_width, WIDTH):
                     transpose_block(
                         target + k * pitch + 4 * j, pitch, source + j * a.output_stride + 4 * k, a.output_stride
@@ -158,7 +158,7 @@ def pack_panel(a, p, panel, target):
             for j in range(outputs):
                 line = carray(floats_at(source + j * a.output_stride), depth)
                 column = carray(floats_at(target), depth * a.width)
-                for k in range(square if j < full_width else 0, depth):
+                for k in range(rows_in_squares if j < full_width else 0, depth):
                     column[k * a.width + j] = line[k]
         target += depth * pitch
 

@@ -20,7 +20,7 @@ from tinygen.tensor import Tensor
 
 @dataclass
 class Position:
-    """Row and first column of the pixels of images (N, H, width, C) that come next."""
+    """Where the next pixels of images (N, H, width, C) lie: their row, and their first column."""
 
     width: int
     row: int = 0
