@@ -157,7 +157,7 @@ def peak(precision: str) -> tuple[float, str]:
 
 
 def _fastest(calls: Calls, work: float) -> tuple[float, str]:
-    """(work a second of the fastest call, its name); each call is timed six times."""
+    """The fastest of the calls, each timed six times: its work per second, and its name."""
     seconds = {name: min(_elapsed(call, 1) for _ in range(6)) for name, call in calls.items()}
     best = min(seconds, key=seconds.__getitem__)
     return work / seconds[best], best
@@ -352,8 +352,8 @@ def step_rows(pair: Pair) -> Rows:
                 facts[name] = {"failed": first_line(error)}
                 del sides[name]
         timings = harness.in_turns(sides, rounds=ROUNDS, block=STEP_BLOCK, pause=0.0, timer=paced)
-    timed = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
-    return [{"step": pair.title, "side": name} | timed.get(name, {}) | cells for name, cells in facts.items()]
+    row_of_side = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
+    return [{"step": pair.title, "side": name} | row_of_side.get(name, {}) | cells for name, cells in facts.items()]
 
 
 def sides_and_facts(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[str, dict[str, Any]]]:

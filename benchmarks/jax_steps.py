@@ -37,7 +37,7 @@ def jax_side(pair: pairs.Pair, networks: list) -> Callable[[], tuple]:
 # Adam (Kingma & Ba 2015, arXiv:1412.6980)
 
 
-class Trained(NamedTuple):
+class TrainingState(NamedTuple):
     """Parameters that Adam trains, a tree of arrays, with trees of the same form for the moments of their gradients."""
 
     parameters: Any
@@ -46,13 +46,15 @@ class Trained(NamedTuple):
     count: Any
 
 
-def initial_state(parameters) -> Trained:
+def initial_state(parameters) -> TrainingState:
     """The state of Adam before the first update."""
     mean, square = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
-    return Trained(parameters, mean, square, jnp.zeros((), jnp.int32))
+    return TrainingState(parameters, mean, square, jnp.zeros((), jnp.int32))
 
 
-def adam(state: Trained, gradients, lr: float, *, betas=(0.9, 0.999), clip_norm: float | None = None) -> Trained:
+def adam(
+    state: TrainingState, gradients, lr: float, *, betas=(0.9, 0.999), clip_norm: float | None = None
+) -> TrainingState:
     if clip_norm is not None:
         norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradients)))
         gradients = jax.tree.map(lambda g: g * jnp.minimum(1, clip_norm / norm), gradients)
@@ -64,10 +66,10 @@ def adam(state: Trained, gradients, lr: float, *, betas=(0.9, 0.999), clip_norm:
     parameters = jax.tree.map(
         lambda p, m, v: p - rate * m / (jnp.sqrt(v * scale) + 1e-8), state.parameters, mean, square
     )
-    return Trained(parameters, mean, square, count)
+    return TrainingState(parameters, mean, square, count)
 
 
-def minimising_step(loss: Callable, networks, **options) -> tuple[Trained, Callable]:
+def minimising_step(loss: Callable, networks, **options) -> tuple[TrainingState, Callable]:
     """(state, update) of steps that minimise loss(networks, *arrays) by Adam on all networks."""
 
     def update(state, *arrays):

@@ -63,10 +63,10 @@ class Convolution:
 
     @property
     def flops(self) -> int:
-        """Operations of any direction: 2 for each live weight and output position, including those on padding."""
+        """Operations of any direction: 2 for each visible weight and output position, including those on padding."""
         mask = tap_mask(self.weight_shape, self.geometry.mask)
-        live = math.prod(self.weight_shape) if mask is None else int(mask.sum())
-        return 2 * self.batch * self.output_size**2 * live
+        visible = math.prod(self.weight_shape) if mask is None else int(mask.sum())
+        return 2 * self.batch * self.output_size**2 * visible
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images x, a weight w, and a gradient g of the convolution's output, in our layout."""
@@ -99,8 +99,8 @@ class Convolution:
     def _peer(self, torch, memory_format, x, w, g) -> Calls:
         x, g = (a.permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for a in (x, g))
         w = w.permute(3, 2, 0, 1).contiguous(memory_format=memory_format)
-        live = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
-        mask = None if live is None else torch.from_numpy(live.transpose(3, 2, 0, 1).astype(np.float32)).to(w)
+        visible = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
+        mask = None if visible is None else torch.from_numpy(visible.transpose(3, 2, 0, 1).astype(np.float32)).to(w)
 
         def masked(w):
             return w if mask is None else w * mask
@@ -117,11 +117,11 @@ class Convolution:
 
     def jax(self, jax, x, w, g) -> Calls:
         """JAX's compiled functions, in our layout; each waits for its result."""
-        live = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
+        visible = tap_mask((self.kernel, self.kernel, 1, 1), self.geometry.mask)
 
         def convolve(x, w):
             options = {"window_strides": (self.stride,) * 2, "padding": self.geometry.padding}
-            w = w if live is None else w * live.astype(np.float32)
+            w = w if visible is None else w * visible.astype(np.float32)
             return jax.lax.conv_general_dilated(x, w, dimension_numbers=("NHWC", "HWIO", "NHWC"), **options)
 
         return _jax_calls(jax, convolve, x, w, g, self.transposed)
@@ -205,7 +205,10 @@ CASES = (
 
 
 def peak(torch, size: int = 1024, calls: int = 5) -> tuple[float, str]:
-    """(floating-point operations a second of the fastest of `calls` large float32 products, whose product it was)."""
+    """The speed of the fastest large float32 product, in floating-point operations a second, and its library.
+
+    Each library makes `calls` products of matrices of `size` by `size`.
+    """
     a = np.ones((size, size), np.float32)
     products: Calls = {"NumPy": lambda: a @ a}
     if torch:
@@ -251,14 +254,15 @@ def run() -> harness.Result:
     for case in CASES:
         peaks.append(peak(torch))  # before each case, since the speed of a shared machine changes
         rows += measure(case, torch, jax)
-    most, whose = max(peaks)
-    rows = [row | {"of peak": row["our GFLOP/s"] * 1e9 / most} for row in rows]
+    highest_peak, library = max(peaks)
+    rows = [row | {"of peak": row["our GFLOP/s"] * 1e9 / highest_peak} for row in rows]
     notes = [
         f"images: batch {CASES[0].batch}; {harness.threads()} threads a side; our calls pack their weights each time",
         f"results compared first: they differ by at most {TOLERANCE:g} of the largest element",
         "PyTorch's best: the faster memory format of the two; a masked convolution multiplies its weight by the mask",
         "JAX: jit, in our layout, on all cores" if jax else "JAX is not installed, so it was not measured",
         "operations: two for each weight and position; weights that a mask hides do not count",
-        f"peak: {most / 1e9:.1f} GFLOP/s, of the fastest 1024x1024 float32 product of the whole run, one of {whose}'s",
+        f"peak: {highest_peak / 1e9:.1f} GFLOP/s, of the fastest 1024x1024 float32 product of the whole run, "
+        f"one of {library}'s",
     ]
     return harness.Result("Kernels", rows, notes + [harness.PEERS_HINT] * (torch is None))

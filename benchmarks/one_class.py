@@ -33,7 +33,7 @@ def trained(system: type[Any], config: Any, data: Dataset) -> Any:
 
 
 def areas(data: Dataset, digit: int) -> Iterator[tuple[str, float]]:
-    """The area of each score of an auto-encoder and a VAE that were trained on one digit, and of the baseline."""
+    """The AUROC of each score: those of an auto-encoder and a VAE trained on one digit, and the baseline's."""
     known = replace(data, train=of_class(data.train, digit))
     normal = data.test.values("y") == digit
     for name, model in (

@@ -673,8 +673,8 @@ class GatedPixelCNN(Pair):
             def forward(self, above, x):
                 above = self.vertical(above)[:, :, :28]
                 row = self.horizontal
-                live = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
-                y = self.output(gate(live + self.into_row(above)))
+                from_left = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
+                y = self.output(gate(from_left + self.into_row(above)))
                 return gate(above), y if self.first else x + y
 
         blocks = [Block(*options) for options in self.blocks]

@@ -92,7 +92,10 @@ def first_cells(scores: list[Score]) -> dict[str, Any]:
 
 
 def sample_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
-    """Rows with equal keys about models scored by samples, for each data set below a row about its test images."""
+    """Rows about models that are scored by their samples, with equal keys.
+
+    The rows of a data set follow each other, and begin with one about its test images.
+    """
     rows = []
     for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
         of_data = [seeds for seeds in scores if seeds[0].real and seeds[0].data == name]

@@ -57,9 +57,9 @@ def scoreboard() -> str:
 
 def flagships(results: list[Row]) -> str:
     """A line for each model and data set: its evaluation on test, then the metrics of its samples."""
-    models = sorted((row for row in results if "model" in row), key=lambda row: "on test" not in row)
+    model_rows = sorted((row for row in results if "model" in row), key=lambda row: "on test" not in row)
     lines: dict[tuple[str, ...], list[str]] = {}
-    for row in models:
+    for row in model_rows:
         figures = (
             [row["on test"]] if "on test" in row else [f"{key} {row[key]}" for key in SAMPLE_COLUMNS if row.get(key)]
         )

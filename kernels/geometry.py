@@ -40,37 +40,37 @@ class Geometry:
         return height, width
 
     def windows(self, kernel_size, output_size):
-        """Yield for each live tap its index in the kernel, and the slices of the padded input that it reads."""
+        """Yield for each visible tap its index in the kernel, and the slices of the padded input that it reads."""
         (kh, kw), (oh, ow), (sh, sw), (dh, dw) = kernel_size, output_size, self.stride, self.dilation
-        for i, j in live_taps(kh, kw, self.mask):
+        for i, j in visible_taps(kh, kw, self.mask):
             rows = slice(i * dh, i * dh + sh * (oh - 1) + 1, sh)
             columns = slice(j * dw, j * dw + sw * (ow - 1) + 1, sw)
             yield (i, j), (slice(None), rows, columns)
 
 
 @functools.cache
-def live_taps(kh: int, kw: int, mask) -> tuple[tuple[int, int], ...]:
-    """The live taps (row, column) of a kernel, which a mask does not hide, in raster order."""
+def visible_taps(kh: int, kw: int, mask) -> tuple[tuple[int, int], ...]:
+    """The taps (row, column) of a kernel that the mask, if any, does not hide, in raster order."""
     taps = [(i, j) for i in range(kh) for j in range(kw)]
     if mask is None:
         return tuple(taps)
     kind, colours = mask
-    centre_lives = kind == "B" or colours > 1
-    return tuple(tap for tap in taps if tap < (kh // 2, kw // 2) or (centre_lives and tap == (kh // 2, kw // 2)))
+    centre_is_visible = kind == "B" or colours > 1
+    return tuple(tap for tap in taps if tap < (kh // 2, kw // 2) or (centre_is_visible and tap == (kh // 2, kw // 2)))
 
 
 @functools.cache
 def tap_mask(weight_shape: tuple[int, int, int, int], mask) -> np.ndarray | None:
-    """A bool array (KH, KW, C, K) that is true where a masked weight is live; None without a mask."""
+    """A bool array (KH, KW, C, K) that is true for the weights that the mask does not hide; None without a mask."""
     if mask is None:
         return None
     kind, colours = mask
     kh, kw, channels, outputs = weight_shape
-    live = np.zeros(weight_shape, bool)
-    for tap in live_taps(kh, kw, mask):
-        live[tap] = True
+    visible = np.zeros(weight_shape, bool)
+    for tap in visible_taps(kh, kw, mask):
+        visible[tap] = True
     input_colours = np.arange(channels)[:, None] * colours // channels
     output_colours = np.arange(outputs) * colours // outputs
-    live[kh // 2, kw // 2] = input_colours < output_colours if kind == "A" else input_colours <= output_colours
-    live.flags.writeable = False
-    return live
+    visible[kh // 2, kw // 2] = input_colours < output_colours if kind == "A" else input_colours <= output_colours
+    visible.flags.writeable = False
+    return visible

@@ -93,12 +93,12 @@ def _gather(x, kernel_size, output_size, geometry: Geometry):
 
 
 def _as_matrices(w, geometry: Geometry):
-    """The live taps of a weight as one matrix for each group: (groups, taps * C / groups, K / groups)."""
+    """The taps of a weight that no mask hides, as a matrix per group: (groups, taps * C / groups, K / groups)."""
     xp = namespace(w)
     w = _masked(w, geometry)
     rows = [w[tap] for tap, _ in geometry.windows(w.shape[:2], (1, 1))]
-    live = xp.stack(rows) if rows else xp.zeros((0, *w.shape[2:]), w.dtype)
-    return live.reshape(-1, geometry.groups, w.shape[3] // geometry.groups).transpose(1, 0, 2)
+    visible = xp.stack(rows) if rows else xp.zeros((0, *w.shape[2:]), w.dtype)
+    return visible.reshape(-1, geometry.groups, w.shape[3] // geometry.groups).transpose(1, 0, 2)
 
 
 def _finished(y, bias, slope):

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .geometry import Geometry, live_taps
+from .geometry import Geometry, visible_taps
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Phase:
-    """Outputs (top + i step, left + j step) for i < rows, j < columns, and their blocks of channels."""
+    """Outputs (top + i step, left + j step) for i < rows, j < columns, and their blocks of channels.
+
+    A convolution has one phase; its adjoint has one for each remainder of row and column modulo the stride.
+    """
 
     top: int
     left: int
@@ -69,12 +72,12 @@ def _forward_blocks(taps, kernel_size, channels: int, outputs: int, geometry: Ge
         full = tuple(Tap(*tap, 0, depth) for tap in taps)
         return tuple(Block(g * width, (g + 1) * width, g * depth, (0, g * width), full) for g in range(groups))
     centre = kernel_size[0] // 2 * kernel_size[1] + kernel_size[1] // 2
-    theirs, blocks = _colours(geometry, channels), []
+    input_colours, blocks = _colours(geometry, channels), []
     for first, last in _runs(_colours(geometry, outputs)):
         colour = first * geometry.mask[1] // outputs
-        visible = int(np.searchsorted(theirs, colour, "right" if geometry.mask[0] == "B" else "left"))
-        live = (Tap(*tap, 0, visible if tap[2] == centre else channels) for tap in taps)
-        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in live if tap.high)))
+        visible = int(np.searchsorted(input_colours, colour, "right" if geometry.mask[0] == "B" else "left"))
+        cut = (Tap(*tap, 0, visible if tap[2] == centre else channels) for tap in taps)
+        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in cut if tap.high)))
     return tuple(blocks)
 
 
@@ -88,16 +91,16 @@ def _adjoint_blocks(taps, kernel_size, channels: int, outputs: int, geometry: Ge
     centre = kernel_size[0] // 2 * kernel_size[1] + kernel_size[1] // 2
     output_colours, blocks = _colours(geometry, outputs), []
     for first, last in _runs(_colours(geometry, channels)):
-        theirs = first * geometry.mask[1] // channels
-        unseen = int(np.searchsorted(output_colours, theirs, "left" if geometry.mask[0] == "B" else "right"))
-        live = (Tap(*tap, unseen if tap[2] == centre else 0, outputs) for tap in taps)
-        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in live if tap.low < tap.high)))
+        colour = first * geometry.mask[1] // channels
+        unseen = int(np.searchsorted(output_colours, colour, "left" if geometry.mask[0] == "B" else "right"))
+        cut = (Tap(*tap, unseen if tap[2] == centre else 0, outputs) for tap in taps)
+        blocks.append(Block(first, last, 0, (0, first), tuple(tap for tap in cut if tap.low < tap.high)))
     return tuple(blocks)
 
 
 def _indexed(kernel_size, geometry: Geometry):
-    """(i, j, index) of the live taps."""
-    return [(i, j, i * kernel_size[1] + j) for i, j in live_taps(*kernel_size, geometry.mask)]
+    """(i, j, index) of the taps that the mask does not hide."""
+    return [(i, j, i * kernel_size[1] + j) for i, j in visible_taps(*kernel_size, geometry.mask)]
 
 
 def forward_phases(kernel_size, output_size, channels: int, outputs: int, geometry: Geometry) -> tuple[Phase, ...]:

@@ -69,7 +69,7 @@ def test_bytes_count_each_array_of_arguments_and_results_once():
 
 
 @pytest.mark.parametrize(
-    ("geometry", "weight", "live"),
+    ("geometry", "weight", "visible_weights"),
     [
         (Geometry(), (3, 3, 4, 6), 3 * 3 * 4 * 6),
         (Geometry(stride=(2, 2), groups=2), (3, 3, 2, 6), 3 * 3 * 2 * 6),
@@ -77,7 +77,7 @@ def test_bytes_count_each_array_of_arguments_and_results_once():
         (Geometry(mask=("B", 1)), (3, 3, 4, 6), 5 * 4 * 6),
     ],
 )
-def test_a_convolution_and_its_gradients_are_counted_over_live_taps(geometry, weight, live):
+def test_a_convolution_and_its_gradients_are_counted_over_visible_taps(geometry, weight, visible_weights):
     x, w = normal(2, 7, 7, 4, requires_grad=True), normal(*weight, requires_grad=True)
     y = []
 
@@ -86,7 +86,7 @@ def test_a_convolution_and_its_gradients_are_counted_over_live_taps(geometry, we
         (y[0] * y[0]).sum().backward()
 
     rows = profiled_rows(step)
-    flops = 2 * int(np.prod(y[0].shape[:3])) * live
+    flops = 2 * int(np.prod(y[0].shape[:3])) * visible_weights
     for name in ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"):
         assert (rows[name].calls, rows[name].flops) == (1, flops)
         assert rows[name].gflops == pytest.approx(flops / rows[name].seconds / 1e9)

@@ -127,9 +127,9 @@ def profile(*, show: bool = True) -> Iterator[Profile]:
 
     Run a step before, since the first call of a kernel may compile it. Bytes are those of the arrays that a call is
     given, has saved, and returns. FLOPs are counted for convolutions, matrix products and recurrent layers, as direct
-    sums over the live taps: Winograd's algorithm needs fewer, so its rate can exceed the machine's peak. Only the
-    thread that entered is measured. Each reading of the clock first waits for a GPU in use (`synchronize` on its
-    current stream), so that work that would overlap is added up.
+    sums over the taps that no mask hides: Winograd's algorithm needs fewer, so its rate can exceed the machine's peak.
+    Only the thread that entered is measured. Each reading of the clock first waits for a GPU in use (`synchronize` on
+    its current stream), so that work that would overlap is added up.
     """
     measured = Profile()
     backward = Primitive.backward

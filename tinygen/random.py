@@ -68,7 +68,7 @@ class Stream:
         return backend.to_device(numbers, device)
 
     def _counter_words(self) -> list[int]:
-        """The 128-bit counter as two words."""
+        """The 128-bit counter as two 64-bit numbers, the low half first."""
         return [self.counter % 2**64, self.counter >> 64]
 
     def uniform(self, shape: Shape = (), *, dtype: Any = "float32", device: str = "cpu") -> Any:

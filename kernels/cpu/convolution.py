@@ -40,8 +40,8 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     if not x.size or not g.size:
         return reference.conv2d_weight_grad(x, g, kernel_size, geometry)
     kernel_size, shape = tuple(kernel_size), (*kernel_size, x.shape[3] // geometry.groups, g.shape[3])
-    plain = geometry.stride == (1, 1) and geometry.mask is None
-    if plain and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
+    without_stride_or_mask = geometry.stride == (1, 1) and geometry.mask is None
+    if without_stride_or_mask and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
         # Few output channels would leave most of each vector empty: exchange x and g, and flip the kernel at the end.
         reach = geometry.reach(kernel_size)
         padding = tuple(

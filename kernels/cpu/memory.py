@@ -8,13 +8,13 @@ import numpy as np
 from ..cores import most_threads
 from .target import LINE
 
-_word_at = ctypes.c_size_t.from_address
+_size_t_at = ctypes.c_size_t.from_address
 _POINTER = object.__basicsize__  # in CPython the pointer to the elements comes first in an ndarray, after its head
 
 
 def _address(array: np.ndarray) -> int:
     """The address of the elements of an array."""
-    return _word_at(id(array) + _POINTER).value
+    return _size_t_at(id(array) + _POINTER).value
 
 
 def _address_by_interface(array: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""Convolutions, and adjoints, to fewer channels than a vector has elements.
+"""Convolutions, and adjoints, whose outputs have fewer channels than a vector has elements.
 
 A direct sum would leave most of each vector empty. So every pixel is first multiplied by the weights of all taps and
 channels together, which fill vectors, and each output then adds up the products of its taps.
@@ -82,8 +82,8 @@ class Narrow:
     def __init__(self, images, source, stride, zeros, target, step, phases, transposed: bool):
         (height, width, depth), (_, columns, channels) = source, target
         self.shape, self.transposed = (images, *target), transposed
-        order = sorted({tap.index for phase in phases for tap in phase.blocks[0].taps})
-        outputs = len(order) * channels
+        tap_order = sorted({tap.index for phase in phases for tap in phase.blocks[0].taps})
+        outputs = len(tap_order) * channels
         vectors = VECTORS if outputs > WIDTH else 1
         panel_width = vectors * WIDTH
         panels, last = ceil(outputs / panel_width), (outputs - 1) % panel_width + 1
@@ -93,9 +93,9 @@ class Narrow:
         taps = []
         for phase in phases:
             for tap in phase.blocks[0].taps:
-                below, after = tap.row - zeros[0][0], tap.column - zeros[1][0]
-                first_row, last_row = _outputs_inside(below, stride[0], phase.rows, height)
-                first_column, last_column = _outputs_inside(after, stride[1], phase.columns, width)
+                row, column = tap.row - zeros[0][0], tap.column - zeros[1][0]
+                first_row, last_row = _outputs_inside(row, stride[0], phase.rows, height)
+                first_column, last_column = _outputs_inside(column, stride[1], phase.columns, width)
                 if first_row < last_row and first_column < last_column:
                     taps.append(
                         {
@@ -103,12 +103,12 @@ class Narrow:
                             "last_row": last_row,
                             "first_column": first_column,
                             "last_column": last_column,
-                            "source": (below * width + after) * line,
+                            "source": (row * width + column) * line,
                             "target": (phase.top * columns + phase.left) * channels,
-                            "product": order.index(tap.index) * channels,
+                            "product": tap_order.index(tap.index) * channels,
                         }
                     )
-        self.taps, self.order, self.panels = TAP.table(taps), order, panels
+        self.taps, self.tap_order, self.panels = TAP.table(taps), tap_order, panels
         self.packed_shape = (panels, depth, panel_width)
         self.tables = [4 * depth * np.arange(rows), 4 * line * np.arange(rows), np.array([0, depth])]
         self.lane_bytes = 4 * rows * line
@@ -139,10 +139,10 @@ class Narrow:
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
         panels, depth, width = self.packed_shape
-        flat = w.reshape(-1, *w.shape[2:])[self.order]  # (taps, C, K), few numbers
-        flat = flat.transpose(2, 0, 1) if self.transposed else flat.transpose(1, 0, 2)
+        weights = w.reshape(-1, *w.shape[2:])[self.tap_order]  # (taps, C, K), few numbers
+        weights = weights.transpose(2, 0, 1) if self.transposed else weights.transpose(1, 0, 2)
         matrix = np.zeros((depth, panels * width), np.float32)
-        matrix[:, : flat.shape[1] * flat.shape[2]] = flat.reshape(depth, -1)
+        matrix[:, : weights.shape[1] * weights.shape[2]] = weights.reshape(depth, -1)
         packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
         y, buffer = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
         call = _narrow.Arguments.from_buffer_copy(self.arguments)

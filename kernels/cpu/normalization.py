@@ -81,7 +81,7 @@ def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
 
 ARGUMENTS = (
     "samples positions groups channels rows blocks row_length share steps x y g scale shift mean var inverse sums "
-    "totals pull tilt scratch lane_bytes",
+    "totals e_mean ez_mean scratch lane_bytes",
     "eps slope",
 )
 
@@ -257,57 +257,61 @@ def measure_back(a, task, buffer):
     sample, first, size = block_of_task(a, task)
     columns, row_length, slope = a.groups * a.channels, a.row_length, a.slope
     centre, gain, shift = write_gains(a, sample, buffer)
-    along, plain = vector(a, buffer, 3), vector(a, buffer, 4)
+    sum_d_x, sum_d = vector(a, buffer, 3), vector(a, buffer, 4)
     clear(buffer + 12 * row_length, 8 * row_length)
     fours = size // (4 * row_length) * 4 * row_length
     for start in range(0, fours, 4 * row_length):
         x = carray(floats_at(a.x + first + 4 * start), (4, row_length))
         g = carray(floats_at(a.g + first + 4 * start), (4, row_length))
         for j in range(row_length):
-            mean, factor, added, along4, plain4 = centre[j], gain[j], shift[j], float32(0), float32(0)
+            mean, factor, added, sum_d_x4, sum_d4 = centre[j], gain[j], shift[j], float32(0), float32(0)
             for i in range(4):
                 difference = x[i, j] - mean
                 d = g[i, j] if difference * factor + added > 0 else slope * g[i, j]
-                along4 += d * difference
-                plain4 += d
-            along[j] += along4
-            plain[j] += plain4
+                sum_d_x4 += d * difference
+                sum_d4 += d
+            sum_d_x[j] += sum_d_x4
+            sum_d[j] += sum_d4
     for start in range(fours, size, row_length):
         n = min(row_length, size - start)
         x, g = floats(a.x + first + 4 * start, n), floats(a.g + first + 4 * start, n)
         for j in range(n):
             difference = x[j] - centre[j]
             d = g[j] if difference * gain[j] + shift[j] > 0 else slope * g[j]
-            along[j] += d * difference
-            plain[j] += d
+            sum_d_x[j] += d * difference
+            sum_d[j] += d
     results = carray(floats_at(a.sums + 8 * task * columns), (2, columns))
-    fold(along, results[0])
-    fold(plain, results[1])
+    fold(sum_d_x, results[0])
+    fold(sum_d, results[1])
 
 
 @jit
 def merge_back(a, task):
-    """Write the gradients of scale and shift in a sample, and two numbers of each group for `apply_back`."""
+    """Write the gradients of scale and shift in a sample, and for each group the two factors of dx in `apply_back`.
+
+    They are `e_mean` = mean(e) / deviation and `ez_mean` = mean(e z) / deviation^2, so that
+    dx = e / deviation - e_mean - (x - mean) ez_mean.
+    """
     count, first, offset, sample = groups_of_task(a, task)
     columns, weight = a.groups * a.channels, 1 / float(a.positions * a.channels)
     inverses = floats(a.inverse + 4 * offset, count)
-    pulls, tilts = floats(a.pull + 4 * offset, count), floats(a.tilt + 4 * offset, count)
+    e_means, ez_means = floats(a.e_mean + 4 * offset, count), floats(a.ez_mean + 4 * offset, count)
     for group in range(count):
         begin = 4 * (first + group) * a.channels
         scale = floats(a.scale + begin, a.channels)
         totals = carray(floats_at(a.totals + 8 * sample * columns + begin), (2, columns))
-        inverse, mean_along, mean_plain = float(inverses[group]), 0.0, 0.0
+        inverse, mean_d_x, mean_d = float(inverses[group]), 0.0, 0.0
         for j in range(a.channels):
-            along, plain = 0.0, 0.0
+            sum_d_x, sum_d = 0.0, 0.0
             for i in range(a.blocks):
                 sums = carray(floats_at(a.sums + 8 * (sample * a.blocks + i) * columns + begin), (2, columns))
-                along += sums[0, j]
-                plain += sums[1, j]
-            totals[0, j], totals[1, j] = along * inverse, plain
-            mean_along += weight * along * scale[j]
-            mean_plain += weight * plain * scale[j]
-        pulls[group] = mean_plain * inverse
-        tilts[group] = mean_along * inverse * inverse * inverse
+                sum_d_x += sums[0, j]
+                sum_d += sums[1, j]
+            totals[0, j], totals[1, j] = sum_d_x * inverse, sum_d
+            mean_d_x += weight * sum_d_x * scale[j]
+            mean_d += weight * sum_d * scale[j]
+        e_means[group] = mean_d * inverse
+        ez_means[group] = mean_d_x * inverse * inverse * inverse
 
 
 @jit
@@ -316,20 +320,23 @@ def apply_back(a, task, buffer):
     sample, first, size = block_of_task(a, task)
     columns, slope = a.groups * a.channels, a.slope
     centre, gain, shift = write_gains(a, sample, buffer)
-    pull, tilt = vector(a, buffer, 3), vector(a, buffer, 4)
-    pulls, tilts = floats(a.pull + 4 * sample * a.groups, a.groups), floats(a.tilt + 4 * sample * a.groups, a.groups)
+    e_mean, ez_mean = vector(a, buffer, 3), vector(a, buffer, 4)
+    e_means, ez_means = (
+        floats(a.e_mean + 4 * sample * a.groups, a.groups),
+        floats(a.ez_mean + 4 * sample * a.groups, a.groups),
+    )
     for group in range(a.groups):
         for k in range(a.channels):
-            pull[group * a.channels + k], tilt[group * a.channels + k] = pulls[group], tilts[group]
-    repeat(pull, columns)
-    repeat(tilt, columns)
+            e_mean[group * a.channels + k], ez_mean[group * a.channels + k] = e_means[group], ez_means[group]
+    repeat(e_mean, columns)
+    repeat(ez_mean, columns)
     for start in range(0, size, a.row_length):
         n, begin = min(a.row_length, size - start), first + 4 * start
         x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
         for j in range(n):
             difference = x[j] - centre[j]
             d = g[j] if difference * gain[j] + shift[j] > 0 else slope * g[j]
-            y[j] = d * gain[j] - pull[j] - difference * tilt[j]
+            y[j] = d * gain[j] - e_mean[j] - difference * ez_mean[j]
 
 
 @worker(*ARGUMENTS)
@@ -382,15 +389,15 @@ def forward_rows(arguments, task, lane):
 @summing
 def spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope):
     """The sums of e (x - mean) and of e; adds d z and d to the gradients of scale and shift."""
-    along, plain = float32(0), float32(0)
+    sum_e_x, sum_e = float32(0), float32(0)
     for j in range(x.size):
         difference = x[j] - mean
         d = g[j] if difference * (inverse * scale[j]) + shift[j] > 0 else slope * g[j]
         scale_grad[j] += d * (difference * inverse)
         shift_grad[j] += d
-        along += d * scale[j] * difference
-        plain += d * scale[j]
-    return along, plain
+        sum_e_x += d * scale[j] * difference
+        sum_e += d * scale[j]
+    return sum_e_x, sum_e
 
 
 @worker(*ARGUMENTS)
@@ -405,12 +412,12 @@ def backward_rows(arguments, task, lane):
     for i in range(count):
         begin, mean, inverse = 4 * (first + i) * n, means[i], inverses[i]
         x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
-        along, plain = spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope)
-        pull, tilt = plain * weight * inverse, along * weight * inverse * inverse * inverse
+        sum_e_x, sum_e = spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope)
+        e_mean, ez_mean = sum_e * weight * inverse, sum_e_x * weight * inverse * inverse * inverse
         for j in range(n):
             difference, gain = x[j] - mean, inverse * scale[j]
             d = g[j] if difference * gain + shift[j] > 0 else slope * g[j]
-            y[j] = d * gain - pull - difference * tilt
+            y[j] = d * gain - e_mean - difference * ez_mean
 
 
 def _cut(x, scale, shift, axes) -> Cut | None:
@@ -472,10 +479,10 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     cut = _cut(x, scale, shift, axes)
     if cut is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
-    y, (pull, tilt) = np.empty(x.shape, np.float32), np.empty((2, *cut.kept), np.float32)
+    y, (e_mean, ez_mean) = np.empty(x.shape, np.float32), np.empty((2, *cut.kept), np.float32)
     sums = np.empty((cut.samples * cut.blocks, 2, cut.columns), np.float32)
     totals = np.empty((cut.tasks, 2, *cut.row), np.float32)
-    arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "pull": pull, "tilt": tilt}
+    arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "e_mean": e_mean, "ez_mean": ez_mean}
     _run(backward, backward_rows, cut, scale, shift, eps, slope, sums=sums, totals=totals, **arrays)
     scale_grad, shift_grad = totals[0] if len(totals) == 1 else totals.sum(axis=0)
     return y, None if scale is None else scale_grad, None if shift is None else shift_grad

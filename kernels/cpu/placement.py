@@ -48,8 +48,8 @@ def keep_off_this_core(team, launcher):
         return
     store(launcher + CORE, core + 1)
     for k in range(CORES // 64):
-        word = load(team + ALLOWED + 8 * k)
-        store(launcher + CORE_SET + 8 * k, word & ~(1 << (core & 63)) if k == core >> 6 else word)
+        cores = load(team + ALLOWED + 8 * k)  # 64 of the bits
+        store(launcher + CORE_SET + 8 * k, cores & ~(1 << (core & 63)) if k == core >> 6 else cores)
     for k in range(load(team + THREADS)):
         helper = team + FIRST_HELPER + k * HELPER_BYTES
         _syscall(SET_AFFINITY, load(helper + IDENTIFIER), SET_BYTES, launcher + CORE_SET)

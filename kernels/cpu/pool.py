@@ -234,8 +234,8 @@ class Pool:
         self.memory = np.zeros(LINE + TEAM + placement.team_bytes(most_threads()), np.uint8)
         self.board = -(-address(self.memory) // LINE) * LINE
         if not system_sleep.FUTEX:
-            for word in (BELL, *range(FIRST_JOB + GATE, TEAM, JOB_BYTES)):
-                system_sleep.prepare_condition(self.board + word)
+            for offset in (BELL, *range(FIRST_JOB + GATE, TEAM, JOB_BYTES)):
+                system_sleep.prepare_condition(self.board + offset)
         self.launch = compiled(launch, types.void(*[int64] * 6), nogil=True)
         self.help = compiled(help_until_stopped, types.void(int64, int64), nogil=True)
         self.stop_helpers = compiled(stop_helpers, types.void(int64))
@@ -246,20 +246,20 @@ class Pool:
         self.allowed: set[int] = set()  # the cores that this process may use
         self.lock, self.look_again = threading.Lock(), 0.0
         self.free_jobs = list(range(MOST_JOBS))
-        self.mine = threading.local()
+        self.of_this_thread = threading.local()
 
-    def write(self, word: int, value: int) -> None:
-        """Write a word of the board."""
-        ctypes.c_int64.from_address(self.board + word).value = value
+    def write(self, offset: int, value: int) -> None:
+        """Write the int64 at an offset of the board."""
+        ctypes.c_int64.from_address(self.board + offset).value = value
 
     def run(self, worker: Worker, arguments: int, tasks: int, most: int) -> bool:
         """Launch a job; False if too many Python threads are launching."""
         if time.monotonic() >= self.look_again:
             self.adapt()
         try:
-            job = self.mine.job
+            job = self.of_this_thread.job
         except AttributeError:
-            job = self.mine.job = _ReservedJob(self.free_jobs)
+            job = self.of_this_thread.job = _ReservedJob(self.free_jobs)
         if job.number is None:
             return False
         self.launch(self.board, job.number, worker.address, arguments, tasks, min(self.helpers, most - 1))

@@ -149,8 +149,8 @@ def pack_panel(a, p, panel, target):
                         4 * (outputs - full_width),
                     )
         else:
-            square = depth // WIDTH * WIDTH
-            for k in range(0, square, WIDTH):
+            rows_in_squares = depth // WIDTH * WIDTH
+            for k in range(0, rows_in_squares, WIDTH):
                 for j in range(0, full_width, WIDTH):
                     transpose_block(
                         target + k * pitch + 4 * j, pitch, source + j * a.output_stride + 4 * k, a.output_stride
@@ -158,7 +158,7 @@ def pack_panel(a, p, panel, target):
             for j in range(outputs):
                 line = carray(floats_at(source + j * a.output_stride), depth)
                 column = carray(floats_at(target), depth * a.width)
-                for k in range(square if j < full_width else 0, depth):
+                for k in range(rows_in_squares if j < full_width else 0, depth):
                     column[k * a.width + j] = line[k]
         target += depth * pitch
 
@@ -222,7 +222,7 @@ def packing(plan, pieces, outputs: int, width: int, packed: int = 0) -> dict[str
 
 
 def panel_kernels(outputs: int, vectors: int, height: int, adjacent: bool) -> dict[str, int]:
-    """The micro-kernels for whole panels and for the last one, and the lanes of its last vector."""
+    """The micro-kernels for whole panels (`whole`) and the last one (`tail`), and the lanes of its last vector."""
     width = vectors * WIDTH
     last = (outputs - 1) % width + 1
     return {
@@ -235,6 +235,7 @@ def panel_kernels(outputs: int, vectors: int, height: int, adjacent: bool) -> di
 class Products:
     """A plan: y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap]), shapes fixed.
 
+    A convolution has one phase; its adjoint has one for each remainder of row and column modulo the stride.
     `source` is (H, W, C) of x, `zeros` its padding, `stride` its (vertical, horizontal) step from output to output;
     `target` is (H, W, K) of y, `step` the distance of a phase's outputs in it. A weight is found at tap * `tap_size` +
     input channel * `depth_stride` + output channel * `output_stride` floats.

@@ -78,12 +78,12 @@ def _forward_worker(gates: int, width: int):
         a = carray(arguments, 1)[0]
         panel, group = task // a.groups - 1, task % a.groups
         inputs = a.inputs + row * a.rows * (a.step % 2 * a.groups + group)
-        later = a.inputs + row * a.rows * ((a.step + 1) % 2 * a.groups + group)
+        next_inputs = a.inputs + row * a.rows * ((a.step + 1) % 2 * a.groups + group)
         if panel < 0:
             first, sequences = group * width * a.steps, min(width, a.batch - group * width)
             x, y = a.x + 4 * a.channels * (first + a.step + 1), a.y + 4 * a.hidden * (first + a.step - 1)
             if a.step + 1 < a.steps:
-                _transpose(later, row, x, 4 * a.channels * a.steps, sequences, a.channels)
+                _transpose(next_inputs, row, x, 4 * a.channels * a.steps, sequences, a.channels)
             if a.step > 0:
                 h = inputs + row * (a.channels + 1)
                 _transpose(y, 4 * a.hidden * a.steps, h, row, a.hidden, sequences)
@@ -94,7 +94,7 @@ def _forward_worker(gates: int, width: int):
         z = carray(floats_at(a.gates + 4 * panel_index * tile), 4 * size)
         before = carray(floats_at(a.states + panel_index * tile), size)
         after = carray(floats_at(a.states + (panel_index + a.groups * a.panels) * tile), size)
-        h = carray(floats_at(later + row * (a.channels + 1 + panel * UNITS)), size)
+        h = carray(floats_at(next_inputs + row * (a.channels + 1 + panel * UNITS)), size)
         if gates == LSTM:
             for j in range(size):
                 i, f, n, o = sigmoid(z[j]), sigmoid(z[size + j]), tanh(z[2 * size + j]), sigmoid(z[3 * size + j])
@@ -121,37 +121,39 @@ def _backward_worker(gates: int, width: int):
     size, row, vectors = UNITS * width, 4 * width, width // WIDTH
     tile = 4 * size
 
-    @worker(SIZES + "rows slots blocks g dx dh fetched gates states carried derivatives sums scratch lane_bytes step")
+    @worker(
+        SIZES + "rows slots blocks g dx dh step_gradients gates states carried derivatives sums scratch lane_bytes step"
+    )
     def backward(arguments, task, lane):
         a = carray(arguments, 1)[0]
         panel, group = task // a.groups - 1, task % a.groups
         first, sequences = group * width, min(width, a.batch - group * width)
         if panel < 0:
             if a.step > 0:
-                target = a.fetched + row * a.rows * ((a.step - 1) % 2 * a.groups + group)
+                target = a.step_gradients + row * a.rows * ((a.step - 1) % 2 * a.groups + group)
                 g = a.g + 4 * a.hidden * (first * a.steps + a.step - 1)
                 _transpose(target, row, g, 4 * a.hidden * a.steps, sequences, a.hidden)
             return
-        room_at, last = a.scratch + lane * a.lane_bytes, a.step + 1 == a.steps
-        later = a.derivatives + 4 * a.hidden * row * ((a.step + 1) % a.slots * a.groups + group)
+        buffer_at, last = a.scratch + lane * a.lane_bytes, a.step + 1 == a.steps
+        next_derivatives = a.derivatives + 4 * a.hidden * row * ((a.step + 1) % a.slots * a.groups + group)
         if panel >= a.panels:
             if not last:
                 unit = (panel - a.panels) * UNITS
-                _product(a.blocks, 1, panel - a.panels, vectors, later, room_at)
+                _product(a.blocks, 1, panel - a.panels, vectors, next_derivatives, buffer_at)
                 dx = a.dx + 4 * (a.channels * (first * a.steps + a.step + 1) + unit)
-                _transpose(dx, 4 * a.channels * a.steps, room_at, row, min(UNITS, a.channels - unit), sequences)
+                _transpose(dx, 4 * a.channels * a.steps, buffer_at, row, min(UNITS, a.channels - unit), sequences)
             return
         unit = panel * UNITS
         units = min(UNITS, a.hidden - unit)
         if last:
-            clear(room_at, tile)
+            clear(buffer_at, tile)
         else:
-            _product(a.blocks, 0, panel, vectors, later, room_at)
+            _product(a.blocks, 0, panel, vectors, next_derivatives, buffer_at)
         if a.step < 0:
-            _transpose(a.dh + 4 * (a.hidden * first + unit), 4 * a.hidden, room_at, row, units, sequences)
+            _transpose(a.dh + 4 * (a.hidden * first + unit), 4 * a.hidden, buffer_at, row, units, sequences)
             return
-        buffer = carray(floats_at(room_at), 4 * size)
-        g = carray(floats_at(a.fetched + row * (a.rows * (a.step % 2 * a.groups + group) + unit)), size)
+        buffer = carray(floats_at(buffer_at), 4 * size)
+        g = carray(floats_at(a.step_gradients + row * (a.rows * (a.step % 2 * a.groups + group) + unit)), size)
         for j in range(size):
             buffer[j] += g[j]
         panel_index = (a.step * a.groups + group) * a.panels + panel
@@ -162,11 +164,11 @@ def _backward_worker(gates: int, width: int):
         if gates == LSTM:  # i, f, n, o; the gradient of c is carried on
             for j in range(size):
                 i, f, n, o, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], buffer[j]
-                bounded = tanh(after[j])
-                dc = carried[j] + dh * o * (ONE - bounded * bounded)
+                tanh_c = tanh(after[j])
+                dc = carried[j] + dh * o * (ONE - tanh_c * tanh_c)
                 carried[j] = dc * f
                 buffer[j], buffer[size + j] = dc * n * i * (ONE - i), dc * before[j] * f * (ONE - f)
-                buffer[2 * size + j], buffer[3 * size + j] = dc * i * (ONE - n * n), dh * bounded * o * (ONE - o)
+                buffer[2 * size + j], buffer[3 * size + j] = dc * i * (ONE - n * n), dh * tanh_c * o * (ONE - o)
         else:  # n, r, z, and n's part of h: neighbours for x, and for h; what z lets through to h is carried on
             for j in range(size):
                 r, u, n, scaled, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], buffer[j] + carried[j]
@@ -179,7 +181,7 @@ def _backward_worker(gates: int, width: int):
             total[j] += buffer[j]
         derivatives = a.derivatives + 4 * a.hidden * row * (a.step % a.slots * a.groups + group)
         for gate in range(4):
-            copy(derivatives + row * (gate * a.hidden + unit), room_at + gate * tile, units * row)
+            copy(derivatives + row * (gate * a.hidden + unit), buffer_at + gate * tile, units * row)
 
     return backward
 
@@ -195,8 +197,8 @@ def _weight_sums_worker(gates: int, width: int):
         a = carray(arguments, 1)[0]
         of_x, strip = task < a.x_panels, a.scratch + lane * a.lane_bytes
         features, column = (a.channels, task * COLUMNS) if of_x else (a.hidden, (task - a.x_panels) * COLUMNS)
-        many = min(COLUMNS, features - column)
-        if many < COLUMNS:
+        count = min(COLUMNS, features - column)
+        if count < COLUMNS:
             clear(strip, a.lane_bytes)
         # A GRU's fourth gate has no part in x, nor its third in h: derivatives n, r, z, and r, z, n of h.
         begin = a.derivatives + (0 if of_x or gates == LSTM else a.hidden * row)
@@ -208,7 +210,7 @@ def _weight_sums_worker(gates: int, width: int):
                         source = a.x + 4 * a.channels * (n * a.steps + step)
                     else:
                         source = a.y + 4 * a.hidden * (n * a.steps + step - 1) if step else a.h + 4 * a.hidden * n
-                    copy(line, source + 4 * column, 4 * many)
+                    copy(line, source + 4 * column, 4 * count)
                     line += pitch
             target = a.sums + task * a.sums_bytes
             for panel_start in range(begin, begin + gates * a.hidden * row, UNITS * row):
@@ -299,7 +301,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     rows, slots, x_panels = hidden + UNITS, max(2, KEPT_DERIVATIVES // (groups * width)), ceil(channels / COLUMNS)
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
     dx, dh = np.empty_like(x), np.empty_like(h)
-    fetched, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
+    step_gradients, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
     # Two slots at least: a step reads one while it writes another. The last tile of all reaches beyond the last row.
     derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
     totals = np.zeros(z.shape[1:], np.float32)
@@ -307,7 +309,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
     scratch = memory.scratch(lane_bytes)
     step, weights = _backward_worker(gates, width), _weight_sums_worker(gates, width)
-    arrays = blocks, g, dx, dh, fetched, z, states, carried, derivatives, totals, scratch
+    arrays = blocks, g, dx, dh, step_gradients, z, states, carried, derivatives, totals, scratch
     call = step.Arguments(*sizes, rows, slots, *map(address, arrays), lane_bytes)
     arrays = map(address, (x, h, y, derivatives, sums))
     add = weights.Arguments(

@@ -134,12 +134,12 @@ def adam(parameter, gradients, mean, square, numbers):
 @summing
 def squares_of_clipped(x, bound):
     """The sum of the squares of the elements, each `clipped`; NaN if an element is not finite."""
-    odd, squares = float32(0), float32(0)
+    nan_or_zero, squares = float32(0), float32(0)
     for i in range(x.size):
-        odd += x[i] - x[i]
+        nan_or_zero += x[i] - x[i]
         value = clipped(x[i], bound)
         squares += value * value
-    return squares + odd
+    return squares + nan_or_zero
 
 
 @worker("lengths gradients squares", "bound")

@@ -157,7 +157,7 @@ def erf(x):
 
 # Logarithms
 
-# log(1 + e) / e up to 1
+# The polynomial for log(1 + e) / e, e up to 1, its coefficients from the lowest power on.
 LOG1P = _floats(1, -0.4999993, 0.33330464, -0.24958019, 0.19692102, -0.1534488, 0.10661128, -0.05745723)
 LOG1P += _floats(0.020086242, -0.0032904686)
 

@@ -1,4 +1,6 @@
-"""The weight gradient: for each live tap, the sum over pixels of outer products of inputs and output gradients.
+"""The weight gradient: for each visible tap, the sum over pixels of outer products of inputs and output gradients.
+
+A tap is visible if no mask hides it.
 
 A strip of pixels is short enough for its gradients in a panel of output channels to stay in the first-level cache,
 while all rows (tap, input channel) of the result read them. The work is cut into groups of panels, and where these are
@@ -11,7 +13,7 @@ from math import ceil
 import numpy as np
 from numba import carray
 
-from ..geometry import Geometry, live_taps
+from ..geometry import Geometry, visible_taps
 from ..taps import Tap
 from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
@@ -157,8 +159,8 @@ class WeightSums:
         image_bytes = 4 * height * width * channels
         window_bytes = 4 * pitch * ((strip_rows - 1) * sh + reach) if copied else image_bytes
 
-        live = live_taps(*kernel_size, geometry.mask)
-        taps = [Tap(i * dh, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in live]
+        visible = visible_taps(*kernel_size, geometry.mask)
+        taps = [Tap(i * dh, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in visible]
         runs = merged(taps, pitch, pixel, channels)
         scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
         vectors = VECTORS if share > WIDTH else 1

@@ -38,10 +38,10 @@ PANEL_BYTES = VECTORS * VECTOR_BYTES
 @inlined
 def add_tiles(a, buffer, first, count, x, g, v, z, sums, accumulate):
     """Add the outer products of `count` transformed tiles of x and g, a slice of each, to the sums of all points."""
-    each, side = a.across * a.down, a.taps + 3
+    tiles_of_image, side = a.tiles_across * a.tiles_down, a.taps + 3
     for t in range(count):
-        image, tile_index = divmod(first + t, each)
-        row, column = tile_index // a.across * 4, tile_index % a.across * 4
+        image, tile_index = divmod(first + t, tiles_of_image)
+        row, column = tile_index // a.tiles_across * 4, tile_index % a.tiles_across * 4
         top, left, size = row * a.phases - a.above, column * a.phases - a.before, side * a.phases
         at, down, across = patch(buffer, x, image, top, left, size, a.height, a.width, a.source, a.source_part)
         transform_patch(a.taps, at, down, across, a.phases, a.source_part, v + t * a.v_row, a.v_point)
@@ -72,8 +72,8 @@ def add_tiles(a, buffer, first, count, x, g, v, z, sums, accumulate):
 
 
 @worker(
-    "tiles pieces target_slices across down x g taps phases height width source source_part rows columns target "
-    "target_part above before scratch lane_bytes v z v_row v_point z_point panels sums sums_bytes entry offsets "
+    "tiles pieces target_slices tiles_across tiles_down x g taps phases height width source source_part rows columns "
+    "target target_part above before scratch lane_bytes v z v_row v_point z_point panels sums sums_bytes entry offsets "
     "offset_count block_bytes segments"
 )
 def correlate(arguments, task, lane):
@@ -113,13 +113,13 @@ def add_points(arguments, task, lane):
                 for i in range(size):
                     total[i] = part[i]
     source_slice, target_slice = divmod(slices, a.target_slices)
-    each, tap = a.channels // a.source_slices, a.channels * a.target
+    channels_of_slice, tap = a.channels // a.source_slices, a.channels * a.target
     line = a.phases * a.taps * tap  # a row of the kernel
     column = (target_slice * a.panels + panel) * PANEL_BYTES
     for row in range(block * a.tile_rows, first + a.tile_rows):
-        phase, channel = divmod(row, each)
+        phase, channel = divmod(row, channels_of_slice)
         target = a.gradient + phase // a.phases * line + phase % a.phases * tap + column
-        target += (source_slice * each + channel) * a.target
+        target += (source_slice * channels_of_slice + channel) * a.target
         for v in range(0, PANEL_BYTES, VECTOR_BYTES):
             source = buffer + (row - first) * PANEL_BYTES + v
             if a.taps == 3:
@@ -143,8 +143,8 @@ class WinogradSums:
         taps = TAPS[kernel, stride]
         points = (taps + 3) ** 2
         self.shape, self.tables = (kernel, kernel, channels, outputs), []
-        across, down = ceil(columns / 4), ceil(rows / 4)
-        tiles = images * across * down
+        tiles_across, tiles_down = ceil(columns / 4), ceil(rows / 4)
+        tiles = images * tiles_across * tiles_down
         source_slices, target_slices = _slices(points, stride**2, channels, outputs)
         slices = source_slices * target_slices
         depth, product_width = stride**2 * channels // source_slices, outputs // target_slices
@@ -165,8 +165,8 @@ class WinogradSums:
             tiles=tiles,
             pieces=pieces,
             target_slices=target_slices,
-            across=across,
-            down=down,
+            tiles_across=tiles_across,
+            tiles_down=tiles_down,
             taps=taps,
             phases=stride,
             height=height,

@@ -23,7 +23,7 @@ struct Affine {
     }
 };
 
-// By columns.
+// Normalisation by columns.
 
 __device__ __forceinline__ long long group_of(const Tile& tile, int j, int groups, int channels)
 {
@@ -180,7 +180,7 @@ __global__ void measure_backward(int positions, int groups, int channels, int le
     const long long start = tile.sample * positions * columns + tile.column;
     Affine affine[N];
     load_affine(affine, tile, groups, channels, mean, inverse, scale, shift);
-    Pack<N> along{}, plain{};
+    Pack<N> sum_dz{}, sum_d{};
 #pragma unroll 4
     for (long long row = tile.first; row < tile.last; row += blockDim.y) {
         const Pack<N> gradients = load<N>(g + start + row * columns, packed);
@@ -189,19 +189,20 @@ __global__ void measure_backward(int positions, int groups, int channels, int le
         for (int j = 0; j < N; ++j) {
             if constexpr (by_row) affine[j].mean = mean[row], affine[j].inverse = inverse[row];
             const float d = affine[j].backward(gradients.at[j], values.at[j], slope);
-            along.at[j] += d * affine[j].normal(values.at[j]);
-            plain.at[j] += d;
+            sum_dz.at[j] += d * affine[j].normal(values.at[j]);
+            sum_d.at[j] += d;
         }
     }
-    along = combine_rows(along, sum<N>);
-    plain = combine_rows(plain, sum<N>);
+    sum_dz = combine_rows(sum_dz, sum<N>);
+    sum_d = combine_rows(sum_d, sum<N>);
     if (threadIdx.y || !tile.inside) return;
     sums += 2 * tile.part * columns + tile.column;
-    store<N>(sums, along, packed);
-    store<N>(sums + columns, plain, packed);
+    store<N>(sums, sum_dz, packed);
+    store<N>(sums + columns, sum_d, packed);
 }
 
-// From these sums, writes totals (samples, 2, columns) over all chunks, and mean(e) and mean(e z) of each group.
+// From the sums of `measure_backward`, writes totals (samples, 2, columns) over all chunks, and mean(e) and mean(e z)
+// of each group.
 template <unsigned threads>
 __global__ void merge_backward(long long samples, int positions, int groups, int channels, int length,
                                const float* sums, const float* scale, float* totals, float* mean_e, float* mean_ez)
@@ -212,19 +213,19 @@ __global__ void merge_backward(long long samples, int positions, int groups, int
         const int first = index % groups * channels;
         float sum_ez = 0.f, sum_e = 0.f;
         for (int column = first; column < first + channels; ++column) {
-            float along = 0.f, plain = 0.f;
+            float sum_dz = 0.f, sum_d = 0.f;
             for (int chunk = share.thread; chunk < chunks; chunk += threads) {
                 const float* part = sums + 2 * (sample * chunks + chunk) * columns + column;
-                along += part[0];
-                plain += part[columns];
+                sum_dz += part[0];
+                sum_d += part[columns];
             }
-            along = row_reduce<Sum, threads>(along);
-            plain = row_reduce<Sum, threads>(plain);
-            sum_ez += along * scale[column];
-            sum_e += plain * scale[column];
+            sum_dz = row_reduce<Sum, threads>(sum_dz);
+            sum_d = row_reduce<Sum, threads>(sum_d);
+            sum_ez += sum_dz * scale[column];
+            sum_e += sum_d * scale[column];
             if (share.thread) continue;
-            totals[2 * sample * columns + column] = along;
-            totals[(2 * sample + 1) * columns + column] = plain;
+            totals[2 * sample * columns + column] = sum_dz;
+            totals[(2 * sample + 1) * columns + column] = sum_d;
         }
         if (share.thread) return;
         const float count = float(positions) * channels;
@@ -245,12 +246,12 @@ __global__ void apply_backward(int positions, int groups, int channels, int leng
     const long long start = tile.sample * positions * columns + tile.column;
     Affine affine[N];
     load_affine(affine, tile, groups, channels, mean, inverse, scale, shift);
-    Pack<N> pull, tilt;
+    Pack<N> e_mean, ez_mean;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
         const long long group = group_of(tile, j, groups, channels);
-        pull.at[j] = mean_e[group];
-        tilt.at[j] = mean_ez[group];
+        e_mean.at[j] = mean_e[group];
+        ez_mean.at[j] = mean_ez[group];
     }
 #pragma unroll 4
     for (long long row = tile.first; row < tile.last; row += blockDim.y) {
@@ -259,13 +260,13 @@ __global__ void apply_backward(int positions, int groups, int channels, int leng
 #pragma unroll
         for (int j = 0; j < N; ++j) {
             const float x = values.at[j], e = affine[j].backward(gradients.at[j], x, slope) * affine[j].scale;
-            values.at[j] = (e - pull.at[j] - affine[j].normal(x) * tilt.at[j]) * affine[j].inverse;
+            values.at[j] = (e - e_mean.at[j] - affine[j].normal(x) * ez_mean.at[j]) * affine[j].inverse;
         }
         store<N>(dx + start + row * columns, values, packed);
     }
 }
 
-// By rows.
+// Normalisation by rows.
 
 template <unsigned threads>
 __global__ void normalize_rows(long long rows, long long columns, float eps, float slope, const float* x,
@@ -275,11 +276,11 @@ __global__ void normalize_rows(long long rows, long long columns, float eps, flo
     for_each_row<threads>(rows, [=](long long row, Share share) {
         const long long start = row * columns;
         const float weight = 1.f / columns;
-        const float near = row_sum<threads>(share, columns, [](float x) { return x; }, x + start) * weight;
-        const float rest = row_sum<threads>(share, columns, [=](float x) { return x - near; }, x + start) * weight;
-        auto square = [=](float x) { return (x - near - rest) * (x - near - rest); };
+        const float origin = row_sum<threads>(share, columns, [](float x) { return x; }, x + start) * weight;
+        const float rest = row_sum<threads>(share, columns, [=](float x) { return x - origin; }, x + start) * weight;
+        auto square = [=](float x) { return (x - origin - rest) * (x - origin - rest); };
         const float variance = row_sum<threads>(share, columns, square, x + start) * weight;
-        const Affine own{near + rest, 1.f / sqrtf(variance + eps)};
+        const Affine own{origin + rest, 1.f / sqrtf(variance + eps)};
         auto result = [=](float x, float scale, float shift) {
             return Affine{own.mean, own.inverse, scale, shift}.forward(x, slope);
         };

@@ -44,9 +44,9 @@ def _of_columns(values, cut: Layout, default: float):
     """Scale or shift with a number for each column."""
     if values is not None and values.shape == cut.row:
         return values
-    each = empty(cut.row)
-    each[...] = default if values is None else values
-    return each
+    array = empty(cut.row)
+    array[...] = default if values is None else values
+    return array
 
 
 def _by_rows(name: str, cut: Layout, *arguments) -> None:
@@ -74,16 +74,16 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     cut = _layout(x, scale, shift, axes)
     if cut is None:
         return reference.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
-    affine, bend = (_of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)), np.float32(slope)
+    affine, slope = (_of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)), np.float32(slope)
     y, (mean, var, inverse) = empty(x.shape), (empty(cut.kept) for _ in range(3))
     if _is_by_rows(cut):
-        _by_rows("normalize_rows", cut, np.float32(eps), bend, x, *affine, y, mean, var, inverse)
+        _by_rows("normalize_rows", cut, np.float32(eps), slope, x, *affine, y, mean, var, inverse)
     else:
         launch = _tiles(cut)
         moments = empty((cut.samples, launch.chunks, 3, launch.columns))
         _by_columns(f"measure<{launch.width}>", cut, x, moments)
         _merge("merge", cut, np.float64(eps), moments, mean, var, inverse)
-        _by_columns(f"apply<{launch.width}>", cut, bend, x, mean, inverse, *affine, y)
+        _by_columns(f"apply<{launch.width}>", cut, slope, x, mean, inverse, *affine, y)
     return (y, mean, var), (x, scale, shift, mean, inverse)
 
 
@@ -95,18 +95,18 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
     scales, shifts = _of_columns(scale, cut, 1.0), _of_columns(shift, cut, 0.0)
     dx, launch = empty(x.shape), _tiles(cut)
-    known = np.float32(slope), g, x, mean, inverse, scales, shifts
+    arguments = np.float32(slope), g, x, mean, inverse, scales, shifts
     affine = scale is not None or shift is not None
     if affine or not _is_by_rows(cut):
         sums = empty((launch.samples, launch.chunks, 2, launch.columns))
-        _by_columns(f"measure_backward<{launch.width}, {str(_is_by_rows(cut)).lower()}>", cut, *known, sums)
+        _by_columns(f"measure_backward<{launch.width}, {str(_is_by_rows(cut)).lower()}>", cut, *arguments, sums)
     if _is_by_rows(cut):
-        _by_rows("normalize_rows_backward", cut, *known, dx)
+        _by_rows("normalize_rows_backward", cut, *arguments, dx)
         totals = sums[0] if affine else None
     else:
         totals, mean_e, mean_ez = empty((launch.samples, 2, launch.columns)), empty(cut.kept), empty(cut.kept)
         _merge("merge_backward", cut, sums, scales, totals, mean_e, mean_ez)
-        _by_columns(f"apply_backward<{launch.width}>", cut, *known, mean_e, mean_ez, dx)
+        _by_columns(f"apply_backward<{launch.width}>", cut, *arguments, mean_e, mean_ez, dx)
     return dx, *_affine_gradients(totals, scale, shift, cut)
 
 

@@ -21,10 +21,10 @@ def transposed(w, in_pairs: bool):
     if rows == 1 or columns == 1:
         w = w.reshape(*taps, columns, rows)
         return packed(w) if in_pairs else w
-    each, source = (2, _packed) if in_pairs else (1, _transposed)
-    y = empty((*taps, columns, rows // each))
-    grid = ceil(rows / (each * SIDE)) * ceil(columns / SIDE), taps[0] * taps[1]
-    source[f"transposed<{each}>"](grid, (SIDE, HEIGHT), (w, y, np.int32(rows), np.int32(columns)))
+    numbers_per_float, source = (2, _packed) if in_pairs else (1, _transposed)
+    y = empty((*taps, columns, rows // numbers_per_float))
+    grid = ceil(rows / (numbers_per_float * SIDE)) * ceil(columns / SIDE), taps[0] * taps[1]
+    source[f"transposed<{numbers_per_float}>"](grid, (SIDE, HEIGHT), (w, y, np.int32(rows), np.int32(columns)))
     return y
 
 

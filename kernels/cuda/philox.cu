@@ -33,8 +33,8 @@ __device__ __forceinline__ Four<unsigned> encrypted(Key key, Counter counter)
     return {{c0, c1, c2, c3}};
 }
 
-// Writes n numbers y, four for each counter from `counter` on, as f(words, index of the first) gives them. In a captured
-// step `base` is added to the counter, word by word.
+// Writes n numbers y, four for each counter from `counter` on, as f(words, index of the first) gives them. In a
+// captured step `base` is added to the counter, word by word.
 template <typename T, typename F>
 __device__ __forceinline__ void draw(Key key, Counter counter, const Counter* base, long long n, T* y, F f)
 {

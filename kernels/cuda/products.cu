@@ -9,7 +9,7 @@
 template <int ROWS>
 struct Windows {
     using Layout = Deep<ROWS>;
-    static constexpr int COUNT = ROWS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
+    static constexpr int COUNT = ROWS * DEPTH / CHUNK / THREADS, DISTANCE = THREADS / 4;
 
     const Images& images;
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
@@ -17,15 +17,15 @@ struct Windows {
     const int begin; // index of the job's first step in the table
     const float* corners[COUNT];
     int tops[COUNT], lefts[COUNT];
-    Step ahead;  // of the next stage, read before its addresses are needed
+    Step next_step;  // of the next stage, read before its addresses are needed
 
     __device__ __forceinline__ Windows(const Images& images, const Job& job, const Step* table, const float* x,
                                        int first_row)
-        : images(images), table(table), begin(job.begin + chunk), ahead(table[begin])
+        : images(images), table(table), begin(job.begin + chunk), next_step(table[begin])
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            const int row = first_row + line + i * APART, places = job.rows * job.columns;
+            const int row = first_row + line + i * DISTANCE, places = job.rows * job.columns;
             const int image = row / places, place = row % places;
             tops[i] = image < images.count ? place / job.columns * images.stride_down - images.above : OUTSIDE;
             lefts[i] = place % job.columns * images.stride_across - images.before;
@@ -39,7 +39,7 @@ struct Windows {
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<floats, cached>(target + Layout::place(i * APART, 0), corners[i] + step.offset,
+            copy_async<floats, cached>(target + Layout::place(i * DISTANCE, 0), corners[i] + step.offset,
                                        is_inside(images, tops[i] + step.row, lefts[i] + step.column));
     }
 
@@ -47,14 +47,14 @@ struct Windows {
     {
         float* target = stage + Layout::place(line, chunk);
         if (images.source_by_fours && images.read_again) {
-            copy<CHUNK, true>(target, ahead);
+            copy<CHUNK, true>(target, next_step);
         } else if (images.source_by_fours) {
-            copy<CHUNK, false>(target, ahead);
+            copy<CHUNK, false>(target, next_step);
         } else {
 #pragma unroll
             for (int k = 0; k < CHUNK; ++k) copy<1, false>(target + k, table[begin + step + k]);
         }
-        ahead = table[begin + step + DEPTH];
+        next_step = table[begin + step + DEPTH];
     }
 };
 
@@ -65,7 +65,8 @@ struct Weights;
 template <int COLUMNS>
 struct Weights<Wide<COLUMNS>> {
     using Layout = Wide<COLUMNS>;
-    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK, APART = THREADS / CHUNKS;
+    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, CHUNKS = COLUMNS / CHUNK;
+    static constexpr int DISTANCE = THREADS / CHUNKS;
 
     const bool by_fours;
     const int line = threadIdx.x % CHUNKS * CHUNK, first = threadIdx.x / CHUNKS;
@@ -73,7 +74,7 @@ struct Weights<Wide<COLUMNS>> {
     const Step* table;
     const int begin; // index of the job's first step in the table
     const float* corner;
-    int ahead[COUNT];
+    int weights[COUNT];  // offsets of those of the next stage
 
     __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
                                        int first_column)
@@ -83,36 +84,36 @@ struct Weights<Wide<COLUMNS>> {
           begin(job.begin + first),
           corner(w + job.corner + first_column + line)
     {
-        look_ahead(0);
+        read_next(0);
     }
 
-    __device__ __forceinline__ void look_ahead(int step)
+    __device__ __forceinline__ void read_next(int step)
     {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) ahead[i] = table[begin + step + i * APART].weight;
+        for (int i = 0; i < COUNT; ++i) weights[i] = table[begin + step + i * DISTANCE].weight;
     }
 
     __device__ __forceinline__ void fetch(float* stage, int step)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
-            const float* source = corner + ahead[i];
+            float* target = stage + Layout::place(line, first) + Layout::place(0, i * DISTANCE);
+            const float* source = corner + weights[i];
             if (by_fours) {
-                copy_async<CHUNK>(target, source, ahead[i] >= 0 && columns > 0);
+                copy_async<CHUNK>(target, source, weights[i] >= 0 && columns > 0);
             } else {
 #pragma unroll
-                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, source + k, ahead[i] >= 0 && columns > k);
+                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, source + k, weights[i] >= 0 && columns > k);
             }
         }
-        look_ahead(step + DEPTH);
+        read_next(step + DEPTH);
     }
 };
 
 template <int COLUMNS>
 struct Weights<Deep<COLUMNS>> {
     using Layout = Deep<COLUMNS>;
-    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, APART = THREADS / 4;
+    static constexpr int COUNT = COLUMNS * DEPTH / CHUNK / THREADS, DISTANCE = THREADS / 4;
 
     const int line = threadIdx.x / 4, chunk = threadIdx.x % 4 * CHUNK;
     const int columns; // number of columns, from the first copied on
@@ -120,7 +121,7 @@ struct Weights<Deep<COLUMNS>> {
     const int begin; // index of the job's first step in the table
     const int pitch;
     const float* corner;
-    int ahead;
+    int weight;  // offset of that of the next stage
 
     __device__ __forceinline__ Weights(const Images& images, const Job& job, const Step* table, const float* w,
                                        int first_column)
@@ -129,7 +130,7 @@ struct Weights<Deep<COLUMNS>> {
           begin(job.begin + chunk),
           pitch(images.weight_pitch),
           corner(w + job.corner + static_cast<long long>(first_column + line) * pitch),
-          ahead(table[begin].weight)
+          weight(table[begin].weight)
     {
     }
 
@@ -138,10 +139,10 @@ struct Weights<Deep<COLUMNS>> {
         float* target = stage + Layout::place(line, chunk);
 #pragma unroll
         for (int i = 0; i < COUNT; ++i)
-            copy_async<CHUNK>(target + Layout::place(i * APART, 0),
-                              corner + static_cast<long long>(pitch) * (i * APART) + ahead,
-                              ahead >= 0 && columns > i * APART);
-        ahead = table[begin + step + DEPTH].weight;
+            copy_async<CHUNK>(target + Layout::place(i * DISTANCE, 0),
+                              corner + static_cast<long long>(pitch) * (i * DISTANCE) + weight,
+                              weight >= 0 && columns > i * DISTANCE);
+        weight = table[begin + step + DEPTH].weight;
     }
 };
 

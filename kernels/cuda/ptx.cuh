@@ -2,28 +2,28 @@
 #pragma once
 #ifdef __CUDACC__
 
-// Starts to copy `floats` (1 or 4, aligned to their size) to shared memory; where they are not live, writes zeros, and
+// Starts to copy `floats` (1 or 4, aligned to their size) to shared memory; where they are not valid, writes zeros, and
 // reads nothing. With `cached` they stay in the first-level cache, since neighbouring taps will read them again soon.
 // Turing has no such copy: there it is done immediately, and other blocks of the multiprocessor hide the wait.
 template <int floats, bool cached = false>
-__device__ __forceinline__ void copy_async(float* target, const float* source, bool live)
+__device__ __forceinline__ void copy_async(float* target, const float* source, bool valid)
 {
     static_assert(floats == 1 || floats == 4, "what the instruction copies");
 #if __CUDA_ARCH__ >= 800
     const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(target));
     if constexpr (floats == 4 && cached)
         asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(address), "l"(source),
-                     "r"(live ? 16 : 0));
+                     "r"(valid ? 16 : 0));
     else if constexpr (floats == 4)
         asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(address), "l"(source),
-                     "r"(live ? 16 : 0));
+                     "r"(valid ? 16 : 0));
     else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(source), "r"(live ? 4 : 0));
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(source), "r"(valid ? 4 : 0));
 #else
     if constexpr (floats == 4)
-        *reinterpret_cast<float4*>(target) = live ? *reinterpret_cast<const float4*>(source) : float4{};
+        *reinterpret_cast<float4*>(target) = valid ? *reinterpret_cast<const float4*>(source) : float4{};
     else
-        *target = live ? *source : 0.f;
+        *target = valid ? *source : 0.f;
 #endif
 }
 

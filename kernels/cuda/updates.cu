@@ -85,6 +85,7 @@ struct RmsProp {
     }
 };
 
+// root = 1 / sqrt(1 - beta2^t) corrects the bias; shrink is the factor of a weight decay that bypasses the gradient.
 struct Adam {
     float factor, bound, rate, beta1, beta2, root, eps, decay, shrink;
 
@@ -153,8 +154,9 @@ extern "C" __global__ void sum_squares(Addresses arrays, Cuts cuts, float bound,
         const Pack<N> values = load<N>(x + i);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
-            const double near = clipped(values.at[j], bound), odd = values.at[j] - values.at[j];
-            sum += near * near + odd;
+            const double value = clipped(values.at[j], bound);
+            const double nan_or_zero = values.at[j] - values.at[j];  // NaN for an infinite number, and for NaN
+            sum += value * value + nan_or_zero;
         }
     });
     sum = block_reduce<Sum, BLOCK_THREADS>(sum);

@@ -12,7 +12,7 @@ template <typename Lines, int ROWS>
 struct Taps {
     using Layout = Lines;
     static constexpr int EACH = Layout::EACH, CHUNKS = ROWS / (CHUNK * EACH);
-    static constexpr int COUNT = CHUNKS * Layout::STEPS / THREADS, APART = THREADS / CHUNKS;
+    static constexpr int COUNT = CHUNKS * Layout::STEPS / THREADS, DISTANCE = THREADS / CHUNKS;
 
     const Images& images;
     const int line = threadIdx.x % CHUNKS * CHUNK * EACH, first = threadIdx.x / CHUNKS;
@@ -20,7 +20,7 @@ struct Taps {
     const Step* taps;
     const float* source;
     const int height, width;                           // of a grid of places
-    const int images_apart, rows_apart, columns_apart;  // from one place to the one APART later
+    const int image_step, row_step, column_step;  // from one place to the one DISTANCE later
     int image, row, column;                            // of the next place
     int places;                                        // from the next on
     Step tap;
@@ -33,9 +33,9 @@ struct Taps {
           source(x + job.source / EACH),
           height(job.rows),
           width(job.columns),
-          images_apart(APART / (height * width)),
-          rows_apart(APART / width % height),
-          columns_apart(APART % width),
+          image_step(DISTANCE / (height * width)),
+          row_step(DISTANCE / width % height),
+          column_step(DISTANCE % width),
           image((begin + first) / (height * width)),
           row((begin + first) / width % height),
           column((begin + first) % width),
@@ -46,21 +46,21 @@ struct Taps {
 
     __device__ __forceinline__ void advance()
     {
-        places -= APART;
-        column += columns_apart;
+        places -= DISTANCE;
+        column += column_step;
         const bool next_row = column >= width;
         column -= next_row ? width : 0;
-        row += rows_apart + next_row;
+        row += row_step + next_row;
         const bool next_image = row >= height;
         row -= next_image ? height : 0;
-        image += images_apart + next_image;
+        image += image_step + next_image;
     }
 
     __device__ __forceinline__ void fetch(float* stage, int)
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
+            float* target = stage + Layout::place(line, first) + Layout::place(0, i * DISTANCE);
             const int top = row * images.stride_down - images.above;
             const int left = column * images.stride_across - images.before;
             const float* corner =
@@ -71,9 +71,9 @@ struct Taps {
             } else {
 #pragma unroll
                 for (int k = 0; k < CHUNK; ++k) {
-                    const Step one = rows > k ? taps[k] : Step{};
-                    copy_async<1>(target + k, corner + one.offset,
-                                  rows > k && places > 0 && is_inside(images, top + one.row, left + one.column));
+                    const Step step = rows > k ? taps[k] : Step{};
+                    copy_async<1>(target + k, corner + step.offset,
+                                  rows > k && places > 0 && is_inside(images, top + step.row, left + step.column));
                 }
             }
             advance();
@@ -86,7 +86,7 @@ template <typename Lines, int COLUMNS>
 struct Gradients {
     using Layout = Lines;
     static constexpr int EACH = Layout::EACH, CHUNKS = COLUMNS / (CHUNK * EACH);
-    static constexpr int COUNT = CHUNKS * Layout::STEPS / THREADS, APART = THREADS / CHUNKS;
+    static constexpr int COUNT = CHUNKS * Layout::STEPS / THREADS, DISTANCE = THREADS / CHUNKS;
 
     const Images& images;
     const int line = threadIdx.x % CHUNKS * CHUNK * EACH, first = threadIdx.x / CHUNKS;
@@ -99,8 +99,8 @@ struct Gradients {
         : images(images),
           columns(job.last - job.first - first_column - line),
           places(end - begin - first),
-          source(g + (static_cast<long long>(begin + first) * images.target_channels + job.first + first_column + line) /
-                         EACH)
+          source(g + (static_cast<long long>(begin + first) * images.target_channels + job.first + first_column +
+                      line) / EACH)
     {
     }
 
@@ -108,14 +108,14 @@ struct Gradients {
     {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            float* target = stage + Layout::place(line, first) + Layout::place(0, i * APART);
-            const bool live = step + i * APART < places;
-            const float* from = source + static_cast<long long>(step + i * APART) * images.target_channels / EACH;
+            float* target = stage + Layout::place(line, first) + Layout::place(0, i * DISTANCE);
+            const bool valid = step + i * DISTANCE < places;
+            const float* from = source + static_cast<long long>(step + i * DISTANCE) * images.target_channels / EACH;
             if (EACH > 1 || images.target_by_fours) {
-                copy_async<CHUNK>(target, from, live && columns > 0);
+                copy_async<CHUNK>(target, from, valid && columns > 0);
             } else {
 #pragma unroll
-                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, live && columns > k);
+                for (int k = 0; k < CHUNK; ++k) copy_async<1>(target + k, from + k, valid && columns > k);
             }
         }
     }
@@ -134,7 +134,8 @@ weight_sums(const float* __restrict__ x, const float* __restrict__ g, float* __r
         if (corner.row >= job.steps) return;
         const int begin = blockIdx.z * slice, end = min(begin + slice, images.count * job.rows * job.columns);
         Taps<typename Arithmetic::template Lines<ROWS>, ROWS> taps(images, job, table, x, corner.row, begin, end);
-        Gradients<typename Arithmetic::template Lines<COLUMNS>, COLUMNS> gradients(images, job, g, corner.column, begin, end);
+        Gradients<typename Arithmetic::template Lines<COLUMNS>, COLUMNS> gradients(images, job, g, corner.column, begin,
+                                                                                    end);
         multiply(sums, taps, gradients, end - begin);
     }
     // Read again: keeping these values would take registers from the sums.
@@ -168,14 +169,14 @@ __global__ void add_slices(const float* __restrict__ sums, float* __restrict__ w
     const Job job = jobs[blockIdx.y];
     const int index = blockIdx.x * WEIGHTS + threadIdx.x, columns = job.last - job.first;
     const int row = index / columns, lanes = blockDim.y;
-    const bool live = row < job.steps;
-    const long long place = live ? table[job.begin + row].weight + job.corner + index % columns : 0;
+    const bool valid = row < job.steps;
+    const long long place = valid ? table[job.begin + row].weight + job.corner + index % columns : 0;
     float sum = 0.f;
 #pragma unroll 4
-    for (int slice = threadIdx.y; slice < slices; slice += lanes) sum += live ? sums[slice * size + place] : 0.f;
+    for (int slice = threadIdx.y; slice < slices; slice += lanes) sum += valid ? sums[slice * size + place] : 0.f;
     partial[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
-    if (!live || threadIdx.y) return;
+    if (!valid || threadIdx.y) return;
     for (int lane = 1; lane < lanes; ++lane) sum += partial[lane][threadIdx.x];
     w[place] = sum;
 }

@@ -65,11 +65,11 @@ def compile_source(text: str, names: tuple[str, ...], architecture: int) -> tupl
     library.nvrtcGetProgramLog(program, log)
     if failed:
         raise RuntimeError(log.value.decode())
-    lowered, mangled = {}, ctypes.c_char_p()
+    name_of_lowered, mangled = {}, ctypes.c_char_p()
     for name in names:
         library.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(mangled))
-        lowered[mangled.value.decode()] = name
-    return log.value.decode(), lowered
+        name_of_lowered[mangled.value.decode()] = name
+    return log.value.decode(), name_of_lowered
 
 
 def check(job: tuple[Source, int]) -> list[Usage] | str:

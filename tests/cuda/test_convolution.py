@@ -111,9 +111,9 @@ def test_a_weight_gradient_is_the_same_on_every_device(emulated, monkeypatch):
         call.arguments[0].shape, call.arguments[1].shape, (3, 3), call.arguments[3], convolution._setting()
     )
     assert plan.slices > convolution.MOST_LANES
-    few = device_kernel(call.name)(*call.arguments)
+    result = device_kernel(call.name)(*call.arguments)
     monkeypatch.setattr(convolution, "_multiprocessors", lambda device: 200)
-    np.testing.assert_array_equal(device_kernel(call.name)(*call.arguments), few)
+    np.testing.assert_array_equal(device_kernel(call.name)(*call.arguments), result)
 
 
 def shifted(array: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from tests.kernels import processes
 pytestmark = pytest.mark.skipif(build.no_compiler is not None, reason=str(build.no_compiler))
 
 
-# What it computes
+# The results of emulated kernels
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -41,7 +41,7 @@ class ndarray:
 
     def __getattr__(self, name: str):
         if name in API["methods"] or name in API["attributes"]:
-            raise NotImplementedError(f"the stub has no ndarray.{name}; CuPy has")
+            raise NotImplementedError(f"the stub has no ndarray.{name}, but CuPy has one")
         raise AttributeError(f"an array of CuPy's has no {name!r}")
 
     flags = property(lambda self: SimpleNamespace(**{k: self._host.flags[k.upper()] for k in FLAGS}))

@@ -63,7 +63,7 @@ class Namespace(types.ModuleType):
             raise AttributeError(f"CuPy has no {path}")
         value = getattr(self.numpy, name, self)
         if value is self or isinstance(value, types.ModuleType):
-            raise NotImplementedError(f"the stub has no {path}; CuPy has")
+            raise NotImplementedError(f"the stub has no {path}, but CuPy has one")
         if path in API["ufuncs"]:
             value = Ufunc(name, API["ufuncs"][path], value)
         elif path in API["functions"]:

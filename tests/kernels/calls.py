@@ -162,8 +162,8 @@ def random_shape(pick: Callable[[int, int], int]) -> Shape:
     geometry = Geometry(stride, padding, dilation, groups, mask)
     least = [max(1, k - sum(p)) for k, p in zip(geometry.reach(kernel), padding, strict=True)]
     size = pick(least[0], 20), pick(least[1], 20)
-    each = math.prod(geometry.output_size(size, kernel)) * math.prod(kernel) * channels * outputs // groups
-    return Shape(pick(1, max(1, min(20, WORK // each))), size, channels, kernel, outputs, geometry)
+    work_per_image = math.prod(geometry.output_size(size, kernel)) * math.prod(kernel) * channels * outputs // groups
+    return Shape(pick(1, max(1, min(20, WORK // work_per_image))), size, channels, kernel, outputs, geometry)
 
 
 AROUND = ((1, 1), (1, 1))

@@ -19,7 +19,7 @@ DELAYED = ("load", "store", "add", "set_bits", "keep_bits", "compare_and_swap")
 
 @numba.njit
 def delay(place):
-    """Pause for a time that looks random: a hash of a word's address and its value, which other threads change."""
+    """Pause for a time that looks random: a hash of an address and the number there, which other threads change."""
     mixed = (place >> 3) ^ (load(place) * 0x9E3779B1)
     turns = (mixed ^ (mixed >> 7)) & 31
     if turns == 31:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OURS = ("NUMBA_", "TINYGEN_")  # settings that a test chooses for itself
+OURS = ("NUMBA_", "TINYGEN_")  # prefixes of environment variables that are not inherited: each test sets its own
 TIMEOUT = 300  # seconds, after which a program hangs; a cold cache on a busy machine takes a while
 
 

@@ -36,8 +36,13 @@ def recurrent_call(name, sizes, bias=1.0):
         return np.float32(scale) * rng.standard_normal(shape, np.float32)
 
     weights = [normal(n, columns, scale=n**-0.5) for n in (channels, hidden)]
-    last = [normal(batch, hidden), normal(batch, hidden)] if name == "lstm" else [normal(hidden), normal(batch, hidden)]
-    return Call(name, (normal(batch, steps, channels), *weights, normal(columns, scale=bias), *last))
+    x, b, h, c = (
+        normal(batch, steps, channels),
+        normal(columns, scale=bias),
+        normal(batch, hidden),
+        normal(batch, hidden),
+    )
+    return Call(name, (x, *weights, b, h, c) if name == "lstm" else (x, *weights, b, normal(hidden), h))
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

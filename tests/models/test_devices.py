@@ -28,16 +28,16 @@ def train_evaluate_and_sample(name, device):
     batch = Batch(x=images(11, 8, 4, 1)).to(device)
     WAITS.clear()
     scalars_of_steps = [model.training_step(batch) for _ in range(2)]
-    waited = len(WAITS)
+    waits = len(WAITS)
     numbers = model.evaluate(Split(model.spec.fields, {"x": images(11, 8, 4, 1)}), seed=1)
     samples = model.sample(5, seed=2), model.encode(images(4, 8, 4, 1)), model.decode(normal(4, 3))
-    return waited, [scalars[key] for scalars in scalars_of_steps for key in scalars], numbers, samples
+    return waits, [scalars[key] for scalars in scalars_of_steps for key in scalars], numbers, samples
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_models_agree_with_the_cpu(name, cuda):
-    waited, *actual = train_evaluate_and_sample(name, cuda)
-    assert waited <= 4, "a step waits for its loss and for its gradient, see Optimizer.step"
+    waits, *actual = train_evaluate_and_sample(name, cuda)
+    assert waits <= 4, "a step waits for its loss and for its gradient, see Optimizer.step"
     _, *expected = train_evaluate_and_sample(name, "cpu")
     assert_same(actual, expected, 2e-4)
 

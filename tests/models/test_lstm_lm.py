@@ -112,10 +112,10 @@ def test_sampling_with_a_cached_state_equals_naive_sampling(word_dropout):
 
 def test_samples_have_the_frequencies_of_the_model():
     model, n = small_model(length=2), 40_000
-    known = every_sentence(3, 2)
-    p = np.exp(model.log_prob(known).astype("float64"))
+    all_sentences = every_sentence(3, 2)
+    p = np.exp(model.log_prob(all_sentences).astype("float64"))
     drawn = model.sample(n, seed=0)
-    counts = np.array([(drawn == each).all(axis=1).sum() for each in known])
+    counts = np.array([(drawn == each).all(axis=1).sum() for each in all_sentences])
     assert counts.sum() == n
     # Pearson's chi-squared of 12 degrees of freedom is above 33 with a probability of 0.001.
     assert ((counts - n * p) ** 2 / (n * p)).sum() < 33

@@ -144,4 +144,4 @@ def test_training_on_two_noisy_patterns_reaches_almost_their_entropy():
     frequency = np.unique(x.reshape(n, 6), axis=0, return_counts=True)[1] / n
     entropy = -(frequency * np.log(frequency)).sum()
     assert entropy - 1e-3 < nats < entropy + 0.3
-    assert nats < 6 * np.log(2) - 1  # of independent pixels
+    assert nats < 6 * np.log(2) - 1  # six independent pixels have 6 log 2 nats

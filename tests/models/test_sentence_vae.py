@@ -82,7 +82,7 @@ def test_padding_and_the_other_sentences_change_no_bit_of_a_code(length):
         trimmed = model.decoder.nats(garbage, codes).numpy()
         wider = model.decoder.nats(Padded(np.pad(x.values, ((0, 0), (0, 9))), x.length), codes).numpy()
     np.testing.assert_array_equal(trimmed, wider)
-    for i in range(len(codes)):  # each token counts for the code
+    for i in range(len(codes)):  # another first token gives another code
         if x.length[i] and i < 20:
             changed = x.values[i : i + 1].copy()
             changed[0, 0] = (changed[0, 0] + 1) % 3

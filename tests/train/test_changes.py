@@ -140,8 +140,8 @@ def test_each_learning_rate_of_a_model_can_be_changed_and_no_other_field(data, m
     message = "^--hidden: aae does not have it; it has --learning-rate and --discriminator-learning-rate$"
     with pytest.raises(UsageError, match=message):
         changes.with_learning_rates("aae", config, {"hidden": 3})
-    without = [name for name in models.names() if not changes.learning_rates(models.get(name).Config())]
-    assert without == ["gmm"], "what descends a gradient has a learning rate that can be changed"
+    without_rate = [name for name in models.names() if not changes.learning_rates(models.get(name).Config())]
+    assert without_rate == ["gmm"], "what descends a gradient has a learning rate that can be changed"
 
 
 def test_the_error_of_divergence_names_the_command_with_smaller_learning_rates(tmp_path, data, make_model):

@@ -105,14 +105,14 @@ def _gist(box: str) -> str:
     lines = [line.strip("│╭╰╮╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     rules = [number for number, line in enumerate(lines) if number and not line.strip("─-")]
     gist = " ".join(lines[: rules[0]]).strip("─- ")
-    for pattern, plain in PLAIN.items():
+    for pattern, plain in PLAIN_MESSAGES.items():
         gist = re.sub(pattern, plain, gist)
     if "Perhaps you meant:" in lines:
         gist += f", did you mean {lines[lines.index('Perhaps you meant:') + 1].split()[0]}?"
     return gist
 
 
-PLAIN = {
+PLAIN_MESSAGES = {
     r"^Error parsing (model: )?": "",
     r"invalid literal for int\(\) with base 10: (.*)": r"\1 is not a whole number",
     r"could not convert string to float: (.*)": r"\1 is not a number",

@@ -74,7 +74,7 @@ def _blur(x: np.ndarray) -> np.ndarray:
 
 
 def _gaussians(train, labels, stream: Stream) -> np.ndarray:
-    """For each label an image from the normal distribution that has its class's mean and covariance, clipped."""
+    """An image for each label, drawn from a normal distribution with mean and covariance of its class; clipped."""
     images = np.empty((len(labels), *train.x.shape[1:]), np.float32)
     for label in np.unique(labels):
         of_class, wanted = train.x[train.y == label], labels == label

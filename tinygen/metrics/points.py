@@ -11,7 +11,7 @@ from tinygen.metrics.wasserstein import w1
 
 
 def points_metrics(spec: Spec, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """The exact W1 distance of points on a line; the modes that points cover, and the share near a mode, of a mixture.
+    """The exact W1 distance of points on a line; for a mixture, the modes covered and the share of points near a mode.
 
     Empty for images.
     """

@@ -1,4 +1,7 @@
-"""The systems. `get` returns one by name; their classes can also be imported from here. Modules load at first use."""
+"""All systems, such as generative models and classifiers.
+
+`get` returns one by name; their classes can also be imported from here. Modules load at first use.
+"""
 
 from typing import Any
 

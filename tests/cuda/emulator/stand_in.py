@@ -133,8 +133,8 @@ class Kernel:
             raise ValueError(f"{self.name}: a grid of {grid} blocks")
         if not 0 < math.prod(block) <= MOST_THREADS or min(block) < 1 or (len(block) == 3 and block[2] > 64):
             raise ValueError(f"{self.name}: a block of {block} threads")
-        most = MOST_SHARED if self.emulator.architecture >= 80 else TURING_SHARED
-        if shared_bytes > min(self.max_dynamic_shared_size_bytes, most):
+        limit = MOST_SHARED if self.emulator.architecture >= 80 else TURING_SHARED
+        if shared_bytes > min(self.max_dynamic_shared_size_bytes, limit):
             raise ValueError(f"{self.name}: {shared_bytes} bytes of dynamic shared memory")
 
     def _value(self, index, argument):

@@ -20,26 +20,26 @@ def _visits(x_size, w_shape, geometry: Geometry):
 
 
 def _allowed(w_shape, mask):
-    """Whether weight (i, j, c, k) is live, from the definition of the masks."""
-    live = np.ones(w_shape, bool)
+    """Whether the mask lets weight (i, j, c, k) through, from the definition of the masks."""
+    visible = np.ones(w_shape, bool)
     if mask is not None:
         kind, colours = mask
         kh, kw, channels, outputs = w_shape
         for i, j, c, k in product(*map(range, w_shape)):
             input_colour, output_colour = c * colours // channels, k * colours // outputs
             centre = input_colour < output_colour if kind == "A" else input_colour <= output_colour
-            live[i, j, c, k] = (i, j) < (kh // 2, kw // 2) or ((i, j) == (kh // 2, kw // 2) and centre)
-    return live
+            visible[i, j, c, k] = (i, j) < (kh // 2, kw // 2) or ((i, j) == (kh // 2, kw // 2) and centre)
+    return visible
 
 
 def _grouped(w, geometry: Geometry):
-    """The weight as one over all channels: (KH, KW, C, K), zero between groups."""
+    """The weight (KH, KW, C, K) of the same convolution without groups: zero from a group to another."""
     kh, kw, inner, outputs = w.shape
     full = np.zeros((kh, kw, inner * geometry.groups, outputs))
     step = outputs // geometry.groups
-    live = w * _allowed(w.shape, geometry.mask)
+    visible = w * _allowed(w.shape, geometry.mask)
     for group in range(geometry.groups):
-        full[:, :, group * inner : (group + 1) * inner, group * step : (group + 1) * step] = live[
+        full[:, :, group * inner : (group + 1) * inner, group * step : (group + 1) * step] = visible[
             ..., group * step : (group + 1) * step
         ]
     return full
@@ -146,7 +146,7 @@ add(
     output_padding=1,
 )
 add(
-    "functional.conv_transpose2d",  # and adds zeros beyond them
+    "functional.conv_transpose2d",  # output_padding beyond the rows that padding removed adds zeros
     [real(1, 2, 2, 1), real(2, 2, 1, 1)],
     lambda x, w, **_: np.pad(
         conv2d_input_grad(x, w, (4, 4), Geometry(dilation=(2, 2))), ((0, 0), (0, 1), (0, 1), (0, 0))

@@ -89,7 +89,7 @@ class AAE(CodeModel):
         self.discriminator_optimizer = Adam(self.discriminator, config.discriminator_learning_rate, betas=betas)
 
     def prior(self, components, stream: random.Stream):
-        """Draw codes (N, latent) from the prior, in a mixture from the given components (N,), integers."""
+        """Draw codes (N, latent) from the prior; from a mixture, code i is drawn from the component `components[i]`."""
         noise = draw_rows(stream.normal, len(components), self.config.latent, self.device)
         if self.config.prior == "normal":
             return noise

@@ -20,7 +20,7 @@ from tinygen.tensor import Tensor
 
 @dataclass
 class Position:
-    """Row and first column of the pixels of images (N, H, width, C) that come next."""
+    """Where the next pixels of images (N, H, width, C) lie: their row, and their first column."""
 
     width: int
     row: int = 0
@@ -93,7 +93,7 @@ class InputCache:
 def caching_inputs(network: Module, width: int) -> Iterator[Position]:
     """A context in which a network takes images piece by piece, in raster order, at the yielded position.
 
-    The caller sets the position. A pixel may be passed again until a later one has been.
+    The caller sets the position. It may pass a pixel several times, but none that lies before one already passed.
     """
     position = Position(width)
     layers_with_cache = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]

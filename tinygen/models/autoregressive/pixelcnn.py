@@ -157,6 +157,7 @@ class GatedNetwork(RasterNetwork):
         return into_rows
 
     def across(self, x, above):
+        """The outputs for rows x, by the pixels to the left and by `above`: features of the rows above, per block."""
         features = x
         for block, from_above in zip(self.blocks, above, strict=True):
             features = block.right(features, from_above)

@@ -28,8 +28,10 @@ from tinygen.models.variational.structured_cvae import normal_of
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
-REMEMBERED, SHOWN = 64, 10
-"""Examples whose attributes samples have by default; examples in a figure."""
+REMEMBERED = 64
+"""Training examples whose attributes are stored with the model: samples have them by default."""
+SHOWN = 10
+"""Examples in a figure."""
 
 
 class AttributeVAE(System):
@@ -109,7 +111,7 @@ class AttributeVAE(System):
         return normal_of(self.background_encoder(x, F.concatenate([z_front, attributes], axis=1)))
 
     def layers(self, z_front, z_back, attributes) -> Any:
-        """What `Layers` makes the foreground, the gate and the background of: (N, H, W, 2 C + 1)."""
+        """The logits of foreground, gate and background, (N, H, W, 2 C + 1), as `Layers` takes them."""
         front = self.foreground_decoder(F.concatenate([z_front, attributes], axis=1))
         return F.concatenate([front, self.background_decoder(z_back)], axis=3)
 
@@ -141,7 +143,7 @@ class AttributeVAE(System):
         return {"neg_elbo_density_nats": reconstruction + kl_front + kl_back} | numbers
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """The bounds of densities; where there is a true mask, the intersection over union of the gate with it."""
+        """The bounds of densities and, where there is a true mask, the intersection over union of gate and mask."""
         samples = self.config.importance_samples if thorough else 0
         parameters = int(np.prod(self.spec.x.shape[:2])) * self.pixels.outputs
         with self.evaluating():
@@ -160,7 +162,7 @@ class AttributeVAE(System):
         return self.pixels.split(self._decoded(codes, attributes))
 
     def encode_given(self, x, attributes) -> np.ndarray:
-        """The means of z_F, and of z_B given that: codes (N, foreground + background dimensions)."""
+        """Codes (N, foreground + background dimensions): the means of z_F, and of z_B given that mean."""
 
         def means(x, y):
             z_front = self.foreground_posterior(x, y).mean

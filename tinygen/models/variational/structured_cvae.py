@@ -170,7 +170,7 @@ def observed_quadrants(shape: tuple[int, int, int], number: int) -> np.ndarray:
     """1 where pixels are observed, else 0: float32 (H, W, 1)."""
     height, width, _ = shape
     lower, right = np.arange(height) >= height // 2, np.arange(width) >= width // 2
-    masks = [(lower == down)[:, None] & (right == across) for down, across in OBSERVED[number]]
+    masks = [(lower == is_lower)[:, None] & (right == is_right) for is_lower, is_right in OBSERVED[number]]
     return np.any(masks, axis=0)[..., None].astype(np.float32)
 
 
@@ -223,7 +223,7 @@ class Decoder(Module):
 
 
 def normal_of(outputs) -> Normal:
-    """The normal distributions of means and log variances (N, 2 * latent)."""
+    """Normal distributions, whose means and log variances are the halves of `outputs` (N, 2 * latent)."""
     mean, log_var = F.split(outputs, sizes=(outputs.shape[1] // 2,) * 2, axis=1)
     return Normal(mean, log_var=log_var)
 

@@ -275,7 +275,7 @@ class Prior(GatedNetwork):
         return F.one_hot(x[..., 0], self.codes + 1)[..., 1:]
 
     def nats(self, index):
-        """-log p(z) in nats (N,) of numbers (N, rows, columns) that count from 0."""
+        """-log p(z) in nats (N,) of codes z, given as their positions (N, rows, columns) in the codebook."""
         index = index[..., None]
         return -Categorical(self(index + 1)).log_prob(index).sum(axis=(1, 2, 3))
 
