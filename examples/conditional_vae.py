@@ -29,7 +29,8 @@ optimizer = tg.optim.Adam(nn.Sequential(encoder, decoder), 1e-3)
 
 
 def with_label(vectors, y):
-    return F.concatenate([vectors, F.one_hot(y, classes)], axis=1)
+    """Vectors beside one-hot labels that are as long as a code: shorter ones are overlooked at first."""
+    return F.concatenate([vectors, LATENT**0.5 * F.one_hot(y, classes)], axis=1)
 
 
 def negative_elbo(x, y):

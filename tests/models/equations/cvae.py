@@ -19,7 +19,8 @@ def posterior(model, x, labels):
 
 def log_likelihood(model, z, labels, x):
     """log p(x | y, z) in nats (N,)."""
-    logits = output(model.decoder, np.concatenate([z, np.eye(model.spec.classes)[labels]], axis=1))
+    label = np.sqrt(model.config.latent) * np.eye(model.spec.classes)[labels]
+    logits = output(model.decoder, np.concatenate([z, label], axis=1))
     return -cross_entropy(logits, x) if model.spec.x.kind == "binary" else log_logistic_mixture(logits, x)
 
 

@@ -25,7 +25,8 @@ def m1_m2(model, batch):
     active = np.asarray(model.m2.active) > 0
 
     def log_likelihood(m2, z, labels, x):
-        inputs = np.concatenate([z, np.eye(m2.spec.classes)[labels]], axis=1)
+        label = np.sqrt(m2.config.latent) * np.eye(m2.spec.classes)[labels]
+        inputs = np.concatenate([z, label], axis=1)
         mean, log_var = np.split(output(m2.decoder, inputs)[:, 0, 0], 2, axis=1)
         learned, prior = log_normal(x, mean, np.exp(0.5 * log_var)), log_normal(x, 0, 1)
         return np.where(active, learned, prior).sum(axis=1)

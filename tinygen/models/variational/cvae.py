@@ -4,6 +4,7 @@ It is the labelled part of model M2 (Kingma et al. 2014, arXiv:1406.5298, equati
 (2015) with a label as the condition.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,8 +62,12 @@ class CVAE(Variational):
         return Normal(mean, log_var=log_var)
 
     def likelihood(self, z, labels) -> PixelDistribution:
-        """p(x | y, z)"""
-        return self.pixels.distribution(self.decoder(F.concatenate([z, F.one_hot(labels, self.spec.classes)], axis=1)))
+        """p(x | y, z), where y is a one-hot vector as long as a code is on average under the prior.
+
+        A shorter one is overlooked at first, so that the codes hold the class, too, and later draws contradict y.
+        """
+        label = math.sqrt(self.config.latent) * F.one_hot(labels, self.spec.classes)
+        return self.pixels.distribution(self.decoder(F.concatenate([z, label], axis=1)))
 
     def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
         """Means of p(x | y, z) for z drawn from the prior and labels y (n,), by default 0, 1, 2, ... in turn."""
