@@ -22,7 +22,7 @@ from tinygen.backend import to_numpy
 from tinygen.data.batch import Padded, moved
 from tinygen.distributions import Normal
 from tinygen.metrics.bits import bits_per_dim
-from tinygen.models.base import CHUNK, draw_rows, mean_over
+from tinygen.models.base import CHUNK, Plan, draw_rows, mean_over
 from tinygen.optim import Optimizer, logistic
 
 
@@ -90,14 +90,15 @@ def terms(system: Hooks, x, q: Normal, noise):
     return -system.likelihood(z).log_prob(x), kl.sum(axis=1)
 
 
-def annealed(config, optimizer: Optimizer) -> float:
+def annealed(config, plan: Plan, optimizer: Optimizer) -> float:
     """The weight of the KL term in the next step: `beta`, to which it rises over the first `annealing_steps`.
 
-    Both are of a system's Config. Only the loss is weighted: what is reported is the whole KL (Bowman et al. 2016).
+    Both are of a system's Config; `annealing_steps` None stands for half of the steps of the plan. Only the loss is weighted: what is reported is the whole KL (Bowman et al. 2016).
     """
-    if not config.annealing_steps:
-        return config.beta
-    return logistic(0.0, config.beta, config.annealing_steps)(int(optimizer.count) + 1)
+    steps = config.annealing_steps
+    if steps is None:
+        steps = (plan.steps or 0) // 2
+    return logistic(0.0, config.beta, steps)(int(optimizer.count) + 1) if steps else config.beta
 
 
 def log_weights(system: Hooks, x, q: Normal, noise):

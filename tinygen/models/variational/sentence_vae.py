@@ -47,8 +47,9 @@ class SentenceVAE(System):
         """Size of the embedding of a token (353 in the paper)."""
         hidden: int = 256
         """Cells of each LSTM (191 in the paper)."""
-        annealing_steps: int = 2000
-        """Steps over which the weight of the KL term rises from 0 to `beta`; 1: it is `beta` from the start."""
+        annealing_steps: int | None = None
+        """Steps over which the weight of the KL term rises from 0 to `beta`; None: half of all steps; 1: it is `beta`
+        from the start."""
         beta: float = 1.0
         """Weight of the KL term after annealing (1: the evidence lower bound)."""
         word_dropout: float = 0.25
@@ -117,7 +118,7 @@ class SentenceVAE(System):
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         z, kl_by_unit = bounds.kl_by_unit(self, q, noise)
         reconstruction, kl = self.decoder.nats(x, z).mean(), kl_by_unit.sum(axis=1).mean()
-        weight = bounds.annealed(self.config, self.optimizer)
+        weight = bounds.annealed(self.config, self.plan, self.optimizer)
         self.optimizer.step(reconstruction + weight * kl)
         bound = reconstruction.detach() + kl.detach()
         return {"neg_elbo_nats": bound, "reconstruction_nats": reconstruction, "kl_nats": kl, "kl_weight": weight}
