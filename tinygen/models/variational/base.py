@@ -129,9 +129,8 @@ class Variational(System):
         noise = random.stream("train").normal(q.mean.shape, device=self.device)
         z, kl_by_unit = bounds.kl_by_unit(hooks, q, noise)
         reconstruction, kl = -hooks.likelihood(z).log_prob(batch.x).mean(), kl_by_unit.sum(axis=1).mean()
-        self.optimizer.step(
-            reconstruction + bounds.annealed(self.config, self.plan, self.optimizer) * self.cost_of_kl(kl_by_unit)
-        )
+        weight = bounds.annealed(self.config, self.plan, self.optimizer)
+        self.optimizer.step(reconstruction + weight * self.cost_of_kl(kl_by_unit))
         return {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
     def cost_of_kl(self, kl_by_unit):

@@ -93,7 +93,8 @@ def terms(system: Hooks, x, q: Normal, noise):
 def annealed(config, plan: Plan, optimizer: Optimizer) -> float:
     """The weight of the KL term in the next step: `beta`, to which it rises over the first `annealing_steps`.
 
-    Both are of a system's Config; `annealing_steps` None stands for half of the steps of the plan. Only the loss is weighted: what is reported is the whole KL (Bowman et al. 2016).
+    Both are of a system's Config; `annealing_steps` None stands for half of the steps of the plan. Only the loss is
+    weighted: what is reported is the whole KL (Bowman et al. 2016).
     """
     steps = config.annealing_steps
     if steps is None:
