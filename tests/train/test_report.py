@@ -130,8 +130,7 @@ def test_only_a_metric_that_was_logged_twice_has_a_curve():
 def test_the_legend_of_samples_names_axes_or_columns(x, conditions, message):
     spec = Spec("any", {"x": x, "y": Labels(names=("cat", "dog"))})
     model = SimpleNamespace(spec=spec, conditions=conditions)
-    assert report._legend_of_samples(model, [panels.PANELS[0]]) == message
-    assert report._legend_of_samples(model, []) == ""
+    assert report._legend_of_samples(model) == message
 
 
 class HalfBrightness:

@@ -50,6 +50,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         split, measured = "validation", ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
     frames = list(_frames(run, history))
     panels, seed = panels_of(model, data.spec), run.config["fit"]["seed"]
+    hero = progress(model, data, seed) if which == "best" else frames[-1] if frames else None
     page = templates.get_template("report.html").render(
         run=run,
         folder=shlex.quote(str(run.folder)),
@@ -67,11 +68,11 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         conclusion=conclusion(history, model.selection_metric),
         curves=list(_curves(history)),
         frames=frames,
-        hero=progress(model, data, seed) if which == "best" else frames[-1] if frames else None,
+        hero=hero,
         hero_panel=panels[0] if panels else None,
-        legend_of_samples=_legend_of_samples(model, panels),
+        hero_legend=_legend_of_hero(panels[0], model, data, seed) if panels else "",
         samples=isinstance(model, Samples),
-        sections=list(_sections(panels, model, data, seed)),
+        sections=list(_sections(panels, model, data, seed, hero is not None)),
         figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
         changes=[in_words(change) for change in run.config.get("changes", [])],
         tables={
@@ -122,10 +123,13 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
         yield Figure.read(caption, files[step])
 
 
-def _legend_of_samples(model: Any, panels: list[Panel]) -> str:
+def _legend_of_hero(panel: Panel, model: Any, data: Dataset, seed: int) -> str:
+    """How to read the picture at the top, the first of this panel: its caption, or for samples the legend."""
+    return _legend_of_samples(model) if panel.capability is Samples else next(panel.figures(model, data, seed)).caption
+
+
+def _legend_of_samples(model: Any) -> str:
     """How to read a picture of samples: what its axes or its columns show; empty if there is nothing to say."""
-    if not panels or panels[0].capability is not Samples:
-        return ""
     x = model.spec.x
     if isinstance(x, Points) and x.limits:
         shown = f"from {x.limits[0]:.3g} to {x.limits[1]:.3g}"
@@ -135,9 +139,13 @@ def _legend_of_samples(model: Any, panels: list[Panel]) -> str:
     return f"A column for each class: {', '.join(map(model.spec.y.draw, range(model.spec.classes)))}."
 
 
-def _sections(panels: list[Panel], model: Any, data: Dataset, seed: int) -> Iterator[tuple[Panel, list[Figure]]]:
-    """Yield each panel with its figures, without samples, which are at the top of the page."""
+def _sections(
+    panels: list[Panel], model: Any, data: Dataset, seed: int, has_hero: bool
+) -> Iterator[tuple[Panel, list[Figure]]]:
+    """Yield each panel with its figures, without the first one if that is already at the top of the page."""
     for panel in panels:
-        figures = iter(panel.figures(model, data, seed)) if panel.capability is not Samples else iter(())
-        if shown := list(figures):
+        if panel.capability is Samples:  # its only figure is the one at the top
+            continue
+        figures = list(panel.figures(model, data, seed))
+        if shown := figures[has_hero and panel is panels[0] :]:
             yield panel, shown
