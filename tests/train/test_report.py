@@ -158,6 +158,16 @@ def test_each_image_lies_above_its_reconstruction_and_interpolations_join_recons
     np.testing.assert_array_equal(paths[:, [0, -1]], numbers[: 2 * pairs].reshape(pairs, 2) // 2)
 
 
+def test_the_picture_at_the_top_is_not_repeated_and_has_its_caption_there(data):
+    model = HalfBrightness()
+    available = panels.panels_of(model, data.spec)
+    (below,) = report._sections(available, model, data, 0, has_hero=True)
+    (whole,) = report._sections(available, model, data, 0, has_hero=False)
+    captions = [figure.caption for figure in whole[1]]
+    assert [figure.caption for figure in below[1]] == captions[1:]
+    assert report._legend_of_hero(available[0], model, data, 0) == captions[0]
+
+
 def corners(source: str, columns: int) -> np.ndarray:
     """The first pixel of each 4x4 tile of a sheet."""
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
