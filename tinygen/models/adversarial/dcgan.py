@@ -61,7 +61,7 @@ class DCGAN(AdversarialModel):
         """Learning rate of Adam (0.0002, section 4)."""
         beta1: float = 0.5
         """Decay of Adam's average of gradients (0.5, section 4)."""
-        averaging: float = 0.0
+        averaging: float = 0.999
         """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
@@ -263,7 +263,7 @@ DCGAN.trials = (
         quick=False,
     ),
 )
-DCGAN.recipes = ("--data mnist --steps 3000 --averaging 0.999",)
+DCGAN.recipes = ("--data mnist --steps 3000",)
 
 ConditionalDCGAN.tiny = DCGAN.tiny
 ConditionalDCGAN.trials = (
@@ -277,4 +277,4 @@ ConditionalDCGAN.trials = (
         ),
     ),
 )
-ConditionalDCGAN.recipes = ("--data mnist --steps 2000 --averaging 0.999",)
+ConditionalDCGAN.recipes = ("--data mnist --steps 2000",)

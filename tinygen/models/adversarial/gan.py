@@ -47,7 +47,7 @@ class GAN(AdversarialModel):
         """Learning rate of Adam (the paper used gradient descent with momentum)."""
         beta1: float = 0.5
         """Decay of Adam's average of gradients (Radford et al. 2016)."""
-        averaging: float = 0.0
+        averaging: float = 0.999
         """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
@@ -100,6 +100,6 @@ GAN.trials = (
     ),
 )
 GAN.recipes = (
-    "--data mnist --epochs 50 --averaging 0.999",
-    "--data ring8 --epochs 40 --latent 2 --hidden 128 --averaging 0.999",
+    "--data mnist --epochs 50",
+    "--data ring8 --epochs 40 --latent 2 --hidden 128",
 )

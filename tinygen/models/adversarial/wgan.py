@@ -98,7 +98,7 @@ class WGANGP(AdversarialModel):
         """Decay of Adam's average of gradients (0.5 in the authors' code)."""
         beta2: float = 0.9
         """Decay of Adam's average of squared gradients."""
-        averaging: float = 0.0
+        averaging: float = 0.999
         """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
@@ -175,7 +175,7 @@ WGANGP.trials = (
     ),
 )
 WGANGP.recipes = (
-    "--data mnist --epochs 30 --averaging 0.999",
+    "--data mnist --epochs 30",
     "--data grid25 --epochs 57 --latent 2 --hidden 128 --batch-size 256 --critic-steps 1 --penalty 0.1"
     " --learning-rate 2e-3 --beta1 0.5 --averaging 0.998",
 )
