@@ -184,7 +184,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for row in reversed(rows):
         samples |= row
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns, *([_text(row.get(key, "")) for key in columns] for row in rows)]
+    cells = [columns, *([_cell_text(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [_is_number(samples[key]) for key in columns]
     padded = [
@@ -212,13 +212,13 @@ def save(name: str, result: Result) -> Path:
 def document(name: str, result: Result) -> Path:
     """Write a result with its provenance and its parts to benchmarks/results/NAME.md, for readers."""
     path = RESULTS / f"{name}.md"
-    facts = [f"- {key}: {_as_text(value)}" for key, value in provenance(result.device).items()]
+    facts = [f"- {key}: {_fact_text(value)}" for key, value in provenance(result.device).items()]
     parts = (f"## {as_markdown(part)}" for part in result.parts)
     path.write_text("\n\n".join([f"# {as_markdown(result)}", "\n".join(facts), *parts]) + "\n", encoding="utf-8")
     return path
 
 
-def _as_text(value: Any) -> str:
+def _fact_text(value: Any) -> str:
     return ", ".join(f"{key} {value[key]}" for key in value) if isinstance(value, dict) else str(value)
 
 
@@ -267,7 +267,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)

@@ -83,7 +83,7 @@ class Scalar:
         return total
 
     def check(self, order, eps=1e-5):
-        """Compare the directional derivative of order `order` - 1 with central differences."""
+        """Compare the directional derivative of order `order` with central differences of that of order `order` - 1."""
 
         def at(shift):
             direction = self.directions[order - 1]

@@ -183,7 +183,7 @@ def test_lines_of_a_text_are_sequences_of_characters_or_words(tmp_path):
     with pytest.raises(DataError, match=r"pets\.txt: the text is not UTF-8 \(byte 2\); save it as UTF-8"):
         load(path)
     path.write_text("\n \n")
-    with pytest.raises(DataError, match="holds no lines"):
+    with pytest.raises(DataError, match=r"^\S*pets\.txt: there are no lines; a line is an example$"):
         load(path)
 
 

@@ -28,8 +28,11 @@ def read(path: Path, request: Request) -> Dataset:
     if request.fields.keys() - {"x"} or kind not in TEXTS:
         wanted = ", ".join(f"{name}={source}" for name, source in request.fields.items())
         raise UsageError(f"{path}: fields: a text takes x=:characters or x=:words, not {wanted}")
+    parts: dict[str, Any] = {}
+    for part, file in (files or {"train": path}).items():
+        with naming(file):
+            parts[part] = {"x": _lines(file)}
     with naming(path):
-        parts: dict[str, Any] = {part: {"x": _lines(file)} for part, file in (files or {"train": path}).items()}
         return Dataset.from_fields(request.name, {"x": make_field(kind, {"texts": request.texts})}, **parts)
 
 
@@ -37,7 +40,7 @@ def _lines(file: Path) -> list[str]:
     try:
         lines = lines_of(file.read_bytes())
     except OSError as error:
-        raise DataError(f"{file.name} cannot be read ({error.strerror})") from error
+        raise DataError(f"the file cannot be read ({error.strerror})") from error
     if not lines:
-        raise DataError(f"{file.name} holds no lines; a line is an example")
+        raise DataError("there are no lines; a line is an example")
     return lines
