@@ -46,7 +46,12 @@ class Training:
     def arrays(self) -> list:
         """All state on the device."""
         running = [self.network.layers[3].running_mean, self.network.layers[3].running_var]
-        return [self.optimizer.flat, *self.optimizer.state.values(), *self.average.averages.values(), *running]
+        return [
+            *(p.data for p in self.network.parameters()),
+            *self.optimizer.state.values(),
+            *self.average.averages.values(),
+            *running,
+        ]
 
     def host(self) -> dict:
         """All state on the host."""
@@ -248,9 +253,22 @@ def test_a_loss_that_is_not_finite_is_found_every_check_every_replays(graphs):
     _, step = graphs(training, check_every=5)
     for x in inputs()[:3]:
         step(x)
-    training.optimizer.flat[...] = np.nan
+    training.network.parameters()[0].data[...] = np.nan
     step(x)
     with pytest.raises(tg.errors.NonFiniteError, match="the loss is not finite, at replay 5"):
+        step(x)
+
+
+def test_a_replay_after_the_parameters_were_moved_is_refused(graphs):
+    """The graph would go on updating the memory where they were."""
+    training = Training()
+    _, step = graphs(training)
+    x = inputs()[0]
+    for _ in range(3):
+        step(x)
+    training.network.to("cpu")
+    training.network.to("cuda")
+    with pytest.raises(tg.errors.CaptureError, match="Adam: parameters were moved after the update was captured"):
         step(x)
 
 

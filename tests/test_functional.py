@@ -1,6 +1,8 @@
 """What the op table leaves out: dropout, ties and kinks, extreme values, options of convolutions, error messages."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -321,3 +323,9 @@ def test_misuse_is_refused_in_one_line(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call(tg.tensor(np.ones((3, 2))))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", F.__all__)
+def test_functions_are_pickled_by_name(name):
+    function = getattr(F, name)
+    assert pickle.loads(pickle.dumps(function)) is copy.deepcopy(function) is function

@@ -85,6 +85,8 @@ class Variable:
     """How often a leaf was changed in place."""
     owner: "Variable | None" = None
     """The leaf whose memory this array may share: a node that saves a view records that leaf's version."""
+    place: Any = None
+    """Where in an optimiser's flat buffer the values of a parameter lie (`tinygen.optim.optimizer.Place`)."""
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
         self.data = data
@@ -93,6 +95,18 @@ class Variable:
 
     shape = property(attrgetter("data.shape"), doc="Lengths of the axes.")
     dtype = property(attrgetter("data.dtype"), doc="Element type.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: a leaf without the memory that it shares with others."""
+        if self.edge is not None:
+            made_by = source_of(self.edge).op.name
+            raise GradientError(f"{made_by}: its result cannot be copied or pickled with its graph; detach() it first")
+        return {"data": self.data, "requires_grad": self.requires_grad, "grad": self.grad}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.data, self.requires_grad, self.edge = state["data"], state["requires_grad"], None
+        if state["grad"] is not None:
+            self.grad = state["grad"]
 
     def memory_owner(self) -> "Variable | None":
         """The leaf that owns this memory: itself, or the leaf of which it is a view; None if no leaf does."""

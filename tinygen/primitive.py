@@ -122,6 +122,10 @@ class Primitive:
 
     name = property(lambda self: self.declared.name)
 
+    def __reduce__(self) -> str:
+        """Copies and pickles refer to the operation by its name in its module, as they do to a function."""
+        return self.__name__
+
     def vjp(self, *functions) -> None:
         """Define the vjps: `(g, y, *arguments, **static) -> gradient` for each argument, None if there is none.
 

@@ -1,5 +1,7 @@
 """The contract that every model keeps, so that training, command line and scoreboard need to know none by name."""
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -70,6 +72,18 @@ def test_a_bad_batch_is_refused_before_anything_changes(name, config):
     with np.errstate(all="ignore"), pytest.raises(error):
         model.training_step(bad)
     assert state_bytes(model) == before
+
+
+@every_case
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_goes_on_as_the_original_does(name, config, duplicate):
+    model = trained(name, config)
+    other, streams = duplicate(model), random.get_state()
+    first = batch_for(model)
+    model.training_step(first)
+    random.set_state(streams)
+    other.training_step(first)
+    assert state_bytes(other) == state_bytes(model)
 
 
 @every_case

@@ -1,5 +1,7 @@
 """Modules: names, state, modes, dtype and device of their parts."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ import tinygen as tg
 from tests.nn.arrays import real
 from tinygen import functional as F
 from tinygen import nn, optim
-from tinygen.errors import CheckpointError, DtypeError
+from tinygen.errors import CheckpointError, DtypeError, UsageError
 
 
 class Block(nn.Module):
@@ -139,3 +141,51 @@ def test_a_module_without_forward_says_so():
 
     with pytest.raises(NotImplementedError, match="Empty defines no forward"):
         Empty()(1)
+
+
+def test_parameters_in_containers_in_containers_are_found():
+    class Nested(nn.Module):
+        def __init__(self):
+            self.grid = [[nn.Linear(1, 1), F.relu], ({"last": nn.Parameter(np.ones(1, np.float32))},)]
+            self.heads = {"a": deque([nn.BatchNorm(2)])}
+            self.empty = [[], {}]
+
+    nested = Nested()
+    assert list(nested.named_parameters()) == [
+        "grid.0.0.weight",
+        "grid.0.0.bias",
+        "grid.1.0.last",
+        "heads.a.0.scale",
+        "heads.a.0.shift",
+    ]
+    assert set(nested.state_dict()) >= {"grid.1.0.last", "heads.a.0.running_mean"}
+    assert not nested.eval().heads["a"][0].training
+
+
+def test_parameters_in_a_set_are_refused():
+    module = nn.Module()
+    module.layers = {nn.Linear(1, 1)}
+    with pytest.raises(UsageError, match=r"Module: layers is a set, which has no order; keep a Linear in a list"):
+        module.parameters()
+
+
+@pytest.mark.parametrize("value", [np.zeros((2, 3), np.float32), tg.tensor(np.zeros((2, 3))), [[0.0]], 1.0])
+def test_a_parameter_is_not_lost_by_an_assignment(value):
+    layer = nn.Linear(2, 3)
+    with pytest.raises(UsageError, match=r"Linear: weight is a Parameter; weight.assign\(values\) changes its values"):
+        layer.weight = value
+    assert "weight" in layer.named_parameters()
+    layer.weight, layer.bias = nn.Parameter(np.zeros((2, 3), np.float32)), None
+    assert list(layer.named_parameters()) == ["weight"]
+
+
+def test_parameters_are_floats():
+    with pytest.raises(DtypeError, match=r"Parameter: parameters are float32 or float64, not int64"):
+        nn.Parameter(np.arange(3))
+
+
+def test_what_is_no_layer_is_refused_by_a_sequential():
+    with pytest.raises(UsageError, match=r"not a list; give the layers one by one: Sequential\(\*layers\)"):
+        nn.Sequential([nn.Linear(1, 1)])
+    with pytest.raises(UsageError, match=r"Sequential: takes layers and functions, not a str"):
+        nn.Sequential(nn.Linear(1, 1), "relu")

@@ -89,7 +89,7 @@ def test_retain_graph_keeps_the_graph_for_another_step():
 def test_parameters_are_views_of_one_buffer():
     network, _ = two_networks()
     optimizer = optim.SGD(network, 0.5)
-    assert all(np.shares_memory(p.data, optimizer.flat) for p in network.parameters())
+    assert {id(p.data.base) for p in network.parameters()} == {id(network.weight.data.base)}
     network.weight.assign(np.zeros((3, 3)))
     optimizer.step(network(tg.tensor(np.ones((1, 3)))).sum())
     np.testing.assert_array_equal(network.weight.numpy(), -0.5)
@@ -129,7 +129,7 @@ def test_a_loss_or_gradient_that_is_not_finite_changes_nothing(bad):
 def test_misuse_is_refused_with_a_remedy():
     p = parameter([1.0])
     p.grad = tg.Tensor(np.ones(2))
-    with pytest.raises(GradientError, match=r"SGD: '0' \(1,\) has a gradient \(2,\)"):
+    with pytest.raises(GradientError, match=r"SGD: '0' float64 \(1,\) has a gradient float64 \(2,\)"):
         optim.SGD([p], 0.1).step()
     with pytest.raises(UsageError, match="SGD: there are no parameters"):
         optim.SGD([], 0.1)
@@ -137,11 +137,6 @@ def test_misuse_is_refused_with_a_remedy():
         optim.Adam([p, parameter([1.0], "float32")])
     with pytest.raises(GradientError, match="SGD: the loss depends on nothing"):
         optim.SGD([p], 0.1).step(tg.tensor(1.0, "float64"))
-    network, _ = two_networks()
-    optimizer = optim.SGD(network, 0.1)
-    network.astype("float64")
-    with pytest.raises(GradientError, match="SGD: 'weight' was moved or converted; make the optimiser after that"):
-        optimizer.step(network(tg.tensor(np.ones((1, 3)), "float64")).sum())
 
 
 # State

@@ -156,14 +156,21 @@ def learning_rate(config, plan: Plan) -> Schedule:
     The fall takes `cosine_steps`; None stands for all remaining steps of the plan. If there are none, or their number
     is unknown, the learning rate stays constant after the rise.
     """
+    return warmup(config.warmup_steps, Fall(config, plan))
 
-    def after_warmup(step: int) -> float:
-        steps = config.cosine_steps
+
+@dataclass(frozen=True)
+class Fall:
+    """The part of `learning_rate` after the rise."""
+
+    config: Any
+    plan: Plan
+
+    def __call__(self, step: int) -> float:
+        steps = self.config.cosine_steps
         if steps is None:
-            steps = max(0, (plan.steps or 0) - config.warmup_steps)
-        return cosine(config.learning_rate, 0.0, steps)(step) if steps else config.learning_rate
-
-    return warmup(config.warmup_steps, after_warmup)
+            steps = max(0, (self.plan.steps or 0) - self.config.warmup_steps)
+        return cosine(self.config.learning_rate, 0.0, steps)(step) if steps else self.config.learning_rate
 
 
 CHUNK = 2000  # examples in one pass of an evaluation

@@ -35,6 +35,10 @@ class Sequential(Module):
     """Layers (or plain functions) one after another."""
 
     def __init__(self, *layers):
+        for layer in layers:
+            if not callable(layer):
+                remedy = "; give the layers one by one: Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise UsageError(f"Sequential: takes layers and functions, not a {type(layer).__name__}{remedy}")
         self.layers = layers
 
     def forward(self, x):

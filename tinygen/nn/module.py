@@ -1,12 +1,14 @@
 """Modules: trees of named parameters, buffers and whatever else has a state."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from tinygen.backend import array_module, is_array, to_device, to_numpy
-from tinygen.errors import CheckpointError, DtypeError
+from tinygen.errors import CheckpointError, DtypeError, UsageError
+from tinygen.primitive import FLOATS
 from tinygen.tensor import Tensor, tensor
 
 
@@ -14,9 +16,14 @@ class Parameter(Tensor):
     """A leaf that a module owns and an optimiser updates."""
 
     __slots__ = ()
+    replaced = False
+    """Whether an attribute of a module that held it, or the module around it, was given another value."""
 
     def __init__(self, data, requires_grad: bool = True):
-        super().__init__(tensor(data, getattr(data, "dtype", None)).data, requires_grad)
+        values = tensor(data, getattr(data, "dtype", None)).data
+        if values.dtype not in FLOATS:
+            raise DtypeError(f"Parameter: parameters are float32 or float64, not {values.dtype}")
+        super().__init__(values, requires_grad)
 
 
 @runtime_checkable
@@ -32,10 +39,22 @@ class Module:
 
     A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays):
     saved, not trained. Anything else with `state_dict` (an optimiser, a moving average) is saved with the module.
-    In a list, tuple or dict, all of these but arrays are found too, by index or key.
+    In lists, tuples, deques and dicts, also inside each other, all of these but arrays are found too, by index or key.
     """
 
     training = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
+        if isinstance(before, Parameter) and not isinstance(value, Parameter | None):
+            raise UsageError(
+                f"{type(self).__name__}: {name} is a Parameter; {name}.assign(values) changes its values, "
+                f"{name} = nn.Parameter(values) replaces it"
+            )
+        if before is not None and before is not value:
+            for parameter in parameters_in(before):
+                parameter.replaced = True
+        object.__setattr__(self, name, value)
 
     def __call__(self, *args, **kwargs):
         return self.forward(*args, **kwargs)
@@ -46,9 +65,8 @@ class Module:
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
-            if isinstance(value, list | tuple | dict):
-                inside = value.items() if isinstance(value, dict) else enumerate(value)
-                yield from ((f"{name}.{key}", x) for key, x in inside if isinstance(x, Parameter | Stateful))
+            if isinstance(value, CONTAINERS):
+                yield from _items_in(type(self).__name__, name, value)
             else:
                 yield name, value
 
@@ -128,11 +146,11 @@ class Module:
         return self
 
     def to(self, device: str) -> "Module":
-        """Move parameters and buffers to `"cpu"` or `"cuda"`; make optimisers after that."""
+        """Move parameters and buffers to `"cpu"` or `"cuda"`; optimisers follow."""
         return self._convert(lambda array: to_device(array, device))
 
     def astype(self, dtype) -> "Module":
-        """Convert floating-point parameters and buffers; make optimisers after that."""
+        """Convert floating-point parameters and buffers; optimisers follow."""
         if np.dtype(dtype).kind != "f":
             raise DtypeError(f"astype: parameters are floats, not {dtype}")
         return self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
@@ -149,6 +167,31 @@ class Module:
         lines = [f"{type(self).__name__}({size:,} parameters)"]
         lines += [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n".join(lines)
+
+
+CONTAINERS = list, tuple, dict, deque, set, frozenset
+
+
+def _items_in(owner: str, name: str, container) -> Iterator[tuple[str, Any]]:
+    """Parameters and objects with a state in a container, by dotted names."""
+    inside = container.items() if isinstance(container, dict) else enumerate(container)
+    for key, value in inside:
+        if isinstance(value, CONTAINERS):
+            yield from _items_in(owner, f"{name}.{key}", value)
+        elif isinstance(value, Parameter | Stateful):
+            if isinstance(container, set | frozenset):
+                raise UsageError(
+                    f"{owner}: {name} is a set, which has no order; keep a {type(value).__name__} in a list"
+                )
+            yield f"{name}.{key}", value
+
+
+def parameters_in(value) -> list[Parameter]:
+    """A Parameter itself, or those of a module or a container; an empty list for anything else."""
+    if isinstance(value, Parameter):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, CONTAINERS) else []
+    return value.parameters() if isinstance(value, Module) else [p for each in inside for p in parameters_in(each)]
 
 
 def like(array, other):

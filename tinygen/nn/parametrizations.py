@@ -37,7 +37,7 @@ class _Parametrized(Module):
     @activates
     def forward(self, x, slope: float = 1.0):
         layer = copy(self.layer)
-        layer.weight = self.weight()
+        vars(layer)["weight"] = self.weight()
         return layer(x, slope=slope)
 
 

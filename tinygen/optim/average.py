@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.backend import array_module, device_of, kernel
-from tinygen.backend.capture import advance, capturing, step_numbers
+from tinygen.backend import array_module, device_of, kernel, to_device
+from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
 from tinygen.nn.module import Module, check_state, like
 from tinygen.optim.schedules import Number, value_at
 
@@ -26,6 +26,7 @@ class EMA:
     def update(self) -> None:
         """Move the averages towards the parameters."""
         parameters = [p.data for p in self.parameters.values()]
+        self._follow_conversions()
         if parameters:
             move = kernel("ema", device_of(parameters[0]))
             move(list(self.averages.values()), parameters, self._present_decay(parameters[0]))
@@ -34,6 +35,14 @@ class EMA:
             self.count += sign
 
         advance(count)
+
+    def _follow_conversions(self) -> None:
+        """Move and convert averages of parameters that were moved or converted."""
+        for name, p in self.parameters.items():
+            average = self.averages[name]
+            if average.dtype != p.dtype or device_of(average) != p.device:
+                forbid_in_capture("an average of parameters that were moved or converted")
+                self.averages[name] = to_device(average, p.device).astype(p.dtype)
 
     def _present_decay(self, like):
         """The present decay: a number, or, in a captured step, an array on the device of `like`, as it may change."""

@@ -1,16 +1,16 @@
-"""The base of all optimisers: parameters in one flat buffer, gradients, clipping, state."""
+"""The base of all optimisers: parameters side by side in memory, gradients, clipping, state."""
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import compress, groupby
+from itertools import compress, groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygen.autograd import edge_of, gradients, is_finite
-from tinygen.backend import array_module, device_of, kernel
-from tinygen.backend.capture import advance, capturing, step_numbers, watch_finite
-from tinygen.errors import GradientError, NonFiniteError, UsageError
+from tinygen.backend import array_module, device_of, kernel, to_device
+from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers, watch_finite
+from tinygen.errors import CaptureError, GradientError, NonFiniteError, UsageError
 from tinygen.nn.module import Module, check_state, like
 from tinygen.optim.schedules import Number, value_at
 from tinygen.tensor import Tensor
@@ -50,12 +50,32 @@ def _checked(owner: str, name: str, value: Number | None, below: float = math.in
     return value
 
 
+class Place(NamedTuple):
+    """Where the values of a parameter lie in a flat buffer: `view` is `buffer[part]` in the parameter's shape."""
+
+    buffer: Any
+    part: slice
+    view: Any
+
+
+def move_into_one_buffer(parameters: Sequence[Tensor]) -> None:
+    """Move the values of parameters of one device and dtype into a new flat buffer, side by side."""
+    xp = array_module(parameters[0].data)
+    buffer = xp.concatenate([p.data.reshape(-1) for p in parameters])
+    start = 0
+    for p in parameters:
+        part = slice(start, start + p.size)
+        p.data = buffer[part].reshape(p.shape)
+        p.place = Place(buffer, part, p.data)
+        start = part.stop
+
+
 class Optimizer:
     """The base of the optimisers.
 
     `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
-    each parameter becomes a view. `clip_norm` bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013),
-    `clip_value` each element.
+    each parameter becomes a view; those that lie in the buffer of another optimiser stay there. `clip_norm` bounds the
+    Euclidean norm of the whole gradient (Pascanu et al. 2013), `clip_value` each element.
 
     A subclass has a `rule`, the function of `tinygen.kernels.rules` whose kernel runs; `buffers`, the names of the
     state arrays of each parameter, in the order of the rule's arguments; and `numbers`, the rule's other arguments.
@@ -74,20 +94,39 @@ class Optimizer:
         self.hyper: dict[str, Any] = {
             name: _checked(owner, name, value, 1.0 if name in FRACTIONS else math.inf) for name, value in hyper.items()
         }
-        places = {(p.device, p.dtype) for p in self.parameters.values()}
-        if len(places) > 1:
-            raise UsageError(f"{owner}: parameters differ in device or dtype: {sorted(map(str, places))}")
         sizes = [p.size for p in self.parameters.values()]
         ends = np.cumsum(sizes).tolist()
         self.slices = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
-        xp = array_module(next(iter(self.parameters.values())).data)
-        self.flat = xp.concatenate([p.data.reshape(-1) for p in self.parameters.values()])
-        self.state = {name: xp.zeros_like(self.flat) for name in self.buffers}
         self.updates = np.zeros(len(sizes), np.int64)
         self.count = np.zeros((), np.int64)
-        for p, part in zip(self.parameters.values(), self.slices, strict=True):
-            p.data = self.flat[part].reshape(p.shape)
-        self.views = [p.data for p in self.parameters.values()]
+        self.state = {name: np.zeros(ends[-1], next(iter(self.parameters.values())).dtype) for name in self.buffers}
+        self._settle()
+
+    def _settle(self) -> None:
+        """Move the values of parameters that lie in no flat buffer into a new one, and the state to their device.
+
+        Needed at first, after a copy of the optimiser was made, and after a module was moved or converted.
+        """
+        parameters = list(self.parameters.values())
+        kinds = {(p.device, p.dtype) for p in parameters}
+        if len(kinds) > 1:
+            owner = type(self).__name__
+            raise UsageError(f"{owner}: parameters differ in device or dtype: {sorted(map(str, kinds))}")
+        elsewhere = [p for p in parameters if p.place is None or p.data is not p.place.view]
+        if elsewhere:
+            move_into_one_buffer(elsewhere)
+        ((device, dtype),) = kinds
+        self.state = {name: to_device(array, device).astype(dtype, copy=False) for name, array in self.state.items()}
+        self.places = [p.place for p in parameters]
+        gaps = [b.buffer is not a.buffer or b.part.start != a.part.stop for a, b in pairwise(self.places)]
+        self.runs = [0, *np.cumsum(gaps).tolist()]  # parameters of one run lie side by side
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("places", "runs")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._settle()
 
     def value(self, name: str) -> float:
         """The present value of a hyper-parameter."""
@@ -106,15 +145,15 @@ class Optimizer:
         see `tinygen.capture`.
         """
         parameters = list(self.parameters.values())
-        for (name, p), view in zip(self.parameters.items(), self.views, strict=True):
-            if p.data is not view:
-                raise GradientError(
-                    f"{type(self).__name__}: {name!r} was moved or converted; make the optimiser after that"
-                )
+        if self._has_moved():
+            forbid_in_capture("a step of an optimiser whose parameters were moved or converted")
+            self._settle()
         grads = self._given_gradients() if loss is None else self._gradients_of(loss, retain_graph)
-        norm = self._norm(grads)
         present = [g is not None for g in grads]
-        for (has_gradient, _), members in groupby(range(len(grads)), lambda i: (present[i], self.updates[i])):
+        self._check_not_replaced(present)
+        norm = self._norm(grads)
+        kinds = list(zip(present, self.updates.tolist(), self.runs, strict=True))
+        for (has_gradient, *_), members in groupby(range(len(grads)), kinds.__getitem__):
             if has_gradient:
                 self._update(list(members), grads, norm)
 
@@ -125,16 +164,37 @@ class Optimizer:
                 p.version += sign
 
         advance(count)
+        if capturing():
+            advance(self._check_replay)
         if loss is None:
             for p in parameters:
                 p.grad = None
+
+    def _has_moved(self) -> bool:
+        """Whether a parameter's values lie elsewhere than at the last step."""
+        return any(p.data is not at.view for p, at in zip(self.parameters.values(), self.places, strict=True))
+
+    def _check_replay(self, sign: int) -> None:
+        """CaptureError before a replay, which would update the memory where the parameters were."""
+        if self._has_moved():
+            owner = type(self).__name__
+            raise CaptureError(f"{owner}: parameters were moved after the update was captured; capture it again")
+
+    def _check_not_replaced(self, present: Sequence[bool]) -> None:
+        """GradientError for a parameter without a gradient in whose place its module has another one."""
+        for (name, p), has_gradient in zip(self.parameters.items(), present, strict=True):
+            if not has_gradient and getattr(p, "replaced", False):
+                owner = type(self).__name__
+                raise GradientError(f"{owner}: {name!r} was replaced in its module; make the optimiser after that")
 
     def _given_gradients(self) -> list[Any]:
         """The `.grad` of each parameter, or None."""
         grads = [None if p.grad is None else p.grad.data for p in self.parameters.values()]
         for (name, p), g in zip(self.parameters.items(), grads, strict=True):
-            if g is not None and g.shape != p.shape:
-                raise GradientError(f"{type(self).__name__}: {name!r} {p.shape} has a gradient {g.shape}")
+            if g is not None and (g.shape != p.shape or g.dtype != p.dtype):
+                raise GradientError(
+                    f"{type(self).__name__}: {name!r} {p.dtype} {p.shape} has a gradient {g.dtype} {g.shape}"
+                )
         return grads
 
     def _gradients_of(self, loss: Tensor, retain_graph: bool) -> list[Any]:
@@ -162,9 +222,9 @@ class Optimizer:
         present = [g for g in grads if g is not None]
         if not present:
             return 0.0
-        measure = kernel("norm", device_of(self.flat))
+        measure = kernel("norm", device_of(present[0]))
         if capturing():
-            bound = step_numbers(lambda: self._limits()[1:], array_module(self.flat), self.flat.dtype)
+            bound = step_numbers(lambda: self._limits()[1:], array_module(present[0]), present[0].dtype)
             norm = measure(present, bound[0])
             watch_finite("the norm of the gradient", norm)
             return norm
@@ -175,25 +235,27 @@ class Optimizer:
         return norm
 
     def _update(self, members: list[int], grads, norm) -> None:
-        """Apply the rule to parameters that lie side by side in the flat buffer and were updated equally often."""
-        part, xp = slice(self.slices[members[0]].start, self.slices[members[-1]].stop), array_module(self.flat)
+        """Apply the rule to parameters that lie side by side in a flat buffer and were updated equally often."""
+        first, last = members[0], members[-1]
+        values = self.places[first].buffer[self.places[first].part.start : self.places[last].part.stop]
+        part, xp = slice(self.slices[first].start, self.slices[last].stop), array_module(values)
         captured = capturing()
 
         def numbers() -> list[float]:
             limit, bound = self._limits()
             factor = limit if captured else limit / norm if norm > limit else 1.0
-            return list(self.numbers(int(self.updates[members[0]]) + 1, factor=factor, bound=bound))
+            return list(self.numbers(int(self.updates[first]) + 1, factor=factor, bound=bound))
 
-        array = step_numbers(numbers, xp, self.flat.dtype)
+        array = step_numbers(numbers, xp, values.dtype)
         if captured:  # compute the factor, the first number of each rule, on the device, where the norm is
             limit = array[0]
             array[0] = xp.where(norm > limit, limit / norm, xp.ones_like(limit))
         states = [self.state[name][part] for name in self.buffers]
-        update = kernel(self.rule.__name__, device_of(self.flat))
-        update(self.flat[part], grads[members[0] : members[-1] + 1], *states, array)
+        update = kernel(self.rule.__name__, device_of(values))
+        update(values, grads[first : last + 1], *states, array)
 
     def state_dict(self) -> dict[str, Any]:
-        """State by parameter name, whatever the layout of the flat buffer: views and 0-d counters."""
+        """State by parameter name, whatever its order in memory: views and 0-d counters."""
         state: dict[str, Any] = {"count": self.count}
         for i, (name, p) in enumerate(self.parameters.items()):
             state[f"{name}.updates"] = self.updates[i : i + 1].reshape(())

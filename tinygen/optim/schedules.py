@@ -1,7 +1,11 @@
-"""Schedules: functions `step -> value`, with steps counted from 0. Any hyper-parameter may be one."""
+"""Schedules: callables `step -> value`, with steps counted from 0. Any hyper-parameter may be one.
+
+Those made here are values: two of the same settings are equal, and they can be copied and pickled.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Schedule = Callable[[int], float]
 Number = float | Schedule
@@ -12,52 +16,92 @@ def value_at(value: Number, step: int) -> float:
     return value(step) if callable(value) else value
 
 
-def _progress(step: int, steps: int) -> float:
-    """The fraction of `steps` that has passed, at most 1."""
-    return step / steps if step < steps else 1.0
-
-
-def constant(value: float) -> Schedule:
+@dataclass(frozen=True)
+class constant:
     """Always the same value."""
-    return lambda step: value
+
+    value: float
+
+    def __call__(self, step: int) -> float:
+        return self.value
 
 
-def linear(start: float, end: float, steps: int) -> Schedule:
+@dataclass(frozen=True)
+class _FromStartToEnd:
+    """A way from `start` to `end` over `steps`, then `end`."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        return self.value_after(step / self.steps if step < self.steps else 1.0)
+
+    def value_after(self, x: float) -> float:
+        """The value when a fraction x from 0 to 1 of the steps has passed."""
+        raise NotImplementedError
+
+
+class linear(_FromStartToEnd):
     """A straight line from `start` to `end` over `steps`, then `end`."""
-    return lambda step: start + (end - start) * _progress(step, steps)
+
+    def value_after(self, x: float) -> float:
+        return self.start + (self.end - self.start) * x
 
 
-def cosine(start: float, end: float, steps: int) -> Schedule:
+class cosine(_FromStartToEnd):
     """Half a cosine from `start` to `end` over `steps`, then `end` (Loshchilov & Hutter 2017)."""
-    return lambda step: end + (start - end) * (1 + math.cos(math.pi * _progress(step, steps))) / 2
+
+    def value_after(self, x: float) -> float:
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * x)) / 2
 
 
-def logistic(start: float, end: float, steps: int) -> Schedule:
+class logistic(_FromStartToEnd):
     """A logistic curve from `start` to `end` over `steps`, steepest half-way; then `end`.
 
     Bowman et al. 2016 (arXiv:1511.06349, figure 2) anneal the KL term of a bound in this way.
     """
 
-    def half(x: float) -> float:
-        return math.tanh(STEEPNESS * x) / math.tanh(STEEPNESS) / 2
+    STEEPNESS = 3.0
+    """Half of the argument of the logistic function at the end of the curve, where it is 0.998."""
 
-    return lambda step: start + (end - start) * (0.5 + half(2 * _progress(step, steps) - 1))
-
-
-STEEPNESS = 3.0
-"""Half of the argument of `logistic` at the end of its curve, where the logistic function is 0.998."""
+    def value_after(self, x: float) -> float:
+        curve = math.tanh(self.STEEPNESS * (2 * x - 1)) / math.tanh(self.STEEPNESS)
+        return self.start + (self.end - self.start) * (0.5 + curve / 2)
 
 
-def exponential(start: float, factor: float) -> Schedule:
+@dataclass(frozen=True)
+class exponential:
     """start * factor ** step"""
-    return lambda step: start * factor**step
+
+    start: float
+    factor: float
+
+    def __call__(self, step: int) -> float:
+        return self.start * self.factor**step
 
 
-def piecewise(*pieces: tuple[int, float]) -> Schedule:
+@dataclass(frozen=True, init=False)
+class piecewise:
     """The value of the last piece `(first step, value)` that has begun; the first piece holds before it too."""
-    return lambda step: next((value for first, value in reversed(pieces) if first <= step), pieces[0][1])
+
+    pieces: tuple[tuple[int, float], ...]
+
+    def __init__(self, *pieces: tuple[int, float]):
+        object.__setattr__(self, "pieces", pieces)
+
+    def __call__(self, step: int) -> float:
+        return next((value for first, value in reversed(self.pieces) if first <= step), self.pieces[0][1])
 
 
-def warmup(steps: int, schedule: Number) -> Schedule:
+@dataclass(frozen=True)
+class warmup:
     """A rise in equal parts over the first `steps`, then the schedule, whose step 0 comes after it."""
-    return lambda step: value_at(schedule, 0) * (step + 1) / steps if step < steps else value_at(schedule, step - steps)
+
+    steps: int
+    schedule: Number
+
+    def __call__(self, step: int) -> float:
+        if step < self.steps:
+            return value_at(self.schedule, 0) * (step + 1) / self.steps
+        return value_at(self.schedule, step - self.steps)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -91,8 +92,17 @@ def average_of(generator: Module, decay: float) -> EMA | None:
     """Make the average of a generator's weights, None for a decay of 0; UsageError for one of 1 or more."""
     if decay >= 1:
         raise UsageError(f"averaging is {decay}; as the decay of an average it must be below 1")
-    # The average is short at first, so that it soon forgets the random initial weights.
-    return EMA(generator, lambda step: min(decay, (1 + step) / (10 + step))) if decay else None
+    return EMA(generator, GrowingDecay(decay)) if decay else None
+
+
+@dataclass(frozen=True)
+class GrowingDecay:
+    """The decay of an average that is short at first, so that it soon forgets the random initial weights."""
+
+    decay: float
+
+    def __call__(self, step: int) -> float:
+        return min(self.decay, (1 + step) / (10 + step))
 
 
 def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:

@@ -191,18 +191,28 @@ def convolutional_generator(image_shape, inputs: int, channels: int) -> Sequenti
         up = ConvTranspose2d(maps, outputs, 4, stride=2, padding=1, output_padding=odd, bias=last)
         layers += [BatchNorm(maps), ReLU(), _initialised(up)]
         maps = outputs
-    return Sequential(*layers, Tanh(), lambda x: 0.5 * (x + 1))
+    return Sequential(*layers, Tanh(), from_symmetric)
 
 
 def convolutional_discriminator(image_shape, channels: int, outputs: int) -> Sequential:
     """A network from images (N, H, W, C) in [0, 1] to (N, outputs): convolutions halve the sides."""
     shapes = _pyramid(image_shape, channels)
-    layers: list = [lambda x: 2 * x - 1]
+    layers: list = [to_symmetric]
     for (*_, before), (*_, after) in itertools.pairwise(shapes):
         first = len(layers) == 1
         layers.append(_initialised(Conv2d(before, after, 4, stride=2, padding=1, bias=first)))
         layers += [LeakyReLU(0.2)] if first else [BatchNorm(after), LeakyReLU(0.2)]
     return Sequential(*layers, Flatten(), _initialised(Linear(math.prod(shapes[-1]), outputs)))
+
+
+def to_symmetric(x):
+    """Intensities from [0, 1] to [-1, 1]."""
+    return 2 * x - 1
+
+
+def from_symmetric(x):
+    """Intensities from [-1, 1] to [0, 1]."""
+    return 0.5 * (x + 1)
 
 
 def _pyramid(image_shape, channels: int) -> list[tuple[int, int, int]]:

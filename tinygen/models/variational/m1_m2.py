@@ -6,6 +6,7 @@ M1 is a VAE of all images. M2 then has M1's codes z_1 in place of images: p(y) p
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -158,7 +159,7 @@ class NormalCodes(Likelihood):
 
     def __init__(self, system: M2OfCodes):
         self.latent, self.outputs = len(system.active), 2 * len(system.active)
-        self.active = lambda: system.active
+        self.active = partial(getattr, system, "active")  # moved to another device, the array is another one
 
     def log_prob(self, outputs, x):
         own, prior = self._normal(outputs).log_prob(x), STANDARD_NORMAL.log_prob(x)

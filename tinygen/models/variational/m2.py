@@ -160,4 +160,4 @@ M2.trials = (
         (Demand("error_rate", "<", FEW_LABELS, times=0.8), SAMPLES_LIKE_DATA),
     ),
 )
-M2.recipes = ("--data mnist --steps 10000",)
+M2.recipes = ("--data mnist --steps 6000",)
