@@ -1,10 +1,13 @@
 """The recipes of all models, each trained on three seeds and scored: benchmarks/results/scoreboard.md.
 
 `python -m benchmarks scoreboard` trains the missing runs, which takes hours; `python -m benchmarks.scoreboard` prints
-their commands, and scores the existing runs. scoreboard.json has every metric of every run. Runs are in the folder
-$TINYGEN_RUNS, or runs/scoreboard.
+their commands, and scores the existing runs. Runs are in the folder $TINYGEN_RUNS, or runs/scoreboard. scoreboard.json
+has every metric of every run, with the machine that trained it: it collects the runs of several days and machines, and
+those of recipes that have changed since are left out.
 """
 
+import dataclasses
+import json
 import os
 import re
 import shlex
@@ -35,10 +38,11 @@ def folder(recipe: str, seed: int) -> Path:
 
 def missing() -> Iterable[list[str]]:
     """The command lines that train or resume all unfinished runs, seed by seed."""
+    scored = {(row["recipe"], row["seed"]) for row in saved_part("Runs")}
     for seed in SEEDS:
         for recipe in RECIPES:
             out = folder(recipe, seed)
-            if (out / "summary.json").exists():
+            if (out / "summary.json").exists() or (recipe, seed) in scored:
                 continue
             if (out / "config.json").exists():
                 yield ["tinygen", "resume", str(out)]
@@ -52,70 +56,130 @@ def run(train: bool = True) -> harness.Result:
         if train:  # a run that diverges is scored with its last checkpoint
             subprocess.run([sys.executable, "-m", *command], check=False)
     scorer = Scorer()
-    scores_by_recipe = {recipe: scores for recipe in RECIPES if (scores := scores_of(recipe, scorer))}
-    rows = sample_rows([*scores_by_recipe.values()]) + evaluation_rows([*scores_by_recipe.values()])
-    notes = [
+    runs = merged(saved_part("Runs"), [row for recipe in RECIPES for row in run_rows(recipe, scorer)])
+    calibrations = merged(saved_part("Calibration"), calibration_rows(scorer), key="calibration")
+    parts = [*earlier_prints(), harness.Result("Runs", runs), harness.Result("Calibration", calibrations)]
+    scores: dict[str, list[Score]] = {}
+    for row in runs:
+        scores.setdefault(row["recipe"], []).append(score_of(row))
+    result = harness.Result("Scoreboard", sample_rows(scores) + evaluation_rows(scores), notes_of(runs), parts)
+    harness.save("scoreboard", result)
+    shown = dataclasses.replace(result, rows=result.rows + calibrations)
+    markdown = [harness.as_markdown(shown), *(f"## {harness.as_markdown(part)}" for part in earlier_prints())]
+    write_atomically(harness.RESULTS / "scoreboard.md", "\n\n".join(markdown) + "\n")
+    return shown
+
+
+def notes_of(runs: list[dict[str, Any]]) -> list[str]:
+    """What a reader must know of the table."""
+    machines = sorted({row["machine"] for row in runs})
+    return [
         f"the mean over seeds {', '.join(map(str, SEEDS))}, as far as there are that many, and the range",
         "training: seconds of one run, its evaluation and pictures on the way included",
-        *(f"`tinygen train {recipe}`" for recipe in scores_by_recipe),
+        f"trained on {'; '.join(machines)}; scoreboard.json says which run where",
     ]
+
+
+def saved_part(title: str) -> list[dict[str, Any]]:
+    """The rows of a part of scoreboard.json; none if there is no such file or part."""
+    return next((part.rows for part in saved_parts() if part.title == title), [])
+
+
+def saved_parts() -> list[harness.Result]:
+    """The parts of scoreboard.json: every run, the calibration, and tables of runs that were not kept one by one."""
+    path = harness.RESULTS / "scoreboard.json"
+    parts = json.loads(path.read_text(encoding="utf-8")).get("parts", []) if path.exists() else []
+    return [harness.Result(part["title"], part["rows"], part.get("notes", [])) for part in parts]
+
+
+def earlier_prints() -> list[harness.Result]:
+    """Tables that earlier versions saved, without the runs that they were made of."""
+    return [part for part in saved_parts() if part.title not in ("Runs", "Calibration")]
+
+
+def merged(before: list[dict[str, Any]], new: list[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
+    """Rows of before and new ones, which replace those of the same recipe and seed, or of the same `key`."""
+
+    def identity(row: dict[str, Any]) -> Any:
+        return row[key] if key else (row["recipe"], row["seed"])
+
+    rows = {identity(row): row for row in before} | {identity(row): row for row in new}
+    if key:
+        return list(rows.values())
+    return [rows[recipe, seed] for recipe in RECIPES for seed in SEEDS if (recipe, seed) in rows]
+
+
+def run_rows(recipe: str, scorer: Scorer) -> list[dict[str, Any]]:
+    """A row for each run of a recipe that has a checkpoint, with all its metrics and where it was trained."""
+    rows = []
+    for seed in SEEDS:
+        if (out := folder(recipe, seed)).is_dir() and (trained := Run.open(out)).checkpoint_file.exists():
+            machine = trained.config["machine"]
+            about = {
+                "machine": f"{machine['cpu']}, {machine['threads']} threads" + (", GPU" if "gpu" in machine else ""),
+                "versions": trained.config["versions"],
+                "scored": {name: harness.provenance("cpu")[name] for name in ("date", "commit")},
+            }
+            rows.append({"recipe": recipe, **vars(scorer.score(trained)), **about})
+    return rows
+
+
+def score_of(row: dict[str, Any]) -> Score:
+    """The score in a row about a run."""
+    return Score(**{each.name: row[each.name] for each in dataclasses.fields(Score)})
+
+
+def calibration_rows(scorer: Scorer) -> list[dict[str, Any]]:
+    """The metrics of samples that are known to be good or bad, for each data set whose samples were scored.
+
+    The name of a row says so where the metrics rank such samples wrongly.
+    """
+    rows = []
     for reference, data in scorer.references.values():
-        digests = " and ".join(judge.digest for judge in reference.judges)
-        notes.append(f"{data.spec.name}: {reference.n} samples, as many test images, judges {digests}")
         metrics = calibrate(reference, data)
-        rows += [
-            {"calibration": f"{name}, {data.spec.name}"} | {str(describe(key)): value for key, value in each.items()}
-            for name, each in metrics.items()
-        ]
-        notes += [f"NOT TO BE BELIEVED: {fault}" for fault in misranked(metrics)]
-    result = harness.Result("Scoreboard", rows, notes, [harness.Result("Runs", each_run(scores_by_recipe))])
-    harness.save("scoreboard", result)
-    write_atomically(harness.RESULTS / "scoreboard.md", harness.as_markdown(result) + "\n")
-    return result
+        faults = misranked(metrics)
+        for name, each in metrics.items():
+            cells = {str(describe(key)): value for key, value in each.items()}
+            doubt = {"NOT TO BE BELIEVED": "; ".join(faults)} if faults else {}
+            rows.append({"calibration": f"{name}, {data.spec.name}", **cells, **doubt})
+    return rows
 
 
-def scores_of(recipe: str, scorer: Scorer) -> list[Score]:
-    """The scores of a recipe's runs that have a checkpoint, seed by seed."""
-    runs = [Run.open(out) for seed in SEEDS if (out := folder(recipe, seed)).is_dir()]
-    return [scorer.score(each) for each in runs if each.checkpoint_file.exists()]
-
-
-def each_run(scores_by_recipe: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
-    """A row for each run, with all its metrics."""
-    return [{"recipe": recipe, **vars(score)} for recipe, scores in scores_by_recipe.items() for score in scores]
-
-
-def first_cells(scores: list[Score]) -> dict[str, Any]:
+def first_cells(recipe: str, scores: list[Score]) -> dict[str, Any]:
     """The first cells of a row about the runs of one recipe."""
     first = scores[0]
-    return {"model": first.model, "data": first.data, "seeds": len(scores)}
+    return {"model": first.model, "data": first.data, "recipe": recipe, "seeds": len(scores)}
 
 
-def sample_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
+def sample_rows(scores_by_recipe: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
     """Rows about models that are scored by their samples, with equal keys.
 
     The rows of a data set follow each other, and begin with one about its test images.
     """
     rows = []
-    for name in dict.fromkeys(seeds[0].data for seeds in scores if seeds[0].real):
-        of_data = [seeds for seeds in scores if seeds[0].real and seeds[0].data == name]
-        real = {figure: value for seeds in of_data for figure, value in seeds[0].real.items()}
+    scored = {recipe: scores for recipe, scores in scores_by_recipe.items() if scores[0].real}
+    for name in dict.fromkeys(scores[0].data for scores in scored.values()):
+        of_data = {recipe: scores for recipe, scores in scored.items() if scores[0].data == name}
+        real = {figure: value for scores in of_data.values() for figure, value in scores[0].real.items()}
         empty = {str(describe(figure)): "" for figure in real}
-        rows.append({"model": "test images", "data": name, "seeds": ""} | cells([real]) | {"training, s": ""})
-        for seeds in of_data:
-            spent = spread([score.seconds for score in seeds])
-            rows.append(first_cells(seeds) | empty | cells([score.metrics for score in seeds]) | {"training, s": spent})
+        about = {"model": "test images", "data": name, "recipe": "", "seeds": ""}
+        rows.append(about | empty | cells([real]) | {"training, s": ""})
+        for recipe, scores in of_data.items():
+            spent = spread([score.seconds for score in scores])
+            metrics = cells([score.metrics for score in scores])
+            rows.append(first_cells(recipe, scores) | empty | metrics | {"training, s": spent})
     return rows
 
 
-def evaluation_rows(scores: list[list[Score]]) -> list[dict[str, Any]]:
+def evaluation_rows(scores_by_recipe: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
     """Rows about the models' own evaluations on test."""
     rows = []
-    for seeds in scores:
-        tests = [quality(score.test) for score in seeds if score.test]
+    for recipe, scores in scores_by_recipe.items():
+        tests = [quality(score.test) for score in scores if score.test]
         if tests and tests[0]:
             numbers = "; ".join(f"{name} {value}" for name, value in cells(tests).items())
-            rows.append(first_cells(seeds) | {"on test": numbers, "training, s": spread([s.seconds for s in seeds])})
+            spent = spread([score.seconds for score in scores])
+            rows.append(first_cells(recipe, scores) | {"on test": numbers, "training, s": spent})
     return rows
 
 

@@ -47,11 +47,11 @@ SAMPLE_COLUMNS = "judges agree", "asked label", "coverage", "density"
 
 
 def scoreboard() -> str:
-    """The flagship runs of the models, a table for each machine in scoreboard.json."""
+    """The runs of all recipes in scoreboard.json; then the tables of runs that were not kept one by one."""
     result = json.loads((harness.RESULTS / "scoreboard.json").read_text(encoding="utf-8"))
-    prints = [part for part in result.get("parts", []) if part["title"] != "Runs"]
-    if result["rows"]:  # measured on the machine that wrote the file
-        prints.append({"title": f"{result['machine']['cpu']}, {result['date']}", "rows": result["rows"]})
+    machines = "; ".join(sorted({run["machine"] for run in rows("scoreboard", "Runs")}))
+    prints = [{"title": f"Scored on {result['date']}, trained on {machines}", "rows": result["rows"]}]
+    prints += [part for part in result["parts"] if part["title"] not in ("Runs", "Calibration")]
     return "\n".join(f"{each['title']}:\n\n{flagships(each['rows'])}" for each in prints)
 
 
@@ -63,8 +63,9 @@ def flagships(results: list[Row]) -> str:
         figures = (
             [row["on test"]] if "on test" in row else [f"{key} {row[key]}" for key in SAMPLE_COLUMNS if row.get(key)]
         )
-        lines.setdefault((row["model"], row["data"], str(row["seeds"]), row["training, s"]), []).extend(figures)
-    columns = "model", "data", "seeds", "training, s", "figures: mean (range)"
+        command = f"`{row['recipe']}`" if row.get("recipe") else f"{row['model']}, {row['data']}"
+        lines.setdefault((command, str(row["seeds"]), row["training, s"]), []).extend(figures)
+    columns = "`tinygen train`", "seeds", "training, s", "figures: mean (range)"
     return table(columns, [[*about, "; ".join(figures)] for about, figures in lines.items()])
 
 

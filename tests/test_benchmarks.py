@@ -94,6 +94,7 @@ def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path
     monkeypatch.setattr("tinygen.commands.train.fit", fit)
     monkeypatch.setattr(data, "load", functools.partial(load_stand_in, data.load))
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)  # no run is scored
     commands = list(scoreboard.missing())
     assert len({tuple(command) for command in commands}) == len(commands) == 3 * len(scoreboard.RECIPES)
     assert len({scoreboard.folder(recipe, 0) for recipe in scoreboard.RECIPES}) == len(scoreboard.RECIPES)
@@ -119,6 +120,7 @@ def load_stand_in(load, name, **options):
 
 def test_finished_runs_are_not_missing_and_unfinished_ones_are_resumed(monkeypatch, tmp_path):
     monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
     done, cut = (scoreboard.folder(recipe, 0) for recipe in scoreboard.RECIPES[:2])
     for folder in (done, cut):
         folder.mkdir()
@@ -137,7 +139,8 @@ def score_of_seed(seed, metrics, *, data="digits", real=None, test=None):
 def test_a_scoreboard_shows_mean_and_range_beside_real_images():
     real = {"coverage": 0.97, "classes": 10.0}
     seeds = [score_of_seed(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
-    above, row = scoreboard.sample_rows([seeds, [score_of_seed(0, {"modes_count": 8.0}, data="ring8")]])
+    ring = [score_of_seed(0, {"modes_count": 8.0}, data="ring8")]
+    above, row = scoreboard.sample_rows({"gan --data digits": seeds, "gan --data ring8": ring})
     assert (above["model"], above["coverage"], above["classes"]) == ("test images", "0.97", "10")
     assert (row["seeds"], row["coverage"], row["classes"]) == (3, "0.5 (0.3 to 0.7)", "9 (9 to 9)")
     assert row["training, s"] == "6 (5 to 7)"
@@ -145,33 +148,61 @@ def test_a_scoreboard_shows_mean_and_range_beside_real_images():
 
 def test_a_scoreboard_shows_own_evaluations_only_of_metrics_with_a_direction():
     ring = score_of_seed(0, {}, data="ring8", test={"modes_count": 8.0, "discriminator_nats": 1.3})
-    (row,) = scoreboard.evaluation_rows([[ring], [score_of_seed(0, {}, test={"discriminator_nats": 1.4})]])
+    other = score_of_seed(0, {}, test={"discriminator_nats": 1.4})
+    (row,) = scoreboard.evaluation_rows({"gan --data ring8": [ring], "gan --data digits": [other]})
     assert row["on test"] == "modes 8"
 
 
-def test_a_new_scoreboard_replaces_the_table_of_the_readme(monkeypatch, tmp_path):
-    seeds = [
+def runs_of_two_seeds():
+    scores = [
         score_of_seed(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0})
         for seed in (0, 1)
     ]
-    rows = (
-        scoreboard.sample_rows([seeds])
-        + scoreboard.evaluation_rows([seeds])
-        + [{"calibration": "noise", "coverage": 0.1}]
+    return [{"recipe": "gan --data digits", **vars(score), "machine": "a CPU, 1 threads"} for score in scores]
+
+
+def test_the_table_of_the_readme_has_a_line_for_each_recipe(monkeypatch, tmp_path):
+    runs = runs_of_two_seeds()
+    scores = {"gan --data digits": [scoreboard.score_of(row) for row in runs]}
+    rows = scoreboard.sample_rows(scores) + scoreboard.evaluation_rows(scores)
+    earlier = harness.Result(
+        "Before", [{"model": "wgan", "data": "ring8", "seeds": 1, "on test": "x", "training, s": "9"}]
     )
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    harness.save("scoreboard", harness.Result("Scoreboard", rows, [], [harness.Result("Runs", [{"seed": 0}])]))
-    title, _, _, _, *lines = tables.scoreboard().splitlines()
-    assert re.fullmatch(r".+, \d{4}-\d\d-\d\d:", title)
+    harness.save("scoreboard", harness.Result("Scoreboard", rows, [], [earlier, harness.Result("Runs", runs)]))
+    title, *lines = [line for line in tables.scoreboard().splitlines() if line and not line.startswith("|-")]
+    assert re.fullmatch(r"Scored on \d{4}-\d\d-\d\d, trained on a CPU, 1 threads:", title)
     assert lines == [
-        "| gan | digits | 2 | 5.5 (5 to 6) | modes 8 (8 to 8); coverage 1 (0.5 to 1.5) |",
-        "| test images | digits |  |  | coverage 0.97 |",
+        "| `tinygen train` | seeds | training, s | figures: mean (range) |",
+        "| `gan --data digits` | 2 | 5.5 (5 to 6) | modes 8 (8 to 8); coverage 1 (0.5 to 1.5) |",
+        "| test images, digits |  |  | coverage 0.97 |",
+        "Before:",
+        "| `tinygen train` | seeds | training, s | figures: mean (range) |",
+        "| wgan, ring8 | 1 | 9 | x |",
     ]
 
 
-def test_the_details_of_a_scoreboard_have_every_metric_of_every_run():
-    (row,) = scoreboard.each_run({"gan --data digits": [score_of_seed(2, {"coverage": 0.3})]})
-    assert (row["recipe"], row["seed"], row["metrics"]) == ("gan --data digits", 2, {"coverage": 0.3})
+def test_a_scoreboard_keeps_the_runs_of_earlier_days_and_drops_those_of_earlier_recipes(monkeypatch, tmp_path):
+    """A saved run is neither trained again nor lost; a run of the same recipe and seed replaces it."""
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setenv("TINYGEN_RUNS", str(tmp_path))
+    monkeypatch.setattr(scoreboard, "RECIPES", ("gan --data digits", "wgan --data ring8"))
+    before = [*runs_of_two_seeds(), {**runs_of_two_seeds()[0], "recipe": "gan --data digits --epochs 1"}]
+    harness.save("scoreboard", harness.Result("Scoreboard", [], [], [harness.Result("Runs", before)]))
+    saved = scoreboard.saved_part("Runs")
+    assert [command[2:6] for command in scoreboard.missing()] == [
+        ["wgan", "--data", "ring8", "--seed"],
+        ["wgan", "--data", "ring8", "--seed"],
+        ["gan", "--data", "digits", "--seed"],
+        ["wgan", "--data", "ring8", "--seed"],
+    ]
+    new = {**saved[1], "step": 77}
+    rows = scoreboard.merged(saved, [new])
+    assert [(row["recipe"], row["seed"], row["step"]) for row in rows] == [
+        ("gan --data digits", 0, 10),
+        ("gan --data digits", 1, 77),
+    ]
+    assert scoreboard.score_of(rows[0]).metrics == {"coverage": 0.5}
 
 
 def test_our_side_is_compared_with_the_fastest_configuration_of_pytorch():

@@ -139,4 +139,7 @@ SparseAutoencoder.trials = (
         ),
     ),
 )
-SparseAutoencoder.recipes = ("--data mnist --epochs 20 --class-weight 10",)
+SparseAutoencoder.recipes = (
+    "--data mnist --epochs 20 --class-weight 10",
+    "--data mnist --epochs 20 --sparsity 0",  # the plain auto-encoder of the same size, with which it is compared
+)
