@@ -95,7 +95,7 @@ def piecewise(*pieces: tuple[int, float]) -> Schedule:
     return lambda step: values[max(0, bisect_right(firsts, step) - 1)]
 
 
-def warmup(steps: float, schedule: Number) -> Schedule:
+def warmup(steps: int, schedule: Number) -> Schedule:
     """A rise in equal parts over the first `steps`, then the schedule, whose step 0 comes after it."""
     steps, schedule = _steps("warmup", steps), schedule if callable(schedule) else _finite("warmup", schedule)
     return lambda step: value_at(schedule, 0) * (step + 1) / steps if step < steps else value_at(schedule, step - steps)
