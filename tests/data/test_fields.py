@@ -350,3 +350,13 @@ def test_a_field_class_of_the_user_is_rebuilt_from_its_description():
         count: int | None = None
 
     assert Field.from_description({"field": "Angles", "count": 3}) == Angles(3)
+
+
+def test_floats_a_hair_outside_the_unit_range_are_clipped_and_others_are_shown_with_all_digits():
+    x = np.full((3, 2, 2), 0.5)
+    x[0, 0], x[1, 0] = 1.0000001, -1e-7
+    stored = Image(2, 2, 1, "grey").store("x_train", x)
+    assert (stored.min(), stored.max()) == (0, 1)
+    x[0, 0] = 1.00002
+    with pytest.raises(DataError, match=r"x_train has values from -1e-07 to 1\.00002; float images lie in \[0, 1\]"):
+        Image(2, 2, 1, "grey").store("x_train", x)

@@ -8,10 +8,10 @@ _printed: set[str] = set()
 _silent = False
 
 
-def say_once(text: str) -> None:
-    """Print a line on stderr, unless it has been printed before or the context is `silent`."""
-    if text not in _printed and not _silent:
-        _printed.add(text)
+def say_once(text: str, about: str = "") -> None:
+    """Print a line on stderr, unless it, or one `about` the same, has been printed, or the context is `silent`."""
+    if (about or text) not in _printed and not _silent:
+        _printed.add(about or text)
         print(f"tinygen: {printable(text)}", file=sys.stderr)
 
 

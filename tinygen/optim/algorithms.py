@@ -1,8 +1,12 @@
 """The optimisers. `tinygen.kernels.rules` has the update rule of each, as in the paper; kernels compute it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from tinygen.errors import UsageError
 from tinygen.kernels import rules
 from tinygen.optim.optimizer import Optimizer, Parameters
 from tinygen.optim.schedules import Number
@@ -100,16 +104,26 @@ class Adam(Optimizer):
         clip_norm: Number | None = None,
         clip_value: Number | None = None,
     ):
+        beta1, beta2 = _pair(betas)
         super().__init__(
             parameters,
             lr=lr,
-            beta1=betas[0],
-            beta2=betas[1],
+            beta1=beta1,
+            beta2=beta2,
             eps=eps,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
+
+    @property
+    def betas(self) -> tuple[Number, Number]:
+        """Both decay rates, as they were set."""
+        return self.beta1, self.beta2
+
+    @betas.setter
+    def betas(self, betas: tuple[Number, Number]) -> None:
+        self.beta1, self.beta2 = _pair(betas)
 
     def numbers(self, t, **clipping):
         lr, decay = self.value("lr"), self.value("weight_decay")
@@ -124,6 +138,13 @@ class Adam(Optimizer):
             shrink=1 - lr * decay if self.decoupled else 1.0,
             **clipping,
         )
+
+
+def _pair(betas: Any) -> tuple[Any, Any]:
+    """The two decay rates of Adam; UsageError for anything but two."""
+    if not isinstance(betas, Sequence | np.ndarray) or len(betas) != 2:
+        raise UsageError(f"Adam: betas is {betas!r}; give two numbers, such as (0.9, 0.999)")
+    return betas[0], betas[1]
 
 
 class AdamW(Adam):

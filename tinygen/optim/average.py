@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygen.arguments import fraction
 from tinygen.backend import array_module, device_of, kernel, to_device
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
 from tinygen.nn.module import Module, check_state, like
@@ -16,9 +17,11 @@ class EMA:
     """Exponential moving average of a module's parameters (Polyak & Juditsky 1992).
 
     Call `update()` after each step; within `with average.applied():` the parameters have their averages as values.
+    UsageError for a decay, or a value of its schedule, that is not at least 0 and below 1.
     """
 
     def __init__(self, module: Module, decay: Number = 0.999):
+        decay = decay if callable(decay) else fraction("EMA: decay", decay)
         self.decay, self.count = decay, np.zeros((), np.int64)
         self.parameters = module.named_parameters()
         self.averages = {name: p.data.copy() for name, p in self.parameters.items()}
@@ -46,9 +49,13 @@ class EMA:
 
     def _present_decay(self, like):
         """The present decay: a number, or, in a captured step, an array on the device of `like`, as it may change."""
+
+        def decay() -> float:
+            return fraction(f"EMA: at update {self.count} decay", value_at(self.decay, int(self.count)))
+
         if capturing():
-            return step_numbers(lambda: [value_at(self.decay, int(self.count))], array_module(like), like.dtype)[0]
-        return value_at(self.decay, int(self.count))
+            return step_numbers(lambda: [decay()], array_module(like), like.dtype)[0]
+        return decay()
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygen.arguments import is_in_range, plain
 from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel, to_device
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers, watch_finite
@@ -16,6 +17,8 @@ from tinygen.optim.schedules import Number, value_at
 from tinygen.tensor import Tensor
 
 FRACTIONS = ("momentum", "decay", "beta1", "beta2")  # hyper-parameters that must be below 1
+OF_SOME = {*FRACTIONS, "lr", "eps", "weight_decay", "betas", "learning_rate", "rate", "alpha", "param_groups"}
+"""Names of hyper-parameters, here or elsewhere, that are refused where an optimiser does not have them."""
 Parameters = Module | dict[str, Any] | Sequence[Tensor]
 
 
@@ -40,14 +43,17 @@ def _named(owner: str, parameters: Parameters) -> dict[str, Tensor]:
     return named
 
 
-def _checked(owner: str, name: str, value: Number | None, below: float = math.inf) -> Number | None:
-    """A hyper-parameter; UsageError unless it is None, a schedule, or a number from 0 to below a bound."""
-    if value is None or callable(value):
-        return value
-    if not isinstance(value, int | float) or not 0 <= value < below:
-        limit = "" if below == math.inf else f" and below {below:g}"
-        raise UsageError(f"{owner}: {name} is {value!r}; it must be a schedule or a number of at least 0{limit}")
-    return value
+def _checked(owner: str, name: str, value: Any) -> Any:
+    """A hyper-parameter; UsageError unless it is None, a schedule, or a number in its range."""
+    number = plain(value)
+    if number is None or callable(number) or is_in_range(number, _bound(name)):
+        return number
+    limit = "" if _bound(name) == math.inf else f" and below {_bound(name):g}"
+    raise UsageError(f"{owner}: {name} is {value!r}; it must be a schedule or a number of at least 0{limit}")
+
+
+def _bound(name: str) -> float:
+    return 1.0 if name in FRACTIONS else math.inf
 
 
 class Place(NamedTuple):
@@ -89,11 +95,8 @@ class Optimizer:
     ):
         owner = type(self).__name__
         self.parameters = _named(owner, parameters)
-        self.clip_norm = _checked(owner, "clip_norm", clip_norm)
-        self.clip_value = _checked(owner, "clip_value", clip_value)
-        self.hyper: dict[str, Any] = {
-            name: _checked(owner, name, value, 1.0 if name in FRACTIONS else math.inf) for name, value in hyper.items()
-        }
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.hyper: dict[str, Any] = {name: _checked(owner, name, value) for name, value in hyper.items()}
         sizes = [p.size for p in self.parameters.values()]
         ends = np.cumsum(sizes).tolist()
         self.slices = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
@@ -128,9 +131,31 @@ class Optimizer:
         vars(self).update(state)
         self._settle()
 
+    def __getattr__(self, name: str) -> Any:
+        """A hyper-parameter, as it was set: a number or a schedule."""
+        if name in (hyper := self.__dict__.get("hyper", {})):
+            return hyper[name]
+        raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. A hyper-parameter applies from the next step; UsageError for one that it does not have."""
+        hyper = self.__dict__.get("hyper", {})
+        if name in hyper:
+            hyper[name] = _checked(type(self).__name__, name, value)
+        elif name in OF_SOME and not hasattr(type(self), name):
+            raise UsageError(f"{type(self).__name__} has no {name}; it has {', '.join(hyper)}, which can be set")
+        else:
+            checked = _checked(type(self).__name__, name, value) if name in ("clip_norm", "clip_value") else value
+            super().__setattr__(name, checked)
+
     def value(self, name: str) -> float:
-        """The present value of a hyper-parameter."""
-        return value_at(self.hyper[name], int(self.count))
+        """The present value of a hyper-parameter; UsageError for one out of range, which a schedule may return."""
+        hyper = self.hyper[name] if name in self.hyper else getattr(self, name)
+        value = value_at(hyper, int(self.count))
+        if not 0 <= value < _bound(name):
+            owner, limit = type(self).__name__, " and below 1" if name in FRACTIONS else ""
+            raise UsageError(f"{owner}: {name} is {value} at step {self.count}; it must be at least 0{limit}")
+        return value
 
     def numbers(self, t: int, **clipping: float) -> NamedTuple:
         """The numbers of the rule for update t = 1, 2, ... of a parameter; `clipping` are its `factor` and `bound`."""
@@ -211,8 +236,7 @@ class Optimizer:
 
     def _limits(self) -> list[float]:
         """The present limits of the norm of the gradient and, before that, of the magnitude of each element."""
-        limits = self.clip_norm, self.clip_value
-        return [math.inf if value is None else value_at(value, int(self.count)) for value in limits]
+        return [math.inf if getattr(self, name) is None else self.value(name) for name in ("clip_norm", "clip_value")]
 
     def _norm(self, grads):
         """The norm of the gradient after its elements are clipped; in a captured step an array on the device.

@@ -245,9 +245,13 @@ def intensities(where: str, x: np.ndarray, white: int) -> np.ndarray:
     low, high = float(x.min()), float(x.max())
     if not np.isfinite([low, high]).all():
         raise DataError(f"{where} holds NaN or infinite values; images are finite")
-    if low < 0 or high > 1:
-        raise DataError(f"{where} has values from {low:g} to {high:g}; float images lie in [0, 1]")
-    return x.astype(np.float32)
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise DataError(f"{where} has values from {low:.8g} to {high:.8g}; float images lie in [0, 1]")
+    return x.astype(np.float32).clip(0, 1)
+
+
+ROUNDING = 1e-5
+"""Floats that leave [0, 1] by no more, as after resizing, are clipped."""
 
 
 def unit_range(stored: np.ndarray) -> np.ndarray:

@@ -4,10 +4,11 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from tinygen.data.notices import say_once
 from tinygen.data.readers.request import Size
 from tinygen.errors import DataError
 
@@ -41,7 +42,8 @@ class Decoder:
         except DataError:
             raise
         except Exception as error:  # decoders raise whatever they meet in a damaged file
-            raise BrokenFile(f"{file} is not an image that can be read; {self.remedy}") from error
+            why = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else ""
+            raise BrokenFile(f"{file} is not an image that can be read{why}; {self.remedy}") from error
         if self.channels == 1 and pixels.shape[2] == 3:
             raise DataError(f"{file} is in colour, but the pictures examined first are grey: use fields x=:rgb")
         height, width = pixels.shape[:2]
@@ -60,13 +62,17 @@ class Decoder:
         from PIL import Image, ImageOps
 
         image: Image.Image
-        with Image.open(os.path.join(self.folder, file)) as image:
-            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise BrokenFile(f"{file} has more than {Image.MAX_IMAGE_PIXELS} pixels; {self.remedy}")
+        try:
+            opened = Image.open(os.path.join(self.folder, file))
+        except Image.DecompressionBombError as error:
+            what = f"{file} is too large ({str(error).partition('(')[2].partition(')')[0]})"
+            raise BrokenFile(f"{what}: make it smaller, or {self.remedy}") from error
+        with opened as image:
+            self._note_frames(file, image)
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
-            image = self._to_8_bits(file, image, image.format)
-        grey = image.mode in GREY_MODES
+            image = self._to_8_bits(file, image)
+        grey = is_grey(image)
         if image.mode.endswith("A") or "transparency" in image.info:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         image = image.convert("L" if grey or self.convert else "RGB")
@@ -74,17 +80,57 @@ class Decoder:
             image = ImageOps.fit(image, self.size, Image.Resampling.LANCZOS)
         return np.asarray(image).reshape(image.height, image.width, -1)
 
-    def _to_8_bits(self, file: str, image: Any, format_: str | None) -> Any:
-        """Scale 16-bit intensities to 8 bits; BrokenFile for pixels of 32 bits, whose white is not known."""
+    def _note_frames(self, file: str, image: Any) -> None:
+        if has_frames(image):
+            note = f"{self.folder}: {file} holds several frames or pages; of such files only the first is read"
+            say_once(note, about=frames_of(self.folder))
+
+    def _to_8_bits(self, file: str, image: Any) -> Any:
+        """Bring intensities of 12 or 16 bits to 8; BrokenFile for others, whose black and white are not known."""
         from PIL import Image
 
-        if image.mode.startswith("I;16") or (image.mode == "I" and format_ in ("PNG", "PPM")):
-            return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
-        if image.mode in ("I", "F"):
-            raise BrokenFile(
-                f"{file} has pixels of 32 bits, whose white is not known: save it with 8 or 16, or {self.remedy}"
-            )
-        return image
+        tags = getattr(image, "tag_v2", {})
+        signed = SIGNED in np.atleast_1d(tags.get(SAMPLE_FORMAT, 1))
+        bits = int(np.atleast_1d(tags.get(BITS_PER_SAMPLE, 16))[0])
+        if signed or image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+            which = "signed pixels" if bits < 32 else "pixels of 32 bits"
+            remedy = f"save it with 8 or 16 bits from 0 (black) up to white, or {self.remedy}"
+            raise BrokenFile(f"{file} has {which}, whose white is not known: {remedy}")
+        if not image.mode.startswith("I"):
+            return image
+        pixels = np.asarray(image).astype(np.int64)
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            pixels = 2**bits - 1 - pixels
+        if bits == 16 and pixels.max() < 4096:
+            dark = f"{file} has 16 bits of which white is 65535, but no value above {pixels.max()}: it is almost black"
+            say_once(f"{self.folder}: {dark}; scale such pictures before", about=f"dark pictures in {self.folder}")
+        return Image.fromarray((pixels >> (bits - 8)).astype(np.uint8))
+
+
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, SIGNED = 0, 2
+"""Tags of TIFF and their values, by the specification TIFF 6.0."""
+
+
+def is_grey(image: Any) -> bool:
+    """Whether a picture is grey, by its mode, or by the colours that it uses of its palette."""
+    if image.mode not in ("P", "PA"):
+        return image.mode in GREY_MODES
+    red, green, blue, opacity = np.moveaxis(np.asarray(image.convert("RGBA")), -1, 0)
+    return bool(((red == green) & (green == blue) | (opacity == 0)).all())
+
+
+def has_frames(image: Any) -> bool:
+    """Whether a file holds further frames or pages; the previews in a camera's MPO do not count."""
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # a damaged second frame, behind an intact first one
+        return True
+
+
+def frames_of(folder: Path) -> str:
+    """What a notice about files with several frames is about."""
+    return f"frames in {folder}"
 
 
 def ignore_warnings_of_pillow() -> None:
@@ -95,9 +141,19 @@ def ignore_warnings_of_pillow() -> None:
     warnings.filterwarnings("ignore", module="PIL")
 
 
-def header(path: Path) -> tuple[bool, Size]:
-    """Whether the picture is grey, and its width and height before rotation by EXIF; the pixels are not decoded."""
+class Header(NamedTuple):
+    """What is known of a picture without decoding it, unless it has a palette."""
+
+    is_grey: bool
+    size: Size
+    """Width and height before rotation by EXIF."""
+    has_frames: bool
+
+
+def header(path: Path) -> Header:
+    """Read the header of a picture."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return image.mode in GREY_MODES, image.size
+        frames, size = has_frames(image), image.size
+        return Header(is_grey(image), size, frames)

@@ -9,7 +9,8 @@ import numpy as np
 from tinygen.data.readers.kinds import split_source
 from tinygen.errors import DataError
 
-PARTS = {"train": "train", "test": "test", "valid": "valid", "val": "valid", "validation": "valid"}
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+PARTS |= {"valid": "valid", "val": "valid", "validation": "valid", "dev": "valid"}
 """The part of the data set that each word in a key or in the name of a folder means."""
 
 X = ("x", "images", "image", "data")
@@ -59,14 +60,21 @@ def split_key(key: str) -> tuple[str, str | None]:
 
 
 def by_part(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For each name its keys by part; if no key names the part train, every array is the part train."""
+    """For each name its keys by part; a key that names none is the part train.
+
+    Beside keys that name the part train, others without a part are left out. DataError for two keys of one part.
+    """
     split = [(key, *split_key(key)) for key in keys]
-    if not any(part == "train" for _, _, part in split):
-        return {key: {"train": key} for key, _, _ in split}
+    has_train = any(part == "train" for _, _, part in split)
+    whole = {key for key, _, part in split if part is None and not has_train}
     keys_of: dict[str, dict[str, str]] = {}
     for key, name, part in split:
-        if part:
-            keys_of.setdefault(name, {})[part] = key
+        if part is None and not has_train:
+            part = "train"
+        elif part and not has_train and name not in whole:  # such as a single array called speed_test
+            name, part = key, "train"
+        if part and (other := keys_of.setdefault(name, {}).setdefault(part, key)) != key:
+            raise DataError(f"{other} and {key} are both {part} of {name}; leave one of them")
     return keys_of
 
 

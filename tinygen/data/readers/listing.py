@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,14 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
 
     If there is a folder train, it is a part, and so are folders test and valid (or val, validation); otherwise the
     whole folder is train. Each sub-folder of a part is a class, with all files at any depth. Hidden files and folders,
-    and those whose names begin with two underscores, are ignored. ``what`` is a plural noun for the files in messages.
-    Raises DataError if there are no files, or files both in a part and in its sub-folders.
+    and those whose names begin with two underscores, are ignored; a notice counts all others that are not read.
+    ``what`` is a plural noun for the files in messages. Raises DataError if there are no files, files both in a part
+    and in its sub-folders, or a folder valid or test without a folder train.
     """
+    unread = Unread()
     try:
-        parts = {part: _by_class(root, folder, suffixes) for part, root in _parts(folder).items()}
+        roots = _parts(folder, unread)
+        parts = {part: _by_class(root, folder, suffixes, unread) for part, root in roots.items()}
     except OSError as error:
         raise DataError(f"the folder cannot be read ({error.strerror})") from error
     for by_class in parts.values():
@@ -44,8 +48,37 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
         raise DataError(f"there are no {what} in the folder; they end in {', '.join(suffixes)}")
     used = {name for by_class in parts.values() for name, files in by_class.items() if files}
     names = sorted(used - {""}, key=natural_order)
+    empty = sorted({name for by_class in parts.values() for name in by_class} - used - {""}, key=natural_order)
+    unread.say(folder, [f"no {what} are in the folders {shortened(empty)}"] if empty else [])
     _refuse_flat_part(parts, names, what)
     return {part: _listing(by_class, names) for part, by_class in parts.items() if any(by_class.values())}, names
+
+
+class Unread:
+    """Counts the files of a folder that are not read, by their suffixes, for one notice."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, entry: "os.DirEntry | Path") -> None:
+        """Count a file, or a link that leads nowhere."""
+        if is_visible(entry.name):
+            lost = entry.is_symlink() and not os.path.exists(entry)
+            suffix = os.path.splitext(entry.name)[1].lower()
+            self.counts["broken links" if lost else suffix or "without a suffix"] += 1
+
+    def say(self, folder: Path, more: Iterable[str] = ()) -> None:
+        """Print the notice if there is anything to say."""
+        total, kinds = self.counts.total(), (f"{n} {kind}" for kind, n in sorted(self.counts.items()))
+        files = [f"{total} other files are not read ({shortened(kinds)})"] if total else []
+        if notes := [*files, *more]:
+            say_once(f"{folder}: {'; '.join(notes)}")
+
+
+def shortened(words: Iterable[str]) -> str:
+    """A list with commas; after ten words it is cut."""
+    listed = list(words)
+    return ", ".join([*listed[:10], "..."] if len(listed) > 10 else listed)
 
 
 def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
@@ -54,9 +87,9 @@ def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
         folders = []
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
-            if _visible(entry.name) and entry.is_dir(follow_symlinks=False):
+            if is_visible(entry.name) and entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif _visible(entry.name) and suffix in suffixes:
+            elif is_visible(entry.name) and suffix in suffixes:
                 return suffix
     return next((below for each in sorted(folders) if (below := first_suffix(each, suffixes))), None)
 
@@ -66,36 +99,61 @@ def natural_order(name: str) -> list:
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    with os.scandir(folder) as entries:
-        names = sorted(each.name for each in entries if _visible(each.name) and each.is_dir())
-    folders = {name: folder / name for name in names}
-    parts = {PARTS[name.lower()]: each for name, each in folders.items() if name.lower() in PARTS}
+def _parts(folder: Path, unread: Unread) -> dict[str, Path]:
+    """The folder of each part. Files beside these folders are not read, and counted."""
+    with os.scandir(folder) as scanned:
+        entries = sorted((each for each in scanned if is_visible(each.name)), key=lambda each: each.name)
+    folders = [each.name for each in entries if each.is_dir()]
+    parts = parts_of(folders)
+    others = [name for name in folders if name not in parts.values()]
     if "train" not in parts:
+        if parts:
+            named, remedy = " and ".join(parts.values()), "name the folder of training data train, or rename a class"
+            raise DataError(f"there is a folder {named}, but none called train; {remedy}")
         return {"train": folder}
-    if others := [name for name, each in folders.items() if each not in parts.values()]:
-        say_once(f"{folder}: only train, valid and test are read, not {', '.join(others)}")
+    if others and len(parts) == 1 and not any(each.is_dir() for each in (folder / parts["train"]).iterdir()):
+        what = f"{parts['train']} may be a class like {shortened(others)}, or hold all training data"
+        raise DataError(f"the folder {what}; rename it if it is a class, or move the others away")
+    if others:
+        say_once(f"{folder}: only train, valid and test are read, not {shortened(others)}")
+    for entry in entries:
+        if not entry.is_dir():
+            unread.add(entry)
+    return {part: folder / name for part, name in parts.items()}
+
+
+def parts_of(names: Iterable[str]) -> dict[str, str]:
+    """The name for each part, of those that mean one; DataError for two that mean the same."""
+    parts: dict[str, str] = {}
+    for name in names:
+        if part := PARTS.get(name.lower()):
+            if part in parts:
+                raise DataError(f"{parts[part]} and {name} both mean {part}; leave one of them")
+            parts[part] = name
     return parts
 
 
 File = tuple[str, int]
 
 
-def _by_class(root: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[File]]:
+def _by_class(root: Path, folder: Path, suffixes: tuple[str, ...], unread: Unread) -> dict[str, list[File]]:
     """Files (path from the folder, size) by the name of the sub-folder, "" for those beside the sub-folders."""
     by_class: dict[str, list[File]] = {"": []}
     start = len(os.path.join(folder, ""))
     with os.scandir(root) as entries:
         for entry in entries:
-            if _visible(entry.name) and entry.is_dir():
-                by_class[entry.name] = sorted((path[start:], size) for path, size in _walk(entry.path, suffixes, set()))
+            if is_visible(entry.name) and entry.is_dir():
+                files = _walk(entry.path, suffixes, set(), unread)
+                by_class[entry.name] = sorted((path[start:], size) for path, size in files)
             elif _is_wanted(entry, suffixes):
                 by_class[""].append((entry.path[start:], _size(entry)))
+            else:
+                unread.add(entry)
     by_class[""].sort()
     return by_class
 
 
-def _walk(folder: str, suffixes: tuple[str, ...], visited: set) -> Iterator[File]:
+def _walk(folder: str, suffixes: tuple[str, ...], visited: set, unread: Unread) -> Iterator[File]:
     """Yield all files at any depth; a folder that a link leads to again is entered once."""
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in visited:
@@ -103,18 +161,32 @@ def _walk(folder: str, suffixes: tuple[str, ...], visited: set) -> Iterator[File
     visited.add((status.st_dev, status.st_ino))
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _visible(entry.name) and entry.is_dir():
-                yield from _walk(entry.path, suffixes, visited)
+            if is_visible(entry.name) and entry.is_dir():
+                yield from _walk(entry.path, suffixes, visited, unread)
             elif _is_wanted(entry, suffixes):
                 yield entry.path, _size(entry)
+            else:
+                unread.add(entry)
 
 
-def _visible(name: str) -> bool:
-    return not name.startswith((".", "__"))
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is the user's: hidden ones, and those of systems and tools, are not."""
+    return not name.startswith((".", "__")) and name not in OF_SYSTEMS
+
+
+OF_SYSTEMS = (
+    "@eaDir",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "Thumbs.db",
+    "desktop.ini",
+)
 
 
 def _is_wanted(entry: os.DirEntry, suffixes: tuple[str, ...]) -> bool:
-    return _visible(entry.name) and entry.name.lower().endswith(suffixes) and (entry.is_file() or entry.is_symlink())
+    return is_visible(entry.name) and entry.name.lower().endswith(suffixes) and (entry.is_file() or entry.is_symlink())
 
 
 def _size(entry: os.DirEntry) -> int:

@@ -10,8 +10,8 @@ from tinygen.data.column import Column
 from tinygen.data.dataset import Dataset, last_tenth
 from tinygen.data.fields import Field, Image, Labels
 from tinygen.data.naming import naming
-from tinygen.data.notices import printable, say_once
-from tinygen.data.readers.decode import BrokenFile, Decoder, header, ignore_warnings_of_pillow
+from tinygen.data.notices import printable, say_once, silent
+from tinygen.data.readers.decode import BrokenFile, Decoder, frames_of, header, ignore_warnings_of_pillow
 from tinygen.data.readers.listing import Listing, list_files
 from tinygen.data.readers.request import Request
 from tinygen.data.readers.stream import Files
@@ -21,7 +21,7 @@ from tinygen.random import Stream
 takes = ("fields", "size")
 SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
-    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+    *(".apng", ".dib", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 MOST_IN_MEMORY = 64 * 2**20
 """Most bytes of decoded pictures that are kept in memory."""
@@ -105,7 +105,8 @@ def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Dec
     """A decoder for pictures of the size of the first one that can be read."""
     for file in files:
         try:
-            first = Decoder(folder)(file)
+            with silent():  # it is decoded again
+                first = Decoder(folder)(file)
         except BrokenFile:
             if not request.skip_broken:
                 raise
@@ -115,16 +116,23 @@ def _expecting_one_size(folder: Path, files: list[str], request: Request) -> Dec
 
 
 def _colours(decoder: Decoder, files: list[str]) -> int:
-    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError if sizes differ."""
-    colours = 1
+    """The number of colours: 1 if all pictures that can be read are grey, else 3; DataError if sizes differ.
+
+    A notice says how many files hold several frames.
+    """
+    colours, animated = 1, []
     for file in files:
         try:
-            grey, size = header(decoder.folder / file)
+            grey, size, has_frames = header(decoder.folder / file)
         except Exception:  # reported when it is decoded
             continue
         colours = colours if grey else 3
+        animated += [file] if has_frames else []
         if decoder.expected and sorted(size) != sorted(decoder.expected[1]):  # sorted: EXIF rotation is not applied yet
             decoder.refuse_size(file, size)
+    if animated:
+        some = f"{len(animated)} of {len(files)} images, such as {animated[0]}, hold several frames or pages"
+        say_once(f"{decoder.folder}: {some}, of which only the first is read", about=frames_of(decoder.folder))
     return colours
 
 

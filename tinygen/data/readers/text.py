@@ -5,8 +5,9 @@ from typing import Any
 
 from tinygen.data.dataset import Dataset
 from tinygen.data.naming import naming
-from tinygen.data.readers.keys import PARTS
+from tinygen.data.notices import say_once
 from tinygen.data.readers.kinds import TEXTS, lines_of, make_field
+from tinygen.data.readers.listing import parts_of, shortened
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
 
@@ -23,7 +24,11 @@ def read(path: Path, request: Request) -> Dataset:
 
     In a folder the parts are train.txt, valid.txt and test.txt; those that are missing are random tenths.
     """
-    files = {PARTS[file.stem]: file for file in sorted(path.glob("*.txt")) if file.stem in PARTS}
+    with naming(path):
+        names = sorted(file.stem for file in path.glob("*.txt"))
+        files = {part: path / f"{stem}.txt" for part, stem in parts_of(names).items()}
+    if files and (others := [name for name in names if path / f"{name}.txt" not in files.values()]):
+        say_once(f"{path}: only the texts train, valid and test are read, not {shortened(others)}")
     kind = request.fields.get("x", ":characters").removeprefix(":")
     if request.fields.keys() - {"x"} or kind not in TEXTS:
         wanted = ", ".join(f"{name}={source}" for name, source in request.fields.items())
