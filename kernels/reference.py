@@ -17,6 +17,7 @@ from .rules import adam, ema, norm, rmsprop, sgd
 __all__ = [
     "adam",
     "add",
+    "batched_matmul",
     "bernoulli",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
@@ -113,6 +114,11 @@ def _finished(y, bias, slope):
 def matmul(a, b, bias=None, slope=1.0):
     """a @ b for matrices, with bias and activation as in `conv2d`."""
     return _finished(namespace(a).matmul(a, b), bias, slope)
+
+
+def batched_matmul(a, b):
+    """a[i] @ b[i] for stacks of matrices (B, M, K) and (B, K, N)."""
+    return namespace(a).matmul(a, b)
 
 
 def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):

@@ -5,19 +5,23 @@ so that what changes between replays comes from arrays of the device, as on a GP
 """
 
 import contextlib
+import gc
 import sys
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.cupy_stub.array import Library
 from tests.cupy_stub.module import installed
 from tests.test_devices import OPTIMIZERS, assert_same, normal
 from tinygen import functional as F
 from tinygen import nn, optim
 from tinygen.backend import dispatch
 from tinygen.backend.capture import Capture, captured_by
+from tinygen.kernels.cuda.runtime import plan
 from tinygen.random import Stream
 
 STEPS = 7
@@ -118,11 +122,13 @@ class Cuda:
         assert event == "event"
 
     def begin_capture(self):
+        Library.capturing = True
         self.host = self.training.host()
         self.before = [array.copy() for array in self.training.arrays()]
         self.errors = np.seterr(all="ignore")  # results during the capture are discarded
 
     def end_capture(self):
+        Library.capturing = False
         for array, before in zip(self.training.arrays(), self.before, strict=True):
             array[...] = before  # a capture changes no array
         np.seterr(**self.errors)
@@ -257,6 +263,52 @@ def test_a_loss_that_is_not_finite_is_found_every_check_every_replays(graphs):
     step(x)
     with pytest.raises(tg.errors.NonFiniteError, match="the loss is not finite, at replay 5"):
         step(x)
+
+
+def test_products_of_stacks_and_sums_over_named_axes_are_captured(graphs, capsys):
+    """CuPy's own matmul and einsum call cuBLAS, which cannot be captured."""
+    eager, captured = Training(), Training()
+
+    def update(training):
+        def step(x):
+            stacks = F.stack([x, 2 * x]).reshape((2, 3, 2, 4))
+            products = (stacks @ stacks.transpose(0, 1, 3, 2)).sum()
+            named = F.einsum("ij,kj,im->mj", x, x, x).sum() + F.einsum("ij->j", x).sum()
+            return training.update(x + 1e-3 * (products + named))
+
+        return step
+
+    cuda, step = graphs(captured, update(captured))
+    tg.seed(1)
+    expected = run(eager, update(eager))
+    tg.seed(1)
+    assert_same_run(run(captured, step), expected)
+    assert (cuda.launches, step.why_eager) == (STEPS - 2, None), capsys.readouterr().err
+
+
+def test_a_graph_keeps_the_plans_whose_tables_it_reads(graphs):
+    made = []
+
+    @plan(1)
+    def table(size):
+        made.append(size)
+        return np.zeros(size)
+
+    training = Training()
+
+    def update(x):
+        table(len(x))
+        return training.update(x)
+
+    _, step = graphs(training, update)
+    for x in inputs()[:3]:
+        step(x)
+    alive = weakref.ref(table(6))
+    table(7)  # the cache has room for one
+    gc.collect()
+    assert alive() is not None
+    del step, update
+    assert made == [6, 7]
 
 
 def test_a_replay_after_the_parameters_were_moved_is_refused(graphs):

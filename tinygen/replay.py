@@ -10,6 +10,7 @@ from tinygen.backend import gpu_problem, is_array
 from tinygen.backend.capture import Capture, captured_by
 from tinygen.backend.device import cupy, device_of
 from tinygen.errors import NonFiniteError, ShapeError, UsageError
+from tinygen.kernels.cuda import runtime
 from tinygen.tensor import Tensor
 
 WARM_UPS = 2  # an eager update, then a dry run of the capture: both compile kernels and fill caches
@@ -117,7 +118,7 @@ class CapturedUpdate:
         try:
             self._stream.begin_capture()
             try:
-                with captured_by(self._captured):
+                with captured_by(self._captured), runtime.retaining() as self._plans:
                     self._outputs = self.update(*self._arguments)
             finally:
                 graph = self._stream.end_capture()

@@ -18,7 +18,7 @@ from .elementwise import (
     silu_backward,
     softplus,
 )
-from .matmul import matmul
+from .matmul import batched_matmul, matmul
 from .normalization import normalize, normalize_backward
 from .philox import bernoulli, integers, normal, philox, uniform
 from .recurrent import gru, gru_backward, lstm, lstm_backward

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import reference
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
 from . import runtime
 from .packing import packed, transposed
-from .runtime import Source, architecture, empty, precision, single
-from .tables import THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_moves_by, target_moves_by
+from .runtime import Source, architecture, empty, plan, precision, single
+from .tables import MOST_JOBS, THREADS, TILES, Layout, Tables, in_pairs, shared_bytes, source_moves_by, target_moves_by
 
 BLOCKS_PER_MULTIPROCESSOR = 2  # blocks that a multiprocessor needs so that it does not wait for memory
 # A weight gradient is cut into slices for so many multiprocessors, as many as a large GPU has. It is the same number on
@@ -154,7 +155,7 @@ class WeightSums:
         return w
 
 
-@functools.lru_cache(256)
+@plan(256)
 def forward_plan(x_shape, w_shape, geometry: Geometry, setting: Setting) -> Products:
     """The plan of `conv2d`."""
     phases, layout = _forward(x_shape, w_shape, geometry)
@@ -169,7 +170,7 @@ def _forward(x_shape, w_shape, geometry: Geometry):
     return forward_phases((kh, kw), size, x_shape[3], outputs, geometry), layout
 
 
-@functools.lru_cache(256)
+@plan(256)
 def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -> Products:
     """The plan of `conv2d_input_grad`."""
     kh, kw, depth, outputs = w_shape
@@ -180,7 +181,7 @@ def adjoint_plan(g_shape, w_shape, size, geometry: Geometry, setting: Setting) -
     return Products(phases, layout, setting)
 
 
-@functools.lru_cache(256)
+@plan(256)
 def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, setting: Setting) -> WeightSums:
     """The plan of `conv2d_weight_grad`."""
     w_shape = (*kernel_size, x_shape[3] // geometry.groups, g_shape[3])
@@ -191,16 +192,22 @@ def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry, setting: Sett
 @single
 def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
+    if geometry.groups > MOST_JOBS:
+        return reference.conv2d(x, w, geometry, bias, slope)
     return forward_plan(x.shape, w.shape, geometry, _setting())(x, w, bias, slope)
 
 
 @single
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
+    if geometry.groups * prod(geometry.stride) > MOST_JOBS:
+        return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
     return adjoint_plan(g.shape, w.shape, tuple(size), geometry, _setting())(g, w, bias, slope)
 
 
 @single
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW)."""
+    if geometry.groups > MOST_JOBS:
+        return reference.conv2d_weight_grad(x, g, kernel_size, geometry)
     return weight_plan(x.shape, g.shape, tuple(kernel_size), geometry, _setting())(x, g)

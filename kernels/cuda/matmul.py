@@ -1,9 +1,10 @@
-"""Matrix products, as convolutions of images of one pixel."""
+"""Matrix products, as convolutions of images of one pixel; stacks of them, as groups of channels."""
 
 from .. import reference
 from ..geometry import Geometry
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .runtime import FLOAT32, contiguous
+from .tables import MOST_JOBS
 
 _PLAIN = Geometry()
 
@@ -20,7 +21,7 @@ def _is_transposed(matrix) -> bool:
 
 def matmul(a, b, bias=None, slope=1.0):
     """activation(bias + a @ b) for matrices; the transpose of a contiguous matrix is read without a copy."""
-    if a.dtype != FLOAT32 or not a.size or not b.size:
+    if a.dtype != FLOAT32 or b.dtype != FLOAT32 or not a.size or not b.size:
         return reference.matmul(a, b, bias, slope)
     if _is_transposed(b):
         a = contiguous(a)
@@ -31,3 +32,17 @@ def matmul(a, b, bias=None, slope=1.0):
         a, b = contiguous(a), contiguous(b)
         y = conv2d(_as_images(a), b.reshape(1, 1, *b.shape), _PLAIN, bias, slope)
     return y.reshape(a.shape[0], b.shape[1])
+
+
+def batched_matmul(a, b):
+    """The products of the matrices of two stacks (B, M, K) and (B, K, N).
+
+    CuPy's own product of stacks cannot be captured in a CUDA graph.
+    """
+    (count, rows, depth), columns = a.shape, b.shape[2]
+    if a.dtype != FLOAT32 or b.dtype != FLOAT32 or not a.size or not b.size or count > MOST_JOBS:
+        return reference.batched_matmul(a, b)
+    x = contiguous(a.transpose(1, 0, 2)).reshape(rows, 1, 1, count * depth)
+    w = contiguous(b.transpose(1, 0, 2)).reshape(1, 1, depth, count * columns)
+    y = conv2d(x, w, Geometry(groups=count))
+    return contiguous(y.reshape(rows, count, columns).transpose(1, 0, 2))

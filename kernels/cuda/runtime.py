@@ -6,6 +6,8 @@ without a word, strided arrays and Python's own numbers (which it passes in 64 b
 
 import functools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,11 +67,51 @@ def precision() -> str:
     return _precision
 
 
+_retained: list | None = None
+
+
+@contextmanager
+def retaining() -> Iterator[list]:
+    """A context that yields a list of all plans used in it: a CUDA graph reads their tables at each replay."""
+    global _retained
+    outside, _retained = _retained, []
+    try:
+        yield _retained
+    finally:
+        _retained = outside
+
+
+def plan(most: int):
+    """Keep the `most` latest results of a function that makes plans; one in use within `retaining` lives as long."""
+
+    def decorate(function):
+        cached = functools.lru_cache(most)(function)
+
+        @functools.wraps(function)
+        def make(*arguments):
+            made = cached(*arguments)
+            if _retained is not None:
+                _retained.append(made)
+            return made
+
+        make.cache_clear = cached.cache_clear
+        return make
+
+    return decorate
+
+
+def upload(values: np.ndarray):
+    """An array on the device, which kernels on any stream may read from now on."""
+    array = cupy().asarray(values)
+    cupy().cuda.get_current_stream().synchronize()
+    return array
+
+
 def single(function):
     """Extend a kernel for contiguous float32 arrays to all arrays.
 
-    Where the first argument, or the first of its list, is of another dtype or has no elements, `kernels.reference`
-    serves. Arrays that are not contiguous are copied.
+    Where an array of floats is of another dtype, or the first argument, or the first of its list, has no elements,
+    `kernels.reference` serves. Arrays that are not contiguous are copied.
     """
     plain = getattr(reference, function.__name__)
 
@@ -78,11 +120,16 @@ def single(function):
         first = arguments[0]
         if isinstance(first, (list, tuple)):
             first = first[0]
-        if first.dtype != FLOAT32 or not first.size:
+        if first.dtype != FLOAT32 or not first.size or any(map(_is_other_float, arguments)):
             return plain(*arguments, **static)
         return function(*map(contiguous, arguments), **{name: contiguous(value) for name, value in static.items()})
 
     return kernel
+
+
+def _is_other_float(argument) -> bool:
+    """Whether an argument is an array of floats that a kernel would read as if they were float32."""
+    return isinstance(argument, cupy().ndarray) and argument.dtype.kind == "f" and argument.dtype != FLOAT32
 
 
 def contiguous(value):
@@ -159,5 +206,7 @@ def _check(name: str, index: int, argument) -> None:
     if not isinstance(argument, cupy().ndarray):
         kind = type(argument).__name__
         raise TypeError(f"{name}: argument {index} is of type {kind}: pass an array of CuPy, np.int32, np.float32, ...")
+    if argument.device.id != (current := cupy().cuda.Device().id):
+        raise ValueError(f"{name}: argument {index} lies on device {argument.device.id}, the current one is {current}")
     if not argument.flags.c_contiguous:
         raise ValueError(f"{name}: argument {index} is an array that is not C-contiguous")

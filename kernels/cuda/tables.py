@@ -11,6 +11,7 @@ THREADS = 128  # threads of a block, as in `tile.cuh`
 DEPTH = 16  # steps of a sum whose operands are in shared memory together, a stage, as in `tile.cuh`
 OUTSIDE = -(1 << 30)  # the row of a step that adds zero, since it is outside every image; as in `jobs.cuh`
 MOST_CACHED_CHANNELS = 64  # most channels with which the places of a tile stay in the first-level cache from tap to tap
+MOST_JOBS = 65_535  # limit of the second axis of a grid
 MOST_COUNT = 1 << 30  # limit of numbers in 32 bits, so that two of them can be added
 
 IMAGES = np.dtype(
@@ -99,8 +100,8 @@ class Tables:
             corner = block.corner[0] * layout.depth_stride + block.corner[1] * layout.output_stride
             outputs = phase.top, phase.left, phase.rows, phase.columns
             jobs.append((*outputs, block.first, block.last, block.source, corner, begins[block.taps], depth))
-        self.jobs = runtime.cupy().asarray(np.array(jobs, np.int32))
-        self.steps = runtime.cupy().asarray(np.concatenate([*lists, _zero_steps(DEPTH)]))
+        self.jobs = runtime.upload(np.array(jobs, np.int32))
+        self.steps = runtime.upload(np.concatenate([*lists, _zero_steps(DEPTH)]))
 
     def _images(self, phases):
         """The structure `Images` of `jobs.cuh`."""
@@ -136,11 +137,14 @@ def _check_sizes(layout: Layout, blocks) -> None:
     """Refuse arrays with more pixels, numbers of an image, or weights than 32 bits can count."""
     images = layout.source, layout.target
     counts = [n for shape in images for n in (prod(shape[:3]), prod(shape[1:]))]
-    counts += [(tap.index + 1) * layout.tap_size for _, block in blocks for tap in block.taps]
+    taps = {tap for _, block in blocks for tap in block.taps}
+    counts += [(tap.index + 1) * layout.tap_size for tap in taps]
+    _, _, width, channels = layout.source
+    counts += [(abs(tap.row) * width + abs(tap.column) + 1) * channels for tap in taps]  # the offset of a step
     if max(counts) > MOST_COUNT:
         raise ValueError(
-            f"{layout.source} to {layout.target}: the numbers of an image or a weight, or all pixels, exceed "
-            f"{MOST_COUNT}: use smaller arrays"
+            f"{layout.source} to {layout.target}: the numbers of an image or a weight, all pixels, or the distance of "
+            f"taps exceed {MOST_COUNT}: use smaller arrays"
         )
 
 

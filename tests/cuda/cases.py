@@ -14,7 +14,7 @@ from tinygen.kernels.cuda.philox import bernoulli, integers, normal, uniform
 from tinygen.random import Stream
 
 TOLERANCES = {"float32": 1e-6, "tf32": 2e-3, "bfloat16": 1e-2}
-CONTRACTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "matmul")
+CONTRACTIONS = ("batched_matmul", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "matmul")
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,14 @@ def _tiles() -> list[Call]:
     return [matrix_products(*size)[kind] for size in sizes for kind in (0, 1, 3)]
 
 
+def _stacks() -> list[Call]:
+    """Products of stacks of matrices, one of them of a transposed stack."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((7, 13, 20), np.float32), rng.standard_normal((7, 20, 33), np.float32)
+    turned = rng.standard_normal((3, 5, 1), np.float32).transpose(0, 2, 1)
+    return [Call("batched_matmul", (a, b)), Call("batched_matmul", (turned, turned.transpose(0, 2, 1)))]
+
+
 def _draws() -> tuple[Draw, ...]:
     probability = np.linspace(0, 1, 203, dtype=np.float32).reshape(7, 29)
     return Draw(uniform, (1026,)), Draw(normal, (1027,)), Draw(bernoulli, (probability,)), Draw(integers, (99, 41))
@@ -149,7 +157,7 @@ def _draws() -> tuple[Draw, ...]:
 @functools.cache
 def calls_of_kernels() -> tuple[Case, ...]:
     """Calls of all kernels in `KERNELS`."""
-    everyone = [call for call in (*calls(), *_tiles(), *_widths()) if call.name in KERNELS]
+    everyone = [call for call in (*calls(), *_stacks(), *_tiles(), *_widths()) if call.name in KERNELS]
     contractions = [call for call in everyone if call.name in CONTRACTIONS]
     rounding = [Case(call, name) for name in ("tf32", "bfloat16") for call in contractions]
     return (*map(Case, everyone), *rounding)

@@ -202,3 +202,19 @@ def test_arrays_too_large_for_32_bit_indices_are_refused(emulated, shape):
     w_shape = (1, 1, shape[3], 1)
     with pytest.raises(ValueError, match="use smaller arrays"):
         convolution.forward_plan(shape, w_shape, Geometry(), convolution._setting())
+
+
+def test_more_groups_than_a_grid_can_have_are_left_to_the_reference(emulated, monkeypatch):
+    emulated("ascending")
+    monkeypatch.setattr(convolution, "MOST_JOBS", 3)
+    monkeypatch.setattr(convolution, "forward_plan", None)  # a call would fail
+    for call in Shape(2, (3, 4), 8, (2, 2), 4, Geometry(groups=4)).calls()[:1]:
+        np.testing.assert_array_equal(call.run(device_kernel)[0], call.run(reference_kernel)[0])
+
+
+def test_taps_too_far_apart_for_32_bits_are_refused(emulated):
+    emulated("ascending")
+    x, w = np.zeros((1, 1, 40_000, 1), np.float32), np.zeros((2, 1, 1, 1), np.float32)
+    geometry = Geometry(padding=((60_000, 0), (0, 0)), dilation=(60_000, 1))
+    with pytest.raises(ValueError, match="or the distance of taps exceed"):
+        device_kernel("conv2d")(x, w, geometry)

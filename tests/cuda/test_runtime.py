@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.cuda.emulator.stand_in import Emulator
 from tests.kernels.processes import ROOT
-from tinygen.kernels.cuda import runtime
+from tinygen.kernels.cuda import KERNELS, runtime
 
 SCALE = """
 #include "factor.cuh"
@@ -75,6 +76,31 @@ REFUSED = {
 def test_arguments_that_cupy_would_misread_are_refused(source, message):
     with pytest.raises((TypeError, ValueError), match=message):
         source["scale<2>"]((1,), (4,), REFUSED[message](), 16)
+
+
+def test_an_array_of_another_device_is_refused(source):
+    class Elsewhere(Emulator.ndarray):
+        device = SimpleNamespace(id=1)
+
+    with pytest.raises(ValueError, match="scale<2>: argument 0 lies on device 1, the current one is 0"):
+        source["scale<2>"]((1,), (4,), (numbers().view(Elsewhere), np.int32(4)), 16)
+
+
+def test_arrays_of_several_float_types_are_left_to_the_reference(emulated):
+    """A kernel would read the numbers of the second one as pairs of float32."""
+    emulated("ascending")
+    x, target = numbers(), runtime.cupy().asarray(np.linspace(0, 1, 4))
+    y, _ = KERNELS["binary_cross_entropy_with_logits"](x, target)
+    np.testing.assert_allclose(y, np.logaddexp(0, np.arange(4)) - np.arange(4) * np.linspace(0, 1, 4), rtol=1e-6)
+
+
+def test_tables_are_on_the_device_before_any_stream_reads_them(emulated, monkeypatch):
+    emulated("ascending")
+    waits = []
+    stream = SimpleNamespace(synchronize=lambda: waits.append("synchronize"))
+    monkeypatch.setattr(runtime.cupy().cuda, "get_current_stream", lambda: stream)
+    np.testing.assert_array_equal(runtime.upload(np.arange(3)), [0, 1, 2])
+    assert waits == ["synchronize"]
 
 
 def test_a_kernel_that_is_not_declared_is_refused(source):

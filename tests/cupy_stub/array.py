@@ -22,6 +22,19 @@ WAITS: list[str] = []
 """The names of the calls that would have waited for the device, in order."""
 
 
+class Library:
+    """What CuPy does about calls of cuBLAS: it refuses them while a stream is being captured."""
+
+    capturing = False
+    in_kernel = False
+    """Whether a reference stands in for one of our own kernels, which do not call cuBLAS."""
+
+    @classmethod
+    def check(cls, name: str) -> None:
+        if cls.capturing and not cls.in_kernel:
+            raise NotImplementedError(f"calling cuBLAS API during stream capture is currently unsupported ({name})")
+
+
 class ndarray:
     """The class `cupy.ndarray`; `_host` is the NumPy array of the values."""
 

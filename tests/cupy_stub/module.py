@@ -11,12 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.cupy_stub.array import API, WAITS, check_call, ndarray, on_device, on_host
+from tests.cupy_stub.array import API, WAITS, Library, check_call, ndarray, on_device, on_host
 from tests.cupy_stub.ufunc import Ufunc
 from tinygen.backend import device, dispatch
 from tinygen.kernels import reference
 
 FROM_HOST = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}  # they copy to the device
+CUBLAS = {"matmul", "dot", "vdot", "inner", "tensordot", "einsum"}
 WAITING = {"nonzero", "argwhere", "flatnonzero", "unique"}  # they wait for the device to learn the size of the result
 
 
@@ -31,6 +32,8 @@ def function(name: str, parameters: str, numpy_function):
         check_call(name, parameters, arguments, keywords)
         if name in WAITING:
             WAITS.append(name)
+        if name in CUBLAS and len(arguments) > 1 + (name == "einsum"):  # an einsum of one operand only sums
+            Library.check(name)
         keywords.pop("blocking", None)
         out = keywords.get("out")
         result = numpy_function(*map(converted, arguments), **{k: on_host(v) for k, v in keywords.items()})
@@ -94,7 +97,17 @@ def modules() -> dict[str, types.ModuleType]:
 
 def on_reference(name: str, function):
     """The kernel for the stub: the reference instead of a kernel that needs a real device."""
-    return getattr(reference, name) if ".cuda" in getattr(function, "__module__", "") else function
+    if ".cuda" not in getattr(function, "__module__", ""):
+        return function
+    stand_in = getattr(reference, name)
+
+    @functools.wraps(stand_in)
+    def kernel(*arguments, **static):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Library, "in_kernel", True)
+            return stand_in(*arguments, **static)
+
+    return kernel
 
 
 @contextmanager

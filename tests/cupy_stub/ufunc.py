@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from tests.cupy_stub.array import API, host_index, ndarray, on_device, on_host
+from tests.cupy_stub.array import API, Library, host_index, ndarray, on_device, on_host
 
 KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}
 DTYPES_ADDED_ATOMICALLY = "int32", "uint32", "uint64", "float16", "float32", "float64"
@@ -105,6 +105,13 @@ for _name, _function in {
     "ge": "greater_equal",
 }.items():
     _attach(_name, _ufunc(_function))
-_attach("matmul", lambda a, b: on_device(np.matmul(on_host(a), on_host(b))))
+
+
+def _matmul(a, b):
+    Library.check("matmul")
+    return on_device(np.matmul(on_host(a), on_host(b)))
+
+
+_attach("matmul", _matmul)
 for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
     setattr(ndarray, f"__{_name}__", functools.partialmethod(_ufunc(_function)))

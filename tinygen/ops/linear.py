@@ -1,5 +1,9 @@
 """Matrix products."""
 
+from math import prod
+
+import numpy as np
+
 from tinygen.autograd import sum_to
 from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError
@@ -24,11 +28,20 @@ def matmul(xp, a, b):
     """Matrix product over the last two axes; leading axes broadcast. Both have at least two axes."""
     if a.ndim < 2 or b.ndim < 2:
         raise ShapeError(f"matmul: takes matrices or stacks of them, not {a.shape} and {b.shape}")
-    if a.ndim > 2 or b.ndim > 2:
-        return xp.matmul(a, b)
-    if a.shape[1] != b.shape[0]:
+    if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: {a.shape} and {b.shape} do not fit")
+    if a.ndim > 2 or b.ndim > 2:
+        return _stacks(xp, a, b)
     return kernel("matmul", device_of(a))(a, b)
+
+
+def _stacks(xp, a, b):
+    """The products of stacks of matrices; on a GPU by our own kernel, since CuPy's cannot be captured."""
+    if xp is np:
+        return np.matmul(a, b)
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    stacks = [xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape((prod(lead), *x.shape[-2:])) for x in (a, b)]
+    return kernel("batched_matmul", device_of(a))(*stacks).reshape((*lead, a.shape[-2], b.shape[-1]))
 
 
 matmul.vjp(
@@ -72,10 +85,43 @@ def _subscripts(subscripts: str, operands: int):
     return terms, output
 
 
+def _contracted(xp, terms, output: str, xs):
+    """Einstein summation as products of stacks of matrices, from left to right: CuPy's own cannot be captured."""
+    term, x = terms[0], xs[0]
+    for i, (other, y) in enumerate(zip(terms[1:], xs[1:], strict=True), 2):
+        term, x = _contracted_pair(xp, term, x, other, y, "".join([output, *terms[i:]]))
+    return xp.einsum(f"{term}->{output}", x)
+
+
+def _contracted_pair(xp, term: str, x, other: str, y, needed: str):
+    """The product of two operands, summed over the axes that are not `needed`: its axes as letters, and its values."""
+    lengths, of_other = dict(zip(term, x.shape, strict=True)), dict(zip(other, y.shape, strict=True))
+    # An axis of length 1 broadcasts; it is summed away.
+    mine = {c for c, n in lengths.items() if n > 1 or of_other.get(c, 1) == 1}
+    theirs = {c for c, n in of_other.items() if n > 1 or lengths.get(c, 1) == 1}
+    batch = [c for c in term if c in mine & theirs and c in needed]
+    summed = [c for c in term if c in mine & theirs and c not in needed]
+    rows = [c for c in term if c in mine - theirs and c in needed]
+    columns = [c for c in other if c in theirs - mine and c in needed]
+    lengths = {c: max(lengths.get(c, 1), of_other.get(c, 1)) for c in term + other}
+
+    def stack(term, x, *groups):
+        """An operand as a stack of matrices; axes that are in no group are summed over."""
+        order = "".join(c for group in groups for c in group)
+        return xp.einsum(f"{term}->{order}", x).reshape([prod(lengths[c] for c in group) for group in groups])
+
+    left, right = stack(term, x, batch, rows, summed), stack(other, y, batch, summed, columns)
+    order = "".join(batch + rows + columns)
+    product = kernel("batched_matmul", device_of(x))(left, right)
+    return order, product.reshape([lengths[c] for c in order])
+
+
 @primitive(saves="xs")
 def einsum(xp, *xs, subscripts):
     """Einstein summation, such as `einsum(a, b, subscripts="ij,jk->ik")`."""
-    _subscripts(subscripts, len(xs))
+    terms, output = _subscripts(subscripts, len(xs))
+    if xp is not np and len(xs) > 1:
+        return _contracted(xp, terms, output, xs)
     return xp.einsum(subscripts, *xs, **({"optimize": True} if len(xs) > 1 else {}))
 
 

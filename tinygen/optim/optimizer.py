@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygen.arguments import is_in_range, plain
 from tinygen.autograd import edge_of, gradients, is_finite
-from tinygen.backend import array_module, device_of, kernel, to_device
+from tinygen.backend import array_module, device_of, kernel, to_device, to_numpy
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers, watch_finite
 from tinygen.errors import CaptureError, GradientError, NonFiniteError, UsageError
 from tinygen.nn.module import Module, check_state, like
@@ -54,6 +54,11 @@ def _checked(owner: str, name: str, value: Any) -> Any:
 
 def _bound(name: str) -> float:
     return 1.0 if name in FRACTIONS else math.inf
+
+
+def _check_loss(loss: float) -> None:
+    if not math.isfinite(loss):
+        raise NonFiniteError(f"the loss is {loss}")
 
 
 class Place(NamedTuple):
@@ -165,9 +170,8 @@ class Optimizer:
         """Update the parameters down the gradient of `loss`, or down their `.grad`, which is then cleared.
 
         With a loss no `.grad` changes, and gradients of only this optimiser's parameters are computed. A parameter
-        without a gradient keeps its value and its state. NonFiniteError is raised before anything has changed; the
-        check synchronises a GPU twice, for the loss and for the norm of the gradient. A captured step does not check,
-        see `tinygen.capture`.
+        without a gradient keeps its value and its state. NonFiniteError is raised before anything has changed; for the
+        check the host waits once for a GPU. A captured step does not check, see `tinygen.capture`.
         """
         parameters = list(self.parameters.values())
         if self._has_moved():
@@ -176,7 +180,7 @@ class Optimizer:
         grads = self._given_gradients() if loss is None else self._gradients_of(loss, retain_graph)
         present = [g is not None for g in grads]
         self._check_not_replaced(present)
-        norm = self._norm(grads)
+        norm = self._norm(grads, loss)
         kinds = list(zip(present, self.updates.tolist(), self.runs, strict=True))
         for (has_gradient, *_), members in groupby(range(len(grads)), kinds.__getitem__):
             if has_gradient:
@@ -228,8 +232,8 @@ class Optimizer:
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise GradientError(f"{owner}: the loss must be a Tensor of one number")
         watch_finite("the loss", loss.data)
-        if not capturing() and not is_finite(loss):
-            raise NonFiniteError(f"the loss is {loss.item()}")
+        if loss.device == "cpu":  # on a GPU `_norm` checks it, and waits for both numbers at once
+            _check_loss(loss.item())
         if not loss.requires_grad:
             raise GradientError(f"{owner}: the loss depends on nothing that requires a gradient")
         return gradients(loss, [edge_of(p) for p in self.parameters.values()], retain_graph=retain_graph)
@@ -238,10 +242,10 @@ class Optimizer:
         """The present limits of the norm of the gradient and, before that, of the magnitude of each element."""
         return [math.inf if getattr(self, name) is None else self.value(name) for name in ("clip_norm", "clip_value")]
 
-    def _norm(self, grads):
+    def _norm(self, grads, loss: Tensor | None):
         """The norm of the gradient after its elements are clipped; in a captured step an array on the device.
 
-        NonFiniteError for a gradient that is not finite, except in a captured step.
+        NonFiniteError for a loss or a gradient that is not finite, except in a captured step.
         """
         present = [g for g in grads if g is not None]
         if not present:
@@ -252,7 +256,14 @@ class Optimizer:
             norm = measure(present, bound[0])
             watch_finite("the norm of the gradient", norm)
             return norm
-        norm = float(measure(present, self._limits()[1]))
+        norm = measure(present, self._limits()[1])
+        if loss is None or loss.device == "cpu":
+            norm = float(norm)
+        else:
+            xp = array_module(loss.data)
+            both = xp.stack([loss.data.reshape(()), xp.asarray(norm, loss.dtype)])
+            loss_value, norm = to_numpy(both).tolist()
+            _check_loss(loss_value)
         if not math.isfinite(norm):
             bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")

@@ -29,6 +29,8 @@ class ndarray(np.ndarray):
         """Its memory, whose address is `ptr`."""
         return SimpleNamespace(ptr=self.ctypes.data)
 
+    device = SimpleNamespace(id=0)
+
 
 class Device:
     """The current device."""
@@ -61,7 +63,10 @@ class Emulator:
         self.check = check
         self.multiprocessors = 1  # so few that large tiles are chosen for small shapes
         self.launched: dict[str, set[str]] = {}  # the barriers that each kernel has met: "__syncthreads file:line"
-        self.cuda = type("cuda", (), {"Device": lambda: Device(architecture, self.multiprocessors)})
+        stream = SimpleNamespace(synchronize=lambda: None)
+        self.cuda = SimpleNamespace(
+            Device=lambda: Device(architecture, self.multiprocessors), get_current_stream=lambda: stream
+        )
         self._libraries: dict = {}
 
     def empty(self, shape, dtype=np.float32):

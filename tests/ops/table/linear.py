@@ -31,6 +31,9 @@ for subscripts, shapes in {
     "ij->i": ((2, 3),),
     "i,j,k->ijk": ((2,), (3,), (2,)),
     "ij,k->jk": ((2, 3), (2,)),
+    "ij,jk,km->im": ((2, 3), (3, 2), (2, 4)),
+    "bij,bkj->bik": ((2, 3, 2), (2, 4, 2)),
+    "ijk,kj->i": ((2, 3, 4), (4, 3)),
 }.items():
     add("einsum", [real(*s) for s in shapes], lambda *xs, subscripts: np.einsum(subscripts, *xs), subscripts=subscripts)
 add(
