@@ -17,7 +17,7 @@ from tinygen.kernels.geometry import Geometry
 def weighted(layer, x, w, **parts):
     """A parametrised layer without bias applied to x, with another weight and other parts."""
     inner = copy(layer.layer)
-    inner.weight = w
+    vars(inner)["weight"] = w
     vars(layer).update(layer=inner, **parts)
     return layer.eval()(x)
 
