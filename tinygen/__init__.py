@@ -19,16 +19,32 @@ _checkout = os.path.dirname(_package)
 if not os.path.exists(f"{_package}/kernels") and os.path.exists(f"{_checkout}/kernels/reference.py"):
     __path__.append(_checkout)
 
-from tinygen import autograd, functional, nn, random  # noqa: E402
+from tinygen import autograd, functional, nn, random, words  # noqa: E402
 from tinygen.autograd import detect_anomaly, enable_grad, grad, no_grad  # noqa: E402
 from tinygen.backend import set_precision  # noqa: E402
+from tinygen.creation import (  # noqa: E402
+    arange,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randn,
+    randn_like,
+    zeros,
+    zeros_like,
+)
 from tinygen.random import seed  # noqa: E402
 from tinygen.recompute import checkpoint  # noqa: E402
 from tinygen.tensor import Tensor, tensor  # noqa: E402
 
 # Anomaly mode names the line that called an operation: the innermost one outside of these files and folders.
 _ENGINE = (
-    "autograd.py primitive.py recompute.py tensor.py ops functional profiling.py replay.py nn optim distributions.py"
+    "autograd.py primitive.py recompute.py tensor.py creation.py words.py ops functional profiling.py replay.py "
+    "nn optim distributions.py"
 )
 autograd.skip_file_prefixes = tuple(os.path.join(_package, path) for path in _ENGINE.split())
 
@@ -51,6 +67,7 @@ _LAZY_MODULES = ("backend", "data", "distributions", "models", "optim")
 
 __all__ = [
     "Tensor",
+    "arange",
     "backend",
     "capture",
     "checkpoint",
@@ -58,20 +75,32 @@ __all__ = [
     "detect_anomaly",
     "distributions",
     "enable_grad",
+    "eye",
     "fit",
+    "full",
+    "full_like",
     "functional",
     "grad",
+    "linspace",
     "load",
     "models",
     "nn",
     "no_grad",
+    "ones",
+    "ones_like",
     "optim",
     "profile",
+    "rand",
+    "rand_like",
+    "randn",
+    "randn_like",
     "random",
     "save",
     "seed",
     "set_precision",
     "tensor",
+    "zeros",
+    "zeros_like",
 ]
 
 
@@ -80,4 +109,5 @@ def __getattr__(name: str):
         return import_module(f"tinygen.{name}")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'tinygen' has no attribute {name!r}")
+    advice = {name: f"write F.{name}, with tinygen.functional as F" for name in functional.__all__}
+    raise words.missing("module 'tinygen'", name, advice | words.PACKAGE)

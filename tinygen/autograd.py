@@ -20,7 +20,8 @@ import numpy as np
 
 from tinygen.backend import array_module, device_of, is_array, kernel
 from tinygen.backend.capture import forbid_in_capture
-from tinygen.errors import GradientError, NonFiniteError, ShapeError
+from tinygen.errors import ArgumentError, GradientError, NonFiniteError, ShapeError
+from tinygen.words import explained
 
 next_serial = count().__next__
 
@@ -89,6 +90,8 @@ class Variable:
     """Where in an optimiser's flat buffer the values of a parameter lie (`tinygen.optim.optimizer.Place`)."""
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
+        if data.__class__ is not np.ndarray and not hasattr(data, "dtype"):
+            raise ArgumentError(f"Tensor: takes an array, not {type(data).__name__}; write tinygen.tensor(...)")
         self.data = data
         self.requires_grad = requires_grad
         self.edge = edge
@@ -328,6 +331,7 @@ def grad(y: Variable, xs: T, grad_y=None, *, create_graph: bool = False, retain_
 def grad(
     y: Variable, xs: Sequence[T], grad_y=None, *, create_graph: bool = False, retain_graph: bool | None = None
 ) -> list[T]: ...
+@explained
 def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
     """The gradient of `y` with respect to `xs`, a Tensor or a sequence (then a list); zeros if `y` is independent.
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tinygen import functional as F
-from tinygen import random
+from tinygen import random, words
 from tinygen.autograd import no_grad
 from tinygen.backend import array_module, device_of, to_device
 from tinygen.errors import ShapeError, UsageError
@@ -16,7 +16,13 @@ def _raw(x):
     return x.data if isinstance(x, Tensor) else x
 
 
-class Normal:
+class Distribution(words.Explained):
+    """The base of distributions."""
+
+    other_words = words.DISTRIBUTION
+
+
+class Normal(Distribution):
     """Independent normal distributions; give `std`, or `log_var` = 2 log std. Parameters are arrays or numbers."""
 
     def __init__(self, mean, std=None, *, log_var=None):
@@ -43,7 +49,7 @@ class Normal:
     def sample(self, *, stream: random.Stream | None = None):
         """Draw mean + std * noise, differentiable in mean and std (Kingma & Welling 2014, section 2.4)."""
         mean, width = _raw(self.mean), _raw(self._log_var if self._std is None else self._std)
-        like = mean if hasattr(mean, "dtype") else width
+        like = next((x for x in (mean, width) if hasattr(x, "dtype")), np.zeros((), np.float32))
         shape = np.broadcast_shapes(getattr(mean, "shape", ()), getattr(width, "shape", ()))
         noise = (stream or random.stream("train")).normal(shape, dtype=like.dtype, device=device_of(like))
         if self._std is None and shape == getattr(mean, "shape", None) == getattr(width, "shape", None):
@@ -62,7 +68,7 @@ class Normal:
 STANDARD_NORMAL = Normal(0.0, 1.0)
 
 
-class Bernoulli:
+class Bernoulli(Distribution):
     """Independent Bernoulli distributions of 0 and 1, given by their logits."""
 
     def __init__(self, logits):
@@ -93,7 +99,7 @@ class Bernoulli:
         return inside - F.softplus(self.logits) + F.softplus(other.logits)
 
 
-class ContinuousBernoulli:
+class ContinuousBernoulli(Distribution):
     """Independent densities on [0, 1], given by logits l (Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845).
 
     p(x) = C(lambda) lambda^x (1 - lambda)^(1 - x) with lambda = sigmoid(l), which is exp(l x) l / (exp(l) - 1).
@@ -159,7 +165,7 @@ def _polynomial(coefficients, x):
     return total
 
 
-class Categorical:
+class Categorical(Distribution):
     """One of several classes, given by logits (..., classes)."""
 
     def __init__(self, logits):
@@ -204,7 +210,7 @@ def level_numbers(x, levels: int = 256):
     return xp.rint(xp.fmax(xp.fmin(x * (levels - 1), levels - 1), 0)).astype(np.int64)
 
 
-class DiscretizedLogisticMixture:
+class DiscretizedLogisticMixture(Distribution):
     """Images x (..., channels) of values 0, 1/255, ..., 1 (Salimans et al. 2017, arXiv:1701.05517, section 2).
 
     A mixture of logistic distributions on [-1, 1]: a value has the mass up to half-way to its neighbours, the two
@@ -304,3 +310,7 @@ def _clipped_mean(mean, log_scale):
     """The expectation of a logistic variable clipped to [-1, 1]: -1 plus the integral of its upper tail."""
     scale, precision = F.exp(log_scale), F.exp(-log_scale)
     return F.clip(scale * (F.softplus((mean + 1) * precision) - F.softplus((mean - 1) * precision)) - 1, -1.0, 1.0)
+
+
+def __getattr__(name: str):
+    raise words.missing("module 'tinygen.distributions'", name, words.DISTRIBUTIONS)

@@ -35,6 +35,10 @@ class DtypeError(TinygenError, TypeError):
     """Arrays whose dtypes do not fit the operation, or each other."""
 
 
+class ArgumentError(TinygenError, TypeError):
+    """A call whose arguments do not fit: an unknown keyword, one too many, one of a kind that cannot be used."""
+
+
 class GradientError(TinygenError, RuntimeError):
     """A backward pass that cannot be run: freed graph, parameter changed in place, nothing to differentiate."""
 

@@ -14,8 +14,18 @@ import numpy as np
 
 from tinygen.autograd import Node, Variable, as_array, is_finite, state, tied_to_graph, user_line
 from tinygen.backend import array_module, device_of, is_array, kernel
-from tinygen.errors import DeviceError, DtypeError, GradientError, NonFiniteError, ShapeError, TinygenError
+from tinygen.errors import (
+    ArgumentError,
+    DeviceError,
+    DtypeError,
+    GradientError,
+    NonFiniteError,
+    ShapeError,
+    TinygenError,
+    UsageError,
+)
 from tinygen.recompute import differentiate_again
+from tinygen.words import in_words, misfit
 
 ndarray = np.ndarray
 NO_OPTIONS: dict[str, Any] = {}  # shared, so that nodes without options need no dict of their own
@@ -69,7 +79,8 @@ class Declaration:
         missing = [name for name in self.arguments if name not in values]
         given_twice = static.keys() & set(names[: len(args)])
         if missing or len(args) > len(names) or given_twice:
-            raise TypeError(f"{self.name}: takes ({', '.join(names)})")
+            reason = f"missing: {', '.join(missing)}" if missing else "an argument is given twice, or one too many"
+            raise misfit(self.name, names, static, reason)
         return [values.pop(name) for name in self.arguments], values
 
     def check(self, arrays):
@@ -80,7 +91,7 @@ class Declaration:
             if a is None or isinstance(a, bool | int | float):
                 continue
             if not is_array(a):
-                raise DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not {type(a).__name__}")
+                raise DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not {in_words(a)}")
             modules.add(array_module(a))
             if name not in self.indices:
                 dtypes.add(a.dtype)
@@ -88,16 +99,31 @@ class Declaration:
             where = ", ".join(f"{device_of(a)} {a.shape}" for a in arrays if hasattr(a, "shape"))
             raise DeviceError(f"{self.name}: its arguments lie on different devices: {where}")
         if any(dtype not in FLOATS for dtype in dtypes):
-            raise DtypeError(f"{self.name}: takes float32 or float64, not {_in_words(arrays)}")
+            raise DtypeError(
+                f'{self.name}: takes float32 or float64, not {_in_words(arrays)}; convert with .astype("float32")'
+            )
         if len(dtypes) > 1:
-            raise DtypeError(f"{self.name}: mixed dtypes {_in_words(arrays)}; convert one with astype")
+            raise DtypeError(
+                f"{self.name}: mixed dtypes {_in_words(arrays)}; "
+                'convert one, such as the float64 with .astype("float32")'
+            )
         return (modules.pop() if modules else np), arrays
 
-    def explain(self, error: Exception, arrays) -> Exception:
+    def explain(self, error: Exception, arrays, static) -> Exception:
         """Turn an error of the array library into one that names the operation and its arguments."""
         if isinstance(error, TinygenError):
             return error
-        kind = {TypeError: DtypeError, IndexError: IndexError}.get(type(error), ShapeError)
+        names = self.arguments + self.options
+        if isinstance(error, TypeError):
+            if not static.keys() <= set(names) or "missing" in str(error):
+                return misfit(self.name, names, static, str(error).partition("() ")[2])
+            if self.elementwise and None in [a for a in arrays if not hasattr(a, "dtype")]:
+                return DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not None")
+            if lists := [name for name, value in static.items() if isinstance(value, list)]:
+                return ArgumentError(f"{self.name}: write {lists[0]} as a tuple, not as a list")
+        kind = {TypeError: DtypeError, IndexError: IndexError, np.linalg.LinAlgError: UsageError}.get(
+            type(error), ShapeError
+        )
         return kind(f"{self.name}: {str(error).splitlines()[0].strip()} (given {_in_words(arrays)})")
 
 
@@ -166,7 +192,7 @@ class Primitive:
         try:
             y = self.forward(xp, *arrays, **static) if static else self.forward(xp, *arrays)
         except (ValueError, IndexError, TypeError) as error:
-            raise self.declared.explain(error, arrays) from None
+            raise self.declared.explain(error, arrays, static) from None
         if requires_grad and y.__class__ is ndarray and state.usual and self.vjps is not None:
             if self.saves_nothing is not None:
                 return Variable.result(y, True, Node(self, edges, self.saves_nothing, static or NO_OPTIONS, y.shape))
@@ -260,7 +286,11 @@ class Fused(Primitive):
         if len(args) != self.arity:
             args, static = self.declared.bind(args, static)
         if self.check is not None:
-            self.check(self.name, *args)
+            try:
+                self.check(self.name, *args)
+            except AttributeError:
+                self.declared.check([a.data if isinstance(a, Variable) else a for a in args])  # names a list
+                raise DtypeError(f"{self.name}: takes Tensors and arrays, not {_in_words(args)}") from None
         if any(isinstance(a, Variable) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):
             return self.composite(*args, **static)
         return super().__call__(*args, **static)

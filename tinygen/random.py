@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen import backend
+from tinygen import backend, words
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
 from tinygen.backend.device import cupy
 from tinygen.errors import DtypeError, ShapeError, UsageError
@@ -177,3 +177,7 @@ def restored() -> Iterator[None]:
         yield
     finally:
         set_state(before)
+
+
+def __getattr__(name: str):
+    raise words.missing("module 'tinygen.random'", name, words.STREAMS)

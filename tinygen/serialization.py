@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend
-from tinygen.errors import CheckpointError, NonFiniteError, RunError
+from tinygen.errors import ArgumentError, CheckpointError, NonFiniteError, RunError
 
 FORMAT = 1
 """Version of the format that this code writes, and the newest that it reads."""
@@ -33,6 +33,8 @@ def save(path: str | Path, tensors: Mapping[str, Any], meta: Mapping[str, Any] |
     """
     from safetensors.numpy import save as to_bytes
 
+    if isinstance(path, Mapping):
+        raise ArgumentError("save: the path comes first: write save(path, tensors)")
     arrays = {name: np.asarray(backend.to_numpy(array), order="C") for name, array in tensors.items()}
     for name, array in arrays.items():
         if array.dtype.kind in "fc" and not np.isfinite(array).all():

@@ -1,15 +1,36 @@
 """Tensor: an array whose operations are recorded for the backward pass, with its operators and methods."""
 
 from operator import attrgetter
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 
+from tinygen import words
 from tinygen.autograd import Variable, backprop, initial_gradient, source_of
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.backend.capture import forbid_in_capture
-from tinygen.errors import DtypeError, GradientError, ShapeError
-from tinygen.ops import arithmetic, linear, reduction, shaping
-from tinygen.primitive import FLOAT32, FLOATS
+from tinygen.errors import ArgumentError, DtypeError, GradientError, ShapeError
+from tinygen.ops import (
+    arithmetic,
+    linear,
+    logic,
+    products,
+    reduction,
+    rounding,
+    selection,
+    shaping,
+    trigonometry,
+    views,
+)
+from tinygen.primitive import FLOAT32, FLOATS, Primitive
+
+
+class ElementCount(int):
+    """A number of elements; called as the method `size` that PyTorch has, it says what to write."""
+
+    def __call__(self, axis: int | None = None):
+        raise ArgumentError(f"size is the number of elements: write x.shape{'' if axis is None else f'[{axis}]'}")
 
 
 class Tensor(Variable):
@@ -24,7 +45,7 @@ class Tensor(Variable):
     __hash__ = object.__hash__
 
     ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
-    size = property(attrgetter("data.size"), doc="Number of elements.")
+    size = property(lambda self: ElementCount(self.data.size), doc="Number of elements.")
     device = property(lambda self: device_of(self.data), doc='`"cpu"` or `"cuda"`.')
 
     # Values
@@ -50,7 +71,14 @@ class Tensor(Variable):
         return int(self.item())
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(
+                f"bool: a Tensor of shape {self.shape} is not one value: write .any() or .all(), or `is` for identity"
+            )
         return bool(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -148,10 +176,10 @@ class Tensor(Variable):
         return arithmetic.negative(self)
 
     def __eq__(self, other) -> "Tensor":  # type: ignore[override]
-        return arithmetic.equal(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else arithmetic.equal(self, other)
 
     def __ne__(self, other) -> "Tensor":  # type: ignore[override]
-        return arithmetic.not_equal(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else arithmetic.not_equal(self, other)
 
     def __lt__(self, other) -> "Tensor":
         return arithmetic.less(self, other)
@@ -165,87 +193,53 @@ class Tensor(Variable):
     def __ge__(self, other) -> "Tensor":
         return arithmetic.greater_equal(self, other)
 
-    # Functions of each element; `tinygen.functional` documents them
+    def __mod__(self, other) -> "Tensor":
+        return rounding.remainder(self, other)
 
-    def abs(self) -> "Tensor":
+    def __rmod__(self, other) -> "Tensor":
+        return rounding.remainder(other, self)
+
+    def __floordiv__(self, other) -> "Tensor":
+        return rounding.floor_divide(self, other)
+
+    def __rfloordiv__(self, other) -> "Tensor":
+        return rounding.floor_divide(other, self)
+
+    def __abs__(self) -> "Tensor":
         return arithmetic.abs(self)
 
-    def clip(self, low, high) -> "Tensor":
+    def __round__(self) -> "Tensor":
+        return rounding.round(self)
+
+    def __and__(self, other) -> "Tensor":
+        return logic.logical_and(self, other)
+
+    def __or__(self, other) -> "Tensor":
+        return logic.logical_or(self, other)
+
+    def __xor__(self, other) -> "Tensor":
+        return logic.logical_xor(self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> "Tensor":
+        return logic.logical_not(self)
+
+    def clip(self, low=None, high=None) -> "Tensor":
         return arithmetic.clip(self, low=low, high=high)
 
-    def cos(self) -> "Tensor":
-        return arithmetic.cos(self)
-
-    def erf(self) -> "Tensor":
-        return arithmetic.erf(self)
-
-    def exp(self) -> "Tensor":
-        return arithmetic.exp(self)
-
-    def expm1(self) -> "Tensor":
-        return arithmetic.expm1(self)
-
-    def log(self) -> "Tensor":
-        return arithmetic.log(self)
-
-    def log1p(self) -> "Tensor":
-        return arithmetic.log1p(self)
-
-    def relu(self) -> "Tensor":
-        return arithmetic.relu(self)
-
-    def sigmoid(self) -> "Tensor":
-        return arithmetic.sigmoid(self)
-
-    def sign(self) -> "Tensor":
-        return arithmetic.sign(self)
-
-    def sin(self) -> "Tensor":
-        return arithmetic.sin(self)
-
-    def softplus(self) -> "Tensor":
-        return arithmetic.softplus(self)
-
-    def sqrt(self) -> "Tensor":
-        return arithmetic.sqrt(self)
-
-    def tanh(self) -> "Tensor":
-        return arithmetic.tanh(self)
+    clamp = clip
 
     def astype(self, dtype) -> "Tensor":
         return arithmetic.astype(self, dtype=dtype)
 
-    # Products and reductions; `axis` is None (all), an int or a tuple
+    # Products
 
     def __matmul__(self, other) -> "Tensor":
         return linear.matmul(self, other)
 
     def __rmatmul__(self, other) -> "Tensor":
         return linear.matmul(other, self)
-
-    def sum(self, axis=None, keepdims: bool = False) -> "Tensor":
-        return reduction.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis=None, keepdims: bool = False) -> "Tensor":
-        return reduction.mean(self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis=None, keepdims: bool = False) -> "Tensor":
-        return reduction.var(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis=None, keepdims: bool = False) -> "Tensor":
-        return reduction.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis=None, keepdims: bool = False) -> "Tensor":
-        return reduction.min(self, axis=axis, keepdims=keepdims)
-
-    def logsumexp(self, axis=None, keepdims: bool = False) -> "Tensor":
-        return reduction.logsumexp(self, axis=axis, keepdims=keepdims)
-
-    def cumsum(self, axis: int) -> "Tensor":
-        return reduction.cumsum(self, axis=axis)
-
-    def argmax(self, axis=None) -> "Tensor":
-        return reduction.argmax(self, axis=axis)
 
     # Shapes and indices
 
@@ -254,22 +248,76 @@ class Tensor(Variable):
 
     def reshape(self, *shape) -> "Tensor":
         """The same elements in another shape, given as lengths or as one tuple."""
-        return shaping.reshape(self, shape=_one_by_one(shape))
+        return shaping.reshape(self, shape=one_by_one(shape))
 
     def transpose(self, *axes) -> "Tensor":
         """The Tensor with its axes in another order, reversed if none is given."""
-        return shaping.transpose(self, axes=_one_by_one(axes) if axes else tuple(range(self.ndim))[::-1])
+        return shaping.transpose(self, axes=one_by_one(axes) if axes else tuple(range(self.ndim))[::-1])
 
     @property
     def T(self) -> "Tensor":
         """The Tensor with its axes in reverse order."""
         return self.transpose()
 
-    def flip(self, axis=None) -> "Tensor":
-        return shaping.flip(self, axis=axis)
+    def __setitem__(self, index, value) -> None:
+        raise GradientError(
+            "a Tensor has no item assignment: write F.where(mask, value, x), or for a leaf x.assign(values)"
+        )
+
+    permute = transpose
+
+    def expand(self, *shape) -> "Tensor":
+        """The Tensor repeated to a larger shape, as NumPy broadcasts; -1 keeps a length."""
+        return views.expand(self, one_by_one(shape))
+
+    def repeat(self, *times) -> "Tensor":
+        """The whole Tensor repeated side by side, so many times along each axis (NumPy's `tile`)."""
+        return views.tile(self, one_by_one(times))
+
+    def flatten(self, start: int = 0, end: int = -1) -> "Tensor":
+        """The Tensor with the axes from `start` to `end` joined into one: all of them by default."""
+        return shaping.flatten(self, start, end)
+
+    def __getattr__(self, name: str) -> Any:
+        raise words.missing("a Tensor", name, words.TENSOR)
 
 
 Variable.result = Tensor
+
+METHODS: tuple[Any, ...] = (
+    *(arithmetic.abs, arithmetic.cos, arithmetic.erf, arithmetic.exp, arithmetic.expm1, arithmetic.log),
+    *(arithmetic.log1p, arithmetic.relu, arithmetic.sigmoid, arithmetic.sign, arithmetic.sin, arithmetic.softplus),
+    *(arithmetic.sqrt, arithmetic.square, arithmetic.tanh, arithmetic.maximum, arithmetic.minimum),
+    *(trigonometry.acos, trigonometry.asin, trigonometry.atan, trigonometry.tan),
+    *(rounding.ceil, rounding.floor, rounding.round, rounding.trunc),
+    *(logic.all, logic.any, logic.isfinite, logic.isinf, logic.isnan),
+    *(reduction.argmax, reduction.argmin, reduction.cumsum, reduction.logsumexp, reduction.max, reduction.mean),
+    *(reduction.min, reduction.norm, reduction.std, reduction.sum, reduction.var, products.cumprod, products.prod),
+    *(selection.argsort, selection.masked_fill, selection.sort, selection.topk, selection.tril, selection.triu),
+    *(shaping.flip, shaping.split, views.chunk, views.squeeze, views.swapaxes, views.unsqueeze),
+)
+"""Functions of `tinygen.functional` that are methods too, with the Tensor as their first argument."""
+
+
+def _method(function):
+    """A method that calls a function with the Tensor as its first argument."""
+
+    def method(self, *args, **options):
+        return function(self, *args, **options)
+
+    method.__name__, method.__doc__ = function.__name__, function.__doc__
+    method.__qualname__ = f"Tensor.{function.__name__}"
+    if not isinstance(function, Primitive):  # a primitive itself explains calls that do not fit
+        method.__wrapped__ = function  # type: ignore[attr-defined]
+        method = words.explained(method)
+    return method
+
+
+for _function in METHODS:
+    setattr(Tensor, _function.__name__, _method(_function))
+for _name, _function in list(vars(Tensor).items()):
+    if not _name.startswith("_") and isinstance(_function, FunctionType) and not hasattr(_function, "__wrapped__"):
+        setattr(Tensor, _name, words.explained(_function, _name))
 
 
 def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None = None) -> Tensor:
@@ -279,7 +327,7 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
     not copied. `device` moves the values.
     """
     data = data.data if isinstance(data, Tensor) else data
-    array = data if is_array(data) else np.asarray(data)
+    array = data if is_array(data) else _from_lists(data)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")
     if dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype) not in FLOATS:
@@ -287,10 +335,17 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
     if dtype is not None or array.dtype.kind == "f":
         array = array.astype(dtype or FLOAT32, copy=False)
     if requires_grad and array.dtype not in FLOATS:
-        raise DtypeError(f"tensor: a {array.dtype} Tensor cannot require a gradient")
+        raise DtypeError(f'tensor: a {array.dtype} Tensor cannot require a gradient; give dtype="float32"')
     return Tensor(to_device(array, device) if device else array, requires_grad)
 
 
-def _one_by_one(numbers) -> tuple[int, ...]:
+def _from_lists(data) -> np.ndarray:
+    try:
+        return np.asarray(data)
+    except ValueError:
+        raise ShapeError("tensor: the nested lists are not equally long, so they are no array") from None
+
+
+def one_by_one(numbers) -> tuple[int, ...]:
     """Lengths or axes as a tuple, given one by one or as one tuple."""
     return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers

@@ -3,6 +3,9 @@
 Images are (N, H, W, C), sequences (N, T, C). Losses return elementwise values in nats and never broadcast.
 """
 
+from types import FunctionType
+
+from tinygen import words
 from tinygen.functional.arrays import concatenate, einsum, embedding, pad
 from tinygen.functional.convolution import (
     conv1d,
@@ -57,21 +60,60 @@ from tinygen.ops.arithmetic import (
     where,
 )
 from tinygen.ops.linear import linear, matmul
+from tinygen.ops.logic import (
+    all,
+    any,
+    isfinite,
+    isinf,
+    isnan,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+)
 from tinygen.ops.losses import binary_cross_entropy_with_logits, cross_entropy, gaussian_kl, reparameterize
 from tinygen.ops.normalization import log_softmax, softmax
-from tinygen.ops.reduction import argmax, cumsum, logsumexp, max, mean, min, sum, var
+from tinygen.ops.products import cumprod, prod
+from tinygen.ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, std, sum, var
+from tinygen.ops.rounding import ceil, floor, floor_divide, remainder, round, trunc
+from tinygen.ops.selection import (
+    argsort,
+    index_add,
+    masked_fill,
+    put_along_axis,
+    scatter_add,
+    sort,
+    topk,
+    tril,
+    triu,
+)
 from tinygen.ops.shaping import broadcast_to, flatten, flip, one_hot, scatter, split, stack, take_along_axis
+from tinygen.ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, sinh, tan
+from tinygen.ops.views import chunk, expand, roll, squeeze, swapaxes, tile, unsqueeze
 
 __all__ = [
     "abs",
     "absolute_error",
+    "acos",
+    "acosh",
+    "all",
+    "any",
     "argmax",
+    "argmin",
+    "argsort",
+    "asin",
+    "asinh",
     "astype",
+    "atan",
+    "atan2",
+    "atanh",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "ceil",
+    "chunk",
     "clip",
     "concatenate",
     "conv1d",
@@ -79,7 +121,9 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "cos",
+    "cosh",
     "cross_entropy",
+    "cumprod",
     "cumsum",
     "downsample_nearest2d",
     "dropout",
@@ -89,9 +133,12 @@ __all__ = [
     "equal",
     "erf",
     "exp",
+    "expand",
     "expm1",
     "flatten",
     "flip",
+    "floor",
+    "floor_divide",
     "gated_tanh",
     "gaussian_kl",
     "gelu",
@@ -100,7 +147,11 @@ __all__ = [
     "group_norm",
     "gru",
     "huber",
+    "index_add",
     "instance_norm",
+    "isfinite",
+    "isinf",
+    "isnan",
     "layer_norm",
     "leaky_relu",
     "less",
@@ -109,10 +160,15 @@ __all__ = [
     "log",
     "log1p",
     "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
     "logsumexp",
     "lstm",
     "masked_conv1d",
     "masked_conv2d",
+    "masked_fill",
     "matmul",
     "max",
     "max_pool2d",
@@ -120,31 +176,63 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "norm",
     "normalize",
     "not_equal",
     "one_hot",
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "prod",
+    "put_along_axis",
     "relu",
+    "remainder",
     "reparameterize",
     "resize_bilinear2d",
+    "roll",
+    "round",
     "scatter",
+    "scatter_add",
     "sigmoid",
     "sign",
     "silu",
     "sin",
+    "sinh",
     "softmax",
     "softplus",
+    "sort",
     "split",
     "sqrt",
     "square",
     "squared_error",
+    "squeeze",
     "stack",
+    "std",
     "sum",
+    "swapaxes",
     "take_along_axis",
+    "tan",
     "tanh",
+    "tile",
+    "topk",
+    "tril",
+    "triu",
+    "trunc",
+    "unsqueeze",
     "upsample_nearest2d",
     "var",
     "where",
 ]
+
+# A call that does not fit is answered with the word that fits; a primitive does that by itself.
+for _name in __all__:
+    _function = globals()[_name]
+    if isinstance(_function, FunctionType):
+        _explained = words.explained(_function)
+        _explained.__module__, _explained.__qualname__ = __name__, _name  # where pickle finds it
+        globals()[_name] = _explained
+words.TENSOR |= {name: f"write F.{name}(x), with tinygen.functional as F" for name in __all__} | words.TENSOR
+
+
+def __getattr__(name: str):
+    raise words.missing("module 'tinygen.functional'", name, words.FUNCTIONAL)

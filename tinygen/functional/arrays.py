@@ -1,13 +1,18 @@
 """Functions that join, pad, look up and contract arrays."""
 
+from operator import index
 from typing import Literal
 
-from tinygen.errors import ShapeError, UsageError
+import numpy as np
+
+from tinygen.errors import ArgumentError, ShapeError, UsageError
 from tinygen.ops import linear, shaping
 
 
 def concatenate(tensors, axis: int = 0):
     """A sequence of arrays joined along an axis."""
+    if not isinstance(axis, int | np.integer):
+        raise ArgumentError("concatenate: axis is a whole number; give the arrays as one list, concatenate([a, b])")
     return shaping.concatenate(*tensors, axis=axis)
 
 
@@ -16,14 +21,27 @@ def pad(x, widths, value: float = 0.0, *, mode: Literal["constant", "reflect"] =
 
     Mode "reflect" does not repeat the edge: 0 1 2 becomes 2 1 0 1 2 1. So it must add fewer elements than there are.
     """
-    if len(widths) != x.ndim or any(len(pair) != 2 for pair in widths):
-        raise ShapeError(f"pad: widths {widths} are not one (before, after) for each axis of {x.shape}")
-    widths = tuple(map(tuple, widths))
+    widths = _pairs(widths, x.shape)
     if mode == "reflect":
         return shaping.reflect_pad(x, widths=widths)
     if mode != "constant":
         raise UsageError(f'pad: mode is "constant" or "reflect", not {mode!r}')
     return shaping.pad(x, widths=widths, value=value)
+
+
+def _pairs(widths, shape) -> tuple[tuple[int, int], ...]:
+    """Widths of a margin as one (before, after) for each axis."""
+    try:
+        pairs = tuple((index(before), index(after)) for before, after in widths)
+    except TypeError:
+        pairs = ()
+    if len(pairs) != len(shape) or min(map(min, pairs), default=0) < 0:
+        example = ((0, 0),) * (len(shape) - 1) + ((1, 1),)
+        raise ShapeError(
+            f"pad: widths {widths} are not one (before, after) for each axis of {shape}; for the last axis alone "
+            f"write {example}, and for fewer elements x[..., 1:-1]"
+        )
+    return pairs
 
 
 def embedding(indices, weight):

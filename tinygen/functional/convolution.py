@@ -54,11 +54,11 @@ def conv2d(
     x,
     w,
     b=None,
-    *,
     stride: IntPair = 1,
     padding: Padding = 0,
     dilation: IntPair = 1,
     groups: int = 1,
+    *,
     mask=None,
     slope: float = 1.0,
 ):
@@ -75,12 +75,12 @@ def conv_transpose2d(
     x,
     w,
     b=None,
-    *,
     stride: IntPair = 1,
     padding: Padding = 0,
     output_padding: IntPair = 0,
-    dilation: IntPair = 1,
     groups: int = 1,
+    dilation: IntPair = 1,
+    *,
     slope: float = 1.0,
 ):
     """Transposed convolution of images x (N, H, W, C): the adjoint of the `conv2d` with the same weight.
@@ -143,7 +143,7 @@ def _line_padding(padding):
     return "same" if padding == "same" else (0, padding)
 
 
-def conv1d(x, w, b=None, *, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1, slope: float = 1.0):
+def conv1d(x, w, b=None, stride: int = 1, padding=0, dilation: int = 1, groups: int = 1, *, slope: float = 1.0):
     """Convolution of sequences x (N, T, C) with w (KW, C / groups, K): (N, OT, K).
 
     `padding` is a number, (before, after) or "same"; `slope` as in `conv2d`.
@@ -165,12 +165,12 @@ def conv_transpose1d(
     x,
     w,
     b=None,
-    *,
     stride: int = 1,
     padding=0,
     output_padding: int = 0,
-    dilation: int = 1,
     groups: int = 1,
+    dilation: int = 1,
+    *,
     slope: float = 1.0,
 ):
     """Transposed convolution of sequences x (N, T, C_in) with w (KW, C_out / groups, C_in)."""

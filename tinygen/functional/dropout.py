@@ -6,7 +6,7 @@ from tinygen.errors import UsageError
 from tinygen.tensor import Tensor
 
 
-def dropout(x, probability: float, *, training: bool = True, stream: random.Stream | None = None):
+def dropout(x, probability: float = 0.5, *, training: bool = True, stream: random.Stream | None = None):
     """Set each element to zero with a probability, and scale the others by 1 / (1 - probability)."""
     if not 0 <= probability < 1:
         raise UsageError(f"dropout: probability {probability} is not in [0, 1)")

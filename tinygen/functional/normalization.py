@@ -1,6 +1,6 @@
 """Normalisation to mean 0 and variance 1, over the axes that each method chooses, with scale and shift."""
 
-from tinygen.errors import ShapeError
+from tinygen.errors import ArgumentError, ShapeError
 from tinygen.ops import normalization
 from tinygen.ops.arithmetic import leaky_relu, sqrt
 
@@ -25,6 +25,8 @@ def batch_norm(x, scale=None, shift=None, *, mean=None, var=None, eps: float = 1
 
 def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5, slope: float = 1.0):
     """Normalisation of each example over its last `axes` axes (Ba et al. 2016)."""
+    if isinstance(scale, tuple | list | int):
+        raise ArgumentError("layer_norm: scale is an array; write axes=1, the number of last axes, for their shape")
     return normalize(x, tuple(range(x.ndim - axes, x.ndim)), eps, scale=scale, shift=shift, slope=slope)[0]
 
 

@@ -24,12 +24,12 @@ def _windows(x, size: IntPair, stride: IntPair | None, padding: Padding, value: 
     return pooling.windows(x, size=size, stride=stride)
 
 
-def max_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+def max_pool2d(x, size: IntPair, stride: IntPair | None = None, padding: Padding = 0):
     """Maximum over windows of images (N, H, W, C); `stride` defaults to `size`. Ties share the gradient equally."""
     return reduction.max(_windows(x, size, stride, padding, -math.inf), axis=(3, 4))
 
 
-def avg_pool2d(x, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+def avg_pool2d(x, size: IntPair, stride: IntPair | None = None, padding: Padding = 0):
     """Mean over windows of images (N, H, W, C), which includes padding; `stride` defaults to `size`."""
     return reduction.mean(_windows(x, size, stride, padding, 0.0), axis=(3, 4))
 

@@ -1,5 +1,6 @@
 """Layers and their initialisers."""
 
+from tinygen import words
 from tinygen.nn import init
 from tinygen.nn.layers import (
     ELU,
@@ -78,3 +79,7 @@ __all__ = [
     "WeightNorm",
     "init",
 ]
+
+
+def __getattr__(name: str):
+    raise words.missing("module 'tinygen.nn'", name, words.LAYERS)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from tinygen import random
+from tinygen import random, words
 from tinygen.errors import ShapeError
 
 
@@ -65,3 +65,7 @@ def orthogonal(shape, *, gain: float = 1.0):
     q, r = np.linalg.qr(matrix.T if more_columns else matrix)
     q *= np.where(r.diagonal() < 0, -gain, gain)
     return np.ascontiguousarray(q.T if more_columns else q, np.float32).reshape(shape)
+
+
+def __getattr__(name: str):
+    raise words.missing("module 'tinygen.nn.init'", name, words.INITIALISERS)

@@ -70,7 +70,7 @@ def _positive(layer: Module, **sizes: int) -> None:
 class Linear(Module):
     """y = x @ weight + bias, weight (in_features, out_features)."""
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
         _positive(self, in_features=in_features, out_features=out_features)
         self.weight = Parameter(init.fan_in_uniform((in_features, out_features)))
         self.bias = Parameter(init.fan_in_uniform((out_features,), in_features)) if bias else None
@@ -118,7 +118,6 @@ class Conv2d(_Conv):
         in_channels: int,
         out_channels: int,
         kernel_size: IntPair,
-        *,
         stride: IntPair = 1,
         padding: Padding = 0,
         dilation: IntPair = 1,
@@ -141,13 +140,12 @@ class ConvTranspose2d(_Conv):
         in_channels: int,
         out_channels: int,
         kernel_size: IntPair,
-        *,
         stride: IntPair = 1,
         padding: Padding = 0,
         output_padding: IntPair = 0,
-        dilation: IntPair = 1,
         groups: int = 1,
         bias: bool = True,
+        dilation: IntPair = 1,
     ):
         super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias, transposed=True)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -186,7 +184,6 @@ class Conv1d(_Conv):
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        *,
         stride: int = 1,
         padding=0,
         dilation: int = 1,
@@ -209,13 +206,12 @@ class ConvTranspose1d(_Conv):
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        *,
         stride: int = 1,
         padding=0,
         output_padding: int = 0,
-        dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        dilation: int = 1,
     ):
         super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, groups, bias, transposed=True)
         self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -270,7 +266,7 @@ class BatchNorm(_Norm):
     Each forward pass in training moves these by `momentum` towards the batch's mean and unbiased variance.
     """
 
-    def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
         super().__init__(features, eps, affine)
         self.momentum = momentum
         self.running_mean = np.zeros(features, np.float32)
@@ -298,7 +294,7 @@ class BatchNorm(_Norm):
 class LayerNorm(_Norm):
     """Normalisation of each example over its last axes, of the given lengths."""
 
-    def __init__(self, features: int | tuple[int, ...], *, eps: float = 1e-5, affine: bool = True):
+    def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True):
         super().__init__(features, eps, affine)
 
     @activates
@@ -322,7 +318,7 @@ class InstanceNorm(_Norm):
 class GroupNorm(_Norm):
     """Normalisation of each group of channels of each example."""
 
-    def __init__(self, groups: int, features: int, *, eps: float = 1e-5, affine: bool = True):
+    def __init__(self, groups: int, features: int, eps: float = 1e-5, affine: bool = True):
         super().__init__(features, eps, affine)
         self.groups = groups
 
@@ -345,7 +341,7 @@ class Dropout(Module):
 class MaxPool2d(Module):
     """`functional.max_pool2d`."""
 
-    def __init__(self, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+    def __init__(self, size: IntPair, stride: IntPair | None = None, padding: Padding = 0):
         self.size, self.stride, self.padding = size, stride, padding
 
     def forward(self, x):
@@ -355,7 +351,7 @@ class MaxPool2d(Module):
 class AvgPool2d(Module):
     """`functional.avg_pool2d`."""
 
-    def __init__(self, size: IntPair, *, stride: IntPair | None = None, padding: Padding = 0):
+    def __init__(self, size: IntPair, stride: IntPair | None = None, padding: Padding = 0):
         self.size, self.stride, self.padding = size, stride, padding
 
     def forward(self, x):

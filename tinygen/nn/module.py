@@ -6,8 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tinygen import words
 from tinygen.backend import array_module, is_array, to_device, to_numpy
-from tinygen.errors import CheckpointError, DtypeError, UsageError
+from tinygen.errors import CheckpointError, DtypeError, GradientError, UsageError
 from tinygen.primitive import FLOATS
 from tinygen.tensor import Tensor, tensor
 
@@ -25,6 +26,11 @@ class Parameter(Tensor):
             raise DtypeError(f"Parameter: parameters are float32 or float64, not {values.dtype}")
         super().__init__(values, requires_grad)
 
+    def _rebound(self, other):
+        raise GradientError("p += x would rebind the name and leave the parameter as it is: write p.assign(p + x)")
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _rebound
+
 
 @runtime_checkable
 class Stateful(Protocol):
@@ -34,7 +40,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class Module:
+class Module(words.Explained):
     """A network, or a part of one. Its state is found in its attributes, by their names.
 
     A Parameter is trained; a NumPy or CuPy array is a buffer (running statistics, counters as 0-d int64 arrays):
@@ -43,6 +49,7 @@ class Module:
     """
 
     training = True
+    other_words = words.MODULE
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = vars(self).get(name)

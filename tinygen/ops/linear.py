@@ -27,7 +27,10 @@ def _summed(g, x):
 def matmul(xp, a, b):
     """Matrix product over the last two axes; leading axes broadcast. Both have at least two axes."""
     if a.ndim < 2 or b.ndim < 2:
-        raise ShapeError(f"matmul: takes matrices or stacks of them, not {a.shape} and {b.shape}")
+        raise ShapeError(
+            f"matmul: takes matrices or stacks of them, not {a.shape} and {b.shape}: write (a * b).sum() for two "
+            "vectors, x[None] for a row and x[:, None] for a column"
+        )
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: {a.shape} and {b.shape} do not fit")
     if a.ndim > 2 or b.ndim > 2:

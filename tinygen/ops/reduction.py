@@ -3,18 +3,18 @@
 import math
 
 from tinygen.backend import device_of, kernel
-from tinygen.errors import ShapeError
-from tinygen.ops.arithmetic import astype, equal, exp, square
+from tinygen.errors import ShapeError, UsageError
+from tinygen.ops.arithmetic import abs, astype, equal, exp, power, sqrt, square, where
 from tinygen.ops.shaping import broadcast_to, flip
 from tinygen.primitive import primitive
 
 ALL_BUT_LAST = [tuple(range(ndim - 1)) or None for ndim in range(65)]  # the axes, by number of axes
 
 
-def _axes(ndim: int, axis) -> tuple[int, ...]:
+def axes_of(ndim: int, axis) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
-    axes = axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     if any(not -ndim <= i < ndim for i in axes):
         raise ShapeError(f"axis {axis} of an array with {ndim} axes")
     return tuple(i % ndim for i in axes)
@@ -22,13 +22,13 @@ def _axes(ndim: int, axis) -> tuple[int, ...]:
 
 def _unreduced(reduced, x, axis):
     """A reduction of `x` over `axis` with the reduced axes restored, at length 1, as `keepdims` leaves them."""
-    axes = _axes(len(x.shape), axis)
+    axes = axes_of(len(x.shape), axis)
     return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
 
-@primitive()
+@primitive(indices="all")
 def sum(xp, x, *, axis=None, keepdims=False):
-    """Sum over axes."""
+    """Sum over axes; the sum of bools, which counts them, and of integers is an int64."""
     if axis.__class__ is tuple and not keepdims and axis == ALL_BUT_LAST[x.ndim]:
         return kernel("column_sums", device_of(x))(x.reshape(-1, x.shape[-1]))
     return xp.sum(x, axis=axis, keepdims=keepdims)
@@ -38,16 +38,50 @@ sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_unreduced(g,
 
 
 def mean(x, axis=None, keepdims=False):
-    """Mean over axes."""
-    count = math.prod(x.shape[i] for i in _axes(x.ndim, axis))
+    """Mean over axes; of bools and integers in float32."""
+    count = math.prod(x.shape[i] for i in axes_of(x.ndim, axis))
     if not count:
         raise ShapeError(f"mean: an array {x.shape} has no elements to average over axis {axis}")
+    x = x if x.dtype.kind == "f" else astype(x, dtype="float32")
     return sum(x, axis=axis, keepdims=keepdims) * (1 / count)
 
 
-def var(x, axis=None, keepdims=False):
-    """Mean squared deviation from the mean over axes (ddof 0)."""
-    return mean(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
+def var(x, axis=None, keepdims=False, *, ddof=0):
+    """Mean squared deviation from the mean over axes; ddof=1 divides by one less than their number."""
+    squares = square(x - mean(x, axis=axis, keepdims=True))
+    if not ddof:
+        return mean(squares, axis=axis, keepdims=keepdims)
+    count = math.prod(x.shape[i] for i in axes_of(x.ndim, axis))
+    if count <= ddof:
+        raise ShapeError(f"var: {count} values of an array {x.shape} have no variance with ddof {ddof}")
+    return sum(squares, axis=axis, keepdims=keepdims) * (1 / (count - ddof))
+
+
+def std(x, axis=None, keepdims=False, *, ddof=0):
+    """Square root of `var`; its gradient where all values are equal is 0."""
+    return root(var(x, axis=axis, keepdims=keepdims, ddof=ddof))
+
+
+def root(x):
+    """sqrt(x), with gradient 0 at 0."""
+    zero = equal(x, 0)
+    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
+
+
+def norm(x, ord=2, axis=None, keepdims=False):
+    """Length (sum |x|^ord)^(1 / ord) over axes: Euclidean by default, the largest |x| for math.inf.
+
+    The gradient at 0 is 0.
+    """
+    if ord == math.inf:
+        return max(abs(x), axis=axis, keepdims=keepdims)
+    if ord == 2:
+        return root(sum(square(x), axis=axis, keepdims=keepdims))
+    if ord == 1:
+        return sum(abs(x), axis=axis, keepdims=keepdims)
+    if isinstance(ord, str) or ord <= 0:
+        raise UsageError(f"norm: ord is {ord!r}; it is a number above 0, or math.inf")
+    return power(sum(power(abs(x), ord), axis=axis, keepdims=keepdims), 1 / ord)
 
 
 def _extremum_vjp(g, y, x, *, axis=None, keepdims=False):
@@ -55,13 +89,13 @@ def _extremum_vjp(g, y, x, *, axis=None, keepdims=False):
     return _unreduced(g, x, axis) * ties / sum(ties, axis=axis, keepdims=True)
 
 
-@primitive(saves="x y")
+@primitive(saves="x y", indices="all")
 def max(xp, x, *, axis=None, keepdims=False):
     """Maximum over axes; ties share the gradient equally."""
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(saves="x y")
+@primitive(saves="x y", indices="all")
 def min(xp, x, *, axis=None, keepdims=False):
     """Minimum over axes; ties share the gradient equally."""
     return xp.min(x, axis=axis, keepdims=keepdims)
@@ -93,6 +127,12 @@ cumsum.vjp(lambda g, y, x, *, axis: flip(cumsum(flip(g, axis=axis), axis=axis), 
 
 
 @primitive(indices="all")
-def argmax(xp, x, *, axis=None):
+def argmax(xp, x, *, axis=None, keepdims=False):
     """Index of the first maximum, along an axis or of the flattened array."""
-    return xp.argmax(x, axis=axis)
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@primitive(indices="all")
+def argmin(xp, x, *, axis=None, keepdims=False):
+    """Index of the first minimum, along an axis or of the flattened array."""
+    return xp.argmin(x, axis=axis, keepdims=keepdims)

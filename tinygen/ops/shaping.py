@@ -45,7 +45,7 @@ def flip(xp, x, *, axis=None):
 flip.vjp(lambda g, y, x, *, axis=None: flip(g, axis=axis))
 
 
-def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
+def along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
     """An index that selects a part along one axis, and everything along the others."""
     return (slice(None),) * (axis % ndim) + (part,)
 
@@ -59,9 +59,7 @@ def concatenate(xp, *xs, axis=0):
 @concatenate.vjp
 def _(g, y, *xs, axis=0):
     ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
-    return tuple(
-        g[_along(len(x.shape), axis, slice(end - x.shape[axis], end))] for x, end in zip(xs, ends, strict=True)
-    )
+    return tuple(g[along(len(x.shape), axis, slice(end - x.shape[axis], end))] for x, end in zip(xs, ends, strict=True))
 
 
 def stack(tensors, axis=0):
@@ -78,10 +76,14 @@ def stack(tensors, axis=0):
 @primitive(indices="all", views=True)
 def split(xp, x, *, sizes, axis=0):
     """Consecutive parts of x along an axis, of the given lengths."""
+    if isinstance(sizes, int):
+        raise ShapeError(
+            f"split: sizes are the lengths of the parts, such as {(sizes, sizes)}; F.chunk makes equal parts"
+        )
     if np.sum(sizes) != x.shape[axis] or min(sizes) < 0:
         raise ShapeError(f"split: parts {tuple(sizes)} do not add up to axis {axis} of shape {x.shape}")
     ends = np.cumsum(sizes).tolist()
-    return tuple(x[_along(x.ndim, axis, slice(end - n, end))] for n, end in zip(sizes, ends, strict=True))
+    return tuple(x[along(x.ndim, axis, slice(end - n, end))] for n, end in zip(sizes, ends, strict=True))
 
 
 split.vjp(lambda g, y, x, *, sizes, axis=0: concatenate(*g, axis=axis))
@@ -113,12 +115,12 @@ def reflect_fold(xp, g, *, widths):
     """Add mirrored margins to the elements that they mirror: the adjoint of `reflect_pad`."""
     for axis, (before, after) in enumerate(widths):
         n = g.shape[axis] - before - after
-        margins, g = g, g[_along(g.ndim, axis, slice(before, before + n))].copy()
+        margins, g = g, g[along(g.ndim, axis, slice(before, before + n))].copy()
         for inside, mirrored in (
             (slice(1, before + 1), slice(before)),
             (slice(n - 1 - after, n - 1), slice(before + n, None)),
         ):
-            g[_along(g.ndim, axis, inside)] += xp.flip(margins[_along(g.ndim, axis, mirrored)], axis)
+            g[along(g.ndim, axis, inside)] += xp.flip(margins[along(g.ndim, axis, mirrored)], axis)
     return g
 
 
@@ -197,6 +199,7 @@ def plain_index(index):
     return index.data if isinstance(index, Variable) else np.asarray(index) if isinstance(index, list) else index
 
 
-def flatten(x, *, start=1):
-    """Axes from `start` on joined into one."""
-    return x.reshape((*x.shape[:start], math.prod(x.shape[start:])))
+def flatten(x, start: int = 1, end: int = -1):
+    """Axes from `start` to `end`, which is the last by default, joined into one."""
+    start, end = start % max(x.ndim, 1), end % max(x.ndim, 1) + 1
+    return x.reshape((*x.shape[:start], math.prod(x.shape[start:end]), *x.shape[end:]))

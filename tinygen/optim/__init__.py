@@ -3,6 +3,7 @@
 Any hyper-parameter may be a number or a schedule: a function `step -> value`, with steps counted from 0.
 """
 
+from tinygen import words
 from tinygen.optim.algorithms import SGD, Adam, AdamW, RMSProp
 from tinygen.optim.average import EMA
 from tinygen.optim.optimizer import Optimizer
@@ -24,3 +25,7 @@ __all__ = [
     "piecewise",
     "warmup",
 ]
+
+
+def __getattr__(name: str):
+    raise words.missing("module 'tinygen.optim'", name, words.OPTIMISERS)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygen import words
 from tinygen.arguments import is_in_range, plain
 from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel, to_device, to_numpy
@@ -81,7 +82,7 @@ def move_into_one_buffer(parameters: Sequence[Tensor]) -> None:
         start = part.stop
 
 
-class Optimizer:
+class Optimizer(words.Explained):
     """The base of the optimisers.
 
     `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
@@ -94,6 +95,7 @@ class Optimizer:
 
     rule: Callable
     buffers: tuple[str, ...] = ()
+    other_words = words.OPTIMISER
 
     def __init__(
         self, parameters: Parameters, *, clip_norm: Number | None = None, clip_value: Number | None = None, **hyper

@@ -9,6 +9,9 @@ from tests.ops.table.case import NON_DIFFERENTIABLE, PIECEWISE, SMOOTH, TABLE, C
 
 __all__ = ["NON_DIFFERENTIABLE", "PIECEWISE", "SMOOTH", "TABLE", "Case", "add", "beside", "real", "whole"]
 
-SUBJECTS = "arithmetic reduction shaping linear convolution pooling normalization recurrent losses"
+SUBJECTS = (
+    "arithmetic logic rounding reduction products shaping views selection linear convolution pooling normalization "
+    "recurrent losses"
+)
 for subject in SUBJECTS.split():
     import_module(f"{__name__}.{subject}")

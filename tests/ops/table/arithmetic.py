@@ -15,6 +15,7 @@ from tests.ops.table.case import (
     distinct,
     positive,
     real,
+    share,
     whole,
 )
 from tinygen.errors import ShapeError
@@ -25,6 +26,7 @@ for name, reference, left, right in (
     ("multiply", np.multiply, real, real),
     ("divide", np.divide, real, positive),
     ("power", np.power, positive, real),
+    ("atan2", np.arctan2, real, positive),
 ):
     add(name, [left(2, 3), right(2, 3)], reference, errors=[MIXED, UNFIT])
     add(name, [left(2, 1, 3), right(4, 1)], reference)
@@ -48,6 +50,15 @@ for name, reference, draw in (
     ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), real),
     ("softplus", lambda x: np.log(1 + np.exp(x)), real),
     ("erf", np.vectorize(math.erf), real),
+    ("tan", np.tan, share),
+    ("asin", np.arcsin, share),
+    ("acos", np.arccos, share),
+    ("atan", np.arctan, real),
+    ("sinh", np.sinh, real),
+    ("cosh", np.cosh, real),
+    ("asinh", np.arcsinh, real),
+    ("acosh", np.arccosh, lambda *shape: 1.1 + positive(*shape)),
+    ("atanh", np.arctanh, share),
     ("functional.square", np.square, real),
     ("silu", lambda x: x / (1 + np.exp(-x)), real),
     ("gelu", lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2, real),
