@@ -1,6 +1,7 @@
 """Numbers that a user gives: NumPy's become Python's, and those out of range are refused in one line."""
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,3 +41,23 @@ def fraction(name: str, value: Any, *, one: bool = False) -> float:
             f"{name} is {value!r}; it must be a number of at least 0 and {'at most' if one else 'below'} 1"
         )
     return number
+
+
+def as_json(name: str, value: Any, *, paths: bool = False) -> Any:
+    """The value as JSON can hold it and give it back: tuples as lists, NumPy's numbers as Python's.
+
+    UsageError, with the name of the value, for anything else; with `paths`, a path becomes a text.
+    """
+    value = plain(value) if not isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise UsageError(f"{name} has the key {odd[0]!r}; keys are texts")
+        return {key: as_json(f"{name}[{key!r}]", each, paths=paths) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(f"{name}[{i}]", each, paths=paths) for i, each in enumerate(value)]
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if paths and isinstance(value, os.PathLike):
+        return str(value)
+    kind = str(value) if isinstance(value, float) else f"of type {type(value).__name__}"
+    raise UsageError(f"{name} is {kind}; give texts, finite numbers, booleans, None, and lists and dicts of them")

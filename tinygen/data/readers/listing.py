@@ -61,11 +61,11 @@ class Unread:
         self.counts: Counter[str] = Counter()
 
     def add(self, entry: "os.DirEntry | Path") -> None:
-        """Count a file, or a link that leads nowhere."""
+        """Count a file, a folder, or a link that leads nowhere."""
         if is_visible(entry.name):
             lost = entry.is_symlink() and not os.path.exists(entry)
-            suffix = os.path.splitext(entry.name)[1].lower()
-            self.counts["broken links" if lost else suffix or "without a suffix"] += 1
+            kind = os.path.splitext(entry.name)[1].lower() or "without a suffix"
+            self.counts["broken links" if lost else "folders" if entry.is_dir() else kind] += 1
 
     def say(self, folder: Path, more: Iterable[str] = ()) -> None:
         """Print the notice if there is anything to say."""
