@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend
+from tinygen.arguments import whole
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
 from tinygen.backend.device import cupy
 from tinygen.errors import DtypeError, ShapeError, UsageError
@@ -37,7 +38,7 @@ class Stream:
 
     def restart(self, seed: int, counter: int = 0) -> None:
         """Continue from this counter of the stream with another seed and the same name."""
-        self.seed, self.counter = operator.index(seed), operator.index(counter)
+        self.seed, self.counter = whole("seed", seed, None), operator.index(counter)
         import hashlib  # here, since it takes longer to import than this module
 
         digest = hashlib.blake2b(f"{self.seed}/{self.name}".encode(), digest_size=8).digest()

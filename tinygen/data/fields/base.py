@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from tinygen.arguments import plain
 from tinygen.errors import DataError, RunError
 
 
@@ -82,7 +83,7 @@ class Field:
     def describe(self) -> dict[str, Any]:
         """The entry of config.json: the name of the class and the attributes that are set."""
         known = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.compare}
-        return {"field": type(self).__name__} | {name: v for name, v in known.items() if v is not None}
+        return {"field": type(self).__name__} | {name: plain(v) for name, v in known.items() if v is not None}
 
     @staticmethod
     def from_description(description: Mapping[str, Any]) -> "Field":
