@@ -54,9 +54,9 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 """For each type of a field of a Config the types that its values may have, and what they are called."""
 
 
-def take_plain_numbers(config: type) -> None:
+def take_plain_numbers(config: Any) -> None:
     """Have a dataclass take NumPy's numbers, as Python's, and refuse what is no number where one must be."""
-    make: Any = config.__init__
+    make = config.__init__
     names = [each.name for each in dataclasses.fields(config) if each.init]
     kinds = {each.name: KINDS[kind] for each in dataclasses.fields(config) if (kind := _required(each.type)) in KINDS}
 
@@ -70,7 +70,7 @@ def take_plain_numbers(config: type) -> None:
                     raise UsageError(f"{name} is {value!r}; it must be {words}")
         make(self, *map(plain, args), **{name: plain(value) for name, value in named.items()})
 
-    config.__init__ = __init__  # type: ignore[misc]
+    config.__init__ = __init__
 
 
 def _required(kind: Any) -> Any:

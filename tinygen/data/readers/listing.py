@@ -1,12 +1,12 @@
 """The files of a folder, by part of the data set and by class."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinygen.data.fields.base import natural_order
 from tinygen.data.notices import say_once
 from tinygen.data.readers.keys import PARTS
 from tinygen.errors import DataError
@@ -92,11 +92,6 @@ def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
             elif is_visible(entry.name) and suffix in suffixes:
                 return suffix
     return next((below for each in sorted(folders) if (below := first_suffix(each, suffixes))), None)
-
-
-def natural_order(name: str) -> list:
-    """A sorting key that orders numbers in names by their value: a2 before a10."""
-    return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
 
 def _parts(folder: Path, unread: Unread) -> dict[str, Path]:
