@@ -151,7 +151,7 @@ def test_bad_arguments_are_refused_by_name():
         stream.uniform(3, dtype="int64")
     with pytest.raises(ShapeError, match=r"\(2, -1\)"):
         stream.normal((2, -1))
-    with pytest.raises(TypeError):
+    with pytest.raises(UsageError, match=r"seed is 0\.5; it must be a whole number"):
         Stream(0.5, "train")  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.errors import CheckpointError, NonFiniteError, RunError
+from tinygen.errors import CheckpointError, NonFiniteError, RunError, UsageError
 from tinygen.serialization import FORMAT, load, save, write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ def test_the_file_is_safetensors_with_canonical_json_and_a_digest_over_itself(sa
     with safe_open(saved, "numpy") as file:
         meta = file.metadata()
         np.testing.assert_array_equal(file.get_tensor("weight"), arrays()["weight"])
-    assert meta["tinygen"] == json.dumps({"format": FORMAT, **META}, sort_keys=True, separators=(",", ":"))
+    assert meta["tinygen"] == json.dumps({"format": FORMAT, "meta": META}, sort_keys=True, separators=(",", ":"))
     zeroed = re.sub(rb'"sha256":"[0-9a-f]{64}"', b'"sha256":"' + b"0" * 64 + b'"', saved.read_bytes())
     assert meta["sha256"] == hashlib.sha256(zeroed).hexdigest()
 
@@ -134,19 +134,94 @@ def test_a_newer_format_is_refused_by_name(tmp_path):
 
 
 def test_files_that_are_not_checkpoints_are_refused(tmp_path):
-    from safetensors.numpy import save_file
-
-    save_file({"x": np.zeros(2, np.float32)}, tmp_path / "foreign")
     (tmp_path / "text").write_text("a text that is longer than eight bytes")
     (tmp_path / "folder").mkdir()
-    for name, why in (
-        ("foreign", "no checksum"),
-        ("text", "cut off"),
-        ("folder", "directory"),
-        ("gone", "no such file"),
-    ):
+    for name, why in (("text", "cut off"), ("folder", "directory"), ("gone", "no such file")):
         with pytest.raises(CheckpointError, match=why):
             load(tmp_path / name)
+
+
+def test_a_file_of_the_first_format_is_still_read(tmp_path):
+    meta = json.dumps({"format": 1, "step": 3})
+    body = {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    content = file_with_checksum({"__metadata__": {"tinygen": meta}, **body}, np.float32([2.5]).tobytes())
+    (tmp_path / "c").write_bytes(content)
+    tensors, meta = load(tmp_path / "c")
+    assert (tensors["x"].tolist(), meta) == ([2.5], {"step": 3})
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"format": "pt"}, {"format": 99}, {"tinygen": "x", "sha256": "0" * 64}, {"meta": {"format": 0}, "a": [1, [2.5]]}],
+)
+def test_no_key_of_a_user_meets_one_of_the_format(tmp_path, meta):
+    save(tmp_path / "c", {"": np.ones(2), "tinygen": np.zeros(1), "meta": np.ones(1)}, meta)
+    tensors, read = load(tmp_path / "c")
+    assert (set(tensors), read) == ({"", "tinygen", "meta"}, meta)
+
+
+def test_numbers_of_numpy_in_the_metadata_become_pythons(tmp_path):
+    save(tmp_path / "c", {}, {"a": np.int64(3), "b": (np.float64(0.5), np.bool_(True)), "c": {"d": np.str_("e")}})
+    assert load(tmp_path / "c")[1] == {"a": 3, "b": [0.5, True], "c": {"d": "e"}}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "meta", "message"),
+    [
+        ({"__metadata__": np.ones(2)}, {}, "'__metadata__' cannot be the name of an array"),
+        ({3: np.ones(2)}, {}, "3 cannot be the name of an array"),
+        ({"x": np.array(["a"])}, {}, r"'x' has dtype <U1, which a safetensors file cannot hold; give floats"),
+        ({"x": np.array([None])}, {}, "'x' has dtype object"),
+        ({"x": np.zeros(2, np.longdouble)}, {}, "'x' has dtype (float128|longdouble)"),
+        ({}, {"a": {3: 4}}, r"meta\['a'\] has the key 3; keys are texts"),
+        ({}, {"a": [float("nan")]}, r"meta\['a'\]\[0\] is nan; give texts, finite numbers"),
+        ({}, {"a": Path("x")}, r"meta\['a'\] is of type (Posix|Windows)Path; give"),
+        ({}, {"a": np.ones(3)}, r"meta\['a'\] is of type ndarray"),
+    ],
+)
+def test_what_could_not_be_read_back_is_refused_before_anything_is_written(saved, tensors, meta, message):
+    before = saved.read_bytes()
+    with pytest.raises(UsageError, match=message):
+        save(saved, tensors, meta)
+    assert saved.read_bytes() == before
+
+
+def test_arrays_in_the_other_byte_order_are_saved_by_value(tmp_path):
+    save(tmp_path / "c", {"x": np.arange(3, dtype=">f4"), "y": np.arange(3, dtype=">i8")})
+    tensors, _ = load(tmp_path / "c")
+    assert tensors["x"].tolist() == tensors["y"].tolist() == [0, 1, 2]
+
+
+def foreign(arrays: dict, metadata: dict | None) -> bytes:
+    """A safetensors file as other programs write it: (dtype, shape, bytes) by name, and metadata of texts."""
+    header, body = {"__metadata__": metadata} if metadata is not None else {}, b""
+    for name, (dtype, shape, raw) in arrays.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(raw)]}
+        body += raw
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+@pytest.mark.parametrize("metadata", [{"format": "pt"}, {}, None])
+def test_a_file_of_another_library_is_read_as_what_it_is(tmp_path, metadata):
+    bfloat16 = np.array([0x3FC0, 0xC000, 0x7F80], "<u2")  # 1.5, -2 and infinity
+    arrays = {"b": ("BF16", [3], bfloat16.tobytes()), "h": ("F16", [1, 1], np.float16([0.5]).tobytes())}
+    (tmp_path / "c").write_bytes(foreign(arrays, metadata))
+    tensors, meta = load(tmp_path / "c")
+    assert meta == (metadata or {})
+    assert (tensors["b"].dtype, tensors["b"].tolist()) == (np.float32, [1.5, -2.0, np.inf])
+    assert (tensors["h"].dtype, tensors["h"].tolist()) == (np.float16, [[0.5]])
+    save(tmp_path / "d", {"h": tensors["h"]}, meta)
+    assert load(tmp_path / "d")[1] == meta
+
+
+def test_arrays_that_numpy_lacks_and_damage_of_such_a_file_are_named(tmp_path):
+    (tmp_path / "c").write_bytes(foreign({"w": ("F8_E4M3", [2], bytes(2))}, {"format": "pt"}))
+    with pytest.raises(CheckpointError, match="'w' has dtype F8_E4M3, which NumPy lacks; save it as F32 there"):
+        load(tmp_path / "c")
+    (tmp_path / "c").write_bytes(foreign({"w": ("F32", [2], bytes(8))}, None)[:-1])
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load(tmp_path / "c")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

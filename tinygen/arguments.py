@@ -1,8 +1,12 @@
 """Numbers that a user gives: NumPy's become Python's, and those out of range are refused in one line."""
 
+import dataclasses
+import functools
 import math
+import os
 from collections.abc import Mapping
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import numpy as np
 
@@ -40,3 +44,56 @@ def fraction(name: str, value: Any, *, one: bool = False) -> float:
             f"{name} is {value!r}; it must be a number of at least 0 and {'at most' if one else 'below'} 1"
         )
     return number
+
+
+KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool, int), "True or False"),
+}
+"""For each type of a field of a Config the types that its values may have, and what they are called."""
+
+
+def take_plain_numbers(config: Any) -> None:
+    """Have a dataclass take NumPy's numbers, as Python's, and refuse what is no number where one must be."""
+    make = config.__init__
+    names = [each.name for each in dataclasses.fields(config) if each.init]
+    kinds = {each.name: KINDS[kind] for each in dataclasses.fields(config) if (kind := _required(each.type)) in KINDS}
+
+    @functools.wraps(make)
+    def __init__(self: Any, *args: Any, **named: Any) -> None:
+        for name, value in {**dict(zip(names, args, strict=False)), **named}.items():
+            if name in kinds and value is not None:
+                types, words = kinds[name]
+                number = plain(value)
+                if not isinstance(number, types) or (isinstance(number, bool) and bool not in types):
+                    raise UsageError(f"{name} is {value!r}; it must be {words}")
+        make(self, *map(plain, args), **{name: plain(value) for name, value in named.items()})
+
+    config.__init__ = __init__
+
+
+def _required(kind: Any) -> Any:
+    """The type T of a field `T | None`, or the type itself."""
+    kinds = [each for each in get_args(kind) if each is not NoneType]
+    return kinds[0] if len(kinds) == 1 and NoneType in get_args(kind) else kind
+
+
+def as_json(name: str, value: Any, *, paths: bool = False) -> Any:
+    """The value as JSON can hold it and give it back: tuples as lists, NumPy's numbers as Python's.
+
+    UsageError, with the name of the value, for anything else; with `paths`, a path becomes a text.
+    """
+    value = plain(value) if not isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise UsageError(f"{name} has the key {odd[0]!r}; keys are texts")
+        return {key: as_json(f"{name}[{key!r}]", each, paths=paths) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(f"{name}[{i}]", each, paths=paths) for i, each in enumerate(value)]
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if paths and isinstance(value, os.PathLike):
+        return str(value)
+    kind = str(value) if isinstance(value, float) else f"of type {type(value).__name__}"
+    raise UsageError(f"{name} is {kind}; give texts, finite numbers, booleans, None, and lists and dicts of them")

@@ -3,13 +3,17 @@
 The generator is Philox4x32-10 (Salmon et al. 2011) keyed by (seed, name), so a draw depends on nothing but these and
 the counter: not on threads, on the device, or on what other streams drew. n 32-bit words consume ceil(n / 4) counters.
 
-The process's own streams are ``init`` (parameters), ``data`` (examples), ``train`` (noise of a step),
-``eval`` and ``sample``; `seed` restarts them all, `get_state` and `set_state` save and restore them when a run is
-resumed.
+The streams that everything draws from by default are ``init`` (parameters), ``data`` (examples), ``train`` (noise of
+a step), ``eval`` and ``sample``; `seed` restarts them all, `get_state` and `set_state` save and restore them when a run
+is resumed. Each thread has its own, so that two trainings in two threads do not disturb each other. After `seed` they
+are the same in every thread and process; a thread that never called it, and a forked child, draws from a `branch` of
+the streams, so that no two of them draw the same numbers.
 """
 
 import math
 import operator
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from tinygen import backend, words
+from tinygen.arguments import whole
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
 from tinygen.backend.device import cupy
 from tinygen.errors import DtypeError, ShapeError, UsageError
@@ -31,16 +36,17 @@ class Stream:
     draws are the same to the bit on both; normals agree to 4 units in the last place.
     """
 
-    def __init__(self, seed: int, name: str, counter: int = 0):
+    def __init__(self, seed: int, name: str, counter: int = 0, branch: str = ""):
         self.name = name
-        self.restart(seed, counter)
+        self.restart(seed, counter, branch)
 
-    def restart(self, seed: int, counter: int = 0) -> None:
-        """Continue from this counter of the stream with another seed and the same name."""
-        self.seed, self.counter = operator.index(seed), operator.index(counter)
+    def restart(self, seed: int, counter: int = 0, branch: str = "") -> None:
+        """Continue from this counter of the stream with another seed, or in another branch, and the same name."""
+        self.seed, self.counter, self.branch = whole("seed", seed, None), operator.index(counter), branch
         import hashlib  # here, since it takes longer to import than this module
 
-        digest = hashlib.blake2b(f"{self.seed}/{self.name}".encode(), digest_size=8).digest()
+        text = f"{self.seed}/{self.name}" + (f"@{branch}" if branch else "")
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         self.key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
     def __repr__(self) -> str:
@@ -115,12 +121,13 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """The state, as a dict for JSON, from which `from_state` continues."""
-        return {"seed": self.seed, "name": self.name, "counter": self.counter}
+        state = {"seed": self.seed, "name": self.name, "counter": self.counter}
+        return state | ({"branch": self.branch} if self.branch else {})
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Stream":
         """The stream whose `state()` this is."""
-        return cls(state["seed"], state["name"], state["counter"])
+        return cls(state["seed"], state["name"], state["counter"], state.get("branch", ""))
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:
@@ -137,41 +144,83 @@ def _float_dtype(dtype: Any) -> np.dtype:
     return dtype
 
 
-_seed = 0
-_streams: dict[str, Stream] = {}
+class _Process:
+    """What the threads of a process share: the seed of the main thread, and what tells their branches apart."""
+
+    seed, branch, threads = 0, "", 0
+
+
+class _Streams(threading.local):
+    """The streams of one thread; the main thread of a process that was not forked has no branch."""
+
+    def __init__(self) -> None:
+        self.seed, self.streams, self.forks = _Process.seed, dict[str, Stream](), 0
+        self.branch = _Process.branch
+        if threading.current_thread() is not threading.main_thread():
+            _Process.threads += 1
+            self.branch = f"{_Process.branch}thread {_Process.threads}/"
+
+    def restart(self, seed: int, branch: str) -> None:
+        """Restart every stream, in a branch."""
+        self.seed, self.branch = seed, branch
+        if threading.current_thread() is threading.main_thread():
+            _Process.seed = seed
+        for each in self.streams.values():
+            each.restart(seed, branch=branch)
+
+
+_own = _Streams()
 
 
 def stream(name: str) -> Stream:
-    """The process's stream of that name: one object, which `seed` and `set_state` change in place."""
-    if name not in _streams:
-        _streams[name] = Stream(_seed, name)
-    return _streams[name]
+    """This thread's stream of that name: one object, which `seed` and `set_state` change in place."""
+    if name not in _own.streams:
+        _own.streams[name] = Stream(_own.seed, name, branch=_own.branch)
+    return _own.streams[name]
 
 
 def seed(value: int) -> None:
-    """Restart every stream of the process from this seed, which is 0 at first."""
-    global _seed
-    _seed = operator.index(value)
-    for each in _streams.values():
-        each.restart(_seed)
+    """Restart every stream of this thread from this seed, which is 0 at first.
+
+    The streams are then the same in every thread and process. Threads that begin later without a call of their own
+    draw from branches of the streams of the main thread's seed.
+    """
+    _own.restart(whole("seed", value, None), "")
 
 
 def get_state() -> dict[str, Any]:
-    """Seed and counters of the process's streams, as a dict for JSON."""
-    return {"seed": _seed, "counters": {name: each.counter for name, each in _streams.items()}}
+    """Seed and counters of this thread's streams, as a dict for JSON."""
+    state = {"seed": _own.seed, "counters": {name: each.counter for name, each in _own.streams.items()}}
+    return state | ({"branch": _own.branch} if _own.branch else {})
 
 
 def set_state(state: Mapping[str, Any]) -> None:
-    """Set the process's streams to a state that `get_state` returned."""
+    """Set this thread's streams to a state that `get_state` returned, here or elsewhere."""
     forbid_in_capture("rewinding the random streams (checkpoint)")
-    seed(state["seed"])
+    _own.restart(whole("seed", state["seed"], None), state.get("branch", ""))
     for name, counter in state["counters"].items():
         stream(name).counter = operator.index(counter)
 
 
+def _before_fork() -> None:
+    _own.forks += 1
+
+
+def _after_fork() -> None:
+    """Give the streams of a forked child a branch that no sibling has; their counters stay."""
+    _Process.branch = f"{_own.branch}fork {_own.forks}/"
+    _own.branch, _own.forks = _Process.branch, 0
+    for each in _own.streams.values():
+        each.restart(each.seed, each.counter, _own.branch)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
 @contextmanager
 def restored() -> Iterator[None]:
-    """A context that restores the process's streams at its end."""
+    """A context that restores this thread's streams at its end."""
     before = get_state()
     try:
         yield

@@ -164,7 +164,7 @@ def test_clips_are_stored_as_images_and_drawn_in_a_row():
 
 def test_segments_are_class_ids_whatever_their_dtype():
     ids = np.array([[[3, 7], [0, 3]]], np.uint8)
-    field, x = fit_and_store(SegmentMap(), ids)
+    field, x = fit_and_store(SegmentMap(classes=8), ids)
     assert (field.classes, field.shape, x.dtype, x.tolist()) == (8, (2, 2), np.int64, ids.tolist())
     drawn = SegmentMap(2, 2, 8, colours=[(i, i, i) for i in range(8)]).draw(x[0])
     np.testing.assert_array_equal(drawn[..., 2], ids[0])
@@ -350,13 +350,3 @@ def test_a_field_class_of_the_user_is_rebuilt_from_its_description():
         count: int | None = None
 
     assert Field.from_description({"field": "Angles", "count": 3}) == Angles(3)
-
-
-def test_floats_a_hair_outside_the_unit_range_are_clipped_and_others_are_shown_with_all_digits():
-    x = np.full((3, 2, 2), 0.5)
-    x[0, 0], x[1, 0] = 1.0000001, -1e-7
-    stored = Image(2, 2, 1, "grey").store("x_train", x)
-    assert (stored.min(), stored.max()) == (0, 1)
-    x[0, 0] = 1.00002
-    with pytest.raises(DataError, match=r"x_train has values from -1e-07 to 1\.00002; float images lie in \[0, 1\]"):
-        Image(2, 2, 1, "grey").store("x_train", x)

@@ -152,7 +152,7 @@ def test_class_ids_in_uint8_are_not_pixels():
     mask[:, 0] = 7
     y = np.full(40, 7, np.uint8)
     data = Dataset.from_fields(
-        "masks", {"x": Image(), "mask": SegmentMap(), "y": Labels(8)}, {"x": X, "mask": mask, "y": y}
+        "masks", {"x": Image(), "mask": SegmentMap(classes=8), "y": Labels(8)}, {"x": X, "mask": mask, "y": y}
     )
     batch = next(Loader(data.train, 8, seed=0))
     assert (batch.mask[:, 0] == 7).all()

@@ -14,6 +14,7 @@ from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
+from tinygen.data.readers.listing import Unread, is_visible
 from tinygen.data.readers.pictures import SUFFIXES
 from tinygen.data.readers.request import Size
 from tinygen.errors import DataError, RunError, UsageError
@@ -176,8 +177,14 @@ def read_pictures(
     if place.is_file():
         folder = place.parent
     elif place.is_dir():
-        files = sorted(file.name for file in place.iterdir() if file.name.lower().endswith(SUFFIXES))
-        files = [name for name in files if not name.startswith(".")][:n]
+        files, unread = [], Unread()
+        for file in sorted(place.iterdir()):
+            if is_visible(file.name) and file.name.lower().endswith(SUFFIXES) and not file.is_dir():
+                files.append(file.name)
+            else:
+                unread.add(file)
+        unread.say(place)
+        files = files[:n]
     else:
         raise DataError(f"{place} is not a folder of pictures, nor a picture")
     if not files:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from tinygen.arguments import plain, whole
 from tinygen.data import coloured, download, layers, points, readers, sentences, sprites
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -48,8 +49,9 @@ def load(
     wanted, pixels = parse_fields(fields), parse_size(size)
     if augment not in (None, "flip"):
         raise UsageError(f"unknown augment {augment!r}: use 'flip', or leave it out")
+    vocabulary, length = plain(vocabulary), plain(length)
     for name, number in (("vocabulary", vocabulary), ("length", length)):
-        if number is not None and number < 1:
+        if number is not None and whole(name, number, None) < 1:
             raise UsageError(f"{name} is {number}; it must be at least 1")
     request = Request("", wanted, pixels, skip_broken, vocabulary=vocabulary, length=length)
     data = _load(name_or_path, request)

@@ -9,6 +9,7 @@ import numpy as np
 from tinygen.data import augment, binarise
 from tinygen.data.column import Column
 from tinygen.data.fields import Field, Image, Labels
+from tinygen.data.fields.numbering import is_one_hot
 from tinygen.data.notices import say_once
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
@@ -68,16 +69,16 @@ class Dataset:
         """Make a data set of images x and, if they are given, labels y.
 
         `from_fields` does the same for any fields. Here valid (and test, if it is not given) is the last tenth of the
-        arrays in their order: shuffle sorted arrays before. Images are integers, booleans, or floats in [0, 1], of
-        shape (N, H, W), (N, H, W, 1) or (N, H, W, 3). ``white`` is the integer that means 1: by default 255, or 1 if
-        ``x_train`` has no larger one.
+        arrays in their order, or a random tenth where the examples of a class lie together. Images are integers,
+        booleans, or floats in [0, 1], of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3). ``white`` is the integer that
+        means 1: by default 255, or 1 if ``x_train`` has no larger one.
         """
         fields: dict[str, Field] = {"x": Image(white=white)}
         if y_train is not None or y_test is not None:
             fields["y"] = Labels(names=class_names)  # type: ignore[arg-type]
         parts = {"train": {"x": x_train, "y": y_train}, "test": {"x": x_test, "y": y_test}}
         columns = {part: {key: a for key, a in arrays.items() if a is not None} for part, arrays in parts.items()}
-        return cls._from_parts(name, fields, columns, last_tenth)
+        return cls._from_parts(name, fields, columns, random_tenth if in_blocks(y_train) else last_tenth)
 
     @classmethod
     def _from_parts(
@@ -89,7 +90,7 @@ class Dataset:
         for key, field in fields.items():
             arrays = {f"{key}_{part}": arrays[key] for part, arrays in present.items()}
             fitted[key] = field.fit({where: a for where, a in arrays.items() if not isinstance(a, Column)})
-            if isinstance(labels := fitted[key], Labels) and (words := labels.renumbering_in_words()):
+            if words := fitted[key].renumbering_in_words():
                 say_once(f"{name}: {key}: {words}")
         splits = {part: Split(fitted, _stored(fitted, part, arrays)) for part, arrays in present.items()}
         for part in ("test", "valid"):
@@ -141,6 +142,20 @@ def last_tenth(split: Split, part: str) -> tuple[slice, slice]:
     """All rows but the last tenth, and the last tenth."""
     cut = len(split) - max(1, len(split) // 10)
     return slice(cut), slice(cut, None)
+
+
+def in_blocks(labels: Any) -> bool:
+    """Whether examples of a class lie together, so that a tenth by position would not have all classes.
+
+    That is, each class is one block, or neighbours differ less than a tenth as often as in random order.
+    """
+    y = np.asarray([] if labels is None else labels)
+    y = y.argmax(axis=1) if is_one_hot(y) else y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1 or len(y) < 2 or y.dtype.kind not in "iubfUS":
+        return False
+    _, counts = np.unique(y, return_counts=True)
+    changes, expected = y[1:] != y[:-1], 1 - ((counts / len(y)) ** 2).sum()
+    return 1 < len(counts) < len(y) and bool(changes.sum() == len(counts) - 1 or changes.mean() < expected / 10)
 
 
 def random_tenth(split: Split, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,11 @@
 """Endless shuffled batches, with a position that is a few integers."""
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tinygen.arguments import whole
 from tinygen.data.batch import Batch
 from tinygen.data.split import Split
 from tinygen.errors import UsageError
@@ -24,8 +24,8 @@ class Loader:
 
     def __init__(self, split: Split, batch_size: int, *, seed: int, stream: str = "data"):
         self.split, self.stream = split, stream
-        self.batch_size = operator.index(batch_size)
-        self.seed = operator.index(seed)
+        self.batch_size = whole("batch size", batch_size, None)
+        self.seed = whole("seed", seed, None)
         n = len(split)
         if not 0 < self.batch_size <= n:
             raise UsageError(f"batch size {batch_size} does not fit {n} training examples: use 1 to {n}")

@@ -1,16 +1,25 @@
 """Notes for the user about data that can be used as they are: one line on stderr each, once in a process."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _printed: set[str] = set()
-_silent = False
+
+
+class _Silence(threading.local):
+    """Whether this thread prints nothing."""
+
+    on = False
+
+
+_silence = _Silence()
 
 
 def say_once(text: str, about: str = "") -> None:
     """Print a line on stderr, unless it, or one `about` the same, has been printed, or the context is `silent`."""
-    if (about or text) not in _printed and not _silent:
+    if (about or text) not in _printed and not _silence.on:
         _printed.add(about or text)
         print(f"tinygen: {printable(text)}", file=sys.stderr)
 
@@ -18,12 +27,11 @@ def say_once(text: str, about: str = "") -> None:
 @contextmanager
 def silent() -> Iterator[None]:
     """A context in which `say_once` prints nothing, since the notes on these data were printed when the run began."""
-    global _silent
-    before, _silent = _silent, True
+    before, _silence.on = _silence.on, True
     try:
         yield
     finally:
-        _silent = before
+        _silence.on = before
 
 
 def printable(name: str) -> str:

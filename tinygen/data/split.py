@@ -36,7 +36,7 @@ class Split:
     def batch(self, indices: Any, stream: Stream | None = None) -> Batch:
         """The examples at these positions (integers or a slice), in the form that `value` of each field returns.
 
-        Binarisation and augmentation draw from ``stream``, by default the stream ``data`` of the process.
+        Binarisation and augmentation draw from ``stream``, by default the stream ``data`` of this thread.
         """
         batch = self._read(indices)
         return self.augment(self.fields, batch, stream or random.stream("data")) if self.augment else batch

@@ -1,5 +1,6 @@
 """The base of every model. Training, command line and scoreboard use only this interface, and name no model."""
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygen.arguments import take_plain_numbers
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
 from tinygen.data import Batch, Dataset, Loader, Split
@@ -69,6 +71,8 @@ class System(Module):
         super().__init_subclass__(**options)
         if "name" not in vars(cls):
             cls.name = cls.__name__
+        if dataclasses.is_dataclass(config := vars(cls).get("Config")):
+            take_plain_numbers(config)
 
     def __init__(self, config, spec, device: str = "cpu"):
         self.config, self.spec, self.device = config, spec, device

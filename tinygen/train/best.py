@@ -69,7 +69,7 @@ class Best:
             self.step, self.value = record["step"], record["value"]
         staged = None
         with contextlib.suppress(CheckpointError):
-            staged = load(run.staged_best_file)[1]["step"]
+            staged = load(run.staged_best_file)[1].get("step")
         if record and staged == record["step"]:
             os.replace(run.staged_best_file, run.best_file)
         else:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tinygen.arguments import as_json, plain
 from tinygen.data import Dataset, Spec
 from tinygen.data.needs import met_by_binarising, unmet
 from tinygen.errors import DataError, RunError, UsageError
@@ -80,9 +81,20 @@ def refuse_changed_data(run: "Run", data: Dataset, place: str | None = None) -> 
         )
 
 
+OWN_KEYS = ("model", "config", "model_class", "data", "fit", "device", "versions", "machine", "changes")
+"""What a run itself records in config.json."""
+
+
+def checked_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a user adds to config.json; UsageError for a key of the run's own, or a value that JSON cannot hold."""
+    if taken := [key for key in provenance if key in OWN_KEYS]:
+        raise UsageError(f"provenance: {taken[0]!r} is what the run itself records; choose another name")
+    return as_json("provenance", provenance, paths=True)
+
+
 def _as_json(value: Any) -> Any:
     """The value after a round trip through JSON, so that it can be compared with a recorded one."""
-    return json.loads(json.dumps(value, default=lambda array: array.tolist()))
+    return json.loads(json.dumps(plain(value), default=lambda array: array.tolist()))
 
 
 def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

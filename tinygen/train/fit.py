@@ -10,7 +10,7 @@ from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.train.changes import record_changes
-from tinygen.train.description import refuse_changed_data
+from tinygen.train.description import checked_provenance, refuse_changed_data
 from tinygen.train.length import Length
 from tinygen.train.run import Run
 from tinygen.train.settings import Settings
@@ -55,7 +55,11 @@ def fit(
     if out is None:
         return training.train_to_end()
     with contextlib.closing(Run.create(out, training.describe(provenance or {}), overwrite=overwrite)) as training.run:
-        return training.train_to_end()
+        try:
+            return training.train_to_end()
+        finally:
+            if training.saved_step is None:  # it failed before anything was saved
+                training.run.discard()
 
 
 def resume(
@@ -82,6 +86,9 @@ def resume(
     bit; a warning names what could alter that (versions, processor). Raises RunError, CheckpointError or DataError,
     before anything is changed, where the folder, its checkpoint or the data are not what they were.
     """
+    more = checked_provenance(provenance or {})
+    if flat := [name for name, values in more.items() if not isinstance(values, Mapping)]:
+        raise UsageError(f"provenance: {flat[0]!r} is {more[flat[0]]!r}; on resuming give a dict of what it replaces")
     with contextlib.closing(Run.resume(folder)) as run:
         refuse_changed_data(run, data)
         recorded = Settings.from_dict(run.config["fit"])
@@ -100,7 +107,7 @@ def resume(
             )
         training.remark_on_new_length(recorded.length)
         kept = dataclasses.replace(settings, save_every=recorded.save_every).as_dict()
-        record_changes(run, training.step, {"config": learning_rates or {}, "fit": kept, **(provenance or {})})
+        record_changes(run, training.step, {"config": learning_rates or {}, "fit": kept, **more})
         run.save_config()
         run.rewind(training.step)
         run.discard_results()

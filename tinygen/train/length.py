@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from tinygen.arguments import is_in_range, plain, whole
 from tinygen.errors import UsageError
 
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
@@ -40,17 +41,15 @@ class Length:
     @classmethod
     def of(cls, epochs: int | None, steps: int | None, budget: float | str | None) -> "Length | None":
         """The length by the argument that is given, None if none is; UsageError for several, or less than one step."""
-        budget = parse_time(budget) if isinstance(budget, str) else budget
+        budget = parse_time(budget) if isinstance(budget, str) else plain(budget)
         lengths = {"epochs": epochs, "steps": steps, "budget": budget}
         names = [name for name, value in lengths.items() if value is not None]
         if len(names) > 1:
             raise UsageError(f"{' and '.join(names)} are given: choose one of them")
-        for name, value in (("epochs", epochs), ("steps", steps)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        if budget is not None and not budget > 0:
+        if budget is not None and not (is_in_range(budget) and budget > 0):
             raise UsageError(f"budget is {budget} seconds; it must be above 0")
-        return cls(epochs, steps, budget) if names else None
+        counts = {name: None if lengths[name] is None else whole(name, lengths[name]) for name in ("epochs", "steps")}
+        return cls(**counts, budget=budget) if names else None
 
     def in_steps(self, per_epoch: int) -> int | None:
         """The number of steps; None for a time budget, under which it is not known."""

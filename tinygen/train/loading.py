@@ -101,6 +101,8 @@ def load_state(
     if which == "best" and not file.exists():
         raise RunError(f"{run.folder} has no best state, {_why_no_best(model)}: use --which last")
     tensors, meta = load(file)
+    if "step" not in meta:
+        raise CheckpointError(f"{file} was not written by a training of tinygen: restore it from a copy")
     if different := _differs(meta, run, configs_at(run, meta["step"])):
         raise CheckpointError(f"{file} is of another {different} than {run.config_file}: they must agree")
     if _differs(describe_model(model), run, [{**run.config["config"], **(changed or {})}]):

@@ -37,6 +37,7 @@ class Run:
         self.folder = Path(folder)
         self.config = config
         self._lock: int | None = None
+        self._made = False
 
     @property
     def config_file(self) -> Path:
@@ -93,17 +94,23 @@ class Run:
         Raises RunError if it is a file, cannot be written, is in use, or is not empty; with `overwrite` the files
         of an earlier run in it are removed first, and no others.
         """
+        text = _as_text(config)  # before anything is made: a config that JSON cannot hold leaves nothing behind
+        existed = Path(out).exists()
         folder = _make_folder(Path(out))
         run = cls(folder, config)
+        run._made = not existed
         run._acquire()
-        if not overwrite and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        try:
+            if not overwrite and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+                holds = "holds another run" if run.config_file.exists() else "is not empty"
+                raise RunError(f"{folder} {holds}: choose another --out, or replace what it holds with --overwrite")
+            with _run_errors(f"cannot write to {folder}"):
+                run._clear()
+                run.sample_file(0).parent.mkdir(exist_ok=True)
+            write_atomically(run.config_file, text)
+        except BaseException:
             run.close()
-            holds = "holds another run" if run.config_file.exists() else "is not empty"
-            raise RunError(f"{folder} {holds}: choose another --out, or replace what it holds with --overwrite")
-        with _run_errors(f"cannot write to {folder}"):
-            run._clear()
-            run.sample_file(0).parent.mkdir(exist_ok=True)
-        run.save_config()
+            raise
         return run
 
     @classmethod
@@ -151,6 +158,14 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
+    def discard(self) -> None:
+        """Remove all files of a run that has just been created, and its folder if that was made for it."""
+        with contextlib.suppress(OSError):
+            self._clear()
+            self.sample_file(0).parent.rmdir()
+            if self._made:
+                self.folder.rmdir()
+
     def _acquire(self) -> None:
         if fcntl is None:
             return
@@ -173,7 +188,7 @@ class Run:
     # Writing
 
     def save_config(self) -> None:
-        write_atomically(self.config_file, json.dumps(self.config, indent=2) + "\n")
+        write_atomically(self.config_file, _as_text(self.config))
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         write_atomically(self.summary_file, json.dumps(plain(summary), indent=2) + "\n")
@@ -223,6 +238,10 @@ class Run:
         for drawn, file in self.samples().items():
             if drawn > step:
                 file.unlink()
+
+
+def _as_text(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=2, allow_nan=False) + "\n"
 
 
 def metrics_of(entry: Mapping[str, Any]) -> dict[str, Any]:

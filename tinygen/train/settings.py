@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinygen.arguments import whole
 from tinygen.errors import UsageError
 from tinygen.train.length import Length
 
@@ -21,9 +22,13 @@ class Settings:
     """Epochs without a better validation after which training stops; None: it does not."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", whole("seed", self.seed, None))
         for name, unit in (("save_every", "steps"), ("patience", "epochs")):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is None:
+                continue
+            object.__setattr__(self, name, whole(name, value, None))
+            if value < 1:
                 raise UsageError(f"{name} is {value}; it is a number of {unit}, at least 1")
 
     @classmethod

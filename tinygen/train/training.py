@@ -22,7 +22,7 @@ from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates
 from tinygen.train.console import Display
-from tinygen.train.description import describe_data, describe_model, refuse_unfit_data
+from tinygen.train.description import checked_provenance, describe_data, describe_model, refuse_unfit_data
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.loading import load_state
@@ -272,17 +272,19 @@ class Training:
             self.remarks.append(f"the learning rate follows the new length: {difference}")
 
     def describe(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of config.json: all that is needed to repeat the run, and `provenance`."""
-        return {
+        """The content of config.json: all that is needed to repeat the run, and `provenance`.
+
+        UsageError if that has a key of the run's own, or what JSON cannot hold.
+        """
+        own: dict[str, Any] = {
             **describe_model(self.model),
-            **({"model_class": own} if (own := place_of(type(self.model))) else {}),
+            **({"model_class": place} if (place := place_of(type(self.model))) else {}),
             "data": describe_data(self.data),
             "fit": self.settings.as_dict(),
             "device": self.device,
-            **provenance,
-            "versions": self.versions,
-            "machine": environment.machine(self.device),
         }
+        about = {"versions": self.versions, "machine": environment.machine(self.device)}
+        return {**own, **checked_provenance(provenance), **about}
 
     # The end
 

@@ -1,12 +1,14 @@
 """The base of every field."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from tinygen.arguments import plain
 from tinygen.errors import DataError, RunError
 
 
@@ -66,6 +68,10 @@ class Field:
         """A plural noun with the attributes that are set, such as "28×28 grey images"; "images" if none is."""
         raise NotImplementedError
 
+    def renumbering_in_words(self) -> str | None:
+        """A sentence on how integers were numbered anew, and on those that do not occur; None if they were not."""
+        return None
+
     # What every field can do
 
     def accepts(self, other: "Field") -> bool:
@@ -82,7 +88,7 @@ class Field:
     def describe(self) -> dict[str, Any]:
         """The entry of config.json: the name of the class and the attributes that are set."""
         known = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.compare}
-        return {"field": type(self).__name__} | {name: v for name, v in known.items() if v is not None}
+        return {"field": type(self).__name__} | {name: plain(v) for name, v in known.items() if v is not None}
 
     @staticmethod
     def from_description(description: Mapping[str, Any]) -> "Field":
@@ -116,6 +122,11 @@ def as_strings(names: Any) -> tuple[str, ...] | None:
         array = np.asarray(names)
         raise DataError(f"the names have shape {array.shape} and dtype {array.dtype}; give a list of strings")
     return tuple(listed)
+
+
+def natural_order(name: str) -> list:
+    """A sorting key that orders numbers in names by their value: a2 before a10."""
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
 
 def smallest_unsigned(count: int) -> np.dtype:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygen.data.fields.base import Field, as_strings, note
+from tinygen.data.fields.base import Field, as_strings, natural_order, note
+from tinygen.data.fields.numbering import in_words, is_one_hot, positions
 from tinygen.errors import DataError
 
 
@@ -13,8 +14,9 @@ from tinygen.errors import DataError
 class Labels(Field):
     """A class for each example.
 
-    Given as integers, or as strings, which are numbered in sorted order; stored, and in a batch, as int64 (N,).
-    Integers that are not 0, 1, 2, ... without a gap, such as 1 to 26, are renumbered in their order.
+    Given as whole numbers, as strings, which are numbered in natural order ("2" before "10"), or as one-hot rows;
+    stored, and in a batch, as int64 (N,). Numbers that are not 0, 1, 2, ... without a gap, such as 1 to 26, are
+    renumbered in their order.
     """
 
     classes: int | None = None
@@ -35,13 +37,15 @@ class Labels(Field):
         return ()
 
     def fit(self, arrays):
-        arrays_by_name = {where: np.asarray(array) for where, array in arrays.items()}
+        arrays_by_name = {where: _as_given(array) for where, array in arrays.items()}
         if not arrays_by_name or self.ids is not None:
             return self
         if all(array.dtype.kind == "U" for array in arrays_by_name.values()):
             distinct = np.unique(np.concatenate([array.ravel() for array in arrays_by_name.values()]))
             _refuse_identifiers(arrays_by_name, distinct)
-            return self._with(names=distinct.tolist())
+            return self._with(names=sorted(distinct.tolist(), key=natural_order))
+        if all(map(is_one_hot, arrays_by_name.values())):
+            return self._with(classes=next(iter(arrays_by_name.values())).shape[1])
         checked = [self._integers(where, array) for where, array in arrays_by_name.items()]
         distinct = np.unique(np.concatenate(checked))
         if self.classes is not None and (distinct.max(initial=0) < self.classes or len(distinct) != self.classes):
@@ -52,40 +56,33 @@ class Labels(Field):
         return dataclasses.replace(self, ids=distinct.tolist(), names=self.names or [str(label) for label in distinct])
 
     def store(self, where, array):
-        y = np.asarray(array)
+        y = _as_given(array)
         if y.dtype.kind == "U" and self.names is not None:
             y = self._numbers_of_names(where, y)
         y = self._integers(where, y)
         if self.ids is not None:
-            positions = np.searchsorted(self.ids, y).clip(max=len(self.ids) - 1)
-            if unknown := y[np.array(self.ids)[positions] != y].tolist():
-                raise DataError(f"{where} holds the label {unknown[0]}, of which train has no example: remove it")
-            return positions.astype(np.int64)
+            return positions(where, y, self.ids)
         if self.classes is not None and y.max(initial=0) >= self.classes:
             what = f"has no name: there are only {len(self.names)} names" if self.names else "is unknown"
             raise DataError(f"{where}: label {y.max()} {what}; the {self.classes} classes are 0 to {self.classes - 1}")
         return y
 
-    def renumbering_in_words(self) -> str | None:
-        """A sentence on how integers were renumbered and which have no example; None if they were not renumbered."""
-        if self.ids is None:
-            return None
-        gaps = zip((-1, *self.ids), self.ids, strict=False)
-        ranges = [(low + 1, high - 1) for low, high in gaps if high - low > 1]
-        words = [str(low) if low == high else f"{low} to {high}" for low, high in ranges[:5]]
-        missing = ", ".join(words) + (", ..." if len(ranges) > 5 else "")
-        first, last = self.ids[0], self.ids[-1]
-        if first == last:
-            return f"no example has the label {missing}; {first} is now the only class, 0"
-        return f"no example has the label {missing}; {first} to {last} are now the classes 0 to {len(self.ids) - 1}"
+    def renumbering_in_words(self):
+        return None if self.ids is None else in_words(self.ids)
 
     def _integers(self, where, array):
-        if array.ndim != 1 or array.dtype.kind not in "iub":
+        if is_one_hot(array):
+            return array.argmax(axis=1)
+        if array.ndim != 1 or array.dtype.kind not in "iubf":
             form = f"shape {array.shape} and dtype {array.dtype}"
-            raise DataError(f"{where} has {form}; labels are integers of shape (N,)")
+            raise DataError(f"{where} has {form}; labels are integers of shape (N,), or one-hot rows (N, classes)")
+        if array.dtype.kind == "f" and len(odd := array[array != np.rint(array)]):
+            remedy = "give whole numbers, or take them as numbers (KEY:attributes)"
+            raise DataError(f"{where} holds {odd[0]:g}; labels are classes: {remedy}")
         y = array.astype(np.int64)
         if y.min(initial=0) < 0:
-            raise DataError(f"{where} holds the label {y.min()}; labels count from 0")
+            remedy = "leave out examples without a label, or number the classes from 0"
+            raise DataError(f"{where} holds the label {y.min()}; labels count from 0: {remedy}")
         return y
 
     def _numbers_of_names(self, where, words):
@@ -102,6 +99,18 @@ class Labels(Field):
 
     def in_words(self):
         return "labels" if self.classes is None else f"labels of {self.classes} classes"
+
+
+def _as_given(array):
+    """Labels as an array: bytes and objects of text as strings, a single column (N, 1) flat."""
+    y = np.asarray(array)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.dtype.kind == "S":
+        return np.char.decode(y, "utf-8", "replace")
+    if y.dtype.kind == "O" and all(isinstance(each, str) for each in y.ravel()):
+        return y.astype(str)
+    return y
 
 
 MOST_CLASSES = 100

@@ -1,6 +1,7 @@
 """Fields of pixels: images, clips and segment maps."""
 
 import colorsys
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
-from tinygen.data.fields.colours import class_colours, classes_of
+from tinygen.data.fields.colours import MANY, class_colours, classes_of
+from tinygen.data.fields.numbering import in_words, positions
 from tinygen.errors import DataError, UsageError
 
 Colour = tuple[int, int, int]
@@ -142,6 +144,7 @@ class Clip(Field):
 class SegmentMap(Field):
     """A class for each pixel: integers (N, H, W) from 0; int64 in a batch.
 
+    Integers with gaps, such as 0 and 255, are numbered anew in their order unless `classes` or `names` are given.
     Maps that are drawn in colours, integers (N, H, W, 3) up to 255, are also taken: each pixel has the class of the
     nearest of `colours`, which `class_colours` finds if they are not given.
     """
@@ -152,9 +155,13 @@ class SegmentMap(Field):
     names: tuple[str, ...] | None = note()
     colours: tuple[Colour, ...] | None = note()
     """The colour in which each class is drawn, (red, green, blue) up to 255."""
+    ids: tuple[int, ...] | None = note()
+    """The integers that were given for the classes, in order, if these were not 0, 1, 2, ..."""
 
     def __post_init__(self):
         self._set(names=as_strings(self.names), colours=as_colours(self.colours))
+        if self.ids is not None:
+            self._set(ids=tuple(map(int, self.ids)), classes=len(self.ids))
         if self.names is not None and self.classes is None:
             self._set(classes=len(self.names))
 
@@ -168,15 +175,27 @@ class SegmentMap(Field):
             return self
         if shaped[0].ndim == 4:
             return self._drawn(next(iter(arrays)), shaped)
-        classes = 1 + max(int(x.max(initial=0)) for x in shaped)
-        return self._with(height=shaped[0].shape[1], width=shaped[0].shape[2], classes=classes)
+        sized = self._with(height=shaped[0].shape[1], width=shaped[0].shape[2])
+        if self.classes is not None:
+            return sized
+        ids = np.unique(np.concatenate([np.unique(x) for x in shaped]))
+        if ids[0] < 0 or len(ids) > MANY:
+            where, what = next(iter(arrays)), f"{len(ids)} different values from {ids[0]} to {ids[-1]}"
+            raise DataError(f"{where} holds {what}; a segment map holds up to {MANY} classes, counted from 0")
+        return (
+            sized._with(classes=len(ids)) if ids[-1] == len(ids) - 1 else dataclasses.replace(sized, ids=ids.tolist())
+        )
 
     def store(self, where, array):
         x = self._shaped(where, array)
         if x.ndim == 4 and self.colours is None:
             raise DataError(f"{where} is drawn in colours, but other parts hold classes; give {where} as classes too")
         x = classes_of(x, np.array(self.colours)) if x.ndim == 4 else x
+        x = x if self.ids is None else positions(where, x, self.ids)
         return class_ids(where, x, self.classes or 0, "classes")
+
+    def renumbering_in_words(self):
+        return None if self.ids is None else in_words(self.ids, "no pixel has the value")
 
     def _drawn(self, where: str, given: list[np.ndarray]) -> "SegmentMap":
         """The field of maps that are drawn in colours."""

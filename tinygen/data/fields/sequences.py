@@ -16,6 +16,9 @@ from tinygen.errors import DataError
 UNKNOWN = "<unk>"
 """The token that replaces all tokens outside the vocabulary."""
 
+MOST_TOKENS = 1 << 20
+"""Integers from this on are taken to be identifiers, and not positions in a vocabulary."""
+
 
 @dataclass(frozen=True)
 class Tokens(Field):
@@ -64,6 +67,9 @@ class Tokens(Field):
                 frequent = sorted(counts.keys() - {UNKNOWN}, key=lambda token: (-counts[token], token))[: self.limit]
                 vocabulary = sorted({*frequent, UNKNOWN})
         else:
+            if max(counts) >= MOST_TOKENS:
+                remedy = f"number the tokens from 0, below {MOST_TOKENS}"
+                raise DataError(f"{next(iter(arrays))} holds the token {max(counts)}: {remedy}")
             vocabulary = list(map(str, range(1 + max(counts))))
         return self._with(vocabulary=vocabulary, length=max(map(len, examples)))
 

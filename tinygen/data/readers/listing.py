@@ -1,12 +1,12 @@
 """The files of a folder, by part of the data set and by class."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinygen.data.fields.base import natural_order
 from tinygen.data.notices import say_once
 from tinygen.data.readers.keys import PARTS
 from tinygen.errors import DataError
@@ -61,11 +61,11 @@ class Unread:
         self.counts: Counter[str] = Counter()
 
     def add(self, entry: "os.DirEntry | Path") -> None:
-        """Count a file, or a link that leads nowhere."""
+        """Count a file, a folder, or a link that leads nowhere."""
         if is_visible(entry.name):
             lost = entry.is_symlink() and not os.path.exists(entry)
-            suffix = os.path.splitext(entry.name)[1].lower()
-            self.counts["broken links" if lost else suffix or "without a suffix"] += 1
+            kind = os.path.splitext(entry.name)[1].lower() or "without a suffix"
+            self.counts["broken links" if lost else "folders" if entry.is_dir() else kind] += 1
 
     def say(self, folder: Path, more: Iterable[str] = ()) -> None:
         """Print the notice if there is anything to say."""
@@ -92,11 +92,6 @@ def first_suffix(folder: str, suffixes: tuple[str, ...]) -> str | None:
             elif is_visible(entry.name) and suffix in suffixes:
                 return suffix
     return next((below for each in sorted(folders) if (below := first_suffix(each, suffixes))), None)
-
-
-def natural_order(name: str) -> list:
-    """A sorting key that orders numbers in names by their value: a2 before a10."""
-    return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))]
 
 
 def _parts(folder: Path, unread: Unread) -> dict[str, Path]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.data.dataset import Dataset, last_tenth, random_tenth
+from tinygen.data.dataset import Dataset, in_blocks, last_tenth, random_tenth
 from tinygen.data.fields import Field
+from tinygen.data.fields.numbering import is_one_hot
 from tinygen.data.notices import say_once
 from tinygen.data.readers.keys import CLASS_NAMES, HELPER_KEYS, LABELS, Chosen, Header, by_part, choose
-from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field
+from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field, split_source
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
 
@@ -49,12 +50,17 @@ class NamedArrays:
             for part, each in self.parts[key].items():
                 parts[part][name] = as_given(kind, self._cut(key, kind, self._read(each)))
         self._note_choices(chosen, request.name)
-        hold_out = last_tenth if chosen.sources.get("x", ("",))[0] == "x" and not _sorted(parts["train"]) else None
+        by_position = chosen.sources.get("x", ("",))[0] == "x" and not in_blocks(parts["train"].get("y"))
+        hold_out = last_tenth if by_position else None
         return Dataset.from_fields(request.name, fields, **parts, hold_out=hold_out or random_tenth)
 
     def choose(self, wanted: Mapping[str, str]) -> Chosen:
         """Choose the key of each field; x and y come first."""
         chosen = choose(wanted, self.headers)
+        for name, (key, kind) in chosen.sources.items():
+            if key in LABELS and kind == "attributes" and not split_source(wanted.get(name, ""))[1]:
+                one_hot = is_one_hot(self.read(self.parts[key]["train"]))
+                chosen.sources[name] = key, "labels" if one_hot else kind
         if "x" not in chosen.sources:
             self._choose_text(chosen)
         first = {name: chosen.sources[name] for name in ("x", "y") if name in chosen.sources}
@@ -120,9 +126,3 @@ def _is_text(array: np.ndarray) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _sorted(train: dict[str, Any]) -> bool:
-    """Whether examples are sorted by class, so that their last tenth would not have all classes."""
-    y = np.asarray(train.get("y", ()))
-    return y.ndim == 1 and len(y) > 1 and y.dtype.kind in "iuU" and bool((y[:-1] <= y[1:]).all()) and y[0] != y[-1]

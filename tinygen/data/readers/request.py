@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from tinygen.arguments import plain
 from tinygen.errors import UsageError
 
 Size = tuple[int, int]
@@ -52,6 +55,7 @@ def parse_size(size: Any) -> Size | None:
         if not re.fullmatch(r"\s*\d+\s*([x×,]\s*\d+\s*)?", size):
             raise UsageError(f"size is {size!r}; {remedy}")
         size = [int(number) for number in re.findall(r"\d+", size)]
+    size = plain(size.tolist() if isinstance(size, np.ndarray) else size)
     numbers = [size] if isinstance(size, int) and not isinstance(size, bool) else size
     if not isinstance(numbers, list | tuple) or not all(type(n) is int for n in numbers) or len(numbers) not in (1, 2):
         raise UsageError(f"size is {size!r}; {remedy}")

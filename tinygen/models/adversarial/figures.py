@@ -40,7 +40,7 @@ def figures_on_1d_data(model: Any, data: Any, seed: int, curve: Callable, name: 
     """Drawings of the discriminator, and of the densities of data and samples, at some steps of training on 1-d data.
 
     For other data there are none. `curve` maps the discriminator's outputs to [0, 1]; `name` is its label. Training is
-    repeated from the seed for up to 4096 steps; the random streams of the process are left as they were.
+    repeated from the seed for up to 4096 steps; the random streams are left as they were.
     """
     if not isinstance(model.spec.x, Points) or model.spec.x.shape != (1,):
         return
