@@ -15,6 +15,7 @@ from .philox import philox
 from .rules import adam, ema, norm, rmsprop, sgd
 
 __all__ = [
+    "abs_grad",
     "adam",
     "add",
     "batched_matmul",
@@ -62,6 +63,7 @@ __all__ = [
     "softmax_backward",
     "softplus",
     "uniform",
+    "where",
 ]
 
 uniform, normal, bernoulli, integers = draws(philox)
@@ -107,7 +109,7 @@ def _finished(y, bias, slope):
     if bias is not None:
         y += bias
     if slope != 1:
-        namespace(y).maximum(y, slope * y, out=y)
+        y[...] = leaky_relu(y, slope)
     return y
 
 
@@ -261,15 +263,13 @@ def log_softmax_backward(g, y, *, axis=-1):
 def binary_cross_entropy_with_logits(x, target):
     """-t log s(x) - (1 - t) log(1 - s(x)), s the logistic function, elementwise; the residual is s(x) - t."""
     xp = namespace(x)
-    e = xp.abs(x)
-    xp.negative(e, out=e)
-    xp.exp(e, out=e)
+    size = xp.abs(x)
+    e = xp.exp(-size)
     y = xp.log1p(e)
-    buffer = xp.maximum(x, 0)
-    y += buffer
-    y -= xp.multiply(x, target, out=buffer)
+    weight = xp.where(x < 0, target, 1 - target)
+    y += weight * xp.where(weight == 0, 0.0, size)
     e += 1
-    probability = xp.exp(xp.minimum(x, 0, out=buffer), out=buffer)
+    probability = xp.exp(xp.minimum(x, 0))
     probability /= e
     probability -= target
     return y, (probability,)
@@ -318,7 +318,7 @@ def reparameterize_backward(g, deviation):
 
 def leaky_relu_grad(g, x, slope):
     """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
-    return namespace(g).where(x > 0, g, slope * g)
+    return namespace(g).where(x <= 0, 0.0 if slope == 0 else slope * g, g)
 
 
 def column_sums(x):
@@ -332,6 +332,17 @@ def column_sums(x):
 def add(a, b):
     """a + b"""
     return a + b
+
+
+def where(condition, a, b):
+    """a where the condition (bool) holds, else b; a and b are arrays or numbers."""
+    return namespace(condition).where(condition, a, b)
+
+
+def abs_grad(g, x):
+    """The gradient of |x|: g where x > 0, -g where x < 0, and 0 at 0."""
+    xp = namespace(g)
+    return xp.where(x == 0, 0.0, xp.where(x < 0, -g, g))
 
 
 def leaky_relu(x, slope):

@@ -9,6 +9,7 @@ from tinygen import random, words
 from tinygen.autograd import no_grad
 from tinygen.backend import array_module, device_of, to_device
 from tinygen.errors import ShapeError, UsageError
+from tinygen.ops.arithmetic import weighted
 from tinygen.tensor import Tensor
 
 
@@ -68,6 +69,11 @@ class Normal(Distribution):
 STANDARD_NORMAL = Normal(0.0, 1.0)
 
 
+def _share(p, own, others):
+    """What outcomes of probability p add to a divergence, p (own - others), for log probabilities; 0 where p is 0."""
+    return weighted(p, own) - weighted(p, others)
+
+
 class Bernoulli(Distribution):
     """Independent Bernoulli distributions of 0 and 1, given by their logits."""
 
@@ -93,10 +99,11 @@ class Bernoulli(Distribution):
         return (uniform < mean).astype(mean.dtype)
 
     def kl(self, other: "Bernoulli"):
-        """KL(self || other), elementwise, in nats."""
-        p = self.mean
-        inside = p * (self.logits - other.logits)
-        return inside - F.softplus(self.logits) + F.softplus(other.logits)
+        """KL(self || other), elementwise, in nats; an outcome of probability 0 adds 0."""
+        total = 0.0
+        for own, others in ((self.logits, other.logits), (-self.logits, -other.logits)):
+            total = total + _share(F.sigmoid(own), -F.softplus(-own), -F.softplus(-others))
+        return total
 
 
 class ContinuousBernoulli(Distribution):
@@ -199,9 +206,9 @@ class Categorical(Distribution):
         return (uniform[..., None] * total[..., -1:] >= total[..., :-1]).sum(axis=-1)
 
     def kl(self, other: "Categorical"):
-        """KL(self || other) in nats, of shape (...)."""
+        """KL(self || other) in nats, of shape (...); a class of probability 0, masked by a logit -inf, adds 0."""
         own, others = self.log_probs, other.log_probs
-        return (F.exp(own) * (own - others)).sum(axis=-1)
+        return _share(F.exp(own), own, others).sum(axis=-1)
 
 
 def level_numbers(x, levels: int = 256):

@@ -2,7 +2,7 @@
 
 from .. import reference
 from ..draws import draws
-from .activations import add, column_sums, leaky_relu, leaky_relu_grad
+from .activations import abs_grad, add, column_sums, leaky_relu, leaky_relu_grad, where
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     erf,

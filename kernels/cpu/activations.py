@@ -1,15 +1,16 @@
 """Kernels used around products: sums of residual paths, a leaky ReLU and its gradient, the gradient of a bias."""
 
 import numpy as np
-from numba import carray
+from numba import carray, uint8
 
 from .. import reference
 from . import pool
 from .elementwise import BLOCK, block, block_count, launch
-from .ir import floats_at
+from .ir import floats_at, pointer_to
 from .jit import worker
 from .memory import address
 from .single import FLOAT32, single
+from .vector_math import ZERO, leaky
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
 LEAST_SIZE_TO_ADD = 1 << 17  # elements below which NumPy adds faster (measured)
@@ -41,12 +42,8 @@ def add(a, b):
 def _leaky_relu(arguments, task, lane):
     a = carray(arguments, 1)[0]
     x, y, slope = block(a, a.source, task), block(a, a.target, task), a.slope
-    if slope == 0:  # 0 times -infinity would be NaN
-        for i in range(x.size):
-            y[i] = max(x[i], np.float32(0))
-    else:
-        for i in range(x.size):
-            y[i] = x[i] if x[i] > 0 else slope * x[i]
+    for i in range(x.size):
+        y[i] = leaky(x[i], x[i], slope)
 
 
 def leaky_relu(x, slope):
@@ -63,7 +60,7 @@ def _leaky_relu_grad(arguments, task, lane):
     a = carray(arguments, 1)[0]
     g, x, y, slope = block(a, a.g, task), block(a, a.source, task), block(a, a.target, task), a.slope
     for i in range(g.size):
-        y[i] = g[i] if x[i] > 0 else slope * g[i]
+        y[i] = leaky(g[i], x[i], slope)
 
 
 @single
@@ -100,3 +97,56 @@ def column_sums(x):
     sums = np.empty((-(-rows // rows_per_task), columns), np.float32)
     pool.run(_column_sums, _column_sums.Arguments(rows, columns, rows_per_task, address(x), address(sums)), len(sums))
     return sums.sum(axis=0)
+
+
+@worker("size g source target")
+def _abs_grad(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    g, x, y = block(a, a.g, task), block(a, a.source, task), block(a, a.target, task)
+    for i in range(g.size):
+        signed = -g[i] if x[i] < ZERO else g[i]
+        y[i] = ZERO if x[i] == ZERO else signed
+
+
+@single
+def abs_grad(g, x):
+    """The gradient of |x|: g where x > 0, -g where x < 0, and 0 at 0."""
+    if g.size < LEAST_SIZE or g.shape != np.shape(x):
+        return reference.abs_grad(g, x)
+    y = np.empty(g.shape, np.float32)
+    launch(_abs_grad, g, x, y)
+    return y
+
+
+_bools_at = pointer_to(uint8)
+
+
+@worker("size condition a b y", "number")
+def _where(arguments, task, lane):
+    """A choice of two arrays; where the address of one is 0, it is a number."""
+    p = carray(arguments, 1)[0]
+    y, number = block(p, p.y, task), p.number
+    condition = carray(_bools_at(p.condition + BLOCK * task), y.size)
+    a, b = block(p, p.a, task), block(p, p.b, task)
+    if p.a == 0:
+        for i in range(y.size):
+            y[i] = number if condition[i] else b[i]
+    elif p.b == 0:
+        for i in range(y.size):
+            y[i] = a[i] if condition[i] else number
+    else:
+        for i in range(y.size):
+            y[i] = a[i] if condition[i] else b[i]
+
+
+def where(condition, a, b):
+    """a where the condition holds, else b; contiguous float32 arrays and numbers are served here."""
+    given = [x for x in (a, b) if not isinstance(x, (int, float))]
+    alike = condition.__class__ is np.ndarray and condition.dtype == bool and condition.flags.c_contiguous
+    if not (given and alike and all(_serves(x, LEAST_SIZE) and x.shape == condition.shape for x in given)):
+        return reference.where(condition, a, b)
+    y = np.empty(condition.shape, np.float32)
+    number = next((float(x) for x in (a, b) if isinstance(x, (int, float))), 0.0)
+    places = [0 if isinstance(x, (int, float)) else address(x) for x in (a, b)]
+    pool.run(_where, _where.Arguments(y.size, address(condition), *places, address(y), number), block_count(y.size))
+    return y

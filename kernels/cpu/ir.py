@@ -184,17 +184,21 @@ def prefetch(context, address, rows):
     return types.void(int64, rows), emit
 
 
+def _leaky_relu(builder, x, slope):
+    """max(x, slope x) for vectors; a slope of 0 makes 0 of -infinity, too, and NaN stays NaN."""
+    zero = ir.Constant(VECTOR, None)
+    rest = builder.select(builder.fcmp_ordered("==", slope, zero), zero, builder.fmul(x, slope))
+    return builder.select(builder.fcmp_unordered(">", x, rest), x, rest)
+
+
 @intrinsic
 def activated(context, tile, slope):
     """max(x, slope x): a leaky ReLU for a slope between 0 and 1."""
 
     def emit(context, builder, signature, arguments):
         value, slope = arguments
-        slope, results = _splat(builder, slope), []
-        for x in _unpacked(builder, value):
-            y = builder.fmul(x, slope)
-            results.append(builder.select(builder.fcmp_ordered(">", x, y), x, y))
-        return _packed(builder, results)
+        slope = _splat(builder, slope)
+        return _packed(builder, [_leaky_relu(builder, x, slope) for x in _unpacked(builder, value)])
 
     return tile(tile, float32), emit
 
@@ -473,9 +477,7 @@ def finished_transform(matrix):
             shift = builder.load(variable)
             for i, vectors in enumerate(_transformed(builder, matrix, *arguments[:3])):
                 for j, vector in enumerate(vectors):
-                    x = builder.fadd(vector, shift)
-                    y = builder.fmul(x, slope)
-                    x = builder.select(builder.fcmp_ordered(">", x, y), x, y)
+                    x = _leaky_relu(builder, builder.fadd(vector, shift), slope)
                     _store(builder, x, _element_address(builder, *arguments[3:6], i, j))
             return context.get_dummy_value()
 

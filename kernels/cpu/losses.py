@@ -7,7 +7,7 @@ from .. import reference
 from .elementwise import BLOCK, block, launch
 from .jit import worker
 from .single import single
-from .vector_math import HALF, ONE, ZERO, exp, exp_minus_abs, log1p_unit, logistic
+from .vector_math import HALF, ONE, ZERO, exp, exp_minus_abs, log1p_unit, logistic, weighted
 
 LEAST_SIZE = 2 * BLOCK  # elements below which NumPy computes a product as fast
 
@@ -19,7 +19,7 @@ def _cross_entropy(arguments, task, lane):
     y, difference = block(a, a.y, task), block(a, a.difference, task)
     for i in range(x.size):
         e = exp_minus_abs(x[i])
-        y[i] = log1p_unit(e) + ((ZERO if x[i] < ZERO else x[i]) - x[i] * target[i])
+        y[i] = log1p_unit(e) + weighted(target[i] if x[i] < ZERO else ONE - target[i], abs(x[i]))
         difference[i] = logistic(x[i], e) - target[i]
 
 

@@ -19,6 +19,7 @@ from .memory import address
 from .products import tile_height
 from .target import VECTORS, WIDTH
 from .tile import NO_SLOPE, product_rows
+from .vector_math import leaky
 
 # A tap is inside the input for the outputs in [first_row, last_row) x [first_column, last_column) of a phase. Its
 # products begin at float `product` of those of a pixel.
@@ -73,7 +74,7 @@ def _narrow(arguments, task, lane):
     if a.slope != 1:
         slope = a.slope
         for i in range(a.target_size):
-            y[i] = max(y[i], slope * y[i])
+            y[i] = leaky(y[i], y[i], slope)
 
 
 class Narrow:

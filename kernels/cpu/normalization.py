@@ -24,6 +24,7 @@ from .jit import inlined, jit, summing, worker
 from .memory import address
 from .single import single
 from .softmax import total
+from .vector_math import leaky
 
 BLOCK = 1 << 14  # numbers in a block
 MOST_IN_ONE_BLOCK = 1 << 16  # most numbers of a sample that is one block: it fits into the second-level cache
@@ -232,7 +233,7 @@ def apply(a, task, buffer):
         x, y = floats(a.x + first + 4 * start, n), floats(a.y + first + 4 * start, n)
         for j in range(n):
             v = (x[j] - centre[j]) * gain[j] + shift[j]
-            y[j] = v if v > 0 else slope * v
+            y[j] = leaky(v, v, slope)
 
 
 @worker(*ARGUMENTS)
@@ -267,7 +268,7 @@ def measure_back(a, task, buffer):
             mean, factor, added, sum_d_x4, sum_d4 = centre[j], gain[j], shift[j], float32(0), float32(0)
             for i in range(4):
                 difference = x[i, j] - mean
-                d = g[i, j] if difference * factor + added > 0 else slope * g[i, j]
+                d = leaky(g[i, j], difference * factor + added, slope)
                 sum_d_x4 += d * difference
                 sum_d4 += d
             sum_d_x[j] += sum_d_x4
@@ -277,7 +278,7 @@ def measure_back(a, task, buffer):
         x, g = floats(a.x + first + 4 * start, n), floats(a.g + first + 4 * start, n)
         for j in range(n):
             difference = x[j] - centre[j]
-            d = g[j] if difference * gain[j] + shift[j] > 0 else slope * g[j]
+            d = leaky(g[j], difference * gain[j] + shift[j], slope)
             sum_d_x[j] += d * difference
             sum_d[j] += d
     results = carray(floats_at(a.sums + 8 * task * columns), (2, columns))
@@ -335,7 +336,7 @@ def apply_back(a, task, buffer):
         x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
         for j in range(n):
             difference = x[j] - centre[j]
-            d = g[j] if difference * gain[j] + shift[j] > 0 else slope * g[j]
+            d = leaky(g[j], difference * gain[j] + shift[j], slope)
             y[j] = d * gain[j] - e_mean[j] - difference * ez_mean[j]
 
 
@@ -383,7 +384,7 @@ def forward_rows(arguments, task, lane):
         means[i], variances[i], inverses[i] = mean, var, inverse
         for j in range(n):
             v = (x[j] - mean) * (inverse * scale[j]) + shift[j]
-            y[j] = v if v > 0 else slope * v
+            y[j] = leaky(v, v, slope)
 
 
 @summing
@@ -392,7 +393,7 @@ def spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope
     sum_e_x, sum_e = float32(0), float32(0)
     for j in range(x.size):
         difference = x[j] - mean
-        d = g[j] if difference * (inverse * scale[j]) + shift[j] > 0 else slope * g[j]
+        d = leaky(g[j], difference * (inverse * scale[j]) + shift[j], slope)
         scale_grad[j] += d * (difference * inverse)
         shift_grad[j] += d
         sum_e_x += d * scale[j] * difference
@@ -416,7 +417,7 @@ def backward_rows(arguments, task, lane):
         e_mean, ez_mean = sum_e * weight * inverse, sum_e_x * weight * inverse * inverse * inverse
         for j in range(n):
             difference, gain = x[j] - mean, inverse * scale[j]
-            d = g[j] if difference * gain + shift[j] > 0 else slope * g[j]
+            d = leaky(g[j], difference * gain + shift[j], slope)
             y[j] = d * gain - e_mean - difference * ez_mean
 
 

@@ -66,6 +66,20 @@ def _floats(*numbers):
 
 ZERO, HALF, ONE, TWO, TINY, INFINITY, NAN = _floats(0, 0.5, 1, 2, 2**-126, np.inf, np.nan)
 
+
+@inlined
+def weighted(weight, x):
+    """weight * x, and 0 where the weight is 0, even if x is infinite."""
+    return ZERO if weight == ZERO else weight * x
+
+
+@inlined
+def leaky(x, switch, slope):
+    """x where a switch is positive (or NaN), else slope * x, which is 0 for a slope of 0 even if x is infinite."""
+    rest = ZERO if slope == ZERO else slope * x
+    return rest if switch <= ZERO else x
+
+
 # Exponential functions
 
 LOG2_E = np.float32(1.4426950408889634)

@@ -17,10 +17,17 @@ __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
+// x where a switch is positive (or NaN), else slope * x, which is 0 for a slope of 0 even if x is infinite.
+__device__ __forceinline__ float leaky(float x, float on, float slope)
+{
+    const float rest = slope == 0.f ? 0.f : slope * x;
+    return on <= 0.f ? rest : x;
+}
+
 // A slope of 1 is no activation, a slope of 0 a ReLU.
 __device__ __forceinline__ float leaky_relu(float x, float slope)
 {
-    return fmaxf(x, slope * x);
+    return leaky(x, x, slope);
 }
 
 __device__ __forceinline__ float logistic(float x)

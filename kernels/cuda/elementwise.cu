@@ -74,14 +74,15 @@ extern "C" __global__ void gated_tanh_backward(long long n, long long half, floa
 
 extern "C" __global__ void leaky_relu_grad(long long n, float slope, float* y, const float* g, const float* switches)
 {
-    map(share_of_grid(), n, [=](float g, float on) { return on > 0.f ? g : slope * g; }, y, g, switches);
+    map(share_of_grid(), n, [=](float g, float on) { return leaky(g, on, slope); }, y, g, switches);
 }
 
 extern "C" __global__ void binary_cross_entropy_with_logits(long long n, float* y, float* difference, const float* x,
                                                             const float* target)
 {
     map_to_two(share_of_grid(), n, [](float x, float t) {
-        return Pack<2>{log1pf(expf(-fabsf(x))) + (fmaxf(x, 0.f) - x * t), logistic(x) - t};
+        const float weight = x < 0.f ? t : 1.f - t;  // where it is 0, |x| may be infinite
+        return Pack<2>{log1pf(expf(-fabsf(x))) + (weight == 0.f ? 0.f : weight * fabsf(x)), logistic(x) - t};
     }, y, difference, x, target);
 }
 

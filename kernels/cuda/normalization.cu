@@ -14,12 +14,11 @@ struct Affine {
     __device__ __forceinline__ float before(float x) const { return normal(x) * scale + shift; }
     __device__ __forceinline__ float forward(float x, float slope) const
     {
-        const float y = before(x);
-        return y > 0.f ? y : slope * y;
+        return leaky_relu(before(x), slope);
     }
     __device__ __forceinline__ float backward(float g, float x, float slope) const
     {
-        return before(x) > 0.f ? g : slope * g;
+        return leaky(g, before(x), slope);
     }
 };
 

@@ -9,6 +9,7 @@ from tests.kernels.calls import Call, arrays_in
 from tests.kernels.test_normalization import CASES
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import KERNELS, runtime, updates
+from tinygen.kernels.geometry import Geometry
 
 UNARY = ("sigmoid", "softplus", "silu", "gelu")
 
@@ -55,6 +56,24 @@ def test_elementwise_functions_of_any_size(assert_matches_reference, size):
         assert_matches_reference(call)
 
 
+def test_a_relu_cuts_off_infinities(device_kernel):
+    inf, nan = np.inf, np.nan
+    x, g = np.array([[-inf, -1, 0, 2, nan]], np.float32), np.full((1, 5), inf, np.float32)
+    one = np.ones((1, 1), np.float32)
+    relu = [0, 0, 0, 2, nan]
+    np.testing.assert_array_equal(device_kernel("leaky_relu_grad")(g[:, :4], x[:, :4], 0.0), [[0, 0, 0, inf]])
+    np.testing.assert_array_equal(device_kernel("matmul")(x.T, one, None, 0.0)[:, 0], relu)
+    geometry = Geometry()
+    y = device_kernel("conv2d")(x.reshape(1, 1, 5, 1), one.reshape(1, 1, 1, 1), geometry, None, 0.0)
+    np.testing.assert_array_equal(y.ravel(), relu)
+    shift = np.full(37, -100, np.float32)
+    for shape, axes in (((64, 37), (0,)), ((64, 37), (1,))):
+        x = normal(*shape)
+        y, residuals = device_kernel("normalize")(x, np.ones(37, np.float32), shift, axes=axes, eps=1e-5, slope=0.0)
+        grads = device_kernel("normalize_backward")(np.full_like(x, inf), *residuals, axes=axes, eps=1e-5, slope=0.0)
+        assert not any(array.any() for array in (y[0], *grads))
+
+
 def test_elementwise_functions_of_any_layout_and_alignment(device_kernel):
     x = normal(9, 8)
     for part in (x.ravel()[1:], x[:, ::2].T, x[2:2], x[3:4, 5].reshape(())):
@@ -76,7 +95,7 @@ def test_binary_cross_entropy_of_extreme_logits(device_kernel):
     x = np.array([-np.inf, -1e30, -90, 90, 1e30, np.inf, np.nan], np.float32)
     y, (difference,) = device_kernel("binary_cross_entropy_with_logits")(x, np.array([0, 1, 0, 1, 0, 1, 0], np.float32))
     tiny = np.finfo(np.float32).tiny
-    np.testing.assert_allclose(y[1:], np.array([1e30, 0, 0, 1e30, np.nan, np.nan], np.float32), atol=tiny)
+    np.testing.assert_allclose(y, np.array([0, 1e30, 0, 0, 1e30, 0, np.nan], np.float32), atol=tiny)  # 0 log 0 is 0
     np.testing.assert_allclose(difference, np.array([0, -1, 0, 0, 1, 0, np.nan], np.float32), atol=tiny)
 
 

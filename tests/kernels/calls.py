@@ -89,7 +89,7 @@ class Call:
             assert ours.shape == theirs.shape, (self.name, i, ours.shape, theirs.shape)
             assert to_float64(ours).dtype == theirs.dtype, (self.name, i, ours.dtype)
             if ours.size:
-                error = np.abs(to_float64(ours) - theirs).max() / max(1, np.abs(theirs).max())
+                error = np.abs(ours.astype(np.float64) - theirs).max() / max(1, np.abs(theirs).max())
                 assert error <= tolerance, (self.name, i, error)
 
     def digest(self) -> str:
@@ -249,6 +249,8 @@ def calls() -> tuple[Call, ...]:
         Call("gated_tanh", (x[:, 1:].copy(),)),
         *(Call("leaky_relu", (large, slope)) for slope in (0.0, 0.2)),
         Call("add", (large, large[::-1].copy())),
+        Call("abs_grad", (x, y)),
+        *(Call("where", (x > y, a, b)) for a, b in ((x, y), (0.5, y), (x, 0.5))),
         Call("column_sums", (x,)),
         *_draws(rng),
         *_updates(rng),

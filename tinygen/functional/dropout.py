@@ -3,6 +3,7 @@
 from tinygen import random
 from tinygen.backend import device_of
 from tinygen.errors import UsageError
+from tinygen.ops.arithmetic import where
 from tinygen.tensor import Tensor
 
 
@@ -14,4 +15,4 @@ def dropout(x, probability: float = 0.5, *, training: bool = True, stream: rando
         return x
     data = x.data if isinstance(x, Tensor) else x
     uniform = (stream or random.stream("train")).uniform(data.shape, dtype=data.dtype, device=device_of(data))
-    return x * ((uniform >= probability) / data.dtype.type(1 - probability)).astype(data.dtype)
+    return where(uniform >= probability, x * (1 / (1 - probability)), 0.0)

@@ -1,8 +1,11 @@
 """Elementwise operations. Arguments broadcast as NumPy's do."""
 
+import math
+
 import numpy as np
 
 from tinygen.backend import device_of, kernel
+from tinygen.errors import UsageError
 from tinygen.primitive import primitive
 
 
@@ -62,12 +65,24 @@ def power(xp, a, b):
     return a**b
 
 
-def _lowered_exponent(b):
-    """b - 1, but 1 where b is 0: there the factor b makes the gradient zero, and a ** -1 could be infinite."""
-    return (b - 1 if b != 0 else 1) if isinstance(b, int | float) else where(equal(b, 0), 1.0, b - 1)
+def _nonzero_base(a, b):
+    """a, but 1 where a and b are both 0: a ** -1 and log(a) would be infinite there, beside factors of 0."""
+    return where(equal(b, 0), where(equal(a, 0), 1.0, a), a)
 
 
-power.vjp(lambda g, y, a, b: g * b * a ** _lowered_exponent(b), lambda g, y, a, b: g * y * log(a))
+def _base_vjp(g, y, a, b):
+    if isinstance(b, int | float):
+        return g * b * a ** (b - 1) if b else zeros_like(g)
+    return weighted(b, g) * (a if isinstance(a, int | float) else _nonzero_base(a, b)) ** (b - 1)
+
+
+def _exponent_vjp(g, y, a, b):
+    if isinstance(a, int | float):
+        return weighted(y, g) * (log(a) if a else 0.0)
+    return weighted(y, g) * log(where(equal(y, 0), 1.0, _nonzero_base(a, b)))
+
+
+power.vjp(_base_vjp, _exponent_vjp)
 
 
 @primitive(saves="y", elementwise=True)
@@ -121,7 +136,16 @@ def abs(xp, x):
     return xp.abs(x)
 
 
-abs.vjp(lambda g, y, x: g * sign(x))
+abs.vjp(lambda g, y, x: abs_grad(g, x))
+
+
+@primitive(saves="x", elementwise=True)
+def abs_grad(xp, g, x):
+    """The gradient of |x|: g where x > 0, -g where x < 0, and 0 at 0, whatever g is."""
+    return kernel("abs_grad", device_of(g))(g, x)
+
+
+abs_grad.vjp(lambda h, y, g, x: abs_grad(h, x), None)
 
 
 @primitive(elementwise=True)
@@ -130,7 +154,16 @@ def sign(xp, x):
     return xp.sign(x)
 
 
-sign.vjp(lambda g, y, x: g * 0.0)
+sign.vjp(lambda g, y, x: zeros_like(g))
+
+
+@primitive(elementwise=True)
+def zeros_like(xp, x):
+    """Zeros of the shape and dtype of x."""
+    return xp.zeros_like(x)
+
+
+zeros_like.vjp(lambda g, y, x: zeros_like(g))
 
 
 @primitive(saves="x", elementwise=True)
@@ -230,8 +263,8 @@ def maximum(xp, a, b):
 
 
 maximum.vjp(
-    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a > b)),
-    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a < b)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, where(a > b, g, 0.0)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, where(a < b, g, 0.0)),
 )
 
 
@@ -242,15 +275,15 @@ def minimum(xp, a, b):
 
 
 minimum.vjp(
-    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a < b)),
-    lambda g, y, a, b: where(equal(a, b), 0.5 * g, masked(g, a > b)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, where(a < b, g, 0.0)),
+    lambda g, y, a, b: where(equal(a, b), 0.5 * g, where(a > b, g, 0.0)),
 )
 
 
 @primitive(saves="condition", elementwise=True, indices="condition")
 def where(xp, condition, a, b):
-    """a where the condition (bool) holds, else b."""
-    y = xp.where(condition, a, b)
+    """a where the condition (bool) holds, else b; what is not chosen has gradient 0, whatever the gradient of y is."""
+    y = _kernel("where", xp)(condition, a, b)
     return y if hasattr(a, "dtype") or hasattr(b, "dtype") else y.astype("float32")
 
 
@@ -261,22 +294,20 @@ where.vjp(
 )
 
 
-@primitive(saves="mask", elementwise=True, indices="mask")
-def masked(xp, x, mask):
-    """x where the mask (bool) holds, else 0: x * mask, faster than `where`, but NaN for a masked infinity."""
-    return x * mask
-
-
-masked.vjp(lambda g, y, x, mask: masked(g, mask), None)
-
-
 @primitive(saves="x", elementwise=True)
-def clip(xp, x, *, low, high):
-    """x limited to [low, high]; the gradient passes at the bounds too."""
+def clip(xp, x, *, low=None, high=None):
+    """x limited to [low, high], where one bound may be None; the gradient passes at the bounds too."""
+    if low is None and high is None:
+        raise UsageError("clip: give a lower or an upper bound, or both")
     return xp.clip(x, low, high)
 
 
-clip.vjp(lambda g, y, x, *, low, high: masked(masked(g, x >= low), x <= high))
+def _clip_vjp(g, y, x, *, low=None, high=None):
+    g = g if low is None else where(x >= low, g, 0.0)
+    return g if high is None else where(x <= high, g, 0.0)
+
+
+clip.vjp(_clip_vjp)
 
 
 @primitive(elementwise=True, indices="all")
@@ -327,3 +358,8 @@ astype.vjp(lambda g, y, x, *, dtype: astype(g, dtype=x.dtype))
 def square(x):
     """x ** 2"""
     return x * x
+
+
+def weighted(weight, x):
+    """weight * x, and 0 where the weight is 0 and x is infinite: the convention 0 log 0 = 0."""
+    return weight * where(equal(weight, 0), where(less(abs(x), math.inf), x, 0.0), x)

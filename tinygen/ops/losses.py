@@ -1,7 +1,7 @@
 """Elementwise losses in nats, and the reparameterised sample of a variational bound, that have kernels."""
 
 from tinygen.errors import ShapeError
-from tinygen.ops.arithmetic import exp, softplus, square
+from tinygen.ops.arithmetic import exp, softplus, square, weighted
 from tinygen.ops.normalization import log_softmax
 from tinygen.ops.shaping import check_classes, take_along_axis
 from tinygen.primitive import fused
@@ -21,8 +21,11 @@ def _check_targets(name: str, logits, target) -> None:
 
 @fused(wrt="logits", check=check_same_shapes)
 def binary_cross_entropy_with_logits(logits, target):
-    """-t log s(x) - (1 - t) log(1 - s(x)) in nats, elementwise; s is the logistic function, targets are in [0, 1]."""
-    return softplus(logits) - logits * target
+    """-t log s(x) - (1 - t) log(1 - s(x)) in nats, elementwise; s is the logistic function, targets are in [0, 1].
+
+    An infinite logit costs nothing where it is right: 0 log 0 is 0.
+    """
+    return weighted(target, softplus(-logits)) + weighted(1 - target, softplus(logits))
 
 
 @fused(wrt="logits", indices="target", check=_check_targets)

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
+
 from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError, UsageError
-from tinygen.ops.arithmetic import abs, astype, equal, exp, power, sqrt, square, where
+from tinygen.ops.arithmetic import abs, astype, equal, exp, greater, less, power, sqrt, square, where
 from tinygen.ops.shaping import broadcast_to, flip
 from tinygen.primitive import primitive
 
@@ -84,9 +86,15 @@ def norm(x, ord=2, axis=None, keepdims=False):
     return power(sum(power(abs(x), ord), axis=axis, keepdims=keepdims), 1 / ord)
 
 
-def _extremum_vjp(g, y, x, *, axis=None, keepdims=False):
-    ties = astype(equal(x, _unreduced(y, x, axis)), dtype=x.dtype)
-    return _unreduced(g, x, axis) * ties / sum(ties, axis=axis, keepdims=True)
+def _extremum_vjp(cut_off):
+    """The vjp of an extremum, given the comparison of x with it that holds for the elements without gradient."""
+
+    def vjp(g, y, x, *, axis=None, keepdims=False):
+        y = _unreduced(y, x, axis)
+        ties = sum(astype(equal(x, y), dtype=x.dtype), axis=axis, keepdims=True)
+        return where(cut_off(x, y), 0.0, _unreduced(g, x, axis) / ties)
+
+    return vjp
 
 
 @primitive(saves="x y", indices="all")
@@ -101,8 +109,8 @@ def min(xp, x, *, axis=None, keepdims=False):
     return xp.min(x, axis=axis, keepdims=keepdims)
 
 
-max.vjp(_extremum_vjp)
-min.vjp(_extremum_vjp)
+max.vjp(_extremum_vjp(less))
+min.vjp(_extremum_vjp(greater))
 
 
 @primitive(saves="x y")
@@ -110,11 +118,15 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     """log(sum(exp(x))) over axes, without overflow."""
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
-    y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is the right answer where all numbers are -infinity
+        y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
     return y if keepdims else xp.squeeze(y, axis=axis)
 
 
-logsumexp.vjp(lambda g, y, x, *, axis=None, keepdims=False: _unreduced(g, x, axis) * exp(x - _unreduced(y, x, axis)))
+@logsumexp.vjp
+def _(g, y, x, *, axis=None, keepdims=False):
+    y = _unreduced(y, x, axis)
+    return _unreduced(g, x, axis) * exp(x - where(equal(y, -math.inf), 0.0, y))  # -inf - -inf would be NaN
 
 
 @primitive()

@@ -96,7 +96,10 @@ for name, reference in (("maximum", np.maximum), ("minimum", np.minimum)):
     add(name, [apart(3), 0.05], reference, PIECEWISE)
 add("where", [whole(2, 2, 3).astype(bool), real(2, 3), real(3)], np.where)
 add("where", [whole(2, 2, 3).astype(bool), real(2, 3), 0.0], np.where)
-add("masked", [real(2, 3), whole(2, 3).astype(bool)], lambda x, mask: np.where(mask, x, 0))
+add("zeros_like", [real(2, 3)], np.zeros_like)
+add("abs_grad", [real(2, 3), apart(2, 3)], lambda g, x: g * np.sign(x), PIECEWISE)
+add("clip", [apart(3, 4)], lambda x, low: np.maximum(x, low), PIECEWISE, low=-1.0)
+add("clip", [apart(3, 4)], lambda x, high: np.minimum(x, high), PIECEWISE, high=0.5)
 add("clip", [apart(3, 4)], lambda x, low, high: np.minimum(np.maximum(x, low), high), PIECEWISE, low=-1.0, high=0.5)
 
 for name, reference in (
