@@ -161,11 +161,11 @@ def test_each_image_lies_above_its_reconstruction_and_interpolations_join_recons
 def test_the_picture_at_the_top_is_not_repeated_and_has_its_caption_there(data):
     model = HalfBrightness()
     available = panels.panels_of(model, data.spec)
-    (below,) = report._sections(available, model, data, 0, has_hero=True)
-    (whole,) = report._sections(available, model, data, 0, has_hero=False)
+    legend, (below,) = report._sections(available, model, data, 0, has_hero=True)
+    _, (whole,) = report._sections(available, model, data, 0, has_hero=False)
     captions = [figure.caption for figure in whole[1]]
     assert [figure.caption for figure in below[1]] == captions[1:]
-    assert report._legend_of_hero(available[0], model, data, 0) == captions[0]
+    assert legend == captions[0]
 
 
 def corners(source: str, columns: int) -> np.ndarray:

@@ -51,6 +51,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
     frames = list(_frames(run, history))
     panels, seed = panels_of(model, data.spec), run.config["fit"]["seed"]
     hero = progress(model, data, seed) if which == "best" else frames[-1] if frames else None
+    hero_legend, sections = _sections(panels, model, data, seed, hero is not None)
     page = templates.get_template("report.html").render(
         run=run,
         folder=shlex.quote(str(run.folder)),
@@ -70,9 +71,9 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         frames=frames,
         hero=hero,
         hero_panel=panels[0] if panels else None,
-        hero_legend=_legend_of_hero(panels[0], model, data, seed) if panels else "",
+        hero_legend=hero_legend,
         samples=isinstance(model, Samples),
-        sections=list(_sections(panels, model, data, seed, hero is not None)),
+        sections=sections,
         figures=list(model.figures(data, seed=seed)) if hasattr(model, "figures") else [],
         changes=[in_words(change) for change in run.config.get("changes", [])],
         tables={
@@ -123,11 +124,6 @@ def _frames(run: Run, history: list[dict[str, Any]]) -> Iterator[Figure]:
         yield Figure.read(caption, files[step])
 
 
-def _legend_of_hero(panel: Panel, model: Any, data: Dataset, seed: int) -> str:
-    """How to read the picture at the top, the first of this panel: its caption, or for samples the legend."""
-    return _legend_of_samples(model) if panel.capability is Samples else next(panel.figures(model, data, seed)).caption
-
-
 def _legend_of_samples(model: Any) -> str:
     """How to read a picture of samples: what its axes or its columns show; empty if there is nothing to say."""
     x = model.spec.x
@@ -141,11 +137,14 @@ def _legend_of_samples(model: Any) -> str:
 
 def _sections(
     panels: list[Panel], model: Any, data: Dataset, seed: int, has_hero: bool
-) -> Iterator[tuple[Panel, list[Figure]]]:
-    """Yield each panel with its figures, without the first one if that is already at the top of the page."""
+) -> tuple[str, list[tuple[Panel, list[Figure]]]]:
+    """How to read the picture at the top, the first of the first panel; and each panel with its other figures."""
+    legend, sections = "", []
     for panel in panels:
-        if panel.capability is Samples:  # its only figure is the one at the top
-            continue
-        figures = list(panel.figures(model, data, seed))
+        of_samples = panel.capability is Samples  # its only figure is the one at the top
+        figures = [] if of_samples else list(panel.figures(model, data, seed))
+        if panel is panels[0]:
+            legend = _legend_of_samples(model) if of_samples else figures[0].caption
         if shown := figures[has_hero and panel is panels[0] :]:
-            yield panel, shown
+            sections.append((panel, shown))
+    return legend, sections
