@@ -1,0 +1,55 @@
+"""The same training step in tinygen and in PyTorch, for every kind of network (see `base`)."""
+
+from benchmarks.pairs.adversarial import DCGAN, WGANGP
+from benchmarks.pairs.autoregressive import MADE, GatedPixelCNN, PixelCNN
+from benchmarks.pairs.base import (
+    BATCHES,
+    IMAGES,
+    ROWS,
+    Config,
+    Pair,
+    Peer,
+    binary,
+    normal,
+    our_side,
+    peer_side,
+    trainable_parameters,
+)
+from benchmarks.pairs.denoising import UNetBlock
+from benchmarks.pairs.energy import RBM
+from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
+from benchmarks.pairs.sequences import LSTM, LanguageModel
+from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
+
+__all__ = [
+    "BATCHES",
+    "IMAGES",
+    "ROWS",
+    "Config",
+    "Pair",
+    "Peer",
+    "binary",
+    "normal",
+    "our_side",
+    "peer_side",
+    "trainable_parameters",
+]
+
+PAIRS: dict[str, Pair] = {
+    "ae": Autoencoder(),
+    "aae": AAE(),
+    "gan": GAN(),
+    "vae": VAE(),
+    "conv_vae": ConvVAE(),
+    "m2": M2(),
+    "vq_vae": VQVAE(),
+    "made": MADE(),
+    "rbm": RBM(),
+    "dcgan": DCGAN(),
+    "wgan_gp": WGANGP(),
+    "pixelcnn": PixelCNN(),
+    "gated_pixelcnn": GatedPixelCNN(),
+    "unet_block": UNetBlock(),
+    "lstm": LSTM(),
+    "lstm_lm": LanguageModel(),
+}

@@ -1,0 +1,232 @@
+"""Autoregressive networks of images: PixelCNNs, and MADE."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.pairs.base import ROWS, Pair, binary, trainable_parameters
+
+
+@dataclass(frozen=True)
+class PixelCNN(Pair):
+    """A masked 7x7 convolution, then 7 residual blocks of 64 channels, each a masked 3x3 and a 1x1 convolution.
+
+    The blocks are plainer than in van den Oord et al. 2016 (arXiv:1601.06759), figure 5, which halves the channels.
+    """
+
+    batch: int = 32
+    title = "PixelCNN 28x28, 7 blocks of 64"
+
+    def draw(self, rng):
+        return (binary(rng, self.batch, 28, 28, 1),)
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+
+        class Block(nn.Module):
+            def __init__(self):
+                self.layers = nn.Sequential(
+                    nn.ReLU(), nn.MaskedConv2d(64, 64, 3, kind="B"), nn.ReLU(), nn.Conv2d(64, 64, 1)
+                )
+
+            def forward(self, h):
+                return h + self.layers(h)
+
+        network = nn.Sequential(
+            nn.MaskedConv2d(1, 64, 7, kind="A"),
+            *(Block() for _ in range(7)),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 1),
+            nn.ReLU(),
+            nn.Conv2d(64, 1, 1),
+        ).to(self.device)
+        adam = tg.optim.Adam(network, 1e-3)
+
+        def step(x):
+            loss = F.binary_cross_entropy_with_logits(network(x), x).mean()
+            adam.step(loss)
+            return (loss,)
+
+        return [network], step
+
+    def peer(self, torch, peer):
+        nn = torch.nn
+
+        class MaskedConv2d(nn.Conv2d):
+            def __init__(self, *arguments, kind):
+                super().__init__(*arguments, padding="same")
+                middle = self.kernel_size[0] // 2
+                mask = torch.ones(self.kernel_size)
+                mask[middle, middle + (kind == "B") :] = 0
+                mask[middle + 1 :] = 0
+                self.register_buffer("mask", mask)
+                self.padding = (middle, middle)
+
+            def forward(self, x):
+                return nn.functional.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+        class Block(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = nn.Sequential(
+                    nn.ReLU(), MaskedConv2d(64, 64, 3, kind="B"), nn.ReLU(inplace=True), nn.Conv2d(64, 64, 1)
+                )
+
+            def forward(self, h):
+                return h + self.layers(h)
+
+        network = nn.Sequential(
+            MaskedConv2d(1, 64, 7, kind="A"),
+            *(Block() for _ in range(7)),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 64, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 1, 1),
+        )
+        adam = peer.adam([network], 1e-3)
+
+        def step(x):
+            loss = nn.functional.binary_cross_entropy_with_logits(network(x), x)
+            peer.update(adam, loss)
+            return (loss,)
+
+        return [network], step
+
+
+@dataclass(frozen=True)
+class GatedPixelCNN(Pair):
+    """Two stacks of gated convolutions, 32 features each (van den Oord et al. 2016, arXiv:1606.05328, figure 2)."""
+
+    batch: int = 16
+    title = "Gated PixelCNN 28x28, 7 blocks of 32"
+    blocks = ((1, 7), *((32, 3),) * 7)  # input features of each block, and the side of its convolutions
+
+    def draw(self, rng):
+        return (binary(rng, self.batch, 28, 28, 1),)
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+
+        class Block(nn.Module):
+            def __init__(self, inputs: int, side: int):
+                self.first, half = inputs == 1, side // 2
+                above = half - self.first  # rows above the row directly above the pixel
+                self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=((above, 0), (half, half)))
+                self.into_row = nn.Conv2d(64, 64, 1)
+                self.horizontal = nn.MaskedConv2d(inputs, 64, (1, side), kind="A" if self.first else "B")
+                self.output = nn.Conv2d(32, 32, 1)
+
+            def forward(self, above, x):
+                above = self.vertical(above)
+                y = self.output(F.gated_tanh(self.horizontal(x) + self.into_row(above)))
+                return F.gated_tanh(above), y if self.first else x + y
+
+        blocks = [Block(*options).to(self.device) for options in self.blocks]
+        head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)).to(self.device)
+        networks = [*blocks, head]
+        adam = tg.optim.Adam(trainable_parameters(networks), 1e-3)
+
+        def step(x):
+            above, h = F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1], x
+            for block in blocks:
+                above, h = block(above, h)
+            loss = F.binary_cross_entropy_with_logits(head(h), x).mean()
+            adam.step(loss)
+            return (loss,)
+
+        return networks, step
+
+    def peer(self, torch, peer):
+        nn, conv2d = torch.nn, torch.nn.functional.conv2d
+
+        def gate(y):
+            a, b = y.chunk(2, dim=1)
+            return a.tanh() * b.sigmoid()
+
+        class Block(nn.Module):
+            def __init__(self, inputs: int, side: int):
+                super().__init__()
+                self.first, half = inputs == 1, side // 2
+                above = half - self.first
+                self.vertical = nn.Conv2d(inputs, 64, (above + 1, side), padding=(above, half))
+                self.into_row = nn.Conv2d(64, 64, 1)
+                self.horizontal = nn.Conv2d(inputs, 64, (1, side), padding=(0, half))
+                self.output = nn.Conv2d(32, 32, 1)
+                self.taps = half + (not self.first)  # the others would be masked; leaving them out is faster
+
+            def forward(self, above, x):
+                above = self.vertical(above)[:, :, :28]
+                row = self.horizontal
+                from_left = conv2d(x, row.weight[..., : self.taps], row.bias, padding=row.padding)[..., :28]
+                y = self.output(gate(from_left + self.into_row(above)))
+                return gate(above), y if self.first else x + y
+
+        blocks = [Block(*options) for options in self.blocks]
+        head = nn.Sequential(nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(inplace=True), nn.Conv2d(32, 1, 1))
+        networks = [*blocks, head]
+        adam = peer.adam(networks, 1e-3)
+
+        def step(x):
+            above, h = nn.functional.pad(x, (0, 0, 1, 0))[:, :, :-1], x
+            for block in blocks:
+                above, h = block(above, h)
+            loss = nn.functional.binary_cross_entropy_with_logits(head(h), x)
+            peer.update(adam, loss)
+            return (loss,)
+
+        return networks, step
+
+
+@dataclass(frozen=True)
+class MADE(Pair):
+    """MADE with one hidden layer and direct connections (Germain et al. 2015), masks multiplied in at every step."""
+
+    batch: int = 100
+    title = "MADE 784-500-784, batch 100"
+    configs = ROWS
+    size, hidden = 784, 500
+
+    def draw(self, rng):
+        return (binary(rng, self.batch, self.size),)
+
+    def masks(self):
+        """The masks (inputs, outputs) of the three layers, from the degrees of inputs and of hidden units."""
+        rng = np.random.default_rng(1)
+        degrees, hidden = rng.permutation(self.size) + 1, rng.integers(1, self.size, self.hidden)
+        seen = (hidden >= degrees[:, None], degrees > hidden[:, None], degrees > degrees[:, None])
+        return [mask.astype(np.float32) for mask in seen]
+
+    def ours(self, tg):
+        nn, F = tg.nn, tg.functional
+        layers = nn.Linear(784, 500), nn.Linear(500, 784), nn.Linear(784, 784)
+        below, above, direct = [layer.to(self.device) for layer in layers]
+        masks = [tg.backend.to_device(mask, self.device) for mask in self.masks()]
+        adam = tg.optim.Adam(trainable_parameters(layers), 1e-3)
+
+        def masked(layer, x, mask):
+            return F.linear(x, layer.weight * mask, layer.bias)
+
+        def step(x):
+            logits = masked(above, F.relu(masked(below, x, masks[0])), masks[1]) + masked(direct, x, masks[2])
+            loss = F.binary_cross_entropy_with_logits(logits, x).sum(axis=1).mean()
+            adam.step(loss)
+            return (loss,)
+
+        return list(layers), step
+
+    def peer(self, torch, peer):
+        nn, F = torch.nn, torch.nn.functional
+        below, above, direct = layers = nn.Linear(784, 500), nn.Linear(500, 784), nn.Linear(784, 784)
+        masks = [torch.from_numpy(mask).to(self.device).T.contiguous() for mask in self.masks()]
+        adam = peer.adam(layers, 1e-3)
+
+        def masked(layer, x, mask):
+            return F.linear(x, layer.weight * mask, layer.bias)
+
+        def step(x):
+            logits = masked(above, F.relu(masked(below, x, masks[0])), masks[1]) + masked(direct, x, masks[2])
+            loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+            peer.update(adam, loss)
+            return (loss,)
+
+        return list(layers), step
