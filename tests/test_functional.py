@@ -10,7 +10,7 @@ import pytest
 import tinygen as tg
 from tests.ops.table import TABLE
 from tinygen import functional as F
-from tinygen import random
+from tinygen import nn, random
 from tinygen.errors import DtypeError, ShapeError, UsageError
 from tinygen.random import Stream
 
@@ -329,3 +329,28 @@ def test_misuse_is_refused_in_one_line(call, error, message):
 def test_functions_are_pickled_by_name(name):
     function = getattr(F, name)
     assert pickle.loads(pickle.dumps(function)) is copy.deepcopy(function) is function
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda: F.binary_cross_entropy(tg.tensor([1.5]), tg.tensor([1.0])), "probabilities reach from 1.5 to 1.5"),
+        (lambda: F.binary_cross_entropy(np.float32([-0.1, 0]), np.float32([1, 0])), "probabilities reach from -0.1 to"),
+        (lambda: F.binary_cross_entropy(tg.tensor([0.9]), tg.tensor([255.0])), "targets reach from 255 to 255; they"),
+        (lambda: F.binary_cross_entropy_with_logits(tg.tensor([3.0]), tg.tensor([255.0])), "targets reach from 255"),
+        (lambda: F.binary_cross_entropy_with_logits(np.ones(2), np.array([0.0, -1.0])), "targets reach from -1 to 0"),
+        (lambda: Stream(0, "x").bernoulli(np.array([0.5, 2.0])), "bernoulli: probabilities reach from 0.5 to"),
+        (lambda: nn.Dropout(1.0), "Dropout: probability is 1.0; it must be a number of at least 0 and below 1"),
+        (lambda: nn.Dropout(-0.5), "Dropout: probability is -0.5"),
+        (lambda: nn.BatchNorm(3, momentum=1.5), "BatchNorm: momentum is 1.5; it must be .* at most 1"),
+        (lambda: nn.LayerNorm(3, eps=-1e-5), "LayerNorm: eps is -1e-05; it must be a number of at least 0"),
+    ],
+)
+def test_numbers_outside_of_their_range_are_refused(loss, message):
+    with pytest.raises(UsageError, match=message):
+        loss()
+
+
+def test_a_probability_that_is_nan_is_left_to_the_check_of_the_loss():
+    """A training that diverges is not a mistake in the data."""
+    assert np.isnan(F.binary_cross_entropy(tg.tensor([np.nan]), tg.tensor([1.0])).numpy()).all()

@@ -98,9 +98,13 @@ class Stream:
     def bernoulli(self, probability: Any) -> Any:
         """1 if a `uniform` of the same dtype and shape is below the array ``probability``, else 0.
 
-        Probability 0 always gives 0 and probability 1 always gives 1.
+        Probability 0 always gives 0 and probability 1 always gives 1. UsageError for others than 0 to 1, which are not
+        looked for on a GPU, since that would synchronise it.
         """
         _float_dtype(probability.dtype)
+        on_cpu = isinstance(probability, np.ndarray) and probability.size
+        if on_cpu and ((low := probability.min()) < 0 or probability.max() > 1):
+            raise UsageError(f"bernoulli: probabilities reach from {low:g} to {probability.max():g}; give 0 to 1")
         return self._draw("bernoulli", probability.size, backend.device_of(probability), probability)
 
     def integers(self, high: int, shape: Shape = (), *, device: str = "cpu") -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygen import functional as F
+from tinygen.arguments import fraction, is_in_range, plain
 from tinygen.autograd import state
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional.convolution import IntPair, Padding, check_mask, pair, sides
@@ -249,7 +250,9 @@ class _Norm(Module):
 
     def __init__(self, features: int | tuple[int, ...], eps: float, affine: bool):
         self.features = (features,) if isinstance(features, int) else tuple(features)
-        self.eps = eps
+        if not is_in_range(plain(eps)):
+            raise UsageError(f"{type(self).__name__}: eps is {eps!r}; it must be a number of at least 0")
+        self.eps = plain(eps)
         self.scale = Parameter(np.ones(self.features, np.float32)) if affine else None
         self.shift = Parameter(np.zeros(self.features, np.float32)) if affine else None
 
@@ -268,7 +271,7 @@ class BatchNorm(_Norm):
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
         super().__init__(features, eps, affine)
-        self.momentum = momentum
+        self.momentum = fraction("BatchNorm: momentum", momentum, one=True)
         self.running_mean = np.zeros(features, np.float32)
         self.running_var = np.ones(features, np.float32)
 
@@ -332,7 +335,7 @@ class Dropout(Module):
     """Set elements to zero with a probability in training (Srivastava et al. 2014), drawn from the stream `train`."""
 
     def __init__(self, probability: float = 0.5):
-        self.probability = probability
+        self.probability = fraction("Dropout: probability", probability)
 
     def forward(self, x):
         return F.dropout(x, self.probability, training=self.training)

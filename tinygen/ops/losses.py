@@ -1,6 +1,9 @@
 """Elementwise losses in nats, and the reparameterised sample of a variational bound, that have kernels."""
 
-from tinygen.errors import ShapeError
+import numpy as np
+
+from tinygen.autograd import Variable
+from tinygen.errors import ShapeError, UsageError
 from tinygen.ops.arithmetic import exp, softplus, square, weighted
 from tinygen.ops.normalization import log_softmax
 from tinygen.ops.shaping import check_classes, take_along_axis
@@ -13,13 +16,26 @@ def check_same_shapes(name: str, *arrays) -> None:
         raise ShapeError(f"{name}: its arguments {' and '.join(str(a.shape) for a in arrays)} differ in shape")
 
 
+def check_unit_range(name: str, what: str, array) -> None:
+    """Refuse numbers outside of [0, 1], but not NaN; on a GPU they are not read, since that would synchronise it."""
+    data = array.data if isinstance(array, Variable) else array
+    if isinstance(data, np.ndarray) and data.size and ((low := data.min()) < 0 or data.max() > 1):
+        raise UsageError(f"{name}: {what} reach from {low:g} to {data.max():g}; they lie in [0, 1]")
+
+
+def _check_logits(name: str, logits, target) -> None:
+    check_same_shapes(name, logits, target)
+    if logits.dtype == target.dtype:  # others are refused by the operation itself
+        check_unit_range(name, "targets", target)
+
+
 def _check_targets(name: str, logits, target) -> None:
     if logits.shape[:-1] != target.shape:
         raise ShapeError(f"{name}: logits {logits.shape} (..., classes) and targets {target.shape} (...) do not fit")
     check_classes(name, target, logits.shape[-1])
 
 
-@fused(wrt="logits", check=check_same_shapes)
+@fused(wrt="logits", check=_check_logits)
 def binary_cross_entropy_with_logits(logits, target):
     """-t log s(x) - (1 - t) log(1 - s(x)) in nats, elementwise; s is the logistic function, targets are in [0, 1].
 
