@@ -5,6 +5,7 @@ takes a while, and only where a person watches: a program that reads stderr need
 """
 
 import sys
+from contextlib import suppress
 
 
 def explain_wait(text: str) -> None:
@@ -19,5 +20,6 @@ _printed: set[str] = set()
 def note(text: str) -> None:
     """Print a note, once in a process."""
     if text not in _printed and sys.stderr:
-        print(f"tinygen: note: {text}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a terminal that was closed ends nothing
+            print(f"tinygen: note: {text}", file=sys.stderr, flush=True)
     _printed.add(text)

@@ -3,6 +3,7 @@
 Every error that a user can make is one line on stderr and an exit code: 2, or 3 for training that diverged.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from tinygen import __version__, backend, commands
 from tinygen.commands.flags import parse
+from tinygen.data.notices import say
 from tinygen.errors import TinygenError, UsageError
 from tinygen.train import Interrupted
 
@@ -18,6 +20,8 @@ from tinygen.train import Interrupted
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no × shows ? instead
     try:
         with np.errstate(all="ignore"):  # values that are not finite raise NonFiniteError instead
             _dispatch(words)
@@ -67,5 +71,5 @@ def _one_line(error: BaseException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"tinygen: {message}", file=sys.stderr)
+    say(message)
     return code

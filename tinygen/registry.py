@@ -3,6 +3,7 @@
 A class from outside the package is named by its file: my_vae.py:MyVAE.
 """
 
+import ast
 import contextlib
 import dataclasses
 import difflib
@@ -12,12 +13,30 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tinygen.errors import UsageError
+
+
+def docstring(documented: Any) -> str:
+    """The docstring of a class or function; from its source where Python has dropped it (PYTHONOPTIMIZE=2)."""
+    if sys.flags.optimize < 2:
+        return inspect.cleandoc(documented.__doc__ or "")
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(documented))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return ""
+    return ast.get_docstring(definition) or ""  # type: ignore[arg-type]
+
+
+def first_line(documented: Any) -> str:
+    """The first line of a docstring."""
+    return docstring(documented).strip().partition("\n")[0]
+
 
 FAMILIES: dict[str, dict[str, str]] = {
     "autoencoders": {

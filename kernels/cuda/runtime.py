@@ -189,7 +189,7 @@ def pasted(file: str, included: set[str]) -> str:
     """
     included.add(file)
     lines = [f'#line 1 "{file}"']
-    for number, line in enumerate((FOLDER / file).read_text().splitlines(), 1):
+    for number, line in enumerate((FOLDER / file).read_text("utf-8").splitlines(), 1):
         include = re.fullmatch(r'#include "(.+)"', line)
         if include and include[1] not in included:
             lines += [pasted(include[1], included), f'#line {number + 1} "{file}"']

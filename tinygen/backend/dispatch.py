@@ -18,16 +18,16 @@ def _cpu_kernels() -> dict[str, Any]:
     thread_count()  # raises UsageError for a bad TINYGEN_THREADS before anything is compiled
     try:
         import numba
-    except ModuleNotFoundError:
-        why = "numba cannot be imported"
-    except Exception as error:  # numba is there, but not for this NumPy, or a library of its own is missing
-        why = f"numba cannot be imported ({type(error).__name__}: {error})".replace("\n", " ")
-    else:
+
         if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             from tinygen.kernels import cpu
 
             return cpu.KERNELS
         why = "numba's JIT is disabled"
+    except ModuleNotFoundError:
+        why = "numba cannot be imported"
+    except Exception as error:  # numba is there, but not for this NumPy, or a library of its own is missing
+        why = f"numba cannot be imported ({type(error).__name__}: {error})".replace("\n", " ")
     notices.note(f"{why}, so plain NumPy kernels are used (slower)")
     return {}
 

@@ -7,6 +7,8 @@ the words on the command line has `about`, its help, and `run(words)` instead.
 from importlib import import_module
 from types import ModuleType
 
+from tinygen.registry import first_line
+
 GROUPS = {
     "train": ("train", "resume"),
     "use what a run has learned": (
@@ -29,8 +31,3 @@ def about(name: str) -> str:
     """What a command does, in a line."""
     module = load(name)
     return module.about if hasattr(module, "about") else first_line(module.Flags)
-
-
-def first_line(documented: object) -> str:
-    """The first line of a docstring."""
-    return (documented.__doc__ or "").strip().partition("\n")[0]

@@ -11,6 +11,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from tinygen.errors import UsageError
+from tinygen.registry import docstring
 from tinygen.train.length import parse_time
 
 
@@ -93,7 +94,8 @@ def parse(flags: Any, words: Sequence[str], command: str, description: str | Non
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors), OPTIONAL:
-            return tyro.cli(flags, args=list(words), prog=f"tinygen {command}", description=description)
+            about = docstring(flags) if description is None else description
+            return tyro.cli(flags, args=list(words), prog=f"tinygen {command}", description=about)
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from tinygen import capabilities, registry
-from tinygen.commands import first_line
 from tinygen.commands.flags import Debug
 from tinygen.data.needs import in_words
 
@@ -21,5 +20,5 @@ def run(flags: Flags) -> None:
         for name in places:
             system = registry.get(name)
             needs = "; ".join(f"{in_words(each)} as {field}" for field, each in system.needs.items())
-            print(f"  {name:<16}{first_line(system)}")
+            print(f"  {name:<16}{registry.first_line(system)}")
             print(f"  {'':<16}needs {needs}; can {capabilities.in_words(system)}")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tinygen import train
-from tinygen.commands import first_line
 from tinygen.commands.flags import Debug, Device, Duration, OptionalFloat, OptionalInt, Place, RunFolder, default, parse
 from tinygen.commands.train import absolute_path
 from tinygen.errors import UsageError
+from tinygen.registry import first_line
 from tinygen.train import Run
 from tinygen.train.loading import load_data, model_of, source_of
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tinygen import backend, data, models, random, registry
-from tinygen.commands import first_line
 from tinygen.commands.flags import Debug, Device, Duration, File, OptionalInt, Switch, default, parse
 from tinygen.errors import UsageError
 from tinygen.train import fit
@@ -88,7 +87,7 @@ def usage() -> str:
     """The help of the command, with a list of the models."""
     lines = ["usage: tinygen train MODEL [FLAGS]", "       tinygen train FILE.py:CLASS [FLAGS]"]
     for family, places in registry.FAMILIES.items():
-        lines += ["", f"{family}:", *(f"  {name:<16}{first_line(models.get(name))}" for name in places)]
+        lines += ["", f"{family}:", *(f"  {name:<16}{registry.first_line(models.get(name))}" for name in places)]
     lines += ["", "tinygen train MODEL --help lists the flags of a model."]
     lines += ["A run of your own class names its file: every command that opens the run executes that file."]
     return "\n".join(lines)
@@ -107,7 +106,9 @@ def train(name: str, words: Sequence[str]) -> None:
 
     suited = f"--data {system.trials[0].data} " if system.trials else ""
     example = f"Example: tinygen train {name} {suited}--epochs 5 --out runs/first"
-    parsed = parse(tyro.conf.OmitArgPrefixes[Flags], words, f"train {name}", f"{first_line(system)}\n\n{example}")
+    parsed = parse(
+        tyro.conf.OmitArgPrefixes[Flags], words, f"train {name}", f"{registry.first_line(system)}\n\n{example}"
+    )
     flags, config = parsed.training, parsed.model
     device = backend.select_device(flags.device)
     options = flags.options()

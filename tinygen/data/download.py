@@ -28,16 +28,30 @@ class Source:
     """Makes the data set from the name and the local path of each file, in order."""
 
 
-def cache_folder(source: Source) -> Path:
-    """The folder of the downloaded files of a set."""
+def user_cache() -> Path:
+    """The folder of the user's cache; DataError if the user has no home."""
     import pooch
 
-    return Path(pooch.os_cache("tinygen")) / source.name
+    try:
+        folder = Path(pooch.os_cache("tinygen"))
+    except RuntimeError:
+        folder = Path("~")
+    if folder.parts[0].startswith("~"):
+        raise DataError("the user has no home folder for a cache: set HOME, or XDG_CACHE_HOME, to a folder")
+    return folder
+
+
+def cache_folder(source: Source) -> Path:
+    """The folder of the downloaded files of a set."""
+    return user_cache() / source.name
 
 
 def is_cached(source: Source) -> bool:
     """Whether every file of the set has been downloaded."""
-    return all((cache_folder(source) / file).exists() for file in source.files)
+    try:
+        return all((cache_folder(source) / file).exists() for file in source.files)
+    except DataError:  # there is no cache
+        return False
 
 
 def fetch(source: Source) -> Dataset:

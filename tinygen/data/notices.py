@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _printed: set[str] = set()
 
@@ -21,6 +21,12 @@ def say_once(text: str, about: str = "") -> None:
     """Print a line on stderr, unless it, or one `about` the same, has been printed, or the context is `silent`."""
     if (about or text) not in _printed and not _silence.on:
         _printed.add(about or text)
+        say(text)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr; a terminal that was closed ends nothing."""
+    with suppress(OSError):
         print(f"tinygen: {printable(text)}", file=sys.stderr)
 
 

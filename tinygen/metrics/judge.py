@@ -6,7 +6,6 @@ import json
 import sys
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,11 @@ from tinygen import random
 from tinygen.autograd import no_grad
 from tinygen.backend import to_numpy
 from tinygen.data import Batch, Dataset, Loader, Spec
+from tinygen.data.download import user_cache
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import unmet
-from tinygen.errors import CheckpointError, DataError
+from tinygen.data.notices import say_once
+from tinygen.errors import CheckpointError, DataError, RunError
 from tinygen.nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 from tinygen.optim import Adam, cosine, warmup
 from tinygen.serialization import digest_of, load, save
@@ -72,17 +73,16 @@ class Judge(Module):
         """
         _refuse_unfit(data.spec)
         config = config or JudgeConfig()
-        file = _file(data, config)
+        name = _file_name(data, config)
         with random.restored():
             random.seed(config.seed)
             judge = cls(data.spec)
             try:
-                judge.load_state_dict(load(file)[0])
-            except CheckpointError:  # missing, or damaged
+                judge.load_state_dict(load(user_cache() / "judges" / name)[0])
+            except (CheckpointError, DataError):  # missing, damaged, or without a place
                 print(f"tinygen: training a judge of {data.spec.name} (seed {config.seed})", file=sys.stderr)
                 _train(judge, data, config)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                save(file, judge.state_dict())
+                _keep(judge, name)
         return judge
 
     def forward(self, x):
@@ -119,15 +119,23 @@ def _train(judge: Judge, data: Dataset, config: JudgeConfig) -> None:
         pass
 
 
-def _file(data: Dataset, config: JudgeConfig) -> Path:
-    """The file of a judge; its name is a hash of all that its weights depend on, except the machine."""
-    import pooch
+def _keep(judge: Judge, name: str) -> None:
+    """Save a judge in the user's cache; where that cannot be written, a notice says that it is not kept."""
+    try:
+        file = user_cache() / "judges" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save(file, judge.state_dict())
+    except (OSError, DataError, RunError) as error:
+        say_once(f"the judge is not kept for later runs: {error}")
 
+
+def _file_name(data: Dataset, config: JudgeConfig) -> str:
+    """The name of a judge's file, a hash of all that its weights depend on, except the machine."""
     spec = data.spec
     definition = [VERSION, dataclasses.asdict(config), spec.x.shape, spec.classes, spec.x.binarisation]
     key = hashlib.blake2b(json.dumps(definition).encode(), digest_size=16)
     data.train.add_to_digest(key)
-    return Path(pooch.os_cache("tinygen")) / "judges" / f"{key.hexdigest()}.safetensors"
+    return f"{key.hexdigest()}.safetensors"
 
 
 def _refuse_unfit(spec: Spec) -> None:

@@ -1,10 +1,29 @@
 """The terminal output of a training."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tinygen.metrics.catalogue import describe
 from tinygen.train.length import Length, format_time
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """A context in which a terminal that was closed, or a full disk, does not end the training.
+
+    The reader of a pipe that has ended does, as for every program.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
+
+
+def _encodable(text: str, encoding: str) -> str:
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 class Display:
@@ -33,20 +52,24 @@ class Display:
         )
         end = self._length.budget or self._length.in_steps(self._per_epoch)
         self._task = self._progress.add_task("epoch 0.0", total=end)
-        self._progress.start()
+        with _writing():
+            self._progress.start()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._progress.stop()
+        with _writing():
+            self._progress.stop()
 
     def show(self, text: str) -> None:
-        """Print one line above the bar."""
-        self._progress.console.print(text, markup=False)
+        """Print one line above the bar. Characters that the output cannot encode are replaced."""
+        with _writing():
+            self._progress.console.print(_encodable(text, self._progress.console.encoding), markup=False)
 
     def advance(self, step: int, seconds: float) -> None:
         """Move the bar to a step, or to the seconds of a time budget."""
         done = step if self._length.budget is None else seconds
-        self._progress.update(self._task, completed=done, description=f"epoch {step / self._per_epoch:.1f}")
+        with _writing():
+            self._progress.update(self._task, completed=done, description=f"epoch {step / self._per_epoch:.1f}")
 
     def report_epoch(self, step: int, seconds: float, train: Mapping[str, Any], valid: Mapping[str, Any]) -> None:
         """Print one line with the first metric of each split: the one that the model optimises."""

@@ -11,6 +11,7 @@ import numpy as np
 from tinygen.capabilities import Samples
 from tinygen.data import Dataset, Points, Spec
 from tinygen.metrics import catalogue
+from tinygen.registry import first_line
 from tinygen.serialization import write_atomically
 from tinygen.train import images, plots
 from tinygen.train.changes import in_words
@@ -59,7 +60,7 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         last=history[-1] if history else {"step": 0, "epoch": 0, "seconds": 0},
         date=f"{(now := datetime.datetime.now(tz=datetime.UTC)).day} {now:%B %Y, %H:%M}",
         task=data_in_words(data.spec),
-        about=(type(model).__doc__ or "").strip().partition("\n")[0],
+        about=first_line(type(model)),
         parameters=sum(parameter.size for parameter in model.parameters()),
         layers=model.summary(),
         split=split,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygen.data.notices import say_once
 from tinygen.errors import RunError
 from tinygen.serialization import write_atomically
 
@@ -83,7 +84,7 @@ class Run:
     def samples(self) -> dict[int, Path]:
         """The existing files of samples, by step."""
         files = [*self.folder.glob(f"samples/step-*{PICTURE}"), *self.folder.glob(f"samples/step-*{TEXT}")]
-        return {int(file.stem[5:]): file for file in sorted(files)}
+        return {int(step): file for file in sorted(files) if (step := file.stem[5:]).isdecimal()}
 
     # Opening
 
@@ -196,7 +197,8 @@ class Run:
     def summary(self) -> dict[str, Any] | None:
         """The content of summary.json; None if training has not ended."""
         with contextlib.suppress(OSError, ValueError):
-            return json.loads(self.summary_file.read_text(encoding="utf-8"))
+            content = json.loads(self.summary_file.read_text(encoding="utf-8"))
+            return content if isinstance(content, dict) and "steps" in content else None
         return None
 
     def discard_results(self) -> None:
@@ -212,15 +214,14 @@ class Run:
             file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The entries of the log, up to a line that a crash may have cut short."""
-        entries = []
-        if self.log_file.exists():
-            for line in self.log_file.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):
-                    entries.append(json.loads(line))
-                    continue
-                break
-        return entries
+        """The entries of the log. A notice counts lines that are damaged, except a last one that a crash cut short."""
+        if not self.log_file.exists():
+            return []
+        lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        parsed = list(map(_entry, lines))
+        if broken := parsed[:-1].count(None):
+            say_once(f"{self.log_file}: {broken} of {len(lines)} lines cannot be read and are left out")
+        return [entry for entry in parsed if entry is not None]
 
     def valid_metrics(self, step: int) -> dict[str, Any]:
         """The metrics of the validation after `step` steps; empty if there was none."""
@@ -238,6 +239,16 @@ class Run:
         for drawn, file in self.samples().items():
             if drawn > step:
                 file.unlink()
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """The entry of a line of the log; None for a line that is not one."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_whole = isinstance(entry, dict) and isinstance(entry.get("step"), int) and {"split", "seconds"} <= entry.keys()
+    return entry if is_whole else None
 
 
 def _as_text(config: Mapping[str, Any]) -> str:

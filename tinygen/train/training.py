@@ -1,7 +1,6 @@
 """The training loop, with its log, and the state that it saves so that training can be continued exactly."""
 
 import shlex
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from tinygen import backend, random
 from tinygen.capabilities import Samples
 from tinygen.data import Dataset
+from tinygen.data.notices import say
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
@@ -102,7 +102,7 @@ class Training:
             with self.display:
                 if self.saved_step is None:
                     self.model.prepare(self.data, seed=self.settings.seed, show=self.display.show)
-                with StopSignal() as stop:
+                with StopSignal("saving" if self.run else "stopping, with nothing saved") as stop:
                     self.train(stop)
                 return self.finish()
         except Interrupted:
@@ -182,7 +182,7 @@ class Training:
         if self.best.examine(self.step, self.valid_metrics) and self.run:
             self.best.keep(self.model.state_dict(), self._position())
         for finding in self.doctor.examine(self.step, self.train_metrics, self.valid_metrics):
-            print(f"tinygen: at step {self.step} {finding.sentence}; {finding.remedy}", file=sys.stderr)
+            say(f"at step {self.step} {finding.sentence}; {finding.remedy}")
         self.draw_progress()
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
 
@@ -257,7 +257,7 @@ class Training:
                 self.validations.append(entry)
         now = self.versions | environment.machine(self.device)
         if different := environment.changes(run.config["versions"] | run.config["machine"], now):
-            print(f"tinygen: the last bits may differ, since this changed: {', '.join(different)}", file=sys.stderr)
+            say(f"the last bits may differ, since this changed: {', '.join(different)}")
 
     def remark_on_new_length(self, before: Length) -> None:
         """Add a remark if the new length changes the present learning rate."""
@@ -328,7 +328,8 @@ class Training:
 
     def _how_to_continue(self, what: str) -> str:
         if self.run is None or self.saved_step is None:
-            return f"{what} at step {self.step}; nothing was saved"
+            remedy = "give out=FOLDER to keep a training" if self.run is None else "start it again"
+            return f"{what} at step {self.step}; nothing was saved: {remedy}"
         kept = f"step {self.saved_step} is saved"
         return f"{what} at step {self.step}, {kept}; go on with: tinygen resume {shlex.quote(str(self.run.folder))}"
 
