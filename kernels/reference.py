@@ -13,6 +13,7 @@ from .geometry import Geometry, tap_mask
 from .namespace import namespace
 from .philox import philox
 from .rules import adam, ema, norm, rmsprop, sgd
+from .softmaxes import softmaxes
 
 __all__ = [
     "abs_grad",
@@ -28,6 +29,7 @@ __all__ = [
     "conv2d_weight_grad",
     "cross_entropy",
     "cross_entropy_backward",
+    "cumsum",
     "ema",
     "erf",
     "exp",
@@ -62,6 +64,7 @@ __all__ = [
     "softmax",
     "softmax_backward",
     "softplus",
+    "sum_over",
     "uniform",
     "where",
 ]
@@ -90,9 +93,9 @@ def _gather(x, kernel_size, output_size, geometry: Geometry):
     padded = xp.pad(x, ((0, 0), *geometry.padding, (0, 0))) if geometry.padding != ((0, 0), (0, 0)) else x
     views = [padded[window] for _, window in geometry.windows(kernel_size, output_size)]
     columns = xp.stack(views, axis=3)
-    taps, channels = columns.shape[3:]
-    columns = columns.reshape(-1, taps, geometry.groups, channels // geometry.groups)
-    return columns.transpose(0, 2, 1, 3).reshape(len(columns), geometry.groups, -1)
+    *places, taps, channels = columns.shape
+    columns = columns.reshape(math.prod(places), taps, geometry.groups, channels // geometry.groups)
+    return columns.transpose(0, 2, 1, 3).reshape(len(columns), geometry.groups, taps * channels // geometry.groups)
 
 
 def _as_matrices(w, geometry: Geometry):
@@ -101,7 +104,8 @@ def _as_matrices(w, geometry: Geometry):
     w = _masked(w, geometry)
     rows = [w[tap] for tap, _ in geometry.windows(w.shape[:2], (1, 1))]
     visible = xp.stack(rows) if rows else xp.zeros((0, *w.shape[2:]), w.dtype)
-    return visible.reshape(-1, geometry.groups, w.shape[3] // geometry.groups).transpose(1, 0, 2)
+    cut = len(visible) * w.shape[2], geometry.groups, w.shape[3] // geometry.groups
+    return visible.reshape(cut).transpose(1, 0, 2)
 
 
 def _finished(y, bias, slope):
@@ -136,7 +140,7 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
         return _finished(y, bias, slope)
     for part in _chunks(len(x), math.prod(size) * matrices.shape[0] * matrices.shape[1] * x.itemsize):
         columns = _gather(x[part], w.shape[:2], size, geometry).transpose(1, 0, 2)
-        y[part] = xp.matmul(columns, matrices).transpose(1, 0, 2).reshape(-1, *size, w.shape[3])
+        y[part] = xp.matmul(columns, matrices).transpose(1, 0, 2).reshape(y[part].shape)
     return _finished(y, bias, slope)
 
 
@@ -153,8 +157,9 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     x = xp.zeros((len(g), size[0] + top + bottom, size[1] + left + right, groups, channels), g.dtype)
     if width:
         for part in _chunks(len(g), math.prod(g.shape[1:3]) * groups * width * g.itemsize):
-            rows = g[part].reshape(-1, groups, outputs).transpose(1, 0, 2)
-            columns = xp.matmul(rows, matrices).reshape(groups, -1, *g.shape[1:3], width // channels, channels)
+            images = g[part]
+            rows = images.reshape(math.prod(images.shape[:3]), groups, outputs).transpose(1, 0, 2)
+            columns = xp.matmul(rows, matrices).reshape(groups, *images.shape[:3], width // channels, channels)
             columns = columns.transpose(4, 1, 2, 3, 0, 5)
             for tap, (_, window) in zip(columns, geometry.windows(w.shape[:2], g.shape[1:3]), strict=True):
                 x[part][window] += tap
@@ -172,7 +177,7 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     if taps:
         for part in _chunks(len(x), math.prod(size) * len(taps) * x.shape[3] * x.itemsize):
             columns = _gather(x[part], kernel_size, size, geometry)
-            rows = g[part].reshape(-1, groups, outputs // groups)
+            rows = g[part].reshape(len(columns), groups, outputs // groups)
             total += xp.matmul(columns.transpose(1, 2, 0), rows.transpose(1, 0, 2))
     w = xp.zeros((*kernel_size, channels, outputs), x.dtype)
     total = total.transpose(1, 0, 2).reshape(len(taps), channels, outputs)
@@ -181,7 +186,18 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     return _masked(w, geometry)
 
 
-# Normalisation, softmax, losses.
+# Sums, normalisation, softmax, losses.
+
+
+def sum_over(x, axes, keepdims=False):
+    """x summed over a tuple of axes, none of them negative; float32 is added up in float64."""
+    total = namespace(x).sum(x, axis=axes, keepdims=keepdims, dtype=np.float64)
+    return total.astype(x.dtype)
+
+
+def _mean(x, axes):
+    """The mean over axes, which stay with length 1; 0 of no numbers."""
+    return sum_over(x, axes, True) * (1 / max(1, math.prod(x.shape[axis] for axis in axes)))
 
 
 def normalize(x, scale, shift, *, axes, eps, slope=1.0):
@@ -191,9 +207,9 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     with axes of length 1.
     """
     xp = namespace(x)
-    mean = xp.mean(x, axis=axes, keepdims=True)
+    mean = _mean(x, axes)
     y = x - mean
-    var = xp.mean(y * y, axis=axes, keepdims=True)
+    var = _mean(y * y, axes)
     inverse = 1 / xp.sqrt(var + eps)
     y *= inverse
     _transform(y, scale, shift)
@@ -214,12 +230,11 @@ def _sum_to(g, shape):
     """Sum a gradient over the axes along which its array of a `shape` was broadcast."""
     lead = g.ndim - len(shape)
     axes = tuple(i for i in range(g.ndim) if i < lead or (shape[i - lead] == 1 and g.shape[i] > 1))
-    return namespace(g).sum(g, axis=axes, keepdims=True).reshape(shape)
+    return sum_over(g, axes, True).reshape(shape)
 
 
 def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.0):
     """Gradients of the first output of `normalize` for x, scale and shift (Ioffe & Szegedy 2015, section 3)."""
-    xp = namespace(g)
     y = (x - mean) * inverse
     if slope != 1:
         before = y.copy()
@@ -229,35 +244,11 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     shift_grad = None if shift is None else _sum_to(g, shift.shape)
     if scale is not None:
         g = g * scale
-    along_y = xp.mean(g * y, axis=axes, keepdims=True)
-    return (g - xp.mean(g, axis=axes, keepdims=True) - y * along_y) * inverse, scale_grad, shift_grad
+    along_y = _mean(g * y, axes)
+    return (g - _mean(g, axes) - y * along_y) * inverse, scale_grad, shift_grad
 
 
-def softmax(x, *, axis=-1):
-    """exp(x) / sum(exp(x)) along an axis."""
-    xp = namespace(x)
-    y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
-    y /= xp.sum(y, axis=axis, keepdims=True)
-    return y, (y,)
-
-
-def softmax_backward(g, y, *, axis=-1):
-    """The gradient of `softmax`, from its output y."""
-    return (y * (g - namespace(g).sum(g * y, axis=axis, keepdims=True)),)
-
-
-def log_softmax(x, *, axis=-1):
-    """x - log(sum(exp(x))) along an axis."""
-    xp = namespace(x)
-    y = x - xp.max(x, axis=axis, keepdims=True)
-    y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
-    return y, (y,)
-
-
-def log_softmax_backward(g, y, *, axis=-1):
-    """The gradient of `log_softmax`, from its output y."""
-    xp = namespace(g)
-    return (g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True),)
+softmax, softmax_backward, log_softmax, log_softmax_backward = softmaxes(sum_over)
 
 
 def binary_cross_entropy_with_logits(x, target):
@@ -321,9 +312,17 @@ def leaky_relu_grad(g, x, slope):
     return namespace(g).where(x <= 0, 0.0 if slope == 0 else slope * g, g)
 
 
+def cumsum(x, axis, reverse=False):
+    """The sums of all numbers up to each along an axis, in reverse from the last on; float32 is added in float64."""
+    xp = namespace(x)
+    x = xp.flip(x, axis) if reverse else x
+    y = xp.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
+    return xp.ascontiguousarray(xp.flip(y, axis)) if reverse else y
+
+
 def column_sums(x):
     """The sum of all rows of a matrix."""
-    return x.sum(axis=0)
+    return sum_over(x, (0,))
 
 
 # Elementwise functions, which also take Python numbers.
@@ -444,7 +443,7 @@ def _projected(x, weight, bias, gates: int):
 def _projected_backward(g, x, weight):
     """The gradients of `_projected` with respect to x, weight and bias."""
     rows = _rows(g)
-    return (rows @ weight.T).reshape(x.shape), _rows(x).T @ rows, rows.sum(axis=0)
+    return (rows @ weight.T).reshape(x.shape), _rows(x).T @ rows, column_sums(rows)
 
 
 def _delayed(first, states):

@@ -208,7 +208,9 @@ def sum_to(g, shape: tuple[int, ...]):
     """An array or Tensor summed over the axes along which a `shape` was broadcast: the adjoint of `broadcast_to`."""
     lead = len(g.shape) - len(shape)
     axes = *range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
-    return g.sum(axis=axes, keepdims=True).reshape(shape)
+    if not is_array(g):
+        return g.sum(axis=axes, keepdims=True).reshape(shape)
+    return kernel("sum_over", device_of(g))(g, axes, True).reshape(shape)
 
 
 # The backward pass

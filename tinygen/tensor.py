@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen import words
+from tinygen import interop, words
 from tinygen.autograd import Variable, backprop, initial_gradient, source_of
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.backend.capture import forbid_in_capture
@@ -41,7 +41,6 @@ class Tensor(Variable):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
     __hash__ = object.__hash__
 
     ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
@@ -55,7 +54,15 @@ class Tensor(Variable):
         return to_numpy(self.data)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self.numpy(), dtype)
+        if self.requires_grad:
+            raise GradientError(
+                f"a Tensor {self.shape} that requires a gradient does not become an array, which would lose it: "
+                "x.detach().numpy() has its values, tinygen.functional the operations"
+            )
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    __array_ufunc__ = interop.Ufuncs()
+    __array_function__ = interop.array_function
 
     def item(self) -> float:
         """The value of a one-element Tensor as a Python number."""

@@ -2,7 +2,7 @@
 
 from .. import reference
 from ..draws import draws
-from .activations import abs_grad, add, column_sums, leaky_relu, leaky_relu_grad, where
+from .activations import abs_grad, add, leaky_relu, leaky_relu_grad, where
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     erf,
@@ -34,6 +34,7 @@ from .softmax import (
     softmax,
     softmax_backward,
 )
+from .sums import cumsum, sum_over
 from .updates import adam, ema, norm, rmsprop, sgd
 
 uniform, normal, bernoulli, integers = draws(philox)

@@ -1,4 +1,4 @@
-"""Kernels used around products: sums of residual paths, a leaky ReLU and its gradient, the gradient of a bias."""
+"""Kernels used around products: sums of residual paths, choices, and the gradients of what has kinks."""
 
 import numpy as np
 from numba import carray, uint8
@@ -6,7 +6,7 @@ from numba import carray, uint8
 from .. import reference
 from . import pool
 from .elementwise import BLOCK, block, block_count, launch
-from .ir import floats_at, pointer_to
+from .ir import pointer_to
 from .jit import worker
 from .memory import address
 from .single import FLOAT32, single
@@ -72,31 +72,6 @@ def leaky_relu_grad(g, x, slope):
     arguments = _leaky_relu_grad.Arguments(g.size, address(g), address(x), address(y), slope)
     pool.run(_leaky_relu_grad, arguments, block_count(g.size))
     return y
-
-
-@worker("rows columns block x sums")
-def _column_sums(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    rows = min(a.block, a.rows - task * a.block)
-    total = carray(floats_at(a.sums + 4 * task * a.columns), a.columns)
-    for c in range(a.columns):
-        total[c] = 0
-    for r in range(rows):
-        row = carray(floats_at(a.x + 4 * (task * a.block + r) * a.columns), a.columns)
-        for c in range(a.columns):
-            total[c] += row[c]
-
-
-@single
-def column_sums(x):
-    """Add up the rows of a matrix: first those of each block of rows, then the sums of the blocks."""
-    if x.size < LEAST_SIZE:
-        return reference.column_sums(x)
-    rows, columns = x.shape
-    rows_per_task = max(BLOCK // columns, 16)
-    sums = np.empty((-(-rows // rows_per_task), columns), np.float32)
-    pool.run(_column_sums, _column_sums.Arguments(rows, columns, rows_per_task, address(x), address(sums)), len(sums))
-    return sums.sum(axis=0)
 
 
 @worker("size g source target")

@@ -20,7 +20,7 @@ def _algorithm(channels: int, w_shape, geometry: Geometry):
 @single
 def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
-    if not x.size:
+    if not x.size or not w.size:
         return reference.conv2d(x, w, geometry, bias, slope)
     return _algorithm(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
 
@@ -28,7 +28,7 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
 @single
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
-    if not g.size:
+    if not g.size or not w.size:
         return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
     plan = _algorithm(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
     return plan(g, w, bias, slope)

@@ -23,11 +23,13 @@ from .ir import clear, floats_at
 from .jit import inlined, jit, summing, worker
 from .memory import address
 from .single import single
-from .softmax import total
+from .softmax import CHUNK, total
+from .sums import sum_over
 from .vector_math import leaky
 
 BLOCK = 1 << 14  # numbers in a block
 MOST_IN_ONE_BLOCK = 1 << 16  # most numbers of a sample that is one block: it fits into the second-level cache
+MOST_ROWS = 128  # most rows of a task that normalises each by itself: their gradients of scale and shift are added up
 MANY_SAMPLES = 16  # from this number on each sample may be one block; with fewer it is cut for the threads
 LEAST_ROW_LENGTH = 64  # the least length of a joined row
 GROUPS_PER_TASK = 16  # groups that a task merges
@@ -71,7 +73,7 @@ def cut_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> Cut | None:
     step = columns * 16 // gcd(columns, 16)  # the shortest joined row that is whole vectors
     row_length = columns if columns >= LEAST_ROW_LENGTH else step * ceil(LEAST_ROW_LENGTH / step)
     if positions * groups == 1:
-        rows, blocks = max(4, BLOCK // columns), 0
+        rows, blocks = max(4, min(MOST_ROWS, BLOCK // columns)), 0
     else:
         most_numbers = MOST_IN_ONE_BLOCK if samples >= MANY_SAMPLES else BLOCK
         rows = positions if positions * columns <= most_numbers else max(32, BLOCK // columns)
@@ -377,7 +379,12 @@ def forward_rows(arguments, task, lane):
     for i in range(count):
         x, y = floats(a.x + 4 * (first + i) * n, n), floats(a.y + 4 * (first + i) * n, n)
         mean = total(x) * weight
-        sums, squares = spread(x, mean)
+        sums, squares = 0.0, 0.0
+        for start in range(0, n, CHUNK):
+            part, square_part = spread(x[start : start + CHUNK], mean)
+            sums += part
+            squares += square_part
+        sums, squares = float32(sums), float32(squares)
         mean += sums * weight
         var = (squares - sums * sums * weight) * weight
         inverse = float32(1) / np.sqrt(var + a.eps)
@@ -413,7 +420,15 @@ def backward_rows(arguments, task, lane):
     for i in range(count):
         begin, mean, inverse = 4 * (first + i) * n, means[i], inverses[i]
         x, g, y = floats(a.x + begin, n), floats(a.g + begin, n), floats(a.y + begin, n)
-        sum_e_x, sum_e = spread_back(x, g, scale, shift, scale_grad, shift_grad, mean, inverse, slope)
+        sum_e_x, sum_e = 0.0, 0.0
+        for start in range(0, n, CHUNK):
+            part = slice(start, start + CHUNK)
+            along_x, along = spread_back(
+                x[part], g[part], scale[part], shift[part], scale_grad[part], shift_grad[part], mean, inverse, slope
+            )
+            sum_e_x += along_x
+            sum_e += along
+        sum_e_x, sum_e = float32(sum_e_x), float32(sum_e)
         e_mean, ez_mean = sum_e * weight * inverse, sum_e_x * weight * inverse * inverse * inverse
         for j in range(n):
             difference, gain = x[j] - mean, inverse * scale[j]
@@ -485,5 +500,5 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     totals = np.empty((cut.tasks, 2, *cut.row), np.float32)
     arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "e_mean": e_mean, "ez_mean": ez_mean}
     _run(backward, backward_rows, cut, scale, shift, eps, slope, sums=sums, totals=totals, **arrays)
-    scale_grad, shift_grad = totals[0] if len(totals) == 1 else totals.sum(axis=0)
+    scale_grad, shift_grad = totals[0] if len(totals) == 1 else sum_over(totals, (0,))
     return y, None if scale is None else scale_grad, None if shift is None else shift_grad

@@ -2,23 +2,28 @@
 
 import numba
 import numpy as np
-from numba import carray
+from numba import carray, float32
 
 from .. import reference
+from ..softmaxes import softmaxes
 from . import pool
 from .ir import floats_at, pointer_to
 from .jit import jit, summing, worker
 from .memory import address
 from .single import single
+from .sums import sum_over
 from .vector_math import NAN, ONE, ZERO, exp, log, maximum
 
 BLOCK = 1 << 14  # most numbers of a task, which has at least one row
 _classes_at = pointer_to(numba.int64)
 
 
+CHUNK = 2048  # numbers of a row that are added up in float32
+_plain_softmax, _plain_softmax_backward, _plain_log_softmax, _plain_log_softmax_backward = softmaxes(sum_over)
+
+
 @summing
-def total(x):
-    """The sum of a row."""
+def _total(x):
     s = ZERO
     for i in range(x.size):
         s += x[i]
@@ -26,12 +31,29 @@ def total(x):
 
 
 @summing
-def inner(x, y):
-    """The inner product of two rows."""
+def _inner(x, y):
     s = ZERO
     for i in range(x.size):
         s += x[i] * y[i]
     return s
+
+
+@jit
+def total(x):
+    """The sum of a row."""
+    s = 0.0
+    for start in range(0, x.size, CHUNK):
+        s += _total(x[start : start + CHUNK])
+    return float32(s)
+
+
+@jit
+def inner(x, y):
+    """The inner product of two rows."""
+    s = 0.0
+    for start in range(0, x.size, CHUNK):
+        s += _inner(x[start : start + CHUNK], y[start : start + CHUNK])
+    return float32(s)
 
 
 @jit
@@ -83,7 +105,7 @@ def _softmax(arguments, task, lane):
 def softmax(x, *, axis=-1):
     """exp(x) / sum(exp(x)) along an axis."""
     if not _over_rows(x, axis):
-        return reference.softmax(x, axis=axis)
+        return _plain_softmax(x, axis=axis)
     y = np.empty_like(x)
     _launch(_softmax, x.shape, x, y)
     return y, (y,)
@@ -104,7 +126,7 @@ def _softmax_backward(arguments, task, lane):
 def softmax_backward(g, y, *, axis=-1):
     """Gradient of `softmax`."""
     if not _over_rows(g, axis):
-        return reference.softmax_backward(g, y, axis=axis)
+        return _plain_softmax_backward(g, y, axis=axis)
     x = np.empty_like(g)
     _launch(_softmax_backward, g.shape, g, y, x)
     return (x,)
@@ -126,7 +148,7 @@ def _log_softmax(arguments, task, lane):
 def log_softmax(x, *, axis=-1):
     """x - log(sum(exp(x))) along an axis."""
     if not _over_rows(x, axis):
-        return reference.log_softmax(x, axis=axis)
+        return _plain_log_softmax(x, axis=axis)
     y = np.empty_like(x)
     _launch(_log_softmax, x.shape, x, y)
     return y, (y,)
@@ -147,7 +169,7 @@ def _log_softmax_backward(arguments, task, lane):
 def log_softmax_backward(g, y, *, axis=-1):
     """Gradient of `log_softmax`."""
     if not _over_rows(g, axis):
-        return reference.log_softmax_backward(g, y, axis=axis)
+        return _plain_log_softmax_backward(g, y, axis=axis)
     x = np.empty_like(g)
     _launch(_log_softmax_backward, g.shape, g, y, x)
     return (x,)

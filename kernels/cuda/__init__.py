@@ -30,7 +30,7 @@ from .softmax import (
     softmax,
     softmax_backward,
 )
-from .sums import column_sums
+from .sums import column_sums, sum_over
 from .updates import adam, ema, norm, rmsprop, sgd
 
 KERNELS = {name: globals()[name] for name in reference.__all__ if name in globals()}

@@ -28,7 +28,7 @@ for name in "winograd", "winograd, stride 2", "direct", "narrow", "one channel",
     for call in CONVOLUTIONS[name].calls():
         call.compare()
 for call in (*matrix_products(13, 21, 37), *calls()):
-    if call.name in ("matmul", "column_sums", "philox"):
+    if call.name in ("matmul", "sum_over", "philox"):
         call.compare()
 if cpu_kernel("conv2d") is not reference_kernel("conv2d"):
     from tinygen.kernels.cpu import jit, target
@@ -73,11 +73,11 @@ from kernels.cpu.tile import product_rows
 
 x = np.random.default_rng(0).standard_normal((3000, 7), np.float32)
 np.testing.assert_allclose(cpu.exp(x[:5]), reference.exp(x[:5]), rtol=1e-6)
-np.testing.assert_allclose(cpu.column_sums(x), reference.column_sums(x), atol=1e-3)
+np.testing.assert_allclose(cpu.sum_over(x, (0,)), reference.sum_over(x, (0,)), atol=1e-3)
 assert product_rows(1, 1, False, False) != product_rows(2, 1, False, False)
 """
 POOL = ["pool.alone", "pool.help_until_stopped", "pool.launch", "pool.pauses", "pool.stop_helpers"]
-FUNCTIONS = ["activations._column_sums", "elementwise._exp", *POOL, "tile.rows", "tile.rows"]
+FUNCTIONS = ["sums._columns", "elementwise._exp", *POOL, "tile.rows", "tile.rows"]
 COMPILING = "tinygen: note: compiling kernels for this "
 
 

@@ -5,7 +5,7 @@ Images are (N, H, W, C), sequences (N, T, C). Losses return elementwise values i
 
 from types import FunctionType
 
-from tinygen import words
+from tinygen import interop, words
 from tinygen.functional.arrays import concatenate, einsum, embedding, pad
 from tinygen.functional.convolution import (
     conv1d,
@@ -232,6 +232,7 @@ for _name in __all__:
         _explained.__module__, _explained.__qualname__ = __name__, _name  # where pickle finds it
         globals()[_name] = _explained
 words.TENSOR |= {name: f"write F.{name}(x), with tinygen.functional as F" for name in __all__} | words.TENSOR
+interop.FUNCTIONS.update(__all__)
 
 
 def __getattr__(name: str):

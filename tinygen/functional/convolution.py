@@ -95,14 +95,26 @@ def conv_transpose2d(
     # Output padding first restores rows that `padding` would cut off, and then appends rows of zeros.
     restored = [min(after, e) for (_, after), e in zip(geometry.padding, extra, strict=True)]
     cut = tuple((before, after - r) for (before, after), r in zip(geometry.padding, restored, strict=True))
-    geometry = replace(geometry, padding=cut)
-    size = geometry.transposed_size(x.shape[1:3], w.shape[:2])
-    if min(size) < 1:
+    appended = [e - r for e, r in zip(extra, restored, strict=True)]
+    size = replace(geometry, padding=cut).transposed_size(x.shape[1:3], w.shape[:2])
+    if min(n + a for n, a in zip(size, appended, strict=True)) < 1:
         raise ShapeError(f"conv_transpose2d: padding {padding} leaves nothing of an input {x.shape}")
-    if extra == tuple(restored):
-        return convolution.conv2d_input_grad(x, w, b, size=size, geometry=geometry, slope=slope)
-    y = convolution.conv2d_input_grad(x, w, None, size=size, geometry=geometry)
-    y = pad(y, ((0, 0), (0, extra[0] - restored[0]), (0, extra[1] - restored[1]), (0, 0)))
+    if not any(appended):
+        return convolution.conv2d_input_grad(x, w, b, size=size, geometry=replace(geometry, padding=cut), slope=slope)
+    return _appended(x, w, b, geometry, cut, appended, slope)
+
+
+def _appended(x, w, b, geometry: Geometry, cut, appended, slope: float):
+    """The transposed convolution with some rows and columns cut off, and others, of zeros before the bias, appended.
+
+    The whole output is computed first, since `cut` may leave nothing of it.
+    """
+    whole = replace(geometry, padding=((0, 0), (0, 0)))
+    size = whole.transposed_size(x.shape[1:3], w.shape[:2])
+    y = convolution.conv2d_input_grad(x, w, None, size=size, geometry=whole)
+    y = pad(y, ((0, 0), (0, appended[0]), (0, appended[1]), (0, 0)))
+    (top, bottom), (left, right) = cut
+    y = y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
     return leaky_relu(y if b is None else y + b, slope=slope)
 
 

@@ -1,5 +1,7 @@
 """Normalisation to mean 0 and variance 1, over the axes that each method chooses, with scale and shift."""
 
+import math
+
 from tinygen.errors import ArgumentError, ShapeError
 from tinygen.ops import normalization
 from tinygen.ops.arithmetic import leaky_relu, sqrt
@@ -13,9 +15,19 @@ def normalize(x, axes: tuple[int, ...], eps: float = 1e-5, *, scale=None, shift=
     return normalization.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
 
 
+def check_several(name: str, shape, axes) -> None:
+    """Refuse statistics of a single value: its deviation is 0, so that nothing would depend on it."""
+    if math.prod(shape[axis] for axis in axes) == 1:
+        raise ShapeError(
+            f"{name}: {tuple(shape)} has one value for each mean and deviation, which makes it constant; "
+            "give more examples or positions, or leave the normalisation out here"
+        )
+
+
 def batch_norm(x, scale=None, shift=None, *, mean=None, var=None, eps: float = 1e-5, slope: float = 1.0):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), or with a given mean and var."""
     if mean is None:
+        check_several("batch_norm", x.shape, range(x.ndim - 1))
         return normalize(x, tuple(range(x.ndim - 1)), eps, scale=scale, shift=shift, slope=slope)[0]
     gain = 1 / sqrt(var + eps)
     y = (x - mean) * (gain if scale is None else gain * scale)
@@ -32,6 +44,7 @@ def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5, s
 
 def instance_norm(x, scale=None, shift=None, *, eps: float = 1e-5, slope: float = 1.0):
     """Normalisation of each channel of each example (N, ..., C) over its positions (Ulyanov et al. 2016)."""
+    check_several("instance_norm", x.shape, range(1, x.ndim - 1))
     return normalize(x, tuple(range(1, x.ndim - 1)), eps, scale=scale, shift=shift, slope=slope)[0]
 
 
@@ -42,5 +55,7 @@ def group_norm(x, groups: int, scale=None, shift=None, *, eps: float = 1e-5, slo
         raise ShapeError(f"group_norm: {channels} channels cannot be cut into {groups} groups")
     cut = (groups, channels // groups)
     scale, shift = (None if p is None else p.reshape(cut) for p in (scale, shift))
-    y = normalize(x.reshape((x.shape[0], -1, *cut)), (1, 3), eps, scale=scale, shift=shift, slope=slope)[0]
+    blocks = x.reshape((x.shape[0], math.prod(x.shape[1:-1]), *cut))
+    check_several("group_norm", blocks.shape, (1, 3))
+    y = normalize(blocks, (1, 3), eps, scale=scale, shift=shift, slope=slope)[0]
     return y.reshape(x.shape)

@@ -11,6 +11,7 @@ from tinygen.arguments import fraction, is_in_range, plain
 from tinygen.autograd import state
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional.convolution import IntPair, Padding, check_mask, pair, sides
+from tinygen.functional.normalization import check_several
 from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter
 from tinygen.tensor import Tensor
@@ -282,8 +283,9 @@ class BatchNorm(_Norm):
             statistics = {"mean": self.running_mean, "var": self.running_var}
             return F.batch_norm(x, self.scale, self.shift, eps=self.eps, slope=slope, **statistics)
         axes = tuple(range(x.ndim - 1))
+        check_several("BatchNorm", x.shape, axes)
         y, mean, var = F.normalize(x, axes, self.eps, scale=self.scale, shift=self.shift, slope=slope)
-        if not state.recomputing:
+        if x.size and not state.recomputing:
             self._update_running_statistics(mean, var, x.size // x.shape[-1])
         return y
 

@@ -4,6 +4,7 @@ from copy import copy
 
 from tinygen import functional as F
 from tinygen.autograd import state
+from tinygen.backend import device_of, to_device
 from tinygen.errors import UsageError
 from tinygen.nn import init
 from tinygen.nn.layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, MaskedConv2d, activates
@@ -51,7 +52,8 @@ class SpectralNorm(_Parametrized):
 
     def __init__(self, layer):
         super().__init__(layer)
-        self.u = init.normal((1, layer.weight.shape[self.axis]), 1.0)
+        weight = layer.weight.data
+        self.u = to_device(init.normal((1, weight.shape[self.axis]), 1.0).astype(weight.dtype), device_of(weight))
         for _ in range(15):
             self._iterate()
 

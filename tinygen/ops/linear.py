@@ -65,7 +65,7 @@ def linear(xp, x, w, b=None, *, slope=1.0):
 
 def _rows(x):
     """x (..., C) as a matrix (rows, C)."""
-    return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
+    return x if x.ndim == 2 else x.reshape((prod(x.shape[:-1]), x.shape[-1]))
 
 
 linear.vjp(
@@ -134,7 +134,10 @@ def _(g, y, *xs, subscripts):
     grads = []
     for i, x in enumerate(xs):
         others = [(t, a) for k, (t, a) in enumerate(zip(terms, xs, strict=True)) if k != i]
-        reached = "".join(c for c in terms[i] if c in output or any(c in t for t, _ in others))
+        full: dict[str, int] = {}  # the lengths of axes, along which those of length 1 are broadcast
+        for t, a in [(output, g), *others]:
+            full |= {c: max(n, full.get(c, 0)) for c, n in zip(t, a.shape, strict=True)}
+        reached = "".join(c for c, n in zip(terms[i], x.shape, strict=True) if full.get(c) == n)
         gx = einsum(g, *[a for _, a in others], subscripts=",".join([output, *[t for t, _ in others]]) + "->" + reached)
         # Axes of this operand alone were summed over: the gradient is constant along them.
         shape = tuple(n if c in reached else 1 for c, n in zip(terms[i], x.shape, strict=True))

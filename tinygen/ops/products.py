@@ -9,7 +9,7 @@ from tinygen.ops.shaping import along, pad, reshape, transpose
 
 def prod(x, axis=None, keepdims: bool = False):
     """Product over axes; of none it is 1."""
-    axes = axes_of(x.ndim, axis)
+    axes = axes_of(x.shape, axis)
     kept = tuple(i for i in range(x.ndim) if i not in axes)
     shape = tuple(x.shape[i] for i in kept)
     length = math.prod(x.shape[i] for i in axes)
@@ -24,7 +24,7 @@ def prod(x, axis=None, keepdims: bool = False):
 
 def cumprod(x, axis: int):
     """Product of the elements up to each one, along an axis."""
-    (axis,), reach = axes_of(x.ndim, axis), 1
+    (axis,), reach = axes_of(x.shape, axis), 1
     length = x.shape[axis]
     while reach < length:  # afterwards, each element is the product of the last 2 * reach ones
         earlier = x[along(x.ndim, axis, slice(0, length - reach))]

@@ -7,33 +7,36 @@ import numpy as np
 from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError, UsageError
 from tinygen.ops.arithmetic import abs, astype, equal, exp, greater, less, power, sqrt, square, where
-from tinygen.ops.shaping import broadcast_to, flip
+from tinygen.ops.shaping import broadcast_to
 from tinygen.primitive import primitive
 
-ALL_BUT_LAST = [tuple(range(ndim - 1)) or None for ndim in range(65)]  # the axes, by number of axes
 
-
-def axes_of(ndim: int, axis) -> tuple[int, ...]:
+def axes_of(shape: tuple[int, ...], axis) -> tuple[int, ...]:
+    """The axes that are meant in an array of a shape, counted from 0."""
+    ndim = len(shape)
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
-    if any(not -ndim <= i < ndim for i in axes):
-        raise ShapeError(f"axis {axis} of an array with {ndim} axes")
+    if any(not -ndim <= i < ndim for i in axes) or len({i % ndim for i in axes}) < len(axes):
+        raise ShapeError(f"there is no axis {axis}, or it is named twice, in an array {shape}")
     return tuple(i % ndim for i in axes)
+
+
+def _summed(x, axis, keepdims: bool):
+    """The sum of an array of floats."""
+    return kernel("sum_over", device_of(x))(x, tuple(sorted(axes_of(x.shape, axis))), keepdims)
 
 
 def _unreduced(reduced, x, axis):
     """A reduction of `x` over `axis` with the reduced axes restored, at length 1, as `keepdims` leaves them."""
-    axes = axes_of(len(x.shape), axis)
+    axes = axes_of(x.shape, axis)
     return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
 
 @primitive(indices="all")
 def sum(xp, x, *, axis=None, keepdims=False):
     """Sum over axes; the sum of bools, which counts them, and of integers is an int64."""
-    if axis.__class__ is tuple and not keepdims and axis == ALL_BUT_LAST[x.ndim]:
-        return kernel("column_sums", device_of(x))(x.reshape(-1, x.shape[-1]))
-    return xp.sum(x, axis=axis, keepdims=keepdims)
+    return _summed(x, axis, keepdims) if x.dtype.kind == "f" else xp.sum(x, axis=axis, keepdims=keepdims)
 
 
 sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_unreduced(g, x, axis), shape=x.shape))
@@ -41,7 +44,7 @@ sum.vjp(lambda g, y, x, *, axis=None, keepdims=False: broadcast_to(_unreduced(g,
 
 def mean(x, axis=None, keepdims=False):
     """Mean over axes; of bools and integers in float32."""
-    count = math.prod(x.shape[i] for i in axes_of(x.ndim, axis))
+    count = math.prod(x.shape[i] for i in axes_of(x.shape, axis))
     if not count:
         raise ShapeError(f"mean: an array {x.shape} has no elements to average over axis {axis}")
     x = x if x.dtype.kind == "f" else astype(x, dtype="float32")
@@ -53,7 +56,7 @@ def var(x, axis=None, keepdims=False, *, ddof=0):
     squares = square(x - mean(x, axis=axis, keepdims=True))
     if not ddof:
         return mean(squares, axis=axis, keepdims=keepdims)
-    count = math.prod(x.shape[i] for i in axes_of(x.ndim, axis))
+    count = math.prod(x.shape[i] for i in axes_of(x.shape, axis))
     if count <= ddof:
         raise ShapeError(f"var: {count} values of an array {x.shape} have no variance with ddof {ddof}")
     return sum(squares, axis=axis, keepdims=keepdims) * (1 / (count - ddof))
@@ -97,15 +100,22 @@ def _extremum_vjp(cut_off):
     return vjp
 
 
+def _check_not_empty(name: str, shape: tuple[int, ...], axis) -> None:
+    if not math.prod(shape[i] for i in axes_of(shape, axis)):
+        raise ShapeError(f"{name}: an array {shape} has no elements along axis {axis}")
+
+
 @primitive(saves="x y", indices="all")
 def max(xp, x, *, axis=None, keepdims=False):
     """Maximum over axes; ties share the gradient equally."""
+    _check_not_empty("max", x.shape, axis)
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
 @primitive(saves="x y", indices="all")
 def min(xp, x, *, axis=None, keepdims=False):
     """Minimum over axes; ties share the gradient equally."""
+    _check_not_empty("min", x.shape, axis)
     return xp.min(x, axis=axis, keepdims=keepdims)
 
 
@@ -115,11 +125,13 @@ min.vjp(_extremum_vjp(greater))
 
 @primitive(saves="x y")
 def logsumexp(xp, x, *, axis=None, keepdims=False):
-    """log(sum(exp(x))) over axes, without overflow."""
+    """log(sum(exp(x))) over axes, without overflow; -infinity of no numbers."""
+    if not x.size:
+        return _summed(x, axis, keepdims) - math.inf
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):  # the logarithm of 0 is the right answer where all numbers are -infinity
-        y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+        y = xp.log(_summed(xp.exp(x - top), axis, True)) + top
     return y if keepdims else xp.squeeze(y, axis=axis)
 
 
@@ -130,21 +142,24 @@ def _(g, y, x, *, axis=None, keepdims=False):
 
 
 @primitive()
-def cumsum(xp, x, *, axis):
-    """Cumulative sum along one axis."""
-    return xp.cumsum(x, axis=axis)
+def cumsum(xp, x, *, axis, reverse=False):
+    """Cumulative sum along one axis; in reverse from its end on."""
+    axes_of(x.shape, axis)
+    return kernel("cumsum", device_of(x))(x, axis, reverse)
 
 
-cumsum.vjp(lambda g, y, x, *, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
+cumsum.vjp(lambda g, y, x, *, axis, reverse=False: cumsum(g, axis=axis, reverse=not reverse))
 
 
 @primitive(indices="all")
 def argmax(xp, x, *, axis=None, keepdims=False):
     """Index of the first maximum, along an axis or of the flattened array."""
+    _check_not_empty("argmax", x.shape, axis)
     return xp.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @primitive(indices="all")
 def argmin(xp, x, *, axis=None, keepdims=False):
     """Index of the first minimum, along an axis or of the flattened array."""
+    _check_not_empty("argmin", x.shape, axis)
     return xp.argmin(x, axis=axis, keepdims=keepdims)

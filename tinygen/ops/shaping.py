@@ -12,6 +12,8 @@ from tinygen.primitive import primitive
 @primitive(indices="all", views=True)
 def reshape(xp, x, *, shape):
     """The same elements in another shape; one length may be -1."""
+    if not x.size and -1 in shape and 0 in shape:
+        raise ShapeError(f"reshape: the length -1 in {shape} of an empty array {x.shape} can be any number: give it")
     return xp.reshape(x, shape)
 
 

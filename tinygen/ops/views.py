@@ -15,7 +15,7 @@ def unsqueeze(x, axis: int):
 
 def squeeze(x, axis=None):
     """x without axes of length 1: all of them, or those given, of which longer ones stay."""
-    axes = axes_of(x.ndim, axis)
+    axes = axes_of(x.shape, axis)
     return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in axes))
 
 
@@ -38,7 +38,7 @@ def tile(x, times):
 
 def chunk(x, chunks: int, axis: int = 0):
     """At most `chunks` parts along an axis, of equal length; the last may be shorter."""
-    (axis,) = axes_of(x.ndim, axis)
+    (axis,) = axes_of(x.shape, axis)
     if chunks < 1:
         raise ShapeError(f"chunk: {chunks} parts cannot be made of an array {x.shape}")
     length = x.shape[axis]
@@ -48,7 +48,7 @@ def chunk(x, chunks: int, axis: int = 0):
 
 def swapaxes(x, axis1: int, axis2: int):
     """x with two axes exchanged."""
-    ((first,), (second,)) = axes_of(x.ndim, axis1), axes_of(x.ndim, axis2)
+    ((first,), (second,)) = axes_of(x.shape, axis1), axes_of(x.shape, axis2)
     order = list(range(x.ndim))
     order[first], order[second] = second, first
     return transpose(x, axes=tuple(order))
@@ -56,7 +56,7 @@ def swapaxes(x, axis1: int, axis2: int):
 
 def roll(x, shift: int, axis: int):
     """x with its elements moved by `shift` along an axis; those that leave at one end enter at the other."""
-    (axis,) = axes_of(x.ndim, axis)
+    (axis,) = axes_of(x.shape, axis)
     cut = -shift % max(x.shape[axis], 1)
     parts = slice(cut, None), slice(0, cut)
     return concatenate(*(x[along(x.ndim, axis, part)] for part in parts), axis=axis)

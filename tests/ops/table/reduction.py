@@ -37,6 +37,7 @@ add(
 add("functional.var", [real(3)], np.var, errors=[([real(1)], {"ddof": 1}, ShapeError, "1 values.*no variance")])
 add("logsumexp", [np.array([-200.0, 127.0, 128.0])], lambda x: x[2] + np.log(1 + np.exp(-1)))
 add("cumsum", [real(3, 4)], np.cumsum, axis=0)
+add("cumsum", [real(3, 4)], lambda x, **_: np.cumsum(x[:, ::-1], axis=1)[:, ::-1], axis=1, reverse=True)
 add("cumsum", [real(3, 4)], np.cumsum, axis=-1, errors=[BAD_AXIS])
 for name, reference in (("argmax", np.argmax), ("argmin", np.argmin)):
     add(name, [distinct(3, 4)], reference, NON_DIFFERENTIABLE)
