@@ -7,6 +7,7 @@ from types import FunctionType
 
 from tinygen import words
 from tinygen.functional.arrays import concatenate, einsum, embedding, pad
+from tinygen.functional.attention import scaled_dot_product_attention
 from tinygen.functional.convolution import (
     conv1d,
     conv2d,
@@ -15,19 +16,22 @@ from tinygen.functional.convolution import (
     masked_conv1d,
     masked_conv2d,
 )
-from tinygen.functional.dropout import dropout
+from tinygen.functional.dropout import dropout, dropout2d
 from tinygen.functional.losses import absolute_error, binary_cross_entropy, huber, squared_error
-from tinygen.functional.normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize
+from tinygen.functional.normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
 from tinygen.functional.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
     avg_pool2d,
     downsample_nearest2d,
     max_pool2d,
     pixel_shuffle,
     pixel_unshuffle,
-    resize_bilinear2d,
     upsample_nearest2d,
 )
 from tinygen.functional.recurrent import gru, lstm
+from tinygen.functional.resampling import grid_sample, interpolate, resize_bilinear2d
+from tinygen.functional.volumes import avg_pool3d, conv3d, conv_transpose3d, max_pool3d
 from tinygen.ops.activations import gated_tanh, gelu, silu
 from tinygen.ops.arithmetic import (
     abs,
@@ -49,6 +53,7 @@ from tinygen.ops.arithmetic import (
     maximum,
     minimum,
     not_equal,
+    prelu,
     relu,
     sigmoid,
     sign,
@@ -96,6 +101,8 @@ __all__ = [
     "absolute_error",
     "acos",
     "acosh",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
     "all",
     "any",
     "argmax",
@@ -108,6 +115,7 @@ __all__ = [
     "atan2",
     "atanh",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -118,8 +126,10 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "conv_transpose3d",
     "cos",
     "cosh",
     "cross_entropy",
@@ -127,6 +137,7 @@ __all__ = [
     "cumsum",
     "downsample_nearest2d",
     "dropout",
+    "dropout2d",
     "einsum",
     "elu",
     "embedding",
@@ -144,11 +155,13 @@ __all__ = [
     "gelu",
     "greater",
     "greater_equal",
+    "grid_sample",
     "group_norm",
     "gru",
     "huber",
     "index_add",
     "instance_norm",
+    "interpolate",
     "isfinite",
     "isinf",
     "isnan",
@@ -172,6 +185,7 @@ __all__ = [
     "matmul",
     "max",
     "max_pool2d",
+    "max_pool3d",
     "maximum",
     "mean",
     "min",
@@ -183,14 +197,17 @@ __all__ = [
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "prelu",
     "prod",
     "put_along_axis",
     "relu",
     "remainder",
     "reparameterize",
     "resize_bilinear2d",
+    "rms_norm",
     "roll",
     "round",
+    "scaled_dot_product_attention",
     "scatter",
     "scatter_add",
     "sigmoid",

@@ -6,7 +6,9 @@ from tinygen import functional as F
 from tinygen.autograd import state
 from tinygen.errors import UsageError
 from tinygen.nn import init
-from tinygen.nn.layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, MaskedConv2d, activates
+from tinygen.nn.activations import activates
+from tinygen.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, MaskedConv2d
+from tinygen.nn.layers import Linear
 from tinygen.nn.module import Module, Parameter
 
 
