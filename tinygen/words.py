@@ -321,7 +321,7 @@ OPTIMISERS = {
 
 OPTIMISER = {
     "zero_grad": "leave it out: optimizer.step(loss) computes gradients of its own, and step() clears them",
-    "param_groups": 'write optimizer.hyper["lr"] = value, or give lr as a function of the step',
+    "param_groups": "write optimizer.lr = value, or give lr as a function of the step",
 }
 
 DISTRIBUTIONS = {
@@ -352,6 +352,7 @@ PACKAGE = {
     "randperm": 'write tg.random.stream("train").permutation(n)',
     "randint": 'write tg.random.stream("train").integers(high, shape)',
     "normal": "write mean + std * tg.randn(*shape)",
+    "linalg": "write F.inv, F.cholesky, F.slogdet and others, with tinygen.functional as F",
 }
 
 STREAMS = {

@@ -64,6 +64,7 @@ from tinygen.ops.arithmetic import (
     tanh,
     where,
 )
+from tinygen.ops.linalg import cholesky, det, inv, slogdet, solve, solve_triangular
 from tinygen.ops.linear import linear, matmul
 from tinygen.ops.logic import (
     all,
@@ -93,6 +94,7 @@ from tinygen.ops.selection import (
     triu,
 )
 from tinygen.ops.shaping import broadcast_to, flatten, flip, one_hot, scatter, split, stack, take_along_axis
+from tinygen.ops.special import digamma, lgamma, polygamma
 from tinygen.ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, sinh, tan
 from tinygen.ops.views import chunk, expand, roll, squeeze, swapaxes, tile, unsqueeze
 
@@ -121,6 +123,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "ceil",
+    "cholesky",
     "chunk",
     "clip",
     "concatenate",
@@ -135,6 +138,8 @@ __all__ = [
     "cross_entropy",
     "cumprod",
     "cumsum",
+    "det",
+    "digamma",
     "downsample_nearest2d",
     "dropout",
     "dropout2d",
@@ -162,6 +167,7 @@ __all__ = [
     "index_add",
     "instance_norm",
     "interpolate",
+    "inv",
     "isfinite",
     "isinf",
     "isnan",
@@ -169,6 +175,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "lgamma",
     "linear",
     "log",
     "log1p",
@@ -197,6 +204,7 @@ __all__ = [
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "polygamma",
     "prelu",
     "prod",
     "put_along_axis",
@@ -215,8 +223,11 @@ __all__ = [
     "silu",
     "sin",
     "sinh",
+    "slogdet",
     "softmax",
     "softplus",
+    "solve",
+    "solve_triangular",
     "sort",
     "split",
     "sqrt",

@@ -2,12 +2,12 @@
 
 import math
 
+from tinygen.autograd import array_of
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError
 from tinygen.ops.arithmetic import where
 from tinygen.ops.linear import matmul
 from tinygen.ops.normalization import softmax
-from tinygen.ops.selection import plain
 from tinygen.ops.views import swapaxes
 
 
@@ -21,9 +21,9 @@ def scaled_dot_product_attention(query, key, value, mask=None, *, causal: bool =
         raise ShapeError(f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit")
     scores = matmul(query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), swapaxes(key, -1, -2))
     if causal:
-        xp = array_module(plain(scores))
+        xp = array_module(array_of(scores))
         seen = xp.arange(scores.shape[-1]) <= xp.arange(scores.shape[-2])[:, None]
         scores = where(seen, scores, -math.inf)
     if mask is not None:
-        scores = where(mask, scores, -math.inf) if plain(mask).dtype.kind == "b" else scores + mask
+        scores = where(mask, scores, -math.inf) if array_of(mask).dtype.kind == "b" else scores + mask
     return matmul(softmax(scores, axis=-1), value)

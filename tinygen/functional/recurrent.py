@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 
+from tinygen.autograd import array_of
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError
 from tinygen.ops import recurrent
 from tinygen.ops.arithmetic import where
-from tinygen.ops.selection import plain
 from tinygen.ops.shaping import stack
-from tinygen.tensor import Tensor
 
 
 def _initial_state(name: str, gates: int, x, weights, state):
@@ -25,7 +24,7 @@ def _initial_state(name: str, gates: int, x, weights, state):
             f"state {', '.join(str(part.shape) for part in parts) or None} do not fit: x is (N, T, C) with T > 0, the "
             f"weights are (C, {gates}H), (H, {gates}H), ({gates}H,){', (H,)' * (len(weights) - 3)}, a state is (N, H)"
         )
-    data = x.data if isinstance(x, Tensor) else x
+    data = array_of(x)
     return [array_module(data).zeros((n, hidden), data.dtype) if part is None else part for part in state]
 
 
@@ -50,7 +49,7 @@ def _masked(name: str, x, lengths, state, step):
     `step(x, *state)` of one step (N, 1, C) returns its output (N, 1, H), which is also the first part of the next
     state, and the other parts.
     """
-    data, ends = plain(x), plain(lengths)
+    data, ends = array_of(x), array_of(lengths)
     if ends.shape != data.shape[:1] or ends.dtype.kind not in "iu":
         raise ShapeError(f"{name}: lengths are {len(data)} integers, not {ends.dtype} {ends.shape}")
     if isinstance(ends, np.ndarray) and ends.size and not 1 <= ends.min() <= ends.max() <= data.shape[1]:

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+from tinygen.autograd import array_of
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional.convolution import IntPair, pair
@@ -10,7 +11,6 @@ from tinygen.ops.arithmetic import clip, where
 from tinygen.ops.linear import matmul
 from tinygen.ops.rounding import floor, remainder
 from tinygen.ops.rounding import round as nearest_whole
-from tinygen.ops.selection import plain
 from tinygen.ops.shaping import along, broadcast_to, reshape
 
 Mode = Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic"]
@@ -36,7 +36,7 @@ def interpolate(
         if mode.startswith("nearest"):
             x = _nearest(x, axis, new, 0.5 if mode == "nearest-exact" else 0.0)
         else:
-            x = _weighed(x, axis, _weights(plain(x), axis, new, mode == "bicubic", antialias, align_corners))
+            x = _weighed(x, axis, _weights(array_of(x), axis, new, mode == "bicubic", antialias, align_corners))
     return x
 
 
@@ -59,7 +59,7 @@ def _nearest(x, axis: int, new: int, centre: float):
         spread = reshape(x, shape=(*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
         shape = (*x.shape[: axis + 1], new // old, *x.shape[axis + 1 :])
         return reshape(broadcast_to(spread, shape=shape), shape=(*x.shape[:axis], new, *x.shape[axis + 1 :]))
-    xp = array_module(plain(x))
+    xp = array_module(array_of(x))
     return x[along(x.ndim, axis, xp.floor((xp.arange(new) + centre) * (old / new)).astype("int64"))]
 
 
@@ -130,8 +130,8 @@ def grid_sample(
         _place(grid[..., i], length, padding, align_corners) for i, length in enumerate((x.shape[2], x.shape[1]))
     )
     if mode == "nearest":
-        return _pixels(x, nearest_whole(plain(row)), nearest_whole(plain(column)))
-    top, left = floor(plain(row)), floor(plain(column))
+        return _pixels(x, nearest_whole(array_of(row)), nearest_whole(array_of(column)))
+    top, left = floor(array_of(row)), floor(array_of(column))
     down, right = (row - top)[..., None], (column - left)[..., None]
     upper = _pixels(x, top, left) * (1 - right) + _pixels(x, top, left + 1) * right
     lower = _pixels(x, top + 1, left) * (1 - right) + _pixels(x, top + 1, left + 1) * right
@@ -148,14 +148,14 @@ def _place(coordinate, length: int, padding: str, align_corners: bool):
         place = (coordinate + 1) * (0.5 * span) - 0.5
     if padding == "reflection" and span:
         wave = remainder(place - low, 2.0 * span)
-        place = where(plain(wave) > span, 2.0 * span - wave, wave) + low
+        place = where(array_of(wave) > span, 2.0 * span - wave, wave) + low
     return place if padding == "zeros" else clip(place, low=0.0, high=float(length - 1))
 
 
 def _pixels(x, rows, columns):
     """The pixels of images x (N, H, W, C) at rows and columns (N, ...), which are whole numbers; 0 outside."""
     n, height, width, channels = x.shape
-    xp = array_module(plain(x))
+    xp = array_module(array_of(x))
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = (xp.where(inside, index, 0).astype("int64") for index in (rows, columns))
     first = (xp.arange(n) * (height * width)).reshape((n,) + (1,) * (rows.ndim - 1))
