@@ -199,7 +199,7 @@ class Categorical(Distribution):
     def entropy(self):
         """The entropy in nats, of shape (...)."""
         log_probs = self.log_probs
-        return -(F.exp(log_probs) * F.where(array_of(log_probs) == -math.inf, 0.0, log_probs)).sum(axis=-1)
+        return -weighted(F.exp(log_probs), log_probs).sum(axis=-1)
 
     def sample(self, shape=(), *, stream: random.Stream | None = None):
         """Draw integers of shape (...), without gradient; `shape` further ones in front."""
