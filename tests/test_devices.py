@@ -87,6 +87,11 @@ DISTRIBUTIONS = {
     "one deviation": (lambda mean: distributions.Normal(mean, 0.5), normal(3, 4)),
     "bernoulli": (distributions.Bernoulli, normal(3, 4)),
     "categorical": (distributions.Categorical, normal(3, 4)),
+    "multivariate normal": (
+        lambda mean, factor: distributions.MultivariateNormal(mean, factor=factor),
+        normal(3, 2),
+        np.tril(normal(3, 2, 2)) + 2 * np.eye(2),
+    ),
 }
 
 
@@ -121,7 +126,7 @@ def test_the_discretized_logistic_mixture_agrees_with_the_cpu(channels, size, cu
 
 # Modules
 
-SEQUENCE, IMAGES, ROWS = (2, 5, 4), (2, 6, 6, 4), (6, 4)
+SEQUENCE, IMAGES, ROWS, VOLUMES = (2, 5, 4), (2, 6, 6, 4), (6, 4), (1, 4, 3, 3, 4)
 MODULES = {
     "Linear": (lambda: nn.Linear(4, 3), ROWS),
     "Conv2d": (lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), IMAGES),
@@ -130,12 +135,21 @@ MODULES = {
     "Conv1d": (lambda: nn.Conv1d(4, 3, 3, padding="same"), SEQUENCE),
     "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 3, 3, stride=2, output_padding=1), SEQUENCE),
     "MaskedConv1d": (lambda: nn.MaskedConv1d(4, 3, 3, kind="A"), SEQUENCE),
+    "Conv3d": (lambda: nn.Conv3d(4, 6, 2, padding=1, groups=2), VOLUMES),
+    "ConvTranspose3d": (lambda: nn.ConvTranspose3d(4, 3, 3, stride=2, padding=1), VOLUMES),
+    "MultiheadAttention": (lambda: nn.MultiheadAttention(4, 2), SEQUENCE),
+    "RMSNorm": (lambda: nn.RMSNorm(4), ROWS),
     "BatchNorm": (lambda: nn.BatchNorm(4), IMAGES),
     "LayerNorm": (lambda: nn.LayerNorm(4), ROWS),
     "InstanceNorm": (lambda: nn.InstanceNorm(4, affine=True), IMAGES),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGES),
     "Dropout": (lambda: nn.Dropout(0.3), ROWS),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, stride=2, padding=1), IMAGES),
+    "Dropout2d": (lambda: nn.Dropout2d(0.3), IMAGES),
+    "MaxPool3d": (lambda: nn.MaxPool3d(2), VOLUMES),
+    "AvgPool3d": (lambda: nn.AvgPool3d(2, stride=1), VOLUMES),
+    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d(4), IMAGES),
+    "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d(2), IMAGES),
     "AvgPool2d": (lambda: nn.AvgPool2d(2), IMAGES),
     "Upsample2d": (lambda: nn.Upsample2d(2, mode="bilinear"), IMAGES),
     "PixelShuffle": (lambda: nn.PixelShuffle(2), IMAGES),
@@ -145,6 +159,8 @@ MODULES = {
     "WeightNorm": (lambda: nn.WeightNorm(nn.Conv2d(4, 6, 3)), IMAGES),
     "Flatten": (nn.Flatten, IMAGES),
     "Reshape": (lambda: nn.Reshape(2, 2), ROWS),
+    "Identity": (nn.Identity, ROWS),
+    "PReLU": (nn.PReLU, ROWS),
     "ReLU": (nn.ReLU, ROWS),
     "LeakyReLU": (nn.LeakyReLU, ROWS),
     "ELU": (nn.ELU, ROWS),

@@ -44,7 +44,7 @@ from tinygen.tensor import Tensor, tensor  # noqa: E402
 # Anomaly mode names the line that called an operation: the innermost one outside of these files and folders.
 _ENGINE = (
     "autograd.py primitive.py recompute.py tensor.py creation.py words.py ops functional profiling.py replay.py "
-    "nn optim distributions.py"
+    "nn optim distributions"
 )
 autograd.skip_file_prefixes = tuple(os.path.join(_package, path) for path in _ENGINE.split())
 

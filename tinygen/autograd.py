@@ -123,6 +123,11 @@ class Variable:
         return self
 
 
+def array_of(x):
+    """The array of a Tensor; an array or a number as it is."""
+    return x.data if isinstance(x, Variable) else x
+
+
 class Node:
     """One call of an operation, on the tape.
 

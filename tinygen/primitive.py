@@ -115,7 +115,8 @@ class Declaration:
             return error
         names = self.arguments + self.options
         if isinstance(error, TypeError):
-            if not static.keys() <= set(names) or "missing" in str(error):
+            is_missing = str(error).startswith(f"{self.name}() missing")
+            if is_missing or not static.keys() <= set(names):
                 return misfit(self.name, names, static, str(error).partition("() ")[2])
             if self.elementwise and None in [a for a in arrays if not hasattr(a, "dtype")]:
                 return DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not None")

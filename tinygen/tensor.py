@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygen import interop, words
-from tinygen.autograd import Variable, backprop, initial_gradient, source_of
+from tinygen.autograd import Variable, array_of, backprop, initial_gradient, source_of
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
 from tinygen.backend.capture import forbid_in_capture
 from tinygen.errors import ArgumentError, DtypeError, GradientError, ShapeError
@@ -124,7 +124,7 @@ class Tensor(Variable):
         if self.memory_owner() is not self:
             raise GradientError("assign: only a leaf can be changed in place")
         xp = array_module(self.data)
-        data = data.data if isinstance(data, Tensor) else data
+        data = array_of(data)
         values = to_device(data, self.device) if is_array(data) else xp.asarray(data, self.dtype)
         if values.shape not in ((), self.shape):
             raise ShapeError(f"assign: values of shape {values.shape} for a Tensor of shape {self.shape}")
@@ -333,7 +333,7 @@ def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None 
     Floats become float32 unless `dtype` is given; integers and bools stay what they are. An array of the right dtype is
     not copied. `device` moves the values.
     """
-    data = data.data if isinstance(data, Tensor) else data
+    data = array_of(data)
     array = data if is_array(data) else _from_lists(data)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"tensor: cannot make a Tensor of {array.dtype} values")

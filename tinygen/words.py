@@ -234,7 +234,7 @@ FUNCTIONAL = {
     "mm": "write a @ b",
     "bmm": "write a @ b",
     "pow": "write x ** y",
-    "upsample": "write F.upsample_nearest2d(x, factor)",
+    "upsample": "write F.interpolate(x, size) or F.upsample_nearest2d(x, factor)",
     "gather": "write F.take_along_axis(x, indices, axis)",
     "logsigmoid": "write -F.softplus(-x)",
     "arctan": "write F.atan(x)",
@@ -261,7 +261,7 @@ LAYERS = {
     "ModuleDict": "write a dict: modules in lists, tuples and dicts are found",
     "ParameterList": "write a list: parameters in lists, tuples and dicts are found",
     "ParameterDict": "write a dict: parameters in lists, tuples and dicts are found",
-    "Upsample": 'write nn.Upsample2d(factor, mode="nearest")',
+    "Upsample": 'write nn.Upsample2d(factor, mode="nearest"), or F.interpolate(x, size)',
     "Unflatten": "write nn.Reshape(*shape)",
     "ZeroPad2d": "write F.pad(x, widths)",
     "Hardtanh": "write F.clip(x, -1, 1)",
@@ -321,7 +321,7 @@ OPTIMISERS = {
 
 OPTIMISER = {
     "zero_grad": "leave it out: optimizer.step(loss) computes gradients of its own, and step() clears them",
-    "param_groups": 'write optimizer.hyper["lr"] = value, or give lr as a function of the step',
+    "param_groups": "write optimizer.lr = value, or give lr as a function of the step",
 }
 
 DISTRIBUTIONS = {
@@ -352,6 +352,7 @@ PACKAGE = {
     "randperm": 'write tg.random.stream("train").permutation(n)',
     "randint": 'write tg.random.stream("train").integers(high, shape)',
     "normal": "write mean + std * tg.randn(*shape)",
+    "linalg": "write F.inv, F.cholesky, F.slogdet and others, with tinygen.functional as F",
 }
 
 STREAMS = {

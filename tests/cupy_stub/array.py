@@ -122,6 +122,8 @@ def on_device(result):
     """A result of NumPy's as arrays of the stub; scalars become arrays without axes, as in CuPy."""
     if isinstance(result, np.ndarray | np.generic):
         return ndarray(np.asarray(result))
+    if hasattr(result, "_fields"):  # a named tuple
+        return tuple(map(on_device, result))
     return type(result)(map(on_device, result)) if isinstance(result, list | tuple) else result
 
 

@@ -7,6 +7,7 @@ from types import FunctionType
 
 from tinygen import interop, words
 from tinygen.functional.arrays import concatenate, einsum, embedding, pad
+from tinygen.functional.attention import scaled_dot_product_attention
 from tinygen.functional.convolution import (
     conv1d,
     conv2d,
@@ -15,19 +16,22 @@ from tinygen.functional.convolution import (
     masked_conv1d,
     masked_conv2d,
 )
-from tinygen.functional.dropout import dropout
+from tinygen.functional.dropout import dropout, dropout2d
 from tinygen.functional.losses import absolute_error, binary_cross_entropy, huber, squared_error
-from tinygen.functional.normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize
+from tinygen.functional.normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
 from tinygen.functional.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
     avg_pool2d,
     downsample_nearest2d,
     max_pool2d,
     pixel_shuffle,
     pixel_unshuffle,
-    resize_bilinear2d,
     upsample_nearest2d,
 )
 from tinygen.functional.recurrent import gru, lstm
+from tinygen.functional.resampling import grid_sample, interpolate, resize_bilinear2d
+from tinygen.functional.volumes import avg_pool3d, conv3d, conv_transpose3d, max_pool3d
 from tinygen.ops.activations import gated_tanh, gelu, silu
 from tinygen.ops.arithmetic import (
     abs,
@@ -49,6 +53,7 @@ from tinygen.ops.arithmetic import (
     maximum,
     minimum,
     not_equal,
+    prelu,
     relu,
     sigmoid,
     sign,
@@ -59,6 +64,7 @@ from tinygen.ops.arithmetic import (
     tanh,
     where,
 )
+from tinygen.ops.linalg import cholesky, det, inv, slogdet, solve, solve_triangular
 from tinygen.ops.linear import linear, matmul
 from tinygen.ops.logic import (
     all,
@@ -88,6 +94,7 @@ from tinygen.ops.selection import (
     triu,
 )
 from tinygen.ops.shaping import broadcast_to, flatten, flip, one_hot, scatter, split, stack, take_along_axis
+from tinygen.ops.special import digamma, lgamma, polygamma
 from tinygen.ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, sinh, tan
 from tinygen.ops.views import chunk, expand, roll, squeeze, swapaxes, tile, unsqueeze
 
@@ -96,6 +103,8 @@ __all__ = [
     "absolute_error",
     "acos",
     "acosh",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
     "all",
     "any",
     "argmax",
@@ -108,25 +117,32 @@ __all__ = [
     "atan2",
     "atanh",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "ceil",
+    "cholesky",
     "chunk",
     "clip",
     "concatenate",
     "conv1d",
     "conv2d",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "conv_transpose3d",
     "cos",
     "cosh",
     "cross_entropy",
     "cumprod",
     "cumsum",
+    "det",
+    "digamma",
     "downsample_nearest2d",
     "dropout",
+    "dropout2d",
     "einsum",
     "elu",
     "embedding",
@@ -144,11 +160,14 @@ __all__ = [
     "gelu",
     "greater",
     "greater_equal",
+    "grid_sample",
     "group_norm",
     "gru",
     "huber",
     "index_add",
     "instance_norm",
+    "interpolate",
+    "inv",
     "isfinite",
     "isinf",
     "isnan",
@@ -156,6 +175,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "lgamma",
     "linear",
     "log",
     "log1p",
@@ -172,6 +192,7 @@ __all__ = [
     "matmul",
     "max",
     "max_pool2d",
+    "max_pool3d",
     "maximum",
     "mean",
     "min",
@@ -183,14 +204,18 @@ __all__ = [
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "polygamma",
+    "prelu",
     "prod",
     "put_along_axis",
     "relu",
     "remainder",
     "reparameterize",
     "resize_bilinear2d",
+    "rms_norm",
     "roll",
     "round",
+    "scaled_dot_product_attention",
     "scatter",
     "scatter_add",
     "sigmoid",
@@ -198,8 +223,11 @@ __all__ = [
     "silu",
     "sin",
     "sinh",
+    "slogdet",
     "softmax",
     "softplus",
+    "solve",
+    "solve_triangular",
     "sort",
     "split",
     "sqrt",

@@ -4,7 +4,8 @@ import math
 
 from tinygen.errors import ArgumentError, ShapeError
 from tinygen.ops import normalization
-from tinygen.ops.arithmetic import leaky_relu, sqrt
+from tinygen.ops.arithmetic import leaky_relu, sqrt, square
+from tinygen.ops.reduction import mean
 
 
 def normalize(x, axes: tuple[int, ...], eps: float = 1e-5, *, scale=None, shift=None, slope: float = 1.0):
@@ -40,6 +41,12 @@ def layer_norm(x, scale=None, shift=None, *, axes: int = 1, eps: float = 1e-5, s
     if isinstance(scale, tuple | list | int):
         raise ArgumentError("layer_norm: scale is an array; write axes=1, the number of last axes, for their shape")
     return normalize(x, tuple(range(x.ndim - axes, x.ndim)), eps, scale=scale, shift=shift, slope=slope)[0]
+
+
+def rms_norm(x, scale=None, *, axes: int = 1, eps: float = 1e-6):
+    """x / sqrt(mean(x^2) + eps) * scale over the last `axes` axes of each example (Zhang & Sennrich 2019)."""
+    y = x / sqrt(mean(square(x), axis=tuple(range(x.ndim - axes, x.ndim)), keepdims=True) + eps)
+    return y if scale is None else y * scale
 
 
 def instance_norm(x, scale=None, shift=None, *, eps: float = 1e-5, slope: float = 1.0):

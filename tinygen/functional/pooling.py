@@ -2,36 +2,60 @@
 
 import math
 
-from tinygen.backend import array_module
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional.arrays import pad
 from tinygen.functional.convolution import IntPair, Padding, padding_of, pair
 from tinygen.ops import pooling, reduction
-from tinygen.ops.linear import matmul
-from tinygen.ops.shaping import broadcast_to
-from tinygen.tensor import Tensor
+from tinygen.ops.shaping import broadcast_to, stack
 
 
-def _windows(x, size: IntPair, stride: IntPair | None, padding: Padding, value: float):
+def windows_of(x, size: IntPair, stride: IntPair | None, padding: Padding, value: float, dilation: IntPair = 1):
+    """Windows (N, OH, OW, KH, KW, C) of images (N, H, W, C) with a `value` around them."""
     _images("pooling", x)
-    size = pair(size)
+    size, dilation = pair(size), pair(dilation, "dilation")
     stride = size if stride is None else pair(stride, "stride")
-    around = padding_of(padding, size, stride, (1, 1))
+    around = padding_of(padding, size, stride, dilation)
     if any(max(widths) >= n for widths, n in zip(around, size, strict=True)):
         raise UsageError(f"padding {padding} must be smaller than the window {size}")
     if around != ((0, 0), (0, 0)):
         x = pad(x, ((0, 0), *around, (0, 0)), value)
-    return pooling.windows(x, size=size, stride=stride)
+    options = {} if dilation == (1, 1) else {"dilation": dilation}
+    return pooling.windows(x, size=size, stride=stride, **options)
 
 
-def max_pool2d(x, size: IntPair, stride: IntPair | None = None, padding: Padding = 0):
+def max_pool2d(x, size: IntPair, stride: IntPair | None = None, padding: Padding = 0, dilation: IntPair = 1):
     """Maximum over windows of images (N, H, W, C); `stride` defaults to `size`. Ties share the gradient equally."""
-    return reduction.max(_windows(x, size, stride, padding, -math.inf), axis=(3, 4))
+    return reduction.max(windows_of(x, size, stride, padding, -math.inf, dilation), axis=(3, 4))
 
 
 def avg_pool2d(x, size: IntPair, stride: IntPair | None = None, padding: Padding = 0):
     """Mean over windows of images (N, H, W, C), which includes padding; `stride` defaults to `size`."""
-    return reduction.mean(_windows(x, size, stride, padding, 0.0), axis=(3, 4))
+    return reduction.mean(windows_of(x, size, stride, padding, 0.0), axis=(3, 4))
+
+
+def _bins(length: int, bins: int) -> list[slice]:
+    """`bins` parts of an axis, which overlap where they do not divide it: from floor(i n / bins) to the next ceil."""
+    return [slice(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+
+
+def _adaptive(name: str, x, size: IntPair, reduce):
+    """A reduction over bins of images (N, H, W, C), (N, *size, C)."""
+    _images(name, x)
+    rows, columns = (_bins(n, bins) for n, bins in zip(x.shape[1:3], pair(size), strict=True))
+    if x.shape[1] % len(rows) == 0 and x.shape[2] % len(columns) == 0 and x.size:
+        window = x.shape[1] // len(rows), x.shape[2] // len(columns)
+        return reduce(pooling.windows(x, size=window, stride=window), axis=(3, 4))
+    return stack([stack([reduce(x[:, r, c], axis=(1, 2)) for c in columns], axis=1) for r in rows], axis=1)
+
+
+def adaptive_avg_pool2d(x, size: IntPair):
+    """Images (N, H, W, C) reduced to `size` (H, W) by means over bins, which overlap where they do not divide."""
+    return _adaptive("adaptive_avg_pool2d", x, size, reduction.mean)
+
+
+def adaptive_max_pool2d(x, size: IntPair):
+    """Images (N, H, W, C) reduced to `size` (H, W) by maxima over bins, which overlap where they do not divide."""
+    return _adaptive("adaptive_max_pool2d", x, size, reduction.max)
 
 
 def _images(name: str, x) -> None:
@@ -53,27 +77,6 @@ def downsample_nearest2d(x, factor: IntPair):
     fh, fw = pair(factor)
     h, w = x.shape[1] // fh, x.shape[2] // fw
     return x[:, fh // 2 : h * fh : fh, fw // 2 : w * fw : fw]
-
-
-def _interpolation(data, axis: int, size: int):
-    """The matrix (size, length) of linear interpolation between pixel centres, constant beyond the outer ones."""
-    xp, length = array_module(data), data.shape[axis]
-    position = xp.clip((xp.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
-    return xp.maximum(1 - xp.abs(position[:, None] - xp.arange(length)), 0).astype(data.dtype)
-
-
-def resize_bilinear2d(x, size: IntPair):
-    """Images (N, H, W, C) resized to `size` (H, W) by interpolation between the four nearest pixels.
-
-    Pixels are half-pixel squares (PyTorch's align_corners=False), and there is no filter against aliasing: reduce by
-    more than two with `avg_pool2d`.
-    """
-    _images("resize_bilinear2d", x)
-    n, h, w, c = x.shape
-    height, width = pair(size)
-    data = x.data if isinstance(x, Tensor) else x
-    y = matmul(_interpolation(data, 1, height), x.reshape((n, h, w * c))).reshape((n * height, w, c))
-    return matmul(_interpolation(data, 2, width), y).reshape((n, height, width, c))
 
 
 def pixel_shuffle(x, factor: IntPair):

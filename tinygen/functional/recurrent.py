@@ -2,10 +2,14 @@
 
 import math
 
+import numpy as np
+
+from tinygen.autograd import array_of
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError
 from tinygen.ops import recurrent
-from tinygen.tensor import Tensor
+from tinygen.ops.arithmetic import where
+from tinygen.ops.shaping import stack
 
 
 def _initial_state(name: str, gates: int, x, weights, state):
@@ -20,27 +24,58 @@ def _initial_state(name: str, gates: int, x, weights, state):
             f"state {', '.join(str(part.shape) for part in parts) or None} do not fit: x is (N, T, C) with T > 0, the "
             f"weights are (C, {gates}H), (H, {gates}H), ({gates}H,){', (H,)' * (len(weights) - 3)}, a state is (N, H)"
         )
-    data = x.data if isinstance(x, Tensor) else x
+    data = array_of(x)
     return [array_module(data).zeros((n, hidden), data.dtype) if part is None else part for part in state]
 
 
-def lstm(x, input_weight, hidden_weight, bias, h=None, c=None):
+def lstm(x, input_weight, hidden_weight, bias, h=None, c=None, *, lengths=None):
     """Long short-term memory over sequences x (N, T, C): (y, (h, c)) with y (N, T, H) and the last state, h = y[:, -1].
 
     input_weight (C, 4H), hidden_weight (H, 4H), bias (4H,), gates in the order i, f, g, o (`ops.recurrent.lstm`); the
-    initial state h, c (N, H) is zero by default.
+    initial state h, c (N, H) is zero by default. With `lengths` (N,), integers from 1 to T, a sequence ends after so
+    many steps: y is 0 beyond, and the last state is that of its last step.
     """
-    h, c = _initial_state("lstm", 4, x, (input_weight, hidden_weight, bias), (h, c))
-    y, c = recurrent.lstm(x, input_weight, hidden_weight, bias, h, c)
+    state = _initial_state("lstm", 4, x, (input_weight, hidden_weight, bias), (h, c))
+    weights = input_weight, hidden_weight, bias
+    if lengths is not None:
+        return _masked("lstm", x, lengths, state, lambda now, h, c: recurrent.lstm(now, *weights, h, c))
+    y, c = recurrent.lstm(x, *weights, *state)
     return y, (y[:, -1], c)
 
 
-def gru(x, input_weight, hidden_weight, bias, hidden_bias, h=None):
+def _masked(name: str, x, lengths, state, step):
+    """Sequences of several lengths: step by step, with the state of those that have ended held.
+
+    `step(x, *state)` of one step (N, 1, C) returns its output (N, 1, H), which is also the first part of the next
+    state, and the other parts.
+    """
+    data, ends = array_of(x), array_of(lengths)
+    if ends.shape != data.shape[:1] or ends.dtype.kind not in "iu":
+        raise ShapeError(f"{name}: lengths are {len(data)} integers, not {ends.dtype} {ends.shape}")
+    if isinstance(ends, np.ndarray) and ends.size and not 1 <= ends.min() <= ends.max() <= data.shape[1]:
+        raise ShapeError(f"{name}: lengths reach from {ends.min()} to {ends.max()}, x has 1 to {data.shape[1]} steps")
+    runs = array_module(data).arange(data.shape[1]) < ends[:, None]
+    outputs = []
+    for t in range(data.shape[1]):
+        is_running = runs[:, t : t + 1]
+        after = step(x[:, t : t + 1], *state)
+        h, *others = after if isinstance(after, tuple) else (after,)
+        h = h[:, 0]
+        state = [where(is_running, new, old) for new, old in zip((h, *others), state, strict=True)]
+        outputs.append(where(is_running, h, 0.0))
+    return stack(outputs, axis=1), tuple(state)
+
+
+def gru(x, input_weight, hidden_weight, bias, hidden_bias, h=None, *, lengths=None):
     """Gated recurrent units over sequences x (N, T, C): (y, h) with y (N, T, H) and the last state, h = y[:, -1].
 
     input_weight (C, 3H), hidden_weight (H, 3H), bias (3H,), gates in the order r, z, n, hidden_bias (H,) of the
-    candidate (`ops.recurrent.gru`); the initial state h (N, H) is zero by default.
+    candidate (`ops.recurrent.gru`); the initial state h (N, H) is zero by default; `lengths` as in `lstm`.
     """
     (h,) = _initial_state("gru", 3, x, (input_weight, hidden_weight, bias, hidden_bias), (h,))
-    y = recurrent.gru(x, input_weight, hidden_weight, bias, hidden_bias, h)
+    weights = input_weight, hidden_weight, bias, hidden_bias
+    if lengths is not None:
+        y, (h,) = _masked("gru", x, lengths, [h], lambda now, h: recurrent.gru(now, *weights, h))
+        return y, h
+    y = recurrent.gru(x, *weights, h)
     return y, y[:, -1]

@@ -16,6 +16,11 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[-2] * taps, shape[-1] * taps
 
 
+def constant(shape, value: float):
+    """One value everywhere."""
+    return np.full(shape, value, np.float32)
+
+
 def uniform(shape, bound: float):
     """Uniform on (-bound, bound)."""
     return (2 * random.stream("init").uniform(shape) - 1) * np.float32(bound)

@@ -218,3 +218,10 @@ def check_state(owner: str, own: dict[str, Any], given: dict[str, Any]) -> None:
             raise CheckpointError(
                 f"{owner}: {name!r} has shape {tuple(given[name].shape)} in the state, {array.shape} here"
             )
+
+
+def check_positive(layer: Module, **sizes: int) -> None:
+    """UsageError for a size that is not a whole number of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise UsageError(f"{type(layer).__name__}: {name} is {size!r}; it must be a whole number of at least 1")

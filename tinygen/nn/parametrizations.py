@@ -7,7 +7,9 @@ from tinygen.autograd import state
 from tinygen.backend import device_of, to_device
 from tinygen.errors import UsageError
 from tinygen.nn import init
-from tinygen.nn.layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, MaskedConv2d, activates
+from tinygen.nn.activations import activates
+from tinygen.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, MaskedConv2d
+from tinygen.nn.layers import Linear
 from tinygen.nn.module import Module, Parameter
 
 

@@ -5,8 +5,7 @@ Initial parameters are uniform on (-1, 1) / sqrt(hidden_features), as in PyTorch
 
 from tinygen import functional as F
 from tinygen.nn import init
-from tinygen.nn.layers import _positive
-from tinygen.nn.module import Module, Parameter
+from tinygen.nn.module import Module, Parameter, check_positive
 
 
 class LSTM(Module):
@@ -17,13 +16,14 @@ class LSTM(Module):
     """
 
     def __init__(self, in_features: int, hidden_features: int):
-        _positive(self, in_features=in_features, hidden_features=hidden_features)
+        check_positive(self, in_features=in_features, hidden_features=hidden_features)
         self.input_weight = Parameter(init.fan_in_uniform((in_features, 4 * hidden_features), hidden_features))
         self.hidden_weight = Parameter(init.fan_in_uniform((hidden_features, 4 * hidden_features)))
         self.bias = Parameter(init.fan_in_uniform((4 * hidden_features,), hidden_features))
 
-    def forward(self, x, state=None):
-        return F.lstm(x, self.input_weight, self.hidden_weight, self.bias, *(state or ()))
+    def forward(self, x, state=None, lengths=None):
+        weights = self.input_weight, self.hidden_weight, self.bias
+        return F.lstm(x, *weights, *(state or ()), lengths=lengths)
 
 
 class GRU(Module):
@@ -34,25 +34,25 @@ class GRU(Module):
     """
 
     def __init__(self, in_features: int, hidden_features: int):
-        _positive(self, in_features=in_features, hidden_features=hidden_features)
+        check_positive(self, in_features=in_features, hidden_features=hidden_features)
         self.input_weight = Parameter(init.fan_in_uniform((in_features, 3 * hidden_features), hidden_features))
         self.hidden_weight = Parameter(init.fan_in_uniform((hidden_features, 3 * hidden_features)))
         self.bias = Parameter(init.fan_in_uniform((3 * hidden_features,), hidden_features))
         self.hidden_bias = Parameter(init.fan_in_uniform((hidden_features,), hidden_features))
 
-    def forward(self, x, state=None):
-        return F.gru(x, self.input_weight, self.hidden_weight, self.bias, self.hidden_bias, state)
+    def forward(self, x, state=None, lengths=None):
+        return F.gru(x, self.input_weight, self.hidden_weight, self.bias, self.hidden_bias, state, lengths=lengths)
 
 
 class LSTMCell(LSTM):
     """One step of an `LSTM`: the next (h, c) of x (N, in_features) and a state (h, c)."""
 
-    def forward(self, x, state=None):
+    def forward(self, x, state=None):  # type: ignore[override]
         return super().forward(x[:, None], state)[1]
 
 
 class GRUCell(GRU):
     """One step of a `GRU`: the next h of x (N, in_features) and a state h."""
 
-    def forward(self, x, state=None):
+    def forward(self, x, state=None):  # type: ignore[override]
         return super().forward(x[:, None], state)[1]

@@ -247,6 +247,11 @@ def leaky_relu_grad(xp, g, x, *, slope):
 leaky_relu_grad.vjp(lambda h, y, g, x, *, slope: leaky_relu_grad(h, x, slope=slope), None)
 
 
+def prelu(x, slope):
+    """x where x > 0, else slope * x, with a learnt slope: a number for each channel, or one (He et al. 2015)."""
+    return where(greater(x, 0), x, slope * x)
+
+
 @primitive(saves="x y", elementwise=True)
 def elu(xp, x, *, alpha=1.0):
     """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2016)."""

@@ -13,12 +13,12 @@ from tinygen.ops.shaping import broadcast_to
 from tinygen.primitive import primitive
 
 
-def _swapped(x):
+def swapped(x):
     """x with its last two axes exchanged."""
     return x.transpose((*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def _summed(g, x):
+def summed(g, x):
     """The gradient of a stack of matrices x, summed over the leading axes along which x was broadcast."""
     return g if g.shape == x.shape else sum_to(g, x.shape)
 
@@ -48,8 +48,8 @@ def _stacks(xp, a, b):
 
 
 matmul.vjp(
-    lambda g, y, a, b: _summed(matmul(g, _swapped(b)), a),
-    lambda g, y, a, b: _summed(matmul(_swapped(a), g), b),
+    lambda g, y, a, b: summed(matmul(g, swapped(b)), a),
+    lambda g, y, a, b: summed(matmul(swapped(a), g), b),
 )
 
 

@@ -6,25 +6,36 @@ from tinygen.primitive import primitive
 
 
 @primitive(views=True)
-def windows(xp, x, *, size, stride):
-    """Windows of `size` (KH, KW) at every `stride` (vertical, horizontal): (N, H, W, C) -> (N, OH, OW, KH, KW, C)."""
-    output = Geometry(stride).output_size(x.shape[1:3], size)
+def windows(xp, x, *, size, stride, dilation=(1, 1)):
+    """Windows of `size` (KH, KW) at every `stride` (vertical, horizontal): (N, H, W, C) -> (N, OH, OW, KH, KW, C).
+
+    The elements of a window lie `dilation` (vertical, horizontal) apart.
+    """
+    output = Geometry(stride, dilation=dilation).output_size(x.shape[1:3], size)
     if x.ndim != 4 or min(output) < 1:
         raise ShapeError(f"windows: a window {size} does not fit into {x.shape} (N, H, W, C)")
     n, h, w, c = x.strides
-    strides = (n, stride[0] * h, stride[1] * w, h, w, c)
+    strides = (n, stride[0] * h, stride[1] * w, dilation[0] * h, dilation[1] * w, c)
     return xp.lib.stride_tricks.as_strided(x, (len(x), *output, *size, x.shape[3]), strides)
 
 
 @primitive()
-def overlap_add(xp, g, *, image_size, stride):
+def overlap_add(xp, g, *, image_size, stride, dilation=(1, 1)):
     """Add up windows where they overlap, in images of `image_size` (H, W): the adjoint of `windows`."""
     n, oh, ow, kh, kw, c = g.shape
     x = xp.zeros((n, *image_size, c), g.dtype)
-    for (i, j), window in Geometry(stride).windows((kh, kw), (oh, ow)):
+    for (i, j), window in Geometry(stride, dilation=dilation).windows((kh, kw), (oh, ow)):
         x[window] += g[:, :, :, i, j]
     return x
 
 
-windows.vjp(lambda g, y, x, *, size, stride: overlap_add(g, image_size=x.shape[1:3], stride=stride))
-overlap_add.vjp(lambda h, y, g, *, image_size, stride: windows(h, size=g.shape[3:5], stride=stride))
+windows.vjp(
+    lambda g, y, x, *, size, stride, dilation=(1, 1): overlap_add(
+        g, image_size=x.shape[1:3], stride=stride, dilation=dilation
+    )
+)
+overlap_add.vjp(
+    lambda h, y, g, *, image_size, stride, dilation=(1, 1): windows(
+        h, size=g.shape[3:5], stride=stride, dilation=dilation
+    )
+)

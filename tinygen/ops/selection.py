@@ -1,5 +1,6 @@
 """Order of elements, and parts of matrices: sorting, the largest ones, triangles, sums into chosen places."""
 
+from tinygen.autograd import array_of
 from tinygen.errors import ShapeError
 from tinygen.ops.arithmetic import where
 from tinygen.ops.shaping import pad, scatter, scatter_along_axis, take_along_axis
@@ -56,7 +57,7 @@ def masked_fill(x, mask, value: float):
 
 def index_add(x, indices, values, axis: int = 0):
     """x with slices of `values` added to its slices at `indices` (integers) along an axis; repeated ones add up."""
-    position = (slice(None),) * (axis % x.ndim) + (plain(indices),)
+    position = (slice(None),) * (axis % x.ndim) + (array_of(indices),)
     return x + scatter(values, index=position, shape=x.shape)
 
 
@@ -70,8 +71,8 @@ def scatter_add(x, indices, values, axis: int):
 
 def put_along_axis(x, indices, values, axis: int):
     """x with each of `values` in place of the element at its index along an axis; no index occurs twice in a line."""
-    ones = plain(values) * 0 + 1
-    return where(plain(_placed(x, indices, ones, axis)) != 0, _placed(x, indices, values, axis), x)
+    ones = array_of(values) * 0 + 1
+    return where(array_of(_placed(x, indices, ones, axis)) != 0, _placed(x, indices, values, axis), x)
 
 
 def _placed(x, indices, values, axis: int):
@@ -79,8 +80,3 @@ def _placed(x, indices, values, axis: int):
     y = scatter_along_axis(values, indices, axis=axis, length=x.shape[axis])
     widths = tuple((0, n - m) for n, m in zip(x.shape, y.shape, strict=True))
     return pad(y, widths=widths) if any(after for _, after in widths) else y
-
-
-def plain(x):
-    """The array of a Tensor; an array as it is."""
-    return x.data if hasattr(x, "edge") else x

@@ -142,7 +142,7 @@ class Optimizer(words.Explained):
         """A hyper-parameter, as it was set: a number or a schedule."""
         if name in (hyper := self.__dict__.get("hyper", {})):
             return hyper[name]
-        raise AttributeError(f"{type(self).__name__} has no {name}")
+        raise words.missing(f"{type(self).__name__!r} object", name, self.other_words)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. A hyper-parameter applies from the next step; UsageError for one that it does not have."""

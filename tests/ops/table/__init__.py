@@ -11,7 +11,7 @@ __all__ = ["NON_DIFFERENTIABLE", "PIECEWISE", "SMOOTH", "TABLE", "Case", "add", 
 
 SUBJECTS = (
     "arithmetic logic rounding reduction products shaping views selection linear convolution pooling normalization "
-    "recurrent losses"
+    "recurrent losses resampling volumes attention linalg special"
 )
 for subject in SUBJECTS.split():
     import_module(f"{__name__}.{subject}")

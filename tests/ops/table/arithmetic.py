@@ -89,6 +89,7 @@ for slope in (0.01, 0.2):
         slope=slope,
     )
 add("elu", [apart(2, 3)], lambda x, alpha: np.where(x > 0, x, alpha * (np.exp(x) - 1)), PIECEWISE, alpha=0.7)
+add("functional.prelu", [apart(2, 3), real(3)], lambda x, slope: np.where(x > 0, x, slope * x), PIECEWISE)
 for name, reference in (("maximum", np.maximum), ("minimum", np.minimum)):
     values = distinct(2, 2, 3)
     add(name, [values[0], values[1]], reference, PIECEWISE, errors=[MIXED, UNFIT])

@@ -77,6 +77,14 @@ add(
     axes=2,
     slope=0.0,
 )
+
+
+def _rms_norm(x, scale, axes):
+    return x / np.sqrt((x**2).mean(tuple(range(x.ndim - axes, x.ndim)), keepdims=True) + 1e-6) * scale
+
+
+for shape, axes in (((3, 4), 1), ((2, 3, 2), 2)):
+    add("functional.rms_norm", [real(*shape), real(*shape[-axes:])], _rms_norm, axes=axes)
 add("functional.instance_norm", [real(2, 2, 3, 2), real(2), real(2)], _normalized((1, 2)))
 add("functional.instance_norm", away_from_the_kink((2, 3, 2), (2,), 1), _normalized(1), PIECEWISE, slope=0.0)
 add(

@@ -32,6 +32,22 @@ add(
     stride=(2, 1),
     errors=[([real(1, 2, 2, 1)], {"size": (3, 3), "stride": (1, 1)}, ShapeError, "does not fit")],
 )
+add(
+    "windows",
+    [real(1, 5, 4, 2)],
+    lambda x, **_: _windows(x, (3, 4), (1, 1))[:, :, :, ::2, ::3],
+    size=(2, 2),
+    stride=(1, 1),
+    dilation=(2, 3),
+)
+add(
+    "overlap_add",
+    [real(1, 1, 2, 2, 1, 1)],
+    lambda g, **_: np.stack([g[0, 0, :, 0, 0], 0 * g[0, 0, :, 0, 0], g[0, 0, :, 1, 0]])[None],
+    image_size=(3, 2),
+    stride=(1, 1),
+    dilation=(2, 1),
+)
 add("overlap_add", [real(1, 2, 3, 2, 2, 1)], _overlap_add, image_size=(4, 4), stride=(2, 1))
 add(
     "functional.max_pool2d",
@@ -48,6 +64,42 @@ add(
     size=3,
     stride=2,
     padding=1,
+)
+add(
+    "functional.max_pool2d",
+    [distinct(1, 5, 5, 1)],
+    lambda x, **_: _windows(x, (3, 3), (2, 2))[:, :, :, ::2, ::2].max((3, 4)),
+    PIECEWISE,
+    size=2,
+    stride=2,
+    dilation=2,
+)
+
+
+def _adaptive(reduce):
+    def reference(x, size):
+        rows, columns = size if isinstance(size, tuple) else (size, size)
+        y = np.zeros((len(x), rows, columns, x.shape[3]))
+        for i, j in product(range(rows), range(columns)):
+            (top, bottom), (left, right) = (
+                (k * n // bins, -(-(k + 1) * n // bins))
+                for k, n, bins in ((i, x.shape[1], rows), (j, x.shape[2], columns))
+            )
+            y[:, i, j] = reduce(x[:, top:bottom, left:right], axis=(1, 2))
+        return y
+
+    return reference
+
+
+for size in (1, 2, (3, 2), (5, 4), (2, 6)):
+    add("functional.adaptive_avg_pool2d", [real(2, 5, 4, 2)], _adaptive(np.mean), size=size)
+    add("functional.adaptive_max_pool2d", [distinct(1, 5, 4, 2)], _adaptive(np.max), PIECEWISE, size=size)
+add(
+    "functional.adaptive_avg_pool2d",
+    [real(1, 4, 6, 1)],
+    _adaptive(np.mean),
+    size=(2, 3),
+    errors=[([real(3, 3)], {"size": 1}, ShapeError, r"adaptive_avg_pool2d: takes images .*\(3, 3\)")],
 )
 add(
     "functional.avg_pool2d",

@@ -66,6 +66,10 @@ for shape, widths in (((2, 3), ((0, 1), (2, 1))), ((3, 1, 4), ((2, 2), (0, 0), (
     add("reflect_pad", [real(*shape)], _reflect, widths=widths)
     add("reflect_fold", [real(*np.add(shape, margins))], _reflect_fold, widths=widths)
     add("functional.pad", [real(*shape)], _reflect, widths=widths, mode="reflect")
+for mode, name in (("replicate", "edge"), ("circular", "wrap")):
+    for shape, widths in (((2, 3), ((0, 1), (2, 1))), ((1, 4), ((1, 1), (4, 0)))):
+        reference = lambda x, widths, mode, name=name: np.pad(x, widths, mode=name)  # noqa: E731
+        add("functional.pad", [real(*shape)], reference, widths=widths, mode=mode)
 add(
     "functional.pad",
     [real(2, 3)],
@@ -75,6 +79,9 @@ add(
     errors=[
         ([real(2, 3)], {"widths": ((0, 0), (3, 0)), "mode": "reflect"}, ShapeError, r"smaller than.*\(2, 3\)"),
         ([real(2, 0)], {"widths": ((0, 0), (1, 0)), "mode": "reflect"}, ShapeError, r"smaller than.*\(2, 0\)"),
+        ([real(2, 3)], {"widths": ((0, 0), (4, 0)), "mode": "circular"}, ShapeError, "4 and 0 elements cannot come"),
+        ([real(2, 0)], {"widths": ((0, 0), (1, 0)), "mode": "replicate"}, ShapeError, r"axis 1 of \(2, 0\)"),
+        ([real(2, 3)], {"widths": ((1, 1), (-1, 1))}, ShapeError, r"fewer elements x\[\.\.\., 1:-1\]"),
         ([real(2, 3)], {"widths": ((1, 1),)}, ShapeError, r"one \(before, after\) for each axis of \(2, 3\)"),
         ([real(2, 3)], {"widths": ((1, 1), (1, 1)), "mode": "wrap"}, UsageError, "'wrap'"),
     ],

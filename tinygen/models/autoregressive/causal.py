@@ -14,7 +14,7 @@ from tinygen import functional as F
 from tinygen.backend import array_module
 from tinygen.functional.convolution import IntPair, pair
 from tinygen.nn import Conv2d, MaskedConv2d, Module
-from tinygen.nn.layers import activates
+from tinygen.nn.activations import activates
 from tinygen.tensor import Tensor
 
 

@@ -5,22 +5,13 @@ import math
 import numpy as np
 
 from tinygen import functional as F
-from tinygen import random, words
-from tinygen.autograd import no_grad
+from tinygen import random
+from tinygen.autograd import array_of, no_grad
 from tinygen.backend import array_module, device_of, to_device
+from tinygen.distributions.base import Distribution, sizes, stream_of
 from tinygen.errors import ShapeError, UsageError
 from tinygen.ops.arithmetic import weighted
 from tinygen.tensor import Tensor
-
-
-def _raw(x):
-    return x.data if isinstance(x, Tensor) else x
-
-
-class Distribution(words.Explained):
-    """The base of distributions."""
-
-    other_words = words.DISTRIBUTION
 
 
 class Normal(Distribution):
@@ -47,15 +38,22 @@ class Normal(Distribution):
         z = (x - self.mean) / self.std
         return -0.5 * (z * z + self.log_var + math.log(2 * math.pi))
 
-    def sample(self, *, stream: random.Stream | None = None):
-        """Draw mean + std * noise, differentiable in mean and std (Kingma & Welling 2014, section 2.4)."""
-        mean, width = _raw(self.mean), _raw(self._log_var if self._std is None else self._std)
+    def entropy(self):
+        """The differential entropy, elementwise, in nats."""
+        return 0.5 * self.log_var + 0.5 * (1 + math.log(2 * math.pi))
+
+    def sample(self, shape=(), *, stream: random.Stream | None = None):
+        """Draw mean + std * noise, differentiable in mean and std (Kingma & Welling 2014, section 2.4).
+
+        `shape` further ones in front.
+        """
+        mean, width = array_of(self.mean), array_of(self._log_var if self._std is None else self._std)
         like = next((x for x in (mean, width) if hasattr(x, "dtype")), np.zeros((), np.float32))
-        shape = np.broadcast_shapes(getattr(mean, "shape", ()), getattr(width, "shape", ()))
-        noise = (stream or random.stream("train")).normal(shape, dtype=like.dtype, device=device_of(like))
+        shape = sizes(shape, *np.broadcast_shapes(getattr(mean, "shape", ()), getattr(width, "shape", ())))
+        noise = stream_of(stream).normal(shape, dtype=like.dtype, device=device_of(like))
         if self._std is None and shape == getattr(mean, "shape", None) == getattr(width, "shape", None):
             return F.reparameterize(self.mean, self.log_var, noise)
-        return self.mean + self.std * noise
+        return self.mean + self.std * (noise if hasattr(mean, "dtype") or hasattr(width, "dtype") else Tensor(noise))
 
     def kl(self, other: "Normal | None" = None):
         """KL(self || other), elementwise, in nats; `other` defaults to the standard normal."""
@@ -89,13 +87,19 @@ class Bernoulli(Distribution):
         """log p(x) for x in {0, 1} (or its expectation for x between), elementwise, in nats."""
         return -F.binary_cross_entropy_with_logits(self.logits, x)
 
-    def sample(self, *, stream: random.Stream | None = None):
-        """Draw 0 or 1, without gradient."""
-        return Tensor((stream or random.stream("train")).bernoulli(_raw(self.mean)))
+    def entropy(self):
+        """The entropy, elementwise, in nats."""
+        return F.softplus(self.logits) - self.mean * self.logits
+
+    def sample(self, shape=(), *, stream: random.Stream | None = None):
+        """Draw 0 or 1, without gradient; `shape` further ones in front."""
+        mean = array_of(self.mean)
+        mean = mean if shape == () else array_module(mean).broadcast_to(mean, sizes(shape, *mean.shape)).copy()
+        return Tensor(stream_of(stream).bernoulli(mean))
 
     def inverse(self, uniform):
         """Turn uniform numbers into 0 and 1 by the inverse distribution function: 1 if they are below the mean."""
-        mean = _raw(self.mean)
+        mean = array_of(self.mean)
         return (uniform < mean).astype(mean.dtype)
 
     def kl(self, other: "Bernoulli"):
@@ -149,7 +153,7 @@ def _log_sinhc_parts(h):
 
     Each branch gets arguments at which it and its derivatives are finite.
     """
-    is_near = abs(_raw(h)) < _SERIES_LIMIT
+    is_near = abs(array_of(h)) < _SERIES_LIMIT
     near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, F.abs(h))
     square = near * near
     rest = F.log1p(-F.exp(-2 * far)) - F.log(2 * far)
@@ -158,7 +162,7 @@ def _log_sinhc_parts(h):
 
 def _log_sinhc_slope(h):
     """coth(h) - 1 / h, the derivative of log(sinh(h) / h)."""
-    is_near = abs(_raw(h)) < _SERIES_LIMIT
+    is_near = abs(array_of(h)) < _SERIES_LIMIT
     near, far = F.where(is_near, h, 0.0), F.where(is_near, 1.0, h)
     slope = [2 * n * coefficient for n, coefficient in enumerate(_LOG_SINHC, 1)]
     return F.where(is_near, near * _polynomial(slope, near * near), 1 / F.tanh(far) - 1 / far)
@@ -189,20 +193,24 @@ class Categorical(Distribution):
 
     def expectation(self, values):
         """The expectation, of shape (...), of `values` (classes,), which holds a number for each class."""
-        logits = _raw(self.logits)
+        logits = array_of(self.logits)
         return (F.softmax(self.logits) * to_device(values.astype(logits.dtype), device_of(logits))).sum(axis=-1)
 
-    def sample(self, *, stream: random.Stream | None = None):
-        """Draw integers of shape (...), without gradient."""
-        logits = _raw(self.logits)
-        stream = stream or random.stream("train")
-        uniform = stream.uniform(logits.shape[:-1], dtype=logits.dtype, device=device_of(logits))
-        return Tensor(self.inverse(uniform))
+    def entropy(self):
+        """The entropy in nats, of shape (...)."""
+        log_probs = self.log_probs
+        return -weighted(F.exp(log_probs), log_probs).sum(axis=-1)
+
+    def sample(self, shape=(), *, stream: random.Stream | None = None):
+        """Draw integers of shape (...), without gradient; `shape` further ones in front."""
+        logits = array_of(self.logits)
+        shape = sizes(shape, *logits.shape[:-1])
+        return Tensor(self.inverse(stream_of(stream).uniform(shape, dtype=logits.dtype, device=device_of(logits))))
 
     def inverse(self, uniform):
         """Turn uniform numbers of shape (...) into as many integers by the inverse distribution function."""
-        logits = _raw(self.logits)
-        total = array_module(logits).cumsum(_raw(F.softmax(logits)), axis=-1)
+        logits = array_of(self.logits)
+        total = array_module(logits).cumsum(array_of(F.softmax(logits)), axis=-1)
         return (uniform[..., None] * total[..., -1:] >= total[..., :-1]).sum(axis=-1)
 
     def kl(self, other: "Categorical"):
@@ -286,15 +294,17 @@ class DiscretizedLogisticMixture(Distribution):
 
     def sample(self, *, stream: random.Stream | None = None):
         """Draw images (..., channels), without gradient: a component for each pixel, then its channels in turn."""
-        stream = stream or random.stream("train")
-        data = _raw(self.logits)
+        stream = stream_of(stream)
+        data = array_of(self.logits)
         xp, shape = array_module(data), data.shape[:-1]
         values: list = []
         with no_grad():
-            component = _raw(Categorical(self.logits).sample(stream=stream))
+            component = array_of(Categorical(self.logits).sample(stream=stream))
             chosen = F.one_hot(component, data.shape[-1], dtype=data.dtype)
             for log_scale in self.log_scales:
-                mean, scale = (_raw((part * chosen).sum(axis=-1)) for part in (self._mean(values), F.exp(log_scale)))
+                mean, scale = (
+                    array_of((part * chosen).sum(axis=-1)) for part in (self._mean(values), F.exp(log_scale))
+                )
                 uniform = stream.uniform(shape, dtype=data.dtype, device=device_of(data))
                 x = mean + scale * (xp.log(uniform) - xp.log1p(-uniform))
                 values.append(xp.rint((xp.clip(x, -1, 1) + 1) * 127.5) / 127.5 - 1)
@@ -317,7 +327,3 @@ def _clipped_mean(mean, log_scale):
     """The expectation of a logistic variable clipped to [-1, 1]: -1 plus the integral of its upper tail."""
     scale, precision = F.exp(log_scale), F.exp(-log_scale)
     return F.clip(scale * (F.softplus((mean + 1) * precision) - F.softplus((mean - 1) * precision)) - 1, -1.0, 1.0)
-
-
-def __getattr__(name: str):
-    raise words.missing("module 'tinygen.distributions'", name, words.DISTRIBUTIONS)
