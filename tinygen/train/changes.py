@@ -33,7 +33,12 @@ def with_learning_rates(model: str, config: Any, rates: Mapping[str, float]) -> 
 
 
 def record_changes(run: Run, step: int, sections: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set new values in sections of config.json, and record the ones that they replace."""
+    """Set new values in sections of config.json, and record the ones that they replace.
+
+    Changes that were made after `step`, before a training that diverged fell back to it, apply from `step` on.
+    """
+    for earlier in run.config.get("changes", []):
+        earlier["step"] = min(earlier["step"], step)
     change: dict[str, Any] = {}
     for section, values in sections.items():
         own = run.config.get(section, {})

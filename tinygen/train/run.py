@@ -5,13 +5,14 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygen.data.notices import say_once
 from tinygen.errors import RunError
-from tinygen.serialization import write_atomically
+from tinygen.serialization import load, write_atomically
 
 if TYPE_CHECKING:
     from tinygen.data import Dataset
@@ -60,6 +61,10 @@ class Run:
     def staged_best_file(self) -> Path:
         """The new best state, until the checkpoint that belongs to it is written."""
         return self.folder / ".best.safetensors.staged"
+
+    def earlier(self, file: Path) -> Path:
+        """The copy of a state from before the last checkpoint, kept until a step shows that the last one is sound."""
+        return self.folder / f".{file.name}.earlier"
 
     def state_file(self, which: str) -> Path:
         """The file of the last state, or of the best."""
@@ -182,9 +187,39 @@ class Run:
 
     def _clear(self) -> None:
         self.discard_results()
+        self.forget_earlier()
         states = self.checkpoint_file, self.best_file, self.staged_best_file
         for file in (*states, self.log_file, self.config_file, *self.samples().values()):
             file.unlink(missing_ok=True)
+
+    # The checkpoint before the last
+
+    def keep_earlier(self) -> None:
+        """Keep the present checkpoint, and the best state that belongs to it, beside the next ones."""
+        with _run_errors(f"cannot write to {self.folder}"):
+            for file in (self.checkpoint_file, self.best_file):
+                if file.exists():
+                    _link(file, self.earlier(file))
+                else:
+                    self.earlier(file).unlink(missing_ok=True)
+
+    def fall_back(self) -> int | None:
+        """Put the states that `keep_earlier` kept back in their places; returns their step, None if there are none."""
+        if not self.earlier(self.checkpoint_file).exists():
+            return None
+        with _run_errors(f"cannot write to {self.folder}"):
+            self.staged_best_file.unlink(missing_ok=True)
+            self.best_file.unlink(missing_ok=True)
+            for file in (self.best_file, self.checkpoint_file):
+                if self.earlier(file).exists():
+                    os.replace(self.earlier(file), file)
+        self.forget_earlier()  # two names of one file both stay
+        return load(self.checkpoint_file)[1]["step"]
+
+    def forget_earlier(self) -> None:
+        """Remove what `keep_earlier` kept."""
+        for file in (self.checkpoint_file, self.best_file):
+            self.earlier(file).unlink(missing_ok=True)
 
     # Writing
 
@@ -239,6 +274,18 @@ class Run:
         for drawn, file in self.samples().items():
             if drawn > step:
                 file.unlink()
+
+
+def _link(file: Path, other: Path) -> None:
+    """Give a file a second name, which stays when the file is replaced; where links are unknown, copy it."""
+    part = other.with_name(f"{other.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(file, part)
+    except OSError:
+        shutil.copyfile(file, part)
+    os.replace(part, other)
+    part.unlink(missing_ok=True)  # which stays where both are names of the same file already
 
 
 def _entry(line: str) -> dict[str, Any] | None:

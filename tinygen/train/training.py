@@ -1,5 +1,6 @@
 """The training loop, with its log, and the state that it saves so that training can be continued exactly."""
 
+import dataclasses
 import shlex
 import time
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ from tinygen.train.verdict import conclusion, verdict
 
 SECONDS_BETWEEN_CHECKPOINTS = 30
 LOGS_PER_EPOCH = 10
+EXPLOSION = 100
+"""How many times the last sound loss a loss may be; weights with a larger one are not worth keeping."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -73,6 +76,8 @@ class Training:
         self.step = 0
         self.started = self.saved_at = time.monotonic()
         self.saved_step: int | None = None
+        self.saved_is_sound = False
+        self.sound_loss: float | None = None
         self.window: dict[str, list[Any]] = {}
         self.train_metrics: dict[str, float] = {}
         self.valid_metrics: dict[str, float] = {}
@@ -142,18 +147,34 @@ class Training:
         except NonFiniteError as error:
             raise self._diverged(self.step + 1, str(error)) from error
         self.step += 1
+        if self.run and self.step - 1 == self.saved_step:
+            self._examine_saved(scalars)
         for name, value in scalars.items():
             # Kept as an array: a Python float would wait for the device.
             self.window.setdefault(name, []).append(value.data if isinstance(value, Tensor) else value)
 
+    def _examine_saved(self, scalars: Mapping[str, Any]) -> None:
+        """Find out by the first loss after a checkpoint whether that holds a sound state.
+
+        A step at an absurd learning rate leaves weights that are finite, but useless: their loss is far above the last.
+        """
+        loss = next((float(value.data if isinstance(value, Tensor) else value) for value in scalars.values()), 0.0)
+        limit = EXPLOSION * (1 + abs(loss if self.sound_loss is None else self.sound_loss))
+        self.saved_is_sound = abs(loss) <= limit  # not if it is NaN
+        self.sound_loss = loss if self.saved_is_sound else self.sound_loss
+
     def _diverged(self, step: int, what: str) -> NonFiniteError:
-        """The error of a training that diverged, with the last good checkpoint and a remedy."""
+        """The error of a training that diverged, with the last good checkpoint, which is put back, and a remedy."""
         rates = learning_rates(self.model.config)
         now = " or ".join(f"{name} (now {rate:g})" for name, rate in rates.items())
         kept, remedy = "", f"a smaller {now or 'learning rate'} may help"
         if self.run and self.saved_step is not None:
-            kept = f"; {self.run.checkpoint_file} still holds step {self.saved_step}, which is good"
-            lower = " ".join(f"{flag(name)} {rate / 10:g}" for name, rate in rates.items())
+            earlier = None if self.saved_is_sound else self.run.fall_back()
+            self.saved_step = self.saved_step if earlier is None else earlier
+            held = "still holds" if earlier is None else "holds again"
+            kept = f"; {self.run.checkpoint_file} {held} step {self.saved_step}, which is good"
+            usual = {each.name: each.default for each in dataclasses.fields(self.model.config)}
+            lower = " ".join(f"{flag(name)} {min(rate / 10, usual[name]):g}" for name, rate in rates.items())
             remedy += f": tinygen resume {shlex.quote(str(self.run.folder))} {lower}" if lower else ""
         return NonFiniteError(f"training diverged at step {step}: {what}{kept}; {remedy}")
 
@@ -217,10 +238,13 @@ class Training:
         meta = {**self._position(), "seconds": round(self.seconds, 3), "best": self.best.as_dict()}
         try:
             self.best.stage(self.run)
+            if self.saved_is_sound:
+                self.run.keep_earlier()
             save(self.run.checkpoint_file, self.model.state_dict(), meta)
         except NonFiniteError as error:
             raise self._diverged(self.step, str(error)) from error
         self.best.publish(self.run)
+        self.saved_is_sound = False
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def _position(self) -> dict[str, Any]:
@@ -316,6 +340,7 @@ class Training:
         if sentence := conclusion(self.validations, self.best.metric):
             self.display.show(sentence)
         if self.run:
+            self.run.forget_earlier()
             self.run.save_summary(summary)
             write_report(self.run, self.model, self.data)
             self.display.show(f"{format_time(self.seconds)}; report: {self.run.report_file}")
