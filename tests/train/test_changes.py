@@ -148,12 +148,12 @@ def test_the_error_of_divergence_names_the_command_with_smaller_learning_rates(t
     folder = tmp_path / "a run"
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as error:
         train.fit(make_model(learning_rate=1e3), data, steps=50, save_every=1, out=folder, quiet=True)
-    command = f"a smaller learning_rate (now 1000) may help: tinygen resume '{folder}' --learning-rate 100"
+    command = f"a smaller learning_rate (now 1000) may help: tinygen resume '{folder}' --learning-rate 0.003"
     assert str(error.value).endswith(command)
     aae = AAE(AAE.Config(hidden=5, latent=2, batch_size=9, learning_rate=1e30), data.spec)
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError) as error:
         train.fit(aae, data, steps=50, out=tmp_path / "aae", quiet=True)
-    assert str(error.value).endswith("aae --learning-rate 1e+29 --discriminator-learning-rate 1e-05")
+    assert str(error.value).endswith("aae --learning-rate 0.0005 --discriminator-learning-rate 1e-05")
 
 
 SMALL = "--hidden 8 --latent 2 --batch-size 9 --importance-samples 2 --learning-rate 1e-3".split()

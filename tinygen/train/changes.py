@@ -17,6 +17,12 @@ def learning_rates(config: Any) -> dict[str, float]:
     return {name: value for name, value in vars(config).items() if name.endswith("learning_rate")}
 
 
+def smaller_learning_rates(config: Any) -> dict[str, float]:
+    """A tenth of each learning rate, or its default where that is smaller still."""
+    usual = {each.name: each.default for each in dataclasses.fields(config) if isinstance(each.default, float)}
+    return {name: min(rate / 10, usual.get(name, rate)) for name, rate in learning_rates(config).items()}
+
+
 def flag(name: str) -> str:
     """The command-line flag of a field of a Config."""
     return f"--{name.replace('_', '-')}"

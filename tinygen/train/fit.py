@@ -57,9 +57,10 @@ def fit(
     with contextlib.closing(Run.create(out, training.describe(provenance or {}), overwrite=overwrite)) as training.run:
         try:
             return training.train_to_end()
-        finally:
-            if training.saved_step is None:  # it failed before anything was saved
+        except (Exception, KeyboardInterrupt):
+            if training.saved_step is None:
                 training.run.discard()
+            raise
 
 
 def resume(

@@ -1,6 +1,5 @@
 """The training loop, with its log, and the state that it saves so that training can be continued exactly."""
 
-import dataclasses
 import shlex
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from tinygen.steps import training_steps
 from tinygen.tensor import Tensor
 from tinygen.train import environment
 from tinygen.train.best import Best
-from tinygen.train.changes import flag, learning_rates
+from tinygen.train.changes import flag, learning_rates, smaller_learning_rates
 from tinygen.train.console import Display
 from tinygen.train.description import checked_provenance, describe_data, describe_model, refuse_unfit_data
 from tinygen.train.doctor import SAMPLES, Doctor, variety
@@ -173,8 +172,9 @@ class Training:
             self.saved_step = self.saved_step if earlier is None else earlier
             held = "still holds" if earlier is None else "holds again"
             kept = f"; {self.run.checkpoint_file} {held} step {self.saved_step}, which is good"
-            usual = {each.name: each.default for each in dataclasses.fields(self.model.config)}
-            lower = " ".join(f"{flag(name)} {min(rate / 10, usual[name]):g}" for name, rate in rates.items())
+            lower = " ".join(
+                f"{flag(name)} {rate:g}" for name, rate in smaller_learning_rates(self.model.config).items()
+            )
             remedy += f": tinygen resume {shlex.quote(str(self.run.folder))} {lower}" if lower else ""
         return NonFiniteError(f"training diverged at step {step}: {what}{kept}; {remedy}")
 
