@@ -111,18 +111,33 @@ def _compile_or_load(decorator, function, signature, **options):
     except OSError as error:
         why = str(error)
     else:
-        for _ in range(2):
-            try:
-                with _one_at_a_time, _caching_in(folder):
-                    return decorator(signature, cache=True, **options)(function)
-            except (RuntimeError, OSError):
-                break
-            except Exception:  # a cached file is damaged; an error in the function itself is raised again below
-                for file in folder.glob("*/*.nb?"):
-                    file.unlink(missing_ok=True)
-        why = f"{cache_folder()} cannot be used"
+        try:
+            return _cached(decorator, function, signature, folder, options)
+        except (RuntimeError, OSError):
+            why = f"{cache_folder()} cannot be used"
     explain_wait(f"compiling kernels for this run alone, since {why}")
     return decorator(signature, **options)(function)
+
+
+def _cached(decorator, function, signature, folder: Path, options: dict):
+    """Load a compiled function from its folder, or compile and keep it there. Files that are damaged are replaced.
+
+    An error that has nothing to do with the files leaves them: they are removed only after the function has been
+    compiled without them.
+    """
+    with _one_at_a_time:
+        try:
+            with _caching_in(folder):
+                return decorator(signature, cache=True, **options)(function)
+        except (RuntimeError, OSError):
+            raise
+        except Exception:
+            compiled_alone = decorator(signature, **options)(function)
+            for file in folder.glob("*/*.nb?"):
+                file.unlink(missing_ok=True)
+        with suppress(Exception), _caching_in(folder):
+            return decorator(signature, cache=True, **options)(function)
+        return compiled_alone
 
 
 def jit(function):

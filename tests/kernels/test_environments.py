@@ -1,5 +1,6 @@
 """Kernels for other processors, without numba and with various cache folders, in separate processes."""
 
+import functools
 import os
 import platform
 import shutil
@@ -169,6 +170,52 @@ def test_damaged_cache_files_are_replaced_and_others_kept(filled, tmp_path):
     assert {file.parent for file in changed} == {file.parent for file in damaged}
     assert len(changed) == 4
     assert printed_at_terminal(copy, tmp_path) == ""
+
+
+@pytest.fixture
+def one_folder(monkeypatch, tmp_path):
+    """The folder of compiled code of functions that a test compiles, in a folder that the user chose."""
+    monkeypatch.setattr(jit, "CHOSEN_FOLDER", str(tmp_path))
+    monkeypatch.setattr(jit, "cache_folder", functools.cache(jit.cache_folder.__wrapped__))
+    return tmp_path
+
+
+def doubled(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:40], lambda b: b[: len(b) // 2], lambda b: b"x" * 99])
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_damaged_file_in_a_chosen_cache_is_healed(one_folder, damage, suffix):
+    signature = types.int64(types.int64)
+    assert jit.compiled(doubled, signature)(4) == 8
+    (file,) = one_folder.rglob(f"*.{suffix}")
+    intact = file.stat().st_size
+    file.write_bytes(damage(file.read_bytes()))
+    assert jit.compiled(doubled, signature)(5) == 10
+    healed = [file.stat().st_size for file in one_folder.rglob(f"*.{suffix}")]
+    assert healed == [pytest.approx(intact, rel=0.1)]
+    before = compiled_files(one_folder)
+    assert jit.compiled(doubled, signature)(6) == 12
+    assert compiled_files(one_folder) == before
+
+
+def test_an_unrelated_error_leaves_a_healthy_cache(one_folder):
+    signature = types.int64(types.int64)
+    jit.compiled(doubled, signature)
+    before = compiled_files(one_folder)
+
+    def fails(*_, **__):
+        def decorate(function):
+            raise MemoryError("not enough memory")
+
+        return decorate
+
+    with pytest.raises(MemoryError):
+        jit._compile_or_load(fails, doubled, signature)
+    with pytest.raises(Exception, match=r"resolution|No implementation|Cannot"):
+        jit.compiled(doubled, types.int64(types.voidptr))
+    assert compiled_files(one_folder) == before
 
 
 @pytest.mark.slow

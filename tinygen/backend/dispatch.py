@@ -19,15 +19,17 @@ def _cpu_kernels() -> dict[str, Any]:
     try:
         import numba
 
-        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            from tinygen.kernels import cpu
-
-            return cpu.KERNELS
-        why = "numba's JIT is disabled"
+        disabled = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
     except ModuleNotFoundError:
         why = "numba cannot be imported"
     except Exception as error:  # numba is there, but not for this NumPy, or a library of its own is missing
         why = f"numba cannot be imported ({type(error).__name__}: {error})".replace("\n", " ")
+    else:
+        if not disabled:
+            from tinygen.kernels import cpu
+
+            return cpu.KERNELS
+        why = "numba's JIT is disabled"
     notices.note(f"{why}, so plain NumPy kernels are used (slower)")
     return {}
 
