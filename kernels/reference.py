@@ -12,11 +12,12 @@ from .draws import draws
 from .geometry import Geometry, tap_mask
 from .namespace import namespace
 from .philox import philox
-from .rules import adam, ema, norm, rmsprop, sgd
+from .rules import adagrad, adam, ema, norm, rmsprop, sgd
 from .softmaxes import softmaxes
 
 __all__ = [
     "abs_grad",
+    "adagrad",
     "adam",
     "add",
     "batched_matmul",

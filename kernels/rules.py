@@ -36,6 +36,25 @@ def sgd(parameter, gradients, velocity, numbers):
     parameter -= n.rate * (n.nesterov * (gradient + n.momentum * velocity) + (1 - n.nesterov) * velocity)
 
 
+class Adagrad(NamedTuple):
+    """Numbers of `adagrad`: `rate` is the learning rate, `decay` the weight decay."""
+
+    factor: Any
+    bound: Any
+    rate: Any
+    eps: Any
+    decay: Any
+
+
+def adagrad(parameter, gradients, square, numbers):
+    """Adagrad (Duchi et al. 2011) with diagonal matrices, eps outside the root."""
+    n = Adagrad(*numbers)
+    gradient = n.factor * _clipped(gradients, n.bound) + n.decay * parameter
+    square += gradient * gradient
+    _flush_denormals(square)
+    parameter -= n.rate * gradient / (namespace(square).sqrt(square) + n.eps)
+
+
 class RmsProp(NamedTuple):
     """Numbers of `rmsprop`: `rate` is the learning rate, `alpha` the decay of `square`, `decay` the weight decay."""
 

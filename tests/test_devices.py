@@ -90,7 +90,7 @@ DISTRIBUTIONS = {
     "multivariate normal": (
         lambda mean, factor: distributions.MultivariateNormal(mean, factor=factor),
         normal(3, 2),
-        np.tril(normal(3, 2, 2)) + 2 * np.eye(2),
+        np.tril(normal(3, 2, 2)) + 5 * np.eye(2),
     ),
 }
 
@@ -221,6 +221,8 @@ def test_embedding_agrees_with_the_cpu(cuda):
 OPTIMIZERS = {
     "sgd": lambda p: optim.SGD(p, 0.1),
     "nesterov": lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1, clip_value=0.05),
+    "adagrad": lambda p: optim.Adagrad(p, 0.1, weight_decay=0.1, clip_norm=0.1),
+    "groups": lambda p: optim.AdamW([{"parameters": p, "weight_decay": 0.0, "lr": 0.1}]),
     "rmsprop": lambda p: optim.RMSProp(p, weight_decay=0.1, clip_norm=0.1),
     "adam": lambda p: optim.Adam(p, optim.warmup(2, 0.1), clip_norm=0.1),
     "adamw": lambda p: optim.AdamW(p, 0.1),

@@ -321,7 +321,7 @@ OPTIMISERS = {
 
 OPTIMISER = {
     "zero_grad": "leave it out: optimizer.step(loss) computes gradients of its own, and step() clears them",
-    "param_groups": "write optimizer.lr = value, or give lr as a function of the step",
+    "param_groups": "write optimizer.lr = value, or optimizer.groups[0]['lr'] = value for a group",
 }
 
 DISTRIBUTIONS = {

@@ -35,7 +35,7 @@ from .softmax import (
     softmax_backward,
 )
 from .sums import cumsum, sum_over
-from .updates import adam, ema, norm, rmsprop, sgd
+from .updates import adagrad, adam, ema, norm, rmsprop, sgd
 
 uniform, normal, bernoulli, integers = draws(philox)
 

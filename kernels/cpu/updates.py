@@ -78,6 +78,19 @@ def _sgd(arguments, task, lane):
         parameter[i] = p - rate * (nesterov * (g + momentum * v) + (float32(1) - nesterov) * v)
 
 
+@worker("begins lengths gradients parameter square", " ".join(rules.Adagrad._fields))
+def _adagrad(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    factor, bound, rate, eps, decay = a.factor, a.bound, a.rate, a.eps, a.decay
+    gradient, parameter, square = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.square, task)
+    for i in range(parameter.size):
+        p = parameter[i]
+        g = factor * clipped(gradient[i], bound) + decay * p
+        v = flushed(square[i] + g * g)
+        square[i] = v
+        parameter[i] = p - rate * g / (np.sqrt(v) + eps)
+
+
 @worker("begins lengths gradients parameter square", " ".join(rules.RmsProp._fields))
 def _rmsprop(arguments, task, lane):
     a = carray(arguments, 1)[0]
@@ -117,6 +130,12 @@ def _update(work, gradients, numbers, *arrays) -> None:
 def sgd(parameter, gradients, velocity, numbers):
     """Stochastic gradient descent, as `kernels.rules.sgd`."""
     _update(_sgd, gradients, numbers, parameter, velocity)
+
+
+@single
+def adagrad(parameter, gradients, square, numbers):
+    """Adagrad, as `kernels.rules.adagrad`."""
+    _update(_adagrad, gradients, numbers, parameter, square)
 
 
 @single

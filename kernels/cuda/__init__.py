@@ -31,6 +31,6 @@ from .softmax import (
     softmax_backward,
 )
 from .sums import column_sums, sum_over
-from .updates import adam, ema, norm, rmsprop, sgd
+from .updates import adagrad, adam, ema, norm, rmsprop, sgd
 
 KERNELS = {name: globals()[name] for name in reference.__all__ if name in globals()}

@@ -69,6 +69,19 @@ struct Sgd {
     }
 };
 
+struct Adagrad {
+    float factor, bound, rate, eps, decay;
+
+    __device__ explicit Adagrad(const float* s) : factor(s[0]), bound(s[1]), rate(s[2]), eps(s[3]), decay(s[4]) {}
+
+    __device__ void operator()(float& p, float gradient, float& square, float&) const
+    {
+        const float g = factor * clipped(gradient, bound) + decay * p;
+        square = normal(square + g * g);
+        p -= rate * g / (sqrtf(square) + eps);
+    }
+};
+
 struct RmsProp {
     float factor, bound, rate, alpha, eps, decay;
 

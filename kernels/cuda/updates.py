@@ -19,7 +19,7 @@ CUTS = np.dtype([("begin", np.int64, ARRAYS + 1), ("block", np.int32, ARRAYS + 1
 
 _source = Source(
     "updates.cu",
-    *(f"update<{rule.__name__}>" for rule in (rules.Sgd, rules.RmsProp, rules.Adam)),
+    *(f"update<{rule.__name__}>" for rule in (rules.Sgd, rules.Adagrad, rules.RmsProp, rules.Adam)),
     *("ema", "sum_squares", "root_of_sum"),
 )
 
@@ -89,6 +89,12 @@ def _update(rule: type, parameter, gradients, states, numbers) -> None:
 def sgd(parameter, gradients, velocity, numbers):
     """Stochastic gradient descent, as `kernels.rules.sgd`."""
     _update(rules.Sgd, parameter, gradients, [velocity], numbers)
+
+
+@single
+def adagrad(parameter, gradients, square, numbers):
+    """Adagrad, as `kernels.rules.adagrad`."""
+    _update(rules.Adagrad, parameter, gradients, [square], numbers)
 
 
 @single

@@ -246,13 +246,13 @@ def update_call(name: str, sizes, offset: int = 0) -> Call:
     size = sum(sizes)
     parameter, gradient, mean, square = normal(4, size + offset, seed=size)[:, offset:]
     gradients = np.split(gradient, np.cumsum(sizes)[:-1])
-    states = {"sgd": (mean,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
+    states = {"sgd": (mean,), "adagrad": (square**2,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
     numbers = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)
-    return Call(name, (parameter, gradients, *states, numbers[: 9 if name == "adam" else 6]))
+    return Call(name, (parameter, gradients, *states, numbers[: {"adagrad": 5, "adam": 9}.get(name, 6)]))
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7, 0, 130), (5000, 8), (3,) * 300], ids=lambda sizes: str(len(sizes)))
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adam"])
 def test_updates_from_any_number_of_gradients(assert_matches_reference, name, sizes):
     assert_matches_reference(update_call(name, sizes))
     assert_matches_reference(update_call(name, sizes, offset=1))
@@ -286,7 +286,7 @@ def test_the_norm_is_on_the_device_and_nan_for_values_that_are_not_finite(device
         assert np.isnan(device_kernel("norm")([large, np.array([value, 1], np.float32)], 1.0))
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adam"])
 def test_a_nan_in_a_gradient_is_not_clipped(device_kernel, name):
     call = update_call(name, (4,)).with_arrays(lambda array: runtime.cupy().asarray(array.copy()))
     call.arguments[1][0][2] = np.nan

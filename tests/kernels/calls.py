@@ -196,6 +196,7 @@ def _updates(rng) -> list[Call]:
     numbers = np.array((0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95), np.float32)  # none a power of two
     return [
         Call("sgd", (p, gradients, m, numbers[:6])),
+        Call("adagrad", (p, gradients, v * v, numbers[:5])),
         Call("rmsprop", (p, gradients, v * v, numbers[:6])),
         Call("adam", (p, gradients, m, v * v, numbers)),
         Call("norm", (gradients, 0.9)),

@@ -13,25 +13,26 @@ pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 
 SIZES = (0, 1, 7, 130, 1025, 40_001)
 NUMBERS = (0.7, 1.3, 0.1, 0.9, 0.99, 1.7, 1e-3, 0.2, 0.95)  # all different, none a power of two
+COUNTS = {"sgd": 6, "adagrad": 5, "rmsprop": 6, "adam": 9}
 each_implementation = pytest.mark.parametrize("kernel_of", [reference_kernel, cpu_kernel], ids=["reference", "cpu"])
 
 
 def update_call(name: str, size: int, pieces: int = 1) -> Call:
     """A call of an update rule with its gradient in `pieces` arrays."""
     parameter, gradient, mean, square = np.random.default_rng(size).standard_normal((4, size), np.float32)
-    states = {"sgd": (mean,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
-    numbers = np.array(NUMBERS if name == "adam" else NUMBERS[:6], np.float32)
+    states = {"sgd": (mean,), "adagrad": (square**2,), "rmsprop": (square**2,), "adam": (mean, square**2)}[name]
+    numbers = np.array(NUMBERS[: COUNTS[name]], np.float32)
     return Call(name, (parameter, np.array_split(gradient, pieces), *states, numbers))
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adam"])
 def test_updates_match_their_reference(name, size, pieces):
     update_call(name, size, pieces).compare(tolerance=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adam"])
 def test_an_update_changes_only_its_slice_of_the_buffers(name):
     call = update_call(name, 20)
     parameter, (gradient,), *states, numbers = call.with_arrays(np.copy).arguments
@@ -67,7 +68,7 @@ def test_the_norm_is_of_clipped_values_and_nan_for_values_that_are_not_finite(ke
         assert np.isnan(kernel_of("norm")([large, np.array([value, 1], np.float32)], 1.0))
 
 
-@pytest.mark.parametrize("rule", [rules.Sgd, rules.RmsProp, rules.Adam])
+@pytest.mark.parametrize("rule", [rules.Sgd, rules.Adagrad, rules.RmsProp, rules.Adam])
 def test_cuda_structures_have_the_numbers_of_the_rules_in_the_same_order(rule):
     source = (Path(rules.__file__).parent / "cuda" / "updates.cu").read_text()
     (fields,) = re.findall(rf"struct {rule.__name__} {{\s+float ([^;]*);", source)

@@ -28,6 +28,13 @@ def rmsprop(theta, gradient, memory, t, lr, decay=0.99, eps=1e-8, weight_decay=0
     return theta - lr * g / (math.sqrt(r) + eps)
 
 
+def adagrad(theta, gradient, memory, t, lr=1e-2, eps=1e-10, weight_decay=0.0):
+    """r <- r + g^2, theta <- theta - lr g / (sqrt(r) + eps)."""
+    g = gradient + weight_decay * theta
+    r = memory["r"] = memory.get("r", 0.0) + g**2
+    return theta - lr * g / (math.sqrt(r) + eps)
+
+
 def adam(theta, gradient, memory, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
     """Algorithm 1 of Kingma & Ba: bias-corrected moments, eps after the root."""
     g = gradient + weight_decay * theta
@@ -48,6 +55,8 @@ RULES = [
     (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 0.3}),
     (optim.RMSProp, rmsprop, {"lr": 0.1}),
     (optim.RMSProp, rmsprop, {"lr": 0.1, "decay": 0.5, "eps": 0.1, "weight_decay": 0.3}),
+    (optim.Adagrad, adagrad, {}),
+    (optim.Adagrad, adagrad, {"lr": 0.1, "eps": 0.1, "weight_decay": 0.3}),
     (optim.Adam, adam, {}),
     (optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.1}),
     (optim.Adam, adam, {"lr": 0.1, "weight_decay": 0.3}),
@@ -180,10 +189,11 @@ def test_the_norm_is_that_of_all_gradients_together(norm, bound, dtype):
     assert norm(parts, math.inf) == pytest.approx(float(parts[6][-1]), rel=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("rule", ["sgd", "adagrad", "rmsprop", "adam"])
 def test_updates_of_many_elements_follow_the_reference(rule):
-    rng, buffers = np.random.default_rng(0), {"sgd": 3, "rmsprop": 3, "adam": 4}[rule]
-    numbers = np.array([0.7, 1.3, 0.1, 0.9, 0.99, 0.3, 1e-3, 0.2, 0.95][: 3 * buffers - 3], np.float32)
+    rng, buffers = np.random.default_rng(0), {"sgd": 3, "adagrad": 3, "rmsprop": 3, "adam": 4}[rule]
+    count = {"adagrad": 5, "adam": 9}.get(rule, 6)
+    numbers = np.array([0.7, 1.3, 0.1, 0.9, 0.99, 0.3, 1e-3, 0.2, 0.95][:count], np.float32)
     parameter, *states = [np.abs(rng.standard_normal(sum(SIZES))).astype("float32") for _ in range(buffers - 1)]
     gradients = pieces()
     gradients[2] = gradients[2].reshape(100, 200).T.copy().T

@@ -4,14 +4,17 @@ Any hyper-parameter may be a number or a schedule: a function `step -> value`, w
 """
 
 from tinygen import words
-from tinygen.optim.algorithms import SGD, Adam, AdamW, RMSProp
+from tinygen.optim.algorithms import SGD, Adagrad, Adam, AdamW, RMSProp
 from tinygen.optim.average import EMA
+from tinygen.optim.lbfgs import LBFGS
 from tinygen.optim.optimizer import Optimizer
 from tinygen.optim.schedules import Schedule, constant, cosine, exponential, linear, logistic, piecewise, warmup
 
 __all__ = [
     "EMA",
+    "LBFGS",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Optimizer",

@@ -36,14 +36,37 @@ class SGD(Optimizer):
         )
         self.nesterov = nesterov
 
-    def numbers(self, t, **clipping):
+    def numbers(self, t, value, **clipping):
         return rules.Sgd(
-            rate=self.value("lr"),
-            momentum=self.value("momentum"),
-            decay=self.value("weight_decay"),
+            rate=value("lr"),
+            momentum=value("momentum"),
+            decay=value("weight_decay"),
             nesterov=float(self.nesterov),
             **clipping,
         )
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al. 2011): r <- r + g^2, theta <- theta - lr g / (sqrt(r) + eps)."""
+
+    rule, buffers = rules.adagrad, ("square",)
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Number = 1e-2,
+        *,
+        eps: float = 1e-10,
+        weight_decay: Number = 0.0,
+        clip_norm: Number | None = None,
+        clip_value: Number | None = None,
+    ):
+        super().__init__(
+            parameters, lr=lr, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm, clip_value=clip_value
+        )
+
+    def numbers(self, t, value, **clipping):
+        return rules.Adagrad(rate=value("lr"), eps=value("eps"), decay=value("weight_decay"), **clipping)
 
 
 class RMSProp(Optimizer):
@@ -72,12 +95,12 @@ class RMSProp(Optimizer):
             clip_value=clip_value,
         )
 
-    def numbers(self, t, **clipping):
+    def numbers(self, t, value, **clipping):
         return rules.RmsProp(
-            rate=self.value("lr"),
-            alpha=self.value("decay"),
-            eps=self.value("eps"),
-            decay=self.value("weight_decay"),
+            rate=value("lr"),
+            alpha=value("decay"),
+            eps=value("eps"),
+            decay=value("weight_decay"),
             **clipping,
         )
 
@@ -125,15 +148,15 @@ class Adam(Optimizer):
     def betas(self, betas: tuple[Number, Number]) -> None:
         self.beta1, self.beta2 = _pair(betas)
 
-    def numbers(self, t, **clipping):
-        lr, decay = self.value("lr"), self.value("weight_decay")
-        beta1, beta2 = self.value("beta1"), self.value("beta2")
+    def numbers(self, t, value, **clipping):
+        lr, decay = value("lr"), value("weight_decay")
+        beta1, beta2 = value("beta1"), value("beta2")
         return rules.Adam(
             rate=lr / (1 - beta1**t),
             beta1=beta1,
             beta2=beta2,
             root=1 / math.sqrt(1 - beta2**t),
-            eps=self.value("eps"),
+            eps=value("eps"),
             decay=0.0 if self.decoupled else decay,
             shrink=1 - lr * decay if self.decoupled else 1.0,
             **clipping,

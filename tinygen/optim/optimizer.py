@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import compress, groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -20,18 +21,43 @@ from tinygen.tensor import Tensor
 FRACTIONS = ("momentum", "decay", "beta1", "beta2")  # hyper-parameters that must be below 1
 OF_SOME = {*FRACTIONS, "lr", "eps", "weight_decay", "betas", "learning_rate", "rate", "alpha", "param_groups"}
 """Names of hyper-parameters, here or elsewhere, that are refused where an optimiser does not have them."""
-Parameters = Module | dict[str, Any] | Sequence[Tensor]
+Parameters = Module | dict[str, Any] | Sequence[Any]
+"""A Module, parameters by name, a list of them, or a list of groups with hyper-parameters of their own."""
 
 
-def _named(owner: str, parameters: Parameters) -> dict[str, Tensor]:
+class Group(NamedTuple):
+    """Parameters by name, and the hyper-parameters that are their own."""
+
+    named: dict[str, Tensor]
+    hyper: dict[str, Any]
+
+
+def groups_of(owner: str, parameters: Parameters) -> list[Group]:
+    """The groups of the parameters: one with the optimiser's hyper-parameters, or those of a list of dicts."""
+    if not isinstance(parameters, list | tuple) or not any(isinstance(part, dict) for part in parameters):
+        return [Group(_by_name(owner, parameters), {})]
+    groups = []
+    for i, part in enumerate(parameters):
+        if not isinstance(part, dict) or "parameters" not in part:
+            raise UsageError(f'{owner}: a group is a dict such as {{"parameters": [...], "weight_decay": 0.0}}')
+        named = {f"{i}.{name}": p for name, p in _by_name(owner, part["parameters"]).items()}
+        groups.append(Group(named, {name: value for name, value in part.items() if name != "parameters"}))
+    return groups
+
+
+def _by_name(owner: str, parameters: Parameters) -> dict[str, Any]:
     if isinstance(parameters, Module):
-        named: dict[str, Any] = dict(parameters.named_parameters())
-    elif isinstance(parameters, dict):
-        named = dict(parameters)
-    elif isinstance(parameters, Tensor):
+        return dict(parameters.named_parameters())
+    if isinstance(parameters, dict):
+        return dict(parameters)
+    if isinstance(parameters, Tensor):
         raise UsageError(f"{owner}: takes a Module, a dict or a list of parameters; write [parameter] for one")
-    else:
-        named = {str(i): p for i, p in enumerate(parameters)}
+    return {str(i): p for i, p in enumerate(parameters)}
+
+
+def checked_parameters(owner: str, groups: Sequence[Group]) -> dict[str, Tensor]:
+    """The parameters of all groups by name; UsageError for what cannot be optimised."""
+    named = {name: p for group in groups for name, p in group.named.items()}
     if not named:
         raise UsageError(f"{owner}: there are no parameters to optimise")
     for name, p in named.items():
@@ -85,9 +111,10 @@ def move_into_one_buffer(parameters: Sequence[Tensor]) -> None:
 class Optimizer(words.Explained):
     """The base of the optimisers.
 
-    `parameters` is a Module, a dict of named parameters, or a list. Their values move into one flat buffer, of which
-    each parameter becomes a view; those that lie in the buffer of another optimiser stay there. `clip_norm` bounds the
-    Euclidean norm of the whole gradient (Pascanu et al. 2013), `clip_value` each element.
+    `parameters` is a Module, a dict of named parameters, or a list; or a list of groups, dicts of `parameters` and of
+    hyper-parameters that the group has of its own, which `groups` holds. Their values move into one flat buffer, of
+    which each parameter becomes a view; those that lie in the buffer of another optimiser stay there. `clip_norm`
+    bounds the Euclidean norm of the whole gradient (Pascanu et al. 2013), `clip_value` each element.
 
     A subclass has a `rule`, the function of `tinygen.kernels.rules` whose kernel runs; `buffers`, the names of the
     state arrays of each parameter, in the order of the rule's arguments; and `numbers`, the rule's other arguments.
@@ -101,9 +128,12 @@ class Optimizer(words.Explained):
         self, parameters: Parameters, *, clip_norm: Number | None = None, clip_value: Number | None = None, **hyper
     ):
         owner = type(self).__name__
-        self.parameters = _named(owner, parameters)
+        groups = groups_of(owner, parameters)
+        self.parameters = checked_parameters(owner, groups)
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.hyper: dict[str, Any] = {name: _checked(owner, name, value) for name, value in hyper.items()}
+        self.groups = [self._own_hyper(group.hyper) for group in groups]
+        self.group_of = [i for i, group in enumerate(groups) for _ in group.named]
         sizes = [p.size for p in self.parameters.values()]
         ends = np.cumsum(sizes).tolist()
         self.slices = [slice(end - n, end) for end, n in zip(ends, sizes, strict=True)]
@@ -111,6 +141,13 @@ class Optimizer(words.Explained):
         self.count = np.zeros((), np.int64)
         self.state = {name: np.zeros(ends[-1], next(iter(self.parameters.values())).dtype) for name in self.buffers}
         self._settle()
+
+    def _own_hyper(self, hyper: dict[str, Any]) -> dict[str, Any]:
+        """The hyper-parameters of a group; UsageError for one that the optimiser does not have."""
+        owner = type(self).__name__
+        if unknown := hyper.keys() - self.hyper.keys():
+            raise UsageError(f"{owner}: a group has {min(unknown)!r}; it can have {', '.join(self.hyper)}")
+        return {name: _checked(owner, name, value) for name, value in hyper.items()}
 
     def _settle(self) -> None:
         """Move the values of parameters that lie in no flat buffer into a new one, and the state to their device.
@@ -155,17 +192,21 @@ class Optimizer(words.Explained):
             checked = _checked(type(self).__name__, name, value) if name in ("clip_norm", "clip_value") else value
             super().__setattr__(name, checked)
 
-    def value(self, name: str) -> float:
-        """The present value of a hyper-parameter; UsageError for one out of range, which a schedule may return."""
+    def value(self, name: str, group: int | None = None) -> float:
+        """The present value of a hyper-parameter, of a group where it has its own; UsageError for one out of range."""
         hyper = self.hyper[name] if name in self.hyper else getattr(self, name)
+        hyper = hyper if group is None else self.groups[group].get(name, hyper)
         value = value_at(hyper, int(self.count))
         if not 0 <= value < _bound(name):
             owner, limit = type(self).__name__, " and below 1" if name in FRACTIONS else ""
             raise UsageError(f"{owner}: {name} is {value} at step {self.count}; it must be at least 0{limit}")
         return value
 
-    def numbers(self, t: int, **clipping: float) -> NamedTuple:
-        """The numbers of the rule for update t = 1, 2, ... of a parameter; `clipping` are its `factor` and `bound`."""
+    def numbers(self, t: int, value: Callable[[str], float], **clipping: float) -> NamedTuple:
+        """The numbers of the rule for update t = 1, 2, ... of parameters.
+
+        `value` gives the present value of each hyper-parameter, `clipping` are the rule's `factor` and `bound`.
+        """
         raise NotImplementedError
 
     def step(self, loss: Tensor | None = None, *, retain_graph: bool = False) -> None:
@@ -183,7 +224,7 @@ class Optimizer(words.Explained):
         present = [g is not None for g in grads]
         self._check_not_replaced(present)
         norm = self._norm(grads, loss)
-        kinds = list(zip(present, self.updates.tolist(), self.runs, strict=True))
+        kinds = list(zip(present, self.updates.tolist(), self.runs, self.group_of, strict=True))
         for (has_gradient, *_), members in groupby(range(len(grads)), kinds.__getitem__):
             if has_gradient:
                 self._update(list(members), grads, norm)
@@ -281,7 +322,8 @@ class Optimizer(words.Explained):
         def numbers() -> list[float]:
             limit, bound = self._limits()
             factor = limit if captured else limit / norm if norm > limit else 1.0
-            return list(self.numbers(int(self.updates[first]) + 1, factor=factor, bound=bound))
+            value = partial(self.value, group=self.group_of[first])
+            return list(self.numbers(int(self.updates[first]) + 1, value, factor=factor, bound=bound))
 
         array = step_numbers(numbers, xp, values.dtype)
         if captured:  # compute the factor, the first number of each rule, on the device, where the norm is
