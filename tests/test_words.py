@@ -53,7 +53,7 @@ PARAMETER = [nn.Parameter(np.ones(2, np.float32))]
         (lambda: X.backward(create_graph=True), r"tinygen\.grad\(y, x, create_graph=True\)"),
         (lambda: X.__setitem__(0, 1.0), r"F\.where"),
         (lambda: bool(X > 0), r"\.any\(\) or \.all\(\)"),
-        (lambda: tg.Tensor([1.0]), r"Tensor: takes an array, not list; write tinygen\.tensor"),
+        (lambda: tg.Tensor([1.0]).shape, r"Tensor: takes an array, not list; write tinygen\.tensor"),
         (lambda: tg.tensor([[1, 2], [3]]), "not equally long"),
         (lambda: tg.grad(X, X, grad_outputs=X), "grad: write grad_y for grad_outputs"),
         (lambda: tg.grad(outputs=X, inputs=X), "grad: write y for outputs and xs for inputs"),

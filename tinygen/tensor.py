@@ -286,6 +286,8 @@ class Tensor(Variable):
         return shaping.flatten(self, start, end)
 
     def __getattr__(self, name: str) -> Any:
+        if name != "data" and not hasattr(self.data, "dtype"):
+            raise ArgumentError(f"Tensor: takes an array, not {type(self.data).__name__}; write tinygen.tensor(...)")
         raise words.missing("a Tensor", name, words.TENSOR)
 
 

@@ -1,5 +1,6 @@
 """Sums, extrema and the like over any axes. `axis` is None (all), an int or a tuple; `keepdims` as in NumPy."""
 
+import functools
 import math
 
 import numpy as np
@@ -11,20 +12,28 @@ from tinygen.ops.shaping import broadcast_to
 from tinygen.primitive import primitive
 
 
-def axes_of(shape: tuple[int, ...], axis) -> tuple[int, ...]:
-    """The axes that are meant in an array of a shape, counted from 0."""
-    ndim = len(shape)
+@functools.lru_cache(1024)
+def _sorted_axes(ndim: int, axis) -> tuple[int, ...] | None:
+    """The axes that are meant, counted from 0 and in order; None if there are not all of these axes."""
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    axes = axis if isinstance(axis, tuple) else (axis,)
     if any(not -ndim <= i < ndim for i in axes) or len({i % ndim for i in axes}) < len(axes):
+        return None
+    return tuple(sorted(i % ndim for i in axes))
+
+
+def axes_of(shape: tuple[int, ...], axis) -> tuple[int, ...]:
+    """The axes that are meant in an array of a shape, counted from 0 and in order."""
+    axes = _sorted_axes(len(shape), tuple(axis) if isinstance(axis, list) else axis)
+    if axes is None:
         raise ShapeError(f"there is no axis {axis}, or it is named twice, in an array {shape}")
-    return tuple(i % ndim for i in axes)
+    return axes
 
 
 def _summed(x, axis, keepdims: bool):
     """The sum of an array of floats."""
-    return kernel("sum_over", device_of(x))(x, tuple(sorted(axes_of(x.shape, axis))), keepdims)
+    return kernel("sum_over", device_of(x))(x, axes_of(x.shape, axis), keepdims)
 
 
 def _unreduced(reduced, x, axis):
