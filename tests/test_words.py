@@ -53,7 +53,7 @@ PARAMETER = [nn.Parameter(np.ones(2, np.float32))]
         (lambda: X.backward(create_graph=True), r"tinygen\.grad\(y, x, create_graph=True\)"),
         (lambda: X.__setitem__(0, 1.0), r"F\.where"),
         (lambda: bool(X > 0), r"\.any\(\) or \.all\(\)"),
-        (lambda: tg.Tensor([1.0]).shape, r"Tensor: takes an array, not list; write tinygen\.tensor"),
+        (lambda: tg.Tensor([1.0]), r"Tensor: takes an array, not list; write tinygen\.tensor"),
         (lambda: tg.tensor([[1, 2], [3]]), "not equally long"),
         (lambda: tg.grad(X, X, grad_outputs=X), "grad: write grad_y for grad_outputs"),
         (lambda: tg.grad(outputs=X, inputs=X), "grad: write y for outputs and xs for inputs"),
@@ -104,6 +104,12 @@ def test_a_name_that_is_missing_is_answered_and_one_that_exists_is_not_in_the_ta
             getattr(owner(), name)
     with pytest.raises(AttributeError, match=r"'no_such_name'$"):
         owner().no_such_name  # noqa: B018
+
+
+def test_a_function_that_is_no_method_is_named():
+    with pytest.raises(AttributeError, match=r"a Tensor has no attribute 'softmax': write F\.softmax\(x\)"):
+        X.softmax(-1)
+    assert not {"softmax", "view"} & {*dir(X)}
 
 
 def test_what_is_advised_exists():

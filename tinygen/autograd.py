@@ -20,10 +20,11 @@ import numpy as np
 
 from tinygen.backend import array_module, device_of, is_array, kernel
 from tinygen.backend.capture import forbid_in_capture
-from tinygen.errors import GradientError, NonFiniteError, ShapeError
+from tinygen.errors import ArgumentError, GradientError, NonFiniteError, ShapeError
 from tinygen.words import explained
 
 next_serial = count().__next__
+ndarray = np.ndarray
 
 
 class State(threading.local):
@@ -90,6 +91,8 @@ class Variable:
     """Where in an optimiser's flat buffer the values of a parameter lie (`tinygen.optim.optimizer.Place`)."""
 
     def __init__(self, data, requires_grad: bool = False, edge=None):
+        if edge is None and data.__class__ is not ndarray and not hasattr(data, "dtype"):
+            raise ArgumentError(f"Tensor: takes an array, not {type(data).__name__}; write tinygen.tensor(...)")
         self.data = data
         self.requires_grad = requires_grad
         self.edge = edge

@@ -2,7 +2,7 @@
 
 from operator import attrgetter
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -285,10 +285,12 @@ class Tensor(Variable):
         """The Tensor with the axes from `start` to `end` joined into one: all of them by default."""
         return shaping.flatten(self, start, end)
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "data" and not hasattr(self.data, "dtype"):
-            raise ArgumentError(f"Tensor: takes an array, not {type(self.data).__name__}; write tinygen.tensor(...)")
-        raise words.missing("a Tensor", name, words.TENSOR)
+    if TYPE_CHECKING:  # the methods below are attached by name
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not isinstance(vars(Tensor).get(name), words.Elsewhere)]
 
 
 Variable.result = Tensor
@@ -327,6 +329,16 @@ for _function in METHODS:
 for _name, _function in list(vars(Tensor).items()):
     if not _name.startswith("_") and isinstance(_function, FunctionType) and not hasattr(_function, "__wrapped__"):
         setattr(Tensor, _name, words.explained(_function, _name))
+
+
+def answer(table) -> None:
+    """Let Tensors say what the table advises for the names that they lack."""
+    for name in table:
+        if not hasattr(Tensor, name):
+            setattr(Tensor, name, words.Elsewhere("a Tensor", name, table))
+
+
+answer(words.TENSOR)
 
 
 def tensor(data, dtype=None, *, requires_grad: bool = False, device: str | None = None) -> Tensor:

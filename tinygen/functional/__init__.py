@@ -97,6 +97,7 @@ from tinygen.ops.shaping import broadcast_to, flatten, flip, one_hot, scatter, s
 from tinygen.ops.special import digamma, lgamma, polygamma
 from tinygen.ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, sinh, tan
 from tinygen.ops.views import chunk, expand, roll, squeeze, swapaxes, tile, unsqueeze
+from tinygen.tensor import answer
 
 __all__ = [
     "abs",
@@ -259,7 +260,7 @@ for _name in __all__:
         _explained = words.explained(_function)
         _explained.__module__, _explained.__qualname__ = __name__, _name  # where pickle finds it
         globals()[_name] = _explained
-words.TENSOR |= {name: f"write F.{name}(x), with tinygen.functional as F" for name in __all__} | words.TENSOR
+answer({name: f"write F.{name}(x), with tinygen.functional as F" for name in __all__})
 interop.FUNCTIONS.update(__all__)
 
 
