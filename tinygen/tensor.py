@@ -334,7 +334,7 @@ for _name, _function in list(vars(Tensor).items()):
 def answer(table) -> None:
     """Let Tensors say what the table advises for the names that they lack."""
     for name in table:
-        if not hasattr(Tensor, name):
+        if not any(name in vars(base) for base in Tensor.__mro__):
             setattr(Tensor, name, words.Elsewhere("a Tensor", name, table))
 
 
