@@ -65,9 +65,11 @@ def take_plain_numbers(config: Any) -> None:
         for name, value in {**dict(zip(names, args, strict=False)), **named}.items():
             if name in kinds and value is not None:
                 types, words = kinds[name]
-                number = plain(value)
+                number: Any = plain(value)
                 if not isinstance(number, types) or (isinstance(number, bool) and bool not in types):
                     raise UsageError(f"{name} is {value!r}; it must be {words}")
+                if not math.isfinite(number):
+                    raise UsageError(f"{name} is {number}; it must be a finite number")
         make(self, *map(plain, args), **{name: plain(value) for name, value in named.items()})
 
     config.__init__ = __init__

@@ -65,6 +65,9 @@ def test_a_budget_may_be_a_number_of_numpy():
         (lambda: AE.Config(hidden=8.5), "hidden is 8.5; it must be a whole number"),
         (lambda: AE.Config(batch_size=True), "batch_size is True; it must be a whole number"),
         (lambda: AE.Config(learning_rate="fast"), "learning_rate is 'fast'; it must be a number"),
+        (lambda: AE.Config(learning_rate=np.float64("nan")), "learning_rate is nan; it must be a finite number"),
+        (lambda: AE.Config(learning_rate=np.inf), "learning_rate is inf; it must be a finite number"),
+        (lambda: models.get("vq-vae").Config(decay=1.5), "decay is 1.5; it must be a number of at least 0 and below 1"),
         (lambda: Loader(data.load("digits8x8").train, 2, seed=0.5), "seed is 0.5; it must be a whole number"),
     ],
 )
