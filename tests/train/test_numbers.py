@@ -106,6 +106,14 @@ def test_a_start_that_is_refused_leaves_nothing_and_the_next_one_succeeds(digits
     assert Run.open(tmp_path / "run").summary()["steps"] == 1
 
 
+@pytest.mark.parametrize("name", ["step", "seconds", "split"])
+def test_a_metric_with_a_name_of_the_logs_own_is_refused(digits, tmp_path, name):
+    system = model(digits)
+    system.training_step = lambda batch: {"loss_nats": 1.0, name: 2.0}
+    with pytest.raises(UsageError, match=f"ae returns a metric called '{name}', which the log needs: rename it"):
+        tg.fit(system, digits, quiet=True, steps=1, out=tmp_path / "run")
+
+
 @pytest.mark.parametrize("existed", [True, False])
 def test_a_training_that_fails_before_its_first_checkpoint_leaves_nothing(digits, tmp_path, existed):
     class Unprepared(AE):
