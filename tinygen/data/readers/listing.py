@@ -105,6 +105,7 @@ def _parts(folder: Path, unread: Unread) -> dict[str, Path]:
         if parts:
             named, remedy = " and ".join(parts.values()), "name the folder of training data train, or rename a class"
             raise DataError(f"there is a folder {named}, but none called train; {remedy}")
+        _refuse_parts_below(folder, folders)
         return {"train": folder}
     if others and len(parts) == 1 and not any(each.is_dir() for each in (folder / parts["train"]).iterdir()):
         what = f"{parts['train']} may be a class like {shortened(others)}, or hold all training data"
@@ -115,6 +116,15 @@ def _parts(folder: Path, unread: Unread) -> dict[str, Path]:
         if not entry.is_dir():
             unread.add(entry)
     return {part: folder / name for part, name in parts.items()}
+
+
+def _refuse_parts_below(folder: Path, names: list[str]) -> None:
+    """DataError if a folder that would be a class holds parts, whose files would all become training data."""
+    for name in names:
+        below = [each.name for each in (folder / name).iterdir() if each.is_dir()]
+        if len(parts := parts_of(below)) > 1:
+            remedy = f"give {folder / name}, or move the parts above the classes (train/{name})"
+            raise DataError(f"the folder {name} holds {' and '.join(sorted(parts.values()))}: {remedy}")
 
 
 def parts_of(names: Iterable[str]) -> dict[str, str]:
