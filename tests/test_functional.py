@@ -341,6 +341,7 @@ def test_functions_are_pickled_by_name(name):
         (lambda: F.binary_cross_entropy_with_logits(tg.tensor([3.0]), tg.tensor([255.0])), "targets reach from 255"),
         (lambda: F.binary_cross_entropy_with_logits(np.ones(2), np.array([0.0, -1.0])), "targets reach from -1 to 0"),
         (lambda: Stream(0, "x").bernoulli(np.array([0.5, 2.0])), "bernoulli: probabilities reach from 0.5 to"),
+        (lambda: F.huber(np.ones(2), np.ones(2), delta=0.0), "huber: delta is 0.0; it must be above 0"),
         (lambda: nn.Dropout(1.0), "Dropout: probability is 1.0; it must be a number of at least 0 and below 1"),
         (lambda: nn.Dropout(-0.5), "Dropout: probability is -0.5"),
         (lambda: nn.BatchNorm(3, momentum=1.5), "BatchNorm: momentum is 1.5; it must be .* at most 1"),

@@ -1,5 +1,6 @@
 """Random streams of threads and of forked children: independent, unless they are seeded."""
 
+import multiprocessing
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,25 @@ def test_forked_children_draw_other_numbers_than_their_siblings_and_parent():
     assert drawn[4] == random.Stream(5, "train", 2).bits(8).tobytes()
     random.seed(5)
     assert in_child(draw, 5) == in_child(in_thread, draw, 5) == in_child(in_child, draw, 5) == first
+
+
+def test_workers_of_multiprocessing_draw_different_numbers(tmp_path):
+    program = "import tinygen.random as r; r.seed(*SEED); open(PATH, 'wb').write(r.stream('train').bits(8).tobytes())"
+    spawn = multiprocessing.get_context("spawn")
+
+    def started(name, seed):
+        code = program.replace("PATH", repr(str(tmp_path / name)))
+        code = code.replace("r.seed(*SEED); ", "" if seed is None else f"r.seed({seed}); ")
+        process = spawn.Process(target=exec, args=(code,))
+        process.start()
+        return process
+
+    for process in [started(name, seed) for name, seed in (("a", None), ("b", None), ("c", 5))]:
+        process.join()
+        assert process.exitcode == 0
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert len({a, b, random.Stream(0, "train").bits(8).tobytes()}) == 3
+    assert c == random.Stream(5, "train").bits(8).tobytes()
 
 
 def test_two_trainings_in_two_threads_end_as_each_alone():

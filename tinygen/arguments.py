@@ -62,15 +62,22 @@ def take_plain_numbers(config: Any) -> None:
 
     @functools.wraps(make)
     def __init__(self: Any, *args: Any, **named: Any) -> None:
-        for name, value in {**dict(zip(names, args, strict=False)), **named}.items():
-            if name in kinds and value is not None:
-                types, words = kinds[name]
-                number = plain(value)
-                if not isinstance(number, types) or (isinstance(number, bool) and bool not in types):
-                    raise UsageError(f"{name} is {value!r}; it must be {words}")
-        make(self, *map(plain, args), **{name: plain(value) for name, value in named.items()})
+        given = {**dict(zip(names, args, strict=False)), **named}
+        make(self, **{name: _checked(name, value, *kinds.get(name, ((), ""))) for name, value in given.items()})
 
     config.__init__ = __init__
+
+
+def _checked(name: str, value: Any, types: tuple[type, ...], words: str) -> Any:
+    """A value with plain numbers; UsageError for one that must be of some types, if there are any, and is not."""
+    number = plain(value)
+    if number is None or not types:
+        return number
+    if not isinstance(number, types) or (isinstance(number, bool) and bool not in types):
+        raise UsageError(f"{name} is {value!r}; it must be {words}")
+    if not math.isfinite(number):  # type: ignore[arg-type]
+        raise UsageError(f"{name} is {number}; it must be a finite number")
+    return number
 
 
 def _required(kind: Any) -> Any:

@@ -6,13 +6,14 @@ the counter: not on threads, on the device, or on what other streams drew. n 32-
 The streams that everything draws from by default are ``init`` (parameters), ``data`` (examples), ``train`` (noise of
 a step), ``eval`` and ``sample``; `seed` restarts them all, `get_state` and `set_state` save and restore them when a run
 is resumed. Each thread has its own, so that two trainings in two threads do not disturb each other. After `seed` they
-are the same in every thread and process; a thread that never called it, and a forked child, draws from a `branch` of
-the streams, so that no two of them draw the same numbers.
+are the same in every thread and process; a thread that never called it, a forked child, and a worker of
+`multiprocessing` draw from a `branch` of the streams, so that no two of them draw the same numbers.
 """
 
 import math
 import operator
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,10 +149,16 @@ def _float_dtype(dtype: Any) -> np.dtype:
     return dtype
 
 
+def _name_of_worker() -> str:
+    """The branch of a process that `multiprocessing` has started; empty for any other."""
+    started = sys.modules.get("multiprocessing.process")
+    return f"{started.current_process().name}/" if started and started.parent_process() else ""
+
+
 class _Process:
     """What the threads of a process share: the seed of the main thread, and what tells their branches apart."""
 
-    seed, branch, threads = 0, "", 0
+    seed, branch, threads = 0, _name_of_worker(), 0
 
 
 class _Streams(threading.local):

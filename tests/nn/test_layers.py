@@ -277,3 +277,12 @@ def test_sequential_fuses_nothing_into_a_subclass_with_its_own_forward():
 
     layer, x = Doubled(3), tg.tensor(real(2, 3))
     np.testing.assert_array_equal(nn.Sequential(layer, nn.ReLU())(x).numpy(), F.relu(layer(x)).numpy())
+
+
+def test_sizes_may_be_numbers_of_numpy():
+    x = tg.tensor(np.arange(48.0).reshape(2, 2, 2, 6), "float32")
+    n, k = np.int64(6), np.uint8(2)
+    for layer in (nn.BatchNorm(n, eps=np.float32(1e-5)), nn.LayerNorm(n), nn.InstanceNorm(n), nn.GroupNorm(k, n)):
+        assert layer(x).shape == x.shape
+    assert nn.Conv2d(n, k, k, padding=np.int64(1), stride=k)(x).shape == (2, 2, 2, 2)
+    assert nn.Linear(n, np.int64(3))(x).shape == (2, 2, 2, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.optim.trajectories import parameter, two_networks
-from tinygen import optim
+from tinygen import nn, optim
 from tinygen.errors import UsageError
 
 
@@ -95,6 +95,13 @@ def test_a_moving_average_whose_decay_is_no_fraction_is_refused(decay):
         average.update()
 
 
+class Counted(nn.Module):
+    """Its parameter has the name of a number in the state of a moving average."""
+
+    def __init__(self):
+        self.count = nn.Parameter(np.ones(2, np.float32))
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -106,8 +113,10 @@ def test_a_moving_average_whose_decay_is_no_fraction_is_refused(decay):
         lambda: optim.warmup(-5, 0.1),
         lambda: optim.warmup(5, math.inf),
         lambda: optim.constant(None),
+        lambda: optim.SGD([parameter([1.0])], 0.1, nesterov=True),
+        lambda: optim.EMA(Counted()),
     ],
 )
-def test_a_schedule_that_means_nothing_is_refused(make):
+def test_a_setting_that_means_nothing_is_refused(make):
     with pytest.raises(UsageError):
         make()

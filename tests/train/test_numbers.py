@@ -65,6 +65,9 @@ def test_a_budget_may_be_a_number_of_numpy():
         (lambda: AE.Config(hidden=8.5), "hidden is 8.5; it must be a whole number"),
         (lambda: AE.Config(batch_size=True), "batch_size is True; it must be a whole number"),
         (lambda: AE.Config(learning_rate="fast"), "learning_rate is 'fast'; it must be a number"),
+        (lambda: AE.Config(learning_rate=np.float64("nan")), "learning_rate is nan; it must be a finite number"),
+        (lambda: AE.Config(learning_rate=np.inf), "learning_rate is inf; it must be a finite number"),
+        (lambda: models.get("vq-vae").Config(decay=1.5), "decay is 1.5; it must be a number of at least 0 and below 1"),
         (lambda: Loader(data.load("digits8x8").train, 2, seed=0.5), "seed is 0.5; it must be a whole number"),
     ],
 )
@@ -101,6 +104,14 @@ def test_a_start_that_is_refused_leaves_nothing_and_the_next_one_succeeds(digits
     with pytest.raises(UsageError, match=message):
         resume(model(digits), digits, tmp_path / "run", steps=2, provenance=provenance)
     assert Run.open(tmp_path / "run").summary()["steps"] == 1
+
+
+@pytest.mark.parametrize("name", ["step", "seconds", "split"])
+def test_a_metric_with_a_name_of_the_logs_own_is_refused(digits, tmp_path, name):
+    system = model(digits)
+    system.training_step = lambda batch: {"loss_nats": 1.0, name: 2.0}
+    with pytest.raises(UsageError, match=f"ae returns a metric called '{name}', which the log needs: rename it"):
+        tg.fit(system, digits, quiet=True, steps=1, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize("existed", [True, False])

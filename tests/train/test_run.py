@@ -108,3 +108,19 @@ def test_rewinding_removes_later_entries_and_pictures_and_a_truncated_line(tmp_p
     assert list(run.samples()) == [0, 2]
     log_entries(run, 3)
     assert [entry["step"] for entry in run.history()] == [1, 2, 3]
+
+
+def test_a_run_whose_config_cannot_be_written_leaves_neither_folder_nor_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise RunError("cannot write: no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="no space left"):
+        patch.setattr("tinygen.train.run.write_atomically", full)
+        Run.create(tmp_path / "run", {"model": "vae"})
+    assert list(tmp_path.iterdir()) == []
+    Run.create(tmp_path / "run", {"model": "vae"}).close()
+    before = (tmp_path / "run/config.json").read_text()
+    for _ in range(2):
+        with pytest.raises(RunError, match="holds another run"):
+            Run.create(tmp_path / "run", {"model": "ae"})
+    assert (tmp_path / "run/config.json").read_text() == before

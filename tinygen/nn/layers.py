@@ -79,6 +79,7 @@ class _Norm(Module):
     """The base of normalising layers: scale and shift, ones and zeros at first, None unless `affine`."""
 
     def __init__(self, features: int | tuple[int, ...], eps: float, affine: bool):
+        features = plain(features)
         self.features = (features,) if isinstance(features, int) else tuple(features)
         if not is_in_range(plain(eps)):
             raise UsageError(f"{type(self).__name__}: eps is {eps!r}; it must be a number of at least 0")

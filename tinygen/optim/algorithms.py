@@ -34,6 +34,8 @@ class SGD(Optimizer):
         super().__init__(
             parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm, clip_value=clip_value
         )
+        if nesterov and self.momentum == 0:
+            raise UsageError("SGD: nesterov has no effect without momentum; give a momentum, or leave nesterov out")
         self.nesterov = nesterov
 
     def numbers(self, t, value, **clipping):

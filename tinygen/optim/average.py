@@ -9,6 +9,7 @@ import numpy as np
 from tinygen.arguments import fraction
 from tinygen.backend import array_module, device_of, kernel, to_device
 from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
+from tinygen.errors import UsageError
 from tinygen.nn.module import Module, check_state, like
 from tinygen.optim.schedules import Number, value_at
 
@@ -24,6 +25,8 @@ class EMA:
         decay = decay if callable(decay) else fraction("EMA: decay", decay)
         self.decay, self.count = decay, np.zeros((), np.int64)
         self.parameters = module.named_parameters()
+        if "count" in self.parameters:
+            raise UsageError("EMA: 'count' is the name of its own counter of updates; give the parameter another")
         self.averages = {name: p.data.copy() for name, p in self.parameters.items()}
 
     def update(self) -> None:

@@ -115,6 +115,8 @@ class Run:
                 run.sample_file(0).parent.mkdir(exist_ok=True)
             write_atomically(run.config_file, text)
         except BaseException:
+            if run._made:  # else its files may be those of another run
+                run.discard()
             run.close()
             raise
         return run

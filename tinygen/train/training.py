@@ -219,6 +219,8 @@ class Training:
 
     def _log(self, split: str, metrics: Mapping[str, float]) -> None:
         about = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4), "split": split}
+        if taken := [name for name in metrics if name in (*about, "seconds")]:
+            raise UsageError(f"{self.model.name} returns a metric called {taken[0]!r}, which the log needs: rename it")
         if split == "valid":
             self.validations.append({**about, **metrics})
         if self.run:

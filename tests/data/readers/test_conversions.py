@@ -1,6 +1,7 @@
 """Pictures whose pixels are not 8 bits of grey or colour, and files of a folder that are not read: never silently."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -76,6 +77,18 @@ def test_pictures_of_16_bits_that_are_almost_black_are_noted_once(tmp_path, caps
     assert first(folder(tmp_path, Image.fromarray(RAMP // 16))).max() < 0.07
     err = capsys.readouterr().err
     assert err.count("no value above 4095: it is almost black; scale such pictures before") == 1
+
+
+def test_greys_of_16_bits_with_transparency_are_grey(tmp_path):
+    """A PNG of colour type 4, written by hand from its specification; Pillow cannot write one."""
+    rows = np.full((8, 8, 2), 0xFFFF, ">u2")
+    rows[..., 0] = 0x5A5A
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 8, 8, 16, 4, 0, 0, 0), b"IDAT": data, b"IEND": b""}
+    parts = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks.items()]
+    x = first(folder(tmp_path, b"\x89PNG\r\n\x1a\n" + b"".join(parts)))
+    assert x.shape == (8, 8, 1)
+    assert (np.rint(x * 255) == 0x5A).all()
 
 
 def palette_image(colours):

@@ -313,6 +313,15 @@ def test_celeba_is_images_with_attributes(celeba, most_in_memory, monkeypatch, c
     assert load(celeba, size="2x2").spec.x.shape == (2, 2, 3)
 
 
+def test_the_list_of_attributes_beside_the_pictures_is_not_called_unread(celeba, capsys):
+    for picture in (celeba / "img_align_celeba").iterdir():
+        picture.rename(celeba / picture.name)
+    (celeba / "img_align_celeba").rmdir()
+    (celeba / "notes.md").write_text("mine")
+    assert "attributes" in load(celeba).spec.fields
+    assert capsys.readouterr().err.count("1 other files are not read (1 .md)") == 1
+
+
 def test_a_list_of_attributes_that_does_not_fit_is_refused(celeba):
     path = next(celeba.glob("list*"))
     text = path.read_text()

@@ -39,6 +39,8 @@ def test_folders_of_parts_are_no_classes(tmp_path, names, classes):
         (("test", "val"), "there is a folder test and val, but none called train; name the folder of training data"),
         (("cat", "dog", "Test"), "there is a folder Test, but none called train; .* or rename a class"),
         (("train", "val", "validation"), "val and validation both mean valid; leave one of them"),
+        (("data/train", "data/test"), "the folder data holds test and train: give .*data, or move the parts above the"),
+        (("cat/train", "cat/val", "dog/train"), r"the folder cat holds train and val: .* \(train/cat\)"),
         (("bus", "car", "train"), "train may be a class like bus, car, or hold all training data; rename it if it is"),
     ],
 )

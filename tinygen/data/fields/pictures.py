@@ -255,7 +255,9 @@ def intensities(where: str, x: np.ndarray, white: int) -> np.ndarray:
         return x * np.uint8(255)
     if x.dtype.kind in "iu":
         if x.min() < 0 or x.max() > white:
-            raise DataError(f"{where} has values from {x.min()} to {x.max()}; integer images lie in 0 to {white}")
+            remedy = "divide others by the value of white, as floats"
+            what = f"values from {x.min()} to {x.max()}; integer images lie in 0 to {white}"
+            raise DataError(f"{where} has {what}: {remedy}")
         if 255 % white:
             return x / np.float32(white)
         return x.astype(np.uint8, copy=False) if white == 255 else x.astype(np.uint8) * np.uint8(255 // white)
@@ -265,7 +267,8 @@ def intensities(where: str, x: np.ndarray, white: int) -> np.ndarray:
     if not np.isfinite([low, high]).all():
         raise DataError(f"{where} holds NaN or infinite values; images are finite")
     if low < -ROUNDING or high > 1 + ROUNDING:
-        raise DataError(f"{where} has values from {low:.8g} to {high:.8g}; float images lie in [0, 1]")
+        what = f"values from {low:.8g} to {high:.8g}; float images lie in [0, 1]"
+        raise DataError(f"{where} has {what}: scale them, black to 0 and white to 1")
     return x.astype(np.float32).clip(0, 1)
 
 

@@ -31,13 +31,13 @@ def read(path: Path, request: Request) -> Dataset:
         assert attributes is not None
         names, rows, values = _read_list(attributes)
         folder = next(path / name for name in FOLDERS if (path / name).is_dir())
-        listed = list_files(folder, pictures.SUFFIXES, "images")[0]["train"].files
+        listed = list_files(folder, pictures.SUFFIXES, "images", used=[attributes.name])[0]["train"].files
         row = {file: rows[name] for file in listed if (name := os.path.basename(file)) in rows}
         if not row:
             raise DataError(f"no picture in its folder {folder.name} has a line in {attributes.name}; keep their names")
         if without := len(listed) - len(row):
             say_once(f"{path}: {without} of {len(listed)} pictures have no line in {attributes.name} and are left out")
-        extra = pictures.ExtraField("attributes", Attributes(names, binary=True), values, row)
+        extra = pictures.ExtraField("attributes", Attributes(names, binary=True), values, row, attributes.name)
         return pictures.make(folder, request, extra)
 
 

@@ -69,10 +69,10 @@ class Decoder:
             raise BrokenFile(f"{what}: make it smaller, or {self.remedy}") from error
         with opened as image:
             self._note_frames(file, image)
+            grey = is_grey(image)
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
             image = self._to_8_bits(file, image)
-        grey = is_grey(image)
         if image.mode.endswith("A") or "transparency" in image.info:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         image = image.convert("L" if grey or self.convert else "RGB")
@@ -93,7 +93,7 @@ class Decoder:
         signed = SIGNED in np.atleast_1d(tags.get(SAMPLE_FORMAT, 1))
         bits = int(np.atleast_1d(tags.get(BITS_PER_SAMPLE, 16))[0])
         if signed or image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-            which = "signed pixels" if bits < 32 else "pixels of 32 bits"
+            which = "signed pixels" if signed and bits < 32 else "pixels of 32 bits"
             remedy = f"save it with 8 or 16 bits from 0 (black) up to white, or {self.remedy}"
             raise BrokenFile(f"{file} has {which}, whose white is not known: {remedy}")
         if not image.mode.startswith("I"):
@@ -113,9 +113,10 @@ WHITE_IS_ZERO, SIGNED = 0, 2
 
 
 def is_grey(image: Any) -> bool:
-    """Whether a picture is grey, by its mode, or by the colours that it uses of its palette."""
+    """Whether a picture that was not loaded is grey, by its mode, or by the colours that it uses of its palette."""
     if image.mode not in ("P", "PA"):
-        return image.mode in GREY_MODES
+        stored = [tile[-1] for tile in image.tile]  # Pillow makes colours of 16-bit greys with transparency
+        return image.mode in GREY_MODES or any(str(each).startswith("LA") for each in stored)
     red, green, blue, opacity = np.moveaxis(np.asarray(image.convert("RGBA")), -1, 0)
     return bool(((red == green) & (green == blue) | (opacity == 0)).all())
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,16 +27,19 @@ class Listing:
         return Listing([self.files[i] for i in kept], [self.sizes[i] for i in kept], [self.labels[i] for i in kept])
 
 
-def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict[str, Listing], list[str]]:
+def list_files(
+    folder: Path, suffixes: tuple[str, ...], what: str, used: Sequence[str] = ()
+) -> tuple[dict[str, Listing], list[str]]:
     """List the files of each part, and the names of the classes in natural order (none if there are no sub-folders).
 
     If there is a folder train, it is a part, and so are folders test and valid (or val, validation); otherwise the
     whole folder is train. Each sub-folder of a part is a class, with all files at any depth. Hidden files and folders,
     and those whose names begin with two underscores, are ignored; a notice counts all others that are not read.
-    ``what`` is a plural noun for the files in messages. Raises DataError if there are no files, files both in a part
-    and in its sub-folders, or a folder valid or test without a folder train.
+    ``what`` is a plural noun for the files in messages; ``used`` are names of files that the reader reads itself.
+    Raises DataError if there are no files, files both in a part and in its sub-folders, or a folder valid or test
+    without a folder train.
     """
-    unread = Unread()
+    unread = Unread(used)
     try:
         roots = _parts(folder, unread)
         parts = {part: _by_class(root, folder, suffixes, unread) for part, root in roots.items()}
@@ -46,9 +49,9 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
         _refuse_both(by_class, what)
     if not any(parts.get("train", {}).values()):
         raise DataError(f"there are no {what} in the folder; they end in {', '.join(suffixes)}")
-    used = {name for by_class in parts.values() for name, files in by_class.items() if files}
-    names = sorted(used - {""}, key=natural_order)
-    empty = sorted({name for by_class in parts.values() for name in by_class} - used - {""}, key=natural_order)
+    filled = {name for by_class in parts.values() for name, files in by_class.items() if files}
+    names = sorted(filled - {""}, key=natural_order)
+    empty = sorted({name for by_class in parts.values() for name in by_class} - filled - {""}, key=natural_order)
     unread.say(folder, [f"no {what} are in the folders {shortened(empty)}"] if empty else [])
     _refuse_flat_part(parts, names, what)
     return {part: _listing(by_class, names) for part, by_class in parts.items() if any(by_class.values())}, names
@@ -57,12 +60,13 @@ def list_files(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[dict
 class Unread:
     """Counts the files of a folder that are not read, by their suffixes, for one notice."""
 
-    def __init__(self) -> None:
+    def __init__(self, used: Sequence[str] = ()):
         self.counts: Counter[str] = Counter()
+        self._used = used
 
     def add(self, entry: "os.DirEntry | Path") -> None:
         """Count a file, a folder, or a link that leads nowhere."""
-        if is_visible(entry.name):
+        if is_visible(entry.name) and entry.name not in self._used:
             lost = entry.is_symlink() and not os.path.exists(entry)
             kind = os.path.splitext(entry.name)[1].lower() or "without a suffix"
             self.counts["broken links" if lost else "folders" if entry.is_dir() else kind] += 1
@@ -105,6 +109,7 @@ def _parts(folder: Path, unread: Unread) -> dict[str, Path]:
         if parts:
             named, remedy = " and ".join(parts.values()), "name the folder of training data train, or rename a class"
             raise DataError(f"there is a folder {named}, but none called train; {remedy}")
+        _refuse_parts_below(folder, folders)
         return {"train": folder}
     if others and len(parts) == 1 and not any(each.is_dir() for each in (folder / parts["train"]).iterdir()):
         what = f"{parts['train']} may be a class like {shortened(others)}, or hold all training data"
@@ -115,6 +120,15 @@ def _parts(folder: Path, unread: Unread) -> dict[str, Path]:
         if not entry.is_dir():
             unread.add(entry)
     return {part: folder / name for part, name in parts.items()}
+
+
+def _refuse_parts_below(folder: Path, names: list[str]) -> None:
+    """DataError if a folder that would be a class holds parts, whose files would all become training data."""
+    for name in names:
+        below = [each.name for each in (folder / name).iterdir() if each.is_dir()]
+        if len(parts := parts_of(below)) > 1:
+            remedy = f"give {folder / name}, or move the parts above the classes (train/{name})"
+            raise DataError(f"the folder {name} holds {' and '.join(sorted(parts.values()))}: {remedy}")
 
 
 def parts_of(names: Iterable[str]) -> dict[str, str]:

@@ -54,12 +54,14 @@ class ExtraField:
     field: Field
     array: np.ndarray
     row: dict[str, int]
+    file: str
+    """Name of the file of the values."""
 
 
 def make(folder: Path, request: Request, extra: ExtraField | None = None) -> Dataset:
     """Make the data set of `read`, with an extra field."""
     ignore_warnings_of_pillow()
-    parts, classes = list_files(folder, SUFFIXES, "images")
+    parts, classes = list_files(folder, SUFFIXES, "images", used=[extra.file] if extra else [])
     for part, listing in parts.items():
         order = Stream(0, "folder").permutation(len(listing.files)).tolist()
         parts[part] = listing.rows(i for i in order if not extra or listing.files[i] in extra.row)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
+from tinygen.arguments import fraction
 from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Categorical
@@ -76,6 +77,7 @@ class VQVAE(System):
             at_least(self, 1, "components", "codes", "latent", "hidden", "blocks", "prior_hidden", "prior_blocks")
             at_least(self, 1, "batch_size")
             at_least(self, 0, "commitment", "decay", "learning_rate", "warmup_steps", "cosine_steps")
+            fraction("decay", self.decay)
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
