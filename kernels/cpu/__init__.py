@@ -2,6 +2,7 @@
 
 from .. import reference
 from ..draws import draws
+from . import double_math
 from .activations import abs_grad, add, elu, leaky_relu, leaky_relu_grad, sign, where
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
@@ -42,6 +43,9 @@ from .sorting import order_of
 from .sums import cumsum, sum_over
 from .updates import adagrad, adam, ema, norm, rmsprop, sgd
 
+erf = double_math.with_doubles(erf, double_math._erf)
+gelu = double_math.with_doubles(gelu, double_math._gelu, lambda y, x: (y, (x,)))
+gelu_backward = double_math.with_doubles(gelu_backward, double_math._gelu_backward, lambda y, *_: (y,))
 uniform, _, bernoulli, integers = draws(philox)
 
 KERNELS = {name: globals()[name] for name in reference.__all__ if name in globals()}

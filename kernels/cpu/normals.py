@@ -5,6 +5,7 @@ import math
 import numpy as np
 from llvmlite import ir
 from numba import carray, float32, float64, int64, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..draws import draws, words
@@ -40,13 +41,19 @@ def _same_bits(kind, llvm_kind):
 as_bits, as_double = _same_bits(int64, ir.IntType(64)), _same_bits(float64, ir.DoubleType())
 
 
-@inlined
-def series(z, coefficients):
-    """The sum of coefficients[n] z^n."""
-    total = 0.0
-    for n in range(len(coefficients)):
-        total = total * z + coefficients[len(coefficients) - 1 - n]
-    return total
+@intrinsic
+def series(context, z, coefficients):
+    """The sum of coefficients[n] z^n, by Horner's rule."""
+
+    def emit(context, builder, signature, arguments):
+        kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()] * 3)
+        multiply_add = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.f64")
+        *low, total = cgutils.unpack_tuple(builder, arguments[1])
+        for coefficient in reversed(low):
+            total = builder.call(multiply_add, [total, arguments[0], coefficient])
+        return total
+
+    return float64(float64, coefficients), emit
 
 
 @inlined
