@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 numba = pytest.importorskip("numba")
-from tinygen.kernels.cpu import vector_math  # noqa: E402 (it needs numba)
+from tinygen.kernels import cpu  # noqa: E402 (it needs numba)
+from tinygen.kernels.cpu import vector_math  # noqa: E402
 
 TINY, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
 EVERYTHING = np.arange(0, 1 << 32, 4099, dtype=np.uint32).view(np.float32)  # about 2000 arguments of each exponent
