@@ -13,22 +13,24 @@ from .namespace import namespace
 LARGEST_BELOW_ONE = 1 - 2.0**-24
 
 
+def words(philox, key0, key1, counter, n, base):
+    """n words of a generator."""
+    if base is not None:
+        low, high = base.tolist()
+        counter = ((counter >> 64) + high) % 2**64 << 64 | (counter + low) % 2**64
+    return philox(key0, key1, counter, -(-n // 4))[:n]
+
+
 def draws(philox):
     """Make the functions `uniform`, `normal`, `bernoulli` and `integers` from a generator of words."""
 
-    def words(key0, key1, counter, n, base):
-        if base is not None:
-            low, high = base.tolist()
-            counter = ((counter >> 64) + high) % 2**64 << 64 | (counter + low) % 2**64
-        return philox(key0, key1, counter, -(-n // 4))[:n]
-
     def uniform(key0, key1, counter, n, base=None, dtype="float32"):
         """Uniform (n,) on the open interval (0, 1): (k + 0.5) 2^-24 for a random 24-bit integer k."""
-        return _unit_interval(words(key0, key1, counter, n, base), dtype)
+        return _unit_interval(words(philox, key0, key1, counter, n, base), dtype)
 
     def normal(key0, key1, counter, n, base=None, dtype="float32"):
         """Standard normal (n,), computed in float64: words 2i and 2i + 1 give numbers 2i and 2i + 1."""
-        pairs = words(key0, key1, counter, n + n % 2, base)
+        pairs = words(philox, key0, key1, counter, n + n % 2, base)
         u1, u2 = (_unit_interval(pairs[i::2], "float64") for i in (0, 1))
         xp = namespace(pairs)
         radius, angle = xp.sqrt(-2 * xp.log(u1)), 2 * math.pi * u2
@@ -44,7 +46,7 @@ def draws(philox):
 
     def integers(key0, key1, counter, high, n, base=None):
         """int64 (n,) in [0, high), for high up to 2**32: word * high / 2**32, rounded down."""
-        numbers = words(key0, key1, counter, n, base).astype("uint64")
+        numbers = words(philox, key0, key1, counter, n, base).astype("uint64")
         return ((numbers * np.uint64(high)) >> np.uint64(32)).astype("int64")
 
     return uniform, normal, bernoulli, integers

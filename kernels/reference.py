@@ -20,6 +20,8 @@ __all__ = [
     "adagrad",
     "adam",
     "add",
+    "add_along",
+    "add_at",
     "batched_matmul",
     "bernoulli",
     "binary_cross_entropy_with_logits",
@@ -31,6 +33,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "cumsum",
+    "elu",
     "ema",
     "erf",
     "exp",
@@ -42,6 +45,8 @@ __all__ = [
     "gelu_backward",
     "gru",
     "gru_backward",
+    "huber",
+    "huber_backward",
     "integers",
     "leaky_relu",
     "leaky_relu_grad",
@@ -54,20 +59,24 @@ __all__ = [
     "normal",
     "normalize",
     "normalize_backward",
+    "order_of",
     "philox",
     "reparameterize",
     "reparameterize_backward",
     "rmsprop",
     "sgd",
     "sigmoid",
+    "sign",
     "silu",
     "silu_backward",
     "softmax",
     "softmax_backward",
     "softplus",
     "sum_over",
+    "take_along",
     "uniform",
     "where",
+    "whole_power",
 ]
 
 uniform, normal, bernoulli, integers = draws(philox)
@@ -308,6 +317,29 @@ def reparameterize_backward(g, deviation):
     return g, 0.5 * g * deviation
 
 
+def huber(prediction, target, *, delta=1.0):
+    """e^2 / 2 for an error e of at most delta, beyond delta (|e| - delta / 2); the residual is its slope."""
+    error = prediction - target
+    slope = namespace(error).clip(error, -delta, delta)
+    return slope * (error - 0.5 * slope), (slope,)
+
+
+def huber_backward(g, slope, *, delta=1.0):
+    """The gradient with respect to the prediction."""
+    return (g * slope,)
+
+
+def elu(x, alpha):
+    """x where x > 0, else alpha (e^x - 1)."""
+    xp = namespace(x)
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
+
+
+def sign(x):
+    """-1, 0 or 1."""
+    return namespace(x).sign(x)
+
+
 def leaky_relu_grad(g, x, slope):
     """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
     return namespace(g).where(x <= 0, 0.0 if slope == 0 else slope * g, g)
@@ -326,12 +358,51 @@ def column_sums(x):
     return sum_over(x, (0,))
 
 
+def add_at(g, index, length):
+    """The numbers g (outer, count, inner) added, at an index (count,) from 0 on, to zeros (outer, length, inner)."""
+    xp = namespace(g)
+    y = xp.zeros((g.shape[0], length, g.shape[2]), g.dtype)
+    xp.add.at(y, (slice(None), index), g)
+    return y
+
+
+def take_along(x, index, axis):
+    """For each position of an index, the element of x at that index along an axis."""
+    return namespace(x).take_along_axis(x, index, axis=axis)
+
+
+def add_along(g, index, axis, length):
+    """The numbers g added, at an index along an axis, to zeros of a length there."""
+    xp, axis = namespace(g), axis % g.ndim
+    y = xp.zeros((*g.shape[:axis], length, *g.shape[axis + 1 :]), g.dtype)
+    position = list(xp.meshgrid(*[xp.arange(n) for n in g.shape], indexing="ij", sparse=True))
+    position[axis] = index
+    xp.add.at(y, tuple(position), g)
+    return y
+
+
+def order_of(words):
+    """The stable argsort of uint32 words, int64."""
+    return words.argsort(kind="stable").astype(np.int64)
+
+
 # Elementwise functions, which also take Python numbers.
 
 
 def add(a, b):
     """a + b"""
     return a + b
+
+
+def whole_power(x, exponent):
+    """x ** exponent for a whole number that is not 0, by squaring."""
+    power, square, rest = None, x.astype(np.float64, copy=False), -exponent if exponent < 0 else exponent
+    while rest:
+        if rest & 1:
+            power = square if power is None else power * square
+        rest >>= 1
+        square = square * square if rest else square
+    return (1 / power if exponent < 0 else power).astype(x.dtype, copy=False)
 
 
 def where(condition, a, b):

@@ -91,6 +91,8 @@ def test_normal_matches_the_formula_of_box_and_muller():
     expected = np.stack([pairs.real, pairs.imag], axis=1).ravel()[:7]
     np.testing.assert_allclose(values, expected, rtol=1e-12)
     np.testing.assert_array_equal(Stream(1, "train").normal((7,)), values.astype("float32"))
+    double, single = (Stream(1, "train").normal(20_001, dtype=dtype) for dtype in ("float64", "float32"))
+    np.testing.assert_allclose(single, double, rtol=2**-23)
 
 
 def test_normal_consumes_one_counter_for_four_numbers():

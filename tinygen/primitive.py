@@ -274,7 +274,7 @@ class Fused(Primitive):
     The kernel `name(*arrays, **static)` returns the output (or a tuple) and its residuals, the kernel
     `name_backward(g, *residuals, **static)` the gradients of the arguments `wrt`. They serve the forward pass and the
     first-order gradient; everything else is derived from the composite, called again on the saved arguments.
-    `check(name, *arguments)` refuses arguments that do not fit.
+    `check(name, *arguments, **static)` refuses arguments that do not fit.
     """
 
     def __init__(self, declared: Declaration, composite: Callable, wrt: str, check: Callable | None):
@@ -288,7 +288,7 @@ class Fused(Primitive):
             args, static = self.declared.bind(args, static)
         if self.check is not None:
             try:
-                self.check(self.name, *args)
+                self.check(self.name, *args, **static)
             except AttributeError:
                 self.declared.check([a.data if isinstance(a, Variable) else a for a in args])  # names a list
                 raise DtypeError(f"{self.name}: takes Tensors and arrays, not {_in_words(args)}") from None

@@ -121,8 +121,7 @@ class Stream:
 
     def permutation(self, n: int, *, device: str = "cpu") -> Any:
         """The integers below n in random order, int64 of shape (n,): the stable argsort of n random words."""
-        order = self.bits(n).argsort(kind="stable").astype("int64")
-        return backend.to_device(order, device)
+        return backend.to_device(backend.kernel("order_of", "cpu")(self.bits(n)), device)
 
     def state(self) -> dict[str, Any]:
         """The state, as a dict for JSON, from which `from_state` continues."""

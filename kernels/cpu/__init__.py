@@ -2,7 +2,8 @@
 
 from .. import reference
 from ..draws import draws
-from .activations import abs_grad, add, leaky_relu, leaky_relu_grad, where
+from . import double_math
+from .activations import abs_grad, add, elu, leaky_relu, leaky_relu_grad, sign, where
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     erf,
@@ -21,11 +22,15 @@ from .losses import (
     binary_cross_entropy_with_logits_backward,
     gaussian_kl,
     gaussian_kl_backward,
+    huber,
 )
 from .matrix import matmul
 from .normalization import normalize, normalize_backward
+from .normals import normal
 from .philox import philox
+from .powers import whole_power
 from .recurrent import gru, gru_backward, lstm, lstm_backward
+from .scatter import add_along, add_at, take_along
 from .softmax import (
     cross_entropy,
     cross_entropy_backward,
@@ -34,9 +39,13 @@ from .softmax import (
     softmax,
     softmax_backward,
 )
+from .sorting import order_of
 from .sums import cumsum, sum_over
 from .updates import adagrad, adam, ema, norm, rmsprop, sgd
 
-uniform, normal, bernoulli, integers = draws(philox)
+erf = double_math.with_doubles(erf, double_math._erf)
+gelu = double_math.with_doubles(gelu, double_math._gelu, lambda y, x: (y, (x,)))
+gelu_backward = double_math.with_doubles(gelu_backward, double_math._gelu_backward, lambda y, *_: (y,))
+uniform, _, bernoulli, integers = draws(philox)
 
 KERNELS = {name: globals()[name] for name in reference.__all__ if name in globals()}

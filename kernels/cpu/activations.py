@@ -10,7 +10,7 @@ from .ir import pointer_to
 from .jit import worker
 from .memory import address
 from .single import FLOAT32, single
-from .vector_math import ZERO, leaky
+from .vector_math import ONE, ZERO, expm1_negative, leaky
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
 LEAST_SIZE_TO_ADD = 1 << 17  # elements below which NumPy adds faster (measured)
@@ -74,10 +74,44 @@ def leaky_relu_grad(g, x, slope):
     return y
 
 
-@worker("size g source target")
+@worker("size input output", "alpha")  # numba takes records whose names begin alike for each other
+def _elu(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y, alpha = block(a, a.input, task), block(a, a.output, task), a.alpha
+    for i in range(x.size):
+        below = alpha * expm1_negative(ZERO if x[i] > ZERO else x[i])
+        y[i] = x[i] if x[i] > ZERO else below
+
+
+@single
+def elu(x, alpha):
+    """x where x > 0, else alpha (e^x - 1)."""
+    y = np.empty(x.shape, np.float32)
+    pool.run(_elu, _elu.Arguments(x.size, address(x), address(y), alpha), block_count(x.size))
+    return y
+
+
+@worker("size x y")
+def _sign(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    x, y = block(a, a.x, task), block(a, a.y, task)
+    for i in range(x.size):
+        positive = ONE if x[i] > ZERO else x[i]  # 0 and NaN stay what they are
+        y[i] = -ONE if x[i] < ZERO else positive
+
+
+@single
+def sign(x):
+    """-1, 0 or 1."""
+    y = np.empty(x.shape, np.float32)
+    launch(_sign, x, y)
+    return y
+
+
+@worker("size g x y")
 def _abs_grad(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    g, x, y = block(a, a.g, task), block(a, a.source, task), block(a, a.target, task)
+    g, x, y = block(a, a.g, task), block(a, a.x, task), block(a, a.y, task)
     for i in range(g.size):
         signed = -g[i] if x[i] < ZERO else g[i]
         y[i] = ZERO if x[i] == ZERO else signed

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import reference
 from ..geometry import Geometry, tap_mask
-from . import narrow, products, weight_sums, winograd, winograd_sums
+from . import depthwise, narrow, products, weight_sums, winograd, winograd_sums
 from .single import single
 
 
@@ -22,6 +22,8 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
     if not x.size or not w.size:
         return reference.conv2d(x, w, geometry, bias, slope)
+    if depthwise.serves(x.shape[3], w.shape, geometry):
+        return depthwise.conv2d(x, w, geometry, bias, slope)
     return _algorithm(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
 
 
@@ -30,6 +32,8 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
     if not g.size or not w.size:
         return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
+    if depthwise.serves(w.shape[2] * geometry.groups, w.shape, geometry):
+        return depthwise.conv2d_input_grad(g, w, size, geometry, bias, slope)
     plan = _algorithm(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
     return plan(g, w, bias, slope)
 
@@ -40,6 +44,8 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     if not x.size or not g.size:
         return reference.conv2d_weight_grad(x, g, kernel_size, geometry)
     kernel_size, shape = tuple(kernel_size), (*kernel_size, x.shape[3] // geometry.groups, g.shape[3])
+    if depthwise.serves(x.shape[3], shape, geometry):
+        return depthwise.conv2d_weight_grad(x, g, kernel_size, geometry)
     without_stride_or_mask = geometry.stride == (1, 1) and geometry.mask is None
     if without_stride_or_mask and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
         # Few output channels would leave most of each vector empty: exchange x and g, and flip the kernel at the end.

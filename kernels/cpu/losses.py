@@ -4,8 +4,10 @@ import numpy as np
 from numba import carray
 
 from .. import reference
-from .elementwise import BLOCK, block, launch
+from . import pool
+from .elementwise import BLOCK, block, block_count, launch
 from .jit import worker
+from .memory import address
 from .single import single
 from .vector_math import HALF, ONE, ZERO, exp, exp_minus_abs, log1p_unit, logistic, weighted
 
@@ -87,3 +89,27 @@ def gaussian_kl_backward(g, mean, log_var):
     dmean, dlog_var = np.empty_like(g), np.empty_like(g)
     launch(_kl_backward, g, mean, log_var, dmean, dlog_var)
     return dmean, dlog_var
+
+
+@worker("size prediction target y slope", "delta")
+def _huber(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    prediction, target = block(a, a.prediction, task), block(a, a.target, task)
+    y, slope, delta = block(a, a.y, task), block(a, a.slope, task), a.delta
+    for i in range(y.size):
+        error = prediction[i] - target[i]
+        bounded = delta if error > delta else error
+        bounded = -delta if error < -delta else bounded
+        slope[i] = bounded
+        y[i] = bounded * (error - HALF * bounded)
+
+
+@single
+def huber(prediction, target, *, delta=1.0):
+    """e^2 / 2 for an error e of at most delta, beyond delta (|e| - delta / 2); the residual is its slope."""
+    if prediction.shape != np.shape(target):
+        return reference.huber(prediction, target, delta=delta)
+    y, slope = np.empty_like(prediction), np.empty_like(prediction)
+    call = _huber.Arguments(y.size, *map(address, (prediction, target, y, slope)), delta)
+    pool.run(_huber, call, block_count(y.size))
+    return y, (slope,)

@@ -157,6 +157,13 @@ def tanh(x):
     return np.copysign(y / (y + TWO), x)
 
 
+@inlined
+def expm1_negative(x):
+    """e^x - 1 for x up to 0."""
+    limit = np.float32(-80)
+    return _expm1(limit if x < limit else x)
+
+
 # log(erfc(x)) / x up to 3.95, where erf rounds to 1
 ERFC = _floats(-1.1283792, -0.636615, -0.10283348, 0.019408712, -3.925539e-4, -0.001042066, 2.5517616e-4)
 ERFC += _floats(-2.6650619e-6, -4.530983e-6)

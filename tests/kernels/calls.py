@@ -144,7 +144,9 @@ def random_shape(pick: Callable[[int, int], int]) -> Shape:
 
     stride, dilation, kernel = pair(1, 3), pair(1, 2), pair(1, 5)
     padding, groups, mask, (channels, outputs) = (pair(0, 3), pair(0, 3)), 1, None, pair(1, 100)
-    match ("any", "groups", "mask", "winograd", "few inputs", "few outputs")[pick(0, 5)]:
+    match ("any", "groups", "depthwise", "mask", "winograd", "few inputs", "few outputs")[pick(0, 6)]:
+        case "depthwise":
+            groups = channels = outputs = pick(2, 100)
         case "groups":
             groups = pick(2, 5)
             channels, outputs = groups * pick(1, 100 // groups), groups * pick(1, 100 // groups)
@@ -174,6 +176,8 @@ CONVOLUTIONS = {
     "narrow": Shape(3, (7, 6), 5, (3, 3), 3, Geometry(padding=AROUND)),
     "one channel": Shape(3, (9, 8), 1, (4, 4), 33, Geometry((2, 2), AROUND)),
     "masked": Shape(3, (5, 5), 6, (3, 3), 9, Geometry(padding=AROUND, mask=("A", 3))),
+    "depthwise": Shape(3, (9, 7), 12, (3, 4), 12, Geometry((1, 1), ((1, 2), (2, 3)), (2, 1), 12)),
+    "depthwise, stride 2": Shape(3, (9, 8), 40, (3, 2), 40, Geometry((2, 3), ((4, 1), (0, 2)), groups=40)),
     "groups": Shape(3, (6, 5), 10, (2, 3), 14, Geometry(dilation=(2, 1), groups=2)),
 }
 
@@ -225,6 +229,7 @@ def _draws(rng) -> tuple[Call, ...]:
         *(Call(name, (*start, 1027), {"dtype": "float64"}) for name in ("uniform", "normal")),
         Call("bernoulli", (*start, rng.random((7, 29), np.float32))),
         Call("integers", (*start, 99, 1027)),
+        Call("order_of", (rng.integers(0, 2**32, 5001, np.uint32) >> np.uint32(3) << np.uint32(20),)),
     )
 
 
@@ -245,12 +250,20 @@ def calls() -> tuple[Call, ...]:
         Call("cross_entropy", (x, rng.integers(0, 37, 1001))),
         Call("binary_cross_entropy_with_logits", (x, rng.random(x.shape, np.float32))),
         Call("gaussian_kl", (x, y)),
+        Call("huber", (x, y), {"delta": 0.7}),
+        Call("elu", (3 * x, 0.7)),
+        Call("sign", (x,)),
         Call("reparameterize", (x, y, z)),
         Call("leaky_relu_grad", (x, y, 0.2)),
         Call("gated_tanh", (x[:, 1:].copy(),)),
         *(Call("leaky_relu", (large, slope)) for slope in (0.0, 0.2)),
         Call("add", (large, large[::-1].copy())),
         Call("abs_grad", (x, y)),
+        Call("add_at", (x.reshape(13, 77, 37), rng.integers(0, 9, 77), 9)),
+        Call("add_at", (large[:9001].reshape(1, 9001, 1), rng.integers(0, 99, 9001), 99)),
+        *(Call("take_along", (x, rng.integers(0, 37, x.shape), axis)) for axis in (0, -1)),
+        *(Call("add_along", (x, rng.integers(0, 40, x.shape), axis, 40)) for axis in (0, -1)),
+        *(Call("whole_power", (x, n)) for n in (3, 4, 7, -2)),
         *(Call("where", (x > y, a, b)) for a, b in ((x, y), (0.5, y), (x, 0.5))),
         Call("column_sums", (x,)),
         Call("sum_over", (x, (0,))),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 numba = pytest.importorskip("numba")
-from tinygen.kernels.cpu import vector_math  # noqa: E402 (it needs numba)
+from tinygen.kernels import cpu  # noqa: E402 (it needs numba)
+from tinygen.kernels.cpu import vector_math  # noqa: E402
 
 TINY, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
 EVERYTHING = np.arange(0, 1 << 32, 4099, dtype=np.uint32).view(np.float32)  # about 2000 arguments of each exponent
@@ -83,3 +84,12 @@ def test_special_values_are_exact(name):
         np.testing.assert_array_equal(y, expected)
         np.testing.assert_array_equal(np.signbit(y) & ~np.isnan(y), np.signbit(expected))
         assert np.isnan(function(np.repeat(NANS, copies))).all()
+
+
+def test_the_error_function_in_float64_is_within_3_units_in_the_last_place():
+    x = np.concatenate([np.linspace(-7, 7, 20_001), np.logspace(-300, 1, 3000)])
+    expected = np.array([math.erf(value) for value in x])
+    assert (np.abs(cpu.erf(x) - expected) <= 3 * np.spacing(np.abs(expected))).all()
+    extreme = np.array([0.0, -0.0, np.inf, -np.inf, np.nan])
+    np.testing.assert_array_equal(cpu.erf(extreme), [0, 0, 1, -1, np.nan])
+    assert np.signbit(cpu.erf(extreme)[1])

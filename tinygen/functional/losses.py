@@ -1,7 +1,6 @@
 """Losses that are composites: elementwise, in nats where they are likelihoods, never broadcasting."""
 
-from tinygen.errors import UsageError
-from tinygen.ops.arithmetic import abs, clip, log, maximum, square
+from tinygen.ops.arithmetic import abs, log, maximum, square
 from tinygen.ops.losses import check_same_shapes, check_unit_range
 
 
@@ -15,15 +14,6 @@ def absolute_error(prediction, target):
     """|prediction - target|"""
     check_same_shapes("absolute_error", prediction, target)
     return abs(prediction - target)
-
-
-def huber(prediction, target, *, delta: float = 1.0):
-    """Quadratic near zero, linear beyond `delta` (Huber 1964): e^2 / 2, or delta (|e| - delta / 2)."""
-    if not delta > 0:
-        raise UsageError(f"huber: delta is {delta}; it must be above 0")
-    error = absolute_error(prediction, target)
-    inside = clip(error, low=0.0, high=delta)
-    return inside * (error - 0.5 * inside)
 
 
 def binary_cross_entropy(probability, target):

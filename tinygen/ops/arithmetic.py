@@ -62,7 +62,12 @@ negative.vjp(lambda g, y, x: -g)
 @primitive(saves="a b y", elementwise=True)
 def power(xp, a, b):
     """a ** b; a must be positive where b is not a whole number, and where b is differentiated."""
+    if isinstance(b, int | float) and b in WHOLE and hasattr(a, "dtype"):
+        return kernel("whole_power", device_of(a))(a, int(b))
     return a**b
+
+
+WHOLE = frozenset({*range(3, 33), *range(-32, -1)})  # exponents for which multiplications are faster than logarithms
 
 
 def _nonzero_base(a, b):
@@ -72,7 +77,7 @@ def _nonzero_base(a, b):
 
 def _base_vjp(g, y, a, b):
     if isinstance(b, int | float):
-        return g * b * a ** (b - 1) if b else zeros_like(g)
+        return g * b * power(a, b - 1) if b else zeros_like(g)
     return weighted(b, g) * (a if isinstance(a, int | float) else _nonzero_base(a, b)) ** (b - 1)
 
 
@@ -151,7 +156,7 @@ abs_grad.vjp(lambda h, y, g, x: abs_grad(h, x), None)
 @primitive(elementwise=True)
 def sign(xp, x):
     """-1, 0 or 1; its gradient is zero."""
-    return xp.sign(x)
+    return _kernel("sign", xp)(x)
 
 
 sign.vjp(lambda g, y, x: zeros_like(g))
@@ -255,7 +260,7 @@ def prelu(x, slope):
 @primitive(saves="x y", elementwise=True)
 def elu(xp, x, *, alpha=1.0):
     """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2016)."""
-    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
+    return _kernel("elu", xp)(x, alpha)
 
 
 elu.vjp(lambda g, y, x, *, alpha=1.0: where(x > 0, g, g * (y + alpha)))

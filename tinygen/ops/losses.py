@@ -4,7 +4,7 @@ import numpy as np
 
 from tinygen.autograd import Variable
 from tinygen.errors import ShapeError, UsageError
-from tinygen.ops.arithmetic import exp, softplus, square, weighted
+from tinygen.ops.arithmetic import clip, exp, softplus, square, weighted
 from tinygen.ops.normalization import log_softmax
 from tinygen.ops.shaping import check_classes, take_along_axis
 from tinygen.primitive import fused
@@ -61,3 +61,17 @@ def gaussian_kl(mean, log_var):
 def reparameterize(mean, log_var, noise):
     """mean + exp(log_var / 2) * noise, elementwise (Kingma & Welling 2014, section 2.4)."""
     return mean + exp(0.5 * log_var) * noise
+
+
+def _check_huber(name: str, prediction, target, *, delta=1.0) -> None:
+    check_same_shapes(name, prediction, target)
+    if not delta > 0:
+        raise UsageError(f"{name}: delta is {delta}; it must be above 0")
+
+
+@fused(wrt="prediction", check=_check_huber)
+def huber(prediction, target, *, delta=1.0):
+    """Quadratic near zero, linear beyond `delta` (Huber 1964): e^2 / 2, or delta (|e| - delta / 2)."""
+    error = prediction - target
+    inside = clip(error, low=-delta, high=delta)
+    return inside * (error - 0.5 * inside)

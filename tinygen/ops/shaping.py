@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tinygen.autograd import Variable, sum_to
+from tinygen.backend import array_module, device_of, is_array, kernel
 from tinygen.errors import DtypeError, ShapeError
 from tinygen.primitive import primitive
 
@@ -133,7 +134,7 @@ reflect_fold.vjp(lambda h, y, g, *, widths: reflect_pad(h, widths=widths))
 @primitive(indices="all", views=True)
 def getitem(xp, x, *, index):
     """x[index], with slices, integers, None, ... or integer and bool arrays."""
-    return x[index]
+    return x.take(index, axis=0) if _is_integers(index) and x.ndim else x[index]
 
 
 def _is_basic(index) -> bool:
@@ -144,12 +145,45 @@ def _is_basic(index) -> bool:
 @primitive()
 def scatter(xp, x, *, index, shape):
     """Add x, at an index, to zeros of a shape: the adjoint of `getitem`."""
+    if (place := _rows_of(index, shape)) is not None:
+        lead, rows, count = place
+        blocks = math.prod(shape[:lead]), rows.size, math.prod(shape[lead + count :])
+        y = kernel("add_at", device_of(x))(x.reshape(blocks), rows.reshape(-1), math.prod(shape[lead : lead + count]))
+        return y.reshape(shape)
     y = xp.zeros(shape, x.dtype)
-    if _is_basic(index):
+    if _is_basic(index) or _is_mask(index):
         y[index] = x
     else:
         xp.add.at(y, index, x)
     return y
+
+
+def _is_mask(index) -> bool:
+    """Whether an index is of bools, which select no element twice."""
+    return is_array(index) and index.dtype == bool
+
+
+def _rows_of(index, shape):
+    """(lead, rows, count) where an index selects rows of the `count` joined axes behind `lead` whole ones, else None.
+
+    That is `x[rows]`, `x[:, rows]`, `x[rows, columns]` and the like; the rows count from 0.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    kinds = "".join("i" if _is_integers(part) else ":" if _is_whole(part) else "?" for part in parts).rstrip(":")
+    lead, count = kinds.count(":"), kinds.count("i")
+    if not count or kinds != ":" * lead + "i" * count or lead + count > len(shape):
+        return None
+    xp, lengths = array_module(parts[lead]), shape[lead : lead + count]
+    rows = [xp.where(part < 0, part + n, part) for part, n in zip(parts[lead : lead + count], lengths, strict=True)]
+    return lead, rows[0] if count == 1 else xp.ravel_multi_index(xp.broadcast_arrays(*rows), lengths), count
+
+
+def _is_integers(part) -> bool:
+    return is_array(part) and part.dtype.kind in "iu"
+
+
+def _is_whole(part) -> bool:
+    return isinstance(part, slice) and part == slice(None)
 
 
 getitem.vjp(lambda g, y, x, *, index: scatter(g, index=index, shape=x.shape))
@@ -159,17 +193,13 @@ scatter.vjp(lambda g, y, x, *, index, shape: g[index])
 @primitive(saves="indices", indices="x indices")
 def take_along_axis(xp, x, indices, *, axis):
     """For each position of `indices` (integers, as many axes as x), the element of x at that index along the axis."""
-    return xp.take_along_axis(x, indices, axis=axis)
+    return kernel("take_along", device_of(x))(x, indices, axis)
 
 
 @primitive(saves="indices", indices="indices")
 def scatter_along_axis(xp, x, indices, *, axis, length):
     """Add x, at indices along an axis, to zeros of a `length` there: the adjoint of `take_along_axis`."""
-    y = xp.zeros((*x.shape[: axis % x.ndim], length, *x.shape[axis % x.ndim + 1 :]), x.dtype)
-    position = list(xp.meshgrid(*[xp.arange(n) for n in x.shape], indexing="ij", sparse=True))
-    position[axis] = indices
-    xp.add.at(y, tuple(position), x)
-    return y
+    return kernel("add_along", device_of(x))(x, indices, axis, length)
 
 
 take_along_axis.vjp(

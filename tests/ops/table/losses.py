@@ -41,7 +41,7 @@ add("functional.binary_cross_entropy", [share(3), share(3)], _bce, errors=[DIFFE
 add("functional.squared_error", [real(3), real(3)], lambda a, b: (a - b) ** 2, errors=[DIFFERENT, BROADCAST])
 add("functional.absolute_error", [apart(6), np.zeros(6)], lambda a, b: np.abs(a - b), PIECEWISE, errors=[DIFFERENT])
 add(
-    "functional.huber",
+    "huber",
     [apart(8), np.zeros(8)],
     lambda a, b, delta: np.where(np.abs(a - b) < delta, (a - b) ** 2 / 2, delta * (np.abs(a - b) - delta / 2)),
     PIECEWISE,

@@ -1,0 +1,48 @@
+"""The order of random words, by radix: three stable passes over 11, 11 and 10 bits."""
+
+import functools
+
+import numpy as np
+from numba import types
+
+from .jit import compiled
+
+
+def _fill(words, first, second, order):
+    size, mask = words.size, np.uint64(2047)
+    counts = np.zeros((3, 2049), np.int64)
+    for i in range(size):
+        word = np.uint64(words[i])
+        counts[0, (word & mask) + 1] += 1
+        counts[1, ((word >> np.uint64(11)) & mask) + 1] += 1
+        counts[2, (word >> np.uint64(22)) + 1] += 1
+    for part in range(3):
+        for i in range(2048):
+            counts[part, i + 1] += counts[part, i]
+    for i in range(size):  # a word and its index make one number of 64 bits
+        word = np.uint64(words[i])
+        place = word & mask
+        first[counts[0, place]] = word << np.uint64(32) | np.uint64(i)
+        counts[0, place] += 1
+    for i in range(size):
+        place = (first[i] >> np.uint64(43)) & mask
+        second[counts[1, place]] = first[i]
+        counts[1, place] += 1
+    for i in range(size):
+        place = second[i] >> np.uint64(54)
+        order[counts[2, place]] = np.int64(second[i] & np.uint64(0xFFFFFFFF))
+        counts[2, place] += 1
+
+
+@functools.cache
+def _compiled_fill():
+    arrays = types.uint32[::1], types.uint64[::1], types.uint64[::1], types.int64[::1]
+    return compiled(_fill, types.void(*arrays))
+
+
+def order_of(words):
+    """The stable argsort of uint32 words, int64."""
+    first, second = np.empty((2, words.size), np.uint64)
+    order = np.empty(words.size, np.int64)
+    _compiled_fill()(np.ascontiguousarray(words), first, second, order)
+    return order
