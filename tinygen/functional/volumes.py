@@ -48,8 +48,8 @@ def _joined(x):
     return reshape(x, shape=(x.shape[0] * x.shape[1], *x.shape[2:]))
 
 
-def _parted(x, n: int):
-    return reshape(x, shape=(n, x.shape[0] // n, *x.shape[1:]))
+def _parted(x, n: int, depth: int):
+    return reshape(x, shape=(n, depth, *x.shape[1:]))
 
 
 def conv3d(
@@ -79,7 +79,7 @@ def conv3d(
         slices = x[:, start : start + stride[0] * (depth - 1) + 1 : stride[0]]
         y = conv2d(_joined(slices), w[k], b if k == 0 else None, stride[1:], around[1:], dilation[1:], groups)
         total = y if total is None else total + y
-    return _parted(total, x.shape[0])
+    return _parted(total, x.shape[0], depth)
 
 
 def conv_transpose3d(
@@ -108,7 +108,7 @@ def conv_transpose3d(
     total: Any = None
     for k in range(w.shape[0]):
         y = conv_transpose2d(frames, w[k], None, stride[1:], padding[1:], extra[1:], groups, dilation[1:])
-        y = _parted(y, n)
+        y = _parted(y, n, depth)
         place = along(5, 1, slice(k * dilation[0], k * dilation[0] + reach, stride[0]))
         y = scatter(y, index=place, shape=(n, full, *y.shape[2:]))
         total = y if total is None else total + y
@@ -125,7 +125,7 @@ def _windows(x, size: IntTriple, stride, padding, dilation, value: float):
     if max(around[0]) >= size[0]:
         raise UsageError(f"padding {padding} must be smaller than the window {size}")
     frames = windows_of(_joined(x), size[1:], stride[1:], around[1:], value, dilation[1:])
-    frames = _parted(frames, x.shape[0])
+    frames = _parted(frames, x.shape[0], x.shape[1])
     if around[0] != (0, 0):
         frames = pad(frames, ((0, 0), around[0], *((0, 0),) * 5), value)
     depth = (frames.shape[1] - dilation[0] * (size[0] - 1) - 1) // stride[0] + 1

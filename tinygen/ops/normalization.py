@@ -1,5 +1,6 @@
 """Normalisation to mean 0 and variance 1, and softmax: fused operations with their composites."""
 
+from tinygen.errors import ShapeError
 from tinygen.ops.arithmetic import exp, leaky_relu, sqrt, square
 from tinygen.ops.reduction import logsumexp, mean
 from tinygen.primitive import fused
@@ -19,13 +20,18 @@ def normalize(x, scale=None, shift=None, *, axes, eps, slope=1.0):
     return (y if slope == 1 else leaky_relu(y, slope=slope)), centre, var
 
 
-@fused(wrt="x")
+def _has_axes(name: str, x) -> None:
+    if not x.shape:
+        raise ShapeError(f"{name}: an array without axes has none to sum along")
+
+
+@fused(wrt="x", check=_has_axes)
 def softmax(x, *, axis=-1):
     """exp(x) / sum(exp(x)) along an axis."""
     return exp(x - logsumexp(x, axis=axis, keepdims=True))
 
 
-@fused(wrt="x")
+@fused(wrt="x", check=_has_axes)
 def log_softmax(x, *, axis=-1):
     """x - log(sum(exp(x))) along an axis."""
     return x - logsumexp(x, axis=axis, keepdims=True)

@@ -23,7 +23,7 @@ _LANCZOS = (
     1.5056327351493116e-7,
 )
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)  # B_2, B_4, ...
-_SHIFT = 12  # the asymptotic series are used from here on
+_SHIFT = 20  # the asymptotic series are used from x + 20 on, which makes them exact for x > -10
 
 
 @primitive(saves="x", elementwise=True)
@@ -47,7 +47,7 @@ lgamma.vjp(lambda g, y, x: g * digamma(x))
 
 @primitive(saves="x", elementwise=True)
 def digamma(xp, x):
-    """The derivative of log Gamma(x), for x > 0."""
+    """The derivative of log Gamma(x), for x > -10."""
     wide = xp.asarray(x, "float64")
     z = wide + _SHIFT
     y = xp.log(z) - 0.5 / z - sum(1 / (wide + k) for k in range(_SHIFT))
@@ -60,7 +60,7 @@ digamma.vjp(lambda g, y, x: g * polygamma(x, n=1))
 
 @primitive(saves="x", elementwise=True)
 def polygamma(xp, x, *, n):
-    """The n-th derivative, n >= 1, of `digamma`, for x > 0: (-1)^(n + 1) n! sum over k >= 0 of (x + k)^(-n - 1)."""
+    """The n-th derivative, n >= 1, of `digamma`, for x > -10: (-1)^(n + 1) n! sum over k >= 0 of (x + k)^(-n - 1)."""
     if not isinstance(n, int) or n < 1:
         raise UsageError(f"polygamma: n is {n!r}; it is a whole number of at least 1")
     wide, s = xp.asarray(x, "float64"), n + 1

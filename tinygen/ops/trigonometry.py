@@ -1,6 +1,6 @@
 """Circular and hyperbolic functions beyond `sin`, `cos` and `tanh`, and their inverses; angles in radians."""
 
-from tinygen.ops.arithmetic import sqrt
+from tinygen.ops.arithmetic import equal, sqrt, where
 from tinygen.primitive import primitive
 
 
@@ -42,11 +42,20 @@ atan.vjp(lambda g, y, x: g / (1 + x * x))
 
 @primitive(saves="a b", elementwise=True)
 def atan2(xp, a, b):
-    """The angle of the point (b, a), from -pi to pi."""
+    """The angle of the point (b, a), from -pi to pi; its gradient at the origin is 0."""
     return xp.arctan2(a, b)
 
 
-atan2.vjp(lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b))
+def _square_distance(a, b):
+    """a^2 + b^2, but 1 at the origin, where the numerators of the gradients are 0."""
+    square = a * a + b * b
+    return where(equal(square, 0), 1.0, square)
+
+
+atan2.vjp(
+    lambda g, y, a, b: g * (b / _square_distance(a, b)),
+    lambda g, y, a, b: -g * (a / _square_distance(a, b)),
+)
 
 
 @primitive(saves="x", elementwise=True)
