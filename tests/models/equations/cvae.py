@@ -18,9 +18,17 @@ def posterior(model, x, labels):
 
 
 def log_likelihood(model, z, labels, x):
-    """log p(x | y, z) in nats (N,)."""
-    label = np.sqrt(model.config.latent) * np.eye(model.spec.classes)[labels]
-    logits = output(model.decoder, np.concatenate([z, label], axis=1))
+    """log p(x | y, z) in nats (N,), where the first layer of the decoder has weights of its own for each class."""
+    (n, latent), classes = z.shape, model.spec.classes
+    inputs = np.zeros((n, classes, latent))
+    inputs[np.arange(n), labels] = z
+    label = np.sqrt(latent) * np.eye(classes)[labels]
+    return log_p_given(model, np.sqrt(classes) * np.concatenate([inputs.reshape(n, -1), label], axis=1), x)
+
+
+def log_p_given(model, inputs, x):
+    """log p(x) in nats (N,), for the inputs of the decoder (N, inputs)."""
+    logits = output(model.decoder, inputs)
     return -cross_entropy(logits, x) if model.spec.x.kind == "binary" else log_logistic_mixture(logits, x)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.models.equations.cvae import log_likelihood, posterior
+from tests.models.equations.cvae import log_p_given, posterior
 from tests.models.equations.numerics import output
 from tinygen import random
 
@@ -11,8 +11,14 @@ def m2(model, batch):
     return {"optimizer": objective_of(model, batch, posterior, log_likelihood)}
 
 
+def log_likelihood(model, z, labels, x):
+    """log p(x | y, z) in nats (N,), where the decoder has a one-hot label beside the code."""
+    label = np.sqrt(model.config.latent) * np.eye(model.spec.classes)[labels]
+    return log_p_given(model, np.concatenate([z, label], axis=1), x)
+
+
 def objective_of(model, batch, posterior, log_likelihood):
-    """Equation 9 for these functions of the model, as in `cvae`: mean and deviation of q(z | x, y), log p(x | y, z)."""
+    """Equation 9 for these functions of the model: mean and deviation of q(z | x, y), log p(x | y, z)."""
     config, classes = model.config, model.spec.classes
     stream, padded = random.stream("train"), -(-config.latent // 4) * 4
     sizes = len(batch.x), classes * len(batch.unlabelled_x)

@@ -53,6 +53,17 @@ class M2(CVAE):
         config, classes = self.config, self.spec.classes
         self.classifier = networks.encoder(config.architecture, self.spec.x.shape, config.hidden, classes, *self.sizes)
 
+    @property
+    def decoder_inputs(self) -> int:
+        return self.config.latent + self.spec.classes
+
+    def code_and_label(self, z, labels):
+        """A code z (N, latent) beside a one-hot y as long as a code is on average: (N, latent + classes).
+
+        So y is an input of shared layers, as in the paper: few labels would not teach each class weights of its own.
+        """
+        return F.concatenate([z, math.sqrt(self.config.latent) * F.one_hot(labels, self.spec.classes)], axis=1)
+
     def source(self, split: Split, *, seed: int) -> SemiSupervised:
         return source_of_few_labels(self.config, split, seed)
 
