@@ -155,4 +155,4 @@ CVAE.trials = (
         ),
     ),
 )
-CVAE.recipes = ("--data mnist --steps 30000 --layers 2 --hidden 400 --batch-size 100 --learning-rate 1.5e-3",)
+CVAE.recipes = ("--data mnist --steps 30000 --layers 2 --batch-size 100 --learning-rate 1.5e-3",)
