@@ -43,6 +43,14 @@ def test_sums_of_views(view, device):
         assert relative_error(ours, theirs) < TOLERANCE
 
 
+@pytest.mark.parametrize(("subscripts", "operands"), [("ij->j", 1), ("ij->", 1), ("ij,ij->j", 2), ("ij,ji->i", 2)])
+def test_sums_of_einsum(subscripts, operands, device):
+    x = positive(60_000, 3)
+    xs = [x.T.copy() if term == "ji" else x for term in subscripts.partition("->")[0].split(",")]
+    ours = F.einsum(subscripts, *(tg.tensor(x, device=device) for x in xs))
+    assert relative_error(ours, np.einsum(subscripts, *(x.astype(np.float64) for x in xs))) < TOLERANCE
+
+
 def test_a_repeated_view_is_multiplied(device):
     x = tg.tensor(positive(3), device=device)
     ours = F.sum(F.broadcast_to(x, shape=(100_000, 3)), axis=0)

@@ -83,6 +83,8 @@ def _subscripts(subscripts: str, operands: int):
         raise ShapeError(f"einsum: write the output and every axis out, as in 'ij,jk->ik', not {subscripts!r}")
     if any(len(set(term)) < len(term) for term in [*terms, output]):
         raise ShapeError(f"einsum: {subscripts!r} repeats an axis inside one operand")
+    if set(output) - set(inputs):
+        raise ShapeError(f"einsum: {subscripts!r} has an axis in the output that no operand has")
     if len(terms) != operands:
         raise ShapeError(f"einsum: {subscripts!r} names {len(terms)} operands, {operands} are given")
     return terms, output
@@ -93,7 +95,16 @@ def _contracted(xp, terms, output: str, xs):
     term, x = terms[0], xs[0]
     for i, (other, y) in enumerate(zip(terms[1:], xs[1:], strict=True), 2):
         term, x = _contracted_pair(xp, term, x, other, y, "".join([output, *terms[i:]]))
-    return xp.einsum(f"{term}->{output}", x)
+    return _arranged(term, output, x)
+
+
+def _arranged(term: str, output: str, x):
+    """x with its axes in the order of an output, and summed over those that are not in it."""
+    unneeded = tuple(i for i, c in enumerate(term) if c not in output)
+    if unneeded and x.dtype.kind == "f":
+        x = kernel("sum_over", device_of(x))(x, unneeded)
+    left = [c for c in term if c in output]
+    return x.transpose([left.index(c) for c in output])
 
 
 def _contracted_pair(xp, term: str, x, other: str, y, needed: str):
@@ -111,7 +122,7 @@ def _contracted_pair(xp, term: str, x, other: str, y, needed: str):
     def stack(term, x, *groups):
         """An operand as a stack of matrices; axes that are in no group are summed over."""
         order = "".join(c for group in groups for c in group)
-        return xp.einsum(f"{term}->{order}", x).reshape([prod(lengths[c] for c in group) for group in groups])
+        return _arranged(term, order, x).reshape([prod(lengths[c] for c in group) for group in groups])
 
     left, right = stack(term, x, batch, rows, summed), stack(other, y, batch, summed, columns)
     order = "".join(batch + rows + columns)
@@ -123,9 +134,13 @@ def _contracted_pair(xp, term: str, x, other: str, y, needed: str):
 def einsum(xp, *xs, subscripts):
     """Einstein summation, such as `einsum(a, b, subscripts="ij,jk->ik")`."""
     terms, output = _subscripts(subscripts, len(xs))
-    if xp is not np and len(xs) > 1:
+    if len(xs) == 1:
+        return _arranged(terms[0], output, xs[0])
+    if xp is not np:
         return _contracted(xp, terms, output, xs)
-    return xp.einsum(subscripts, *xs, **({"optimize": True} if len(xs) > 1 else {}))
+    if len(xs) == 2 and set(output) < set(terms[0]) == set(terms[1]):  # NumPy would add one number after the other
+        return _arranged(terms[0], output, xs[0] * _arranged(terms[1], terms[0], xs[1]))
+    return xp.einsum(subscripts, *xs, optimize=True)
 
 
 @einsum.vjp
