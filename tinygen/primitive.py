@@ -122,6 +122,8 @@ class Declaration:
                 return DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not None")
             if lists := [name for name, value in static.items() if isinstance(value, list)]:
                 return ArgumentError(f"{self.name}: write {lists[0]} as a tuple, not as a list")
+            if isinstance(static.get("axis"), tuple):
+                return ArgumentError(f"{self.name}: axis is one whole number, not {static['axis']}")
         kind = {TypeError: DtypeError, IndexError: IndexError, np.linalg.LinAlgError: UsageError}.get(
             type(error), ShapeError
         )
