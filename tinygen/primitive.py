@@ -291,7 +291,10 @@ class Fused(Primitive):
         if self.check is not None:
             try:
                 self.check(self.name, *args, **static)
-            except AttributeError:
+            except (AttributeError, TypeError):
+                if unknown := static.keys() - set(self.declared.options):
+                    names = self.declared.arguments + self.declared.options
+                    raise misfit(self.name, names, static, f"not {min(unknown)}") from None
                 self.declared.check([a.data if isinstance(a, Variable) else a for a in args])  # names a list
                 raise DtypeError(f"{self.name}: takes Tensors and arrays, not {_in_words(args)}") from None
         if any(isinstance(a, Variable) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):

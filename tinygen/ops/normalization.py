@@ -20,7 +20,7 @@ def normalize(x, scale=None, shift=None, *, axes, eps, slope=1.0):
     return (y if slope == 1 else leaky_relu(y, slope=slope)), centre, var
 
 
-def _has_axes(name: str, x) -> None:
+def _has_axes(name: str, x, axis=-1) -> None:
     if not x.shape:
         raise ShapeError(f"{name}: an array without axes has none to sum along")
 
