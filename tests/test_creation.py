@@ -131,6 +131,20 @@ def test_gradients_of_lengths_at_zero_are_zero():
         assert (tg.grad(function(x), x).numpy() == 0).all()
 
 
+def test_the_gradient_of_an_angle_at_the_origin_is_zero():
+    a, b = tg.zeros(2, requires_grad=True), tg.tensor([0.0, 2.0], requires_grad=True)
+    np.testing.assert_array_equal(tg.grad(F.atan2(a, b).sum(), a).numpy(), [0.0, 0.5])
+    np.testing.assert_array_equal(tg.grad(F.atan2(a, b).sum(), b).numpy(), [0.0, 0.0])
+
+
+def test_volumes_without_examples_keep_their_shapes():
+    x = tg.zeros(0, 4, 4, 4, 2)
+    assert F.avg_pool3d(x, 2).shape == (0, 2, 2, 2, 2)
+    assert F.conv3d(x, tg.zeros(3, 3, 3, 2, 5)).shape == (0, 2, 2, 2, 5)
+    with pytest.raises(ShapeError, match="softmax: an array without axes"):
+        F.softmax(tg.tensor(1.0))
+
+
 def test_a_number_is_formatted_as_pythons():
     assert f"{tg.tensor(1.25):.1f} {tg.tensor([0.5]):8.3f}|{tg.tensor(3):d}" == "1.2    0.500|3"
     assert f"{tg.tensor([1.0, 2.0])}" == "tensor([1., 2.])"

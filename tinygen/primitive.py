@@ -122,6 +122,8 @@ class Declaration:
                 return DtypeError(f"{self.name}: takes Tensors, arrays and numbers, not None")
             if lists := [name for name, value in static.items() if isinstance(value, list)]:
                 return ArgumentError(f"{self.name}: write {lists[0]} as a tuple, not as a list")
+            if isinstance(static.get("axis"), tuple):
+                return ArgumentError(f"{self.name}: axis is one whole number, not {static['axis']}")
         kind = {TypeError: DtypeError, IndexError: IndexError, np.linalg.LinAlgError: UsageError}.get(
             type(error), ShapeError
         )
@@ -289,7 +291,10 @@ class Fused(Primitive):
         if self.check is not None:
             try:
                 self.check(self.name, *args, **static)
-            except AttributeError:
+            except (AttributeError, TypeError):
+                if unknown := static.keys() - set(self.declared.options):
+                    names = self.declared.arguments + self.declared.options
+                    raise misfit(self.name, names, static, f"not {min(unknown)}") from None
                 self.declared.check([a.data if isinstance(a, Variable) else a for a in args])  # names a list
                 raise DtypeError(f"{self.name}: takes Tensors and arrays, not {_in_words(args)}") from None
         if any(isinstance(a, Variable) and a.requires_grad and not w for a, w in zip(args, self.wrt, strict=True)):

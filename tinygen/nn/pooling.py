@@ -30,18 +30,18 @@ class AvgPool2d(Module):
 
 
 class Upsample2d(Module):
-    """Images `factor` times as large: by `functional.upsample_nearest2d`, or `functional.resize_bilinear2d`."""
+    """Images `factor` times as large: by `functional.upsample_nearest2d`, or `functional.interpolate`."""
 
-    def __init__(self, factor: IntPair, *, mode: Literal["nearest", "bilinear"] = "nearest"):
-        if mode not in ("nearest", "bilinear"):
-            raise UsageError(f'Upsample2d: mode is "nearest" or "bilinear", not {mode!r}')
+    def __init__(self, factor: IntPair, *, mode: Literal["nearest", "bilinear", "bicubic"] = "nearest"):
+        if mode not in ("nearest", "bilinear", "bicubic"):
+            raise UsageError(f'Upsample2d: mode is "nearest", "bilinear" or "bicubic", not {mode!r}')
         self.factor = pair(factor, "factor")
         self.mode = mode
 
     def forward(self, x):
         if self.mode == "nearest":
             return F.upsample_nearest2d(x, self.factor)
-        return F.resize_bilinear2d(x, tuple(n * f for n, f in zip(x.shape[1:3], self.factor, strict=False)))
+        return F.interpolate(x, factor=self.factor, mode=self.mode)
 
 
 class PixelShuffle(Module):

@@ -18,8 +18,15 @@ def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
     if len(images.shape) != 4 or len(w) != 4:
         raise ShapeError(f"{name}: takes (N, H, W, C) and (KH, KW, C / groups, K), not {images.shape} and {w}")
     if w[2] * geometry.groups != channels or w[3] % geometry.groups:
+        layout = "(N, H, W, C) and (KH, KW, C / groups, K)"
+        of_pytorch = w[1] * geometry.groups == channels or images.shape[1] == w[2] * geometry.groups
         raise ShapeError(
             f"{name}: {channels} channels in {geometry.groups} groups do not fit a weight {w} (KH, KW, C / groups, K)"
+            + (
+                f"; the layouts are {layout}: write x.transpose(0, 2, 3, 1) and w.transpose(2, 3, 1, 0) for PyTorch's"
+                if of_pytorch
+                else ""
+            )
         )
 
 

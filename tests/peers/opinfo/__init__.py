@@ -16,6 +16,8 @@ DIFFERENCES = {
     "nn.functional.elu": "the second derivative at the kink, 0, is that of the left side",
     "nn.functional.celu": "the second derivative at the kink, 0, is that of the left side",
     "nn.functional.selu": "the second derivative at the kink, 0, is that of the left side",
+    "clamp_max": "ties share the gradient equally",
+    "clamp_min": "ties share the gradient equally",
     "fmax": "ties share the gradient equally",
     "fmin": "ties share the gradient equally",
     "linalg.norm:subgradients_at_zero": "the gradient of a length at 0 is 0, and so are those of higher order",

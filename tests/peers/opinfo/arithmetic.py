@@ -247,9 +247,9 @@ ENTRIES["rsub"] = ENTRIES["__rsub__"] = lambda a, b, alpha=1: (
 for names, function in (
     ("mul", lambda a, b: a * b),
     ("div:no_rounding_mode true_divide", lambda a, b: a / b),
-    ("div:floor_rounding floor_divide", lambda a, b: F.floor(a / b)),
+    ("floor_divide", F.floor_divide),
     ("remainder", F.remainder),
-    ("fmod", lambda a, b: a - F.trunc(a / b) * b),
+    ("fmod", lambda a, b: np.where(raw(a) < 0, -1.0, 1.0) * F.remainder(F.abs(a), F.abs(b))),
     ("pow float_power", lambda a, b: a**b),
     ("atan2", F.atan2),
     (
@@ -272,16 +272,16 @@ for names, function in (
 
 @entry("div:trunc_rounding", "div:floor_rounding")
 def div(a, b, rounding_mode=None):
-    return {"trunc": F.trunc, "floor": F.floor}[rounding_mode](wide(a) / wide(b))
+    return F.trunc(wide(a) / wide(b)) if rounding_mode == "trunc" else F.floor_divide(wide(a), wide(b))
 
 
 def _log_sum(base):
     def function(a, b):
         scale = math.log(base)
-        top, low = F.maximum(a, b), F.minimum(a, b)
-        infinite = np.isinf(raw(top)) & (raw(top) == raw(low))
-        difference = F.where(infinite, 0.0, low - top)
-        return top + F.where(infinite, 0.0, F.log1p(F.exp(difference * scale)) * (1 / scale))
+        infinite = np.isinf(raw(a)) & (raw(a) == raw(b))
+        difference = F.where(infinite, 0.0, b - a)
+        y = a + F.where(infinite, 0.0, F.softplus(difference * scale) * (1 / scale))
+        return F.where(np.isinf(raw(b)) & (raw(b) > 0), b, F.where(np.isinf(raw(a)) & (raw(a) < 0), b, y))
 
     return function
 

@@ -42,7 +42,7 @@ for names, function in (
     ("linalg.inv_ex", lambda a, check_errors=False: (F.inv(a), np.zeros(a.shape[:-2], np.int32))),
     ("linalg.multi_dot", lambda xs: reduce(matmul, xs)),
     ("linalg.tensorinv", lambda a, ind=2: _tensorinv(a, ind)),
-    ("linalg.pinv pinverse", lambda a, *_, **k: (require(a.shape[-1] == a.shape[-2] and not k), F.inv(a))[1]),
+    ("pinverse", lambda a, *_, **k: (require(a.shape[-1] == a.shape[-2] and not k), F.inv(a))[1]),
 ):
     for name in names.split():
         ENTRIES[name] = function
@@ -186,7 +186,7 @@ def vander(x, N=None):
 
 @entry("cov")
 def cov(x, correction=1, fweights=None, aweights=None):
-    require(fweights is None and aweights is None and x.ndim == 2)
+    require(fweights is None and aweights is None and x.ndim == 2 and len(x) > 1)
     centred = x - F.mean(x, axis=1, keepdims=True)
     return F.matmul(centred, T(centred)) * (1 / max(x.shape[1] - correction, 0))
 

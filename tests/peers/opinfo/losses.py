@@ -46,6 +46,10 @@ def _poisson(x, y, log_input=True, full=False, eps=1e-8):
     return F.exp(x) - y * x if log_input else x - y * F.log(x + eps)
 
 
+def _hinge_embedding(x, y, margin=1.0):
+    return F.where(raw(y) == -1, 0.0, x) + F.where(raw(y) == 1, 0.0, F.maximum(margin - x, 0.0))
+
+
 def _bce_logits(x, y, pos_weight=None):
     if pos_weight is None:
         return F.binary_cross_entropy_with_logits(x, y)
@@ -60,7 +64,7 @@ for name, function in (
     ("kl_div", _kl_div),
     ("poisson_nll_loss", _poisson),
     ("soft_margin_loss", lambda x, y: F.softplus(-y * x)),
-    ("hinge_embedding_loss", lambda x, y, margin=1.0: F.where(raw(y) == 1, x, F.maximum(margin - x, 0.0))),
+    ("hinge_embedding_loss", _hinge_embedding),
     ("binary_cross_entropy", lambda x, y: -(y * F.log(x) + (1 - y) * F.log(1 - x))),
     ("binary_cross_entropy_with_logits", _bce_logits),
 ):

@@ -154,8 +154,8 @@ ENTRIES["nn.functional.upsample_nearest"] = lambda x, size=None, scale_factor=No
 
 
 @entry("_upsample_bilinear2d_aa")
-def upsample_bilinear_antialiased(x, output_size, align_corners=False, scales_h=None, scales_w=None):
-    require(scales_h is None and scales_w is None and not align_corners)
+def upsample_bilinear_antialiased(x, output_size, align_corners=False, **scales):
+    require(not any(scales.values()) and not align_corners)
     return _interpolate(x, output_size, None, "bilinear", False, None, True)
 
 
