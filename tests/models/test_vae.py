@@ -215,6 +215,18 @@ def test_decoders_of_colours_make_no_checkerboard():
     np.testing.assert_allclose(even, np.broadcast_to(even[:, :1, :1], even.shape), rtol=1e-4)
 
 
+def test_a_broadcast_decoder_computes_each_pixel_from_the_code_and_its_place():
+    decoder = networks.decoder("broadcast", (3, 5, 2), 4, 2, channels=4)
+    codes = Stream(0, "codes").normal((2, 2))
+    row, column = 2, 1
+    x = codes @ decoder.of_code.weight.numpy() + np.array([1.0, -0.5]) @ decoder.of_place.weight.numpy()
+    for layer in (decoder.rest.layers[1], decoder.rest.layers[3], decoder.rest.layers[5]):
+        x = np.maximum(x, 0) @ layer.weight.numpy() + layer.bias.numpy()
+    images = decoder(codes).numpy()
+    assert images.shape == (2, 3, 5, 2)
+    np.testing.assert_allclose(images[:, row, column], x, atol=1e-5)
+
+
 def grey_images(n=8):
     return Stream(3, "grey").integers(256, n * 12).reshape(n, 3, 4, 1).astype(np.uint8)
 

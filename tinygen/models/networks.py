@@ -9,13 +9,13 @@ from tinygen.errors import UsageError
 from tinygen.functional import concatenate, relu, upsample_nearest2d
 from tinygen.nn import Conv2d, ConvTranspose2d, Flatten, Linear, Module, Reshape, Sequential, Upsample2d, init
 
-Architecture = Literal["mlp", "conv"]
+Architecture = Literal["mlp", "conv", "broadcast"]
 FEATURES = 64
 """Most features of a pixel that the last fully connected layer of a decoder computes."""
 
 
 def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, layers=1, channels=32) -> Sequential:
-    """A network from images (N, H, W, C) to (N, outputs): hidden layers, for "conv" after two convolutions of stride 2.
+    """A network from images (N, H, W, C) to (N, outputs): hidden layers, but for "mlp" after convolutions of stride 2.
 
     The first convolution has `channels` channels, the second twice as many.
     """
@@ -34,8 +34,10 @@ def encoder(architecture: Architecture, image_shape, hidden: int, outputs: int, 
     )
 
 
-def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Sequential:
+def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, layers=1, channels=32) -> Module:
     """A network from codes (N, inputs) to images (N, H, W, C) of logits or other parameters: the encoder mirrored.
+
+    For "broadcast" it is a `BroadcastDecoder` with 2 * `channels` features.
 
     Where C is above `FEATURES`, fully connected layers compute that many features of each pixel, and a 1x1 convolution
     the C parameters from these. Where C is above 1, as for colours, the last layer convolves repeated pixels: a
@@ -43,6 +45,8 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
     (Odena et al. 2016, doi:10.23915/distill.00003).
     """
     height, width, colours = image_shape
+    if architecture == "broadcast":
+        return BroadcastDecoder(image_shape, inputs, 2 * channels)
     if architecture == "mlp":
         features = min(colours, FEATURES)
         last = [Linear(hidden, height * width * features), Reshape(height, width, features)]
@@ -72,6 +76,28 @@ def decoder(architecture: Architecture, image_shape, hidden: int, inputs: int, l
 def classifier(inputs: int, hidden: int, layers: int) -> Sequential:
     """A network from vectors (N, inputs) to one logit each (N, 1)."""
     return Sequential(*_hidden(inputs, hidden, layers), Linear(hidden, 1))
+
+
+class BroadcastDecoder(Module):
+    """A network from codes (N, inputs) to images (N, H, W, C), which computes each pixel from the code and its place.
+
+    The same three hidden layers of `features` units serve all pixels. A shift of what an image shows is then a simple
+    function of a code, so that single dimensions learn rows and columns (Watters et al. 2019, arXiv:1901.07017; their
+    layers also see neighbours).
+    """
+
+    def __init__(self, image_shape, inputs: int, features: int):
+        self.image_shape = height, width, colours = image_shape
+        rows, columns = (np.linspace(-1, 1, side, dtype=np.float32) for side in (height, width))
+        self.places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(height * width, 2)
+        self.of_code = _he(Linear(inputs, features), inputs + 2)
+        self.of_place = _he(Linear(2, features), 2)
+        inner = [part for _ in range(2) for part in (_he(Linear(features, features), features), relu)]
+        self.rest = Sequential(relu, *inner, Linear(features, colours))
+
+    def forward(self, codes):
+        sums = self.of_code(codes).reshape(len(codes), 1, -1) + self.of_place(self.places)
+        return self.rest(sums).reshape(-1, *self.image_shape)
 
 
 class UNet(Module):

@@ -24,7 +24,8 @@ class SharedConfig:
     components: int = 3
     """Number of logistic distributions in a logistic-mixture (10 in the paper of PixelCNN++)."""
     architecture: Architecture = "mlp"
-    """Fully connected layers (mlp, as in the paper), or convolutions of stride 2 and such layers (conv)."""
+    """Fully connected layers (mlp, as in the paper), or convolutions of stride 2 and such layers (conv). With broadcast
+    the decoder computes each pixel from the code and its place by the same layers (Watters et al. 2019)."""
     latent: int = 20
     """Dimensions of the code (3 to 200 in the paper's figure 2)."""
     hidden: int = 400
@@ -32,7 +33,7 @@ class SharedConfig:
     layers: int = 1
     """Number of hidden layers in the encoder, and in the decoder."""
     channels: int = 32
-    """Channels of the encoder's first convolution; the second has twice as many (for architecture conv)."""
+    """Channels of the encoder's first convolution; the second has twice as many (not for mlp)."""
     batch_size: int = 128
     """Examples in a minibatch (100 in the paper)."""
     learning_rate: float = 3e-3

@@ -81,7 +81,7 @@ class StructuredCVAE(System):
         def make_encoder(outputs: int) -> Sequential:
             return networks.encoder(config.architecture, image, hidden, outputs, config.layers, config.channels)
 
-        def make_decoder(inputs: int) -> Sequential:
+        def make_decoder(inputs: int) -> Module:
             return networks.decoder(config.architecture, image, hidden, inputs, config.layers, config.channels)
 
         self.observed = observed_quadrants(image, config.quadrants)

@@ -91,6 +91,7 @@ VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3},
     {"latent": 3, "hidden": 7, "importance_samples": 7, "architecture": "conv", "channels": 2} | {"annealing_steps": 2},
     {"latent": 3, "hidden": 7, "importance_samples": 3, "layers": 2, "samples": 3},
+    {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "broadcast", "channels": 2},
 )
 VAE.trials = (
     Trial("fashion-mnist-7k", 150, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
@@ -123,4 +124,7 @@ VAE.trials = (
 VAE.recipes = (
     "--data mnist --steps 50000 --layers 2 --hidden 300 --latent 50 --batch-size 100 --learning-rate 1e-3"
     " --warmup-steps 500 --importance-samples 1000",
+    # A code as long as there are factors. A `normal` deviation falls in training, so the KL term weighs most at first.
+    "--data sprites --beta 25 --likelihood normal --architecture broadcast --latent 6 --hidden 256 --batch-size 32"
+    " --learning-rate 1e-3 --steps 6000",
 )
