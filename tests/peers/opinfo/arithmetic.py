@@ -225,6 +225,10 @@ def glu(x, dim=-1):
 # Two arguments
 
 
+def _signs(x):
+    return np.where(raw(x) < 0, -1.0, 1.0)
+
+
 def binary(function):
     return lambda a, b: function(wide(a), wide(b))
 
@@ -249,7 +253,7 @@ for names, function in (
     ("div:no_rounding_mode true_divide", lambda a, b: a / b),
     ("floor_divide", F.floor_divide),
     ("remainder", F.remainder),
-    ("fmod", lambda a, b: np.where(raw(a) < 0, -1.0, 1.0) * F.remainder(F.abs(a), F.abs(b))),
+    ("fmod", lambda a, b: _signs(a) * F.remainder(_signs(a) * a, _signs(b) * b)),
     ("pow float_power", lambda a, b: a**b),
     ("atan2", F.atan2),
     (
@@ -279,9 +283,9 @@ def _log_sum(base):
     def function(a, b):
         scale = math.log(base)
         infinite = np.isinf(raw(a)) & (raw(a) == raw(b))
-        difference = F.where(infinite, 0.0, b - a)
-        y = a + F.where(infinite, 0.0, F.softplus(difference * scale) * (1 / scale))
-        return F.where(np.isinf(raw(b)) & (raw(b) > 0), b, F.where(np.isinf(raw(a)) & (raw(a) < 0), b, y))
+        difference = F.where(infinite, 0.0, b - a) * scale
+        added = [F.where(infinite, 0.0, F.softplus(d) * (1 / scale)) for d in (difference, -difference)]
+        return F.where(raw(a) >= raw(b), a + added[0], b + added[1])
 
     return function
 
