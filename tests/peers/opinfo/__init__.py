@@ -20,6 +20,7 @@ DIFFERENCES = {
     "clamp_min": "ties share the gradient equally",
     "fmax": "ties share the gradient equally",
     "fmin": "ties share the gradient equally",
+    "fmod": "where the quotient is nearly whole, the gradient belongs to the value, which PyTorch's does not",
     "linalg.norm:subgradients_at_zero": "the gradient of a length at 0 is 0, and so are those of higher order",
 }
 """Entries of which some samples differ on purpose, and why."""
