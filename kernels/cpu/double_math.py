@@ -117,10 +117,10 @@ def serves(*arrays) -> bool:
 
 def applied(task, *arrays):
     """The result of a worker for arrays that it serves."""
-    arrays = [np.ascontiguousarray(a) for a in arrays]
     y = np.empty(arrays[0].shape)
+    arrays = [np.ascontiguousarray(a) for a in arrays]  # which gives an array without axes one
     pool.run(task, task.Arguments(y.size, *map(address, (*arrays, y))), block_count(y.size))
-    return y.reshape(arrays[0].shape)
+    return y
 
 
 def with_doubles(kernel, task, results=lambda y, *arrays: y):

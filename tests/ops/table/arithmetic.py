@@ -64,6 +64,7 @@ for name, reference, draw in (
     ("gelu", lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2, real),
 ):
     add(name, [draw(2, 3)], reference, errors=[WHOLE])
+    add(name, [np.asarray(draw())], reference)
 add(
     "gated_tanh",
     [real(2, 3, 4)],
