@@ -3,6 +3,7 @@
 import numpy as np
 
 from tests.models.equations.rbm import chains, free_energy, sigmoid
+from tinygen import random
 
 
 def dbm(model, batch):
@@ -14,7 +15,11 @@ def dbm(model, batch):
     for _ in range(model.config.mean_field_steps):
         h1 = sigmoid((x - centre[:size]) @ weight[:size] + (h2 - centre[size:]) @ weight[size:] + b)
         h2 = sigmoid((h1 - 0.5) @ weight[size:].T + a[size:])
-    v = np.concatenate([x, h2], axis=1)
+    v, stream = np.concatenate([x, h2], axis=1), random.stream("train")
+    for _ in range(model.config.posterior_steps):
+        h1 = stream.uniform((len(v), len(b))) < sigmoid((v - centre) @ weight + b)
+        drawn = stream.uniform((len(v), len(a))) < sigmoid((h1 - 0.5) @ weight.T + a)
+        v = np.concatenate([x, drawn[:, size:]], axis=1)
     end = chains(model, model.chains if model.config.persistent else v)
     return {"optimizer": lambda: {"images": free_energy(model, v), "chains": -free_energy(model, end)}}
 

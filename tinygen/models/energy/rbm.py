@@ -97,7 +97,7 @@ class RBM(System):
             self.start_from_means(x)
         draws = Draws(random.stream("train"), self.device)
         with no_grad():
-            v = self.visible_units(x)
+            v = self.drawn_units(x, draws)
             end = self.chains if self.config.persistent else v
             for _ in range(self.config.gibbs_steps):
                 end = self.gibbs(end, draws)[0]
@@ -114,6 +114,10 @@ class RBM(System):
 
     def visible_units(self, x):
         """v for vectors x (N, D): here x itself."""
+        return x
+
+    def drawn_units(self, x, draws: Draws):
+        """v for an update, given vectors x (N, D): here x itself."""
         return x
 
     def free_energy(self, v):
@@ -288,5 +292,6 @@ RBM.trials = (
 )
 RBM.recipes = (
     "--data mnist --epochs 20 --ais-steps 14500",
-    "--data digits8x8 --epochs 600 --hidden 16 --learning-rate 0.2",
+    # As long as the recipe of `dbm`, with 1,104 parameters; that has 1,184. log Z is exact for both.
+    "--data digits8x8 --epochs 2400 --hidden 16 --learning-rate 0.2",
 )
