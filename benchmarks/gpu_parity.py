@@ -148,7 +148,7 @@ def trainings() -> Jobs:
 
 
 def losses(training: Training, seed: int, device: str, change: float = 0.0) -> np.ndarray:
-    """The losses (steps, losses of a step) of a training whose first batch is multiplied by 1 + change."""
+    """The losses (steps, losses of a step) of a training whose first batch is multiplied by 1 - change."""
     tg.seed(seed)
     images = tg.data.load("fashion-mnist-7k").train.columns["x"].reshape(-1, 28, 28, 1)
     _, step = replace(training.pair, device=device).ours(tg)
@@ -158,7 +158,7 @@ def losses(training: Training, seed: int, device: str, change: float = 0.0) -> n
         chosen = images[rng.integers(len(images), size=training.pair.batch)].astype(np.float32) / 255
         batch = training.draw(training.pair, rng, chosen)
         if number == 0:
-            batch = tuple(array * np.float32(1 + change) for array in batch)
+            batch = tuple(array * np.float32(1 - change) for array in batch)
         losses_of_steps.append([loss.item() for loss in step(*(tg.backend.to_device(a, device) for a in batch))])
     return np.array(losses_of_steps)
 

@@ -77,7 +77,8 @@ def _nonzero_base(a, b):
 
 def _base_vjp(g, y, a, b):
     if isinstance(b, int | float):
-        return g * b * power(a, b - 1) if b else zeros_like(g)
+        lowered = a if b == 2 else power(a, b - 1)
+        return g * b * lowered if b else zeros_like(g)
     return weighted(b, g) * (a if isinstance(a, int | float) else _nonzero_base(a, b)) ** (b - 1)
 
 
