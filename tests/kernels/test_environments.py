@@ -160,7 +160,7 @@ def test_damaged_cache_files_are_replaced_and_others_kept(filled, tmp_path):
     """Truncated files, as after a power failure."""
     copy, caches, _ = filled
     shutil.copytree(caches, tmp_path, dirs_exist_ok=True)
-    damaged = [next(tmp_path.rglob(pattern)) for pattern in ("activations*.nbc", "elementwise*.nbi")]
+    damaged = [next(tmp_path.rglob(pattern)) for pattern in ("sums*.nbc", "elementwise*.nbi")]
     for file in damaged:
         file.write_bytes(file.read_bytes()[:40])
     before = compiled_files(tmp_path)
