@@ -15,7 +15,8 @@ from tinygen.metrics import reference
 from tinygen.metrics.catalogue import format_number
 from tinygen.metrics.judge import Judge, JudgeConfig
 from tinygen.models import System
-from tinygen.score import of_samples
+from tinygen.score import Scorer, of_samples
+from tinygen.train import Run
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +106,14 @@ def test_samples_of_unlabelled_data_cannot_be_scored(capsys):
     capsys.readouterr()
     assert main(["score", "run"]) == 2
     assert "a judge needs labels as y, and 'plain' has only x: add y_train" in capsys.readouterr().err
+
+
+def test_a_score_keeps_the_error_rate_that_the_model_measured_on_all_of_test(monkeypatch):
+    """The few examples that are classified for a score have another one."""
+    assert main("train features --data digits8x8 --steps 3 --out run".split()) == 0
+    run = Run.open("run")
+    monkeypatch.setattr("tinygen.score.SCORED_EXAMPLES", 7)
+    assert Scorer().score(run).test["error_rate"] == run.summary()["test"]["error_rate"] != 0
 
 
 def test_a_conditional_model_samples_the_classes_of_the_real_images():

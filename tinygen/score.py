@@ -66,7 +66,8 @@ class Scorer:
         test = (run.summary() or {}).get("test", {}) if which == "last" else {}
         judged = samples_are_judged(model, data)
         if not (model.implicit and judged):
-            test = (test or model.evaluate(data.test, seed=seed)) | of_labels(model, data)
+            # A model's own error rate, on all of test, goes before that of the examples scored here.
+            test = of_labels(model, data) | (test or model.evaluate(data.test, seed=seed))
         if not judged:
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
