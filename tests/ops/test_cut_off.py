@@ -164,3 +164,11 @@ def test_masked_logits_have_gradient_0(dtype, device):
     np.testing.assert_allclose(g, np.subtract(expected, onehot), atol=1e-6)
     nothing = tg.tensor([[-INF, -INF]], dtype, requires_grad=True, device=device)
     assert not to_numpy(tg.grad(F.logsumexp(nothing, axis=1).sum(), nothing)).any()
+
+
+@DTYPES
+@pytest.mark.parametrize("function", [F.floor, F.ceil, F.trunc, F.round, lambda x: x // 2.0, lambda x: 2.0 // x])
+def test_what_is_rounded_has_gradient_0(function, dtype, device):
+    x = tg.tensor([0.5, -1.7, 3.0], dtype, requires_grad=True, device=device)
+    above = tg.tensor([INF, -INF, np.nan], dtype, device=device)
+    assert not to_numpy(tg.grad(function(x), x, above)).any()

@@ -1,5 +1,6 @@
 """Rounding, and the remainder of a division. The gradient of what is rounded is zero."""
 
+from tinygen.ops.arithmetic import zeros_like
 from tinygen.primitive import primitive
 
 
@@ -28,7 +29,7 @@ def round(xp, x):
 
 
 for _operation in (floor, ceil, trunc, round):
-    _operation.vjp(lambda g, y, x: g * 0.0)
+    _operation.vjp(lambda g, y, x: zeros_like(g))
 
 
 @primitive(elementwise=True)
@@ -37,7 +38,7 @@ def floor_divide(xp, a, b):
     return a // b
 
 
-floor_divide.vjp(lambda g, y, a, b: g * 0.0, lambda g, y, a, b: g * 0.0)
+floor_divide.vjp(lambda g, y, a, b: zeros_like(g), lambda g, y, a, b: zeros_like(g))
 
 
 @primitive(saves="a b", elementwise=True)
