@@ -111,14 +111,15 @@ def merged(before: list[dict[str, Any]], new: list[dict[str, Any]], key: str | N
 
 def run_rows(recipe: str, scorer: Scorer) -> list[dict[str, Any]]:
     """A row for each run of a recipe that has a checkpoint, with all its metrics and where it was trained."""
-    rows = []
+    rows, provenance = [], harness.provenance("cpu")
+    scored = {name: provenance[name] for name in ("date", "commit")}
     for seed in SEEDS:
         if (out := folder(recipe, seed)).is_dir() and (trained := Run.open(out)).checkpoint_file.exists():
             machine = trained.config["machine"]
             about = {
                 "machine": f"{machine['cpu']}, {machine['threads']} threads" + (", GPU" if "gpu" in machine else ""),
                 "versions": trained.config["versions"],
-                "scored": {name: harness.provenance("cpu")[name] for name in ("date", "commit")},
+                "scored": scored,
             }
             rows.append({"recipe": recipe, **vars(scorer.score(trained)), **about})
     return rows
