@@ -1,80 +1,93 @@
 """Convolutional layers. Images are (N, H, W, C), sequences (N, T, C), volumes (N, D, H, W, C)."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 from tinygen import functional as F
 from tinygen.errors import UsageError
-from tinygen.functional.convolution import IntPair, Padding, check_mask, pair
-from tinygen.functional.volumes import IntTriple, triple
+from tinygen.functional.convolution import IntPair, check_mask, pair
+from tinygen.functional.volumes import triple
 from tinygen.nn import init
 from tinygen.nn.activations import activates
 from tinygen.nn.module import Module, Parameter, check_positive
 
 
-class _Conv(Module):
-    """Weight (*kernel, in / groups, out) and bias of a convolution; (*kernel, out / groups, in) of a transposed one."""
+def _one(kernel_size: int, name: str) -> tuple[int, ...]:
+    """The kernel of a sequence."""
+    return pair(kernel_size, name)[:1]
 
+
+class _Conv(Module):
+    """Weight (*kernel, in / groups, out) and bias of a convolution; (*kernel, out / groups, in) of a transposed one.
+
+    A subclass has the `function` of `tinygen.functional` that it applies, and `kernel`, which makes a tuple of a size.
+    """
+
+    function: Callable
+    kernel: Callable[[Any, str], tuple[int, ...]]
+    transposed = False
     options: dict[str, Any]
 
     def __init__(
-        self, kernel: tuple[int, ...], in_channels: int, out_channels: int, groups: int, bias: bool, transposed=False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
     ):
+        kernel = type(self).kernel(kernel_size, "kernel_size")
         check_positive(self, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise UsageError(
                 f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot form {groups} groups"
             )
         fan_in = math.prod(kernel) * in_channels // groups
-        inner, outer = (out_channels, in_channels) if transposed else (in_channels, out_channels)
+        inner, outer = (out_channels, in_channels) if self.transposed else (in_channels, out_channels)
         self.weight = Parameter(init.fan_in_uniform((*kernel, inner // groups, outer), fan_in))
         self.bias = Parameter(init.fan_in_uniform((out_channels,), fan_in)) if bias else None
+        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        return type(self).function(x, self.weight, self.bias, slope=slope, **self.options)
+
+
+class _ConvTranspose(_Conv):
+    """A transposed convolution; its arguments are in PyTorch's order."""
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        self.options["output_padding"] = output_padding
 
 
 class Conv2d(_Conv):
     """`functional.conv2d` with weight (KH, KW, in_channels / groups, out_channels)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntPair,
-        stride: IntPair = 1,
-        padding: Padding = 0,
-        dilation: IntPair = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
-        super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias)
-        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-
-    @activates
-    def forward(self, x, slope: float = 1.0):
-        return F.conv2d(x, self.weight, self.bias, slope=slope, **self.options)
+    function, kernel = staticmethod(F.conv2d), staticmethod(pair)
 
 
-class ConvTranspose2d(_Conv):
+class ConvTranspose2d(_ConvTranspose):
     """`functional.conv_transpose2d` with weight (KH, KW, out_channels / groups, in_channels)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntPair,
-        stride: IntPair = 1,
-        padding: Padding = 0,
-        output_padding: IntPair = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: IntPair = 1,
-    ):
-        super().__init__(pair(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias, transposed=True)
-        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        self.options["output_padding"] = output_padding
-
-    @activates
-    def forward(self, x, slope: float = 1.0):
-        return F.conv_transpose2d(x, self.weight, self.bias, slope=slope, **self.options)
+    function, kernel = staticmethod(F.conv_transpose2d), staticmethod(pair)
 
 
 class MaskedConv2d(Conv2d):
@@ -100,88 +113,28 @@ class MaskedConv2d(Conv2d):
 class Conv1d(_Conv):
     """`functional.conv1d` with weight (KW, in_channels / groups, out_channels)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding=0,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
-        super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, groups, bias)
-        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-
-    @activates
-    def forward(self, x, slope: float = 1.0):
-        return F.conv1d(x, self.weight, self.bias, slope=slope, **self.options)
+    function, kernel = staticmethod(F.conv1d), staticmethod(_one)
 
 
-class ConvTranspose1d(_Conv):
+class ConvTranspose1d(_ConvTranspose):
     """`functional.conv_transpose1d` with weight (KW, out_channels / groups, in_channels)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding=0,
-        output_padding: int = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int = 1,
-    ):
-        super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, groups, bias, transposed=True)
-        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        self.options["output_padding"] = output_padding
-
-    @activates
-    def forward(self, x, slope: float = 1.0):
-        return F.conv_transpose1d(x, self.weight, self.bias, slope=slope, **self.options)
+    function, kernel = staticmethod(F.conv_transpose1d), staticmethod(_one)
 
 
 class Conv3d(_Conv):
     """`functional.conv3d` with weight (KD, KH, KW, in_channels / groups, out_channels)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntTriple,
-        stride: IntTriple = 1,
-        padding: Any = 0,
-        dilation: IntTriple = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
-        super().__init__(triple(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias)
-        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    function, kernel = staticmethod(F.conv3d), staticmethod(triple)
 
     def forward(self, x):
         return F.conv3d(x, self.weight, self.bias, **self.options)
 
 
-class ConvTranspose3d(_Conv):
+class ConvTranspose3d(_ConvTranspose):
     """`functional.conv_transpose3d` with weight (KD, KH, KW, out_channels / groups, in_channels)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntTriple,
-        stride: IntTriple = 1,
-        padding: IntTriple = 0,
-        output_padding: IntTriple = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: IntTriple = 1,
-    ):
-        super().__init__(triple(kernel_size, "kernel_size"), in_channels, out_channels, groups, bias, transposed=True)
-        self.options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        self.options["output_padding"] = output_padding
+    function, kernel = staticmethod(F.conv_transpose3d), staticmethod(triple)
 
     def forward(self, x):
         return F.conv_transpose3d(x, self.weight, self.bias, **self.options)
@@ -189,6 +142,8 @@ class ConvTranspose3d(_Conv):
 
 class MaskedConv1d(_Conv):
     """`functional.masked_conv1d`: same length, sees earlier steps ("A"), or these and the present one ("B")."""
+
+    kernel = staticmethod(_one)
 
     def __init__(
         self,
@@ -200,7 +155,7 @@ class MaskedConv1d(_Conv):
         colours: int = 1,
         bias=True,
     ):
-        super().__init__(pair(kernel_size, "kernel_size")[:1], in_channels, out_channels, 1, bias)
+        super().__init__(in_channels, out_channels, kernel_size, bias=bias)
         self.kind: Literal["A", "B"] = kind
         self.colours = colours
 
