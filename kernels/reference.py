@@ -33,6 +33,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "cumsum",
+    "divide",
     "elu",
     "ema",
     "erf",
@@ -55,6 +56,7 @@ __all__ = [
     "lstm",
     "lstm_backward",
     "matmul",
+    "multiply",
     "norm",
     "normal",
     "normalize",
@@ -72,6 +74,9 @@ __all__ = [
     "softmax",
     "softmax_backward",
     "softplus",
+    "squared_error",
+    "squared_error_backward",
+    "subtract",
     "sum_over",
     "take_along",
     "uniform",
@@ -317,6 +322,17 @@ def reparameterize_backward(g, deviation):
     return g, 0.5 * g * deviation
 
 
+def squared_error(prediction, target):
+    """(prediction - target)^2"""
+    error = prediction - target
+    return error * error, (prediction, target)
+
+
+def squared_error_backward(g, prediction, target):
+    """The gradient with respect to the prediction."""
+    return (2 * (prediction - target) * g,)
+
+
 def huber(prediction, target, *, delta=1.0):
     """e^2 / 2 for an error e of at most delta, beyond delta (|e| - delta / 2); the residual is its slope."""
     error = prediction - target
@@ -390,8 +406,23 @@ def order_of(words):
 
 
 def add(a, b):
-    """a + b"""
+    """a + b, with NumPy's broadcasting."""
     return a + b
+
+
+def subtract(a, b):
+    """a - b, with NumPy's broadcasting."""
+    return a - b
+
+
+def multiply(a, b):
+    """a b, with NumPy's broadcasting."""
+    return a * b
+
+
+def divide(a, b):
+    """a / b, with NumPy's broadcasting."""
+    return a / b
 
 
 def whole_power(x, exponent):

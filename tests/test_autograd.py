@@ -271,11 +271,35 @@ def test_operations_take_options_by_position_and_arguments_by_name():
         REGISTRY["linear"](x)
 
 
-def test_gradients_of_grad_share_no_memory():
-    a, b = leaf(np.ones(3)), leaf(np.ones(3))
-    ga, gb = tg.grad((a + b).sum(), [a, b])
-    ga.data[0] = 7
-    assert gb.numpy().tolist() == [1, 1, 1]
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: a + b,
+        lambda a, b: F.concatenate([a, b]),
+        lambda a, b: a.T + b.T,
+        lambda a, b: (a + b).sum(axis=0),
+        lambda a, b: F.broadcast_to(a, shape=(2, 3, 4)) * 2.0 + b,
+        lambda a, b: a.reshape(12) * b.reshape(12),
+    ],
+    ids=["sum", "parts", "transposed", "broadcast", "summed", "fresh"],
+)
+def test_gradients_of_grad_share_no_memory(function):
+    a, b = leaf(np.ones((3, 4))), leaf(np.ones((3, 4)))
+    y = function(a, b)
+    expected = [g.numpy().copy() for g in tg.grad(y.sum(), [a, b], retain_graph=True)]
+    for first, second in ((0, 1), (1, 0)):
+        grads = tg.grad(y.sum(), [a, b], retain_graph=True)
+        grads[first].data[...] = 7
+        assert np.array_equal(grads[second].numpy(), expected[second])
+    seed = np.ones(y.shape)
+    for g, values in zip(tg.grad(y, [a, b], seed), expected, strict=True):
+        assert np.array_equal(g.numpy(), values)
+        if np.shares_memory(g.data, seed):
+            with pytest.raises(ValueError, match="read-only"):
+                g.data[...] = 7
+        else:
+            g.data[...] = 7
+    assert (seed == 1).all() and (a.data == 1).all() and (b.data == 1).all()
 
 
 def test_numpy_converts_a_tensor():

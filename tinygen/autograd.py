@@ -344,16 +344,42 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
     """The gradient of `y` with respect to `xs`, a Tensor or a sequence (then a list); zeros if `y` is independent.
 
     `grad_y` (shape of `y`) weighs its elements; it may be left out where `y` is one number. With `create_graph` the
-    result can be differentiated again. No `.grad` is touched.
+    result can be differentiated again. No `.grad` is touched. A gradient that is a part of the array `grad_y`, as that of
+    a sum is, is a read-only view of it; all others have memory of their own.
     """
     sequence = [xs] if isinstance(xs, Variable) else list(xs)
     for i, x in enumerate(sequence):
         if not x.requires_grad:
             raise GradientError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
     retain_graph = create_graph if retain_graph is None else retain_graph
-    results = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
-    for i, (g, x) in enumerate(zip(results, sequence, strict=True)):
-        if not isinstance(g, Variable):
-            xp = array_module(x.data)
-            results[i] = Variable.result(xp.zeros_like(x.data) if g is None else xp.array(g))
+    arrays = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
+    results = [g if isinstance(g, Variable) else Variable.result(g) for g in _kept_apart(arrays, sequence, array_of(grad_y))]
     return results[0] if isinstance(xs, Variable) else results
+
+
+def _kept_apart(arrays: list[Any], xs: Sequence[Variable], grad_y) -> Iterator[Any]:
+    """Gradients through which nothing else can be changed: None as zeros, parts of `grad_y` as read-only views."""
+    for i, x in enumerate(xs):
+        if arrays[i] is None:
+            yield array_module(x.data).zeros_like(x.data)
+        elif arrays[i].__class__ is not ndarray:
+            yield arrays[i].copy() if is_array(arrays[i]) else arrays[i]
+        elif grad_y.__class__ is ndarray and np.may_share_memory(arrays[i], grad_y):
+            view = arrays[i].view()
+            view.flags.writeable = False
+            yield view
+        else:
+            if not _is_held_once(arrays, i):
+                arrays[i] = np.array(arrays[i])
+            yield arrays[i]
+
+
+_probe = [np.zeros(1)]
+HELD_ONCE = sys.getrefcount(_probe[0])
+"""The count of references to an array that is only in a list."""
+
+
+def _is_held_once(arrays: list[Any], i: int) -> bool:
+    """Whether the only reference to an array is that of the list, and to its memory that of the array."""
+    array_is = sys.getrefcount(arrays[i]) == HELD_ONCE and arrays[i].flags.writeable
+    return array_is and (arrays[i].base is None or sys.getrefcount(arrays[i].base) == HELD_ONCE)

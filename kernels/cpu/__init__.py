@@ -3,7 +3,8 @@
 from .. import reference
 from ..draws import draws
 from . import double_math
-from .activations import abs_grad, add, elu, leaky_relu, leaky_relu_grad, sign, where
+from .activations import abs_grad, elu, leaky_relu, leaky_relu_grad, sign, where
+from .arithmetic import add, divide, multiply, subtract
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     erf,
@@ -23,6 +24,8 @@ from .losses import (
     gaussian_kl,
     gaussian_kl_backward,
     huber,
+    squared_error,
+    squared_error_backward,
 )
 from .matrix import matmul
 from .normalization import normalize, normalize_backward

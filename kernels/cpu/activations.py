@@ -1,4 +1,4 @@
-"""Kernels used around products: sums of residual paths, choices, and the gradients of what has kinks."""
+"""Kernels used around products: choices, and the gradients of what has kinks."""
 
 import numpy as np
 from numba import carray, uint8
@@ -13,29 +13,11 @@ from .single import FLOAT32, single
 from .vector_math import ONE, ZERO, expm1_negative, leaky
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
-LEAST_SIZE_TO_ADD = 1 << 17  # elements below which NumPy adds faster (measured)
 
 
 def _serves(x, least: int) -> bool:
     """Whether x is a contiguous float32 array of at least `least` elements."""
     return x.__class__ is np.ndarray and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
-
-
-@worker("size a b y")
-def _add(arguments, task, lane):
-    p = carray(arguments, 1)[0]
-    a, b, y = block(p, p.a, task), block(p, p.b, task), block(p, p.y, task)
-    for i in range(y.size):
-        y[i] = a[i] + b[i]
-
-
-def add(a, b):
-    """a + b, elementwise, with NumPy's broadcasting."""
-    if not (_serves(a, LEAST_SIZE_TO_ADD) and _serves(b, LEAST_SIZE_TO_ADD) and a.shape == b.shape):
-        return a + b
-    y = np.empty(a.shape, np.float32)
-    launch(_add, a, b, y)
-    return y
 
 
 @worker("size source target", "slope")  # numba would take (size x y slope) for elementwise.py's record

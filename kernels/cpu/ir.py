@@ -342,27 +342,38 @@ def call_rows(context, function, arguments):
 FLUSH = 0x8040  # denormal results and denormal operands are zero: bits 15 and 6 of MXCSR
 
 
+def _changed_state(builder, change):
+    """Store what `change` makes of MXCSR in it; returns what it was, as int64, or 0 outside x86."""
+    if not X86:
+        return INT64(0)
+    variable = cgutils.alloca_once(builder, INT32)
+    pointer = builder.bitcast(variable, BYTE.as_pointer())
+    builder.call(_function(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
+    before = builder.load(variable)
+    builder.store(change(before), variable)
+    builder.call(_function(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
+    return builder.zext(before, INT64)
+
+
 @intrinsic
 def flush_denormals(context):
     """Treat denormal numbers as zero from now on; returns the state to be restored. Nothing happens outside x86."""
+    return int64(), lambda context, builder, signature, arguments: _changed_state(
+        builder, lambda state: builder.or_(state, INT32(FLUSH))
+    )
 
-    def emit(context, builder, signature, arguments):
-        if not X86:
-            return INT64(0)
-        variable = cgutils.alloca_once(builder, INT32)
-        pointer = builder.bitcast(variable, BYTE.as_pointer())
-        builder.call(_function(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
-        before = builder.load(variable)
-        builder.store(builder.or_(before, INT32(FLUSH)), variable)
-        builder.call(_function(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
-        return builder.zext(before, INT64)
 
-    return int64(), emit
+@intrinsic
+def keep_denormals(context):
+    """Undo `flush_denormals` for a while; returns the state to be restored."""
+    return int64(), lambda context, builder, signature, arguments: _changed_state(
+        builder, lambda state: builder.and_(state, INT32(0xFFFFFFFF - FLUSH))
+    )
 
 
 @intrinsic
 def restore_denormals(context, before):
-    """Undo `flush_denormals`."""
+    """Restore the state that `flush_denormals` or `keep_denormals` returned."""
 
     def emit(context, builder, signature, arguments):
         if X86:

@@ -1,4 +1,4 @@
-"""The terms of a variational bound and their gradients, each in one pass over memory."""
+"""Losses and their gradients, each in one pass over memory."""
 
 import numpy as np
 from numba import carray
@@ -9,7 +9,7 @@ from .elementwise import BLOCK, block, block_count, launch
 from .jit import worker
 from .memory import address
 from .single import single
-from .vector_math import HALF, ONE, ZERO, exp, exp_minus_abs, log1p_unit, logistic, weighted
+from .vector_math import HALF, ONE, TWO, ZERO, exp, exp_minus_abs, log1p_unit, logistic, weighted
 
 LEAST_SIZE = 2 * BLOCK  # elements below which NumPy computes a product as fast
 
@@ -89,6 +89,43 @@ def gaussian_kl_backward(g, mean, log_var):
     dmean, dlog_var = np.empty_like(g), np.empty_like(g)
     launch(_kl_backward, g, mean, log_var, dmean, dlog_var)
     return dmean, dlog_var
+
+
+@worker("size prediction target y")
+def _squared_error(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    prediction, target, y = block(a, a.prediction, task), block(a, a.target, task), block(a, a.y, task)
+    for i in range(y.size):
+        y[i] = (prediction[i] - target[i]) * (prediction[i] - target[i])
+
+
+@single
+def squared_error(prediction, target):
+    """(prediction - target)^2"""
+    if prediction.size < LEAST_SIZE or prediction.shape != np.shape(target):
+        return reference.squared_error(prediction, target)
+    y = np.empty_like(prediction)
+    launch(_squared_error, prediction, target, y)
+    return y, (prediction, target)
+
+
+@worker("size g prediction target y")
+def _squared_error_backward(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    g, y = block(a, a.g, task), block(a, a.y, task)
+    prediction, target = block(a, a.prediction, task), block(a, a.target, task)
+    for i in range(g.size):
+        y[i] = TWO * (prediction[i] - target[i]) * g[i]
+
+
+@single
+def squared_error_backward(g, prediction, target):
+    """The gradient with respect to the prediction."""
+    if g.size < LEAST_SIZE or not g.shape == prediction.shape == np.shape(target):
+        return reference.squared_error_backward(g, prediction, target)
+    y = np.empty_like(g)
+    launch(_squared_error_backward, g, prediction, target, y)
+    return (y,)
 
 
 @worker("size prediction target y slope", "delta")

@@ -8,7 +8,8 @@ from numba import types
 from .jit import compiled
 
 
-def _fill(words, first, second, order):
+def _fill(words, first, second):
+    """Sort words, with their indices; the indices in order are left in `first`."""
     size, mask = words.size, np.uint64(2047)
     counts = np.zeros((3, 2049), np.int64)
     for i in range(size):
@@ -30,19 +31,18 @@ def _fill(words, first, second, order):
         counts[1, place] += 1
     for i in range(size):
         place = second[i] >> np.uint64(54)
-        order[counts[2, place]] = np.int64(second[i] & np.uint64(0xFFFFFFFF))
+        first[counts[2, place]] = second[i] & np.uint64(0xFFFFFFFF)
         counts[2, place] += 1
 
 
 @functools.cache
 def _compiled_fill():
-    arrays = types.uint32[::1], types.uint64[::1], types.uint64[::1], types.int64[::1]
+    arrays = types.uint32[::1], types.uint64[::1], types.uint64[::1]
     return compiled(_fill, types.void(*arrays))
 
 
 def order_of(words):
     """The stable argsort of uint32 words, int64."""
-    first, second = np.empty((2, words.size), np.uint64)
-    order = np.empty(words.size, np.int64)
-    _compiled_fill()(np.ascontiguousarray(words), first, second, order)
-    return order
+    first, second = np.empty(words.size, np.uint64), np.empty(words.size, np.uint64)
+    _compiled_fill()(np.ascontiguousarray(words), first, second)
+    return first.view(np.int64)

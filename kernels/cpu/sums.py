@@ -1,4 +1,4 @@
-"""Sums over axes: eight numbers at a time in float32, these sums in float64, so that no digits are lost.
+"""Sums over axes: a few numbers at a time in float32, these sums in float64, so that no digits are lost.
 
 An array is seen as (outer, rows, columns), and its rows are added up. Axes that are neither first nor last take several
 passes.
@@ -16,13 +16,14 @@ from .ir import floats_at, pointer_to
 from .jit import summing, worker
 from .memory import address
 from .single import FLOAT32, single
+from .vector_math import ZERO
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
 FEW = 16  # numbers that may be added one after the other
-BLOCK = 1 << 14  # numbers of a task
+PIECE = 128  # numbers of a row that are added up in float32
+BLOCK = 1 << 15  # numbers of a task
 MOST_COLUMNS = 1024  # columns that a task adds up at a time
 JOINED = 128  # shorter rows are joined to rows of at least this length
-LONG = 8 * JOINED  # numbers that lie together, from which on they are added up as the rows of a matrix
 
 doubles_at = pointer_to(float64)
 
@@ -47,21 +48,31 @@ def passes(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[int, int
 
 
 @summing
-def added_up(x):
-    """The sum of a short row, in float64."""
-    total = 0.0
+def _piece(x):
+    """The sum of a piece of a row, in float32 and many numbers at a time, so that each rounds few sums."""
+    total = ZERO
     for i in range(x.size):
-        total += float64(x[i])
+        total += x[i]
     return total
 
 
-@worker("rows rows_per_task length x y")
+@worker("rows length parts rows_per_task x y totals")
 def _rows(arguments, task, lane):
-    """Add up short rows."""
+    """Add up rows, or parts of them: as float64 at `totals`, or where this is 0 as float32 at `y`."""
     a = carray(arguments, 1)[0]
-    y = carray(floats_at(a.y), a.rows)
-    for row in range(task * a.rows_per_task, min((task + 1) * a.rows_per_task, a.rows)):
-        y[row] = added_up(carray(floats_at(a.x + 4 * row * a.length), a.length))
+    y, totals = carray(floats_at(a.y), a.rows), carray(doubles_at(a.totals), a.rows * a.parts)
+    first, part = task // a.parts * a.rows_per_task, task % a.parts
+    start = part * BLOCK
+    length = min(BLOCK, a.length - start)
+    for row in range(first, min(first + a.rows_per_task, a.rows)):
+        at = a.x + 4 * (row * a.length + start)
+        total = 0.0
+        for begin in range(0, length, PIECE):
+            total += float64(_piece(carray(floats_at(at + 4 * begin), min(PIECE, length - begin))))
+        if a.totals:
+            totals[row * a.parts + part] = total
+        else:
+            y[row] = total
 
 
 @worker("rows columns blocks block tiles width join x y totals scratch lane_bytes")
@@ -112,12 +123,15 @@ def _columns(arguments, task, lane):
 def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     """The sums (outer, columns) of a contiguous array seen as (outer, rows, columns)."""
     y = np.empty((outer, columns), np.float32)
-    if columns == 1 and rows < LONG:
-        each = ceil(BLOCK / rows)
-        pool.run(_rows, _rows.Arguments(outer, each, rows, address(x), address(y)), ceil(outer / each))
-        return y
+    if columns == 1:
+        parts, each = ceil(rows / BLOCK), ceil(BLOCK / rows)
+        totals = np.empty((outer, parts, 1)) if parts > 1 else None
+        places = address(x), address(y), 0 if totals is None else address(totals)
+        pool.run(_rows, _rows.Arguments(outer, rows, parts, each, *places), ceil(outer / each) * parts)
+        return y if totals is None else totals.sum(axis=1).astype(np.float32)
     join, tiles = ceil(JOINED / columns), ceil(columns / MOST_COLUMNS)
-    width, block = ceil(columns / tiles), max(8 * join, BLOCK // columns)
+    width = ceil(columns / tiles)
+    block = ceil(BLOCK / width / (8 * join)) * 8 * join
     blocks = ceil(rows / block)
     totals = np.empty((outer, blocks, columns)) if blocks > 1 else None
     buffer = memory.scratch(8 * width * join)

@@ -17,7 +17,7 @@ from tinygen.functional.convolution import (
     masked_conv2d,
 )
 from tinygen.functional.dropout import dropout, dropout2d
-from tinygen.functional.losses import absolute_error, binary_cross_entropy, squared_error
+from tinygen.functional.losses import absolute_error, binary_cross_entropy
 from tinygen.functional.normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
 from tinygen.functional.pooling import (
     adaptive_avg_pool2d,
@@ -77,7 +77,14 @@ from tinygen.ops.logic import (
     logical_or,
     logical_xor,
 )
-from tinygen.ops.losses import binary_cross_entropy_with_logits, cross_entropy, gaussian_kl, huber, reparameterize
+from tinygen.ops.losses import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    gaussian_kl,
+    huber,
+    reparameterize,
+    squared_error,
+)
 from tinygen.ops.normalization import log_softmax, softmax
 from tinygen.ops.products import cumprod, prod
 from tinygen.ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, std, sum, var

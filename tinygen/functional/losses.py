@@ -1,13 +1,7 @@
 """Losses that are composites: elementwise, in nats where they are likelihoods, never broadcasting."""
 
-from tinygen.ops.arithmetic import abs, log, maximum, square
+from tinygen.ops.arithmetic import abs, log, maximum
 from tinygen.ops.losses import check_same_shapes, check_unit_range
-
-
-def squared_error(prediction, target):
-    """(prediction - target) ** 2"""
-    check_same_shapes("squared_error", prediction, target)
-    return square(prediction - target)
 
 
 def absolute_error(prediction, target):

@@ -1,11 +1,12 @@
 """Matrix products."""
 
+import functools
 from math import prod
 
 import numpy as np
 
 from tinygen.autograd import sum_to
-from tinygen.backend import device_of, kernel
+from tinygen.backend import array_module, device_of, kernel
 from tinygen.errors import ShapeError
 from tinygen.ops.activated import activated, check_bias
 from tinygen.ops.reduction import sum
@@ -34,14 +35,17 @@ def matmul(xp, a, b):
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: {a.shape} and {b.shape} do not fit")
     if a.ndim > 2 or b.ndim > 2:
-        return _stacks(xp, a, b)
+        return _stacks(a, b)
     return kernel("matmul", device_of(a))(a, b)
 
 
-def _stacks(xp, a, b):
+def _stacks(a, b):
     """The products of stacks of matrices; on a GPU by our own kernel, since CuPy's cannot be captured."""
-    if xp is np:
+    if a.ndim == b.ndim == 3 and len(a) == len(b) == 1:
+        return kernel("matmul", device_of(a))(a[0], b[0])[None]
+    if a.__class__ is np.ndarray:
         return np.matmul(a, b)
+    xp = array_module(a)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     stacks = [xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape((prod(lead), *x.shape[-2:])) for x in (a, b)]
     return kernel("batched_matmul", device_of(a))(*stacks).reshape((*lead, a.shape[-2], b.shape[-1]))
@@ -90,12 +94,23 @@ def _subscripts(subscripts: str, operands: int):
     return terms, output
 
 
-def _contracted(xp, terms, output: str, xs):
-    """Einstein summation as products of stacks of matrices, from left to right: CuPy's own cannot be captured."""
-    term, x = terms[0], xs[0]
-    for i, (other, y) in enumerate(zip(terms[1:], xs[1:], strict=True), 2):
-        term, x = _contracted_pair(xp, term, x, other, y, "".join([output, *terms[i:]]))
-    return _arranged(term, output, x)
+@functools.lru_cache(1024)
+def _contractions(subscripts: str, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Which operands are contracted first, and so on, in an order that keeps the products small."""
+    operands = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
+    return np.einsum_path(subscripts, *operands, optimize="greedy")[0][1:]
+
+
+def _contracted(subscripts: str, terms: list[str], output: str, xs):
+    """Einstein summation as products of stacks of matrices: NumPy's adds numbers one by one, CuPy's is not captured."""
+    left = list(zip(terms, xs, strict=True))
+    for positions in _contractions(subscripts, *(x.shape for x in xs)):
+        chosen = [left.pop(i) for i in sorted(positions, reverse=True)]
+        while len(chosen) > 1:
+            first, second = chosen.pop(), chosen.pop()
+            chosen.append(_contracted_pair(*first, *second, "".join([output, *[term for term, _ in chosen + left]])))
+        left += chosen
+    return _arranged(left[0][0], output, left[0][1])
 
 
 def _arranged(term: str, output: str, x):
@@ -107,7 +122,7 @@ def _arranged(term: str, output: str, x):
     return x.transpose([left.index(c) for c in output])
 
 
-def _contracted_pair(xp, term: str, x, other: str, y, needed: str):
+def _contracted_pair(term: str, x, other: str, y, needed: str):
     """The product of two operands, summed over the axes that are not `needed`: its axes as letters, and its values."""
     lengths, of_other = dict(zip(term, x.shape, strict=True)), dict(zip(other, y.shape, strict=True))
     # An axis of length 1 broadcasts; it is summed away.
@@ -124,10 +139,20 @@ def _contracted_pair(xp, term: str, x, other: str, y, needed: str):
         order = "".join(c for group in groups for c in group)
         return _arranged(term, order, x).reshape([prod(lengths[c] for c in group) for group in groups])
 
-    left, right = stack(term, x, batch, rows, summed), stack(other, y, batch, summed, columns)
     order = "".join(batch + rows + columns)
-    product = kernel("batched_matmul", device_of(x))(left, right)
+    if not summed or not rows + columns:
+        product = _multiplied(stack(term, x, batch, rows, summed), stack(other, y, batch, columns, summed))
+    else:
+        product = _stacks(stack(term, x, batch, rows, summed), stack(other, y, batch, summed, columns))
     return order, product.reshape([lengths[c] for c in order])
+
+
+def _multiplied(a, b):
+    """The products of each row of a (B, M, K) with each of b (B, N, K), summed over K: M and N, or K, are 1."""
+    multiply = kernel("multiply", device_of(a))
+    if a.shape[2] == 1:
+        return multiply(a, b.transpose(0, 2, 1))
+    return kernel("sum_over", device_of(a))(multiply(a, b), (2,))
 
 
 @primitive(saves="xs")
@@ -136,11 +161,7 @@ def einsum(xp, *xs, subscripts):
     terms, output = _subscripts(subscripts, len(xs))
     if len(xs) == 1:
         return _arranged(terms[0], output, xs[0])
-    if xp is not np:
-        return _contracted(xp, terms, output, xs)
-    if len(xs) == 2 and set(output) < set(terms[0]) == set(terms[1]):  # NumPy would add one number after the other
-        return _arranged(terms[0], output, xs[0] * _arranged(terms[1], terms[0], xs[1]))
-    return xp.einsum(subscripts, *xs, optimize=True)
+    return _contracted(subscripts, terms, output, xs)
 
 
 @einsum.vjp

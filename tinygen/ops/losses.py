@@ -63,6 +63,12 @@ def reparameterize(mean, log_var, noise):
     return mean + exp(0.5 * log_var) * noise
 
 
+@fused(wrt="prediction", check=check_same_shapes)
+def squared_error(prediction, target):
+    """(prediction - target) ** 2"""
+    return square(prediction - target)
+
+
 def _check_huber(name: str, prediction, target, *, delta=1.0) -> None:
     check_same_shapes(name, prediction, target)
     if not delta > 0:

@@ -38,7 +38,7 @@ add(
     lambda x, t: abs(x) * np.where(x > 0, 1 - t, t),
 )
 add("functional.binary_cross_entropy", [share(3), share(3)], _bce, errors=[DIFFERENT, BROADCAST])
-add("functional.squared_error", [real(3), real(3)], lambda a, b: (a - b) ** 2, errors=[DIFFERENT, BROADCAST])
+add("squared_error", [real(3), real(3)], lambda a, b: (a - b) ** 2, errors=[DIFFERENT, BROADCAST])
 add("functional.absolute_error", [apart(6), np.zeros(6)], lambda a, b: np.abs(a - b), PIECEWISE, errors=[DIFFERENT])
 add(
     "huber",
