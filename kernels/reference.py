@@ -123,7 +123,7 @@ def _as_matrices(w, geometry: Geometry):
     return visible.reshape(cut).transpose(1, 0, 2)
 
 
-def _finished(y, bias, slope):
+def finished(y, bias, slope):
     """Apply a leaky ReLU to y + bias, in place; `bias` may be None, and a slope of 1 is no activation."""
     if bias is not None:
         y += bias
@@ -134,7 +134,7 @@ def _finished(y, bias, slope):
 
 def matmul(a, b, bias=None, slope=1.0):
     """a @ b for matrices, with bias and activation as in `conv2d`."""
-    return _finished(namespace(a).matmul(a, b), bias, slope)
+    return finished(namespace(a).matmul(a, b), bias, slope)
 
 
 def batched_matmul(a, b):
@@ -152,11 +152,11 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     matrices = _as_matrices(w, geometry)
     y = xp.zeros((len(x), *size, w.shape[3]), x.dtype)
     if not matrices.shape[1]:
-        return _finished(y, bias, slope)
+        return finished(y, bias, slope)
     for part in _chunks(len(x), math.prod(size) * matrices.shape[0] * matrices.shape[1] * x.itemsize):
         columns = _gather(x[part], w.shape[:2], size, geometry).transpose(1, 0, 2)
         y[part] = xp.matmul(columns, matrices).transpose(1, 0, 2).reshape(y[part].shape)
-    return _finished(y, bias, slope)
+    return finished(y, bias, slope)
 
 
 def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
@@ -179,7 +179,7 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
             for tap, (_, window) in zip(columns, geometry.windows(w.shape[:2], g.shape[1:3]), strict=True):
                 x[part][window] += tap
     x = x.reshape(*x.shape[:3], groups * channels)
-    return _finished(xp.ascontiguousarray(x[:, top : top + size[0], left : left + size[1]]), bias, slope)
+    return finished(xp.ascontiguousarray(x[:, top : top + size[0], left : left + size[1]]), bias, slope)
 
 
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):

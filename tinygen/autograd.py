@@ -344,8 +344,8 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
     """The gradient of `y` with respect to `xs`, a Tensor or a sequence (then a list); zeros if `y` is independent.
 
     `grad_y` (shape of `y`) weighs its elements; it may be left out where `y` is one number. With `create_graph` the
-    result can be differentiated again. No `.grad` is touched. A gradient that is a part of the array `grad_y`, as that of
-    a sum is, is a read-only view of it; all others have memory of their own.
+    result can be differentiated again. No `.grad` is touched. A gradient that is a part of the array `grad_y`, as that
+    of a sum is, is a read-only view of it; all others have memory of their own.
     """
     sequence = [xs] if isinstance(xs, Variable) else list(xs)
     for i, x in enumerate(sequence):
@@ -353,7 +353,9 @@ def grad(y, xs, grad_y=None, *, create_graph=False, retain_graph=None):
             raise GradientError(f"grad: argument {i} of shape {x.shape} does not require a gradient")
     retain_graph = create_graph if retain_graph is None else retain_graph
     arrays = gradients(y, [edge_of(x) for x in sequence], grad_y, create_graph=create_graph, retain_graph=retain_graph)
-    results = [g if isinstance(g, Variable) else Variable.result(g) for g in _kept_apart(arrays, sequence, array_of(grad_y))]
+    results = [
+        g if isinstance(g, Variable) else Variable.result(g) for g in _kept_apart(arrays, sequence, array_of(grad_y))
+    ]
     return results[0] if isinstance(xs, Variable) else results
 
 

@@ -91,10 +91,10 @@ def gaussian_kl_backward(g, mean, log_var):
     return dmean, dlog_var
 
 
-@worker("size prediction target y")
+@worker("size estimate target y")  # numba takes records whose names begin alike for each other
 def _squared_error(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    prediction, target, y = block(a, a.prediction, task), block(a, a.target, task), block(a, a.y, task)
+    prediction, target, y = block(a, a.estimate, task), block(a, a.target, task), block(a, a.y, task)
     for i in range(y.size):
         y[i] = (prediction[i] - target[i]) * (prediction[i] - target[i])
 

@@ -13,12 +13,14 @@ from numba import carray
 from .. import reference
 from ..geometry import Geometry
 from . import memory, pool, weight_sums
+from .arithmetic import multiply
 from .ir import call_rows
 from .jit import worker
 from .memory import address
 from .products import LEAST_TASKS, PACK, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
 from .single import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
+from .vector_products import matrix_times_vector, vector_times_matrix
 
 LEAST_BAND_ROWS = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
 LEAST_PARALLEL_WORK = 1 << 18  # multiplications below which one thread is faster (measured)
@@ -118,6 +120,11 @@ def matmul(a, b, bias=None, slope=1.0):
     if not (rows and depth and columns):
         return reference.matmul(a, b, bias, slope)
     (a, a_transposed), (b, b_transposed) = _operand(a), _operand(b)
+    if depth == 1:
+        return reference.finished(multiply(a, b), bias, slope)
+    if columns == 1:  # not for a single row, whose elements are those of the same row among others
+        y = vector_times_matrix(b, a.T) if a_transposed else matrix_times_vector(a, b)
+        return reference.finished(y.reshape(rows, 1), bias, slope)
     if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEPTH_RATIO * max(rows, columns):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]

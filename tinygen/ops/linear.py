@@ -133,6 +133,8 @@ def _contracted_pair(term: str, x, other: str, y, needed: str):
     rows = [c for c in term if c in mine - theirs and c in needed]
     columns = [c for c in other if c in theirs - mine and c in needed]
     lengths = {c: max(lengths.get(c, 1), of_other.get(c, 1)) for c in term + other}
+    if not rows:  # a vector comes second: the product of a matrix and a column has a kernel of its own
+        term, x, rows, other, y, columns = other, y, columns, term, x, rows
 
     def stack(term, x, *groups):
         """An operand as a stack of matrices; axes that are in no group are summed over."""
