@@ -24,12 +24,14 @@ from .jit import inlined, worker
 from .memory import address
 from .products import PACK, pack
 from .single import single
+from .sums import sum_over
 from .target import HEIGHTS, VECTORS, WIDTH
 from .vector_math import ONE, sigmoid, tanh
 
 UNITS = HEIGHTS[0]  # rows of a tile
 COLUMNS = VECTORS * WIDTH  # columns of a tile; for a small batch a tile is one vector wide
 KEPT_DERIVATIVES = 256  # sequences times steps whose derivatives are kept
+ADDED_IN_FLOAT32 = 8192  # derivatives that are added up in float32, and these sums in float64, which keeps all digits
 STRIP = 128  # of these, the number that passes through the first-level cache at a time
 LEAST_SEQUENCES, LEAST_STEPS = 3, 8  # with fewer, packing the weights takes longer than it saves (measured)
 LSTM, GRU = 4, 3  # number of gates
@@ -306,6 +308,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
     totals = np.zeros(z.shape[1:], np.float32)
     sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
+    whole_sums = np.zeros(sums.shape)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
     scratch = memory.scratch(lane_bytes)
     step, weights = _backward_worker(gates, width), _weight_sums_worker(gates, width)
@@ -320,9 +323,12 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
         if call.step % slots == 0 and call.step < steps:
             add.first, add.last = call.step, min(call.step + slots, steps)
             pool.run(weights, add, len(sums))
-    sums = sums[:, : gates * hidden].transpose(0, 2, 1)
+            if (steps - add.first) * batch % ADDED_IN_FLOAT32 < (add.last - add.first) * batch or not add.first:
+                whole_sums += sums
+                sums[...] = 0
+    sums = whole_sums.astype(np.float32)[:, : gates * hidden].transpose(0, 2, 1)
     input_grad, hidden_grad = (part.reshape(-1, gates * hidden) for part in (sums[:x_panels], sums[x_panels:]))
-    totals = _sequences(totals, batch, panels * 4 * UNITS).sum(axis=0).reshape(panels, 4, UNITS)
+    totals = sum_over(_sequences(totals, batch, panels * 4 * UNITS), (0,)).reshape(panels, 4, UNITS)
     totals = totals.transpose(1, 0, 2).reshape(4, -1)[:, :hidden]
     return dx, input_grad[:channels], hidden_grad[:hidden], dh, _sequences(carried, *h.shape), totals
 

@@ -6,37 +6,46 @@ import numpy as np
 from numba import carray, int64
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .ir import clear, floats_at, pointer_to
 from .jit import worker
 from .memory import address
 from .single import single
+from .sums import doubles_at
 
 LEAST_SIZE = 1024  # elements below which NumPy is faster (measured)
-COLUMNS = 256  # columns of a task
+COLUMNS, LEAST_COLUMNS = 256, 16  # most and least columns of a task
+TOTALS = 1 << 17  # numbers of a task's result that fit into the second-level cache in float64
 _integers_at = pointer_to(int64)
 
 
-@worker("count length inner tiles g index y")
+@worker("count length inner tiles width g index y totals lane_bytes")
 def _add_at(arguments, task, lane):
-    """Add the rows of one matrix, in a tile of columns."""
+    """Add the rows of one matrix, in a tile of columns, and in float64: many may be added to one."""
     a = carray(arguments, 1)[0]
-    outer, first = task // a.tiles, task % a.tiles * COLUMNS
-    width = min(COLUMNS, a.inner - first)
+    outer, first = task // a.tiles, task % a.tiles * a.width
+    width = min(a.width, a.inner - first)
     index = carray(_integers_at(a.index), a.count)
     source, target = a.g + 4 * (outer * a.count * a.inner + first), a.y + 4 * (outer * a.length * a.inner + first)
-    for row in range(a.length):
-        clear(target + 4 * row * a.inner, 4 * width)
+    totals = a.totals + lane * a.lane_bytes
+    clear(totals, 8 * a.length * width)
     if a.inner == 1:
-        g, y = carray(floats_at(source), a.count), carray(floats_at(target), a.length)
+        g, total = carray(floats_at(source), a.count), carray(doubles_at(totals), a.length)
         for i in range(a.count):
-            y[index[i]] += g[i]
+            total[index[i]] += g[i]
     else:
         for i in range(a.count):
             g = carray(floats_at(source + 4 * i * a.inner), width)
-            y = carray(floats_at(target + 4 * index[i] * a.inner), width)
+            total = carray(doubles_at(totals + 8 * index[i] * width), width)
             for j in range(width):
-                y[j] += g[j]
+                total[j] += g[j]
+    for row in range(a.length):
+        y, total = (
+            carray(floats_at(target + 4 * row * a.inner), width),
+            carray(doubles_at(totals + 8 * row * width), width),
+        )
+        for j in range(width):
+            y[j] = total[j]
 
 
 @single
@@ -48,9 +57,12 @@ def add_at(g, index, length):
         raise IndexError(f"an index from {index.min()} to {index.max()} does not fit into {length} rows")
     if g.size < LEAST_SIZE:
         return reference.add_at(g, index, length)
-    y, tiles = np.empty((outer, length, inner), np.float32), ceil(inner / COLUMNS)
-    call = _add_at.Arguments(count, length, inner, tiles, address(g), address(index), address(y))
-    pool.run(_add_at, call, outer * tiles)
+    y = np.empty((outer, length, inner), np.float32)
+    width = min(inner, COLUMNS, max(LEAST_COLUMNS, TOTALS // length))
+    tiles, lane_bytes = ceil(inner / width), 8 * length * width
+    totals = memory.scratch(lane_bytes)
+    places = address(g), address(index), address(y), address(totals), lane_bytes
+    pool.run(_add_at, _add_at.Arguments(count, length, inner, tiles, width, *places), outer * tiles)
     return y
 
 
@@ -68,46 +80,52 @@ def _take_along(arguments, task, lane):
             y[i] = x[index[i] * a.inner + i % a.inner]
 
 
-@worker("count length inner g index y")
+@worker("count length inner g index y totals lane_bytes")
 def _add_along(arguments, task, lane):
     a = carray(arguments, 1)[0]
     g = carray(floats_at(a.g + 4 * task * a.count * a.inner), a.count * a.inner)
     y = carray(floats_at(a.y + 4 * task * a.length * a.inner), a.length * a.inner)
+    total = carray(doubles_at(a.totals + lane * a.lane_bytes), y.size)
     index = carray(_integers_at(a.index + 8 * task * a.count * a.inner), g.size)
-    clear(a.y + 4 * task * y.size, 4 * y.size)
+    for i in range(y.size):
+        total[i] = 0.0
     if a.inner == 1:
         for i in range(g.size):
-            y[index[i]] += g[i]
+            total[index[i]] += g[i]
     else:
         for i in range(g.size):
-            y[index[i] * a.inner + i % a.inner] += g[i]
+            total[index[i] * a.inner + i % a.inner] += g[i]
+    for i in range(y.size):
+        y[i] = total[i]
 
 
-def _along(task, x, index, axis: int, length: int, shape):
+def _along(task, x, index, axis: int, length: int, *totals):
     """Launch a worker along an axis; None where the indices are not those of a large array of its shape."""
-    axis %= x.ndim
-    alike = (
-        index.ndim == x.ndim and index.shape[:axis] == x.shape[:axis] and index.shape[axis + 1 :] == x.shape[axis + 1 :]
-    )
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    alike = index.ndim == x.ndim and index.shape[:axis] == before and index.shape[axis + 1 :] == after
     if not alike or index.size < LEAST_SIZE or index.min() < 0 or index.max() >= length:
         return None
-    index, y = np.ascontiguousarray(index, np.int64), np.empty(shape, np.float32)
-    sizes = index.shape[axis], length, prod(index.shape[axis + 1 :])
-    pool.run(task, task.Arguments(*sizes, address(x), address(index), address(y)), prod(index.shape[:axis]))
+    count = length if totals else index.shape[axis]
+    index, y = np.ascontiguousarray(index, np.int64), np.empty((*before, count, *after), np.float32)
+    sizes = index.shape[axis], length, prod(after)
+    pool.run(task, task.Arguments(*sizes, address(x), address(index), address(y), *totals), prod(before))
     return y
 
 
 @single
 def take_along(x, index, axis):
     """For each position of an index, the element of x at that index along an axis."""
-    y = _along(_take_along, x, index, axis, x.shape[axis], index.shape)
+    y = _along(_take_along, x, index, axis % x.ndim, x.shape[axis])
     return reference.take_along(x, index, axis) if y is None else y
 
 
 @single
 def add_along(g, index, axis, length):
-    """The numbers g added, at an index along an axis, to zeros of a length there."""
+    """The numbers g added, at an index along an axis, to zeros of a length there; in float64, since many may meet."""
     axis %= g.ndim
-    shape = *g.shape[:axis], length, *g.shape[axis + 1 :]
-    y = _along(_add_along, g, index, axis, length, shape) if g.shape == index.shape else None
+    lane_bytes = 8 * length * prod(g.shape[axis + 1 :])
+    y = None
+    if g.shape == index.shape:
+        buffer = memory.scratch(lane_bytes)
+        y = _along(_add_along, g, index, axis, length, address(buffer), lane_bytes)
     return reference.add_along(g, index, axis, length) if y is None else y

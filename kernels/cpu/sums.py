@@ -131,7 +131,7 @@ def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
         return y if totals is None else totals.sum(axis=1).astype(np.float32)
     join, tiles = ceil(JOINED / columns), ceil(columns / MOST_COLUMNS)
     width = ceil(columns / tiles)
-    block = ceil(BLOCK / width / (8 * join)) * 8 * join
+    block = rows if rows * width <= 2 * BLOCK else ceil(BLOCK / width / (8 * join)) * 8 * join
     blocks = ceil(rows / block)
     totals = np.empty((outer, blocks, columns)) if blocks > 1 else None
     buffer = memory.scratch(8 * width * join)

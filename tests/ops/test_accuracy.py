@@ -107,3 +107,41 @@ def test_softmax_of_many_classes(device):
     for axis, ours in ((1, x), (0, x.T.copy())):
         y = to_numpy(F.softmax(tg.tensor(ours, device=device), axis=axis))
         assert relative_error(y if axis else y.T, e / e.sum(axis=1, keepdims=True)) < 1e-6  # exp has an error, too
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda x, index: F.embedding(index, x),
+        lambda x, index: x[index],
+        lambda x, index: x[:, 0][index],
+        lambda x, index: F.take_along_axis(x, index[:, None] * np.ones((1, 3), np.int64), axis=0),
+    ],
+    ids=["embedding", "rows", "numbers", "along an axis"],
+)
+def test_gradients_of_rows_that_are_taken_often(take):
+    index, x = np.random.default_rng(0).integers(0, 3, 200_000), tg.tensor(positive(3, 3), requires_grad=True)
+    y = take(x, index)
+    g = positive(*y.shape)
+    expected = np.zeros((3, *y.shape[1:]))
+    np.add.at(expected, index, g.astype(np.float64))
+    ours = tg.grad(y, x, g).numpy()
+    assert relative_error(ours if y.ndim > 1 else ours[:, 0], expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("layer", [tg.nn.LSTM, tg.nn.GRU])
+def test_weight_gradients_of_recurrent_layers_over_many_steps(layer):
+    tg.seed(0)
+    cell = layer(3, 5)
+    x = positive(1500, 40, 3)
+
+    def gradients(dtype):
+        cell.astype(dtype)
+        for parameter in cell.parameters():
+            parameter.grad = None
+        y = cell(tg.tensor(x, dtype))
+        (y[0] if isinstance(y, tuple) else y).sum().backward()
+        return [parameter.grad.numpy() for parameter in cell.parameters()]
+
+    for ours, theirs in zip(gradients("float32"), gradients("float64"), strict=True):
+        assert np.abs(ours - theirs).max() < 3e-6 * np.abs(theirs).max()
