@@ -15,7 +15,7 @@ from tinygen.optim import Adam
 
 SEEDS = 0, 1, 2
 CONTRACTIONS = 0.0, 3.0
-EPOCHS = 20
+EPOCHS = 10
 """Number of epochs of the auto-encoder, and of the classifier."""
 
 

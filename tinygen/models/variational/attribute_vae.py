@@ -314,6 +314,6 @@ AttributeVAE.trials = (
     ),
 )
 AttributeVAE.recipes = (
-    "--data layered-sprites --steps 8000 --mask-weight 5.0",
-    "--data layered-sprites --steps 8000",
+    "--data layered-sprites --steps 4000 --mask-weight 5.0",
+    "--data layered-sprites --steps 4000",
 )

@@ -148,4 +148,4 @@ DFCVAE.trials = (
         ),
     ),
 )
-DFCVAE.recipes = ("--data mnist --steps 6000",)
+DFCVAE.recipes = ("--data smiles32 --steps 800",)

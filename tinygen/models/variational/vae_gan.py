@@ -165,4 +165,4 @@ VAEGAN.trials = (
     ),
     Trial("fashion-mnist-7k", 400, {"latent": 16, "channels": 16}, (SAMPLES_LIKE_DATA,), quick=False),
 )
-VAEGAN.recipes = ("--data mnist --steps 6000",)
+VAEGAN.recipes = ("--data smiles32 --steps 600",)
