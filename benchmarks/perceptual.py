@@ -28,6 +28,7 @@ DFC_STEPS = 800
 GAN_SECONDS = 120
 """Processor seconds of training of the VAE/GAN, and of the VAE beside it."""
 DATA = "smiles32", "fashion-mnist-7k"
+SPENT = "processor seconds"
 
 
 def until(model: System, data: Dataset, seed: int, ended: Callable[[int, float], bool]) -> tuple[int, float]:
@@ -90,14 +91,8 @@ def compare_features(data: Dataset, seed: int) -> list[dict[str, Any]]:
             model = system(system.Config(**shared, **more), data.spec)
             model.plan.steps = DFC_STEPS
             steps, seconds = until(model, data, seed, lambda step, spent: step == DFC_STEPS)
-            about = {
-                "data": data.spec.name,
-                "seed": seed,
-                "model": system.name,
-                "steps": steps,
-                "processor seconds": seconds,
-            }
-            rows.append(about | of_codes(model, data, seed) | distance(model, data, second))
+            about = {"data": data.spec.name, "seed": seed, "model": system.name, "steps": steps}
+            rows.append(about | {SPENT: seconds} | of_codes(model, data, seed) | distance(model, data, second))
     return rows
 
 
@@ -115,14 +110,8 @@ def compare_samples(data: Dataset, seed: int) -> list[dict[str, Any]]:
             *layers, _, _ = convolutional_generator(data.spec.x.shape, latent, channels).layers
             model = VAE(config, data.spec, encoder=encoder, decoder=Sequential(*layers))
         steps, seconds = until(model, data, seed, lambda step, spent: spent > GAN_SECONDS)
-        about = {
-            "data": data.spec.name,
-            "seed": seed,
-            "model": system.name,
-            "steps": steps,
-            "processor seconds": seconds,
-        }
-        rows.append(about | of_samples(model, data, reference, seed) | of_codes(model, data, seed))
+        about = {"data": data.spec.name, "seed": seed, "model": system.name, "steps": steps}
+        rows.append(about | {SPENT: seconds} | of_samples(model, data, reference, seed) | of_codes(model, data, seed))
     return rows
 
 

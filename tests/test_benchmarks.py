@@ -108,6 +108,7 @@ STAND_INS = {
     "text": "sentences",
     "emoji32": "coloured-digits8x8",
     "photo_patches64": "coloured-digits8x8",
+    "smiles32": "fashion-mnist-7k",
     "facades64": "segmented-sprites",
 }
 """Data sets of the package with the fields of those that the recipes name, which the tests do not have."""
