@@ -240,3 +240,9 @@ def test_points_are_coloured_by_class():
     svg = plots.scatter(points, np.array([0, 1, 10]))
     assert re.findall(r'<circle[^>]*fill="([^"]*)"', svg) == [plots.CLASSES[0], plots.CLASSES[1], plots.CLASSES[0]]
     assert "nan" not in plots.scatter(np.zeros((3, 2)), None)
+
+
+@pytest.mark.parametrize(("low", "longest"), [(3000.0, "3000"), (0.1624, "0.1624"), (-0.00012, "−0.00012")])
+def test_numbers_beside_an_axis_have_the_space_that_they_need(low, longest):
+    svg = plots.curves({"valid": [(0, low), (9, low + abs(low) / 100)]}, "epoch")
+    assert int(re.search(r"translate\((\d+)", svg)[1]) > 8 + 6.5 * len(longest)

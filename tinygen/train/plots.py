@@ -11,6 +11,8 @@ from typing import Any
 CLASSES = ("#4e79a7", "#e49444", "#d1615d", "#6a9f58", "#b6992d", "#a87c9f", "#5fa2a0", "#967662", "#e7868f", "#86898c")
 
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 8, 24
+GAP, CHARACTER = 8, 7.3
+"""The distance of numbers from the axis, and the width of one of their characters."""
 LABEL = 18
 
 Points = Sequence[tuple[float, float]]
@@ -39,7 +41,7 @@ class Frame:
         for value in ticks(*self.y):
             _, y = self.place(self.x[0], value)
             lines.append(f'<path d="M0 {y}H{width}"/>')
-            numbers.append(f'<text x="-8" y="{y + 4}" text-anchor="end">{_number(value)}</text>')
+            numbers.append(f'<text x="{-GAP}" y="{y + 4}" text-anchor="end">{_number(value)}</text>')
         for value in ticks(*self.x):
             x, _ = self.place(value, self.y[0])
             lines += [f'<path d="M{x} 0V{height}"/>'] if vertical else []
@@ -48,14 +50,18 @@ class Frame:
             position = f'x="{width / 2}" y="{height + 18 + LABEL}"'
             numbers.append(f'<text {position} text-anchor="middle">{self.label}</text>')
         return (
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img"><g transform="translate({LEFT} {TOP})">'
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img"><g transform="translate({self._left()} {TOP})">'
             f'<g stroke="var(--grid)">{"".join(lines)}</g>'
             f'<g fill="var(--faint)" font-size="12.5">{"".join(numbers)}</g>'
             f'<svg class="inner" width="{width}" height="{height}">{"".join(marks)}</svg></g></svg>'
         )
 
+    def _left(self) -> int:
+        """The space for the longest number beside the vertical axis."""
+        return max(LEFT, *(GAP + math.ceil(CHARACTER * len(_number(value))) for value in ticks(*self.y)))
+
     def _inner(self) -> tuple[int, int]:
-        return self.width - LEFT - RIGHT, self.height - TOP - BOTTOM - (LABEL if self.label else 0)
+        return self.width - self._left() - RIGHT, self.height - TOP - BOTTOM - (LABEL if self.label else 0)
 
 
 def curves(series: Mapping[str, Points], axis: str) -> str:
