@@ -169,6 +169,60 @@ def multiplied(context, steps, tile, a, rows, b, stride):
     return tile(steps, tile, int64, rows, int64, int64), emit
 
 
+@intrinsic(prefer_literal=True)
+def convolved(context, taps, tile, x, step, w):
+    """tile + a convolution along rows, element by element: row m grows by the sum over `taps` k of x[m + k] * w[k].
+
+    The rows of x are `step` bytes apart; those of w follow each other.
+    """
+    count = taps.literal_value
+
+    def emit(context, builder, signature, arguments):
+        _, value, x, step, w = arguments
+        multiply_add = _function(builder, f"llvm.fmuladd.v{WIDTH}f32", VECTOR, VECTOR, VECTOR, VECTOR)
+        sums = _unpacked(builder, value)
+        rows = [builder.add(x, builder.mul(step, INT64(r))) for r in range(tile.rows + count - 1)]
+        for v in range(tile.vectors):
+            line = [_load(builder, w, VECTOR, (k * tile.vectors + v) * VECTOR_BYTES) for k in range(count)]
+            for r, row in enumerate(rows):  # each row of x is loaded once
+                vector = _load(builder, row, VECTOR, v * VECTOR_BYTES)
+                for k in range(max(0, r - tile.rows + 1), min(count, r + 1)):
+                    i = (r - k) * tile.vectors + v
+                    sums[i] = builder.call(multiply_add, [vector, line[k], sums[i]])
+        return _packed(builder, sums)
+
+    return tile(taps, tile, int64, int64, int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def correlated(context, taps, count, tail, tile, x, runs, x_step, g, g_step, lanes):
+    """The tile of one vector whose row r `taps` + k grows by the sum over `count` m of x_r[m + k] * g[m].
+
+    The rows of x_r begin at x + runs[r], `x_step` bytes apart; with `tail`, only `lanes` floats of those of g are read.
+    """
+    width, outputs, masked = taps.literal_value, count.literal_value, tail.literal_value
+
+    def emit(context, builder, signature, arguments):
+        _, _, _, value, x, runs, x_step, g, g_step, lanes = arguments
+        multiply_add = _function(builder, f"llvm.fmuladd.v{WIDTH}f32", VECTOR, VECTOR, VECTOR, VECTOR)
+        sums, starts = _unpacked(builder, value), [builder.add(x, run) for run in cgutils.unpack_tuple(builder, runs)]
+        places = [builder.add(g, builder.mul(g_step, INT64(m))) for m in range(outputs)]
+        if masked:
+            line = [_masked_load(builder, place, 0, lanes) for place in places]
+        else:
+            line = [_load(builder, place, VECTOR) for place in places]
+        for column in range(outputs + width - 1):  # each row of x is loaded once
+            shift = builder.mul(x_step, INT64(column))
+            for r, start in enumerate(starts):
+                vector = _load(builder, builder.add(start, shift), VECTOR)
+                for k in range(max(0, column - outputs + 1), min(width, column + 1)):
+                    i = r * width + k
+                    sums[i] = builder.call(multiply_add, [vector, line[column - k], sums[i]])
+        return _packed(builder, sums)
+
+    return tile(taps, count, tail, tile, int64, runs, int64, int64, int64, int64), emit
+
+
 @intrinsic
 def prefetch(context, address, rows):
     """Prefetch the cache lines at address + rows[m]: a hint, which is safe at any address."""
@@ -205,7 +259,7 @@ def activated(context, tile, slope):
 
 @intrinsic(prefer_literal=True)
 def store_tile(context, tail, tile, address, rows, lanes):
-    """Write a tile: row m at address + rows[m], or contiguously where `rows` is None.
+    """Write a tile: row m at address + rows[m], or m rows where `rows` is a number; contiguously where it is None.
 
     With `tail`, only `lanes` floats of the last vector of a row.
     """
@@ -216,6 +270,8 @@ def store_tile(context, tail, tile, address, rows, lanes):
         pitch = tile.vectors * VECTOR_BYTES
         if contiguous:
             places = [(address, m * pitch) for m in range(tile.rows)]
+        elif isinstance(signature.args[3], types.Integer):
+            places = [(builder.add(address, builder.mul(rows, INT64(m))), 0) for m in range(tile.rows)]
         else:
             places = [(builder.add(address, row), 0) for row in cgutils.unpack_tuple(builder, rows)]
         for i, vector in enumerate(_unpacked(builder, value)):
