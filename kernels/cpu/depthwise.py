@@ -2,10 +2,9 @@
 
     y[n, p, q, c] = bias[c] + sum over i, j of x[n, p s + i d, q s + j d, c] w[i, j, c]
 
-and its adjoints. Channels are cut into panels of as many as a tile is wide. A task copies a panel of the input of some
-rows of outputs, with its padding, into scratch memory that fits into the first-level cache: there, every vector is
-aligned, and every output has the same taps. Then the sums of a tile of outputs (or for the weight gradient, of a tile
-of taps) stay in registers.
+and its adjoints. Channels are cut into panels, as wide as a tile of the micro-kernels. A task copies a panel of the
+input of a band of rows of outputs, with zeros around it, into scratch memory. There every vector is aligned, and every
+output has the same taps: none needs a test of whether its inputs lie inside the image.
 """
 
 import functools
@@ -13,39 +12,22 @@ from dataclasses import replace
 from math import ceil, prod
 
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from ..geometry import Geometry
 from ..taps import adjoint_phases, forward_phases
 from . import memory, pool
-from .ir import (
-    VECTOR_BYTES,
-    activated,
-    as_float,
-    call_rows,
-    clear,
-    convolved,
-    correlated,
-    initial,
-    int64_at,
-    loaded,
-    offsets_at,
-    pointer_to,
-    store_tile,
-)
-from .jit import Record, address_of, inlined, worker
+from .depthwise_tile import MOST_RUNS, RUN, panel_copy, row_copy, tap_sums, weight_sums
+from .ir import VECTOR_BYTES, call_rows, clear, pointer_to
+from .jit import Record, inlined, worker
 from .memory import address
 from .products import bits, keep_table, tile_height
 from .sums import sum_over
 from .target import HEIGHTS, VECTORS, WIDTH
-from .tile import NO_SLOPE
 
-BAND_BYTES = 1 << 18
+BAND_BYTES = 1 << 17  # most bytes of copied input, for which there is room in the second-level cache
 LEAST_TASKS = 16  # work that is large enough is cut into at least this many tasks
-RUN = 3  # taps that share their inputs: with a row of each of them, a tile fits into the registers
-OUTPUTS = 4  # outputs whose products with a run of taps are added up at a time
-MOST_RUNS = min(4, VECTORS * HEIGHTS[0] // 4)  # runs of taps in a tile of sums
-STRIP = 1024  # outputs whose weight gradients a task adds up, at least
+STRIP = 1024  # outputs, about, whose weight gradients a task adds up in float32
 
 
 def serves(channels: int, w_shape, geometry: Geometry) -> bool:
@@ -53,102 +35,10 @@ def serves(channels: int, w_shape, geometry: Geometry) -> bool:
     return 1 < geometry.groups == channels == w_shape[3] and w_shape[2] == 1 and geometry.mask is None
 
 
-# Micro-kernels
-
-
-@functools.cache
-def panel_copy(vectors: int, tail: bool) -> int:
-    """Compile the copy of a panel of some rows of an image, with zeros around them; the address.
-
-    The rows begin at row `top` of the image, which may lie above it, and column -`before`. With `tail`, the last vector
-    of a pixel has only `lanes` floats, and zeros after them.
-    """
-
-    def copied(target, image, top, rows, height, before, columns, width, pixel_bytes, pixel_pitch, lanes):
-        first, last = min(max(before, 0), width), max(min(before + columns, width), 0)
-        for row in range(top, top + rows):
-            inside = 0 <= row < height
-            source = image + (row * columns - before) * pixel_bytes
-            for q in range(width):
-                at = source + q * pixel_bytes if inside and first <= q < last else 0
-                store_tile(False, initial(1, vectors, tail, at, lanes), target, None, 0)
-                target += pixel_pitch
-
-    return address_of(copied, types.void(*[types.int64] * 11))
-
-
-@functools.cache
-def row_copy(vectors: int, tail: bool) -> int:
-    """Compile the copy of a panel of some rows, which begin at the offsets `rows`; the address."""
-
-    def copied(target, source, rows, count, lanes):
-        for r in range(count):
-            tile = initial(1, vectors, tail, source + int64_at(rows, r), lanes)
-            store_tile(False, tile, target + r * vectors * VECTOR_BYTES, None, 0)
-
-    return address_of(copied, types.void(*[types.int64] * 5))
-
-
-@functools.cache
-def tap_sums(height: int, vectors: int, tail: bool) -> int:
-    """Compile y[p, q] = activation(bias + sum over taps of x[(p, q) + tap] * w[tap]) in a panel; the address.
-
-    Tiles have `height` neighbours q; the last one of a row ends with it, and so computes some outputs again. First come
-    `runs` of RUN taps, of which each is as far from the one before it as two outputs, and then single taps: as far as x
-    is concerned, they begin at the offsets `taps`, and their rows of w follow each other.
-    """
-
-    def sums(x, w, y, rows, columns, x_row, x_step, y_row, y_step, taps, runs, singles, bias, slope, lanes):
-        for p in range(rows):
-            for start in range(0, columns, height):
-                q = min(start, columns - height)
-                tile, line = initial(height, vectors, tail, bias, lanes), w
-                source = x + p * x_row + q * x_step
-                for t in range(runs):
-                    tile = convolved(RUN, tile, source + int64_at(taps, t), x_step, line)
-                    line += RUN * vectors * VECTOR_BYTES
-                for t in range(runs, runs + singles):
-                    tile = convolved(1, tile, source + int64_at(taps, t), x_step, line)
-                    line += vectors * VECTOR_BYTES
-                if slope != NO_SLOPE:
-                    tile = activated(tile, as_float(slope))
-                store_tile(tail, tile, y + p * y_row + q * y_step, y_step, lanes)
-
-    return address_of(sums, types.void(*[types.int64] * 15))
-
-
-@functools.cache
-def weight_sums(height: int, taps: int, tail: bool) -> int:
-    """Compile sums[tap] += sum over outputs of x[output + tap] * g[output], for one vector of channels; the address.
-
-    A tile has `height` runs of `taps`, which begin at the offsets `runs`. The outputs are `rows` times `columns`.
-    """
-
-    count, outputs = height * taps, OUTPUTS if taps > 1 else 1  # single taps have no inputs in common
-
-    def sums(x, g, target, runs, tiles, rows, columns, x_row, x_step, g_row, g_step, lanes):
-        for t in range(tiles):
-            tile, places = loaded(count, 1, target), offsets_at(height, runs + 8 * height * t)
-            for p in range(rows):
-                source, line = x + p * x_row, g + p * g_row
-                for _ in range(columns // outputs):
-                    tile = correlated(taps, outputs, tail, tile, source, places, x_step, line, g_step, lanes)
-                    source += outputs * x_step
-                    line += outputs * g_step
-                for _ in range(columns % outputs):
-                    tile = correlated(taps, 1, tail, tile, source, places, x_step, line, g_step, lanes)
-                    source += x_step
-                    line += g_step
-            store_tile(False, tile, target, None, 0)
-            target += count * VECTOR_BYTES
-
-    return address_of(sums, types.void(*[types.int64] * 12))
-
-
 # Tasks: a panel of channels, or several one after another, of a band of rows of outputs of an image
 
 FIELDS = (
-    "parts panels panel_bytes lanes copy_whole copy_tail bands band step above window before width height columns "
+    "parts panels lanes copy_whole copy_tail bands band step above window before width height columns "
     "pixel pitch last_pitch images x scratch lane_bytes"
 )
 
@@ -220,9 +110,9 @@ SUMS = Record("whole tail runs tiles first")
 _sums_at = pointer_to(SUMS.type)
 
 
-@worker(FIELDS + " vectors vector_count group jobs job_count slots rows outputs g sums x_row x_step g_row g_step")
+@worker(FIELDS + " vectors vector_count share jobs job_count slots rows outputs g sums x_row x_step g_row g_step")
 def _weight_sums(arguments, task, lane):
-    """Add up the weight gradients of a group of images."""
+    """Add up the weight gradients of a piece: `share` bands that follow each other, also from image to image."""
     a = carray(arguments, 1)[0]
     buffer, jobs = a.scratch + lane * a.lane_bytes, carray(_sums_at(a.jobs), a.job_count)
     part, piece, vector_bytes = task % a.parts, task // a.parts, a.slots * VECTOR_BYTES
@@ -230,42 +120,40 @@ def _weight_sums(arguments, task, lane):
         first, last = panel * a.vectors, min((panel + 1) * a.vectors, a.vector_count)
         target = a.sums + (piece * a.vector_count + first) * vector_bytes
         clear(target, (last - first) * vector_bytes)
-        for image in range(piece * a.group, min((piece + 1) * a.group, a.images)):
-            for band in range(a.bands):
-                copy_panel(a, image, band, panel, buffer)
-                for v in range(last - first):
-                    for j in range(a.job_count):
-                        job = jobs[j]
-                        call_rows(
-                            job.tail if first + v == a.vector_count - 1 else job.whole,
-                            (
-                                buffer + v * VECTOR_BYTES,
-                                a.g + (image * a.rows + band * a.band) * a.g_row + (first + v) * VECTOR_BYTES,
-                                target + v * vector_bytes + job.first * VECTOR_BYTES,
-                                job.runs,
-                                job.tiles,
-                                min(a.band, a.rows - band * a.band),
-                                a.outputs,
-                                a.x_row,
-                                a.x_step,
-                                a.g_row,
-                                a.g_step,
-                                a.lanes,
-                            ),
-                        )
+        for i in range(piece * a.share, min((piece + 1) * a.share, a.images * a.bands)):
+            image, band = i // a.bands, i % a.bands
+            copy_panel(a, image, band, panel, buffer)
+            for v in range(last - first):
+                for j in range(a.job_count):
+                    job = jobs[j]
+                    call_rows(
+                        job.tail if first + v == a.vector_count - 1 else job.whole,
+                        (
+                            buffer + v * VECTOR_BYTES,
+                            a.g + (image * a.rows + band * a.band) * a.g_row + (first + v) * VECTOR_BYTES,
+                            target + v * vector_bytes + job.first * VECTOR_BYTES,
+                            job.runs,
+                            job.tiles,
+                            min(a.band, a.rows - band * a.band),
+                            a.outputs,
+                            a.x_row,
+                            a.x_step,
+                            a.g_row,
+                            a.g_step,
+                            a.lanes,
+                        ),
+                    )
 
 
 class Panels:
     """How channels are cut into panels: as wide as a tile, but for the last, with `lanes` floats in its last vector."""
 
     def __init__(self, channels: int):
-        self.channels, self.vectors = channels, VECTORS if channels > WIDTH else 1
+        self.vectors = VECTORS if channels > WIDTH else 1
         self.width = self.vectors * WIDTH
         self.count = ceil(channels / self.width)
-        self.before_last = (self.count - 1) * self.width  # channels
-        self.last_vectors = ceil((channels - self.before_last) / WIDTH)
+        self.last_vectors = ceil((channels - (self.count - 1) * self.width) / WIDTH)
         self.lanes = (channels - 1) % WIDTH + 1
-        self.padded = self.before_last + self.last_vectors * WIDTH
 
     def kernels(self, compiled, *constants) -> tuple[int, int]:
         """A micro-kernel for whole panels, and for the last one."""
@@ -396,7 +284,7 @@ class Outputs(Plan):
 
 
 class WeightSums(Plan):
-    """The plan of the gradient of w: sums over the outputs of groups of images, which are then added up."""
+    """The plan of the gradient of w: sums over the outputs of each piece of the work, which are then added up."""
 
     def __init__(self, source, step, zeros, size, taps):
         super().__init__(source, step, zeros, [size], [(tap.row, tap.column) for tap in taps])
@@ -407,8 +295,8 @@ class WeightSums(Plan):
             if each:
                 jobs.append(self._job(each, length, most))
         self.jobs = SUMS.table(jobs)
-        group = min(images, ceil(STRIP / prod(size)))
-        self.pieces = ceil(images / group)
+        share = ceil(STRIP / (self.band * size[1]))  # bands
+        self.pieces = ceil(images * self.bands / share)
         parts = self.parts(self.pieces)
         self.tasks = self.pieces * parts
         self.arguments = _weight_sums.Arguments(
@@ -417,7 +305,7 @@ class WeightSums(Plan):
             parts=parts,
             vectors=self.panels.vectors,
             vector_count=self.vectors,
-            group=group,
+            share=share,
             jobs=address(self.jobs),
             job_count=len(jobs),
             slots=self.slots,

@@ -259,7 +259,7 @@ def activated(context, tile, slope):
 
 @intrinsic(prefer_literal=True)
 def store_tile(context, tail, tile, address, rows, lanes):
-    """Write a tile: row m at address + rows[m], or m rows where `rows` is a number; contiguously where it is None.
+    """Write a tile: row m at address + rows[m], contiguously where `rows` is None, at equal distances where it is one.
 
     With `tail`, only `lanes` floats of the last vector of a row.
     """

@@ -93,3 +93,10 @@ def test_channels_do_not_mix(channels):
         assert reached[..., 2].any()
         assert not reached[..., np.arange(channels) != 2].any()
         np.testing.assert_array_equal(ours[~reached], right[~reached])
+
+
+def test_weight_gradients_of_large_images_keep_their_digits():
+    """Sums of 100000 positive numbers: one accumulator in float32 would be 20 times less exact than this."""
+    x, g = np.random.default_rng(0).random((2, 1, 400, 250, 3), np.float32)
+    ours = cpu_kernel("conv2d_weight_grad")(x, g, (1, 1), Geometry(groups=3))
+    np.testing.assert_allclose(ours[0, 0, 0], np.einsum("nhwc,nhwc->c", x, g, dtype=np.float64), rtol=5e-7)
