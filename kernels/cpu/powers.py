@@ -7,7 +7,7 @@ from .. import reference
 from . import memory, pool
 from .double_math import double_block
 from .elementwise import block, block_count
-from .ir import FLUSH, flush_denormals, restore_denormals
+from .ir import keep_denormals, restore_denormals
 from .jit import jit, worker
 from .memory import address
 from .sums import doubles_at
@@ -70,8 +70,7 @@ def _single_power(arguments, task, lane):
 def _double_power(arguments, task, lane):
     """Denormal numbers are kept: of those whose reciprocals are finite, flushing would make infinities."""
     a = carray(arguments, 1)[0]
-    state = flush_denormals()
-    restore_denormals(state & ~FLUSH)
+    state = keep_denormals()
     power(double_block(a, a.x, task), double_block(a, a.y, task), a, lane)
     restore_denormals(state)
 
