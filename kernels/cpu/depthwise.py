@@ -164,16 +164,17 @@ class Panels:
 class Plan:
     """What depends on shapes only: how work is cut into tasks, and the tables of the micro-kernels.
 
-    `source` is (images, H, W, C) of the input, `step` its (vertical, horizontal) distance from output to output,
-    `zeros` its padding, `sizes` the rows and columns of outputs of each phase, and `taps` the (row, column) in the
-    padded input that one of its outputs, the first, reads.
+    `source` is (images, H, W, C) of the input, `step` its (vertical, horizontal) distance from output to output and
+    `zeros` its padding; `sizes` are the (rows, columns) of outputs of each phase, and `taps` those of all phases.
     """
 
     def __init__(self, source, step, zeros, sizes, taps):
         (images, height, columns, channels), self.tables = source, []
-        self.panels, self.pitch = Panels(channels), 4 * Panels(channels).width
-        rows, reach = max(size[0] for size in sizes), 1 + max((row for row, _ in taps), default=0)
-        self.width = max((size[1] - 1) * step[1] for size in sizes) + 1 + max((column for _, column in taps), default=0)
+        self.panels = Panels(channels)
+        self.pitch = 4 * self.panels.width
+        rows, outputs = map(max, zip(*sizes, strict=True))
+        reach = 1 + max((tap.row for tap in taps), default=0)
+        self.width = (outputs - 1) * step[1] + 1 + max((tap.column for tap in taps), default=0)
         fitting = (BAND_BYTES // (self.width * self.pitch) - reach) // step[0] + 1
         self.bands = ceil(rows / max(1, min(rows, max(fitting, reach // step[0]))))
         self.band = ceil(rows / self.bands)
@@ -201,8 +202,8 @@ class Plan:
         }
 
     def offsets(self, taps) -> np.ndarray:
-        """Offsets of (row, column)s in the copied input."""
-        return keep_table(self, [(row * self.width + column) * self.pitch for row, column in taps])
+        """Offsets of taps in the copied input."""
+        return keep_table(self, [(tap.row * self.width + tap.column) * self.pitch for tap in taps])
 
     def parts(self, pieces: int) -> int:
         """How many parts the panels are cut into, where the rest of the work is cut into `pieces`."""
@@ -210,7 +211,7 @@ class Plan:
 
 
 def _in_runs(taps, step: int):
-    """Taps with those at the beginning that make up runs of RUN taps in a row, `step` columns apart; how many runs."""
+    """(taps, runs): runs of RUN taps in a row, `step` columns apart, followed by the other taps; how many runs."""
     left, runs = {(tap.row, tap.column): tap for tap in taps}, []
     for tap in taps:
         run = [left.get((tap.row, tap.column + k * step)) for k in range(RUN)]
@@ -222,12 +223,16 @@ def _in_runs(taps, step: int):
 
 
 class Outputs(Plan):
-    """The plan of y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap])."""
+    """The plan of y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap]).
+
+    A convolution has one phase; its adjoint in x has one for each remainder of row and column modulo the stride. Its
+    outputs are `out_step` apart in an image of size `target`.
+    """
 
     def __init__(self, source, step, zeros, phases, target, out_step):
         sizes = [(phase.rows, phase.columns) for phase in phases]
         taps = [phase.blocks[0].taps for phase in phases]
-        super().__init__(source, step, zeros, sizes, [(tap.row, tap.column) for each in taps for tap in each])
+        super().__init__(source, step, zeros, sizes, [tap for each in taps for tap in each])
         images, _, _, channels = source
         self.shape, order, jobs = (images, *target, channels), [], []
         for phase, each in zip(phases, taps, strict=True):
@@ -267,7 +272,7 @@ class Outputs(Plan):
             "rows": phase.rows,
             "columns": phase.columns,
             "target": 4 * channels * (phase.top * width + phase.left),
-            "taps": address(self.offsets((tap.row, tap.column) for tap in starts)),
+            "taps": address(self.offsets(starts)),
             "runs": runs,
             "singles": len(taps) - runs * RUN,
             "first": first,
@@ -287,7 +292,7 @@ class WeightSums(Plan):
     """The plan of the gradient of w: sums over the outputs of each piece of the work, which are then added up."""
 
     def __init__(self, source, step, zeros, size, taps):
-        super().__init__(source, step, zeros, [size], [(tap.row, tap.column) for tap in taps])
+        super().__init__(source, step, zeros, [size], taps)
         images, _, _, channels = source
         taps, runs = _in_runs(taps, step[1])
         self.vectors, self.slots, self.places, jobs = ceil(channels / WIDTH), 0, np.empty(len(taps), np.int64), []
@@ -328,7 +333,7 @@ class WeightSums(Plan):
         return {
             "whole": weight_sums(height, length, False),
             "tail": weight_sums(height, length, self.panels.lanes < WIDTH),
-            "runs": address(self.offsets((tap.row, tap.column) for tap in starts)),
+            "runs": address(self.offsets(starts)),
             "tiles": tiles,
             "first": first,
         }
