@@ -108,31 +108,44 @@ def _vectors(numbers: int) -> int:
     return min(TILE, _power_of_two(max(1, numbers // WIDTH)))
 
 
-def _pass(largest: bool, x, outer: int, rows: int, columns: int) -> np.ndarray:
-    """The extremes of a contiguous array seen as (outer, rows, columns), over its rows: (outer, columns), flat."""
-    if columns == 1:
-        block = min(rows, LONG)
-        blocks, group = ceil(rows / block), ceil(BLOCK / block)
-        entry = row_extremes(largest, _vectors(block), block < WIDTH)
-        y, sizes = np.empty(outer * blocks, np.float32), (entry, outer, rows, group, blocks, block)
-        pool.run(_of_rows, _of_rows.Arguments(*sizes, address(x), address(y)), ceil(outer / group) * blocks)
-    else:
-        parts, vectors = ceil(columns / MOST_COLUMNS), _vectors(columns)
-        block = min(rows, max(LEAST_ROWS, BLOCK // columns))
-        blocks, height = ceil(rows / block), min(TILE // vectors, _power_of_two(block))
-        entry = column_extremes(largest, height, vectors, columns < WIDTH)
-        y, width = np.empty(outer * blocks * columns, np.float32), min(columns, vectors * WIDTH)
-        sizes = entry, rows, columns, blocks, block, parts, width
-        pool.run(_of_columns, _of_columns.Arguments(*sizes, address(x), address(y)), outer * blocks * parts)
-    return y if blocks == 1 else _pass(largest, y, outer, blocks, columns)
+def _row_pass(largest: bool, outer: int, length: int):
+    """(worker, its arguments, number of extremes, of tasks, what is left) for the extremes of rows of a length."""
+    block = min(length, LONG)
+    blocks, group = ceil(length / block), ceil(BLOCK / block)
+    entry = row_extremes(largest, _vectors(block), block < WIDTH)
+    tasks = ceil(outer / group) * blocks
+    return _of_rows, (entry, outer, length, group, blocks, block), outer * blocks, tasks, blocks
+
+
+def _column_pass(largest: bool, outer: int, rows: int, columns: int):
+    """`_row_pass` for the extremes of the columns of `outer` matrices."""
+    parts, vectors = ceil(columns / MOST_COLUMNS), _vectors(columns)
+    block = min(rows, max(LEAST_ROWS, BLOCK // columns))
+    blocks, height = ceil(rows / block), min(TILE // vectors, _power_of_two(block))
+    entry = column_extremes(largest, height, vectors, columns < WIDTH)
+    sizes = entry, rows, columns, blocks, block, parts, min(columns, vectors * WIDTH)
+    return _of_columns, sizes, outer * blocks * columns, outer * blocks * parts, blocks
+
+
+@functools.lru_cache(1024)
+def _plan(largest: bool, shape: tuple[int, ...], axes: tuple[int, ...]) -> list:
+    """The passes (worker, its arguments, number of extremes, of tasks) over an array of a shape."""
+    plan = []
+    for outer, rows, columns in passes(shape, axes):
+        while rows > 1:  # a pass leaves the extremes of as many blocks as it cuts the rows into
+            one = _row_pass(largest, outer, rows) if columns == 1 else _column_pass(largest, outer, rows, columns)
+            rows = one[-1]
+            plan.append(one[:-1])
+    return plan
 
 
 def _extremes(x, axes, keepdims: bool, largest: bool):
     if x.__class__ is not np.ndarray or x.dtype != FLOAT32 or x.size < LEAST_SIZE or not x.flags.c_contiguous:
         return (reference.max_over if largest else reference.min_over)(x, axes, keepdims)
     y = x
-    for sizes in passes(x.shape, axes):
-        y = _pass(largest, y, *sizes)
+    for task, sizes, count, tasks in _plan(largest, x.shape, axes):
+        source, y = y, np.empty(count, FLOAT32)
+        pool.run(task, task.Arguments(*sizes, address(source), address(y)), tasks)
     y = x.copy() if y is x else y
     return y.reshape([1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes])
 

@@ -79,11 +79,21 @@ def test_arrays_of_other_layouts_and_dtypes(name):
         check(other, name)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_long_rows_are_cut(name, monkeypatch):
+@pytest.fixture
+def short_limits(monkeypatch):
+    """Take the extremes of a long row, and of many rows, in several passes."""
     for limit in ("BLOCK", "LONG"):
         monkeypatch.setattr(extremes, limit, 50)
-    check(np.random.default_rng(0).standard_normal((13, 2600), np.float32), name)
+    extremes._plan.cache_clear()
+    yield
+    extremes._plan.cache_clear()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_work_is_cut_into_passes(name, short_limits):
+    x = np.random.default_rng(0).standard_normal((13, 2600), np.float32)
+    assert len(extremes._plan(True, x.shape, (1,))) > 1
+    check(x, name)
 
 
 def test_operations_use_the_kernels_and_pass_nan_on():
