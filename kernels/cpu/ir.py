@@ -261,9 +261,10 @@ def activated(context, tile, slope):
 
 @intrinsic(prefer_literal=True)
 def store_tile(context, tail, tile, address, rows, lanes):
-    """Write a tile: row m at address + rows[m], contiguously where `rows` is None, at equal distances where it is one.
+    """Write a tile: row m at address + rows[m].
 
-    With `tail`, only `lanes` floats of the last vector of a row.
+    Rows lie `rows` bytes apart where that is a number, and without gaps where it is None. With `tail`, only `lanes`
+    floats of the last vector of a row are written.
     """
     masked, contiguous = tail.literal_value, isinstance(rows, types.NoneType)
 
