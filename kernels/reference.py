@@ -56,6 +56,8 @@ __all__ = [
     "lstm",
     "lstm_backward",
     "matmul",
+    "max_over",
+    "min_over",
     "multiply",
     "norm",
     "normal",
@@ -202,6 +204,16 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
 
 
 # Sums, normalisation, softmax, losses.
+
+
+def max_over(x, axes, keepdims=False):
+    """The largest numbers over a tuple of axes, none of them negative; NaN where one is."""
+    return namespace(x).max(x, axis=axes, keepdims=keepdims)
+
+
+def min_over(x, axes, keepdims=False):
+    """The smallest numbers over a tuple of axes, none of them negative; NaN where one is."""
+    return namespace(x).min(x, axis=axes, keepdims=keepdims)
 
 
 def sum_over(x, axes, keepdims=False):

@@ -18,6 +18,7 @@ from .elementwise import (
     silu_backward,
     softplus,
 )
+from .extremes import max_over, min_over
 from .losses import (
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_backward,

@@ -4,6 +4,8 @@
 `tile.py`; each intrinsic is straight-line code, unrolled over the rows and vectors of its tile.
 """
 
+import math
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -21,14 +23,14 @@ class Accumulators(types.Type):
     """A tile of `rows` times `vectors` vectors."""
 
     def __init__(self, rows: int, vectors: int):
-        self.rows, self.vectors = rows, vectors
+        self.rows, self.vectors, self.count = rows, vectors, rows * vectors
         super().__init__(f"Accumulators({rows}, {vectors})")
 
 
 @register_model(Accumulators)
 class _AccumulatorsModel(models.PrimitiveModel):
     def __init__(self, manager, accumulators):
-        super().__init__(manager, accumulators, ir.ArrayType(VECTOR, accumulators.rows * accumulators.vectors))
+        super().__init__(manager, accumulators, ir.ArrayType(VECTOR, accumulators.count))
 
 
 def _at(builder, address, kind, offset=0):
@@ -169,6 +171,60 @@ def multiplied(context, steps, tile, a, rows, b, stride):
     return tile(steps, tile, int64, rows, int64, int64), emit
 
 
+@intrinsic(prefer_literal=True)
+def convolved(context, taps, tile, x, step, w):
+    """tile + a convolution along rows, element by element: row m grows by the sum over `taps` k of x[m + k] * w[k].
+
+    The rows of x are `step` bytes apart; those of w follow each other.
+    """
+    count = taps.literal_value
+
+    def emit(context, builder, signature, arguments):
+        _, value, x, step, w = arguments
+        multiply_add = _function(builder, f"llvm.fmuladd.v{WIDTH}f32", VECTOR, VECTOR, VECTOR, VECTOR)
+        sums = _unpacked(builder, value)
+        rows = [builder.add(x, builder.mul(step, INT64(r))) for r in range(tile.rows + count - 1)]
+        for v in range(tile.vectors):
+            line = [_load(builder, w, VECTOR, (k * tile.vectors + v) * VECTOR_BYTES) for k in range(count)]
+            for r, row in enumerate(rows):  # each row of x is loaded once
+                vector = _load(builder, row, VECTOR, v * VECTOR_BYTES)
+                for k in range(max(0, r - tile.rows + 1), min(count, r + 1)):
+                    i = (r - k) * tile.vectors + v
+                    sums[i] = builder.call(multiply_add, [vector, line[k], sums[i]])
+        return _packed(builder, sums)
+
+    return tile(taps, tile, int64, int64, int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def correlated(context, taps, count, tail, tile, x, runs, x_step, g, g_step, lanes):
+    """The tile of one vector whose row r `taps` + k grows by the sum over `count` m of x_r[m + k] * g[m].
+
+    The rows of x_r begin at x + runs[r], `x_step` bytes apart; with `tail`, only `lanes` floats of those of g are read.
+    """
+    width, outputs, masked = taps.literal_value, count.literal_value, tail.literal_value
+
+    def emit(context, builder, signature, arguments):
+        _, _, _, value, x, runs, x_step, g, g_step, lanes = arguments
+        multiply_add = _function(builder, f"llvm.fmuladd.v{WIDTH}f32", VECTOR, VECTOR, VECTOR, VECTOR)
+        sums, starts = _unpacked(builder, value), [builder.add(x, run) for run in cgutils.unpack_tuple(builder, runs)]
+        places = [builder.add(g, builder.mul(g_step, INT64(m))) for m in range(outputs)]
+        if masked:
+            line = [_masked_load(builder, place, 0, lanes) for place in places]
+        else:
+            line = [_load(builder, place, VECTOR) for place in places]
+        for column in range(outputs + width - 1):  # each row of x is loaded once
+            shift = builder.mul(x_step, INT64(column))
+            for r, start in enumerate(starts):
+                vector = _load(builder, builder.add(start, shift), VECTOR)
+                for k in range(max(0, column - outputs + 1), min(width, column + 1)):
+                    i = r * width + k
+                    sums[i] = builder.call(multiply_add, [vector, line[column - k], sums[i]])
+        return _packed(builder, sums)
+
+    return tile(taps, count, tail, tile, int64, runs, int64, int64, int64, int64), emit
+
+
 @intrinsic
 def prefetch(context, address, rows):
     """Prefetch the cache lines at address + rows[m]: a hint, which is safe at any address."""
@@ -205,9 +261,10 @@ def activated(context, tile, slope):
 
 @intrinsic(prefer_literal=True)
 def store_tile(context, tail, tile, address, rows, lanes):
-    """Write a tile: row m at address + rows[m], or contiguously where `rows` is None.
+    """Write a tile: row m at address + rows[m].
 
-    With `tail`, only `lanes` floats of the last vector of a row.
+    Rows lie `rows` bytes apart where that is a number, and without gaps where it is None. With `tail`, only `lanes`
+    floats of the last vector of a row are written.
     """
     masked, contiguous = tail.literal_value, isinstance(rows, types.NoneType)
 
@@ -216,6 +273,8 @@ def store_tile(context, tail, tile, address, rows, lanes):
         pitch = tile.vectors * VECTOR_BYTES
         if contiguous:
             places = [(address, m * pitch) for m in range(tile.rows)]
+        elif isinstance(signature.args[3], types.Integer):
+            places = [(builder.add(address, builder.mul(rows, INT64(m))), 0) for m in range(tile.rows)]
         else:
             places = [(builder.add(address, row), 0) for row in cgutils.unpack_tuple(builder, rows)]
         for i, vector in enumerate(_unpacked(builder, value)):
@@ -228,6 +287,95 @@ def store_tile(context, tail, tile, address, rows, lanes):
         return context.get_dummy_value()
 
     return types.void(tail, tile, int64, rows, int64), emit
+
+
+# Extremes: the last row of a tile is NaN in the columns that have met one, and 0 in the others.
+
+
+def _better(builder, largest, a, b):
+    """The larger of two vectors, or the smaller, element by element; a where b is NaN."""
+    return builder.select(builder.fcmp_ordered(">" if largest.literal_value else "<", b, a), b, a)
+
+
+@intrinsic(prefer_literal=True)
+def no_extremes(context, largest, rows, vectors):
+    """A tile of `rows` rows that have met no number, and the row that tells where NaN was met."""
+    kind = Accumulators(rows.literal_value + 1, vectors.literal_value)
+
+    def emit(context, builder, signature, arguments):
+        worst = ir.Constant(VECTOR, [-math.inf if largest.literal_value else math.inf] * WIDTH)
+        return _packed(builder, [worst] * (kind.count - kind.vectors) + [ir.Constant(VECTOR, None)] * kind.vectors)
+
+    return kind(largest, rows, vectors), emit
+
+
+@intrinsic(prefer_literal=True)
+def extremes(context, largest, tail, tile, address, pitch, lanes):
+    """The larger of each element of a tile and of the one in memory, or the smaller.
+
+    Rows in memory are `pitch` bytes apart; with `tail`, the last vector of each has only `lanes` floats.
+    """
+    masked, rows = tail.literal_value, tile.rows - 1
+
+    def emit(context, builder, signature, arguments):
+        _, _, value, address, pitch, lanes = arguments
+        best, nan = _unpacked(builder, value), ir.Constant(VECTOR, [math.nan] * WIDTH)
+        places = [builder.add(address, builder.mul(pitch, INT64(m))) for m in range(rows)]
+        for v in range(tile.vectors):
+            if masked and v == tile.vectors - 1:
+                loads = [_masked_load(builder, place, v * VECTOR_BYTES, lanes) for place in places]
+                candidates = [builder.select(_mask(builder, lanes), vector, best[v]) for vector in loads]
+            else:
+                loads = candidates = [_load(builder, place, VECTOR, v * VECTOR_BYTES) for place in places]
+            for m, vector in enumerate(candidates):
+                i = m * tile.vectors + v
+                best[i] = _better(builder, largest, best[i], vector)
+            i = rows * tile.vectors + v
+            for m in range(0, rows, 2):  # one comparison tells whether one of two numbers is NaN
+                met = builder.fcmp_unordered("uno", loads[m], loads[min(m + 1, rows - 1)])
+                best[i] = builder.select(met, nan, best[i])
+        return _packed(builder, best)
+
+    return tile(largest, tail, tile, int64, int64, int64), emit
+
+
+def _best_row(builder, largest, tile, value):
+    """The extremes of the columns of a tile, as vectors, and the row that tells where NaN was met."""
+    vectors = _unpacked(builder, value)
+    best, nans = vectors[: tile.vectors], vectors[-tile.vectors :]
+    for i, vector in enumerate(vectors[tile.vectors : -tile.vectors]):
+        best[i % tile.vectors] = _better(builder, largest, best[i % tile.vectors], vector)
+    return best, nans
+
+
+@intrinsic(prefer_literal=True)
+def extreme_row(context, largest, tile):
+    """The extremes of the columns of a tile, as a tile of one row."""
+    kind = Accumulators(1, tile.vectors)
+
+    def emit(context, builder, signature, arguments):
+        rows = zip(*_best_row(builder, largest, tile, arguments[1]), strict=True)
+        return _packed(builder, [builder.select(builder.fcmp_unordered("uno", n, n), n, best) for best, n in rows])
+
+    return kind(largest, tile), emit
+
+
+@intrinsic(prefer_literal=True)
+def extreme_element(context, largest, tile):
+    """The extreme of a tile that is one vector wide."""
+
+    def emit(context, builder, signature, arguments):
+        (vector,), (nans,) = _best_row(builder, largest, tile, arguments[1])
+        half = WIDTH // 2
+        while half:  # compare with the elements `half` places further
+            order = ir.Constant(ir.VectorType(INT32, WIDTH), [(i + half) % WIDTH for i in range(WIDTH)])
+            vector = _better(builder, largest, vector, builder.shuffle_vector(vector, vector, order))
+            half //= 2
+        met = builder.bitcast(builder.fcmp_unordered("uno", nans, nans), ir.IntType(WIDTH))
+        met = builder.icmp_unsigned("!=", met, ir.IntType(WIDTH)(0))
+        return builder.select(met, FLOAT(math.nan), builder.extract_element(vector, INT32(0)))
+
+    return float32(largest, tile), emit
 
 
 # Memory
@@ -355,20 +503,31 @@ def _changed_state(builder, change):
     return builder.zext(before, INT64)
 
 
-@intrinsic
-def flush_denormals(context):
-    """Treat denormal numbers as zero from now on; returns the state to be restored. Nothing happens outside x86."""
-    return int64(), lambda context, builder, signature, arguments: _changed_state(
-        builder, lambda state: builder.or_(state, INT32(FLUSH))
-    )
+def _denormals(change):
+    """An intrinsic that changes how denormal numbers are treated, and returns the state before."""
+
+    @intrinsic
+    def changed(context):
+        def emit(context, builder, signature, arguments):
+            if not X86:
+                return INT64(0)
+            variable = cgutils.alloca_once(builder, INT32)
+            pointer = builder.bitcast(variable, BYTE.as_pointer())
+            builder.call(_function(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
+            before = builder.load(variable)
+            builder.store(change(builder, before), variable)
+            builder.call(_function(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
+            return builder.zext(before, INT64)
+
+        return int64(), emit
+
+    return changed
 
 
-@intrinsic
-def keep_denormals(context):
-    """Undo `flush_denormals` for a while; returns the state to be restored."""
-    return int64(), lambda context, builder, signature, arguments: _changed_state(
-        builder, lambda state: builder.and_(state, INT32(0xFFFFFFFF - FLUSH))
-    )
+# Treat denormal numbers as zero from now on, or as numbers; the state before is returned, for `restore_denormals`.
+# Nothing happens outside x86.
+flush_denormals = _denormals(lambda builder, state: builder.or_(state, INT32(FLUSH)))
+keep_denormals = _denormals(lambda builder, state: builder.and_(state, INT32(~FLUSH)))
 
 
 @intrinsic

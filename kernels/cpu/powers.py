@@ -1,24 +1,47 @@
-"""Whole powers: the third and the fourth by multiplications in float32, all others in float64."""
+"""Whole powers by multiplications: x^3, x^4 and x^-2 in the dtype of x, all others by squaring in float64."""
 
 import numpy as np
-from numba import carray, float32, float64
+from numba import carray, float64
 
 from .. import reference
 from . import memory, pool
+from .double_math import double_block
 from .elementwise import block, block_count
-from .jit import worker
+from .ir import keep_denormals, restore_denormals
+from .jit import jit, worker
 from .memory import address
-from .single import single
 from .sums import doubles_at
 
 LEAST_SIZE = 1024  # elements below which NumPy is faster (measured)
 PART = 1024  # numbers that are squared at a time, within the first-level cache
+FIELDS = "size exponent x y scratch lane_bytes"
 
 
-@worker("size exponent x y scratch lane_bytes")
-def _whole_power(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y, n = block(a, a.x, task), block(a, a.y, task), a.exponent
+@jit
+def squared(x, y, n, squares, products):
+    """y = x^n by squaring, in float64."""
+    rest = abs(n)
+    for i in range(x.size):
+        squares[i], products[i] = float64(x[i]), 1.0
+    while rest:
+        if rest & 1:
+            for i in range(x.size):
+                products[i] *= squares[i]
+        rest >>= 1
+        if rest:
+            for i in range(x.size):
+                squares[i] *= squares[i]
+    if n < 0:
+        for i in range(x.size):
+            products[i] = 1.0 / products[i]
+    for i in range(x.size):
+        y[i] = products[i]
+
+
+@jit
+def power(x, y, a, lane):
+    """y = x^n for arrays of either dtype."""
+    n = a.exponent
     if n == 3:
         for i in range(x.size):
             y[i] = x[i] * x[i] * x[i]
@@ -27,36 +50,41 @@ def _whole_power(arguments, task, lane):
             square = x[i] * x[i]
             y[i] = square * square
     elif n == -2:
+        one = x.dtype.type(1)
         for i in range(x.size):
-            y[i] = float32(1) / (x[i] * x[i])
+            y[i] = one / (x[i] * x[i])
     else:
         buffer = a.scratch + lane * a.lane_bytes
         squares, products = carray(doubles_at(buffer), PART), carray(doubles_at(buffer + 8 * PART), PART)
         for start in range(0, x.size, PART):
-            count, rest = min(PART, x.size - start), abs(n)
-            for i in range(count):
-                squares[i], products[i] = float64(x[start + i]), 1.0
-            while rest:
-                if rest & 1:
-                    for i in range(count):
-                        products[i] *= squares[i]
-                rest >>= 1
-                if rest:
-                    for i in range(count):
-                        squares[i] *= squares[i]
-            if n < 0:
-                for i in range(count):
-                    products[i] = 1.0 / products[i]
-            for i in range(count):
-                y[start + i] = float32(products[i])
+            squared(x[start : start + PART], y[start : start + PART], n, squares, products)
 
 
-@single
+@worker(FIELDS)
+def _single_power(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    power(block(a, a.x, task), block(a, a.y, task), a, lane)
+
+
+@worker(FIELDS)
+def _double_power(arguments, task, lane):
+    """Denormal numbers are kept: of those whose reciprocals are finite, flushing would make infinities."""
+    a = carray(arguments, 1)[0]
+    state = keep_denormals()
+    power(double_block(a, a.x, task), double_block(a, a.y, task), a, lane)
+    restore_denormals(state)
+
+
+TASKS = {np.dtype(np.float32): _single_power, np.dtype(np.float64): _double_power}
+
+
 def whole_power(x, exponent):
-    """x ** exponent for a whole number."""
-    if x.size < LEAST_SIZE:
+    """x ** exponent for a whole number that is not 0."""
+    task = TASKS.get(x.dtype)
+    if task is None or x.size < LEAST_SIZE:
         return reference.whole_power(x, exponent)
-    y, buffer = np.empty(x.shape, np.float32), memory.scratch(16 * PART)
-    call = _whole_power.Arguments(x.size, exponent, address(x), address(y), address(buffer), 16 * PART)
-    pool.run(_whole_power, call, block_count(x.size))
+    x = np.ascontiguousarray(x)
+    y, buffer = np.empty(x.shape, x.dtype), memory.scratch(16 * PART)
+    call = task.Arguments(x.size, exponent, address(x), address(y), address(buffer), 16 * PART)
+    pool.run(task, call, block_count(x.size))
     return y

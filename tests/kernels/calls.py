@@ -271,6 +271,8 @@ def calls() -> tuple[Call, ...]:
         *(Call("sum_over", (x, axes)) for axes in ((0,), (1,), (0, 1))),
         *(Call("cumsum", (x, axis, reverse)) for axis in (0, 1) for reverse in (False, True)),
         Call("sum_over", (x.reshape(7, 13, 11, 37), (0, 2, 3)), {"keepdims": True}),
+        *(Call(name, (x, axes)) for name in ("max_over", "min_over") for axes in ((0,), (1,), (0, 1))),
+        Call("max_over", (x.reshape(7, 13, 11, 37), (0, 2, 3)), {"keepdims": True}),
         *_draws(rng),
         *_updates(rng),
         *_recurrent(rng),

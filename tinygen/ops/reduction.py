@@ -118,14 +118,14 @@ def _check_not_empty(name: str, shape: tuple[int, ...], axis) -> None:
 def max(xp, x, *, axis=None, keepdims=False):
     """Maximum over axes; ties share the gradient equally."""
     _check_not_empty("max", x.shape, axis)
-    return xp.max(x, axis=axis, keepdims=keepdims)
+    return kernel("max_over", device_of(x))(x, axes_of(x.shape, axis), keepdims)
 
 
 @primitive(saves="x y", indices="all")
 def min(xp, x, *, axis=None, keepdims=False):
     """Minimum over axes; ties share the gradient equally."""
     _check_not_empty("min", x.shape, axis)
-    return xp.min(x, axis=axis, keepdims=keepdims)
+    return kernel("min_over", device_of(x))(x, axes_of(x.shape, axis), keepdims)
 
 
 max.vjp(_extremum_vjp(less))
@@ -137,7 +137,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     """log(sum(exp(x))) over axes, without overflow; -infinity of no numbers."""
     if not x.size:
         return _summed(x, axis, keepdims) - math.inf
-    top = xp.max(x, axis=axis, keepdims=True)
+    top = kernel("max_over", device_of(x))(x, axes_of(x.shape, axis), True)
     top = xp.where(xp.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):  # the logarithm of 0 is the right answer where all numbers are -infinity
         y = xp.log(_summed(xp.exp(x - top), axis, True)) + top
