@@ -290,3 +290,18 @@ def test_the_digest_depends_on_every_value_and_on_the_order():
         others = [Split(fields, {"x": make(changed)}), original.take(39), original.rows(np.arange(40)[::-1])]
         assert len({digest(split) for split in (original, *others)}) == 4
         assert digest(original) == digest(Split(fields, {"x": make(X)}))
+
+
+def test_the_shape_of_images_stands_for_the_fields():
+    spec = Spec("digits", (8, 6, 1), "binary", classes=3)
+    assert spec == Spec("digits", {"x": Image(8, 6, 1, "binary"), "y": Labels(3)})
+    assert (spec.kind, spec.classes, spec.x.shape) == ("binary", 3, (8, 6, 1))
+    assert Spec("photos", (8, 6, 3)).classes is None
+    assert Spec("points", {"x": Points(2)}).kind is None
+
+
+def test_an_array_alone_is_the_field_x():
+    x, y = np.zeros((3, 2)), np.arange(3)
+    batch = Batch(x, y=y)
+    assert batch.x is x and batch.y is y and len(batch) == 3
+    assert len(Batch()) == 0

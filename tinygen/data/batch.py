@@ -12,15 +12,16 @@ from tinygen import backend
 class Batch(Mapping[str, Any]):
     """The fields of some examples, as a mapping: `batch["x"]`, or `batch.x`; `len(batch)` is the number of examples.
 
-    Images are float32 in [0, 1], (N, H, W, C); labels int64 (N,); for other fields see their docstrings.
+    Images are float32 in [0, 1], (N, H, W, C); labels int64 (N,); for other fields see their docstrings. An array
+    alone is the field x: `Batch(images, y=labels)`.
     """
 
     __slots__ = ("_values",)
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
-    def __init__(self, values: Mapping[str, Any] | None = None, /, **more: Any):
-        self._values = {**(values or {}), **more}
+    def __init__(self, values: Any = (), /, **more: Any):
+        self._values = (dict(values) if isinstance(values, Mapping | tuple) else {"x": values}) | more
 
     def __getitem__(self, name: str) -> Any:
         try:

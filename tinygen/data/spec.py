@@ -1,18 +1,38 @@
 """The specification of a data set, by which a model accepts or refuses it before the first step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tinygen.data.fields import Field, Image, Labels, Points
+from tinygen.data.fields.pictures import Kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Spec:
-    """The name of a data set and its fields: `spec["x"]`, or `spec.x`."""
+    """The name of a data set and its fields: `spec["x"]`, or `spec.x`.
+
+    For images x, perhaps with labels y, their shape stands for the fields: `Spec("digits", (8, 8, 1), "grey",
+    classes=10)`.
+    """
 
     name: str
     fields: Mapping[str, Field]
+
+    def __init__(
+        self,
+        name: str,
+        fields: Mapping[str, Field] | Sequence[int],
+        kind: Kind | None = None,
+        *,
+        classes: int | None = None,
+    ):
+        if not isinstance(fields, Mapping):
+            height, width, channels = fields
+            labels = {"y": Labels(classes)} if classes else {}
+            fields = {"x": Image(height, width, channels, kind), **labels}
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "fields", fields)
 
     def __getitem__(self, name: str) -> Field:
         try:
@@ -31,6 +51,11 @@ class Spec:
 
     def __contains__(self, name: object) -> bool:
         return name in self.fields
+
+    @property
+    def kind(self) -> str | None:
+        """Kind of the images x; None if there are none."""
+        return getattr(self.fields.get("x"), "kind", None)
 
     @property
     def classes(self) -> int | None:
