@@ -28,7 +28,7 @@ from .losses import (
     squared_error,
     squared_error_backward,
 )
-from .matrix import matmul
+from .matrix import batched_matmul, matmul
 from .normalization import normalize, normalize_backward
 from .normals import normal
 from .philox import philox

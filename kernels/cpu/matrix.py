@@ -29,7 +29,7 @@ DEPTH_RATIO = 8  # the depth is cut where it is more than this many times the wi
 
 @worker(
     "x w y bias slope scratch packs width depth_stride output_stride band_rows last_band band_source band_target "
-    "row_source row_target segments count whole tail lanes"
+    "row_source row_target segments count whole tail lanes tasks x_stack w_stack y_stack"
 )
 def multiply_panel(arguments, task, lane):
     """Multiply a band of rows of a by a panel of b, which is first packed into the lane's scratch memory.
@@ -38,15 +38,16 @@ def multiply_panel(arguments, task, lane):
     """
     a = carray(arguments, 1)[0]
     p = carray(packs_at(a.packs), 1)[0]
-    panel, top = task % p.panels, min(task // p.panels * a.band_rows, a.last_band)
+    stack, part = task // a.tasks, task % a.tasks
+    panel, top = part % p.panels, min(part // p.panels * a.band_rows, a.last_band)
     packed, shift = a.scratch + lane * p.panel_bytes, 4 * panel * a.width
-    pack_panel(a, p, panel, packed)
+    pack_panel(a, p, panel, a.w + stack * a.w_stack, packed)
     call_rows(
         a.tail if panel == p.panels - 1 else a.whole,
         (
-            a.x + top * a.band_source,
+            a.x + stack * a.x_stack + top * a.band_source,
             packed,
-            a.y + top * a.band_target + shift,
+            a.y + stack * a.y_stack + top * a.band_target + shift,
             a.row_source,
             a.row_target,
             a.band_rows,
@@ -61,19 +62,20 @@ def multiply_panel(arguments, task, lane):
 
 
 class MatrixProduct:
-    """A plan of activation(bias + a @ b), for matrices (rows, depth) and (depth, columns)."""
+    """A plan of activation(bias + a @ b), for matrices (rows, depth) and (depth, columns), or stacks of them."""
 
-    def __init__(self, rows: int, depth: int, columns: int, a_transposed: bool, b_transposed: bool):
-        self.shape, self.tables = (rows, columns), []
+    def __init__(self, stacks: int, rows: int, depth: int, columns: int, a_transposed: bool, b_transposed: bool):
+        self.shape, self.tables = (stacks, rows, columns), []
         vectors = VECTORS if columns > WIDTH else 1
         packed = packing(self, [(0, depth)], columns, vectors * WIDTH)
         self.packs, self.panel_bytes = PACK.table([packed]), packed["panel_bytes"]
         self.threads, bands = 1, 1
-        if rows * depth * columns > LEAST_PARALLEL_WORK:
+        if stacks * rows * depth * columns > LEAST_PARALLEL_WORK:
             self.threads = pool.UNLIMITED
-            bands = max(1, min(ceil(LEAST_TASKS / packed["panels"]), rows // LEAST_BAND_ROWS))
+            bands = max(1, min(ceil(LEAST_TASKS / (stacks * packed["panels"])), rows // LEAST_BAND_ROWS))
         band_rows = ceil(rows / bands)
-        self.tasks = ceil(rows / band_rows) * packed["panels"]
+        tasks = ceil(rows / band_rows) * packed["panels"]
+        self.tasks = stacks * tasks
         height = tile_height(band_rows, ADJACENT_HEIGHTS) if a_transposed else tile_height(band_rows)
         row_distance = 1 if a_transposed else depth
         segments = 4 * rows * np.arange(depth) if a_transposed else [0, depth]
@@ -90,14 +92,17 @@ class MatrixProduct:
             row_target=address(keep_table(self, 4 * columns * np.arange(band_rows))),
             segments=address(keep_table(self, segments)),
             count=depth if a_transposed else 1,
+            tasks=tasks,
+            y_stack=4 * rows * columns,
             **panel_kernels(columns, vectors, height, a_transposed),
         )
 
-    def __call__(self, a, b, bias, slope: float) -> np.ndarray:
-        """The product of float32 matrices that lie in memory as the plan says."""
+    def __call__(self, a, b, bias=None, slope: float = 1.0) -> np.ndarray:
+        """The products of float32 matrices, or stacks of them, that lie in memory as the plan says."""
         c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
         call = multiply_panel.Arguments.from_buffer_copy(self.arguments)
         call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(buffer)
+        call.x_stack, call.w_stack = (each.strides[0] if each.ndim == 3 else 0 for each in (a, b))
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
         pool.run(multiply_panel, call, self.tasks, self.threads)
         return c
@@ -106,11 +111,15 @@ class MatrixProduct:
 plan = functools.lru_cache(256)(MatrixProduct)
 
 
-def _operand(matrix):
-    """(the matrix, whether it is the transpose of a contiguous one); one that is neither is copied."""
-    if matrix.flags.c_contiguous:
-        return matrix, False
-    return (matrix, True) if matrix.flags.f_contiguous else (np.ascontiguousarray(matrix), False)
+def _operand(x):
+    """(x, whether its matrices are transposes of contiguous ones); those that are neither are copied."""
+    row, element = x.strides[-2:]
+    rows, columns = x.shape[-2:]
+    if (row == 4 * columns or rows == 1) and (element == 4 or columns == 1):
+        return x, False
+    if (element == 4 * rows or columns == 1) and (row == 4 or rows == 1):
+        return x, True
+    return np.ascontiguousarray(x), False
 
 
 @single(strided=True)
@@ -129,4 +138,14 @@ def matmul(a, b, bias=None, slope=1.0):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]
     bias = None if bias is None else np.ascontiguousarray(bias)
-    return plan(rows, depth, columns, a_transposed, b_transposed)(a, b, bias, slope)
+    return plan(1, rows, depth, columns, a_transposed, b_transposed)(a, b, bias, slope)[0]
+
+
+@single(strided=True)
+def batched_matmul(a, b):
+    """a[i] @ b[i] for stacks of matrices (B, M, K) and (B, K, N)."""
+    (stacks, rows, depth), columns = a.shape, b.shape[2]
+    if not (stacks and depth) or min(rows, columns) < 2:  # NumPy multiplies vectors as fast
+        return reference.batched_matmul(a, b)
+    (a, a_transposed), (b, b_transposed) = _operand(a), _operand(b)
+    return plan(stacks, rows, depth, columns, a_transposed, b_transposed)(a, b)

@@ -128,14 +128,14 @@ packs_at = pointer_to(PACK.type)
 
 
 @inlined
-def pack_panel(a, p, panel, target):
-    """Write a panel of a block: rows over taps and input channels, `width` outputs in each."""
+def pack_panel(a, p, panel, weights, target):
+    """Write a panel of a block of weights: rows over taps and input channels, `width` outputs in each."""
     outputs, pitch = min(a.width, p.outputs - panel * a.width), 4 * a.width
     if outputs < a.width:
         clear(target, p.panel_bytes)
     full_width = outputs // WIDTH * WIDTH
     for piece in range(p.count):
-        source = a.w + int64_at(p.pieces, 2 * piece) + panel * a.width * a.output_stride
+        source = weights + int64_at(p.pieces, 2 * piece) + panel * a.width * a.output_stride
         depth = int64_at(p.pieces, 2 * piece + 1)
         if a.output_stride == 4:
             for k in range(depth):
@@ -173,7 +173,7 @@ def pack(arguments, task, lane):
         task -= packs[block].panels
         block += 1
     p = packs[block]
-    pack_panel(a, p, task, a.packed + p.packed + task * p.panel_bytes)
+    pack_panel(a, p, task, a.w, a.packed + p.packed + task * p.panel_bytes)
 
 
 def tile_cost(rows: int, height: int) -> float:

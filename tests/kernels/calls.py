@@ -233,6 +233,15 @@ def _draws(rng) -> tuple[Call, ...]:
     )
 
 
+def _stacks(rng) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stacks of matrices in all layouts that are read where they lie, one matrix for all, and one that is copied."""
+    a, b = rng.standard_normal((7, 13, 21), np.float32), rng.standard_normal((7, 21, 37), np.float32)
+    turned = [np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1) for x in (a, b)]
+    yield from ((a, b), (turned[0], b), (a, turned[1]), tuple(turned))
+    yield np.broadcast_to(a[0], a.shape), b
+    yield rng.standard_normal((7, 13, 42), np.float32)[:, :, ::2], b
+
+
 @functools.cache
 def calls() -> tuple[Call, ...]:
     """At least one call of every kernel, with so many elements that no kernel leaves them to NumPy."""
@@ -243,6 +252,7 @@ def calls() -> tuple[Call, ...]:
     return (
         *(call for shape in CONVOLUTIONS.values() for call in shape.calls()),
         *matrix_products(13, 21, 37),
+        *(Call("batched_matmul", pair) for pair in _stacks(rng)),
         *(Call(name, (x,)) for name in ("exp", "sigmoid", "softplus", "erf", "silu", "gelu")),
         *(Call(name, (x,), {"axis": -1}) for name in ("softmax", "log_softmax")),
         Call("normalize", (x, scale, shift), {"axes": (0,), "eps": 1e-5, "slope": 0.2}),

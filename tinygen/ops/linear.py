@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from tinygen.autograd import sum_to
-from tinygen.backend import array_module, device_of, kernel
+from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError
 from tinygen.ops.activated import activated, check_bias
 from tinygen.ops.reduction import sum
@@ -40,14 +40,11 @@ def matmul(xp, a, b):
 
 
 def _stacks(a, b):
-    """The products of stacks of matrices; on a GPU by our own kernel, since CuPy's cannot be captured."""
-    if a.ndim == b.ndim == 3 and len(a) == len(b) == 1:
-        return kernel("matmul", device_of(a))(a[0], b[0])[None]
-    if a.__class__ is np.ndarray:
-        return np.matmul(a, b)
-    xp = array_module(a)
+    """The products of stacks of matrices, whose leading axes broadcast."""
+    if b.ndim == 2:  # one matrix for all
+        return kernel("matmul", device_of(a))(_rows(a), b).reshape((*a.shape[:-1], b.shape[1]))
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    stacks = [xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape((prod(lead), *x.shape[-2:])) for x in (a, b)]
+    stacks = [broadcast_to(x, shape=(*lead, *x.shape[-2:])).reshape((prod(lead), *x.shape[-2:])) for x in (a, b)]
     return kernel("batched_matmul", device_of(a))(*stacks).reshape((*lead, a.shape[-2], b.shape[-1]))
 
 
