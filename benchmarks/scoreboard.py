@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import harness
 from tinygen import models
+from tinygen.data import Spec
 from tinygen.metrics.calibration import calibrate, misranked
 from tinygen.metrics.catalogue import describe
 from tinygen.score import Score, Scorer
@@ -142,8 +143,14 @@ def calibration_rows(scorer: Scorer) -> list[dict[str, Any]]:
         for name, each in metrics.items():
             cells = {str(describe(key)): value for key, value in each.items()}
             doubt = {"NOT TO BE BELIEVED": "; ".join(faults)} if faults else {}
-            rows.append({"calibration": f"{name}, {data.spec.name}", **cells, **doubt})
+            rows.append({"calibration": f"{name}, {in_words(data.spec)}", **cells, **doubt})
     return rows
+
+
+def in_words(spec: Spec) -> str:
+    """The name of a data set, and how its images were binarised if they were: both decide about the metrics."""
+    binarisation = getattr(spec["x"], "binarisation", None)
+    return f"{spec.name} ({binarisation} binarisation)" if binarisation else spec.name
 
 
 def first_cells(recipe: str, scores: list[Score]) -> dict[str, Any]:

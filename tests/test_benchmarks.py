@@ -311,3 +311,10 @@ def test_changed_results_and_changed_tables_are_rewritten_or_refused(monkeypatch
     for wrong in (text.replace("table: steps,", "table: leaps,"), text + text, ""):
         with pytest.raises(UsageError, match=r"README.md has the tables .*; it should have scoreboard, toys, steps"):
             tables.rewritten(wrong)
+
+
+def test_calibrations_under_different_binarisations_have_different_names():
+    specs = [
+        data.Spec("mnist", {"x": data.Image(28, 28, 1, "binary", binarisation=each)}) for each in ("dynamic", None)
+    ]
+    assert [scoreboard.in_words(each) for each in specs] == ["mnist (dynamic binarisation)", "mnist"]

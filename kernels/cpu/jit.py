@@ -59,7 +59,23 @@ def _folder_of(function) -> Path:
 
 
 def _is_compiled(folder: Path) -> bool:
-    return any(folder.glob("*/*.nbc"))  # the last file that numba writes
+    """Whether the folder holds a compiled function, and its files are as they were written."""
+    try:
+        return (folder / "checksum").read_text() == _checksum(folder)
+    except OSError:
+        return False
+
+
+def _checksum(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for file in _files(folder):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that numba has written for a function."""
+    return sorted(folder.glob("*/*.nb?"))
 
 
 _one_at_a_time = threading.RLock()  # held while a function is compiled: numba's settings are those of all threads
@@ -68,7 +84,10 @@ _waited = False  # whether this process has waited for another one, which has pr
 
 @contextmanager
 def _caching_in(folder: Path) -> Iterator[None]:
-    """A context in which numba caches in a folder; until the function there is compiled, one process at a time."""
+    """A context in which numba caches in a folder; until the function there is compiled, one process at a time.
+
+    Files that were damaged, or not written to their end, are removed first: numba would run what they hold.
+    """
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
@@ -80,9 +99,14 @@ def _caching_in(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / "lock", "w") as lock:
                 _wait_for(lock)
-                if not (_is_compiled(folder) or _waited):
-                    explain_wait("compiling kernels for this processor; later runs find them compiled")
+                if not (compiled_elsewhere := _is_compiled(folder)):
+                    for file in _files(folder):
+                        file.unlink(missing_ok=True)
+                    if not _waited:
+                        explain_wait("compiling kernels for this processor; later runs find them compiled")
                 yield
+                if not compiled_elsewhere:
+                    (folder / "checksum").write_text(_checksum(folder))
     finally:
         numba.config.CACHE_DIR = before
 
@@ -112,32 +136,12 @@ def _compile_or_load(decorator, function, signature, **options):
         why = str(error)
     else:
         try:
-            return _cached(decorator, function, signature, folder, options)
+            with _one_at_a_time, _caching_in(folder):
+                return decorator(signature, cache=True, **options)(function)
         except (RuntimeError, OSError):
             why = f"{cache_folder()} cannot be used"
     explain_wait(f"compiling kernels for this run alone, since {why}")
     return decorator(signature, **options)(function)
-
-
-def _cached(decorator, function, signature, folder: Path, options: dict):
-    """Load a compiled function from its folder, or compile and keep it there. Files that are damaged are replaced.
-
-    An error that has nothing to do with the files leaves them: they are removed only after the function has been
-    compiled without them.
-    """
-    with _one_at_a_time:
-        try:
-            with _caching_in(folder):
-                return decorator(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError):
-            raise
-        except Exception:
-            compiled_alone = decorator(signature, **options)(function)
-            for file in folder.glob("*/*.nb?"):
-                file.unlink(missing_ok=True)
-        with suppress(Exception), _caching_in(folder):
-            return decorator(signature, cache=True, **options)(function)
-        return compiled_alone
 
 
 def jit(function):
