@@ -37,11 +37,11 @@ def test_numbers_of_numpy_train_as_pythons_and_are_recorded(digits, tmp_path):
     trained = model(digits, **numbers)
     more = {"trial": {"number": np.int64(7), "place": Path("x")}}
     settings = {"steps": np.int64(2), "seed": np.int32(3), "save_every": np.uint8(1), "patience": np.int64(9)}
-    tg.fit(trained, digits, quiet=True, out=tmp_path / "a", provenance=more, **settings)
+    tg.fit(trained, digits, quiet=True, out=tmp_path / "a", record=more, **settings)
     random.seed(3)
     other = model(digits, learning_rate=0.5)
     plain = {name: int(value) for name, value in settings.items()}
-    tg.fit(other, digits, quiet=True, out=tmp_path / "b", provenance={"trial": {"number": 7, "place": "x"}}, **plain)
+    tg.fit(other, digits, quiet=True, out=tmp_path / "b", record={"trial": {"number": 7, "place": "x"}}, **plain)
     first, second = (json.loads((tmp_path / name / "config.json").read_text()) for name in "ab")
     assert first == second
     for name, array in trained.state_dict().items():
@@ -89,20 +89,20 @@ def test_fields_with_numbers_of_numpy_are_described_as_json():
 
 
 @pytest.mark.parametrize(
-    ("provenance", "message"),
+    ("record", "message"),
     [
-        ({"model": "mine"}, "provenance: 'model' is what the run itself records; choose another name"),
+        ({"model": "mine"}, "record: 'model' is what the run itself records; choose another name"),
         ({"versions": {}}, "'versions' is what the run itself records"),
-        ({"trial": object()}, r"provenance\['trial'\] is of type object"),
+        ({"trial": object()}, r"record\['trial'\] is of type object"),
     ],
 )
-def test_a_start_that_is_refused_leaves_nothing_and_the_next_one_succeeds(digits, tmp_path, provenance, message):
+def test_a_start_that_is_refused_leaves_nothing_and_the_next_one_succeeds(digits, tmp_path, record, message):
     with pytest.raises(UsageError, match=message):
-        tg.fit(model(digits), digits, quiet=True, steps=1, out=tmp_path / "run", provenance=provenance)
+        tg.fit(model(digits), digits, quiet=True, steps=1, out=tmp_path / "run", record=record)
     assert list(tmp_path.iterdir()) == []
-    tg.fit(model(digits), digits, quiet=True, steps=1, out=tmp_path / "run", provenance={"trial": 1})
+    tg.fit(model(digits), digits, quiet=True, steps=1, out=tmp_path / "run", record={"trial": 1})
     with pytest.raises(UsageError, match=message):
-        resume(model(digits), digits, tmp_path / "run", steps=2, provenance=provenance)
+        resume(model(digits), digits, tmp_path / "run", steps=2, record=record)
     assert Run.open(tmp_path / "run").summary()["steps"] == 1
 
 

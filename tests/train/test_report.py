@@ -57,7 +57,7 @@ def run(tmp_path, data, make_model) -> Run:
         data,
         epochs=3,
         out=tmp_path / "run",
-        provenance={"command": "tinygen train vae --x <&>"},
+        record={"command": "tinygen train vae --x <&>"},
         quiet=True,
     )
     return Run.open(tmp_path / "run")

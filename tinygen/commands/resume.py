@@ -63,7 +63,7 @@ def resume(flags: Words, rates: Mapping[str, float]) -> None:
         save_every=flags.save_every,
         patience=flags.patience,
         learning_rates=rates,
-        provenance={"source": source_of(run) | {"data": absolute_path(flags.data)}} if flags.data else {},
+        record={"source": source_of(run) | {"data": absolute_path(flags.data)}} if flags.data else {},
     )
 
 

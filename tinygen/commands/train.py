@@ -126,7 +126,7 @@ def train(name: str, words: Sequence[str]) -> None:
         save_every=flags.save_every,
         patience=flags.patience,
         overwrite=flags.overwrite,
-        provenance={
+        record={
             "command": shlex.join(["tinygen", "train", name, *words]),
             "source": {"data": absolute_path(flags.data), **options},
         },

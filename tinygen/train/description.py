@@ -85,11 +85,11 @@ OWN_KEYS = ("model", "config", "model_class", "data", "fit", "device", "versions
 """What a run itself records in config.json."""
 
 
-def checked_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+def checked_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a user adds to config.json; UsageError for a key of the run's own, or a value that JSON cannot hold."""
-    if taken := [key for key in provenance if key in OWN_KEYS]:
-        raise UsageError(f"provenance: {taken[0]!r} is what the run itself records; choose another name")
-    return as_json("provenance", provenance, paths=True)
+    if taken := [key for key in record if key in OWN_KEYS]:
+        raise UsageError(f"record: {taken[0]!r} is what the run itself records; choose another name")
+    return as_json("record", record, paths=True)
 
 
 def _as_json(value: Any) -> Any:

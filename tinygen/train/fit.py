@@ -10,7 +10,7 @@ from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.metrics.catalogue import describe
 from tinygen.train.changes import record_changes
-from tinygen.train.description import checked_provenance, refuse_changed_data
+from tinygen.train.description import checked_record, refuse_changed_data
 from tinygen.train.length import Length
 from tinygen.train.run import Run
 from tinygen.train.settings import Settings
@@ -31,7 +31,7 @@ def fit(
     save_every: int | None = None,
     patience: int | None = None,
     overwrite: bool = False,
-    provenance: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train a model of `tinygen.models`; returns the summary: steps, seconds, metrics on valid and test, findings.
@@ -42,7 +42,7 @@ def fit(
     so over its planned steps; with a budget their number is unknown, and the learning rate is constant.
 
     With `out`, a folder (the next free number stands for ``{n}`` in its name), the run is recorded: configuration (with
-    `provenance` added), log, checkpoint, best state, samples, summary, report. Common faults (`tinygen.train.doctor`)
+    `record` added), log, checkpoint, best state, samples, summary, report. Common faults (`tinygen.train.doctor`)
     are reported on stderr, with a remedy, at the evaluation that shows them. The checkpoint is saved every `save_every`
     steps, by default every 30 seconds, and at the beginning and the end.
 
@@ -54,7 +54,7 @@ def fit(
     training = Training(model, data, settings, quiet=quiet)
     if out is None:
         return training.train_to_end()
-    with contextlib.closing(Run.create(out, training.describe(provenance or {}), overwrite=overwrite)) as training.run:
+    with contextlib.closing(Run.create(out, training.describe(record or {}), overwrite=overwrite)) as training.run:
         try:
             return training.train_to_end()
         except (Exception, KeyboardInterrupt):
@@ -74,22 +74,22 @@ def resume(
     save_every: int | None = None,
     patience: int | None = None,
     learning_rates: Mapping[str, float] | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Continue the run in `folder` to its planned end, or to a new one; model and data must be made as for that run.
 
     `learning_rates` are fields of the model's Config whose values differ from the run's. These values, a new length or
-    patience, and what `provenance` replaces in sections of `config.json` are recorded there as changes, with the step
+    patience, and what `record` replaces in sections of `config.json` are recorded there as changes, with the step
     from which they apply. A learning rate that falls over the whole run follows a new length from here on.
 
     Without changes, and on the same machine, every tensor ends as it would have without the interruption, to the last
     bit; a warning names what could alter that (versions, processor). Raises RunError, CheckpointError or DataError,
     before anything is changed, where the folder, its checkpoint or the data are not what they were.
     """
-    more = checked_provenance(provenance or {})
+    more = checked_record(record or {})
     if flat := [name for name, values in more.items() if not isinstance(values, Mapping)]:
-        raise UsageError(f"provenance: {flat[0]!r} is {more[flat[0]]!r}; on resuming give a dict of what it replaces")
+        raise UsageError(f"record: {flat[0]!r} is {more[flat[0]]!r}; on resuming give a dict of what it replaces")
     with contextlib.closing(Run.resume(folder)) as run:
         refuse_changed_data(run, data)
         recorded = Settings.from_dict(run.config["fit"])

@@ -22,7 +22,7 @@ from tinygen.train import environment
 from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates, smaller_learning_rates
 from tinygen.train.console import Display
-from tinygen.train.description import checked_provenance, describe_data, describe_model, refuse_unfit_data
+from tinygen.train.description import checked_record, describe_data, describe_model, refuse_unfit_data
 from tinygen.train.doctor import SAMPLES, Doctor, variety
 from tinygen.train.length import Length, format_time
 from tinygen.train.loading import load_state
@@ -297,8 +297,8 @@ class Training:
             difference = f"it is {now} now, where by the old length it would be {instead}"
             self.remarks.append(f"the learning rate follows the new length: {difference}")
 
-    def describe(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of config.json: all that is needed to repeat the run, and `provenance`.
+    def describe(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of config.json: all that is needed to repeat the run, and `record`.
 
         UsageError if that has a key of the run's own, or what JSON cannot hold.
         """
@@ -310,7 +310,7 @@ class Training:
             "device": self.device,
         }
         about = {"versions": self.versions, "machine": environment.machine(self.device)}
-        return {**own, **checked_provenance(provenance), **about}
+        return {**own, **checked_record(record), **about}
 
     # The end
 
