@@ -122,8 +122,8 @@ def _kernel_of(code: int, plain, by_operator):
 
     @functools.wraps(plain)
     def kernel(a, b):
-        if a.__class__ is ndarray and b.__class__ is ndarray:
-            large = a.size >= LEAST_SIZE_ALIKE if a.shape == b.shape else a.size * b.size >= LEAST_SIZE
+        if a.__class__ is ndarray and b.__class__ is ndarray and a.size * b.size >= LEAST_SIZE:
+            large = a.size >= LEAST_SIZE_ALIKE or a.shape != b.shape
             if large and a.dtype is FLOAT32 and b.dtype is FLOAT32:
                 planned = plan(a.shape, a.strides, b.shape, b.strides)
                 if planned is not None:

@@ -17,7 +17,7 @@ def _kernel(name, xp):
 @primitive(elementwise=True)
 def add(xp, a, b):
     """a + b"""
-    return _kernel("add", xp)(a, b)
+    return kernel("add", "cpu" if xp is np else "cuda")(a, b)
 
 
 add.vjp(lambda g, y, a, b: g, lambda g, y, a, b: g)
@@ -26,7 +26,7 @@ add.vjp(lambda g, y, a, b: g, lambda g, y, a, b: g)
 @primitive(elementwise=True)
 def subtract(xp, a, b):
     """a - b"""
-    return _kernel("subtract", xp)(a, b)
+    return kernel("subtract", "cpu" if xp is np else "cuda")(a, b)
 
 
 subtract.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g)
@@ -35,7 +35,7 @@ subtract.vjp(lambda g, y, a, b: g, lambda g, y, a, b: -g)
 @primitive(saves="a b", elementwise=True)
 def multiply(xp, a, b):
     """a * b"""
-    return _kernel("multiply", xp)(a, b)
+    return kernel("multiply", "cpu" if xp is np else "cuda")(a, b)
 
 
 multiply.vjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
@@ -44,7 +44,7 @@ multiply.vjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
 @primitive(saves="b y", elementwise=True)
 def divide(xp, a, b):
     """a / b"""
-    return _kernel("divide", xp)(a, b)
+    return kernel("divide", "cpu" if xp is np else "cuda")(a, b)
 
 
 divide.vjp(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
