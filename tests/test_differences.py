@@ -204,6 +204,9 @@ def one_value():
 def zeros_of_what_is_independent():
     x, other = (tg.tensor([2.0], requires_grad=True) for _ in range(2))
     assert tg.grad((x * x).sum(), [other])[0].numpy().tolist() == [0.0]
+    g = np.array([3.0], np.float32)
+    (gradient,) = tg.grad(x + 1.0, [x], g)
+    assert np.shares_memory(gradient.data, g) and not gradient.data.flags.writeable
     with pytest.raises(ArgumentError, match="create_graph"):
         (x * x).sum().backward(create_graph=True)
 
