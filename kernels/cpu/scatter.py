@@ -6,7 +6,8 @@ import numpy as np
 from numba import carray, int64
 
 from .. import reference
-from . import memory, pool
+from ..cores import most_threads
+from . import pool
 from .ir import clear, floats_at, pointer_to
 from .jit import worker
 from .memory import address
@@ -60,10 +61,15 @@ def add_at(g, index, length):
     y = np.empty((outer, length, inner), np.float32)
     width = min(inner, COLUMNS, max(LEAST_COLUMNS, TOTALS // length))
     tiles, lane_bytes = ceil(inner / width), 8 * length * width
-    totals = memory.scratch(lane_bytes)
+    totals = _totals(lane_bytes, outer * tiles)
     places = address(g), address(index), address(y), address(totals), lane_bytes
     pool.run(_add_at, _add_at.Arguments(count, length, inner, tiles, width, *places), outer * tiles)
     return y
+
+
+def _totals(lane_bytes: int, tasks: int) -> np.ndarray:
+    """Memory for the float64 totals of each lane; it is not kept, since it may be twice as large as the result."""
+    return np.empty(lane_bytes // 8 * (1 if tasks == 1 else most_threads()))
 
 
 @worker("count length inner x index y")
@@ -126,6 +132,6 @@ def add_along(g, index, axis, length):
     lane_bytes = 8 * length * prod(g.shape[axis + 1 :])
     y = None
     if g.shape == index.shape:
-        buffer = memory.scratch(lane_bytes)
+        buffer = _totals(lane_bytes, prod(g.shape[:axis]))
         y = _along(_add_along, g, index, axis, length, address(buffer), lane_bytes)
     return reference.add_along(g, index, axis, length) if y is None else y

@@ -22,9 +22,12 @@ MAKERS = {name: getattr(np, name) for name in "empty empty_like zeros full array
 
 
 def guarded(array: np.ndarray, at_end: bool) -> np.ndarray:
-    """A copy of the same layout, with an inaccessible page right after its end, or right before its beginning."""
+    """A copy of the same order of axes, with an inaccessible page right after its end, or right before its beginning."""
     if not array.flags.c_contiguous:
-        return guarded(array.T, at_end).T
+        order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+        ordered = array.transpose(order)
+        ordered = ordered if ordered.flags.c_contiguous else MAKERS["ascontiguousarray"](ordered)
+        return guarded(ordered, at_end).transpose([order.index(axis) for axis in range(array.ndim)])
     pages = -(-array.nbytes // PAGE)
     memory = mmap.mmap(-1, (pages + 1) * PAGE)
     memory.write(b"\xff" * pages * PAGE if at_end else b"\xff" * (pages + 1) * PAGE)
