@@ -38,6 +38,7 @@ __all__ = [
     "ema",
     "erf",
     "exp",
+    "flip",
     "gated_tanh",
     "gated_tanh_backward",
     "gaussian_kl",
@@ -435,6 +436,11 @@ def multiply(a, b):
 def divide(a, b):
     """a / b, with NumPy's broadcasting."""
     return a / b
+
+
+def flip(x, axis=None):
+    """x in reverse order along an axis, a tuple of axes, or all."""
+    return namespace(x).flip(x, axis)
 
 
 def whole_power(x, exponent):

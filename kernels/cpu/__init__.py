@@ -34,6 +34,7 @@ from .normals import normal
 from .philox import philox
 from .powers import whole_power
 from .recurrent import gru, gru_backward, lstm, lstm_backward
+from .reversal import flip
 from .scatter import add_along, add_at, take_along
 from .softmax import (
     cross_entropy,

@@ -405,6 +405,19 @@ def copy(context, target, source, size):
 
 
 @intrinsic
+def copy_reversed(context, target, source):
+    """Write the floats of a vector in reverse order."""
+
+    def emit(context, builder, signature, arguments):
+        vector = _load(builder, arguments[1], VECTOR)
+        order = ir.Constant(ir.VectorType(INT32, WIDTH), list(reversed(range(WIDTH))))
+        _store(builder, builder.shuffle_vector(vector, vector, order), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(int64, int64), emit
+
+
+@intrinsic
 def transpose_block(context, target, target_pitch, source, source_pitch):
     """Write the transpose of a square block of floats, as many on a side as a vector has."""
 

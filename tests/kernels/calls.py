@@ -277,6 +277,7 @@ def calls() -> tuple[Call, ...]:
         *(Call("add_along", (x, rng.integers(0, 40, x.shape), axis, 40)) for axis in (0, -1)),
         *(Call("whole_power", (x, n)) for n in (3, 4, 7, -2)),
         *(Call("where", (x > y, a, b)) for a, b in ((x, y), (0.5, y), (x, 0.5))),
+        *(Call("flip", (x.reshape(7, 143, 37), axis)) for axis in (None, -1, (0, 2), 1)),
         Call("column_sums", (x,)),
         *(Call("sum_over", (x, axes)) for axes in ((0,), (1,), (0, 1))),
         *(Call("cumsum", (x, axis, reverse)) for axis in (0, 1) for reverse in (False, True)),

@@ -22,7 +22,7 @@ MAKERS = {name: getattr(np, name) for name in "empty empty_like zeros full array
 
 
 def guarded(array: np.ndarray, at_end: bool) -> np.ndarray:
-    """A copy with the same order of axes, and an inaccessible page right after its end or right before its beginning."""
+    """A copy with the same order of axes, and an inaccessible page right after it, or right before it."""
     if not array.flags.c_contiguous:
         order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
         ordered = array.transpose(order)
