@@ -1,8 +1,8 @@
 """Sums, differences, products and quotients of float32 arrays that broadcast: y = a o b.
 
-NumPy's loop over an array costs as much as a hundred additions each time that it begins anew, which it does at each row
-of a matrix to which a vector is added. Here axes that lie together are joined to one, so that both arrays are seen as
-(stacks, rows, columns), and the loop over the columns is the only one that the processor sees.
+Where a vector is added to the rows of a matrix, NumPy begins a loop at each row, which takes as long as a hundred
+additions. Here axes that lie together are joined, so that both arrays are seen as (stacks, rows, columns), and compiled
+loops go over all three.
 """
 
 import functools
