@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from benchmarks import harness, kernels, memory, scoreboard, startup, steps, tables
+from benchmarks import harness, kernels, memory, operations, scoreboard, startup, steps, tables
 from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
 from benchmarks.pairs import LSTM, PAIRS, our_side, trainable_parameters
 from tinygen import cli, data, models
@@ -318,3 +318,13 @@ def test_calibrations_under_different_binarisations_have_different_names():
         data.Spec("mnist", {"x": data.Image(28, 28, 1, "binary", binarisation=each)}) for each in ("dynamic", None)
     ]
     assert [scoreboard.in_words(each) for each in specs] == ["mnist (dynamic binarisation)", "mnist"]
+
+
+@pytest.mark.parametrize("operation", operations.TABLE, ids=lambda operation: operation.name)
+def test_operations_are_measured_with_their_gradients(monkeypatch, operation):
+    monkeypatch.setattr(harness, "torch_or_none", lambda: None)
+    monkeypatch.setattr(operations, "ROUNDS", 1)
+    monkeypatch.setattr(operations, "BLOCK", 0)
+    row = operations.measure(operation)
+    assert list(row) == ["operation", "forward: ours, ms", "with gradients: ours, ms"]
+    assert row["with gradients: ours, ms"] > 0
