@@ -243,10 +243,11 @@ def test_chroma_errors_are_sums_over_both_differences_of_colour():
     assert numbers["constant_chroma_error"] == pytest.approx(error, rel=1e-4)
 
 
-def test_a_source_has_the_fields_of_a_pair_and_flips_both_alike():
-    flipped = data.load("coloured-digits8x8").augmented("flip")
-    model = UNetTranslator(UNetTranslator.Config(task="denoise", noise=0.0, batch_size=5), flipped.spec)
-    batch = next(model.source(flipped.train, seed=0))
+@pytest.mark.parametrize("how", ["flip", "symmetries"])
+def test_a_source_has_the_fields_of_a_pair_and_augments_both_alike(how):
+    augmented = data.load("coloured-digits8x8").augmented(how)
+    model = UNetTranslator(UNetTranslator.Config(task="denoise", noise=0.0, batch_size=5), augmented.spec)
+    batch = next(model.source(augmented.train, seed=0))
     assert set(batch) == {"x", "target"}
     np.testing.assert_array_equal(batch.x, batch.target)
 
