@@ -180,5 +180,7 @@ UNetTranslator.recipes = (
     "--data emoji32 --task colourise --augment flip --levels 3 --steps 1800",
     "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 700",
     "--data photo_patches64 --task denoise --augment flip --steps 800",
+    "--data fashion-mnist-7k --task denoise --learning-rate 2e-3 --steps 3500",
+    "--data photo_patches64 --task watermark --augment symmetries --levels 3 --batch-size 8 --steps 1200",
     "--data fashion-mnist-7k --task watermark --levels 3 --learning-rate 2e-3 --batch-size 32 --steps 3500",
 )
