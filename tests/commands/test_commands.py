@@ -240,7 +240,7 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         ("train vae --data", "tinygen: --data needs a value (tinygen train vae --help"),
         ("train vae --model", "tinygen: --model: name your class after it, as FILE.py:CLASS"),
         ("sample", "tinygen: RUN is missing (tinygen sample --help"),
-        ("train ae --augment mirror", "--augment: 'mirror' is not one of 'flip'"),
+        ("train ae --augment mirror", "--augment: 'mirror' is not one of 'flip', 'symmetries'"),
         ("train ae --binarise half", "--binarise: 'half' is not one of "),
         ("train ae --fields x", "--fields: 'x' is not of the form FIELD=KEY, such as x=photo"),
     ],

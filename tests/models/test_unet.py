@@ -13,7 +13,7 @@ from tinygen.metrics import segmentation
 from tinygen.metrics.images import psnr
 from tinygen.models.networks import UNet
 from tinygen.models.translation import chroma, damage
-from tinygen.models.translation.targets import ColourTable
+from tinygen.models.translation.targets import ColourTable, Intensities
 from tinygen.models.translation.unet import UNetTranslator
 from tinygen.random import Stream
 
@@ -137,6 +137,19 @@ def test_noise_has_the_given_deviation_and_stays_in_the_range():
     assert damage.noisy(0 * grey, Stream(0, "noise"), damage.TRAINING_MARKS, 0.1).min() == 0
 
 
+def test_a_network_can_undo_a_watermark_exactly():
+    """Its outputs for that depend on the mark alone, not on the image below it."""
+    field = Image(32, 32, 3, "rgb")
+    opacity, colour = np.float32(0.6), np.array([0.9, 0.2, 0.4], np.float32)
+    cover = opacity * damage.mark(uniform("mark", damage.NUMBERS_PER_MARK), damage.TRAINING_MARKS, (32, 32))[..., None]
+    outputs = np.concatenate([np.repeat(cover, 3, 2) / (1 - cover), -cover * colour / (1 - cover)], axis=2)[None]
+    x = uniform("x", 4, 32, 32, 3)
+    marked = x + cover * (colour - x)
+    assert np.abs(marked - x).max() > 0.3
+    restored = Intensities(field, field, loss="squared", residual=True).translation(outputs, marked)
+    np.testing.assert_allclose(restored, x, atol=1e-6)
+
+
 # Pairs
 
 
@@ -243,10 +256,11 @@ def test_chroma_errors_are_sums_over_both_differences_of_colour():
     assert numbers["constant_chroma_error"] == pytest.approx(error, rel=1e-4)
 
 
-def test_a_source_has_the_fields_of_a_pair_and_flips_both_alike():
-    flipped = data.load("coloured-digits8x8").augmented("flip")
-    model = UNetTranslator(UNetTranslator.Config(task="denoise", noise=0.0, batch_size=5), flipped.spec)
-    batch = next(model.source(flipped.train, seed=0))
+@pytest.mark.parametrize("how", ["flip", "symmetries"])
+def test_a_source_has_the_fields_of_a_pair_and_augments_both_alike(how):
+    augmented = data.load("coloured-digits8x8").augmented(how)
+    model = UNetTranslator(UNetTranslator.Config(task="denoise", noise=0.0, batch_size=5), augmented.spec)
+    batch = next(model.source(augmented.train, seed=0))
     assert set(batch) == {"x", "target"}
     np.testing.assert_array_equal(batch.x, batch.target)
 

@@ -28,8 +28,9 @@ class TrainingFlags:
     """Which array or column of a file is which field, such as x=photo target=label, or x=idx20:indexed."""
     size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH"), default("as they are")] = None
     """Width and height (one number if equal) to which the pictures of a folder are resized and cropped."""
-    augment: Annotated[Literal["flip"] | None, default("none")] = None
-    """Augment training pictures: flip mirrors each at random."""
+    augment: Annotated[Literal["flip", "symmetries"] | None, default("none")] = None
+    """Augment training pictures: flip mirrors each at random; symmetries also turns them, permutes their colours and
+    inverts them, for tasks that are the same in all of these."""
     skip_broken: Switch = False
     """Leave out picture files that cannot be read."""
     vocabulary: Annotated[OptionalInt, default("all")] = None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
 from tinygen.data import coloured, download, layers, points, readers, sentences, sprites
+from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
 from tinygen.data.readers.npz import fields_of
@@ -25,7 +26,7 @@ def load(
     *,
     fields: Mapping[str, str] | None = None,
     size: Any = None,
-    augment: Literal["flip"] | None = None,
+    augment: Literal["flip", "symmetries"] | None = None,
     skip_broken: bool = False,
     vocabulary: int | None = None,
     length: int | None = None,
@@ -39,7 +40,8 @@ def load(
     ``{"x": "idx20:indexed"}`` gives the kind of the field too, one of `readers.kinds.KINDS`.
     size: width and height of the pictures of a folder, to which they are resized (antialiased) and cropped in the
     centre: 64, (64, 48) or "64x48".
-    augment: "flip" mirrors each training picture with probability one half.
+    augment: "flip" mirrors each training picture with probability one half; "symmetries" mirrors, turns, recolours and
+    inverts them at random.
     skip_broken: leaves out picture files that cannot be read.
     vocabulary: how many different tokens of texts are known, the most frequent ones; others become ``<unk>``.
     length: to how many tokens texts are cut.
@@ -47,8 +49,8 @@ def load(
     Raises UsageError for an unknown name or an unfit option, and DataError for data that cannot be used.
     """
     wanted, pixels = parse_fields(fields), parse_size(size)
-    if augment not in (None, "flip"):
-        raise UsageError(f"unknown augment {augment!r}: use 'flip', or leave it out")
+    if augment is not None:
+        refuse_unknown(augment)
     vocabulary, length = plain(vocabulary), plain(length)
     for name, number in (("vocabulary", vocabulary), ("length", length)):
         if number is not None and whole(name, number, None) < 1:

@@ -101,13 +101,16 @@ class Dataset:
                 splits["train"], splits[part] = splits["train"].rows(kept), splits["train"].rows(held_out)
         return cls(Spec(name, fitted), *(splits[part] for part in PARTS))
 
-    def augmented(self, how: Literal["flip"]) -> "Dataset":
-        """The same data set, whose training examples are mirrored from left to right with probability one half."""
-        if how != "flip":
-            raise UsageError(f"unknown augment {how!r}: use 'flip', or leave it out")
+    def augmented(self, how: Literal["flip", "symmetries"]) -> "Dataset":
+        """The same data set, whose training examples change at random whenever they are read (`tinygen.data.augment`).
+
+        flip: they are mirrored from left to right with probability one half. symmetries: they are mirrored and turned,
+        their colours are permuted, and their intensities are inverted.
+        """
+        augment.refuse_unknown(how)
         if all(augment.width_axis(field) is None for field in self.spec.fields.values()):
-            raise UsageError(f"{self.spec.name} has no pictures to flip: leave augment out")
-        train = type(self.train)(self.train.fields, self.train.columns, augment.flip)
+            raise UsageError(f"{self.spec.name} has no pictures to augment: leave augment out")
+        train = type(self.train)(self.train.fields, self.train.columns, augment.AUGMENTS[how])
         return replace(self, train=train)
 
     def binarised(self, how: Literal["dynamic", "threshold"]) -> "Dataset":

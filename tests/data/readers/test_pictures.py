@@ -221,7 +221,7 @@ def test_fields_of_a_folder_may_only_set_the_kind_of_x(greys):
 
 
 def test_augment_is_refused_without_images_or_by_an_unknown_name():
-    with pytest.raises(UsageError, match="ring8 has no pictures to flip"):
+    with pytest.raises(UsageError, match="ring8 has no pictures to augment"):
         load("ring8", augment="flip")
     with pytest.raises(UsageError, match="unknown augment 'turn'"):
         load("digits8x8", augment="turn")

@@ -30,7 +30,7 @@ class UNetTranslator(System):
     """U-Net that translates images, trained on pairs by the mean error of a pixel.
 
     Segment maps are learnt by cross-entropy. Colourisation predicts the chroma of a pixel and keeps its luma. In
-    denoising and the removal of watermarks the network predicts what is added to the input.
+    denoising and the removal of watermarks the network predicts what each value is multiplied by, and what is added.
     """
 
     name = "unet"
@@ -87,11 +87,11 @@ class UNetTranslator(System):
         self.network = UNet(self.target.inputs, self.target.outputs, config.channels, config.levels)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
-        self.table = ColourTable(x.shape[2], self.target.outputs)
+        self.table = ColourTable(x.shape[2], self.target.depth)
 
     def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
         """Compute the baselines from the first training examples."""
-        self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
+        self.table = ColourTable(self.spec.x.shape[2], self.target.depth)
         stream = random.Stream(seed, "baselines")
         for batch in data.train.take(BASELINE_EXAMPLES).batches(CHUNK):
             pairs = self.paired(batch, stream, TRAINING_MARKS)
@@ -180,5 +180,7 @@ UNetTranslator.recipes = (
     "--data emoji32 --task colourise --augment flip --levels 3 --steps 1800",
     "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 700",
     "--data photo_patches64 --task denoise --augment flip --steps 800",
+    "--data fashion-mnist-7k --task denoise --learning-rate 2e-3 --steps 3500",
+    "--data photo_patches64 --task watermark --augment symmetries --levels 3 --batch-size 8 --steps 1200",
     "--data fashion-mnist-7k --task watermark --levels 3 --learning-rate 2e-3 --batch-size 32 --steps 3500",
 )
