@@ -26,11 +26,7 @@ def unet(model, batch):
         if model.task == "colourise":
             return {"chroma": error(output(model.network, x[..., :1]), colour_difference()).sum(axis=3).mean()}
         outputs = output(model.network, x)
-        if model.task == "pairs":
-            predicted = 1 / (1 + np.exp(-outputs))
-        else:
-            scale, shift = np.split(outputs, 2, axis=3)
-            predicted = (1 + scale) * x + shift
+        predicted = 1 / (1 + np.exp(-outputs)) if model.task == "pairs" else x + outputs
         return {"value": error(predicted, target).mean()}
 
     return {"optimizer": terms}

@@ -1,8 +1,7 @@
 """What a translation predicts: intensities, the chroma of grey images, or the class of each pixel.
 
-Each kind of target defines the `depth` K of the values (N, H, W, K) to predict, the network's `inputs` and `outputs`,
-the loss, the resulting translation, and the metrics, which are computed from a statistic that is summed over examples,
-batch by batch.
+Each kind of target defines the values (N, H, W, K) to predict, the loss, the resulting translation, and the metrics.
+These are computed from a statistic that is summed over examples, batch by batch.
 """
 
 from typing import Any
@@ -23,16 +22,12 @@ LEVELS = {1: 64, 3: 16}
 
 
 class Intensities:
-    """Images in [0, 1]: the sigmoid of a network's outputs, or a linear function of the input, which they parametrise.
-
-    The latter, x + scale x + shift, can undo a watermark exactly: x = (1 - a) y + a w is linear in the image y.
-    """
+    """Images in [0, 1]: the input plus what a network adds to it, or the sigmoid of the network's outputs."""
 
     selection_metric = "psnr_db"
 
     def __init__(self, x: Image, target: Image, *, loss: str, residual: bool):
-        self.inputs, self.depth, self.error, self.residual = x.shape[2], target.shape[2], loss, residual
-        self.outputs = 2 * self.depth if residual else self.depth
+        self.inputs, self.outputs, self.error, self.residual = x.shape[2], target.shape[2], loss, residual
         self.can_be_copied = x.channels == target.channels
         self.loss_name = f"{loss}_error_per_pixel"
 
@@ -41,10 +36,7 @@ class Intensities:
         return x
 
     def predicted(self, outputs, x) -> Any:
-        if not self.residual:
-            return F.sigmoid(outputs)
-        scale, shift = outputs[..., : self.depth], outputs[..., self.depth :]
-        return x + scale * x + shift
+        return x + outputs if self.residual else F.sigmoid(outputs)
 
     def loss(self, outputs, x, target) -> Any:
         """The mean error over all values."""
@@ -70,7 +62,7 @@ class Chroma(Intensities):
     selection_metric = "chroma_error"
 
     def __init__(self, *, loss: str):
-        self.inputs, self.outputs, self.depth, self.error, self.can_be_copied = 1, 2, 2, loss, True
+        self.inputs, self.outputs, self.error, self.can_be_copied = 1, 2, loss, True
         self.loss_name = "chroma_error" if loss == "squared" else "absolute_error_per_pixel"
 
     def network_input(self, x) -> Any:
@@ -97,7 +89,7 @@ class Classes:
     can_be_copied = False
 
     def __init__(self, x: Image, target: SegmentMap):
-        self.inputs, self.outputs, self.depth = x.shape[2], target.classes or 0, target.classes or 0
+        self.inputs, self.outputs = x.shape[2], target.classes or 0
 
     def network_input(self, x) -> Any:
         return x

@@ -30,7 +30,7 @@ class UNetTranslator(System):
     """U-Net that translates images, trained on pairs by the mean error of a pixel.
 
     Segment maps are learnt by cross-entropy. Colourisation predicts the chroma of a pixel and keeps its luma. In
-    denoising and the removal of watermarks the network predicts what each value is multiplied by, and what is added.
+    denoising and the removal of watermarks the network predicts what is added to the input.
     """
 
     name = "unet"
@@ -87,11 +87,11 @@ class UNetTranslator(System):
         self.network = UNet(self.target.inputs, self.target.outputs, config.channels, config.levels)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
-        self.table = ColourTable(x.shape[2], self.target.depth)
+        self.table = ColourTable(x.shape[2], self.target.outputs)
 
     def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
         """Compute the baselines from the first training examples."""
-        self.table = ColourTable(self.spec.x.shape[2], self.target.depth)
+        self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
         stream = random.Stream(seed, "baselines")
         for batch in data.train.take(BASELINE_EXAMPLES).batches(CHUNK):
             pairs = self.paired(batch, stream, TRAINING_MARKS)
