@@ -182,7 +182,7 @@ class MADE(Pair):
     """MADE with one hidden layer and direct connections (Germain et al. 2015), masks multiplied in at every step."""
 
     batch: int = 100
-    title = "MADE 784-500-784, batch 100"
+    title = "MADE 784-500-784"
     configs = ROWS
     size, hidden = 784, 500
 

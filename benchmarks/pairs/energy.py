@@ -12,7 +12,7 @@ class RBM(Pair):
     """Contrastive divergence with one Gibbs step from given chains (Tieleman 2008), gradient descent."""
 
     batch: int = 100
-    title = "RBM 784-500, persistent chains, batch 100"
+    title = "RBM 784-500, persistent chains"
     configs = ROWS[:1]  # there is no Adam
 
     def draw(self, rng):

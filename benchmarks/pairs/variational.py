@@ -122,7 +122,7 @@ class M2(Pair):
     """M2 (Kingma et al. 2014): 100 images with labels, and 100 without, whose bound is summed over ten classes."""
 
     batch: int = 100
-    title = "M2 784-500-50, 10 classes, batch 100 + 100"
+    title = "M2 784-500-50, 10 classes, twice the batch"
     configs = ROWS
 
     def draw(self, rng):
@@ -200,7 +200,7 @@ class VQVAE(Pair):
     """Encoder and decoder of a VQ-VAE (van den Oord et al. 2017), with a codebook that stays as it is."""
 
     batch: int = 64
-    title = "VQ-VAE 28x28, 64 features, 256 codes, batch 64"
+    title = "VQ-VAE 28x28, 64 features, 256 codes"
 
     def draw(self, rng):
         return rng.random((self.batch, 28, 28, 1), np.float32), normal(rng, 256, 64)

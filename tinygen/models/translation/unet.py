@@ -177,7 +177,7 @@ UNetTranslator.trials = (
     ),
 )
 UNetTranslator.recipes = (
-    "--data emoji32 --task colourise --augment flip --levels 3 --steps 1800",
+    "--data emoji32 --task colourise --augment flip --levels 3 --steps 1200",
     "--data facades64 --fields x=photo target=label:map --augment flip --levels 3 --steps 700",
     "--data photo_patches64 --task denoise --augment flip --steps 800",
     "--data fashion-mnist-7k --task denoise --learning-rate 2e-3 --steps 3500",
