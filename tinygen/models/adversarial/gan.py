@@ -95,7 +95,7 @@ GAN.trials = (
     Trial(
         "ring8",
         2500,
-        {"latent": 2, "hidden": 64, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99},
+        {"latent": 2, "hidden": 128, "batch_size": 128, "learning_rate": 1e-3, "averaging": 0.99},
         (Demand("modes_count", ">", UNTRAINED, plus=7), Demand("high_quality_rate", ">", NO_MODES, times=2)),
     ),
 )
