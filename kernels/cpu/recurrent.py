@@ -31,7 +31,7 @@ from .vector_math import ONE, sigmoid, tanh
 UNITS = HEIGHTS[0]  # rows of a tile
 COLUMNS = VECTORS * WIDTH  # columns of a tile; for a small batch a tile is one vector wide
 KEPT_DERIVATIVES = 256  # sequences times steps whose derivatives are kept
-ADDED_IN_FLOAT32 = 8192  # derivatives that are added up in float32, and these sums in float64, which keeps all digits
+ADDED_IN_FLOAT32 = 2048  # derivatives that are added up in float32, and these sums in float64, which keeps all digits
 STRIP = 128  # of these, the number that passes through the first-level cache at a time
 LEAST_SEQUENCES, LEAST_STEPS = 3, 8  # with fewer, packing the weights takes longer than it saves (measured)
 LSTM, GRU = 4, 3  # number of gates
@@ -308,7 +308,8 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
     totals = np.zeros(z.shape[1:], np.float32)
     sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
-    whole_sums = np.zeros(sums.shape)
+    used = sums[:, : gates * hidden]  # what lies below is of the last tile, and holds anything
+    whole_sums = np.zeros(used.shape)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
     scratch = memory.scratch(lane_bytes)
     step, weights = _backward_worker(gates, width), _weight_sums_worker(gates, width)
@@ -324,12 +325,12 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
             add.first, add.last = call.step, min(call.step + slots, steps)
             pool.run(weights, add, len(sums))
             if (steps - add.first) * batch % ADDED_IN_FLOAT32 < (add.last - add.first) * batch or not add.first:
-                whole_sums += sums
+                whole_sums += used
                 sums[...] = 0
-    sums = whole_sums.astype(np.float32)[:, : gates * hidden].transpose(0, 2, 1)
+    sums = whole_sums.astype(np.float32).transpose(0, 2, 1)
     input_grad, hidden_grad = (part.reshape(-1, gates * hidden) for part in (sums[:x_panels], sums[x_panels:]))
-    totals = sum_over(_sequences(totals, batch, panels * 4 * UNITS), (0,)).reshape(panels, 4, UNITS)
-    totals = totals.transpose(1, 0, 2).reshape(4, -1)[:, :hidden]
+    totals = _sequences(totals, batch, panels * 4 * UNITS).reshape(batch, panels, 4, UNITS).transpose(0, 2, 1, 3)
+    totals = sum_over(np.ascontiguousarray(totals.reshape(batch, 4, -1)[..., :hidden]), (0,))
     return dx, input_grad[:channels], hidden_grad[:hidden], dh, _sequences(carried, *h.shape), totals
 
 
