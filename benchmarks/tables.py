@@ -14,6 +14,8 @@ README = harness.ROOT / "README.md"
 TABLE_PATTERN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
 
 Row = dict[str, Any]
+MUCH_SLOWER = 0.7
+"""PyTorch's time over ours below which an operation is shown."""
 
 
 def rows(name: str, part: str | None = None) -> list[Row]:
@@ -115,6 +117,16 @@ def kernels() -> str:
     return table(("shape", *directions, "against JAX"), lines)
 
 
+def operations() -> str:
+    """Operations beside PyTorch's: medians, and those that are much slower in one of the two."""
+    results = rows("operations")
+    ratios = [[row[f"{what}: PyTorch / ours"] for what in ("forward", "with gradients")] for row in results]
+    lines = [[f"median of {len(results)}", *map(ratio, map(statistics.median, zip(*ratios, strict=True)))]]
+    for row, both in zip(results, ratios, strict=True):
+        lines += [[row["operation"], *map(ratio, both)]] if min(both) < MUCH_SLOWER else []
+    return table(("operation", "forward", "with gradients"), lines)
+
+
 def others() -> str:
     """Benchmarks with one figure for each side."""
     ours, theirs = rows("overhead")
@@ -204,6 +216,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "steps": steps,
     "busy": busy,
     "kernels": kernels,
+    "operations": operations,
     "others": others,
     "gpu-kernels": gpu_kernels,
     "gpu-steps": gpu_steps,
