@@ -503,19 +503,6 @@ def call_rows(context, function, arguments):
 FLUSH = 0x8040  # denormal results and denormal operands are zero: bits 15 and 6 of MXCSR
 
 
-def _changed_state(builder, change):
-    """Store what `change` makes of MXCSR in it; returns what it was, as int64, or 0 outside x86."""
-    if not X86:
-        return INT64(0)
-    variable = cgutils.alloca_once(builder, INT32)
-    pointer = builder.bitcast(variable, BYTE.as_pointer())
-    builder.call(_function(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
-    before = builder.load(variable)
-    builder.store(change(before), variable)
-    builder.call(_function(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), BYTE.as_pointer()), [pointer])
-    return builder.zext(before, INT64)
-
-
 def _denormals(change):
     """An intrinsic that changes how denormal numbers are treated, and returns the state before."""
 
