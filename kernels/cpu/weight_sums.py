@@ -150,6 +150,7 @@ class WeightSums:
         flat = not padded and kernel_size == (1, 1) and rows == height and columns == width
         if flat:  # treat each pixel as an image of its own
             images, height, width, rows, columns, pitch = images * height * width, 1, 1, 1, 1, pixel
+            sh = sw = 1
         group = min(images, max(1, STRIP // (rows * columns)))
         strip_rows = min(rows, max(1, STRIP // columns))
         if group > 1:

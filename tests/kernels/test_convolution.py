@@ -84,6 +84,8 @@ LARGE = {
     "an image in bands, without padding": Shape(1, (90, 90), 24, (3, 3), 20),
     "scattered inputs": Shape(6, (28, 28), 1, (5, 5), 48, Geometry((2, 2), AROUND, (2, 1))),
     "one pixel": Shape(200, (1, 1), 70, (1, 1), 90),
+    "one pixel, of which a stride skips none": Shape(5, (1, 1), 7, (1, 1), 20, Geometry((2, 2))),
+    "a column, of which a stride skips none": Shape(5, (4, 1), 7, (1, 1), 20, Geometry((1, 3))),
 }
 
 
