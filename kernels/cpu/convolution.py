@@ -6,15 +6,21 @@ import numpy as np
 
 from .. import reference
 from ..geometry import Geometry, tap_mask
-from . import depthwise, narrow, products, weight_sums, winograd, winograd_sums
+from . import depthwise, narrow, winograd
+from .problem import adjoint, forward, plan_of, weight_grad
+from .products import Products
 from .single import single
+from .weight_sums import WeightSums
+from .winograd_sums import WinogradSums
 
 
 def _algorithm(channels: int, w_shape, geometry: Geometry):
-    """The module that computes a convolution with this weight, or its adjoint in x, to `channels` channels."""
+    """The plan's class for a convolution with this weight, or its adjoint in x, to `channels` channels."""
+    if depthwise.serves(w_shape, geometry):
+        return depthwise.Outputs
     if narrow.serves(channels, w_shape, geometry):
-        return narrow
-    return winograd if winograd.serves(w_shape, geometry) else products
+        return narrow.Narrow
+    return winograd.Winograd if winograd.serves(w_shape, geometry) else Products
 
 
 @single
@@ -22,9 +28,8 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
     if not x.size or not w.size:
         return reference.conv2d(x, w, geometry, bias, slope)
-    if depthwise.serves(x.shape[3], w.shape, geometry):
-        return depthwise.conv2d(x, w, geometry, bias, slope)
-    return _algorithm(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
+    algorithm = _algorithm(w.shape[3], w.shape, geometry)
+    return plan_of(algorithm, forward, x.shape, w.shape, geometry)(x, w, bias, slope)
 
 
 @single
@@ -32,10 +37,8 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
     if not g.size or not w.size:
         return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
-    if depthwise.serves(w.shape[2] * geometry.groups, w.shape, geometry):
-        return depthwise.conv2d_input_grad(g, w, size, geometry, bias, slope)
-    plan = _algorithm(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
-    return plan(g, w, bias, slope)
+    algorithm = _algorithm(w.shape[2], w.shape, geometry)
+    return plan_of(algorithm, adjoint, g.shape, w.shape, tuple(size), geometry)(g, w, bias, slope)
 
 
 @single
@@ -44,8 +47,8 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     if not x.size or not g.size:
         return reference.conv2d_weight_grad(x, g, kernel_size, geometry)
     kernel_size, shape = tuple(kernel_size), (*kernel_size, x.shape[3] // geometry.groups, g.shape[3])
-    if depthwise.serves(x.shape[3], shape, geometry):
-        return depthwise.conv2d_weight_grad(x, g, kernel_size, geometry)
+    if depthwise.serves(shape, geometry):
+        return plan_of(depthwise.WeightSums, weight_grad, x.shape, g.shape, kernel_size, geometry)(x, g)
     without_stride_or_mask = geometry.stride == (1, 1) and geometry.mask is None
     if without_stride_or_mask and shape[3] < shape[2] and narrow.serves(shape[3], shape, geometry):
         # Few output channels would leave most of each vector empty: exchange x and g, and flip the kernel at the end.
@@ -54,10 +57,11 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
             (r - 1 - before, r - 1 - after) for r, (before, after) in zip(reach, geometry.padding, strict=True)
         )
         if min(min(pair) for pair in padding) >= 0:
-            flipped = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
+            exchanged = g.shape, x.shape, kernel_size, replace(geometry, padding=padding)
+            flipped = plan_of(WeightSums, weight_grad, *exchanged)(g, x)
             return np.ascontiguousarray(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
-    algorithm = winograd_sums if winograd.serves(shape, geometry) else weight_sums
-    w = algorithm.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
+    algorithm = WinogradSums if winograd.serves(shape, geometry) else WeightSums
+    w = plan_of(algorithm, weight_grad, x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:
         w *= tap_mask(w.shape, geometry.mask)
     return w

@@ -7,40 +7,91 @@ input of a band of rows of outputs, with zeros around it, into scratch memory. T
 output has the same taps: none needs a test of whether its inputs lie inside the image.
 """
 
-import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
-from ..taps import adjoint_phases, forward_phases
 from . import memory, pool
 from .depthwise_tile import MOST_RUNS, RUN, panel_copy, row_copy, tap_sums, weight_sums
 from .ir import VECTOR_BYTES, call_rows, clear, pointer_to
-from .jit import Record, inlined, worker
+from .jit import Address, Record, inlined, worker
 from .memory import address
-from .products import bits, keep_table, tile_height
+from .problem import Problem
 from .sums import sum_over
-from .target import HEIGHTS, VECTORS, WIDTH
+from .target import HEIGHTS, WIDTH
+from .tile import bits
+from .tiling import Panels, panels_of, tile_height
 
 BAND_BYTES = 1 << 17  # most bytes of copied input, for which there is room in the second-level cache
 LEAST_TASKS = 16  # work that is large enough is cut into at least this many tasks
 STRIP = 1024  # outputs, about, whose weight gradients a task adds up in float32
 
 
-def serves(channels: int, w_shape, geometry: Geometry) -> bool:
+def serves(w_shape, geometry: Geometry) -> bool:
     """Whether each of several channels has one filter of its own."""
-    return 1 < geometry.groups == channels == w_shape[3] and w_shape[2] == 1 and geometry.mask is None
+    return 1 < geometry.groups == w_shape[3] and w_shape[2] == 1 and geometry.mask is None
+
+
+def phases_of(problem: Problem):
+    """The phases of the outputs, and the zeros around the input, of one channel: they are the same for all."""
+    (*source, _), (*target, _), (*kernel_size, _, _) = problem.source, problem.target, problem.weight
+    geometry = replace(problem.geometry, groups=1)
+    return Problem((*source, 1), (*target, 1), (*kernel_size, 1, 1), geometry, problem.is_adjoint).phases()
 
 
 # Tasks: a panel of channels, or several one after another, of a band of rows of outputs of an image
 
-FIELDS = (
-    "parts panels lanes copy_whole copy_tail bands band step above window before width height columns "
-    "pixel pitch last_pitch images x scratch lane_bytes"
-)
+
+@dataclass(frozen=True)
+class Bands:
+    """The rows of outputs in bands, and the window of the input that each of them reads."""
+
+    images: int
+    bands: int  # of an image
+    band: int  # rows of outputs
+    step: int  # rows of inputs between them
+    window: int  # rows of inputs, with zeros
+    width: int  # columns of inputs, with zeros
+    above: int  # rows of zeros above an image
+    before: int  # columns of zeros before it
+    height: int  # of an image of inputs
+    columns: int
+    pixel: int  # bytes of a pixel of inputs
+
+
+def bands_of(problem: Problem, phases, zeros, pitch: int) -> Bands:
+    """Bands whose windows fit into the cache, where a pixel takes `pitch` bytes in a window."""
+    (images, height, columns, channels), (step, step_across) = problem.source, problem.stride
+    rows, outputs = max(phase.rows for phase in phases), max(phase.columns for phase in phases)
+    taps = [tap for phase in phases for tap in phase.blocks[0].taps]
+    reach = 1 + max((tap.row for tap in taps), default=0)
+    width = (outputs - 1) * step_across + 1 + max((tap.column for tap in taps), default=0)
+    fitting = (BAND_BYTES // (width * pitch) - reach) // step + 1
+    bands = ceil(rows / max(1, min(rows, max(fitting, reach // step))))
+    band = ceil(rows / bands)
+    window, (above, _), (before, _) = (band - 1) * step + reach, *zeros
+    return Bands(images, bands, band, step, window, width, above, before, height, columns, 4 * channels)
+
+
+@dataclass(frozen=True)
+class PanelCopies:
+    """How a task copies a panel of the channels."""
+
+    panels: int
+    pitch: int  # bytes of a panel of a pixel
+    last_pitch: int  # bytes that the weights of the last panel take
+    lanes: int  # floats in the last vector of the last panel
+    copy_whole: Address  # the micro-kernel for all panels but the last
+    copy_tail: Address  # for the last one
+
+
+def panel_copies(panels: Panels) -> PanelCopies:
+    """The copies of some panels."""
+    pitch, last_pitch = 4 * panels.width, panels.last_vectors * VECTOR_BYTES
+    return PanelCopies(panels.count, pitch, last_pitch, panels.lanes, *panels.kernels(panel_copy))
 
 
 @inlined
@@ -64,14 +115,51 @@ def copy_panel(a, image, band, panel, buffer):
     )
 
 
-JOB = Record("whole tail rows columns target taps runs singles first")
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The outputs of a phase."""
+
+    rows: int
+    columns: int
+    target: int  # bytes from the first output of an image to the first of the phase
+    taps: np.ndarray  # offset in the window, in bytes, of each run of taps, and then of each single tap
+    runs: int
+    singles: int
+    first: int  # number of the first tap of the phase among those of all phases
+    whole: Address  # the micro-kernel for all panels but the last
+    tail: Address  # for the last one
+
+
+JOB = Record(Job)
 _jobs_at = pointer_to(JOB.type)
 
 
-@worker(
-    FIELDS + " jobs job_count w order taps weights_at weights_whole weights_tail x_row x_step y y_image y_row y_step "
-    "bias slope"
-)
+class OutputArguments:
+    """What else `_outputs` is asked for."""
+
+    x: Address
+    w: Address
+    y: Address
+    bias: Address  # 0 for none
+    slope: int  # of the leaky ReLU, the bits of a float32
+    scratch: Address
+    lane_bytes: int  # of the scratch memory of a thread
+    parts: int  # shares of the panels, a task each
+    jobs: np.ndarray
+    job_count: int
+    order: np.ndarray  # offsets of the weights of the taps of all phases, in bytes
+    taps: int  # of all phases
+    weights_at: int  # bytes from the beginning of the scratch memory to the weights of a panel
+    weights_whole: Address  # the micro-kernel that copies the weights of all panels but the last
+    weights_tail: Address  # of the last one
+    x_row: int  # bytes in the window between the inputs of neighbouring rows of outputs
+    x_step: int  # of neighbouring outputs
+    y_image: int  # bytes of an image of outputs
+    y_row: int  # bytes between neighbouring rows of outputs of a phase
+    y_step: int
+
+
+@worker(Bands, PanelCopies, OutputArguments)
 def _outputs(arguments, task, lane):
     """Compute the outputs of a band: those of each phase are a job."""
     a = carray(arguments, 1)[0]
@@ -106,11 +194,45 @@ def _outputs(arguments, task, lane):
             )
 
 
-SUMS = Record("whole tail runs tiles first")
-_sums_at = pointer_to(SUMS.type)
+@dataclass(frozen=True, eq=False)
+class TapSums:
+    """The sums of runs of taps of one length."""
+
+    runs: np.ndarray  # offset in the window, in bytes, of each run; the last is repeated to fill the last tile
+    tiles: int
+    first: int  # where the sums of the first tap are among the slots
+    whole: Address  # the micro-kernel for whole vectors of channels
+    tail: Address  # for the last vector
 
 
-@worker(FIELDS + " vectors vector_count share jobs job_count slots rows outputs g sums x_row x_step g_row g_step")
+TAP_SUMS = Record(TapSums)
+_sums_at = pointer_to(TAP_SUMS.type)
+
+
+class SumArguments:
+    """What else `_weight_sums` is asked for."""
+
+    x: Address
+    g: Address
+    sums: Address  # [piece, vector, slot]
+    scratch: Address
+    lane_bytes: int  # of the scratch memory of a thread
+    parts: int  # shares of the panels, a task each
+    vectors: int  # of a panel
+    vector_count: int  # of all channels
+    share: int  # bands of a piece
+    jobs: np.ndarray  # a record `TapSums` each
+    job_count: int
+    slots: int  # vectors of sums for each vector of channels: one for a tap, and those of repeated runs
+    rows: int  # of outputs of an image
+    outputs: int  # of a row
+    x_row: int  # bytes in the window between the inputs of neighbouring rows of outputs
+    x_step: int  # of neighbouring outputs
+    g_row: int  # bytes of a row of g
+    g_step: int  # bytes of a pixel of g
+
+
+@worker(Bands, PanelCopies, SumArguments)
 def _weight_sums(arguments, task, lane):
     """Add up the weight gradients of a piece: `share` bands that follow each other, also from image to image."""
     a = carray(arguments, 1)[0]
@@ -145,72 +267,7 @@ def _weight_sums(arguments, task, lane):
                     )
 
 
-class Panels:
-    """How channels are cut into panels: as wide as a tile, but for the last, with `lanes` floats in its last vector."""
-
-    def __init__(self, channels: int):
-        self.vectors = VECTORS if channels > WIDTH else 1
-        self.width = self.vectors * WIDTH
-        self.count = ceil(channels / self.width)
-        self.last_vectors = ceil((channels - (self.count - 1) * self.width) / WIDTH)
-        self.lanes = (channels - 1) % WIDTH + 1
-
-    def kernels(self, compiled, *constants) -> tuple[int, int]:
-        """A micro-kernel for whole panels, and for the last one."""
-        whole = compiled(*constants, self.vectors, False) if self.count > 1 else 0
-        return whole, compiled(*constants, self.last_vectors, self.lanes < WIDTH)
-
-
-class Plan:
-    """What depends on shapes only: how work is cut into tasks, and the tables of the micro-kernels.
-
-    `source` is (images, H, W, C) of the input, `step` its (vertical, horizontal) distance from output to output and
-    `zeros` its padding; `sizes` are the (rows, columns) of outputs of each phase, and `taps` those of all phases.
-    """
-
-    def __init__(self, source, step, zeros, sizes, taps):
-        (images, height, columns, channels), self.tables = source, []
-        self.panels = Panels(channels)
-        self.pitch = 4 * self.panels.width
-        rows, outputs = map(max, zip(*sizes, strict=True))
-        reach = 1 + max((tap.row for tap in taps), default=0)
-        self.width = (outputs - 1) * step[1] + 1 + max((tap.column for tap in taps), default=0)
-        fitting = (BAND_BYTES // (self.width * self.pitch) - reach) // step[0] + 1
-        self.bands = ceil(rows / max(1, min(rows, max(fitting, reach // step[0]))))
-        self.band = ceil(rows / self.bands)
-        window = (self.band - 1) * step[0] + reach
-        copy_whole, copy_tail = self.panels.kernels(panel_copy)
-        self.lane_bytes = window * self.width * self.pitch
-        self.fields = {
-            "panels": self.panels.count,
-            "lanes": self.panels.lanes,
-            "copy_whole": copy_whole,
-            "copy_tail": copy_tail,
-            "bands": self.bands,
-            "band": self.band,
-            "step": step[0],
-            "above": zeros[0][0],
-            "before": zeros[1][0],
-            "window": window,
-            "width": self.width,
-            "height": height,
-            "columns": columns,
-            "pixel": 4 * channels,
-            "pitch": self.pitch,
-            "last_pitch": self.panels.last_vectors * VECTOR_BYTES,
-            "images": images,
-        }
-
-    def offsets(self, taps) -> np.ndarray:
-        """Offsets of taps in the copied input."""
-        return keep_table(self, [(tap.row * self.width + tap.column) * self.pitch for tap in taps])
-
-    def parts(self, pieces: int) -> int:
-        """How many parts the panels are cut into, where the rest of the work is cut into `pieces`."""
-        return min(self.panels.count, ceil(LEAST_TASKS / pieces))
-
-
-def _in_runs(taps, step: int):
+def in_runs(taps, step: int):
     """(taps, runs): runs of RUN taps in a row, `step` columns apart, followed by the other taps; how many runs."""
     left, runs = {(tap.row, tap.column): tap for tap in taps}, []
     for tap in taps:
@@ -222,64 +279,72 @@ def _in_runs(taps, step: int):
     return runs + list(left.values()), len(runs) // RUN
 
 
-class Outputs(Plan):
-    """The plan of y[outputs of each phase] = activation(bias + sum over taps of x[...] w[tap]).
+def parts_of(panels: int, pieces: int) -> int:
+    """How many parts the panels are cut into, where the rest of the work is cut into `pieces`."""
+    return min(panels, ceil(LEAST_TASKS / pieces))
 
-    A convolution has one phase; its adjoint in x has one for each remainder of row and column modulo the stride. Its
-    outputs are `out_step` apart in an image of size `target`.
-    """
 
-    def __init__(self, source, step, zeros, phases, target, out_step):
-        sizes = [(phase.rows, phase.columns) for phase in phases]
-        taps = [phase.blocks[0].taps for phase in phases]
-        super().__init__(source, step, zeros, sizes, [tap for each in taps for tap in each])
-        images, _, _, channels = source
-        self.shape, order, jobs = (images, *target, channels), [], []
-        for phase, each in zip(phases, taps, strict=True):
-            each, runs = _in_runs(each, step[1])
-            jobs.append(self._job(phase, each, runs, len(order)))
-            order += [4 * channels * tap.index for tap in each]
-        self.jobs, parts = JOB.table(jobs), self.parts(images * self.bands)
-        self.tasks = images * self.bands * parts
-        weights_at, self.lane_bytes = self.lane_bytes, self.lane_bytes + len(order) * self.pitch
-        weights_whole, weights_tail = self.panels.kernels(row_copy)
-        self.arguments = _outputs.Arguments(
-            **self.fields,
+def offsets_of(taps, bands: Bands, pitch: int) -> list[int]:
+    """Offsets of taps in the window, in bytes."""
+    return [(tap.row * bands.width + tap.column) * pitch for tap in taps]
+
+
+def jobs_of(problem: Problem, phases, bands: Bands, panels: Panels) -> tuple[list[tuple[Job]], list[int]]:
+    """The rows of the table of jobs, and the numbers of the taps of all phases in their order."""
+    (_, _, width, channels), jobs, order = problem.target, [], []
+    for phase in phases:
+        taps, runs = in_runs(phase.blocks[0].taps, problem.stride[1])
+        starts = taps[: runs * RUN : RUN] + taps[runs * RUN :]
+        height = tile_height(phase.columns, range(HEIGHTS[0], 0, -1))
+        job = Job(
+            phase.rows,
+            phase.columns,
+            4 * channels * (phase.top * width + phase.left),
+            offsets_of(starts, bands, 4 * panels.width),
+            runs,
+            len(taps) - runs * RUN,
+            len(order),
+            *panels.kernels(lambda vectors, tail, height=height: tap_sums(height, vectors, tail)),
+        )
+        jobs.append((job,))
+        order += [tap.index for tap in taps]
+    return jobs, order
+
+
+class Outputs:
+    """A plan of a convolution, or of its adjoint in x; called like `products.Products`."""
+
+    def __init__(self, problem: Problem):
+        (images, *_, channels), (_, height, width, _), step = problem.source, problem.target, problem.step
+        (phases, zeros), panels = phases_of(problem), panels_of(channels)
+        copies = panel_copies(panels)
+        bands, pitch = bands_of(problem, phases, zeros, copies.pitch), copies.pitch
+        jobs, order = jobs_of(problem, phases, bands, panels)
+        parts, weights_at = parts_of(panels.count, images * bands.bands), bands.window * bands.width * pitch
+        weights_whole, weights_tail = panels.kernels(row_copy)
+        self.shape, self.tasks = problem.target, images * bands.bands * parts
+        self.lane_bytes = weights_at + len(order) * pitch
+        self.arguments = _outputs.record.filled(
+            bands,
+            copies,
             lane_bytes=self.lane_bytes,
             parts=parts,
-            jobs=address(self.jobs),
+            jobs=JOB.table(jobs),
             job_count=len(jobs),
-            order=address(keep_table(self, order)),
+            order=[4 * channels * tap for tap in order],
             taps=len(order),
             weights_at=weights_at,
             weights_whole=weights_whole,
             weights_tail=weights_tail,
-            x_row=step[0] * self.width * self.pitch,
-            x_step=step[1] * self.pitch,
-            y_image=4 * prod(self.shape[1:]),
-            y_row=4 * out_step[0] * prod(self.shape[2:]),
-            y_step=4 * out_step[1] * channels,
+            x_row=bands.step * bands.width * pitch,
+            x_step=problem.stride[1] * pitch,
+            y_image=4 * height * width * channels,
+            y_row=4 * step[0] * width * channels,
+            y_step=4 * step[1] * channels,
         )
 
-    def _job(self, phase, taps, runs: int, first: int) -> dict[str, int]:
-        """The record of a phase, whose weights begin with tap number `first`."""
-        _, _, width, channels = self.shape
-        whole, tail = self.panels.kernels(tap_sums, tile_height(phase.columns, range(HEIGHTS[0], 0, -1)))
-        starts = taps[: runs * RUN : RUN] + taps[runs * RUN :]
-        return {
-            "whole": whole,
-            "tail": tail,
-            "rows": phase.rows,
-            "columns": phase.columns,
-            "target": 4 * channels * (phase.top * width + phase.left),
-            "taps": address(self.offsets(starts)),
-            "runs": runs,
-            "singles": len(taps) - runs * RUN,
-            "first": first,
-        }
-
-    def __call__(self, x, w, bias, slope) -> np.ndarray:
-        """The outputs, from contiguous float32 x and w."""
+    def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
+        """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
         y, buffer = memory.aligned(prod(self.shape)).reshape(self.shape), memory.scratch(self.lane_bytes)
         call = _outputs.Arguments.from_buffer_copy(self.arguments)
         call.x, call.w, call.y, call.scratch = address(x), address(w), address(y), address(buffer)
@@ -288,105 +353,65 @@ class Outputs(Plan):
         return y
 
 
-class WeightSums(Plan):
-    """The plan of the gradient of w: sums over the outputs of each piece of the work, which are then added up."""
+def tap_sums_of(taps, runs: int, bands: Bands, panels: Panels) -> tuple[list[tuple[TapSums]], np.ndarray, int]:
+    """The rows of the table of sums of taps that begin with `runs` runs, the slot of each tap, and how many slots."""
+    rows, slots, places = [], 0, np.empty(len(taps), np.int64)
+    for some, length, most in ((taps[: runs * RUN], RUN, MOST_RUNS), (taps[runs * RUN :], 1, HEIGHTS[0])):
+        if some:
+            count = len(some) // length
+            tiles = ceil(count / most)
+            height = ceil(count / tiles)
+            starts = some[::length] + [some[-length]] * (tiles * height - count)
+            kernels = (weight_sums(height, length, tail) for tail in (False, panels.lanes < WIDTH))
+            rows.append((TapSums(offsets_of(starts, bands, 4 * panels.width), tiles, slots, *kernels),))
+            places[[tap.index for tap in some]] = range(slots, slots + len(some))
+            slots += tiles * height * length
+    return rows, places, slots
 
-    def __init__(self, source, step, zeros, size, taps):
-        super().__init__(source, step, zeros, [size], taps)
-        images, _, _, channels = source
-        taps, runs = _in_runs(taps, step[1])
-        self.vectors, self.slots, self.places, jobs = ceil(channels / WIDTH), 0, np.empty(len(taps), np.int64), []
-        for each, length, most in ((taps[: runs * RUN], RUN, MOST_RUNS), (taps[runs * RUN :], 1, HEIGHTS[0])):
-            if each:
-                jobs.append(self._job(each, length, most))
-        self.jobs = SUMS.table(jobs)
-        share = ceil(STRIP / (self.band * size[1]))  # bands
-        self.pieces = ceil(images * self.bands / share)
-        parts = self.parts(self.pieces)
-        self.tasks = self.pieces * parts
-        self.arguments = _weight_sums.Arguments(
-            **self.fields,
+
+class WeightSums:
+    """A plan of the gradient of w: sums over the outputs of each piece of the work, which are then added up."""
+
+    def __init__(self, problem: Problem):
+        (images, rows, outputs, channels), step = problem.target, problem.stride[1]
+        (phases, zeros), panels = phases_of(problem), panels_of(channels)
+        copies = panel_copies(panels)
+        bands, pitch = bands_of(problem, phases, zeros, copies.pitch), copies.pitch
+        jobs, self.places, self.slots = tap_sums_of(*in_runs(phases[0].blocks[0].taps, step), bands, panels)
+        share = ceil(STRIP / (bands.band * outputs))
+        self.shape, self.vectors, self.pieces = (
+            problem.weight,
+            ceil(channels / WIDTH),
+            ceil(images * bands.bands / share),
+        )
+        parts = parts_of(panels.count, self.pieces)
+        self.tasks, self.lane_bytes = self.pieces * parts, bands.window * bands.width * pitch
+        self.arguments = _weight_sums.record.filled(
+            bands,
+            copies,
             lane_bytes=self.lane_bytes,
             parts=parts,
-            vectors=self.panels.vectors,
+            vectors=panels.vectors,
             vector_count=self.vectors,
             share=share,
-            jobs=address(self.jobs),
+            jobs=TAP_SUMS.table(jobs),
             job_count=len(jobs),
             slots=self.slots,
-            rows=size[0],
-            outputs=size[1],
-            x_row=step[0] * self.width * self.pitch,
-            x_step=step[1] * self.pitch,
-            g_row=4 * size[1] * channels,
+            rows=rows,
+            outputs=outputs,
+            x_row=bands.step * bands.width * pitch,
+            x_step=step * pitch,
+            g_row=4 * outputs * channels,
             g_step=4 * channels,
         )
 
-    def _job(self, taps, length: int, most: int) -> dict[str, int]:
-        """The record of runs of taps, of which a tile has at most `most`; the last run is repeated to fill a tile."""
-        first, count = self.slots, len(taps) // length
-        tiles = ceil(count / most)
-        height = ceil(count / tiles)
-        self.slots += tiles * height * length
-        self.places[[tap.index for tap in taps]] = range(first, first + len(taps))
-        starts = taps[::length] + [taps[-length]] * (tiles * height - count)
-        return {
-            "whole": weight_sums(height, length, False),
-            "tail": weight_sums(height, length, self.panels.lanes < WIDTH),
-            "runs": address(self.offsets(starts)),
-            "tiles": tiles,
-            "first": first,
-        }
-
     def __call__(self, x, g) -> np.ndarray:
-        """The gradients (taps, channels), from contiguous float32 x and g."""
+        """The gradient of w, from contiguous float32 x and g."""
         sums = memory.aligned(self.pieces * self.vectors * self.slots * WIDTH)
         buffer = memory.scratch(self.lane_bytes)
         call = _weight_sums.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
         pool.run(_weight_sums, call, self.tasks)
         total = sum_over(sums.reshape(self.pieces, -1), (0,)).reshape(self.vectors, self.slots, WIDTH)
-        return total.transpose(1, 0, 2)[self.places].reshape(len(self.places), -1)[:, : x.shape[3]]
-
-
-def _of_one_channel(geometry: Geometry) -> Geometry:
-    """The same geometry without groups: all channels have the same taps."""
-    return replace(geometry, groups=1)
-
-
-@functools.lru_cache(256)
-def forward_plan(x_shape, kernel_size, geometry: Geometry) -> Outputs:
-    """The plan of `conv2d`."""
-    size = geometry.output_size(x_shape[1:3], kernel_size)
-    phases = forward_phases(kernel_size, size, 1, 1, _of_one_channel(geometry))
-    return Outputs(x_shape, geometry.stride, geometry.padding, phases, size, (1, 1))
-
-
-@functools.lru_cache(256)
-def adjoint_plan(g_shape, kernel_size, size, geometry: Geometry) -> Outputs:
-    """The plan of `conv2d_input_grad`."""
-    phases, zeros = adjoint_phases(kernel_size, size, g_shape[1:3], 1, 1, _of_one_channel(geometry))
-    return Outputs(g_shape, (1, 1), zeros, phases, size, geometry.stride)
-
-
-@functools.lru_cache(256)
-def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry) -> WeightSums:
-    """The plan of `conv2d_weight_grad`."""
-    (phase,) = forward_phases(kernel_size, g_shape[1:3], 1, 1, _of_one_channel(geometry))
-    return WeightSums(x_shape, geometry.stride, geometry.padding, g_shape[1:3], phase.blocks[0].taps)
-
-
-def conv2d(x, w, geometry: Geometry, bias=None, slope: float = 1.0):
-    """The convolution of contiguous images with w (KH, KW, 1, C)."""
-    return forward_plan(x.shape, w.shape[:2], geometry)(x, w, bias, slope)
-
-
-def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope: float = 1.0):
-    """The adjoint in x."""
-    return adjoint_plan(g.shape, w.shape[:2], tuple(size), geometry)(g, w, bias, slope)
-
-
-def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
-    """The adjoint in w: (KH, KW, 1, C)."""
-    sums = weight_plan(x.shape, g.shape, tuple(kernel_size), geometry)(x, g)
-    return np.ascontiguousarray(sums).reshape(*kernel_size, 1, x.shape[3])
+        of_taps = total.transpose(1, 0, 2)[self.places].reshape(len(self.places), -1)
+        return np.ascontiguousarray(of_taps[:, : x.shape[3]]).reshape(self.shape)

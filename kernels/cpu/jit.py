@@ -23,6 +23,7 @@ import numpy as np
 from numba import types
 
 from ..notices import explain_wait
+from .memory import address
 from .target import FEATURES
 
 if sys.platform != "win32":
@@ -176,7 +177,7 @@ def address_of(function, signature) -> int:
 
 
 Address = int  # a field of a record that holds an address
-C_TYPES = {int: ctypes.c_int64, bool: ctypes.c_int64, float: ctypes.c_float}
+C_TYPES = {int: ctypes.c_int64, bool: ctypes.c_int64, float: ctypes.c_float, np.ndarray: ctypes.c_int64}
 
 
 def _fields(parts) -> list[tuple[str, type]]:
@@ -188,36 +189,58 @@ def _fields(parts) -> list[tuple[str, type]]:
     return [(name, C_TYPES[kind]) for name, kind in fields]
 
 
+class Table(np.ndarray):
+    """An array of records that keeps the arrays whose addresses it holds."""
+
+    kept: list
+
+
 class Record:
     """A C structure of int64 and float32 numbers, known to Python and to numba.
 
-    Classes declare its fields, one after the other: an annotation each, `int` (of 64 bits), `Address` or `float` (of 32
-    bits), and a comment that says what it is. Frozen dataclasses can be such parts, and are then computed as a whole:
+    Classes declare its fields in order, each with an annotation, and a comment that says what it is. `int` has 64 bits,
+    `float` has 32. Frozen dataclasses can be such parts, and are then computed as a whole:
 
         class Rows:
             x: Address  # the images (N, H, W, C)
-            row_bytes: int  # of a row of an image
+            offsets: np.ndarray  # of each row, in bytes; the record holds the address of the table, and keeps it alive
             slope: float  # of the leaky ReLU
 
-    Where the names say all, strings are enough: `Record("x row_bytes", "slope")`, the second for float32.
+    Where the names say all, strings are enough: `Record("x offsets", "slope")`, the second for float32.
     """
 
     def __init__(self, *parts: type | str):
         # Without the slots a misspelt field would become an attribute that no compiled function reads.
-        self.Structure = type("Arguments", (ctypes.Structure,), {"__slots__": (), "_fields_": _fields(parts)})
+        members = {"__slots__": ("kept",), "_fields_": _fields(parts)}
+        self.Structure = type("Arguments", (ctypes.Structure,), members)
         self.type = numba.from_dtype(np.dtype(self.Structure))
 
     def filled(self, *parts, **fields) -> ctypes.Structure:
         """A structure with the fields of some dataclasses, and further ones; those that are not named are 0."""
-        for part in parts:
-            fields.update(vars(part))
-        return self.Structure(**fields)
+        kept: list[np.ndarray] = []
+        structure = self.Structure(**_numbers(parts, fields, kept))
+        structure.kept = kept
+        return structure
 
-    def table(self, rows: list) -> np.ndarray:
-        """An array of records, from a dataclass or a dict for each."""
+    def table(self, rows: list[tuple]) -> Table:
+        """An array of records, from the dataclasses that make up each of them."""
+        kept: list[np.ndarray] = []
         names = [name for name, _ in self.Structure._fields_]
-        fields = [row if isinstance(row, dict) else vars(row) for row in rows]
-        return np.array([tuple(row[name] for name in names) for row in fields], np.dtype(self.Structure))
+        numbers = [_numbers(parts, {}, kept) for parts in rows]
+        table = np.array([tuple(map(row.__getitem__, names)) for row in numbers], np.dtype(self.Structure)).view(Table)
+        table.kept = kept
+        return table
+
+
+def _numbers(parts, fields: dict, kept: list[np.ndarray]) -> dict:
+    """The fields of some dataclasses, and further ones; of a table its address, while the table is added to `kept`."""
+    for part in parts:
+        fields.update(vars(part))
+    for name, value in fields.items():
+        if isinstance(value, (np.ndarray, list)):
+            kept.append(value if isinstance(value, Table) else np.ascontiguousarray(value, np.int64))
+            fields[name] = address(kept[-1])
+    return fields
 
 
 class Worker:

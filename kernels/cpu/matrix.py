@@ -12,25 +12,51 @@ from numba import carray
 
 from .. import reference
 from ..geometry import Geometry
-from . import memory, pool, weight_sums
+from . import memory, pool
 from .arithmetic import multiply
 from .ir import call_rows
-from .jit import worker
+from .jit import Address, worker
 from .memory import address
-from .products import LEAST_TASKS, PACK, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
+from .packing import PACK, pack_panel, packs_at, packs_of
+from .problem import plan_of, weight_grad
+from .products import LEAST_TASKS
 from .single import single
-from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
+from .target import ADJACENT_HEIGHTS
+from .tile import bits
+from .tiling import PanelKernels, Rows, even_rows, panel_kernels, panels_of, tile_height
 from .vector_products import matrix_times_vector, vector_times_matrix
+from .weight_sums import WeightSums
 
 LEAST_BAND_ROWS = 64  # least rows of a band: packing a panel takes as long as multiplying a dozen of them
 LEAST_PARALLEL_WORK = 1 << 18  # multiplications below which one thread is faster (measured)
 DEPTH_RATIO = 8  # the depth is cut where it is more than this many times the width and the height
 
 
-@worker(
-    "x w y bias slope scratch packs width depth_stride output_stride band_rows last_band band_source band_target "
-    "row_source row_target segments count whole tail lanes tasks x_stack w_stack y_stack"
-)
+class PanelArguments:
+    """What else `multiply_panel` is asked for; a is x, b is w, and their product is y."""
+
+    x: Address
+    w: Address
+    y: Address
+    bias: Address  # 0 for none
+    slope: int  # of the leaky ReLU, the bits of a float32
+    scratch: Address
+    packs: np.ndarray  # the one record `Pack` of b
+    width: int  # floats of a panel
+    depth_stride: int  # bytes from an element of b to that of the next row
+    output_stride: int  # and of the next column
+    last_band: int  # first row of the last band, which ends with the last row
+    band_source: int  # bytes from row to row of a
+    band_target: int  # of y
+    segments: np.ndarray  # of a row of a, as `product_rows` reads them
+    count: int  # of segments
+    tasks: int  # of each product of a stack
+    x_stack: int  # bytes from matrix to matrix of a stack
+    w_stack: int
+    y_stack: int
+
+
+@worker(Rows, PanelKernels, PanelArguments)
 def multiply_panel(arguments, task, lane):
     """Multiply a band of rows of a by a panel of b, which is first packed into the lane's scratch memory.
 
@@ -39,7 +65,7 @@ def multiply_panel(arguments, task, lane):
     a = carray(arguments, 1)[0]
     p = carray(packs_at(a.packs), 1)[0]
     stack, part = task // a.tasks, task % a.tasks
-    panel, top = part % p.panels, min(part // p.panels * a.band_rows, a.last_band)
+    panel, top = part % p.panels, min(part // p.panels * a.row_count, a.last_band)
     packed, shift = a.scratch + lane * p.panel_bytes, 4 * panel * a.width
     pack_panel(a, p, panel, a.w + stack * a.w_stack, packed)
     call_rows(
@@ -50,7 +76,7 @@ def multiply_panel(arguments, task, lane):
             a.y + stack * a.y_stack + top * a.band_target + shift,
             a.row_source,
             a.row_target,
-            a.band_rows,
+            a.row_count,
             a.segments,
             a.count,
             4 * a.width,
@@ -64,37 +90,33 @@ def multiply_panel(arguments, task, lane):
 class MatrixProduct:
     """A plan of activation(bias + a @ b), for matrices (rows, depth) and (depth, columns), or stacks of them."""
 
-    def __init__(self, stacks: int, rows: int, depth: int, columns: int, a_transposed: bool, b_transposed: bool):
-        self.shape, self.tables = (stacks, rows, columns), []
-        vectors = VECTORS if columns > WIDTH else 1
-        packed = packing(self, [(0, depth)], columns, vectors * WIDTH)
-        self.packs, self.panel_bytes = PACK.table([packed]), packed["panel_bytes"]
+    def __init__(self, a_shape, columns: int, a_transposed: bool, b_transposed: bool):
+        stacks, rows, depth = a_shape
+        panels = panels_of(columns)
+        packs = packs_of([([(0, depth)], columns)], panels.width)
         self.threads, bands = 1, 1
         if stacks * rows * depth * columns > LEAST_PARALLEL_WORK:
             self.threads = pool.UNLIMITED
-            bands = max(1, min(ceil(LEAST_TASKS / (stacks * packed["panels"])), rows // LEAST_BAND_ROWS))
+            bands = max(1, min(ceil(LEAST_TASKS / (stacks * panels.count)), rows // LEAST_BAND_ROWS))
         band_rows = ceil(rows / bands)
-        tasks = ceil(rows / band_rows) * packed["panels"]
-        self.tasks = stacks * tasks
+        tasks = ceil(rows / band_rows) * panels.count
         height = tile_height(band_rows, ADJACENT_HEIGHTS) if a_transposed else tile_height(band_rows)
-        row_distance = 1 if a_transposed else depth
-        segments = 4 * rows * np.arange(depth) if a_transposed else [0, depth]
-        self.arguments = multiply_panel.Arguments(
-            packs=address(self.packs),
-            width=vectors * WIDTH,
+        a_row, y_row = 4 if a_transposed else 4 * depth, 4 * columns
+        self.shape, self.panel_bytes, self.tasks = (stacks, rows, columns), packs[0].panel_bytes, stacks * tasks
+        self.arguments = multiply_panel.record.filled(
+            even_rows(band_rows, a_row, y_row),
+            panel_kernels(panels, height, a_transposed),
+            packs=PACK.table([tuple(packs)]),
+            width=panels.width,
             depth_stride=4 if b_transposed else 4 * columns,
             output_stride=4 * depth if b_transposed else 4,
-            band_rows=band_rows,
             last_band=rows - band_rows,
-            band_source=4 * row_distance,
-            band_target=4 * columns,
-            row_source=address(keep_table(self, 4 * row_distance * np.arange(band_rows))),
-            row_target=address(keep_table(self, 4 * columns * np.arange(band_rows))),
-            segments=address(keep_table(self, segments)),
+            band_source=a_row,
+            band_target=y_row,
+            segments=4 * rows * np.arange(depth) if a_transposed else [0, depth],
             count=depth if a_transposed else 1,
             tasks=tasks,
-            y_stack=4 * rows * columns,
-            **panel_kernels(columns, vectors, height, a_transposed),
+            y_stack=rows * y_row,
         )
 
     def __call__(self, a, b, bias=None, slope: float = 1.0) -> np.ndarray:
@@ -136,9 +158,10 @@ def matmul(a, b, bias=None, slope=1.0):
         return reference.finished(y.reshape(rows, 1), bias, slope)
     if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEPTH_RATIO * max(rows, columns):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
-        return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]
+        shapes = (depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1)
+        return plan_of(WeightSums, weight_grad, *shapes, Geometry())(a.T, b)[0, 0]
     bias = None if bias is None else np.ascontiguousarray(bias)
-    return plan(1, rows, depth, columns, a_transposed, b_transposed)(a, b, bias, slope)[0]
+    return plan((1, rows, depth), columns, a_transposed, b_transposed)(a, b, bias, slope)[0]
 
 
 @single(strided=True)
@@ -148,4 +171,4 @@ def batched_matmul(a, b):
     if not (stacks and depth) or min(rows, columns) < 2:  # NumPy multiplies vectors as fast
         return reference.batched_matmul(a, b)
     (a, a_transposed), (b, b_transposed) = _operand(a), _operand(b)
-    return plan(stacks, rows, depth, columns, a_transposed, b_transposed)(a, b)
+    return plan(a.shape, columns, a_transposed, b_transposed)(a, b)

@@ -1,37 +1,74 @@
 """Convolutions, and adjoints, whose outputs have fewer channels than a vector has elements.
 
+    z[pixel, t, k] = sum over c of x[pixel, c] w[t, c, k]
+    y[output, k] = activation(bias[k] + sum over taps t of z[the pixel that the output sees at t, t, k])
+
 A direct sum would leave most of each vector empty. So every pixel is first multiplied by the weights of all taps and
 channels together, which fill vectors, and each output then adds up the products of its taps.
 """
 
-import functools
-from math import ceil
+from dataclasses import dataclass
+from math import ceil, prod
 
 import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
-from ..taps import adjoint_phases, forward_phases
 from . import memory, pool
 from .ir import call_rows, floats_at, pointer_to
-from .jit import Record, worker
+from .jit import Address, Record, worker
 from .memory import address
-from .products import tile_height
-from .target import VECTORS, WIDTH
+from .problem import Problem
+from .target import WIDTH
 from .tile import NO_SLOPE, product_rows
+from .tiling import PanelKernels, Rows, even_rows, panels_of, tile_height
 from .vector_math import leaky
 
-# A tap is inside the input for the outputs in [first_row, last_row) x [first_column, last_column) of a phase. Its
-# products begin at float `product` of those of a pixel.
-TAP = Record("first_row last_row first_column last_column source target product")
+
+@dataclass(frozen=True)
+class TapRange:
+    """The outputs of a phase whose input at a tap lies inside the image, and where they and their products are."""
+
+    first_row: int
+    last_row: int  # + 1, as the last column
+    first_column: int
+    last_column: int
+    source: int  # float of the products of the input of output (0, 0), which may lie outside
+    target: int  # float of output (0, 0) of the phase
+    product: int  # float among the products of a pixel
+
+
+TAP = Record(TapRange)
 _taps_at = pointer_to(TAP.type)
 
 
-@worker(
-    "x packed y bias scratch lane_bytes image_bytes target_size panels panel_bytes panel_width width rows row_source "
-    "row_target segments whole tail lanes taps tap_count source_row source_column target_row target_column channels",
-    "slope",
-)
+class NarrowArguments:
+    """What else `_narrow` is asked for."""
+
+    x: Address
+    packed: Address  # weights, in panels
+    y: Address
+    bias: Address  # 0 for none
+    scratch: Address
+    lane_bytes: int  # of the scratch memory of a thread
+    image_bytes: int
+    target_size: int  # floats of an image of outputs
+    panels: int
+    panel_bytes: int  # of packed weights
+    panel_width: int  # floats
+    pixel_floats: int  # that the products of a pixel take
+    segments: np.ndarray  # (0, channels): what `product_rows` reads of each pixel
+    taps: np.ndarray  # a record `TapRange` for each tap of each phase
+    tap_count: int
+    source_row: int  # floats of products between the inputs of neighbouring rows of outputs
+    source_column: int
+    target_row: int  # floats between neighbouring rows of outputs of a phase
+    target_column: int
+    channels: int
+    slope: float  # of the leaky ReLU
+
+
+@worker(Rows, PanelKernels, NarrowArguments)
 def _narrow(arguments, task, lane):
     """Compute the outputs of one image."""
     a = carray(arguments, 1)[0]
@@ -45,7 +82,7 @@ def _narrow(arguments, task, lane):
                 products + panel * 4 * a.panel_width,
                 a.row_source,
                 a.row_target,
-                a.rows,
+                a.row_count,
                 a.segments,
                 1,
                 4 * a.panel_width,
@@ -54,7 +91,7 @@ def _narrow(arguments, task, lane):
                 a.lanes,
             ),
         )
-    product = carray(floats_at(products), a.rows * a.width)
+    product = carray(floats_at(products), a.row_count * a.pixel_floats)
     y = carray(floats_at(a.y + 4 * task * a.target_size), a.target_size)
     taps = carray(_taps_at(a.taps), a.tap_count)
     bias = carray(floats_at(a.bias), a.channels)
@@ -77,63 +114,56 @@ def _narrow(arguments, task, lane):
             y[i] = leaky(y[i], y[i], slope)
 
 
-class Narrow:
-    """A plan of a convolution or its adjoint to few channels; called like `products.Products`."""
+def inside(offset: int, stride: int, outputs: int, inputs: int) -> tuple[int, int]:
+    """The range of outputs i < `outputs` whose input offset + i * stride lies in [0, `inputs`)."""
+    return max(0, ceil(-offset / stride)), min(outputs, (inputs - 1 - offset) // stride + 1)
 
-    def __init__(self, images, source, stride, zeros, target, step, phases, transposed: bool):
-        (height, width, depth), (_, columns, channels) = source, target
-        self.shape, self.transposed = (images, *target), transposed
-        tap_order = sorted({tap.index for phase in phases for tap in phase.blocks[0].taps})
-        outputs = len(tap_order) * channels
-        vectors = VECTORS if outputs > WIDTH else 1
-        panel_width = vectors * WIDTH
-        panels, last = ceil(outputs / panel_width), (outputs - 1) % panel_width + 1
-        line = ceil(outputs / WIDTH) * WIDTH  # floats that a pixel's products take
-        rows = height * width
-        tile = tile_height(rows)
-        taps = []
-        for phase in phases:
-            for tap in phase.blocks[0].taps:
-                row, column = tap.row - zeros[0][0], tap.column - zeros[1][0]
-                first_row, last_row = _outputs_inside(row, stride[0], phase.rows, height)
-                first_column, last_column = _outputs_inside(column, stride[1], phase.columns, width)
-                if first_row < last_row and first_column < last_column:
-                    taps.append(
-                        {
-                            "first_row": first_row,
-                            "last_row": last_row,
-                            "first_column": first_column,
-                            "last_column": last_column,
-                            "source": (row * width + column) * line,
-                            "target": (phase.top * columns + phase.left) * channels,
-                            "product": tap_order.index(tap.index) * channels,
-                        }
-                    )
-        self.taps, self.tap_order, self.panels = TAP.table(taps), tap_order, panels
-        self.packed_shape = (panels, depth, panel_width)
-        self.tables = [4 * depth * np.arange(rows), 4 * line * np.arange(rows), np.array([0, depth])]
-        self.lane_bytes = 4 * rows * line
-        self.arguments = _narrow.Arguments(
+
+def tap_ranges(problem: Problem, phases, zeros, tap_order: list[int], pixel_floats: int) -> list[TapRange]:
+    """The taps of all phases, without those that no output reads."""
+    (_, height, width, _), (_, _, columns, channels) = problem.source, problem.target
+    ranges = []
+    for phase in phases:
+        for tap in phase.blocks[0].taps:
+            row, column = tap.row - zeros[0][0], tap.column - zeros[1][0]
+            rows = inside(row, problem.stride[0], phase.rows, height)
+            across = inside(column, problem.stride[1], phase.columns, width)
+            if rows[0] < rows[1] and across[0] < across[1]:
+                source = (row * width + column) * pixel_floats
+                target = (phase.top * columns + phase.left) * channels
+                ranges.append(TapRange(*rows, *across, source, target, tap_order.index(tap.index) * channels))
+    return ranges
+
+
+class Narrow:
+    """A plan of a convolution, or of its adjoint in x, to few channels; called like `products.Products`."""
+
+    def __init__(self, problem: Problem):
+        (_, height, width, depth), (_, _, columns, channels) = problem.source, problem.target
+        self.shape, self.is_adjoint, (phases, zeros) = problem.target, problem.is_adjoint, problem.phases()
+        self.tap_order = sorted({tap.index for phase in phases for tap in phase.blocks[0].taps})
+        outputs, rows = len(self.tap_order) * channels, height * width
+        panels, pixel_floats, tile = panels_of(outputs), ceil(outputs / WIDTH) * WIDTH, tile_height(rows)
+        kernels = panels.kernels(lambda vectors, _: product_rows(tile, vectors, False, False))
+        taps = TAP.table([(each,) for each in tap_ranges(problem, phases, zeros, self.tap_order, pixel_floats)])
+        self.packed_shape, self.lane_bytes = (panels.count, depth, panels.width), 4 * rows * pixel_floats
+        self.arguments = _narrow.record.filled(
+            even_rows(rows, 4 * depth, 4 * pixel_floats),
+            PanelKernels(*kernels, WIDTH),
             lane_bytes=self.lane_bytes,
             image_bytes=4 * rows * depth,
-            target_size=target[0] * columns * channels,
-            panels=panels,
-            panel_bytes=4 * depth * panel_width,
-            panel_width=panel_width,
-            width=line,
-            rows=rows,
-            row_source=address(self.tables[0]),
-            row_target=address(self.tables[1]),
-            segments=address(self.tables[2]),
-            whole=product_rows(tile, vectors, False, False) if panels > 1 else 0,
-            tail=product_rows(tile, ceil(last / WIDTH), False, False),
-            lanes=WIDTH,
-            taps=address(self.taps),
+            target_size=prod(self.shape[1:]),
+            panels=panels.count,
+            panel_bytes=4 * depth * panels.width,
+            panel_width=panels.width,
+            pixel_floats=pixel_floats,
+            segments=[0, depth],
+            taps=taps,
             tap_count=len(taps),
-            source_row=stride[0] * width * line,
-            source_column=stride[1] * line,
-            target_row=step[0] * columns * channels,
-            target_column=step[1] * channels,
+            source_row=problem.stride[0] * width * pixel_floats,
+            source_column=problem.stride[1] * pixel_floats,
+            target_row=problem.step[0] * columns * channels,
+            target_column=problem.step[1] * channels,
             channels=channels,
         )
 
@@ -141,7 +171,7 @@ class Narrow:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
         panels, depth, width = self.packed_shape
         weights = w.reshape(-1, *w.shape[2:])[self.tap_order]  # (taps, C, K), few numbers
-        weights = weights.transpose(2, 0, 1) if self.transposed else weights.transpose(1, 0, 2)
+        weights = weights.transpose(2, 0, 1) if self.is_adjoint else weights.transpose(1, 0, 2)
         matrix = np.zeros((depth, panels * width), np.float32)
         matrix[:, : weights.shape[1] * weights.shape[2]] = weights.reshape(depth, -1)
         packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
@@ -153,30 +183,7 @@ class Narrow:
         return y
 
 
-def _outputs_inside(offset: int, stride: int, outputs: int, inputs: int) -> tuple[int, int]:
-    """The range of outputs i < `outputs` whose input offset + i * stride lies in [0, `inputs`)."""
-    return max(0, ceil(-offset / stride)), min(outputs, (inputs - 1 - offset) // stride + 1)
-
-
 def serves(channels: int, w_shape, geometry: Geometry) -> bool:
     """Whether this algorithm is faster for a convolution, or adjoint, to `channels` channels."""
     same_taps = geometry.groups == 1 and (geometry.mask is None or geometry.mask[1] == 1)
     return w_shape[0] * w_shape[1] > 1 and 2 * channels <= WIDTH and same_taps
-
-
-@functools.lru_cache(256)
-def forward_plan(x_shape, w_shape, geometry: Geometry) -> Narrow:
-    """The plan of `conv2d`."""
-    images, *source = x_shape
-    size = geometry.output_size(source[:2], w_shape[:2])
-    phases = forward_phases(w_shape[:2], size, *w_shape[2:], geometry)
-    target = (*size, w_shape[3])
-    return Narrow(images, source, geometry.stride, geometry.padding, target, (1, 1), phases, False)
-
-
-@functools.lru_cache(256)
-def adjoint_plan(g_shape, w_shape, size, geometry: Geometry) -> Narrow:
-    """The plan of `conv2d_input_grad`."""
-    images, *source = g_shape
-    phases, zeros = adjoint_phases(w_shape[:2], size, source[:2], *w_shape[2:], geometry)
-    return Narrow(images, source, (1, 1), zeros, (*size, w_shape[2]), geometry.stride, phases, True)

@@ -22,7 +22,7 @@ from . import memory, pool
 from .ir import clear, copy, floats_at, initial, int64_at, loaded, multiplied, store_tile, transpose_block
 from .jit import inlined, worker
 from .memory import address
-from .products import PACK, pack
+from .packing import PACK, pack
 from .single import single
 from .sums import sum_over
 from .target import HEIGHTS, VECTORS, WIDTH

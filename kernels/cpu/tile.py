@@ -5,6 +5,7 @@ Strides and tables are arguments, so that one compiled variant serves every shap
 order, in one accumulator: a result depends on neither the tile, nor the thread, nor the other rows.
 """
 
+import ctypes
 import functools
 
 from numba import types
@@ -24,6 +25,11 @@ from .ir import (
 from .jit import address_of
 
 NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
+
+
+def bits(number: float) -> int:
+    """The bits of a float32, as an int: micro-kernels take numbers of one type."""
+    return ctypes.c_int32.from_buffer(ctypes.c_float(number)).value
 
 
 @functools.cache

@@ -1,27 +1,29 @@
 """The weight gradient: for each visible tap, the sum over pixels of outer products of inputs and output gradients.
 
-A tap is visible if no mask hides it.
+    dw[tap, c, k] = sum over n, p, q of x[n, p s + tap_row, q s + tap_column, c] g[n, p, q, k]
 
-A strip of pixels is short enough for its gradients in a panel of output channels to stay in the first-level cache,
-while all rows (tap, input channel) of the result read them. The work is cut into groups of panels, and where these are
-few, into runs of strips, whose sums are added in order at the end.
+A tap is visible if no mask hides it. A strip of pixels is short enough for its gradients in a panel of output channels
+to stay in the first-level cache, while all rows (tap, input channel) of the result read them. The work is cut into
+groups of panels, and where these are few, into runs of strips, whose sums are added in order at the end.
 """
 
-import functools
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, prod
 
 import numpy as np
 from numba import carray
 
-from ..geometry import Geometry, visible_taps
+from ..geometry import visible_taps
 from ..taps import Tap
 from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
-from .jit import Record, worker
+from .jit import Address, Record, worker
 from .memory import address
-from .products import copy_window, keep_table, merged, row_pitch, tile_cost
+from .problem import Problem
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
+from .tiling import panels_of, tile_cost, tile_starts
+from .window import Layout, layout_of, window_at
 
 LEAST_TASKS = 8  # work that is large enough is cut into at least this many tasks
 STRIP = 96  # pixels of a strip; a row that is longer is a strip of its own
@@ -29,38 +31,137 @@ STRIP = 96  # pixels of a strip; a row that is longer is a strip of its own
 NEAR_PITCH, FEW_TILES = 4 * VECTORS * WIDTH, 8
 SUMS_BYTES = 300_000  # most bytes of sums that a task works on: they fit into a core's second-level cache
 
-PANEL = Record("source columns lanes")
+
+@dataclass(frozen=True)
+class Strips:
+    """The pixels of the outputs, cut into strips: some rows of an image, or some whole images."""
+
+    images: int
+    rows: int  # of an image
+    columns: int
+    group: int  # images of a strip
+    strip_rows: int
+    strips_of_image: int  # or of a group
+    strips: int
+
+
+def strips_of(images: int, rows: int, columns: int) -> Strips:
+    """The strips of some images of outputs."""
+    group = min(images, max(1, STRIP // (rows * columns)))
+    strip_rows = rows if group > 1 else min(rows, max(1, STRIP // columns))
+    strips_of_image = ceil(rows / strip_rows)
+    return Strips(images, rows, columns, group, strip_rows, strips_of_image, ceil(images / group) * strips_of_image)
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """The rows (tap, input channel) of the result, cut into tiles of the micro-kernel."""
+
+    height: int
+    scattered: bool  # each row has an offset of its own
+    starts: list[int]  # byte offset of the first row of a tile in the input; with `scattered`, its number
+    offsets: list[int]  # of the rows, with `scattered`; the last is repeated to fill the last tile
+    places: list[int]  # where each row is among those of all tiles
+
+
+def tiles_of(runs: list[tuple[int, int]]) -> Tiles:
+    """The tiles of runs (offset, length) of neighbouring rows, which are scattered where runs are short."""
+    if runs and sum(length for _, length in runs) < 8 * len(runs):
+        offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
+        count = len(offsets)
+        height = ceil(count / ceil(count / HEIGHTS[0]))
+        starts = list(range(0, count, height))
+        return Tiles(height, True, starts, offsets + offsets[-1:] * (-count % height), list(range(count)))
+    fitting = [height for height in HEIGHTS if height <= min((length for _, length in runs), default=1)]
+    height = min(fitting, key=lambda height: sum(tile_cost(length, height) for _, length in runs))
+    starts, places = [], []
+    for offset, length in runs:
+        first, of_run = len(starts), tile_starts(length, height)
+        starts += [4 * (offset + start) for start in of_run]
+        for r in range(length):
+            t = r // height
+            places.append((first + t) * height + r - of_run[t])
+    return Tiles(height, False, starts, [], places)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The output channels of a panel."""
+
+    source: int  # bytes from the first input channel to the first of the group
+    gradient: int  # bytes from the first output channel to that of the panel
+    lanes: int  # floats
+
+
+PANEL = Record(Panel)
 _panels_at = pointer_to(PANEL.type)
 
 
-@worker(
-    "strips pieces strips_of_image group images rows strip_rows columns flat panels panel_count panels_per_task width "
-    "x g sums sums_bytes panel_bytes image_bytes gradient_bytes copied scratch lane_bytes window_bytes row_bytes pitch "
-    "pixel_bytes pixel_pitch above before height width_in band_source reach strip_at gradient_pixel step segments "
-    "tiles tile_count offsets entry"
-)
+@dataclass(frozen=True)
+class Sums:
+    """How the sums are cut into tasks."""
+
+    panel_count: int
+    panel_width: int  # floats
+    panel_bytes: int  # of the sums of a panel
+    panels_per_task: int
+    pieces: int  # runs of strips, whose sums are added up at the end
+    sums_bytes: int  # of a task
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks there are: the pieces of each group of panels."""
+        return ceil(self.panel_count / self.panels_per_task) * self.pieces
+
+
+def sums_of(panel_count: int, panel_width: int, rows: int, strips: int, copied: bool) -> Sums:
+    """The sums of `rows` rows; panels are joined where the input is copied for all of them."""
+    panel_bytes = 4 * rows * panel_width
+    together = max(1, min(panel_count, SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
+    pieces = min(strips, ceil(LEAST_TASKS / ceil(panel_count / together)))
+    return Sums(panel_count, panel_width, panel_bytes, together, pieces, together * panel_bytes)
+
+
+class AccumulateArguments:
+    """What else `accumulate` is asked for."""
+
+    x: Address
+    g: Address
+    sums: Address
+    scratch: Address
+    lane_bytes: int  # of the scratch memory of a thread
+    copy_bytes: int  # of copied input, before the copied gradients there
+    window_bytes: int  # from image to image of the inputs of a strip
+    reach: int  # rows of inputs that an output row reads
+    panels: np.ndarray  # a record `Panel` each
+    gradient_bytes: int  # of an image of g
+    gradient_pixel: int  # bytes from pixel to pixel of g
+    flat: bool  # images are single pixels, and a strip of them is one segment
+    segments: np.ndarray  # (offset in bytes, pixels) of the rows of a strip, or with `flat` by their number
+    step: int  # bytes from pixel to pixel of a segment
+    tiles: np.ndarray  # see `Tiles.starts`
+    tile_count: int
+    offsets: np.ndarray  # see `Tiles`
+    entry: Address  # the micro-kernel
+
+
+@worker(Strips, Layout, Sums, AccumulateArguments)
 def accumulate(arguments, task, lane):
     """Compute the sums of a group of panels over a run of strips."""
     a = carray(arguments, 1)[0]
     panels = carray(_panels_at(a.panels), a.panel_count)
     first_panel, piece = task // a.pieces * a.panels_per_task, task % a.pieces
     last_panel = min(first_panel + a.panels_per_task, a.panel_count)
-    buffer, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.width
-    gradients = buffer + a.strip_at
+    buffer, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.panel_width
+    gradients = buffer + a.copy_bytes
     first_strip, last_strip = piece * a.strips // a.pieces, (piece + 1) * a.strips // a.pieces
     for strip in range(first_strip, last_strip):
         image, top = strip // a.strips_of_image * a.group, strip % a.strips_of_image * a.strip_rows
         images, rows = min(a.group, a.images - image), min(a.strip_rows, a.rows - top)
-        source = a.x + image * a.image_bytes
-        if a.copied:
-            window = (rows - 1) * a.band_source + a.reach
-            copy_window(a, buffer, source, top * a.band_source - a.above, window, images)
-            source = buffer
-        else:
-            source += top * a.band_source * a.row_bytes
+        source = window_at(a, buffer, image, top, (rows - 1) * a.stride_rows + a.reach, images)
         begin = a.g + image * a.gradient_bytes + top * a.columns * a.gradient_pixel
         for p in range(first_panel, last_panel):
-            panel, lines, pitch = panels[p], begin + panels[p].columns, a.gradient_pixel
+            panel, lines, pitch = panels[p], begin + panels[p].gradient, a.gradient_pixel
             if 4 * panel.lanes < row_bytes:
                 clear(gradients, images * rows * a.columns * row_bytes)
             if 4 * panel.lanes < row_bytes or (pitch > NEAR_PITCH and a.tile_count > FEW_TILES):
@@ -85,20 +186,30 @@ def accumulate(arguments, task, lane):
             )
 
 
-@worker(
-    "pieces panels panel_count panels_per_task width sums sums_bytes panel_bytes row_count sources targets gradient "
-    "row_bytes block"
-)
+class AddArguments:
+    """What else `add_up` is asked for."""
+
+    sums: Address
+    gradient: Address
+    panels: np.ndarray  # a record `Panel` each
+    places: np.ndarray  # of each row among the sums
+    targets: np.ndarray  # of each row in the gradient
+    row_total: int
+    block: int  # rows of a task
+    target_row: int  # bytes of a row of the gradient
+
+
+@worker(Sums, AddArguments)
 def add_up(arguments, task, lane):
     """Write `block` rows of the weight gradient: the sums of all pieces, added in order."""
     a = carray(arguments, 1)[0]
     panels = carray(_panels_at(a.panels), a.panel_count)
-    for r in range(task * a.block, min((task + 1) * a.block, a.row_count)):
+    for r in range(task * a.block, min((task + 1) * a.block, a.row_total)):
         for p in range(a.panel_count):
             panel = panels[p]
-            total = carray(floats_at(a.gradient + int64_at(a.targets, r) * a.row_bytes + panel.columns), panel.lanes)
+            total = carray(floats_at(a.gradient + int64_at(a.targets, r) * a.target_row + panel.gradient), panel.lanes)
             source = a.sums + p // a.panels_per_task * a.pieces * a.sums_bytes
-            source += p % a.panels_per_task * a.panel_bytes + int64_at(a.sources, r) * 4 * a.width
+            source += p % a.panels_per_task * a.panel_bytes + int64_at(a.places, r) * 4 * a.panel_width
             part = carray(floats_at(source), panel.lanes)
             for i in range(panel.lanes):
                 total[i] = part[i]
@@ -108,147 +219,95 @@ def add_up(arguments, task, lane):
                     total[i] += part[i]
 
 
-def cut_into_tiles(runs: list[tuple[int, int]], height: int):
-    """Tiles of `height` over runs (offset, length) of neighbouring rows: their offsets, and where each row ends up.
-
-    The last tile of a run ends with it, and so may begin before the end of the tile before it.
-    """
-    offsets, places = [], []
-    for offset, length in runs:
-        starts = [min(start, length - height) for start in range(0, length, height)]
-        first = len(offsets)
-        for r in range(length):
-            t = min(r // height, len(starts) - 1)
-            places.append((first + t) * height + r - starts[t])
-        offsets += [offset + start for start in starts]
-    return offsets, places
+def pixel_pitch(channels: int, stride: int) -> int:
+    """Floats from pixel to pixel: at a multiple of 256 bytes they would compete for lines of the first-level cache."""
+    return channels + 16 if channels * stride % 64 == 0 else channels
 
 
-def _tile_height(runs: list[tuple[int, int]]) -> int:
-    """The height with the lowest `tile_cost`, of those that fit into the shortest run."""
-    shortest = min((length for _, length in runs), default=1)
-    fitting = [height for height in HEIGHTS if height <= shortest]
-    return min(fitting, key=lambda height: sum(tile_cost(length, height) for _, length in runs))
+def of_single_pixels(problem: Problem) -> Problem | None:
+    """The same weight gradient with each pixel as an image of its own, if an output depends on a single pixel."""
+    (images, *size, channels), outputs, geometry = problem.source, problem.target[3], problem.geometry
+    if geometry.padding != ((0, 0), (0, 0)) or problem.weight[:2] != (1, 1) or list(problem.target[1:3]) != size:
+        return None
+    pixels = images * prod(size)
+    geometry = replace(geometry, stride=(1, 1))
+    return Problem((pixels, 1, 1, channels), (pixels, 1, 1, outputs), problem.weight, geometry)
+
+
+def taps_of(problem: Problem) -> list[Tap]:
+    """The taps that no mask hides, with all channels of a group."""
+    (kernel_rows, kernel_columns, depth, _), (dh, dw) = problem.weight, problem.geometry.dilation
+    visible = visible_taps(kernel_rows, kernel_columns, problem.geometry.mask)
+    return [Tap(i * dh, j * dw, i * kernel_columns + j, 0, depth) for i, j in visible]
+
+
+def panels_for(problem: Problem) -> tuple[np.ndarray, int]:
+    """The table of the panels of each group of channels, and their width in floats."""
+    _, _, depth, outputs = problem.weight
+    share = outputs // problem.geometry.groups
+    width = panels_of(share).width
+    starts = [(group, k) for group in range(problem.geometry.groups) for k in range(0, share, width)]
+    table = [(Panel(4 * group * depth, 4 * (group * share + k), min(width, share - k)),) for group, k in starts]
+    return PANEL.table(table), width
+
+
+def segments_of(strips: Strips, layout: Layout, window_bytes: int, flat: bool):
+    """(offset in bytes, pixels) of each row of a strip; where images are pixels, of a strip of each length."""
+    if flat:
+        return [(0, count) for count in range(strips.group + 1)]
+    images, rows = np.arange(strips.group), np.arange(strips.strip_rows)
+    offsets = np.add.outer(window_bytes * images, layout.stride_rows * layout.pitch * rows)
+    return np.stack([offsets, np.full_like(offsets, strips.columns)], axis=-1)
 
 
 class WeightSums:
-    """A plan of `conv2d_weight_grad`: everything that depends on shapes only."""
+    """A plan of `conv2d_weight_grad`."""
 
-    def __init__(self, x_shape, g_shape, kernel_size, geometry: Geometry):
-        images, height, width, channels = x_shape
-        _, rows, columns, outputs = g_shape
-        (sh, sw), (dh, dw), ((above, below), (before, after)) = geometry.stride, geometry.dilation, geometry.padding
-        depth, share = channels // geometry.groups, outputs // geometry.groups
-        self.shape, self.tables = (*kernel_size, depth, outputs), []
-
-        padded = bool(above or below or before or after)
-        # Pixels a multiple of 256 bytes apart would compete for the same lines of the first-level cache.
-        pixel = channels + 16 if channels * sw % 64 == 0 else channels
-        copied = padded or pixel != channels
-        pitch = row_pitch((before + width + after) * pixel) if copied else width * channels
-        reach = (kernel_size[0] - 1) * dh + 1
-        flat = not padded and kernel_size == (1, 1) and rows == height and columns == width
-        if flat:  # treat each pixel as an image of its own
-            images, height, width, rows, columns, pitch = images * height * width, 1, 1, 1, 1, pixel
-            sh = sw = 1
-        group = min(images, max(1, STRIP // (rows * columns)))
-        strip_rows = min(rows, max(1, STRIP // columns))
-        if group > 1:
-            strip_rows = rows
-        strips_of_image = ceil(rows / strip_rows)
-        strips = ceil(images / group) * strips_of_image
-        image_bytes = 4 * height * width * channels
-        window_bytes = 4 * pitch * ((strip_rows - 1) * sh + reach) if copied else image_bytes
-
-        visible = visible_taps(*kernel_size, geometry.mask)
-        taps = [Tap(i * dh, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in visible]
-        runs = merged(taps, pitch, pixel, channels)
-        scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
-        vectors = VECTORS if share > WIDTH else 1
-        if scattered:  # each row has its own offset; the last row is repeated to fill the last tile
-            row_offsets = [4 * (offset + r) for offset, length in runs for r in range(length)]
-            tile = ceil(len(row_offsets) / ceil(len(row_offsets) / HEIGHTS[0]))
-            starts, places = list(range(0, len(row_offsets), tile)), list(range(len(row_offsets)))
-            row_offsets += row_offsets[-1:] * (len(starts) * tile - len(row_offsets))
-        else:
-            row_offsets, tile = [0], _tile_height(runs)
-            starts, places = cut_into_tiles(runs, tile)
-        panel_width = vectors * WIDTH
-        self.panels = PANEL.table(
-            [
-                {"source": 4 * g * depth, "columns": 4 * (g * share + k), "lanes": min(panel_width, share - k)}
-                for g in range(geometry.groups)
-                for k in range(0, share, panel_width)
-            ]
-        )
-        panel_bytes = 4 * len(starts) * tile * panel_width
-        panels_per_task = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
-        pieces = min(strips, ceil(LEAST_TASKS / ceil(len(self.panels) / panels_per_task)))
-        sums_bytes = panels_per_task * panel_bytes
-        if flat:
-            segments = [(0, count) for count in range(group + 1)]
-        else:
-            i, r = np.ogrid[:group, :strip_rows]
-            offsets = i * window_bytes + 4 * r * sh * pitch
-            segments = np.stack([offsets, np.full_like(offsets, columns)], axis=-1)
-        strip_at = ceil(group * window_bytes / 64) * 64 if copied else 0
-        self.lane_bytes = strip_at + 4 * panel_width * group * strip_rows * columns
-        self.tasks = ceil(len(self.panels) / panels_per_task) * pieces
-        self.sums_size = self.tasks * sums_bytes // 4
-        shared = {
-            "pieces": pieces,
-            "panels": address(self.panels),
-            "panel_count": len(self.panels),
-            "panels_per_task": panels_per_task,
-            "width": panel_width,
-            "sums_bytes": sums_bytes,
-            "panel_bytes": panel_bytes,
-        }
-        self.arguments = accumulate.Arguments(
-            **shared,
-            strips=strips,
-            strips_of_image=strips_of_image,
-            group=group,
-            images=images,
-            rows=rows,
-            strip_rows=strip_rows,
-            columns=columns,
-            flat=flat,
-            image_bytes=image_bytes,
-            gradient_bytes=4 * rows * columns * outputs,
-            copied=copied,
+    def __init__(self, problem: Problem):
+        self.shape, single_pixels = problem.weight, of_single_pixels(problem)
+        problem, flat = single_pixels or problem, single_pixels is not None
+        geometry, taps, (images, rows, columns, outputs) = problem.geometry, taps_of(problem), problem.target
+        pixel = pixel_pitch(problem.source[3], geometry.stride[1])
+        layout, strips = layout_of(problem, geometry.padding, pixel), strips_of(images, rows, columns)
+        tiles, (panels, width) = tiles_of(layout.segments(taps)), panels_for(problem)
+        sums = sums_of(len(panels), width, tiles.height * len(tiles.starts), strips.strips, layout.copied)
+        reach, _ = geometry.reach(self.shape[:2])
+        window_bytes = layout.window_bytes((strips.strip_rows - 1) * layout.stride_rows + reach)
+        copy_bytes = ceil(strips.group * window_bytes / 64) * 64 if layout.copied else 0
+        self.tasks, self.sums_size = sums.tasks, sums.tasks * sums.sums_bytes // 4
+        self.lane_bytes = copy_bytes + 4 * width * strips.group * strips.strip_rows * columns
+        self.arguments = accumulate.record.filled(
+            strips,
+            layout,
+            sums,
             lane_bytes=self.lane_bytes,
+            copy_bytes=copy_bytes,
             window_bytes=window_bytes,
-            row_bytes=4 * width * channels,
-            pitch=4 * pitch,
-            pixel_bytes=4 * channels,
-            pixel_pitch=4 * pixel,
-            above=above,
-            before=4 * before * pixel,
-            height=height,
-            width_in=width,
-            band_source=sh,
             reach=reach,
-            strip_at=strip_at,
+            panels=panels,
+            gradient_bytes=4 * rows * columns * outputs,
             gradient_pixel=4 * outputs,
-            step=4 * sw * pixel,
-            segments=address(keep_table(self, segments)),
-            tiles=address(keep_table(self, np.array(starts, np.int64) * (1 if scattered else 4))),
-            tile_count=len(starts),
-            offsets=address(keep_table(self, row_offsets)),
-            entry=outer_sums(tile, vectors, scattered),
+            flat=flat,
+            segments=segments_of(strips, layout, window_bytes, flat),
+            step=layout.stride_columns * layout.pixel_pitch,
+            tiles=tiles.starts,
+            tile_count=len(tiles.starts),
+            offsets=tiles.offsets,
+            entry=outer_sums(tiles.height, width // WIDTH, tiles.scattered),
         )
-        targets = keep_table(self, [tap.index * depth + c for tap in taps for c in range(depth)])
-        self.is_masked = len(taps) < kernel_size[0] * kernel_size[1]
+        depth = self.shape[2]
+        targets = [tap.index * depth + c for tap in taps for c in range(depth)]
+        self.is_masked = len(targets) < prod(self.shape[:3])
         block = max(1, ceil(len(targets) / LEAST_TASKS))
         self.add_tasks = ceil(len(targets) / block)
-        self.add_arguments = add_up.Arguments(
-            **shared,
-            row_count=len(targets),
-            sources=address(keep_table(self, places)),
-            targets=address(targets),
-            row_bytes=4 * outputs,
+        self.add_arguments = add_up.record.filled(
+            sums,
+            panels=panels,
+            places=tiles.places,
+            targets=targets,
+            row_total=len(targets),
             block=block,
+            target_row=4 * outputs,
         )
 
     def __call__(self, x, g) -> np.ndarray:
@@ -262,9 +321,3 @@ class WeightSums:
         last.sums, last.gradient = address(sums), address(weight)
         pool.run(add_up, last, self.add_tasks)
         return weight
-
-
-@functools.lru_cache(256)
-def weight_plan(x_shape, g_shape, kernel_size, geometry: Geometry) -> WeightSums:
-    """The plan of `conv2d_weight_grad`."""
-    return WeightSums(x_shape, g_shape, kernel_size, geometry)

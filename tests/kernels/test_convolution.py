@@ -12,7 +12,10 @@ from tests.kernels.calls import CONVOLUTIONS, Call, Shape, cpu_kernel, matrix_pr
 from tinygen.kernels.geometry import Geometry
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
-from tinygen.kernels.cpu import memory, products, weight_sums, winograd  # noqa: E402
+from tinygen.kernels.cpu import memory, winograd  # noqa: E402
+from tinygen.kernels.cpu.problem import adjoint, forward, weight_grad  # noqa: E402
+from tinygen.kernels.cpu.products import Products  # noqa: E402
+from tinygen.kernels.cpu.weight_sums import WeightSums  # noqa: E402
 
 DIRECT = 2e-6  # of the largest value: float32 sums of up to 500 products
 TRANSFORMED = 1e-5  # the transforms of Winograd's algorithm subtract products
@@ -137,9 +140,9 @@ def test_winograd_can_be_turned_off(name, monkeypatch):
     with_transforms = [call.run_on_copies()[0] for call in calls]
     monkeypatch.setenv("TINYGEN_WINOGRAD", "0")
     direct = (
-        products.forward_plan(x.shape, w.shape, geometry)(x, w),
-        products.adjoint_plan(g.shape, w.shape, shape.size, geometry)(g, w),
-        weight_sums.weight_plan(x.shape, g.shape, shape.kernel, geometry)(x, g),
+        Products(forward(x.shape, w.shape, geometry))(x, w),
+        Products(adjoint(g.shape, w.shape, shape.size, geometry))(g, w),
+        WeightSums(weight_grad(x.shape, g.shape, shape.kernel, geometry))(x, g),
     )
     for call, direct_result, other in zip(calls, direct, with_transforms, strict=True):
         np.testing.assert_array_equal(call.run_on_copies()[0], direct_result)

@@ -46,10 +46,22 @@ def test_classes_and_strings_declare_the_same_fields():
     assert [kind for _, kind in by_strings.Structure._fields_] == [ctypes.c_int64] * 3 + [ctypes.c_float]
 
 
-def test_a_table_has_a_record_for_each_dataclass():
-    table = Record(Size).table([Size(3, False), {"count": 5, "is_doubled": True}])
+def test_a_table_has_a_record_for_each_row_of_dataclasses():
+    table = Record(Size).table([(Size(3, False),), (Size(5, True),)])
     assert table["count"].tolist() == [3, 5]
     assert table["is_doubled"].tolist() == [0, 1]
+
+
+def test_records_hold_the_addresses_of_tables_and_keep_them_alive():
+    @dataclass(frozen=True)
+    class Row:
+        offsets: np.ndarray
+
+    table = Record(Row).table([(Row(np.arange(2, dtype=np.int32)),), (Row([7, 8]),)])
+    record = Record("rows").filled(rows=table)
+    assert record.rows == address(record.kept[0]) == address(table)
+    offsets = [ctypes.cast(int(at), ctypes.POINTER(ctypes.c_int64))[:2] for at in record.kept[0]["offsets"]]
+    assert offsets == [[0, 1], [7, 8]]
 
 
 def test_a_misspelt_field_is_refused():
