@@ -14,15 +14,14 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
-from . import memory, pool
+from . import memory
 from .depthwise_tile import MOST_RUNS, RUN, panel_copy, row_copy, tap_sums, weight_sums
 from .ir import VECTOR_BYTES, call_rows, clear, pointer_to
 from .jit import Address, Record, inlined, worker
-from .memory import address
+from .operands import Operands, SumOperands, computed, summed
 from .problem import Problem
 from .sums import sum_over
 from .target import HEIGHTS, WIDTH
-from .tile import bits
 from .tiling import Panels, panels_of, tile_height
 
 BAND_BYTES = 1 << 17  # most bytes of copied input, for which there is room in the second-level cache
@@ -137,13 +136,6 @@ _jobs_at = pointer_to(JOB.type)
 class OutputArguments:
     """What else `_outputs` is asked for."""
 
-    x: Address
-    w: Address
-    y: Address
-    bias: Address  # 0 for none
-    slope: int  # of the leaky ReLU, the bits of a float32
-    scratch: Address
-    lane_bytes: int  # of the scratch memory of a thread
     parts: int  # shares of the panels, a task each
     jobs: np.ndarray
     job_count: int
@@ -159,7 +151,7 @@ class OutputArguments:
     y_step: int
 
 
-@worker(Bands, PanelCopies, OutputArguments)
+@worker(Operands, Bands, PanelCopies, OutputArguments)
 def _outputs(arguments, task, lane):
     """Compute the outputs of a band: those of each phase are a job."""
     a = carray(arguments, 1)[0]
@@ -212,11 +204,6 @@ _sums_at = pointer_to(TAP_SUMS.type)
 class SumArguments:
     """What else `_weight_sums` is asked for."""
 
-    x: Address
-    g: Address
-    sums: Address  # [piece, vector, slot]
-    scratch: Address
-    lane_bytes: int  # of the scratch memory of a thread
     parts: int  # shares of the panels, a task each
     vectors: int  # of a panel
     vector_count: int  # of all channels
@@ -232,7 +219,7 @@ class SumArguments:
     g_step: int  # bytes of a pixel of g
 
 
-@worker(Bands, PanelCopies, SumArguments)
+@worker(SumOperands, Bands, PanelCopies, SumArguments)
 def _weight_sums(arguments, task, lane):
     """Add up the weight gradients of a piece: `share` bands that follow each other, also from image to image."""
     a = carray(arguments, 1)[0]
@@ -323,11 +310,10 @@ class Outputs:
         parts, weights_at = parts_of(panels.count, images * bands.bands), bands.window * bands.width * pitch
         weights_whole, weights_tail = panels.kernels(row_copy)
         self.shape, self.tasks = problem.target, images * bands.bands * parts
-        self.lane_bytes = weights_at + len(order) * pitch
         self.arguments = _outputs.record.filled(
             bands,
             copies,
-            lane_bytes=self.lane_bytes,
+            lane_bytes=weights_at + len(order) * pitch,
             parts=parts,
             jobs=JOB.table(jobs),
             job_count=len(jobs),
@@ -345,12 +331,8 @@ class Outputs:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        y, buffer = memory.aligned(prod(self.shape)).reshape(self.shape), memory.scratch(self.lane_bytes)
-        call = _outputs.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.w, call.y, call.scratch = address(x), address(w), address(y), address(buffer)
-        call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
-        pool.run(_outputs, call, self.tasks)
-        return y
+        y = memory.aligned(prod(self.shape)).reshape(self.shape)
+        return computed(_outputs, self.arguments, self.tasks, x, w, y, bias, slope)
 
 
 def tap_sums_of(taps, runs: int, bands: Bands, panels: Panels) -> tuple[list[tuple[TapSums]], np.ndarray, int]:
@@ -379,17 +361,14 @@ class WeightSums:
         bands, pitch = bands_of(problem, phases, zeros, copies.pitch), copies.pitch
         jobs, self.places, self.slots = tap_sums_of(*in_runs(phases[0].blocks[0].taps, step), bands, panels)
         share = ceil(STRIP / (bands.band * outputs))
-        self.shape, self.vectors, self.pieces = (
-            problem.weight,
-            ceil(channels / WIDTH),
-            ceil(images * bands.bands / share),
-        )
+        self.shape, self.vectors = problem.weight, ceil(channels / WIDTH)
+        self.pieces = ceil(images * bands.bands / share)
         parts = parts_of(panels.count, self.pieces)
-        self.tasks, self.lane_bytes = self.pieces * parts, bands.window * bands.width * pitch
+        self.tasks = self.pieces * parts
         self.arguments = _weight_sums.record.filled(
             bands,
             copies,
-            lane_bytes=self.lane_bytes,
+            lane_bytes=bands.window * bands.width * pitch,
             parts=parts,
             vectors=panels.vectors,
             vector_count=self.vectors,
@@ -408,10 +387,7 @@ class WeightSums:
     def __call__(self, x, g) -> np.ndarray:
         """The gradient of w, from contiguous float32 x and g."""
         sums = memory.aligned(self.pieces * self.vectors * self.slots * WIDTH)
-        buffer = memory.scratch(self.lane_bytes)
-        call = _weight_sums.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
-        pool.run(_weight_sums, call, self.tasks)
+        summed(_weight_sums, self.arguments, self.tasks, x, g, sums)
         total = sum_over(sums.reshape(self.pieces, -1), (0,)).reshape(self.vectors, self.slots, WIDTH)
         of_taps = total.transpose(1, 0, 2)[self.places].reshape(len(self.places), -1)
         return np.ascontiguousarray(of_taps[:, : x.shape[3]]).reshape(self.shape)

@@ -14,16 +14,25 @@ from .. import reference
 from ..geometry import Geometry
 from . import memory, pool
 from .arithmetic import multiply
-from .ir import call_rows
-from .jit import Address, worker
+from .jit import worker
 from .memory import address
+from .operands import Operands
 from .packing import PACK, pack_panel, packs_at, packs_of
 from .problem import plan_of, weight_grad
 from .products import LEAST_TASKS
 from .single import single
 from .target import ADJACENT_HEIGHTS
 from .tile import bits
-from .tiling import PanelKernels, Rows, even_rows, panel_kernels, panels_of, tile_height
+from .tiling import (
+    PanelKernels,
+    Rows,
+    Segments,
+    even_rows,
+    multiply_panel,
+    panel_kernels,
+    panels_of,
+    tile_height,
+)
 from .vector_products import matrix_times_vector, vector_times_matrix
 from .weight_sums import WeightSums
 
@@ -33,14 +42,8 @@ DEPTH_RATIO = 8  # the depth is cut where it is more than this many times the wi
 
 
 class PanelArguments:
-    """What else `multiply_panel` is asked for; a is x, b is w, and their product is y."""
+    """What else `multiply_band` is asked for; a is x, b is w, and their product is y."""
 
-    x: Address
-    w: Address
-    y: Address
-    bias: Address  # 0 for none
-    slope: int  # of the leaky ReLU, the bits of a float32
-    scratch: Address
     packs: np.ndarray  # the one record `Pack` of b
     width: int  # floats of a panel
     depth_stride: int  # bytes from an element of b to that of the next row
@@ -48,43 +51,25 @@ class PanelArguments:
     last_band: int  # first row of the last band, which ends with the last row
     band_source: int  # bytes from row to row of a
     band_target: int  # of y
-    segments: np.ndarray  # of a row of a, as `product_rows` reads them
-    count: int  # of segments
     tasks: int  # of each product of a stack
     x_stack: int  # bytes from matrix to matrix of a stack
     w_stack: int
     y_stack: int
 
 
-@worker(Rows, PanelKernels, PanelArguments)
-def multiply_panel(arguments, task, lane):
+@worker(Operands, Rows, Segments, PanelKernels, PanelArguments)
+def multiply_band(arguments, task, lane):
     """Multiply a band of rows of a by a panel of b, which is first packed into the lane's scratch memory.
 
     So a core reads what it has just written itself: panels that are packed by all cores for all took 1.3x (measured).
     """
     a = carray(arguments, 1)[0]
-    p = carray(packs_at(a.packs), 1)[0]
     stack, part = task // a.tasks, task % a.tasks
-    panel, top = part % p.panels, min(part // p.panels * a.row_count, a.last_band)
-    packed, shift = a.scratch + lane * p.panel_bytes, 4 * panel * a.width
-    pack_panel(a, p, panel, a.w + stack * a.w_stack, packed)
-    call_rows(
-        a.tail if panel == p.panels - 1 else a.whole,
-        (
-            a.x + stack * a.x_stack + top * a.band_source,
-            packed,
-            a.y + stack * a.y_stack + top * a.band_target + shift,
-            a.row_source,
-            a.row_target,
-            a.row_count,
-            a.segments,
-            a.count,
-            4 * a.width,
-            a.bias + shift if a.bias else 0,
-            a.slope,
-            a.lanes,
-        ),
-    )
+    panel, top = part % a.panels, min(part // a.panels * a.row_count, a.last_band)
+    packed = a.scratch + lane * a.lane_bytes
+    pack_panel(a, carray(packs_at(a.packs), 1)[0], panel, a.w + stack * a.w_stack, packed)
+    source, target = a.x + stack * a.x_stack + top * a.band_source, a.y + stack * a.y_stack + top * a.band_target
+    multiply_panel(a, panel, source, packed, target, a.bias, a.slope)
 
 
 class MatrixProduct:
@@ -102,10 +87,12 @@ class MatrixProduct:
         tasks = ceil(rows / band_rows) * panels.count
         height = tile_height(band_rows, ADJACENT_HEIGHTS) if a_transposed else tile_height(band_rows)
         a_row, y_row = 4 if a_transposed else 4 * depth, 4 * columns
-        self.shape, self.panel_bytes, self.tasks = (stacks, rows, columns), packs[0].panel_bytes, stacks * tasks
-        self.arguments = multiply_panel.record.filled(
+        self.shape, self.tasks = (stacks, rows, columns), stacks * tasks
+        self.arguments = multiply_band.record.filled(
             even_rows(band_rows, a_row, y_row),
+            Segments(4 * rows * np.arange(depth), depth) if a_transposed else Segments([0, depth], 1),
             panel_kernels(panels, height, a_transposed),
+            lane_bytes=packs[0].panel_bytes,
             packs=PACK.table([tuple(packs)]),
             width=panels.width,
             depth_stride=4 if b_transposed else 4 * columns,
@@ -113,20 +100,18 @@ class MatrixProduct:
             last_band=rows - band_rows,
             band_source=a_row,
             band_target=y_row,
-            segments=4 * rows * np.arange(depth) if a_transposed else [0, depth],
-            count=depth if a_transposed else 1,
             tasks=tasks,
             y_stack=rows * y_row,
         )
 
     def __call__(self, a, b, bias=None, slope: float = 1.0) -> np.ndarray:
         """The products of float32 matrices, or stacks of them, that lie in memory as the plan says."""
-        c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
-        call = multiply_panel.Arguments.from_buffer_copy(self.arguments)
+        c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.arguments.lane_bytes)
+        call = multiply_band.Arguments.from_buffer_copy(self.arguments)
         call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(buffer)
         call.x_stack, call.w_stack = (each.strides[0] if each.ndim == 3 else 0 for each in (a, b))
         call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
-        pool.run(multiply_panel, call, self.tasks, self.threads)
+        pool.run(multiply_band, call, self.tasks, self.threads)
         return c
 
 

@@ -14,14 +14,22 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
-from . import memory, pool
-from .ir import call_rows, floats_at, pointer_to
-from .jit import Address, Record, worker
-from .memory import address
+from .ir import as_float, floats_at, pointer_to
+from .jit import Record, worker
+from .operands import Operands, computed
 from .problem import Problem
 from .target import WIDTH
-from .tile import NO_SLOPE, product_rows
-from .tiling import PanelKernels, Rows, even_rows, panels_of, tile_height
+from .tile import NO_SLOPE
+from .tiling import (
+    PanelKernels,
+    Rows,
+    Segments,
+    even_rows,
+    multiply_panel,
+    panel_kernels,
+    panels_of,
+    tile_height,
+)
 from .vector_math import leaky
 
 
@@ -45,19 +53,10 @@ _taps_at = pointer_to(TAP.type)
 class NarrowArguments:
     """What else `_narrow` is asked for."""
 
-    x: Address
-    packed: Address  # weights, in panels
-    y: Address
-    bias: Address  # 0 for none
-    scratch: Address
-    lane_bytes: int  # of the scratch memory of a thread
     image_bytes: int
     target_size: int  # floats of an image of outputs
-    panels: int
     panel_bytes: int  # of packed weights
-    panel_width: int  # floats
     pixel_floats: int  # that the products of a pixel take
-    segments: np.ndarray  # (0, channels): what `product_rows` reads of each pixel
     taps: np.ndarray  # a record `TapRange` for each tap of each phase
     tap_count: int
     source_row: int  # floats of products between the inputs of neighbouring rows of outputs
@@ -65,32 +64,16 @@ class NarrowArguments:
     target_row: int  # floats between neighbouring rows of outputs of a phase
     target_column: int
     channels: int
-    slope: float  # of the leaky ReLU
 
 
-@worker(Rows, PanelKernels, NarrowArguments)
+@worker(Operands, Rows, Segments, PanelKernels, NarrowArguments)
 def _narrow(arguments, task, lane):
     """Compute the outputs of one image."""
     a = carray(arguments, 1)[0]
     products = a.scratch + lane * a.lane_bytes
     for panel in range(a.panels):
-        call_rows(
-            a.tail if panel == a.panels - 1 else a.whole,
-            (
-                a.x + task * a.image_bytes,
-                a.packed + panel * a.panel_bytes,
-                products + panel * 4 * a.panel_width,
-                a.row_source,
-                a.row_target,
-                a.row_count,
-                a.segments,
-                1,
-                4 * a.panel_width,
-                0,
-                NO_SLOPE,
-                a.lanes,
-            ),
-        )
+        weights = a.w + panel * a.panel_bytes
+        multiply_panel(a, panel, a.x + task * a.image_bytes, weights, products, 0, NO_SLOPE)
     product = carray(floats_at(products), a.row_count * a.pixel_floats)
     y = carray(floats_at(a.y + 4 * task * a.target_size), a.target_size)
     taps = carray(_taps_at(a.taps), a.tap_count)
@@ -108,8 +91,8 @@ def _narrow(arguments, task, lane):
                     y[write] += product[read]
                     read += a.source_column
                     write += a.target_column
-    if a.slope != 1:
-        slope = a.slope
+    if a.slope != NO_SLOPE:
+        slope = as_float(a.slope)
         for i in range(a.target_size):
             y[i] = leaky(y[i], y[i], slope)
 
@@ -143,21 +126,19 @@ class Narrow:
         self.shape, self.is_adjoint, (phases, zeros) = problem.target, problem.is_adjoint, problem.phases()
         self.tap_order = sorted({tap.index for phase in phases for tap in phase.blocks[0].taps})
         outputs, rows = len(self.tap_order) * channels, height * width
-        panels, pixel_floats, tile = panels_of(outputs), ceil(outputs / WIDTH) * WIDTH, tile_height(rows)
-        kernels = panels.kernels(lambda vectors, _: product_rows(tile, vectors, False, False))
+        pixel_floats = ceil(outputs / WIDTH) * WIDTH  # whole vectors
+        panels = panels_of(pixel_floats)
         taps = TAP.table([(each,) for each in tap_ranges(problem, phases, zeros, self.tap_order, pixel_floats)])
-        self.packed_shape, self.lane_bytes = (panels.count, depth, panels.width), 4 * rows * pixel_floats
+        self.packed_shape = (panels.count, depth, panels.width)
         self.arguments = _narrow.record.filled(
             even_rows(rows, 4 * depth, 4 * pixel_floats),
-            PanelKernels(*kernels, WIDTH),
-            lane_bytes=self.lane_bytes,
+            Segments([0, depth], 1),
+            panel_kernels(panels, tile_height(rows)),
+            lane_bytes=4 * rows * pixel_floats,
             image_bytes=4 * rows * depth,
             target_size=prod(self.shape[1:]),
-            panels=panels.count,
             panel_bytes=4 * depth * panels.width,
-            panel_width=panels.width,
             pixel_floats=pixel_floats,
-            segments=[0, depth],
             taps=taps,
             tap_count=len(taps),
             source_row=problem.stride[0] * width * pixel_floats,
@@ -175,12 +156,8 @@ class Narrow:
         matrix = np.zeros((depth, panels * width), np.float32)
         matrix[:, : weights.shape[1] * weights.shape[2]] = weights.reshape(depth, -1)
         packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
-        y, buffer = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
-        call = _narrow.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.packed, call.y, call.scratch = address(x), address(packed), address(y), address(buffer)
-        call.bias, call.slope = 0 if bias is None else address(bias), slope
-        pool.run(_narrow, call, len(x))
-        return y
+        y = np.empty(self.shape, np.float32)
+        return computed(_narrow, self.arguments, len(x), x, packed, y, bias, slope)
 
 
 def serves(channels: int, w_shape, geometry: Geometry) -> bool:

@@ -1,9 +1,10 @@
 """The direct kernel: convolution, and its adjoint in x, as products over taps.
 
-    y[n, p z + a, q z + b, k] = activation(bias[k] + sum over taps t, c of x[n, p s + t.row, q s + t.column, c] w[t, c, k])
+    y[n, p z + a, q z + b, k] = activation(bias[k] + sum over t, c of x[n, p s + t.row, q s + t.column, c] w[t, c, k])
 
-for the outputs (p, q) of each phase (a, b). A convolution of stride s has z = 1 and one phase, its adjoint s = 1 and the
-stride z. The weights are packed into panels; a task multiplies some panels with a band of rows of a group of images.
+for the outputs (p, q) of each phase (a, b) and their taps t. A convolution of stride s has z = 1 and one phase; its
+adjoint has s = 1 and the stride z. The weights are packed into panels; a task multiplies some panels with a band of
+rows of a group of images.
 """
 
 from dataclasses import dataclass
@@ -12,15 +13,22 @@ from math import ceil, prod
 import numpy as np
 from numba import carray
 
-from . import memory, pool
-from .ir import call_rows, pointer_to
-from .jit import Address, Record, worker
-from .memory import address
+from .ir import pointer_to
+from .jit import Record, worker
+from .operands import Operands, computed
 from .packing import Pack, Packing, packs_of
 from .problem import Problem
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
-from .tile import bits
-from .tiling import PanelKernels, Rows, panel_kernels, panels_of, tile_height, tile_starts
+from .tiling import (
+    PanelKernels,
+    Rows,
+    Segments,
+    multiply_panel,
+    panel_kernels,
+    panels_of,
+    tile_height,
+    tile_starts,
+)
 from .window import Layout, in_planes, layout_of, window_at
 
 MOST_INPUT_BYTES = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
@@ -64,27 +72,18 @@ def cut_of(images: int, phases, layout: Layout) -> Cut:
     return Cut(images, group, bands, band_rows, rows - band_rows, window, layout.window_bytes(window))
 
 
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """The inputs of an output in a block of channels, as `product_rows` reads them."""
-
-    source: int  # bytes from the first input of a task to the first channel of the block
-    segments: np.ndarray  # (offset in bytes, length) of each run of neighbours; with `planes` the offset of each input
-    count: int  # of segments
-
-
-def inputs_of(block, layout: Layout, window: int) -> Inputs:
-    """The inputs of a block whose taps lie in `window` rows."""
+def inputs_of(block, layout: Layout, window: int) -> tuple[int, Segments]:
+    """The offset in bytes of a block's first input channel, and its inputs, where taps lie in `window` rows."""
     if not layout.planes:
         segments = [(4 * offset, length) for offset, length in layout.segments(block.taps)]
-        return Inputs(4 * block.source, segments, len(segments))
+        return 4 * block.source, Segments(segments, len(segments))
     step, plane = layout.stride_columns, window * layout.pitch
     segments = [
         (c * step + tap.column % step) * plane + tap.row * layout.pitch + 4 * (tap.column // step)
         for tap in block.taps
         for c in range(tap.low, tap.high)
     ]
-    return Inputs(block.source * step * plane, segments, len(segments))
+    return block.source * step * plane, Segments(segments, len(segments))
 
 
 def rows_of(phase, problem: Problem, layout: Layout, cut: Cut) -> tuple[Rows, int]:
@@ -102,38 +101,30 @@ def rows_of(phase, problem: Problem, layout: Layout, cut: Cut) -> tuple[Rows, in
 
 @dataclass(frozen=True)
 class BlockPlace:
-    """Where a block of channels has its weights and its outputs."""
+    """Where a block of channels has its inputs, weights and outputs, in bytes."""
 
-    weights: int  # bytes from the first packed weight
-    target: int  # bytes from the first output of a task
-    bias: int  # bytes from the first bias
-    panels: int
+    source: int  # from the first input of a task
+    target: int  # from its first output
+    weights: int  # from the first packed weight
     panel_bytes: int  # of packed weights
+    first_bias: int  # from the first bias
 
 
-JOB = Record(Rows, Inputs, PanelKernels, BlockPlace)
+JOB = Record(Rows, Segments, PanelKernels, BlockPlace)
 _jobs_at = pointer_to(JOB.type)
 
 
 class MultiplyArguments:
     """What else `multiply` is asked for."""
 
-    x: Address
-    weights: Address  # packed
-    y: Address
-    bias: Address  # 0 for none
-    slope: int  # of the leaky ReLU, the bits of a float32
-    scratch: Address
-    lane_bytes: int  # of the scratch memory of a thread
     parts: int  # shares of the panels, a task each
-    panel_stride: int  # bytes from panel to panel of the outputs
     target_bytes: int  # of an image of outputs
     band_target: int  # bytes from row to row of outputs of a phase
     jobs: np.ndarray  # for each block of channels of each phase
     job_count: int
 
 
-@worker(Cut, Layout, MultiplyArguments)
+@worker(Operands, Cut, Layout, MultiplyArguments)
 def multiply(arguments, task, lane):
     """Multiply one of `parts` shares of the panels with a band of rows of a group of images."""
     a = carray(arguments, 1)[0]
@@ -146,25 +137,10 @@ def multiply(arguments, task, lane):
     jobs = carray(_jobs_at(a.jobs), a.job_count)
     for j in range(a.job_count):
         job = jobs[j]
+        bias = a.bias + job.first_bias if a.bias else 0
         for panel in range(part * job.panels // a.parts, (part + 1) * job.panels // a.parts):
-            shift = panel * a.panel_stride
-            call_rows(
-                job.tail if panel == job.panels - 1 else job.whole,
-                (
-                    source + job.source,
-                    a.weights + job.weights + panel * job.panel_bytes,
-                    target + job.target + shift,
-                    job.row_source,
-                    job.row_target,
-                    job.row_count,
-                    job.segments,
-                    job.count,
-                    a.panel_stride,
-                    a.bias + job.bias + shift if a.bias else 0,
-                    a.slope,
-                    job.lanes,
-                ),
-            )
+            weights = a.w + job.weights + panel * job.panel_bytes
+            multiply_panel(job, panel, source + job.source, weights, target + job.target, bias, a.slope)
 
 
 def input_layout(problem: Problem, phases, zeros) -> Layout:
@@ -193,10 +169,10 @@ def jobs_of(problem: Problem, layout: Layout, cut: Cut, phases, packs: list[Pack
     for phase in phases:
         rows, height = rows_of(phase, problem, layout, cut)
         for block in phase.blocks:
-            pack, first_output = next(left), (phase.top * width + phase.left) * outputs + block.first
-            kernels = panel_kernels(panels_of(pack.outputs, vectors), height, layout.planes)
-            place = BlockPlace(pack.packed, 4 * first_output, 4 * block.first, pack.panels, pack.panel_bytes)
-            yield rows, inputs_of(block, layout, cut.window), kernels, place
+            pack, target = next(left), 4 * ((phase.top * width + phase.left) * outputs + block.first)
+            source, segments = inputs_of(block, layout, cut.window)
+            place = BlockPlace(source, target, pack.packed, pack.panel_bytes, 4 * block.first)
+            yield rows, segments, panel_kernels(panels_of(pack.outputs, vectors), height, layout.planes), place
 
 
 class Products:
@@ -214,13 +190,11 @@ class Products:
         most = max(pack.panels for pack in packs)
         parts = 1 if layout.copied else ceil(most / max(1, most * cut.tasks // LEAST_TASKS))
         self.shape, self.tasks = problem.target, cut.tasks * parts
-        self.lane_bytes = cut.group * cut.window_bytes if layout.copied else 0
         self.arguments = multiply.record.filled(
             cut,
             layout,
-            lane_bytes=self.lane_bytes,
+            lane_bytes=cut.group * cut.window_bytes if layout.copied else 0,
             parts=parts,
-            panel_stride=4 * width,
             target_bytes=4 * prod(self.shape[1:]),
             band_target=4 * problem.step[0] * prod(self.shape[2:]),
             jobs=jobs,
@@ -229,9 +203,5 @@ class Products:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        packed, y, buffer = self.packing(w), np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
-        call = multiply.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.weights, call.y, call.scratch = address(x), address(packed), address(y), address(buffer)
-        call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
-        pool.run(multiply, call, self.tasks)
-        return y
+        y = np.empty(self.shape, np.float32)
+        return computed(multiply, self.arguments, self.tasks, x, self.packing(w), y, bias, slope)

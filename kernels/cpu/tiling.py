@@ -9,7 +9,8 @@ from math import ceil
 
 import numpy as np
 
-from .jit import Address
+from .ir import call_rows
+from .jit import Address, inlined
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import product_rows
 
@@ -46,6 +47,14 @@ def even_rows(count: int, source_bytes: int, target_bytes: int) -> Rows:
     return Rows(count, source_bytes * rows, target_bytes * rows)
 
 
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """The inputs that a row is made of."""
+
+    segments: np.ndarray  # (offset in bytes, length) of neighbours, or the offsets of single inputs: see `product_rows`
+    count: int
+
+
 # Panels
 
 
@@ -79,15 +88,42 @@ def panels_of(channels: int, vectors: int = 0) -> Panels:
 
 @dataclass(frozen=True)
 class PanelKernels:
-    """The micro-kernels that multiply a panel."""
+    """The panels of the products, and the micro-kernels that compute them."""
 
-    whole: Address  # for all panels but the last
+    panels: int
+    panel_pitch: int  # bytes of a row of a panel
+    whole: Address  # the micro-kernel for all panels but the last
     tail: Address  # for the last one
     lanes: int  # floats in the last vector of the last panel
 
 
 def panel_kernels(panels: Panels, height: int, adjacent: bool = False) -> PanelKernels:
-    """`product_rows` in tiles of a height, which write no more than the channels that there are."""
-    return PanelKernels(
-        *panels.kernels(lambda vectors, tail: product_rows(height, vectors, tail, adjacent)), panels.lanes
+    """`product_rows` for some panels, in tiles of a height."""
+    kernels = panels.kernels(lambda vectors, tail: product_rows(height, vectors, tail, adjacent))
+    return PanelKernels(panels.count, 4 * panels.width, *kernels, panels.lanes)
+
+
+@inlined
+def multiply_panel(a, panel, source, weights, target, bias, slope):
+    """Compute a panel of activation(bias + A W), for rows of A at `source`, of which the first panel is at `target`.
+
+    The record `a` has the fields of `Rows`, `Segments` and `PanelKernels`.
+    """
+    shift = panel * a.panel_pitch
+    call_rows(
+        a.tail if panel == a.panels - 1 else a.whole,
+        (
+            source,
+            weights,
+            target + shift,
+            a.row_source,
+            a.row_target,
+            a.row_count,
+            a.segments,
+            a.count,
+            a.panel_pitch,
+            bias + shift if bias else 0,
+            slope,
+            a.lanes,
+        ),
     )

@@ -15,10 +15,11 @@ from numba import carray
 
 from ..geometry import visible_taps
 from ..taps import Tap
-from . import memory, pool
+from . import pool
 from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
 from .jit import Address, Record, worker
 from .memory import address
+from .operands import SumOperands, summed
 from .problem import Problem
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
@@ -125,11 +126,6 @@ def sums_of(panel_count: int, panel_width: int, rows: int, strips: int, copied: 
 class AccumulateArguments:
     """What else `accumulate` is asked for."""
 
-    x: Address
-    g: Address
-    sums: Address
-    scratch: Address
-    lane_bytes: int  # of the scratch memory of a thread
     copy_bytes: int  # of copied input, before the copied gradients there
     window_bytes: int  # from image to image of the inputs of a strip
     reach: int  # rows of inputs that an output row reads
@@ -145,7 +141,7 @@ class AccumulateArguments:
     entry: Address  # the micro-kernel
 
 
-@worker(Strips, Layout, Sums, AccumulateArguments)
+@worker(SumOperands, Strips, Layout, Sums, AccumulateArguments)
 def accumulate(arguments, task, lane):
     """Compute the sums of a group of panels over a run of strips."""
     a = carray(arguments, 1)[0]
@@ -275,12 +271,11 @@ class WeightSums:
         window_bytes = layout.window_bytes((strips.strip_rows - 1) * layout.stride_rows + reach)
         copy_bytes = ceil(strips.group * window_bytes / 64) * 64 if layout.copied else 0
         self.tasks, self.sums_size = sums.tasks, sums.tasks * sums.sums_bytes // 4
-        self.lane_bytes = copy_bytes + 4 * width * strips.group * strips.strip_rows * columns
         self.arguments = accumulate.record.filled(
             strips,
             layout,
             sums,
-            lane_bytes=self.lane_bytes,
+            lane_bytes=copy_bytes + 4 * width * strips.group * strips.strip_rows * columns,
             copy_bytes=copy_bytes,
             window_bytes=window_bytes,
             reach=reach,
@@ -313,10 +308,7 @@ class WeightSums:
     def __call__(self, x, g) -> np.ndarray:
         """The gradient of w, from contiguous float32 x and g; zero for the weights that a mask hides."""
         weight = (np.zeros if self.is_masked else np.empty)(self.shape, np.float32)
-        sums, buffer = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
-        call = accumulate.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
-        pool.run(accumulate, call, self.tasks)
+        sums = summed(accumulate, self.arguments, self.tasks, x, g, np.empty(self.sums_size, np.float32))
         last = add_up.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient = address(sums), address(weight)
         pool.run(add_up, last, self.add_tasks)

@@ -20,14 +20,25 @@ from numba import carray
 
 from ..geometry import Geometry
 from . import memory, pool
-from .ir import VECTOR_BYTES, as_float, call_rows, clear, copy, finished_transform, grid_transform
+from .ir import VECTOR_BYTES, as_float, clear, copy, finished_transform, grid_transform
 from .jit import Address, inlined, worker
 from .memory import address
+from .operands import Operands, computed
 from .packing import Packing, packs_of
 from .problem import Problem
 from .target import HEIGHTS, VECTORS, WIDTH
-from .tile import NO_SLOPE, bits, product_rows
-from .tiling import Rows, even_rows, tile_cost, tile_height
+from .tile import NO_SLOPE
+from .tiling import (
+    PanelKernels,
+    Rows,
+    Segments,
+    even_rows,
+    multiply_panel,
+    panel_kernels,
+    panels_of,
+    tile_cost,
+    tile_height,
+)
 
 TAPS = {(3, 1): 3, (4, 2): 2}  # taps of a phase along an axis, by (kernel size, stride)
 POINTS = [Fraction(n, 4) for n in (0, 3, -3, 6, -6)]  # rounding errors are a third of those of 0, +-1, +-2 (measured)
@@ -217,7 +228,7 @@ def transform_weights(arguments, task, lane):
 
 @dataclass(frozen=True)
 class Transformed:
-    """Where a task has its transformed tiles v[point, tile, phase and channel], and their products m, in scratch memory.
+    """The scratch memory of a task: transformed tiles v[point, tile, phase and channel], and their products m.
 
     Before them lies a patch that reaches over the edge of its image, and later a tile that does. Points would compete
     for the same cache lines if they were a power of two apart.
@@ -227,15 +238,13 @@ class Transformed:
     m: int
     v_point: int  # bytes from point to point
     m_point: int
-    lane_bytes: int  # of the scratch memory of a thread
 
 
 def transformed_of(points: int, tiles: int, depth: int, width: int) -> Transformed:
     """The place for `tiles` tiles with `depth` inputs and `width` outputs at each of some points."""
     v_point, m_point = spaced(tiles * depth), spaced(tiles * width)
     v = max(points * 4 * depth, 16 * VECTOR_BYTES)
-    m = v + points * v_point
-    return Transformed(v, m, v_point, m_point, m + points * m_point)
+    return Transformed(v, v + points * v_point, v_point, m_point)
 
 
 def spaced(floats: int) -> int:
@@ -246,18 +255,9 @@ def spaced(floats: int) -> int:
 class ConvolveArguments:
     """What else `convolve` is asked for."""
 
-    x: Address
-    u: Address  # transformed weights
-    y: Address
-    bias: Address  # 0 for none
-    slope: int  # of the leaky ReLU, the bits of a float32
-    scratch: Address
     tiles_per_task: int
     u_point: int  # bytes from point to point of u
-    panels: int
     panel_bytes: int  # of u
-    entry: Address  # the micro-kernel
-    segments: np.ndarray  # (0, depth): what the micro-kernel reads of each tile
 
 
 @inlined
@@ -297,7 +297,7 @@ def write_tile(a, buffer, tile, phase, m):
                     copy(target + i * line + j * pixel + c, result, VECTOR_BYTES)
 
 
-@worker(Images, Tiles, Transformed, Rows, ConvolveArguments)
+@worker(Operands, Images, Tiles, Transformed, Rows, Segments, PanelKernels, ConvolveArguments)
 def convolve(arguments, task, lane):
     """Compute `tiles_per_task` tiles of 4x4 outputs, in each phase."""
     a = carray(arguments, 1)[0]
@@ -308,23 +308,8 @@ def convolve(arguments, task, lane):
         transform_tile(a, buffer, a.x, a.source, first + t, v + t * depth_bytes)
     for point in range((a.taps + 3) * (a.taps + 3)):
         for panel in range(a.panels):
-            call_rows(
-                a.entry,
-                (
-                    v + point * a.v_point,
-                    a.u + point * a.u_point + panel * a.panel_bytes,
-                    m + point * a.m_point + panel * PANEL_BYTES,
-                    a.row_source,
-                    a.row_target,
-                    a.row_count,
-                    a.segments,
-                    1,
-                    PANEL_BYTES,
-                    0,
-                    NO_SLOPE,
-                    WIDTH,
-                ),
-            )
+            weights = a.w + point * a.u_point + panel * a.panel_bytes
+            multiply_panel(a, panel, v + point * a.v_point, weights, m + point * a.m_point, 0, NO_SLOPE)
     for t in range(a.tiles_per_task):
         for phase in range(phases):
             write_tile(a, buffer, first + t, phase, m + (t * phases + phase) * a.target)
@@ -352,7 +337,7 @@ class Winograd:
         images, tiles = images_of(problem), tiles_of(problem)
         channels, outputs = problem.source[3], problem.target[3]
         depth, width = images.source_phases**2 * channels, images.target_phases**2 * outputs
-        count, points, panels = tiles_per_task(tiles.tiles), (images.taps + 3) ** 2, width // PANEL
+        count, points, panels = tiles_per_task(tiles.tiles), (images.taps + 3) ** 2, panels_of(width)
         transformed, u_point = transformed_of(points, count, depth, width), spaced(depth * width)
         _, depth_stride, output_stride = problem.weight_strides
         self.packing = Packing(packs_for(problem), PANEL, depth_stride, output_stride)
@@ -361,32 +346,27 @@ class Winograd:
             taps=images.taps,
             phases=images.source_phases**2,
             channels=channels,
-            panels=panels,
+            panels=panels.count,
         )
         self.shape, self.tasks, self.weight_tasks = problem.target, ceil(tiles.tiles / count), depth // WIDTH
-        self.points_size, self.lane_bytes = points * u_point // 4, transformed.lane_bytes
+        self.points_size = points * u_point // 4
         self.arguments = convolve.record.filled(
             images,
             tiles,
             transformed,
             even_rows(count, 4 * depth, 4 * width),
+            Segments([0, depth], 1),
+            panel_kernels(panels, tile_height(count)),
+            lane_bytes=transformed.m + points * transformed.m_point,
             tiles_per_task=count,
             u_point=u_point,
-            panels=panels,
             panel_bytes=depth * PANEL_BYTES,
-            entry=product_rows(tile_height(count), VECTORS, False, False),
-            segments=[0, depth],
         )
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        packed, y = self.packing(w), np.empty(self.shape, np.float32)
-        u, buffer = memory.aligned(self.points_size), memory.scratch(self.lane_bytes)
+        packed, u, y = self.packing(w), memory.aligned(self.points_size), np.empty(self.shape, np.float32)
         weights = transform_weights.Arguments.from_buffer_copy(self.weight_arguments)
         weights.packed, weights.u = address(packed), address(u)
         pool.run(transform_weights, weights, self.weight_tasks)
-        call = convolve.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.u, call.y, call.scratch = address(x), address(u), address(y), address(buffer)
-        call.bias, call.slope = 0 if bias is None else address(bias), bits(slope)
-        pool.run(convolve, call, self.tasks)
-        return y
+        return computed(convolve, self.arguments, self.tasks, x, u, y, bias, slope)

@@ -17,6 +17,7 @@ from . import memory, pool
 from .ir import VECTOR_BYTES, call_rows, floats_at, grid_transform
 from .jit import Address, inlined, worker
 from .memory import address
+from .operands import SumOperands, summed
 from .problem import Problem
 from .target import VECTORS, WIDTH
 from .tile import outer_sums
@@ -107,11 +108,6 @@ def transformed_of(slices: Slices, taps: int, phases: int) -> Transformed:
 class CorrelateArguments:
     """What else `correlate` is asked for."""
 
-    x: Address
-    g: Address
-    sums: Address  # of all pieces
-    scratch: Address
-    lane_bytes: int  # of the scratch memory of a thread
     pieces: int  # runs of tiles, whose sums are added up at the end
     entry: Address  # the micro-kernel
     offsets: np.ndarray  # of each block of rows among those of a transformed tile, in bytes
@@ -158,7 +154,7 @@ def add_tiles(a, buffer, first, count, x, g, sums, accumulate):
             )
 
 
-@worker(Images, Tiles, Slices, Transformed, CorrelateArguments)
+@worker(SumOperands, Images, Tiles, Slices, Transformed, CorrelateArguments)
 def correlate(arguments, task, lane):
     """Compute the transformed sums of a slice of channels and one of outputs, over a run of tiles."""
     a = carray(arguments, 1)[0]
@@ -258,11 +254,8 @@ class WinogradSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays."""
-        gradient, sums = np.empty(self.shape, np.float32), memory.aligned(self.sums_size)
-        buffer = memory.scratch(self.lane_bytes)
-        call = correlate.Arguments.from_buffer_copy(self.arguments)
-        call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
-        pool.run(correlate, call, self.tasks)
+        gradient, buffer = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
+        sums = summed(correlate, self.arguments, self.tasks, x, g, memory.aligned(self.sums_size))
         last = add_points.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient, last.scratch = address(sums), address(gradient), address(buffer)
         pool.run(add_points, last, self.add_tasks)
