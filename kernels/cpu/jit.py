@@ -181,12 +181,10 @@ C_TYPES = {int: ctypes.c_int64, bool: ctypes.c_int64, float: ctypes.c_float, np.
 
 
 def _fields(parts) -> list[tuple[str, type]]:
-    """The fields of a record, with their types in C."""
+    """The names and types of the fields of a record."""
     if isinstance(parts[0], str):
-        fields = [(name, kind) for names, kind in zip(parts, (int, float), strict=False) for name in names.split()]
-    else:
-        fields = [field for part in parts for field in get_type_hints(part).items()]
-    return [(name, C_TYPES[kind]) for name, kind in fields]
+        return [(name, kind) for names, kind in zip(parts, (int, float), strict=False) for name in names.split()]
+    return [field for part in parts for field in get_type_hints(part).items()]
 
 
 class Table(np.ndarray):
@@ -210,37 +208,39 @@ class Record:
     """
 
     def __init__(self, *parts: type | str):
+        fields = _fields(parts)
+        self.tables = [(i, name) for i, (name, kind) in enumerate(fields) if kind is np.ndarray]
         # Without the slots a misspelt field would become an attribute that no compiled function reads.
-        members = {"__slots__": ("kept",), "_fields_": _fields(parts)}
+        members = {"__slots__": ("kept",), "_fields_": [(name, C_TYPES[kind]) for name, kind in fields]}
         self.Structure = type("Arguments", (ctypes.Structure,), members)
-        self.type = numba.from_dtype(np.dtype(self.Structure))
+        self.dtype = np.dtype(self.Structure)
+        self.type = numba.from_dtype(self.dtype)
 
     def filled(self, *parts, **fields) -> ctypes.Structure:
         """A structure with the fields of some dataclasses, and further ones; those that are not named are 0."""
-        kept: list[np.ndarray] = []
-        structure = self.Structure(**_numbers(parts, fields, kept))
+        for part in parts:
+            fields.update(vars(part))
+        kept = {name: _table(fields[name]) for _, name in self.tables if name in fields}
+        fields.update((name, address(table)) for name, table in kept.items())
+        structure = self.Structure(**fields)
         structure.kept = kept
         return structure
 
     def table(self, rows: list[tuple]) -> Table:
-        """An array of records, from the dataclasses that make up each of them."""
-        kept: list[np.ndarray] = []
-        names = [name for name, _ in self.Structure._fields_]
-        numbers = [_numbers(parts, {}, kept) for parts in rows]
-        table = np.array([tuple(map(row.__getitem__, names)) for row in numbers], np.dtype(self.Structure)).view(Table)
+        """An array of records, from the dataclasses that make up each of them, in the order of the declaration."""
+        numbers, kept = [[number for part in parts for number in vars(part).values()] for parts in rows], []
+        for record in numbers:
+            for i, _ in self.tables:
+                kept.append(_table(record[i]))
+                record[i] = address(kept[-1])
+        table = np.array(list(map(tuple, numbers)), self.dtype).view(Table)
         table.kept = kept
         return table
 
 
-def _numbers(parts, fields: dict, kept: list[np.ndarray]) -> dict:
-    """The fields of some dataclasses, and further ones; of a table its address, while the table is added to `kept`."""
-    for part in parts:
-        fields.update(vars(part))
-    for name, value in fields.items():
-        if isinstance(value, (np.ndarray, list)):
-            kept.append(value if isinstance(value, Table) else np.ascontiguousarray(value, np.int64))
-            fields[name] = address(kept[-1])
-    return fields
+def _table(values) -> np.ndarray:
+    """A table of records as it is, other values as int64 that follow each other in memory."""
+    return values if isinstance(values, Table) else np.ascontiguousarray(values, np.int64)
 
 
 class Worker:

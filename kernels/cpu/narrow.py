@@ -7,6 +7,7 @@ A direct sum would leave most of each vector empty. So every pixel is first mult
 channels together, which fill vectors, and each output then adds up the products of its taps.
 """
 
+import functools
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -97,24 +98,25 @@ def _narrow(arguments, task, lane):
             y[i] = leaky(y[i], y[i], slope)
 
 
+@functools.lru_cache(1024)
 def inside(offset: int, stride: int, outputs: int, inputs: int) -> tuple[int, int]:
     """The range of outputs i < `outputs` whose input offset + i * stride lies in [0, `inputs`)."""
-    return max(0, ceil(-offset / stride)), min(outputs, (inputs - 1 - offset) // stride + 1)
+    return max(0, -(offset // stride)), min(outputs, (inputs - 1 - offset) // stride + 1)
 
 
 def tap_ranges(problem: Problem, phases, zeros, tap_order: list[int], pixel_floats: int) -> list[TapRange]:
     """The taps of all phases, without those that no output reads."""
     (_, height, width, _), (_, _, columns, channels) = problem.source, problem.target
-    ranges = []
+    ((above, _), (before, _)), (stride, stride_across), ranges = zeros, problem.stride, []
     for phase in phases:
+        target = (phase.top * columns + phase.left) * channels
         for tap in phase.blocks[0].taps:
-            row, column = tap.row - zeros[0][0], tap.column - zeros[1][0]
-            rows = inside(row, problem.stride[0], phase.rows, height)
-            across = inside(column, problem.stride[1], phase.columns, width)
+            row, column = tap.row - above, tap.column - before
+            rows = inside(row, stride, phase.rows, height)
+            across = inside(column, stride_across, phase.columns, width)
             if rows[0] < rows[1] and across[0] < across[1]:
-                source = (row * width + column) * pixel_floats
-                target = (phase.top * columns + phase.left) * channels
-                ranges.append(TapRange(*rows, *across, source, target, tap_order.index(tap.index) * channels))
+                source, product = (row * width + column) * pixel_floats, tap_order.index(tap.index) * channels
+                ranges.append(TapRange(*rows, *across, source, target, product))
     return ranges
 
 

@@ -3,6 +3,7 @@
 A tile is a few rows times a few vectors, held in registers. A panel is all rows of as many channels as a tile is wide.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
@@ -22,6 +23,7 @@ def tile_cost(rows: int, height: int) -> float:
     return ceil(rows / height) * height * (1 + 0.6 / height)
 
 
+@functools.lru_cache(1024)
 def tile_height(rows: int, heights=HEIGHTS) -> int:
     """The height with the lowest `tile_cost`, of those that are at most `rows`."""
     return min((height for height in heights if height <= rows), key=lambda height: tile_cost(rows, height))

@@ -52,15 +52,16 @@ def test_a_table_has_a_record_for_each_row_of_dataclasses():
     assert table["is_doubled"].tolist() == [0, 1]
 
 
-def test_records_hold_the_addresses_of_tables_and_keep_them_alive():
-    @dataclass(frozen=True)
-    class Row:
-        offsets: np.ndarray
+@dataclass(frozen=True)
+class Row:
+    offsets: np.ndarray
 
+
+def test_records_hold_the_addresses_of_tables_and_keep_them_alive():
     table = Record(Row).table([(Row(np.arange(2, dtype=np.int32)),), (Row([7, 8]),)])
-    record = Record("rows").filled(rows=table)
-    assert record.rows == address(record.kept[0]) == address(table)
-    offsets = [ctypes.cast(int(at), ctypes.POINTER(ctypes.c_int64))[:2] for at in record.kept[0]["offsets"]]
+    record = Record(Row).filled(offsets=table)
+    assert record.offsets == address(record.kept["offsets"]) == address(table)
+    offsets = [ctypes.cast(int(at), ctypes.POINTER(ctypes.c_int64))[:2] for at in record.kept["offsets"]["offsets"]]
     assert offsets == [[0, 1], [7, 8]]
 
 
