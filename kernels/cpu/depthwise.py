@@ -7,6 +7,7 @@ input of a band of rows of outputs, with zeros around it, into scratch memory. T
 output has the same taps: none needs a test of whether its inputs lie inside the image.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
@@ -71,8 +72,19 @@ def bands_of(problem: Problem, phases, zeros, pitch: int) -> Bands:
     fitting = (BAND_BYTES // (width * pitch) - reach) // step + 1
     bands = ceil(rows / max(1, min(rows, max(fitting, reach // step))))
     band = ceil(rows / bands)
-    window, (above, _), (before, _) = (band - 1) * step + reach, *zeros
-    return Bands(images, bands, band, step, window, width, above, before, height, columns, 4 * channels)
+    return Bands(
+        images=images,
+        bands=bands,
+        band=band,
+        step=step,
+        window=(band - 1) * step + reach,
+        width=width,
+        above=zeros[0][0],
+        before=zeros[1][0],
+        height=height,
+        columns=columns,
+        pixel=4 * channels,
+    )
 
 
 @dataclass(frozen=True)
@@ -89,8 +101,15 @@ class PanelCopies:
 
 def panel_copies(panels: Panels) -> PanelCopies:
     """The copies of some panels."""
-    pitch, last_pitch = 4 * panels.width, panels.last_vectors * VECTOR_BYTES
-    return PanelCopies(panels.count, pitch, last_pitch, panels.lanes, *panels.kernels(panel_copy))
+    copy_whole, copy_tail = panels.kernels(panel_copy)
+    return PanelCopies(
+        panels=panels.count,
+        pitch=4 * panels.width,
+        last_pitch=panels.last_vectors * VECTOR_BYTES,
+        lanes=panels.lanes,
+        copy_whole=copy_whole,
+        copy_tail=copy_tail,
+    )
 
 
 @inlined
@@ -283,15 +302,17 @@ def jobs_of(problem: Problem, phases, bands: Bands, panels: Panels) -> tuple[lis
         taps, runs = in_runs(phase.blocks[0].taps, problem.stride[1])
         starts = taps[: runs * RUN : RUN] + taps[runs * RUN :]
         height = tile_height(phase.columns, range(HEIGHTS[0], 0, -1))
+        whole, tail = panels.kernels(functools.partial(tap_sums, height))
         job = Job(
-            phase.rows,
-            phase.columns,
-            4 * channels * (phase.top * width + phase.left),
-            offsets_of(starts, bands, 4 * panels.width),
-            runs,
-            len(taps) - runs * RUN,
-            len(order),
-            *panels.kernels(lambda vectors, tail, height=height: tap_sums(height, vectors, tail)),
+            rows=phase.rows,
+            columns=phase.columns,
+            target=4 * channels * (phase.top * width + phase.left),
+            taps=offsets_of(starts, bands, 4 * panels.width),
+            runs=runs,
+            singles=len(taps) - runs * RUN,
+            first=len(order),
+            whole=whole,
+            tail=tail,
         )
         jobs.append((job,))
         order += [tap.index for tap in taps]

@@ -115,8 +115,17 @@ def tap_ranges(problem: Problem, phases, zeros, tap_order: list[int], pixel_floa
             rows = inside(row, stride, phase.rows, height)
             across = inside(column, stride_across, phase.columns, width)
             if rows[0] < rows[1] and across[0] < across[1]:
-                source, product = (row * width + column) * pixel_floats, tap_order.index(tap.index) * channels
-                ranges.append(TapRange(*rows, *across, source, target, product))
+                ranges.append(
+                    TapRange(
+                        first_row=rows[0],
+                        last_row=rows[1],
+                        first_column=across[0],
+                        last_column=across[1],
+                        source=(row * width + column) * pixel_floats,
+                        target=target,
+                        product=tap_order.index(tap.index) * channels,
+                    )
+                )
     return ranges
 
 

@@ -18,7 +18,7 @@ from .memory import address
 from .target import WIDTH
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pack:
     """A block of weights."""
 
@@ -34,9 +34,16 @@ def packs_of(blocks, width: int) -> list[Pack]:
     """Blocks (pieces, outputs) that are packed one after another, in panels of `width` outputs."""
     packs, packed = [], 0
     for pieces, outputs in blocks:
-        panel_bytes = 4 * sum(rows for _, rows in pieces) * width
-        packs.append(Pack(pieces, len(pieces), packed, outputs, ceil(outputs / width), panel_bytes))
-        packed += packs[-1].panels * panel_bytes
+        block = Pack(
+            pieces=pieces,
+            count=len(pieces),
+            packed=packed,
+            outputs=outputs,
+            panels=ceil(outputs / width),
+            panel_bytes=4 * sum(rows for _, rows in pieces) * width,
+        )
+        packs.append(block)
+        packed += block.panels * block.panel_bytes
     return packs
 
 

@@ -29,7 +29,7 @@ from .tiling import (
     tile_height,
     tile_starts,
 )
-from .window import Layout, in_planes, layout_of, window_at
+from .window import Layout, Window, in_planes, layout_of, window_at
 
 MOST_INPUT_BYTES = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
 LEAST_TASKS = 16  # work that is large enough is cut into at least this many tasks
@@ -44,8 +44,6 @@ class Cut:
     bands: int  # of an image
     band_rows: int  # rows of outputs of a band, in each phase
     last_band: int  # first row of the last band, which overlaps the one before it
-    window: int  # rows of inputs of a band
-    window_bytes: int  # from image to image of the inputs of a task
 
     @property
     def tasks(self) -> int:
@@ -53,14 +51,13 @@ class Cut:
         return ceil(self.images / self.group) * self.bands
 
 
-def cut_of(images: int, phases, layout: Layout) -> Cut:
-    """The cut for some images.
+def cut_of(images: int, phases, layout: Layout, reach: int) -> Cut:
+    """The cut for some images, where an output reads `reach` rows.
 
     Small images are joined until a tile is well filled, and while their input fits into the cache; large ones are cut
     into bands, if all phases have equally many rows and columns.
     """
     rows, columns = max(phase.rows for phase in phases), max(phase.columns for phase in phases)
-    reach = 1 + max((tap.row for phase in phases for block in phase.blocks for tap in block.taps), default=0)
     nearby = layout.line_bytes * ((rows - 1) * layout.stride_rows + reach)  # bytes of input of an image
     group = min(images, max(ceil(64 / (rows * columns)), min(MOST_INPUT_BYTES // nearby, images // LEAST_TASKS), 1))
     group, bands = ceil(images / ceil(images / group)), 1
@@ -68,16 +65,15 @@ def cut_of(images: int, phases, layout: Layout) -> Cut:
         most = max(ceil(nearby / MOST_INPUT_BYTES), min(ceil(LEAST_TASKS / images), rows * columns // 64), 1)
         bands = ceil(rows / ceil(rows / min(most, rows)))
     band_rows = ceil(rows / bands)
-    window = (band_rows - 1) * layout.stride_rows + reach
-    return Cut(images, group, bands, band_rows, rows - band_rows, window, layout.window_bytes(window))
+    return Cut(images, group, bands, band_rows, rows - band_rows)
 
 
-def inputs_of(block, layout: Layout, window: int) -> tuple[int, Segments]:
-    """The offset in bytes of a block's first input channel, and its inputs, where taps lie in `window` rows."""
+def inputs_of(block, layout: Layout, window: Window) -> tuple[int, Segments]:
+    """The offset in bytes of a block's first input channel in a window, and the inputs of an output."""
     if not layout.planes:
         segments = [(4 * offset, length) for offset, length in layout.segments(block.taps)]
         return 4 * block.source, Segments(segments, len(segments))
-    step, plane = layout.stride_columns, window * layout.pitch
+    step, plane = layout.stride_columns, window.window_rows * layout.pitch
     segments = [
         (c * step + tap.column % step) * plane + tap.row * layout.pitch + 4 * (tap.column // step)
         for tap in block.taps
@@ -86,7 +82,7 @@ def inputs_of(block, layout: Layout, window: int) -> tuple[int, Segments]:
     return block.source * step * plane, Segments(segments, len(segments))
 
 
-def rows_of(phase, problem: Problem, layout: Layout, cut: Cut) -> tuple[Rows, int]:
+def rows_of(phase, problem: Problem, layout: Layout, cut: Cut, window: Window) -> tuple[Rows, int]:
     """The outputs of a phase in a task, and how many of them a tile has; with `planes`, neighbours in a line."""
     _, height, width, outputs = problem.target
     columns, distance = np.arange(phase.columns), layout.stride_columns * layout.pixel_pitch
@@ -94,7 +90,7 @@ def rows_of(phase, problem: Problem, layout: Layout, cut: Cut) -> tuple[Rows, in
         tile = tile_height(phase.columns, ADJACENT_HEIGHTS)
         columns, distance = np.add.outer(tile_starts(phase.columns, tile), np.arange(tile)).reshape(-1), 4
     i, u = np.arange(cut.group)[:, None, None], np.arange(min(phase.rows, cut.band_rows))[:, None]
-    source = i * cut.window_bytes + u * (layout.stride_rows * layout.pitch) + columns * distance
+    source = i * window.window_bytes + u * (layout.stride_rows * layout.pitch) + columns * distance
     target = ((i * height + u * problem.step[0]) * width + columns * problem.step[1]) * (4 * outputs)
     return Rows(source.size, source, target), tile if layout.planes else tile_height(source.size)
 
@@ -124,7 +120,7 @@ class MultiplyArguments:
     job_count: int
 
 
-@worker(Operands, Cut, Layout, MultiplyArguments)
+@worker(Operands, Cut, Layout, Window, MultiplyArguments)
 def multiply(arguments, task, lane):
     """Multiply one of `parts` shares of the panels with a band of rows of a group of images."""
     a = carray(arguments, 1)[0]
@@ -132,7 +128,7 @@ def multiply(arguments, task, lane):
     band = task // a.parts % a.bands
     first = min(task // (a.parts * a.bands) * a.group, a.images - a.group)
     top = min(band * a.band_rows, a.last_band)
-    source = window_at(a, a.scratch + lane * a.lane_bytes, first, top, a.window, a.group)
+    source = window_at(a, a.scratch + lane * a.lane_bytes, first, top, a.window_rows, a.group)
     target = a.y + first * a.target_bytes + top * a.band_target
     jobs = carray(_jobs_at(a.jobs), a.job_count)
     for j in range(a.job_count):
@@ -162,15 +158,15 @@ def pieces_of(block, problem: Problem) -> list[tuple[int, int]]:
     return [(tap.index * tap_bytes + tap.low * depth + begin, tap.high - tap.low) for tap in block.taps]
 
 
-def jobs_of(problem: Problem, layout: Layout, cut: Cut, phases, packs: list[Pack]):
+def jobs_of(problem: Problem, phases, packs: list[Pack], *parts: Layout | Cut | Window):
     """The rows of the table of jobs: one for each block, whose packed weights are one of `packs`."""
     _, _, width, outputs = problem.target
-    vectors, left = vectors_for(phases), iter(packs)
+    (layout, cut, window), vectors, left = parts, vectors_for(phases), iter(packs)
     for phase in phases:
-        rows, height = rows_of(phase, problem, layout, cut)
+        rows, height = rows_of(phase, problem, layout, cut, window)
         for block in phase.blocks:
             pack, target = next(left), 4 * ((phase.top * width + phase.left) * outputs + block.first)
-            source, segments = inputs_of(block, layout, cut.window)
+            source, segments = inputs_of(block, layout, window)
             place = BlockPlace(source, target, pack.packed, pack.panel_bytes, 4 * block.first)
             yield rows, segments, panel_kernels(panels_of(pack.outputs, vectors), height, layout.planes), place
 
@@ -181,11 +177,13 @@ class Products:
     def __init__(self, problem: Problem):
         (phases, zeros), (_, depth_stride, output_stride) = problem.phases(), problem.weight_strides
         layout, width = input_layout(problem, phases, zeros), vectors_for(phases) * WIDTH
-        cut = cut_of(problem.source[0], phases, layout)
         blocks = [block for phase in phases for block in phase.blocks]
+        reach = 1 + max((tap.row for block in blocks for tap in block.taps), default=0)
+        cut = cut_of(problem.source[0], phases, layout, reach)
+        window = layout.window((cut.band_rows - 1) * layout.stride_rows + reach, cut.group)
         packs = packs_of([(pieces_of(block, problem), block.last - block.first) for block in blocks], width)
         self.packing = Packing(packs, width, depth_stride, output_stride)
-        jobs = JOB.table(list(jobs_of(problem, layout, cut, phases, packs)))
+        jobs = JOB.table(list(jobs_of(problem, phases, packs, layout, cut, window)))
         # Where several tasks share the panels, each has to copy the input for itself.
         most = max(pack.panels for pack in packs)
         parts = 1 if layout.copied else ceil(most / max(1, most * cut.tasks // LEAST_TASKS))
@@ -193,7 +191,8 @@ class Products:
         self.arguments = multiply.record.filled(
             cut,
             layout,
-            lane_bytes=cut.group * cut.window_bytes if layout.copied else 0,
+            window,
+            lane_bytes=window.copy_bytes,
             parts=parts,
             target_bytes=4 * prod(self.shape[1:]),
             band_target=4 * problem.step[0] * prod(self.shape[2:]),

@@ -24,7 +24,7 @@ from .problem import Problem
 from .target import HEIGHTS, VECTORS, WIDTH
 from .tile import outer_sums
 from .tiling import panels_of, tile_cost, tile_starts
-from .window import Layout, layout_of, window_at
+from .window import Layout, Window, layout_of, window_at
 
 LEAST_TASKS = 8  # work that is large enough is cut into at least this many tasks
 STRIP = 96  # pixels of a strip; a row that is longer is a strip of its own
@@ -51,7 +51,15 @@ def strips_of(images: int, rows: int, columns: int) -> Strips:
     group = min(images, max(1, STRIP // (rows * columns)))
     strip_rows = rows if group > 1 else min(rows, max(1, STRIP // columns))
     strips_of_image = ceil(rows / strip_rows)
-    return Strips(images, rows, columns, group, strip_rows, strips_of_image, ceil(images / group) * strips_of_image)
+    return Strips(
+        images=images,
+        rows=rows,
+        columns=columns,
+        group=group,
+        strip_rows=strip_rows,
+        strips_of_image=strips_of_image,
+        strips=ceil(images / group) * strips_of_image,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +115,11 @@ class Sums:
     panel_bytes: int  # of the sums of a panel
     panels_per_task: int
     pieces: int  # runs of strips, whose sums are added up at the end
-    sums_bytes: int  # of a task
+
+    @property
+    def task_bytes(self) -> int:
+        """The bytes of the sums of a task."""
+        return self.panels_per_task * self.panel_bytes
 
     @property
     def tasks(self) -> int:
@@ -120,14 +132,12 @@ def sums_of(panel_count: int, panel_width: int, rows: int, strips: int, copied: 
     panel_bytes = 4 * rows * panel_width
     together = max(1, min(panel_count, SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
     pieces = min(strips, ceil(LEAST_TASKS / ceil(panel_count / together)))
-    return Sums(panel_count, panel_width, panel_bytes, together, pieces, together * panel_bytes)
+    return Sums(panel_count, panel_width, panel_bytes, together, pieces)
 
 
 class AccumulateArguments:
     """What else `accumulate` is asked for."""
 
-    copy_bytes: int  # of copied input, before the copied gradients there
-    window_bytes: int  # from image to image of the inputs of a strip
     reach: int  # rows of inputs that an output row reads
     panels: np.ndarray  # a record `Panel` each
     gradient_bytes: int  # of an image of g
@@ -141,7 +151,7 @@ class AccumulateArguments:
     entry: Address  # the micro-kernel
 
 
-@worker(SumOperands, Strips, Layout, Sums, AccumulateArguments)
+@worker(SumOperands, Strips, Layout, Window, Sums, AccumulateArguments)
 def accumulate(arguments, task, lane):
     """Compute the sums of a group of panels over a run of strips."""
     a = carray(arguments, 1)[0]
@@ -149,7 +159,7 @@ def accumulate(arguments, task, lane):
     first_panel, piece = task // a.pieces * a.panels_per_task, task % a.pieces
     last_panel = min(first_panel + a.panels_per_task, a.panel_count)
     buffer, row_bytes = a.scratch + lane * a.lane_bytes, 4 * a.panel_width
-    gradients = buffer + a.copy_bytes
+    gradients, sums_bytes = buffer + a.copy_bytes, a.panels_per_task * a.panel_bytes
     first_strip, last_strip = piece * a.strips // a.pieces, (piece + 1) * a.strips // a.pieces
     for strip in range(first_strip, last_strip):
         image, top = strip // a.strips_of_image * a.group, strip % a.strips_of_image * a.strip_rows
@@ -169,7 +179,7 @@ def accumulate(arguments, task, lane):
                 (
                     source + panel.source,
                     lines,
-                    a.sums + task * a.sums_bytes + (p - first_panel) * a.panel_bytes,
+                    a.sums + task * sums_bytes + (p - first_panel) * a.panel_bytes,
                     a.tiles,
                     a.offsets,
                     a.tile_count,
@@ -182,35 +192,41 @@ def accumulate(arguments, task, lane):
             )
 
 
+@dataclass(frozen=True, eq=False)
+class AddedRows:
+    """The rows (tap, input channel) whose sums are added up."""
+
+    places: np.ndarray  # of each row among the sums
+    targets: np.ndarray  # of each row in the gradient
+    row_total: int
+    block: int  # rows of a task
+
+
 class AddArguments:
     """What else `add_up` is asked for."""
 
     sums: Address
     gradient: Address
     panels: np.ndarray  # a record `Panel` each
-    places: np.ndarray  # of each row among the sums
-    targets: np.ndarray  # of each row in the gradient
-    row_total: int
-    block: int  # rows of a task
     target_row: int  # bytes of a row of the gradient
 
 
-@worker(Sums, AddArguments)
+@worker(Sums, AddedRows, AddArguments)
 def add_up(arguments, task, lane):
     """Write `block` rows of the weight gradient: the sums of all pieces, added in order."""
     a = carray(arguments, 1)[0]
-    panels = carray(_panels_at(a.panels), a.panel_count)
+    panels, sums_bytes = carray(_panels_at(a.panels), a.panel_count), a.panels_per_task * a.panel_bytes
     for r in range(task * a.block, min((task + 1) * a.block, a.row_total)):
         for p in range(a.panel_count):
             panel = panels[p]
             total = carray(floats_at(a.gradient + int64_at(a.targets, r) * a.target_row + panel.gradient), panel.lanes)
-            source = a.sums + p // a.panels_per_task * a.pieces * a.sums_bytes
+            source = a.sums + p // a.panels_per_task * a.pieces * sums_bytes
             source += p % a.panels_per_task * a.panel_bytes + int64_at(a.places, r) * 4 * a.panel_width
             part = carray(floats_at(source), panel.lanes)
             for i in range(panel.lanes):
                 total[i] = part[i]
             for piece in range(1, a.pieces):
-                part = carray(floats_at(source + piece * a.sums_bytes), panel.lanes)
+                part = carray(floats_at(source + piece * sums_bytes), panel.lanes)
                 for i in range(panel.lanes):
                     total[i] += part[i]
 
@@ -247,12 +263,12 @@ def panels_for(problem: Problem) -> tuple[np.ndarray, int]:
     return PANEL.table(table), width
 
 
-def segments_of(strips: Strips, layout: Layout, window_bytes: int, flat: bool):
+def segments_of(strips: Strips, layout: Layout, window: Window, flat: bool):
     """(offset in bytes, pixels) of each row of a strip; where images are pixels, of a strip of each length."""
     if flat:
         return [(0, count) for count in range(strips.group + 1)]
     images, rows = np.arange(strips.group), np.arange(strips.strip_rows)
-    offsets = np.add.outer(window_bytes * images, layout.stride_rows * layout.pitch * rows)
+    offsets = np.add.outer(window.window_bytes * images, layout.stride_rows * layout.pitch * rows)
     return np.stack([offsets, np.full_like(offsets, strips.columns)], axis=-1)
 
 
@@ -268,42 +284,30 @@ class WeightSums:
         tiles, (panels, width) = tiles_of(layout.segments(taps)), panels_for(problem)
         sums = sums_of(len(panels), width, tiles.height * len(tiles.starts), strips.strips, layout.copied)
         reach, _ = geometry.reach(self.shape[:2])
-        window_bytes = layout.window_bytes((strips.strip_rows - 1) * layout.stride_rows + reach)
-        copy_bytes = ceil(strips.group * window_bytes / 64) * 64 if layout.copied else 0
-        self.tasks, self.sums_size = sums.tasks, sums.tasks * sums.sums_bytes // 4
+        window = layout.window((strips.strip_rows - 1) * layout.stride_rows + reach, strips.group)
+        self.tasks, self.sums_size = sums.tasks, sums.tasks * sums.task_bytes // 4
         self.arguments = accumulate.record.filled(
             strips,
             layout,
+            window,
             sums,
-            lane_bytes=copy_bytes + 4 * width * strips.group * strips.strip_rows * columns,
-            copy_bytes=copy_bytes,
-            window_bytes=window_bytes,
+            lane_bytes=window.copy_bytes + 4 * width * strips.group * strips.strip_rows * columns,
             reach=reach,
             panels=panels,
             gradient_bytes=4 * rows * columns * outputs,
             gradient_pixel=4 * outputs,
             flat=flat,
-            segments=segments_of(strips, layout, window_bytes, flat),
+            segments=segments_of(strips, layout, window, flat),
             step=layout.stride_columns * layout.pixel_pitch,
             tiles=tiles.starts,
             tile_count=len(tiles.starts),
             offsets=tiles.offsets,
             entry=outer_sums(tiles.height, width // WIDTH, tiles.scattered),
         )
-        depth = self.shape[2]
-        targets = [tap.index * depth + c for tap in taps for c in range(depth)]
-        self.is_masked = len(targets) < prod(self.shape[:3])
-        block = max(1, ceil(len(targets) / LEAST_TASKS))
-        self.add_tasks = ceil(len(targets) / block)
-        self.add_arguments = add_up.record.filled(
-            sums,
-            panels=panels,
-            places=tiles.places,
-            targets=targets,
-            row_total=len(targets),
-            block=block,
-            target_row=4 * outputs,
-        )
+        targets = [tap.index * self.shape[2] + c for tap in taps for c in range(self.shape[2])]
+        self.is_masked, block = len(targets) < prod(self.shape[:3]), max(1, ceil(len(targets) / LEAST_TASKS))
+        self.add_tasks, rows = ceil(len(targets) / block), AddedRows(tiles.places, targets, len(targets), block)
+        self.add_arguments = add_up.record.filled(sums, rows, panels=panels, target_row=4 * outputs)
 
     def __call__(self, x, g) -> np.ndarray:
         """The gradient of w, from contiguous float32 x and g; zero for the weights that a mask hides."""

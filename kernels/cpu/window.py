@@ -11,6 +11,7 @@ from numba import carray
 from .ir import clear, copy, floats_at
 from .jit import inlined
 from .problem import Problem
+from .target import LINE
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Layout:
     pixel_pitch: int  # bytes from pixel to pixel that a task reads
     pitch: int  # bytes from row to row that it reads, with `planes` in a plane
 
-    def window_bytes(self, rows: int) -> int:
-        """The bytes from image to image that a task reads, if it reads `rows` rows of each."""
-        return rows * self.line_bytes if self.copied else self.image_bytes
+    def window(self, rows: int, images: int) -> "Window":
+        """The window of a task that reads `rows` rows of each of some images."""
+        window_bytes = rows * self.line_bytes if self.copied else self.image_bytes
+        return Window(rows, window_bytes, ceil(images * window_bytes / LINE) * LINE if self.copied else 0)
 
     @property
     def line_bytes(self) -> int:
@@ -51,6 +53,15 @@ class Layout:
             else:
                 segments.append((offset, length))
         return segments
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a task reads of its images."""
+
+    window_rows: int  # of each image, with zeros
+    window_bytes: int  # from image to image
+    copy_bytes: int  # of the copies of all images of a task, in whole cache lines; 0 if there are none
 
 
 def row_pitch(floats: int) -> int:
@@ -89,7 +100,7 @@ def in_planes(layout: Layout, columns: int) -> Layout:
 def window_at(a, buffer, image, top, rows, images):
     """The address of what the outputs from row `top` on read: `rows` rows of some images, copied to `buffer` or not.
 
-    The record `a` has the fields of a `Layout`, and as `window_bytes` what this calls so.
+    The record `a` has the fields of a `Layout` and a `Window`.
     """
     source = a.x + image * a.image_bytes
     if not a.copied:

@@ -87,8 +87,8 @@ def serves(w_shape, geometry: Geometry) -> bool:
         square
         and (kernel_size[0], geometry.stride[0]) in TAPS
         and (geometry.dilation, geometry.groups, geometry.mask) == ((1, 1), 1, None)
-        and channels % (VECTORS * WIDTH) == 0
-        and outputs % (VECTORS * WIDTH) == 0
+        and channels % PANEL == 0
+        and outputs % PANEL == 0
         and os.environ.get("TINYGEN_WINOGRAD", "1") != "0"
     )
 
@@ -111,8 +111,17 @@ class Images:
 def images_of(problem: Problem) -> Images:
     """The images of a problem."""
     (_, height, width, channels), (_, rows, columns, outputs) = problem.source, problem.target
-    taps, phases = TAPS[problem.weight[0], problem.geometry.stride[0]], (problem.stride[0], problem.step[0])
-    return Images(taps, *phases, height, width, rows, columns, 4 * channels, 4 * outputs)
+    return Images(
+        taps=TAPS[problem.weight[0], problem.geometry.stride[0]],
+        source_phases=problem.stride[0],
+        target_phases=problem.step[0],
+        height=height,
+        width=width,
+        rows=rows,
+        columns=columns,
+        source=4 * channels,
+        target=4 * outputs,
+    )
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,15 @@ class Tiles:
 def tiles_of(problem: Problem) -> Tiles:
     """The tiles of a problem."""
     (down, above, top), (across, before, left) = (tiled_axis(problem, axis) for axis in (0, 1))
-    return Tiles(problem.source[0] * down * across, down, across, above, before, top, left)
+    return Tiles(
+        tiles=problem.source[0] * down * across,
+        tiles_down=down,
+        tiles_across=across,
+        above=above,
+        before=before,
+        top=top,
+        left=left,
+    )
 
 
 def tiled_axis(problem: Problem, axis: int) -> tuple[int, int, int]:

@@ -59,11 +59,19 @@ def slices_of(points: int, phases: int, channels: int, outputs: int) -> Slices:
     source_slices, target_slices = numbers_of_slices(points, phases, channels, outputs)
     depth, panels = phases * channels // source_slices, outputs // target_slices // PANEL
     tile_rows = tile_height(depth)
-    blocks = ceil(depth / tile_rows)
-    block_bytes = blocks * tile_rows * PANEL_BYTES
-    parts = 4 * channels // source_slices, 4 * outputs // target_slices
-    sums_bytes = points * panels * block_bytes
-    return Slices(source_slices, target_slices, *parts, depth, tile_rows, blocks, block_bytes, panels, sums_bytes)
+    block_bytes = ceil(depth / tile_rows) * tile_rows * PANEL_BYTES
+    return Slices(
+        source_slices=source_slices,
+        target_slices=target_slices,
+        source_part=4 * channels // source_slices,
+        target_part=4 * outputs // target_slices,
+        depth=depth,
+        tile_rows=tile_rows,
+        blocks=ceil(depth / tile_rows),
+        block_bytes=block_bytes,
+        panels=panels,
+        sums_bytes=points * panels * block_bytes,
+    )
 
 
 def numbers_of_slices(points: int, phases: int, channels: int, outputs: int) -> tuple[int, int]:
