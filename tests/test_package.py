@@ -215,21 +215,21 @@ print(*[name for name, value in before.items() if getattr(tinygen, name) is not 
     assert python(code).split() == []
 
 
-def test_files_and_definitions_that_contributing_names_exist():
-    """Every `file.py:Class.method` and every file of tests that CONTRIBUTING names."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    places, tests = (
-        re.findall(r"`((?:tinygen|kernels)/[\w/]+\.py):([\w.]+)`", text),
-        re.findall(r"`(tests/[\w/.]+)`", text),
-    )
-    assert len(places) > 20 < len(tests)
-    assert [test for test in tests if not (ROOT / test).exists()] == []
-    for file, name in places:
-        body = ast.parse((ROOT / file).read_text("utf-8")).body
-        for part in name.split("."):
-            definitions = [node for node in body if getattr(node, "name", None) == part]
-            assert definitions, f"{file} defines no {name}"
-            body = definitions[0].body
+@pytest.mark.parametrize(("document", "least"), [("CONTRIBUTING.md", 20), ("kernels/cpu/README.md", 40)])
+def test_files_and_definitions_that_a_document_names_exist(document, least):
+    """Every `file.py:Class.method`, of the repository or of the document's folder, and every file of tests."""
+    text = (ROOT / document).read_text("utf-8")
+    assert [test for test in re.findall(r"`(tests/[\w/.]+)`", text) if not (ROOT / test).exists()] == []
+    places = re.findall(r"([\w/]+\.py):([\w.]*\w)", text)
+    assert len(places) >= least
+    for name, definition in places:
+        files = [path for path in ((ROOT / document).parent / name, ROOT / name) if path.exists()]
+        assert files, f"{document}: {name} does not exist"
+        body = ast.parse(files[0].read_text("utf-8")).body
+        for part in definition.split("."):
+            found = [node for node in body if getattr(node, "name", None) == part]
+            assert found, f"{document}: {name} defines no {definition}"
+            body = found[0].body
 
 
 def test_files_whose_lines_anomaly_mode_skips_exist():

@@ -173,6 +173,21 @@ def test_a_block_reads_its_taps_in_the_window():
     assert products.pieces_of(phase.blocks[1], problem) == [(16 + 64 * tap, 2) for tap in range(4)]
 
 
+def test_the_example_of_the_readme():
+    problem = forward((8, 16, 16, 20), (3, 3, 20, 37), Geometry(padding=AROUND))
+    (phase,), zeros = problem.phases()
+    layout = products.input_layout(problem, (phase,), zeros)
+    cut = products.cut_of(8, (phase,), layout, reach=3)
+    assert (layout.copied, layout.pitch) == (True, 4 * 18 * 20)
+    assert (cut.group, cut.band_rows, cut.tasks) == (1, 8, 16)
+    window = layout.window(cut.band_rows + 2, cut.group)
+    (block,) = phase.blocks
+    rows, _ = products.rows_of(phase, problem, layout, cut, window)
+    assert (len(block.taps), rows.row_count) == (9, 8 * 16)
+    assert [length for _, length in products.inputs_of(block, layout, window)[1].segments] == [60, 60, 60]
+    assert sum(depth for _, depth in products.pieces_of(block, problem)) == 180
+
+
 # Weight gradients
 
 
