@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.kernels.calls import Call, arrays_in, calls, matrix_products, random_shape
 from tinygen.kernels import cpu
-from tinygen.kernels.cpu import depthwise, memory, narrow, products, weight_sums, winograd, winograd_sums
+from tinygen.kernels.cpu import matrix, memory, problem
 
 PAGE = mmap.PAGESIZE
 RANDOM_SHAPES = 40  # number of convolutions of random shapes
@@ -62,9 +62,8 @@ def guard_new_arrays(at_end: bool) -> None:
 def forget_plans() -> None:
     """Clear the caches of plans and scratch memory, so that new ones are made."""
     memory.forget_scratch()
-    for module in (depthwise, narrow, products, weight_sums, winograd, winograd_sums):
-        for name in {"forward_plan", "adjoint_plan", "weight_plan"} & vars(module).keys():
-            getattr(module, name).cache_clear()
+    problem.plan_of.cache_clear()
+    matrix.plan.cache_clear()
 
 
 def cases() -> list[Call]:

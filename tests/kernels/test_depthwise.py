@@ -8,6 +8,7 @@ from tinygen.kernels.geometry import Geometry
 
 cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 from tinygen.kernels.cpu import depthwise  # noqa: E402
+from tinygen.kernels.cpu.problem import forward, plan_of  # noqa: E402
 from tinygen.kernels.cpu.target import VECTORS, WIDTH  # noqa: E402
 
 PANEL = VECTORS * WIDTH  # channels that are computed together
@@ -56,20 +57,17 @@ def check(case: Shape) -> None:
 
 @pytest.mark.parametrize("case", SHAPES.values(), ids=SHAPES)
 def test_depthwise_convolutions_match_their_reference(case):
-    assert depthwise.serves(case.channels, (*case.kernel, 1, case.outputs), case.geometry)
+    assert depthwise.serves((*case.kernel, 1, case.outputs), case.geometry)
     check(case)
 
 
 @pytest.fixture
 def lowest_bands(monkeypatch):
     """Cut images into bands of as few rows as possible."""
-    plans = depthwise.forward_plan, depthwise.adjoint_plan, depthwise.weight_plan
     monkeypatch.setattr(depthwise, "BAND_BYTES", 1)
-    for plan in plans:
-        plan.cache_clear()
+    plan_of.cache_clear()
     yield
-    for plan in plans:
-        plan.cache_clear()
+    plan_of.cache_clear()
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)], ids=str)
@@ -77,7 +75,8 @@ def lowest_bands(monkeypatch):
 def test_images_are_cut_into_bands(rows, stride, lowest_bands):
     """The last band may be shorter, or in some phases of a gradient have no rows."""
     case = shape(2, (rows, 6), PANEL + 3, (3, 3), stride)
-    assert depthwise.forward_plan((2, rows, 6, PANEL + 3), (3, 3), case.geometry).bands > 1
+    problem = forward((2, rows, 6, PANEL + 3), (3, 3, 1, PANEL + 3), case.geometry)
+    assert depthwise.Outputs(problem).arguments.bands > 1
     check(case)
 
 
