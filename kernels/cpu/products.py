@@ -29,7 +29,7 @@ from .tiling import (
     tile_height,
     tile_starts,
 )
-from .window import Layout, Window, in_planes, layout_of, window_at
+from .window import Layout, Window, copy_planes, in_planes, layout_of, window_at
 
 MOST_INPUT_BYTES = 300_000  # most bytes of input that a task works on: they fit into a core's second-level cache
 LEAST_TASKS = 16  # work that is large enough is cut into at least this many tasks
@@ -128,7 +128,11 @@ def multiply(arguments, task, lane):
     band = task // a.parts % a.bands
     first = min(task // (a.parts * a.bands) * a.group, a.images - a.group)
     top = min(band * a.band_rows, a.last_band)
-    source = window_at(a, a.scratch + lane * a.lane_bytes, first, top, a.window_rows, a.group)
+    source = a.scratch + lane * a.lane_bytes
+    if a.planes:
+        copy_planes(a, source, a.x + first * a.image_bytes, top * a.stride_rows - a.above, a.window_rows, a.group)
+    else:
+        source = window_at(a, source, first, top, a.window_rows, a.group)
     target = a.y + first * a.target_bytes + top * a.band_target
     jobs = carray(_jobs_at(a.jobs), a.job_count)
     for j in range(a.job_count):

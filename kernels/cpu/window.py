@@ -98,18 +98,14 @@ def in_planes(layout: Layout, columns: int) -> Layout:
 
 @inlined
 def window_at(a, buffer, image, top, rows, images):
-    """The address of what the outputs from row `top` on read: `rows` rows of some images, copied to `buffer` or not.
+    """The address of what the outputs from row `top` on read: `rows` rows of some images, copied to `buffer` if needed.
 
     The record `a` has the fields of a `Layout` and a `Window`.
     """
     source = a.x + image * a.image_bytes
     if not a.copied:
         return source + top * a.stride_rows * a.row_bytes
-    first_row = top * a.stride_rows - a.above
-    if a.planes:
-        copy_planes(a, buffer, source, first_row, rows, images)
-    else:
-        copy_rows(a, buffer, source, first_row, rows, images)
+    copy_rows(a, buffer, source, top * a.stride_rows - a.above, rows, images)
     return buffer
 
 

@@ -278,24 +278,33 @@ class ConvolveArguments:
 
 
 @inlined
-def transform_tile(a, buffer, x, part, tile, v):
-    """Transform the patch of a tile into v: `part` bytes of its pixels."""
+def place_of(a, tile):
+    """(image, row, column) of the first output of a tile among those of a phase."""
     image, index = divmod(tile, a.tiles_across * a.tiles_down)
-    row = index // a.tiles_across * 4 * a.source_phases - a.above
-    column = index % a.tiles_across * 4 * a.source_phases - a.before
-    size = (a.taps + 3) * a.source_phases
-    start, down, across = patch(buffer, x, image, row, column, size, a.height, a.width, a.source, part)
+    row, column = divmod(index, a.tiles_across)
+    return image, 4 * row, 4 * column
+
+
+@inlined
+def transform_tile(a, buffer, x, part, place, v):
+    """Transform the patch of a tile into v: `part` bytes of its pixels."""
+    image, row, column = place
+    top, left, size = (
+        row * a.source_phases - a.above,
+        column * a.source_phases - a.before,
+        (a.taps + 3) * a.source_phases,
+    )
+    start, down, across = patch(buffer, x, image, top, left, size, a.height, a.width, a.source, part)
     transform_patch(a.taps, start, down, across, a.source_phases, part, v, a.v_point)
 
 
 @inlined
-def write_tile(a, buffer, tile, phase, m):
+def write_tile(a, buffer, place, phase, m):
     """Write the outputs of a tile in a phase, without those outside the image."""
-    image, index = divmod(tile, a.tiles_across * a.tiles_down)
-    step, slope = a.target_phases, as_float(a.slope)
+    image, step, slope = place[0], a.target_phases, as_float(a.slope)
     line, pixel = step * a.columns * a.target, step * a.target
-    row = index // a.tiles_across * 4 * step + phase // step + a.top
-    column = index % a.tiles_across * 4 * step + phase % step + a.left
+    row = place[1] * step + phase // step + a.top
+    column = place[2] * step + phase % step + a.left
     low, high = (max(0, -row) + step - 1) // step, min(4, (a.rows - row + step - 1) // step)
     start, end = (max(0, -column) + step - 1) // step, min(4, (a.columns - column + step - 1) // step)
     is_inside = low == 0 and high == 4 and start == 0 and end == 4
@@ -322,14 +331,15 @@ def convolve(arguments, task, lane):
     v, m, first = buffer + a.v, buffer + a.m, min(task * a.tiles_per_task, a.tiles - a.tiles_per_task)
     depth_bytes, phases = a.source_phases * a.source_phases * a.source, a.target_phases * a.target_phases
     for t in range(a.tiles_per_task):
-        transform_tile(a, buffer, a.x, a.source, first + t, v + t * depth_bytes)
+        transform_tile(a, buffer, a.x, a.source, place_of(a, first + t), v + t * depth_bytes)
     for point in range((a.taps + 3) * (a.taps + 3)):
         for panel in range(a.panels):
             weights = a.w + point * a.u_point + panel * a.panel_bytes
             multiply_panel(a, panel, v + point * a.v_point, weights, m + point * a.m_point, 0, NO_SLOPE)
     for t in range(a.tiles_per_task):
+        place = place_of(a, first + t)
         for phase in range(phases):
-            write_tile(a, buffer, first + t, phase, m + (t * phases + phase) * a.target)
+            write_tile(a, buffer, place, phase, m + (t * phases + phase) * a.target)
 
 
 def taps_by_phase(size: int, stride: int, reverse: bool) -> list[list[int]]:

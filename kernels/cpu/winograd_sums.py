@@ -23,7 +23,19 @@ from .target import VECTORS, WIDTH
 from .tile import outer_sums
 from .tiling import tile_height, tile_starts
 from .weight_sums import LEAST_TASKS
-from .winograd import PANEL, PANEL_BYTES, TILES, Images, Tiles, images_of, matrices, patch, tiles_of, transform_tile
+from .winograd import (
+    PANEL,
+    PANEL_BYTES,
+    TILES,
+    Images,
+    Tiles,
+    images_of,
+    matrices,
+    patch,
+    place_of,
+    tiles_of,
+    transform_tile,
+)
 
 
 def _transposed(matrix):
@@ -123,10 +135,9 @@ class CorrelateArguments:
 
 
 @inlined
-def transform_gradients(a, buffer, g, tile, z):
+def transform_gradients(a, buffer, g, place, z):
     """Transform the gradients of a tile into z: a slice of the outputs."""
-    image, index = divmod(tile, a.tiles_across * a.tiles_down)
-    row, column = index // a.tiles_across * 4, index % a.tiles_across * 4
+    image, row, column = place
     at, down, across = patch(buffer, g, image, row, column, 4, a.rows, a.columns, a.target, a.target_part)
     for c in range(0, a.target_part, VECTOR_BYTES):
         if a.taps == 3:
@@ -140,8 +151,9 @@ def add_tiles(a, buffer, first, count, x, g, sums, accumulate):
     """Add the outer products of `count` transformed tiles of x and g, a slice of each, to the sums of all points."""
     v, z = buffer + a.v, buffer + a.z
     for t in range(count):
-        transform_tile(a, buffer, x, a.source_part, first + t, v + t * a.v_row)
-        transform_gradients(a, buffer, g, first + t, z + t * a.target_part)
+        place = place_of(a, first + t)
+        transform_tile(a, buffer, x, a.source_part, place, v + t * a.v_row)
+        transform_gradients(a, buffer, g, place, z + t * a.target_part)
     for point in range((a.taps + 3) * (a.taps + 3)):
         for panel in range(a.panels):
             call_rows(
