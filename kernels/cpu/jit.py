@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import get_type_hints
 
 import llvmlite.binding as llvm
 import numba
@@ -174,19 +175,49 @@ def address_of(function, signature) -> int:
     return compiled_function.address
 
 
-class Record:
-    """A C structure of int64 `numbers` (counts, addresses) and float32 `floats`, known to Python and to numba."""
+Address = int  # a field of a record that holds an address
+C_TYPES = {int: ctypes.c_int64, bool: ctypes.c_int64, float: ctypes.c_float}
 
-    def __init__(self, numbers: str, floats: str = ""):
-        fields = [(name, ctypes.c_int64) for name in numbers.split()]
-        fields += [(name, ctypes.c_float) for name in floats.split()]
-        self.Structure = type("Arguments", (ctypes.Structure,), {"_fields_": fields})
+
+def _fields(parts) -> list[tuple[str, type]]:
+    """The fields of a record, with their types in C."""
+    if isinstance(parts[0], str):
+        fields = [(name, kind) for names, kind in zip(parts, (int, float), strict=False) for name in names.split()]
+    else:
+        fields = [field for part in parts for field in get_type_hints(part).items()]
+    return [(name, C_TYPES[kind]) for name, kind in fields]
+
+
+class Record:
+    """A C structure of int64 and float32 numbers, known to Python and to numba.
+
+    Classes declare its fields, one after the other: an annotation each, `int` (of 64 bits), `Address` or `float` (of 32
+    bits), and a comment that says what it is. Frozen dataclasses can be such parts, and are then computed as a whole:
+
+        class Rows:
+            x: Address  # the images (N, H, W, C)
+            row_bytes: int  # of a row of an image
+            slope: float  # of the leaky ReLU
+
+    Where the names say all, strings are enough: `Record("x row_bytes", "slope")`, the second for float32.
+    """
+
+    def __init__(self, *parts: type | str):
+        # Without the slots a misspelt field would become an attribute that no compiled function reads.
+        self.Structure = type("Arguments", (ctypes.Structure,), {"__slots__": (), "_fields_": _fields(parts)})
         self.type = numba.from_dtype(np.dtype(self.Structure))
 
-    def table(self, rows: list[dict]) -> np.ndarray:
-        """An array of records."""
+    def filled(self, *parts, **fields) -> ctypes.Structure:
+        """A structure with the fields of some dataclasses, and further ones; those that are not named are 0."""
+        for part in parts:
+            fields.update(vars(part))
+        return self.Structure(**fields)
+
+    def table(self, rows: list) -> np.ndarray:
+        """An array of records, from a dataclass or a dict for each."""
         names = [name for name, _ in self.Structure._fields_]
-        return np.array([tuple(row[name] for name in names) for row in rows], np.dtype(self.Structure))
+        fields = [row if isinstance(row, dict) else vars(row) for row in rows]
+        return np.array([tuple(row[name] for name in names) for row in fields], np.dtype(self.Structure))
 
 
 class Worker:
@@ -204,6 +235,6 @@ class Worker:
         return address_of(self.function, types.void(types.CPointer(self.record.type), int64, int64))
 
 
-def worker(numbers: str, floats: str = ""):
-    """Declare a worker by the names of its int64 arguments and of its float32 arguments."""
-    return lambda function: Worker(function, Record(numbers, floats))
+def worker(*parts: type | str):
+    """Declare a worker by its arguments, which are the fields of a `Record`."""
+    return lambda function: Worker(function, Record(*parts))
