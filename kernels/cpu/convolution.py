@@ -7,7 +7,7 @@ import numpy as np
 from .. import reference
 from ..geometry import Geometry, tap_mask
 from . import depthwise, narrow, products, weight_sums, winograd, winograd_sums
-from .single import single
+from .registry import single
 
 
 def _algorithm(channels: int, w_shape, geometry: Geometry):

@@ -26,7 +26,7 @@ from .ir import (
 )
 from .jit import address_of, worker
 from .memory import address
-from .single import FLOAT32
+from .registry import FLOAT32, registered
 from .sums import passes
 from .target import WIDTH
 
@@ -150,11 +150,13 @@ def _extremes(x, axes, keepdims: bool, largest: bool):
     return y.reshape([1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes])
 
 
+@registered
 def max_over(x, axes, keepdims=False):
     """The largest numbers over a tuple of axes, none of them negative; NaN where one is."""
     return _extremes(x, axes, keepdims, True)
 
 
+@registered
 def min_over(x, axes, keepdims=False):
     """The smallest numbers over a tuple of axes, none of them negative; NaN where one is."""
     return _extremes(x, axes, keepdims, False)

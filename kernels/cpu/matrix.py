@@ -18,7 +18,7 @@ from .ir import call_rows
 from .jit import worker
 from .memory import address
 from .products import LEAST_TASKS, PACK, bits, keep_table, pack_panel, packing, packs_at, panel_kernels, tile_height
-from .single import single
+from .registry import single
 from .target import ADJACENT_HEIGHTS, VECTORS, WIDTH
 from .vector_products import matrix_times_vector, vector_times_matrix
 

@@ -22,7 +22,7 @@ from . import memory, pool
 from .ir import clear, floats_at
 from .jit import inlined, jit, summing, worker
 from .memory import address
-from .single import single
+from .registry import single
 from .softmax import CHUNK, total
 from .sums import sum_over
 from .vector_math import leaky

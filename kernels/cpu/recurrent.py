@@ -23,7 +23,7 @@ from .ir import clear, copy, floats_at, initial, int64_at, loaded, multiplied, s
 from .jit import inlined, worker
 from .memory import address
 from .products import PACK, pack
-from .single import single
+from .registry import single
 from .sums import sum_over
 from .target import HEIGHTS, VECTORS, WIDTH
 from .vector_math import ONE, sigmoid, tanh

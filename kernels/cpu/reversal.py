@@ -11,7 +11,7 @@ from . import pool
 from .ir import copy_reversed, floats_at
 from .jit import worker
 from .memory import address
-from .single import single
+from .registry import single
 from .target import WIDTH
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)

@@ -10,7 +10,7 @@ from . import pool
 from .ir import floats_at, pointer_to
 from .jit import jit, summing, worker
 from .memory import address
-from .single import single
+from .registry import single
 from .sums import sum_over
 from .vector_math import NAN, ONE, ZERO, exp, log, maximum
 

@@ -12,10 +12,10 @@ from numba import carray, float64
 
 from .. import reference
 from . import memory, pool
-from .ir import floats_at, pointer_to
+from .ir import doubles_at, floats_at
 from .jit import summing, worker
 from .memory import address
-from .single import FLOAT32, single
+from .registry import FLOAT32, registered, single
 from .vector_math import ZERO
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
@@ -24,8 +24,6 @@ PIECE = 128  # numbers of a row that are added up in float32
 BLOCK = 1 << 15  # numbers of a task
 MOST_COLUMNS = 1024  # columns that a task adds up at a time
 JOINED = 128  # shorter rows are joined to rows of at least this length
-
-doubles_at = pointer_to(float64)
 
 
 @functools.lru_cache(1024)
@@ -148,6 +146,7 @@ def _without_repeats(x, axes):
     return x[tuple(slice(0, 1) if axis in repeated else slice(None) for axis in range(x.ndim))], factor
 
 
+@registered
 def sum_over(x, axes, keepdims=False):
     """x summed over a tuple of axes, none of them negative."""
     if x.__class__ is not np.ndarray or x.dtype != FLOAT32 or not x.size:
