@@ -4,8 +4,9 @@ from numba import carray
 
 from .ir import doubles_at, floats_at
 from .jit import jit
+from .target import L2_BYTES
 
-BLOCK = 1 << 14  # elements of a task
+BLOCK = L2_BYTES // 64  # elements of a task: with five arrays, the most that one has, they fill a third of the cache
 
 
 def block_count(size: int) -> int:
