@@ -11,7 +11,7 @@ from .. import reference
 from . import memory, pool
 from . import normalization_blocks as by_blocks
 from . import normalization_rows as by_rows
-from .memory import address
+from .memory import write_addresses
 from .normalization_tiling import APPLY, MEASURE, MERGE, RECORD, Plan, plan
 from .registry import single
 from .sums import sum_over
@@ -38,8 +38,7 @@ def _run(work, work_by_rows, planned: Plan, scale, shift, eps: float, slope: flo
     a.eps, a.slope, a.lane_bytes = eps, slope, 4 * VECTORS * planned.row_length
     arrays["scale"], arrays["shift"] = _columns(scale, planned.row, 1.0), _columns(shift, planned.row, 0.0)
     arrays["scratch"] = memory.scratch(a.lane_bytes)
-    for name, array in arrays.items():
-        setattr(a, name, address(array))
+    write_addresses(a, **arrays)
     if planned.single_rows:
         pool.run(work_by_rows, a, planned.tasks)
     elif planned.one_block:
