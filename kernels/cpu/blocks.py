@@ -6,7 +6,7 @@ from .ir import doubles_at, floats_at
 from .jit import jit
 from .target import L2_BYTES
 
-BLOCK = L2_BYTES // 64  # elements of a task: with five arrays, the most that one has, they fill a third of the cache
+BLOCK = L2_BYTES // 64  # elements of a task: five arrays of them, the most that one has, fill a third of the cache
 
 
 def block_count(size: int) -> int:

@@ -10,9 +10,10 @@ from .ir import doubles_at, keep_denormals, restore_denormals
 from .jit import jit, worker
 from .memory import address
 from .registry import registered
+from .target import L1_BYTES
 
 LEAST_SIZE = 1024  # elements below which NumPy is faster (measured)
-PART = 1024  # numbers that are squared at a time, within the first-level cache
+PART = L1_BYTES // 32  # numbers that are squared at a time: two arrays of them in float64 fill half the cache
 FIELDS = "size exponent x y scratch lane_bytes"
 
 

@@ -11,13 +11,13 @@ from numba import carray, float32
 
 from .. import reference, rules
 from . import pool
+from .blocks import BLOCK
 from .ir import floats_at, int64_at
 from .jit import inlined, summing, worker
 from .memory import address
 from .registry import FLOAT32, registered, single
 from .target import X86
 
-BLOCK = 1 << 14  # elements of a task
 TINY = np.finfo(FLOAT32).tiny
 
 
