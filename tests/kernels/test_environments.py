@@ -12,7 +12,7 @@ import pytest
 from tests.kernels.processes import finish, run, start
 from tinygen import kernels
 from tinygen.backend import dispatch
-from tinygen.kernels import reference
+from tinygen.kernels import choice, reference
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 from numba import types
@@ -262,7 +262,7 @@ def test_without_a_home_folder_nothing_is_written(monkeypatch, capsys):
 @pytest.fixture
 def kernels_not_yet_chosen(no_notices_yet, monkeypatch):
     """Let kernels be chosen again in this test and after it."""
-    caches = dispatch.kernel, dispatch._cpu_kernels
+    caches = dispatch.kernel, choice.kernel, choice.cpu_kernels
     for cache in caches:
         cache.cache_clear()
     monkeypatch.delattr(kernels, "cpu")
