@@ -13,7 +13,6 @@ from . import arguments
 from .choice import kernel
 from .geometry import Geometry
 from .namespace import namespace
-from .reference import finished
 
 
 def _device(name: str, *arrays) -> str:
@@ -95,6 +94,8 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, groups
     cut, size, appended = arguments.transposed(geometry, x.shape, w.shape[:2], extra)
     if not any(appended):
         return compute(x, w, size, replace(geometry, padding=cut), b, slope)
+    from .reference import finished  # here, so that `import tinygen` stays quick
+
     geometry = replace(geometry, padding=((0, 0), (0, 0)))  # all of the output, of which `cut` may leave nothing
     y = compute(x, w, geometry.transposed_size(x.shape[1:3], w.shape[:2]), geometry)
     y = namespace(y).pad(y, ((0, 0), (0, appended[0]), (0, appended[1]), (0, 0)))

@@ -1,8 +1,5 @@
 """Errors that a user can make; each has a message of one line that names the thing and the remedy."""
 
-import functools
-from collections.abc import Callable
-
 
 class TinygenError(Exception):
     """Base of every error that the command line prints as one line, without a traceback."""
@@ -54,16 +51,3 @@ class NonFiniteError(TinygenError, ArithmeticError):
     """A loss, gradient or parameter that is NaN or infinite; nothing has been changed yet."""
 
     exit_code = 3
-
-
-def raised_as(kind: type[TinygenError], function: Callable) -> Callable:
-    """A function of `kernels`, which knows ValueError alone, with errors of a kind that have the same message."""
-
-    @functools.wraps(function)
-    def checked(*arguments, **named):
-        try:
-            return function(*arguments, **named)
-        except ValueError as error:
-            raise kind(str(error)) from None
-
-    return checked

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
-from tinygen.errors import ShapeError, UsageError, raised_as
+from tinygen.errors import ShapeError, UsageError
 from tinygen.functional.arrays import pad
 from tinygen.kernels import arguments
 from tinygen.kernels.geometry import Geometry
@@ -15,12 +16,8 @@ IntPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | Literal["same"]
 
 
-pair: Callable[..., tuple[int, int]] = raised_as(UsageError, arguments.pair)
-padding_of, sides = raised_as(UsageError, arguments.padding_of), raised_as(UsageError, arguments.sides)
-_geometry = raised_as(UsageError, arguments.geometry_of)
-_output_padding = raised_as(UsageError, arguments.output_padding_of)
-_transposed = raised_as(ShapeError, arguments.transposed)
-_check_kind, _check_centre = raised_as(UsageError, arguments.check_mask), raised_as(ShapeError, arguments.check_centre)
+pair: Callable[..., tuple[int, int]] = partial(arguments.pair, error=UsageError)
+padding_of, sides = partial(arguments.padding_of, error=UsageError), partial(arguments.sides, error=UsageError)
 
 
 def conv2d(
@@ -40,7 +37,7 @@ def conv2d(
     `padding` is a number, one for each axis, (before, after) for each axis, or "same". `mask` is (kind, colours) of a
     masked convolution, see `masked_conv2d`. A `slope` below 1 applies a leaky ReLU in the same pass; 0 is a ReLU.
     """
-    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups, mask)
+    geometry = arguments.geometry_of(w.shape[:2], stride, padding, dilation, groups, mask, error=UsageError)
     return convolution.conv2d(x, w, b, geometry=geometry, slope=slope)
 
 
@@ -61,9 +58,9 @@ def conv_transpose2d(
     w is (KH, KW, C_out / groups, C_in), the weight of that convolution, not flipped. The output has the height
     (H - 1) * stride - padding (of both sides) + dilation * (KH - 1) + 1 + output_padding. `slope` as in `conv2d`.
     """
-    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
-    extra = _output_padding(output_padding, geometry)
-    cut, size, appended = _transposed(geometry, x.shape, w.shape[:2], extra)
+    geometry = arguments.geometry_of(w.shape[:2], stride, padding, dilation, groups, error=UsageError)
+    extra = arguments.output_padding_of(output_padding, geometry, error=UsageError)
+    cut, size, appended = arguments.transposed(geometry, x.shape, w.shape[:2], extra, error=ShapeError)
     if not any(appended):
         return convolution.conv2d_input_grad(x, w, b, size=size, geometry=replace(geometry, padding=cut), slope=slope)
     return _appended(x, w, b, geometry, cut, appended, slope)
@@ -96,8 +93,8 @@ def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, sl
 
 def check_mask(kernel_size: tuple[int, ...], kind: str, colours: int) -> None:
     """UsageError or ShapeError for a mask and a kernel size that a masked convolution cannot have."""
-    _check_kind(kind, colours)
-    _check_centre(kernel_size)
+    arguments.check_mask(kind, colours, error=UsageError)
+    arguments.check_centre(kernel_size, error=ShapeError)
 
 
 def _as_image(x):

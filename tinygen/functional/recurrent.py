@@ -4,18 +4,17 @@ import numpy as np
 
 from tinygen.autograd import array_of
 from tinygen.backend import array_module
-from tinygen.errors import ShapeError, raised_as
-from tinygen.kernels.arguments import check_sequences
+from tinygen.errors import ShapeError
+from tinygen.kernels import arguments
 from tinygen.ops import recurrent
 from tinygen.ops.arithmetic import where
 from tinygen.ops.shaping import stack
 
-_check = raised_as(ShapeError, check_sequences)
-
 
 def _initial_state(name: str, gates: int, x, weights, state):
     """The parts (N, H) of the initial state, zeros for those that are None; ShapeError unless all shapes fit."""
-    _check(name, gates, x.shape, [w.shape for w in weights], [part.shape for part in state if part is not None])
+    given = [part.shape for part in state if part is not None]
+    arguments.check_sequences(name, gates, x.shape, [w.shape for w in weights], given, error=ShapeError)
     data, shape = array_of(x), (x.shape[0], weights[1].shape[0])
     return [array_module(data).zeros(shape, data.dtype) if part is None else part for part in state]
 

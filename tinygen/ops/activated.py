@@ -1,6 +1,6 @@
 """Operations that end in a leaky ReLU, applied in the same pass over memory."""
 
-from tinygen.errors import ShapeError, UsageError, raised_as
+from tinygen.errors import ShapeError, UsageError
 from tinygen.kernels import arguments
 from tinygen.ops.arithmetic import leaky_relu_grad
 from tinygen.primitive import Declaration, Primitive
@@ -32,10 +32,7 @@ def activated(saves: str):
     return lambda forward: Activated(Declaration.of(forward, saves, "", False, False), forward)
 
 
-_check_bias, _check_slope = raised_as(ShapeError, arguments.check_bias), raised_as(UsageError, arguments.check_slope)
-
-
 def check_bias(name: str, b, channels: int, slope: float) -> None:
     """ShapeError unless a bias is None or has one number for each channel; UsageError for a slope outside [0, 1]."""
-    _check_bias(name, b, channels)
-    _check_slope(name, slope)
+    arguments.check_bias(name, b, channels, error=ShapeError)
+    arguments.check_slope(name, slope, error=UsageError)

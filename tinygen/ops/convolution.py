@@ -7,21 +7,18 @@ The first two can add a bias, one number for each channel, and apply a leaky ReL
 """
 
 from tinygen.backend import device_of, kernel
-from tinygen.errors import ShapeError, raised_as
+from tinygen.errors import ShapeError
 from tinygen.kernels import arguments
 from tinygen.ops.activated import activated, check_bias
 from tinygen.ops.reduction import sum
 from tinygen.primitive import primitive
 
-_check, _check_output = (raised_as(ShapeError, f) for f in (arguments.check_convolution, arguments.check_output))
-_check_adjoint = raised_as(ShapeError, arguments.check_adjoint)
-
 
 @activated(saves="x w")
 def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
     """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K); b (K,) or None."""
-    _check("conv2d", x.shape, x.shape[-1], w.shape, geometry)
-    _check_output(x.shape, w.shape, geometry)
+    arguments.check_convolution("conv2d", x.shape, x.shape[-1], w.shape, geometry, error=ShapeError)
+    arguments.check_output(x.shape, w.shape, geometry, error=ShapeError)
     check_bias("conv2d", b, w.shape[3], slope)
     return kernel("conv2d", device_of(x))(x, w, geometry, b, slope)
 
@@ -29,7 +26,7 @@ def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
 @activated(saves="g w")
 def conv2d_input_grad(xp, g, w, b=None, *, size, geometry, slope=1.0):
     """The adjoint of `conv2d` in x, for images of `size` (H, W): (N, H, W, C); b (C,) or None."""
-    _check_adjoint(g.shape, w.shape)
+    arguments.check_adjoint(g.shape, w.shape, error=ShapeError)
     if geometry.output_size(size, w.shape[:2]) != g.shape[1:3]:
         raise ShapeError(f"conv2d_input_grad: an output of {size} cannot come from an input of {g.shape[1:3]}")
     check_bias("conv2d_input_grad", b, w.shape[2] * geometry.groups, slope)
@@ -40,7 +37,7 @@ def conv2d_input_grad(xp, g, w, b=None, *, size, geometry, slope=1.0):
 def conv2d_weight_grad(xp, x, g, *, kernel_size, geometry):
     """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW): (KH, KW, C / groups, K)."""
     shape = (*kernel_size, x.shape[-1] // geometry.groups, g.shape[-1])
-    _check("conv2d_weight_grad", x.shape, x.shape[-1], shape, geometry)
+    arguments.check_convolution("conv2d_weight_grad", x.shape, x.shape[-1], shape, geometry, error=ShapeError)
     if geometry.output_size(x.shape[1:3], kernel_size) != g.shape[1:3] or len(x) != len(g):
         raise ShapeError(
             f"conv2d_weight_grad: images {x.shape} and gradients {g.shape} do not fit kernel {kernel_size}"
