@@ -11,8 +11,8 @@ import pytest
 
 import tinygen as tg
 from tinygen import profiling
-from tinygen.backend import dispatch, kernel
-from tinygen.kernels import reference
+from tinygen.backend import kernel
+from tinygen.kernels import choice, reference
 from tinygen.kernels.geometry import Geometry
 from tinygen.primitive import REGISTRY, Primitive, primitive
 
@@ -35,7 +35,7 @@ def profiled_rows(function) -> dict:
 def hooks() -> list:
     """All functions that a profile replaces."""
     swapped = [vars(op).get(name) for op in REGISTRY.values() for name in ("forward", "backward")]
-    return [*swapped, Primitive.backward, kernel("adam", "cpu"), kernel("philox", "cpu"), list(dispatch._wraps)]
+    return [*swapped, Primitive.backward, kernel("adam", "cpu"), kernel("philox", "cpu"), list(choice._wraps)]
 
 
 # What is counted
@@ -188,7 +188,7 @@ def test_everything_is_restored_after_nested_profiles_and_an_error(capsys):
 
 def test_operations_are_not_wrapped_while_no_profile_is_active():
     assert all(inspect.isroutine(op.forward) for op in REGISTRY.values())
-    assert dispatch._wraps == []
+    assert choice._wraps == []
 
 
 def test_a_kernel_that_is_kept_after_the_profile_is_no_longer_measured():

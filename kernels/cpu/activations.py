@@ -1,143 +1,62 @@
-"""Kernels used around products: choices, and the gradients of what has kinks."""
+"""Elementwise functions and activations, and the gradients of what has kinks.
 
-import numpy as np
-from numba import carray, uint8
+There is no kernel for log alone, nor for tanh: NumPy's are as fast (measured).
+"""
 
-from .. import reference
-from . import pool
-from .elementwise import BLOCK, block, block_count, launch
-from .ir import pointer_to
-from .jit import worker
-from .memory import address
-from .single import FLOAT32, single
-from .vector_math import ONE, ZERO, expm1_negative, leaky
+from . import double_math, vector_math
+from .elementwise import backward, forward, function
+from .jit import inlined
+from .vector_math import ONE, ZERO, erf, exp, expm1_negative, leaky, sigmoid, softplus
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
 
 
-def _serves(x, least: int) -> bool:
-    """Whether x is a contiguous float32 array of at least `least` elements."""
-    return x.__class__ is np.ndarray and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
-
-
-@worker("size source target", "slope")  # numba would take (size x y slope) for elementwise.py's record
-def _leaky_relu(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y, slope = block(a, a.source, task), block(a, a.target, task), a.slope
-    for i in range(x.size):
-        y[i] = leaky(x[i], x[i], slope)
-
-
-def leaky_relu(x, slope):
-    """x where x > 0, else slope * x."""
-    if not _serves(x, LEAST_SIZE):
-        return reference.leaky_relu(x, slope)
-    y = np.empty(x.shape, np.float32)
-    pool.run(_leaky_relu, _leaky_relu.Arguments(x.size, address(x), address(y), slope), block_count(x.size))
-    return y
-
-
-@worker("size g source target", "slope")
-def _leaky_relu_grad(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, x, y, slope = block(a, a.g, task), block(a, a.source, task), block(a, a.target, task), a.slope
-    for i in range(g.size):
-        y[i] = leaky(g[i], x[i], slope)
-
-
-@single
-def leaky_relu_grad(g, x, slope):
-    """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
-    if g.size < LEAST_SIZE or g.shape != np.shape(x):
-        return reference.leaky_relu_grad(g, x, slope)
-    y = np.empty(g.shape, np.float32)
-    arguments = _leaky_relu_grad.Arguments(g.size, address(g), address(x), address(y), slope)
-    pool.run(_leaky_relu_grad, arguments, block_count(g.size))
-    return y
-
-
-@worker("size input output", "alpha")  # numba takes records whose names begin alike for each other
-def _elu(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y, alpha = block(a, a.input, task), block(a, a.output, task), a.alpha
-    for i in range(x.size):
-        below = alpha * expm1_negative(ZERO if x[i] > ZERO else x[i])
-        y[i] = x[i] if x[i] > ZERO else below
-
-
-@single
+@inlined
 def elu(x, alpha):
     """x where x > 0, else alpha (e^x - 1)."""
-    y = np.empty(x.shape, np.float32)
-    pool.run(_elu, _elu.Arguments(x.size, address(x), address(y), alpha), block_count(x.size))
-    return y
+    below = alpha * expm1_negative(ZERO if x > ZERO else x)
+    return x if x > ZERO else below
 
 
-@worker("size x y")
-def _sign(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        positive = ONE if x[i] > ZERO else x[i]  # 0 and NaN stay what they are
-        y[i] = -ONE if x[i] < ZERO else positive
-
-
-@single
+@inlined
 def sign(x):
-    """-1, 0 or 1."""
-    y = np.empty(x.shape, np.float32)
-    launch(_sign, x, y)
-    return y
+    """-1, 0 or 1; 0 and NaN stay what they are."""
+    positive = ONE if x > ZERO else x
+    return -ONE if x < ZERO else positive
 
 
-@worker("size g x y")
-def _abs_grad(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, x, y = block(a, a.g, task), block(a, a.x, task), block(a, a.y, task)
-    for i in range(g.size):
-        signed = -g[i] if x[i] < ZERO else g[i]
-        y[i] = ZERO if x[i] == ZERO else signed
-
-
-@single
+@inlined
 def abs_grad(g, x):
-    """The gradient of |x|: g where x > 0, -g where x < 0, and 0 at 0."""
-    if g.size < LEAST_SIZE or g.shape != np.shape(x):
-        return reference.abs_grad(g, x)
-    y = np.empty(g.shape, np.float32)
-    launch(_abs_grad, g, x, y)
-    return y
+    """g where x > 0, -g where x < 0, and 0 at 0."""
+    signed = -g if x < ZERO else g
+    return ZERO if x == ZERO else signed
 
 
-_bools_at = pointer_to(uint8)
+@inlined
+def silu_slope(x):
+    """The derivative of x s(x), s the logistic function."""
+    s = sigmoid(x)
+    return s * (ONE + x * (ONE - s))
 
 
-@worker("size condition a b y", "number")
-def _where(arguments, task, lane):
-    """A choice of two arrays; where the address of one is 0, it is a number."""
-    p = carray(arguments, 1)[0]
-    y, number = block(p, p.y, task), p.number
-    condition = carray(_bools_at(p.condition + BLOCK * task), y.size)
-    a, b = block(p, p.a, task), block(p, p.b, task)
-    if p.a == 0:
-        for i in range(y.size):
-            y[i] = number if condition[i] else b[i]
-    elif p.b == 0:
-        for i in range(y.size):
-            y[i] = a[i] if condition[i] else number
-    else:
-        for i in range(y.size):
-            y[i] = a[i] if condition[i] else b[i]
+def gelu(phi, density):
+    """The formulas of x Phi(x) and of its gradient, from the functions of the normal distribution in some precision."""
+    return (lambda x: x * phi(x)), (lambda g, x: g * (phi(x) + x * density(x)))
 
 
-def where(condition, a, b):
-    """a where the condition holds, else b; contiguous float32 arrays and numbers are served here."""
-    given = [x for x in (a, b) if not isinstance(x, (int, float))]
-    alike = condition.__class__ is np.ndarray and condition.dtype == bool and condition.flags.c_contiguous
-    if not (given and alike and all(_serves(x, LEAST_SIZE) and x.shape == condition.shape for x in given)):
-        return reference.where(condition, a, b)
-    y = np.empty(condition.shape, np.float32)
-    number = next((float(x) for x in (a, b) if isinstance(x, (int, float))), 0.0)
-    places = [0 if isinstance(x, (int, float)) else address(x) for x in (a, b)]
-    pool.run(_where, _where.Arguments(y.size, address(condition), *places, address(y), number), block_count(y.size))
-    return y
+GELU, GELU_BACKWARD = gelu(vector_math.normal_cdf, vector_math.normal_density)
+GELU_DOUBLE, GELU_BACKWARD_DOUBLE = gelu(double_math.normal_cdf, double_math.normal_density)
+
+function("exp", exp)
+function("sigmoid", sigmoid)
+function("softplus", softplus)
+function("erf", erf, doubles=(double_math.erf,))
+forward("silu", lambda x: x * sigmoid(x), ulp=1.3)
+backward("silu_backward", lambda g, x: g * silu_slope(x), ulp=8.5)
+forward("gelu", GELU, ulp=1.6, doubles=(GELU_DOUBLE,))
+backward("gelu_backward", GELU_BACKWARD, ulp=1.5, doubles=(GELU_BACKWARD_DOUBLE,))
+function("elu", elu, ulp=1, number=True)
+function("leaky_relu", lambda x, slope: leaky(x, x, slope), ulp=0.5, number=True, least=LEAST_SIZE)
+function("leaky_relu_grad", leaky, ulp=0.5, number=True, least=LEAST_SIZE)
+function("sign", sign, ulp=0)
+function("abs_grad", abs_grad, ulp=0, least=LEAST_SIZE)

@@ -14,11 +14,11 @@ from numba import carray
 
 from .. import reference
 from . import pool
-from .elementwise import BLOCK
+from .blocks import BLOCK
 from .ir import floats_at, keep_denormals, restore_denormals
 from .jit import jit, worker
 from .memory import address
-from .single import FLOAT32
+from .registry import FLOAT32, registered
 
 ndarray = np.ndarray
 LEAST_SIZE = 1 << 15  # elements of a result below which NumPy is faster (measured)
@@ -120,6 +120,7 @@ def _kernel_of(code: int, plain, by_operator):
     """Make the kernel of an operation with a `plain` reference; all other arrays, and numbers, go to its operator."""
     task = _worker_of(code)
 
+    @registered
     @functools.wraps(plain)
     def kernel(a, b):
         if a.__class__ is ndarray and b.__class__ is ndarray and a.size * b.size >= LEAST_SIZE:

@@ -9,7 +9,7 @@ from ..geometry import Geometry, tap_mask
 from . import depthwise, narrow, winograd
 from .problem import adjoint, forward, plan_of, weight_grad
 from .products import Products
-from .single import single
+from .registry import single
 from .weight_sums import WeightSums
 from .winograd_sums import WinogradSums
 

@@ -1,19 +1,12 @@
 """The error function and what is made of it, in float64 and without branches: loops become vector instructions."""
 
-import functools
 import math
 
 import numpy as np
-from numba import carray, float64
 
-from . import pool
-from .elementwise import BLOCK, block_count
-from .ir import pointer_to
-from .jit import inlined, jit, worker
-from .memory import address
+from .jit import inlined
 from .normals import LN_2_HIGH, LN_2_LOW, as_bits, as_double, series
 
-doubles_at = pointer_to(float64)
 ROUNDER, ONE_BITS = 1.5 * 2**52, 1023 << 52  # x + ROUNDER has x, rounded to a whole number, in its lowest bits
 EXPM1 = tuple(1 / math.factorial(n) for n in range(2, 15))  # (e^r - 1 - r) / r^2 for |r| up to log(2) / 2
 LIMIT = 6.0  # from which on erf rounds to 1
@@ -79,55 +72,13 @@ def exp_minus(x):
     return 0.0 if x > 708.0 else power + power * rest
 
 
-@jit
-def double_block(a, start, task):
-    """The float64 elements of a task, in an array of a.size elements at an address."""
-    return carray(doubles_at(start + 8 * BLOCK * task), min(BLOCK, a.size - BLOCK * task))
+@inlined
+def normal_cdf(x):
+    """The distribution function Phi of the standard normal distribution."""
+    return 0.5 + 0.5 * erf(ROOT_HALF * x)
 
 
-@worker("size x y")
-def _erf(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = double_block(a, a.x, task), double_block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = erf(x[i])
-
-
-@worker("size x y")
-def _gelu(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = double_block(a, a.x, task), double_block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = x[i] * (0.5 + 0.5 * erf(ROOT_HALF * x[i]))
-
-
-@worker("size g x y")
-def _gelu_backward(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, x, y = double_block(a, a.g, task), double_block(a, a.x, task), double_block(a, a.y, task)
-    for i in range(x.size):
-        density = DENSITY * exp_minus(0.5 * x[i] * x[i])
-        y[i] = g[i] * (0.5 + 0.5 * erf(ROOT_HALF * x[i]) + x[i] * density)
-
-
-def serves(*arrays) -> bool:
-    """Whether these are float64 arrays of one shape."""
-    return all(a.__class__ is np.ndarray and a.dtype == np.float64 and a.shape == arrays[0].shape for a in arrays)
-
-
-def applied(task, *arrays):
-    """The result of a worker for arrays that it serves."""
-    y = np.empty(arrays[0].shape)
-    arrays = [np.ascontiguousarray(a) for a in arrays]  # which gives an array without axes one
-    pool.run(task, task.Arguments(y.size, *map(address, (*arrays, y))), block_count(y.size))
-    return y
-
-
-def with_doubles(kernel, task, results=lambda y, *arrays: y):
-    """A kernel for float32 that a worker extends to float64; `results` makes what it returns of y and the arguments."""
-
-    @functools.wraps(kernel)
-    def function(*arrays):
-        return results(applied(task, *arrays), *arrays) if serves(*arrays) else kernel(*arrays)
-
-    return function
+@inlined
+def normal_density(x):
+    """The density phi of the standard normal distribution."""
+    return DENSITY * exp_minus(0.5 * x * x)

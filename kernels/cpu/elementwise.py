@@ -1,210 +1,126 @@
-"""Elementwise kernels. There is none for log alone, nor for tanh: NumPy's are as fast (measured)."""
+"""Elementwise kernels, declared by formulas: what a result is, made of the elements of the arguments at one place.
+
+`function`, `forward` and `backward` register a kernel under the name of its reference; where it has two results, there
+is a formula for each. Its arguments are float32 arrays of one shape (float64 ones where there are formulas for
+`doubles`), and for some kernels a `number` after them. The reference serves all else, and arrays of fewer than `least`
+elements.
+
+`ulp` bounds the error of each result y in float32: |y - exact| <= ulp 2^-23 max(1, |exact|). For a backward kernel this
+holds while the gradients that it is given are at most 1. The tests hold the kernels to their bounds.
+"""
 
 import functools
+import inspect
 
 import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool, vector_math
-from .ir import floats_at
-from .jit import inlined, jit, worker
+from . import pool
+from .blocks import block, block_count, double_block
+from .jit import Address, Record, Worker, inlined
 from .memory import address
-from .single import FLOAT32, single
-from .vector_math import HALF, ONE
+from .registry import FLOAT32, registered
 
-BLOCK = 1 << 14  # elements of a task
-ROOT_HALF, DENSITY = map(np.float32, (0.5**0.5, (2 * np.pi) ** -0.5))
-
-
-def block_count(size: int) -> int:
-    """The number of blocks of BLOCK elements that `size` elements are cut into."""
-    return -(-size // BLOCK)
+ndarray = np.ndarray
+ERRORS: dict[str, float] = {}
+"""The bounds on the errors of the kernels in ulp, by name."""
 
 
-@jit
-def block(a, start, task):
-    """The elements of a task, in an array of a.size elements at an address."""
-    return carray(floats_at(start + 4 * BLOCK * task), min(BLOCK, a.size - BLOCK * task))
+class Fields:
+    """What a worker is told: one record for all, since numba takes records whose names begin alike for each other."""
+
+    size: int  # elements of each array
+    array0: Address  # the arguments, then the results
+    array1: Address
+    array2: Address
+    array3: Address
+    array4: Address
+    number: float  # the last argument, if it is no array
 
 
-def launch(task, *arrays) -> None:
-    """Run a worker whose arguments are a size, which is that of all arrays, and their addresses."""
-    size = arrays[0].size
-    pool.run(task, task.Arguments(size, *map(address, arrays)), block_count(size))
+RECORD = Record(Fields)
+LOOP = """
+def {name}(arguments, task, lane):
+    a = carray(arguments, 1)[0]
+    number = a.number
+    {blocks}
+    for i in range(x0.size):
+        {elements} = {elements_at_i}
+        {results}
+"""
 
 
-def _output(task, *arrays):
-    """Launch an elementwise worker on contiguous float32 arrays of one shape; returns its output of that shape."""
-    y = np.empty(arrays[0].shape, FLOAT32)
-    launch(task, *arrays, y)
-    return y
+def function(name: str, formula, ulp: float | None = None, **options) -> None:
+    """Declare a kernel that returns its result; the bound on its error may be the formula's own."""
+    _declare(name, [formula], formula.ulp if ulp is None else ulp, lambda arrays, count: arrays[count], **options)
 
 
-def _reference_of(task):
-    """The reference kernel of a worker, whose name is the worker's without the underscore."""
-    return getattr(reference, task.function.__name__[1:])
+def forward(name: str, *formulas, ulp: float, **options) -> None:
+    """Declare the forward pass of a fused operation: the result, and what its backward pass needs.
+
+    This is the second result, or where there is none the arguments.
+    """
+    _declare(name, formulas, ulp, _with_residuals, **options)
 
 
-def _function(task):
-    """Make a kernel from the worker of a function of one float32 array; other arguments go to the reference."""
-    plain = _reference_of(task)
+def _with_residuals(arrays, count):
+    return arrays[count], tuple(arrays[count + 1 :] or arrays[:count])
 
+
+def backward(name: str, *formulas, ulp: float, **options) -> None:
+    """Declare the backward pass of a fused operation, which returns a tuple of gradients."""
+    _declare(name, formulas, ulp, lambda arrays, count: tuple(arrays[count:]), **options)
+
+
+def _declare(name: str, formulas, ulp: float, returned, least: int = 0, number: bool = False, doubles=()) -> None:
+    """Register a kernel, which returns what `returned` makes of `count` arguments and the results that follow them."""
+    plain, count = getattr(reference, name), _arity(formulas[0]) - number
+    has_two_results, last = len(formulas) == 2, [*inspect.signature(plain).parameters.values()][-1]
+    workers = {FLOAT32: _worker(name, formulas, count, block)}
+    if doubles:
+        workers[np.dtype(np.float64)] = _worker(f"{name}_of_doubles", doubles, count, double_block)
+
+    @registered
     @functools.wraps(plain)
-    def function(x):
-        if x.__class__ is not np.ndarray or x.dtype != FLOAT32:
-            return plain(x)
-        return _output(task, x if x.flags.c_contiguous else np.ascontiguousarray(x))
+    def kernel(*arguments, **static):
+        x = arguments[0]
+        if x.__class__ is not ndarray or (size := x.size) < least or (worker := workers.get(x.dtype)) is None:
+            return plain(*arguments, **static)
+        shape, dtype, arrays = x.shape, x.dtype, []
+        for a in arguments[:count]:
+            if a is not x and (a.__class__ is not ndarray or a.shape != shape or a.dtype != dtype):
+                return plain(*arguments, **static)
+            arrays.append(a if a.flags.c_contiguous else np.ascontiguousarray(a))
+        arrays.append(np.empty(shape, dtype))
+        if has_two_results:
+            arrays.append(np.empty(shape, dtype))
+        call = worker.Arguments(size, *map(address, arrays))
+        if number:
+            call.number = arguments[count] if len(arguments) > count else static.get(last.name, last.default)
+        pool.run(worker, call, block_count(size))
+        return returned(arrays, count)
 
-    return function
-
-
-def _activation(task):
-    """Make a kernel from the worker of an activation: the forward pass, which returns the output and its residual."""
-
-    @single
-    @functools.wraps(_reference_of(task))
-    def forward(x):
-        return _output(task, x), (x,)
-
-    return forward
-
-
-def _activation_backward(task):
-    """Make a kernel from the worker of an activation's gradient, which takes the gradient g of the output and x."""
-
-    @single
-    @functools.wraps(_reference_of(task))
-    def backward(g, x):
-        return (_output(task, g, x),)
-
-    return backward
+    ERRORS[name] = ulp
 
 
-@worker("size x y")
-def _exp(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = vector_math.exp(x[i])
+def _arity(formula) -> int:
+    return len(inspect.signature(getattr(formula, "py_func", formula)).parameters)
 
 
-@worker("size x y")
-def _sigmoid(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = vector_math.sigmoid(x[i])
-
-
-@worker("size x y")
-def _softplus(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = vector_math.softplus(x[i])
-
-
-@worker("size x y")
-def _erf(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = vector_math.erf(x[i])
-
-
-@worker("size x y")
-def _silu(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = x[i] * vector_math.sigmoid(x[i])
-
-
-@worker("size g x y")
-def _silu_backward(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, x, y = block(a, a.g, task), block(a, a.x, task), block(a, a.y, task)
-    for i in range(g.size):
-        s = vector_math.sigmoid(x[i])
-        y[i] = g[i] * (s * (ONE + x[i] * (ONE - s)))
-
-
-@worker("size x y")
-def _gelu(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, y = block(a, a.x, task), block(a, a.y, task)
-    for i in range(x.size):
-        y[i] = x[i] * (HALF + HALF * vector_math.erf(ROOT_HALF * x[i]))
-
-
-@worker("size g x y")
-def _gelu_backward(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, x, y = block(a, a.g, task), block(a, a.x, task), block(a, a.y, task)
-    for i in range(g.size):
-        density = DENSITY * vector_math.exp(-HALF * x[i] * x[i])
-        y[i] = g[i] * (HALF + HALF * vector_math.erf(ROOT_HALF * x[i]) + x[i] * density)
-
-
-exp, sigmoid, softplus, erf = map(_function, (_exp, _sigmoid, _softplus, _erf))
-silu, gelu = map(_activation, (_silu, _gelu))
-silu_backward, gelu_backward = map(_activation_backward, (_silu_backward, _gelu_backward))
-
-
-@worker("rows rows_per_task half x y")
-def _gated_tanh(arguments, task, lane):
-    p = carray(arguments, 1)[0]
-    half = p.half
-    for row in range(task * p.rows_per_task, min((task + 1) * p.rows_per_task, p.rows)):
-        a, b = _halves(p.x, row, half)
-        y = carray(floats_at(p.y + 4 * half * row), half)
-        for i in range(half):
-            y[i] = vector_math.tanh(a[i]) * vector_math.sigmoid(b[i])
-
-
-@single
-def gated_tanh(x):
-    """tanh(a) sigmoid(b) for the halves a, b of the last axis."""
-    if not x.size or x.shape[-1] % 2:
-        return reference.gated_tanh(x)
-    half = x.shape[-1] // 2
-    y = np.empty((*x.shape[:-1], half), FLOAT32)
-    _launch_rows(_gated_tanh, half, x, y)
-    return y, (x,)
-
-
-@worker("rows rows_per_task half x dx g")
-def _gated_tanh_backward(arguments, task, lane):
-    p = carray(arguments, 1)[0]
-    half = p.half
-    for row in range(task * p.rows_per_task, min((task + 1) * p.rows_per_task, p.rows)):
-        a, b = _halves(p.x, row, half)
-        da, db = _halves(p.dx, row, half)
-        g = carray(floats_at(p.g + 4 * half * row), half)
-        for i in range(half):
-            t, s = vector_math.tanh(a[i]), vector_math.sigmoid(b[i])
-            da[i] = g[i] * s * (ONE - t * t)
-            db[i] = g[i] * t * (s * (ONE - s))
-
-
-@single
-def gated_tanh_backward(g, x):
-    """The gradient of `gated_tanh` with respect to x."""
-    dx = np.empty_like(x)
-    if dx.size:
-        _launch_rows(_gated_tanh_backward, x.shape[-1] // 2, x, dx, g)
-    return (dx,)
-
-
-@inlined
-def _halves(start, row, half):
-    """Both halves of a row of a matrix at an address."""
-    first = start + 8 * half * row
-    return carray(floats_at(first), half), carray(floats_at(first + 4 * half), half)
-
-
-def _launch_rows(task, half: int, x, *others) -> None:
-    """Run a worker on the rows of x, 2 `half` elements each; a task does as many rows as fit into a block."""
-    rows, rows_per_task = x.size // (2 * half), max(1, BLOCK // (2 * half))
-    pool.run(task, task.Arguments(rows, rows_per_task, half, *map(address, (x, *others))), -(-rows // rows_per_task))
+def _worker(name: str, formulas, arrays: int, block) -> Worker:
+    """A worker that applies formulas; numba, which has no loop over the arrays of a tuple, needs its source written."""
+    inputs, outputs = [f"x{i}" for i in range(arrays)], [f"y{i}" for i in range(len(formulas))]
+    elements = [f"e{i}" for i in range(arrays)]
+    given = elements + ["number"] * (_arity(formulas[0]) - arrays)
+    source = LOOP.format(
+        name=name,
+        blocks="; ".join(f"{x} = block(a, a.array{i}, task)" for i, x in enumerate(inputs + outputs)),
+        elements=", ".join(elements),
+        elements_at_i=", ".join(f"{x}[i]" for x in inputs),
+        results="; ".join(f"{y}[i] = {y}_formula({', '.join(given)})" for y in outputs),
+    )
+    scope = {"__name__": __name__, "carray": carray, "block": block}
+    scope |= {f"{y}_formula": inlined(getattr(f, "py_func", f)) for y, f in zip(outputs, formulas, strict=True)}
+    exec(compile(source, __file__, "exec"), scope)
+    return Worker(scope[name], RECORD)

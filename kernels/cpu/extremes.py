@@ -12,6 +12,7 @@ from numba import carray, types
 
 from .. import reference
 from . import pool
+from .blocks import BLOCK
 from .ir import (
     VECTOR_BYTES,
     call_rows,
@@ -26,14 +27,16 @@ from .ir import (
 )
 from .jit import address_of, worker
 from .memory import address
-from .single import FLOAT32
+from .registry import FLOAT32, registered
 from .sums import passes
-from .target import WIDTH
+from .target import L1_BYTES, WIDTH
 
 LEAST_SIZE = 512  # elements below which NumPy is faster (measured)
-BLOCK = 1 << 14  # numbers of a task, about
-LONG = 1 << 17  # numbers of a row that is a task of its own, at most
-MOST_COLUMNS, LEAST_ROWS = 1024, 64  # of a task, where there are as many
+LONG = 8 * BLOCK  # numbers of a row that is a task of its own, at most: extremes are the same however they are cut
+MOST_COLUMNS, LEAST_ROWS = (
+    L1_BYTES // 32,
+    64,
+)  # of a task, where there are as many: extremes fill an eighth of the cache
 TILE = 8  # vectors of a tile
 
 
@@ -150,11 +153,13 @@ def _extremes(x, axes, keepdims: bool, largest: bool):
     return y.reshape([1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes])
 
 
+@registered
 def max_over(x, axes, keepdims=False):
     """The largest numbers over a tuple of axes, none of them negative; NaN where one is."""
     return _extremes(x, axes, keepdims, True)
 
 
+@registered
 def min_over(x, axes, keepdims=False):
     """The smallest numbers over a tuple of axes, none of them negative; NaN where one is."""
     return _extremes(x, axes, keepdims, False)

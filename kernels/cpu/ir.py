@@ -469,7 +469,7 @@ def pointer_to(kind: types.Type):
     return pointer
 
 
-floats_at = pointer_to(float32)
+floats_at, doubles_at = pointer_to(float32), pointer_to(types.float64)
 
 
 # Calls and processor state

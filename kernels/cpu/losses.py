@@ -1,152 +1,37 @@
 """Losses and their gradients, each in one pass over memory."""
 
-import numpy as np
-from numba import carray
-
-from .. import reference
-from . import pool
-from .elementwise import BLOCK, block, block_count, launch
-from .jit import worker
-from .memory import address
-from .single import single
+from .blocks import BLOCK
+from .elementwise import backward, forward
+from .jit import inlined
 from .vector_math import HALF, ONE, TWO, ZERO, exp, exp_minus_abs, log1p_unit, logistic, weighted
 
 LEAST_SIZE = 2 * BLOCK  # elements below which NumPy computes a product as fast
 
 
-@worker("size x target y difference")
-def _cross_entropy(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    x, target = block(a, a.x, task), block(a, a.target, task)
-    y, difference = block(a, a.y, task), block(a, a.difference, task)
-    for i in range(x.size):
-        e = exp_minus_abs(x[i])
-        y[i] = log1p_unit(e) + weighted(target[i] if x[i] < ZERO else ONE - target[i], abs(x[i]))
-        difference[i] = logistic(x[i], e) - target[i]
+@inlined
+def cross_entropy(x, target):
+    """-t log s(x) - (1 - t) log(1 - s(x)), s the logistic function."""
+    return log1p_unit(exp_minus_abs(x)) + weighted(target if x < ZERO else ONE - target, abs(x))
 
 
-@single
-def binary_cross_entropy_with_logits(x, target):
-    """-t log s(x) - (1 - t) log(1 - s(x)), elementwise, s the logistic function; the residual is s(x) - t."""
-    if x.shape != np.shape(target):
-        return reference.binary_cross_entropy_with_logits(x, target)
-    y, difference = np.empty_like(x), np.empty_like(x)
-    launch(_cross_entropy, x, target, y, difference)
-    return y, (difference,)
+@inlined
+def bounded(error, delta):
+    """An error between -delta and delta: the slope of the Huber loss."""
+    most = delta if error > delta else error
+    return -delta if error < -delta else most
 
 
-@worker("size g difference y")
-def _cross_entropy_backward(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, difference, y = block(a, a.g, task), block(a, a.difference, task), block(a, a.y, task)
-    for i in range(g.size):
-        y[i] = g[i] * difference[i]
+@inlined
+def huber(error, delta):
+    """e^2 / 2 for an error e of at most delta, beyond delta (|e| - delta / 2)."""
+    slope = bounded(error, delta)
+    return slope * (error - HALF * slope)
 
 
-@single
-def binary_cross_entropy_with_logits_backward(g, difference):
-    """The gradient with respect to the logits."""
-    if g.size < LEAST_SIZE:
-        return reference.binary_cross_entropy_with_logits_backward(g, difference)
-    y = np.empty_like(g)
-    launch(_cross_entropy_backward, g, difference, y)
-    return (y,)
-
-
-@worker("size mean log_var y")
-def _kl(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    mean, log_var, y = block(a, a.mean, task), block(a, a.log_var, task), block(a, a.y, task)
-    for i in range(mean.size):
-        y[i] = HALF * (mean[i] * mean[i] + exp(log_var[i]) - log_var[i] - ONE)
-
-
-@single
-def gaussian_kl(mean, log_var):
-    """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise."""
-    if mean.shape != np.shape(log_var):
-        return reference.gaussian_kl(mean, log_var)
-    y = np.empty_like(mean)
-    launch(_kl, mean, log_var, y)
-    return y, (mean, log_var)
-
-
-@worker("size g mean log_var dmean dlog_var")
-def _kl_backward(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, mean, log_var = block(a, a.g, task), block(a, a.mean, task), block(a, a.log_var, task)
-    dmean, dlog_var = block(a, a.dmean, task), block(a, a.dlog_var, task)
-    for i in range(g.size):
-        dmean[i] = g[i] * mean[i]
-        dlog_var[i] = HALF * g[i] * (exp(log_var[i]) - ONE)
-
-
-@single
-def gaussian_kl_backward(g, mean, log_var):
-    """The gradients with respect to mean and log_var."""
-    if not g.shape == mean.shape == np.shape(log_var):
-        return reference.gaussian_kl_backward(g, mean, log_var)
-    dmean, dlog_var = np.empty_like(g), np.empty_like(g)
-    launch(_kl_backward, g, mean, log_var, dmean, dlog_var)
-    return dmean, dlog_var
-
-
-@worker("size estimate target y")  # numba takes records whose names begin alike for each other
-def _squared_error(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    prediction, target, y = block(a, a.estimate, task), block(a, a.target, task), block(a, a.y, task)
-    for i in range(y.size):
-        y[i] = (prediction[i] - target[i]) * (prediction[i] - target[i])
-
-
-@single
-def squared_error(prediction, target):
-    """(prediction - target)^2"""
-    if prediction.size < LEAST_SIZE or prediction.shape != np.shape(target):
-        return reference.squared_error(prediction, target)
-    y = np.empty_like(prediction)
-    launch(_squared_error, prediction, target, y)
-    return y, (prediction, target)
-
-
-@worker("size g prediction target y")
-def _squared_error_backward(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    g, y = block(a, a.g, task), block(a, a.y, task)
-    prediction, target = block(a, a.prediction, task), block(a, a.target, task)
-    for i in range(g.size):
-        y[i] = TWO * (prediction[i] - target[i]) * g[i]
-
-
-@single
-def squared_error_backward(g, prediction, target):
-    """The gradient with respect to the prediction."""
-    if g.size < LEAST_SIZE or not g.shape == prediction.shape == np.shape(target):
-        return reference.squared_error_backward(g, prediction, target)
-    y = np.empty_like(g)
-    launch(_squared_error_backward, g, prediction, target, y)
-    return (y,)
-
-
-@worker("size prediction target y slope", "delta")
-def _huber(arguments, task, lane):
-    a = carray(arguments, 1)[0]
-    prediction, target = block(a, a.prediction, task), block(a, a.target, task)
-    y, slope, delta = block(a, a.y, task), block(a, a.slope, task), a.delta
-    for i in range(y.size):
-        error = prediction[i] - target[i]
-        bounded = delta if error > delta else error
-        bounded = -delta if error < -delta else bounded
-        slope[i] = bounded
-        y[i] = bounded * (error - HALF * bounded)
-
-
-@single
-def huber(prediction, target, *, delta=1.0):
-    """e^2 / 2 for an error e of at most delta, beyond delta (|e| - delta / 2); the residual is its slope."""
-    if prediction.shape != np.shape(target):
-        return reference.huber(prediction, target, delta=delta)
-    y, slope = np.empty_like(prediction), np.empty_like(prediction)
-    call = _huber.Arguments(y.size, *map(address, (prediction, target, y, slope)), delta)
-    pool.run(_huber, call, block_count(y.size))
-    return y, (slope,)
+forward("binary_cross_entropy_with_logits", cross_entropy, lambda x, t: logistic(x, exp_minus_abs(x)) - t, ulp=1.2)
+backward("binary_cross_entropy_with_logits_backward", lambda g, difference: g * difference, ulp=0.5, least=LEAST_SIZE)
+forward("gaussian_kl", lambda mean, log_var: HALF * (mean * mean + exp(log_var) - log_var - ONE), ulp=2.6)
+backward("gaussian_kl_backward", lambda g, mean, _: g * mean, lambda g, _, v: HALF * g * (exp(v) - ONE), ulp=1.4)
+forward("squared_error", lambda x, t: (x - t) * (x - t), ulp=1.6, least=LEAST_SIZE)
+backward("squared_error_backward", lambda g, x, t: TWO * (x - t) * g, ulp=1.1, least=LEAST_SIZE)
+forward("huber", lambda x, t, d: huber(x - t, d), lambda x, t, d: bounded(x - t, d), ulp=1.3, number=True)

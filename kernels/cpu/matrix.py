@@ -20,7 +20,7 @@ from .operands import Operands
 from .packing import PACK, pack_panel, packs_at, packs_of
 from .problem import plan_of, weight_grad
 from .products import LEAST_TASKS
-from .single import single
+from .registry import single
 from .target import ADJACENT_HEIGHTS
 from .tile import bits
 from .tiling import (

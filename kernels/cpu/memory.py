@@ -26,6 +26,12 @@ _probe = np.zeros(1)
 address = _address if _address(_probe) == _address_by_interface(_probe) else _address_by_interface
 
 
+def write_addresses(record, **arrays) -> None:
+    """Write the addresses of arrays into the fields of a record that have their names."""
+    for name, array in arrays.items():
+        setattr(record, name, address(array))
+
+
 def aligned(size: int) -> np.ndarray:
     """An uninitialised float32 array (size,) that begins at the beginning of a cache line.
 

@@ -14,6 +14,7 @@ from .ir import floats_at, pointer_to
 from .jit import inlined, worker
 from .memory import address
 from .philox import philox
+from .registry import registered
 
 PAIRS = 1 << 12  # pairs of numbers of a task
 ROOT_HALF, MANTISSA = 0x3FE6A09E667F3BCD, (1 << 52) - 1  # the bits of sqrt(1/2), and those behind the exponent
@@ -24,7 +25,9 @@ LOG = tuple(1 / n for n in range(3, 23, 2))  # atanh(s) / s = 1 + s^2 / 3 + ... 
 SINE = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(1, 9))
 COSINE = tuple((-1) ** n / math.factorial(2 * n) for n in range(1, 10))
 
-_, _plain_normal, _, _ = draws(philox)
+uniform, _plain_normal, bernoulli, integers = draws(philox)
+for _made in (uniform, bernoulli, integers):
+    registered(_made)
 words_at = pointer_to(types.uint32)
 
 
@@ -92,6 +95,7 @@ def _normal(arguments, task, lane):
         y[2 * i], y[2 * i + 1] = float32(radius * cosine), float32(radius * sine)
 
 
+@registered
 def normal(key0, key1, counter, n, base=None, dtype="float32"):
     """Standard normal (n,), computed in float64: words 2i and 2i + 1 give numbers 2i and 2i + 1."""
     if np.dtype(dtype) != np.float32:

@@ -7,6 +7,7 @@ from numba import types
 
 from ..philox import KEY_STEPS, MASK64, MULTIPLIERS, ROUNDS
 from .jit import compiled
+from .registry import registered
 
 
 def _fill(words, key0, key1, low, high):
@@ -31,6 +32,7 @@ def _compiled_fill():
     return compiled(_fill, types.void(types.uint32[::1], types.uint32, types.uint32, types.uint64, types.uint64))
 
 
+@registered
 def philox(key0: int, key1: int, counter: int, blocks: int) -> np.ndarray:
     """uint32 words, shape (4 * blocks,), as ``kernels.philox.philox`` makes them."""
     words = np.empty(4 * blocks, np.uint32)

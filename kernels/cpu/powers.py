@@ -5,15 +5,15 @@ from numba import carray, float64
 
 from .. import reference
 from . import memory, pool
-from .double_math import double_block
-from .elementwise import block, block_count
-from .ir import keep_denormals, restore_denormals
+from .blocks import block, block_count, double_block
+from .ir import doubles_at, keep_denormals, restore_denormals
 from .jit import jit, worker
 from .memory import address
-from .sums import doubles_at
+from .registry import registered
+from .target import L1_BYTES
 
 LEAST_SIZE = 1024  # elements below which NumPy is faster (measured)
-PART = 1024  # numbers that are squared at a time, within the first-level cache
+PART = L1_BYTES // 32  # numbers that are squared at a time: two arrays of them in float64 fill half the cache
 FIELDS = "size exponent x y scratch lane_bytes"
 
 
@@ -78,6 +78,7 @@ def _double_power(arguments, task, lane):
 TASKS = {np.dtype(np.float32): _single_power, np.dtype(np.float64): _double_power}
 
 
+@registered
 def whole_power(x, exponent):
     """x ** exponent for a whole number that is not 0."""
     task = TASKS.get(x.dtype)

@@ -1,238 +1,27 @@
 """Recurrent networks over whole sequences: each step is a launch, and each task of it has a few hidden units.
 
-Sequences lie side by side in groups of `width`. A row holds one number of each; the inputs of a step are rows x, 1, h.
-So a product with weights is a tile, UNITS rows of gates, whatever the sizes of the network: a step reads the weights
-once and in order, and a cell's arithmetic runs over whole tiles. The last group and the last tile are filled up with
-zeros. A task makes the four tiles of its panel, UNITS hidden units, and then their next state. Backward it first sums
-the gradient of its units' state, over the derivatives of all gates one step later, then makes those of its own gates.
-
-For G groups of W sequences and P panels, gates are (T, G, P, 4, UNITS, W), states (before the first step, and after
-each) (T + 1, G, P, UNITS, W). A GRU has a fourth gate too: what the hidden state adds to the third, before it is
-scaled. Derivatives, (slot, G, 4, H, W), are kept for a few steps, then added to the gradients of the weights.
+Forward, a task makes the four tiles of gates of its units, and then their next state. Backward it first sums the
+gradient of its units' state, over the derivatives of all gates one step later, then makes those of its own gates.
+`recurrent_cells` has the equations, `recurrent_tiling` the layout, `recurrent_steps` the workers of a step, and
+`recurrent_weights` the gradients of the weights.
 """
 
 import functools
 from math import ceil
 
 import numpy as np
-from numba import carray
 
 from .. import reference
 from . import memory, pool
-from .ir import clear, copy, floats_at, initial, int64_at, loaded, multiplied, store_tile, transpose_block
-from .jit import inlined, worker
-from .memory import address
+from .memory import address, write_addresses
 from .packing import PACK, pack
-from .single import single
+from .recurrent_steps import backward_worker, forward_worker
+from .recurrent_tiling import COLUMNS, GRU, LSTM, STRIP, UNITS, Problem, tiling
+from .recurrent_weights import WeightPlan, WeightSums
+from .registry import single
 from .sums import sum_over
-from .target import HEIGHTS, VECTORS, WIDTH
-from .vector_math import ONE, sigmoid, tanh
 
-UNITS = HEIGHTS[0]  # rows of a tile
-COLUMNS = VECTORS * WIDTH  # columns of a tile; for a small batch a tile is one vector wide
-KEPT_DERIVATIVES = 256  # sequences times steps whose derivatives are kept
-ADDED_IN_FLOAT32 = 2048  # derivatives that are added up in float32, and these sums in float64, which keeps all digits
-STRIP = 128  # of these, the number that passes through the first-level cache at a time
 LEAST_SEQUENCES, LEAST_STEPS = 3, 8  # with fewer, packing the weights takes longer than it saves (measured)
-LSTM, GRU = 4, 3  # number of gates
-SIZES = "batch steps channels hidden groups panels "
-
-
-@inlined
-def _product(blocks, block, panel, vectors, rows, target):
-    """Write the tile weights @ rows, for a panel of one of the blocks in the table that `_packed` makes."""
-    a = int64_at(blocks, 4 * block) + panel * int64_at(blocks, 4 * block + 1)
-    b = rows + int64_at(blocks, 4 * block + 2)
-    depth, pitch = int64_at(blocks, 4 * block + 3), 4 * WIDTH * vectors
-    tile = initial(UNITS, vectors, False, 0, 0)
-    for _ in range(depth // 2):  # loads of two rows go ahead of the sums that wait for them
-        tile = multiplied(1, tile, a, None, b, pitch)
-        tile = multiplied(1, tile, a + 4 * UNITS, None, b + pitch, pitch)
-        a += 8 * UNITS
-        b += 2 * pitch
-    if depth % 2:
-        tile = multiplied(1, tile, a, None, b, pitch)
-    store_tile(False, tile, target, None, 0)
-
-
-@inlined
-def _transpose(target, target_pitch, source, source_pitch, rows, columns):
-    """Write target[j, i] = source[i, j]; the rows of each are its `pitch` bytes apart."""
-    whole_rows, whole_columns = rows // WIDTH * WIDTH, columns // WIDTH * WIDTH
-    for i in range(0, whole_rows, WIDTH):
-        for j in range(0, whole_columns, WIDTH):
-            block = source + i * source_pitch + 4 * j
-            transpose_block(target + j * target_pitch + 4 * i, target_pitch, block, source_pitch)
-    for i in range(rows):
-        row = carray(floats_at(source + i * source_pitch), columns)
-        for j in range(whole_columns if i < whole_rows else 0, columns):
-            carray(floats_at(target + j * target_pitch), rows)[i] = row[j]
-
-
-@functools.cache
-def _forward_worker(gates: int, width: int):
-    """Make the worker of a step. The first task of each group reads x of the next step, and writes y of the last."""
-    size, row, vectors = UNITS * width, 4 * width, width // WIDTH
-    tile = 4 * size
-
-    @worker(SIZES + "rows blocks x y inputs gates states step")
-    def forward(arguments, task, lane):
-        a = carray(arguments, 1)[0]
-        panel, group = task // a.groups - 1, task % a.groups
-        inputs = a.inputs + row * a.rows * (a.step % 2 * a.groups + group)
-        next_inputs = a.inputs + row * a.rows * ((a.step + 1) % 2 * a.groups + group)
-        if panel < 0:
-            first, sequences = group * width * a.steps, min(width, a.batch - group * width)
-            x, y = a.x + 4 * a.channels * (first + a.step + 1), a.y + 4 * a.hidden * (first + a.step - 1)
-            if a.step + 1 < a.steps:
-                _transpose(next_inputs, row, x, 4 * a.channels * a.steps, sequences, a.channels)
-            if a.step > 0:
-                h = inputs + row * (a.channels + 1)
-                _transpose(y, 4 * a.hidden * a.steps, h, row, a.hidden, sequences)
-            return
-        panel_index = (a.step * a.groups + group) * a.panels + panel
-        for gate in range(4):
-            _product(a.blocks, gate, panel, vectors, inputs, a.gates + (4 * panel_index + gate) * tile)
-        z = carray(floats_at(a.gates + 4 * panel_index * tile), 4 * size)
-        before = carray(floats_at(a.states + panel_index * tile), size)
-        after = carray(floats_at(a.states + (panel_index + a.groups * a.panels) * tile), size)
-        h = carray(floats_at(next_inputs + row * (a.channels + 1 + panel * UNITS)), size)
-        if gates == LSTM:
-            for j in range(size):
-                i, f, n, o = sigmoid(z[j]), sigmoid(z[size + j]), tanh(z[2 * size + j]), sigmoid(z[3 * size + j])
-                c = f * before[j] + i * n
-                z[j], z[size + j], z[2 * size + j], z[3 * size + j] = i, f, n, o
-                after[j], h[j] = c, o * tanh(c)
-        else:
-            for j in range(size):
-                r, u = sigmoid(z[j]), sigmoid(z[size + j])
-                n = tanh(z[2 * size + j] + r * z[3 * size + j])
-                s = n + u * (before[j] - n)
-                z[j], z[size + j], z[2 * size + j] = r, u, n
-                after[j], h[j] = s, s
-
-    return forward
-
-
-@functools.cache
-def _backward_worker(gates: int, width: int):
-    """Make the worker of a step backward. The first task of each group reads g of the step before.
-
-    The last tasks write the gradient of x one step later.
-    """
-    size, row, vectors = UNITS * width, 4 * width, width // WIDTH
-    tile = 4 * size
-
-    @worker(
-        SIZES + "rows slots blocks g dx dh step_gradients gates states carried derivatives sums scratch lane_bytes step"
-    )
-    def backward(arguments, task, lane):
-        a = carray(arguments, 1)[0]
-        panel, group = task // a.groups - 1, task % a.groups
-        first, sequences = group * width, min(width, a.batch - group * width)
-        if panel < 0:
-            if a.step > 0:
-                target = a.step_gradients + row * a.rows * ((a.step - 1) % 2 * a.groups + group)
-                g = a.g + 4 * a.hidden * (first * a.steps + a.step - 1)
-                _transpose(target, row, g, 4 * a.hidden * a.steps, sequences, a.hidden)
-            return
-        buffer_at, last = a.scratch + lane * a.lane_bytes, a.step + 1 == a.steps
-        next_derivatives = a.derivatives + 4 * a.hidden * row * ((a.step + 1) % a.slots * a.groups + group)
-        if panel >= a.panels:
-            if not last:
-                unit = (panel - a.panels) * UNITS
-                _product(a.blocks, 1, panel - a.panels, vectors, next_derivatives, buffer_at)
-                dx = a.dx + 4 * (a.channels * (first * a.steps + a.step + 1) + unit)
-                _transpose(dx, 4 * a.channels * a.steps, buffer_at, row, min(UNITS, a.channels - unit), sequences)
-            return
-        unit = panel * UNITS
-        units = min(UNITS, a.hidden - unit)
-        if last:
-            clear(buffer_at, tile)
-        else:
-            _product(a.blocks, 0, panel, vectors, next_derivatives, buffer_at)
-        if a.step < 0:
-            _transpose(a.dh + 4 * (a.hidden * first + unit), 4 * a.hidden, buffer_at, row, units, sequences)
-            return
-        buffer = carray(floats_at(buffer_at), 4 * size)
-        g = carray(floats_at(a.step_gradients + row * (a.rows * (a.step % 2 * a.groups + group) + unit)), size)
-        for j in range(size):
-            buffer[j] += g[j]
-        panel_index = (a.step * a.groups + group) * a.panels + panel
-        z = carray(floats_at(a.gates + 4 * panel_index * tile), 4 * size)
-        before = carray(floats_at(a.states + panel_index * tile), size)
-        after = carray(floats_at(a.states + (panel_index + a.groups * a.panels) * tile), size)
-        carried = carray(floats_at(a.carried + (group * a.panels + panel) * tile), size)
-        if gates == LSTM:  # i, f, n, o; the gradient of c is carried on
-            for j in range(size):
-                i, f, n, o, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], buffer[j]
-                tanh_c = tanh(after[j])
-                dc = carried[j] + dh * o * (ONE - tanh_c * tanh_c)
-                carried[j] = dc * f
-                buffer[j], buffer[size + j] = dc * n * i * (ONE - i), dc * before[j] * f * (ONE - f)
-                buffer[2 * size + j], buffer[3 * size + j] = dc * i * (ONE - n * n), dh * tanh_c * o * (ONE - o)
-        else:  # n, r, z, and n's part of h: neighbours for x, and for h; what z lets through to h is carried on
-            for j in range(size):
-                r, u, n, scaled, dh = z[j], z[size + j], z[2 * size + j], z[3 * size + j], buffer[j] + carried[j]
-                dn = dh * (ONE - u) * (ONE - n * n)
-                carried[j] = dh * u
-                buffer[j], buffer[size + j] = dn, dn * scaled * r * (ONE - r)
-                buffer[2 * size + j], buffer[3 * size + j] = dh * (before[j] - n) * u * (ONE - u), dn * r
-        total = carray(floats_at(a.sums + 4 * (group * a.panels + panel) * tile), 4 * size)
-        for j in range(4 * size):
-            total[j] += buffer[j]
-        derivatives = a.derivatives + 4 * a.hidden * row * (a.step % a.slots * a.groups + group)
-        for gate in range(4):
-            copy(derivatives + row * (gate * a.hidden + unit), buffer_at + gate * tile, units * row)
-
-    return backward
-
-
-@functools.cache
-def _weight_sums_worker(gates: int, width: int):
-    """Make the worker that adds steps [first, last) to the gradients of weights: COLUMNS of x, or of h, in a task."""
-    row, pitch = 4 * width, 4 * COLUMNS
-    offsets = tuple(range(0, UNITS * row, row))
-
-    @worker(SIZES + "x_panels steps_at_once x h y derivatives sums sums_bytes scratch lane_bytes first last")
-    def weight_sums(arguments, task, lane):
-        a = carray(arguments, 1)[0]
-        of_x, strip = task < a.x_panels, a.scratch + lane * a.lane_bytes
-        features, column = (a.channels, task * COLUMNS) if of_x else (a.hidden, (task - a.x_panels) * COLUMNS)
-        count = min(COLUMNS, features - column)
-        if count < COLUMNS:
-            clear(strip, a.lane_bytes)
-        # A GRU's fourth gate has no part in x, nor its third in h: derivatives n, r, z, and r, z, n of h.
-        begin = a.derivatives + (0 if of_x or gates == LSTM else a.hidden * row)
-        for first in range(a.first, a.last, a.steps_at_once):
-            last, line = min(first + a.steps_at_once, a.last), strip
-            for step in range(first, last):
-                for n in range(a.batch):
-                    if of_x:
-                        source = a.x + 4 * a.channels * (n * a.steps + step)
-                    else:
-                        source = a.y + 4 * a.hidden * (n * a.steps + step - 1) if step else a.h + 4 * a.hidden * n
-                    copy(line, source + 4 * column, 4 * count)
-                    line += pitch
-            target = a.sums + task * a.sums_bytes
-            for panel_start in range(begin, begin + gates * a.hidden * row, UNITS * row):
-                tile, line = loaded(UNITS, VECTORS, target), strip
-                for slot in range(first - a.first, last - a.first):
-                    for group in range(a.groups):
-                        at = panel_start + 4 * a.hidden * row * (slot * a.groups + group)
-                        sequences = min(width, a.batch - group * width)
-                        for _ in range(sequences // 4):
-                            tile = multiplied(4, tile, at, offsets, line, pitch)
-                            at += 16
-                            line += 4 * pitch
-                        for _ in range(sequences % 4):
-                            tile = multiplied(1, tile, at, offsets, line, pitch)
-                            at += 4
-                            line += pitch
-                store_tile(False, tile, target, None, 0)
-                target += UNITS * pitch
-
-    return weight_sums
 
 
 def _packed(blocks, depth_stride: int, output_stride: int, row: int):
@@ -269,25 +58,39 @@ def _sequences(groups, batch: int, features: int):
     return rows.reshape(-1, rows.shape[2])[:batch, :features].copy()
 
 
+@functools.lru_cache(256)
+class _Plan:
+    """What the shapes of a call of a cell say about it."""
+
+    def __init__(self, gates: int, batch: int, steps: int, channels: int, hidden: int):
+        self.problem = problem = Problem(batch, steps, channels, hidden)
+        self.cut = cut = tiling(problem)
+        self.rows, self.rows_back = channels + 1 + hidden + UNITS, hidden + UNITS
+        self.lane_bytes = max(16 * UNITS * cut.width, 4 * COLUMNS * max(STRIP, batch))
+        self.step, self.step_back = forward_worker(gates, cut.width), backward_worker(gates, cut.width)
+        self.call = self.step.record.filled(problem, cut, rows=self.rows)
+        self.call_back = self.step_back.record.filled(problem, cut, rows=self.rows_back, lane_bytes=self.lane_bytes)
+        self.weights = WeightPlan(gates, problem, cut, self.lane_bytes)
+
+
 def _run(gates: int, x, blocks, h, state):
     """Run a cell, its weights given as blocks; returns every hidden state (N, T, H), the gates and the states."""
     (batch, steps, channels), hidden = x.shape, h.shape[1]
-    width = WIDTH if batch <= WIDTH else COLUMNS
-    groups, panels, rows = ceil(batch / width), ceil(hidden / UNITS), channels + 1 + hidden
+    plan = _Plan(gates, batch, steps, channels, hidden)
+    width, groups, panels = plan.cut.width, plan.cut.groups, plan.cut.panels
     _weights, blocks = _packed(blocks, 4 * gates * hidden, 4, 4 * width)
     y = np.empty((batch, steps, hidden), np.float32)
     z = np.empty((steps, groups, panels, 4, UNITS, width), np.float32)
     states = np.empty((steps + 1, groups, panels, UNITS, width), np.float32)
     states[0] = 0
     states[0].reshape(groups, -1, width)[:, :hidden] = _groups(state, width)
-    inputs = np.zeros((2, groups, rows + UNITS, width), np.float32)
-    inputs[0, :, channels + 1 : rows] = _groups(h, width)
+    inputs = np.zeros((2, groups, plan.rows, width), np.float32)
+    inputs[0, :, channels + 1 : channels + 1 + hidden] = _groups(h, width)
     inputs[:, :, channels] = 1
-    step = _forward_worker(gates, width)
-    call = step.Arguments(batch, steps, channels, hidden, groups, panels, rows + UNITS)
-    call.blocks, call.x, call.y, call.inputs, call.gates, call.states = map(address, (blocks, x, y, inputs, z, states))
+    call = plan.step.Arguments.from_buffer_copy(plan.call)
+    write_addresses(call, blocks=blocks, x=x, y=y, inputs=inputs, gates=z, states=states)
     for call.step in range(-1, steps + 1):
-        pool.run(step, call, groups * (1 + panels * (0 <= call.step < steps)))
+        pool.run(plan.step, call, groups * (1 + panels * (0 <= call.step < steps)))
     return y, z, states
 
 
@@ -298,40 +101,25 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     carried from step to step), and the sums (4, H) of the derivatives.
     """
     (batch, steps, channels), hidden = x.shape, h.shape[1]
-    groups, panels, _, _, width = z.shape[1:]
-    sizes = batch, steps, channels, hidden, groups, panels
-    rows, slots, x_panels = hidden + UNITS, max(2, KEPT_DERIVATIVES // (groups * width)), ceil(channels / COLUMNS)
+    plan = _Plan(gates, batch, steps, channels, hidden)
+    width, groups, panels, slots = plan.cut.width, plan.cut.groups, plan.cut.panels, plan.cut.slots
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
-    dx, dh = np.empty_like(x), np.empty_like(h)
-    step_gradients, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
-    # Two slots at least: a step reads one while it writes another. The last tile of all reaches beyond the last row.
+    dx, dh, carried = np.empty_like(x), np.empty_like(h), np.zeros(states.shape[1:], np.float32)
+    step_gradients = np.zeros((2, groups, plan.rows_back, width), np.float32)
+    # The last tile of all reaches beyond the last row.
     derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
-    totals = np.zeros(z.shape[1:], np.float32)
-    sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
-    used = sums[:, : gates * hidden]  # what lies below is of the last tile, and holds anything
-    whole_sums = np.zeros(used.shape)
-    lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
-    scratch = memory.scratch(lane_bytes)
-    step, weights = _backward_worker(gates, width), _weight_sums_worker(gates, width)
-    arrays = blocks, g, dx, dh, step_gradients, z, states, carried, derivatives, totals, scratch
-    call = step.Arguments(*sizes, rows, slots, *map(address, arrays), lane_bytes)
-    arrays = map(address, (x, h, y, derivatives, sums))
-    add = weights.Arguments(
-        *sizes, x_panels, max(1, STRIP // batch), *arrays, sums[0].nbytes, address(scratch), lane_bytes
-    )
+    totals, scratch = np.zeros(z.shape[1:], np.float32), memory.scratch(plan.lane_bytes)
+    call = plan.step_back.Arguments.from_buffer_copy(plan.call_back)
+    write_addresses(call, blocks=blocks, g=g, dx=dx, dh=dh, step_gradients=step_gradients, gates=z, states=states)
+    write_addresses(call, carried=carried, derivatives=derivatives, sums=totals, scratch=scratch)
+    weights = WeightSums(plan.weights, x, h, y, derivatives, scratch)
     for call.step in range(steps, -2, -1):
-        pool.run(step, call, groups * (1 + (panels + ceil(channels / UNITS)) * (call.step < steps)))
+        pool.run(plan.step_back, call, groups * (1 + (panels + ceil(channels / UNITS)) * (call.step < steps)))
         if call.step % slots == 0 and call.step < steps:
-            add.first, add.last = call.step, min(call.step + slots, steps)
-            pool.run(weights, add, len(sums))
-            if (steps - add.first) * batch % ADDED_IN_FLOAT32 < (add.last - add.first) * batch or not add.first:
-                whole_sums += used
-                sums[...] = 0
-    sums = whole_sums.astype(np.float32).transpose(0, 2, 1)
-    input_grad, hidden_grad = (part.reshape(-1, gates * hidden) for part in (sums[:x_panels], sums[x_panels:]))
+            weights.add(call.step, min(call.step + slots, steps))
     totals = _sequences(totals, batch, panels * 4 * UNITS).reshape(batch, panels, 4, UNITS).transpose(0, 2, 1, 3)
     totals = sum_over(np.ascontiguousarray(totals.reshape(batch, 4, -1)[..., :hidden]), (0,))
-    return dx, input_grad[:channels], hidden_grad[:hidden], dh, _sequences(carried, *h.shape), totals
+    return dx, *weights.result(), dh, _sequences(carried, *h.shape), totals
 
 
 def _pieces(gates: int, input_weight, bias, hidden_weight):

@@ -8,14 +8,14 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import reference
 from . import pool
+from .blocks import BLOCK
 from .ir import copy_reversed, floats_at
 from .jit import worker
 from .memory import address
-from .single import single
+from .registry import single
 from .target import WIDTH
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
-BLOCK = 1 << 14  # numbers of a task, about
 
 
 @worker("rows columns rows_per_task source target")

@@ -8,15 +8,15 @@ from numba import carray, int64
 from .. import reference
 from ..cores import most_threads
 from . import pool
-from .ir import clear, floats_at, pointer_to
+from .ir import clear, doubles_at, floats_at, pointer_to
 from .jit import worker
 from .memory import address
-from .single import single
-from .sums import doubles_at
+from .registry import single
+from .target import L2_BYTES
 
 LEAST_SIZE = 1024  # elements below which NumPy is faster (measured)
 COLUMNS, LEAST_COLUMNS = 256, 16  # most and least columns of a task
-TOTALS = 1 << 17  # numbers of a task's result that fit into the second-level cache in float64
+TOTALS = L2_BYTES // 8  # numbers of a task's result that fit into the second-level cache in float64
 _integers_at = pointer_to(int64)
 
 

@@ -7,18 +7,16 @@ from numba import carray, float32
 from .. import reference
 from ..softmaxes import softmaxes
 from . import pool
+from .blocks import BLOCK
 from .ir import floats_at, pointer_to
 from .jit import jit, summing, worker
 from .memory import address
-from .single import single
+from .registry import single
 from .sums import sum_over
 from .vector_math import NAN, ONE, ZERO, exp, log, maximum
 
-BLOCK = 1 << 14  # most numbers of a task, which has at least one row
+CHUNK = 2048  # numbers of a row that are added up in float32, many at a time, so that a sum has a hundred terms at most
 _classes_at = pointer_to(numba.int64)
-
-
-CHUNK = 2048  # numbers of a row that are added up in float32
 _plain_softmax, _plain_softmax_backward, _plain_log_softmax, _plain_log_softmax_backward = softmaxes(sum_over)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 
 from .jit import compiled
+from .registry import registered
 
 
 def _fill(words, first, second):
@@ -41,6 +42,7 @@ def _compiled_fill():
     return compiled(_fill, types.void(*arrays))
 
 
+@registered
 def order_of(words):
     """The stable argsort of uint32 words, int64."""
     first, second = np.empty(words.size, np.uint64), np.empty(words.size, np.uint64)

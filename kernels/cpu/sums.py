@@ -12,20 +12,22 @@ from numba import carray, float64
 
 from .. import reference
 from . import memory, pool
-from .ir import floats_at, pointer_to
+from .blocks import BLOCK
+from .ir import doubles_at, floats_at
 from .jit import summing, worker
 from .memory import address
-from .single import FLOAT32, single
+from .registry import FLOAT32, registered, single
+from .target import L1_BYTES
 from .vector_math import ZERO
 
 LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
-FEW = 16  # numbers that may be added one after the other
-PIECE = 128  # numbers of a row that are added up in float32
-BLOCK = 1 << 15  # numbers of a task
-MOST_COLUMNS = 1024  # columns that a task adds up at a time
+FEW = 16  # numbers that may be added one after the other in float32: the error is a few units in the last place
+PIECE = 128  # numbers of a row that are added up in float32, eight or more vectors of them at a time
+TASK = 2 * BLOCK  # numbers of a task, which reads one array alone
+MOST_COLUMNS = (
+    L1_BYTES // 32
+)  # columns that a task adds up at a time: their sums in float64 fill a quarter of the cache
 JOINED = 128  # shorter rows are joined to rows of at least this length
-
-doubles_at = pointer_to(float64)
 
 
 @functools.lru_cache(1024)
@@ -62,8 +64,8 @@ def _rows(arguments, task, lane):
     a = carray(arguments, 1)[0]
     y, totals = carray(floats_at(a.y), a.rows), carray(doubles_at(a.totals), a.rows * a.parts)
     first, part = task // a.parts * a.rows_per_task, task % a.parts
-    start = part * BLOCK
-    length = min(BLOCK, a.length - start)
+    start = part * TASK
+    length = min(TASK, a.length - start)
     for row in range(first, min(first + a.rows_per_task, a.rows)):
         at = a.x + 4 * (row * a.length + start)
         total = 0.0
@@ -124,14 +126,14 @@ def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     """The sums (outer, columns) of a contiguous array seen as (outer, rows, columns)."""
     y = np.empty((outer, columns), np.float32)
     if columns == 1:
-        parts, each = ceil(rows / BLOCK), ceil(BLOCK / rows)
+        parts, each = ceil(rows / TASK), ceil(TASK / rows)
         totals = np.empty((outer, parts, 1)) if parts > 1 else None
         places = address(x), address(y), 0 if totals is None else address(totals)
         pool.run(_rows, _rows.Arguments(outer, rows, parts, each, *places), ceil(outer / each) * parts)
         return y if totals is None else totals.sum(axis=1).astype(np.float32)
     join, tiles = ceil(JOINED / columns), ceil(columns / MOST_COLUMNS)
     width = ceil(columns / tiles)
-    block = rows if rows * width <= 2 * BLOCK else ceil(BLOCK / width / (8 * join)) * 8 * join
+    block = rows if rows * width <= 2 * TASK else ceil(TASK / width / (8 * join)) * 8 * join
     blocks = ceil(rows / block)
     totals = np.empty((outer, blocks, columns)) if blocks > 1 else None
     buffer = memory.scratch(8 * width * join)
@@ -148,6 +150,7 @@ def _without_repeats(x, axes):
     return x[tuple(slice(0, 1) if axis in repeated else slice(None) for axis in range(x.ndim))], factor
 
 
+@registered
 def sum_over(x, axes, keepdims=False):
     """x summed over a tuple of axes, none of them negative."""
     if x.__class__ is not np.ndarray or x.dtype != FLOAT32 or not x.size:

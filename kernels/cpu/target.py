@@ -1,4 +1,4 @@
-"""The processor that kernels are compiled for: its vector width, and the tiles that fit its registers."""
+"""The processor that kernels are compiled for: its vectors, the tiles that fit its registers, and its caches."""
 
 import os
 import platform
@@ -21,6 +21,11 @@ FEATURES = _features()
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 LINE = 64  # bytes of a cache line: words that different threads write often lie in lines of their own
+
+# The caches of a core that work is cut for, those of a Zen 4. They are not read from the processor: a cut decides the
+# order of a sum, and results must be the same bits on processors with the same vectors. For the same reason a change of
+# these two numbers changes results.
+L1_BYTES, L2_BYTES = 1 << 15, 1 << 20
 
 # Floats in a vector, vectors in a row of a tile, and the heights that a tile may have. A full tile fills the
 # registers: rows * vectors accumulators, the vectors of one row of B, and one broadcast element of A. With 16 floats

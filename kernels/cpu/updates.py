@@ -11,13 +11,13 @@ from numba import carray, float32
 
 from .. import reference, rules
 from . import pool
+from .blocks import BLOCK
 from .ir import floats_at, int64_at
 from .jit import inlined, summing, worker
 from .memory import address
-from .single import FLOAT32, single
+from .registry import FLOAT32, registered, single
 from .target import X86
 
-BLOCK = 1 << 14  # elements of a task
 TINY = np.finfo(FLOAT32).tiny
 
 
@@ -167,6 +167,7 @@ def _norm(arguments, task, lane):
     carray(floats_at(a.squares), task + 1)[task] = squares_of_clipped(piece(a, a.gradients, task), a.bound)
 
 
+@registered
 def norm(gradients, bound):
     """The joint norm of some arrays, as `kernels.rules.norm`."""
     if gradients[0].dtype != FLOAT32:
@@ -188,6 +189,7 @@ def _ema(arguments, task, lane):
         average[i] += share * (parameter[i] - average[i])
 
 
+@registered
 def ema(averages, parameters, decay):
     """Move averages towards parameters, as `kernels.rules.ema`."""
     if any(a.dtype != FLOAT32 or not a.flags.c_contiguous for a in averages):

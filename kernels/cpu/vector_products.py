@@ -9,15 +9,17 @@ import numpy as np
 from numba import carray, float64
 
 from . import pool
+from .blocks import BLOCK
 from .ir import floats_at
 from .jit import summing, worker
 from .memory import address
 from .sums import sum_over
+from .target import L1_BYTES
 from .vector_math import ZERO
 
-BLOCK = 1 << 15  # numbers of the matrix in a task
-PIECE = 256  # products that are added up in float32
-WIDTH = 512  # columns of a task, whose sums stay in the first-level cache
+TASK = 2 * BLOCK  # numbers of the matrix in a task
+PIECE = 256  # products that are added up in float32, many at a time
+WIDTH = L1_BYTES // 64  # columns of a task: their sums in float64 fill an eighth of the cache
 PART_ROWS = 64  # rows of a task
 
 
@@ -69,7 +71,7 @@ def _combinations(arguments, task, lane):
 def matrix_times_vector(matrix, vector) -> np.ndarray:
     """y (M,) = A v, for contiguous A (M, K) and v with K numbers."""
     rows, depth = matrix.shape
-    y, each = np.empty(rows, np.float32), ceil(BLOCK / depth)
+    y, each = np.empty(rows, np.float32), ceil(TASK / depth)
     pool.run(_dots, _dots.Arguments(rows, depth, each, *map(address, (matrix, vector, y))), ceil(rows / each))
     return y
 

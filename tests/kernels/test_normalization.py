@@ -83,3 +83,27 @@ def test_results_do_not_depend_on_the_number_of_threads(shape, axes, row, monkey
         results.append(kernel_and_reference(x, scale, shift, g, axes=axes, eps=1e-5, slope=0.2)[0])
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_cuts():
+    """Rows of a block, blocks of a sample, the length of joined rows, and how many groups a task merges."""
+    tiling = pytest.importorskip("tinygen.kernels.cpu.normalization_tiling", reason="needs numba")
+    cuts = {
+        # Single rows: as many as are 2^14 numbers, but 4 at least and 128 at most.
+        (300, 1, 1, 100): (128, 0, 100, 1),
+        (300, 1, 1, 1024): (16, 0, 1024, 1),
+        (300, 1, 1, 70_000): (4, 0, 70_000, 1),
+        # One block of up to 2^14 numbers; rows of 3 numbers are joined to 6 vectors.
+        (1, 5000, 3, 1): (5000, 1, 96, 3),
+        # More numbers: 2^14 / 17 rows a block, but 32 at least; tasks merge 16 groups.
+        (1, 20_000, 17, 1): (963, 21, 272, 16),
+        (1, 130, 1100, 1): (32, 5, 1100, 16),
+        # Few samples are cut for the threads, of many each is a block of up to 2^16 numbers.
+        (2, 1024, 64, 1): (256, 4, 64, 16),
+        (16, 1024, 64, 1): (1024, 1, 64, 64),
+        (16, 1025, 64, 1): (256, 5, 64, 16),
+        # Groups of several channels
+        (4, 81, 3, 5): (81, 1, 240, 3),
+    }
+    for sizes, (rows, blocks, row_length, share) in cuts.items():
+        assert tiling.tiling(tiling.Problem(*sizes)) == tiling.Tiling(rows, blocks, row_length, share), sizes

@@ -5,7 +5,8 @@ import pytest
 
 from tests.kernels.calls import Call, cpu_kernel
 
-cpu = pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
+from tinygen.kernels.cpu import recurrent_tiling
 
 # Sequences, steps, inputs, hidden units. Tiles are 12 by 32 or 12 by 16 with AVX-512, less otherwise; derivatives are
 # kept for 8 or 16 steps, and for more of a small batch. The last sizes are computed by the reference.
@@ -85,3 +86,17 @@ def test_arrays_of_any_layout(name):
     call = recurrent_call(name, (6, 10, 5, 14))
     turned = Call(name, tuple(np.asfortranarray(a) for a in call.arguments))
     assert turned.digest() == call.digest()
+
+
+def test_cuts():
+    """For tiles of 12 units by one vector of 16 sequences, or by 32."""
+    cuts = {  # (N, T, C, H): sequences of a group, groups, panels, steps of derivatives, steps of inputs at once
+        (3, 8, 1, 1): (16, 1, 1, 16, 42),
+        (16, 33, 32, 24): (16, 1, 2, 16, 8),
+        (17, 30, 33, 40): (32, 1, 4, 8, 7),
+        (64, 17, 65, 13): (32, 2, 2, 4, 2),
+        (150, 8, 4, 30): (32, 5, 3, 2, 1),
+    }
+    for sizes, cut in cuts.items():
+        ours = recurrent_tiling.tiling(recurrent_tiling.Problem(*sizes), units=12, vector=16, columns=32)
+        assert ours == recurrent_tiling.Tiling(*cut), sizes

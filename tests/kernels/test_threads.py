@@ -9,7 +9,7 @@ from tests.kernels.calls import calls, cpu_kernel
 from tests.kernels.processes import finish, run, start
 from tinygen.backend import dispatch
 from tinygen.errors import UsageError
-from tinygen.kernels import cores
+from tinygen.kernels import choice, cores
 from tinygen.kernels.geometry import Geometry
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
@@ -56,7 +56,7 @@ def test_results_are_the_same_to_the_bit_for_any_number_of_threads():
 @pytest.fixture
 def threads_not_yet_counted():
     """Let the number of threads be read again in this test and after it."""
-    caches = cores.requested_threads, dispatch.kernel, dispatch._cpu_kernels
+    caches = cores.requested_threads, dispatch.kernel, choice.kernel, choice.cpu_kernels
     for cache in caches:
         cache.cache_clear()
     yield

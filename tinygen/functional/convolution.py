@@ -1,11 +1,13 @@
 """Convolutions of images (N, H, W, C) and sequences (N, T, C): plain, transposed and masked."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from operator import index
+from functools import partial
 from typing import Literal
 
 from tinygen.errors import ShapeError, UsageError
 from tinygen.functional.arrays import pad
+from tinygen.kernels import arguments
 from tinygen.kernels.geometry import Geometry
 from tinygen.ops import convolution
 from tinygen.ops.arithmetic import leaky_relu
@@ -14,40 +16,8 @@ IntPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | Literal["same"]
 
 
-def pair(value: IntPair, name: str = "size", minimum: int = 1) -> tuple[int, int]:
-    """A whole number for both image axes, or one for each; UsageError for anything else."""
-    try:
-        numbers = tuple(map(index, value)) if isinstance(value, tuple | list) else (index(value),) * 2
-    except TypeError:
-        numbers = ()
-    if len(numbers) != 2 or min(numbers) < minimum:
-        raise UsageError(f"{name} is {value!r}; it is a whole number of at least {minimum}, or one for each axis")
-    return numbers[0], numbers[1]
-
-
-def padding_of(padding: Padding, kernel_size, stride, dilation) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Convert any padding to ((top, bottom), (left, right))."""
-    if padding == "same":
-        if stride != (1, 1):
-            raise UsageError(f'padding="same" needs stride 1, not {stride}')
-        total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
-        return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
-    return sides(padding)
-
-
-def sides(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Convert any padding but "same" to ((top, bottom), (left, right))."""
-    if isinstance(padding, str):
-        raise UsageError(f'padding is a number, one an axis, (before, after) an axis, or "same", not {padding!r}')
-    vertical, horizontal = padding if isinstance(padding, tuple | list) and len(padding) == 2 else (padding, padding)
-    return pair(vertical, "padding", 0), pair(horizontal, "padding", 0)
-
-
-def _geometry(kernel_size, stride, padding, dilation, groups, mask=None) -> Geometry:
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    if groups < 1:
-        raise UsageError(f"groups is {groups}; it must be at least 1")
-    return Geometry(stride, padding_of(padding, kernel_size, stride, dilation), dilation, groups, mask)
+pair: Callable[..., tuple[int, int]] = partial(arguments.pair, error=UsageError)
+padding_of, sides = partial(arguments.padding_of, error=UsageError), partial(arguments.sides, error=UsageError)
 
 
 def conv2d(
@@ -67,7 +37,7 @@ def conv2d(
     `padding` is a number, one for each axis, (before, after) for each axis, or "same". `mask` is (kind, colours) of a
     masked convolution, see `masked_conv2d`. A `slope` below 1 applies a leaky ReLU in the same pass; 0 is a ReLU.
     """
-    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups, mask)
+    geometry = arguments.geometry_of(w.shape[:2], stride, padding, dilation, groups, mask, error=UsageError)
     return convolution.conv2d(x, w, b, geometry=geometry, slope=slope)
 
 
@@ -88,17 +58,9 @@ def conv_transpose2d(
     w is (KH, KW, C_out / groups, C_in), the weight of that convolution, not flipped. The output has the height
     (H - 1) * stride - padding (of both sides) + dilation * (KH - 1) + 1 + output_padding. `slope` as in `conv2d`.
     """
-    geometry = _geometry(w.shape[:2], stride, padding, dilation, groups)
-    extra = pair(output_padding, "output_padding", 0)
-    if any(e >= s and e >= d for e, s, d in zip(extra, geometry.stride, geometry.dilation, strict=True)):
-        raise UsageError(f"output_padding {extra} must be smaller than stride or dilation")
-    # Output padding first restores rows that `padding` would cut off, and then appends rows of zeros.
-    restored = [min(after, e) for (_, after), e in zip(geometry.padding, extra, strict=True)]
-    cut = tuple((before, after - r) for (before, after), r in zip(geometry.padding, restored, strict=True))
-    appended = [e - r for e, r in zip(extra, restored, strict=True)]
-    size = replace(geometry, padding=cut).transposed_size(x.shape[1:3], w.shape[:2])
-    if min(n + a for n, a in zip(size, appended, strict=True)) < 1:
-        raise ShapeError(f"conv_transpose2d: padding {padding} leaves nothing of an input {x.shape}")
+    geometry = arguments.geometry_of(w.shape[:2], stride, padding, dilation, groups, error=UsageError)
+    extra = arguments.output_padding_of(output_padding, geometry, error=UsageError)
+    cut, size, appended = arguments.transposed(geometry, x.shape, w.shape[:2], extra, error=ShapeError)
     if not any(appended):
         return convolution.conv2d_input_grad(x, w, b, size=size, geometry=replace(geometry, padding=cut), slope=slope)
     return _appended(x, w, b, geometry, cut, appended, slope)
@@ -131,12 +93,8 @@ def masked_conv2d(x, w, b=None, *, kind: Literal["A", "B"], colours: int = 1, sl
 
 def check_mask(kernel_size: tuple[int, ...], kind: str, colours: int) -> None:
     """UsageError or ShapeError for a mask and a kernel size that a masked convolution cannot have."""
-    if colours < 1:
-        raise UsageError(f"colours is {colours}; it must be at least 1")
-    if kind not in ("A", "B"):
-        raise UsageError(f'a masked convolution is of kind "A" or "B", not {kind!r}')
-    if any(length % 2 == 0 for length in kernel_size):
-        raise ShapeError(f"a masked convolution has a centre, kernel {tuple(kernel_size)} has none; use odd lengths")
+    arguments.check_mask(kind, colours, error=UsageError)
+    arguments.check_centre(kernel_size, error=ShapeError)
 
 
 def _as_image(x):

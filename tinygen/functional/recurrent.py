@@ -1,12 +1,11 @@
 """Recurrent networks over whole sequences (N, T, C)."""
 
-import math
-
 import numpy as np
 
 from tinygen.autograd import array_of
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError
+from tinygen.kernels import arguments
 from tinygen.ops import recurrent
 from tinygen.ops.arithmetic import where
 from tinygen.ops.shaping import stack
@@ -14,18 +13,10 @@ from tinygen.ops.shaping import stack
 
 def _initial_state(name: str, gates: int, x, weights, state):
     """The parts (N, H) of the initial state, zeros for those that are None; ShapeError unless all shapes fit."""
-    n, steps, channels = x.shape if x.ndim == 3 else (0, 0, 0)
-    hidden = math.prod(weights[1].shape[:1])
-    shapes = [(channels, gates * hidden), (hidden, gates * hidden), (gates * hidden,), (hidden,)][: len(weights)]
-    parts = [part for part in state if part is not None]
-    if not steps or [a.shape for a in (*weights, *parts)] != shapes + [(n, hidden)] * len(parts):
-        raise ShapeError(
-            f"{name}: x {x.shape}, weights and biases {', '.join(str(w.shape) for w in weights)}, "
-            f"state {', '.join(str(part.shape) for part in parts) or None} do not fit: x is (N, T, C) with T > 0, the "
-            f"weights are (C, {gates}H), (H, {gates}H), ({gates}H,){', (H,)' * (len(weights) - 3)}, a state is (N, H)"
-        )
-    data = array_of(x)
-    return [array_module(data).zeros((n, hidden), data.dtype) if part is None else part for part in state]
+    given = [part.shape for part in state if part is not None]
+    arguments.check_sequences(name, gates, x.shape, [w.shape for w in weights], given, error=ShapeError)
+    data, shape = array_of(x), (x.shape[0], weights[1].shape[0])
+    return [array_module(data).zeros(shape, data.dtype) if part is None else part for part in state]
 
 
 def lstm(x, input_weight, hidden_weight, bias, h=None, c=None, *, lengths=None):

@@ -1,6 +1,7 @@
 """Operations that end in a leaky ReLU, applied in the same pass over memory."""
 
 from tinygen.errors import ShapeError, UsageError
+from tinygen.kernels import arguments
 from tinygen.ops.arithmetic import leaky_relu_grad
 from tinygen.primitive import Declaration, Primitive
 
@@ -33,7 +34,5 @@ def activated(saves: str):
 
 def check_bias(name: str, b, channels: int, slope: float) -> None:
     """ShapeError unless a bias is None or has one number for each channel; UsageError for a slope outside [0, 1]."""
-    if b is not None and b.shape != (channels,):
-        raise ShapeError(f"{name}: a bias has one number a channel: shape ({channels},), not {b.shape}")
-    if not 0 <= slope <= 1:
-        raise UsageError(f"{name}: the slope of its activation is {slope}; it must be from 0 to 1")
+    arguments.check_bias(name, b, channels, error=ShapeError)
+    arguments.check_slope(name, slope, error=UsageError)

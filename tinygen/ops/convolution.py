@@ -8,36 +8,17 @@ The first two can add a bias, one number for each channel, and apply a leaky ReL
 
 from tinygen.backend import device_of, kernel
 from tinygen.errors import ShapeError
-from tinygen.kernels.geometry import Geometry
+from tinygen.kernels import arguments
 from tinygen.ops.activated import activated, check_bias
 from tinygen.ops.reduction import sum
 from tinygen.primitive import primitive
 
 
-def _check(name: str, images, channels: int, w, geometry: Geometry) -> None:
-    if len(images.shape) != 4 or len(w) != 4:
-        raise ShapeError(f"{name}: takes (N, H, W, C) and (KH, KW, C / groups, K), not {images.shape} and {w}")
-    if w[2] * geometry.groups != channels or w[3] % geometry.groups:
-        layout = "(N, H, W, C) and (KH, KW, C / groups, K)"
-        of_pytorch = w[1] * geometry.groups == channels or images.shape[1] == w[2] * geometry.groups
-        raise ShapeError(
-            f"{name}: {channels} channels in {geometry.groups} groups do not fit a weight {w} (KH, KW, C / groups, K)"
-            + (
-                f"; the layouts are {layout}: write x.transpose(0, 2, 3, 1) and w.transpose(2, 3, 1, 0) for PyTorch's"
-                if of_pytorch
-                else ""
-            )
-        )
-
-
 @activated(saves="x w")
 def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
     """Cross-correlation of images x (N, H, W, C) with w: (N, OH, OW, K); b (K,) or None."""
-    _check("conv2d", x, x.shape[-1], w.shape, geometry)
-    if min(geometry.output_size(x.shape[1:3], w.shape[:2])) < 1:
-        raise ShapeError(
-            f"conv2d: kernel {w.shape[:2]} does not fit into the padded input {x.shape}, {geometry.padding}"
-        )
+    arguments.check_convolution("conv2d", x.shape, x.shape[-1], w.shape, geometry, error=ShapeError)
+    arguments.check_output(x.shape, w.shape, geometry, error=ShapeError)
     check_bias("conv2d", b, w.shape[3], slope)
     return kernel("conv2d", device_of(x))(x, w, geometry, b, slope)
 
@@ -45,8 +26,7 @@ def conv2d(xp, x, w, b=None, *, geometry, slope=1.0):
 @activated(saves="g w")
 def conv2d_input_grad(xp, g, w, b=None, *, size, geometry, slope=1.0):
     """The adjoint of `conv2d` in x, for images of `size` (H, W): (N, H, W, C); b (C,) or None."""
-    if len(g.shape) != 4 or len(w.shape) != 4 or g.shape[3] != w.shape[3]:
-        raise ShapeError(f"conv2d_input_grad: {g.shape} does not fit a weight {w.shape} (KH, KW, C / groups, K)")
+    arguments.check_adjoint(g.shape, w.shape, error=ShapeError)
     if geometry.output_size(size, w.shape[:2]) != g.shape[1:3]:
         raise ShapeError(f"conv2d_input_grad: an output of {size} cannot come from an input of {g.shape[1:3]}")
     check_bias("conv2d_input_grad", b, w.shape[2] * geometry.groups, slope)
@@ -57,7 +37,7 @@ def conv2d_input_grad(xp, g, w, b=None, *, size, geometry, slope=1.0):
 def conv2d_weight_grad(xp, x, g, *, kernel_size, geometry):
     """The adjoint of `conv2d` in w, for a kernel of `kernel_size` (KH, KW): (KH, KW, C / groups, K)."""
     shape = (*kernel_size, x.shape[-1] // geometry.groups, g.shape[-1])
-    _check("conv2d_weight_grad", x, x.shape[-1], shape, geometry)
+    arguments.check_convolution("conv2d_weight_grad", x.shape, x.shape[-1], shape, geometry, error=ShapeError)
     if geometry.output_size(x.shape[1:3], kernel_size) != g.shape[1:3] or len(x) != len(g):
         raise ShapeError(
             f"conv2d_weight_grad: images {x.shape} and gradients {g.shape} do not fit kernel {kernel_size}"

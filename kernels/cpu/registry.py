@@ -1,16 +1,24 @@
-"""The decorator of the fast kernels, which take contiguous float32 arrays: the reference serves other dtypes."""
+"""The kernels of the CPU by name: a decorator registers each where it stands."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from .. import reference
 
 FLOAT32 = np.dtype(np.float32)
+KERNELS: dict[str, Callable] = {}
+
+
+def registered(function):
+    """Register a kernel, which has the name and the signature of its reference in `kernels.reference`."""
+    KERNELS[function.__name__] = function
+    return function
 
 
 def single(function=None, *, strided: bool = False):
-    """Extend a kernel for float32 arrays to all arrays: `kernels.reference` serves other dtypes.
+    """Register a kernel that takes contiguous float32 arrays, and extend it to all: the reference serves other dtypes.
 
     The dtype of the first argument decides. Arrays that are not contiguous are copied first, unless the kernel takes
     `strided` ones.
@@ -19,20 +27,21 @@ def single(function=None, *, strided: bool = False):
         return functools.partial(single, strided=strided)
     plain = getattr(reference, function.__name__)
 
+    @registered
     @functools.wraps(function)
     def kernel(*arguments, **static):
         dtype = arguments[0].dtype
         if dtype is not FLOAT32 and dtype != FLOAT32:
             return plain(*arguments, **static)
         if not strided:
-            arguments = [_contiguous(a) for a in arguments]
-            static = {name: _contiguous(a) for name, a in static.items()}
+            arguments = [contiguous(a) for a in arguments]
+            static = {name: contiguous(a) for name, a in static.items()}
         return function(*arguments, **static)
 
     return kernel
 
 
-def _contiguous(value):
+def contiguous(value):
     """An array as a contiguous one; anything else as it is."""
     if value.__class__ is not np.ndarray or value.flags.c_contiguous:
         return value
