@@ -30,6 +30,8 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "conv_lstm",
+    "conv_lstm_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "cumsum",
@@ -572,6 +574,39 @@ def _delayed(first, states):
     return namespace(states).concatenate((first[:, None], states[:, :-1]), axis=1)
 
 
+def _lstm_step(gates, c):
+    """Turn the sums (N, ..., 4, H) of gates into the gates, in place; returns the state (h, c) after the step."""
+    xp = namespace(gates)
+    i, f, n, o = (gates[..., k, :] for k in range(4))
+    _logistic(gates[..., :2, :])
+    xp.tanh(n, out=n)
+    _logistic(o)
+    c = f * c + i * n
+    return o * xp.tanh(c), c
+
+
+def _lstm_derivatives(g, first_cell, gates, cells, of_state):
+    """The derivatives (N, T, ..., 4, H) of the sums of gates, and the gradients of the state before the first step.
+
+    `of_state` makes the gradient of the hidden state from the derivatives of a step, (N, ..., 4 H).
+    """
+    xp = namespace(g)
+    i, f, n, o = (gates[..., k, :] for k in range(4))
+    bounded = xp.tanh(cells)
+    through = o * (1 - bounded * bounded)
+    parts = n * i * (1 - i), _delayed(first_cell, cells) * f * (1 - f), i * (1 - n * n), bounded * o * (1 - o)
+    d = xp.stack(parts, axis=-2)
+    dh, dc = xp.zeros(first_cell.shape, g.dtype), xp.zeros(first_cell.shape, g.dtype)
+    for t in reversed(range(g.shape[1])):
+        dh += g[:, t]
+        dc += dh * through[:, t]
+        d[:, t, ..., :3, :] *= dc[..., None, :]
+        d[:, t, ..., 3, :] *= dh
+        dc *= f[:, t]
+        dh = of_state(d[:, t].reshape(*dh.shape[:-1], 4 * dh.shape[-1]))
+    return d, dh, dc
+
+
 def lstm(x, input_weight, hidden_weight, bias, h, c):
     """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
     xp = namespace(x)
@@ -581,32 +616,38 @@ def lstm(x, input_weight, hidden_weight, bias, h, c):
     for t in range(x.shape[1]):
         step_gates = gates[:, t]
         step_gates += (h @ hidden_weight).reshape(step_gates.shape)
-        _logistic(step_gates[:, :2])
-        xp.tanh(step_gates[:, 2], out=step_gates[:, 2])
-        _logistic(step_gates[:, 3])
-        c = step_gates[:, 1] * c + step_gates[:, 0] * step_gates[:, 2]
-        h = step_gates[:, 3] * xp.tanh(c)
+        h, c = _lstm_step(step_gates, c)
         cells[:, t], y[:, t] = c, h
     return (y, c), residuals
 
 
 def lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y):
     """Gradients of the first output of `lstm`, by backpropagation through time."""
-    xp = namespace(g)
-    i, f, n, o = (gates[:, :, k] for k in range(4))
-    bounded = xp.tanh(cells)
-    through = o * (1 - bounded * bounded)
-    d = xp.stack((n * i * (1 - i), _delayed(c, cells) * f * (1 - f), i * (1 - n * n), bounded * o * (1 - o)), axis=2)
-    dh, dc = xp.zeros(h.shape, g.dtype), xp.zeros(c.shape, g.dtype)
-    for t in reversed(range(x.shape[1])):
-        dh += g[:, t]
-        dc += dh * through[:, t]
-        d[:, t, :3] *= dc[:, None]
-        d[:, t, 3] *= dh
-        dc *= f[:, t]
-        dh = d[:, t].reshape(-1, hidden_weight.shape[1]) @ hidden_weight.T
+    d, dh, dc = _lstm_derivatives(g, c, gates, cells, lambda d: d @ hidden_weight.T)
     dx, input_grad, bias_grad = _projected_backward(d, x, input_weight)
     return dx, input_grad, _rows(_delayed(h, y)).T @ _rows(d), bias_grad, dh, dc
+
+
+def conv_lstm(gates, u, h, c, *, padding):
+    """Convolutional LSTM, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
+    xp, geometry, first = namespace(gates), Geometry(padding=padding), (h, c)
+    shape = *gates.shape[:-1], h.shape[-1]
+    gates = gates.reshape(*shape[:-1], 4, shape[-1]).copy()
+    cells, y = (xp.empty(shape, gates.dtype) for _ in range(2))
+    for t in range(shape[1]):
+        gates[:, t] += conv2d(h, u, geometry).reshape(gates[:, t].shape)
+        h, c = _lstm_step(gates[:, t], c)
+        cells[:, t], y[:, t] = c, h
+    return (y, c), (u, *first, gates, cells, y)
+
+
+def conv_lstm_backward(g, u, h, c, gates, cells, y, *, padding):
+    """Gradients of the first output of `conv_lstm`, by backpropagation through time."""
+    geometry, (n, steps, *size, _) = Geometry(padding=padding), y.shape
+    d, dh, dc = _lstm_derivatives(g, c, gates, cells, lambda d: conv2d_input_grad(d, u, tuple(size), geometry))
+    d = d.reshape(*y.shape[:-1], u.shape[-1])
+    before = _delayed(h, y).reshape(n * steps, *h.shape[1:])
+    return d, conv2d_weight_grad(before, d.reshape(n * steps, *d.shape[2:]), u.shape[:2], geometry), dh, dc
 
 
 def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):

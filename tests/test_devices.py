@@ -173,6 +173,7 @@ MODULES = {
     "LSTM": (lambda: nn.LSTM(4, 3), SEQUENCE),
     "GRU": (lambda: nn.GRU(4, 3), SEQUENCE),
     "LSTMCell": (lambda: nn.LSTMCell(4, 3), ROWS),
+    "ConvLSTM": (lambda: nn.ConvLSTM(4, 3, (3,)), IMAGES),
     "GRUCell": (lambda: nn.GRUCell(4, 3), ROWS),
 }
 

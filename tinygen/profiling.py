@@ -32,6 +32,8 @@ FLOPS: dict[str, Callable[..., int]] = {
     "conv2d_weight_grad": lambda w, xp, x, g, *, geometry, **_: _convolution(g, w, geometry),
     "matmul": lambda y, xp, a, b: 2 * y.size * a.shape[-1],
     "linear": lambda y, xp, x, w, *_, **__: 2 * y.size * w.shape[0],
+    "conv_lstm": lambda y, xp, gates, u, *_, **__: 2 * prod(gates.shape[:-1]) * u.size,
+    "conv_lstm_backward": lambda grads, *_, **__: 4 * prod(grads[0].shape[:-1]) * grads[1].size,
     "lstm": lambda y, xp, *arguments: _recurrence(*arguments),
     "gru": lambda y, xp, *arguments: _recurrence(*arguments),
     "lstm_backward": lambda grads, *_: 2 * _recurrence(*grads),

@@ -21,7 +21,7 @@ from .elementwise import (
 from .matmul import batched_matmul, matmul
 from .normalization import normalize, normalize_backward
 from .philox import bernoulli, integers, normal, philox, uniform
-from .recurrent import gru, gru_backward, lstm, lstm_backward
+from .recurrent import conv_lstm, conv_lstm_backward, gru, gru_backward, lstm, lstm_backward
 from .softmax import (
     cross_entropy,
     cross_entropy_backward,

@@ -5,7 +5,7 @@ import pytest
 
 from tests.cuda.cases import Case
 from tests.cuda.emulator.stand_in import ORDERS
-from tests.kernels.calls import Call, arrays_in
+from tests.kernels.calls import Call, arrays_in, conv_lstm_call
 from tests.kernels.test_normalization import CASES
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import KERNELS, runtime, updates
@@ -219,6 +219,11 @@ def recurrent_call(name: str, sizes: tuple[int, int, int, int], bias: float = 1.
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_recurrent_networks_of_any_size(assert_matches_reference, name, sizes):
     assert_matches_reference(recurrent_call(name, sizes))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_convolutional_lstm_matches_the_reference(assert_matches_reference, steps):
+    assert_matches_reference(conv_lstm_call(3, steps, (5, 2), 6, (2, 3), ((1, 0), (1, 1))))
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])

@@ -219,7 +219,21 @@ def _recurrent(rng) -> list[Call]:
     return [
         Call("lstm", (x, *weights(4), *state)),
         Call("gru", (x, *weights(3), rng.standard_normal(h, np.float32), state[0])),
+        conv_lstm_call(2, 3, (4, 5), 3, (3, 2), ((2, 0), (0, 1))),
+        conv_lstm_call(13, 3, (1, 17), 18, (1, 3), ((0, 0), (1, 1))),
     ]
+
+
+def conv_lstm_call(maps: int, steps: int, size, channels: int, kernel_size, padding, scale: float = 1.0) -> Call:
+    """A call of `conv_lstm` on random numbers; `scale` is the standard deviation of the sums before the gates."""
+    rng = np.random.default_rng(0)
+    gates, u = (
+        rng.standard_normal(shape, np.float32)
+        for shape in ((maps, steps, *size, 4 * channels), (*kernel_size, channels, 4 * channels))
+    )
+    state = rng.standard_normal((2, maps, *size, channels), np.float32)
+    u *= np.float32((math.prod(kernel_size) * channels) ** -0.5)
+    return Call("conv_lstm", (gates * np.float32(scale), u, *state), {"padding": padding})
 
 
 def _draws(rng) -> tuple[Call, ...]:

@@ -42,7 +42,7 @@ from tinygen.nn.pooling import (
     ReflectionPad2d,
     Upsample2d,
 )
-from tinygen.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
+from tinygen.nn.recurrent import GRU, LSTM, ConvLSTM, GRUCell, LSTMCell
 
 __all__ = [
     "ELU",
@@ -57,6 +57,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvLSTM",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
