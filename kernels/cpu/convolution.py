@@ -1,5 +1,6 @@
 """Convolution and its adjoints: the choice of the fastest algorithm for each shape."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,28 @@ from ..geometry import Geometry, tap_mask
 from . import depthwise, narrow, products, weight_sums, winograd, winograd_sums
 from .single import single
 
+LONG_ROW = 256  # pixels of a single row from which it is computed as a column
+LEAST_CHANNELS = 8  # of the input: with fewer, products read neighbours in a row together
+
 
 def _algorithm(channels: int, w_shape, geometry: Geometry):
     """The module that computes a convolution with this weight, or its adjoint in x, to `channels` channels."""
     if narrow.serves(channels, w_shape, geometry):
         return narrow
     return winograd if winograd.serves(w_shape, geometry) else products
+
+
+def _is_long_row(size, kernel_size, channels: int, geometry: Geometry) -> bool:
+    """Whether images of one row are computed as columns: these are cut into bands of rows, a row is a single task."""
+    alike = size[0] == kernel_size[0] == 1 and geometry.padding[0] == (0, 0)
+    return alike and size[1] >= LONG_ROW and channels >= LEAST_CHANNELS * geometry.groups
+
+
+@functools.lru_cache(256)
+def _turned(geometry: Geometry) -> Geometry:
+    """The geometry with the axes of images exchanged."""
+    stride, padding, dilation = (pair[::-1] for pair in (geometry.stride, geometry.padding, geometry.dilation))
+    return replace(geometry, stride=stride, padding=padding, dilation=dilation)
 
 
 @single
@@ -24,7 +41,11 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
         return reference.conv2d(x, w, geometry, bias, slope)
     if depthwise.serves(x.shape[3], w.shape, geometry):
         return depthwise.conv2d(x, w, geometry, bias, slope)
-    return _algorithm(w.shape[3], w.shape, geometry).forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
+    algorithm = _algorithm(w.shape[3], w.shape, geometry)
+    if algorithm is products and _is_long_row(x.shape[1:3], w.shape, x.shape[3], geometry):
+        x, w, geometry = x.swapaxes(1, 2), w.swapaxes(0, 1), _turned(geometry)
+        return products.forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope).swapaxes(1, 2)
+    return algorithm.forward_plan(x.shape, w.shape, geometry)(x, w, bias, slope)
 
 
 @single
@@ -34,8 +55,12 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
         return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
     if depthwise.serves(w.shape[2] * geometry.groups, w.shape, geometry):
         return depthwise.conv2d_input_grad(g, w, size, geometry, bias, slope)
-    plan = _algorithm(w.shape[2], w.shape, geometry).adjoint_plan(g.shape, w.shape, tuple(size), geometry)
-    return plan(g, w, bias, slope)
+    algorithm = _algorithm(w.shape[2], w.shape, geometry)
+    if algorithm is products and _is_long_row(size, w.shape, g.shape[3], geometry):
+        g, w, geometry = g.swapaxes(1, 2), w.swapaxes(0, 1), _turned(geometry)
+        plan = products.adjoint_plan(g.shape, w.shape, (size[1], 1), geometry)
+        return plan(g, w, bias, slope).swapaxes(1, 2)
+    return algorithm.adjoint_plan(g.shape, w.shape, tuple(size), geometry)(g, w, bias, slope)
 
 
 @single
@@ -56,8 +81,12 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
         if min(min(pair) for pair in padding) >= 0:
             flipped = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
             return np.ascontiguousarray(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
-    algorithm = winograd_sums if winograd.serves(shape, geometry) else weight_sums
-    w = algorithm.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
+    if _is_long_row(x.shape[1:3], kernel_size, x.shape[3], geometry):
+        x, g = x.swapaxes(1, 2), g.swapaxes(1, 2)
+        w = weight_sums.weight_plan(x.shape, g.shape, kernel_size[::-1], _turned(geometry))(x, g).swapaxes(0, 1)
+    else:
+        algorithm = winograd_sums if winograd.serves(shape, geometry) else weight_sums
+        w = algorithm.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:
         w *= tap_mask(w.shape, geometry.mask)
     return w

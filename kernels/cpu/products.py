@@ -30,6 +30,19 @@ def copy_window(a, buffer, source, top, rows, images):
 
     Pixels of `pixel_bytes` are laid out `pixel_pitch` apart; what lies between them is left as it is.
     """
+    if a.pitch == a.row_bytes:  # the rows follow each other: those of a sequence are single pixels
+        first, last = min(max(0, -top), rows), max(0, min(rows, a.height - top))
+        for i in range(images):
+            target = buffer + i * a.window_bytes
+            clear(target, first * a.pitch)
+            if first < last:
+                copy(
+                    target + first * a.pitch,
+                    source + i * a.image_bytes + (top + first) * a.row_bytes,
+                    (last - first) * a.pitch,
+                )
+            clear(target + max(first, last) * a.pitch, (rows - max(first, last)) * a.pitch)
+        return
     for i in range(images):
         for r in range(rows):
             target = buffer + i * a.window_bytes + r * a.pitch

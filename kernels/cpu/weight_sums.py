@@ -34,10 +34,10 @@ _panels_at = pointer_to(PANEL.type)
 
 
 @worker(
-    "strips pieces strips_of_image group images rows strip_rows columns flat panels panel_count panels_per_task width "
-    "x g sums sums_bytes panel_bytes image_bytes gradient_bytes copied scratch lane_bytes window_bytes row_bytes pitch "
-    "pixel_bytes pixel_pitch above before height width_in band_source reach strip_at gradient_pixel step segments "
-    "tiles tile_count offsets entry"
+    "strips pieces strips_of_image group images rows strip_rows columns joined panels panel_count panels_per_task "
+    "width x g sums sums_bytes panel_bytes image_bytes gradient_bytes copied scratch lane_bytes window_bytes row_bytes "
+    "pitch pixel_bytes pixel_pitch above before height width_in band_source reach windows window_step strip_at "
+    "gradient_pixel step segments tiles tile_count offsets entry"
 )
 def accumulate(arguments, task, lane):
     """Compute the sums of a group of panels over a run of strips."""
@@ -53,8 +53,11 @@ def accumulate(arguments, task, lane):
         images, rows = min(a.group, a.images - image), min(a.strip_rows, a.rows - top)
         source = a.x + image * a.image_bytes
         if a.copied:
-            window = (rows - 1) * a.band_source + a.reach
-            copy_window(a, buffer, source, top * a.band_source - a.above, window, images)
+            window, first = (rows - 1) * a.band_source + a.reach, top * a.band_source - a.above
+            for k in range(a.windows):
+                copy_window(
+                    a, buffer + k * a.window_bytes // a.windows, source, first + k * a.window_step, window, images
+                )
             source = buffer
         else:
             source += top * a.band_source * a.row_bytes
@@ -76,8 +79,8 @@ def accumulate(arguments, task, lane):
                     a.tiles,
                     a.offsets,
                     a.tile_count,
-                    a.segments + 16 * images if a.flat else a.segments,
-                    1 if a.flat else images * rows,
+                    a.segments + 16 * images * rows if a.joined else a.segments,
+                    1 if a.joined else images * rows,
                     a.step,
                     pitch,
                     1 if strip > first_strip else 0,
@@ -146,7 +149,6 @@ class WeightSums:
         pixel = channels + 16 if channels * sw % 64 == 0 else channels
         copied = padded or pixel != channels
         pitch = row_pitch((before + width + after) * pixel) if copied else width * channels
-        reach = (kernel_size[0] - 1) * dh + 1
         flat = not padded and kernel_size == (1, 1) and rows == height and columns == width
         if flat:  # treat each pixel as an image of its own
             images, height, width, rows, columns, pitch = images * height * width, 1, 1, 1, 1, pixel
@@ -157,10 +159,13 @@ class WeightSums:
         strips_of_image = ceil(rows / strip_rows)
         strips = ceil(images / group) * strips_of_image
         image_bytes = 4 * height * width * channels
-        window_bytes = 4 * pitch * ((strip_rows - 1) * sh + reach) if copied else image_bytes
+        span, windows, between, reach = (strip_rows - 1) * sh + 1, 1, dh, (kernel_size[0] - 1) * dh + 1
+        if copied and dh > span:  # there are rows between those that two taps read: each tap has a window of its own
+            windows, between, reach = kernel_size[0], span, 1
+        window_bytes = 4 * pitch * windows * (span - 1 + reach) if copied else image_bytes
 
         visible = visible_taps(*kernel_size, geometry.mask)
-        taps = [Tap(i * dh, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in visible]
+        taps = [Tap(i * between, j * dw, i * kernel_size[1] + j, 0, depth) for i, j in visible]
         runs = merged(taps, pitch, pixel, channels)
         scattered = bool(runs) and sum(length for _, length in runs) < 8 * len(runs)
         vectors = VECTORS if share > WIDTH else 1
@@ -184,8 +189,9 @@ class WeightSums:
         panels_per_task = max(1, min(len(self.panels), SUMS_BYTES // max(panel_bytes, 1))) if copied else 1
         pieces = min(strips, ceil(LEAST_TASKS / ceil(len(self.panels) / panels_per_task)))
         sums_bytes = panels_per_task * panel_bytes
-        if flat:
-            segments = [(0, count) for count in range(group + 1)]
+        joined = flat or (group == 1 and sh * pitch == columns * sw * pixel)  # rows of pixels follow each other
+        if joined:
+            segments = [(0, count * columns) for count in range(group * strip_rows + 1)]
         else:
             i, r = np.ogrid[:group, :strip_rows]
             offsets = i * window_bytes + 4 * r * sh * pitch
@@ -212,7 +218,7 @@ class WeightSums:
             rows=rows,
             strip_rows=strip_rows,
             columns=columns,
-            flat=flat,
+            joined=joined,
             image_bytes=image_bytes,
             gradient_bytes=4 * rows * columns * outputs,
             copied=copied,
@@ -228,6 +234,8 @@ class WeightSums:
             width_in=width,
             band_source=sh,
             reach=reach,
+            windows=windows,
+            window_step=dh,
             strip_at=strip_at,
             gradient_pixel=4 * outputs,
             step=4 * sw * pixel,

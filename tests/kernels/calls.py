@@ -178,6 +178,7 @@ CONVOLUTIONS = {
     "masked": Shape(3, (5, 5), 6, (3, 3), 9, Geometry(padding=AROUND, mask=("A", 3))),
     "depthwise": Shape(3, (9, 7), 12, (3, 4), 12, Geometry((1, 1), ((1, 2), (2, 3)), (2, 1), 12)),
     "depthwise, stride 2": Shape(3, (9, 8), 40, (3, 2), 40, Geometry((2, 3), ((4, 1), (0, 2)), groups=40)),
+    "sequence": Shape(2, (1, 300), 9, (1, 2), 21, Geometry(padding=((0, 0), (130, 0)), dilation=(1, 130))),
     "groups": Shape(3, (6, 5), 10, (2, 3), 14, Geometry(dilation=(2, 1), groups=2)),
 }
 

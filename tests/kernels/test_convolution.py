@@ -83,6 +83,12 @@ LARGE = {
     "an image in bands, narrow": Shape(1, (90, 90), 24, (3, 3), 3, Geometry(padding=AROUND)),
     "an image in bands, without padding": Shape(1, (90, 90), 24, (3, 3), 20),
     "scattered inputs": Shape(6, (28, 28), 1, (5, 5), 48, Geometry((2, 2), AROUND, (2, 1))),
+    "long sequences": Shape(3, (1, 700), 24, (1, 3), 20, Geometry(padding=((0, 0), (1, 1)))),
+    "long sequences, without padding": Shape(1, (1, 400), 64, (1, 3), 9, Geometry(dilation=(1, 100))),
+    "long sequences, stride 3": Shape(1, (1, 999), 32, (1, 2), 34, Geometry((1, 3), ((0, 0), (5, 40)), (1, 300), 2)),
+    "long sequences, masked": Shape(2, (1, 300), 24, (1, 3), 24, Geometry(padding=((0, 0), (1, 1)), mask=("A", 3))),
+    "long sequences, one channel": Shape(2, (1, 500), 1, (1, 2), 24, Geometry(padding=((0, 0), (1, 0)))),
+    "rows that two taps are far apart of": Shape(2, (30, 100), 9, (3, 2), 24, Geometry(dilation=(7, 1))),
     "one pixel": Shape(200, (1, 1), 70, (1, 1), 90),
 }
 

@@ -5,6 +5,7 @@ from tinygen.nn import init
 from tinygen.nn.activations import ELU, GELU, Identity, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from tinygen.nn.attention import MultiheadAttention
 from tinygen.nn.convolution import (
+    CausalConv1d,
     Conv1d,
     Conv2d,
     Conv3d,
@@ -54,6 +55,7 @@ __all__ = [
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm",
+    "CausalConv1d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
