@@ -159,6 +159,15 @@ TABLE = (
         lambda f, x: f.batch_norm(x),
         lambda torch, x: torch.nn.functional.batch_norm(x, None, None, training=True),
     ),
+    *(
+        Operation(
+            f"attention, {steps} steps",
+            ((batch, 4, steps, 32),) * 3,
+            lambda f, q, k, v: f.scaled_dot_product_attention(q, k, v, causal=True),
+            lambda torch, q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True),
+        )
+        for batch, steps in ((32, 64), (8, 256), (2, 1024))
+    ),
     Operation(
         "LSTM over rows, 3 taps",
         (GATES, TAPS),

@@ -22,6 +22,8 @@ __all__ = [
     "add",
     "add_along",
     "add_at",
+    "attention",
+    "attention_backward",
     "batched_matmul",
     "bernoulli",
     "binary_cross_entropy_with_logits",
@@ -537,6 +539,45 @@ def gelu_backward(g, x):
     """The gradient of `gelu`: g (Phi(x) + x Phi'(x))."""
     density = (2 * math.pi) ** -0.5 * namespace(x).exp(-0.5 * x * x)
     return (g * (0.5 * (1 + erf(x * 0.5**0.5)) + x * density),)
+
+
+# Attention
+
+
+def _scores(query, key, mask, causal, scale):
+    """query key' * scale + mask, -infinity where a query may not look: (..., T, S)."""
+    xp = namespace(query)
+    scores = xp.matmul(query * scale, key.swapaxes(-1, -2))
+    if causal:
+        seen = xp.arange(scores.shape[-1]) <= xp.arange(scores.shape[-2])[:, None]
+        scores = xp.where(seen, scores, -math.inf)
+    if mask is not None:
+        scores = xp.where(mask, scores, -math.inf) if mask.dtype.kind == "b" else scores + mask
+    return scores
+
+
+def attention(query, key, value, mask=None, *, causal, scale):
+    """softmax(query key' * scale + mask) value; see `tinygen.ops.attention`. NaN for a query that sees no key.
+
+    The last residual is log(sum(exp(.))) of the products of each query, (..., T).
+    """
+    xp = namespace(query)
+    scores = _scores(query, key, mask, causal, scale)
+    largest = scores.max(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = xp.exp(scores - xp.where(largest == -math.inf, 0, largest))
+        total = sum_over(scores, (scores.ndim - 1,), True)
+        y = xp.matmul(scores, value) / total
+        return y, (query, key, value, mask, y, (largest + xp.log(total))[..., 0])
+
+
+def attention_backward(g, query, key, value, mask, y, log_sums, *, causal, scale):
+    """The gradients of `attention` for query, key and value (Dao et al. 2022, appendix B.2)."""
+    xp = namespace(g)
+    with np.errstate(invalid="ignore"):
+        weights = xp.exp(_scores(query, key, mask, causal, scale) - log_sums[..., None])
+    d = weights * (xp.matmul(g, value.swapaxes(-1, -2)) - sum_over(g * y, (g.ndim - 1,), True)) * scale
+    return xp.matmul(d, key), xp.matmul(d.swapaxes(-1, -2), query), xp.matmul(weights.swapaxes(-1, -2), g)
 
 
 # Recurrent networks. Gates lie as (N, T, gates, H); all products but those with the hidden state cover every step at

@@ -26,7 +26,18 @@ def _recurrence(x, input_weight, hidden_weight, *_, **__) -> int:
     return 2 * prod(x.shape[:2]) * (input_weight.size + hidden_weight.size)
 
 
+def _pairs(query, key, causal: bool) -> int:
+    """How many pairs of a query and a key attention multiplies."""
+    *lead, steps, _ = query.shape
+    keys = key.shape[-2]
+    return prod(lead) * (sum(min(keys, t + 1) for t in range(steps)) if causal else steps * keys)
+
+
 FLOPS: dict[str, Callable[..., int]] = {
+    "attention": lambda y, xp, q, k, v, *_, causal, **__: 2 * _pairs(q, k, causal) * (q.shape[-1] + v.shape[-1]),
+    "attention_backward": lambda grads, g, q, k, v, *_, causal, **__: (
+        2 * _pairs(q, k, causal) * (3 * q.shape[-1] + 2 * v.shape[-1])
+    ),
     "conv2d": lambda y, xp, x, w, *_, geometry, **__: _convolution(y, w, geometry),
     "conv2d_input_grad": lambda x, xp, g, w, *_, geometry, **__: _convolution(g, w, geometry),
     "conv2d_weight_grad": lambda w, xp, x, g, *, geometry, **_: _convolution(g, w, geometry),

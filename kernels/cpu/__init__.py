@@ -5,6 +5,7 @@ from ..draws import draws
 from . import double_math
 from .activations import abs_grad, elu, leaky_relu, leaky_relu_grad, sign, where
 from .arithmetic import add, divide, multiply, subtract
+from .attention import attention, attention_backward
 from .conv_recurrent import conv_lstm, conv_lstm_backward
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (

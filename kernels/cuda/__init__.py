@@ -1,6 +1,7 @@
 """Kernels for NVIDIA GPUs in CUDA C++, each with the signature that it has in `kernels.reference`."""
 
 from .. import reference
+from .attention import attention, attention_backward
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     binary_cross_entropy_with_logits,

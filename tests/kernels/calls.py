@@ -225,6 +225,19 @@ def _recurrent(rng) -> list[Call]:
     ]
 
 
+def _attention(rng) -> list[Call]:
+    """Attention with more keys than a block has, without a mask, with one of bools, and one that is added."""
+    query, key, value = (rng.standard_normal((2, 2, *size), np.float32) for size in ((70, 9), (210, 9), (210, 35)))
+    seen, added = rng.random((2, 1, 70, 210)) < 0.5, rng.standard_normal((70, 1), np.float32)
+    short = query, key[..., :50, :].copy(), value[..., :50, :].copy()
+    return [
+        Call("attention", (query, key, value), {"causal": False, "scale": 0.3}),
+        Call("attention", (query, key, value, seen), {"causal": False, "scale": 0.3}),
+        Call("attention", (query, key, value, added), {"causal": True, "scale": 0.3}),
+        Call("attention", (*short, added.reshape(1, 70, 1)), {"causal": True, "scale": 1.0}),
+    ]
+
+
 def conv_lstm_call(maps: int, steps: int, size, channels: int, kernel_size, padding, scale: float = 1.0) -> Call:
     """A call of `conv_lstm` on random numbers; `scale` is the standard deviation of the sums before the gates."""
     rng = np.random.default_rng(0)
@@ -302,4 +315,5 @@ def calls() -> tuple[Call, ...]:
         *_draws(rng),
         *_updates(rng),
         *_recurrent(rng),
+        *_attention(rng),
     )
