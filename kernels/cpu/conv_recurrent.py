@@ -33,8 +33,8 @@ PLACES = 96  # most places of a task: their products, and a panel of the weights
 TASKS = 8  # the number of tasks of a step is a multiple of this one, if all have at least LEAST_PLACES
 LEAST_PLACES = 24
 SHARED = (
-    "channels tasks rows maps map_places steps padded_bytes centre source_rows target_rows places padded_places "
-    "segments count weights panels panel_bytes panel_stride whole tail lanes scratch lane_bytes step "
+    "channels tasks rows map_places padded_bytes centre source_rows target_rows places padded_places segments count "
+    "weights panels panel_bytes panel_stride whole tail lanes scratch lane_bytes step "
 )
 
 
@@ -124,16 +124,16 @@ def backward(arguments, task, lane):
 class _Plan:
     """What depends on shapes only: tables of places, weights to pack, and the arguments of a step.
 
-    `features` numbers of a place are multiplied, `around` is the padding of their maps.
+    Forward, the `channels` numbers of a place are multiplied, on the way `back` the derivatives of its four gates.
     """
 
-    def __init__(self, worker, maps, steps, size, channels, kernel, padding):
-        (height, width), (kh, kw), backward = size, kernel, worker is globals()["backward"]
+    def __init__(self, back: bool, maps: int, steps: int, size, channels: int, kernel, padding):
+        (height, width), (kh, kw) = size, kernel
         self.tables: list[np.ndarray] = []
-        features = 4 * channels if backward else channels
-        if backward:
-            padding = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(kernel, padding, strict=True))
-        self.worker, pitch = worker, width + kw - 1
+        features, (above, before) = channels, (begin for begin, _ in padding)
+        if back:
+            features, above, before = 4 * channels, kh - 1 - above, kw - 1 - before
+        self.worker, pitch = backward if back else forward, width + kw - 1
         self.padded_shape = 2, maps, height + kh - 1, pitch, features
         n, i, j = np.ogrid[:maps, :height, :width]
         padded_places = (n * (height + kh - 1) + i) * pitch + j
@@ -143,7 +143,7 @@ class _Plan:
         vectors = VECTORS if channels > WIDTH else 1
         kernels = panel_kernels(channels, vectors, tile_height(rows // tasks), False)
         taps, self.width = kh * kw, vectors * WIDTH
-        if backward:  # the taps in reverse order
+        if back:  # the taps in reverse order
             pieces = [(16 * channels * channels * tap, features) for tap in reversed(range(taps))]
             blocks, self.strides = [pieces], (4, 16 * channels)
         else:
@@ -155,15 +155,13 @@ class _Plan:
         self.packs, self.pack_tasks = PACK.table(packs), sum(p["panels"] for p in packs)
         self.packed_size = sum(p["panels"] * p["panel_bytes"] for p in packs) // 4
         self.lane_bytes = 20 * most * channels
-        self.arguments = worker.Arguments(
+        self.arguments = self.worker.Arguments(
             channels=channels,
             tasks=tasks,
             rows=rows,
-            maps=maps,
             map_places=height * width,
-            steps=steps,
             padded_bytes=4 * prod(self.padded_shape[1:]),
-            centre=4 * features * (padding[0][0] * pitch + padding[1][0]),
+            centre=4 * features * (above * pitch + before),
             source_rows=address(keep_table(self, 4 * features * padded_places)),
             target_rows=address(keep_table(self, 4 * channels * np.arange(most))),
             places=address(keep_table(self, (n * steps * height + i) * width + j)),
@@ -201,7 +199,7 @@ def conv_lstm(gates, u, h, c, *, padding):
     if not h.size:
         return reference.conv_lstm(gates, u, h, c, padding=padding)
     (maps, steps, height, width, _), channels = gates.shape, h.shape[-1]
-    plan = _plan(forward, maps, steps, (height, width), channels, u.shape[:2], padding)
+    plan = _plan(False, maps, steps, (height, width), channels, u.shape[:2], padding)
     z, cells = np.empty(gates.size, np.float32), np.empty((steps + 1, *c.shape), np.float32)
     y = np.empty((maps, steps, height, width, channels), np.float32)
     padded, (top, left) = np.zeros(plan.padded_shape, np.float32), (before for before, _ in padding)
@@ -217,20 +215,11 @@ def conv_lstm_backward(g, u, h, c, gates, cells, y, *, padding):
     if gates.ndim != 1:
         return reference.conv_lstm_backward(g, u, h, c, gates, cells, y, padding=padding)
     maps, steps, height, width, channels = y.shape
-    plan = _plan(backward, maps, steps, (height, width), channels, u.shape[:2], padding)
+    plan = _plan(True, maps, steps, (height, width), channels, u.shape[:2], padding)
     derivatives, dh = np.empty((*y.shape[:-1], 4 * channels), np.float32), np.empty_like(h)
     padded, carried = np.zeros(plan.padded_shape, np.float32), np.zeros_like(c)
-    plan.run(
-        range(steps - 1, -2, -1),
-        u,
-        padded,
-        g=g,
-        z=gates,
-        cells=cells,
-        carried=carried,
-        derivatives=derivatives,
-        dh=dh,
-    )
+    arrays = {"z": gates, "cells": cells, "carried": carried, "derivatives": derivatives}
+    plan.run(range(steps - 1, -2, -1), u, padded, g=g, dh=dh, **arrays)
     return derivatives, _weight_grad(h, y, derivatives, u.shape[:2], Geometry(padding=padding)), dh, carried
 
 
