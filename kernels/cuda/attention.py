@@ -1,4 +1,4 @@
-"""Attention: the products of a query and 32 keys at a time, none of which is kept."""
+"""Attention: the products of a few queries with 32 keys at a time, none of which is kept."""
 
 from math import ceil, prod
 
@@ -7,10 +7,10 @@ import numpy as np
 from .. import reference
 from ..masks import broadcast
 from .launches import WARP
-from .runtime import Source, empty, plan, single, upload
+from .runtime import TENSOR_CORES, Source, architecture, empty, plan, single, upload
 
-ROWS, TILE = 8, WARP  # queries, or keys, of a block; rows of the other side that it reads at a time
-SHARED_BYTES = 48 << 10  # most shared memory of a block on every device, unless it is asked for
+WARPS, EACH, TILE = 4, 4, WARP  # warps of a block, rows of each, and rows of the other side that they read at a time
+SHARED_BYTES, OLD_SHARED_BYTES = 96 << 10, 64 << 10  # most shared memory of a block, and before architecture 8.0
 FIELDS = [("mask_row", np.int64), ("mask_column", np.int64)]
 FIELDS += [(name, np.int32) for name in ("queries", "keys", "channels", "features", "causal")]
 ARGUMENTS = np.dtype([*FIELDS, ("scale", np.float32)])
@@ -19,8 +19,9 @@ _source = Source("attention.cu", "attention", "attention_query_grad", "attention
 
 
 def _shared_bytes(channels: int, features: int) -> int:
-    """The shared memory of the kernel that needs most of it: a tile, and rows and their sums."""
-    return 4 * (TILE * (channels + features + 2) + 2 * ROWS * (channels + features))
+    """What the kernel needs that needs most: two tiles, and rows, their sums, and two weights of each."""
+    whole = 4 * (ceil(channels / 4) + ceil(features / 4))
+    return 4 * (TILE * (whole + 8) + WARPS * EACH * (whole + channels + features + 2 * TILE))
 
 
 @plan(64)
@@ -42,7 +43,8 @@ def _arguments(query, key, value, mask, causal, scale):
 
 
 def _serves(query, value, mask) -> bool:
-    fits = _shared_bytes(query.shape[-1], value.shape[-1]) <= SHARED_BYTES
+    most = SHARED_BYTES if architecture() >= TENSOR_CORES else OLD_SHARED_BYTES
+    fits = _shared_bytes(query.shape[-1], value.shape[-1]) <= most
     return fits and value.size > 0 and (mask is None or mask.dtype in (np.bool_, np.float32))
 
 
@@ -50,7 +52,7 @@ def _launch(name: str, x, value, *arguments) -> None:
     """Launch a kernel over the rows of the matrices x."""
     *lead, rows, channels = x.shape
     shared = _shared_bytes(channels, value.shape[-1])
-    _source[name]((prod(lead) * ceil(rows / ROWS),), (ROWS * WARP,), arguments, shared)
+    _source[name]((prod(lead) * ceil(rows / (WARPS * EACH)),), (WARPS * WARP,), arguments, shared)
 
 
 @single

@@ -227,14 +227,14 @@ def _recurrent(rng) -> list[Call]:
 
 def _attention(rng) -> list[Call]:
     """Attention with more keys than a block has, without a mask, with one of bools, and one that is added."""
-    query, key, value = (rng.standard_normal((2, 2, *size), np.float32) for size in ((30, 9), (400, 9), (400, 35)))
-    seen, added = rng.random((2, 1, 30, 400)) < 0.5, rng.standard_normal((30, 1), np.float32)
+    query, key, value = (rng.standard_normal((2, 2, *size), np.float32) for size in ((50, 9), (400, 9), (400, 35)))
+    seen, added = rng.random((2, 1, 50, 400)) < 0.5, rng.standard_normal((50, 1), np.float32)
     short = query, key[..., :17, :].copy(), value[..., :17, :].copy()
     return [
         Call("attention", (query, key, value), {"causal": False, "scale": 0.3}),
         Call("attention", (query, key, value, seen), {"causal": False, "scale": 0.3}),
         Call("attention", (query, key, value, added), {"causal": True, "scale": 0.3}),
-        Call("attention", (*short, added.reshape(1, 30, 1)), {"causal": True, "scale": 1.0}),
+        Call("attention", (*short, added.reshape(1, 50, 1)), {"causal": True, "scale": 1.0}),
     ]
 
 
