@@ -16,6 +16,8 @@ ROUNDS, BLOCK = 7, 0.05
 TOLERANCE = 2e-5  # of the largest number
 MATRIX, ROW, COLUMN, IMAGES = (1000, 1000), (1000,), (1000, 1), (16, 32, 32, 64)
 LIST, STACK, TABLE_OF_VECTORS = (1_000_000,), (128, 64, 128), (1000, 64)
+DEPTHWISE, GATES, TAPS = (3, 3, 1, 64), (16, 28, 28, 4 * 32), (3, 32, 4 * 32)
+THEIR_AXES = {IMAGES: (0, 3, 1, 2), DEPTHWISE: (3, 2, 0, 1), GATES: (0, 1, 3, 2), TAPS: (2, 1, 0)}  # channels first
 FEW, MANY, PLACES = (np.random.default_rng(0).integers(0, 1000, size) for size in (1000, 15_625, MATRIX))
 FAR = 999 * PLACES  # all over a list
 
@@ -24,7 +26,7 @@ FAR = 999 * PLACES  # all over a list
 class Operation:
     """`ours` takes our functions and Tensors of some shapes, `theirs` torch and Tensors of its own.
 
-    Images, (N, H, W, C) here, are (N, C, H, W) there, in both of PyTorch's memory formats.
+    Arrays of the shapes in THEIR_AXES have another order of axes there, images in both of PyTorch's memory formats.
     """
 
     name: str
@@ -66,6 +68,18 @@ def over_axes(*names: str) -> Iterator[Operation]:
                 lambda f, x, name=name, axis=axis: getattr(f, name)(x, axis=axis),
                 lambda torch, x, name=name, axis=axis: getattr(torch, {"max": "amax"}.get(name, name))(x, dim=axis),
             )
+
+
+def row_lstm(torch, gates, u):
+    """The loop over rows of a convolutional LSTM, from gates (N, T, 4C, W)."""
+    h = c = torch.zeros(gates.shape[0], u.shape[1], gates.shape[3])
+    every = []
+    for t in range(gates.shape[1]):
+        i, f, g, o = (gates[:, t] + torch.nn.functional.conv1d(h, u, padding=u.shape[2] // 2)).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        every.append(h)
+    return torch.stack(every, 1)
 
 
 TABLE = (
@@ -129,7 +143,7 @@ TABLE = (
     ),
     Operation(
         "depthwise 3x3",
-        (IMAGES, (3, 3, 1, 64)),
+        (IMAGES, DEPTHWISE),
         lambda f, x, w: f.conv2d(x, w, padding=1, groups=64),
         lambda torch, x, w: torch.nn.functional.conv2d(x, w, padding=1, groups=64),
     ),
@@ -145,6 +159,21 @@ TABLE = (
         lambda f, x: f.batch_norm(x),
         lambda torch, x: torch.nn.functional.batch_norm(x, None, None, training=True),
     ),
+    *(
+        Operation(
+            f"attention, {steps} steps",
+            ((batch, 4, steps, 32),) * 3,
+            lambda f, q, k, v: f.scaled_dot_product_attention(q, k, v, causal=True),
+            lambda torch, q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True),
+        )
+        for batch, steps in ((32, 64), (8, 256), (2, 1024))
+    ),
+    Operation(
+        "LSTM over rows, 3 taps",
+        (GATES, TAPS),
+        lambda f, x, u: f.conv_lstm(x, 0.1 * u)[0],
+        lambda torch, x, u: row_lstm(torch, x, 0.1 * u),
+    ),
     Operation("mean of an image", (IMAGES,), lambda f, x: x.mean(axis=(1, 2)), lambda torch, x: x.mean((2, 3))),
 )
 
@@ -152,19 +181,20 @@ TABLE = (
 def there(torch, operation: Operation, arrays: list[np.ndarray]) -> dict[str, list[Any]]:
     """Arrays as PyTorch's Tensors in its layout, by memory format."""
     tensors = [torch.from_numpy(array.copy()) for array in arrays]
-    if not operation.of_images:
-        return {"contiguous": [x.requires_grad_() for x in tensors]}
-    tensors = [x.permute((0, 3, 1, 2) if x.shape == IMAGES else (3, 2, 0, 1)) for x in tensors]
-    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    tensors = [x.permute(THEIR_AXES.get(tuple(x.shape), tuple(range(x.ndim)))).contiguous() for x in tensors]
+    formats = {"contiguous": torch.contiguous_format}
+    if operation.of_images:
+        formats["channels_last"] = torch.channels_last
     return {
         name: [x.contiguous(memory_format=memory_format).requires_grad_() for x in tensors]
         for name, memory_format in formats.items()
     }
 
 
-def in_our_layout(array: np.ndarray) -> np.ndarray:
-    """A result of PyTorch's about images in our layout."""
-    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+def in_our_layout(operation: Operation, array: np.ndarray) -> np.ndarray:
+    """A result of PyTorch's in our layout."""
+    axes = THEIR_AXES.get(operation.shapes[0], ())
+    return array.transpose(np.argsort(axes)) if array.ndim == len(axes) else array
 
 
 def gradients(torch, forward, xs, seed):
@@ -184,7 +214,7 @@ def measure(operation: Operation) -> dict[str, Any]:
     if torch := harness.torch_or_none():
         for name, others in there(torch, operation, arrays).items():
             z = operation.theirs(torch, *others)
-            values = in_our_layout(z.detach().numpy()) if operation.of_images else z.detach().numpy()
+            values = in_our_layout(operation, z.detach().numpy())
             np.testing.assert_allclose(y.numpy(), values, rtol=0, atol=TOLERANCE * max(1.0, np.abs(values).max()))
             forward = partial(operation.theirs, torch, *others)
             calls["forward"][1][name] = forward

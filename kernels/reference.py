@@ -22,6 +22,8 @@ __all__ = [
     "add",
     "add_along",
     "add_at",
+    "attention",
+    "attention_backward",
     "batched_matmul",
     "bernoulli",
     "binary_cross_entropy_with_logits",
@@ -30,6 +32,8 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "conv_lstm",
+    "conv_lstm_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "cumsum",
@@ -537,6 +541,45 @@ def gelu_backward(g, x):
     return (g * (0.5 * (1 + erf(x * 0.5**0.5)) + x * density),)
 
 
+# Attention
+
+
+def _scores(query, key, mask, causal, scale):
+    """query key' * scale + mask, -infinity where a query may not look: (..., T, S)."""
+    xp = namespace(query)
+    scores = xp.matmul(query * scale, key.swapaxes(-1, -2))
+    if causal:
+        seen = xp.arange(scores.shape[-1]) <= xp.arange(scores.shape[-2])[:, None]
+        scores = xp.where(seen, scores, -math.inf)
+    if mask is not None:
+        scores = xp.where(mask, scores, -math.inf) if mask.dtype.kind == "b" else scores + mask
+    return scores
+
+
+def attention(query, key, value, mask=None, *, causal, scale):
+    """softmax(query key' * scale + mask) value; see `tinygen.ops.attention`. NaN for a query that sees no key.
+
+    The last residual is log(sum(exp(.))) of the products of each query, (..., T).
+    """
+    xp = namespace(query)
+    scores = _scores(query, key, mask, causal, scale)
+    largest = scores.max(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = xp.exp(scores - xp.where(largest == -math.inf, 0, largest))
+        total = sum_over(scores, (scores.ndim - 1,), True)
+        y = xp.matmul(scores, value) / total
+        return y, (query, key, value, mask, y, (largest + xp.log(total))[..., 0])
+
+
+def attention_backward(g, query, key, value, mask, y, log_sums, *, causal, scale):
+    """The gradients of `attention` for query, key and value (Dao et al. 2022, appendix B.2)."""
+    xp = namespace(g)
+    with np.errstate(invalid="ignore"):
+        weights = xp.exp(_scores(query, key, mask, causal, scale) - log_sums[..., None])
+    d = weights * (xp.matmul(g, value.swapaxes(-1, -2)) - sum_over(g * y, (g.ndim - 1,), True)) * scale
+    return xp.matmul(d, key), xp.matmul(d.swapaxes(-1, -2), query), xp.matmul(weights.swapaxes(-1, -2), g)
+
+
 # Recurrent networks. Gates lie as (N, T, gates, H); all products but those with the hidden state cover every step at
 # once. Backward first makes the gates' derivatives, for every step at once too; going back in time it multiplies them
 # by the gradient of their state.
@@ -572,6 +615,39 @@ def _delayed(first, states):
     return namespace(states).concatenate((first[:, None], states[:, :-1]), axis=1)
 
 
+def _lstm_step(gates, c):
+    """Turn the sums (N, ..., 4, H) of gates into the gates, in place; returns the state (h, c) after the step."""
+    xp = namespace(gates)
+    i, f, n, o = (gates[..., k, :] for k in range(4))
+    _logistic(gates[..., :2, :])
+    xp.tanh(n, out=n)
+    _logistic(o)
+    c = f * c + i * n
+    return o * xp.tanh(c), c
+
+
+def _lstm_derivatives(g, first_cell, gates, cells, of_state):
+    """The derivatives (N, T, ..., 4, H) of the sums of gates, and the gradients of the state before the first step.
+
+    `of_state` makes the gradient of the hidden state from the derivatives of a step, (N, ..., 4 H).
+    """
+    xp = namespace(g)
+    i, f, n, o = (gates[..., k, :] for k in range(4))
+    bounded = xp.tanh(cells)
+    through = o * (1 - bounded * bounded)
+    parts = n * i * (1 - i), _delayed(first_cell, cells) * f * (1 - f), i * (1 - n * n), bounded * o * (1 - o)
+    d = xp.stack(parts, axis=-2)
+    dh, dc = xp.zeros(first_cell.shape, g.dtype), xp.zeros(first_cell.shape, g.dtype)
+    for t in reversed(range(g.shape[1])):
+        dh += g[:, t]
+        dc += dh * through[:, t]
+        d[:, t, ..., :3, :] *= dc[..., None, :]
+        d[:, t, ..., 3, :] *= dh
+        dc *= f[:, t]
+        dh = of_state(d[:, t].reshape(*dh.shape[:-1], 4 * dh.shape[-1]))
+    return d, dh, dc
+
+
 def lstm(x, input_weight, hidden_weight, bias, h, c):
     """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
     xp = namespace(x)
@@ -581,32 +657,38 @@ def lstm(x, input_weight, hidden_weight, bias, h, c):
     for t in range(x.shape[1]):
         step_gates = gates[:, t]
         step_gates += (h @ hidden_weight).reshape(step_gates.shape)
-        _logistic(step_gates[:, :2])
-        xp.tanh(step_gates[:, 2], out=step_gates[:, 2])
-        _logistic(step_gates[:, 3])
-        c = step_gates[:, 1] * c + step_gates[:, 0] * step_gates[:, 2]
-        h = step_gates[:, 3] * xp.tanh(c)
+        h, c = _lstm_step(step_gates, c)
         cells[:, t], y[:, t] = c, h
     return (y, c), residuals
 
 
 def lstm_backward(g, x, input_weight, hidden_weight, h, c, gates, cells, y):
     """Gradients of the first output of `lstm`, by backpropagation through time."""
-    xp = namespace(g)
-    i, f, n, o = (gates[:, :, k] for k in range(4))
-    bounded = xp.tanh(cells)
-    through = o * (1 - bounded * bounded)
-    d = xp.stack((n * i * (1 - i), _delayed(c, cells) * f * (1 - f), i * (1 - n * n), bounded * o * (1 - o)), axis=2)
-    dh, dc = xp.zeros(h.shape, g.dtype), xp.zeros(c.shape, g.dtype)
-    for t in reversed(range(x.shape[1])):
-        dh += g[:, t]
-        dc += dh * through[:, t]
-        d[:, t, :3] *= dc[:, None]
-        d[:, t, 3] *= dh
-        dc *= f[:, t]
-        dh = d[:, t].reshape(-1, hidden_weight.shape[1]) @ hidden_weight.T
+    d, dh, dc = _lstm_derivatives(g, c, gates, cells, lambda d: d @ hidden_weight.T)
     dx, input_grad, bias_grad = _projected_backward(d, x, input_weight)
     return dx, input_grad, _rows(_delayed(h, y)).T @ _rows(d), bias_grad, dh, dc
+
+
+def conv_lstm(gates, u, h, c, *, padding):
+    """Convolutional LSTM, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
+    xp, geometry, first = namespace(gates), Geometry(padding=padding), (h, c)
+    shape = *gates.shape[:-1], h.shape[-1]
+    gates = gates.reshape(*shape[:-1], 4, shape[-1]).copy()
+    cells, y = (xp.empty(shape, gates.dtype) for _ in range(2))
+    for t in range(shape[1]):
+        gates[:, t] += conv2d(h, u, geometry).reshape(gates[:, t].shape)
+        h, c = _lstm_step(gates[:, t], c)
+        cells[:, t], y[:, t] = c, h
+    return (y, c), (u, *first, gates, cells, y)
+
+
+def conv_lstm_backward(g, u, h, c, gates, cells, y, *, padding):
+    """Gradients of the first output of `conv_lstm`, by backpropagation through time."""
+    geometry, (n, steps, *size, _) = Geometry(padding=padding), y.shape
+    d, dh, dc = _lstm_derivatives(g, c, gates, cells, lambda d: conv2d_input_grad(d, u, tuple(size), geometry))
+    d = d.reshape(*y.shape[:-1], u.shape[-1])
+    before = _delayed(h, y).reshape(n * steps, *h.shape[1:])
+    return d, conv2d_weight_grad(before, d.reshape(n * steps, *d.shape[2:]), u.shape[:2], geometry), dh, dc
 
 
 def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):

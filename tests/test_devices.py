@@ -134,6 +134,7 @@ MODULES = {
     "MaskedConv2d": (lambda: nn.MaskedConv2d(4, 4, 3, kind="B", colours=2), IMAGES),
     "Conv1d": (lambda: nn.Conv1d(4, 3, 3, padding="same"), SEQUENCE),
     "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 3, 3, stride=2, output_padding=1), SEQUENCE),
+    "CausalConv1d": (lambda: nn.CausalConv1d(4, 3, 2, dilation=2), SEQUENCE),
     "MaskedConv1d": (lambda: nn.MaskedConv1d(4, 3, 3, kind="A"), SEQUENCE),
     "Conv3d": (lambda: nn.Conv3d(4, 6, 2, padding=1, groups=2), VOLUMES),
     "ConvTranspose3d": (lambda: nn.ConvTranspose3d(4, 3, 3, stride=2, padding=1), VOLUMES),
@@ -173,6 +174,7 @@ MODULES = {
     "LSTM": (lambda: nn.LSTM(4, 3), SEQUENCE),
     "GRU": (lambda: nn.GRU(4, 3), SEQUENCE),
     "LSTMCell": (lambda: nn.LSTMCell(4, 3), ROWS),
+    "ConvLSTM": (lambda: nn.ConvLSTM(4, 3, (3,)), IMAGES),
     "GRUCell": (lambda: nn.GRUCell(4, 3), ROWS),
 }
 

@@ -105,6 +105,17 @@ def test_flops_of_products_and_recurrent_layers():
         rows = profiled_rows(lambda layer=layer: layer(x)[0].sum().backward())
         assert rows[name].flops == 2 * n * t * (c + h) * gates * h
         assert rows[name + "_backward"].flops == 2 * rows[name].flops
+    q, k, v = (normal(n, *size, requires_grad=True) for size in ((t, c), (5, c), (5, h)))
+    for causal, pairs in ((False, t * 5), (True, 1 + 2 + 3)):
+        rows = profiled_rows(
+            lambda causal=causal: tg.functional.scaled_dot_product_attention(q, k, v, causal=causal).sum().backward()
+        )
+        assert rows["attention"].flops == 2 * n * pairs * (c + h)
+        assert rows["attention_backward"].flops == 2 * n * pairs * (3 * c + 2 * h)
+    gates, u = normal(n, t, 7, 4 * h, requires_grad=True), normal(3, h, 4 * h, requires_grad=True)
+    rows = profiled_rows(lambda: tg.functional.conv_lstm(gates, u)[0].sum().backward())
+    assert rows["conv_lstm"].flops == 2 * n * t * 7 * 3 * h * 4 * h
+    assert rows["conv_lstm_backward"].flops == 2 * rows["conv_lstm"].flops
 
 
 def test_operations_with_known_flops_exist():

@@ -26,12 +26,25 @@ def _recurrence(x, input_weight, hidden_weight, *_, **__) -> int:
     return 2 * prod(x.shape[:2]) * (input_weight.size + hidden_weight.size)
 
 
+def _pairs(query, key, causal: bool) -> int:
+    """How many pairs of a query and a key attention multiplies."""
+    *lead, steps, _ = query.shape
+    keys = key.shape[-2]
+    return prod(lead) * (sum(min(keys, t + 1) for t in range(steps)) if causal else steps * keys)
+
+
 FLOPS: dict[str, Callable[..., int]] = {
+    "attention": lambda y, xp, q, k, v, *_, causal, **__: 2 * _pairs(q, k, causal) * (q.shape[-1] + v.shape[-1]),
+    "attention_backward": lambda grads, g, q, k, v, *_, causal, **__: (
+        2 * _pairs(q, k, causal) * (3 * q.shape[-1] + 2 * v.shape[-1])
+    ),
     "conv2d": lambda y, xp, x, w, *_, geometry, **__: _convolution(y, w, geometry),
     "conv2d_input_grad": lambda x, xp, g, w, *_, geometry, **__: _convolution(g, w, geometry),
     "conv2d_weight_grad": lambda w, xp, x, g, *, geometry, **_: _convolution(g, w, geometry),
     "matmul": lambda y, xp, a, b: 2 * y.size * a.shape[-1],
     "linear": lambda y, xp, x, w, *_, **__: 2 * y.size * w.shape[0],
+    "conv_lstm": lambda y, xp, gates, u, *_, **__: 2 * prod(gates.shape[:-1]) * u.size,
+    "conv_lstm_backward": lambda grads, *_, **__: 4 * prod(grads[0].shape[:-1]) * grads[1].size,
     "lstm": lambda y, xp, *arguments: _recurrence(*arguments),
     "gru": lambda y, xp, *arguments: _recurrence(*arguments),
     "lstm_backward": lambda grads, *_: 2 * _recurrence(*grads),

@@ -6,6 +6,8 @@ Each module registers the kernels that it defines; `KERNELS` has them by name.
 from . import (
     activations,
     arithmetic,
+    attention,
+    conv_recurrent,
     convolution,
     extremes,
     gated_tanh,

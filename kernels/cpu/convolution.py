@@ -1,5 +1,6 @@
 """Convolution and its adjoints: the choice of the fastest algorithm for each shape."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,9 @@ from .registry import single
 from .weight_sums import WeightSums
 from .winograd_sums import WinogradSums
 
+LONG_ROW = 256  # pixels of a single row from which it is computed as a column
+LEAST_CHANNELS = 8  # of the input: with fewer, products read neighbours in a row together
+
 
 def _algorithm(channels: int, w_shape, geometry: Geometry):
     """The plan's class for a convolution with this weight, or its adjoint in x, to `channels` channels."""
@@ -23,12 +27,28 @@ def _algorithm(channels: int, w_shape, geometry: Geometry):
     return winograd.Winograd if winograd.serves(w_shape, geometry) else Products
 
 
+def _is_long_row(size, kernel_size, channels: int, geometry: Geometry) -> bool:
+    """Whether images of one row are computed as columns: these are cut into bands of rows, a row is a single task."""
+    alike = size[0] == kernel_size[0] == 1 and geometry.padding[0] == (0, 0)
+    return alike and size[1] >= LONG_ROW and channels >= LEAST_CHANNELS * geometry.groups
+
+
+@functools.lru_cache(256)
+def _turned(geometry: Geometry) -> Geometry:
+    """The geometry with the axes of images exchanged."""
+    stride, padding, dilation = (pair[::-1] for pair in (geometry.stride, geometry.padding, geometry.dilation))
+    return replace(geometry, stride=stride, padding=padding, dilation=dilation)
+
+
 @single
 def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     """activation(bias + cross-correlation of x (N, H, W, C) with w (KH, KW, C / groups, K))."""
     if not x.size or not w.size:
         return reference.conv2d(x, w, geometry, bias, slope)
     algorithm = _algorithm(w.shape[3], w.shape, geometry)
+    if algorithm is Products and _is_long_row(x.shape[1:3], w.shape, x.shape[3], geometry):
+        x, w, geometry = x.swapaxes(1, 2), w.swapaxes(0, 1), _turned(geometry)
+        return plan_of(algorithm, forward, x.shape, w.shape, geometry)(x, w, bias, slope).swapaxes(1, 2)
     return plan_of(algorithm, forward, x.shape, w.shape, geometry)(x, w, bias, slope)
 
 
@@ -37,8 +57,11 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     """The adjoint of `conv2d` in x, for an input of `size` (H, W), with bias and activation."""
     if not g.size or not w.size:
         return reference.conv2d_input_grad(g, w, size, geometry, bias, slope)
-    algorithm = _algorithm(w.shape[2], w.shape, geometry)
-    return plan_of(algorithm, adjoint, g.shape, w.shape, tuple(size), geometry)(g, w, bias, slope)
+    algorithm, size = _algorithm(w.shape[2], w.shape, geometry), tuple(size)
+    if algorithm is Products and _is_long_row(size, w.shape, g.shape[3], geometry):
+        g, w, size, geometry = g.swapaxes(1, 2), w.swapaxes(0, 1), size[::-1], _turned(geometry)
+        return plan_of(algorithm, adjoint, g.shape, w.shape, size, geometry)(g, w, bias, slope).swapaxes(1, 2)
+    return plan_of(algorithm, adjoint, g.shape, w.shape, size, geometry)(g, w, bias, slope)
 
 
 @single

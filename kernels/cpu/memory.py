@@ -32,6 +32,11 @@ def write_addresses(record, **arrays) -> None:
         setattr(record, name, address(array))
 
 
+def int64_table(values) -> np.ndarray:
+    """Numbers that a compiled function reads one after the other."""
+    return np.ascontiguousarray(values, np.int64).reshape(-1)
+
+
 def aligned(size: int) -> np.ndarray:
     """An uninitialised float32 array (size,) that begins at the beginning of a cache line.
 

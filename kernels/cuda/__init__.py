@@ -1,6 +1,7 @@
 """Kernels for NVIDIA GPUs in CUDA C++, each with the signature that it has in `kernels.reference`."""
 
 from .. import reference
+from .attention import attention, attention_backward
 from .convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     binary_cross_entropy_with_logits,
@@ -21,7 +22,7 @@ from .elementwise import (
 from .matmul import batched_matmul, matmul
 from .normalization import normalize, normalize_backward
 from .philox import bernoulli, integers, normal, philox, uniform
-from .recurrent import gru, gru_backward, lstm, lstm_backward
+from .recurrent import conv_lstm, conv_lstm_backward, gru, gru_backward, lstm, lstm_backward
 from .softmax import (
     cross_entropy,
     cross_entropy_backward,

@@ -1,17 +1,17 @@
 // The cells of recurrent networks: one step of all sequences, after the products with the hidden state. A thread does
-// one hidden unit of one sequence. Arrays of all steps are (batch, steps, ..., hidden), of one step (batch, ...,
-// hidden).
+// one hidden unit of one sequence, or of one of the `places` of a sequence of maps. Arrays of all steps are (batch,
+// steps, places, ..., hidden), of one step (batch, places, ..., hidden).
 #include "common.cuh"
 #include "vectors.cuh"
 
 struct Sizes {
-    int batch, steps, hidden;
+    int batch, steps, places, hidden;
 };
 
-// One hidden unit of one sequence at a step.
+// One hidden unit of one place of a sequence at a step; `row` counts the places of all sequences.
 struct Unit {
     Sizes sizes;
-    int step, sequence, index;
+    int step, row, index;
 
     // Its index in an array over steps, and in an array of one step, with several numbers for each hidden unit.
     __device__ __forceinline__ long long in_all(int numbers, int number) const
@@ -20,12 +20,13 @@ struct Unit {
     }
     __device__ __forceinline__ long long in_all(int other_step, int numbers, int number) const
     {
-        const long long row = static_cast<long long>(sequence) * sizes.steps + other_step;
-        return (row * numbers + number) * sizes.hidden + index;
+        const int sequence = row / sizes.places, place = row % sizes.places;
+        const long long line = (static_cast<long long>(sequence) * sizes.steps + other_step) * sizes.places + place;
+        return (line * numbers + number) * sizes.hidden + index;
     }
     __device__ __forceinline__ long long in_step(int numbers, int number) const
     {
-        return (static_cast<long long>(sequence) * numbers + number) * sizes.hidden + index;
+        return (static_cast<long long>(row) * numbers + number) * sizes.hidden + index;
     }
     // A state before the step: from all states, or the first of them.
     __device__ __forceinline__ float before(const float* states, const float* first) const
@@ -38,7 +39,7 @@ template <typename Body>
 __device__ __forceinline__ void for_each_unit(Sizes sizes, int step, Body body)
 {
     const Share share = share_of_grid();
-    const long long units = static_cast<long long>(sizes.batch) * sizes.hidden;
+    const long long units = static_cast<long long>(sizes.batch) * sizes.places * sizes.hidden;
     for (long long i = share.thread; i < units; i += share.threads)
         body(Unit{sizes, step, static_cast<int>(i / sizes.hidden), static_cast<int>(i % sizes.hidden)});
 }

@@ -5,7 +5,7 @@ import pytest
 
 from tests.cuda.cases import Case
 from tests.cuda.emulator.stand_in import ORDERS
-from tests.kernels.calls import Call, arrays_in
+from tests.kernels.calls import Call, arrays_in, conv_lstm_call
 from tests.kernels.test_normalization import CASES
 from tinygen.kernels import reference
 from tinygen.kernels.cuda import KERNELS, runtime, updates
@@ -221,6 +221,11 @@ def test_recurrent_networks_of_any_size(assert_matches_reference, name, sizes):
     assert_matches_reference(recurrent_call(name, sizes))
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_convolutional_lstm_matches_the_reference(assert_matches_reference, steps):
+    assert_matches_reference(conv_lstm_call(3, steps, (5, 2), 6, (2, 3), ((1, 0), (1, 1))))
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_saturated_gates_match_the_reference(device_kernel, name):
     """The sums before the gates are about 100, so errors are relative to the largest result."""
@@ -236,6 +241,29 @@ def test_backward_may_be_called_twice(device_kernel, name):
     g = np.ones_like(y[0] if name == "lstm" else y)
     for a, b in zip(*(device_kernel(f"{name}_backward")(g, *residuals) for _ in range(2)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# Attention
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (8, 33, 5, 40), (35, 7, 70, 3), (3, 4, 300, 200)], ids=str)
+def test_attention_of_any_size(assert_matches_reference, sizes, causal):
+    """The last ones are more than the shared memory of a block holds."""
+    queries, keys, channels, features = sizes
+    shapes = (2, queries, channels), (2, keys, channels), (2, keys, features)
+    arrays = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
+    static = {"causal": causal, "scale": channels**-0.5}
+    assert_matches_reference(Call("attention", (*arrays, None), static))
+    assert_matches_reference(Call("attention", (*arrays, normal(2, 1, keys) < 2), static))
+
+
+def test_a_query_that_sees_no_key_is_nan_on_the_device(device_kernel):
+    query, key = normal(9, 3), normal(40, 3)
+    mask = np.ones((9, 40), bool)
+    mask[4] = False
+    y, _ = device_kernel("attention")(query, key, key, mask, causal=False, scale=1.0)
+    assert np.isnan(y).any(axis=1).tolist() == [t == 4 for t in range(9)]
 
 
 # Updates

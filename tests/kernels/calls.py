@@ -178,6 +178,7 @@ CONVOLUTIONS = {
     "masked": Shape(3, (5, 5), 6, (3, 3), 9, Geometry(padding=AROUND, mask=("A", 3))),
     "depthwise": Shape(3, (9, 7), 12, (3, 4), 12, Geometry((1, 1), ((1, 2), (2, 3)), (2, 1), 12)),
     "depthwise, stride 2": Shape(3, (9, 8), 40, (3, 2), 40, Geometry((2, 3), ((4, 1), (0, 2)), groups=40)),
+    "sequence": Shape(2, (1, 300), 9, (1, 2), 21, Geometry(padding=((0, 0), (130, 0)), dilation=(1, 130))),
     "groups": Shape(3, (6, 5), 10, (2, 3), 14, Geometry(dilation=(2, 1), groups=2)),
 }
 
@@ -219,7 +220,34 @@ def _recurrent(rng) -> list[Call]:
     return [
         Call("lstm", (x, *weights(4), *state)),
         Call("gru", (x, *weights(3), rng.standard_normal(h, np.float32), state[0])),
+        conv_lstm_call(2, 3, (4, 5), 3, (3, 2), ((2, 0), (0, 1))),
+        conv_lstm_call(13, 3, (1, 17), 18, (1, 3), ((0, 0), (1, 1))),
     ]
+
+
+def _attention(rng) -> list[Call]:
+    """Attention with more keys than a block has, without a mask, with one of bools, and one that is added."""
+    query, key, value = (rng.standard_normal((2, 2, *size), np.float32) for size in ((50, 9), (400, 9), (400, 35)))
+    seen, added = rng.random((2, 1, 50, 400)) < 0.5, rng.standard_normal((50, 1), np.float32)
+    short = query, key[..., :17, :].copy(), value[..., :17, :].copy()
+    return [
+        Call("attention", (query, key, value), {"causal": False, "scale": 0.3}),
+        Call("attention", (query, key, value, seen), {"causal": False, "scale": 0.3}),
+        Call("attention", (query, key, value, added), {"causal": True, "scale": 0.3}),
+        Call("attention", (*short, added.reshape(1, 50, 1)), {"causal": True, "scale": 1.0}),
+    ]
+
+
+def conv_lstm_call(maps: int, steps: int, size, channels: int, kernel_size, padding, scale: float = 1.0) -> Call:
+    """A call of `conv_lstm` on random numbers; `scale` is the standard deviation of the sums before the gates."""
+    rng = np.random.default_rng(0)
+    gates, u = (
+        rng.standard_normal(shape, np.float32)
+        for shape in ((maps, steps, *size, 4 * channels), (*kernel_size, channels, 4 * channels))
+    )
+    state = rng.standard_normal((2, maps, *size, channels), np.float32)
+    u *= np.float32((math.prod(kernel_size) * channels) ** -0.5)
+    return Call("conv_lstm", (gates * np.float32(scale), u, *state), {"padding": padding})
 
 
 def _draws(rng) -> tuple[Call, ...]:
@@ -287,4 +315,5 @@ def calls() -> tuple[Call, ...]:
         *_draws(rng),
         *_updates(rng),
         *_recurrent(rng),
+        *_attention(rng),
     )

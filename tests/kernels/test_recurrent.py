@@ -1,9 +1,12 @@
-"""LSTM and GRU in float32 against the reference in float64: sizes that fill no tile, long and short sequences."""
+"""LSTM, GRU and convolutional LSTM in float32 against the reference in float64.
+
+Sizes fill no tile; sequences are long and short.
+"""
 
 import numpy as np
 import pytest
 
-from tests.kernels.calls import Call, cpu_kernel
+from tests.kernels.calls import Call, conv_lstm_call, cpu_kernel
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
 from tinygen.kernels.cpu import recurrent_tiling
@@ -100,3 +103,32 @@ def test_cuts():
     for sizes, cut in cuts.items():
         ours = recurrent_tiling.tiling(recurrent_tiling.Problem(*sizes), units=12, vector=16, columns=32)
         assert ours == recurrent_tiling.Tiling(*cut), sizes
+
+
+# Convolutional LSTM: maps, steps, the size of a map, channels, the size of the kernel, its padding.
+SAME, CAUSAL = ((0, 0), (1, 1)), ((0, 0), (1, 0))
+MAPS = [
+    (1, 1, (1, 1), 1, (1, 1), ((0, 0), (0, 0))),
+    (16, 4, (1, 28), 32, (1, 3), SAME),
+    (3, 9, (1, 55), 33, (1, 2), CAUSAL),
+    (2, 3, (7, 6), 5, (3, 3), ((1, 1), (1, 1))),
+    (1, 2, (40, 30), 17, (3, 2), ((2, 0), (0, 1))),
+    (5, 2, (3, 2), 70, (5, 5), ((2, 2), (2, 2))),
+]
+
+
+@pytest.mark.parametrize("shape", MAPS, ids=str)
+def test_convolutional_lstm_matches_the_reference(shape):
+    conv_lstm_call(*shape).compare()
+
+
+def test_saturated_gates_of_maps_match_the_reference():
+    conv_lstm_call(*MAPS[3], scale=100.0).compare()
+
+
+def test_a_map_is_the_same_for_every_batch():
+    gates, u, h, c = conv_lstm_call(40, 3, (1, 11), 20, (1, 3), SAME).arguments
+    every = cpu_kernel("conv_lstm")(gates, u, h, c, padding=SAME)[0][0]
+    for some in (slice(7, 8), slice(32, 40), slice(0, 33)):
+        (y, _), _ = cpu_kernel("conv_lstm")(gates[some], u, h[some], c[some], padding=SAME)
+        np.testing.assert_array_equal(y, every[some])

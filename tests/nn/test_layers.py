@@ -72,6 +72,18 @@ def test_convolutions_have_weights_of_the_right_shape_and_pass_their_options_on(
     np.testing.assert_array_equal(bare(x).numpy(), function(x, bare.weight, **options).numpy())
 
 
+def test_a_causal_convolution_sees_the_present_and_the_past_alone():
+    layer, x = nn.CausalConv1d(3, 4, 3, dilation=2, groups=1), real(1, 9, 3)
+    w, b = layer.weight.numpy(), layer.bias.numpy()
+    y = layer(tg.tensor(x)).numpy()
+    for t in range(9):
+        seen = [x[0, t - 4 + 2 * k] @ w[k] for k in range(3) if t - 4 + 2 * k >= 0]
+        np.testing.assert_allclose(y[0, t], sum(seen) + b, rtol=1e-5, atol=1e-6)
+    assert nn.CausalConv1d(2, 3, 1)(tg.tensor(real(2, 5, 2))).shape == (2, 5, 3)
+    with pytest.raises(UsageError, match="kernel_size is 0"):
+        nn.CausalConv1d(2, 3, 0)
+
+
 def test_convolutions_refuse_groups_that_do_not_divide_the_channels():
     with pytest.raises(UsageError, match="Conv2d: 4 and 6 channels cannot form 3 groups"):
         nn.Conv2d(4, 6, 3, groups=3)

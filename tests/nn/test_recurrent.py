@@ -85,3 +85,42 @@ def test_recurrent_layers_refuse_what_does_not_fit():
         nn.LSTM(3, 5)(tg.tensor(real(2, 7, 4)))
     with pytest.raises(ShapeError, match=r"^gru: x \(2, 7, 3\).* state \(1, 5\) do not fit"):
         nn.GRU(3, 5)(tg.tensor(real(2, 7, 3)), tg.tensor(real(1, 5)))
+
+
+def test_convolutional_lstm_starts_from_a_zero_state_and_returns_its_last():
+    for size in ((6,), (4, 5)):
+        layer, x = nn.ConvLSTM(2, 3, (3,) * len(size)), tg.tensor(real(2, 5, *size, 2))
+        y, state = layer(x)
+        assert y.shape == (2, 5, *size, 3)
+        np.testing.assert_array_equal(state[0].numpy(), y.numpy()[:, -1])
+        first, between = layer(x[:, :2])
+        second, last = layer(x[:, 2:], between)
+        np.testing.assert_allclose(F.concatenate([first, second], axis=1).numpy(), y.numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(parts(last), parts(state), rtol=1e-5, atol=1e-6)
+
+
+def test_convolutional_lstm_of_one_pixel_is_an_lstm():
+    layer, of_maps, x = nn.LSTM(3, 4), nn.ConvLSTM(3, 4, (1, 1)), real(2, 5, 3)
+    for name, parameter in of_maps.named_parameters().items():
+        parameter.assign(getattr(layer, name).numpy().reshape(parameter.shape))
+    y, _ = of_maps(tg.tensor(x[:, :, None, None]))
+    np.testing.assert_allclose(y.numpy()[:, :, 0, 0], layer(tg.tensor(x))[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_causal_convolutional_lstm_sees_nothing_to_the_right():
+    layer, x = nn.ConvLSTM(2, 3, (2,), padding=(1, 0)), real(1, 4, 6, 2)
+    changed = x.copy()
+    changed[:, :, 3:] += 1
+    before, after = (layer(tg.tensor(a))[0].numpy() for a in (x, changed))
+    np.testing.assert_array_equal(after[:, :, :3], before[:, :, :3])
+    assert (after[:, :, 3:] != before[:, :, 3:]).any()
+
+
+def test_convolutional_lstm_refuses_what_does_not_fit():
+    for size in (3, (3, 3, 3), (0,)):
+        with pytest.raises(UsageError, match=r"ConvLSTM: kernel_size is \(K,\)"):
+            nn.ConvLSTM(2, 3, size)
+    with pytest.raises(ShapeError, match=r"ConvLSTM: x \(2, 5, 2\)"):
+        nn.ConvLSTM(2, 3, (3,))(tg.tensor(real(2, 5, 2)))
+    with pytest.raises(ShapeError, match="conv_lstm: gates"):
+        nn.ConvLSTM(2, 3, (3,), padding=(1, 0))(tg.tensor(real(2, 5, 6, 2)))

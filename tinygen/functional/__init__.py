@@ -29,7 +29,7 @@ from tinygen.functional.pooling import (
     pixel_unshuffle,
     upsample_nearest2d,
 )
-from tinygen.functional.recurrent import gru, lstm
+from tinygen.functional.recurrent import conv_lstm, gru, lstm
 from tinygen.functional.resampling import grid_sample, interpolate, resize_bilinear2d
 from tinygen.functional.volumes import avg_pool3d, conv3d, conv_transpose3d, max_pool3d
 from tinygen.ops.activations import gated_tanh, gelu, silu
@@ -138,6 +138,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_lstm",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",

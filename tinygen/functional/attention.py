@@ -2,13 +2,12 @@
 
 import math
 
+import numpy as np
+
 from tinygen.autograd import array_of
-from tinygen.backend import array_module
-from tinygen.errors import ShapeError
-from tinygen.ops.arithmetic import where
-from tinygen.ops.linear import matmul
-from tinygen.ops.normalization import softmax
-from tinygen.ops.views import swapaxes
+from tinygen.errors import DtypeError, ShapeError
+from tinygen.ops.attention import attention
+from tinygen.ops.views import expand
 
 
 def scaled_dot_product_attention(query, key, value, mask=None, *, causal: bool = False, scale: float | None = None):
@@ -16,14 +15,21 @@ def scaled_dot_product_attention(query, key, value, mask=None, *, causal: bool =
 
     query (..., T, C), key (..., S, C), value (..., S, D): (..., T, D). `mask` broadcasts to (..., T, S): bools, true
     where a query may look, or numbers that are added to the products. With `causal`, query t sees keys 0 to t only.
+    No array of the products is made, so that memory grows with T + S, unless `mask` needs a gradient.
     """
-    if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1]:
-        raise ShapeError(f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit")
-    scores = matmul(query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), swapaxes(key, -1, -2))
-    if causal:
-        xp = array_module(array_of(scores))
-        seen = xp.arange(scores.shape[-1]) <= xp.arange(scores.shape[-2])[:, None]
-        scores = where(seen, scores, -math.inf)
+    parts = query, key, value
     if mask is not None:
-        scores = where(mask, scores, -math.inf) if array_of(mask).dtype.kind == "b" else scores + mask
-    return matmul(softmax(scores, axis=-1), value)
+        mask = mask if hasattr(mask, "ndim") else np.asarray(mask)
+        dtype, others = array_of(mask).dtype, array_of(query).dtype
+        if dtype.kind != "b" and dtype != others:
+            raise DtypeError(f"attention: a mask is bool or {others} here, not {dtype}")
+    leads = [x.shape[:-2] for x in (*parts, mask) if x is not None]
+    if any(lead != leads[0] for lead in leads):
+        try:
+            lead = np.broadcast_shapes(*leads)
+        except ValueError:
+            shapes = ", ".join(str(x.shape) for x in parts)
+            raise ShapeError(f"attention: query, key and value {shapes} do not broadcast") from None
+        query, key, value = (x if x.shape[:-2] == lead else expand(x, (*lead, *x.shape[-2:])) for x in parts)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return attention(query, key, value, mask, causal=causal, scale=scale)

@@ -1,10 +1,13 @@
-"""Recurrent networks over whole sequences (N, T, C)."""
+"""Recurrent networks over whole sequences (N, T, C), and over sequences of rows or maps."""
+
+from typing import Literal
 
 import numpy as np
 
 from tinygen.autograd import array_of
 from tinygen.backend import array_module
 from tinygen.errors import ShapeError
+from tinygen.functional.convolution import padding_of
 from tinygen.kernels import arguments
 from tinygen.ops import recurrent
 from tinygen.ops.arithmetic import where
@@ -70,3 +73,35 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h=None, *, lengths=No
         return y, h
     y = recurrent.gru(x, *weights, h)
     return y, y[:, -1]
+
+
+def conv_lstm(gates, u, h=None, c=None, *, padding: int | tuple | Literal["same"] = "same"):
+    """Long short-term memory whose state is a row or a map, and is convolved: (y, (h, c)), the last state.
+
+    gates (N, T, W, 4C) or (N, T, H, W, 4C), in the order i, f, g, o, are what the input adds to the gates: a
+    convolution, which may be masked. u, (K, C, 4C) or (KH, KW, C, 4C), is the weight of the convolution from state to
+    state; the initial state h, c, (N, W, C) or (N, H, W, C), is zero by default (`ops.recurrent.conv_lstm`). `padding`
+    is that of the state, "same" or what keeps its size: (before, after), for each axis of maps. With padding (K - 1, 0)
+    a place sees only what was before it. This is the ConvLSTM of Shi et al. 2015 without peepholes, and over rows, with
+    T rows of W pixels, the recurrence of the Row LSTM, and on skewed maps of the Diagonal BiLSTM, of van den Oord et
+    al. 2016 (arXiv:1601.06759).
+    """
+    data = array_of(gates)
+    shape = (*gates.shape[:1], *gates.shape[2:-1], gates.shape[-1] // 4) if gates.ndim > 2 else ()
+    h, c = (array_module(data).zeros(shape, data.dtype) if part is None else part for part in (h, c))
+    if gates.ndim == 4:
+        gates, u, h, c = _as_maps(gates, 2), _as_maps(u, 0), _as_maps(h, 1), _as_maps(c, 1)
+        y, c = recurrent.conv_lstm(gates, u, h, c, padding=_around(padding if padding == "same" else (0, padding), u))
+        y, c = y.reshape((*y.shape[:2], *y.shape[3:])), c.reshape((*c.shape[:1], *c.shape[2:]))
+    else:
+        y, c = recurrent.conv_lstm(gates, u, h, c, padding=_around(padding, u))
+    return y, (y[:, -1], c)
+
+
+def _as_maps(x, axis: int):
+    """Rows as maps of one row, whose axis is given."""
+    return x.reshape((*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+def _around(padding, u):
+    return padding_of(padding, u.shape[:2], (1, 1), (1, 1))

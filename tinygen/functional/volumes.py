@@ -9,7 +9,7 @@ from tinygen.functional.arrays import pad
 from tinygen.functional.convolution import conv2d, conv_transpose2d
 from tinygen.functional.pooling import windows_of
 from tinygen.ops import reduction
-from tinygen.ops.shaping import along, reshape, scatter, stack
+from tinygen.ops.shaping import along, concatenate, reshape, scatter, stack, transpose
 
 IntTriple = int | tuple[int, int, int]
 
@@ -73,11 +73,17 @@ def conv3d(
     depth = (x.shape[1] - dilation[0] * (w.shape[0] - 1) - 1) // stride[0] + 1
     if depth < 1:
         raise ShapeError(f"conv3d: kernel {w.shape[:3]} does not fit into the padded input {x.shape}")
+    if w.shape[3] * groups != x.shape[4]:
+        raise ShapeError(f"conv3d: {x.shape[4]} channels in {groups} groups do not fit a weight {w.shape}")
+    reach = stride[0] * (depth - 1) + 1
+    slices = [x[:, start : start + reach : stride[0]] for start in range(0, dilation[0] * w.shape[0], dilation[0])]
+    options = stride[1:], around[1:], dilation[1:], groups
+    if groups == 1:  # the channels of all slices side by side: the kernels add up their products
+        joined = reshape(transpose(w, axes=(1, 2, 0, 3, 4)), shape=(*w.shape[1:3], w.shape[0] * w.shape[3], w.shape[4]))
+        return _parted(conv2d(_joined(concatenate(*slices, axis=4)), joined, b, *options), x.shape[0], depth)
     total: Any = None
-    for k in range(w.shape[0]):
-        start = k * dilation[0]
-        slices = x[:, start : start + stride[0] * (depth - 1) + 1 : stride[0]]
-        y = conv2d(_joined(slices), w[k], b if k == 0 else None, stride[1:], around[1:], dilation[1:], groups)
+    for k, part in enumerate(slices):
+        y = conv2d(_joined(part), w[k], b if k == 0 else None, *options)
         total = y if total is None else total + y
     return _parted(total, x.shape[0], depth)
 

@@ -5,6 +5,7 @@ from tinygen.nn import init
 from tinygen.nn.activations import ELU, GELU, Identity, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from tinygen.nn.attention import MultiheadAttention
 from tinygen.nn.convolution import (
+    CausalConv1d,
     Conv1d,
     Conv2d,
     Conv3d,
@@ -42,7 +43,7 @@ from tinygen.nn.pooling import (
     ReflectionPad2d,
     Upsample2d,
 )
-from tinygen.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
+from tinygen.nn.recurrent import GRU, LSTM, ConvLSTM, GRUCell, LSTMCell
 
 __all__ = [
     "ELU",
@@ -54,9 +55,11 @@ __all__ = [
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm",
+    "CausalConv1d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvLSTM",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",

@@ -116,6 +116,27 @@ class Conv1d(_Conv):
     function, kernel = staticmethod(F.conv1d), staticmethod(_one)
 
 
+class CausalConv1d(Conv1d):
+    """A `Conv1d` of the same length whose outputs see the present and earlier steps only, as in WaveNet.
+
+    It is padded with dilation * (kernel_size - 1) zeros before the first step (van den Oord et al. 2016,
+    arXiv:1609.03499, section 2.1).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        before = dilation * (_one(kernel_size, "kernel_size")[0] - 1)
+        super().__init__(in_channels, out_channels, kernel_size, 1, (before, 0), dilation, groups, bias)
+
+
 class ConvTranspose1d(_ConvTranspose):
     """`functional.conv_transpose1d` with weight (KW, out_channels / groups, in_channels)."""
 

@@ -3,7 +3,10 @@
 Initial parameters are uniform on (-1, 1) / sqrt(hidden_features), as in PyTorch.
 """
 
+from typing import Literal
+
 from tinygen import functional as F
+from tinygen.errors import ShapeError, UsageError
 from tinygen.nn import init
 from tinygen.nn.module import Module, Parameter, check_positive
 
@@ -56,3 +59,39 @@ class GRUCell(GRU):
 
     def forward(self, x, state=None):  # type: ignore[override]
         return super().forward(x[:, None], state)[1]
+
+
+class ConvLSTM(Module):
+    """An LSTM over sequences of rows or maps (Shi et al. 2015): (y, (h, c)) of x and a state (h, c), zeros by default.
+
+    x is (N, T, W, in_channels) for a `kernel_size` (K,), or (N, T, H, W, in_channels) for (KH, KW). The gates are the
+    sum of two convolutions of that size, of a step's input and of the state, with `padding` "same" or (before, after),
+    for each axis of maps; y has hidden_channels and the size of x, and a state is y of one step. Where the input's
+    convolution is another one, such as a masked one, use `functional.conv_lstm`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: tuple[int, ...],
+        padding: tuple | Literal["same"] = "same",
+    ):
+        check_positive(self, in_channels=in_channels, hidden_channels=hidden_channels)
+        if not isinstance(kernel_size, tuple) or len(kernel_size) not in (1, 2) or min(kernel_size) < 1:
+            raise UsageError(f"ConvLSTM: kernel_size is (K,) for rows or (KH, KW) for maps, not {kernel_size!r}")
+        self.padding = padding
+        self.input_weight = Parameter(init.fan_in_uniform((*kernel_size, in_channels, 4 * hidden_channels)))
+        self.hidden_weight = Parameter(init.fan_in_uniform((*kernel_size, hidden_channels, 4 * hidden_channels)))
+        self.bias = Parameter(init.fan_in_uniform((4 * hidden_channels,), hidden_channels))
+
+    def forward(self, x, state=None):
+        if x.ndim != self.input_weight.ndim + 1:
+            raise ShapeError(
+                f"ConvLSTM: x {x.shape} and weight {self.input_weight.shape} do not fit: x is (N, T, ..., C)"
+            )
+        convolve = F.conv1d if x.ndim == 4 else F.conv2d
+        every = x.reshape((x.shape[0] * x.shape[1], *x.shape[2:]))
+        gates = convolve(every, self.input_weight, self.bias, padding=self.padding)
+        gates = gates.reshape((*x.shape[:2], *gates.shape[1:]))
+        return F.conv_lstm(gates, self.hidden_weight, *(state or ()), padding=self.padding)

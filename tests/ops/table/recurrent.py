@@ -1,4 +1,4 @@
-"""Rows of the op table: recurrent networks, with references of one gate at a time."""
+"""Rows of the op table: recurrent networks, with references of one gate, or of one place, at a time."""
 
 import numpy as np
 
@@ -87,3 +87,63 @@ add(
         ([x, *gru, h[0]], {}, ShapeError, r"state \(3,\)"),
     ],
 )
+
+
+# A convolutional LSTM, place by place
+
+
+def _conv_lstm(gates, u, h, c, padding=((1, 1), (1, 1))):
+    (top, _), (left, _) = padding
+    y = np.zeros((*gates.shape[:-1], h.shape[-1]))
+    for t in range(gates.shape[1]):
+        sums = gates[:, t].copy()
+        for i, j, di, dj in np.ndindex(*h.shape[1:3], *u.shape[:2]):
+            row, column = i + di - top, j + dj - left
+            if 0 <= row < h.shape[1] and 0 <= column < h.shape[2]:
+                sums[:, i, j] += h[:, row, column] @ u[di, dj]
+        input_gate, forget, candidate, output = np.split(sums, 4, axis=-1)
+        c = _gate(forget) * c + _gate(input_gate) * np.tanh(candidate)
+        h = y[:, t] = _gate(output) * np.tanh(c)
+    return y, c
+
+
+def _row_lstm(gates, u, h=None, c=None, padding=(1, 1)):
+    h, c = (np.zeros((*gates[:, 0].shape[:-1], u.shape[-2])) if part is None else part for part in (h, c))
+    return _conv_lstm(gates[:, :, None], u[None], h[:, None], c[:, None], ((0, 0), padding))[0][:, :, 0]
+
+
+def _state(*shape):
+    return [real(*shape), real(*shape)]
+
+
+AROUND = {"padding": ((0, 2), (1, 0))}
+add(
+    "conv_lstm",
+    [real(2, 3, 3, 2, 8), real(3, 2, 2, 8), *_state(2, 3, 2, 2)],
+    _conv_lstm,
+    **AROUND,
+    errors=[
+        (
+            [real(2, 3, 3, 2, 8), real(3, 3, 2, 8), *_state(2, 3, 2, 1)],
+            AROUND,
+            ShapeError,
+            r"state \(2, 3, 2, 1\), .*fit",
+        ),
+        ([real(2, 3, 3, 2, 8), real(3, 2, 3, 8), *_state(2, 3, 2, 2)], AROUND, ShapeError, r"u \(3, 2, 3, 8\)"),
+        (
+            [real(2, 3, 3, 2, 8), real(2, 2, 2, 8), *_state(2, 3, 2, 2)],
+            AROUND,
+            ShapeError,
+            r"paddings of an axis add up",
+        ),
+        ([real(2, 0, 3, 2, 8), real(3, 2, 2, 8), *_state(2, 3, 2, 2)], AROUND, ShapeError, r"T > 0"),
+    ],
+)
+TABLE["functional.conv_lstm"] = [
+    Case(
+        lambda *arguments, padding=padding: F.conv_lstm(*arguments, padding=padding)[0],
+        [real(2, 3, 4, 4), real(width, 1, 4), *state],
+        lambda *arguments, around=around: _row_lstm(*arguments, padding=around),
+    )
+    for width, padding, around, state in ((3, "same", (1, 1), []), (2, (1, 0), (1, 0), _state(2, 4, 1)))
+]

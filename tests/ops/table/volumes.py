@@ -58,6 +58,7 @@ add(
     padding="same",
     errors=[
         ([real(3, 3, 2, 2), real(2, 2, 1, 2, 3)], {}, ShapeError, r"conv3d: takes volumes .*\(3, 3, 2, 2\)"),
+        ([real(1, 3, 3, 2, 4), real(2, 2, 1, 2, 3)], {}, ShapeError, r"conv3d: 4 channels .* \(2, 2, 1, 2, 3\)"),
         ([real(1, 1, 3, 3, 1), real(2, 2, 2, 1, 1)], {}, ShapeError, "does not fit into the padded input"),
         ([real(1, 2, 3, 3, 1), real(2, 2, 2, 1, 1)], {"stride": 0}, UsageError, "stride is 0"),
     ],
