@@ -17,7 +17,9 @@ TOLERANCE = 2e-5  # of the largest number
 MATRIX, ROW, COLUMN, IMAGES = (1000, 1000), (1000,), (1000, 1), (16, 32, 32, 64)
 LIST, STACK, TABLE_OF_VECTORS = (1_000_000,), (128, 64, 128), (1000, 64)
 DEPTHWISE, GATES, TAPS = (3, 3, 1, 64), (16, 28, 28, 4 * 32), (3, 32, 4 * 32)
+SEQUENCES, PAIR = (2, 16_000, 32), (2, 32, 32)
 THEIR_AXES = {IMAGES: (0, 3, 1, 2), DEPTHWISE: (3, 2, 0, 1), GATES: (0, 1, 3, 2), TAPS: (2, 1, 0)}  # channels first
+THEIR_AXES |= {SEQUENCES: (0, 2, 1), PAIR: (2, 1, 0)}
 FEW, MANY, PLACES = (np.random.default_rng(0).integers(0, 1000, size) for size in (1000, 15_625, MATRIX))
 FAR = 999 * PLACES  # all over a list
 
@@ -158,6 +160,15 @@ TABLE = (
         (IMAGES,),
         lambda f, x: f.batch_norm(x),
         lambda torch, x: torch.nn.functional.batch_norm(x, None, None, training=True),
+    ),
+    *(
+        Operation(
+            f"causal convolution, dilation {d}",
+            (SEQUENCES, PAIR),
+            lambda f, x, w, d=d: f.conv1d(x, w, padding=(d, 0), dilation=d),
+            lambda torch, x, w, d=d: torch.nn.functional.conv1d(torch.nn.functional.pad(x, (d, 0)), w, dilation=d),
+        )
+        for d in (1, 64, 512)
     ),
     *(
         Operation(
