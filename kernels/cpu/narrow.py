@@ -173,5 +173,6 @@ class Narrow:
 
 def serves(channels: int, w_shape, geometry: Geometry) -> bool:
     """Whether this algorithm is faster for a convolution, or adjoint, to `channels` channels."""
-    same_taps = geometry.groups == 1 and (geometry.mask is None or geometry.mask[1] == 1)
-    return w_shape[0] * w_shape[1] > 1 and 2 * channels <= WIDTH and same_taps
+    if 2 * channels > WIDTH or w_shape[0] * w_shape[1] == 1:
+        return False
+    return geometry.groups == 1 and (geometry.mask is None or geometry.mask[1] == 1)

@@ -27,9 +27,10 @@ from .jit import address_of
 NO_SLOPE = 0x3F800000  # the bits of 1.0: max(x, 1 x) is x
 
 
-def bits(number: float) -> int:
-    """The bits of a float32, as an int: micro-kernels take numbers of one type."""
-    return ctypes.c_int32.from_buffer(ctypes.c_float(number)).value
+@functools.lru_cache(64)
+def bits(slope: float) -> int:
+    """The bits of a slope as a float32, as an int: micro-kernels take numbers of one type."""
+    return ctypes.c_int32.from_buffer(ctypes.c_float(slope)).value
 
 
 @functools.cache

@@ -81,14 +81,14 @@ def serves(w_shape, geometry: Geometry) -> bool:
     Its input channels and its output channels must be whole panels, at least one each: with fewer the transforms cost
     more than they save.
     """
-    kernel_size, channels, outputs = tuple(w_shape[:2]), *w_shape[2:]
-    square = kernel_size[0] == kernel_size[1] and geometry.stride[0] == geometry.stride[1]
+    rows, columns, channels, outputs = w_shape
     return (
-        square
-        and (kernel_size[0], geometry.stride[0]) in TAPS
-        and (geometry.dilation, geometry.groups, geometry.mask) == ((1, 1), 1, None)
-        and channels % PANEL == 0
+        channels % PANEL == 0
         and outputs % PANEL == 0
+        and rows == columns
+        and geometry.stride[0] == geometry.stride[1]
+        and (rows, geometry.stride[0]) in TAPS
+        and (geometry.dilation, geometry.groups, geometry.mask) == ((1, 1), 1, None)
         and os.environ.get("TINYGEN_WINOGRAD", "1") != "0"
     )
 
