@@ -17,7 +17,7 @@ from .memory import address, write_addresses
 from .packing import PACK, pack
 from .recurrent_steps import backward_worker, forward_worker
 from .recurrent_tiling import COLUMNS, GRU, LSTM, STRIP, UNITS, Problem, tiling
-from .recurrent_weights import WeightPlan, WeightSums
+from .recurrent_weights import WeightGradients, WeightPlan
 from .registry import single
 from .sums import sum_over
 
@@ -112,7 +112,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     call = plan.step_back.Arguments.from_buffer_copy(plan.call_back)
     write_addresses(call, blocks=blocks, g=g, dx=dx, dh=dh, step_gradients=step_gradients, gates=z, states=states)
     write_addresses(call, carried=carried, derivatives=derivatives, sums=totals, scratch=scratch)
-    weights = WeightSums(plan.weights, x, h, y, derivatives, scratch)
+    weights = WeightGradients(plan.weights, x, h, y, derivatives, scratch)
     for call.step in range(steps, -2, -1):
         pool.run(plan.step_back, call, groups * (1 + (panels + ceil(channels / UNITS)) * (call.step < steps)))
         if call.step % slots == 0 and call.step < steps:

@@ -107,7 +107,7 @@ class WeightPlan:
         self.call = self.worker.record.filled(problem, cut, **sizes)
 
 
-class WeightSums:
+class WeightGradients:
     """The gradients of both weights of a network, to which `add` adds some steps, the last ones first."""
 
     def __init__(self, plan: WeightPlan, x, h, y, derivatives, scratch):
