@@ -4,7 +4,7 @@ import numpy as np
 from numba import carray, uint8
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .elementwise import BLOCK, block, block_count, launch
 from .ir import pointer_to
 from .jit import worker
@@ -17,7 +17,7 @@ LEAST_SIZE = 4096  # elements below which NumPy is faster (measured)
 
 def _serves(x, least: int) -> bool:
     """Whether x is a contiguous float32 array of at least `least` elements."""
-    return x.__class__ is np.ndarray and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
+    return isinstance(x, np.ndarray) and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
 
 
 @worker("size source target", "slope")  # numba would take (size x y slope) for elementwise.py's record
@@ -32,7 +32,7 @@ def leaky_relu(x, slope):
     """x where x > 0, else slope * x."""
     if not _serves(x, LEAST_SIZE):
         return reference.leaky_relu(x, slope)
-    y = np.empty(x.shape, np.float32)
+    y = memory.empty(x.shape)
     pool.run(_leaky_relu, _leaky_relu.Arguments(x.size, address(x), address(y), slope), block_count(x.size))
     return y
 
@@ -50,7 +50,7 @@ def leaky_relu_grad(g, x, slope):
     """The gradient of `leaky_relu`: g where x > 0, else slope * g; x may be its input or its output."""
     if g.size < LEAST_SIZE or g.shape != np.shape(x):
         return reference.leaky_relu_grad(g, x, slope)
-    y = np.empty(g.shape, np.float32)
+    y = memory.empty(g.shape)
     arguments = _leaky_relu_grad.Arguments(g.size, address(g), address(x), address(y), slope)
     pool.run(_leaky_relu_grad, arguments, block_count(g.size))
     return y
@@ -68,7 +68,7 @@ def _elu(arguments, task, lane):
 @single
 def elu(x, alpha):
     """x where x > 0, else alpha (e^x - 1)."""
-    y = np.empty(x.shape, np.float32)
+    y = memory.empty(x.shape)
     pool.run(_elu, _elu.Arguments(x.size, address(x), address(y), alpha), block_count(x.size))
     return y
 
@@ -85,7 +85,7 @@ def _sign(arguments, task, lane):
 @single
 def sign(x):
     """-1, 0 or 1."""
-    y = np.empty(x.shape, np.float32)
+    y = memory.empty(x.shape)
     launch(_sign, x, y)
     return y
 
@@ -104,7 +104,7 @@ def abs_grad(g, x):
     """The gradient of |x|: g where x > 0, -g where x < 0, and 0 at 0."""
     if g.size < LEAST_SIZE or g.shape != np.shape(x):
         return reference.abs_grad(g, x)
-    y = np.empty(g.shape, np.float32)
+    y = memory.empty(g.shape)
     launch(_abs_grad, g, x, y)
     return y
 
@@ -133,10 +133,10 @@ def _where(arguments, task, lane):
 def where(condition, a, b):
     """a where the condition holds, else b; contiguous float32 arrays and numbers are served here."""
     given = [x for x in (a, b) if not isinstance(x, (int, float))]
-    alike = condition.__class__ is np.ndarray and condition.dtype == bool and condition.flags.c_contiguous
+    alike = isinstance(condition, np.ndarray) and condition.dtype == bool and condition.flags.c_contiguous
     if not (given and alike and all(_serves(x, LEAST_SIZE) and x.shape == condition.shape for x in given)):
         return reference.where(condition, a, b)
-    y = np.empty(condition.shape, np.float32)
+    y = memory.empty(condition.shape)
     number = next((float(x) for x in (a, b) if isinstance(x, (int, float))), 0.0)
     places = [0 if isinstance(x, (int, float)) else address(x) for x in (a, b)]
     pool.run(_where, _where.Arguments(y.size, address(condition), *places, address(y), number), block_count(y.size))

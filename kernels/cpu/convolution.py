@@ -2,11 +2,9 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from .. import reference
 from ..geometry import Geometry, tap_mask
-from . import depthwise, narrow, products, weight_sums, winograd, winograd_sums
+from . import depthwise, memory, narrow, products, weight_sums, winograd, winograd_sums
 from .single import single
 
 
@@ -55,7 +53,7 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
         )
         if min(min(pair) for pair in padding) >= 0:
             flipped = weight_sums.weight_plan(g.shape, x.shape, kernel_size, replace(geometry, padding=padding))(g, x)
-            return np.ascontiguousarray(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
+            return memory.contiguous(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
     algorithm = winograd_sums if winograd.serves(shape, geometry) else weight_sums
     w = algorithm.weight_plan(x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:

@@ -389,4 +389,4 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope: float = 
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     """The adjoint in w: (KH, KW, 1, C)."""
     sums = weight_plan(x.shape, g.shape, tuple(kernel_size), geometry)(x, g)
-    return np.ascontiguousarray(sums).reshape(*kernel_size, 1, x.shape[3])
+    return memory.contiguous(sums).reshape(*kernel_size, 1, x.shape[3])

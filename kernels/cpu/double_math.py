@@ -6,7 +6,7 @@ import math
 import numpy as np
 from numba import carray, float64
 
-from . import pool
+from . import memory, pool
 from .elementwise import BLOCK, block_count
 from .ir import pointer_to
 from .jit import inlined, jit, worker
@@ -112,13 +112,13 @@ def _gelu_backward(arguments, task, lane):
 
 def serves(*arrays) -> bool:
     """Whether these are float64 arrays of one shape."""
-    return all(a.__class__ is np.ndarray and a.dtype == np.float64 and a.shape == arrays[0].shape for a in arrays)
+    return all(isinstance(a, np.ndarray) and a.dtype == np.float64 and a.shape == arrays[0].shape for a in arrays)
 
 
 def applied(task, *arrays):
     """The result of a worker for arrays that it serves."""
-    y = np.empty(arrays[0].shape)
-    arrays = [np.ascontiguousarray(a) for a in arrays]  # which gives an array without axes one
+    y = memory.empty(arrays[0].shape, np.float64)
+    arrays = [memory.contiguous(a) for a in arrays]  # which gives an array without axes one
     pool.run(task, task.Arguments(y.size, *map(address, (*arrays, y))), block_count(y.size))
     return y
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool, vector_math
+from . import memory, pool, vector_math
 from .ir import floats_at
 from .jit import inlined, jit, worker
 from .memory import address
@@ -36,7 +36,7 @@ def launch(task, *arrays) -> None:
 
 def _output(task, *arrays):
     """Launch an elementwise worker on contiguous float32 arrays of one shape; returns its output of that shape."""
-    y = np.empty(arrays[0].shape, FLOAT32)
+    y = memory.empty(arrays[0].shape)
     launch(task, *arrays, y)
     return y
 
@@ -52,9 +52,9 @@ def _function(task):
 
     @functools.wraps(plain)
     def function(x):
-        if x.__class__ is not np.ndarray or x.dtype != FLOAT32:
+        if not isinstance(x, np.ndarray) or x.dtype != FLOAT32:
             return plain(x)
-        return _output(task, x if x.flags.c_contiguous else np.ascontiguousarray(x))
+        return _output(task, x if x.flags.c_contiguous else memory.contiguous(x))
 
     return function
 
@@ -169,7 +169,7 @@ def gated_tanh(x):
     if not x.size or x.shape[-1] % 2:
         return reference.gated_tanh(x)
     half = x.shape[-1] // 2
-    y = np.empty((*x.shape[:-1], half), FLOAT32)
+    y = memory.empty((*x.shape[:-1], half))
     _launch_rows(_gated_tanh, half, x, y)
     return y, (x,)
 
@@ -191,7 +191,7 @@ def _gated_tanh_backward(arguments, task, lane):
 @single
 def gated_tanh_backward(g, x):
     """The gradient of `gated_tanh` with respect to x."""
-    dx = np.empty_like(x)
+    dx = memory.empty(x.shape)
     if dx.size:
         _launch_rows(_gated_tanh_backward, x.shape[-1] // 2, x, dx, g)
     return (dx,)

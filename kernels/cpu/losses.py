@@ -4,7 +4,7 @@ import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .elementwise import BLOCK, block, block_count, launch
 from .jit import worker
 from .memory import address
@@ -30,7 +30,7 @@ def binary_cross_entropy_with_logits(x, target):
     """-t log s(x) - (1 - t) log(1 - s(x)), elementwise, s the logistic function; the residual is s(x) - t."""
     if x.shape != np.shape(target):
         return reference.binary_cross_entropy_with_logits(x, target)
-    y, difference = np.empty_like(x), np.empty_like(x)
+    y, difference = memory.empty(x.shape), memory.empty(x.shape)
     launch(_cross_entropy, x, target, y, difference)
     return y, (difference,)
 
@@ -48,7 +48,7 @@ def binary_cross_entropy_with_logits_backward(g, difference):
     """The gradient with respect to the logits."""
     if g.size < LEAST_SIZE:
         return reference.binary_cross_entropy_with_logits_backward(g, difference)
-    y = np.empty_like(g)
+    y = memory.empty(g.shape)
     launch(_cross_entropy_backward, g, difference, y)
     return (y,)
 
@@ -66,7 +66,7 @@ def gaussian_kl(mean, log_var):
     """KL(N(mean, exp(log_var)) || N(0, 1)), elementwise."""
     if mean.shape != np.shape(log_var):
         return reference.gaussian_kl(mean, log_var)
-    y = np.empty_like(mean)
+    y = memory.empty(mean.shape)
     launch(_kl, mean, log_var, y)
     return y, (mean, log_var)
 
@@ -86,7 +86,7 @@ def gaussian_kl_backward(g, mean, log_var):
     """The gradients with respect to mean and log_var."""
     if not g.shape == mean.shape == np.shape(log_var):
         return reference.gaussian_kl_backward(g, mean, log_var)
-    dmean, dlog_var = np.empty_like(g), np.empty_like(g)
+    dmean, dlog_var = memory.empty(g.shape), memory.empty(g.shape)
     launch(_kl_backward, g, mean, log_var, dmean, dlog_var)
     return dmean, dlog_var
 
@@ -104,7 +104,7 @@ def squared_error(prediction, target):
     """(prediction - target)^2"""
     if prediction.size < LEAST_SIZE or prediction.shape != np.shape(target):
         return reference.squared_error(prediction, target)
-    y = np.empty_like(prediction)
+    y = memory.empty(prediction.shape)
     launch(_squared_error, prediction, target, y)
     return y, (prediction, target)
 
@@ -123,7 +123,7 @@ def squared_error_backward(g, prediction, target):
     """The gradient with respect to the prediction."""
     if g.size < LEAST_SIZE or not g.shape == prediction.shape == np.shape(target):
         return reference.squared_error_backward(g, prediction, target)
-    y = np.empty_like(g)
+    y = memory.empty(g.shape)
     launch(_squared_error_backward, g, prediction, target, y)
     return (y,)
 
@@ -146,7 +146,7 @@ def huber(prediction, target, *, delta=1.0):
     """e^2 / 2 for an error e of at most delta, beyond delta (|e| - delta / 2); the residual is its slope."""
     if prediction.shape != np.shape(target):
         return reference.huber(prediction, target, delta=delta)
-    y, slope = np.empty_like(prediction), np.empty_like(prediction)
+    y, slope = memory.empty(prediction.shape), memory.empty(prediction.shape)
     call = _huber.Arguments(y.size, *map(address, (prediction, target, y, slope)), delta)
     pool.run(_huber, call, block_count(y.size))
     return y, (slope,)

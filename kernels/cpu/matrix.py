@@ -99,7 +99,7 @@ class MatrixProduct:
 
     def __call__(self, a, b, bias=None, slope: float = 1.0) -> np.ndarray:
         """The products of float32 matrices, or stacks of them, that lie in memory as the plan says."""
-        c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.panel_bytes)
+        c, buffer = memory.empty(self.shape), memory.scratch(self.panel_bytes)
         call = multiply_panel.Arguments.from_buffer_copy(self.arguments)
         call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(buffer)
         call.x_stack, call.w_stack = (each.strides[0] if each.ndim == 3 else 0 for each in (a, b))
@@ -119,7 +119,7 @@ def _operand(x):
         return x, False
     if (element == 4 * rows or columns == 1) and (row == 4 or rows == 1):
         return x, True
-    return np.ascontiguousarray(x), False
+    return memory.contiguous(x), False
 
 
 @single(strided=True)
@@ -137,7 +137,7 @@ def matmul(a, b, bias=None, slope=1.0):
     if a_transposed and not b_transposed and bias is None and slope == 1 and depth > DEPTH_RATIO * max(rows, columns):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         return weight_sums.weight_plan((depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1), Geometry())(a.T, b)[0, 0]
-    bias = None if bias is None else np.ascontiguousarray(bias)
+    bias = None if bias is None else memory.contiguous(bias)
     return plan(1, rows, depth, columns, a_transposed, b_transposed)(a, b, bias, slope)[0]
 
 

@@ -1,4 +1,4 @@
-"""Addresses of arrays, arrays on cache lines, and scratch memory for the threads of a launch."""
+"""Addresses of arrays, arrays for results, arrays on cache lines, and scratch memory for the threads of a launch."""
 
 import ctypes
 import threading
@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from ..cores import most_threads
+from . import recording
 from .target import LINE
 
 _size_t_at = ctypes.c_size_t.from_address
@@ -26,11 +27,40 @@ _probe = np.zeros(1)
 address = _address if _address(_probe) == _address_by_interface(_probe) else _address_by_interface
 
 
+def empty(shape, dtype=np.float32) -> np.ndarray:
+    """An uninitialised array for the result of a kernel; of the recording, while a step is recorded."""
+    if recording.active is None or (now := recording.current()) is None:
+        return np.empty(shape, dtype)
+    return now.empty(shape, dtype)
+
+
+def zeros(shape, dtype=np.float32) -> np.ndarray:
+    """An array of zeros, to which a kernel adds."""
+    if recording.active is None or (now := recording.current()) is None:
+        return np.zeros(shape, dtype)
+    array = now.empty(shape, dtype)
+    array.fill(0)
+    return array
+
+
+def contiguous(array, dtype=None) -> np.ndarray:
+    """The array itself if it is contiguous and of that dtype, which is by default its own; otherwise a copy."""
+    if recording.active is None or (now := recording.current()) is None:
+        return np.ascontiguousarray(array, dtype)
+    if array.flags.c_contiguous and dtype in (None, array.dtype) and array.ndim:
+        return array
+    copy = now.empty(array.shape or 1, dtype or array.dtype)
+    np.copyto(copy, array, casting="unsafe")
+    return copy
+
+
 def aligned(size: int) -> np.ndarray:
     """An uninitialised float32 array (size,) that begins at the beginning of a cache line.
 
     Vectors that lie across two cache lines can take a fifth of a kernel's time (measured).
     """
+    if recording.active is not None and (now := recording.current()) is not None:
+        return now.empty(size)
     array = np.empty(size, np.float32)
     if address(array) % LINE:
         array = np.empty(size + LINE // 4 - 1, np.float32)
@@ -48,6 +78,8 @@ def scratch(lane_bytes: int) -> np.ndarray:
     Each Python thread has its own, since launches of several threads run at the same time.
     """
     size = lane_bytes // 4 * most_threads()
+    if recording.active is not None and (now := recording.current()) is not None:
+        return now.empty(size)
     buffer = getattr(_of_this_thread, "buffer", None)
     if buffer is None or buffer.size < size:
         buffer = _of_this_thread.buffer = aligned(size)

@@ -142,10 +142,10 @@ class Narrow:
         panels, depth, width = self.packed_shape
         weights = w.reshape(-1, *w.shape[2:])[self.tap_order]  # (taps, C, K), few numbers
         weights = weights.transpose(2, 0, 1) if self.transposed else weights.transpose(1, 0, 2)
-        matrix = np.zeros((depth, panels * width), np.float32)
+        matrix = memory.zeros((depth, panels * width))
         matrix[:, : weights.shape[1] * weights.shape[2]] = weights.reshape(depth, -1)
-        packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
-        y, buffer = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
+        packed = memory.contiguous(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
+        y, buffer = memory.empty(self.shape), memory.scratch(self.lane_bytes)
         call = _narrow.Arguments.from_buffer_copy(self.arguments)
         call.x, call.packed, call.y, call.scratch = address(x), address(packed), address(y), address(buffer)
         call.bias, call.slope = 0 if bias is None else address(bias), slope

@@ -446,7 +446,7 @@ def _columns(values, cut: Cut, default: float) -> np.ndarray:
     """Scale or shift, or its default, with a number for each column."""
     if values is None:
         return np.full(cut.row, default, np.float32)
-    return values if values.shape == cut.row else np.ascontiguousarray(np.broadcast_to(values, cut.row))
+    return values if values.shape == cut.row else memory.contiguous(np.broadcast_to(values, cut.row))
 
 
 def _run(work, work_by_rows, cut: Cut, scale, shift, eps: float, slope: float, **arrays) -> None:
@@ -482,8 +482,8 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     cut = _cut(x, scale, shift, axes)
     if cut is None:
         return reference.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
-    y, (mean, var, inverse) = np.empty(x.shape, np.float32), np.empty((3, *cut.kept), np.float32)
-    sums = np.empty((cut.samples * cut.blocks, 3, cut.columns), np.float32)
+    y, (mean, var, inverse) = memory.empty(x.shape), memory.empty((3, *cut.kept))
+    sums = memory.empty((cut.samples * cut.blocks, 3, cut.columns))
     arrays = {"x": x, "y": y, "mean": mean, "var": var, "inverse": inverse, "sums": sums}
     _run(forward, forward_rows, cut, scale, shift, eps, slope, **arrays)
     return (y, mean, var), (x, scale, shift, mean, inverse)
@@ -495,9 +495,9 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     cut = _cut(x, scale, shift, axes)
     if cut is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
-    y, (e_mean, ez_mean) = np.empty(x.shape, np.float32), np.empty((2, *cut.kept), np.float32)
-    sums = np.empty((cut.samples * cut.blocks, 2, cut.columns), np.float32)
-    totals = np.empty((cut.tasks, 2, *cut.row), np.float32)
+    y, (e_mean, ez_mean) = memory.empty(x.shape), memory.empty((2, *cut.kept))
+    sums = memory.empty((cut.samples * cut.blocks, 2, cut.columns))
+    totals = memory.empty((cut.tasks, 2, *cut.row))
     arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "e_mean": e_mean, "ez_mean": ez_mean}
     _run(backward, backward_rows, cut, scale, shift, eps, slope, sums=sums, totals=totals, **arrays)
     scale_grad, shift_grad = totals[0] if len(totals) == 1 else sum_over(totals, (0,))

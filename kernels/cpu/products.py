@@ -368,7 +368,7 @@ class Products:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        packed, y = memory.aligned(self.packed_size), np.empty(self.shape, np.float32)
+        packed, y = memory.aligned(self.packed_size), memory.empty(self.shape)
         buffer = memory.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)

@@ -247,7 +247,7 @@ def _packed(blocks, depth_stride: int, output_stride: int, row: int):
         packs.append((address(piece), len(piece), size, outputs, panels, 4 * UNITS * depth))
         lines.append((size, 4 * UNITS * depth, row * begin, depth))
         size += 4 * UNITS * depth * panels
-    packed, table = np.empty(size // 4, np.float32), np.array(lines, np.int64)
+    packed, table = memory.empty(size // 4), np.array(lines, np.int64)
     table[:, 0] += address(packed)
     packs = np.array(packs, PACK.Structure)
     call = pack.Arguments(0, address(packed), address(packs), len(packs), UNITS, depth_stride, output_stride)
@@ -258,7 +258,7 @@ def _packed(blocks, depth_stride: int, output_stride: int, row: int):
 def _groups(sequences, width: int):
     """Arrange sequences (N, F) in groups (G, F, W), filled up with zeros."""
     groups = ceil(len(sequences) / width)
-    padded = np.zeros((groups * width, sequences.shape[1]), np.float32)
+    padded = memory.zeros((groups * width, sequences.shape[1]))
     padded[: len(sequences)] = sequences
     return padded.reshape(groups, width, -1).transpose(0, 2, 1)
 
@@ -275,12 +275,12 @@ def _run(gates: int, x, blocks, h, state):
     width = WIDTH if batch <= WIDTH else COLUMNS
     groups, panels, rows = ceil(batch / width), ceil(hidden / UNITS), channels + 1 + hidden
     _weights, blocks = _packed(blocks, 4 * gates * hidden, 4, 4 * width)
-    y = np.empty((batch, steps, hidden), np.float32)
-    z = np.empty((steps, groups, panels, 4, UNITS, width), np.float32)
-    states = np.empty((steps + 1, groups, panels, UNITS, width), np.float32)
+    y = memory.empty((batch, steps, hidden))
+    z = memory.empty((steps, groups, panels, 4, UNITS, width))
+    states = memory.empty((steps + 1, groups, panels, UNITS, width))
     states[0] = 0
     states[0].reshape(groups, -1, width)[:, :hidden] = _groups(state, width)
-    inputs = np.zeros((2, groups, rows + UNITS, width), np.float32)
+    inputs = memory.zeros((2, groups, rows + UNITS, width))
     inputs[0, :, channels + 1 : rows] = _groups(h, width)
     inputs[:, :, channels] = 1
     step = _forward_worker(gates, width)
@@ -302,14 +302,14 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     sizes = batch, steps, channels, hidden, groups, panels
     rows, slots, x_panels = hidden + UNITS, max(2, KEPT_DERIVATIVES // (groups * width)), ceil(channels / COLUMNS)
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
-    dx, dh = np.empty_like(x), np.empty_like(h)
-    step_gradients, carried = np.zeros((2, groups, rows, width), np.float32), np.zeros(states.shape[1:], np.float32)
+    dx, dh = memory.empty(x.shape), memory.empty(h.shape)
+    step_gradients, carried = memory.zeros((2, groups, rows, width)), memory.zeros(states.shape[1:])
     # Two slots at least: a step reads one while it writes another. The last tile of all reaches beyond the last row.
-    derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
-    totals = np.zeros(z.shape[1:], np.float32)
-    sums = np.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS), np.float32)
+    derivatives = memory.empty((slots * groups * 4 * hidden + UNITS, width))
+    totals = memory.zeros(z.shape[1:])
+    sums = memory.zeros((x_panels + ceil(hidden / COLUMNS), ceil(gates * hidden / UNITS) * UNITS, COLUMNS))
     used = sums[:, : gates * hidden]  # what lies below is of the last tile, and holds anything
-    whole_sums = np.zeros(used.shape)
+    whole_sums = memory.zeros(used.shape, np.float64)
     lane_bytes = max(16 * UNITS * width, 4 * COLUMNS * max(STRIP, batch))
     scratch = memory.scratch(lane_bytes)
     step, weights = _backward_worker(gates, width), _weight_sums_worker(gates, width)
@@ -330,7 +330,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     sums = whole_sums.astype(np.float32).transpose(0, 2, 1)
     input_grad, hidden_grad = (part.reshape(-1, gates * hidden) for part in (sums[:x_panels], sums[x_panels:]))
     totals = _sequences(totals, batch, panels * 4 * UNITS).reshape(batch, panels, 4, UNITS).transpose(0, 2, 1, 3)
-    totals = sum_over(np.ascontiguousarray(totals.reshape(batch, 4, -1)[..., :hidden]), (0,))
+    totals = sum_over(memory.contiguous(totals.reshape(batch, 4, -1)[..., :hidden]), (0,))
     return dx, input_grad[:channels], hidden_grad[:hidden], dh, _sequences(carried, *h.shape), totals
 
 

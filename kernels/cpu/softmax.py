@@ -6,7 +6,7 @@ from numba import carray, float32
 
 from .. import reference
 from ..softmaxes import softmaxes
-from . import pool
+from . import memory, pool
 from .ir import floats_at, pointer_to
 from .jit import jit, summing, worker
 from .memory import address
@@ -106,7 +106,7 @@ def softmax(x, *, axis=-1):
     """exp(x) / sum(exp(x)) along an axis."""
     if not _over_rows(x, axis):
         return _plain_softmax(x, axis=axis)
-    y = np.empty_like(x)
+    y = memory.empty(x.shape)
     _launch(_softmax, x.shape, x, y)
     return y, (y,)
 
@@ -127,7 +127,7 @@ def softmax_backward(g, y, *, axis=-1):
     """Gradient of `softmax`."""
     if not _over_rows(g, axis):
         return _plain_softmax_backward(g, y, axis=axis)
-    x = np.empty_like(g)
+    x = memory.empty(g.shape)
     _launch(_softmax_backward, g.shape, g, y, x)
     return (x,)
 
@@ -149,7 +149,7 @@ def log_softmax(x, *, axis=-1):
     """x - log(sum(exp(x))) along an axis."""
     if not _over_rows(x, axis):
         return _plain_log_softmax(x, axis=axis)
-    y = np.empty_like(x)
+    y = memory.empty(x.shape)
     _launch(_log_softmax, x.shape, x, y)
     return y, (y,)
 
@@ -170,7 +170,7 @@ def log_softmax_backward(g, y, *, axis=-1):
     """Gradient of `log_softmax`."""
     if not _over_rows(g, axis):
         return _plain_log_softmax_backward(g, y, axis=axis)
-    x = np.empty_like(g)
+    x = memory.empty(g.shape)
     _launch(_log_softmax_backward, g.shape, g, y, x)
     return (x,)
 
@@ -192,10 +192,10 @@ def _cross_entropy(arguments, task, lane):
 @single
 def cross_entropy(x, target):
     """-log softmax(x)[target] over the last axis, NaN for a target outside it; residuals: probabilities and target."""
-    target = np.ascontiguousarray(target, np.int64).reshape(x.shape[:-1])
+    target = memory.contiguous(target, np.int64).reshape(x.shape[:-1])
     if not x.size:
         return reference.cross_entropy(x, target)
-    probability, y = np.empty_like(x), np.empty(target.shape, np.float32)
+    probability, y = memory.empty(x.shape), memory.empty(target.shape)
     _launch(_cross_entropy, x.shape, x, probability, target, y)
     return y, (probability, target)
 
@@ -218,6 +218,6 @@ def cross_entropy_backward(g, probability, target):
     """Gradient with respect to the logits: g (softmax(x) - 1) at the target, g softmax(x) elsewhere."""
     if not probability.size:
         return reference.cross_entropy_backward(g, probability, target)
-    x = np.empty_like(probability)
+    x = memory.empty(probability.shape)
     _launch(_cross_entropy_backward, x.shape, x, probability, target, g)
     return (x,)

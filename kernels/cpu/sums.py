@@ -122,10 +122,10 @@ def _columns(arguments, task, lane):
 
 def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     """The sums (outer, columns) of a contiguous array seen as (outer, rows, columns)."""
-    y = np.empty((outer, columns), np.float32)
+    y = memory.empty((outer, columns))
     if columns == 1:
         parts, each = ceil(rows / BLOCK), ceil(BLOCK / rows)
-        totals = np.empty((outer, parts, 1)) if parts > 1 else None
+        totals = memory.empty((outer, parts, 1), np.float64) if parts > 1 else None
         places = address(x), address(y), 0 if totals is None else address(totals)
         pool.run(_rows, _rows.Arguments(outer, rows, parts, each, *places), ceil(outer / each) * parts)
         return y if totals is None else totals.sum(axis=1).astype(np.float32)
@@ -133,7 +133,7 @@ def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     width = ceil(columns / tiles)
     block = rows if rows * width <= 2 * BLOCK else ceil(BLOCK / width / (8 * join)) * 8 * join
     blocks = ceil(rows / block)
-    totals = np.empty((outer, blocks, columns)) if blocks > 1 else None
+    totals = memory.empty((outer, blocks, columns), np.float64) if blocks > 1 else None
     buffer = memory.scratch(8 * width * join)
     sizes = rows, columns, blocks, block, tiles, width, join
     places = address(x), address(y), 0 if totals is None else address(totals), address(buffer)
@@ -150,7 +150,7 @@ def _without_repeats(x, axes):
 
 def sum_over(x, axes, keepdims=False):
     """x summed over a tuple of axes, none of them negative."""
-    if x.__class__ is not np.ndarray or x.dtype != FLOAT32 or not x.size:
+    if not isinstance(x, np.ndarray) or x.dtype != FLOAT32 or not x.size:
         return reference.sum_over(x, axes, keepdims)
     contiguous = x.flags.c_contiguous
     if x.size < LEAST_SIZE and contiguous and axes == tuple(range(x.ndim - len(axes), x.ndim)):
@@ -231,7 +231,7 @@ def cumsum(x, axis, reverse=False):
         return reference.cumsum(x, axis, reverse)
     axis %= x.ndim
     outer, rows, columns = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
-    y = np.empty(x.shape, np.float32)
+    y = memory.empty(x.shape)
     if columns == 1:
         pool.run(_cumulate_row, _cumulate_row.Arguments(outer, rows, reverse, address(x), address(y)), outer)
         return y

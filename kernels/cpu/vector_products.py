@@ -8,7 +8,7 @@ from math import ceil
 import numpy as np
 from numba import carray, float64
 
-from . import pool
+from . import memory, pool
 from .ir import floats_at
 from .jit import summing, worker
 from .memory import address
@@ -69,7 +69,7 @@ def _combinations(arguments, task, lane):
 def matrix_times_vector(matrix, vector) -> np.ndarray:
     """y (M,) = A v, for contiguous A (M, K) and v with K numbers."""
     rows, depth = matrix.shape
-    y, each = np.empty(rows, np.float32), ceil(BLOCK / depth)
+    y, each = memory.empty(rows), ceil(BLOCK / depth)
     pool.run(_dots, _dots.Arguments(rows, depth, each, *map(address, (matrix, vector, y))), ceil(rows / each))
     return y
 
@@ -78,7 +78,7 @@ def vector_times_matrix(vector, matrix) -> np.ndarray:
     """y (N,) = v A, for v with K numbers and contiguous A (K, N)."""
     depth, columns = matrix.shape
     tiles, parts = ceil(columns / WIDTH), ceil(depth / PART_ROWS)
-    y = np.empty((parts, columns), np.float32)
+    y = memory.empty((parts, columns))
     places = map(address, (matrix, vector, y))
     pool.run(_combinations, _combinations.Arguments(depth, columns, tiles, *places), parts * tiles)
     return y[0] if parts == 1 else sum_over(y, (0,))

@@ -252,8 +252,8 @@ class WeightSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The gradient of w, from contiguous float32 x and g; zero for the weights that a mask hides."""
-        weight = (np.zeros if self.is_masked else np.empty)(self.shape, np.float32)
-        sums, buffer = np.empty(self.sums_size, np.float32), memory.scratch(self.lane_bytes)
+        weight = (memory.zeros if self.is_masked else memory.empty)(self.shape)
+        sums, buffer = memory.empty(self.sums_size), memory.scratch(self.lane_bytes)
         call = accumulate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)
         pool.run(accumulate, call, self.tasks)

@@ -271,7 +271,7 @@ class Winograd:
         )
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
-        packed, y = memory.aligned(self.packed_size), np.empty(self.shape, np.float32)
+        packed, y = memory.aligned(self.packed_size), memory.empty(self.shape)
         u, buffer = memory.aligned(self.points_size), memory.scratch(self.lane_bytes)
         packing = pack.Arguments.from_buffer_copy(self.pack_arguments)
         packing.w, packing.packed = address(w), address(packed)

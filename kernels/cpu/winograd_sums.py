@@ -212,7 +212,7 @@ class WinogradSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays."""
-        gradient, sums = np.empty(self.shape, np.float32), memory.aligned(self.sums_size)
+        gradient, sums = memory.empty(self.shape), memory.aligned(self.sums_size)
         buffer = memory.scratch(self.lane_bytes)
         call = correlate.Arguments.from_buffer_copy(self.arguments)
         call.x, call.g, call.sums, call.scratch = address(x), address(g), address(sums), address(buffer)

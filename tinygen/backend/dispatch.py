@@ -34,6 +34,11 @@ def _cpu_kernels() -> dict[str, Any]:
     return {}
 
 
+def has_compiled_kernels() -> bool:
+    """Whether numba's kernels serve the CPU; otherwise those of plain NumPy do."""
+    return bool(_cpu_kernels())
+
+
 @functools.cache
 def _cuda_kernels() -> dict[str, Any]:
     """The CUDA kernels by name; CuPy is imported when the first of them runs."""

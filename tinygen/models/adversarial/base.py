@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
+from tinygen.backend.capture import advance, restored_on_error
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
@@ -107,11 +108,12 @@ class GrowingDecay:
 
 def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:
     """Count a step of the discriminator in `steps_alone`; at the `every`-th return True, and count from 0 again."""
-    steps_alone += 1
-    if steps_alone < every:
-        return False
-    steps_alone[...] = 0
-    return True
+
+    def count(sign: int) -> None:
+        steps_alone[...] = (steps_alone + sign) % every
+
+    advance(count)
+    return not steps_alone
 
 
 @contextmanager
@@ -121,13 +123,16 @@ def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
     The forward passes, which move the statistics, come before the optimiser sees that a loss is not finite.
     """
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
-    before = [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
-    try:
-        yield
-    except NonFiniteError:
+
+    def remember() -> list[Any]:
+        return [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
+
+    def restore(before: list[Any]) -> None:
         for layer, (mean, var) in zip(layers, before, strict=True):
             layer.running_mean[...], layer.running_var[...] = mean, var
-        raise
+
+    with restored_on_error(remember, restore, NonFiniteError):
+        yield
 
 
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:
