@@ -10,7 +10,7 @@ from tinygen.backend import gpu_problem, is_array
 from tinygen.backend.capture import Capture, captured_by
 from tinygen.backend.device import cupy, device_of
 from tinygen.backend.dispatch import has_compiled_kernels
-from tinygen.errors import NonFiniteError, ShapeError, UsageError
+from tinygen.errors import CaptureError, NonFiniteError, ShapeError, UsageError
 from tinygen.kernels.cuda import runtime
 from tinygen.recorded import RecordedUpdate
 from tinygen.tensor import Tensor
@@ -55,25 +55,28 @@ class CapturedUpdate:
 
     def __call__(self, *arguments):
         if self.why_eager is None and self.calls == 0:
-            self._call = self._prepare(arguments)
+            try:
+                self._call = self._prepare(arguments)
+            except CaptureError as error:
+                self._give_up(str(error))
         if self.why_eager is not None:
             return self.update(*arguments)
         self._check(arguments)
         self.calls += 1
         return self._call(arguments)
 
-    def _prepare(self, arguments: tuple) -> Callable[[tuple], Any] | None:
-        """Choose how to capture, and make what that needs; None, with `why_eager`, if it cannot be done."""
+    def _prepare(self, arguments: tuple) -> Callable[[tuple], Any]:
+        """Choose how to capture, and make what that needs; CaptureError if it cannot be done."""
         self._signature = _signature(arguments)
         places = {device_of(_raw(a)) for a in arguments if isinstance(a, Tensor) or is_array(a)}
         if len(places) > 1 or not all(isinstance(a, Tensor) or is_array(a) for a in arguments):
-            return self._give_up("its arguments are not all arrays of one device")
+            raise CaptureError("its arguments are not all arrays of one device")
         if "cpu" in places or (not places and gpu_problem()):
             if not has_compiled_kernels():
-                return self._give_up("there are no compiled kernels")
+                raise CaptureError("there are no compiled kernels")
             return self._on_cpu
         if problem := gpu_problem():
-            return self._give_up(problem)
+            raise CaptureError(problem)
         self._xp = cupy()
         try:
             self._stream = self._xp.cuda.Stream(non_blocking=True)
@@ -83,7 +86,7 @@ class CapturedUpdate:
                     Tensor(a.data.copy(), a.requires_grad) if isinstance(a, Tensor) else a.copy() for a in arguments
                 ]
         except Exception as error:
-            return self._give_up(_in_one_line(error))
+            raise CaptureError(_in_one_line(error)) from None
         return self._on_gpu
 
     def _check(self, arguments: tuple) -> None:

@@ -29,6 +29,12 @@ def current() -> "Recording | None":
     return active if active is not None and active.thread == threading.get_ident() and not active.paused else None
 
 
+def each_time(function: Callable[[], Any]) -> Any:
+    """Call a function, and if this thread's step is being recorded, again in each replay."""
+    recording = current() if active is not None else None
+    return function() if recording is None else recording.call(function)
+
+
 class Block:
     """The memory of one array of a recording. It is given back when no array uses it any more."""
 
@@ -229,6 +235,8 @@ class Recorded(np.ndarray):
     """An array whose values differ in each replay: what NumPy does with it is recorded."""
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **keywords):
+        if any(hasattr(each, "__array_ufunc__") and not isinstance(each, np.ndarray | np.generic) for each in inputs):
+            return NotImplemented  # what is not an array of NumPy's decides itself
         if (recording := current()) is not None:
             return recording.ufunc(ufunc, method, inputs, out, keywords)
         if out is not None:

@@ -7,7 +7,7 @@ from numba import carray, int64
 
 from .. import reference
 from ..cores import most_threads
-from . import memory, pool
+from . import memory, pool, recording
 from .ir import clear, floats_at, pointer_to
 from .jit import worker
 from .memory import address
@@ -54,8 +54,12 @@ def add_at(g, index, length):
     """The numbers g (outer, count, inner) added, at an index (count,) from 0 on, to zeros (outer, length, inner)."""
     outer, count, inner = g.shape
     index = memory.contiguous(index, np.int64)
-    if index.size and not 0 <= index.min() <= index.max() < length:
-        raise IndexError(f"an index from {index.min()} to {index.max()} does not fit into {length} rows")
+
+    def check():
+        if index.size and not 0 <= index.min() <= index.max() < length:
+            raise IndexError(f"an index from {index.min()} to {index.max()} does not fit into {length} rows")
+
+    recording.each_time(check)
     if g.size < LEAST_SIZE:
         return reference.add_at(g, index, length)
     y = memory.empty((outer, length, inner))

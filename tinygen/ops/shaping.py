@@ -151,7 +151,7 @@ def scatter(xp, x, *, index, shape):
         blocks = math.prod(shape[:lead]), rows.size, math.prod(shape[lead + count :])
         y = kernel("add_at", device_of(x))(x.reshape(blocks), rows.reshape(-1), math.prod(shape[lead : lead + count]))
         return y.reshape(shape)
-    y = xp.zeros(shape, x.dtype)
+    y = xp.zeros_like(x, shape=shape, order="C")
     if _is_basic(index) or _is_mask(index):
         y[index] = x
     else:

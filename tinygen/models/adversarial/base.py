@@ -51,6 +51,25 @@ class AdversarialModel(System):
         """Noise (n, latent) for a training step."""
         return random.stream("train").normal((n, self.config.latent), device=self.device)
 
+    @property
+    def alternation(self) -> int:
+        """Steps of the discriminator for the generator's next one (k in algorithm 1 of Goodfellow et al. 2014)."""
+        return 1
+
+    def step_kind(self):
+        """Whether the generator takes a step too."""
+        return bool(self.steps_alone + 1 >= self.alternation)
+
+    def is_generators_turn(self) -> bool:
+        """Count a step of the discriminator in `steps_alone`; whether the generator's step follows, which ends it."""
+        every, follows = self.alternation, self.step_kind()
+
+        def count(sign: int) -> None:
+            self.steps_alone[...] = self.steps_alone + sign if not follows else 0 if sign > 0 else every - 1
+
+        advance(count)
+        return follows
+
     def update_generator(self, loss) -> None:
         """Take a step of the generator's optimiser, then update the average of its weights."""
         self.generator_optimizer.step(loss)
@@ -104,16 +123,6 @@ class GrowingDecay:
 
     def __call__(self, step: int) -> float:
         return min(self.decay, (1 + step) / (10 + step))
-
-
-def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:
-    """Count a step of the discriminator in `steps_alone`; at the `every`-th return True, and count from 0 again."""
-
-    def count(sign: int) -> None:
-        steps_alone[...] = (steps_alone + sign) % every
-
-    advance(count)
-    return not steps_alone
 
 
 @contextmanager
