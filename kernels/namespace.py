@@ -10,3 +10,8 @@ def namespace(array):
     if isinstance(array, (np.ndarray, np.generic, float, int)):
         return np
     return sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def zeros(shape, like):
+    """An array of zeros, of the library, dtype and device of an array."""
+    return namespace(like).zeros_like(like, shape=shape, order="C")

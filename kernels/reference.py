@@ -10,7 +10,7 @@ import numpy as np
 
 from .draws import draws
 from .geometry import Geometry, tap_mask
-from .namespace import namespace
+from .namespace import namespace, zeros
 from .philox import philox
 from .rules import adagrad, adam, ema, norm, rmsprop, sgd
 from .softmaxes import softmaxes
@@ -157,7 +157,7 @@ def conv2d(x, w, geometry: Geometry, bias=None, slope=1.0):
     xp = namespace(x)
     size = geometry.output_size(x.shape[1:3], w.shape[:2])
     matrices = _as_matrices(w, geometry)
-    y = xp.zeros((len(x), *size, w.shape[3]), x.dtype)
+    y = zeros((len(x), *size, w.shape[3]), like=x)
     if not matrices.shape[1]:
         return finished(y, bias, slope)
     for part in _chunks(len(x), math.prod(size) * matrices.shape[0] * matrices.shape[1] * x.itemsize):
@@ -176,7 +176,7 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
     matrices = _as_matrices(w, geometry).transpose(0, 2, 1)
     groups, outputs, width = matrices.shape
     channels = w.shape[2]
-    x = xp.zeros((len(g), size[0] + top + bottom, size[1] + left + right, groups, channels), g.dtype)
+    x = zeros((len(g), size[0] + top + bottom, size[1] + left + right, groups, channels), like=g)
     if width:
         for part in _chunks(len(g), math.prod(g.shape[1:3]) * groups * width * g.itemsize):
             images = g[part]
@@ -186,7 +186,7 @@ def conv2d_input_grad(g, w, size, geometry: Geometry, bias=None, slope=1.0):
             for tap, (_, window) in zip(columns, geometry.windows(w.shape[:2], g.shape[1:3]), strict=True):
                 x[part][window] += tap
     x = x.reshape(*x.shape[:3], groups * channels)
-    return finished(xp.ascontiguousarray(x[:, top : top + size[0], left : left + size[1]]), bias, slope)
+    return finished(x[:, top : top + size[0], left : left + size[1]].copy(), bias, slope)
 
 
 def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
@@ -195,13 +195,13 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
     size, groups = g.shape[1:3], geometry.groups
     channels, outputs = x.shape[3] // groups, g.shape[3]
     taps = [tap for tap, _ in geometry.windows(kernel_size, size)]
-    total = xp.zeros((groups, len(taps) * channels, outputs // groups), x.dtype)
+    total = zeros((groups, len(taps) * channels, outputs // groups), like=x)
     if taps:
         for part in _chunks(len(x), math.prod(size) * len(taps) * x.shape[3] * x.itemsize):
             columns = _gather(x[part], kernel_size, size, geometry)
             rows = g[part].reshape(len(columns), groups, outputs // groups)
             total += xp.matmul(columns.transpose(1, 2, 0), rows.transpose(1, 0, 2))
-    w = xp.zeros((*kernel_size, channels, outputs), x.dtype)
+    w = zeros((*kernel_size, channels, outputs), like=x)
     total = total.transpose(1, 0, 2).reshape(len(taps), channels, outputs)
     for tap, matrix in zip(taps, total, strict=True):
         w[tap] = matrix
@@ -383,7 +383,7 @@ def cumsum(x, axis, reverse=False):
     xp = namespace(x)
     x = xp.flip(x, axis) if reverse else x
     y = xp.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
-    return xp.ascontiguousarray(xp.flip(y, axis)) if reverse else y
+    return xp.flip(y, axis).copy() if reverse else y
 
 
 def column_sums(x):
@@ -394,7 +394,7 @@ def column_sums(x):
 def add_at(g, index, length):
     """The numbers g (outer, count, inner) added, at an index (count,) from 0 on, to zeros (outer, length, inner)."""
     xp = namespace(g)
-    y = xp.zeros((g.shape[0], length, g.shape[2]), g.dtype)
+    y = zeros((g.shape[0], length, g.shape[2]), like=g)
     xp.add.at(y, (slice(None), index), g)
     return y
 
@@ -407,7 +407,7 @@ def take_along(x, index, axis):
 def add_along(g, index, axis, length):
     """The numbers g added, at an index along an axis, to zeros of a length there."""
     xp, axis = namespace(g), axis % g.ndim
-    y = xp.zeros((*g.shape[:axis], length, *g.shape[axis + 1 :]), g.dtype)
+    y = zeros((*g.shape[:axis], length, *g.shape[axis + 1 :]), like=g)
     position = list(xp.meshgrid(*[xp.arange(n) for n in g.shape], indexing="ij", sparse=True))
     position[axis] = index
     xp.add.at(y, tuple(position), g)
@@ -652,7 +652,7 @@ def lstm(x, input_weight, hidden_weight, bias, h, c):
     """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
     xp = namespace(x)
     gates = _projected(x, input_weight, bias, 4)
-    cells, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))
+    cells, y = (zeros((*x.shape[:2], h.shape[1]), like=x) for _ in range(2))
     residuals = x, input_weight, hidden_weight, h, c, gates, cells, y
     for t in range(x.shape[1]):
         step_gates = gates[:, t]
@@ -696,7 +696,7 @@ def gru(x, input_weight, hidden_weight, bias, hidden_bias, h):
     xp = namespace(x)
     gates = _projected(x, input_weight, bias, 3)
     # `candidates` are the terms that r scales.
-    candidates, y = (xp.empty((*x.shape[:2], h.shape[1]), x.dtype) for _ in range(2))
+    candidates, y = (zeros((*x.shape[:2], h.shape[1]), like=x) for _ in range(2))
     residuals = x, input_weight, hidden_weight, h, gates, candidates, y
     for t in range(x.shape[1]):
         step_gates = gates[:, t]
@@ -720,7 +720,7 @@ def gru_backward(g, x, input_weight, hidden_weight, h, gates, candidates, y):
     d = xp.stack((dn * candidates * r * (1 - r), (before - n) * z * (1 - z), dn), axis=2)
     hidden = d.copy()  # the derivatives of what the hidden state adds
     hidden[:, :, 2] *= r
-    dh = xp.zeros(h.shape, g.dtype)
+    dh = xp.zeros_like(h)
     for t in reversed(range(x.shape[1])):
         dh += g[:, t]
         d[:, t] *= dh[:, None]

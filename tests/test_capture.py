@@ -325,22 +325,21 @@ def test_a_replay_after_the_parameters_were_moved_is_refused(graphs):
 
 
 def test_updates_that_cannot_be_captured_run_eagerly_with_a_notice(cuda, capsys):
-    for device, why in ("cpu", "its arguments are not all on a GPU"), (cuda, "AttributeError"):
-        network = nn.Linear(4, 2).to(device)
-        optimizer = optim.SGD(network, 0.1)
+    network = nn.Linear(4, 2).to(cuda)
+    optimizer = optim.SGD(network, 0.1)
 
-        @tg.capture
-        def step(x, network=network, optimizer=optimizer):
-            loss = network(x).sum()
-            optimizer.step(loss)
-            return loss
+    @tg.capture
+    def step(x):
+        loss = network(x).sum()
+        optimizer.step(loss)
+        return loss
 
-        for _ in range(4):
-            step(tg.tensor(normal(3, 4), device=device))
-        assert int(optimizer.count) == 4
-        if step.why_eager is not None or device == "cpu":  # on a real GPU the update is captured
-            message = capsys.readouterr().err
-            assert message.startswith(f"tinygen: the update is not captured, since {why}")
-            assert message.count("\n") == 1
+    for _ in range(4):
+        step(tg.tensor(normal(3, 4), device=cuda))
+    assert int(optimizer.count) == 4
+    if step.why_eager is not None:  # on a real GPU the update is captured
+        message = capsys.readouterr().err
+        assert message.startswith("tinygen: the update is not captured, since AttributeError")
+        assert message.count("\n") == 1
     with pytest.raises(tg.errors.UsageError, match="check_every is 0"):
         tg.capture(step, check_every=0)

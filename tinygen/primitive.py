@@ -5,7 +5,8 @@ Tensors when the gradient is to be differentiated again, so gradients of any ord
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -260,6 +261,28 @@ class Primitive:
             return vjps(g, *saved, **static)
         # `enumerate` is faster than a strict `zip`, and this line runs once for each node.
         return [f(g, *saved, **static) if f and edges[i] is not None else None for i, f in enumerate(vjps)]
+
+
+@contextmanager
+def arrays_converted(convert: Callable[[Any], Any]) -> Iterator[None]:
+    """A context in which operations take `convert(array)` in place of each array, that of a Tensor too."""
+    call = Primitive.__call__
+
+    def converted_call(self, *args, **static):
+        tensors = [(a, a.data) for a in args if isinstance(a, Variable)]
+        try:
+            for tensor, data in tensors:
+                tensor.data = convert(data)
+            return call(self, *(a if isinstance(a, Variable) else convert(a) for a in args), **static)
+        finally:
+            for tensor, data in tensors:
+                tensor.data = data
+
+    Primitive.__call__ = converted_call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Primitive.__call__ = call  # type: ignore[method-assign]
 
 
 def primitive(saves: str = "", *, elementwise: bool = False, indices: str = "", views: bool = False):

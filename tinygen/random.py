@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygen import backend, words
 from tinygen.arguments import whole
-from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
+from tinygen.backend.capture import advance, capturing, forbid_in_capture, replayed, step_numbers
 from tinygen.backend.device import cupy
 from tinygen.errors import DtypeError, ShapeError, UsageError
 
@@ -59,14 +59,17 @@ class Stream:
 
     def _draw(self, name: str, n: int, device: str, *arguments: Any, **static: Any) -> Any:
         """Draw n numbers with a kernel; the counter advances by ceil(n / 4)."""
-        counter, base = self.counter, {}
-        if capturing():
+        draw = backend.kernel(name, device)
+        if not capturing():
+            numbers = replayed(lambda: draw(*self.key, self.counter, *arguments, **static))
+        else:
+            counter, base = self.counter, {}
             dtypes = [static.get("dtype"), *(getattr(argument, "dtype", None) for argument in arguments)]
             if device == "cpu" or name == "philox" or "float64" in dtypes:
                 forbid_in_capture("a draw on the CPU, of words, or in float64")
             else:  # the counter is a step number, so that each replay draws other numbers
                 counter, base = 0, {"base": step_numbers(self._counter_words, cupy(), "uint64")}
-        numbers = backend.kernel(name, device)(*self.key, counter, *arguments, **static, **base)
+            numbers = draw(*self.key, counter, *arguments, **static, **base)
 
         def count(sign: int) -> None:
             self.counter += sign * -(-n // 4)
@@ -103,9 +106,8 @@ class Stream:
         looked for on a GPU, since that would synchronise it.
         """
         _float_dtype(probability.dtype)
-        on_cpu = isinstance(probability, np.ndarray) and probability.size
-        if on_cpu and ((low := probability.min()) < 0 or probability.max() > 1):
-            raise UsageError(f"bernoulli: probabilities reach from {low:g} to {probability.max():g}; give 0 to 1")
+        if isinstance(probability, np.ndarray) and probability.size:
+            replayed(lambda: _check_probabilities(probability))
         return self._draw("bernoulli", probability.size, backend.device_of(probability), probability)
 
     def integers(self, high: int, shape: Shape = (), *, device: str = "cpu") -> Any:
@@ -121,7 +123,8 @@ class Stream:
 
     def permutation(self, n: int, *, device: str = "cpu") -> Any:
         """The integers below n in random order, int64 of shape (n,): the stable argsort of n random words."""
-        return backend.to_device(backend.kernel("order_of", "cpu")(self.bits(n)), device)
+        order, words = backend.kernel("order_of", "cpu"), self.bits(n)
+        return backend.to_device(replayed(lambda: order(words)), device)
 
     def state(self) -> dict[str, Any]:
         """The state, as a dict for JSON, from which `from_state` continues."""
@@ -132,6 +135,11 @@ class Stream:
     def from_state(cls, state: Mapping[str, Any]) -> "Stream":
         """The stream whose `state()` this is."""
         return cls(state["seed"], state["name"], state["counter"], state.get("branch", ""))
+
+
+def _check_probabilities(probability: np.ndarray) -> None:
+    if (low := probability.min()) < 0 or probability.max() > 1:
+        raise UsageError(f"bernoulli: probabilities reach from {low:g} to {probability.max():g}; give 0 to 1")
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:

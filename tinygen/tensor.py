@@ -9,7 +9,7 @@ import numpy as np
 from tinygen import interop, words
 from tinygen.autograd import Variable, array_of, backprop, initial_gradient, source_of
 from tinygen.backend import array_module, device_of, is_array, to_device, to_numpy
-from tinygen.backend.capture import forbid_in_capture
+from tinygen.backend.capture import advance, forbid_in_capture
 from tinygen.errors import ArgumentError, DtypeError, GradientError, ShapeError
 from tinygen.ops import (
     arithmetic,
@@ -128,8 +128,12 @@ class Tensor(Variable):
         values = to_device(data, self.device) if is_array(data) else xp.asarray(data, self.dtype)
         if values.shape not in ((), self.shape):
             raise ShapeError(f"assign: values of shape {values.shape} for a Tensor of shape {self.shape}")
-        self.data[...] = values
-        self.version += 1
+        xp.copyto(self.data, values)
+
+        def count(sign: int) -> None:
+            self.version += sign
+
+        advance(count)
 
     def backward(self, grad=None, *, retain_graph: bool = False) -> None:
         """Add the gradient of this Tensor to `.grad` of every leaf that it depends on.

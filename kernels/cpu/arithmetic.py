@@ -123,13 +123,13 @@ def _kernel_of(code: int, plain, by_operator):
     @registered
     @functools.wraps(plain)
     def kernel(a, b):
-        if a.__class__ is ndarray and b.__class__ is ndarray and a.size * b.size >= LEAST_SIZE:
+        if isinstance(a, ndarray) and isinstance(b, ndarray) and a.size * b.size >= LEAST_SIZE:
             large = a.size >= LEAST_SIZE_ALIKE or a.shape != b.shape
             if large and a.dtype is FLOAT32 and b.dtype is FLOAT32:
                 planned = plan(a.shape, a.strides, b.shape, b.strides)
                 if planned is not None:
                     shape, tasks, sizes, of_a, of_b = planned
-                    y = np.empty(shape, FLOAT32)
+                    y = memory.empty(shape)
                     pool.run(task, task.Arguments(*sizes, address(a), *of_a, address(b), *of_b, address(y)), tasks)
                     return y
         return by_operator(a, b)

@@ -3,8 +3,6 @@
 import functools
 from dataclasses import replace
 
-import numpy as np
-
 from .. import reference
 from ..geometry import Geometry, tap_mask
 from . import depthwise, narrow, winograd

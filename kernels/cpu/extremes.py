@@ -143,11 +143,11 @@ def _plan(largest: bool, shape: tuple[int, ...], axes: tuple[int, ...]) -> list:
 
 
 def _extremes(x, axes, keepdims: bool, largest: bool):
-    if x.__class__ is not np.ndarray or x.dtype != FLOAT32 or x.size < LEAST_SIZE or not x.flags.c_contiguous:
+    if not isinstance(x, np.ndarray) or x.dtype != FLOAT32 or x.size < LEAST_SIZE or not x.flags.c_contiguous:
         return (reference.max_over if largest else reference.min_over)(x, axes, keepdims)
     y = x
     for task, sizes, count, tasks in _plan(largest, x.shape, axes):
-        source, y = y, np.empty(count, FLOAT32)
+        source, y = y, memory.empty(count)
         pool.run(task, task.Arguments(*sizes, address(source), address(y)), tasks)
     y = x.copy() if y is x else y
     return y.reshape([1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes])

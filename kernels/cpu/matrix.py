@@ -126,7 +126,7 @@ def _operand(x):
         return x, False
     if (element == 4 * rows or columns == 1) and (row == 4 or rows == 1):
         return x, True
-    return np.ascontiguousarray(x), False
+    return memory.contiguous(x), False
 
 
 @single(strided=True)

@@ -1,4 +1,4 @@
-"""Addresses of arrays, arrays on cache lines, and scratch memory for the threads of a launch."""
+"""Addresses of arrays, arrays for results, arrays on cache lines, and scratch memory for the threads of a launch."""
 
 import ctypes
 import threading
@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from ..cores import most_threads
+from . import recording
 from .target import LINE
 
 _size_t_at = ctypes.c_size_t.from_address
@@ -42,6 +43,8 @@ def aligned(size: int) -> np.ndarray:
 
     Vectors that lie across two cache lines can take a fifth of a kernel's time (measured).
     """
+    if recording.active is not None and (now := recording.current()) is not None:
+        return now.empty(size)
     array = np.empty(size, np.float32)
     if address(array) % LINE:
         array = np.empty(size + LINE // 4 - 1, np.float32)
@@ -59,6 +62,8 @@ def scratch(lane_bytes: int) -> np.ndarray:
     Each Python thread has its own, since launches of several threads run at the same time.
     """
     size = lane_bytes // 4 * most_threads()
+    if recording.active is not None and (now := recording.current()) is not None:
+        return now.empty(size)
     buffer = getattr(_of_this_thread, "buffer", None)
     if buffer is None or buffer.size < size:
         buffer = _of_this_thread.buffer = aligned(size)

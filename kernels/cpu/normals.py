@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..draws import draws, words
-from . import pool
+from . import memory, pool
 from .ir import floats_at, pointer_to
 from .jit import inlined, worker
 from .memory import address
@@ -102,6 +102,6 @@ def normal(key0, key1, counter, n, base=None, dtype="float32"):
         return _plain_normal(key0, key1, counter, n, base, dtype)
     pairs = -(-n // 2)
     source = words(philox, key0, key1, counter, 2 * pairs, base)
-    y = np.empty(2 * pairs, np.float32)
+    y = memory.empty(2 * pairs)
     pool.run(_normal, _normal.Arguments(pairs, address(source), address(y)), -(-pairs // PAIRS))
     return y[:n]

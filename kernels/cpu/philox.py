@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 
 from ..philox import KEY_STEPS, MASK64, MULTIPLIERS, ROUNDS
+from . import memory
 from .jit import compiled
 from .registry import registered
 
@@ -35,6 +36,6 @@ def _compiled_fill():
 @registered
 def philox(key0: int, key1: int, counter: int, blocks: int) -> np.ndarray:
     """uint32 words, shape (4 * blocks,), as ``kernels.philox.philox`` makes them."""
-    words = np.empty(4 * blocks, np.uint32)
+    words = memory.empty(4 * blocks, np.uint32)
     _compiled_fill()(words, np.uint32(key0), np.uint32(key1), np.uint64(counter & MASK64), np.uint64(counter >> 64))
     return words

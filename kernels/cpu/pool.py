@@ -45,7 +45,7 @@ from numba import types
 
 from ..cores import most_threads, thread_count
 from ..notices import note
-from . import placement, system_sleep
+from . import placement, recording, system_sleep
 from .atomic import add, compare_and_swap, keep_bits, load, pause, set_bits, store
 from .ir import call_worker, flush_denormals, restore_denormals
 from .jit import Worker, compiled, int64, jit
@@ -115,6 +115,17 @@ def launch(board, number, worker, arguments, tasks, helpers):
     keep_bits(board + JOBS, ~(1 << number))
     if keep_bits(job + GATE, ~OPEN) & INSIDE:
         wait_until_left(board, job)
+
+
+def launch_all(board, number, launches, count, helpers):
+    """Do one launch after another. `launches` has a row for each: worker, arguments, tasks, most threads."""
+    for i in range(count):
+        row = launches + 32 * i
+        worker, arguments, tasks, most = load(row), load(row + 8), load(row + 16), load(row + 24)
+        if tasks > 1 and most > 1 and helpers > 0:
+            _launch(board, number, worker, arguments, tasks, min(helpers, most - 1))
+        else:
+            _alone_in_order(worker, arguments, tasks)
 
 
 @jit
@@ -254,16 +265,34 @@ class Pool:
 
     def run(self, worker: Worker, arguments: int, tasks: int, most: int) -> bool:
         """Launch a job; False if too many Python threads are launching."""
+        job = self.job()
+        if job is None:
+            return False
+        self.launch(self.board, job, worker.address, arguments, tasks, min(self.helpers, most - 1))
+        return True
+
+    def run_all(self, launches: int, count: int) -> bool:
+        """Launch `count` jobs of a table (`launch_all`), one after another; False if too many threads are launching."""
+        job = self.job()
+        if job is None:
+            return False
+        self.launch_all(self.board, job, launches, count, self.helpers)
+        return True
+
+    @functools.cached_property
+    def launch_all(self):
+        """The compiled `launch_all`."""
+        return compiled(launch_all, types.void(*[int64] * 5), nogil=True)
+
+    def job(self) -> int | None:
+        """The number of the calling thread's job, None if too many Python threads are launching."""
         if time.monotonic() >= self.look_again:
             self.adapt()
         try:
-            job = self.of_this_thread.job
+            return self.of_this_thread.job.number
         except AttributeError:
             job = self.of_this_thread.job = _ReservedJob(self.free_jobs)
-        if job.number is None:
-            return False
-        self.launch(self.board, job.number, worker.address, arguments, tasks, min(self.helpers, most - 1))
-        return True
+            return job.number
 
     def adapt(self) -> None:
         """Adapt the number of helpers to the cores that the process may use now, and let them run on these."""
@@ -312,12 +341,18 @@ class _ReservedJob:
             self.free.append(self.number)
 
 
+_launch = jit(launch)
+
+
 def alone(worker, arguments, tasks):
     """Do all tasks in the calling thread."""
     before = flush_denormals()
     for task in range(tasks):
         call_worker(worker, arguments, task, 0)
     restore_denormals(before)
+
+
+_alone_in_order = jit(alone)
 
 
 @functools.cache
@@ -364,6 +399,25 @@ UNLIMITED = 1 << 16  # threads
 def run(worker: Worker, arguments: ctypes.Structure, tasks: int, most: int = UNLIMITED) -> None:
     """Call a worker once for each task, in all threads or at most `most`; denormal numbers are zero meanwhile."""
     address = ctypes.addressof(arguments)
-    if tasks > 1 and most > 1 and (_pool or _started()).run(worker, address, tasks, most):
-        return
-    _alone()(worker.address, address, tasks)
+    if not (tasks > 1 and most > 1 and (_pool or _started()).run(worker, address, tasks, most)):
+        _alone()(worker.address, address, tasks)
+    if recording.active is not None and (now := recording.current()) is not None:
+        now.launched(worker, arguments, tasks, most)
+
+
+class Launches:
+    """Launches that are repeated one after another, by one call of compiled code."""
+
+    def __init__(self, launches):
+        """Each of `launches` has the arguments of `run`; those that point to arrays keep pointing there."""
+        self.launches = launches
+        self.table = np.array(
+            [(worker.address, ctypes.addressof(arguments), *rest) for worker, arguments, *rest in launches], np.int64
+        )
+
+    def __call__(self) -> None:
+        pool = _pool or _started()
+        if isinstance(pool, Pool) and pool.run_all(address(self.table), len(self.table)):
+            return
+        for launch in self.launches:
+            run(*launch)

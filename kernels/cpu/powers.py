@@ -84,8 +84,8 @@ def whole_power(x, exponent):
     task = TASKS.get(x.dtype)
     if task is None or x.size < LEAST_SIZE:
         return reference.whole_power(x, exponent)
-    x = np.ascontiguousarray(x)
-    y, buffer = np.empty(x.shape, x.dtype), memory.scratch(16 * PART)
+    x = memory.contiguous(x)
+    y, buffer = memory.empty(x.shape, x.dtype), memory.scratch(16 * PART)
     call = task.Arguments(x.size, exponent, address(x), address(y), address(buffer), 16 * PART)
     pool.run(task, call, block_count(x.size))
     return y

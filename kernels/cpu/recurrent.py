@@ -36,7 +36,7 @@ def _packed(blocks, depth_stride: int, output_stride: int, row: int):
         packs.append((address(piece), len(piece), size, outputs, panels, 4 * UNITS * depth))
         lines.append((size, 4 * UNITS * depth, row * begin, depth))
         size += 4 * UNITS * depth * panels
-    packed, table = np.empty(size // 4, np.float32), np.array(lines, np.int64)
+    packed, table = memory.empty(size // 4), np.array(lines, np.int64)
     table[:, 0] += address(packed)
     packs = np.array(packs, PACK.Structure)
     call = pack.Arguments(0, address(packed), address(packs), len(packs), UNITS, depth_stride, output_stride)
@@ -47,7 +47,7 @@ def _packed(blocks, depth_stride: int, output_stride: int, row: int):
 def _groups(sequences, width: int):
     """Arrange sequences (N, F) in groups (G, F, W), filled up with zeros."""
     groups = ceil(len(sequences) / width)
-    padded = np.zeros((groups * width, sequences.shape[1]), np.float32)
+    padded = memory.zeros((groups * width, sequences.shape[1]))
     padded[: len(sequences)] = sequences
     return padded.reshape(groups, width, -1).transpose(0, 2, 1)
 
@@ -79,9 +79,9 @@ def _run(gates: int, x, blocks, h, state):
     plan = _Plan(gates, batch, steps, channels, hidden)
     width, groups, panels = plan.cut.width, plan.cut.groups, plan.cut.panels
     _weights, blocks = _packed(blocks, 4 * gates * hidden, 4, 4 * width)
-    y = np.empty((batch, steps, hidden), np.float32)
-    z = np.empty((steps, groups, panels, 4, UNITS, width), np.float32)
-    states = np.empty((steps + 1, groups, panels, UNITS, width), np.float32)
+    y = memory.empty((batch, steps, hidden))
+    z = memory.empty((steps, groups, panels, 4, UNITS, width))
+    states = memory.empty((steps + 1, groups, panels, UNITS, width))
     states[0] = 0
     states[0].reshape(groups, -1, width)[:, :hidden] = _groups(state, width)
     inputs = np.zeros((2, groups, plan.rows, width), np.float32)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import reference
+from . import memory
 
 FLOAT32 = np.dtype(np.float32)
 KERNELS: dict[str, Callable] = {}
@@ -43,6 +44,6 @@ def single(function=None, *, strided: bool = False):
 
 def contiguous(value):
     """An array as a contiguous one; anything else as it is."""
-    if value.__class__ is not np.ndarray or value.flags.c_contiguous:
+    if not isinstance(value, np.ndarray) or value.flags.c_contiguous:
         return value
-    return np.ascontiguousarray(value)
+    return memory.contiguous(value)

@@ -2,7 +2,6 @@
 
 from math import ceil
 
-import numpy as np
 from numba import carray
 from numpy.lib.array_utils import normalize_axis_tuple
 
@@ -37,7 +36,7 @@ def flip(x, axis=None):
     last, axes = x.ndim - 1, range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
     if last not in axes or x.size < LEAST_SIZE or x.shape[last] < WIDTH:
         return reference.flip(x, axis)
-    x, y = np.ascontiguousarray(x), np.empty(x.shape, np.float32)
+    x, y = memory.contiguous(x), memory.empty(x.shape)
     columns = x.shape[last]
     rows, each = x.size // columns, ceil(BLOCK / columns)
     pool.run(_reversed_rows, _reversed_rows.Arguments(rows, columns, each, address(x), address(y)), ceil(rows / each))

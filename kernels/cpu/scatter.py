@@ -53,12 +53,16 @@ def _add_at(arguments, task, lane):
 def add_at(g, index, length):
     """The numbers g (outer, count, inner) added, at an index (count,) from 0 on, to zeros (outer, length, inner)."""
     outer, count, inner = g.shape
-    index = np.ascontiguousarray(index, np.int64)
-    if index.size and not 0 <= index.min() <= index.max() < length:
-        raise IndexError(f"an index from {index.min()} to {index.max()} does not fit into {length} rows")
+    index = memory.contiguous(index, np.int64)
+
+    def check():
+        if index.size and not 0 <= index.min() <= index.max() < length:
+            raise IndexError(f"an index from {index.min()} to {index.max()} does not fit into {length} rows")
+
+    recording.each_time(check)
     if g.size < LEAST_SIZE:
         return reference.add_at(g, index, length)
-    y = np.empty((outer, length, inner), np.float32)
+    y = memory.empty((outer, length, inner))
     width = min(inner, COLUMNS, max(LEAST_COLUMNS, TOTALS // length))
     tiles, lane_bytes = ceil(inner / width), 8 * length * width
     totals = _totals(lane_bytes, outer * tiles)
@@ -69,7 +73,7 @@ def add_at(g, index, length):
 
 def _totals(lane_bytes: int, tasks: int) -> np.ndarray:
     """Memory for the float64 totals of each lane; it is not kept, since it may be twice as large as the result."""
-    return np.empty(lane_bytes // 8 * (1 if tasks == 1 else most_threads()))
+    return memory.empty(lane_bytes // 8 * (1 if tasks == 1 else most_threads()), np.float64)
 
 
 @worker("count length inner x index y")
@@ -112,7 +116,7 @@ def _along(task, x, index, axis: int, length: int, *totals):
     if not alike or index.size < LEAST_SIZE or index.min() < 0 or index.max() >= length:
         return None
     count = length if totals else index.shape[axis]
-    index, y = np.ascontiguousarray(index, np.int64), np.empty((*before, count, *after), np.float32)
+    index, y = memory.contiguous(index, np.int64), memory.empty((*before, count, *after))
     sizes = index.shape[axis], length, prod(after)
     pool.run(task, task.Arguments(*sizes, address(x), address(index), address(y), *totals), prod(before))
     return y

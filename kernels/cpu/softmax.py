@@ -104,7 +104,7 @@ def softmax(x, *, axis=-1):
     """exp(x) / sum(exp(x)) along an axis."""
     if not _over_rows(x, axis):
         return _plain_softmax(x, axis=axis)
-    y = np.empty_like(x)
+    y = memory.empty(x.shape)
     _launch(_softmax, x.shape, x, y)
     return y, (y,)
 
@@ -125,7 +125,7 @@ def softmax_backward(g, y, *, axis=-1):
     """Gradient of `softmax`."""
     if not _over_rows(g, axis):
         return _plain_softmax_backward(g, y, axis=axis)
-    x = np.empty_like(g)
+    x = memory.empty(g.shape)
     _launch(_softmax_backward, g.shape, g, y, x)
     return (x,)
 
@@ -147,7 +147,7 @@ def log_softmax(x, *, axis=-1):
     """x - log(sum(exp(x))) along an axis."""
     if not _over_rows(x, axis):
         return _plain_log_softmax(x, axis=axis)
-    y = np.empty_like(x)
+    y = memory.empty(x.shape)
     _launch(_log_softmax, x.shape, x, y)
     return y, (y,)
 
@@ -168,7 +168,7 @@ def log_softmax_backward(g, y, *, axis=-1):
     """Gradient of `log_softmax`."""
     if not _over_rows(g, axis):
         return _plain_log_softmax_backward(g, y, axis=axis)
-    x = np.empty_like(g)
+    x = memory.empty(g.shape)
     _launch(_log_softmax_backward, g.shape, g, y, x)
     return (x,)
 
@@ -190,10 +190,10 @@ def _cross_entropy(arguments, task, lane):
 @single
 def cross_entropy(x, target):
     """-log softmax(x)[target] over the last axis, NaN for a target outside it; residuals: probabilities and target."""
-    target = np.ascontiguousarray(target, np.int64).reshape(x.shape[:-1])
+    target = memory.contiguous(target, np.int64).reshape(x.shape[:-1])
     if not x.size:
         return reference.cross_entropy(x, target)
-    probability, y = np.empty_like(x), np.empty(target.shape, np.float32)
+    probability, y = memory.empty(x.shape), memory.empty(target.shape)
     _launch(_cross_entropy, x.shape, x, probability, target, y)
     return y, (probability, target)
 
@@ -216,6 +216,6 @@ def cross_entropy_backward(g, probability, target):
     """Gradient with respect to the logits: g (softmax(x) - 1) at the target, g softmax(x) elsewhere."""
     if not probability.size:
         return reference.cross_entropy_backward(g, probability, target)
-    x = np.empty_like(probability)
+    x = memory.empty(probability.shape)
     _launch(_cross_entropy_backward, x.shape, x, probability, target, g)
     return (x,)

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 from numba import types
 
+from . import memory
 from .jit import compiled
 from .registry import registered
 
@@ -45,6 +46,6 @@ def _compiled_fill():
 @registered
 def order_of(words):
     """The stable argsort of uint32 words, int64."""
-    first, second = np.empty(words.size, np.uint64), np.empty(words.size, np.uint64)
-    _compiled_fill()(np.ascontiguousarray(words), first, second)
+    first, second = memory.empty(words.size, np.uint64), memory.empty(words.size, np.uint64)
+    _compiled_fill()(memory.contiguous(words), first, second)
     return first.view(np.int64)

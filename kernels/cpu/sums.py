@@ -124,7 +124,7 @@ def _columns(arguments, task, lane):
 
 def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     """The sums (outer, columns) of a contiguous array seen as (outer, rows, columns)."""
-    y = np.empty((outer, columns), np.float32)
+    y = memory.empty((outer, columns))
     if columns == 1:
         parts, each = ceil(rows / TASK), ceil(TASK / rows)
         totals = np.empty((outer, parts, 1)) if parts > 1 else None
@@ -135,7 +135,7 @@ def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     width = ceil(columns / tiles)
     block = rows if rows * width <= 2 * TASK else ceil(TASK / width / (8 * join)) * 8 * join
     blocks = ceil(rows / block)
-    totals = np.empty((outer, blocks, columns)) if blocks > 1 else None
+    totals = memory.empty((outer, blocks, columns), np.float64) if blocks > 1 else None
     buffer = memory.scratch(8 * width * join)
     sizes = rows, columns, blocks, block, tiles, width, join
     places = address(x), address(y), 0 if totals is None else address(totals), address(buffer)
@@ -153,7 +153,7 @@ def _without_repeats(x, axes):
 @registered
 def sum_over(x, axes, keepdims=False):
     """x summed over a tuple of axes, none of them negative."""
-    if x.__class__ is not np.ndarray or x.dtype != FLOAT32 or not x.size:
+    if not isinstance(x, np.ndarray) or x.dtype != FLOAT32 or not x.size:
         return reference.sum_over(x, axes, keepdims)
     contiguous = x.flags.c_contiguous
     if x.size < LEAST_SIZE and contiguous and axes == tuple(range(x.ndim - len(axes), x.ndim)):
@@ -234,7 +234,7 @@ def cumsum(x, axis, reverse=False):
         return reference.cumsum(x, axis, reverse)
     axis %= x.ndim
     outer, rows, columns = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
-    y = np.empty(x.shape, np.float32)
+    y = memory.empty(x.shape)
     if columns == 1:
         pool.run(_cumulate_row, _cumulate_row.Arguments(outer, rows, reverse, address(x), address(y)), outer)
         return y

@@ -20,6 +20,12 @@ from .target import X86
 
 TINY = np.finfo(FLOAT32).tiny
 
+# The numbers of a rule lie in an array, so that a recorded step can change them.
+_sgd_numbers_at, _adagrad_numbers_at, _rmsprop_numbers_at, _adam_numbers_at = (
+    pointer_to(Record("", " ".join(rule._fields)).type)
+    for rule in (rules.Sgd, rules.Adagrad, rules.RmsProp, rules.Adam)
+)
+
 
 @functools.lru_cache(64)
 def cuts(sizes: tuple[int, ...]) -> np.ndarray:
@@ -35,7 +41,7 @@ class Pieces:
     """float32 arrays cut into tasks."""
 
     def __init__(self, arrays):
-        self.arrays = [np.ascontiguousarray(a, FLOAT32) for a in arrays]  # kept alive while their addresses are used
+        self.arrays = [memory.contiguous(a, FLOAT32) for a in arrays]  # kept alive while their addresses are used
         array, offset, self.begins, self.lengths = cuts(tuple([a.size for a in self.arrays]))
         self.addresses = np.array([address(a) for a in self.arrays], np.int64)[array] + offset
         self.tasks = len(array)
@@ -65,10 +71,11 @@ def flushed(x):
     return x if X86 or abs(x) >= TINY else float32(0)
 
 
-@worker("begins lengths gradients parameter velocity", " ".join(rules.Sgd._fields))
+@worker("begins lengths gradients parameter velocity numbers")
 def _sgd(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    factor, bound, rate, momentum, decay, nesterov = a.factor, a.bound, a.rate, a.momentum, a.decay, a.nesterov
+    n = carray(_sgd_numbers_at(a.numbers), 1)[0]
+    factor, bound, rate, momentum, decay, nesterov = n.factor, n.bound, n.rate, n.momentum, n.decay, n.nesterov
     gradient, parameter, velocity = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.velocity, task)
     for i in range(parameter.size):
         p = parameter[i]
@@ -78,10 +85,11 @@ def _sgd(arguments, task, lane):
         parameter[i] = p - rate * (nesterov * (g + momentum * v) + (float32(1) - nesterov) * v)
 
 
-@worker("begins lengths gradients parameter square", " ".join(rules.Adagrad._fields))
+@worker("begins lengths gradients parameter square numbers")
 def _adagrad(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    factor, bound, rate, eps, decay = a.factor, a.bound, a.rate, a.eps, a.decay
+    n = carray(_adagrad_numbers_at(a.numbers), 1)[0]
+    factor, bound, rate, eps, decay = n.factor, n.bound, n.rate, n.eps, n.decay
     gradient, parameter, square = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.square, task)
     for i in range(parameter.size):
         p = parameter[i]
@@ -91,10 +99,11 @@ def _adagrad(arguments, task, lane):
         parameter[i] = p - rate * g / (np.sqrt(v) + eps)
 
 
-@worker("begins lengths gradients parameter square", " ".join(rules.RmsProp._fields))
+@worker("begins lengths gradients parameter square numbers")
 def _rmsprop(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    factor, bound, rate, alpha, eps, decay = a.factor, a.bound, a.rate, a.alpha, a.eps, a.decay
+    n = carray(_rmsprop_numbers_at(a.numbers), 1)[0]
+    factor, bound, rate, alpha, eps, decay = n.factor, n.bound, n.rate, n.alpha, n.eps, n.decay
     gradient, parameter, square = piece(a, a.gradients, task), part(a, a.parameter, task), part(a, a.square, task)
     for i in range(parameter.size):
         p = parameter[i]
@@ -104,11 +113,12 @@ def _rmsprop(arguments, task, lane):
         parameter[i] = p - rate * g / (np.sqrt(v) + eps)
 
 
-@worker("begins lengths gradients parameter mean square", " ".join(rules.Adam._fields))
+@worker("begins lengths gradients parameter mean square numbers")
 def _adam(arguments, task, lane):
     a = carray(arguments, 1)[0]
-    factor, bound, decay, shrink = a.factor, a.bound, a.decay, a.shrink
-    rate, beta1, beta2, root, eps = a.rate, a.beta1, a.beta2, a.root, a.eps
+    n = carray(_adam_numbers_at(a.numbers), 1)[0]
+    factor, bound, decay, shrink = n.factor, n.bound, n.decay, n.shrink
+    rate, beta1, beta2, root, eps = n.rate, n.beta1, n.beta2, n.root, n.eps
     gradient, parameter = piece(a, a.gradients, task), part(a, a.parameter, task)
     mean, square = part(a, a.mean, task), part(a, a.square, task)
     for i in range(parameter.size):
@@ -122,8 +132,8 @@ def _adam(arguments, task, lane):
 
 def _update(work, gradients, numbers, *arrays) -> None:
     pieces = Pieces(gradients)
-    places = map(address, (pieces.begins, pieces.lengths, pieces.addresses, *arrays))
-    pool.run(work, work.Arguments(*places, *numbers.tolist()), pieces.tasks)
+    places = map(address, (pieces.begins, pieces.lengths, pieces.addresses, *arrays, numbers))
+    pool.run(work, work.Arguments(*places), pieces.tasks)
 
 
 @single
@@ -173,7 +183,7 @@ def norm(gradients, bound):
     if gradients[0].dtype != FLOAT32:
         return reference.norm(gradients, bound)
     pieces = Pieces(gradients)
-    squares = np.empty(pieces.tasks, np.float32)
+    squares = memory.empty(pieces.tasks)
     pool.run(_norm, _norm.Arguments(*map(address, (pieces.lengths, pieces.addresses, squares)), bound), pieces.tasks)
     square = math.fsum(squares.tolist())
     if not math.isfinite(square):  # because an element is not, or its square is too large

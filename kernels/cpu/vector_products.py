@@ -80,7 +80,7 @@ def vector_times_matrix(vector, matrix) -> np.ndarray:
     """y (N,) = v A, for v with K numbers and contiguous A (K, N)."""
     depth, columns = matrix.shape
     tiles, parts = ceil(columns / WIDTH), ceil(depth / PART_ROWS)
-    y = np.empty((parts, columns), np.float32)
+    y = memory.empty((parts, columns))
     places = map(address, (matrix, vector, y))
     pool.run(_combinations, _combinations.Arguments(depth, columns, tiles, *places), parts * tiles)
     return y[0] if parts == 1 else sum_over(y, (0,))

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinygen.autograd import array_of
 from tinygen.backend import array_module
+from tinygen.backend.capture import replayed
 from tinygen.errors import ShapeError
 from tinygen.functional.convolution import padding_of
 from tinygen.kernels import arguments
@@ -46,8 +47,14 @@ def _masked(name: str, x, lengths, state, step):
     data, ends = array_of(x), array_of(lengths)
     if ends.shape != data.shape[:1] or ends.dtype.kind not in "iu":
         raise ShapeError(f"{name}: lengths are {len(data)} integers, not {ends.dtype} {ends.shape}")
-    if isinstance(ends, np.ndarray) and ends.size and not 1 <= ends.min() <= ends.max() <= data.shape[1]:
-        raise ShapeError(f"{name}: lengths reach from {ends.min()} to {ends.max()}, x has 1 to {data.shape[1]} steps")
+
+    def check() -> None:
+        if not 1 <= ends.min() <= ends.max() <= data.shape[1]:
+            reach = f"{ends.min()} to {ends.max()}"
+            raise ShapeError(f"{name}: lengths reach from {reach}, x has 1 to {data.shape[1]} steps")
+
+    if isinstance(ends, np.ndarray) and ends.size:
+        replayed(check)
     runs = array_module(data).arange(data.shape[1]) < ends[:, None]
     outputs = []
     for t in range(data.shape[1]):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -106,6 +106,13 @@ class System(Module):
     def training_step(self, batch) -> dict[str, Any]:
         """Train on one minibatch, updating each network at most once; returns scalars, with units in their names."""
         raise NotImplementedError
+
+    def step_kind(self) -> Hashable:
+        """What its next `training_step` does, if more than the values of arrays decides that; None: too much decides.
+
+        Steps of one kind can replace one another (`tinygen.capture`): Python's part in them is the same.
+        """
+        return None
 
     @abstractmethod
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:

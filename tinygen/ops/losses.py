@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinygen.autograd import Variable
+from tinygen.backend.capture import replayed
 from tinygen.errors import ShapeError, UsageError
 from tinygen.ops.arithmetic import clip, exp, softplus, square, weighted
 from tinygen.ops.normalization import log_softmax
@@ -19,10 +20,14 @@ def check_same_shapes(name: str, *arrays) -> None:
 def check_unit_range(name: str, what: str, array) -> None:
     """Refuse numbers outside of [0, 1], but not NaN; on a GPU they are not read, since that would synchronise it."""
     data = array.data if isinstance(array, Variable) else array
-    if isinstance(data, np.ndarray) and data.size:
+
+    def check() -> None:
         low, high = np.minimum.reduce(data, None), np.maximum.reduce(data, None)
         if low < 0 or high > 1:
             raise UsageError(f"{name}: {what} reach from {low:g} to {high:g}; they lie in [0, 1]")
+
+    if isinstance(data, np.ndarray) and data.size:
+        replayed(check)
 
 
 def _check_logits(name: str, logits, target) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinygen.autograd import Variable, sum_to
 from tinygen.backend import array_module, device_of, is_array, kernel
+from tinygen.backend.capture import replayed
 from tinygen.errors import DtypeError, ShapeError
 from tinygen.primitive import primitive
 
@@ -150,7 +151,7 @@ def scatter(xp, x, *, index, shape):
         blocks = math.prod(shape[:lead]), rows.size, math.prod(shape[lead + count :])
         y = kernel("add_at", device_of(x))(x.reshape(blocks), rows.reshape(-1), math.prod(shape[lead : lead + count]))
         return y.reshape(shape)
-    y = xp.zeros(shape, x.dtype)
+    y = xp.zeros_like(x, shape=shape, order="C")
     if _is_basic(index) or _is_mask(index):
         y[index] = x
     else:
@@ -213,8 +214,13 @@ def check_classes(name: str, indices, classes: int) -> None:
     data = indices.data if isinstance(indices, Variable) else indices
     if data.dtype.kind not in "iu":
         raise DtypeError(f"{name}: classes are integers, not {data.dtype}")
-    if isinstance(data, np.ndarray) and data.size and not 0 <= data.min() <= data.max() < classes:
-        raise ShapeError(f"{name}: classes reach from {data.min()} to {data.max()}, there are 0..{classes - 1}")
+
+    def check() -> None:
+        if not 0 <= data.min() <= data.max() < classes:
+            raise ShapeError(f"{name}: classes reach from {data.min()} to {data.max()}, there are 0..{classes - 1}")
+
+    if isinstance(data, np.ndarray) and data.size:
+        replayed(check)
 
 
 @primitive(indices="all")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygen.arguments import fraction
 from tinygen.backend import array_module, device_of, kernel, to_device
-from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers
+from tinygen.backend.capture import advance, capturing, forbid_in_capture, replayed, step_numbers
 from tinygen.errors import UsageError
 from tinygen.nn.module import Module, check_state, like
 from tinygen.optim.schedules import Number, value_at
@@ -34,8 +34,8 @@ class EMA:
         parameters = [p.data for p in self.parameters.values()]
         self._follow_conversions()
         if parameters:
-            move = kernel("ema", device_of(parameters[0]))
-            move(list(self.averages.values()), parameters, self._present_decay(parameters[0]))
+            move, averages = kernel("ema", device_of(parameters[0])), list(self.averages.values())
+            replayed(lambda: move(averages, parameters, self._present_decay(parameters[0])))
 
         def count(sign: int) -> None:
             self.count += sign

@@ -12,7 +12,15 @@ from tinygen import words
 from tinygen.arguments import is_in_range, plain
 from tinygen.autograd import edge_of, gradients, is_finite
 from tinygen.backend import array_module, device_of, kernel, to_device, to_numpy
-from tinygen.backend.capture import advance, capturing, forbid_in_capture, step_numbers, watch_finite
+from tinygen.backend.capture import (
+    advance,
+    before_each_replay,
+    capturing,
+    forbid_in_capture,
+    replayed,
+    step_numbers,
+    watch_finite,
+)
 from tinygen.errors import CaptureError, GradientError, NonFiniteError, UsageError
 from tinygen.nn.module import Module, check_state, like
 from tinygen.optim.schedules import Number, value_at
@@ -220,6 +228,7 @@ class Optimizer(words.Explained):
         if self._has_moved():
             forbid_in_capture("a step of an optimiser whose parameters were moved or converted")
             self._settle()
+        before_each_replay(self._check_replay)
         grads = self._given_gradients() if loss is None else self._gradients_of(loss, retain_graph)
         present = [g is not None for g in grads]
         self._check_not_replaced(present)
@@ -236,8 +245,6 @@ class Optimizer(words.Explained):
                 p.version += sign
 
         advance(count)
-        if capturing():
-            advance(self._check_replay)
         if loss is None:
             for p in parameters:
                 p.grad = None
@@ -276,7 +283,8 @@ class Optimizer(words.Explained):
             raise GradientError(f"{owner}: the loss must be a Tensor of one number")
         watch_finite("the loss", loss.data)
         if loss.device == "cpu":  # on a GPU `_norm` checks it, and waits for both numbers at once
-            _check_loss(loss.item())
+            value = loss.data
+            replayed(lambda: _check_loss(value.item()))
         if not loss.requires_grad:
             raise GradientError(f"{owner}: the loss depends on nothing that requires a gradient")
         return gradients(loss, [edge_of(p) for p in self.parameters.values()], retain_graph=retain_graph)
@@ -299,14 +307,16 @@ class Optimizer(words.Explained):
             norm = measure(present, bound[0])
             watch_finite("the norm of the gradient", norm)
             return norm
-        norm = measure(present, self._limits()[1])
         if loss is None or loss.device == "cpu":
-            norm = float(norm)
-        else:
-            xp = array_module(loss.data)
-            both = xp.stack([loss.data.reshape(()), xp.asarray(norm, loss.dtype)])
-            loss_value, norm = to_numpy(both).tolist()
-            _check_loss(loss_value)
+            return replayed(lambda: self._checked_norm(float(measure(present, self._limits()[1])), grads))
+        xp = array_module(loss.data)
+        both = xp.stack([loss.data.reshape(()), xp.asarray(measure(present, self._limits()[1]), loss.dtype)])
+        loss_value, norm = to_numpy(both).tolist()
+        _check_loss(loss_value)
+        return self._checked_norm(norm, grads)
+
+    def _checked_norm(self, norm: float, grads) -> float:
+        """The norm; NonFiniteError, which names a parameter, if it is not finite."""
         if not math.isfinite(norm):
             bad = [n for n, g in zip(self.parameters, grads, strict=True) if g is not None and not is_finite(g)]
             raise NonFiniteError(f"the gradient of {bad[0]!r} is not finite")
@@ -321,7 +331,7 @@ class Optimizer(words.Explained):
 
         def numbers() -> list[float]:
             limit, bound = self._limits()
-            factor = limit if captured else limit / norm if norm > limit else 1.0
+            factor = limit if captured else limit / float(norm) if norm > limit else 1.0
             value = partial(self.value, group=self.group_of[first])
             return list(self.numbers(int(self.updates[first]) + 1, value, factor=factor, bound=bound))
 

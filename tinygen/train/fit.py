@@ -30,6 +30,7 @@ def fit(
     seed: int = 0,
     save_every: int | None = None,
     patience: int | None = None,
+    capture: bool = False,
     overwrite: bool = False,
     record: Mapping[str, Any] | None = None,
     quiet: bool = False,
@@ -39,7 +40,8 @@ def fit(
     One of `epochs`, `steps` (minibatches) and `budget` (seconds, or a time such as "2m") says how long; by default 10
     epochs. Valid is evaluated after every epoch, test once at the end. After `patience` epochs without a better value
     of the model's `selection_metric` on valid training stops early. A learning rate that falls over the whole run does
-    so over its planned steps; with a budget their number is unknown, and the learning rate is constant.
+    so over its planned steps; with a budget their number is unknown, and the learning rate is constant. With `capture`
+    steps are replayed without Python in between (`tinygen.capture`), to the same bits, where the model's can be.
 
     With `out`, a folder (the next free number stands for ``{n}`` in its name), the run is recorded: configuration (with
     `record` added), log, checkpoint, best state, samples, summary, report. Common faults (`tinygen.train.doctor`)
@@ -50,7 +52,7 @@ def fit(
     line, where training diverges, and the last checkpoint then stays. The first Ctrl-C finishes the step, saves, and
     raises `Interrupted`; a second one aborts.
     """
-    settings = Settings(Length.of(epochs, steps, budget) or DEFAULT_LENGTH, seed, save_every, patience)
+    settings = Settings(Length.of(epochs, steps, budget) or DEFAULT_LENGTH, seed, save_every, patience, capture)
     training = Training(model, data, settings, quiet=quiet)
     if out is None:
         return training.train_to_end()

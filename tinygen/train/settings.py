@@ -20,6 +20,8 @@ class Settings:
     """Steps from one checkpoint to the next; None: every 30 seconds."""
     patience: int | None = None
     """Epochs without a better validation after which training stops; None: it does not."""
+    capture: bool = False
+    """Whether steps are captured, for systems whose steps can be (`System.step_kind`)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", whole("seed", self.seed, None))
@@ -33,7 +35,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, recorded: Mapping[str, Any]) -> "Settings":
-        """The settings in a config.json; those of old runs have no patience."""
+        """The settings in a config.json; those of old runs have no patience and no capture."""
         return cls(**{**recorded, "length": Length(**recorded["length"])})
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tinygen.metrics.catalogue import describe
 from tinygen.optim import Optimizer
 from tinygen.registry import place_of
 from tinygen.serialization import save
-from tinygen.steps import training_steps
+from tinygen.steps import CapturedSteps, training_steps
 from tinygen.tensor import Tensor
 from tinygen.train import environment
 from tinygen.train.best import Best
@@ -62,7 +62,8 @@ class Training:
         random.seed(settings.seed)
         self.model, self.data, self.settings = model, data, settings
         self.loader = model.source(data.train, seed=settings.seed)
-        self.steps = training_steps(model.training_step, self.loader, model.device)
+        step = CapturedSteps(model) if settings.capture else model.training_step
+        self.steps = training_steps(step, self.loader, model.device, repeated=model.training_step)
         self.per_epoch = self.loader.steps_per_epoch
         model.plan.steps = settings.length.in_steps(self.per_epoch)
         self.display = Display(settings.length, self.per_epoch, quiet=quiet)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
+from tinygen.backend.capture import advance, restored_on_error
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
@@ -49,6 +50,25 @@ class AdversarialModel(System):
     def noise(self, n: int):
         """Noise (n, latent) for a training step."""
         return random.stream("train").normal((n, self.config.latent), device=self.device)
+
+    @property
+    def alternation(self) -> int:
+        """Steps of the discriminator for the generator's next one (k in algorithm 1 of Goodfellow et al. 2014)."""
+        return 1
+
+    def step_kind(self):
+        """Whether the generator takes a step too."""
+        return bool(self.steps_alone + 1 >= self.alternation)
+
+    def is_generators_turn(self) -> bool:
+        """Count a step of the discriminator in `steps_alone`; whether the generator's step follows, which ends it."""
+        every, follows = self.alternation, self.step_kind()
+
+        def count(sign: int) -> None:
+            self.steps_alone[...] = self.steps_alone + sign if not follows else 0 if sign > 0 else every - 1
+
+        advance(count)
+        return follows
 
     def update_generator(self, loss) -> None:
         """Take a step of the generator's optimiser, then update the average of its weights."""
@@ -105,15 +125,6 @@ class GrowingDecay:
         return min(self.decay, (1 + step) / (10 + step))
 
 
-def is_generators_turn(steps_alone: np.ndarray, every: int) -> bool:
-    """Count a step of the discriminator in `steps_alone`; at the `every`-th return True, and count from 0 again."""
-    steps_alone += 1
-    if steps_alone < every:
-        return False
-    steps_alone[...] = 0
-    return True
-
-
 @contextmanager
 def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
     """Restore BatchNorm's running statistics if the step inside raises NonFiniteError.
@@ -121,13 +132,16 @@ def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
     The forward passes, which move the statistics, come before the optimiser sees that a loss is not finite.
     """
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
-    before = [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
-    try:
-        yield
-    except NonFiniteError:
+
+    def remember() -> list[Any]:
+        return [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
+
+    def restore(before: list[Any]) -> None:
         for layer, (mean, var) in zip(layers, before, strict=True):
             layer.running_mean[...], layer.running_var[...] = mean, var
-        raise
+
+    with restored_on_error(remember, restore, NonFiniteError):
+        yield
 
 
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:

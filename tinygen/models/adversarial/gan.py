@@ -10,7 +10,6 @@ from tinygen.data.fields import Points
 from tinygen.models.adversarial.base import (
     AdversarialModel,
     batch_norm_restored_on_error,
-    is_generators_turn,
     mlp_discriminator,
     mlp_generator,
 )
@@ -62,6 +61,10 @@ class GAN(AdversarialModel):
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
 
+    @property
+    def alternation(self) -> int:
+        return self.config.discriminator_steps
+
     def training_step(self, batch):
         """Step the discriminator, and after every k-th step the generator (algorithm 1)."""
         with batch_norm_restored_on_error(self):
@@ -71,7 +74,7 @@ class GAN(AdversarialModel):
             discriminator_loss = real_term + fake_loss(self.discriminator(fake)).mean()
             self.discriminator_optimizer.step(discriminator_loss)
             scalars = {"discriminator_nats": discriminator_loss}
-            if is_generators_turn(self.steps_alone, self.config.discriminator_steps):
+            if self.is_generators_turn():
                 logits = self.discriminator(self.generator(self.noise(len(batch))))
                 generator_loss = GENERATOR_LOSSES[self.config.cost](logits).mean()
                 self.update_generator(generator_loss)

@@ -3,8 +3,9 @@
 
 from dataclasses import dataclass
 
+from tinygen import functional as F
 from tinygen.autograd import no_grad
-from tinygen.models.adversarial.base import AdversarialModel, is_generators_turn, mlp_discriminator, mlp_generator
+from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import figures_on_1d_data
 from tinygen.models.adversarial.losses import critic_metrics, gradient_norms
 from tinygen.models.base import at_least
@@ -57,14 +58,16 @@ class WGAN(AdversarialModel):
             fake = self.generator(self.noise(len(batch)))
         distance = critic(batch.x).mean() - critic(fake).mean()
         self.discriminator_optimizer.step(-distance)
-        for weight in critic.parameters():
-            weight.assign(weight.data.clip(-self.config.clip, self.config.clip))
-        if is_generators_turn(self.steps_alone, self._critic_steps()):
+        with no_grad():
+            for weight in critic.parameters():
+                weight.assign(F.clip(weight, -self.config.clip, self.config.clip))
+        if self.is_generators_turn():
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
         return {"critic_distance": distance}
 
-    def _critic_steps(self) -> int:
-        """Steps of the critic before the generator's next step."""
+    @property
+    def alternation(self) -> int:
+        """Steps of the critic for the generator's next one, many at first and now and then (authors' code)."""
         done = int(self.generator_optimizer.count)
         return self.config.long_critic_steps if done < 25 or done % 500 == 0 else self.config.critic_steps
 
@@ -113,6 +116,10 @@ class WGANGP(AdversarialModel):
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=betas)
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=betas)
 
+    @property
+    def alternation(self) -> int:
+        return self.config.critic_steps
+
     def training_step(self, batch):
         """Step the critic, and after every n-th step the generator (algorithm 1)."""
         critic = self.discriminator
@@ -122,7 +129,7 @@ class WGANGP(AdversarialModel):
         norms = gradient_norms(critic, batch.x, fake)
         penalty = self.config.penalty * ((norms - 1) ** 2).mean()
         self.discriminator_optimizer.step(penalty - distance)
-        if is_generators_turn(self.steps_alone, self.config.critic_steps):
+        if self.is_generators_turn():
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
         return {"critic_distance": distance, "gradient_norm": norms.mean(), "gradient_penalty": penalty}
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import to_device, to_numpy
+from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend.capture import step_numbers
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics import probe
@@ -122,9 +123,13 @@ class Autoencoder(CodeModel):
         self._update_code_moments(code.detach().data)
         return {"cross_entropy_nats": loss}
 
+    def step_kind(self):
+        return "step"
+
     def _update_code_moments(self, code) -> None:
         """Update the mean and covariance of codes: averages of the first 50 batches, then moving averages."""
-        share = max(0.02, 1 / int(self.optimizer.count))
+        xp = array_module(code)
+        share = step_numbers(lambda: [max(0.02, 1 / int(self.optimizer.count))], xp, code.dtype)[0]
         centred = code - code.mean(axis=0)
         self.code_mean += share * (code.mean(axis=0) - self.code_mean)
         self.code_covariance += share * (centred.T @ centred / len(code) - self.code_covariance)

@@ -134,6 +134,9 @@ class Variational(System):
         self.optimizer.step(reconstruction + weight * self.cost_of_kl(kl_by_unit))
         return {keys["elbo"]: reconstruction + kl, keys["reconstruction"]: reconstruction, "kl_nats": kl}
 
+    def step_kind(self):
+        return None if getattr(self.config, "annealing_steps", 0) != 0 else "step"
+
     def cost_of_kl(self, kl_by_unit):
         """The KL term of the loss, from KL (N, latent) in nats: the sum over dimensions, the mean over examples."""
         return kl_by_unit.sum(axis=1).mean()
