@@ -36,6 +36,11 @@ def cpu_kernels() -> dict[str, Any]:
     return {}
 
 
+def has_compiled_kernels() -> bool:
+    """Whether numba's kernels serve the CPU; otherwise those of plain NumPy do."""
+    return bool(cpu_kernels())
+
+
 @functools.cache
 def cuda_kernels() -> dict[str, Any]:
     """The CUDA kernels by name; CuPy is imported when the first of them runs."""

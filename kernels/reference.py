@@ -650,7 +650,6 @@ def _lstm_derivatives(g, first_cell, gates, cells, of_state):
 
 def lstm(x, input_weight, hidden_weight, bias, h, c):
     """Long short-term memory, gates i, f, g, o; outputs (y, last cell). See `tinygen.ops.recurrent`."""
-    xp = namespace(x)
     gates = _projected(x, input_weight, bias, 4)
     cells, y = (zeros((*x.shape[:2], h.shape[1]), like=x) for _ in range(2))
     residuals = x, input_weight, hidden_weight, h, c, gates, cells, y

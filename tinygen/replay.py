@@ -9,8 +9,8 @@ from tinygen.autograd import is_finite
 from tinygen.backend import gpu_problem, is_array
 from tinygen.backend.capture import Capture, captured_by
 from tinygen.backend.device import cupy, device_of
-from tinygen.backend.dispatch import has_compiled_kernels
 from tinygen.errors import CaptureError, NonFiniteError, ShapeError, UsageError
+from tinygen.kernels.choice import has_compiled_kernels
 from tinygen.kernels.cuda import runtime
 from tinygen.recorded import RecordedUpdate
 from tinygen.tensor import Tensor

@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
 from .ir import floats_at, keep_denormals, restore_denormals
 from .jit import jit, worker

@@ -370,8 +370,8 @@ def attention(query, key, value, mask=None, *, causal, scale):
     if not query.size or not value.size or (mask is not None and mask.dtype not in (np.bool_, np.float32)):
         return reference.attention(query, key, value, mask, causal=causal, scale=scale)
     plan = _plan(query.shape[-2], key.shape[-2], query.shape[-1], value.shape[-1])
-    y, matrices = np.empty((*query.shape[:-1], value.shape[-1]), np.float32), prod(query.shape[:-2])
-    log_sums, packed = np.empty(query.shape[:-1], np.float32), memory.aligned(matrices * plan.packed_size)
+    y, matrices = memory.empty((*query.shape[:-1], value.shape[-1])), prod(query.shape[:-2])
+    log_sums, packed = memory.empty(query.shape[:-1]), memory.aligned(matrices * plan.packed_size)
     inputs, outputs = (query, key, value, mask, causal, scale), {"y": y, "log_sums": log_sums, "packed": packed}
     call = _call(forward, plan.shared, plan.forward, *inputs, **outputs)
     pool.run(pack, call, matrices)
@@ -385,7 +385,7 @@ def attention_backward(g, query, key, value, mask, y, log_sums, *, causal, scale
     if not query.size or not value.size:
         return reference.attention_backward(g, query, key, value, mask, y, log_sums, causal=causal, scale=scale)
     plan = _plan(query.shape[-2], key.shape[-2], query.shape[-1], value.shape[-1])
-    query_grad, key_grad, value_grad = (np.empty_like(x) for x in (query, key, value))
+    query_grad, key_grad, value_grad = (memory.empty(x.shape) for x in (query, key, value))
     inputs, saved = (query, key, value, mask, causal, scale), {"g": g, "y": y, "log_sums": log_sums}
     grads = {"query_grad": query_grad, "key_grad": key_grad, "value_grad": value_grad}
     call = _call(backward, plan.shared, plan.backward, *inputs, **saved, **grads)

@@ -194,9 +194,9 @@ def conv_lstm(gates, u, h, c, *, padding):
         return reference.conv_lstm(gates, u, h, c, padding=padding)
     (maps, steps, height, width, _), channels = gates.shape, h.shape[-1]
     plan = _plan(False, maps, steps, (height, width), channels, u.shape[:2], padding)
-    z, cells = np.empty(gates.size, np.float32), np.empty((steps + 1, *c.shape), np.float32)
-    y = np.empty((maps, steps, height, width, channels), np.float32)
-    padded, (top, left) = np.zeros(plan.padded_shape, np.float32), (before for before, _ in padding)
+    z, cells = memory.empty(gates.size), memory.empty((steps + 1, *c.shape))
+    y = memory.empty((maps, steps, height, width, channels))
+    padded, (top, left) = memory.zeros(plan.padded_shape), (before for before, _ in padding)
     padded[0, :, top : top + height, left : left + width] = h
     cells[0] = c
     plan.run(range(steps), u, padded, gates=gates, z=z, cells=cells, y=y)
@@ -210,8 +210,8 @@ def conv_lstm_backward(g, u, h, c, gates, cells, y, *, padding):
         return reference.conv_lstm_backward(g, u, h, c, gates, cells, y, padding=padding)
     maps, steps, height, width, channels = y.shape
     plan = _plan(True, maps, steps, (height, width), channels, u.shape[:2], padding)
-    derivatives, dh = np.empty((*y.shape[:-1], 4 * channels), np.float32), np.empty_like(h)
-    padded, carried = np.zeros(plan.padded_shape, np.float32), np.zeros_like(c)
+    derivatives, dh = memory.empty((*y.shape[:-1], 4 * channels)), memory.empty(h.shape)
+    padded, carried = memory.zeros(plan.padded_shape), memory.zeros(c.shape)
     arrays = {"z": gates, "cells": cells, "carried": carried, "derivatives": derivatives}
     plan.run(range(steps - 1, -2, -1), u, padded, g=g, dh=dh, **arrays)
     return derivatives, _weight_grad(h, y, derivatives, u.shape[:2], Geometry(padding=padding)), dh, carried

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from .. import reference
 from ..geometry import Geometry, tap_mask
-from . import depthwise, narrow, winograd
+from . import depthwise, memory, narrow, winograd
 from .problem import adjoint, forward, plan_of, weight_grad
 from .products import Products
 from .registry import single
@@ -80,7 +80,7 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
         if min(min(pair) for pair in padding) >= 0:
             exchanged = g.shape, x.shape, kernel_size, replace(geometry, padding=padding)
             flipped = plan_of(WeightSums, weight_grad, *exchanged)(g, x)
-            return np.ascontiguousarray(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
+            return memory.contiguous(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
     algorithm = WinogradSums if winograd.serves(shape, geometry) else WeightSums
     w = plan_of(algorithm, weight_grad, x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:

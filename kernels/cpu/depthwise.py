@@ -411,4 +411,4 @@ class WeightSums:
         summed(_weight_sums, self.arguments, self.tasks, x, g, sums)
         total = sum_over(sums.reshape(self.pieces, -1), (0,)).reshape(self.vectors, self.slots, WIDTH)
         of_taps = total.transpose(1, 0, 2)[self.places].reshape(len(self.places), -1)
-        return np.ascontiguousarray(of_taps[:, : x.shape[3]]).reshape(self.shape)
+        return memory.contiguous(of_taps[:, : x.shape[3]]).reshape(self.shape)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .blocks import block, block_count, double_block
 from .jit import Address, Record, Worker, inlined
 from .memory import address
@@ -85,16 +85,16 @@ def _declare(name: str, formulas, ulp: float, returned, least: int = 0, number: 
     @functools.wraps(plain)
     def kernel(*arguments, **static):
         x = arguments[0]
-        if x.__class__ is not ndarray or (size := x.size) < least or (worker := workers.get(x.dtype)) is None:
+        if not isinstance(x, ndarray) or (size := x.size) < least or (worker := workers.get(x.dtype)) is None:
             return plain(*arguments, **static)
         shape, dtype, arrays = x.shape, x.dtype, []
         for a in arguments[:count]:
-            if a is not x and (a.__class__ is not ndarray or a.shape != shape or a.dtype != dtype):
+            if a is not x and (not isinstance(a, ndarray) or a.shape != shape or a.dtype != dtype):
                 return plain(*arguments, **static)
-            arrays.append(a if a.flags.c_contiguous else np.ascontiguousarray(a))
-        arrays.append(np.empty(shape, dtype))
+            arrays.append(a if a.flags.c_contiguous else memory.contiguous(a))
+        arrays.append(memory.empty(shape, dtype))
         if has_two_results:
-            arrays.append(np.empty(shape, dtype))
+            arrays.append(memory.empty(shape, dtype))
         call = worker.Arguments(size, *map(address, arrays))
         if number:
             call.number = arguments[count] if len(arguments) > count else static.get(last.name, last.default)

@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray, types
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
 from .ir import (
     VECTOR_BYTES,

@@ -3,16 +3,15 @@
 a and b are the halves of the last axis, s is the logistic function.
 """
 
-import numpy as np
 from numba import carray
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
 from .ir import floats_at
 from .jit import inlined, worker
 from .memory import address
-from .registry import FLOAT32, single
+from .registry import single
 from .vector_math import ONE, sigmoid, tanh
 
 
@@ -33,7 +32,7 @@ def gated_tanh(x):
     if not x.size or x.shape[-1] % 2:
         return reference.gated_tanh(x)
     half = x.shape[-1] // 2
-    y = np.empty((*x.shape[:-1], half), FLOAT32)
+    y = memory.empty((*x.shape[:-1], half))
     _launch_rows(_gated_tanh, half, x, y)
     return y, (x,)
 
@@ -55,7 +54,7 @@ def _gated_tanh_backward(arguments, task, lane):
 @single
 def gated_tanh_backward(g, x):
     """The gradient of `gated_tanh` with respect to x."""
-    dx = np.empty_like(x)
+    dx = memory.empty(x.shape)
     if dx.size:
         _launch_rows(_gated_tanh_backward, x.shape[-1] // 2, x, dx, g)
     return (dx,)

@@ -106,7 +106,7 @@ class MatrixProduct:
 
     def __call__(self, a, b, bias=None, slope: float = 1.0) -> np.ndarray:
         """The products of float32 matrices, or stacks of them, that lie in memory as the plan says."""
-        c, buffer = np.empty(self.shape, np.float32), memory.scratch(self.arguments.lane_bytes)
+        c, buffer = memory.empty(self.shape), memory.scratch(self.arguments.lane_bytes)
         call = multiply_band.Arguments.from_buffer_copy(self.arguments)
         call.x, call.w, call.y, call.scratch = address(a), address(b), address(c), address(buffer)
         call.x_stack, call.w_stack = (each.strides[0] if each.ndim == 3 else 0 for each in (a, b))
@@ -145,7 +145,7 @@ def matmul(a, b, bias=None, slope=1.0):
         # The weight gradient of a layer with many examples, or pixels, which `weight_sums` cuts into runs.
         shapes = (depth, 1, 1, rows), (depth, 1, 1, columns), (1, 1)
         return plan_of(WeightSums, weight_grad, *shapes, Geometry())(a.T, b)[0, 0]
-    bias = None if bias is None else np.ascontiguousarray(bias)
+    bias = None if bias is None else memory.contiguous(bias)
     return plan((1, rows, depth), columns, a_transposed, b_transposed)(a, b, bias, slope)[0]
 
 

@@ -33,6 +33,33 @@ def write_addresses(record, **arrays) -> None:
         setattr(record, name, address(array))
 
 
+def empty(shape, dtype=np.float32) -> np.ndarray:
+    """An uninitialised array for the result of a kernel; of the recording, while a step is recorded."""
+    if recording.active is None or (now := recording.current()) is None:
+        return np.empty(shape, dtype)
+    return now.empty(shape, dtype)
+
+
+def zeros(shape, dtype=np.float32) -> np.ndarray:
+    """An array of zeros, to which a kernel adds."""
+    if recording.active is None or (now := recording.current()) is None:
+        return np.zeros(shape, dtype)
+    array = now.empty(shape, dtype)
+    array.fill(0)
+    return array
+
+
+def contiguous(array, dtype=None) -> np.ndarray:
+    """The array itself if it is contiguous and of that dtype, which is by default its own; otherwise a copy."""
+    if recording.active is None or (now := recording.current()) is None:
+        return np.ascontiguousarray(array, dtype)
+    if array.flags.c_contiguous and dtype in (None, array.dtype) and array.ndim:
+        return array
+    copy = now.empty(array.shape or 1, dtype or array.dtype)
+    np.copyto(copy, array, casting="unsafe")
+    return copy
+
+
 def int64_table(values) -> np.ndarray:
     """Numbers that a compiled function reads one after the other."""
     return np.ascontiguousarray(values, np.int64).reshape(-1)

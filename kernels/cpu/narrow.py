@@ -15,6 +15,7 @@ import numpy as np
 from numba import carray
 
 from ..geometry import Geometry
+from . import memory
 from .ir import as_float, floats_at, pointer_to
 from .jit import Record, worker
 from .operands import Operands, computed
@@ -164,10 +165,10 @@ class Narrow:
         panels, depth, width = self.packed_shape
         weights = w.reshape(-1, *w.shape[2:])[self.tap_order]  # (taps, C, K), few numbers
         weights = weights.transpose(2, 0, 1) if self.is_adjoint else weights.transpose(1, 0, 2)
-        matrix = np.zeros((depth, panels * width), np.float32)
+        matrix = memory.zeros((depth, panels * width))
         matrix[:, : weights.shape[1] * weights.shape[2]] = weights.reshape(depth, -1)
-        packed = np.ascontiguousarray(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
-        y = np.empty(self.shape, np.float32)
+        packed = memory.contiguous(matrix.reshape(depth, panels, width).transpose(1, 0, 2))
+        y = memory.empty(self.shape)
         return computed(_narrow, self.arguments, len(x), x, packed, y, bias, slope)
 
 

@@ -29,7 +29,7 @@ def _columns(values, row: tuple[int, ...], default: float) -> np.ndarray:
     """Scale or shift, or its default, with a number for each column."""
     if values is None:
         return np.full(row, default, np.float32)
-    return values if values.shape == row else np.ascontiguousarray(np.broadcast_to(values, row))
+    return values if values.shape == row else memory.contiguous(np.broadcast_to(values, row))
 
 
 def _run(work, work_by_rows, planned: Plan, scale, shift, eps: float, slope: float, **arrays) -> None:
@@ -55,8 +55,8 @@ def normalize(x, scale, shift, *, axes, eps, slope=1.0):
     planned = _plan(x, scale, shift, axes)
     if planned is None:
         return reference.normalize(x, scale, shift, axes=axes, eps=eps, slope=slope)
-    y, (mean, var, inverse) = np.empty(x.shape, np.float32), np.empty((3, *planned.kept), np.float32)
-    sums = np.empty((planned.blocks, 3, planned.columns), np.float32)
+    y, (mean, var, inverse) = memory.empty(x.shape), memory.empty((3, *planned.kept))
+    sums = memory.empty((planned.blocks, 3, planned.columns))
     arrays = {"x": x, "y": y, "mean": mean, "var": var, "inverse": inverse, "sums": sums}
     _run(by_blocks.forward, by_rows.forward, planned, scale, shift, eps, slope, **arrays)
     return (y, mean, var), (x, scale, shift, mean, inverse)
@@ -68,9 +68,9 @@ def normalize_backward(g, x, scale, shift, mean, inverse, *, axes, eps, slope=1.
     planned = _plan(x, scale, shift, axes)
     if planned is None:
         return reference.normalize_backward(g, x, scale, shift, mean, inverse, axes=axes, eps=eps, slope=slope)
-    y, (e_mean, ez_mean) = np.empty(x.shape, np.float32), np.empty((2, *planned.kept), np.float32)
-    sums = np.empty((planned.blocks, 2, planned.columns), np.float32)
-    totals = np.empty((planned.tasks, 2, *planned.row), np.float32)
+    y, (e_mean, ez_mean) = memory.empty(x.shape), memory.empty((2, *planned.kept))
+    sums = memory.empty((planned.blocks, 2, planned.columns))
+    totals = memory.empty((planned.tasks, 2, *planned.row))
     arrays = {"x": x, "y": y, "g": g, "mean": mean, "inverse": inverse, "e_mean": e_mean, "ez_mean": ez_mean}
     arrays |= {"sums": sums, "totals": totals}
     _run(by_blocks.backward, by_rows.backward, planned, scale, shift, eps, slope, **arrays)

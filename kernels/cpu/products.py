@@ -13,6 +13,7 @@ from math import ceil, prod
 import numpy as np
 from numba import carray
 
+from . import memory
 from .ir import pointer_to
 from .jit import Record, worker
 from .operands import Operands, computed
@@ -206,5 +207,5 @@ class Products:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        y = np.empty(self.shape, np.float32)
+        y = memory.empty(self.shape)
         return computed(multiply, self.arguments, self.tasks, x, self.packing(w), y, bias, slope)

@@ -84,7 +84,7 @@ def _run(gates: int, x, blocks, h, state):
     states = memory.empty((steps + 1, groups, panels, UNITS, width))
     states[0] = 0
     states[0].reshape(groups, -1, width)[:, :hidden] = _groups(state, width)
-    inputs = np.zeros((2, groups, plan.rows, width), np.float32)
+    inputs = memory.zeros((2, groups, plan.rows, width))
     inputs[0, :, channels + 1 : channels + 1 + hidden] = _groups(h, width)
     inputs[:, :, channels] = 1
     call = plan.step.Arguments.from_buffer_copy(plan.call)
@@ -104,11 +104,11 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
     plan = _Plan(gates, batch, steps, channels, hidden)
     width, groups, panels, slots = plan.cut.width, plan.cut.groups, plan.cut.panels, plan.cut.slots
     _weights, blocks = _packed(blocks, 4, 4 * gates * hidden, 4 * width)
-    dx, dh, carried = np.empty_like(x), np.empty_like(h), np.zeros(states.shape[1:], np.float32)
-    step_gradients = np.zeros((2, groups, plan.rows_back, width), np.float32)
+    dx, dh, carried = memory.empty(x.shape), memory.empty(h.shape), memory.zeros(states.shape[1:])
+    step_gradients = memory.zeros((2, groups, plan.rows_back, width))
     # The last tile of all reaches beyond the last row.
-    derivatives = np.empty((slots * groups * 4 * hidden + UNITS, width), np.float32)
-    totals, scratch = np.zeros(z.shape[1:], np.float32), memory.scratch(plan.lane_bytes)
+    derivatives = memory.empty((slots * groups * 4 * hidden + UNITS, width))
+    totals, scratch = memory.zeros(z.shape[1:]), memory.scratch(plan.lane_bytes)
     call = plan.step_back.Arguments.from_buffer_copy(plan.call_back)
     write_addresses(call, blocks=blocks, g=g, dx=dx, dh=dh, step_gradients=step_gradients, gates=z, states=states)
     write_addresses(call, carried=carried, derivatives=derivatives, sums=totals, scratch=scratch)
@@ -118,7 +118,7 @@ def _run_back(gates: int, g, x, blocks, h, z, states, y):
         if call.step % slots == 0 and call.step < steps:
             weights.add(call.step, min(call.step + slots, steps))
     totals = _sequences(totals, batch, panels * 4 * UNITS).reshape(batch, panels, 4, UNITS).transpose(0, 2, 1, 3)
-    totals = sum_over(np.ascontiguousarray(totals.reshape(batch, 4, -1)[..., :hidden]), (0,))
+    totals = sum_over(memory.contiguous(totals.reshape(batch, 4, -1)[..., :hidden]), (0,))
     return dx, *weights.result(), dh, _sequences(carried, *h.shape), totals
 
 

@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 from numba import carray
 
-from . import pool
+from . import memory, pool
 from .ir import clear, copy, loaded, multiplied, store_tile
 from .jit import Address, inlined, worker
 from .memory import write_addresses
@@ -112,9 +112,9 @@ class WeightGradients:
 
     def __init__(self, plan: WeightPlan, x, h, y, derivatives, scratch):
         self.plan, self.arrays = plan, (x, h, y, derivatives, scratch)  # the call keeps no array
-        self.sums = np.zeros(plan.shape, np.float32)
+        self.sums = memory.zeros(plan.shape)
         self.used = self.sums[:, : plan.columns]  # what lies below is of the last tile, and holds anything
-        self.whole = np.zeros(self.used.shape)
+        self.whole = memory.zeros(self.used.shape, np.float64)
         self.call = plan.worker.Arguments.from_buffer_copy(plan.call)
         write_addresses(self.call, x=x, h=h, y=y, derivatives=derivatives, sums=self.sums, scratch=scratch)
 

@@ -6,7 +6,7 @@ from numba import carray
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
 from .ir import copy_reversed, floats_at
 from .jit import worker

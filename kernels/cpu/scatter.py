@@ -7,7 +7,7 @@ from numba import carray, int64
 
 from .. import reference
 from ..cores import most_threads
-from . import pool
+from . import memory, pool, recording
 from .ir import clear, doubles_at, floats_at, pointer_to
 from .jit import worker
 from .memory import address

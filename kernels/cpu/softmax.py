@@ -6,7 +6,7 @@ from numba import carray, float32
 
 from .. import reference
 from ..softmaxes import softmaxes
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
 from .ir import floats_at, pointer_to
 from .jit import jit, summing, worker

@@ -127,7 +127,7 @@ def _pass(x, outer: int, rows: int, columns: int) -> np.ndarray:
     y = memory.empty((outer, columns))
     if columns == 1:
         parts, each = ceil(rows / TASK), ceil(TASK / rows)
-        totals = np.empty((outer, parts, 1)) if parts > 1 else None
+        totals = memory.empty((outer, parts, 1), np.float64) if parts > 1 else None
         places = address(x), address(y), 0 if totals is None else address(totals)
         pool.run(_rows, _rows.Arguments(outer, rows, parts, each, *places), ceil(outer / each) * parts)
         return y if totals is None else totals.sum(axis=1).astype(np.float32)

@@ -10,10 +10,10 @@ import numpy as np
 from numba import carray, float32
 
 from .. import reference, rules
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
-from .ir import floats_at, int64_at
-from .jit import inlined, summing, worker
+from .ir import floats_at, int64_at, pointer_to
+from .jit import Record, inlined, summing, worker
 from .memory import address
 from .registry import FLOAT32, registered, single
 from .target import X86

@@ -8,7 +8,7 @@ from math import ceil
 import numpy as np
 from numba import carray, float64
 
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK
 from .ir import floats_at
 from .jit import summing, worker
@@ -71,7 +71,7 @@ def _combinations(arguments, task, lane):
 def matrix_times_vector(matrix, vector) -> np.ndarray:
     """y (M,) = A v, for contiguous A (M, K) and v with K numbers."""
     rows, depth = matrix.shape
-    y, each = np.empty(rows, np.float32), ceil(TASK / depth)
+    y, each = memory.empty(rows), ceil(TASK / depth)
     pool.run(_dots, _dots.Arguments(rows, depth, each, *map(address, (matrix, vector, y))), ceil(rows / each))
     return y
 

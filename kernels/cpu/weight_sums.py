@@ -15,7 +15,7 @@ from numba import carray
 
 from ..geometry import visible_taps
 from ..taps import Tap
-from . import pool
+from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
 from .jit import Address, Record, worker
 from .memory import address
@@ -311,8 +311,8 @@ class WeightSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The gradient of w, from contiguous float32 x and g; zero for the weights that a mask hides."""
-        weight = (np.zeros if self.is_masked else np.empty)(self.shape, np.float32)
-        sums = summed(accumulate, self.arguments, self.tasks, x, g, np.empty(self.sums_size, np.float32))
+        weight = (memory.zeros if self.is_masked else memory.empty)(self.shape)
+        sums = summed(accumulate, self.arguments, self.tasks, x, g, memory.empty(self.sums_size))
         last = add_up.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient = address(sums), address(weight)
         pool.run(add_up, last, self.add_tasks)

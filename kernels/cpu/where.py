@@ -4,7 +4,7 @@ import numpy as np
 from numba import carray, uint8
 
 from .. import reference
-from . import pool
+from . import memory, pool
 from .blocks import BLOCK, block, block_count
 from .ir import pointer_to
 from .jit import worker
@@ -35,17 +35,17 @@ def _where(arguments, task, lane):
 
 def _serves(x, least: int) -> bool:
     """Whether x is a contiguous float32 array of at least `least` elements."""
-    return x.__class__ is np.ndarray and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
+    return isinstance(x, np.ndarray) and x.size >= least and x.dtype == FLOAT32 and x.flags.c_contiguous
 
 
 @registered
 def where(condition, a, b):
     """a where the condition holds, else b; contiguous float32 arrays and numbers are served here."""
     given = [x for x in (a, b) if not isinstance(x, (int, float))]
-    alike = condition.__class__ is np.ndarray and condition.dtype == bool and condition.flags.c_contiguous
+    alike = isinstance(condition, np.ndarray) and condition.dtype == bool and condition.flags.c_contiguous
     if not (given and alike and all(_serves(x, LEAST_SIZE) and x.shape == condition.shape for x in given)):
         return reference.where(condition, a, b)
-    y = np.empty(condition.shape, np.float32)
+    y = memory.empty(condition.shape)
     number = next((float(x) for x in (a, b) if isinstance(x, (int, float))), 0.0)
     places = [0 if isinstance(x, (int, float)) else address(x) for x in (a, b)]
     pool.run(_where, _where.Arguments(y.size, address(condition), *places, address(y), number), block_count(y.size))

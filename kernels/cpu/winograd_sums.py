@@ -274,7 +274,7 @@ class WinogradSums:
 
     def __call__(self, x, g) -> np.ndarray:
         """The weight gradient of contiguous float32 arrays."""
-        gradient, buffer = np.empty(self.shape, np.float32), memory.scratch(self.lane_bytes)
+        gradient, buffer = memory.empty(self.shape), memory.scratch(self.lane_bytes)
         sums = summed(correlate, self.arguments, self.tasks, x, g, memory.aligned(self.sums_size))
         last = add_points.Arguments.from_buffer_copy(self.add_arguments)
         last.sums, last.gradient, last.scratch = address(sums), address(gradient), address(buffer)
