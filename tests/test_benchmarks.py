@@ -267,10 +267,11 @@ def test_a_first_layer_has_no_input_gradient(monkeypatch):
 
 
 def test_peak_memory_is_compared_over_the_steps_and_over_the_process():
-    row = memory.row(PAIRS["vae"], (50.0, 100.0), (100.0, 300.0))
+    ours, theirs = memory.Levels(50.0, 60.0, 100.0), memory.Levels(200.0, 210.0, 300.0)
+    row = memory.row(PAIRS["vae"], ours, theirs)
     assert row["steps: PyTorch / ours"] == 2.0
     assert row["process: PyTorch / ours"] == 3.0
-    assert list(memory.row(PAIRS["vae"], (50.0, 100.0), None)) == [
+    assert list(memory.row(PAIRS["vae"], ours, None)) == [
         "step",
         "batch",
         "steps: ours, MB",
