@@ -119,8 +119,8 @@ def run() -> harness.Result:
         "ms: a step, medians over rounds, the sides in turns, in a process of its own whose allocator keeps what is "
         "freed; PyTorch eager with fused Adam and the faster memory format; the first losses agree",
         f"MB: the peak of resident memory over the first {STEPS_OF_MEMORY} steps in a fresh process, less what was "
-        "resident before them, when the network and the data were there and a small step had loaded the library's code; "
-        "PyTorch with channels_last images and the system's allocator as it is; a megabyte is 1,000,000 bytes",
+        "resident before them, when the network and the data were there and a small step had loaded the library's "
+        "code; PyTorch with channels_last images and the system's allocator as it is; a megabyte is 1,000,000 bytes",
     ]
     growths = [growth(curve) for curve in curves.values()]
     return harness.Result("Scaling", growths + rows, notes + [harness.PEERS_HINT] * (harness.torch_or_none() is None))

@@ -9,8 +9,17 @@ import numpy as np
 
 import tinygen as tg
 from benchmarks import harness
-from benchmarks.pairs import DCGAN, VAE, WGANGP, Pair, PixelCNN, our_networks, our_side, peer_networks
-from benchmarks.pairs.base import matched_parameters
+from benchmarks.pairs import (
+    DCGAN,
+    VAE,
+    WGANGP,
+    Pair,
+    PixelCNN,
+    matched_parameters,
+    our_networks,
+    our_side,
+    peer_networks,
+)
 from benchmarks.pairs.variational import our_neg_elbo
 from benchmarks.steps import COMPILED, largest_difference, losses, peers_of
 from tinygen.metrics.catalogue import describe
@@ -125,8 +134,7 @@ class Side:
         time.sleep(PAUSE)
         start = time.perf_counter()
         for each in tensors:
-            values = self.step(*each)
-        [value.item() for value in values]
+            self.step(*each)
         return time.perf_counter() - start
 
     def reached(self, target: float) -> tuple[int, float]:
@@ -216,7 +224,7 @@ def run() -> harness.Result:
         "the VAE and the PixelCNN; the networks, the optimisers and the batches are those of `steps`, and the "
         "generator of WGAN-GP is updated after every fifth update of its critic",
         f"{harness.threads()} threads a side, whose allocator keeps what is freed; same initial weights, batches and "
-        "noise; slices of steps in turns, their seconds summed for each side; neither data nor the first slice is on the clock",
+        "noise; slices of steps in turns, their seconds summed for each side, without the data and the first slice",
         "number: read on validation images, outside the clock, by one judge, our networks with the weights of either "
         "side; Frechet: that of the features of a classifier",
         "the same number: the worse of both sides' best readings; s, steps: when a side was first read with it",

@@ -125,7 +125,10 @@ class WGANGP(Pair):
 
     batch: int = 64
     critic_steps: int | None = None
-    title = "WGAN-GP critic 28x28"
+
+    @property
+    def title(self) -> str:
+        return "WGAN-GP 28x28" if self.critic_steps else "WGAN-GP critic 28x28"
 
     def turns(self) -> Iterator[bool]:
         """Whether the generator is updated, after each update of the critic."""
