@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from benchmarks import set_threads
+
 HERE = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae")
 PARTS = "gpu_"  # prefix of the modules that belong to the benchmark `gpu`
@@ -45,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name:14} {purpose}")
         return 0
     # Numerical libraries read these when they are imported, so benchmarks are imported afterwards.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TINYGEN_THREADS"):
-        os.environ[name] = str(arguments.threads)
+    set_threads(arguments.threads)
     from benchmarks import harness
     from tinygen.errors import DeviceError
 

@@ -85,8 +85,7 @@ def measure(name: str, busy: BusyProcesses) -> dict[str, Any]:
     sides: dict[str, Callable[[], object]] = {OURS: ours, ONE_THREAD: in_one_thread(ours)}
     if torch := harness.torch_or_none():
         peers = {str(config): peer_side(pair, torch, config, networks) for config in pair.configs}
-        trial = harness.in_turns(peers, rounds=3, block=BLOCK / 3)
-        sides["PyTorch"] = peers[min(trial, key=lambda each: trial[each].median)]
+        sides["PyTorch"] = peers[harness.fastest(peers, block=BLOCK)]
     times = timings_beside(busy, sides)
     row: dict[str, Any] = {"step": pair.title, "ours, ms": times[0][OURS].median * 1e3}
     for load in LOADS[1:]:

@@ -59,7 +59,7 @@ def main(function_path: str, log: str, first: str, step: str) -> int:
                 wait()
                 log_event(index=index, rows=rows)
             except Exception as error:
-                log_event(index=index, failed=first_line(error))
+                log_event(index=index, failed=harness.first_line(error))
                 try:
                     wait()
                 except Exception:
@@ -73,12 +73,6 @@ def wait() -> None:
         import cupy
 
         cupy.cuda.Device().synchronize()
-
-
-def first_line(error: Exception) -> str:
-    """The type of an error and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
 # The process that starts the others

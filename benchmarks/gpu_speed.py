@@ -16,7 +16,7 @@ import numpy as np
 
 import tinygen as tg
 from benchmarks import harness
-from benchmarks.gpu_jobs import Jobs, Rows, first_line
+from benchmarks.gpu_jobs import Jobs, Rows
 from benchmarks.kernels import CASES, FORWARD, INPUT, WEIGHT, Calls, Convolution, Linear
 from benchmarks.pairs import PAIRS, Pair, our_side, peer_side
 from benchmarks.steps import TOLERANCE, losses
@@ -100,7 +100,7 @@ def peer() -> tuple[Any, str]:
     try:
         torch = harness.torch_or_none()
     except Exception as error:
-        return None, f"PyTorch cannot be imported ({first_line(error)}), so only our side was measured"
+        return None, f"PyTorch cannot be imported ({harness.first_line(error)}), so only our side was measured"
     if torch is None:
         return None, harness.PEERS_HINT
     if not torch.cuda.is_available():
@@ -329,7 +329,7 @@ FUSED = (
 # Training steps: tinygen's captured as one graph and its eager ones, PyTorch's eager ones and those compiled with CUDA
 # graphs
 
-NAMES = "dcgan", "vae", "conv_vae"  # the pairs whose definitions mark what PyTorch compiles
+NAMES = "dcgan", "vae", "conv_vae"
 STEP_BLOCK = 0.2
 CAPTURED, EAGER = "tinygen, captured", "tinygen, eager"
 
@@ -349,7 +349,7 @@ def step_rows(pair: Pair) -> Rows:
                 np.testing.assert_allclose(values, expected, rtol=TOLERANCE)
                 facts[name] = {"losses differ by": float(np.abs(values / expected - 1).max())}
             except Exception as error:
-                facts[name] = {"failed": first_line(error)}
+                facts[name] = {"failed": harness.first_line(error)}
                 del sides[name]
         timings = harness.in_turns(sides, rounds=ROUNDS, block=STEP_BLOCK, pause=0.0, timer=paced)
     row_of_side = {row.pop("side"): row for row in harness.comparison(timings, unit=1e-3, unit_name="ms")}
@@ -369,7 +369,7 @@ def sides_and_facts(pair: Pair) -> tuple[dict[str, Callable[[], tuple]], dict[st
         try:
             sides[name] = make()
         except Exception as error:
-            facts[name] = {"failed": first_line(error)}
+            facts[name] = {"failed": harness.first_line(error)}
     return sides, facts
 
 

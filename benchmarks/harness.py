@@ -112,20 +112,18 @@ def against_pytorch(
     *,
     rounds: int,
     block: float,
-    jax: Callable[[], object] | None = None,
+    also: Mapping[str, Callable[[], object]] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Cells of a row: our time beside that of PyTorch in its fastest configuration, which a short trial finds.
 
-    A ratio above 1 means that we are faster. Without peers the row holds our time alone. `jax` is a third side, timed
+    A ratio above 1 means that we are faster. Without peers the row holds our time alone. The sides in `also` are timed
     in the same rounds; other options are those of `in_turns`.
     """
     if not peers:
         return {"ours, ms": in_turns({"ours": ours}, rounds=rounds, block=block, **options)["ours"].median * 1e3}
-    trial = in_turns(peers, rounds=3, block=block / 3, **options)
-    best = min(trial, key=lambda name: trial[name].median)
-    third = {"JAX": jax} if jax else {}
-    timings = in_turns({"ours": ours, best: peers[best], **third}, rounds=rounds, block=block, **options)
+    best, also = fastest(peers, block=block, **options), also or {}
+    timings = in_turns({"ours": ours, best: peers[best], **also}, rounds=rounds, block=block, **options)
     ratio, spread = timings[best].ratio_to(timings["ours"])
     cells = {
         "ours, ms": timings["ours"].median * 1e3,
@@ -134,9 +132,13 @@ def against_pytorch(
         "its spread": spread,
         "PyTorch's best": best,
     }
-    if jax:
-        cells["JAX / ours"] = timings["JAX"].ratio_to(timings["ours"])[0]
-    return cells
+    return cells | {f"{name} / ours": timings[name].ratio_to(timings["ours"])[0] for name in also}
+
+
+def fastest(sides: Mapping[str, Callable[[], object]], *, block: float, **options: Any) -> str:
+    """The name of the fastest side, in a trial of three rounds of a third of `block` seconds each."""
+    trial = in_turns(sides, rounds=3, block=block / 3, **options)
+    return min(trial, key=lambda name: trial[name].median)
 
 
 def torch_or_none() -> Any:
@@ -161,6 +163,12 @@ def jax_or_none() -> Any:
 def threads() -> int:
     """The number of threads of each side, which `--threads` sets in the environment."""
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
+
+def first_line(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
 # Output

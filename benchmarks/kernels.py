@@ -242,7 +242,8 @@ def measure(case: Convolution | Linear, torch, jax=None) -> list[dict[str, Any]]
         if third:
             expected = np.asarray(third[direction]())
             np.testing.assert_allclose(ours(), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
-        cells = harness.against_pytorch(ours, theirs, rounds=ROUNDS, block=BLOCK, jax=third.get(direction))
+        also = {"JAX": third[direction]} if third else {}
+        cells = harness.against_pytorch(ours, theirs, rounds=ROUNDS, block=BLOCK, also=also)
         rate = case.flops / (cells["ours, ms"] * 1e-3)
         rows.append({"shape": case.title, "direction": direction, **cells, "our GFLOP/s": rate / 1e9})
     return rows

@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
@@ -44,6 +45,7 @@ def ratio(value: float | None) -> str:
 # The tables
 
 
+COMPILED = "torch.compile / ours"
 SAMPLE_COLUMNS = "judges agree", "asked label", "coverage", "density"
 """Columns of the scoreboard about samples that the README shows."""
 
@@ -72,9 +74,13 @@ def flagships(results: list[Row]) -> str:
 
 
 def steps() -> str:
-    """Time and memory of training steps beside PyTorch's, and the median ratio of times."""
+    """Time and memory of training steps beside PyTorch's, and the median ratio of times.
+
+    A column for `torch.compile` is there once it has been measured.
+    """
     memory = {row["step"]: row["steps: PyTorch / ours"] for row in rows("memory")}
     results = rows("steps")
+    compiled = any(COMPILED in row for row in results)
     lines = [
         [
             f"{row['step']}, batch {row['batch']}",
@@ -83,12 +89,52 @@ def steps() -> str:
             f"{ratio(row['PyTorch / ours'])} ({ratio(row['its spread'])})",
             ratio(memory.get(row["step"])),
             f"{row['JAX / ours']:.1f}" if "JAX / ours" in row else "",
+            *[compiled_ratio(row.get(COMPILED))] * compiled,
         ]
         for row in results
     ]
     median = statistics.median(row["PyTorch / ours"] for row in results)
-    columns = "training step", "ours", "PyTorch", "ratio (quartile distance)", "peak memory, ratio", "JAX, ratio"
-    return table(columns, lines) + f"\nThe median ratio is {median:.2f}.\n"
+    sides = "ours", "PyTorch", "ratio (quartile distance)", "peak memory, ratio", "JAX, ratio"
+    columns = "training step", *sides, *["`torch.compile`, ratio"] * compiled
+    among = " `torch.compile` is among the configurations of which PyTorch's fastest is taken." * compiled
+    return table(columns, lines) + f"\nThe median ratio is {median:.2f}.{among}\n"
+
+
+def compiled_ratio(value: float | str | None) -> str:
+    """A ratio, or "fails" where a message says why there is none."""
+    return "fails" if isinstance(value, str) else ratio(value)
+
+
+def scaling() -> str:
+    """The exponents with which time and memory of a step grow on both sides, and the ratios at the largest size."""
+    lines = []
+    for row in rows("scaling"):
+        if "from" in row:
+            named = f"{row['size']}, {row['from']} to {row['to']}{', checkpoints' * row['checkpoint']}"
+            cells = [
+                (f"{row[f'exponent: ours, {what}']:.2f} / {row[f'exponent: PyTorch, {what}']:.2f}",
+                 ratio(row[f"PyTorch / ours, {what}"]))
+                for what in ("ms", "MB")
+            ]  # fmt: skip
+            lines.append([named, str(row["threads"]), *cells[0], *cells[1]])
+    measured = "time: exponents, ours / PyTorch", "time, ratio", "peak memory: exponents", "peak memory, ratio"
+    return table(("larger half of the sizes", "threads", *measured), lines)
+
+
+def trainings() -> str:
+    """Whole trainings to the same number on validation images."""
+    lines = [
+        [
+            row["training"],
+            f"{row['number']} {row['the same number']:.4g}",
+            f"{row['ours, s']:.1f} s ({row['ours, steps']} steps)",
+            f"{row['PyTorch, s']:.1f} s ({row['PyTorch, steps']} steps)",
+            ratio(row["PyTorch / ours"]),
+            f"{row['ours, final number']:.4g} / {row['PyTorch, final number']:.4g}",
+        ]
+        for row in rows("train")
+    ]
+    return table(("training", "the same number", "ours", "PyTorch", "ratio", "final numbers, ours / PyTorch"), lines)
 
 
 def busy() -> str:
@@ -214,6 +260,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "scoreboard": scoreboard,
     "toys": toys,
     "steps": steps,
+    "scaling": scaling,
+    "trainings": trainings,
     "busy": busy,
     "kernels": kernels,
     "operations": operations,
@@ -237,6 +285,14 @@ def spread(results: list[Row]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
+def written(name: str) -> str:
+    """A table, or which benchmark must be run before there is one."""
+    try:
+        return TABLES[name]()
+    except FileNotFoundError as error:
+        return f"Not measured yet: `python -m benchmarks {Path(error.filename).stem} --save`.\n"
+
+
 def rewritten(text: str) -> str:
     """The text with all tables replaced; UsageError if a table is unknown, missing or there twice."""
     names = [name for _, name, _, _ in re.findall(TABLE_PATTERN, text, re.DOTALL)]
@@ -244,7 +300,7 @@ def rewritten(text: str) -> str:
         raise UsageError(f"README.md has the tables {', '.join(names)}; it should have {', '.join(TABLES)}, each once")
 
     def table(match: re.Match) -> str:
-        return f"{match[1]}\n{TABLES[match[2]]()}\n{match[4]}"
+        return f"{match[1]}\n{written(match[2])}\n{match[4]}"
 
     return re.sub(TABLE_PATTERN, table, text, flags=re.DOTALL)
 
@@ -256,5 +312,5 @@ def run() -> harness.Result:
     if after != before:
         write_atomically(README, after)
     changed = "README.md is written" if after != before else "README.md is as it was"
-    files = [{"table": name, "lines": function().count("\n")} for name, function in TABLES.items()]
+    files = [{"table": name, "lines": written(name).count("\n")} for name in TABLES]
     return harness.Result("Tables of the README", files, [changed])

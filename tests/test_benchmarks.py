@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -13,9 +14,20 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from benchmarks import harness, kernels, memory, operations, scoreboard, startup, steps, tables
+from benchmarks import harness, kernels, memory, operations, scaling, scoreboard, startup, steps, tables, train
 from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
-from benchmarks.pairs import LSTM, PAIRS, our_side, trainable_parameters
+from benchmarks.pairs import (
+    BATCHES,
+    DCGAN,
+    LSTM,
+    PAIRS,
+    VAE,
+    WGANGP,
+    PixelCNN,
+    UNetBlock,
+    our_side,
+    trainable_parameters,
+)
 from tinygen import cli, data, models
 from tinygen.errors import UsageError
 from tinygen.score import Score
@@ -214,6 +226,9 @@ def test_our_side_is_compared_with_the_fastest_configuration_of_pytorch():
     assert list(cells) == ["ours, ms", "PyTorch, ms", "PyTorch / ours", "its spread", "PyTorch's best"]
     assert cells["PyTorch's best"] == "quick"
     assert list(against_pytorch(bool, {}, rounds=2, block=0)) == ["ours, ms"]
+    also = against_pytorch(bool, {"quick": bool}, rounds=2, block=0, also={"JAX": slow})
+    assert list(also)[:5] == list(cells)
+    assert also["JAX / ours"] > 1
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -267,10 +282,11 @@ def test_a_first_layer_has_no_input_gradient(monkeypatch):
 
 
 def test_peak_memory_is_compared_over_the_steps_and_over_the_process():
-    row = memory.row(PAIRS["vae"], (50.0, 100.0), (100.0, 300.0))
+    ours, theirs = memory.Levels(50.0, 60.0, 100.0), memory.Levels(200.0, 210.0, 300.0)
+    row = memory.row(PAIRS["vae"], ours, theirs)
     assert row["steps: PyTorch / ours"] == 2.0
     assert row["process: PyTorch / ours"] == 3.0
-    assert list(memory.row(PAIRS["vae"], (50.0, 100.0), None)) == [
+    assert list(memory.row(PAIRS["vae"], ours, None)) == [
         "step",
         "batch",
         "steps: ours, MB",
@@ -318,6 +334,152 @@ def test_calibrations_under_different_binarisations_have_different_names():
         data.Spec("mnist", {"x": data.Image(28, 28, 1, "binary", binarisation=each)}) for each in ("dynamic", None)
     ]
     assert [scoreboard.in_words(each) for each in specs] == ["mnist (dynamic binarisation)", "mnist"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "checkpoints"), [(UNetBlock(batch=2, side=8, channels=8, depth=3), 3), (LSTM(batch=1, length=26), 2)]
+)
+def test_checkpoints_change_no_loss_of_a_pair(monkeypatch, pair, checkpoints):
+    called = []
+    checkpoint = tg.checkpoint
+    monkeypatch.setattr(tg, "checkpoint", lambda *arguments: called.append(1) or checkpoint(*arguments))
+    _, plain = our_side(pair, tg)
+    expected = steps.losses(plain)
+    assert not called
+    _, checkpointed = our_side(dataclasses.replace(pair, checkpoint=True), tg)
+    np.testing.assert_allclose(steps.losses(checkpointed), expected, rtol=1e-5)
+    assert len(called) == BATCHES * checkpoints
+
+
+def test_the_exponent_is_that_of_the_larger_half():
+    sizes = [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert scaling.exponent(sizes, [9.0, 9.0, *(3 * size**1.5 for size in sizes[2:])]) == pytest.approx(1.5)
+    curve = [
+        {"size": "batch", "threads": 1, "checkpoint": False, "value": n, "ours, ms": n, "PyTorch, ms": 2 * n**2}
+        | {"ours, MB": 7.0}
+        for n in (2, 4, 8, 16)
+    ]
+    row = scaling.growth(curve)
+    assert (row["size"], row["from"], row["to"], row["PyTorch / ours, ms"]) == ("batch", 8, 16, 32.0)
+    exponents = {key: value for key, value in row.items() if key.startswith("exponent")}
+    assert exponents == pytest.approx(
+        {"exponent: ours, ms": 1.0, "exponent: PyTorch, ms": 2.0, "exponent: ours, MB": 0.0}, abs=1e-9
+    )
+
+
+def test_every_size_of_an_axis_is_another_pair_and_the_warm_up_is_small():
+    for axis in scaling.AXES:
+        pairs = {axis.at(size, checkpoint=checkpoint) for size in axis.sizes for checkpoint in (False, True)}
+        assert len(pairs) == 2 * len(axis.sizes)
+        assert list(axis.sizes) == sorted(axis.sizes)
+        assert axis.warm_up().batch == 1
+
+
+def test_time_and_memory_of_a_size_are_measured(monkeypatch):
+    """Memory in a process of its own, whose peak is that of the larger pair, beyond what the first one left."""
+    monkeypatch.setattr(harness, "torch_or_none", lambda: None)
+    monkeypatch.setattr(scaling.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(scaling, "ROUNDS", 1)
+    monkeypatch.setattr(scaling, "BLOCK", 0)
+    pair = UNetBlock(batch=1, side=8, channels=8, depth=1)
+    assert list(scaling.times(pair)) == ["ours, ms"]
+    cells = scaling.peaks(dataclasses.replace(pair, batch=64), pair)
+    images = 64 * 8 * 8 * 8 * 4 / 1e6
+    assert list(cells) == ["ours, MB"]
+    assert cells["ours, MB"] > images
+
+
+def a_step_that_cannot_be_compiled(pair, torch, config, networks):
+    def step():
+        if config.compiled:
+            raise RuntimeError("no compiler\nand more")
+        return (np.float32(1),)
+
+    return step
+
+
+class NoTorch:
+    """As much of PyTorch as `peers_of` uses itself."""
+
+    class compiler:
+        @staticmethod
+        def reset():
+            pass
+
+
+def test_a_step_that_cannot_be_compiled_says_why_and_the_others_are_compared(monkeypatch):
+    monkeypatch.setattr(steps, "peer_side", a_step_that_cannot_be_compiled)
+    sides, values, failure = steps.peers_of(PAIRS["vae"], NoTorch, [])
+    assert list(sides) == list(values) == ["fused Adam", "foreach Adam"]
+    assert failure == "fails: RuntimeError: no compiler"
+    assert tables.compiled_ratio(failure) == "fails"
+    assert tables.compiled_ratio(1.234) == "1.23"
+    assert steps.largest_difference(values, np.float32(1), "") == 0.0
+    with pytest.raises(AssertionError, match=r"a title, fused Adam"):
+        steps.largest_difference(values, np.float32(1.1), "a title")
+
+
+SHORT_TRAININGS = [
+    dataclasses.replace(training, pair=pair, steps=4, reading=2, slice=2)
+    for training, pair in zip(
+        train.TRAININGS, (VAE(batch=8), PixelCNN(batch=2), DCGAN(batch=4), WGANGP(batch=4, critic_steps=2)), strict=True
+    )
+]
+
+
+@pytest.mark.parametrize("training", SHORT_TRAININGS, ids=lambda training: training.pair.title)
+def test_a_training_is_measured_without_pytorch(monkeypatch, training):
+    dataset = data.load("fashion-mnist-7k")
+    few = dataclasses.replace(dataset, valid=dataset.valid.take(40))
+    monkeypatch.setattr(harness, "torch_or_none", lambda: None)
+    monkeypatch.setattr(train.Judge, "of", lambda dataset: train.Judge(dataset.spec))
+    row = train.measure(training, few)
+    assert row["steps"] == 4
+    assert np.isfinite(row["ours, final number"])
+    assert row["the same number"] <= row["ours, final number"]
+    assert row["ours, steps"] in (2, 4)
+
+
+def test_the_generator_of_wgan_gp_is_updated_after_every_nth_update_of_the_critic():
+    networks, step = our_side(WGANGP(batch=2, critic_steps=2), tg)
+    weight = networks[0].parameters()[0]
+    values = [weight.numpy().copy()]
+    for _ in range(4):
+        step()
+        values.append(weight.numpy().copy())
+    changed = [not np.array_equal(a, b) for a, b in itertools.pairwise(values)]
+    assert changed == [False, True, False, True]
+
+
+def test_the_same_number_is_the_worse_of_both_best_ones_and_slices_count_until_it_is_read():
+    side = train.Side(bool, list, list, [0.0, 1.0, 1.0], [(2, 0.0, 9.0), (4, 1.0, 3.0), (6, 2.0, 5.0)])
+    assert side.reached(3.5) == (4, 1.0)
+    assert side.reached(9.0) == (2, 0.0)
+
+
+def test_a_table_without_a_result_says_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    assert tables.written("scaling") == "Not measured yet: `python -m benchmarks scaling --save`.\n"
+    assert tables.written("trainings") == "Not measured yet: `python -m benchmarks train --save`.\n"
+
+
+def test_the_tables_of_growth_and_of_trainings(monkeypatch, tmp_path):
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    curve = [
+        {"size": "batch", "threads": 1, "checkpoint": True, "value": n}
+        | {f"{side}, {what}": n * factor for side, factor in (("ours", 1.0), ("PyTorch", 1.5)) for what in ("ms", "MB")}
+        for n in (1, 2, 4, 8)
+    ]
+    harness.save("scaling", harness.Result("", [scaling.growth(curve), *curve]))
+    assert tables.scaling().splitlines()[2:] == [
+        "| batch, 4 to 8, checkpoints | 1 | 1.00 / 1.00 | 1.50 | 1.00 / 1.00 | 1.50 |"
+    ]
+    row = {"training": "VAE", "number": "-ELBO, nats", "the same number": 230.12, "PyTorch / ours": 1.5}
+    for side, factor in (("ours", 1), ("PyTorch", 2)):
+        row |= {f"{side}, s": 10.0 * factor, f"{side}, steps": 100 * factor, f"{side}, final number": 229.0 + factor}
+    harness.save("train", harness.Result("", [row]))
+    line = "| VAE | -ELBO, nats 230.1 | 10.0 s (100 steps) | 20.0 s (200 steps) | 1.50 | 230 / 231 |"
+    assert tables.trainings().splitlines()[2:] == [line]
 
 
 @pytest.mark.parametrize("operation", operations.TABLE, ids=lambda operation: operation.name)

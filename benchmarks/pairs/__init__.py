@@ -10,8 +10,11 @@ from benchmarks.pairs.base import (
     Pair,
     Peer,
     binary,
+    matched_parameters,
     normal,
+    our_networks,
     our_side,
+    peer_networks,
     peer_side,
     trainable_parameters,
 )
@@ -29,8 +32,11 @@ __all__ = [
     "Pair",
     "Peer",
     "binary",
+    "matched_parameters",
     "normal",
+    "our_networks",
     "our_side",
+    "peer_networks",
     "peer_side",
     "trainable_parameters",
 ]

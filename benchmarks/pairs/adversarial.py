@@ -1,5 +1,7 @@
 """Generative adversarial networks on 28x28 images."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,10 +118,21 @@ class DCGAN(Pair):
 
 @dataclass(frozen=True)
 class WGANGP(Pair):
-    """One update of the critic, with the gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028)."""
+    """One update of the critic, with the gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028).
+
+    The generator is updated too after every n-th update of the critic, where `critic_steps` says n.
+    """
 
     batch: int = 64
-    title = "WGAN-GP critic 28x28"
+    critic_steps: int | None = None
+
+    @property
+    def title(self) -> str:
+        return "WGAN-GP 28x28" if self.critic_steps else "WGAN-GP critic 28x28"
+
+    def turns(self) -> Iterator[bool]:
+        """Whether the generator is updated, after each update of the critic."""
+        return (bool(self.critic_steps) and count % self.critic_steps == 0 for count in itertools.count(1))
 
     def draw(self, rng):
         x, mix = np.tanh(normal(rng, self.batch, 28, 28, 1)), rng.random((self.batch, 1, 1, 1), np.float32)
@@ -128,6 +141,8 @@ class WGANGP(Pair):
     def ours(self, tg):
         generator, critic = our_generator(tg.nn).to(self.device), our_critic(tg.nn).to(self.device)
         adam = tg.optim.Adam(critic, 1e-4, betas=(0.0, 0.9))
+        adam_g = tg.optim.Adam(generator, 1e-4, betas=(0.0, 0.9)) if self.critic_steps else None
+        turns = self.turns()
 
         def step(x, z, mix):
             with tg.no_grad():
@@ -137,6 +152,8 @@ class WGANGP(Pair):
             penalty = ((tg.functional.sqrt((slope * slope).sum(axis=(1, 2, 3))) - 1) ** 2).mean()
             loss = critic(fake).mean() - critic(x).mean() + 10 * penalty
             adam.step(loss)
+            if next(turns):
+                adam_g.step(-critic(generator(z)).mean())
             return (loss,)
 
         return [generator, critic], step
@@ -144,16 +161,31 @@ class WGANGP(Pair):
     def peer(self, torch, peer):
         networks_g, generator = peer_generator(torch.nn, peer)
         networks_c, critic = peer_critic(torch.nn, peer)
-        adam = peer.adam(networks_c, 1e-4, betas=(0.0, 0.9))
+        adam, adam_g = (peer.adam(networks, 1e-4, betas=(0.0, 0.9)) for networks in (networks_c, networks_g))
+        turns = self.turns()
+
+        @peer.compiled
+        def generate(z):
+            with torch.no_grad():
+                return generator(z)
+
+        @peer.compiled
+        def minus_distance(x, fake):
+            return critic(fake).mean() - critic(x).mean()
+
+        @peer.compiled
+        def loss_of_generator(z):
+            return -critic(generator(z)).mean()
 
         def step(x, z, mix):
-            with torch.no_grad():
-                fake = generator(z)
+            fake = generate(z)
             between = (mix * x + (1 - mix) * fake).requires_grad_()
             (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-            penalty = ((slope.square().sum(dim=(1, 2, 3)).sqrt() - 1) ** 2).mean()
-            loss = critic(fake).mean() - critic(x).mean() + 10 * penalty
+            penalty = ((slope.square().sum(dim=(1, 2, 3)).sqrt() - 1) ** 2).mean()  # compiled code has no second order
+            loss = minus_distance(x, fake) + 10 * penalty
             peer.update(adam, loss)
+            if next(turns):
+                peer.update(adam_g, loss_of_generator(z))
             return (loss,)
 
         return networks_g + networks_c, step

@@ -85,8 +85,12 @@ class PixelCNN(Pair):
         )
         adam = peer.adam([network], 1e-3)
 
+        @peer.compiled
+        def loss_of(x):
+            return nn.functional.binary_cross_entropy_with_logits(network(x), x)
+
         def step(x):
-            loss = nn.functional.binary_cross_entropy_with_logits(network(x), x)
+            loss = loss_of(x)
             peer.update(adam, loss)
             return (loss,)
 
@@ -166,11 +170,15 @@ class GatedPixelCNN(Pair):
         networks = [*blocks, head]
         adam = peer.adam(networks, 1e-3)
 
-        def step(x):
+        @peer.compiled
+        def loss_of(x):
             above, h = nn.functional.pad(x, (0, 0, 1, 0))[:, :, :-1], x
             for block in blocks:
                 above, h = block(above, h)
-            loss = nn.functional.binary_cross_entropy_with_logits(head(h), x)
+            return nn.functional.binary_cross_entropy_with_logits(head(h), x)
+
+        def step(x):
+            loss = loss_of(x)
             peer.update(adam, loss)
             return (loss,)
 
@@ -223,9 +231,13 @@ class MADE(Pair):
         def masked(layer, x, mask):
             return F.linear(x, layer.weight * mask, layer.bias)
 
-        def step(x):
+        @peer.compiled
+        def loss_of(x):
             logits = masked(above, F.relu(masked(below, x, masks[0])), masks[1]) + masked(direct, x, masks[2])
-            loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+            return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+
+        def step(x):
+            loss = loss_of(x)
             peer.update(adam, loss)
             return (loss,)
 

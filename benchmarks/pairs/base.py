@@ -5,7 +5,7 @@ that a process imports only what it measures. It returns its networks, whose par
 sides, and a function that makes one update and returns the losses before it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, cycle
 from typing import Any
@@ -56,6 +56,12 @@ class Peer:
         """The function, compiled if the configuration says so."""
         return self.torch.compile(function, mode="reduce-overhead") if self.config.compiled else function
 
+    def checkpoint(self, function, *tensors):
+        """Call a function that draws no random numbers, and again in the backward pass, keeping no intermediates."""
+        from torch.utils.checkpoint import checkpoint
+
+        return checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)
+
     def update(self, optimizer, loss, clip_norm: float | None = None) -> None:
         """Make one update; only gradients of the optimiser's parameters are computed."""
         parameters = optimizer.param_groups[0]["params"]
@@ -69,6 +75,11 @@ class Peer:
 def trainable_parameters(networks) -> list:
     """The parameters of the networks that require gradients."""
     return [p for p in chain.from_iterable(network.parameters() for network in networks) if p.requires_grad]
+
+
+def call(function, *arguments):
+    """`function(*arguments)`, for networks that are called either so or by `checkpoint`."""
+    return function(*arguments)
 
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -111,10 +122,15 @@ def batches(pair: Pair) -> list[tuple[np.ndarray, ...]]:
     return [pair.draw(rng) for _ in range(BATCHES)]
 
 
+def our_networks(pair: Pair, tg) -> tuple[list, Callable[..., tuple]]:
+    """Our networks, whose initial weights are always the same, and their step."""
+    tg.seed(0)
+    return pair.ours(tg)
+
+
 def our_side(pair: Pair, tg, wrap: Callable = lambda step: step) -> tuple[list, Callable[[], tuple]]:
     """Our networks, and a function that makes the next step; `wrap` is applied to the step of the pair."""
-    tg.seed(0)
-    networks, step = pair.ours(tg)
+    networks, step = our_networks(pair, tg)
     step = wrap(step)
     turn = cycle([[tg.backend.to_device(a, pair.device) for a in arrays] for arrays in batches(pair)])
     return networks, lambda: step(*next(turn))
@@ -122,6 +138,15 @@ def our_side(pair: Pair, tg, wrap: Callable = lambda step: step) -> tuple[list, 
 
 def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -> Callable[[], tuple]:
     """PyTorch's function that makes the next step, in a configuration, with the weights of our networks if given."""
+    _, step, prepared = peer_networks(pair, torch, config, networks)
+    turn = cycle([prepared(arrays) for arrays in batches(pair)])
+    return lambda: step(*next(turn))
+
+
+def peer_networks(
+    pair: Pair, torch, config: Config, networks: list | None = None
+) -> tuple[list, Callable[..., tuple], Callable[[tuple], list]]:
+    """PyTorch's networks, with the weights of ours if given, their step, and what makes its Tensors of arrays."""
     peer = Peer(torch, config)
     with torch.device(pair.device):
         theirs, step = pair.peer(torch, peer)
@@ -129,25 +154,31 @@ def peer_side(pair: Pair, torch, config: Config, networks: list | None = None) -
         network.to(memory_format=peer.format)
     if networks is not None:
         copy_parameters(networks, theirs, torch)
-    turn = cycle(
-        [pair.for_peer(peer, [torch.from_numpy(a).to(pair.device) for a in arrays]) for arrays in batches(pair)]
-    )
 
-    def next_step() -> tuple:
+    def prepared(arrays: tuple[np.ndarray, ...]) -> list:
+        return pair.for_peer(peer, [torch.from_numpy(a).to(pair.device) for a in arrays])
+
+    def marked_step(*tensors) -> tuple:
         if config.compiled:  # without it a compiled function may overwrite outputs of another one in the same step
             torch.compiler.cudagraph_mark_step_begin()
-        return step(*next(turn))
+        return step(*tensors)
 
-    return next_step
+    return theirs, marked_step, prepared
 
 
 def copy_parameters(ours: list, theirs: list, torch: Any) -> None:
-    """Copy our parameters to PyTorch's, whose weights have the axes outputs, inputs, kernel; embeddings have ours."""
+    """Copy our parameters to PyTorch's."""
+    for p, q in matched_parameters(ours, theirs, torch):
+        q.copy_(torch.from_numpy(p.numpy()))
+
+
+def matched_parameters(ours: list, theirs: list, torch: Any) -> Iterator[tuple]:
+    """Our parameters, and views of PyTorch's with our axes; theirs are outputs, inputs, kernel (not embeddings')."""
     modules = chain.from_iterable(network.modules() for network in theirs)
     embeddings = {id(module.weight) for module in modules if isinstance(module, torch.nn.Embedding)}
     for p, q in zip(trainable_parameters(ours), trainable_parameters(theirs), strict=True):
         same = p.ndim == 1 or id(q) in embeddings
-        array = p.numpy() if same else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
-        if array.shape != tuple(q.shape):
-            raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")
-        q.data.copy_(torch.from_numpy(array))
+        view = q.data if same else q.data.movedim((0, 1), (-1, -2))
+        if p.shape != tuple(view.shape):
+            raise ValueError(f"a parameter {p.shape} of ours does not fit PyTorch's {tuple(view.shape)}")
+        yield p, view

@@ -42,6 +42,7 @@ class RBM(Pair):
         layer, below = torch.nn.Linear(784, 500), torch.zeros(784)
         F, rate = torch.nn.functional, 0.01
 
+        @peer.compiled
         @torch.no_grad()
         def step(v, chains, for_h, for_v):
             h = (for_h < torch.sigmoid(layer(chains))).float()

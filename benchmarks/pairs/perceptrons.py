@@ -43,8 +43,12 @@ class Autoencoder(Pair):
         network = nn.Sequential(*(perceptron(nn, part, nn.ReLU(inplace=True)) for part in (sizes[:3], sizes[2:])))
         adam = peer.adam([network], 1e-3)
 
+        @peer.compiled
+        def loss_of(x):
+            return nn.functional.binary_cross_entropy_with_logits(network(x), x, reduction="sum") / len(x)
+
         def step(x):
-            loss = nn.functional.binary_cross_entropy_with_logits(network(x), x, reduction="sum") / len(x)
+            loss = loss_of(x)
             peer.update(adam, loss)
             return (loss,)
 
@@ -93,11 +97,19 @@ class AAE(Pair):
         adam_d = peer.adam([discriminator], 1e-4, betas=(0.5, 0.999))
         softplus = torch.nn.functional.softplus
 
-        def step(x, mask, prior_codes):
+        @peer.compiled
+        def loss_and_codes(x, mask):
             codes = encoder(x * mask)
             error = torch.nn.functional.mse_loss(decoder(codes).sigmoid(), x, reduction="sum") / len(x)
-            loss = error + softplus(-discriminator(codes)).mean()
-            loss_d = (softplus(-discriminator(prior_codes)) + softplus(discriminator(codes.detach()))).mean()
+            return error + softplus(-discriminator(codes)).mean(), codes.detach()
+
+        @peer.compiled
+        def loss_of_discriminator(prior_codes, codes):
+            return (softplus(-discriminator(prior_codes)) + softplus(discriminator(codes))).mean()
+
+        def step(x, mask, prior_codes):
+            loss, codes = loss_and_codes(x, mask)
+            loss_d = loss_of_discriminator(prior_codes, codes)
             peer.update(adam, loss)
             peer.update(adam_d, loss_d)
             return loss, loss_d
@@ -142,12 +154,20 @@ class GAN(Pair):
         discriminator = perceptron(nn, self.discriminator, nn.LeakyReLU(0.2, inplace=True))
         adam_g, adam_d = (peer.adam([each], 2e-4, betas=(0.5, 0.999)) for each in (generator, discriminator))
 
-        def step(x, z, other_z):
+        @peer.compiled
+        def loss_of_discriminator(x, z):
             with torch.no_grad():
                 fake = generator(z)
-            loss_d = softplus(-discriminator(x)).mean() + softplus(discriminator(fake)).mean()
+            return softplus(-discriminator(x)).mean() + softplus(discriminator(fake)).mean()
+
+        @peer.compiled
+        def loss_of_generator(z):
+            return softplus(-discriminator(generator(z))).mean()
+
+        def step(x, z, other_z):
+            loss_d = loss_of_discriminator(x, z)
             peer.update(adam_d, loss_d)
-            loss_g = softplus(-discriminator(generator(other_z))).mean()
+            loss_g = loss_of_generator(other_z)
             peer.update(adam_g, loss_g)
             return loss_d, loss_g
 

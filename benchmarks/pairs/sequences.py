@@ -6,13 +6,34 @@ import numpy as np
 
 from benchmarks.pairs.base import ROWS, Pair, trainable_parameters
 
+SEGMENT = 25
+"""Steps of a recurrent network between two checkpoints."""
+
+
+def in_segments(lstm, segments, checkpoint, concatenate):
+    """The outputs of an LSTM, in either library, of consecutive segments of its input, each with a checkpoint."""
+
+    def of_segment(x, *state):
+        y, (h, c) = lstm(x, state or None)
+        return y, h, c
+
+    ys, state = [], ()
+    for x in segments:
+        y, *state = checkpoint(of_segment, x, *state)
+        ys.append(y)
+    return concatenate(ys)
+
 
 @dataclass(frozen=True)
 class LSTM(Pair):
-    """Next-symbol prediction: one-hot symbols of 64, their cross-entropy at each step, gradients of norm 1 at most."""
+    """Next-symbol prediction: one-hot symbols of 64, their cross-entropy at each step, gradients of norm 1 at most.
+
+    With `checkpoint` each SEGMENT of steps is computed again in the backward pass.
+    """
 
     batch: int = 32
     length: int = 400
+    checkpoint: bool = False
     configs = ROWS
 
     @property
@@ -30,9 +51,14 @@ class LSTM(Pair):
         lstm, output = tg.nn.LSTM(64, 512).to(self.device), tg.nn.Linear(512, 64).to(self.device)
         adam = tg.optim.Adam([*lstm.parameters(), *output.parameters()], 1e-3, clip_norm=1.0)
 
+        def hidden(x):
+            if not self.checkpoint:
+                return lstm(x)[0]
+            segments = [x[:, start : start + SEGMENT] for start in range(0, self.length, SEGMENT)]
+            return in_segments(lstm, segments, tg.checkpoint, lambda ys: tg.functional.concatenate(ys, axis=1))
+
         def step(x, target):
-            h, _ = lstm(x)
-            loss = tg.functional.cross_entropy(output(h), target).mean()
+            loss = tg.functional.cross_entropy(output(hidden(x)), target).mean()
             adam.step(loss)
             return (loss,)
 
@@ -43,9 +69,13 @@ class LSTM(Pair):
         lstm.bias_hh_l0.requires_grad_(False).zero_()  # PyTorch has two biases, of which only the sum matters
         adam = peer.adam([lstm, output], 1e-3)
 
+        @peer.compiled
+        def loss_of(x, target):
+            h = in_segments(lstm, x.split(SEGMENT), peer.checkpoint, torch.cat) if self.checkpoint else lstm(x)[0]
+            return torch.nn.functional.cross_entropy(output(h).flatten(0, 1), target.flatten())
+
         def step(x, target):
-            h, _ = lstm(x)
-            loss = torch.nn.functional.cross_entropy(output(h).flatten(0, 1), target.flatten())
+            loss = loss_of(x, target)
             peer.update(adam, loss, clip_norm=1.0)
             return (loss,)
 
@@ -98,9 +128,13 @@ class LanguageModel(Pair):
         lstm.bias_hh_l0.requires_grad_(False).zero_()
         adam = peer.adam(networks, 1e-3)
 
-        def step(read, target, counted):
+        @peer.compiled
+        def loss_of(read, target, counted):
             h, _ = lstm(embedding(read))
-            loss = nn.functional.cross_entropy(output(h[counted]), target[counted], reduction="sum") / read.shape[1]
+            return nn.functional.cross_entropy(output(h[counted]), target[counted], reduction="sum") / read.shape[1]
+
+        def step(read, target, counted):
+            loss = loss_of(read, target, counted)
             peer.update(adam, loss)
             return (loss,)
 

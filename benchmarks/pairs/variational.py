@@ -7,17 +7,22 @@ import numpy as np
 from benchmarks.pairs.base import ROWS, Pair, binary, normal, trainable_parameters
 
 
-def our_vae(tg, encoder, decoder, device):
+def our_neg_elbo(tg, encoder, decoder, x, noise):
+    """The mean of -ELBO in nats an example, for x in {0, 1} and noise (N, 20)."""
     F = tg.functional
+    mean, log_var = F.split(encoder(x), sizes=(20, 20), axis=1)
+    logits = decoder(mean + F.exp(0.5 * log_var) * noise)
+    reconstruction = F.binary_cross_entropy_with_logits(logits, x).sum()
+    return (reconstruction + F.gaussian_kl(mean, log_var).sum()) / len(x)
+
+
+def our_vae(tg, encoder, decoder, device):
     for network in (encoder, decoder):
         network.to(device)
     adam = tg.optim.Adam([*encoder.parameters(), *decoder.parameters()], 1e-3)
 
     def step(x, noise):
-        mean, log_var = F.split(encoder(x), sizes=(20, 20), axis=1)
-        logits = decoder(mean + F.exp(0.5 * log_var) * noise)
-        reconstruction = F.binary_cross_entropy_with_logits(logits, x).sum()
-        loss = (reconstruction + F.gaussian_kl(mean, log_var).sum()) / len(x)
+        loss = our_neg_elbo(tg, encoder, decoder, x, noise)
         adam.step(loss)
         return (loss,)
 
@@ -185,10 +190,14 @@ class M2(Pair):
             reconstruction = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
             return reconstruction + 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1)
 
-        def step(x, unlabelled, labels, y, each_class, noise, others):
+        @peer.compiled
+        def loss_of(x, unlabelled, labels, y, each_class, noise, others):
             log_q = F.log_softmax(classifier(unlabelled), 1)
             without = (log_q.exp() * (cost(unlabelled, each_class, others).view_as(log_q) + log_q)).sum(1)
-            loss = cost(x, y, noise).mean() + without.mean() + 50 * F.cross_entropy(classifier(x), labels)
+            return cost(x, y, noise).mean() + without.mean() + 50 * F.cross_entropy(classifier(x), labels)
+
+        def step(*arrays):
+            loss = loss_of(*arrays)
             peer.update(adam, loss)
             return (loss,)
 
@@ -249,7 +258,8 @@ class VQVAE(Pair):
         )
         adam = peer.adam(networks, 1e-3)
 
-        def step(x, codebook):
+        @peer.compiled
+        def loss_of(x, codebook):
             z = encoder(x)
             with torch.no_grad():
                 rows = z.permute(0, 2, 3, 1)
@@ -257,7 +267,10 @@ class VQVAE(Pair):
                 code = codebook[nearest].permute(0, 3, 1, 2)
             logits = decoder(z + (code - z).detach())
             loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
-            loss = (loss + 0.25 * F.mse_loss(z, code, reduction="sum")) / len(x)
+            return (loss + 0.25 * F.mse_loss(z, code, reduction="sum")) / len(x)
+
+        def step(x, codebook):
+            loss = loss_of(x, codebook)
             peer.update(adam, loss)
             return (loss,)
 
