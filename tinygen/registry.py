@@ -71,6 +71,8 @@ FAMILIES: dict[str, dict[str, str]] = {
         "made": "tinygen.models.autoregressive.made:MADE",
         "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
+        "row-lstm": "tinygen.models.autoregressive.pixelrnn:RowLSTMPixelRNN",
+        "diagonal-bilstm": "tinygen.models.autoregressive.pixelrnn:DiagonalBiLSTMPixelRNN",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
     "translation": {

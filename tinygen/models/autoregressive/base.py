@@ -12,7 +12,7 @@ from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical, level_numbers
 from tinygen.errors import ShapeError
 from tinygen.metrics.bits import bits_per_dim
-from tinygen.models.autoregressive.causal import CausalConv2d, caching_inputs
+from tinygen.models.autoregressive.causal import CausalConv2d, caching
 from tinygen.models.base import System, learning_rate, mean_over
 from tinygen.nn import Module
 from tinygen.optim import Adam
@@ -146,7 +146,7 @@ def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tup
 def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
     """Yield the same as `naive_predictions`, but compute only what the last drawn value changes."""
     _, height, width, colours = x.shape
-    with caching_inputs(network, width) as position:
+    with caching(network, width) as position:
         a_layers = [m.cache for m in network.modules() if isinstance(m, CausalConv2d) and m.cache and m.kind == "A"]
         for i in range(height):
             position.row, position.column = i, 0

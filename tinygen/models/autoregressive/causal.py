@@ -1,8 +1,9 @@
-"""Causal convolutions, with caches of their inputs for sampling one pixel at a time.
+"""Causal layers, with caches of what they have seen, for sampling one pixel at a time.
 
-In a network of causal convolutions and pointwise functions, each convolution can keep its latest inputs. A new pixel
-then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). The
-results are bit-identical, since the direct kernels sum each output in the same order, however many outputs there are.
+In a network of causal convolutions, recurrent layers and pointwise functions, each layer can keep its latest inputs or
+states. A new pixel then costs one output of each layer instead of a whole image (Ramachandran et al. 2017,
+arXiv:1704.06001). The results are bit-identical, since the direct kernels sum each output in the same order, however
+many outputs there are.
 """
 
 from collections.abc import Iterator
@@ -27,13 +28,21 @@ class Position:
     column: int = 0
 
 
-class CausalConv2d(MaskedConv2d):
+class Causal(Module):
+    """A layer of images that can be applied to one pixel after another, in raster order, as long as it has a cache."""
+
+    cache: Any = None
+
+    def new_cache(self, position: Position) -> Any:
+        """What the layer keeps of the pixels before the position; None if it needs nothing of them."""
+        raise NotImplementedError
+
+
+class CausalConv2d(MaskedConv2d, Causal):
     """Same-size convolution whose outputs depend on the rows above and on a part of their own row, selected by `kind`.
 
     "A" and "B": the part that a masked convolution allows (`functional.masked_conv2d`); "rows": the whole row.
     """
-
-    cache: "InputCache | None" = None
 
     def __init__(
         self,
@@ -51,6 +60,9 @@ class CausalConv2d(MaskedConv2d):
         else:
             super().__init__(in_channels, out_channels, kernel_size, kind=kind, colours=colours)
         self.kind, self.colours = kind, colours
+
+    def new_cache(self, position):
+        return None if self.weight.shape[:2] == (1, 1) else InputCache(self, position)
 
     @activates
     def forward(self, x, slope: float = 1.0):
@@ -90,17 +102,17 @@ class InputCache:
 
 
 @contextmanager
-def caching_inputs(network: Module, width: int) -> Iterator[Position]:
+def caching(network: Module, width: int) -> Iterator[Position]:
     """A context in which a network takes images piece by piece, in raster order, at the yielded position.
 
     The caller sets the position. It may pass a pixel several times, but none that lies before one already passed.
     """
     position = Position(width)
-    layers_with_cache = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]
-    for layer in layers_with_cache:
-        layer.cache = InputCache(layer, position)
+    layers = [module for module in network.modules() if isinstance(module, Causal)]
+    for layer in layers:
+        layer.cache = layer.new_cache(position)
     try:
         yield position
     finally:
-        for layer in layers_with_cache:
+        for layer in layers:
             layer.cache = None

@@ -15,7 +15,12 @@ def check(config) -> None:
     """Raise UsageError for a Config that no network can have."""
     at_least(config, 1, "hidden", "blocks", "head", "batch_size")
     at_least(config, 0, "learning_rate", "warmup_steps", "cosine_steps")
-    for name in ("first_kernel", "kernel"):
+    check_kernels(config, "first_kernel", "kernel")
+
+
+def check_kernels(config, *names: str) -> None:
+    """Raise UsageError for a size of a masked kernel that is not odd, or below 3."""
+    for name in names:
         at_least(config, 3, name)
         if getattr(config, name) % 2 == 0:
             raise UsageError(f"{name} is {getattr(config, name)}; a masked convolution has a centre: use an odd number")
