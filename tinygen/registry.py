@@ -73,6 +73,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
         "row-lstm": "tinygen.models.autoregressive.pixelrnn:RowLSTMPixelRNN",
         "diagonal-bilstm": "tinygen.models.autoregressive.pixelrnn:DiagonalBiLSTMPixelRNN",
+        "pixel-lstm": "tinygen.models.autoregressive.pixel_lstm:PixelLSTM",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
     "translation": {
