@@ -1,18 +1,24 @@
 """Small systems that predict images value by value, and what their outputs depend on."""
 
-import math
-
 import numpy as np
 
 from tinygen import models, random
-from tinygen.autograd import no_grad
 from tinygen.data import Image, Spec
 from tinygen.random import Stream
 
 CHANNELS = {"binary": 1, "grey": 1, "rgb": 3}
 CONVOLUTIONS = {"hidden": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head": 5}
 LSTMS = {"hidden": 6, "layers": 2, "first_kernel": 3, "head": 5}
-SMALL = {"pixelcnn": CONVOLUTIONS, "gated-pixelcnn": CONVOLUTIONS, "row-lstm": LSTMS, "diagonal-bilstm": LSTMS}
+PLUS_PLUS = {"hidden": 6, "blocks": 2, "components": 2, "averaging": 0.0}
+SMALL = {
+    "pixelcnn": CONVOLUTIONS,
+    "gated-pixelcnn": CONVOLUTIONS,
+    "row-lstm": LSTMS,
+    "diagonal-bilstm": LSTMS,
+    "pixelcnn-pp": PLUS_PLUS,
+}
+WIDE = {name: {"hidden": 18} | ({"head": 18} if "head" in small else {}) for name, small in SMALL.items()}
+"""For these all outputs change with all values that they depend on."""
 
 
 def images(kind, n, height=5, width=6):
@@ -33,19 +39,24 @@ def small_model(name, kind, height=5, width=6, **config):
 
 
 def logits(model, x):
-    with no_grad():
+    with model.evaluating():
         return model.network(x).numpy()
 
 
 def dependences(model, kind):
-    """Whether the logits of value i of an image depend on value j, as bool (i, j), found by changing one at a time."""
+    """Whether the outputs for value i of an image depend on value j, as bool (i, j), found by changing one at a time.
+
+    Where the colours of a pixel are drawn together, i and j are pixels.
+    """
     x = images(kind, 30, *model.spec.x.shape[:2])
-    before = logits(model, x)
-    size = math.prod(model.spec.x.shape)
+    height, width, colours = model.spec.x.shape
+    together = colours if model.network.whole_pixels else 1
+    size = height * width * colours // together
+    before = logits(model, x).reshape(len(x), size, -1)
     depends = np.zeros((size, size), bool)
     for value in range(size):
         changed = x.copy()
-        changed.reshape(len(x), size)[:, value] = 1 - changed.reshape(len(x), size)[:, value]
-        other = logits(model, changed).reshape(len(x), size, -1)
-        depends[:, value] = (other != before.reshape(len(x), size, -1)).any(axis=(0, 2))
+        part = changed.reshape(len(x), size, together)[:, value]
+        part[...] = 1 - part
+        depends[:, value] = (logits(model, changed).reshape(len(x), size, -1) != before).any(axis=(0, 2))
     return depends

@@ -6,26 +6,28 @@ import numpy as np
 import pytest
 
 from tests.models import raster
+from tests.models.cases import kinds_of
 from tests.models.raster import CHANNELS, dependences, images, small_model
+from tinygen import models
 from tinygen.autograd import no_grad
 from tinygen.errors import ShapeError
 from tinygen.models.autoregressive import base as autoregressive
 
-every = pytest.mark.parametrize("name", list(raster.SMALL))
-every_kind = pytest.mark.parametrize("kind", list(CHANNELS))
+CASES = [(name, kind) for name in raster.SMALL for kind in CHANNELS if kind in kinds_of(models.get(name))]
+every = pytest.mark.parametrize(("name", "kind"), CASES)
+every_binary = pytest.mark.parametrize("name", [name for name, kind in CASES if kind == "binary"])
 
 
 @every
-@every_kind
 def test_an_output_depends_on_earlier_values_only(name, kind):
     """The colours of a pixel included."""
-    model = small_model(name, kind, 3, 4, hidden=18, head=18)
+    model = small_model(name, kind, 3, 4, **raster.WIDE[name])
     depends = dependences(model, kind)
     assert not np.triu(depends).any()
     assert depends[np.tri(len(depends), k=-1, dtype=bool)].mean() > 0.6
 
 
-@every
+@every_binary
 def test_the_probabilities_of_all_worldssum_to_one(name):
     worlds = np.array(list(itertools.product((0, 1), repeat=9)), np.float32).reshape(-1, 3, 3, 1)
     with no_grad():
@@ -38,20 +40,18 @@ def test_the_probabilities_of_all_worldssum_to_one(name):
 
 
 @every
-@every_kind
 def test_cached_sampling_equals_naive_sampling_to_the_bit(name, kind, monkeypatch):
     monkeypatch.setattr(autoregressive, "CHUNK", 3)
-    model = small_model(name, kind, first_kernel=5)
+    model = small_model(name, kind, **({"first_kernel": 5} if "first_kernel" in raster.SMALL[name] else {}))
     cached = model.sample(5, seed=1)
     assert cached.tobytes() == model.sample(5, seed=1, cached=False).tobytes()
     assert len(np.unique(cached, axis=0)) == 5
     if kind != "binary":
-        assert len(np.unique(cached)) > 60
+        assert len(np.unique(cached)) > 20
         np.testing.assert_array_equal(np.rint(255 * cached) / np.float32(255), cached)
 
 
 @every
-@every_kind
 def test_completion_keeps_the_given_rows(name, kind):
     model, x = small_model(name, kind), images(kind, 4)
     original = x.copy()
@@ -67,7 +67,7 @@ def test_completion_keeps_the_given_rows(name, kind):
             model.complete(bad, rows, seed=0)
 
 
-@every
+@every_binary
 def test_samples_have_the_probabilities_of_the_likelihood(name):
     model, n = small_model(name, "binary", 2, 2), 20_000
     worlds = np.array(list(itertools.product((0, 1), repeat=4)), np.float32)

@@ -63,7 +63,7 @@ def convolution(x, layer):
     (kh, kw, channels, outputs), (n, height, width, _) = w.shape, x.shape
     y = np.zeros((n, height, width, outputs)) + b
     centre = kh - 1 if layer.kind == "rows" else kh // 2
-    colours = layer.colours
+    colours = 1 if layer.kind == "rows" else layer.colours
     theirs = np.arange(channels)[:, None] * colours // channels
     output_colours = np.arange(outputs) * colours // outputs
     for i, j in itertools.product(range(kh), range(kw)):

@@ -38,28 +38,8 @@ class Causal(Module):
         raise NotImplementedError
 
 
-class CausalConv2d(MaskedConv2d, Causal):
-    """Same-size convolution whose outputs depend on the rows above and on a part of their own row, selected by `kind`.
-
-    "A" and "B": the part that a masked convolution allows (`functional.masked_conv2d`); "rows": the whole row.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntPair,
-        *,
-        kind: Literal["A", "B", "rows"],
-        colours: int = 1,
-    ):
-        if kind == "rows":
-            height, width = pair(kernel_size, "kernel_size")
-            padding = (height - 1, 0), (width // 2, width // 2)
-            Conv2d.__init__(self, in_channels, out_channels, (height, width), padding=padding)
-        else:
-            super().__init__(in_channels, out_channels, kernel_size, kind=kind, colours=colours)
-        self.kind, self.colours = kind, colours
+class _CausalConvolution(Causal):
+    """A convolution that computes with the window of its cache where it has one."""
 
     def new_cache(self, position):
         return None if self.weight.shape[:2] == (1, 1) else InputCache(self, position)
@@ -71,10 +51,33 @@ class CausalConv2d(MaskedConv2d, Causal):
         return F.conv2d(self.cache.window(x), self.weight, self.bias, slope=slope, **self.options | {"padding": 0})
 
 
+class CausalConv2d(_CausalConvolution, MaskedConv2d):
+    """Same-size masked convolution (`functional.masked_conv2d`): of rows above, and a part of a pixel's own row."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: IntPair, *, kind: Literal["A", "B"], colours: int = 1
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, kind=kind, colours=colours)
+        self.kind, self.colours = kind, colours
+
+
+class ShiftedConv2d(_CausalConvolution, Conv2d):
+    """Same-size convolution of a pixel's own row and those above.
+
+    "rows": as many columns to both sides; "corner": the pixel's own column and those to the left.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: IntPair, *, kind: Literal["rows", "corner"]):
+        height, width = pair(kernel_size, "kernel_size")
+        columns = (width // 2, width // 2) if kind == "rows" else (width - 1, 0)
+        super().__init__(in_channels, out_channels, (height, width), padding=((height - 1, 0), columns))
+        self.kind = kind
+
+
 class InputCache:
     """The latest input rows of a causal convolution, as many as its kernel has, with padding left and right."""
 
-    def __init__(self, layer: CausalConv2d, position: Position):
+    def __init__(self, layer: Conv2d, position: Position):
         self.position, self.kernel_size = position, layer.weight.shape[:2]
         (self.above, _), (self.before, _) = layer.options["padding"]
         self.rows: Any = None
