@@ -7,10 +7,11 @@ import pytest
 
 from tinygen import models, random
 from tinygen.autograd import no_grad
-from tinygen.data import Image, Spec, Split
+from tinygen.data import Dataset, Image, Spec, Split
 from tinygen.errors import ShapeError, UsageError
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.random import Stream
+from tinygen.train import panels
 
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
 both = pytest.mark.parametrize("kind", ["indexed", "rgb"])
@@ -72,6 +73,17 @@ def test_completion_keeps_the_given_rows(kind):
         assert completed.tobytes() == model.complete(x, rows, seed=2, cached=False).tobytes()
     with pytest.raises(ShapeError, match=r"^complete: takes images \(N, 3, 4, .\) of which 0 to 3 rows are kept"):
         model.complete(x, 4, seed=0)
+
+
+def test_completions_are_drawn_in_the_colours_of_the_palette():
+    model = small_model("indexed")
+    x = model.sample(4, seed=0)
+    split = Split(model.spec.fields, {"x": x})
+    (figure,) = panels.completions(model, Dataset(model.spec, split, split, split), 3)
+    original, kept, *completed = figure.images.reshape(5, 4, 3, 4, 3)
+    np.testing.assert_array_equal(np.rint(255 * original).astype(int), np.array(PALETTE)[x[..., 0]])
+    np.testing.assert_array_equal(kept[:, :1], original[:, :1])
+    assert all((each[:, :1] == original[:, :1]).all() for each in completed)
 
 
 def test_units():
