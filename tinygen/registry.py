@@ -71,6 +71,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "made": "tinygen.models.autoregressive.made:MADE",
         "pixelcnn": "tinygen.models.autoregressive.pixelcnn:PixelCNN",
         "gated-pixelcnn": "tinygen.models.autoregressive.pixelcnn:GatedPixelCNN",
+        "pixelcnn-pp": "tinygen.models.autoregressive.pixelcnn_pp:PixelCNNPP",
+        "row-lstm": "tinygen.models.autoregressive.pixelrnn:RowLSTMPixelRNN",
+        "diagonal-bilstm": "tinygen.models.autoregressive.pixelrnn:DiagonalBiLSTMPixelRNN",
+        "pixel-lstm": "tinygen.models.autoregressive.pixel_lstm:PixelLSTM",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
     "translation": {

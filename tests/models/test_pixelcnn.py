@@ -6,55 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from tinygen import models, random
-from tinygen.autograd import no_grad
-from tinygen.data import Batch, Dataset, Image, Spec, Split
-from tinygen.errors import ShapeError, UsageError
-from tinygen.models.autoregressive import base as autoregressive
-from tinygen.random import Stream
+from tests.models.raster import CHANNELS, dependences, images, small_model
+from tinygen import models
+from tinygen.data import Batch, Dataset, Split
+from tinygen.errors import UsageError
 from tinygen.train import panels
 
-CHANNELS = {"binary": 1, "grey": 1, "rgb": 3}
-SMALL = {"hidden": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head": 5}
 both = pytest.mark.parametrize("name", ["pixelcnn", "gated-pixelcnn"])
 every_kind = pytest.mark.parametrize("kind", list(CHANNELS))
-
-
-def images(kind, n, height=5, width=6):
-    x = Stream(0, "test images").uniform((n, height, width, CHANNELS[kind]))
-    return (x < 0.4).astype(np.float32) if kind == "binary" else np.rint(255 * x) / np.float32(255)
-
-
-def small_model(name, kind, height=5, width=6, **config):
-    """A model with weights so large that an output changes with every value that it depends on."""
-    random.seed(0)
-    model = models.get(name)
-    model = model(model.Config(**(SMALL | config)), Spec("noise", {"x": Image(height, width, CHANNELS[kind], kind)}))
-    for p in model.network.parameters():
-        p.assign(2 * p.numpy())
-    return model
-
-
-def logits(model, x):
-    with no_grad():
-        return model.network(x).numpy()
-
-
-# What an output depends on
-
-
-def dependences(model, kind):
-    """Whether the logits of value i of an image depend on value j, as bool (i, j), found by changing one at a time."""
-    x = images(kind, 30, *model.spec.x.shape[:2])
-    before = logits(model, x)
-    size = math.prod(model.spec.x.shape)
-    depends = np.zeros((size, size), bool)
-    for value in range(size):
-        changed = x.copy()
-        changed.reshape(len(x), size)[:, value] = 1 - changed.reshape(len(x), size)[:, value]
-        other = logits(model, changed).reshape(len(x), size, -1)
-        depends[:, value] = (other != before.reshape(len(x), size, -1)).any(axis=(0, 2))
-    return depends
 
 
 @every_kind
@@ -98,25 +57,13 @@ def test_pixelcnn_depends_on_earlier_colours_of_a_pixel():
         np.testing.assert_array_equal(depends[3 * pixel :, 3 * pixel :][:3, :3], np.tri(3, k=-1, dtype=bool))
 
 
-# Likelihoods
-
-
-@both
-def test_the_probabilities_of_all_images_sum_to_one(name):
-    every = np.array(list(itertools.product((0, 1), repeat=9)), np.float32).reshape(-1, 3, 3, 1)
-    with no_grad():
-        nll = small_model(name, "binary", 3, 3).nll(every).numpy()
-    assert nll.min() < nll.max() - 1
-    assert np.exp(-nll.astype("float64")).sum() == pytest.approx(1, rel=1e-5)
-
-
 def convolution(x, layer):
     """A causal convolution by its definition, in float64."""
     w, b = layer.weight.numpy().astype("float64"), layer.bias.numpy().astype("float64")
     (kh, kw, channels, outputs), (n, height, width, _) = w.shape, x.shape
     y = np.zeros((n, height, width, outputs)) + b
     centre = kh - 1 if layer.kind == "rows" else kh // 2
-    colours = layer.colours
+    colours = 1 if layer.kind == "rows" else layer.colours
     theirs = np.arange(channels)[:, None] * colours // channels
     output_colours = np.arange(outputs) * colours // outputs
     for i, j in itertools.product(range(kh), range(kw)):
@@ -179,39 +126,6 @@ def test_nats_match_the_definition(name, kind):
     assert scalars == pytest.approx(expected, rel=1e-5)
 
 
-# Sampling
-
-
-@both
-@every_kind
-def test_cached_sampling_equals_naive_sampling_to_the_bit(name, kind, monkeypatch):
-    monkeypatch.setattr(autoregressive, "CHUNK", 3)
-    model = small_model(name, kind, first_kernel=5)
-    cached = model.sample(5, seed=1)
-    assert cached.tobytes() == model.sample(5, seed=1, cached=False).tobytes()
-    assert len(np.unique(cached, axis=0)) == 5
-    if kind != "binary":
-        assert len(np.unique(cached)) > 60
-        np.testing.assert_array_equal(np.rint(255 * cached) / np.float32(255), cached)
-
-
-@both
-@every_kind
-def test_completion_keeps_the_given_rows(name, kind):
-    model, x = small_model(name, kind), images(kind, 4)
-    original = x.copy()
-    for rows in (0, 3, 5):
-        completed = model.complete(x, rows, seed=2)
-        np.testing.assert_array_equal(x, original)
-        np.testing.assert_array_equal(completed[:, :rows], x[:, :rows])
-        assert completed.tobytes() == model.complete(x, rows, seed=2, cached=False).tobytes()
-    np.testing.assert_array_equal(model.complete(x, 0, seed=2), model.sample(4, seed=2))
-    assert (model.complete(x, 3, seed=2)[:, 3:] != model.complete(1 - x, 3, seed=2)[:, 3:]).any()
-    for bad, rows in ((x[:, :4], 2), (x, 6), (x, -1)):
-        with pytest.raises(ShapeError, match=r"^complete: takes images \(N, 5, 6, .\) of which 0 to 5 rows are kept"):
-            model.complete(bad, rows, seed=0)
-
-
 def test_the_figure_shows_images_their_upper_halves_and_completions():
     model = small_model("pixelcnn", "grey")
     split = Split(model.spec.fields, {"x": images("grey", 4)})
@@ -222,17 +136,6 @@ def test_the_figure_shows_images_their_upper_halves_and_completions():
     np.testing.assert_array_equal(halves, np.where(np.arange(5)[:, None, None] < 2, original, np.float32(0.5)))
     for i, completion in enumerate(completions):
         np.testing.assert_array_equal(completion, model.complete(original, 2, seed=3 + i))
-
-
-@both
-def test_samples_have_the_probabilities_of_the_likelihood(name):
-    model, n = small_model(name, "binary", 2, 2), 20_000
-    every = np.array(list(itertools.product((0, 1), repeat=4)), np.float32)
-    with no_grad():
-        p = np.exp(-model.nll(every.reshape(-1, 2, 2, 1)).numpy())
-    drawn = model.sample(n, seed=0).reshape(n, 4) @ [8, 4, 2, 1]
-    frequency = np.bincount(drawn.astype(int), minlength=16) / n
-    assert (np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
 @both

@@ -109,8 +109,8 @@ def test_inference_runs_in_evaluation_mode_and_records_no_graph(name, config, mo
     model, outputs = trained(name, config), set()
 
     def watch(part, forward):
-        def watched(*inputs):
-            y = forward(*inputs)
+        def watched(*inputs, **options):
+            y = forward(*inputs, **options)
             outputs.update((part.training, each.requires_grad) for each in tensors_in(y))
             return y
 

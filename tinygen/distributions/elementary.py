@@ -294,21 +294,29 @@ class DiscretizedLogisticMixture(Distribution):
 
     def sample(self, *, stream: random.Stream | None = None):
         """Draw images (..., channels), without gradient: a component for each pixel, then its channels in turn."""
-        stream = stream_of(stream)
+        stream, data = stream_of(stream), array_of(self.logits)
+        drawn = (
+            stream.uniform(data.shape[:-1], dtype=data.dtype, device=device_of(data)) for _ in range(1 + self.channels)
+        )
+        return Tensor(self._drawn(*drawn))
+
+    def inverse(self, uniform):
+        """Turn uniform numbers (..., 1 + channels) into images (..., channels): what `sample` does with its draws."""
+        return self._drawn(*(uniform[..., i] for i in range(1 + self.channels)))
+
+    def _drawn(self, for_component, *for_channels):
         data = array_of(self.logits)
-        xp, shape = array_module(data), data.shape[:-1]
-        values: list = []
+        xp, values = array_module(data), []
         with no_grad():
-            component = array_of(Categorical(self.logits).sample(stream=stream))
+            component = Categorical(self.logits).inverse(for_component)
             chosen = F.one_hot(component, data.shape[-1], dtype=data.dtype)
-            for log_scale in self.log_scales:
+            for log_scale, uniform in zip(self.log_scales, for_channels, strict=True):
                 mean, scale = (
                     array_of((part * chosen).sum(axis=-1)) for part in (self._mean(values), F.exp(log_scale))
                 )
-                uniform = stream.uniform(shape, dtype=data.dtype, device=device_of(data))
                 x = mean + scale * (xp.log(uniform) - xp.log1p(-uniform))
                 values.append(xp.rint((xp.clip(x, -1, 1) + 1) * 127.5) / 127.5 - 1)
-        return Tensor(xp.rint((xp.stack(values, axis=-1) + 1) * 127.5) / 255)
+        return xp.rint((xp.stack(values, axis=-1) + 1) * 127.5) / 255
 
 
 def _log_bin(x, mean, log_scale):

@@ -55,6 +55,7 @@ METRICS: dict[str, Metric] = {
     "codebook_perplexity": Metric("perplexity of the codebook", "", "up"),
     "guess_nats": Metric("-log p by the plain network", "nats", "down"),
     "nll_nats": Metric("-log p", "nats", "down"),
+    "nats_per_pixel": Metric("-log p", "nats per pixel", "down"),
     "perplexity": Metric("perplexity per token", "", "down"),
     "perplexity_bound": Metric("perplexity per token, upper bound", "", "down"),
     "bits_per_dim": Metric("-log p", "bits per dimension", "down"),

@@ -18,7 +18,7 @@ from tinygen.data.sources import Source
 from tinygen.errors import UsageError
 from tinygen.models.trial import Trial
 from tinygen.nn import Module
-from tinygen.optim import Schedule, cosine, warmup
+from tinygen.optim import EMA, Schedule, cosine, warmup
 
 Show = Callable[[str], Any]
 """A function that shows a line of text to the user."""
@@ -217,3 +217,20 @@ def mean_over(chunks) -> dict[str, float]:
             totals[name] = totals.get(name, 0.0) + float(x.sum(dtype=np.float64))
         count += len(x)
     return {name: total / count for name, total in totals.items()}
+
+
+def average_of(network: Module, decay: float) -> EMA | None:
+    """Make the average of a network's weights, None for a decay of 0; UsageError for one of 1 or more."""
+    if decay >= 1:
+        raise UsageError(f"averaging is {decay}; as the decay of an average it must be below 1")
+    return EMA(network, GrowingDecay(decay)) if decay else None
+
+
+@dataclass(frozen=True)
+class GrowingDecay:
+    """The decay of an average that is short at first, so that it soon forgets the random initial weights."""
+
+    decay: float
+
+    def __call__(self, step: int) -> float:
+        return min(self.decay, (1 + step) / (10 + step))

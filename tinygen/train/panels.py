@@ -97,10 +97,11 @@ def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Field) ->
         lines = zip(texts[0], beginnings, *texts[1:], strict=True)
         text = "\n\n".join("\n".join(each) for each in lines)
         return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
-    kept = x.copy()
+    original, *completed = (images.tiles(each, field) for each in (x, *drawn))
+    kept = original.copy()
     kept[:, keep:] = 0.5
     caption = "Validation images, their upper halves, and completions of each."
-    return Figure(caption, np.concatenate([x, kept, *drawn]), len(x))
+    return Figure(caption, np.concatenate([original, kept, *completed]), len(x))
 
 
 def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:

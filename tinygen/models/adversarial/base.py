@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -15,12 +14,11 @@ from tinygen.backend.capture import advance, restored_on_error
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
-from tinygen.errors import NonFiniteError, UsageError
+from tinygen.errors import NonFiniteError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import points_metrics
-from tinygen.models.base import CHUNK, System, in_chunks
+from tinygen.models.base import CHUNK, System, average_of, in_chunks
 from tinygen.nn import BatchNorm, Flatten, LeakyReLU, Linear, Module, Reshape, Sequential, init
-from tinygen.optim import EMA
 
 
 class AdversarialModel(System):
@@ -106,23 +104,6 @@ class AdversarialModel(System):
         fake = self.generate(random.Stream(seed, "eval").normal((len(real), self.config.latent)))
         metrics = self.compare(self.discriminate(real), self.discriminate(fake))
         return metrics | points_metrics(self.spec, real, fake)
-
-
-def average_of(generator: Module, decay: float) -> EMA | None:
-    """Make the average of a generator's weights, None for a decay of 0; UsageError for one of 1 or more."""
-    if decay >= 1:
-        raise UsageError(f"averaging is {decay}; as the decay of an average it must be below 1")
-    return EMA(generator, GrowingDecay(decay)) if decay else None
-
-
-@dataclass(frozen=True)
-class GrowingDecay:
-    """The decay of an average that is short at first, so that it soon forgets the random initial weights."""
-
-    decay: float
-
-    def __call__(self, step: int) -> float:
-        return min(self.decay, (1 + step) / (10 + step))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical, level_numbers
 from tinygen.errors import ShapeError
 from tinygen.metrics.bits import bits_per_dim
-from tinygen.models.autoregressive.causal import CausalConv2d, caching_inputs
+from tinygen.models.autoregressive.causal import CausalConv2d, caching
 from tinygen.models.base import System, learning_rate, mean_over
 from tinygen.nn import Module
 from tinygen.optim import Adam
@@ -26,7 +26,12 @@ class RasterNetwork(Module):
 
     The logits of a value depend only on the values before it: the pixels above and to the left, and the earlier colours
     of its own pixel. `across` may use features that `above` computes from the image shifted down by one row.
+
+    A network is of `whole_pixels` if its outputs (N, H, W, ...) give the distribution of all colours of a pixel
+    together; they then depend on other pixels only.
     """
+
+    whole_pixels = False
 
     def forward(self, x):
         x = self.inputs(x)
@@ -83,6 +88,11 @@ class Autoregressive(ExactLikelihood):
 
     needs = {"x": INTENSITIES}
 
+    @property
+    def draws(self) -> int:
+        """Uniform numbers that are needed to draw a pixel."""
+        return self.spec.x.shape[2]
+
     def __init__(self, config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         self.network = self.make_network(config, spec.x.shape[2], 1 if spec.x.kind == "binary" else LEVELS)
@@ -112,7 +122,7 @@ class Autoregressive(ExactLikelihood):
                 f"complete: takes images (N, {', '.join(map(str, self.spec.x.shape))}) of which 0 to "
                 f"{self.spec.x.shape[0]} rows are kept, not {images.shape} and {keep_rows}"
             )
-        uniform = random.Stream(seed, "sample").uniform(images.shape)
+        uniform = random.Stream(seed, "sample").uniform((*images.shape[:3], self.draws))
         predictions = cached_predictions if cached else naive_predictions
         with self.evaluating():
             for start in range(0, len(images), CHUNK):
@@ -138,15 +148,20 @@ def naive_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tup
     _, height, width, colours = x.shape
     for i in range(keep_rows, height):
         for j in range(width):
-            for c in range(colours):
+            for c in _drawn_at_once(network, colours):
                 value = slice(None), i, j, c
                 yield value, network(x).data[value]
+
+
+def _drawn_at_once(network: RasterNetwork, colours: int) -> list:
+    """The parts of a pixel that are drawn one after another: its colours, or all of it."""
+    return [slice(None)] if network.whole_pixels else list(range(colours))
 
 
 def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
     """Yield the same as `naive_predictions`, but compute only what the last drawn value changes."""
     _, height, width, colours = x.shape
-    with caching_inputs(network, width) as position:
+    with caching(network, width) as position:
         a_layers = [m.cache for m in network.modules() if isinstance(m, CausalConv2d) and m.cache and m.kind == "A"]
         for i in range(height):
             position.row, position.column = i, 0
@@ -158,7 +173,7 @@ def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tu
                 position.column = j
                 pixel = x[:, i : i + 1, j : j + 1]
                 above_pixel = [features[:, :, j : j + 1] for features in above]
-                for c in range(colours):
+                for c in _drawn_at_once(network, colours):
                     yield (slice(None), i, j, c), network.across(network.inputs(pixel), above_pixel).data[:, 0, 0, c]
                 for cache in a_layers:  # layers with mask A have not yet seen the pixel's last value
                     cache.put(network.inputs(pixel))

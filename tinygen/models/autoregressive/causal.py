@@ -1,8 +1,9 @@
-"""Causal convolutions, with caches of their inputs for sampling one pixel at a time.
+"""Causal layers, with caches of what they have seen, for sampling one pixel at a time.
 
-In a network of causal convolutions and pointwise functions, each convolution can keep its latest inputs. A new pixel
-then costs one output of each convolution instead of a whole image (Ramachandran et al. 2017, arXiv:1704.06001). The
-results are bit-identical, since the direct kernels sum each output in the same order, however many outputs there are.
+In a network of causal convolutions, recurrent layers and pointwise functions, each layer can keep its latest inputs or
+states. A new pixel then costs one output of each layer instead of a whole image (Ramachandran et al. 2017,
+arXiv:1704.06001). The results are bit-identical, since the direct kernels sum each output in the same order, however
+many outputs there are.
 """
 
 from collections.abc import Iterator
@@ -27,30 +28,21 @@ class Position:
     column: int = 0
 
 
-class CausalConv2d(MaskedConv2d):
-    """Same-size convolution whose outputs depend on the rows above and on a part of their own row, selected by `kind`.
+class Causal(Module):
+    """A layer of images that can be applied to one pixel after another, in raster order, as long as it has a cache."""
 
-    "A" and "B": the part that a masked convolution allows (`functional.masked_conv2d`); "rows": the whole row.
-    """
+    cache: Any = None
 
-    cache: "InputCache | None" = None
+    def new_cache(self, position: Position) -> Any:
+        """What the layer keeps of the pixels before the position; None if it needs nothing of them."""
+        raise NotImplementedError
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntPair,
-        *,
-        kind: Literal["A", "B", "rows"],
-        colours: int = 1,
-    ):
-        if kind == "rows":
-            height, width = pair(kernel_size, "kernel_size")
-            padding = (height - 1, 0), (width // 2, width // 2)
-            Conv2d.__init__(self, in_channels, out_channels, (height, width), padding=padding)
-        else:
-            super().__init__(in_channels, out_channels, kernel_size, kind=kind, colours=colours)
-        self.kind, self.colours = kind, colours
+
+class _CausalConvolution(Causal):
+    """A convolution that computes with the window of its cache where it has one."""
+
+    def new_cache(self, position):
+        return None if self.weight.shape[:2] == (1, 1) else InputCache(self, position)
 
     @activates
     def forward(self, x, slope: float = 1.0):
@@ -59,10 +51,33 @@ class CausalConv2d(MaskedConv2d):
         return F.conv2d(self.cache.window(x), self.weight, self.bias, slope=slope, **self.options | {"padding": 0})
 
 
+class CausalConv2d(_CausalConvolution, MaskedConv2d):
+    """Same-size masked convolution (`functional.masked_conv2d`): of rows above, and a part of a pixel's own row."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: IntPair, *, kind: Literal["A", "B"], colours: int = 1
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, kind=kind, colours=colours)
+        self.kind, self.colours = kind, colours
+
+
+class ShiftedConv2d(_CausalConvolution, Conv2d):
+    """Same-size convolution of a pixel's own row and those above.
+
+    "rows": as many columns to both sides; "corner": the pixel's own column and those to the left.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: IntPair, *, kind: Literal["rows", "corner"]):
+        height, width = pair(kernel_size, "kernel_size")
+        columns = (width // 2, width // 2) if kind == "rows" else (width - 1, 0)
+        super().__init__(in_channels, out_channels, (height, width), padding=((height - 1, 0), columns))
+        self.kind = kind
+
+
 class InputCache:
     """The latest input rows of a causal convolution, as many as its kernel has, with padding left and right."""
 
-    def __init__(self, layer: CausalConv2d, position: Position):
+    def __init__(self, layer: Conv2d, position: Position):
         self.position, self.kernel_size = position, layer.weight.shape[:2]
         (self.above, _), (self.before, _) = layer.options["padding"]
         self.rows: Any = None
@@ -90,17 +105,17 @@ class InputCache:
 
 
 @contextmanager
-def caching_inputs(network: Module, width: int) -> Iterator[Position]:
+def caching(network: Module, width: int) -> Iterator[Position]:
     """A context in which a network takes images piece by piece, in raster order, at the yielded position.
 
     The caller sets the position. It may pass a pixel several times, but none that lies before one already passed.
     """
     position = Position(width)
-    layers_with_cache = [m for m in network.modules() if isinstance(m, CausalConv2d) and m.weight.shape[:2] != (1, 1)]
-    for layer in layers_with_cache:
-        layer.cache = InputCache(layer, position)
+    layers = [module for module in network.modules() if isinstance(module, Causal)]
+    for layer in layers:
+        layer.cache = layer.new_cache(position)
     try:
         yield position
     finally:
-        for layer in layers_with_cache:
+        for layer in layers:
             layer.cache = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tinygen import functional as F
 from tinygen.errors import UsageError
 from tinygen.models.autoregressive.base import Autoregressive, RasterNetwork
-from tinygen.models.autoregressive.causal import CausalConv2d
+from tinygen.models.autoregressive.causal import CausalConv2d, ShiftedConv2d
 from tinygen.models.base import at_least
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import Module, Sequential
@@ -15,7 +15,12 @@ def check(config) -> None:
     """Raise UsageError for a Config that no network can have."""
     at_least(config, 1, "hidden", "blocks", "head", "batch_size")
     at_least(config, 0, "learning_rate", "warmup_steps", "cosine_steps")
-    for name in ("first_kernel", "kernel"):
+    check_kernels(config, "first_kernel", "kernel")
+
+
+def check_kernels(config, *names: str) -> None:
+    """Raise UsageError for a size of a masked kernel that is not odd, or below 3."""
+    for name in names:
         at_least(config, 3, name)
         if getattr(config, name) % 2 == 0:
             raise UsageError(f"{name} is {getattr(config, name)}; a masked convolution has a centre: use an odd number")
@@ -173,8 +178,8 @@ class GatedBlock(Module):
     def __init__(self, inputs: int, hidden: int, kernel: int, colours: int, first: bool = False):
         self.colours, self.first = colours, first
         rows = kernel // 2 if first else kernel // 2 + 1
-        self.vertical = CausalConv2d(inputs, 2 * hidden, (rows, kernel), kind="rows")
-        self.into_row = CausalConv2d(2 * hidden, 2 * hidden, 1, kind="rows")
+        self.vertical = ShiftedConv2d(inputs, 2 * hidden, (rows, kernel), kind="rows")
+        self.into_row = ShiftedConv2d(2 * hidden, 2 * hidden, 1, kind="rows")
         self.horizontal = CausalConv2d(inputs, 2 * hidden, (1, kernel), kind="A" if first else "B", colours=colours)
         self.output = pointwise(hidden, hidden, colours)
 
