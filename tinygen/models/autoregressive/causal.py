@@ -41,6 +41,10 @@ class Causal(Module):
 class _CausalConvolution(Causal):
     """A convolution that computes with the window of its cache where it has one."""
 
+    weight: Any
+    bias: Any
+    options: dict[str, Any]
+
     def new_cache(self, position):
         return None if self.weight.shape[:2] == (1, 1) else InputCache(self, position)
 

@@ -183,9 +183,10 @@ class NormedConvolution(WeightNorm):
 
     def _start_from(self, y) -> None:
         """Give outputs like y mean 0 and variance 1, by channel."""
-        mean, scale = y.mean(axis=(0, 1, 2)), 1 / (y.std(axis=(0, 1, 2)) + 1e-6)
+        mean, scale, bias = y.mean(axis=(0, 1, 2)), 1 / (y.std(axis=(0, 1, 2)) + 1e-6), self.layer.bias
         self.gain.assign(self.gain.data * scale)
-        self.layer.bias.assign((self.layer.bias.data - mean) * scale)
+        if bias is not None:
+            bias.assign((bias.data - mean) * scale)
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
