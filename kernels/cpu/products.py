@@ -163,10 +163,10 @@ def pieces_of(block, problem: Problem) -> list[tuple[int, int]]:
     return [(tap.index * tap_bytes + tap.low * depth + begin, tap.high - tap.low) for tap in block.taps]
 
 
-def jobs_of(problem: Problem, phases, packs: list[Pack], *parts: Layout | Cut | Window):
+def jobs_of(problem: Problem, phases, packs: list[Pack], layout: Layout, cut: Cut, window: Window):
     """The rows of the table of jobs: one for each block, whose packed weights are one of `packs`."""
     _, _, width, outputs = problem.target
-    (layout, cut, window), vectors, left = parts, vectors_for(phases), iter(packs)
+    vectors, left = vectors_for(phases), iter(packs)
     for phase in phases:
         rows, height = rows_of(phase, problem, layout, cut, window)
         for block in phase.blocks:
