@@ -392,7 +392,7 @@ class Winograd:
 
     def __call__(self, x, w, bias=None, slope: float = 1.0) -> np.ndarray:
         """y for contiguous float32 arrays; `slope` is that of a leaky ReLU, 1 for none."""
-        packed, u, y = self.packing(w), memory.aligned(self.points_size), memory.empty(self.shape)
+        packed, y, u = self.packing(w), memory.empty(self.shape), memory.aligned(self.points_size)
         weights = transform_weights.Arguments.from_buffer_copy(self.weight_arguments)
         weights.packed, weights.u = address(packed), address(u)
         pool.run(transform_weights, weights, self.weight_tasks)
