@@ -118,7 +118,9 @@ def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path
 STAND_INS = {
     "mnist": "fashion-mnist-7k",
     "text": "sentences",
+    "cifar10_5k": "coloured-digits8x8",
     "emoji32": "coloured-digits8x8",
+    "pokemon_lecture": "coloured-digits8x8",
     "photo_patches64": "coloured-digits8x8",
     "smiles32": "fashion-mnist-7k",
     "facades64": "segmented-sprites",

@@ -95,7 +95,7 @@ def test_flags_set_the_fields_of_the_configuration(capsys):
     assert config["config"]["learning_rate"] == 0.25
     assert config["config"]["hidden"] == 8
     length = {"epochs": None, "steps": 1, "budget": None}
-    assert config["fit"] == {"length": length, "seed": 5, "save_every": 2, "patience": None}
+    assert config["fit"] == {"length": length, "seed": 5, "save_every": 2, "patience": None, "capture": False}
     assert config["command"].startswith("tinygen train vae --data tiny.npz --out run")
     assert config["source"] == {"data": str(Path("tiny.npz").resolve()), "skip_broken": False}
 

@@ -40,7 +40,7 @@ def test_a_run_writes_all_its_files(uninterrupted, data):
     assert config["model"] == "vae"
     assert config["config"]["latent"] == 2
     length = {"epochs": None, "steps": STEPS, "budget": None}
-    assert config["fit"] == {"length": length, "seed": 0, "save_every": 5, "patience": None}
+    assert config["fit"] == {"length": length, "seed": 0, "save_every": 5, "patience": None, "capture": False}
     assert config["data"]["sizes"] == {"train": 63, "valid": 7, "test": 10}
     assert config["versions"]["numpy"] == np.__version__
     _, meta = load(uninterrupted / "checkpoint.safetensors")

@@ -198,9 +198,9 @@ PixelCNNPP.tiny = (
 PixelCNNPP.trials = (
     Trial(
         "coloured-digits8x8",
-        300,
-        {"hidden": 16, "blocks": 2, "dropout": 0.0, "averaging": 0.98, "learning_rate": 1e-2, "cosine_steps": 200},
+        180,
+        {"hidden": 16, "blocks": 2, "dropout": 0.0, "averaging": 0.98, "learning_rate": 1e-2, "cosine_steps": 150},
         (Demand("nll_nats", "<", INDEPENDENT, times=0.8),),
     ),
 )
-PixelCNNPP.recipes = ("--data cifar10_5k --budget 30m",)
+PixelCNNPP.recipes = ("--data cifar10_5k --steps 4000",)

@@ -265,15 +265,27 @@ class DiagonalBiLSTMPixelRNN(PixelRNN):
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-for _system in RowLSTMPixelRNN, DiagonalBiLSTMPixelRNN:
-    _system.tiny = ({"hidden": 6, "layers": 1, "first_kernel": 3, "head": 5},)
-    _system.trials = (
-        Trial(
-            "digits8x8",
-            500,
-            {"hidden": 16, "layers": 2, "head": 16, "batch_size": 32, "learning_rate": 1e-2, "cosine_steps": 400},
-            (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
-            binarised="threshold",
-        ),
-    )
-    _system.recipes = ("--data mnist --binarise dynamic --budget 30m",)
+
+def _trial(steps: int) -> Trial:
+    """A training on small digits."""
+    config = {
+        "hidden": 16,
+        "layers": 2,
+        "head": 16,
+        "batch_size": 32,
+        "learning_rate": 1e-2,
+        "cosine_steps": steps - 100,
+    }
+    demands = Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA
+    return Trial("digits8x8", steps, config, demands, binarised="threshold")
+
+
+TINY = {"hidden": 6, "layers": 1, "first_kernel": 3, "head": 5}
+
+RowLSTMPixelRNN.tiny = (TINY,)
+RowLSTMPixelRNN.trials = (_trial(900),)
+RowLSTMPixelRNN.recipes = ("--data mnist --binarise dynamic --steps 15000",)
+
+DiagonalBiLSTMPixelRNN.tiny = (TINY,)
+DiagonalBiLSTMPixelRNN.trials = (_trial(400),)
+DiagonalBiLSTMPixelRNN.recipes = ("--data mnist --binarise dynamic --steps 6000",)
