@@ -185,8 +185,8 @@ PixelLSTM.tiny = ({"embedding": 4, "hidden": 6}, {"embedding": 3, "hidden": 5, "
 PixelLSTM.trials = (
     Trial(
         "coloured-digits8x8",
-        120,
-        {"embedding": 16, "hidden": 64, "dropout": 0.0, "learning_rate": 2e-2, "warmup_steps": 10, "cosine_steps": 110},
+        250,
+        {"embedding": 16, "hidden": 64, "dropout": 0.0, "learning_rate": 1e-2, "warmup_steps": 20, "cosine_steps": 230},
         (Demand("nll_nats", "<", INDEPENDENT, times=0.8),),
     ),
 )
