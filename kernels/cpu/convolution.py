@@ -81,8 +81,12 @@ def conv2d_weight_grad(x, g, kernel_size, geometry: Geometry):
             exchanged = g.shape, x.shape, kernel_size, replace(geometry, padding=padding)
             flipped = plan_of(WeightSums, weight_grad, *exchanged)(g, x)
             return memory.contiguous(flipped[::-1, ::-1].transpose(0, 1, 3, 2))
-    algorithm = WinogradSums if winograd.serves(shape, geometry) else WeightSums
-    w = plan_of(algorithm, weight_grad, x.shape, g.shape, kernel_size, geometry)(x, g)
+    if _is_long_row(x.shape[1:3], kernel_size, x.shape[3], geometry):
+        x, g, kernel_size, geometry = x.swapaxes(1, 2), g.swapaxes(1, 2), kernel_size[::-1], _turned(geometry)
+        w = plan_of(WeightSums, weight_grad, x.shape, g.shape, kernel_size, geometry)(x, g).swapaxes(0, 1)
+    else:
+        algorithm = WinogradSums if winograd.serves(shape, geometry) else WeightSums
+        w = plan_of(algorithm, weight_grad, x.shape, g.shape, kernel_size, geometry)(x, g)
     if geometry.mask is not None and geometry.mask[1] > 1:
         w *= tap_mask(w.shape, geometry.mask)
     return w

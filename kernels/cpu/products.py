@@ -129,11 +129,11 @@ def multiply(arguments, task, lane):
     band = task // a.parts % a.bands
     first = min(task // (a.parts * a.bands) * a.group, a.images - a.group)
     top = min(band * a.band_rows, a.last_band)
-    source = a.scratch + lane * a.lane_bytes
+    source, row = a.scratch + lane * a.lane_bytes, top * a.stride_rows
     if a.planes:
-        copy_planes(a, source, a.x + first * a.image_bytes, top * a.stride_rows - a.above, a.window_rows, a.group)
+        copy_planes(a, source, a.x + first * a.image_bytes, row - a.above, a.window_rows, a.group)
     else:
-        source = window_at(a, source, first, top, a.window_rows, a.group)
+        source = window_at(a, source, first, row, a.window_rows, a.group)
     target = a.y + first * a.target_bytes + top * a.band_target
     jobs = carray(_jobs_at(a.jobs), a.job_count)
     for j in range(a.job_count):

@@ -17,7 +17,7 @@ from ..geometry import visible_taps
 from ..taps import Tap
 from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
-from .jit import Address, Record, worker
+from .jit import Address, Record, inlined, worker
 from .memory import address
 from .operands import SumOperands, summed
 from .problem import Problem
@@ -60,6 +60,30 @@ def strips_of(images: int, rows: int, columns: int) -> Strips:
         strips_of_image=strips_of_image,
         strips=ceil(images / group) * strips_of_image,
     )
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The rows of an image that a strip reads: one band, or one for each row of taps where these are far apart."""
+
+    bands: int
+    band_step: int  # rows from band to band in the image
+    band_rows: int  # from band to band in the copy: the rows of a band of a whole strip
+    reach: int  # rows of a band that an output row reads
+
+    @property
+    def tap_step(self) -> int:
+        """Rows from a row of taps to the next in the copy."""
+        return self.band_step if self.bands == 1 else self.band_rows
+
+
+def bands_of(problem: Problem, strips: Strips, layout: Layout) -> Bands:
+    """The bands of a strip: several where a copied band of all taps would have rows that none of them reads."""
+    rows, step = (strips.strip_rows - 1) * layout.stride_rows + 1, problem.geometry.dilation[0]
+    if layout.copied and step > rows:
+        return Bands(problem.weight[0], step, rows, reach=1)
+    reach, _ = problem.geometry.reach(problem.weight[:2])
+    return Bands(1, step, rows - 1 + reach, reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +162,11 @@ def sums_of(panel_count: int, panel_width: int, rows: int, strips: int, copied: 
 class AccumulateArguments:
     """What else `accumulate` is asked for."""
 
-    reach: int  # rows of inputs that an output row reads
     panels: np.ndarray  # a record `Panel` each
     gradient_bytes: int  # of an image of g
     gradient_pixel: int  # bytes from pixel to pixel of g
-    flat: bool  # images are single pixels, and a strip of them is one segment
-    segments: np.ndarray  # (offset in bytes, pixels) of the rows of a strip, or with `flat` by their number
+    joined: bool  # a strip is one segment: see `is_joined`
+    segments: np.ndarray  # (offset in bytes, pixels) of the rows of a strip, or, `joined`, of 0, 1, ... rows
     step: int  # bytes from pixel to pixel of a segment
     tiles: np.ndarray  # see `Tiles.starts`
     tile_count: int
@@ -151,7 +174,16 @@ class AccumulateArguments:
     entry: Address  # the micro-kernel
 
 
-@worker(SumOperands, Strips, Layout, Window, Sums, AccumulateArguments)
+@inlined
+def inputs_at(a, buffer, image, top, rows, images):
+    """The address of what `rows` rows of outputs of some images, from row `top` on, read in all bands."""
+    row, rows = top * a.stride_rows, (rows - 1) * a.stride_rows + a.reach
+    for band in range(1, a.bands):
+        window_at(a, buffer + band * a.band_rows * a.pitch, image, row + band * a.band_step, rows, images)
+    return window_at(a, buffer, image, row, rows, images)
+
+
+@worker(SumOperands, Strips, Layout, Bands, Window, Sums, AccumulateArguments)
 def accumulate(arguments, task, lane):
     """Compute the sums of a group of panels over a run of strips."""
     a = carray(arguments, 1)[0]
@@ -164,7 +196,7 @@ def accumulate(arguments, task, lane):
     for strip in range(first_strip, last_strip):
         image, top = strip // a.strips_of_image * a.group, strip % a.strips_of_image * a.strip_rows
         images, rows = min(a.group, a.images - image), min(a.strip_rows, a.rows - top)
-        source = window_at(a, buffer, image, top, (rows - 1) * a.stride_rows + a.reach, images)
+        source = inputs_at(a, buffer, image, top, rows, images)
         begin = a.g + image * a.gradient_bytes + top * a.columns * a.gradient_pixel
         for p in range(first_panel, last_panel):
             panel, lines, pitch = panels[p], begin + panels[p].gradient, a.gradient_pixel
@@ -183,8 +215,8 @@ def accumulate(arguments, task, lane):
                     a.tiles,
                     a.offsets,
                     a.tile_count,
-                    a.segments + 16 * images if a.flat else a.segments,
-                    1 if a.flat else images * rows,
+                    a.segments + 16 * images * rows if a.joined else a.segments,
+                    1 if a.joined else images * rows,
                     a.step,
                     pitch,
                     1 if strip > first_strip else 0,
@@ -246,11 +278,11 @@ def of_single_pixels(problem: Problem) -> Problem | None:
     return Problem((pixels, 1, 1, channels), (pixels, 1, 1, outputs), problem.weight, geometry)
 
 
-def taps_of(problem: Problem) -> list[Tap]:
-    """The taps that no mask hides, with all channels of a group."""
-    (kernel_rows, kernel_columns, depth, _), (dh, dw) = problem.weight, problem.geometry.dilation
+def taps_of(problem: Problem, row_step: int) -> list[Tap]:
+    """The taps that no mask hides, with all channels of a group, and `row_step` rows from a row of taps to the next."""
+    (kernel_rows, kernel_columns, depth, _), (_, dw) = problem.weight, problem.geometry.dilation
     visible = visible_taps(kernel_rows, kernel_columns, problem.geometry.mask)
-    return [Tap(i * dh, j * dw, i * kernel_columns + j, 0, depth) for i, j in visible]
+    return [Tap(i * row_step, j * dw, i * kernel_columns + j, 0, depth) for i, j in visible]
 
 
 def panels_for(problem: Problem) -> tuple[np.ndarray, int]:
@@ -263,10 +295,17 @@ def panels_for(problem: Problem) -> tuple[np.ndarray, int]:
     return PANEL.table(table), width
 
 
-def segments_of(strips: Strips, layout: Layout, window: Window, flat: bool):
-    """(offset in bytes, pixels) of each row of a strip; where images are pixels, of a strip of each length."""
-    if flat:
-        return [(0, count) for count in range(strips.group + 1)]
+def is_joined(strips: Strips, layout: Layout, window: Window) -> bool:
+    """Whether the pixels of a strip follow each other, at one distance, through all its rows and images."""
+    row_bytes = strips.columns * layout.stride_columns * layout.pixel_pitch
+    rows_follow = strips.strip_rows == 1 or layout.stride_rows * layout.pitch == row_bytes
+    return rows_follow and (strips.group == 1 or window.window_bytes == strips.strip_rows * row_bytes)
+
+
+def segments_of(strips: Strips, layout: Layout, window: Window):
+    """(offset in bytes, pixels) of each row of a strip; where it is joined, of 0, 1, ... rows."""
+    if is_joined(strips, layout, window):
+        return [(0, count * strips.columns) for count in range(strips.group * strips.strip_rows + 1)]
     images, rows = np.arange(strips.group), np.arange(strips.strip_rows)
     offsets = np.add.outer(window.window_bytes * images, layout.stride_rows * layout.pitch * rows)
     return np.stack([offsets, np.full_like(offsets, strips.columns)], axis=-1)
@@ -276,28 +315,27 @@ class WeightSums:
     """A plan of `conv2d_weight_grad`."""
 
     def __init__(self, problem: Problem):
-        self.shape, single_pixels = problem.weight, of_single_pixels(problem)
-        problem, flat = single_pixels or problem, single_pixels is not None
-        geometry, taps, (images, rows, columns, outputs) = problem.geometry, taps_of(problem), problem.target
-        pixel = pixel_pitch(problem.source[3], geometry.stride[1])
-        layout, strips = layout_of(problem, geometry.padding, pixel), strips_of(images, rows, columns)
+        self.shape, problem = problem.weight, of_single_pixels(problem) or problem
+        geometry, (images, rows, columns, outputs) = problem.geometry, problem.target
+        layout = layout_of(problem, geometry.padding, pixel_pitch(problem.source[3], geometry.stride[1]))
+        strips = strips_of(images, rows, columns)
+        bands = bands_of(problem, strips, layout)
+        window, taps = layout.window(bands.bands * bands.band_rows, strips.group), taps_of(problem, bands.tap_step)
         tiles, (panels, width) = tiles_of(layout.segments(taps)), panels_for(problem)
         sums = sums_of(len(panels), width, tiles.height * len(tiles.starts), strips.strips, layout.copied)
-        reach, _ = geometry.reach(self.shape[:2])
-        window = layout.window((strips.strip_rows - 1) * layout.stride_rows + reach, strips.group)
         self.tasks, self.sums_size = sums.tasks, sums.tasks * sums.task_bytes // 4
         self.arguments = accumulate.record.filled(
             strips,
             layout,
+            bands,
             window,
             sums,
             lane_bytes=window.copy_bytes + 4 * width * strips.group * strips.strip_rows * columns,
-            reach=reach,
             panels=panels,
             gradient_bytes=4 * rows * columns * outputs,
             gradient_pixel=4 * outputs,
-            flat=flat,
-            segments=segments_of(strips, layout, window, flat),
+            joined=is_joined(strips, layout, window),
+            segments=segments_of(strips, layout, window),
             step=layout.stride_columns * layout.pixel_pitch,
             tiles=tiles.starts,
             tile_count=len(tiles.starts),

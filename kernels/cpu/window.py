@@ -9,7 +9,7 @@ from math import ceil
 from numba import carray
 
 from .ir import clear, copy, floats_at
-from .jit import inlined
+from .jit import inlined, jit
 from .problem import Problem
 from .target import LINE
 
@@ -97,41 +97,49 @@ def in_planes(layout: Layout, columns: int) -> Layout:
 
 
 @inlined
-def window_at(a, buffer, image, top, rows, images):
-    """The address of what the outputs from row `top` on read: `rows` rows of some images, copied to `buffer` if needed.
+def window_at(a, buffer, image, row, rows, images):
+    """The address of `rows` rows of some images, from `row` on, with zeros, which are copied to `buffer` if needed.
 
     The record `a` has the fields of a `Layout` and a `Window`.
     """
     source = a.x + image * a.image_bytes
     if not a.copied:
-        return source + top * a.stride_rows * a.row_bytes
-    copy_rows(a, buffer, source, top * a.stride_rows - a.above, rows, images)
+        return source + row * a.row_bytes
+    copy_rows(a, buffer, source, row - a.above, rows, images)
     return buffer
 
 
-@inlined
+@jit
 def copy_rows(a, buffer, source, top, rows, images):
     """Copy `rows` rows of some images, from row `top` on, which may lie above the image, with zeros around them.
 
     What lies between pixels in the copy is left as it is.
     """
+    first = max(0, min(-top, rows))  # rows above the image
+    last = max(first, min(rows, a.height - top))  # and those before the ones below it
     for i in range(images):
-        for r in range(rows):
-            target = buffer + i * a.window_bytes + r * a.pitch
-            row = top + r
-            if 0 <= row < a.height:
-                line, end = source + i * a.image_bytes + row * a.row_bytes, target + a.pitch
-                clear(target, a.before * a.pixel_pitch)
-                target += a.before * a.pixel_pitch
-                if a.pixel_pitch == a.pixel_bytes:
-                    copy(target, line, a.row_bytes)
-                else:
-                    for j in range(a.width):
-                        copy(target + j * a.pixel_pitch, line + j * a.pixel_bytes, a.pixel_bytes)
-                target += a.width * a.pixel_pitch
-                clear(target, end - target)
-            else:
-                clear(target, a.pitch)
+        target, inside = buffer + i * a.window_bytes, source + i * a.image_bytes + (top + first) * a.row_bytes
+        clear(target, first * a.pitch)
+        if a.pitch == a.row_bytes:  # the rows follow each other: those of a sequence are single pixels
+            copy(target + first * a.pitch, inside, (last - first) * a.pitch)
+        else:
+            for r in range(last - first):
+                copy_row(a, target + (first + r) * a.pitch, inside + r * a.row_bytes)
+        clear(target + last * a.pitch, (rows - last) * a.pitch)
+
+
+@inlined
+def copy_row(a, target, row):
+    """Copy a row of an image, with zeros around it."""
+    pixels, end = target + a.before * a.pixel_pitch, target + a.pitch
+    clear(target, a.before * a.pixel_pitch)
+    if a.pixel_pitch == a.pixel_bytes:
+        copy(pixels, row, a.row_bytes)
+    else:
+        for j in range(a.width):
+            copy(pixels + j * a.pixel_pitch, row + j * a.pixel_bytes, a.pixel_bytes)
+    zeros = pixels + a.width * a.pixel_pitch
+    clear(zeros, end - zeros)
 
 
 @inlined

@@ -231,9 +231,36 @@ def test_a_pixel_is_an_image_of_its_own_where_an_output_sees_no_other():
 def test_segments_are_the_rows_of_a_strip():
     problem = weight_grad((3, 4, 4, 3), (3, 2, 2, 5), (2, 2), Geometry((2, 2)))
     layout, strips = window.layout_of(problem, NONE), weight_sums.strips_of(3, 2, 2)
-    table = weight_sums.segments_of(strips, layout, layout.window(4, 3), flat=False)
+    table = weight_sums.segments_of(strips, layout, layout.window(4, 3))
     assert table.reshape(-1, 2).tolist() == [[192 * n + 96 * p, 2] for n in range(3) for p in range(2)]
-    assert weight_sums.segments_of(strips, layout, layout.window(4, 3), flat=True) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def test_a_strip_whose_pixels_follow_each_other_is_one_segment_for_each_number_of_rows():
+    def segments(problem, rows, images):
+        layout = window.layout_of(problem, problem.geometry.padding)
+        strips = weight_sums.strips_of(*problem.target[:3])
+        return weight_sums.segments_of(strips, layout, layout.window(rows, images))
+
+    single_pixels = weight_grad((3, 1, 1, 3), (3, 1, 1, 5), (1, 1), Geometry())
+    assert segments(single_pixels, 1, 3) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    taps_above = weight_grad((2, 49, 2, 3), (2, 49, 2, 5), (3, 1), Geometry(padding=((2, 0), (0, 0))))
+    assert segments(taps_above, 48 + 2, 1) == [(0, 2 * rows) for rows in range(48 + 1)]
+
+
+def test_rows_of_taps_that_are_far_apart_have_bands_of_their_own():
+    def bands(dilation, above):
+        geometry = Geometry(padding=((above, 0), (0, 0)), dilation=(dilation, 1))
+        problem = weight_grad((1, 300, 1, 9), (1, 300 + above - dilation, 1, 21), (2, 1), geometry)
+        strips = weight_sums.strips_of(*problem.target[:3])
+        return weight_sums.bands_of(problem, strips, window.layout_of(problem, geometry.padding))
+
+    far = bands(130, above=130)
+    assert far == weight_sums.Bands(bands=2, band_step=130, band_rows=96, reach=1)
+    problem = weight_grad((1, 9, 1, 4), (1, 9, 1, 4), (2, 1), Geometry())
+    assert [tap.row for tap in weight_sums.taps_of(problem, far.tap_step)] == [0, 96]
+    near = weight_sums.Bands(bands=1, band_step=20, band_rows=96 + 20, reach=21)
+    assert (bands(20, above=20), near.tap_step) == (near, 20)
+    assert bands(130, above=0).bands == 1  # nothing is copied
 
 
 # Winograd
