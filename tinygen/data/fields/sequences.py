@@ -170,8 +170,7 @@ class Wave(Field):
         longest = max(map(len, clips))
         if self.samples is not None and longest > self.samples:
             raise DataError(f"{where} holds a clip of {longest} samples; the longest may have {self.samples}")
-        silence = int(self.encode(np.zeros(1))[0])
-        stored = np.full((len(clips), self.samples or longest), silence, smallest_unsigned(self.levels))
+        stored = np.full((len(clips), self.samples or longest), self.silence, smallest_unsigned(self.levels))
         for row, clip in zip(stored, clips, strict=True):
             row[: len(clip)] = clip
         return stored
@@ -200,6 +199,16 @@ class Wave(Field):
         mu = self.levels - 1
         companded = 2 * np.asarray(levels, np.float64) / mu - 1
         return (np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu).astype(np.float32)
+
+    @property
+    def silence(self) -> int:
+        """The level of amplitude 0."""
+        return int(self.encode(np.zeros(1))[0])
+
+    def lengths(self, levels: np.ndarray) -> np.ndarray:
+        """Samples of each sound (N,) of levels (N, samples) without the silence at its end, which pads shorter ones."""
+        sound = np.asarray(levels) != self.silence
+        return np.where(sound.any(axis=1), sound.shape[1] - sound[:, ::-1].argmax(axis=1), 0)
 
     def value(self, stored):
         return np.array(stored, np.int64)

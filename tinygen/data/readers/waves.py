@@ -24,7 +24,7 @@ SUFFIXES = (".wav", ".wave")
 SPOKEN_DIGIT = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
 """Digit, speaker and take (https://github.com/Jakobovski/free-spoken-digit-dataset)."""
 TEST_TAKES = 5
-"""Takes of each digit and speaker that are test: those with the lowest numbers."""
+"""Takes of each digit and speaker that are test, as the authors of that dataset say: those with the lowest numbers."""
 
 
 def recognises(path: Path) -> bool:
@@ -65,7 +65,13 @@ def _spoken(file: str) -> Any:
 def _are_spoken_digits(parts: dict[str, Listing]) -> bool:
     """Whether all files are named as in that dataset, in a single part, and include takes for training and for test."""
     takes = [match and int(match[3]) for match in map(_spoken, parts["train"].files)]
-    return parts.keys() == {"train"} and None not in takes and min(takes) < TEST_TAKES <= max(takes)
+    return parts.keys() == {"train"} and None not in takes and bool(is_of_test(takes).any())
+
+
+def is_of_test(takes: Any) -> np.ndarray:
+    """Whether clips with these take numbers are test, bool (N,); nowhere where all would be, or none."""
+    is_test = np.asarray(takes) < TEST_TAKES
+    return is_test & ~is_test.all()
 
 
 def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
@@ -73,7 +79,7 @@ def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
     spoken = [_spoken(file) for file in listing.files]
     digits = sorted({match[1] for match in spoken})
     labelled = replace(listing, labels=[digits.index(match[1]) for match in spoken])
-    is_test = np.array([int(match[3]) < TEST_TAKES for match in spoken])
+    is_test = is_of_test([int(match[3]) for match in spoken])
     rows = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
     return {part: labelled.rows(each) for part, each in rows.items()}, digits
 

@@ -9,21 +9,25 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import array_module, to_device, to_numpy
+from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import Labels, Wave
 from tinygen.data.sources import Crops
 from tinygen.distributions import Categorical
 from tinygen.errors import ShapeError, UsageError
 from tinygen.models.base import System, at_least, given_labels, learning_rate
-from tinygen.models.trial import INDEPENDENT_LEVELS, Demand, Trial
-from tinygen.nn import CausalConv1d, Embedding, Linear, Module, Sequential
+from tinygen.models.trial import INDEPENDENT_SAMPLES, Demand, Trial
+from tinygen.nn import Conv1d, Embedding, Linear, Module, Sequential
 from tinygen.optim import Adam
 
-CHUNK = 10  # clips in one pass of an evaluation
+CHUNK = 10  # sounds in one pass of an evaluation
 
 
 class WaveNet(System):
-    """WaveNet: sound, sample by sample, by dilated causal convolutions; of the classes (digit, speaker) that data name."""
+    """WaveNet: sound, sample by sample, by dilated causal convolutions; of the classes (digit, speaker) that data name.
+
+    p(x | h) = prod_t p(x_t | the samples before, h) of mu-law levels. Before a sound there is silence, so that every
+    sample has a complete receptive field. The likelihood is exact.
+    """
 
     name = "wavenet"
     needs = {"x": Wave()}
@@ -40,8 +44,8 @@ class WaveNet(System):
         stacks: int = 2
         """Number of stacks."""
         length: int = 2000
-        """Samples of a training clip that are predicted; those of the receptive field before them are read only."""
-        drawn: int = 8000
+        """Samples of a training clip that are predicted; those of the receptive field before them are only read."""
+        drawn: int = 4000
         """Samples of a drawn sound."""
         batch_size: int = 4
         """Clips in a minibatch."""
@@ -63,15 +67,15 @@ class WaveNet(System):
 
         @property
         def receptive_field(self) -> int:
-            """Samples before one that its distribution depends on."""
+            """Samples before one on which its distribution depends."""
             return 1 + sum(self.dilations)
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
-        if spec.x.samples <= config.receptive_field:
+        if spec.x.samples < config.receptive_field:
             raise UsageError(
-                f"the longest clip has {spec.x.samples} samples, fewer than the receptive field of "
-                f"{config.receptive_field}; choose fewer doublings or stacks"
+                f"the longest sound has {spec.x.samples} samples, fewer than the receptive field of "
+                f"{config.receptive_field}: use --doublings or --stacks to shorten it"
             )
         self.conditions = tuple(name for name, field in spec.fields.items() if isinstance(field, Labels))
         self.network = WaveNetwork(config, spec.x.levels, [spec[name].classes for name in self.conditions])
@@ -79,180 +83,193 @@ class WaveNet(System):
         self.optimizer = Adam(self, learning_rate(config, self.plan), clip_norm=1.0)
 
     def source(self, split, *, seed: int):
-        size = min(self.config.receptive_field + self.config.length, self.spec.x.samples)
-        mean_length = float(np.mean(self.lengths(split.values("x"))))
-        per_example = max(1, round(mean_length / self.config.length))
-        return Crops(split, self.config.batch_size, size, per_example=per_example, seed=seed)
+        """Stretches of sounds, each with its receptive field before it."""
+        size = min(self.config.length, self.spec.x.samples)
+        per_example = max(1, round(self.spec.x.lengths(split.columns["x"][:]).mean() / size))
+        before = self.config.receptive_field
+        return Crops(split, self.config.batch_size, size, per_example=per_example, before=before, seed=seed)
 
-    def lengths(self, x) -> np.ndarray:
-        """Samples of each clip (N,) without the silence at its end, which pads shorter clips."""
-        sound = np.asarray(x) != self.silence
-        return np.where(sound.any(axis=1), sound.shape[1] - sound[:, ::-1].argmax(axis=1), 0)
+    def nats(self, x, classes):
+        """-log p (N, T) of samples x (N, receptive field + T), given those before and the classes, in nats.
 
-    @property
-    def silence(self) -> int:
-        """The level of amplitude 0."""
-        return int(self.spec.x.encode(np.zeros(1))[0])
-
-    def nats(self, x, given):
-        """-log p of each sample (N, T) of clips x (N, T), given those before it, in nats."""
-        return F.cross_entropy(self.network(x, given), x)
-
-    def given(self, batch) -> list:
-        """The conditions in a batch, in order."""
-        return [batch[name] for name in self.conditions]
+        The first samples, those of the receptive field, are only read.
+        """
+        return F.cross_entropy(self.network(x[:, :-1], classes), x[:, self.config.receptive_field :])
 
     def training_step(self, batch):
-        """Maximum likelihood, without the samples that begin a part: they lack a part of their receptive field."""
-        warm_up = min(self.config.receptive_field, batch.x.shape[1] // 2)
-        loss = self.nats(batch.x, self.given(batch))[:, warm_up:].mean()
+        """Maximum likelihood."""
+        loss = self.nats(batch.x, [batch[name] for name in self.conditions]).mean()
         self.optimizer.step(loss)
         return {"nats_per_sample": loss}
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """-log p in nats per sample of whole clips, without the silence that pads them."""
-        total = samples = 0.0
-        with self.evaluating():
-            for batch in data.batches(CHUNK):
-                lengths = self.lengths(batch.x)
-                x = to_device(batch.x[:, : max(1, lengths.max())], self.device)
-                nats = to_numpy(self.nats(x, [to_device(each, self.device) for each in self.given(batch)]))
-                total += nats[np.arange(x.shape[1]) < lengths[:, None]].sum(dtype=np.float64)
-                samples += lengths.sum()
-        return {"nats_per_sample": float(total / samples)}
+        """-log p in nats per sample of whole sounds, without the silence at their ends, which pads shorter ones."""
+        total, samples = 0.0, 0
+        for batch in data.batches(CHUNK):
+            lengths = self.spec.x.lengths(batch.x)
+            nats = -self.log_probs(batch.x[:, : max(1, lengths.max())], batch)
+            counted = np.arange(nats.shape[1]) < lengths[:, None]
+            total, samples = total + nats[counted].sum(dtype=np.float64), samples + counted.sum()
+        return {"nats_per_sample": float(total / max(1, samples))}
 
-    def sample(self, n: int, *, seed: int, given=None, cached: bool = True) -> np.ndarray:
-        """Draw n sounds of `drawn` samples, as levels (n, T); `cached=False` computes each from the beginning.
+    def log_probs(self, x, given=None) -> np.ndarray:
+        """log p in nats (N, T) of each sample of sounds x (N, T), given those before it: their sum is log p(x).
 
         `given` has the classes of conditions; those that it does not name are 0, 1, 2, ... in turn.
         """
-        return self.complete(np.zeros((n, self.config.drawn), np.int64), 0, seed=seed, given=given, cached=cached)
+        classes = [to_device(each, self.device) for each in self._classes(len(x), given)]
+        with self.evaluating():
+            return to_numpy(-self.nats(to_device(self._after_silence(np.asarray(x, np.int64)), self.device), classes))
+
+    def sample(self, n: int, *, seed: int, given=None, cached: bool = True) -> np.ndarray:
+        """Draw n sounds of `drawn` samples, as levels (n, T).
+
+        `given` as for `log_probs`. `cached=False` computes the whole receptive field anew for each sample, with the same
+        bits.
+        """
+        empty = np.full((n, self.config.drawn), self.spec.x.silence)
+        return self.complete(empty, 0, seed=seed, given=given, cached=cached)
 
     def complete(self, x, keep: int, *, seed: int, given=None, cached: bool = True) -> np.ndarray:
         """Keep the first `keep` samples of sounds x (N, T), levels, and draw the rest."""
         x = np.array(x, np.int64)
         if x.ndim != 2 or not 0 <= keep <= x.shape[1]:
-            raise ShapeError(f"complete: takes levels (N, T) of which 0 to T samples are kept, not {x.shape} and {keep}")
-        uniform = random.Stream(seed, "sample").uniform(x.shape)
-        classes = [to_device(each, self.device) for each in self._chosen(len(x), given)]
-        levels, chance = to_device(x, self.device), to_device(uniform, self.device)
+            raise ShapeError(f"complete: takes sounds (N, T) of which 0 to T samples are kept, not {x.shape} and {keep}")
+        if x.size and not 0 <= x.min() <= x.max() < self.spec.x.levels:
+            raise ShapeError(f"levels reach from {x.min()} to {x.max()}; the model knows 0 to {self.spec.x.levels - 1}")
+        chance = to_device(random.Stream(seed, "sample").uniform(x.shape), self.device)
+        classes = [to_device(each, self.device) for each in self._classes(len(x), given)]
+        sounds = to_device(self._after_silence(x), self.device)
         with self.evaluating():
-            (self._draw if cached else self._draw_naively)(levels, chance, classes, keep)
-        return to_numpy(levels)
+            (self._draw if cached else self._draw_naively)(sounds, chance, classes, keep)
+        return to_numpy(sounds)[:, self.config.receptive_field :]
 
-    def _chosen(self, n: int, given) -> list[np.ndarray]:
+    def _after_silence(self, x) -> np.ndarray:
+        """Sounds (N, T) with the silence of a receptive field before them."""
+        silence = np.full((len(x), self.config.receptive_field), self.spec.x.silence)
+        return np.concatenate([silence, x], axis=1)
+
+    def _classes(self, n: int, given) -> list[np.ndarray]:
         """The classes of n sounds, for each condition; UsageError for others than there are."""
-        given = dict(given or {})
-        if unknown := sorted(given.keys() - set(self.conditions)):
-            named = ", ".join(self.conditions) or "nothing"
-            raise UsageError(f"given has {unknown[0]}; this model is conditioned on {named}")
-        in_turn = {name: {"y": given[name]} if name in given else None for name in self.conditions}
-        return [given_labels(in_turn[name], n, self.spec[name].classes) for name in self.conditions]
+        return [
+            given_labels({"y": given[name]} if given and name in given else None, n, self.spec[name].classes)
+            for name in self.conditions
+        ]
 
     def _draw(self, x, chance, classes, keep: int) -> None:
-        """Draw samples from `keep` on, each from the last inputs of every layer (Le Paine et al. 2016)."""
-        with self.network.remembering(len(x)):
-            shifted = self.network.shifted(x[:, : keep + 1])
-            for t in range(keep, x.shape[1]):
-                logits = self.network.next(shifted, classes)
-                x[:, t] = Categorical(logits[:, -1]).inverse(chance[:, t])
-                shifted = x[:, t : t + 1]
+        """Draw samples from `keep` on into sounds after silence, each from the last inputs of every layer.
+
+        These are the queues of Le Paine et al. 2016 (arXiv:1611.09482).
+        """
+        field = self.config.receptive_field
+        with self.network.remembering():
+            before = x[:, : field + keep]
+            for t in range(keep, chance.shape[1]):
+                logits = self.network(before, classes)[:, -1]
+                x[:, field + t] = Categorical(logits).inverse(chance[:, t])
+                before = x[:, field + t : field + t + 1]
 
     def _draw_naively(self, x, chance, classes, keep: int) -> None:
-        for t in range(keep, x.shape[1]):
-            logits = self.network(x[:, : t + 1], classes)
-            x[:, t] = Categorical(logits[:, -1]).inverse(chance[:, t])
+        field = self.config.receptive_field
+        for t in range(keep, chance.shape[1]):
+            logits = self.network(x[:, t : t + field], classes)[:, -1]
+            x[:, field + t] = Categorical(logits).inverse(chance[:, t])
 
 
 class WaveNetwork(Module):
-    """Maps levels (N, T) and classes to logits (N, T, levels) of each sample given those before it (figure 4)."""
+    """Maps levels (N, receptive field - 1 + T) and classes to the logits (N, T, levels) of the T next samples.
+
+    The last of these follows the last of the levels (figure 4). While `remembering`, the first call is the same, and
+    further ones take the next levels (N, T) alone.
+    """
 
     def __init__(self, config: WaveNet.Config, levels: int, classes: list[int]):
-        self.start = levels  # the input before the first sample
-        self.embedding = Embedding(levels + 1, config.channels)
+        self.embedding = Embedding(levels, config.channels)
         self.conditions = [Embedding(count, config.channels) for count in classes]
-        self.layers = [GatedLayer(config.channels, config.skip, dilation, bool(classes)) for dilation in config.dilations]
+        self.layers = [GatedLayer(config.channels, config.skip, each, bool(classes)) for each in config.dilations]
         self.head = Sequential(F.relu, Linear(config.skip, config.skip), F.relu, Linear(config.skip, levels))
 
-    def forward(self, x, classes):
-        return self.next(self.shifted(x), classes)
-
-    def shifted(self, x):
-        """For each sample the one before it."""
-        xp = array_module(x)
-        return xp.concatenate([xp.full((len(x), 1), self.start, x.dtype), x[:, :-1]], axis=1)
-
-    def next(self, before, classes):
-        """Logits of the samples that follow some samples (N, T)."""
+    def forward(self, before, classes):
         condition = None
         for embedding, numbers in zip(self.conditions, classes, strict=True):
             condition = embedding(numbers) if condition is None else condition + embedding(numbers)
-        y, total = self.embedding(before), 0.0
+        x, skips = self.embedding(before), []
         for layer in self.layers:
-            y, skip = layer(y, condition)
-            total = total + skip
-        return self.head(total)
+            x, skip = layer(x, condition)
+            skips.append(skip)
+        return self.head(sum(skip[:, -x.shape[1] :] for skip in skips))
 
     @contextmanager
-    def remembering(self, n: int) -> Iterator[None]:
-        """A context in which `next` takes n sounds part by part: each layer keeps the last of its inputs."""
+    def remembering(self) -> Iterator[None]:
+        """A context in which each layer keeps the last of its inputs, to which later calls add."""
         for layer in self.layers:
-            layer.past = Past(n, layer.convolution)
+            layer.queue = Queue(layer.dilation)
         try:
             yield
         finally:
             for layer in self.layers:
-                layer.past = None
+                layer.queue = None
 
 
 class GatedLayer(Module):
     """tanh(W * x + V h) s(W' * x + V' h), of the input x and a condition h (equations 2 and 3), then 1x1 convolutions.
 
-    Returns the next layer's input x + ..., and what is added to the skip connections.
+    Of inputs (N, dilation + T, C) it returns the next layer's input (N, T, C), which is x + ..., and what is added to
+    the skip connections.
     """
 
-    past: "Past | None" = None
+    queue: "Queue | None" = None
 
     def __init__(self, channels: int, skip: int, dilation: int, conditional: bool):
-        self.channels = channels
-        self.convolution = CausalConv1d(channels, 2 * channels, 2, dilation=dilation)
+        self.channels, self.dilation = channels, dilation
+        self.convolution = Conv1d(channels, 2 * channels, 2, dilation=dilation)
         self.condition = Linear(channels, 2 * channels, bias=False) if conditional else None
         self.output = Linear(channels, channels + skip)
 
     def forward(self, x, condition):
-        gates = self.convolution(x) if self.past is None else self.past.step(x)
+        dilation = self.dilation
+        if self.queue:
+            x, dilation = self.queue.put(x)
+        gates = F.conv1d(x, self.convolution.weight, self.convolution.bias, dilation=dilation)
         if self.condition is not None:
             gates = gates + self.condition(condition).reshape((len(x), 1, 2 * self.channels))
         y = self.output(F.gated_tanh(gates))
-        return x + y[..., : self.channels], y[..., self.channels :]
+        return x[:, dilation:] + y[..., : self.channels], y[..., self.channels :]
 
 
-class Past:
-    """The last inputs (N, dilation, C) of a causal convolution with two taps, in a ring; zero before the beginning."""
+class Queue:
+    """The last inputs (N, dilation, C) of a layer, in a ring."""
 
-    def __init__(self, n: int, convolution: CausalConv1d):
-        self.n, self.convolution, self.oldest = n, convolution, 0
+    def __init__(self, dilation: int):
+        self.dilation, self.oldest = dilation, 0
         self.inputs: Any = None
 
-    def step(self, x):
-        """Outputs (N, T, C) for further inputs x (N, T, C)."""
-        data, (dilation,), weight = x.data, self.convolution.options["dilation"], self.convolution.weight
-        xp = array_module(data)
+    def put(self, x) -> tuple:
+        """Inputs of a layer for its next outputs, and their dilation; x (N, T, C) are new ones, at first with those before.
+
+        For a single new input these are two: the new one, and the one that left the queue for it.
+        """
         if self.inputs is None:
-            self.inputs = xp.zeros((self.n, dilation, data.shape[2]), data.dtype)
-        if data.shape[1] == 1:
-            pair = xp.concatenate([self.inputs[:, self.oldest : self.oldest + 1], data], axis=1)
-            self.inputs[:, self.oldest] = data[:, 0]
-            self.oldest = (self.oldest + 1) % dilation
-            return F.conv1d(pair, weight, self.convolution.bias)
-        known = xp.concatenate([xp.roll(self.inputs, -self.oldest, axis=1), data], axis=1)
-        self.inputs, self.oldest = known[:, -dilation:].copy(), 0
-        return F.conv1d(known, weight, self.convolution.bias, dilation=dilation)
+            self.inputs = x.data[:, -self.dilation :].copy()
+            return x, self.dilation
+        left = self.inputs[:, self.oldest].copy()
+        self.inputs[:, self.oldest] = x.data[:, 0]
+        self.oldest = (self.oldest + 1) % self.dilation
+        return F.stack([left, x[:, 0]], axis=1), 1
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 WaveNet.tiny = (
-    {"channels": 4, "skip": 5, "doublings": 2, "stacks": 1, "length": 4, "drawn": 6, "batch_size": 3},
-    {"channels": 3, "skip": 4, "doublings": 1, "stacks": 2, "length": 3, "drawn": 5, "batch_size": 2},
+    {"channels": 4, "skip": 5, "doublings": 2, "stacks": 1, "length": 5, "drawn": 6, "batch_size": 3},
+    {"channels": 3, "skip": 4, "doublings": 1, "stacks": 2, "length": 4, "drawn": 5, "batch_size": 2},
 )
+WaveNet.trials = (
+    Trial(
+        "tones",
+        150,
+        {"channels": 16, "skip": 32, "doublings": 6, "stacks": 1, "length": 400, "batch_size": 8},
+        (Demand("nats_per_sample", "<", INDEPENDENT_SAMPLES, times=0.7),),
+    ),
+)
+WaveNet.recipes = ("--data fsdd_mulaw --budget 60m",)
