@@ -14,7 +14,7 @@ RATE, SAMPLES = 8000, 800
 PITCHES = {"A3": 220.0, "C4": 261.63, "E4": 329.63, "G4": 392.0}
 """The frequency of each class, in Hz."""
 HARMONICS = 4
-NOISE = 0.002
+NOISE = 0.0003
 """Standard deviation of the noise of a recording, beside amplitudes of up to 1."""
 
 

@@ -94,6 +94,22 @@ def read_clip(path: Path) -> tuple[np.ndarray, int]:
     return _amplitudes(content, width).reshape(-1, channels).mean(axis=1, dtype=np.float64).astype(np.float32), rate
 
 
+def read_clip_of_rate(path: Path, rate: int | None) -> np.ndarray:
+    """Read amplitudes; DataError for a file that cannot be read, or, if a rate is given, of another one."""
+    try:
+        clip, own = read_clip(path)
+    except (wave.Error, EOFError, OSError) as error:
+        raise DataError(f"{path.name} cannot be read ({str(error) or 'truncated'}); save it as PCM") from error
+    if rate not in (None, own):
+        raise DataError(f"{path.name} has {own} samples a second, not {rate}; bring it to that rate")
+    return clip
+
+
+def is_wave(path: Path) -> bool:
+    """Whether a file is called as waves are."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
 def _amplitudes(content: bytes, width: int) -> np.ndarray:
     """PCM samples, little-endian, in [-1, 1): unsigned where they have 8 bits, signed otherwise."""
     if width == 1:
