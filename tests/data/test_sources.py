@@ -165,6 +165,17 @@ def test_crops_of_waves_are_all_windows_within_the_sounds():
     assert stretches == {tuple(stored[i, s : s + 4]) for i, n in ((0, 30), (1, 12)) for s in range(n - 3)}
 
 
+def test_crops_of_waves_have_samples_before_them():
+    """Those of the wave, and silence before its beginning."""
+    source = Crops(SOUNDS, 10, 4, per_example=100, before=6, seed=0)
+    assert source.fields["x"].samples == 10
+    stored, stretches = SOUNDS.columns["x"].astype(int), set()
+    for batch in itertools.islice(source, 20):
+        stretches |= {tuple(map(int, stretch)) for stretch in batch.x}
+    padded = np.pad(stored, ((0, 0), (6, 0)), constant_values=128)
+    assert stretches == {tuple(padded[i, s : s + 10]) for i, n in ((0, 30), (1, 12)) for s in range(n - 3)}
+
+
 def test_crops_of_tokens_are_all_windows_and_short_sequences_whole():
     source = Crops(TEXT, 10, 4, per_example=100, seed=0)
     stretches = set()

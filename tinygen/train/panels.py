@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Dataset, Field, Points, Spec, Tokens
+from tinygen.data import Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
@@ -109,7 +109,7 @@ def half_of(x: Any) -> int:
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 
 
-def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
+def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Any) -> Figure:
     """Examples, their kept parts (upper rows of images, first tokens or samples), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]

@@ -17,7 +17,7 @@ from tinygen.models.trial import INDEPENDENT_SAMPLES, Demand, Trial
 from tinygen.nn import Conv1d, Embedding, Linear, Module, Sequential
 from tinygen.optim import Adam
 
-CHUNK = 10  # sounds in one pass of an evaluation
+CHUNK, STRETCH = 10, 8192  # sounds, and their samples, in one pass of an evaluation
 
 
 class WaveNet(System):
@@ -118,8 +118,11 @@ class WaveNet(System):
         `given` has the classes of conditions; those that it does not name are 0, 1, 2, ... in turn.
         """
         classes = [to_device(each, self.device) for each in self._classes(len(x), given)]
+        sounds, ends = self._after_silence(np.asarray(x, np.int64)), self.config.receptive_field + STRETCH
         with self.evaluating():
-            return to_numpy(-self.nats(to_device(self._after_silence(np.asarray(x, np.int64)), self.device), classes))
+            starts = range(0, x.shape[1], STRETCH)
+            parts = (to_device(sounds[:, start : start + ends], self.device) for start in starts)
+            return np.concatenate([to_numpy(-self.nats(part, classes)) for part in parts], axis=1)
 
     def sample(self, n: int, *, seed: int, given=None, cached: bool = True) -> np.ndarray:
         """Draw n sounds of `drawn` samples, as levels (n, T).
@@ -166,7 +169,7 @@ class WaveNet(System):
         """
         field, queues = self.config.receptive_field, [Queue(each) for each in self.config.dilations]
         conditions = self.network.conditions(classes)
-        logits = self.network(x[:, : field + keep], conditions, queues)[:, -1]
+        logits = self.network(x[:, keep : field + keep], conditions, queues)[:, -1]
         for t in range(keep, chance.shape[1]):
             x[:, field + t] = Categorical(logits).inverse(chance[:, t])
             logits = self.network.next(x[:, field + t], conditions, queues)
