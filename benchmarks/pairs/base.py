@@ -148,6 +148,7 @@ def copy_parameters(ours: list, theirs: list, torch: Any) -> None:
     for p, q in zip(trainable_parameters(ours), trainable_parameters(theirs), strict=True):
         same = p.ndim == 1 or id(q) in embeddings
         array = p.numpy() if same else np.moveaxis(p.numpy(), (-1, -2), (0, 1))
+        array = array.reshape(*array.shape, *(1,) * (q.ndim - array.ndim))  # a linear layer as a convolution of width 1
         if array.shape != tuple(q.shape):
             raise ValueError(f"a parameter {array.shape} of ours does not fit PyTorch's {tuple(q.shape)}")
         q.data.copy_(torch.from_numpy(array))

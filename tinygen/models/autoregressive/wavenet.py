@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import to_device, to_numpy
+from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import Labels, Wave
 from tinygen.data.sources import Crops
 from tinygen.distributions import Categorical
@@ -16,6 +16,7 @@ from tinygen.models.base import System, at_least, given_labels, learning_rate
 from tinygen.models.trial import INDEPENDENT_SAMPLES, Demand, Trial
 from tinygen.nn import Conv1d, Embedding, Linear, Module, Sequential
 from tinygen.optim import Adam
+from tinygen.tensor import tensor
 
 CHUNK, STRETCH = 10, 8192  # sounds, and their samples, in one pass of an evaluation
 
@@ -209,11 +210,11 @@ class WaveNetwork(Module):
 
     def next(self, level, conditions, queues):
         """Logits (N, levels) of the samples after a further one (N,); the queues have the inputs before it."""
-        x, total = self.embedding(level), 0
+        x, total = self.embedding.weight.data[level], 0
         for layer, condition, queue in zip(self.layers, conditions, queues, strict=True):
             x, skip = layer.next(x, condition, queue)
             total = total + skip
-        return self.head(total)
+        return self.head(tensor(total))
 
 
 class GatedLayer(Module):
@@ -230,21 +231,21 @@ class GatedLayer(Module):
         self.output = Linear(channels, channels + skip)
 
     def forward(self, x, condition):
-        return self._outputs(
-            x[:, self.dilation :], self.convolution(x), None if condition is None else condition[:, None]
-        )
+        gates = self.convolution(x)
+        if condition is not None:
+            gates = gates + condition[:, None]
+        residual, skip = F.split(self.output(F.gated_tanh(gates)), sizes=self.sizes, axis=-1)
+        return x[:, self.dilation :] + residual, skip
 
     def next(self, x, condition, queue: "Queue"):
-        """The same of a single further input x (N, C): returns (N, C) each."""
-        weight = self.convolution.weight
-        pair = F.concatenate([queue.put(x.data), x], axis=1)
-        gates = F.linear(pair, weight.reshape((-1, weight.shape[2])), self.convolution.bias)
-        return self._outputs(x, gates, condition)
-
-    def _outputs(self, x, gates, condition):
-        y = self.output(F.gated_tanh(gates if condition is None else gates + condition))
-        residual, skip = F.split(y, sizes=self.sizes, axis=-1)
-        return x + residual, skip
+        """The same of a single further input x (N, C): arrays (N, C), without gradients; with the same bits."""
+        convolution, output, channels = self.convolution, self.output, self.sizes[0]
+        pair = array_module(x).concatenate([queue.put(x), x], axis=1)
+        gates = F.linear(pair, convolution.weight.data.reshape(2 * channels, -1), convolution.bias.data)
+        if condition is not None:
+            gates = gates + condition.data
+        y = F.linear(F.gated_tanh(gates), output.weight.data, output.bias.data)
+        return x + y[:, :channels], y[:, channels:]
 
 
 class Queue:
