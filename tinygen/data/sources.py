@@ -194,6 +194,7 @@ class Crops:
     a wave or a sequence of tokens, unless the example is shorter. Examples of a `Column` are read one by one.
 
     ``before``: so many samples in front of each stretch of a wave belong to it, too; before a wave there is silence.
+    Then stretches begin and end with the wave so often that its first and last samples are about as frequent as others.
     """
 
     def __init__(
@@ -251,8 +252,11 @@ class Crops:
             stored = column[np.array([example])] if isinstance(column, Column) else column[example : example + 1]
             first = 2 if isinstance(field, Clip) else 1
             lengths = [_length(field, stored)] if len(self.size) == 1 else stored.shape[first : first + 2]
+            margins = [n // 2 if self.before else 0 for n in self.size]
+            rooms = [max(0, length - n) for length, n in zip(lengths, self.size, strict=False)]
             starts = [
-                int(u * (max(0, length - n) + 1)) for u, length, n in zip(uniforms, lengths, self.size, strict=False)
+                min(max(0, int(u * (room + 1 + 2 * margin)) - margin), room)
+                for u, room, margin in zip(uniforms, rooms, margins, strict=False)
             ]
             window = [slice(start, start + n) for start, n in zip(starts, self.size, strict=True)]
             parts[name] = stored[(slice(None),) * first + tuple(window)]
