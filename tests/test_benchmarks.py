@@ -106,6 +106,7 @@ def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path
 STAND_INS = {
     "mnist": "fashion-mnist-7k",
     "text": "sentences",
+    "fsdd_mulaw": "tones",
     "emoji32": "coloured-digits8x8",
     "photo_patches64": "coloured-digits8x8",
     "smiles32": "fashion-mnist-7k",

@@ -25,8 +25,7 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Save new examples sampled from the model of a run, as a picture, as text from a model of texts, or as .wav files
-    beside a picture of the waves and their spectrograms."""
+    """Save new examples sampled from the model of a run, as a picture, as text, or as .wav files beside a picture."""
 
     run: RunFolder
     n: Annotated[OptionalInt, default("64 images, 2500 points, 20 texts, or 10 sounds")] = None

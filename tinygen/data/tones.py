@@ -10,7 +10,7 @@ from tinygen.random import Stream
 
 NAME = "tones"
 SIZES = {"train": 1000, "valid": 100, "test": 200}
-RATE, SAMPLES = 8000, 800
+RATE, SAMPLES = 8000, 1200
 PITCHES = {"A3": 220.0, "C4": 261.63, "E4": 329.63, "G4": 392.0}
 """The frequency of each class, in Hz."""
 HARMONICS = 4
@@ -28,11 +28,11 @@ def draw(n: int, stream: Stream) -> dict[str, np.ndarray]:
     """n sounds x (n, SAMPLES), amplitudes, and their pitches y (n,).
 
     A tone is a sum of harmonics with random phases, the k-th about 1/k as loud as the first. It decays by a factor e in
-    10 to 40 ms, the k-th harmonic k times as fast.
+    15 to 60 ms, the k-th harmonic k times as fast.
     """
     pitch, chance = stream.integers(len(PITCHES), n), stream.uniform((n, 1 + 2 * HARMONICS))
     time, k = np.arange(SAMPLES) / RATE, np.arange(1, 1 + HARMONICS)[:, None]
-    decay = 0.01 * 4 ** chance[:, 0]
+    decay = 0.015 * 4 ** chance[:, 0]
     phase, loudness = 2 * np.pi * chance[:, 1 : 1 + HARMONICS], (0.5 + 0.5 * chance[:, 1 + HARMONICS :]) / k[:, 0]
     frequency = np.array(list(PITCHES.values()))[pitch, None, None] * k
     waves = np.sin(2 * np.pi * frequency * time + phase[..., None]) * np.exp(-k * time / decay[:, None, None])

@@ -1,5 +1,6 @@
 """Folders of `.wav` files."""
 
+import io
 import os
 import re
 import wave
@@ -86,12 +87,20 @@ def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
 
 def read_clip(path: Path) -> tuple[np.ndarray, int]:
     """Read amplitudes in [-1, 1], float32 (samples,), and the number of samples per second."""
-    with wave.open(str(path)) as file:
+    with wave.open(_with_plain_header(path.read_bytes())) as file:
         width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes())
     if not content or len(content) % (width * channels):
         raise EOFError
     return _amplitudes(content, width).reshape(-1, channels).mean(axis=1, dtype=np.float64).astype(np.float32), rate
+
+
+def _with_plain_header(content: bytes) -> io.BytesIO:
+    """The file, its extensible header, common for 24 and 32 bits, replaced by that of PCM: Python 3.11 reads no other."""
+    start = content.find(b"fmt ", 0, 4096) + 8
+    tag, kind = content[start : start + 2], content[start + 24 : start + 26]
+    is_extensible_pcm = start >= 8 and tag == b"\xfe\xff" and kind == b"\x01\x00"
+    return io.BytesIO(content[:start] + kind + content[start + 2 :] if is_extensible_pcm else content)
 
 
 def read_clip_of_rate(path: Path, rate: int | None) -> np.ndarray:
