@@ -241,7 +241,8 @@ def test_waves_with_an_extensible_header_are_read(tmp_path):
     content = (tmp_path / "a.wav").read_bytes()
     extension = struct.pack("<HHIH14s", 22, 24, 4, 1, b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71")
     header = struct.pack("<4sIH", b"fmt ", 40, 0xFFFE) + content[22:36] + extension
-    (tmp_path / "b.wav").write_bytes(content[:12] + header + content[36:])
+    riff = struct.pack("<4sI4s", b"RIFF", len(content) - 8 + 24, b"WAVE")
+    (tmp_path / "b.wav").write_bytes(riff + header + content[36:])
     np.testing.assert_array_equal(read_clip(tmp_path / "b.wav")[0], read_clip(tmp_path / "a.wav")[0])
 
 

@@ -96,7 +96,7 @@ def read_clip(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _with_plain_header(content: bytes) -> io.BytesIO:
-    """The file, its extensible header, common for 24 and 32 bits, replaced by that of PCM: Python 3.11 reads no other."""
+    """A file whose extensible header, common for 24 and 32 bits, says PCM: the only one that Python 3.11 reads."""
     start = content.find(b"fmt ", 0, 4096) + 8
     tag, kind = content[start : start + 2], content[start + 24 : start + 26]
     is_extensible_pcm = start >= 8 and tag == b"\xfe\xff" and kind == b"\x01\x00"
