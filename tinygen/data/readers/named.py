@@ -50,7 +50,7 @@ class NamedArrays:
             fields[name] = self._field(name, key, kind, request)
             for part, each in self.parts[key].items():
                 parts[part][name] = as_given(kind, self._cut(key, kind, self._read(each)))
-        if any(kind == "wave" for _, kind in chosen.sources.values()):
+        if chosen.sources.get("x", ("", ""))[1] == "wave":
             self._divide_by_take(parts)
         self._note_choices(chosen, request.name)
         by_position = chosen.sources.get("x", ("",))[0] == "x" and not in_blocks(parts["train"].get("y"))
@@ -106,13 +106,13 @@ class NamedArrays:
         """Move the first recordings of sounds to test, where `take` numbers them and no other part is given."""
         if "take" not in self.keys or parts["valid"] or parts["test"]:
             return
-        is_test = waves.is_of_test(self._read("take"))
-        examples = {name: len(values) for name, values in parts["train"].items()}
-        if is_test.shape != (n := min(examples.values()),):
+        is_test, train = waves.is_of_test(self._read("take")), parts["train"]
+        n = len(train["x"])
+        if is_test.shape != (n,):
             raise DataError(f"take has shape {is_test.shape}; it numbers each of the {n} recordings: (N,)")
-        rows = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
-        for part in ("test", "train") if is_test.any() else ():
-            parts[part] = {name: [values[i] for i in rows[part]] for name, values in parts["train"].items()}
+        if is_test.any():
+            for part, rows in (("train", np.flatnonzero(~is_test)), ("test", np.flatnonzero(is_test))):
+                parts[part] = {name: [values[i] for i in rows] for name, values in train.items()}
 
     def _choose_text(self, chosen: Chosen) -> None:
         """Choose as x the first array that holds lines of UTF-8 as uint8."""

@@ -239,13 +239,19 @@ class GatedLayer(Module):
 
     def next(self, x, condition, queue: "Queue"):
         """The same of a single further input x (N, C): arrays (N, C), without gradients; with the same bits."""
-        convolution, output, channels = self.convolution, self.output, self.sizes[0]
+        channels = self.sizes[0]
         pair = array_module(x).concatenate([queue.put(x), x], axis=1)
-        gates = F.linear(pair, convolution.weight.data.reshape(2 * channels, -1), convolution.bias.data)
+        weight, bias = arrays_of(self.convolution)
+        gates = F.linear(pair, weight.reshape(2 * channels, -1), bias)
         if condition is not None:
             gates = gates + condition.data
-        y = F.linear(F.gated_tanh(gates), output.weight.data, output.bias.data)
+        y = F.linear(F.gated_tanh(gates), *arrays_of(self.output))
         return x + y[:, :channels], y[:, channels:]
+
+
+def arrays_of(layer: Any) -> tuple[Any, Any]:
+    """The arrays of weight and bias."""
+    return layer.weight.data, layer.bias.data
 
 
 class Queue:
