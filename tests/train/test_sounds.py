@@ -7,6 +7,7 @@ import wave
 import numpy as np
 import pytest
 
+from tests.train.test_report import Page
 from tinygen.cli import main
 from tinygen.data.readers.waves import read_clip
 from tinygen.train import Run, images
@@ -54,7 +55,10 @@ def played(page):
 def test_the_report_plays_samples_and_completions(run):
     model, dataset = run.load()
     assert model.conditions == ("y", "speaker")
-    sounds = played(run.report_file.read_text())
+    html = run.report_file.read_text()
+    page, sounds = Page(html), played(html)
+    assert page.wrong == []
+    assert all(source.startswith("data:") for source in page.sources)
     field, seed = model.spec.x, run.config["fit"]["seed"]
     samples = [field.play(each) for each in model.sample(images.SOUNDS, seed=seed)]
     assert sounds[: images.SOUNDS] == samples
