@@ -1,11 +1,12 @@
-"""Sampling 64 images 28x28 from the PixelCNNs, with cached activations and with the whole image for each pixel.
+"""Cached sampling of autoregressive models beside naive sampling: images of PixelCNNs, and sounds of a WaveNet.
 
-The naive side computes 784 whole images for each of the 64, so it is run once, between two runs with the cache. The
-environment variable SAMPLING_IMAGES sets the number of images (64).
+Naive sampling computes the whole image, or the whole receptive field, for each value. That takes long, so it is run
+once, between two runs with the cache. SAMPLING_IMAGES in the environment sets the number of images (64).
 """
 
 import os
 import time
+from typing import Any
 
 import numpy as np
 
@@ -14,25 +15,28 @@ from benchmarks import harness
 from tinygen import models
 
 IMAGES = int(os.environ.get("SAMPLING_IMAGES", "64"))
+SOUNDS, LENGTH = 4, 200
+"""Number of sounds, and their samples."""
 
 
-def timed_samples(model, **options) -> tuple[np.ndarray, float]:
+def timed_samples(model, n: int, **options) -> tuple[np.ndarray, float]:
     """Samples, and the seconds that they needed."""
     start = time.perf_counter()
-    samples = model.sample(IMAGES, seed=1, **options)
+    samples = model.sample(n, seed=1, **options)
     return samples, time.perf_counter() - start
 
 
-def row(name: str) -> dict[str, object]:
+def row(name: str, field: tg.data.Field, n: int, words: str, **config: Any) -> dict[str, object]:
     tg.seed(0)
     model = models.get(name)
-    model = model(model.Config(), tg.data.Spec("noise", {"x": tg.data.Image(28, 28, 1, "binary")}))
+    model = model(model.Config(**config), tg.data.Spec("noise", {"x": field}))
     model.sample(1, seed=0)  # compiles the kernels
-    _, before = timed_samples(model)
-    naive, naive_seconds = timed_samples(model, cached=False)
-    cached, after = timed_samples(model)
+    _, before = timed_samples(model, n)
+    naive, naive_seconds = timed_samples(model, n, cached=False)
+    cached, after = timed_samples(model, n)
     return {
         "model": name,
+        "samples": words,
         "naive, s": naive_seconds,
         "cached, s": (before + after) / 2,
         "naive / cached": 2 * naive_seconds / (before + after),
@@ -41,7 +45,18 @@ def row(name: str) -> dict[str, object]:
     }
 
 
+def of_images(name: str) -> dict[str, object]:
+    """The row of a model of black and white images."""
+    return row(name, tg.data.Image(28, 28, 1, "binary"), IMAGES, f"{IMAGES} images")
+
+
+def of_sounds() -> dict[str, object]:
+    """The row of a WaveNet of the paper's depth: three stacks with dilations from 1 to 512."""
+    words = f"{SOUNDS} sounds of {LENGTH} samples (30 layers)"
+    return row("wavenet", tg.data.Wave(8000, 8000), SOUNDS, words, doublings=10, stacks=3, drawn=LENGTH)
+
+
 def run() -> harness.Result:
     tg.backend.tune_process()
-    notes = [f"{IMAGES} images, default configurations, untrained, {harness.threads()} threads"]
-    return harness.Result("Cached sampling", [row("pixelcnn"), row("gated-pixelcnn")], notes)
+    notes = [f"default configurations but for the depth, untrained, {harness.threads()} threads"]
+    return harness.Result("Cached sampling", [of_images("pixelcnn"), of_images("gated-pixelcnn"), of_sounds()], notes)

@@ -201,7 +201,7 @@ def others() -> str:
 
 
 def toys() -> str:
-    """GANs on points, sampling from PixelCNNs, and the small VAE on MNIST."""
+    """GANs on points, cached sampling, and the small VAE on MNIST."""
     modes = grouped(rows("toy_modes"), "model", "seed")
     critics = grouped([{**row, "side": f"{row['critic']} {row['penalty']}"} for row in rows("wgan_1d")], "side", "seed")
     lines = []
@@ -218,7 +218,13 @@ def toys() -> str:
         )
     for row in rows("sampling"):
         faster = f"{row['naive / cached']:.0f} times faster, bit for bit the same"
-        lines.append([f"`{row['model']}` samples 64 images with its cache instead of without", faster, "sampling"])
+        lines.append(
+            [
+                f"`{row['model']}` samples {row.get('samples', '64 images')} with its cache instead of without",
+                faster,
+                "sampling",
+            ]
+        )
     ours, theirs = rows("vae_mnist")
     sides = (f"{row['test -ELBO, nats']:.1f} nats after {row['training, s']:.0f} s" for row in (ours, theirs))
     both = "{}; PyTorch with its own first weights {}".format(*sides)

@@ -14,7 +14,19 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from benchmarks import harness, kernels, memory, operations, scaling, scoreboard, startup, steps, tables, train
+from benchmarks import (
+    harness,
+    kernels,
+    memory,
+    operations,
+    scaling,
+    scoreboard,
+    spoken_digits,
+    startup,
+    steps,
+    tables,
+    train,
+)
 from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
 from benchmarks.pairs import (
     BATCHES,
@@ -119,6 +131,7 @@ STAND_INS = {
     "mnist": "fashion-mnist-7k",
     "text": "sentences",
     "cifar10_5k": "coloured-digits8x8",
+    "fsdd_mulaw": "tones",
     "emoji32": "coloured-digits8x8",
     "pokemon_lecture": "coloured-digits8x8",
     "photo_patches64": "coloured-digits8x8",
@@ -131,6 +144,21 @@ STAND_INS = {
 def load_stand_in(load, name, **options):
     """Load the data set, or the one that stands in for it; its fields have the names that the models need."""
     return load(STAND_INS[name]) if name in STAND_INS else load(name, **options)
+
+
+def test_spoken_digits_are_heard_by_the_energies_of_their_frequencies():
+    field, lengths = data.Wave(rate=8000), [900, 1500]
+    tones = [0.5 * np.sin(2 * np.pi * f * np.arange(n) / 8000) for f, n in zip((500, 2500), lengths, strict=True)]
+    x = spoken_digits.placed(field, field.store("x", tones), 2000)
+    np.testing.assert_array_equal((x != field.silence).argmax(axis=1) - 1, [550, 250])  # a sine begins with zero
+    energy = spoken_digits.bands(field, x)[..., 0]
+    mel = lambda f: 1127 * np.log1p(f / 700)  # noqa: E731
+    assert energy.shape[2] == spoken_digits.BANDS
+    for of_tone, frequency in zip(energy, (500, 2500), strict=True):
+        band = of_tone[len(of_tone) // 2].argmax() + 1
+        assert band == pytest.approx(mel(frequency) / mel(4000) * (spoken_digits.BANDS + 1), abs=1)
+    with tg.no_grad():
+        assert spoken_digits.Classifier(10)(energy[..., None]).shape == (2, 10)
 
 
 def test_finished_runs_are_not_missing_and_unfinished_ones_are_resumed(monkeypatch, tmp_path):

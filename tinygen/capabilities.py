@@ -39,12 +39,13 @@ class Codes(Protocol):
 
 @runtime_checkable
 class Completes(Protocol):
-    """A system that draws the missing part of an image or a sequence."""
+    """A system that draws the missing part of an image, a sequence or a sound."""
 
-    def complete(self, x: Any, keep: int, *, seed: int) -> Any:
+    def complete(self, x: Any, keep: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
         """Keep the first part of examples x, and draw the rest.
 
-        `keep` is the number of upper rows of images (N, H, W, C), or of first tokens of sequences (a `Padded`).
+        `keep` is the number of upper rows of images (N, H, W, C), of first tokens of sequences (a `Padded`), or of
+        first samples of sounds (N, T), which may be of any length. `given` as for `Samples`.
         """
         ...
 

@@ -28,6 +28,7 @@ from tinygen.models.trial import (
     COPIED_INPUT,
     FEW_LABELS,
     INDEPENDENT,
+    INDEPENDENT_SAMPLES,
     INDEPENDENT_TOKENS,
     MEAN_IMAGE,
     MEAN_MASK,
@@ -171,6 +172,11 @@ def independent_tokens(model: System, data: Dataset) -> Metrics:
     return independent.likelihood_of_tokens(data)
 
 
+def independent_samples(model: System, data: Dataset) -> Metrics:
+    """The likelihood of sounds whose samples are independent, with the frequencies of levels in train."""
+    return independent.likelihood_of_sounds(data)
+
+
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
     """The error rate of predicting the most frequent class of train for every example."""
     guess = np.bincount(data.train.values("y")).argmax()
@@ -229,6 +235,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
     INDEPENDENT_TOKENS: independent_tokens,
+    INDEPENDENT_SAMPLES: independent_samples,
     COPIED_INPUT: copied_input,
     MOST_FREQUENT_CLASS: most_frequent_class,
     FEW_LABELS: few_labels,

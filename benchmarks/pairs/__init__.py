@@ -1,7 +1,7 @@
 """The same training step in tinygen and in PyTorch, for every kind of network (see `base`)."""
 
 from benchmarks.pairs.adversarial import DCGAN, WGANGP
-from benchmarks.pairs.autoregressive import MADE, GatedPixelCNN, PixelCNN
+from benchmarks.pairs.autoregressive import MADE, GatedPixelCNN, PixelCNN, WaveNet
 from benchmarks.pairs.base import (
     BATCHES,
     IMAGES,
@@ -55,6 +55,7 @@ PAIRS: dict[str, Pair] = {
     "wgan_gp": WGANGP(),
     "pixelcnn": PixelCNN(),
     "gated_pixelcnn": GatedPixelCNN(),
+    "wavenet": WaveNet(),
     "unet_block": UNetBlock(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),

@@ -242,3 +242,82 @@ class MADE(Pair):
             return (loss,)
 
         return list(layers), step
+
+
+@dataclass(frozen=True)
+class WaveNet(Pair):
+    """Two stacks of gated layers with dilations 1 to 256, 32 channels, over 4 sounds (arXiv:1609.03499, figure 4)."""
+
+    batch: int = 4
+    title = "WaveNet, 2 stacks of 9 layers of 32, 2000 samples"
+    configs = ROWS
+    channels, skip, levels, samples = 32, 64, 256, 2000
+    dilations = (*(2**i for i in range(9)),) * 2
+
+    def draw(self, rng):
+        x = rng.integers(0, self.levels, (self.batch, 1 + sum(self.dilations) + self.samples))
+        return x[:, :-1], x[:, -self.samples :]
+
+    def ours(self, tg):
+        nn, F, channels, skip = tg.nn, tg.functional, self.channels, self.skip
+
+        class Layer(nn.Module):
+            def __init__(self, dilation: int):
+                self.dilation = dilation
+                self.convolution = nn.Conv1d(channels, 2 * channels, 2, dilation=dilation)
+                self.output = nn.Linear(channels, channels + skip)
+
+            def forward(self, x):
+                y, s = F.split(self.output(F.gated_tanh(self.convolution(x))), sizes=(channels, skip), axis=2)
+                return x[:, self.dilation :] + y, s
+
+        embedding = nn.Embedding(self.levels, channels)
+        layers = [Layer(each) for each in self.dilations]
+        head = nn.Sequential(nn.ReLU(), nn.Linear(skip, skip), nn.ReLU(), nn.Linear(skip, self.levels))
+        networks = [each.to(self.device) for each in (embedding, *layers, head)]
+        adam = tg.optim.Adam(trainable_parameters(networks), 1e-3, clip_norm=1.0)
+
+        def step(before, target):
+            x, skips = embedding(before), []
+            for layer in layers:
+                x, s = layer(x)
+                skips.append(s)
+            loss = F.cross_entropy(head(sum(s[:, -self.samples :] for s in skips)), target).mean()
+            adam.step(loss)
+            return (loss,)
+
+        return networks, step
+
+    def peer(self, torch, peer):
+        nn, channels, skip = torch.nn, self.channels, self.skip
+
+        class Layer(nn.Module):
+            def __init__(self, dilation: int):
+                super().__init__()
+                self.dilation = dilation
+                self.convolution = nn.Conv1d(channels, 2 * channels, 2, dilation=dilation)
+                self.output = nn.Conv1d(channels, channels + skip, 1)
+
+            def forward(self, x):
+                a, b = self.convolution(x).chunk(2, dim=1)
+                y, s = self.output(a.tanh() * b.sigmoid()).split((channels, skip), dim=1)
+                return x[:, :, self.dilation :] + y, s
+
+        embedding = nn.Embedding(self.levels, channels)
+        layers = [Layer(each) for each in self.dilations]
+        head = nn.Sequential(
+            nn.ReLU(), nn.Conv1d(skip, skip, 1), nn.ReLU(inplace=True), nn.Conv1d(skip, self.levels, 1)
+        )
+        networks = [embedding, *layers, head]
+        adam = peer.adam(networks, 1e-3)
+
+        def step(before, target):
+            x, total = embedding(before).transpose(1, 2), 0.0
+            for layer in layers:
+                x, s = layer(x)
+                total = total + s[:, :, -self.samples :]
+            loss = nn.functional.cross_entropy(head(total), target)
+            peer.update(adam, loss, clip_norm=1.0)
+            return (loss,)
+
+        return networks, step

@@ -179,6 +179,7 @@ def matched_parameters(ours: list, theirs: list, torch: Any) -> Iterator[tuple]:
     for p, q in zip(trainable_parameters(ours), trainable_parameters(theirs), strict=True):
         same = p.ndim == 1 or id(q) in embeddings
         view = q.data if same else q.data.movedim((0, 1), (-1, -2))
+        view = view[(0,) * (view.ndim - p.ndim)]  # a linear layer may be a convolution of width 1 there
         if p.shape != tuple(view.shape):
             raise ValueError(f"a parameter {p.shape} of ours does not fit PyTorch's {tuple(view.shape)}")
         yield p, view

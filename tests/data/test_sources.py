@@ -165,6 +165,22 @@ def test_crops_of_waves_are_all_windows_within_the_sounds():
     assert stretches == {tuple(stored[i, s : s + 4]) for i, n in ((0, 30), (1, 12)) for s in range(n - 3)}
 
 
+def test_crops_of_waves_have_samples_before_them():
+    """Those of the wave, and silence before its beginning; its ends are about as frequent as its middle."""
+    source = Crops(SOUNDS, 10, 4, per_example=1000, before=6, seed=0)
+    assert source.fields["x"].samples == 10
+    stored = SOUNDS.columns["x"].astype(int)
+    padded = np.pad(stored, ((0, 0), (6, 0)), constant_values=128)
+    places = {tuple(padded[i, s : s + 10]): (i, s) for i, n in ((0, 30), (1, 12)) for s in range(n - 3)}
+    met = np.array([places[tuple(map(int, x))] for batch in itertools.islice(source, 200) for x in batch.x])
+    assert len(np.unique(met, axis=0)) == len(places)
+    for i, n in ((0, 30), (1, 12)):
+        starts = met[met[:, 0] == i, 1]
+        counts = np.bincount((starts[:, None] + np.arange(4)).ravel(), minlength=n)
+        assert (counts > 0.5 * 1000 * 4 / n).all()
+        assert (counts < 2 * 1000 * 4 / n).all()
+
+
 def test_crops_of_tokens_are_all_windows_and_short_sequences_whole():
     source = Crops(TEXT, 10, 4, per_example=100, seed=0)
     stretches = set()

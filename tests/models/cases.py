@@ -5,7 +5,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Attributes, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
+from tinygen.data import Attributes, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens, Wave
 from tinygen.data.needs import alternatives
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -16,7 +16,7 @@ PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
 
 
 def field_of(kind, shape=(8, 4)):
-    """A field of examples of this size; the size of points is their number of dimensions."""
+    """A field of examples of this size; the size of points is their number of dimensions, sounds are longer."""
     fields = {
         "binary": lambda: Image(*shape, 1, "binary"),
         "grey": lambda: Image(*shape, 1, "grey"),
@@ -24,11 +24,12 @@ def field_of(kind, shape=(8, 4)):
         "indexed": lambda: Image(*shape, 1, "indexed", PALETTE),
         "points": lambda: Points(shape[0]),
         "tokens": lambda: Tokens(tuple("abc"), shape[0]),
+        "wave": lambda: Wave(150 * shape[0], 8000),
     }
     return fields[kind]()
 
 
-KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens")
+KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens", "wave")
 
 
 def kinds_of(model, needs=None):
@@ -64,10 +65,17 @@ def examples(spec, n=N):
         ends = stream.integers(length + 1, n)[:, None]
         tokens = stream.integers(len(spec.x.vocabulary), (n, length))
         return np.where(np.arange(length) < ends, tokens, -1).astype(np.int32)
+    if isinstance(spec.x, Wave):
+        return Stream(0, "test sounds").integers(spec.x.levels, (n, *spec.x.shape)).astype(np.uint8)
     x = Stream(0, "test images").uniform((n, *spec.x.shape))
     if isinstance(spec.x, Points):
         return 5 * x - 2
     return (x < 0.4).astype(np.float32) if spec.x.kind == "binary" else x
+
+
+def sample_shape(model):
+    """Shape of one sample: that of examples, but a sound is as long as the Config says."""
+    return (model.config.drawn,) if isinstance(model.spec.x, Wave) else model.spec.x.shape
 
 
 def labels(spec, n=N):

@@ -18,6 +18,7 @@ from tests.models.cases import (
     inference_calls,
     kinds_of,
     make,
+    sample_shape,
     spec_for,
 )
 from tinygen import models
@@ -156,7 +157,7 @@ def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
         model.training_step(batch_for(model))
         for _, function in inference_calls(model):
             function()
-        assert not isinstance(model, Samples) or model.sample(2, seed=0).shape == (2, *model.spec.x.shape)
+        assert not isinstance(model, Samples) or model.sample(2, seed=0).shape == (2, *sample_shape(model))
 
 
 @every_case
@@ -168,4 +169,4 @@ def test_other_configurations_take_odd_images_or_refuse_them(name, config):
         assert "\n" not in str(refusal)
         return
     model.training_step(batch_for(model))
-    assert not isinstance(model, Samples) or model.sample(1, seed=0).shape == (1, *model.spec.x.shape)
+    assert not isinstance(model, Samples) or model.sample(1, seed=0).shape == (1, *sample_shape(model))

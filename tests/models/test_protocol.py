@@ -15,13 +15,14 @@ from tests.models.cases import (
     inference_calls,
     make,
     optimizers,
+    sample_shape,
     split_for,
     state_bytes,
     trained,
 )
 from tinygen import random
 from tinygen.capabilities import Codes
-from tinygen.data import Points, Split, Tokens
+from tinygen.data import Points, Split, Tokens, Wave
 from tinygen.data.batch import Padded
 from tinygen.errors import NonFiniteError, TinygenError, UsageError
 from tinygen.metrics import catalogue
@@ -66,6 +67,8 @@ def test_a_bad_batch_is_refused_before_anything_changes(name, config):
     bad, error = batch_for(model), NonFiniteError
     if isinstance(bad.x, Padded):
         bad.x.values.flat[0], bad.x.length[0], error = 99, 1, TinygenError  # a token outside the vocabulary
+    elif isinstance(model.spec.x, Wave):
+        bad.x.flat[0], error = 999, TinygenError  # a level that there is not
     else:
         bad.x.flat[0] = np.nan
     with np.errstate(all="ignore"), pytest.raises(error):
@@ -195,13 +198,16 @@ def test_the_best_state_is_chosen_by_a_metric_of_validation(name, config):
 
 
 def assert_examples(model, x, n):
-    """n examples in data space: sentences as integers, with -1 after their ends."""
+    """n examples in data space: sentences as integers, with -1 after their ends, sounds as levels."""
     field = model.spec.x
     assert type(x) is np.ndarray
-    assert (x.shape, x.dtype) == ((n, *field.shape), np.int64 if isinstance(field, Tokens) else np.float32)
+    dtype = np.int64 if isinstance(field, Tokens | Wave) else np.float32
+    assert (x.shape, x.dtype) == ((n, *sample_shape(model)), dtype)
     if isinstance(field, Tokens):
         assert ((x >= -1) & (x < len(field.vocabulary))).all()
         assert (x[:, 1:][x[:, :-1] == -1] == -1).all()
+    elif isinstance(field, Wave):
+        assert ((x >= 0) & (x < field.levels)).all()
     else:
         assert isinstance(field, Points) or ((x >= 0) & (x <= 1)).all()
 

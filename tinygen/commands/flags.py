@@ -86,6 +86,14 @@ Images = Annotated[
         help_behavior_hint="(default: test images of the run's data)",
     ),
 ]
+Sounds = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="PATH",
+        help="A .wav file or a folder of them, at the rate of the run's sounds.",
+        help_behavior_hint="(default: test sounds of the run's data)",
+    ),
+]
 Debug = Annotated[Switch, tyro.conf.arg(help="Show the traceback of an error.")]
 
 

@@ -1,5 +1,6 @@
 """Opening a run for a command: its trained model, examples for it, and conditions on its samples."""
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from tinygen.data import Attributes, Dataset, Field, Labels
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
+from tinygen.data.readers import waves
 from tinygen.data.readers.decode import Decoder, ignore_warnings_of_pillow
 from tinygen.data.readers.listing import Unread, is_visible
 from tinygen.data.readers.pictures import SUFFIXES
@@ -76,18 +78,31 @@ def conditions(model: Any, n: int, **flags: Sequence[str] | None) -> dict[str, A
     """
     chosen = {}
     for flag, words in flags.items():
-        name = CONDITIONS[flag]
-        if words is None:
-            continue
-        if name not in model.conditions:
-            able = [each for each in registry.names() if name in registry.get(each).conditions]
-            raise UsageError(f"--{flag}: {model.name} takes no {flag}; models that do: {', '.join(able)}")
-        field = model.spec[name]
-        if type(field) not in PARSERS:
-            raise UsageError(f"--{flag}: {field.in_words()} cannot be written as words; use model.sample(given=...)")
-        values = [PARSERS[type(field)](field, word) for word in words]
-        chosen[name] = np.stack([values[i % len(values)] for i in range(n)])
+        for name, values in words_by_field(model, flag, words or ()).items():
+            field = model.spec[name]
+            if type(field) not in PARSERS:
+                remedy = "use model.sample(given=...)"
+                raise UsageError(f"--{flag}: {field.in_words()} cannot be written as words; {remedy}")
+            parsed = [PARSERS[type(field)](field, word) for word in values]
+            chosen[name] = np.stack([parsed[i % len(parsed)] for i in range(n)])
     return chosen
+
+
+def words_by_field(model: Any, flag: str, words: Sequence[str]) -> dict[str, list[str]]:
+    """The words of a flag by their fields: that of the flag, or another condition in words such as speaker=theo."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in model.conditions or not value:
+            name, value = CONDITIONS[flag], word
+        found.setdefault(name, []).append(value)
+    if CONDITIONS[flag] in found.keys() - set(model.conditions):
+        if flag == "labels" and model.conditions:
+            fields = ", ".join(model.conditions)
+            raise UsageError(f"--labels: say of which field, as in {model.conditions[0]}=NAME; there are {fields}")
+        able = [each for each in registry.names() if CONDITIONS[flag] in registry.get(each).conditions]
+        raise UsageError(f"--{flag}: {model.name} takes no {flag}; models that do: {', '.join(able)}")
+    return found
 
 
 def label_number(field: Labels, word: str) -> np.int64:
@@ -114,7 +129,7 @@ def attribute_values(field: Attributes, word: str) -> np.ndarray:
 
 
 CONDITIONS = {"labels": "y", "attributes": "attributes"}
-"""The field that each flag sets."""
+"""The field that each flag sets where its words name no other."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number, Attributes: attribute_values}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
 MOST_PIXELS = 4 << 20
@@ -156,6 +171,23 @@ def pictures_or_test(model: Any, pictures: str | None, n: int | None, test: Any)
     x = test.take(n or 8).batch(slice(None)).x
     noun = "image" if is_intensities(model.spec.x) else "example"
     return [f"test {noun} {i}" for i in range(len(x))], x
+
+
+def read_sounds(place: Path, field: Any) -> np.ndarray:
+    """The sounds of a .wav file, or of those of a folder in the order of their names, as levels (N, T).
+
+    Shorter ones end in silence. DataError for one that cannot be read, or of another rate than the field's.
+    """
+    if not place.exists():
+        raise DataError(f"{place} is not a .wav file, nor a folder of them")
+    folder = place.parent if place.is_file() else place
+    files = [place] if place.is_file() else [each for each in sorted(place.iterdir()) if waves.is_wave(each)]
+    if not files:
+        raise DataError(f"{place} holds no .wav files; put some there")
+    with naming(folder):
+        clips = [waves.read_clip_of_rate(file, field.rate) for file in files]
+    field = dataclasses.replace(field, samples=None)
+    return field.value(field.store("sounds", clips))
 
 
 def read_images(place: Path, field: Any) -> tuple[list[str], np.ndarray]:

@@ -25,19 +25,20 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Save new examples sampled from the model of a run, as a picture, or as text from a model of texts."""
+    """Save new examples sampled from the model of a run, as a picture, as text, or as .wav files beside a picture."""
 
     run: RunFolder
-    n: Annotated[OptionalInt, default("64 images, 2500 points, or 20 texts")] = None
+    n: Annotated[OptionalInt, default("64 images, 2500 points, 20 texts, or 10 sounds")] = None
     """How many examples."""
     seed: int = 0
     """Seed of the noise."""
     labels: Annotated[Labels, default("every class")] = None
-    """Names or numbers of the classes to sample, in turn, from a conditional model."""
+    """Names or numbers of the classes to sample, in turn, from a conditional model; FIELD=NAME for other fields than y,
+    such as digit=7,speaker=theo."""
     attributes: Annotated[AttributeNames, default("those of training examples")] = None
     """Attributes of the samples, in turn: names that are joined by +."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
-    """File of the picture or text."""
+    """File of the picture or text; sounds lie beside it, in a folder of the same name."""
     which: Which = "last"
     data: Place = None
     device: Device = "auto"
@@ -57,4 +58,4 @@ def run(flags: Flags) -> None:
     figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
     figure.save(out)
-    print(out)
+    print(*filter(None, [out, figure.save_sounds(out)]), sep="\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import coloured, download, layers, points, readers, sentences, sprites
+from tinygen.data import coloured, download, layers, points, readers, sentences, sprites, tones
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -88,6 +88,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     sentences.NAME: ("x words", sentences.make),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
+    tones.NAME: ("x wave, y labels", tones.make),
 }
 """Sets that are generated: the fields of each, and the function that makes it."""
 

@@ -192,13 +192,25 @@ class Crops:
     an example are cut at the same position, and so are its waves; labels and other fields are left whole. ``size`` is
     the (height, width) of windows, or the length of stretches. A stretch does not reach into the padding at the end of
     a wave or a sequence of tokens, unless the example is shorter. Examples of a `Column` are read one by one.
+
+    ``before``: so many samples in front of each stretch of a wave belong to it, too; before a wave there is silence.
+    Then stretches begin and end with the wave so often that its first and last samples are about as frequent as others.
     """
 
-    def __init__(self, split: Split, batch_size: int, size: int | Sequence[int], *, per_example: int = 1, seed: int):
-        self.split = split
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        size: int | Sequence[int],
+        *,
+        per_example: int = 1,
+        before: int = 0,
+        seed: int,
+    ):
+        self.split, self.before = split, operator.index(before)
         self.cut = {name: field for name, field in split.fields.items() if _is_cut(field)}
         self.size = _checked_size(self.cut, size)
-        self.fields = {name: _cropped(field, self.size) for name, field in split.fields.items()}
+        self.fields = {name: _cropped(field, self.size, self.before) for name, field in split.fields.items()}
         """The fields of a batch, for the specification of a model."""
         self._places = operator.index(per_example)
         rows = _Rows(len(split) * self._places)
@@ -240,11 +252,16 @@ class Crops:
             stored = column[np.array([example])] if isinstance(column, Column) else column[example : example + 1]
             first = 2 if isinstance(field, Clip) else 1
             lengths = [_length(field, stored)] if len(self.size) == 1 else stored.shape[first : first + 2]
+            margins = [n // 2 if self.before else 0 for n in self.size]
+            rooms = [max(0, length - n) for length, n in zip(lengths, self.size, strict=False)]
             starts = [
-                int(u * (max(0, length - n) + 1)) for u, length, n in zip(uniforms, lengths, self.size, strict=False)
+                min(max(0, int(u * (room + 1 + 2 * margin)) - margin), room)
+                for u, room, margin in zip(uniforms, rooms, margins, strict=False)
             ]
             window = [slice(start, start + n) for start, n in zip(starts, self.size, strict=True)]
             parts[name] = stored[(slice(None),) * first + tuple(window)]
+            if isinstance(field, Wave) and self.before:
+                parts[name] = np.concatenate([_before(field, stored, starts[0], self.before), parts[name]], axis=1)
         return parts
 
     def state(self) -> dict[str, Any]:
@@ -296,10 +313,10 @@ def _height_width(field: Any) -> tuple[int, int]:
     return field.height, field.width
 
 
-def _cropped(field: Field, size: tuple[int, ...]) -> Field:
+def _cropped(field: Field, size: tuple[int, ...], before: int) -> Field:
     """The field with the size of the parts."""
     if isinstance(field, Wave):
-        return dataclasses.replace(field, samples=size[0])
+        return dataclasses.replace(field, samples=before + size[0])
     if isinstance(field, Tokens):
         return dataclasses.replace(field, length=size[0])
     if isinstance(field, Image | SegmentMap | Clip):
@@ -307,8 +324,12 @@ def _cropped(field: Field, size: tuple[int, ...]) -> Field:
     return field
 
 
+def _before(field: Wave, stored: np.ndarray, start: int, n: int) -> np.ndarray:
+    """The n samples in front of a position of a stored sound, (1, n); silence before its beginning."""
+    known = stored[:, max(0, start - n) : start]
+    return np.pad(known, ((0, 0), (n - known.shape[1], 0)), constant_values=field.silence)
+
+
 def _length(field: Field, stored: np.ndarray) -> int:
     """Steps of one stored sequence (1, steps) without the padding at its end: silence, or -1."""
-    padding = -1 if isinstance(field, Tokens) else int(field.encode(np.zeros(1))[0])  # type: ignore[attr-defined]
-    used = np.flatnonzero(stored[0] != padding)
-    return int(used[-1]) + 1 if len(used) else 0
+    return int((field.lengths(stored) if isinstance(field, Wave) else (stored >= 0).sum(axis=1))[0])

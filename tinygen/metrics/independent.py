@@ -1,4 +1,4 @@
-"""Independent pixels, and independent tokens: baselines that every model of images, or of sentences, must beat."""
+"""Independent pixels, tokens, and samples: baselines that models of images, of sentences and of sounds must beat."""
 
 import math
 from typing import Any
@@ -35,6 +35,26 @@ def likelihood_of_tokens(data: Dataset) -> dict[str, float]:
     log_p = np.log(counts / (counts.sum() + ends))
     nats = -float(log_p[test.values[test.mask]].sum()) / len(test) - math.log(ends / (counts.sum() + ends))
     return {"nll_nats": nats, "neg_elbo_nats": nats}
+
+
+def likelihood_of_sounds(data: Dataset) -> dict[str, float]:
+    """-log p per sample of the sounds x of test under independent samples with the frequencies of levels in train.
+
+    The silence at the ends of sounds is not counted. The count of every level is raised by one (Laplace smoothing).
+    """
+    counts = _level_counts(data.train) + 1
+    tested = _level_counts(data.test)
+    return {"nats_per_sample": float(-(tested @ np.log(counts / counts.sum())) / tested.sum())}
+
+
+def _level_counts(split: Split) -> np.ndarray:
+    """How often each level occurs in the sounds x of a split, without the silence at their ends."""
+    field: Any = split.fields["x"]
+    counts = np.zeros(field.levels, np.int64)
+    for batch in split.batches(1000):
+        counted = np.arange(batch.x.shape[1]) < field.lengths(batch.x)[:, None]
+        counts += np.bincount(batch.x[counted], minlength=field.levels)
+    return counts
 
 
 def bernoulli_nats(train: Split, test: Split) -> float:

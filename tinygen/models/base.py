@@ -54,7 +54,7 @@ class System(Module):
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
-    conditions: ClassVar[tuple[str, ...]] = ()
+    conditions: tuple[str, ...] = ()
     log_prob_is_bound: ClassVar[bool] = False
     log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""A figure of a report: tiles, a text or a drawing, whichever model made it."""
+"""A figure of a report: tiles, which may be heard too, a text or a drawing, whichever model made it."""
 
 import base64
 from dataclasses import dataclass
@@ -31,12 +31,15 @@ class Figure:
     """Colours and what they stand for."""
     gap: int = 1
     """Pixels between two tiles."""
+    sounds: tuple[bytes, ...] = ()
+    """Contents of `.wav` files, in the order of the tiles."""
 
     @classmethod
     def of_examples(cls, caption: str, values: Any, field: Field, columns: int | None = None) -> "Figure":
         """Examples as their field draws them: a sheet of pictures, a cloud of points, or a line of text for each."""
         if images.can_show(field):
-            return cls(caption, images.pixels(images.picture(values, field, columns))[None])
+            sounds = tuple(map(field.play, values)) if field.is_sound else ()
+            return cls(caption, images.pixels(images.picture(values, field, columns))[None], sounds=sounds)
         return cls(caption, text="\n".join(str(field.draw(value)) for value in values))
 
     @classmethod
@@ -59,6 +62,27 @@ class Figure:
             Path(path).write_text(self.text, encoding="utf-8")
         except OSError as error:
             raise RunError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+    def save_sounds(self, path: str | Path) -> Path | None:
+        """Write the sounds as 0.wav, 1.wav, ... into a folder beside the picture at `path`, and return the folder.
+
+        RunError if it cannot be done; without sounds nothing is written.
+        """
+        if not self.sounds:
+            return None
+        folder = Path(path).with_suffix("")
+        try:
+            folder.mkdir(exist_ok=True)
+            for i, sound in enumerate(self.sounds):
+                (folder / f"{i:0{len(str(len(self.sounds) - 1))}}.wav").write_bytes(sound)
+        except OSError as error:
+            raise RunError(f"cannot write into {folder}: {(error.strerror or str(error)).lower()}") from error
+        return folder
+
+    @property
+    def players(self) -> list[str]:
+        """The sounds as data URLs."""
+        return [f"data:audio/wav;base64,{base64.b64encode(sound).decode()}" for sound in self.sounds]
 
     @property
     def picture(self) -> Any:

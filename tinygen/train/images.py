@@ -24,6 +24,9 @@ SHOWN = 64
 POINTS, SIDE = 2500, 224
 """Points in a picture of samples, and the bins along each of its sides in which they are counted."""
 
+SOUNDS = 10
+"""Samples of sound that are drawn."""
+
 LINES = 20
 """Samples that are shown as text."""
 
@@ -45,6 +48,8 @@ def arrangement(model: Any) -> tuple[int, int | None]:
         return LINES, None
     if isinstance(spec.x, Points):
         return POINTS, None
+    if spec.x.is_sound:
+        return SOUNDS, None
     if "y" in model.conditions and spec.classes**2 <= 4 * SHOWN:
         return SHOWN // spec.classes * spec.classes, spec.classes
     return SHOWN, None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Dataset, Field, Points, Spec, Tokens
+from tinygen.data import Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
@@ -21,6 +21,8 @@ SHOWN_EXAMPLES = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
 COMPARED = 100
 """Images or sentences whose probabilities are compared."""
+SOUNDS_IN_A_ROW = 3
+"""Sounds that are completed."""
 LINE_POINTS = 8
 """Decoded points of a line between two sentences."""
 MAP_POINTS = 100
@@ -84,19 +86,44 @@ def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
 
 
+def sound_completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """A completion of each of a few validation sounds whose first halves are kept."""
+    batch = _first(data, SOUNDS_IN_A_ROW)
+    x = without_padding(batch.x, data.spec.x)
+    keep = half_of(x)
+    yield completions_figure(x, keep, [model.complete(x, keep, seed=seed, **conditions_in(model, batch))], data.spec.x)
+
+
+def without_padding(x: np.ndarray, field: Any) -> np.ndarray:
+    """Sounds (N, T) without the silence at the end of the longest."""
+    return x[:, : max(1, field.lengths(x).max())]
+
+
+def conditions_in(model: Any, batch: Any) -> dict[str, Any]:
+    """The argument `given` with the conditions of a model that a batch has; no argument where it takes none."""
+    return {"given": {name: batch[name] for name in model.conditions}} if model.conditions else {}
+
+
 def half_of(x: Any) -> int:
-    """Half of the rows of images, or of the tokens of a sequence of median length."""
+    """Half of the rows of images, of the samples of sounds, or of the tokens of a sequence of median length."""
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 
 
-def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
-    """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
+def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Any) -> Figure:
+    """Examples, their kept parts (upper rows of images, first tokens or samples), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
         texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
         lines = zip(texts[0], beginnings, *texts[1:], strict=True)
         text = "\n\n".join("\n".join(each) for each in lines)
         return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
+    if field.is_sound:
+        kept = x.copy()
+        kept[:, keep:] = field.silence
+        rows = (x, kept, *drawn)
+        sounds = tuple(field.play(value) for row in rows for value in row)
+        tiles = np.concatenate([images.tiles(row, field) for row in rows])
+        return Figure("Validation sounds, their kept beginnings, and completions.", tiles, len(x), sounds=sounds)
     original, *completed = (images.tiles(each, field) for each in (x, *drawn))
     kept = original.copy()
     kept[:, keep:] = 0.5
@@ -220,6 +247,10 @@ def _of_tokens(spec: Spec) -> bool:
     return "x" in spec and isinstance(spec.x, Tokens)
 
 
+def _of_sounds(spec: Spec) -> bool:
+    return "x" in spec and spec.x.is_sound
+
+
 def _of_pictures(spec: Spec) -> bool:
     return "x" in spec and spec.x.is_picture and spec.fields.get("target", spec.x).is_picture
 
@@ -246,6 +277,7 @@ PANELS = (
         lambda spec: _of_intensities(spec) or _of_tokens(spec),
         completions,
     ),
+    Panel(Completes, "Completions", "The model draws the rest of sounds.", _of_sounds, sound_completions),
     Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
     Panel(
         Codes,

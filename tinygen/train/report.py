@@ -51,7 +51,9 @@ def write_report(run: Run, model: Any, data: Dataset, which: str = "last", step:
         split, measured = "validation", ([{}] + [metrics_of(e) for e in history if e["split"] == "valid"])[-1]
     frames = list(_frames(run, history))
     panels, seed = panels_of(model, data.spec), run.config["fit"]["seed"]
-    hero = progress(model, data, seed) if which == "best" else frames[-1] if frames else None
+    # Pictures of training are files, which hold no sound.
+    anew = which == "best" or ("x" in data.spec and data.spec.x.is_sound)
+    hero = progress(model, data, seed) if anew else frames[-1] if frames else None
     hero_legend, sections = _sections(panels, model, data, seed, hero is not None)
     page = templates.get_template("report.html").render(
         run=run,

@@ -233,6 +233,19 @@ def test_waves_of_every_sample_width_are_read_and_channels_averaged(tmp_path, wi
     np.testing.assert_allclose(read_clip(tmp_path / "b.wav")[0], samples / 2, atol=precision)
 
 
+def test_waves_with_an_extensible_header_are_read(tmp_path):
+    """Recorders write it for 24 bits: the format 0xFFFE, and 1, which is PCM, as the beginning of its subformat."""
+    from tinygen.data.readers.waves import read_clip
+
+    write_wave(tmp_path / "a.wav", np.sin(np.arange(50) / 3), width=3)
+    content = (tmp_path / "a.wav").read_bytes()
+    extension = struct.pack("<HHIH14s", 22, 24, 4, 1, b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71")
+    header = struct.pack("<4sIH", b"fmt ", 40, 0xFFFE) + content[22:36] + extension
+    riff = struct.pack("<4sI4s", b"RIFF", len(content) - 8 + 24, b"WAVE")
+    (tmp_path / "b.wav").write_bytes(riff + header + content[36:])
+    np.testing.assert_array_equal(read_clip(tmp_path / "b.wav")[0], read_clip(tmp_path / "a.wav")[0])
+
+
 @pytest.fixture
 def wave_folder(tmp_path):
     for i in range(12):

@@ -138,6 +138,22 @@ def test_one_long_wave_is_cut_at_its_offsets(file):
     assert set(data.test.values("digit")) == {0, 1, 2, 3}
 
 
+def test_sounds_are_divided_by_their_take(file, capsys):
+    """The first five recordings of each word are test; here the first sample tells the recording."""
+    take = np.arange(N) % 8
+    clips = {"mulaw": np.repeat(take, 3).astype(np.uint8), "offset": 3 * np.arange(N + 1), "digit": Y}
+    data = load(file(**clips, take=take))
+    assert list(data.spec.fields) == ["x", "digit"]
+    assert set(data.test.values("x")[:, 0]) == set(range(5))
+    assert set(data.train.values("x")[:, 0]) | set(data.valid.values("x")[:, 0]) == {5, 6, 7}
+    assert len(data.train) + len(data.valid) + len(data.test) == N
+    assert capsys.readouterr().err == ""
+    of_one_kind = load(file(**clips, take=take % 5))
+    assert len(of_one_kind.test) == N // 10
+    with pytest.raises(DataError, match=rf"take has shape \(3,\); it numbers each of the {N} recordings"):
+        load(file(**clips, take=take[:3]))
+
+
 def test_bytes_of_text_are_sequences_of_tokens(file, capsys):
     sayings, names = "\n".join(["see the cat", "", "a dog"] * 10), "\n".join(["ann", "bob", "zoë"] * 10)
     path = file(

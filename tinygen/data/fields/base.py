@@ -32,6 +32,8 @@ class Field:
 
     is_picture: ClassVar[bool] = True
     """Whether `draw` returns a picture, not a text."""
+    is_sound: ClassVar[bool] = False
+    """Whether examples can be heard: then `play` returns one."""
     _classes: ClassVar[dict[str, type["Field"]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -62,6 +64,10 @@ class Field:
 
     def draw(self, value: Any) -> np.ndarray | str:
         """One example of a batch in a form for people: a picture, uint8 (H, W, 3), or a text."""
+        raise NotImplementedError
+
+    def play(self, value: Any) -> bytes:
+        """One example of a batch as the content of a `.wav` file; of fields of sound alone."""
         raise NotImplementedError
 
     def in_words(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.data.batch import Padded
+from tinygen.data.fields import sound
 from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
 from tinygen.data.notices import say_once
 from tinygen.errors import DataError
@@ -154,6 +155,7 @@ class Wave(Field):
     rate: int | None = None
     """Samples per second."""
     levels: int = 256
+    is_sound = True
 
     @property
     def shape(self):
@@ -170,8 +172,7 @@ class Wave(Field):
         longest = max(map(len, clips))
         if self.samples is not None and longest > self.samples:
             raise DataError(f"{where} holds a clip of {longest} samples; the longest may have {self.samples}")
-        silence = int(self.encode(np.zeros(1))[0])
-        stored = np.full((len(clips), self.samples or longest), silence, smallest_unsigned(self.levels))
+        stored = np.full((len(clips), self.samples or longest), self.silence, smallest_unsigned(self.levels))
         for row, clip in zip(stored, clips, strict=True):
             row[: len(clip)] = clip
         return stored
@@ -201,18 +202,25 @@ class Wave(Field):
         companded = 2 * np.asarray(levels, np.float64) / mu - 1
         return (np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu).astype(np.float32)
 
+    @property
+    def silence(self) -> int:
+        """The level of amplitude 0."""
+        return int(self.encode(np.zeros(1))[0])
+
+    def lengths(self, levels: np.ndarray) -> np.ndarray:
+        """Samples of each sound (N,) of levels (N, samples) without the silence at its end, which pads shorter ones."""
+        audible = np.asarray(levels) != self.silence
+        return np.where(audible.any(axis=1), audible.shape[1] - audible[:, ::-1].argmax(axis=1), 0)
+
     def value(self, stored):
         return np.array(stored, np.int64)
 
     def draw(self, value):
-        """The envelope: at each of 256 places from left to right the range of the amplitudes there."""
-        height, width = 64, 256
-        parts = np.array_split(self.decode(value), min(width, len(value)))
-        rows = [np.rint((1 - np.array([part.max(), part.min()])) / 2 * (height - 1)).astype(int) for part in parts]
-        picture = np.full((height, len(parts), 3), 255, np.uint8)
-        for column, (top, bottom) in enumerate(rows):
-            picture[top : bottom + 1, column] = (78, 121, 167)
-        return picture
+        """The envelope, and the spectrogram below."""
+        return sound.picture(self.decode(value), self.rate)
+
+    def play(self, value):
+        return sound.wav(self.decode(value), self.rate)
 
     def in_words(self):
         length = f" of {self.samples} samples" if self.samples else ""

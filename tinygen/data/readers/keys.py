@@ -19,7 +19,7 @@ TEXTS = {"text": "characters", "texts": "characters", "sentence": "characters", 
 TEXTS |= {"caption": "words", "captions": "words"}
 MAPS = ("mask", "masks", "segmentation")
 CLASS_NAMES = ("class_names", "label_names", "category_names")
-HELPER_KEYS = ("palette", "offset", "rate")
+HELPER_KEYS = ("palette", "offset", "rate", "take")
 
 
 @dataclass(frozen=True)

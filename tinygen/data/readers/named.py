@@ -10,6 +10,7 @@ from tinygen.data.dataset import Dataset, in_blocks, last_tenth, random_tenth
 from tinygen.data.fields import Field
 from tinygen.data.fields.numbering import is_one_hot
 from tinygen.data.notices import say_once
+from tinygen.data.readers import waves
 from tinygen.data.readers.keys import CLASS_NAMES, HELPER_KEYS, LABELS, Chosen, Header, by_part, choose
 from tinygen.data.readers.kinds import KINDS, TEXTS, as_given, make_field, split_source
 from tinygen.data.readers.request import Request
@@ -49,6 +50,8 @@ class NamedArrays:
             fields[name] = self._field(name, key, kind, request)
             for part, each in self.parts[key].items():
                 parts[part][name] = as_given(kind, self._cut(key, kind, self._read(each)))
+        if chosen.sources.get("x", ("", ""))[1] == "wave":
+            self._divide_by_take(parts)
         self._note_choices(chosen, request.name)
         by_position = chosen.sources.get("x", ("",))[0] == "x" and not in_blocks(parts["train"].get("y"))
         hold_out = last_tenth if by_position else None
@@ -98,6 +101,18 @@ class NamedArrays:
         if offset[0] < 0 or offset[-1] > len(array):
             raise DataError(f"offset goes from {offset[0]} to {offset[-1]}, but {key} has {len(array)} samples")
         return [array[start:stop] for start, stop in itertools.pairwise(offset)]
+
+    def _divide_by_take(self, parts: dict[str, dict[str, Any]]) -> None:
+        """Move the first recordings of sounds to test, where `take` numbers them and no other part is given."""
+        if "take" not in self.keys or parts["valid"] or parts["test"]:
+            return
+        is_test, train = waves.is_of_test(self._read("take")), parts["train"]
+        n = len(train["x"])
+        if is_test.shape != (n,):
+            raise DataError(f"take has shape {is_test.shape}; it numbers each of the {n} recordings: (N,)")
+        if is_test.any():
+            for part, rows in (("train", np.flatnonzero(~is_test)), ("test", np.flatnonzero(is_test))):
+                parts[part] = {name: [values[i] for i in rows] for name, values in train.items()}
 
     def _choose_text(self, chosen: Chosen) -> None:
         """Choose as x the first array that holds lines of UTF-8 as uint8."""

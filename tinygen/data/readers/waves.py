@@ -1,5 +1,6 @@
 """Folders of `.wav` files."""
 
+import io
 import os
 import re
 import wave
@@ -24,7 +25,7 @@ SUFFIXES = (".wav", ".wave")
 SPOKEN_DIGIT = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
 """Digit, speaker and take (https://github.com/Jakobovski/free-spoken-digit-dataset)."""
 TEST_TAKES = 5
-"""Takes of each digit and speaker that are test: those with the lowest numbers."""
+"""Takes of each digit and speaker that are test, as the authors of that dataset say: those with the lowest numbers."""
 
 
 def recognises(path: Path) -> bool:
@@ -65,7 +66,13 @@ def _spoken(file: str) -> Any:
 def _are_spoken_digits(parts: dict[str, Listing]) -> bool:
     """Whether all files are named as in that dataset, in a single part, and include takes for training and for test."""
     takes = [match and int(match[3]) for match in map(_spoken, parts["train"].files)]
-    return parts.keys() == {"train"} and None not in takes and min(takes) < TEST_TAKES <= max(takes)
+    return parts.keys() == {"train"} and None not in takes and bool(is_of_test(takes).any())
+
+
+def is_of_test(takes: Any) -> np.ndarray:
+    """Whether clips with these take numbers are test, bool (N,); nowhere where all would be, or none."""
+    is_test = np.asarray(takes) < TEST_TAKES
+    return is_test & ~is_test.all()
 
 
 def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
@@ -73,19 +80,43 @@ def _by_take(listing: Listing) -> tuple[dict[str, Listing], list[str]]:
     spoken = [_spoken(file) for file in listing.files]
     digits = sorted({match[1] for match in spoken})
     labelled = replace(listing, labels=[digits.index(match[1]) for match in spoken])
-    is_test = np.array([int(match[3]) < TEST_TAKES for match in spoken])
+    is_test = is_of_test([int(match[3]) for match in spoken])
     rows = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
     return {part: labelled.rows(each) for part, each in rows.items()}, digits
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, int]:
     """Read amplitudes in [-1, 1], float32 (samples,), and the number of samples per second."""
-    with wave.open(str(path)) as file:
+    with wave.open(_with_plain_header(path.read_bytes())) as file:
         width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes())
     if not content or len(content) % (width * channels):
         raise EOFError
     return _amplitudes(content, width).reshape(-1, channels).mean(axis=1, dtype=np.float64).astype(np.float32), rate
+
+
+def _with_plain_header(content: bytes) -> io.BytesIO:
+    """A file whose extensible header, common for 24 and 32 bits, says PCM: the only one that Python 3.11 reads."""
+    start = content.find(b"fmt ", 0, 4096) + 8
+    tag, kind = content[start : start + 2], content[start + 24 : start + 26]
+    is_extensible_pcm = start >= 8 and tag == b"\xfe\xff" and kind == b"\x01\x00"
+    return io.BytesIO(content[:start] + kind + content[start + 2 :] if is_extensible_pcm else content)
+
+
+def read_clip_of_rate(path: Path, rate: int | None) -> np.ndarray:
+    """Read amplitudes; DataError for a file that cannot be read, or, if a rate is given, of another one."""
+    try:
+        clip, own = read_clip(path)
+    except (wave.Error, EOFError, OSError) as error:
+        raise DataError(f"{path.name} cannot be read ({str(error) or 'truncated'}); save it as PCM") from error
+    if rate not in (None, own):
+        raise DataError(f"{path.name} has {own} samples a second, not {rate}; bring it to that rate")
+    return clip
+
+
+def is_wave(path: Path) -> bool:
+    """Whether a file is called as waves are."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def _amplitudes(content: bytes, width: int) -> np.ndarray:
