@@ -311,12 +311,16 @@ class WaveNet(Pair):
         networks = [embedding, *layers, head]
         adam = peer.adam(networks, 1e-3)
 
-        def step(before, target):
+        @peer.compiled
+        def loss_of(before, target):
             x, total = embedding(before).transpose(1, 2), 0.0
             for layer in layers:
                 x, s = layer(x)
                 total = total + s[:, :, -self.samples :]
-            loss = nn.functional.cross_entropy(head(total), target)
+            return nn.functional.cross_entropy(head(total), target)
+
+        def step(before, target):
+            loss = loss_of(before, target)
             peer.update(adam, loss, clip_norm=1.0)
             return (loss,)
 
