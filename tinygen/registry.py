@@ -75,6 +75,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "row-lstm": "tinygen.models.autoregressive.pixelrnn:RowLSTMPixelRNN",
         "diagonal-bilstm": "tinygen.models.autoregressive.pixelrnn:DiagonalBiLSTMPixelRNN",
         "pixel-lstm": "tinygen.models.autoregressive.pixel_lstm:PixelLSTM",
+        "vpn": "tinygen.models.autoregressive.vpn:VPN",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
     "translation": {

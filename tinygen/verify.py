@@ -29,6 +29,7 @@ from tinygen.models.trial import (
     FEW_LABELS,
     INDEPENDENT,
     INDEPENDENT_TOKENS,
+    LAST_FRAME,
     MEAN_IMAGE,
     MEAN_MASK,
     MOST_FREQUENT_CLASS,
@@ -171,6 +172,11 @@ def independent_tokens(model: System, data: Dataset) -> Metrics:
     return independent.likelihood_of_tokens(data)
 
 
+def last_frame(model: Any, data: Dataset) -> Metrics:
+    """The likelihood of frames by the last one before each: each pixel is kept with a probability fitted to train."""
+    return independent.likelihood_of_frames(data, model.config.given)
+
+
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
     """The error rate of predicting the most frequent class of train for every example."""
     guess = np.bincount(data.train.values("y")).argmax()
@@ -229,6 +235,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
     INDEPENDENT_TOKENS: independent_tokens,
+    LAST_FRAME: last_frame,
     COPIED_INPUT: copied_input,
     MOST_FREQUENT_CLASS: most_frequent_class,
     FEW_LABELS: few_labels,

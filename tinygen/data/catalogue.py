@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import coloured, download, layers, points, readers, sentences, sprites
+from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -83,6 +83,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
         for name, mixture in points.MIXTURES.items()
     },
+    **{name: ("x clip", lambda name=name: bouncing.make(name, load(bouncing.DIGITS))) for name in bouncing.SETS},
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),

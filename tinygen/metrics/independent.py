@@ -1,4 +1,4 @@
-"""Independent pixels, and independent tokens: baselines that every model of images, or of sentences, must beat."""
+"""Independent pixels, tokens, and the last frame: baselines that models of images, sentences and clips must beat."""
 
 import math
 from typing import Any
@@ -35,6 +35,22 @@ def likelihood_of_tokens(data: Dataset) -> dict[str, float]:
     log_p = np.log(counts / (counts.sum() + ends))
     nats = -float(log_p[test.values[test.mask]].sum()) / len(test) - math.log(ends / (counts.sum() + ends))
     return {"nll_nats": nats, "neg_elbo_nats": nats}
+
+
+def likelihood_of_frames(data: Dataset, given: int) -> dict[str, float]:
+    """-log p per frame of the clips x of test, after their `given` first frames, by the last frame before each alone.
+
+    A pixel is white with one probability where it was white before, and with another where it was black: their
+    frequencies in train. Grey values are probabilities of white.
+    """
+    x = data.train.values("x").astype(np.float64)
+    last, now = x[:, given - 1 : -1], x[:, given:]
+    if_white, if_black = ((w * now).sum() / max(w.sum(), 1) for w in (last, 1 - last))
+    x = data.test.values("x").astype(np.float64)
+    last, now = x[:, given - 1 : -1], x[:, given:]
+    p = (last * if_white + (1 - last) * if_black).clip(1e-3, 1 - 1e-3)
+    nats = -(now * np.log(p) + (1 - now) * np.log(1 - p)).sum(axis=(2, 3, 4))
+    return {"nats_per_frame": float(nats.mean()), "nll_nats": float(nats.sum(axis=1).mean())}
 
 
 def bernoulli_nats(train: Split, test: Split) -> float:

@@ -14,6 +14,7 @@ INDEPENDENT_TOKENS = "independent tokens"
 ONE_NORMAL = "one normal distribution"
 TRIVIAL = "best trivial translation"
 MEAN_MASK = "mean mask"
+LAST_FRAME = "last frame"
 """Names of baselines, which `tinygen.verify` measures."""
 
 
