@@ -44,7 +44,8 @@ class Completes(Protocol):
     def complete(self, x: Any, keep: int, *, seed: int) -> Any:
         """Keep the first part of examples x, and draw the rest.
 
-        `keep` is the number of upper rows of images (N, H, W, C), or of first tokens of sequences (a `Padded`).
+        `keep` is the number of upper rows of images (N, H, W, C), of first frames of clips (N, T, H, W, C), or of first
+        tokens of sequences (a `Padded`).
         """
         ...
 

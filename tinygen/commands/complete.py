@@ -22,14 +22,14 @@ from tinygen.train.panels import completions_figure, half_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run complete images or texts: originals, the kept parts, and completions."""
+    """Let the model of a run complete images, clips or texts: originals, the kept parts, and completions."""
 
     run: RunFolder
     rows: Annotated[OptionalInt, default("half of them")] = None
-    """How many of the upper rows of images, or of the first tokens of texts, are kept."""
+    """How many of the upper rows of images, or of the first frames of clips or tokens of texts, are kept."""
     images: Images = None
     n: Annotated[OptionalInt, default("8, or all of a folder")] = None
-    """How many images or texts."""
+    """How many images, clips or texts."""
     seed: int = 0
     """Seed of the completions."""
     out: Annotated[File, default("completed-<seed>.png or .txt in the run's folder")] = None

@@ -25,10 +25,10 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Save new examples sampled from the model of a run, as a picture, or as text from a model of texts."""
+    """Save new examples sampled from the model of a run: a picture, which moves if they are clips, or a text."""
 
     run: RunFolder
-    n: Annotated[OptionalInt, default("64 images, 2500 points, or 20 texts")] = None
+    n: Annotated[OptionalInt, default("64 images, 16 clips, 2500 points, or 20 texts")] = None
     """How many examples."""
     seed: int = 0
     """Seed of the noise."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Dataset, Field, Points, Spec, Tokens
+from tinygen.data import Clip, Dataset, Field, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
@@ -21,6 +21,8 @@ SHOWN_EXAMPLES = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
 COMPARED = 100
 """Images or sentences whose probabilities are compared."""
+CLIPS = 4
+"""Clips that are completed."""
 LINE_POINTS = 8
 """Decoded points of a line between two sentences."""
 MAP_POINTS = 100
@@ -79,24 +81,30 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
-    x = _first(data, COLUMNS).x
+    x = _first(data, CLIPS if isinstance(data.spec.x, Clip) else COLUMNS).x
     keep = half_of(x)
     yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
 
 
 def half_of(x: Any) -> int:
-    """Half of the rows of images, or of the tokens of a sequence of median length."""
+    """Half of the rows of images, of the frames of clips, or of the tokens of a sequence of median length."""
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 
 
 def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Field) -> Figure:
-    """Examples, their kept parts (upper rows of images, first tokens of sequences), and completions of these."""
+    """Examples, their kept parts (upper rows of images, first frames or tokens), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
         texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
         lines = zip(texts[0], beginnings, *texts[1:], strict=True)
         text = "\n\n".join("\n".join(each) for each in lines)
         return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
+    if isinstance(field, Clip):
+        kept = x.copy()
+        kept[:, keep:] = 0.5
+        frames = np.stack([x, kept, *drawn], axis=1).reshape(-1, *x.shape[2:])
+        caption = "Validation clips, frame by frame from left to right; below each its kept frames, and completions."
+        return Figure(caption, frames, x.shape[1], ground=images.GROUND)
     original, *completed = (images.tiles(each, field) for each in (x, *drawn))
     kept = original.copy()
     kept[:, keep:] = 0.5
@@ -220,6 +228,10 @@ def _of_tokens(spec: Spec) -> bool:
     return "x" in spec and isinstance(spec.x, Tokens)
 
 
+def _of_clips(spec: Spec) -> bool:
+    return "x" in spec and isinstance(spec.x, Clip)
+
+
 def _of_pictures(spec: Spec) -> bool:
     return "x" in spec and spec.x.is_picture and spec.fields.get("target", spec.x).is_picture
 
@@ -242,8 +254,8 @@ PANELS = (
     Panel(
         Completes,
         "Completions",
-        "The model draws the missing rows of images, or the rest of sequences.",
-        lambda spec: _of_intensities(spec) or _of_tokens(spec),
+        "The model draws the missing rows of images, or the rest of sequences and clips.",
+        lambda spec: _of_intensities(spec) or _of_tokens(spec) or _of_clips(spec),
         completions,
     ),
     Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
