@@ -5,7 +5,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Attributes, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
+from tinygen.data import Attributes, Clip, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens
 from tinygen.data.needs import alternatives
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -24,11 +24,13 @@ def field_of(kind, shape=(8, 4)):
         "indexed": lambda: Image(*shape, 1, "indexed", PALETTE),
         "points": lambda: Points(shape[0]),
         "tokens": lambda: Tokens(tuple("abc"), shape[0]),
+        "binary clip": lambda: Clip(4, *shape, 1, "binary"),
+        "grey clip": lambda: Clip(4, *shape, 1, "grey"),
     }
     return fields[kind]()
 
 
-KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens")
+KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens", "binary clip", "grey clip")
 
 
 def kinds_of(model, needs=None):

@@ -253,7 +253,7 @@ def whole_frame(network, x, keep_rows: int, context) -> Iterator[tuple]:
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"given": 1, "hidden": 5, "encoder_blocks": 2, "decoder_blocks": 1, "first_kernel": 3, "head": 4}
-VPN.tiny = (TINY, TINY | {"within_frame": False, "given": 2})
+VPN.tiny = (TINY, TINY | {"within_frame": False})
 VPN.trials = (
     Trial(
         "bouncing-digit",
