@@ -74,7 +74,7 @@ def residual(x, block, dilation=1, mask=None):
 
 
 def next_frame_logits(network, x, t):
-    """The logits of frame t of clips, from the definition: encoder and LSTM over frames 0 to t - 1, then the decoder."""
+    """The logits of frame t of clips by definition: encoder and LSTM over frames 0 to t - 1, then the decoder."""
     h = c = np.zeros((*x.shape[:1], *x.shape[2:4], 6))
     first, *blocks = network.encoder
     for earlier in range(t):

@@ -34,7 +34,7 @@ class RasterNetwork(Module):
     whole_pixels = False
 
     def forward(self, x, *maps):
-        """The logits of images x; `maps` (N, H, W, ...) are known of every place, and follow the features of `above`."""
+        """The logits of images x; `maps` (N, H, W, ...), known of every place, follow the features of `above`."""
         x = self.inputs(x)
         return self.across(x, [*self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]), *maps])
 

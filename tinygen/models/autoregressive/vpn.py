@@ -165,8 +165,8 @@ class VideoNetwork(Module):
     """An encoder of each frame, a convolutional LSTM over frames, and a decoder of the next frame (section 3).
 
     No part lowers the resolution. To the LSTM's outputs the encoded frame itself is added, which the paper does not do:
-    without, a small network is late to learn that there are earlier frames. Frames (N, T, H, W, 1) have logits (N, T - given, H, W, 1), or
-    (N, T - given, H, W, 1, 256).
+    without, a small network is late to learn that there are earlier frames. Clips (N, T, H, W, 1) have logits
+    (N, T - given, H, W, 1), or (N, T - given, H, W, 1, 256).
     """
 
     def __init__(self, config: VPN.Config, logits: int):
