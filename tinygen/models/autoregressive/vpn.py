@@ -178,7 +178,7 @@ class VideoNetwork(Module):
         )
         self.lstm = ConvLSTM(hidden, hidden, (3, 3))
         self.into_decoder = Conv2d(hidden, hidden, 1)
-        self.decoder = (Decoder if config.within_frame else BlindDecoder)(config, logits)
+        self.decoder: Any = (Decoder if config.within_frame else BlindDecoder)(config, logits)
 
     def forward(self, x):
         context, _ = self.context(x[:, :-1])
