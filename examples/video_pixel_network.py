@@ -2,8 +2,8 @@
 
     python examples/video_pixel_network.py                 # one digit that bounces, made at once
 
-It prints the negative log-likelihood in nats a predicted frame, and writes video_pixel_network.png, an animation: the first
-two frames of each clip are given, the others drawn. Sampling computes all frames for each pixel here;
+It prints the negative log-likelihood in nats a predicted frame, and writes an animation, video_pixel_network.png: the
+first two frames of each clip are given, the others drawn. Sampling computes all frames for each pixel here;
 `tinygen.models.VPN` computes only what is new. About two minutes.
 """
 
