@@ -44,8 +44,9 @@ class Completes(Protocol):
     def complete(self, x: Any, keep: int, *, seed: int, given: Mapping[str, Any] | None = None) -> Any:
         """Keep the first part of examples x, and draw the rest.
 
-        `keep` is the number of upper rows of images (N, H, W, C), of first tokens of sequences (a `Padded`), or of
-        first samples of sounds (N, T), which may be of any length. `given` as for `Samples`.
+        `keep` is the number of upper rows of images (N, H, W, C), of first frames of clips (N, T, H, W, C), of first
+        tokens of sequences (a `Padded`), or of first samples of sounds (N, T), which may be of any length. `given` as
+        for `Samples`.
         """
         ...
 

@@ -76,6 +76,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "diagonal-bilstm": "tinygen.models.autoregressive.pixelrnn:DiagonalBiLSTMPixelRNN",
         "pixel-lstm": "tinygen.models.autoregressive.pixel_lstm:PixelLSTM",
         "wavenet": "tinygen.models.autoregressive.wavenet:WaveNet",
+        "vpn": "tinygen.models.autoregressive.vpn:VPN",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
     "translation": {

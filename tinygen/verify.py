@@ -30,6 +30,7 @@ from tinygen.models.trial import (
     INDEPENDENT,
     INDEPENDENT_SAMPLES,
     INDEPENDENT_TOKENS,
+    LAST_FRAME,
     MEAN_IMAGE,
     MEAN_MASK,
     MOST_FREQUENT_CLASS,
@@ -177,6 +178,11 @@ def independent_samples(model: System, data: Dataset) -> Metrics:
     return independent.likelihood_of_sounds(data)
 
 
+def last_frame(model: Any, data: Dataset) -> Metrics:
+    """The likelihood of frames by the last one before each: each pixel is kept with a probability fitted to train."""
+    return independent.likelihood_of_frames(data, model.config.given)
+
+
 def most_frequent_class(model: System, data: Dataset) -> Metrics:
     """The error rate of predicting the most frequent class of train for every example."""
     guess = np.bincount(data.train.values("y")).argmax()
@@ -236,6 +242,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     INDEPENDENT: independent_pixels,
     INDEPENDENT_TOKENS: independent_tokens,
     INDEPENDENT_SAMPLES: independent_samples,
+    LAST_FRAME: last_frame,
     COPIED_INPUT: copied_input,
     MOST_FREQUENT_CLASS: most_frequent_class,
     FEW_LABELS: few_labels,

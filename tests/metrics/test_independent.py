@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygen.data import Dataset
+from tinygen.data import Clip, Dataset
 from tinygen.metrics import independent
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.random import Stream
@@ -51,3 +51,16 @@ def test_real_values_have_no_likelihood():
 
 def test_a_uniform_density_over_256_values_has_8_bits_per_dimension():
     assert bits_per_dim(12 * math.log(256), (2, 2, 3)) == pytest.approx(8)
+
+
+def test_the_likelihood_by_the_last_frame_matches_counting():
+    """A pixel is white with the frequency, in train, of white ones after one of its colour."""
+    train, test = (Stream(0, name).uniform((n, 4, 2, 3)) < 0.4 for name, n in (("a", 30), ("b", 7)))
+    data = Dataset.from_fields("few", {"x": Clip()}, {"x": train}, {"x": train[:2]}, {"x": test})
+    after = {colour: train[:, 2:][train[:, 1:-1] == colour].mean() for colour in (False, True)}
+    total = 0.0
+    for clip, t, i, j in np.ndindex(7, 2, 2, 3):
+        p = after[test[clip, t + 1, i, j]]
+        total -= math.log(p if test[clip, t + 2, i, j] else 1 - p)
+    nats = independent.likelihood_of_frames(data, 2)
+    assert nats == pytest.approx({"nll_nats": total / 7, "nats_per_frame": total / 14})

@@ -5,7 +5,7 @@ import pytest
 
 from tinygen import models, random
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Attributes, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens, Wave
+from tinygen.data import Attributes, Clip, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens, Wave
 from tinygen.data.needs import alternatives
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
@@ -25,11 +25,13 @@ def field_of(kind, shape=(8, 4)):
         "points": lambda: Points(shape[0]),
         "tokens": lambda: Tokens(tuple("abc"), shape[0]),
         "wave": lambda: Wave(150 * shape[0], 8000),
+        "binary clip": lambda: Clip(4, *shape, 1, "binary"),
+        "grey clip": lambda: Clip(4, *shape, 1, "grey"),
     }
     return fields[kind]()
 
 
-KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens", "wave")
+KINDS = ("binary", "grey", "rgb", "indexed", "points", "tokens", "wave", "binary clip", "grey clip")
 
 
 def kinds_of(model, needs=None):

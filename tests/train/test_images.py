@@ -1,12 +1,16 @@
 """Sheets of tiles: their layout, values and colours, and the files that they are written to."""
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tinygen import data
 from tinygen.errors import RunError, UsageError
-from tinygen.train import images
+from tinygen.random import Stream
+from tinygen.train import images, panels
+from tinygen.train.figures import Figure
 
 
 def test_tiles_lie_in_rows_with_gaps_between_them():
@@ -47,6 +51,35 @@ def test_files_that_cannot_be_written_are_refused(tmp_path):
     with pytest.raises(RunError, match="no such file or directory"):
         images.save(picture, tmp_path / "gone" / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_clips_are_animations_of_sheets_with_grey_gaps(suffix, tmp_path):
+    clips = np.eye(3, dtype=np.float32)[:2, :, None, None, None] * np.ones((8, 8, 1), np.float32)  # (2, 3, 8, 8, 1)
+    figure = Figure.of_examples("Samples.", clips, data.Clip(3, 8, 8, 1, "binary"), 2)
+    figure.save(file := tmp_path / f"clips{suffix}")
+    with Image.open(file) as picture:
+        assert (picture.n_frames, picture.size, picture.info["loop"]) == (3, (7 * 17, 7 * 8), 0)
+    frames = [images.pixels(sheet.convert("L"))[0, ::63, 0] for sheet in (figure.picture, *figure.later_pictures)]
+    np.testing.assert_array_equal(frames, [[1, 0], [0, 1], [0, 0]])
+    assert figure.picture.getpixel((7 * 8, 0)) == round(255 * images.GROUND)
+    if suffix == ".png":
+        again = Figure.read("Samples.", file)
+        assert again.source == figure.source
+        assert b"acTL" in base64.b64decode(again.source.partition(",")[2])  # the chunk of an animation
+    with pytest.raises(UsageError, match=r"a.jpg: that format has no animations; use one of .png, "):
+        figure.save(tmp_path / "a.jpg")
+
+
+def test_completed_clips_are_shown_frame_by_frame():
+    x = Stream(0, "clips").uniform((2, 4, 3, 3, 1))
+    figure = panels.completions_figure(x, 1, [1 - x], data.Clip(4, 3, 3, 1, "grey"))
+    rows = figure.images.reshape(2, 3, 4, 3, 3, 1)
+    assert figure.columns == 4
+    np.testing.assert_array_equal(rows[:, 0], x)
+    np.testing.assert_array_equal(rows[:, 1, :1], x[:, :1])
+    np.testing.assert_array_equal(rows[:, 1, 1:], 0.5)
+    np.testing.assert_array_equal(rows[:, 2], 1 - x)
 
 
 def test_fields_that_are_pictures_can_be_shown():

@@ -27,17 +27,18 @@ from tinygen.train.panels import SOUNDS_IN_A_ROW, completions_figure, half_of, w
 
 @dataclass(frozen=True)
 class Flags:
-    """Let the model of a run complete images, texts or sounds: originals, the kept parts, and completions."""
+    """Let the model of a run complete images, clips, texts or sounds: originals, the kept parts, and completions."""
 
     run: RunFolder
     rows: Annotated[OptionalInt, default("half of them")] = None
-    """How many of the upper rows of images, or of the first tokens of texts or samples of sounds, are kept."""
+    """How many of the upper rows of images, or of the first frames of clips, tokens of texts or samples of sounds, are
+    kept."""
     images: Images = None
     sounds: Sounds = None
     labels: Annotated[Labels, default("those of test examples, else every class")] = None
     """Classes of the completions, as for sample."""
     n: Annotated[OptionalInt, default("8, or all of a folder; 3 sounds")] = None
-    """How many images, texts or sounds."""
+    """How many images, clips, texts or sounds."""
     seed: int = 0
     """Seed of the completions."""
     out: Annotated[File, default("completed-<seed>.png or .txt in the run's folder")] = None

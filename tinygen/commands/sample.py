@@ -25,10 +25,11 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Save new examples sampled from the model of a run, as a picture, as text, or as .wav files beside a picture."""
+    """Save new examples sampled from the model of a run: a picture, which moves if they are clips, a text, or .wav
+    files beside a picture."""
 
     run: RunFolder
-    n: Annotated[OptionalInt, default("64 images, 2500 points, 20 texts, or 10 sounds")] = None
+    n: Annotated[OptionalInt, default("64 images, 16 clips, 2500 points, 20 texts, or 10 sounds")] = None
     """How many examples."""
     seed: int = 0
     """Seed of the noise."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import coloured, download, layers, points, readers, sentences, sprites, tones
+from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, tones
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -78,11 +78,16 @@ def _load(name_or_path: str | Path, request: Request) -> Dataset:
     return readers.read(path, replace(request, name=printable(path.name if path.is_dir() else path.stem)))
 
 
+def _bouncing(name: str) -> Dataset:
+    return bouncing.make(name, load(bouncing.DIGITS))
+
+
 GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     **{
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
         for name, mixture in points.MIXTURES.items()
     },
+    **{name: ("x clip", partial(_bouncing, name)) for name in bouncing.SETS},
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),

@@ -57,6 +57,7 @@ METRICS: dict[str, Metric] = {
     "nll_nats": Metric("-log p", "nats", "down"),
     "nats_per_pixel": Metric("-log p", "nats per pixel", "down"),
     "nats_per_sample": Metric("-log p", "nats per sample", "down"),
+    "nats_per_frame": Metric("-log p", "nats per predicted frame", "down"),
     "perplexity": Metric("perplexity per token", "", "down"),
     "perplexity_bound": Metric("perplexity per token, upper bound", "", "down"),
     "bits_per_dim": Metric("-log p", "bits per dimension", "down"),

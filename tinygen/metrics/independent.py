@@ -1,4 +1,4 @@
-"""Independent pixels, tokens, and samples: baselines that models of images, of sentences and of sounds must beat."""
+"""Independent pixels, tokens and samples, and the last frame: baselines of images, sentences, sounds and clips."""
 
 import math
 from typing import Any
@@ -55,6 +55,22 @@ def _level_counts(split: Split) -> np.ndarray:
         counted = np.arange(batch.x.shape[1]) < field.lengths(batch.x)[:, None]
         counts += np.bincount(batch.x[counted], minlength=field.levels)
     return counts
+
+
+def likelihood_of_frames(data: Dataset, given: int) -> dict[str, float]:
+    """-log p per frame of the clips x of test, after their `given` first frames, by the last frame before each alone.
+
+    A pixel is white with one probability where it was white before, and with another where it was black: their
+    frequencies in train. Grey values are probabilities of white.
+    """
+    x = data.train.values("x").astype(np.float64)
+    last, now = x[:, given - 1 : -1], x[:, given:]
+    if_white, if_black = ((w * now).sum() / max(w.sum(), 1) for w in (last, 1 - last))
+    x = data.test.values("x").astype(np.float64)
+    last, now = x[:, given - 1 : -1], x[:, given:]
+    p = (last * if_white + (1 - last) * if_black).clip(1e-3, 1 - 1e-3)
+    nats = -(now * np.log(p) + (1 - now) * np.log(1 - p)).sum(axis=(2, 3, 4))
+    return {"nats_per_frame": float(nats.mean()), "nll_nats": float(nats.sum(axis=1).mean())}
 
 
 def bernoulli_nats(train: Split, test: Split) -> float:

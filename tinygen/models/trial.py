@@ -15,6 +15,7 @@ INDEPENDENT_SAMPLES = "independent samples"
 ONE_NORMAL = "one normal distribution"
 TRIVIAL = "best trivial translation"
 MEAN_MASK = "mean mask"
+LAST_FRAME = "last frame"
 """Names of baselines, which `tinygen.verify` measures."""
 
 

@@ -1,11 +1,11 @@
-"""A figure of a report: tiles, which may be heard too, a text or a drawing, whichever model made it."""
+"""A figure of a report: tiles, which may move or be heard, a text or a drawing, whichever model made it."""
 
 import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygen.data import Field
+from tinygen.data import Clip, Field
 from tinygen.errors import RunError
 from tinygen.train import images
 from tinygen.train.run import PICTURE, TEXT
@@ -20,7 +20,7 @@ class Figure:
 
     caption: str
     images: Any = None
-    """Tiles (N, H, W, C) in [0, 1], with one channel or three."""
+    """Tiles (N, H, W, C) in [0, 1], with one channel or three; or clips (N, T, H, W, C), which move."""
     columns: int | None = None
     """Tiles in a row; by default the sheet is as square as N allows."""
     text: str | None = None
@@ -33,10 +33,14 @@ class Figure:
     """Pixels between two tiles."""
     sounds: tuple[bytes, ...] = ()
     """Contents of `.wav` files, in the order of the tiles."""
+    ground: float = 0.0
+    """Intensity of the gaps."""
 
     @classmethod
     def of_examples(cls, caption: str, values: Any, field: Field, columns: int | None = None) -> "Figure":
         """Examples as their field draws them: a sheet of pictures, a cloud of points, or a line of text for each."""
+        if isinstance(field, Clip):
+            return cls(caption, values, columns, ground=images.GROUND)
         if images.can_show(field):
             sounds = tuple(map(field.play, values)) if field.is_sound else ()
             return cls(caption, images.pixels(images.picture(values, field, columns))[None], sounds=sounds)
@@ -57,7 +61,7 @@ class Figure:
     def save(self, path: str | Path) -> None:
         """Write the tiles or the text; UsageError or RunError if it cannot be done."""
         if self.text is None:
-            return images.save(self.picture, path)
+            return images.save(self.picture, path, self.later_pictures)
         try:
             Path(path).write_text(self.text, encoding="utf-8")
         except OSError as error:
@@ -86,11 +90,19 @@ class Figure:
 
     @property
     def picture(self) -> Any:
-        """The sheet of tiles, as an image of Pillow's."""
-        return images.sheet(self.images, self.columns, gap=self.gap)
+        """The sheet of tiles, or of the first frames of clips, as an image of Pillow's."""
+        return self._sheet(self.images[:, 0] if self.images.ndim == 5 else self.images)
+
+    @property
+    def later_pictures(self) -> list[Any]:
+        """The sheets of all later frames of clips."""
+        return [self._sheet(self.images[:, t]) for t in range(1, self.images.shape[1])] if self.images.ndim == 5 else []
+
+    def _sheet(self, tiles: Any) -> Any:
+        return images.sheet(tiles, self.columns, gap=self.gap, ground=self.ground)
 
     @property
     def source(self) -> str:
-        """The sheet of tiles as a data URL that contains a PNG file."""
-        png = images.png(self.picture)
+        """The sheet of tiles as a data URL that contains a PNG file, which is animated if the tiles are clips."""
+        png = images.png(self.picture, self.later_pictures)
         return f"data:image/png;base64,{base64.b64encode(png).decode()}"

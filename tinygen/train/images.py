@@ -1,13 +1,14 @@
-"""Pictures of examples: sheets of image tiles, and clouds of points."""
+"""Pictures of examples: sheets of image tiles, which move if the examples are clips, and clouds of points."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygen.backend import to_numpy
-from tinygen.data import Field, Points
+from tinygen.data import Clip, Field, Points
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import RunError, UsageError
 
@@ -26,6 +27,18 @@ POINTS, SIDE = 2500, 224
 
 SOUNDS = 10
 """Samples of sound that are drawn."""
+
+CLIPS = 16
+"""Clips in a picture of samples."""
+
+GROUND = 0.3
+"""Intensity of the gaps between clips, whose own ground is often black."""
+
+MILLISECONDS, STILL = 200, 1000
+"""How long a frame of an animation is shown, and the last one."""
+
+ANIMATED = (".png", ".apng", ".gif", ".webp")
+"""Suffixes of files that can hold animations."""
 
 LINES = 20
 """Samples that are shown as text."""
@@ -50,6 +63,8 @@ def arrangement(model: Any) -> tuple[int, int | None]:
         return POINTS, None
     if spec.x.is_sound:
         return SOUNDS, None
+    if isinstance(spec.x, Clip):
+        return CLIPS, None
     if "y" in model.conditions and spec.classes**2 <= 4 * SHOWN:
         return SHOWN // spec.classes * spec.classes, spec.classes
     return SHOWN, None
@@ -96,10 +111,12 @@ def cloud(points: np.ndarray, limits: tuple[float, float] | None = None) -> "Ima
     return sheet(shades[None, :, :, None], scale=2)
 
 
-def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale: int | None = None) -> "Image":
+def sheet(
+    images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale: int | None = None, ground: float = 0.0
+) -> "Image":
     """Images (N, H, W, C), float in [0, 1] with one channel or three, as tiles in rows of `columns`.
 
-    By default as square as N allows, and enlarged to about `TILE` pixels a tile.
+    By default as square as N allows, and enlarged to about `TILE` pixels a tile. `ground` is the intensity of gaps.
     """
     from PIL import Image
 
@@ -107,7 +124,7 @@ def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale
     columns = min(columns or int(np.ceil(np.sqrt(n))), n)
     rows = -(-n // columns)
     scale = scale or max(1, round(TILE / max(height, width)))
-    tiles = np.zeros((rows * columns, height + gap, width + gap, channels), np.uint8)
+    tiles = np.full((rows * columns, height + gap, width + gap, channels), round(255 * ground), np.uint8)
     tiles[:n, :height, :width] = np.rint(np.clip(np.nan_to_num(images), 0, 1) * 255)
     picture = tiles.reshape(rows, columns, height + gap, width + gap, channels).transpose(0, 2, 1, 3, 4)
     picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]
@@ -116,11 +133,12 @@ def sheet(images: np.ndarray, columns: int | None = None, *, gap: int = 1, scale
 
 
 def read(path: str | Path) -> np.ndarray:
-    """The picture in a file, (H, W, C) in [0, 1] with one channel or three."""
-    from PIL import Image
+    """The picture in a file, (H, W, C) in [0, 1] with one channel or three; (T, H, W, C) if it is animated."""
+    from PIL import Image, ImageSequence
 
     with Image.open(path) as picture:
-        return pixels(picture)
+        frames = [pixels(frame) for frame in ImageSequence.Iterator(picture)]
+    return np.stack(frames) if frames[1:] else frames[0]
 
 
 def pixels(picture: "Image") -> np.ndarray:
@@ -129,21 +147,32 @@ def pixels(picture: "Image") -> np.ndarray:
     return values.reshape(*values.shape[:2], -1)
 
 
-def png(picture: "Image") -> bytes:
-    """The picture as the bytes of a PNG file."""
+def png(picture: "Image", later: Sequence["Image"] = ()) -> bytes:
+    """The picture, or the animation that it begins, as the bytes of a PNG file."""
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG", optimize=True, **_animation(later))
     return file.getvalue()
 
 
-def save(picture: "Image", path: str | Path) -> None:
-    """Write the picture in the format of the file's suffix; UsageError for an unknown one."""
+def save(picture: "Image", path: str | Path, later: Sequence["Image"] = ()) -> None:
+    """Write the picture, or the animation that it begins, in the format of the file's suffix.
+
+    UsageError for an unknown format, and for one that has no animations.
+    """
     from PIL import Image
 
     path = Path(path)
     if path.suffix.lower() not in Image.registered_extensions():
         raise UsageError(f"{path}: the end of its name gives the format of a picture, such as .png")
+    if later and path.suffix.lower() not in ANIMATED:
+        raise UsageError(f"{path}: that format has no animations; use one of {', '.join(ANIMATED)}")
     try:
-        picture.save(path)
+        picture.save(path, **_animation(later))
     except OSError as error:
         raise RunError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _animation(later: Sequence["Image"]) -> dict[str, Any]:
+    """The options of Pillow that write an endless animation of a picture and those after it."""
+    times = [MILLISECONDS] * len(later) + [STILL]
+    return {"save_all": True, "append_images": list(later), "duration": times, "loop": 0} if later else {}

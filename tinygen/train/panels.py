@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
-from tinygen.data import Dataset, Points, Spec, Tokens
+from tinygen.data import Clip, Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
@@ -23,6 +23,9 @@ COMPARED = 100
 """Images or sentences whose probabilities are compared."""
 SOUNDS_IN_A_ROW = 3
 """Sounds that are completed."""
+
+CLIPS = 4
+"""Clips that are completed."""
 LINE_POINTS = 8
 """Decoded points of a line between two sentences."""
 MAP_POINTS = 100
@@ -81,7 +84,7 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
-    x = _first(data, COLUMNS).x
+    x = _first(data, CLIPS if isinstance(data.spec.x, Clip) else COLUMNS).x
     keep = half_of(x)
     yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
 
@@ -105,12 +108,12 @@ def conditions_in(model: Any, batch: Any) -> dict[str, Any]:
 
 
 def half_of(x: Any) -> int:
-    """Half of the rows of images, of the samples of sounds, or of the tokens of a sequence of median length."""
+    """Half of the rows of images, frames of clips, samples of sounds, or tokens of a sequence of median length."""
     return max(1, int(np.median(x.length)) // 2) if isinstance(x, Padded) else x.shape[1] // 2
 
 
 def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Any) -> Figure:
-    """Examples, their kept parts (upper rows of images, first tokens or samples), and completions of these."""
+    """Examples, their kept parts (upper rows of images, first frames, tokens or samples), and completions of these."""
     if isinstance(x, Padded):
         beginnings = [f"{field.draw(example[:keep])} …" for example in x]
         texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
@@ -124,6 +127,12 @@ def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Any) -> F
         sounds = tuple(field.play(value) for row in rows for value in row)
         tiles = np.concatenate([images.tiles(row, field) for row in rows])
         return Figure("Validation sounds, their kept beginnings, and completions.", tiles, len(x), sounds=sounds)
+    if isinstance(field, Clip):
+        kept = x.copy()
+        kept[:, keep:] = 0.5
+        frames = np.stack([x, kept, *drawn], axis=1).reshape(-1, *x.shape[2:])
+        caption = "Validation clips, frame by frame from left to right; below each its kept frames, and completions."
+        return Figure(caption, frames, x.shape[1], ground=images.GROUND)
     original, *completed = (images.tiles(each, field) for each in (x, *drawn))
     kept = original.copy()
     kept[:, keep:] = 0.5
@@ -251,6 +260,10 @@ def _of_sounds(spec: Spec) -> bool:
     return "x" in spec and spec.x.is_sound
 
 
+def _of_clips(spec: Spec) -> bool:
+    return "x" in spec and isinstance(spec.x, Clip)
+
+
 def _of_pictures(spec: Spec) -> bool:
     return "x" in spec and spec.x.is_picture and spec.fields.get("target", spec.x).is_picture
 
@@ -273,8 +286,8 @@ PANELS = (
     Panel(
         Completes,
         "Completions",
-        "The model draws the missing rows of images, or the rest of sequences.",
-        lambda spec: _of_intensities(spec) or _of_tokens(spec),
+        "The model draws the missing rows of images, or the rest of sequences and clips.",
+        lambda spec: _of_intensities(spec) or _of_tokens(spec) or _of_clips(spec),
         completions,
     ),
     Panel(Completes, "Completions", "The model draws the rest of sounds.", _of_sounds, sound_completions),

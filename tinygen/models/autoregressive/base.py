@@ -33,9 +33,10 @@ class RasterNetwork(Module):
 
     whole_pixels = False
 
-    def forward(self, x):
+    def forward(self, x, *maps):
+        """The logits of images x; `maps` (N, H, W, ...), known of every place, follow the features of `above`."""
         x = self.inputs(x)
-        return self.across(x, self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]))
+        return self.across(x, [*self.above(F.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]), *maps])
 
     def inputs(self, x):
         """The input of `above` and `across` for values x, by default x itself; it must map zeros to zeros."""
@@ -46,7 +47,7 @@ class RasterNetwork(Module):
         return []
 
     def across(self, x, above: list):
-        """Logits, from images and the features of `above`."""
+        """Logits, from images, the features of `above`, and what else is known of each place."""
         raise NotImplementedError
 
 
@@ -158,14 +159,18 @@ def _drawn_at_once(network: RasterNetwork, colours: int) -> list:
     return [slice(None)] if network.whole_pixels else list(range(colours))
 
 
-def cached_predictions(network: RasterNetwork, x, keep_rows: int) -> Iterator[tuple]:
-    """Yield the same as `naive_predictions`, but compute only what the last drawn value changes."""
+def cached_predictions(network: RasterNetwork, x, keep_rows: int, *maps) -> Iterator[tuple]:
+    """Yield the same as `naive_predictions`, but compute only what the last drawn value changes.
+
+    `maps` (N, H, W, ...) are known of every place, as in the network's `forward`.
+    """
     _, height, width, colours = x.shape
     with caching(network, width) as position:
         a_layers = [m.cache for m in network.modules() if isinstance(m, CausalConv2d) and m.cache and m.kind == "A"]
         for i in range(height):
             position.row, position.column = i, 0
             above = network.above(network.inputs(x[:, i - 1 : i] if i else np.zeros_like(x[:, :1])))
+            above = [*above, *(features[:, i : i + 1] for features in maps)]
             if i < keep_rows:
                 network.across(network.inputs(x[:, i : i + 1]), above)
                 continue
