@@ -10,6 +10,7 @@ side for each feature, `rows` panels have `width` features side by side for each
 """
 
 import functools
+from dataclasses import dataclass
 from math import ceil, lcm, prod
 
 import numba
@@ -20,8 +21,8 @@ from .. import reference
 from ..masks import broadcast
 from . import memory, pool
 from .ir import call_rows, clear, copy, floats_at, int64_at, pointer_to
-from .jit import inlined, jit, worker
-from .memory import address, int64_table
+from .jit import Address, inlined, jit, worker
+from .memory import write_addresses
 from .recurrent_steps import transpose
 from .registry import single
 from .softmax import inner, total
@@ -34,21 +35,159 @@ QUERIES = 24  # most queries that are multiplied at a time
 COLUMNS, HEIGHT = VECTORS * WIDTH, HEIGHTS[0]
 KEYS = ceil(384 / lcm(COLUMNS, HEIGHT)) * lcm(COLUMNS, HEIGHT)  # of a block: whole panels, and whole tiles
 PITCH = KEYS + 16  # floats of a row of products: rows a power of two apart would share cache lines
-SHARED = (
-    "queries keys channels features channel_pitch feature_pitch width blocks causal mask mask_starts mask_row "
-    "mask_column mask_bytes query_rows gradient_rows product_rows part_rows tiles lengths scores_entry parts_entry "
-    "sums_entry scratch lane_bytes query key value y log_sums "
-)
-PACKED = "packed packed_bytes values "  # of a matrix: its keys in `columns` panels, and its values in `rows` panels
-# Parts of a task's memory, by their offsets from its beginning, where products lie. Forward: queries times the scale,
-# parts to be added, their totals, and for each query the largest product so far, the sum of exponentials, its factor.
-FORWARD = "scaled parts totals largest sums factors "
-# Backward: derivatives of products, queries times the scale, parts to be added, for each query the inner product of its
-# output and its gradient, `columns` panels, `rows` panels, and sums in `rows` panels.
-BACKWARD = (
-    "derivatives scaled parts along key_columns value_columns key_rows query_panels g_panels key_sums value_sums "
-)
 _bytes_at = pointer_to(numba.uint8)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a matrix of queries, and of one of keys and values; and how they are cut."""
+
+    queries: int
+    keys: int
+    channels: int  # of a query, and of a key
+    features: int  # of a value
+    blocks: int  # of queries, which are multiplied together
+    width: int  # floats of a row of a `rows` panel
+    channel_pitch: int  # the channels in whole `rows` panels
+    feature_pitch: int
+
+    @property
+    def most(self) -> int:
+        """The queries of the largest block."""
+        return ceil(self.queries / self.blocks)
+
+    @property
+    def columns(self) -> int:
+        """The keys in whole `columns` panels."""
+        return ceil(self.keys / COLUMNS) * COLUMNS
+
+    @property
+    def height(self) -> int:
+        """The keys in whole tiles."""
+        return ceil(self.keys / HEIGHT) * HEIGHT
+
+
+def sizes_of(queries: int, keys: int, channels: int, features: int) -> Sizes:
+    """The cut of matrices of these sizes."""
+    width = (VECTORS if max(channels, features) > WIDTH else 1) * WIDTH
+    pitches = (ceil(n / width) * width for n in (channels, features))
+    return Sizes(queries, keys, channels, features, ceil(queries / QUERIES), width, *pitches)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """The micro-kernels and their tables; offsets in bytes."""
+
+    query_rows: np.ndarray  # of each query of a block
+    gradient_rows: np.ndarray  # of each gradient of an output
+    product_rows: np.ndarray  # of each row of products with keys
+    part_rows: np.ndarray  # of each row of products with keys or values in `rows` panels
+    tiles: np.ndarray  # of the products of each tile of keys
+    lengths: np.ndarray  # a segment (0, n) for each number n of products that are added up
+    scores_entry: Address  # for products with `columns` panels
+    parts_entry: Address  # for products with `rows` panels
+    sums_entry: Address  # for sums in `rows` panels
+
+
+def products_of(sizes: Sizes, pitch: int) -> Products:
+    """The micro-kernels for some sizes; parts have rows of `pitch` floats."""
+    rows, height, vectors = np.arange(sizes.most), tile_height(sizes.queries // sizes.blocks), sizes.width // WIDTH
+    lengths = np.arange(max(sizes.channels, sizes.features, KEYS, sizes.most) + 1)
+    return Products(
+        query_rows=4 * sizes.channels * rows,
+        gradient_rows=4 * sizes.features * rows,
+        product_rows=4 * PITCH * rows,
+        part_rows=4 * pitch * rows,
+        tiles=4 * np.arange(0, KEYS, HEIGHT),
+        lengths=np.stack([0 * lengths, lengths], axis=1),
+        scores_entry=product_rows(height, VECTORS, False, False),
+        parts_entry=product_rows(height, vectors, False, False),
+        sums_entry=outer_sums(HEIGHT, vectors, False),
+    )
+
+
+class Inputs:
+    """The arrays of a call, and how products become weights."""
+
+    query: Address
+    key: Address
+    value: Address
+    y: Address
+    log_sums: Address  # of each query
+    scratch: Address
+    mask: Address  # of bools, or of floats that are added; 0 for none
+    mask_starts: Address  # of each matrix, its first element in the mask
+    mask_row: int  # elements of the mask from query to query
+    mask_column: int  # and from key to key: 1, or 0 if all keys have the same
+    mask_bytes: int  # of an element
+    causal: bool  # a query sees no later keys
+    scale: float
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The memory of the keys and values of a matrix in panels."""
+
+    packed_bytes: int  # of a matrix
+    values: int  # bytes from the keys, in `columns` panels, to the values, in `rows` panels
+
+
+def packed_of(sizes: Sizes) -> Packed:
+    """The memory for matrices of some sizes."""
+    values = 4 * sizes.columns * sizes.channels
+    return Packed(values + 4 * sizes.keys * sizes.feature_pitch, values)
+
+
+@dataclass(frozen=True)
+class ForwardMemory:
+    """The parts of a task's memory forward, in bytes from its beginning, where products with keys lie."""
+
+    scaled: int  # queries times the scale
+    parts: int  # products with the values of a block of keys
+    totals: int  # of the parts
+    largest: int  # for each query, the largest product so far
+    sums: int  # of the exponentials, for each query
+    factors: int  # for each query, of its totals when a part is added
+    lane_bytes: int
+
+
+def forward_memory(sizes: Sizes) -> ForwardMemory:
+    """The memory of a task for matrices of some sizes."""
+    most, part = sizes.most, sizes.most * sizes.feature_pitch
+    return ForwardMemory(*_ends(most * PITCH, most * sizes.channels, part, part, most, most, most))
+
+
+@dataclass(frozen=True)
+class BackwardMemory:
+    """The parts of a task's memory backward, in bytes from its beginning, where products with keys lie."""
+
+    derivatives: int  # of the products
+    scaled: int  # all queries times the scale
+    parts: int  # of the gradients of queries, from a block of keys
+    along: int  # for each query of a block, the inner product of its output and its gradient
+    key_columns: int  # keys in `columns` panels
+    value_columns: int
+    key_rows: int  # keys in `rows` panels
+    query_panels: int  # queries times the scale in `rows` panels
+    g_panels: int  # gradients of outputs in `rows` panels
+    key_sums: int  # the gradient of keys in `rows` panels
+    value_sums: int
+    lane_bytes: int
+
+
+def backward_memory(sizes: Sizes) -> BackwardMemory:
+    """The memory of a task for matrices of some sizes."""
+    most = sizes.most
+    queries = most * PITCH, most * PITCH, sizes.queries * sizes.channels, most * sizes.channel_pitch, most
+    keys = sizes.columns * sizes.channels, sizes.columns * sizes.features, sizes.keys * sizes.channel_pitch
+    panels = sizes.queries * sizes.channel_pitch, sizes.queries * sizes.feature_pitch
+    sums = sizes.height * sizes.channel_pitch, sizes.height * sizes.feature_pitch
+    return BackwardMemory(*_ends(*queries, *keys, *panels, *sums))
+
+
+def _ends(*sizes: int) -> list[int]:
+    """Where parts of memory of sizes in floats end, in bytes: there the next one begins."""
+    return (4 * np.cumsum(sizes)).tolist()
 
 
 @inlined
@@ -176,7 +315,16 @@ def _differentiate(p, d, log_sum, along):
         d[j] = p[j] * (d[j] - along)
 
 
-@worker(SHARED + PACKED + FORWARD, "scale")
+class Forward:
+    """What else a task forward is told."""
+
+    packed: Address  # the panels of all matrices
+
+
+FORWARD = Sizes, Products, Inputs, Packed, ForwardMemory, Forward
+
+
+@worker(*FORWARD)
 def pack(arguments, task, lane):
     """Write the keys and the values of a matrix in panels."""
     a = carray(arguments, 1)[0]
@@ -185,7 +333,7 @@ def pack(arguments, task, lane):
     _copy_rows(target + a.values, a.value + 4 * task * a.keys * a.features, a.keys, a.features, a.width)
 
 
-@worker(SHARED + PACKED + FORWARD, "scale")
+@worker(*FORWARD)
 def forward(arguments, task, lane):
     """Make the outputs of some queries of a matrix."""
     a = carray(arguments, 1)[0]
@@ -226,7 +374,16 @@ def forward(arguments, task, lane):
         log_sums[r] = largest[r] + log(divisor)
 
 
-@worker(SHARED + BACKWARD + "g query_grad key_grad value_grad", "scale")
+class Backward:
+    """The gradients of the output and of the inputs."""
+
+    g: Address
+    query_grad: Address
+    key_grad: Address
+    value_grad: Address
+
+
+@worker(Sizes, Products, Inputs, BackwardMemory, Backward)
 def backward(arguments, task, lane):
     """Make the gradients of the queries, keys and values of a matrix."""
     a = carray(arguments, 1)[0]
@@ -288,78 +445,31 @@ def _backward_of_queries(a, products, matrix, first, rows):
             _scale_and_add(row, ONE, carray(floats_at(parts + 4 * a.channel_pitch * r), a.channels))
 
 
-class _Plan:
-    """What depends on shapes only: the tables of rows, the micro-kernels, and the parts of a task's memory."""
+class Plan:
+    """What depends on shapes only."""
 
-    def __init__(self, queries: int, keys: int, channels: int, features: int):
-        self.tables: list[np.ndarray] = []
-
-        def table(values) -> int:
-            """The address of a table, which lives as long as the plan."""
-            self.tables.append(int64_table(values))
-            return address(self.tables[-1])
-
-        self.blocks = ceil(queries / QUERIES)
-        most, height = ceil(queries / self.blocks), tile_height(queries // self.blocks)
-        vectors = VECTORS if max(channels, features) > WIDTH else 1
-        width = vectors * WIDTH
-        channel_pitch, feature_pitch = (ceil(n / width) * width for n in (channels, features))
-        columns, tall = ceil(keys / COLUMNS) * COLUMNS, ceil(keys / HEIGHT) * HEIGHT
-        rows, lengths = np.arange(most), np.arange(max(channels, features, KEYS, most) + 1)
-        self.shared = {
-            "queries": queries,
-            "keys": keys,
-            "channels": channels,
-            "features": features,
-            "channel_pitch": channel_pitch,
-            "feature_pitch": feature_pitch,
-            "width": width,
-            "blocks": self.blocks,
-            "query_rows": table(4 * channels * rows),
-            "gradient_rows": table(4 * features * rows),
-            "product_rows": table(4 * PITCH * rows),
-            "tiles": table(4 * np.arange(0, KEYS, HEIGHT)),
-            "lengths": table(np.stack([0 * lengths, lengths], axis=1)),
-            "scores_entry": product_rows(height, VECTORS, False, False),
-            "parts_entry": product_rows(height, vectors, False, False),
-            "sums_entry": outer_sums(HEIGHT, vectors, False),
-        }
-        self.packed_size = columns * channels + keys * feature_pitch
-        products, parts = most * PITCH, (most * channel_pitch, most * feature_pitch)
-        sizes = products, most * channels, parts[1], parts[1], most, most, most
-        self.forward = {
-            **_offsets(FORWARD, sizes),
-            "part_rows": table(4 * feature_pitch * rows),
-            "values": 4 * columns * channels,
-            "packed_bytes": 4 * self.packed_size,
-        }
-        panels = columns * channels, columns * features, keys * channel_pitch
-        panels += queries * channel_pitch, queries * feature_pitch, tall * channel_pitch, tall * feature_pitch
-        self.backward = {
-            **_offsets(BACKWARD, (products, products, queries * channels, parts[0], most, *panels)),
-            "part_rows": table(4 * channel_pitch * rows),
-        }
+    def __init__(self, *matrix: int):
+        self.sizes = sizes = sizes_of(*matrix)
+        self.packed = packed_of(sizes)
+        products, parts = products_of(sizes, sizes.feature_pitch), forward_memory(sizes)
+        self.forward = forward.record.filled(sizes, products, self.packed, parts)
+        products = products_of(sizes, sizes.channel_pitch)
+        self.backward = backward.record.filled(sizes, products, backward_memory(sizes))
 
 
-def _offsets(names: str, sizes) -> dict[str, int]:
-    """The offsets of the parts of a task's memory, of sizes in floats, after the first one; their sum as lane_bytes."""
-    ends = np.cumsum(sizes) * 4
-    return dict(zip((*names.split(), "lane_bytes"), ends.tolist(), strict=True))
+_plan = functools.lru_cache(64)(Plan)
 
 
-_plan = functools.lru_cache(64)(_Plan)
-
-
-def _call(worker, shared, numbers, query, key, value, mask, causal, scale, **arrays):
+def _call(worker, arguments, query, key, value, mask, causal, scale, **arrays):
     """The arguments of a worker: those of the plan, and those of a call."""
-    call = worker.Arguments(**shared, **numbers, causal=causal, scale=scale)
+    call = worker.Arguments.from_buffer_copy(arguments)
+    call.causal, call.scale = causal, scale
     arrays |= {"query": query, "key": key, "value": value, "scratch": memory.scratch(call.lane_bytes)}
     if mask is not None:
         starts, call.mask_row, call.mask_column = broadcast(mask.shape, (*query.shape[:-1], key.shape[-2]))
         call.mask_bytes = mask.itemsize
         arrays |= {"mask": mask, "mask_starts": starts}
-    for name, array in arrays.items():
-        setattr(call, name, address(array))
+    write_addresses(call, **arrays)
     call.kept = arrays  # live as long
     return call
 
@@ -371,11 +481,11 @@ def attention(query, key, value, mask=None, *, causal, scale):
         return reference.attention(query, key, value, mask, causal=causal, scale=scale)
     plan = _plan(query.shape[-2], key.shape[-2], query.shape[-1], value.shape[-1])
     y, matrices = memory.empty((*query.shape[:-1], value.shape[-1])), prod(query.shape[:-2])
-    log_sums, packed = memory.empty(query.shape[:-1]), memory.aligned(matrices * plan.packed_size)
+    log_sums, packed = memory.empty(query.shape[:-1]), memory.aligned(matrices * plan.packed.packed_bytes // 4)
     inputs, outputs = (query, key, value, mask, causal, scale), {"y": y, "log_sums": log_sums, "packed": packed}
-    call = _call(forward, plan.shared, plan.forward, *inputs, **outputs)
+    call = _call(forward, plan.forward, *inputs, **outputs)
     pool.run(pack, call, matrices)
-    pool.run(forward, call, matrices * plan.blocks)
+    pool.run(forward, call, matrices * plan.sizes.blocks)
     return y, (query, key, value, mask, y, log_sums)
 
 
@@ -388,6 +498,6 @@ def attention_backward(g, query, key, value, mask, y, log_sums, *, causal, scale
     query_grad, key_grad, value_grad = (memory.empty(x.shape) for x in (query, key, value))
     inputs, saved = (query, key, value, mask, causal, scale), {"g": g, "y": y, "log_sums": log_sums}
     grads = {"query_grad": query_grad, "key_grad": key_grad, "value_grad": value_grad}
-    call = _call(backward, plan.shared, plan.backward, *inputs, **saved, **grads)
+    call = _call(backward, plan.backward, *inputs, **saved, **grads)
     pool.run(backward, call, prod(query.shape[:-2]))
     return query_grad, key_grad, value_grad

@@ -10,6 +10,7 @@ The gradient of the weights is that of one convolution of all states, in parts t
 """
 
 import functools
+from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
@@ -20,22 +21,125 @@ from ..geometry import Geometry
 from . import memory, pool
 from .convolution import conv2d_weight_grad
 from .ir import call_rows, copy, floats_at, int64_at
-from .jit import inlined, worker
-from .memory import address, int64_table
+from .jit import Address, inlined, worker
+from .memory import write_addresses
 from .packing import Packing, packs_of
 from .recurrent_weights import ADDED_IN_FLOAT32
 from .registry import single
 from .tile import NO_SLOPE
-from .tiling import panel_kernels, panels_of, tile_height
+from .tiling import PanelKernels, Segments, panel_kernels, panels_of, tile_height
 from .vector_math import ONE, sigmoid, tanh
 
 PLACES = 96  # most places of a task: their products, and a panel of the weights, stay in the nearest caches
 TASKS = 8  # the number of tasks of a step is a multiple of this one, if all have at least LEAST_PLACES
 LEAST_PLACES = 24
-SHARED = (
-    "channels tasks rows map_places padded_bytes centre source_rows target_rows places padded_places segments count "
-    "weights panels panel_bytes panel_pitch whole tail lanes scratch lane_bytes step "
-)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The sizes of a network, and whether its steps go backward."""
+
+    maps: int
+    steps: int
+    size: tuple[int, int]  # (H, W) of a map
+    channels: int
+    kernel: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    is_backward: bool
+
+    @property
+    def features(self) -> int:
+        """The numbers of a place that are multiplied: its state, or backward the derivatives of its four gates."""
+        return 4 * self.channels if self.is_backward else self.channels
+
+    @property
+    def padded(self) -> tuple[int, int, int, int]:
+        """The shape of one of the two buffers in which maps have zeros around them."""
+        (height, width), (kh, kw) = self.size, self.kernel
+        return self.maps, height + kh - 1, width + kw - 1, self.features
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The places of all maps, cut into tasks."""
+
+    rows: int  # places of all maps
+    tasks: int
+
+    @property
+    def most(self) -> int:
+        """The places of the largest task."""
+        return ceil(self.rows / self.tasks)
+
+
+def cut_of(rows: int) -> Cut:
+    """The cut of some places."""
+    if rows < TASKS * LEAST_PLACES:
+        return Cut(rows, ceil(rows / LEAST_PLACES))
+    return Cut(rows, TASKS * ceil(rows / (TASKS * PLACES)))
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the numbers of a place are."""
+
+    channels: int
+    map_places: int  # of a map
+    places: np.ndarray  # of each place, its number in arrays of all steps (maps, steps, H, W), at the first step
+    padded_places: np.ndarray  # of each place, the number in a padded buffer of the first place that it reads
+    padded_bytes: int  # of a padded buffer
+    centre: int  # bytes there from the first place that a place reads to itself
+    source_rows: np.ndarray  # of each place, bytes to the first place that it reads
+    target_rows: np.ndarray  # of each place of a task, bytes to its products
+
+
+def places_of(problem: Problem, most: int) -> Places:
+    """The places of a problem, of which a task has `most`."""
+    (height, width), (_, padded_height, pitch, features) = problem.size, problem.padded
+    above, before = (begin for begin, _ in problem.padding)
+    if problem.is_backward:
+        above, before = problem.kernel[0] - 1 - above, problem.kernel[1] - 1 - before
+    n, i, j = np.ogrid[: problem.maps, :height, :width]
+    padded_places = (n * padded_height + i) * pitch + j
+    return Places(
+        channels=problem.channels,
+        map_places=height * width,
+        places=(n * problem.steps * height + i) * width + j,
+        padded_places=padded_places,
+        padded_bytes=4 * prod(problem.padded),
+        centre=4 * features * (above * pitch + before),
+        source_rows=4 * features * padded_places,
+        target_rows=4 * problem.channels * np.arange(most),
+    )
+
+
+def inputs_of(problem: Problem) -> Segments:
+    """The inputs of a place: a segment for each row of the kernel."""
+    (kh, kw), (_, _, pitch, features) = problem.kernel, problem.padded
+    return Segments([(4 * features * pitch * k, kw * features) for k in range(kh)], kh)
+
+
+def packing_of(problem: Problem, width: int) -> Packing:
+    """The packing of the weights: a block for each gate, backward one block, its taps in the reverse order."""
+    channels, taps = problem.channels, prod(problem.kernel)
+    if problem.is_backward:
+        pieces = [(16 * channels * channels * tap, 4 * channels) for tap in reversed(range(taps))]
+        return Packing(packs_of([(pieces, channels)], width), width, 4, 16 * channels)
+    blocks = [([(4 * gate * channels, taps * channels)], channels) for gate in range(4)]
+    return Packing(packs_of(blocks, width), width, 16 * channels, 4)
+
+
+class Step:
+    """What else a step is told, forward and backward."""
+
+    weights: Address  # packed
+    panel_bytes: int  # of packed weights
+    padded: Address  # two padded buffers: a step reads one and writes the other
+    z: Address  # the gates of each step, a plane for each gate of a task
+    cells: Address  # before the first step, and after each: (steps + 1, places, C)
+    scratch: Address
+    lane_bytes: int
+    step: int
 
 
 @inlined
@@ -61,7 +165,14 @@ def _products(a, rows, first, weights, target):
         )
 
 
-@worker(SHARED + "padded gates z cells y")
+class Forward:
+    """The arrays of a step forward."""
+
+    gates: Address  # what is added to the products, (maps, steps, H, W, 4 C)
+    y: Address  # every hidden state, (maps, steps, H, W, C)
+
+
+@worker(Cut, Places, Segments, PanelKernels, Step, Forward)
 def forward(arguments, task, lane):
     """Make the next state of the places of a task."""
     a = carray(arguments, 1)[0]
@@ -89,7 +200,16 @@ def forward(arguments, task, lane):
         copy(target + line * int64_at(a.padded_places, first + r), sums_at + r * line, line)
 
 
-@worker(SHARED + "padded g z cells carried derivatives dh")
+class Backward:
+    """The arrays of a step backward."""
+
+    g: Address  # the gradient of y
+    carried: Address  # what a cell hands to the one before it, (places, C)
+    derivatives: Address  # of the gates, (maps, steps, H, W, 4 C)
+    dh: Address  # the gradient of the first hidden state
+
+
+@worker(Cut, Places, Segments, PanelKernels, Step, Backward)
 def backward(arguments, task, lane):
     """Make the derivatives of the gates of the places of a task; before the first step, the gradient of its state."""
     a = carray(arguments, 1)[0]
@@ -121,70 +241,33 @@ def backward(arguments, task, lane):
         copy(target + 4 * line * int64_at(a.padded_places, first + r), derivatives, 4 * line)
 
 
-class _Plan:
-    """What depends on shapes only: tables of places, weights to pack, and the arguments of a step.
+class Plan:
+    """What depends on shapes only."""
 
-    Forward, the `channels` numbers of a place are multiplied, on the way `back` the derivatives of its four gates.
-    """
-
-    def __init__(self, back: bool, maps: int, steps: int, size, channels: int, kernel, padding):
-        (height, width), (kh, kw) = size, kernel
-        self.tables: list[np.ndarray] = []
-        features, (above, before) = channels, (begin for begin, _ in padding)
-        if back:
-            features, above, before = 4 * channels, kh - 1 - above, kw - 1 - before
-        self.worker, pitch = backward if back else forward, width + kw - 1
-        self.padded_shape = 2, maps, height + kh - 1, pitch, features
-        n, i, j = np.ogrid[:maps, :height, :width]
-        padded_places = (n * (height + kh - 1) + i) * pitch + j
-        rows = maps * height * width
-        tasks = TASKS * ceil(rows / (TASKS * PLACES)) if rows >= TASKS * LEAST_PLACES else ceil(rows / LEAST_PLACES)
-        most = ceil(rows / tasks)
-        panels = panels_of(channels)
-        taps = kh * kw
-        if back:  # the taps in reverse order
-            pieces = [(16 * channels * channels * tap, features) for tap in reversed(range(taps))]
-            blocks, strides = [pieces], (4, 16 * channels)
-        else:
-            blocks, strides = [[(4 * gate * channels, taps * channels)] for gate in range(4)], (16 * channels, 4)
-        packs = packs_of([(pieces, channels) for pieces in blocks], panels.width)
-        self.packing = Packing(packs, panels.width, *strides)
-        self.lane_bytes = 20 * most * channels
-        self.arguments = self.worker.Arguments(
-            channels=channels,
-            tasks=tasks,
-            rows=rows,
-            map_places=height * width,
-            padded_bytes=4 * prod(self.padded_shape[1:]),
-            centre=4 * features * (above * pitch + before),
-            source_rows=address(self._table(4 * features * padded_places)),
-            target_rows=address(self._table(4 * channels * np.arange(most))),
-            places=address(self._table((n * steps * height + i) * width + j)),
-            padded_places=address(self._table(padded_places)),
-            segments=address(self._table([(4 * features * pitch * k, kw * features) for k in range(kh)])),
-            count=kh,
-            panel_bytes=packs[0].panel_bytes,
-            lane_bytes=self.lane_bytes,
-            **vars(panel_kernels(panels, tile_height(rows // tasks))),
+    def __init__(self, *problem):
+        self.problem = problem = Problem(*problem)
+        cut, panels = cut_of(problem.maps * prod(problem.size)), panels_of(problem.channels)
+        self.packing = packing_of(problem, panels.width)
+        self.worker = backward if problem.is_backward else forward
+        self.arguments = self.worker.record.filled(
+            cut,
+            places_of(problem, cut.most),
+            inputs_of(problem),
+            panel_kernels(panels, tile_height(cut.rows // cut.tasks)),
+            panel_bytes=4 * prod(problem.kernel) * problem.features * panels.width,
+            lane_bytes=20 * cut.most * problem.channels,
         )
-
-    def _table(self, values) -> np.ndarray:
-        """A table, which lives as long as the plan."""
-        self.tables.append(int64_table(values))
-        return self.tables[-1]
 
     def run(self, steps, u, padded, **arrays) -> None:
         """Run the worker for each of `steps`, which begin with the half `step % 2` of the padded buffer."""
-        packed, scratch = self.packing(u), memory.scratch(self.lane_bytes)
+        packed, scratch = self.packing(u), memory.scratch(self.arguments.lane_bytes)
         call = self.worker.Arguments.from_buffer_copy(self.arguments)
-        call.weights, call.scratch, call.padded = address(packed), address(scratch), address(padded)
-        for name, array in arrays.items():
-            setattr(call, name, address(array))
+        write_addresses(call, weights=packed, scratch=scratch, padded=padded, **arrays)
         for call.step in steps:
             pool.run(self.worker, call, call.tasks)
 
 
-_plan = functools.lru_cache(64)(_Plan)
+_plan = functools.lru_cache(64)(Plan)
 
 
 @single
@@ -193,10 +276,10 @@ def conv_lstm(gates, u, h, c, *, padding):
     if not h.size:
         return reference.conv_lstm(gates, u, h, c, padding=padding)
     (maps, steps, height, width, _), channels = gates.shape, h.shape[-1]
-    plan = _plan(False, maps, steps, (height, width), channels, u.shape[:2], padding)
+    plan = _plan(maps, steps, (height, width), channels, u.shape[:2], padding, False)
     z, cells = memory.empty(gates.size), memory.empty((steps + 1, *c.shape))
     y = memory.empty((maps, steps, height, width, channels))
-    padded, (top, left) = memory.zeros(plan.padded_shape), (before for before, _ in padding)
+    padded, (top, left) = memory.zeros((2, *plan.problem.padded)), (before for before, _ in padding)
     padded[0, :, top : top + height, left : left + width] = h
     cells[0] = c
     plan.run(range(steps), u, padded, gates=gates, z=z, cells=cells, y=y)
@@ -209,9 +292,9 @@ def conv_lstm_backward(g, u, h, c, gates, cells, y, *, padding):
     if gates.ndim != 1:
         return reference.conv_lstm_backward(g, u, h, c, gates, cells, y, padding=padding)
     maps, steps, height, width, channels = y.shape
-    plan = _plan(True, maps, steps, (height, width), channels, u.shape[:2], padding)
+    plan = _plan(maps, steps, (height, width), channels, u.shape[:2], padding, True)
     derivatives, dh = memory.empty((*y.shape[:-1], 4 * channels)), memory.empty(h.shape)
-    padded, carried = memory.zeros(plan.padded_shape), memory.zeros(c.shape)
+    padded, carried = memory.zeros((2, *plan.problem.padded)), memory.zeros(c.shape)
     arrays = {"z": gates, "cells": cells, "carried": carried, "derivatives": derivatives}
     plan.run(range(steps - 1, -2, -1), u, padded, g=g, dh=dh, **arrays)
     return derivatives, _weight_grad(h, y, derivatives, u.shape[:2], Geometry(padding=padding)), dh, carried

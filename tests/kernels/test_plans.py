@@ -8,7 +8,18 @@ from tinygen.kernels.geometry import Geometry
 from tinygen.kernels.taps import Tap
 
 pytest.importorskip("tinygen.kernels.cpu", reason="needs numba")
-from tinygen.kernels.cpu import depthwise, narrow, packing, products, tiling, weight_sums, window, winograd
+from tinygen.kernels.cpu import (
+    attention,
+    conv_recurrent,
+    depthwise,
+    narrow,
+    packing,
+    products,
+    tiling,
+    weight_sums,
+    window,
+    winograd,
+)
 from tinygen.kernels.cpu import winograd_sums as sums
 from tinygen.kernels.cpu.problem import adjoint, forward, plan_of, weight_grad
 from tinygen.kernels.cpu.target import VECTORS, WIDTH
@@ -351,3 +362,55 @@ def test_offsets_of_taps_count_the_columns_of_the_window():
     problem = forward((2, 10, 8, 4), (3, 3, 1, 4), Geometry(padding=AROUND, groups=4))
     bands = depthwise.bands_of(problem, *depthwise.phases_of(problem), pitch=32)
     assert depthwise.offsets_of([Tap(1, 2, 5, 0, 1)], bands, pitch=32) == [(10 + 2) * 32]
+
+
+# Convolutional LSTM
+
+
+def test_places_of_a_step_are_cut_into_tasks():
+    few, more, many = (conv_recurrent.cut_of(rows) for rows in (50, 200, 8 * 96 + 1))
+    assert (few.tasks, few.most) == (3, 17)
+    assert (more.tasks, more.most) == (8, 25)
+    assert (many.tasks, many.most) == (16, 49)
+
+
+def test_a_place_knows_the_first_place_that_it_reads_and_its_own():
+    def places(is_backward):
+        problem = conv_recurrent.Problem(2, 5, (2, 3), 4, (3, 2), ((2, 0), (1, 0)), is_backward)
+        return problem, conv_recurrent.places_of(problem, most=2)
+
+    problem, forward = places(is_backward=False)
+    assert problem.padded == (2, 2 + 2, 3 + 1, 4)
+    assert forward.places.ravel().tolist() == [*range(6), *range(5 * 6, 6 * 6)]
+    assert forward.padded_places.ravel().tolist() == [0, 1, 2, 4, 5, 6, 16, 17, 18, 20, 21, 22]
+    assert (forward.centre, forward.source_rows[0, 1, 0], forward.target_rows.tolist()) == (
+        16 * (2 * 4 + 1),
+        64,
+        [0, 16],
+    )
+    assert conv_recurrent.inputs_of(problem).segments == [(0, 8), (64, 8), (128, 8)]
+    problem, backward = places(is_backward=True)
+    assert (problem.features, backward.centre) == (16, 0)  # all zeros are below and to the right
+
+
+# Attention
+
+
+def test_matrices_of_attention_are_cut_into_blocks_of_queries():
+    sizes = attention.sizes_of(queries=50, keys=17, channels=WIDTH + 1, features=3)
+    assert (sizes.blocks, sizes.most) == (3, 17)
+    assert (sizes.width, sizes.channel_pitch, sizes.feature_pitch) == (VECTORS * WIDTH,) * 3
+    assert attention.sizes_of(24, 17, 3, WIDTH).width == WIDTH
+
+
+def test_parts_of_the_memory_of_a_task_follow_each_other():
+    sizes = attention.Sizes(
+        queries=4, keys=5, channels=3, features=2, blocks=2, width=8, channel_pitch=8, feature_pitch=8
+    )
+    part, products = 4 * 2 * 8, 4 * 2 * attention.PITCH
+    forward = attention.forward_memory(sizes)
+    assert (forward.scaled, forward.parts, forward.totals) == (products, products + 24, products + 24 + part)
+    assert forward.lane_bytes == products + 24 + 2 * part + 3 * 8
+    backward = attention.backward_memory(sizes)
+    assert (backward.derivatives, backward.scaled, backward.parts) == (products, 2 * products, 2 * products + 48)
+    assert backward.lane_bytes - backward.value_sums == 4 * 8 * sizes.height
