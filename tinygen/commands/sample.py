@@ -25,8 +25,7 @@ from tinygen.train.loading import data_of
 
 @dataclass(frozen=True)
 class Flags:
-    """Save new examples sampled from the model of a run: a picture, which moves if they are clips, a text, or .wav
-    files beside a picture."""
+    """Save new examples sampled from the model of a run: pictures, which may move, texts, or sounds as .wav files."""
 
     run: RunFolder
     n: Annotated[OptionalInt, default("64 images, 16 clips, 2500 points, 20 texts, or 10 sounds")] = None
