@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd import Variable
+from tinygen.autograd import Variable, array_of
 from tinygen.backend.capture import CaptureOnCpu, captured_by
 from tinygen.backend.dispatch import wrapped
 from tinygen.primitive import arrays_converted
@@ -26,14 +26,14 @@ class RecordedUpdate:
 
     def _own(self, argument: Any) -> Any:
         """A copy of an argument in memory of the recording."""
-        array = _raw(argument)
+        array = array_of(argument)
         own = self.recording.empty(array.shape, array.dtype)
         return Tensor(own, argument.requires_grad) if isinstance(argument, Tensor) else own
 
     def take(self, arguments: tuple) -> None:
         """Copy the arguments of a call into the memory that the update reads."""
         for own, argument in zip(self.arguments, arguments, strict=True):
-            _raw(own).view(np.ndarray)[...] = _raw(argument)
+            array_of(own).view(np.ndarray)[...] = array_of(argument)
 
     def record(self, arguments: tuple) -> Any:
         """Do the update, and record it."""
@@ -89,10 +89,6 @@ class RecordedUpdate:
         return result, None if same else "a replay gives other values than the update: it depends on more than arrays"
 
 
-def _raw(argument: Any) -> Any:
-    return argument.data if isinstance(argument, Variable) else argument
-
-
 def _plain(value: Any) -> Any:
     """Outputs with plain arrays in place of recorded ones, which they are in the same memory."""
     if isinstance(value, Variable):
@@ -113,7 +109,7 @@ def _arrays(value: Any) -> list[np.ndarray]:
         value = list(value.values())
     if isinstance(value, tuple | list):
         return [array for each in value for array in _arrays(each)]
-    array = _raw(value)
+    array = array_of(value)
     return [array] if isinstance(array, np.ndarray) else []
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from tinygen.autograd import is_finite
+from tinygen.autograd import array_of, is_finite
 from tinygen.backend import gpu_problem, is_array
 from tinygen.backend.capture import Capture, captured_by
 from tinygen.backend.device import cupy, device_of
@@ -68,7 +68,7 @@ class CapturedUpdate:
     def _prepare(self, arguments: tuple) -> Callable[[tuple], Any]:
         """Choose how to capture, and make what that needs; CaptureError if it cannot be done."""
         self._signature = _signature(arguments)
-        places = {device_of(_raw(a)) for a in arguments if isinstance(a, Tensor) or is_array(a)}
+        places = {device_of(array_of(a)) for a in arguments if isinstance(a, Tensor) or is_array(a)}
         if len(places) > 1 or not all(isinstance(a, Tensor) or is_array(a) for a in arguments):
             raise CaptureError("its arguments are not all arrays of one device")
         if "cpu" in places or (not places and gpu_problem()):
@@ -114,7 +114,7 @@ class CapturedUpdate:
         """A call on a GPU: an eager one, one that finds what cannot be captured, the capture, then launches."""
         with self._on_stream():
             for mine, passed in zip(self._arguments, arguments, strict=True):
-                _raw(mine)[...] = _raw(passed)
+                array_of(mine)[...] = array_of(passed)
             if self.calls <= WARM_UPS:
                 return self._warm_up()
             if self._graph is not None:
@@ -178,11 +178,7 @@ class CapturedUpdate:
 
 def _signature(arguments: tuple) -> list:
     """Shapes and dtypes."""
-    return [(a.shape, a.dtype) for a in map(_raw, arguments) if hasattr(a, "dtype")]
-
-
-def _raw(argument) -> Any:
-    return argument.data if isinstance(argument, Tensor) else argument
+    return [(a.shape, a.dtype) for a in map(array_of, arguments) if hasattr(a, "dtype")]
 
 
 def _in_one_line(error: Exception) -> str:

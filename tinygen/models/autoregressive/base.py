@@ -73,6 +73,15 @@ class ExactLikelihood(System):
             nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
         return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
+    def check_completion(self, images, keep_rows: int) -> None:
+        """Raise ShapeError for images (N, H, W, C) of another shape, or more rows to keep than they have."""
+        shape = self.spec.x.shape
+        if images.shape[1:] != shape or not 0 <= keep_rows <= shape[0]:
+            raise ShapeError(
+                f"complete: takes images (N, {', '.join(map(str, shape))}) of which 0 to {shape[0]} rows are kept, "
+                f"not {images.shape} and {keep_rows}"
+            )
+
     def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
         """log p(x) in nats (N,) of images (N, H, W, C), exact; `seed` is not used."""
         with self.evaluating():
@@ -118,11 +127,7 @@ class Autoregressive(ExactLikelihood):
     def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
         """Keep the upper `keep_rows` rows of images (N, H, W, C), and draw all others from the model."""
         images = np.array(images, np.float32)
-        if images.shape[1:] != self.spec.x.shape or not 0 <= keep_rows <= self.spec.x.shape[0]:
-            raise ShapeError(
-                f"complete: takes images (N, {', '.join(map(str, self.spec.x.shape))}) of which 0 to "
-                f"{self.spec.x.shape[0]} rows are kept, not {images.shape} and {keep_rows}"
-            )
+        self.check_completion(images, keep_rows)
         uniform = random.Stream(seed, "sample").uniform((*images.shape[:3], self.draws))
         predictions = cached_predictions if cached else naive_predictions
         with self.evaluating():

@@ -13,7 +13,7 @@ from tinygen import random
 from tinygen.backend import array_module, to_device, to_numpy
 from tinygen.data.fields import Image
 from tinygen.distributions import Categorical, DiscretizedLogisticMixture
-from tinygen.errors import ShapeError, UsageError
+from tinygen.errors import UsageError
 from tinygen.models.autoregressive.base import ExactLikelihood
 from tinygen.models.base import at_least, learning_rate
 from tinygen.models.trial import INDEPENDENT, Demand, Trial
@@ -88,11 +88,7 @@ class PixelLSTM(ExactLikelihood):
         """Keep the upper `keep_rows` rows of pictures (N, H, W, C), and draw all others from the model."""
         images = np.array(images)
         height, width, _ = self.spec.x.shape
-        if images.shape[1:] != self.spec.x.shape or not 0 <= keep_rows <= height:
-            raise ShapeError(
-                f"complete: takes images (N, {', '.join(map(str, self.spec.x.shape))}) of which 0 to {height} rows are "
-                f"kept, not {images.shape} and {keep_rows}"
-            )
+        self.check_completion(images, keep_rows)
         uniform = random.Stream(seed, "sample").uniform((len(images), height * width, self.colours.draws))
         with self.evaluating():
             for start in range(0, len(images), CHUNK):
