@@ -52,6 +52,19 @@ class Completes(Protocol):
 
 
 @runtime_checkable
+class Fills(Protocol):
+    """A system that draws the missing pixels of images, wherever they are."""
+
+    def fill(self, x: Any, known: np.ndarray, *, seed: int, given: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Images (N, H, W, C) with the known pixels of x, and the others drawn.
+
+        `known`: bool (N, H, W, 1), true where a pixel of x is known; the values of the others are not used.
+        `given` as for `Samples`.
+        """
+        ...
+
+
+@runtime_checkable
 class Translates(Protocol):
     """A system that translates examples into another domain."""
 
@@ -96,6 +109,7 @@ VERBS: dict[type, str] = {
     Samples: "sample",
     Codes: "encode and decode",
     Completes: "complete",
+    Fills: "fill in missing pixels",
     Translates: "translate",
     Density: "give probabilities",
     Classifies: "classify",

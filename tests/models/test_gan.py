@@ -10,7 +10,7 @@ from tinygen import data, nn, random
 from tinygen.data import Batch, Image, Loader, Points, Spec, Split
 from tinygen.models import GAN
 from tinygen.models.adversarial import figures as adversarial_figures
-from tinygen.models.adversarial.losses import GENERATOR_LOSSES
+from tinygen.models.adversarial.losses import COSTS, GENERATOR_LOSSES
 from tinygen.random import Stream
 
 POINTS_1D = Spec("line", {"x": Points(1)})
@@ -165,3 +165,40 @@ def test_figures_show_the_costs_and_for_1d_data_the_densities_over_training(monk
     assert len(set(drawings.values())) == 4
     assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *densities))
     assert len(list(GAN(config, Spec("plane", {"x": Points(2)})).figures(line, seed=0))) == 1
+
+
+def outputs_of_both():
+    real, fake = (Stream(seed, "outputs").normal((n, 1)).astype(np.float64) for seed, n in ((0, 6), (1, 6)))
+    return real, fake
+
+
+@pytest.mark.parametrize(
+    ("cost", "discriminator", "generator"),
+    [
+        (
+            "non-saturating",
+            lambda r, f: -np.log(1 / (1 + np.exp(-r))).mean() - np.log(1 / (1 + np.exp(f))).mean(),
+            lambda r, f: -np.log(1 / (1 + np.exp(-f))).mean(),
+        ),
+        (
+            "least-squares",
+            lambda r, f: ((r - 1) ** 2).mean() / 2 + (f**2).mean() / 2,
+            lambda r, f: ((f - 1) ** 2).mean() / 2,
+        ),
+        (
+            "hinge",
+            lambda r, f: -np.minimum(0, r - 1).mean() - np.minimum(0, -f - 1).mean(),
+            lambda r, f: -f.mean(),
+        ),
+        (
+            "relativistic",
+            lambda r, f: np.log1p(np.exp(f.mean() - r)).mean() + np.log1p(np.exp(f - r.mean())).mean(),
+            lambda r, f: np.log1p(np.exp(r.mean() - f)).mean() + np.log1p(np.exp(r - f.mean())).mean(),
+        ),
+    ],
+)
+def test_costs_of_both_players_match_their_papers(cost, discriminator, generator):
+    real, fake = outputs_of_both()
+    of_both = tg.tensor(real, dtype="float64"), tg.tensor(fake, dtype="float64")
+    assert COSTS[cost].discriminator(*of_both).item() == pytest.approx(discriminator(real, fake), rel=1e-10)
+    assert COSTS[cost].generator(*of_both[::-1]).item() == pytest.approx(generator(real, fake), rel=1e-10)

@@ -1,7 +1,11 @@
 """Losses of a generator and a discriminator as functions of the discriminator's outputs, and metrics of these outputs.
 
-Losses are elementwise, in nats; the training step of a model takes their mean.
+The functions `real_loss` and `fake_loss` are elementwise, in nats; a `Cost` takes the means.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +35,46 @@ GENERATOR_LOSSES = {
 
 The first two are in section 3 of Goodfellow et al. 2014, the last in Goodfellow 2016 (arXiv:1701.00160, 3.2.5).
 """
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What discriminator and generator minimise: scalars, of the outputs (N, ...) for real and for fake examples."""
+
+    discriminator: Callable[[Any, Any], Any]
+    """Of the outputs for real examples and for fake ones."""
+    generator: Callable[[Any, Any], Any]
+    """Of the outputs for fake examples and for real ones; all but relativistic costs ignore the latter."""
+
+
+def _classification(generator: Callable[[Any], Any]) -> Cost:
+    """A discriminator that classifies by logits, against a generator with this loss of a fake example."""
+    return Cost(
+        lambda real, fake: real_loss(real).mean() + fake_loss(fake).mean(), lambda fake, real: generator(fake).mean()
+    )
+
+
+def _relativistic(real, fake):
+    """The loss of a discriminator that tells real examples from the mean fake one, and the other way round."""
+    return real_loss(real - fake.mean()).mean() + fake_loss(fake - real.mean()).mean()
+
+
+COSTS = {
+    **{name: _classification(loss) for name, loss in GENERATOR_LOSSES.items()},
+    # Mao et al. 2017 (arXiv:1611.04076), equation 9
+    "least-squares": Cost(
+        lambda real, fake: 0.5 * F.square(real - 1).mean() + 0.5 * F.square(fake).mean(),
+        lambda fake, real: 0.5 * F.square(fake - 1).mean(),
+    ),
+    # Miyato et al. 2018 (arXiv:1802.05957), equations 16 and 17
+    "hinge": Cost(
+        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+        lambda fake, real: -fake.mean(),
+    ),
+    # Jolicoeur-Martineau 2018 (arXiv:1807.00734), the relativistic average GAN
+    "relativistic": Cost(_relativistic, lambda fake, real: _relativistic(fake, real)),
+}
+"""The costs of the game by name."""
 
 
 def gradient_norms(critic, real, fake):
