@@ -21,8 +21,10 @@ from benchmarks.pairs.base import (
 from benchmarks.pairs.denoising import UNetBlock
 from benchmarks.pairs.energy import RBM
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
+from benchmarks.pairs.pixelrnn import DiagonalBiLSTM, PixelCNNPP, PixelLSTM, RowLSTM
 from benchmarks.pairs.sequences import LSTM, LanguageModel
 from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
+from benchmarks.pairs.video import VPN
 
 __all__ = [
     "BATCHES",
@@ -55,7 +57,12 @@ PAIRS: dict[str, Pair] = {
     "wgan_gp": WGANGP(),
     "pixelcnn": PixelCNN(),
     "gated_pixelcnn": GatedPixelCNN(),
+    "pixelcnn_pp": PixelCNNPP(),
+    "row_lstm": RowLSTM(),
+    "diagonal_bilstm": DiagonalBiLSTM(),
+    "pixel_lstm": PixelLSTM(),
     "wavenet": WaveNet(),
+    "vpn": VPN(),
     "unet_block": UNetBlock(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),
