@@ -7,7 +7,7 @@ import tinygen as tg
 from tinygen import random
 from tinygen.data import Batch, Points, Spec, Split
 from tinygen.models import WGAN, WGANGP
-from tinygen.models.adversarial.losses import gradient_norms
+from tinygen.models.adversarial.regularisers import between, gradient_norms
 from tinygen.random import Stream
 
 POINTS_1D = Spec("line", {"x": Points(1)})
@@ -87,13 +87,13 @@ def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
     def critic(x):
         return ((x @ weight) ** 2).sum(axis=1, keepdims=True)
 
-    between = share * real + (1 - share) * fake.numpy()
-    expected = np.linalg.norm(2 * between @ weight.numpy() @ weight.numpy().T, axis=1)
-    norms = gradient_norms(critic, real, fake)
+    points_between = share * real + (1 - share) * fake.numpy()
+    expected = np.linalg.norm(2 * points_between @ weight.numpy() @ weight.numpy().T, axis=1)
+    norms = gradient_norms(critic, between(real, fake))
     np.testing.assert_allclose(norms.numpy(), expected, rtol=1e-6)
 
     def penalty(w):
-        norms = np.linalg.norm(2 * between @ w @ w.T, axis=1)
+        norms = np.linalg.norm(2 * points_between @ w @ w.T, axis=1)
         return ((norms - 1) ** 2).mean()
 
     slope = tg.grad(((norms - 1) ** 2).mean(), weight).numpy()
@@ -104,7 +104,7 @@ def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
 
 def test_a_constant_critic_has_a_penalty_with_a_finite_gradient():
     weight = tg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
-    norms = gradient_norms(lambda x: x @ weight, points(4, 2), tg.tensor(points(4, 2)))
+    norms = gradient_norms(lambda x: x @ weight, points(4, 2))
     assert np.isfinite(tg.grad(((norms - 1) ** 2).mean(), weight).numpy()).all()
 
 
@@ -115,7 +115,7 @@ def test_every_example_has_an_epsilon_of_its_own():
         shares.append(x.numpy().reshape(6, -1))
         return x.reshape(6, -1).sum(axis=1, keepdims=True)
 
-    gradient_norms(critic, np.ones((6, 4, 3, 1), np.float32), tg.tensor(np.zeros((6, 4, 3, 1), np.float32)))
+    gradient_norms(critic, between(np.ones((6, 4, 3, 1), np.float32), np.zeros((6, 4, 3, 1), np.float32)))
     (share,) = shares
     assert (share == share[:, :1]).all()
     assert len(np.unique(share[:, 0])) == 6
