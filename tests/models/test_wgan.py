@@ -102,6 +102,18 @@ def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
     assert (slope * direction).sum() == pytest.approx((forward - backward) / 2e-5, rel=1e-6)
 
 
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_the_one_sided_penalty_leaves_small_slopes_alone(one_sided):
+    """For a linear critic, whose slope is the same everywhere."""
+    model = WGANGP(WGANGP.Config(latent=1, hidden=2, penalty=3.0, one_sided=one_sided), POINTS_2D)
+    model.discriminator = linear = tg.nn.Linear(2, 1)
+    model.discriminator_optimizer = tg.optim.SGD(linear, 0.0)
+    for slope in (0.5, 1.5):
+        linear.weight.assign(slope * np.float32([[0.6], [0.8]]))
+        penalty = model.training_step(Batch(x=points(4, 2)))["gradient_penalty"].item()
+        assert penalty == pytest.approx(0 if one_sided and slope < 1 else 3 * 0.25, abs=1e-5)
+
+
 def test_a_constant_critic_has_a_penalty_with_a_finite_gradient():
     weight = tg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
     norms = gradient_norms(lambda x: x @ weight, points(4, 2))

@@ -5,6 +5,7 @@ from copy import copy
 from tinygen import functional as F
 from tinygen.autograd import array_of, state
 from tinygen.backend import device_of, to_device
+from tinygen.backend.capture import replayed
 from tinygen.errors import UsageError
 from tinygen.nn import init
 from tinygen.nn.activations import activates
@@ -69,11 +70,15 @@ class SpectralNorm(_Parametrized):
         u = F.matmul(F.matmul(self.u, matrix), matrix.T)
         self.u[...] = u / _length(u)
 
-    def weight(self):
+    def _present_u(self):
+        """A copy of u, after a power iteration in training."""
         if self.training and not state.recomputing:
             self._iterate()
-        weight = self.layer.weight
-        return weight / _length(F.matmul(self.u.copy(), self._matrix(weight))).reshape(())
+        return self.u.copy()
+
+    def weight(self):
+        weight, u = self.layer.weight, replayed(self._present_u)
+        return weight / _length(F.matmul(u, self._matrix(weight))).reshape(())
 
 
 class WeightNorm(_Parametrized):

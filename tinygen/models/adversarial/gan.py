@@ -80,8 +80,15 @@ class GAN(Game):
 
 GAN.tiny = (
     {"latent": 3, "hidden": 7},
-    {"latent": 3, "hidden": 7, "cost": "minimax", "discriminator_steps": 2, "averaging": 0.9, "smoothing": 0.8},
-    {"latent": 3, "hidden": 7, "cost": "maximum-likelihood", "layers": 1, "minibatch_discrimination": 2},
+    {
+        "latent": 3,
+        "hidden": 7,
+        "cost": "minimax",
+        "discriminator_steps": 2,
+        "averaging": 0.9,
+        "minibatch_discrimination": 2,
+    },
+    {"latent": 3, "hidden": 7, "cost": "maximum-likelihood", "layers": 1, "smoothing": 0.8},
     {"latent": 3, "hidden": 7, "cost": "least-squares", "spectral_norm": True, "pack": 2, "penalty": "r1"},
     {"latent": 3, "hidden": 7, "cost": "relativistic", "penalty": "dragan", "penalty_weight": 2.0},
 )

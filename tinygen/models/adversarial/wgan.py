@@ -164,10 +164,7 @@ WGAN.trials = (
 )
 WGAN.recipes = ("--data mixture1d --epochs 10 --latent 1 --hidden 64 --clip 0.1 --learning-rate 5e-4",)
 
-WGANGP.tiny = (
-    {"latent": 3, "hidden": 7},
-    {"latent": 3, "hidden": 7, "critic_steps": 2, "averaging": 0.9, "one_sided": True},
-)
+WGANGP.tiny = ({"latent": 3, "hidden": 7}, {"latent": 3, "hidden": 7, "critic_steps": 2, "averaging": 0.9})
 WGANGP.trials = (
     Trial(
         "mixture1d",
