@@ -130,7 +130,7 @@ def test_smoothing_changes_the_target_of_real_examples_only():
 )
 def test_accuracies_count_outputs_on_the_right_side_of_one_half(cost, p, q):
     real, fake = (Stream(seed, "outputs").normal(50).astype(np.float32) + shift for seed, shift in ((0, 0.8), (1, 0)))
-    metrics = discriminator_metrics(real, fake, COSTS[cost])
+    metrics = discriminator_metrics(real, fake, cost=COSTS[cost])
     assert metrics["real_accuracy_rate"] == (p(real, fake) > 0.5).mean()
     assert metrics["made_accuracy_rate"] == (q(real, fake) < 0.5).mean()
     assert 0 < metrics["real_accuracy_rate"] < 1

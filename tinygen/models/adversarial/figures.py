@@ -71,12 +71,14 @@ def saddle_point_figure() -> Figure:
     paths["in turn, the mean of all points so far"] = (np.cumsum(paths["in turn"], axis=0) / steps).tolist()
     reach = 2.2
     arcs = np.geomspace(0.1, reach, 30)
-    levels = [
+    levels: list[tuple[str, plots.Points]] = [
         ("var(--faint)", [(float(a * x), float(b * level / x)) for x in arcs])
         for level in (0.15, 0.5, 1.0)
         for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
     ]
-    series = [(colour, [*map(tuple, path)]) for colour, path in zip(plots.CLASSES, paths.values(), strict=False)]
+    series: list[tuple[str, plots.Points]] = [
+        (colour, path) for colour, path in zip(plots.CLASSES, paths.values(), strict=False)
+    ]
     caption = (
         "A game in the plane: x lowers the value xy, y raises it; grey lines have equal values. Gradient steps that "
         "both take at once spiral away from the saddle point, steps in turn circle around it, and their mean "

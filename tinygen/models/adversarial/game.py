@@ -95,7 +95,7 @@ class Game(AdversarialModel):
         return cost, {self.cost.metric("generator"): cost}
 
     def compare(self, real, fake) -> dict[str, float]:
-        return discriminator_metrics(real, fake, self.cost)
+        return discriminator_metrics(real, fake, cost=self.cost)
 
     def probability(self, outputs) -> np.ndarray:
         """What the discriminator's outputs (N,) say about p(x) / (p(x) + p_g(x)), in [0, 1]."""

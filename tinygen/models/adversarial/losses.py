@@ -109,7 +109,7 @@ def smoothed(name: str, smoothing: float) -> Cost:
 # Metrics, from outputs (N,) for real and for fake examples, NumPy arrays
 
 
-def discriminator_metrics(real, fake, cost: Cost = COSTS["non-saturating"]) -> dict[str, float]:
+def discriminator_metrics(real, fake, *, cost: Cost = COSTS["non-saturating"]) -> dict[str, float]:
     """The discriminator's cost, and its accuracy on real and on fake examples."""
     outputs = [tensor(x, "float64") for x in (real, fake)]
     value = cost.discriminator(*outputs).item()
