@@ -71,7 +71,7 @@ def test_a_conditional_generator_that_ignores_its_noise_is_found(monkeypatch, ca
     monkeypatch.setattr(models.get("cdcgan"), "sample", sample)
     monkeypatch.setattr(doctor, "FIRST_STEP_FOR_SAMPLES", 1)
     assert finding_names(fit_briefly("cdcgan", data, steps=1, channels=2)) == {"noise ignored"}
-    assert "the generator ignores its noise: 1" in capsys.readouterr().err
+    assert "the generator ignores its noise: 9" in capsys.readouterr().err
 
 
 def test_a_collapsed_posterior_is_found(capsys):
@@ -119,6 +119,7 @@ HEALTHY = {
     "cdcgan": ("digits8x8", {"channels": 8}),
     "wgan": ("ring8", {"hidden": 128}),
     "wgan-gp": ("ring8", {"hidden": 64}),
+    "improved-gan": ("digits8x8", {"hidden": 32, "generator_hidden": 16, "batch_size": 32, "labelled": 30}),
     "gmm": ("ring8", {"components": 8}),
     "rbm": ("digits8x8", {"hidden": 8, "sampling_steps": 10}),
     "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
