@@ -70,9 +70,8 @@ def saddle_point_figure() -> Figure:
     steps = np.arange(1, GAME_STEPS + 2)[:, None]
     paths["in turn, the mean of all points so far"] = (np.cumsum(paths["in turn"], axis=0) / steps).tolist()
     reach = 2.2
-    arcs = np.geomspace(0.1, reach, 30)
     levels: list[tuple[str, plots.Points]] = [
-        ("var(--faint)", [(float(a * x), float(b * level / x)) for x in arcs])
+        ("var(--faint)", [(float(a * x), float(b * level / x)) for x in np.geomspace(level / reach, reach, 30)])
         for level in (0.15, 0.5, 1.0)
         for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
     ]
