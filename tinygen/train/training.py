@@ -212,7 +212,8 @@ class Training:
         """How varied samples are; of a conditional model also those with the condition of the first valid example."""
         real = self.data.valid.take(SAMPLES).batch(slice(None))
         metrics = variety(model.sample(SAMPLES, seed=seed), real.x)
-        if names := self.model.conditions:
+        names = self.model.conditions
+        if names and all(name in real for name in names):
             first = self.data.valid.batch(np.zeros(SAMPLES, np.int64))
             fake = model.sample(SAMPLES, seed=seed, given={name: first[name] for name in names})
             same = np.all([_rows_like_first(real[name]) for name in names], axis=0)
