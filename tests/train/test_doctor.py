@@ -70,7 +70,7 @@ def test_a_conditional_generator_that_ignores_its_noise_is_found(monkeypatch, ca
 
     monkeypatch.setattr(models.get("cdcgan"), "sample", sample)
     monkeypatch.setattr(doctor, "FIRST_STEP_FOR_SAMPLES", 1)
-    assert finding_names(fit_briefly("cdcgan", data, steps=1, channels=2)) == {"noise ignored"}
+    assert finding_names(fit_briefly("cdcgan", data, steps=1, channels=2)) == {"one picture per condition"}
     assert "the generator ignores its noise: 9" in capsys.readouterr().err
 
 
@@ -172,7 +172,7 @@ def test_noise_is_not_said_to_be_ignored_where_all_samples_have_collapsed():
         [finding.name for finding in diagnose(2000, {}, {"alike_pairs_given_rate": 0.9, "alike_pairs_rate": rate})]
         for rate in (0.1, 0.8)
     ]
-    assert names == [["noise ignored"], ["generator collapsed"]]
+    assert names == [["one picture per condition"], ["generator collapsed"]]
 
 
 def test_the_remedy_for_alike_samples_names_a_discriminator_only_where_there_is_one():

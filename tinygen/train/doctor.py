@@ -80,13 +80,13 @@ def generator_collapsed(step, train, valid):
     )
 
 
-def noise_ignored(step, train, valid):
+def one_picture_per_condition(step, train, valid):
     if step < FIRST_STEP_FOR_SAMPLES or (rate := valid.get("alike_pairs_given_rate", 0.0)) <= 1 / PICTURES:
         return None
     if valid.get("alike_pairs_rate", 0.0) > 1 / PICTURES:
         return None  # samples of all conditions have collapsed
     return Finding(
-        "noise ignored",
+        "one picture per condition",
         f"the generator ignores its noise: {rate:.0%} of pairs of samples with the same condition are nearly the same, "
         "beyond what is usual among real examples",
         "lower the learning rate, let the discriminator compare samples (--minibatch-discrimination, --pack) where "
@@ -151,7 +151,7 @@ def posterior_collapsed(step, train, valid):
 
 FAULTS = (
     generator_collapsed,
-    noise_ignored,
+    one_picture_per_condition,
     discriminator_saturated,
     penalty_exploded,
     components_collapsed,
