@@ -88,6 +88,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "cdcgan": "tinygen.models.adversarial.dcgan:ConditionalDCGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
+        "improved-gan": "tinygen.models.adversarial.improved_gan:ImprovedGAN",
     },
     "features": {
         "features": "tinygen.models.features.classifier:Features",
