@@ -15,6 +15,7 @@ from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
@@ -42,7 +43,7 @@ ROWS = 8  # rows of tiles in a figure
 MOST_CLASSES = 10  # classes in a figure
 
 
-class DCGAN(AdversarialModel):
+class DCGAN(SearchesForCodes, AdversarialModel):
     """Generative adversarial network of strided convolutions with batch normalisation."""
 
     name = "dcgan"

@@ -14,13 +14,14 @@ from tinygen.models.adversarial.base import (
     mlp_generator,
 )
 from tinygen.models.adversarial.figures import figures_on_1d_data, losses_figure
+from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.adversarial.losses import GENERATOR_LOSSES, discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 
 
-class GAN(AdversarialModel):
+class GAN(SearchesForCodes, AdversarialModel):
     """Generative adversarial network of two multilayer perceptrons."""
 
     name = "gan"
