@@ -8,7 +8,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.data import Image, Labels, Spec
 from tinygen.errors import ShapeError, UsageError
-from tinygen.models import DCGAN, WGAN, ConditionalDCGAN
+from tinygen.models import DCGAN, GAN, WGAN, ConditionalDCGAN
 from tinygen.models.adversarial import inversion
 from tinygen.models.adversarial.inversion import METHODS, Memory, Objective, Search, context_weights, search
 from tinygen.random import Stream
@@ -79,7 +79,7 @@ def test_remembered_moves_give_the_direction_of_the_dense_update():
     moves, gradient, matrix = normal(3, 2, 4), normal(2, 4, name="gradient"), normal(4, 4, name="m")
     matrix = matrix @ matrix.T + np.eye(4)
     changes = moves @ matrix
-    memory = Memory(np.zeros((inversion.HISTORY, 2, 4)))
+    memory = Memory(10, np.ones((2, 1)), 4)
     for s, y in zip(moves, changes, strict=True):
         memory.remember(s, y, np.array([True, True]))
     memory.remember(-moves[0], changes[0], np.array([True, True]))
@@ -110,6 +110,13 @@ def small_gan(system=DCGAN, **config):
     return model
 
 
+def halves():
+    """16 images that are bright on the left or on the right."""
+    x = np.zeros((16, 8, 8, 1), "f")
+    x[:8, :, :4] = x[8:, :, 4:] = 1
+    return x
+
+
 def examples(model, n, **given):
     return model.sample(n, seed=7, **given)
 
@@ -127,7 +134,7 @@ def test_the_cost_is_the_weighted_error_and_the_generators_cost(system):
     given = [labels] if model.conditions else []
     with model.evaluating():
         cost = Objective(model, abs, 0.1).cost(z, x, weights, *given).numpy()
-        images = model.generate(model.generator_input(z, labels).numpy() if given else z)
+        images = model.generate(model.generator_input(z, labels) if given else z)
         logits = np.asarray(model.discriminate(images, *given), np.float64)
     expected = (weights * abs(images - x)).sum(axis=(1, 2, 3)) + 0.1 * np.logaddexp(0, -logits)
     np.testing.assert_allclose(cost, expected, rtol=1e-4)
@@ -135,9 +142,9 @@ def test_the_cost_is_the_weighted_error_and_the_generators_cost(system):
 
 def test_a_trained_gan_finds_its_own_images_and_fills_their_holes():
     """Nearer than the best of the random codes, from which the search starts."""
-    model = small_gan(hidden=8, long_critic_steps=1, system=WGAN)
-    batch = tg.data.Batch(x=Stream(0, "images").uniform((16, 8, 8, 1)))
-    for _ in range(20):
+    model = small_gan(GAN, hidden=16, learning_rate=5e-3, averaging=0.9)
+    batch = tg.data.Batch(x=0.5 * (halves() + Stream(0, "images").uniform((16, 8, 8, 1))))
+    for _ in range(100):
         model.training_step(batch)
     x = examples(model, 6)
     codes = model.invert(x, seed=0)
@@ -146,7 +153,7 @@ def test_a_trained_gan_finds_its_own_images_and_fills_their_holes():
     starts, _ = Objective(model, lambda e: e * e, 0.0).starts(x, np.ones((6, 8, 8, 1), "f"), 0, None)
     first = ((model.generate(starts[::2]) - x) ** 2).mean(axis=(1, 2, 3))
     assert (error <= first).all()
-    assert error.mean() < 0.05 * first.mean()
+    assert error.mean() < 0.2 * first.mean()
     known = hole(x)
     drawn = model.fill(np.where(known, x, np.nan), known, seed=0)
     np.testing.assert_array_equal(np.where(known, drawn, 0), np.where(known, x, 0))

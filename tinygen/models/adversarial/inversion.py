@@ -89,13 +89,15 @@ def lbfgs(cost: Cost, codes: Any, how: Search):
 
     def evaluate(at):
         with enable_grad():
-            z = tensor(at, requires_grad=True)
+            z = tensor(at, at.dtype, requires_grad=True)
             values = cost(z)
             return values.data, grad(values.sum(), z).data
 
     value, gradient = evaluate(codes)
-    memory = Memory(xp.zeros((HISTORY, *codes.shape), codes.dtype))
-    direction = -gradient / xp.maximum(1, abs(gradient).sum(axis=1, keepdims=True))
+    tiniest = xp.finfo(codes.dtype).tiny
+    # The first moves are as long as codes are large, whatever the scale of the cost.
+    memory = Memory(HISTORY, 1 / xp.maximum(abs(gradient).sum(axis=1, keepdims=True), tiniest), codes.shape[1])
+    direction = memory.direction(gradient)
     length = xp.ones((len(codes), 1), codes.dtype)
     for _ in range(how.evaluations):
         trial = xp.clip(codes + length * direction, -how.bound, how.bound)
@@ -113,11 +115,12 @@ def lbfgs(cost: Cost, codes: Any, how: Search):
 class Memory:
     """The last moves of codes (N, D), and the changes of the gradients by them, of each code its own."""
 
-    def __init__(self, moves: Any):
-        self.moves, self.changes = moves, moves.copy()  # (HISTORY, N, D)
-        self.inverse_curvatures = moves[..., 0].copy()  # 1 / s.y, 0 without a move
-        self.scale = moves[0, :, :1] + 1
-        """The first guess of the inverse Hessian, a factor for each code."""
+    def __init__(self, history: int, scale: Any, size: int):
+        """`scale`: the first guess of the inverse Hessian, a factor for each code (N, 1)."""
+        self.scale = scale
+        self.moves = array_module(scale).zeros((history, len(scale), size), scale.dtype)
+        self.changes = self.moves.copy()
+        self.inverse_curvatures = self.moves[..., 0].copy()  # 1 / s.y, 0 without a move
 
     def remember(self, move, change, where) -> None:
         """Keep the moves that were made `where` (N,) is true, but for those of a curvature as small as rounding."""
