@@ -11,7 +11,7 @@ from tinygen.applications.arithmetic import Arithmetic, labelled_by, targets
 from tinygen.applications.codes import SearchedCodes
 from tinygen.capabilities import Codes, Inverts
 from tinygen.commands.flags import Debug, Device, File, Images, Name, Place, RunFolder, Which, default
-from tinygen.commands.opening import Opened, examples, label_number, open_run_of_pictures
+from tinygen.commands.opening import examples, label_number, open_run_of_pictures
 from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.train import images
@@ -48,9 +48,12 @@ def run(flags: Flags) -> None:
     opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes, Inverts)
     data = labelled_by(data_of(opened.run, flags.data), flags.attribute)
     pairs = pairs_of(data, flags.source, flags.target, flags.attribute)
+    given = examples(opened, flags.images, None, None) if flags.images else None
     model = opened.model if isinstance(opened.model, Codes) else SearchedCodes(opened.model, flags.seed)
     arithmetic = Arithmetic.of(model, data)
-    x, source = pictures(opened, flags, arithmetic, data) if flags.images else shown(data, pairs)
+    x, source = shown(data, pairs) if given is None else (given[1], arithmetic.classes(given[1]))
+    for name, label in zip(given[0] if given else [], source, strict=False):
+        print(f"{name}: judged to be of class {data.spec.y.draw(label)}")
     walks = arithmetic.walks(x, source, targets(source, pairs), flags.strength)
     shares = arithmetic.success(data, pairs, flags.strength)
     for name, share in shares.items():
@@ -67,15 +70,6 @@ def shown(data: Dataset, pairs: dict[int, int]) -> tuple[np.ndarray, np.ndarray]
     rows = [np.flatnonzero(labels == source)[: SHOWN if len(pairs) == 1 else 1] for source in pairs]
     split = data.test.rows(np.concatenate(rows)[:SHOWN])
     return split.values("x"), split.values("y")
-
-
-def pictures(opened: Opened, flags: Flags, arithmetic: Arithmetic, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of the user's, and the classes (N,) that the judge assigns to them."""
-    names, x = examples(opened, flags.images, None, None)
-    classes = arithmetic.classes(x)
-    for name, label in zip(names, classes, strict=True):
-        print(f"{name}: judged to be of class {data.spec.y.draw(label)}")
-    return x, classes
 
 
 def pairs_of(data: Dataset, source: str | None, target: str | None, attribute: str | None) -> dict[int, int]:

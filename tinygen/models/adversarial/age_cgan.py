@@ -168,8 +168,8 @@ AgeCGAN.tiny = (
 AgeCGAN.trials = (
     Trial(
         "ageing-digits",
-        400,
-        {"latent": 16, "channels": 8, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95},
+        200,
+        {"latent": 16, "channels": 8, "batch_size": 32, "learning_rate": 2e-3, "averaging": 0.95, "evaluations": 25},
         (
             Demand("age_rate", ">", UNTRAINED, plus=0.4),
             Demand("identity_rate", ">", UNTRAINED, plus=0.4),
