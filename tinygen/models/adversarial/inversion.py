@@ -17,7 +17,7 @@ from tinygen.errors import ShapeError, UsageError
 from tinygen.models.adversarial.losses import real_loss
 from tinygen.models.base import System, given_labels, in_chunks
 from tinygen.nn import Parameter
-from tinygen.optim import Adam
+from tinygen.optim import Adam, cosine
 from tinygen.random import Stream
 from tinygen.tensor import tensor
 
@@ -43,8 +43,8 @@ class Search:
     """Starts for each image."""
     evaluations: int = 150
     """Evaluations of the cost and its gradient from each start."""
-    learning_rate: float = 0.1
-    """Learning rate of Adam."""
+    learning_rate: float = 0.2
+    """Learning rate of Adam, which falls to 0 along half a cosine."""
     bound: float = 2.5
     """Largest magnitude of a code's elements, to which they are clipped after each step: random codes are standard
     normal, and the generator knows no larger ones."""
@@ -70,7 +70,7 @@ def _padded(part: np.ndarray) -> np.ndarray:
 def adam(cost: Cost, codes: Any, how: Search):
     """Codes after steps of Adam from given ones (N, D), and their costs (N,)."""
     moving = Parameter(codes)
-    optimizer = Adam({"codes": moving}, how.learning_rate)
+    optimizer = Adam({"codes": moving}, cosine(how.learning_rate, 0.0, how.evaluations))
     for _ in range(how.evaluations):
         with enable_grad():
             optimizer.step(cost(moving).sum())
@@ -159,11 +159,17 @@ WINDOW = 7
 """Side in pixels of the window in which missing pixels give weight to a known one (7 in Yeh et al.)."""
 
 
+FAR = np.float32(0.1)
+"""Weight of a known pixel far from all missing ones (0 in Yeh et al.), which may still tell what an image shows."""
+
+
 def context_weights(known: np.ndarray) -> np.ndarray:
-    """The weights (N, H, W, 1) of known pixels: the share of missing ones in the window around each (equation 3)."""
+    """The weights (N, H, W, 1) of known pixels: the share of missing ones in the window around each (equation 3), and
+    `FAR`.
+    """
     missing = ~known[..., 0]
     shares = _window_sums(missing) / _window_sums(np.ones_like(missing))
-    return np.where(known, shares[..., None], 0).astype(np.float32)
+    return np.where(known, FAR + shares[..., None], 0).astype(np.float32)
 
 
 def _window_sums(x: np.ndarray) -> np.ndarray:
