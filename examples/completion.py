@@ -47,6 +47,7 @@ x = data.test.take(16).batch(slice(None)).x.reshape(-1, 784)
 known = np.ones((28, 28), bool)
 known[9:19, 9:19] = False
 known = known.reshape(784)
+weights = known.astype(np.float32)
 target = x.repeat(STARTS, axis=0)
 codes = nn.Parameter(tg.random.stream("codes").normal((len(target), LATENT)))
 optimizer = tg.optim.Adam({"codes": codes}, RATE)
@@ -55,7 +56,7 @@ optimizer = tg.optim.Adam({"codes": codes}, RATE)
 def costs_of(codes):
     """The absolute error of known pixels, and a share of the generator's cost -log D, for each code."""
     images = generator(codes)
-    return (abs(images - target) * known).sum(axis=1) + REALISM * F.softplus(-discriminator(images))[:, 0]
+    return (weights * abs(images - target)).sum(axis=1) + REALISM * F.softplus(-discriminator(images))[:, 0]
 
 
 for _ in range(DESCENT):
