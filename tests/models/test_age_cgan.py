@@ -113,3 +113,17 @@ def test_the_figure_of_ageing_has_a_column_for_each_age():
     present, _ = model.age_and_identity(examples.x[:8])
     rows = np.arange(8)
     np.testing.assert_array_equal(tiles[rows, 2], tiles[rows, 3 + present])
+
+
+def test_a_gpu_gives_the_results_of_the_cpu(cuda):
+    results, examples = [], batch(20)
+    split = Split(SPEC.fields, {name: examples[name] for name in SPEC.fields})
+    for device in ("cpu", cuda):
+        random.seed(0)
+        model = AgeCGAN(AgeCGAN.Config(latent=4, channels=2, features=6, evaluations=3), SPEC, device)
+        scalars = [model.training_step(examples.to(device)) for _ in range(2)]
+        numbers = [float(each[name]) for each in scalars for name in each]
+        results.append((numbers, model.refined(model.encode_roughly(examples.x), examples.x, examples.y)))
+        model.evaluate(split, seed=0)
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        np.testing.assert_allclose(on_gpu, on_cpu, rtol=2e-3, atol=1e-4)

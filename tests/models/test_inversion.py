@@ -223,3 +223,16 @@ def test_unfit_arguments_are_refused():
         model.fill(x, hole(x), seed=0, given={"y": np.zeros(2, int)})
     with pytest.raises(UsageError, match="label 3 is unknown"):
         small_gan(ConditionalDCGAN).fill(x, hole(x), seed=0, given={"y": np.array([0, 3])})
+
+
+def test_a_gpu_finds_the_same_codes(cuda):
+    x = Stream(0, "x").uniform((3, 8, 8, 1))
+    for how in (Search(candidates=20, restarts=2, evaluations=5), Search("l-bfgs", 20, 2, 5)):
+        results = []
+        for device in ("cpu", cuda):
+            random.seed(0)
+            model = ConditionalDCGAN(DCGAN.Config(latent=4, channels=2), SPEC, device)
+            model.search = how
+            results.append((model.invert(x, seed=0), model.fill(x, hole(x), seed=0)))
+        for on_cpu, on_gpu in zip(*results, strict=True):
+            np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-3, atol=1e-4)
