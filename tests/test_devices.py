@@ -158,6 +158,12 @@ MODULES = {
     "ReflectionPad2d": (lambda: nn.ReflectionPad2d((1, 2)), IMAGES),
     "SpectralNorm": (lambda: nn.SpectralNorm(nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1)), IMAGES),
     "WeightNorm": (lambda: nn.WeightNorm(nn.Conv2d(4, 6, 3)), IMAGES),
+    "MinibatchDiscrimination": (lambda: nn.MinibatchDiscrimination(4, 3, 2), ROWS),
+    "VirtualBatchNorm": (lambda: nn.VirtualBatchNorm(4, 1), IMAGES),
+    "WithReference": (
+        lambda: nn.WithReference(nn.Sequential(nn.Linear(4, 3), nn.VirtualBatchNorm(3, 2)), normal(2, 4)),
+        ROWS,
+    ),
     "Flatten": (nn.Flatten, IMAGES),
     "Reshape": (lambda: nn.Reshape(2, 2), ROWS),
     "Identity": (nn.Identity, ROWS),

@@ -89,6 +89,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "age-cgan": "tinygen.models.adversarial.age_cgan:AgeCGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
+        "improved-gan": "tinygen.models.adversarial.improved_gan:ImprovedGAN",
     },
     "features": {
         "features": "tinygen.models.features.classifier:Features",

@@ -9,7 +9,7 @@ from tinygen.data import Batch, Dataset, Image, Labels, Spec, Split
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.models import DCGAN, ConditionalDCGAN
 from tinygen.models.adversarial import dcgan
-from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape
+from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape, SpectralNorm, VirtualBatchNorm
 from tinygen.random import Stream
 
 SPEC = Spec("noise", {"x": Image(8, 8, 1, "grey"), "y": Labels(3)})
@@ -51,6 +51,32 @@ def test_batch_norm_is_not_beside_the_image_and_weights_are_initialised_as_in_se
         for layer in layers:
             assert layer.weight.numpy().std() == pytest.approx(0.02, rel=0.1)
             assert layer.bias is None or not layer.bias.numpy().any()
+
+
+@pytest.mark.parametrize(("norm", "spectral", "batch"), [("batch", 0, 2), ("spectral", 4, 0), ("none", 0, 0)])
+def test_the_discriminator_is_normalised_as_asked(norm, spectral, batch):
+    model = small_model(spec=Spec("scenes", {"x": Image(32, 32, 1, "grey")}), discriminator_norm=norm)
+    parts = [type(part) for part in model.discriminator.modules()]
+    assert (parts.count(SpectralNorm), parts.count(BatchNorm)) == (spectral, batch)
+    biases = [layer.bias is not None for layer in model.discriminator.modules() if isinstance(layer, Conv2d)]
+    assert biases == [True, batch == 0, batch == 0]
+
+
+@pytest.mark.parametrize("model_class", [DCGAN, ConditionalDCGAN])
+def test_virtual_batch_norm_has_a_reference_batch_of_noise_and_of_classes_in_turn(model_class):
+    model = small_model(model_class, generator_norm="virtual", batch_size=6)
+    parts = [type(part) for part in model.generator.modules()]
+    assert (parts.count(VirtualBatchNorm), parts.count(BatchNorm)) == (1, 0)
+    noise, classes = np.split(model.generator.reference, [4], axis=1)
+    assert noise.std() == pytest.approx(1, abs=0.3)
+    np.testing.assert_array_equal(classes, np.eye(3)[[0, 1, 2, 0, 1, 2]][:, : 3 * bool(model.conditions)])
+
+
+def test_the_generator_waits_for_as_many_steps_of_the_discriminator_as_asked():
+    model = small_model(discriminator_steps=3)
+    due = ["generator_nats" in model.training_step(Batch(x=images(8))) for _ in range(7)]
+    assert due == [False, False, True, False, False, True, False]
+    assert (int(model.discriminator_optimizer.count), int(model.generator_optimizer.count)) == (7, 2)
 
 
 def test_images_that_cannot_be_halved_are_refused():

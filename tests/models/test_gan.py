@@ -10,6 +10,7 @@ from tinygen import data, nn, random
 from tinygen.data import Batch, Image, Loader, Points, Spec, Split
 from tinygen.models import GAN
 from tinygen.models.adversarial import figures as adversarial_figures
+from tinygen.models.adversarial.figures import bilinear_game
 from tinygen.models.adversarial.losses import COSTS, GENERATOR_LOSSES
 from tinygen.random import Stream
 
@@ -156,7 +157,7 @@ def test_figures_show_the_costs_and_for_1d_data_the_densities_over_training(monk
         if step < 20:
             model.training_step(next(loader))
     streams = random.get_state()
-    costs, *densities = model.figures(line, seed=3)
+    costs, saddle, *densities = model.figures(line, seed=3)
     assert random.get_state() == streams
     assert [name for _, name in costs.legend] == list(GENERATOR_LOSSES)
     assert {figure.caption: figure.svg for figure in densities} == {
@@ -164,7 +165,22 @@ def test_figures_show_the_costs_and_for_1d_data_the_densities_over_training(monk
     }
     assert len(set(drawings.values())) == 4
     assert all(len(re.findall("<path[^>]*stroke-width", figure.svg)) == 3 for figure in (costs, *densities))
-    assert len(list(GAN(config, Spec("plane", {"x": Points(2)})).figures(line, seed=0))) == 1
+    assert len(re.findall("<path[^>]*stroke-width", saddle.svg)) == 12 + len(saddle.legend)
+    assert len(list(GAN(config, Spec("plane", {"x": Points(2)})).figures(line, seed=0))) == 2
+
+
+def test_steps_at_once_spiral_outwards_and_steps_in_turn_stay_on_an_ellipse():
+    """At once z = x + iy is multiplied by 1 + i rate; in turn x^2 - rate x y + y^2 stays the same."""
+    rate, start = 0.2, (0.5, -1.0)
+    at_once = np.array(bilinear_game(start, 40, rate)) @ [1, 1j]
+    np.testing.assert_allclose(at_once, (0.5 - 1j) * (1 + 1j * rate) ** np.arange(41), rtol=1e-10)
+    x, y = np.array(bilinear_game(start, 400, rate, in_turn=True)).T
+    np.testing.assert_allclose(x**2 - rate * x * y + y**2, 0.25 + rate * 0.5 + 1, rtol=1e-9)
+    assert np.hypot(x.mean(), y.mean()) < 0.05
+    penalised = np.array(bilinear_game(start, 400, rate, penalty=0.5))
+    step = np.array([[1, -rate], [rate, 1 - rate * 0.5]])
+    np.testing.assert_allclose(penalised[7], np.linalg.matrix_power(step, 7) @ start, rtol=1e-10)
+    assert np.hypot(*penalised[-1]) < 1e-3
 
 
 def outputs_of_both():

@@ -7,7 +7,7 @@ import tinygen as tg
 from tinygen import random
 from tinygen.data import Batch, Points, Spec, Split
 from tinygen.models import WGAN, WGANGP
-from tinygen.models.adversarial.losses import gradient_norms
+from tinygen.models.adversarial.regularisers import between, gradient_norms
 from tinygen.random import Stream
 
 POINTS_1D = Spec("line", {"x": Points(1)})
@@ -87,13 +87,13 @@ def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
     def critic(x):
         return ((x @ weight) ** 2).sum(axis=1, keepdims=True)
 
-    between = share * real + (1 - share) * fake.numpy()
-    expected = np.linalg.norm(2 * between @ weight.numpy() @ weight.numpy().T, axis=1)
-    norms = gradient_norms(critic, real, fake)
+    points_between = share * real + (1 - share) * fake.numpy()
+    expected = np.linalg.norm(2 * points_between @ weight.numpy() @ weight.numpy().T, axis=1)
+    norms = gradient_norms(critic, between(real, fake))
     np.testing.assert_allclose(norms.numpy(), expected, rtol=1e-6)
 
     def penalty(w):
-        norms = np.linalg.norm(2 * between @ w @ w.T, axis=1)
+        norms = np.linalg.norm(2 * points_between @ w @ w.T, axis=1)
         return ((norms - 1) ** 2).mean()
 
     slope = tg.grad(((norms - 1) ** 2).mean(), weight).numpy()
@@ -102,9 +102,21 @@ def test_gradient_norms_between_real_and_fake_examples_match_their_formula():
     assert (slope * direction).sum() == pytest.approx((forward - backward) / 2e-5, rel=1e-6)
 
 
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_the_one_sided_penalty_leaves_small_slopes_alone(one_sided):
+    """For a linear critic, whose slope is the same everywhere."""
+    model = WGANGP(WGANGP.Config(latent=1, hidden=2, penalty=3.0, one_sided=one_sided), POINTS_2D)
+    model.discriminator = linear = tg.nn.Linear(2, 1)
+    model.discriminator_optimizer = tg.optim.SGD(linear, 0.0)
+    for slope in (0.5, 1.5):
+        linear.weight.assign(slope * np.float32([[0.6], [0.8]]))
+        penalty = model.training_step(Batch(x=points(4, 2)))["gradient_penalty"].item()
+        assert penalty == pytest.approx(0 if one_sided and slope < 1 else 3 * 0.25, abs=1e-5)
+
+
 def test_a_constant_critic_has_a_penalty_with_a_finite_gradient():
     weight = tg.tensor(np.zeros((2, 1), np.float32), requires_grad=True)
-    norms = gradient_norms(lambda x: x @ weight, points(4, 2), tg.tensor(points(4, 2)))
+    norms = gradient_norms(lambda x: x @ weight, points(4, 2))
     assert np.isfinite(tg.grad(((norms - 1) ** 2).mean(), weight).numpy()).all()
 
 
@@ -115,7 +127,7 @@ def test_every_example_has_an_epsilon_of_its_own():
         shares.append(x.numpy().reshape(6, -1))
         return x.reshape(6, -1).sum(axis=1, keepdims=True)
 
-    gradient_norms(critic, np.ones((6, 4, 3, 1), np.float32), tg.tensor(np.zeros((6, 4, 3, 1), np.float32)))
+    gradient_norms(critic, between(np.ones((6, 4, 3, 1), np.float32), np.zeros((6, 4, 3, 1), np.float32)))
     (share,) = shares
     assert (share == share[:, :1]).all()
     assert len(np.unique(share[:, 0])) == 6

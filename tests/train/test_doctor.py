@@ -9,8 +9,8 @@ from tinygen import models, random, train
 from tinygen.data import Dataset, load
 from tinygen.errors import NonFiniteError
 from tinygen.random import Stream
-from tinygen.train import Run
-from tinygen.train.doctor import Doctor, diagnose, variety
+from tinygen.train import Run, doctor
+from tinygen.train.doctor import Doctor, diagnose, variety, variety_given
 
 SMALL = {"hidden": 32, "latent": 2, "batch_size": 32}
 
@@ -56,7 +56,22 @@ def test_an_exploding_penalty_is_found(capsys):
     config = SMALL | {"learning_rate": 1.0, "penalty": 100.0}  # with a tenth of this, only four of five widths explode
     summary = fit_briefly("wgan-gp", small_dataset("ring8"), steps=100, **config)
     assert "penalty exploded" in finding_names(summary)
-    assert "lower the critic's learning rate" in capsys.readouterr().err
+    assert "lower the learning rate of critic" in capsys.readouterr().err
+
+
+def test_a_conditional_generator_that_ignores_its_noise_is_found(monkeypatch, capsys):
+    """Samples of the ten classes differ, so that fewer than an eighth of all pairs are alike."""
+    data = small_dataset("digits8x8")
+    x, y = data.train.values("x"), data.train.values("y")
+    means = np.stack([x[y == label].mean(axis=0) for label in range(10)])
+
+    def sample(self, n, *, seed, given=None):
+        return means[np.arange(n) % 10 if given is None else given["y"]]
+
+    monkeypatch.setattr(models.get("cdcgan"), "sample", sample)
+    monkeypatch.setattr(doctor, "FIRST_STEP_FOR_SAMPLES", 1)
+    assert finding_names(fit_briefly("cdcgan", data, steps=1, channels=2)) == {"one picture per condition"}
+    assert "the generator ignores its noise: 9" in capsys.readouterr().err
 
 
 def test_a_collapsed_posterior_is_found(capsys):
@@ -104,6 +119,7 @@ HEALTHY = {
     "cdcgan": ("digits8x8", {"channels": 8}),
     "wgan": ("ring8", {"hidden": 128}),
     "wgan-gp": ("ring8", {"hidden": 64}),
+    "improved-gan": ("digits8x8", {"hidden": 32, "generator_hidden": 16, "batch_size": 32, "labelled": 30}),
     "gmm": ("ring8", {"components": 8}),
     "rbm": ("digits8x8", {"hidden": 8, "sampling_steps": 10}),
     "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
@@ -138,8 +154,30 @@ def test_variety_counts_pairs_that_are_more_alike_than_real_ones(name):
     assert variety(x[:1], x) == {}
 
 
+def test_variety_given_a_condition_is_compared_with_real_examples_of_it():
+    x, y = (load("digits8x8").valid.take(150).values(name) for name in ("x", "y"))
+    same = y == y[0]
+    assert same.sum() > 5
+    assert variety_given(x[same], x, same)["alike_pairs_given_rate"] == 0
+    constant = np.repeat(x[:1], 50, axis=0)
+    assert variety_given(constant, x, same)["alike_pairs_given_rate"] > 0.9
+    assert variety_given(constant, constant, np.ones(50, bool))["alike_pairs_given_rate"] == 0
+    assert variety_given(x[:1], x, same) == {}
+    only_itself = np.arange(150) == 0
+    assert variety_given(x[50:], x, only_itself)["alike_pairs_given_rate"] < 0.03
+
+
+def test_noise_is_not_said_to_be_ignored_where_all_samples_have_collapsed():
+    names = [
+        [finding.name for finding in diagnose(2000, {}, {"alike_pairs_given_rate": 0.9, "alike_pairs_rate": rate})]
+        for rate in (0.1, 0.8)
+    ]
+    assert names == [["one picture per condition"], ["generator collapsed"]]
+
+
 def test_the_remedy_for_alike_samples_names_a_discriminator_only_where_there_is_one():
-    for metrics, named in (({}, False), ({"discriminator_nats": 1.0}, True), ({"critic_distance": 1.0}, True)):
+    names = "discriminator_nats", "discriminator_cost", "critic_distance"
+    for metrics, named in (({}, False), *(({name: 1.0}, True) for name in names)):
         (finding,) = diagnose(2000, metrics, {"alike_pairs_rate": 0.5})
         assert ("discriminator" in finding.remedy) is named
 
@@ -149,6 +187,9 @@ def test_a_steep_critic_under_a_weak_penalty_is_no_fault():
     metrics = {"critic_distance": 24.0, "gradient_norm": 12.0, "gradient_penalty": 11.0}
     assert list(diagnose(100, metrics, {})) == []
     assert len(list(diagnose(100, metrics | {"gradient_penalty": 49.0}, {}))) == 1
+    of_classifier = {"discriminator_nats": 1.0, "gradient_norm": 12.0, "gradient_penalty": 2.0}
+    assert list(diagnose(100, of_classifier, {})) == []
+    assert len(list(diagnose(100, of_classifier | {"gradient_penalty": 720.0}, {}))) == 1
 
 
 # A finding is reported once, and kept

@@ -107,10 +107,13 @@ METRICS: dict[str, Metric] = {
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),
     "generator_nats": Metric("generator loss", "nats"),
+    "discriminator_cost": Metric("discriminator's cost"),
+    "generator_cost": Metric("generator's cost"),
+    "mean_feature_distance": Metric("squared distance of mean features of real and fake examples"),
     "real_accuracy_rate": Metric("discriminator's accuracy on real examples"),
     "made_accuracy_rate": Metric("discriminator's accuracy on samples"),
     "critic_distance": Metric("critic's estimate of W1"),
-    "gradient_norm": Metric("norm of the critic's gradient"),
+    "gradient_norm": Metric("norm of the gradient of critic or discriminator"),
     "gradient_penalty": Metric("gradient penalty"),
     # Images whose age is changed, by refined codes and by an encoder alone
     "code_squared_error": Metric("squared error of the encoder's codes", "", "down"),
@@ -121,6 +124,7 @@ METRICS: dict[str, Metric] = {
     },
     # Samples
     "alike_pairs_rate": Metric("share of pairs nearly alike, above that of real examples", "", "down"),
+    "alike_pairs_given_rate": Metric("share of pairs of one condition nearly alike", "", "down"),
     "w1_distance": Metric("W1 to real examples", "", "down"),
     "modes_count": Metric("modes", "", "up"),
     "high_quality_rate": Metric("share of samples of high quality", "", "up"),

@@ -29,6 +29,7 @@ from tinygen.nn.layers import (
     RMSNorm,
     Sequential,
 )
+from tinygen.nn.minibatch import MinibatchDiscrimination, VirtualBatchNorm, WithReference
 from tinygen.nn.module import Module, Parameter
 from tinygen.nn.parametrizations import SpectralNorm, WeightNorm
 from tinygen.nn.pooling import (
@@ -79,6 +80,7 @@ __all__ = [
     "MaskedConv2d",
     "MaxPool2d",
     "MaxPool3d",
+    "MinibatchDiscrimination",
     "Module",
     "MultiheadAttention",
     "PReLU",
@@ -96,7 +98,9 @@ __all__ = [
     "SpectralNorm",
     "Tanh",
     "Upsample2d",
+    "VirtualBatchNorm",
     "WeightNorm",
+    "WithReference",
     "init",
 ]
 

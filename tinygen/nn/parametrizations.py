@@ -3,8 +3,9 @@
 from copy import copy
 
 from tinygen import functional as F
-from tinygen.autograd import state
+from tinygen.autograd import array_of, state
 from tinygen.backend import device_of, to_device
+from tinygen.backend.capture import replayed
 from tinygen.errors import UsageError
 from tinygen.nn import init
 from tinygen.nn.activations import activates
@@ -69,19 +70,26 @@ class SpectralNorm(_Parametrized):
         u = F.matmul(F.matmul(self.u, matrix), matrix.T)
         self.u[...] = u / _length(u)
 
-    def weight(self):
+    def _present_u(self):
+        """A copy of u, after a power iteration in training."""
         if self.training and not state.recomputing:
             self._iterate()
-        weight = self.layer.weight
-        return weight / _length(F.matmul(self.u.copy(), self._matrix(weight))).reshape(())
+        return self.u.copy()
+
+    def weight(self):
+        weight, u = self.layer.weight, replayed(self._present_u)
+        return weight / _length(F.matmul(u, self._matrix(weight))).reshape(())
 
 
 class WeightNorm(_Parametrized):
     """A layer with the weight w = g v / |v|, for each output channel (Salimans & Kingma 2016, arXiv:1602.07868).
 
     v is the layer's own weight, `gain` holds the g of each output channel: at first |v|, so that w = v. The groups of
-    a transposed convolution share theirs.
+    a transposed convolution share theirs. Where `is_new` was set, the next forward first sets gain and bias so that its
+    outputs have mean 0 and variance 1 by channel (section 3).
     """
+
+    is_new = False
 
     def __init__(self, layer):
         super().__init__(layer)
@@ -94,3 +102,18 @@ class WeightNorm(_Parametrized):
     def weight(self):
         weight = self.layer.weight
         return weight * (self.gain / self._lengths(weight))
+
+    @activates
+    def forward(self, x, slope: float = 1.0):
+        if self.is_new:
+            self.is_new = False
+            self._start_from(array_of(super().forward(x)))
+        return super().forward(x, slope=slope)
+
+    def _start_from(self, y) -> None:
+        """Give outputs like y (..., channels) mean 0 and variance 1."""
+        axes, bias = tuple(range(y.ndim - 1)), self.layer.bias
+        mean, scale = y.mean(axis=axes), 1 / (y.std(axis=axes) + 1e-6)
+        self.gain.assign(self.gain.data * scale.reshape(self.gain.shape))
+        if bias is not None:
+            bias.assign((bias.data - mean) * scale)

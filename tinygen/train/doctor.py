@@ -75,8 +75,22 @@ def generator_collapsed(step, train, valid):
         "examples",
         "lower the learning rate, weaken the discriminator if its loss is near 0 and strengthen it if not, or change "
         "to a Wasserstein model with a gradient penalty"
-        if train.keys() & {"discriminator_nats", "critic_distance"}
+        if train.keys() & {"discriminator_nats", "discriminator_cost", "critic_distance"}
         else "train longer, or lower the learning rate",
+    )
+
+
+def one_picture_per_condition(step, train, valid):
+    if step < FIRST_STEP_FOR_SAMPLES or (rate := valid.get("alike_pairs_given_rate", 0.0)) <= 1 / PICTURES:
+        return None
+    if valid.get("alike_pairs_rate", 0.0) > 1 / PICTURES:
+        return None  # samples of all conditions have collapsed
+    return Finding(
+        "one picture per condition",
+        f"the generator ignores its noise: {rate:.0%} of pairs of samples with the same condition are nearly the same, "
+        "beyond what is usual among real examples",
+        "lower the learning rate, let the discriminator compare samples (--minibatch-discrimination, --pack) where "
+        "the model has such flags, or lower the weight of whatever else tells the generator which example to make",
     )
 
 
@@ -92,12 +106,13 @@ def discriminator_saturated(step, train, valid):
 
 def penalty_exploded(step, train, valid):
     slope, penalty = train.get("gradient_norm", 0.0), train.get("gradient_penalty", 0.0)
-    if slope <= MOST_SLOPE or penalty <= MOST_PENALTY * abs(train.get("critic_distance", 0.0)):
+    # A discriminator that has learnt nothing costs log 4 nats: its penalty is there to keep it from little more.
+    if slope <= MOST_SLOPE or penalty <= MOST_PENALTY * abs(train.get("critic_distance", math.log(4))):
         return None
     return Finding(
         "penalty exploded",
-        f"the gradient penalty has exploded: it is {penalty:.3g}, and the critic's slope {slope:.3g} in place of 1",
-        "lower the critic's learning rate, and leave batch normalisation out of it",
+        f"the gradient penalty has exploded: it is {penalty:.3g}, and the slope that it should keep small {slope:.3g}",
+        "lower the learning rate of critic or discriminator, and leave batch normalisation out of it",
     )
 
 
@@ -136,6 +151,7 @@ def posterior_collapsed(step, train, valid):
 
 FAULTS = (
     generator_collapsed,
+    one_picture_per_condition,
     discriminator_saturated,
     penalty_exploded,
     components_collapsed,
@@ -152,9 +168,24 @@ def variety(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
     """
     if min(len(fake), len(real)) < 2:
         return {}
-    distances = _pairwise(real)
-    alike = ALIKE_SHARE * np.median(distances)
-    return {"alike_pairs_rate": max(0.0, float((_pairwise(fake) < alike).mean() - (distances < alike).mean()))}
+    return {"alike_pairs_rate": _more_alike(fake, real, ALIKE_SHARE * np.median(_pairwise(real)))}
+
+
+def variety_given(fake: np.ndarray, real: np.ndarray, same: np.ndarray) -> dict[str, float]:
+    """The same for samples of one condition (N, ...), of which are those real examples (M, ...) where `same` (M,) is.
+
+    With fewer than two of these, all real examples take their place.
+    """
+    if min(len(fake), len(real)) < 2:
+        return {}
+    others = real[same] if same.sum() > 1 else real
+    return {"alike_pairs_given_rate": _more_alike(fake, others, ALIKE_SHARE * np.median(_pairwise(real)))}
+
+
+def _more_alike(fake: np.ndarray, real: np.ndarray, distance: float) -> float:
+    """How much greater the share of pairs within a distance is among fake examples than among real ones, or 0."""
+    shares = [(_pairwise(x) < distance).mean() for x in (fake, real)]
+    return max(0.0, float(shares[0] - shares[1]))
 
 
 class Doctor:

@@ -14,6 +14,9 @@ LEFT, RIGHT, TOP, BOTTOM = 48, 10, 8, 24
 GAP, CHARACTER = 8, 7.3
 """The distance of numbers from the axis, and the width of one of their characters."""
 LABEL = 18
+WIDTH = 440
+SQUARE = WIDTH - LEFT - RIGHT + TOP + BOTTOM
+"""The height of a drawing whose inner part is as high as wide."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -24,7 +27,7 @@ class Frame:
 
     x: tuple[float, float]
     y: tuple[float, float]
-    width: int = 440
+    width: int = WIDTH
     height: int = 250
     label: str = ""
 
@@ -71,9 +74,16 @@ def curves(series: Mapping[str, Points], axis: str) -> str:
     return frame.svg(*(mark for split, points in series.items() for mark in _line(frame, points, f"var(--{split})")))
 
 
-def lines(series: Sequence[tuple[str, Points]], x: tuple[float, float], y: tuple[float, float], axis: str = "") -> str:
-    """Lines through (x, y) points, each given with its colour, over the given ranges."""
-    frame = Frame(x, y, label=axis)
+def lines(
+    series: Sequence[tuple[str, Points]],
+    x: tuple[float, float],
+    y: tuple[float, float],
+    axis: str = "",
+    *,
+    square: bool = False,
+) -> str:
+    """Lines through (x, y) points, each given with its colour, over the given ranges; `square`: as high as wide."""
+    frame = Frame(x, y, height=SQUARE + LABEL * bool(axis) if square else Frame.height, label=axis)
     return frame.svg(*(_line(frame, points, colour)[0] for colour, points in series), vertical=True)
 
 
@@ -81,7 +91,7 @@ def scatter(points: Any, classes: Any = None, outlines: Sequence[Points] = ()) -
     """Points (N, 2), coloured by class, with one scale for both axes; lines of `outlines` are drawn over them."""
     centre, reach = (points.max(0) + points.min(0)) / 2, max(1.05 * (points.max(0) - points.min(0)).max() / 2, 1e-6)
     x, y = ((float(middle - reach), float(middle + reach)) for middle in centre)
-    frame = Frame(x, y, width=440, height=440 - LEFT - RIGHT + TOP + BOTTOM)
+    frame = Frame(x, y, height=SQUARE)
     colours = ["var(--valid)"] * len(points) if classes is None else [CLASSES[each % len(CLASSES)] for each in classes]
     places = [frame.place(float(a), float(b)) for a, b in points]
     dots = (f'<circle cx="{a}" cy="{b}" r="2.2" fill="{c}"/>' for (a, b), c in zip(places, colours, strict=True))

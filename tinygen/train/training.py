@@ -10,6 +10,7 @@ import numpy as np
 from tinygen import backend, random
 from tinygen.capabilities import Samples
 from tinygen.data import Dataset
+from tinygen.data.batch import Padded
 from tinygen.data.notices import say
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.metrics.catalogue import describe
@@ -23,7 +24,7 @@ from tinygen.train.best import Best
 from tinygen.train.changes import flag, learning_rates, smaller_learning_rates
 from tinygen.train.console import Display
 from tinygen.train.description import checked_record, describe_data, describe_model, refuse_unfit_data
-from tinygen.train.doctor import SAMPLES, Doctor, variety
+from tinygen.train.doctor import SAMPLES, Doctor, variety, variety_given
 from tinygen.train.length import Length, format_time
 from tinygen.train.loading import load_state
 from tinygen.train.panels import progress
@@ -197,8 +198,7 @@ class Training:
             seed = self.settings.seed
             self.valid_metrics = self.model.evaluate(self.data.valid, seed=seed, thorough=False)
             if self.model.implicit and isinstance(self.model, Samples) and "x" in self.data.spec:
-                real = self.data.valid.take(SAMPLES).batch(slice(None)).x
-                self.valid_metrics |= variety(self.model.sample(SAMPLES, seed=seed), real)
+                self.valid_metrics |= self._variety(self.model, seed)
         self.valid_step = self.step
         self._log("valid", self.valid_metrics)
         if self.best.examine(self.step, self.valid_metrics) and self.run:
@@ -207,6 +207,18 @@ class Training:
             say(f"at step {self.step} {finding.sentence}; {finding.remedy}")
         self.draw_progress()
         self.display.report_epoch(self.step, self.seconds, self.train_metrics, self.valid_metrics)
+
+    def _variety(self, model: Samples, seed: int) -> dict[str, float]:
+        """How varied samples are; of a conditional model also those with the condition of the first valid example."""
+        real = self.data.valid.take(SAMPLES).batch(slice(None))
+        metrics = variety(model.sample(SAMPLES, seed=seed), real.x)
+        names = self.model.conditions
+        if names and all(name in real for name in names):
+            first = self.data.valid.batch(np.zeros(SAMPLES, np.int64))
+            fake = model.sample(SAMPLES, seed=seed, given={name: first[name] for name in names})
+            same = np.all([_rows_like_first(real[name]) for name in names], axis=0)
+            metrics |= variety_given(fake, real.x, same)
+        return metrics
 
     def draw_progress(self) -> None:
         """Save the picture or text of `panels.progress`: each epoch to 9, each 10th to 90, and so on."""
@@ -365,6 +377,12 @@ class Training:
 def _learning_rates_now(model: Any) -> list[float]:
     """The learning rates of a model's optimisers at their next step."""
     return [each.value("lr") for each in vars(model).values() if isinstance(each, Optimizer)]
+
+
+def _rows_like_first(column: Any) -> np.ndarray:
+    """Which rows of a column of a batch are equal to its first one: bool (N,)."""
+    rows = column.values if isinstance(column, Padded) else column
+    return (rows == rows[:1]).reshape(len(rows), -1).all(axis=1)
 
 
 def _mean(values: list[Any]) -> float:

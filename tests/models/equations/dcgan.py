@@ -1,9 +1,10 @@
-"""The costs of Goodfellow et al. (2014) with the non-saturating one for the generator; for labels, the projection of
-Miyato & Koyama (2018), equation 3."""
+"""The game of Goodfellow et al. (2014) and its costs since; for labels, the projection of Miyato & Koyama (2018),
+equation 3."""
 
 import numpy as np
 
-from tests.models.equations.numerics import minus_log_sigmoid, output
+from tests.models.equations.game import discriminator_terms, generator_cost, packs, penalty_of, settled, slopes
+from tests.models.equations.numerics import output
 from tinygen import random
 
 
@@ -24,15 +25,23 @@ def cdcgan(model, batch):
 
 
 def losses(model, batch, generator_input, logits):
-    fake = output(model.generator, generator_input)
+    settled(model.discriminator)
+    config, real = model.config, packs(model, batch.x)
+
+    def fakes():
+        return packs(model, output(model.generator, generator_input))
+
+    fake = fakes()
+    penalty = penalty_of(config, real, fake, lambda x: slopes(lambda points: model.discriminator(points)[:, 0], x))
 
     def discriminator():
-        return {"real": minus_log_sigmoid(logits(batch.x)).mean(), "fake": minus_log_sigmoid(-logits(fake)).mean()}
+        return discriminator_terms(config, logits(real), logits(fake)) | penalty()
 
     def generator():
-        return {"cost": minus_log_sigmoid(logits(output(model.generator, generator_input))).mean()}
+        return {"cost": generator_cost(config, logits(real), logits(fakes()))}
 
     return {"discriminator_optimizer": discriminator, "generator_optimizer": generator}
 
 
 EQUATIONS = {"dcgan": dcgan, "cdcgan": cdcgan}
+WEIGHTS = {"dcgan": {"penalty_weight": 3.0}}

@@ -1,27 +1,37 @@
-"""The game of Goodfellow et al. (2014), equation 1, and the generator's three costs (2016, section 3.2)."""
+"""The game of Goodfellow et al. (2014), equation 1, and its costs and penalties since."""
 
-import numpy as np
-
-from tests.models.equations.numerics import minus_log_sigmoid, output
+from tests.models.equations.game import (
+    discriminator_terms,
+    generator_cost,
+    packs,
+    penalty_of,
+    perceptron_slopes,
+    settled,
+)
+from tests.models.equations.numerics import output
 from tinygen import random
 
 
 def gan(model, batch):
-    draws = [random.stream("train").normal((len(batch), model.config.latent)) for _ in range(2)]
-    fake = output(model.generator, draws[0])
+    settled(model.discriminator)
+    config, stream = model.config, random.stream("train")
+    real, fake = (
+        packs(model, batch.x),
+        packs(model, output(model.generator, stream.normal((len(batch), config.latent)))),
+    )
+    penalty = penalty_of(config, real, fake, lambda points: perceptron_slopes(model.discriminator, points, 0.2))
+    noise = stream.normal((len(batch), config.latent))
 
     def discriminator():
-        return {
-            "real": minus_log_sigmoid(output(model.discriminator, batch.x)).mean(),
-            "fake": minus_log_sigmoid(-output(model.discriminator, fake)).mean(),
-        }
+        outputs = (output(model.discriminator, x) for x in (real, fake))
+        return discriminator_terms(config, *outputs) | penalty()
 
     def generator():
-        p = 1 / (1 + np.exp(-output(model.discriminator, output(model.generator, draws[1]))))
-        costs = {"minimax": np.log(1 - p), "non-saturating": -np.log(p), "maximum-likelihood": -p / (1 - p)}
-        return {"cost": costs[model.config.cost].mean()}
+        fakes = packs(model, output(model.generator, noise))
+        return {"cost": generator_cost(config, *(output(model.discriminator, x) for x in (real, fakes)))}
 
     return {"discriminator_optimizer": discriminator, "generator_optimizer": generator}
 
 
 EQUATIONS = {"gan": gan}
+WEIGHTS = {"gan": {"penalty_weight": 3.0}}

@@ -1,10 +1,8 @@
 """Algorithm 1 of Arjovsky et al. (2017), and of Gulrajani et al. (2017) with its penalty."""
 
-import numpy as np
-
+from tests.models.equations.game import perceptron_slopes
 from tests.models.equations.numerics import output
 from tinygen import random
-from tinygen.nn import Linear
 
 
 def wgan(model, batch):
@@ -25,7 +23,7 @@ def wgan_gp(model, batch):
     between = share * x + (1 - share) * fake
 
     def critic_loss():
-        penalty = weight * ((slopes(model, between) - 1) ** 2).mean()
+        penalty = weight * ((perceptron_slopes(model.discriminator, between, 0.0) - 1) ** 2).mean()
         return {"real": -critic(model, x), "fake": critic(model, fake), "penalty": penalty}
 
     return {
@@ -40,18 +38,6 @@ def noise(model, batch):
 
 def critic(model, x) -> float:
     return output(model.discriminator, x).mean()
-
-
-def slopes(model, x):
-    """Norms (N,) of the critic's gradient, by the chain rule through its layers of ReLUs, from the weights."""
-    layers = [part for part in model.discriminator.modules() if isinstance(part, Linear)]
-    weights = [(each.weight.numpy().astype("float64"), each.bias.numpy()) for each in layers]
-    h, jacobian = x.reshape(len(x), -1), np.eye(x[0].size)[None]
-    for weight, bias in weights[:-1]:
-        before = h @ weight + bias
-        jacobian = (jacobian @ weight) * (before > 0)[:, None]
-        h = np.maximum(before, 0)
-    return np.sqrt(((jacobian @ weights[-1][0])[..., 0] ** 2).sum(axis=1))
 
 
 EQUATIONS = {"wgan": wgan, "wgan-gp": wgan_gp}

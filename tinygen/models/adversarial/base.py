@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
+from tinygen.backend import to_device, to_numpy
 from tinygen.backend.capture import advance, restored_on_error
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
@@ -18,7 +19,18 @@ from tinygen.errors import NonFiniteError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import points_metrics
 from tinygen.models.base import CHUNK, System, average_of, in_chunks
-from tinygen.nn import BatchNorm, Flatten, LeakyReLU, Linear, Module, Reshape, Sequential, init
+from tinygen.nn import (
+    BatchNorm,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    MinibatchDiscrimination,
+    Module,
+    Reshape,
+    Sequential,
+    SpectralNorm,
+    init,
+)
 
 
 class AdversarialModel(System):
@@ -52,6 +64,11 @@ class AdversarialModel(System):
     @property
     def alternation(self) -> int:
         """Steps of the discriminator for the generator's next one (k in algorithm 1 of Goodfellow et al. 2014)."""
+        return 1
+
+    @property
+    def pack(self) -> int:
+        """Examples that the discriminator judges together."""
         return 1
 
     def step_kind(self):
@@ -91,10 +108,23 @@ class AdversarialModel(System):
     def discriminate(self, x) -> np.ndarray:
         """The discriminator's outputs (N,) for examples in data space."""
         with self.evaluating():
-            return in_chunks(self.discriminator, x, self.device)[:, 0]
+            return self.judged(self.discriminator, x)[:, 0]
 
-    @staticmethod
-    def compare(real, fake) -> dict[str, float]:
+    @property
+    def minibatch(self) -> int | None:
+        """Examples in a minibatch in training, if the discriminator's output for one depends on the others; else None.
+
+        It then judges minibatches of this size in evaluation too.
+        """
+        return None
+
+    def judged(self, function, x) -> np.ndarray:
+        """What a function of the discriminator returns for rows of x, whatever the size of chunks."""
+        if self.minibatch is None:
+            return in_chunks(function, x, self.device)
+        return in_minibatches(function, x, self.minibatch, self.device)
+
+    def compare(self, real, fake) -> dict[str, float]:
         """Metrics of the discriminator's outputs (N,) for real and for fake examples (`losses`)."""
         raise NotImplementedError
 
@@ -106,20 +136,31 @@ class AdversarialModel(System):
         return metrics | points_metrics(self.spec, real, fake)
 
 
+def in_minibatches(function, x, size: int, device: str) -> np.ndarray:
+    """Apply `function` to minibatches of consecutive rows of x, the last of which is filled up with the first rows."""
+    rows = np.arange(-(-len(x) // size) * size) % len(x)
+    parts = (function(to_device(to_numpy(x)[rows[i : i + size]], device)) for i in range(0, len(rows), size))
+    return np.concatenate([to_numpy(part) for part in parts])[: len(x)]
+
+
 @contextmanager
 def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
-    """Restore BatchNorm's running statistics if the step inside raises NonFiniteError.
+    """Restore BatchNorm's running statistics, and SpectralNorm's vectors, if the step inside raises NonFiniteError.
 
-    The forward passes, which move the statistics, come before the optimiser sees that a loss is not finite.
+    The forward passes, which move both, come before the optimiser sees that a loss is not finite.
     """
-    layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
 
-    def remember() -> list[Any]:
-        return [(layer.running_mean.copy(), layer.running_var.copy()) for layer in layers]
+    def arrays() -> list[Any]:
+        norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+        moved = [array for norm in norms for array in (norm.running_mean, norm.running_var)]
+        return moved + [module.u for module in model.modules() if isinstance(module, SpectralNorm)]
 
     def restore(before: list[Any]) -> None:
-        for layer, (mean, var) in zip(layers, before, strict=True):
-            layer.running_mean[...], layer.running_var[...] = mean, var
+        for array, values in zip(arrays(), before, strict=True):
+            array[...] = values
+
+    def remember() -> list[Any]:
+        return [array.copy() for array in arrays()]
 
     with restored_on_error(remember, restore, NonFiniteError):
         yield
@@ -132,17 +173,31 @@ def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_no
     return Sequential(perceptron(sizes, batch_norm=batch_norm), *squash, Reshape(*spec.x.shape))
 
 
-def mlp_discriminator(spec: Spec, hidden: int, layers: int, *, slope: float = 0.2) -> Sequential:
-    """A network that maps examples to one number each (N, 1)."""
-    return Sequential(Flatten(), perceptron([math.prod(spec.x.shape), *[hidden] * layers, 1], slope=slope))
+def mlp_discriminator(
+    spec: Spec, hidden: int, layers: int, *, slope: float = 0.2, spectral_norm=False, pack=1, kernels=0
+) -> Sequential:
+    """A network that maps packs of examples to one number each (N, 1).
+
+    `kernels` of minibatch discrimination compare the features of its last hidden layer.
+    """
+    sizes = [pack * math.prod(spec.x.shape), *[hidden] * layers, 1]
+    return Sequential(Flatten(), perceptron(sizes, slope=slope, spectral_norm=spectral_norm, kernels=kernels))
 
 
-def perceptron(sizes: list[int], *, slope: float = 0.0, batch_norm: bool = False) -> Sequential:
-    """Fully connected layers of the given widths, with a (leaky) ReLU between them."""
+def perceptron(
+    sizes: list[int], *, slope: float = 0.0, batch_norm: bool = False, spectral_norm: bool = False, kernels: int = 0
+) -> Sequential:
+    """Fully connected layers of the given widths, with a (leaky) ReLU between them.
+
+    `batch_norm` stands before each ReLU, `spectral_norm` around each layer, `kernels` of minibatch discrimination
+    before the last layer.
+    """
+    normed = SpectralNorm if spectral_norm else lambda layer: layer
     layers: list[Any] = []
     for inputs, outputs in pairwise(sizes[:-1]):
-        layers += [_linear(inputs, outputs), *([BatchNorm(outputs)] if batch_norm else []), LeakyReLU(slope)]
-    return Sequential(*layers, _linear(*sizes[-2:]))
+        layers += [normed(_linear(inputs, outputs)), *([BatchNorm(outputs)] if batch_norm else []), LeakyReLU(slope)]
+    compared = [MinibatchDiscrimination(sizes[-2], kernels)] if kernels else []
+    return Sequential(*layers, *compared, normed(_linear(sizes[-2] + kernels, sizes[-1])))
 
 
 def _linear(inputs: int, outputs: int) -> Linear:

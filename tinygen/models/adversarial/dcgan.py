@@ -1,10 +1,11 @@
 """Deep convolutional GANs (Radford et al. 2016, arXiv:1511.06434), without labels and with them."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -14,10 +15,10 @@ from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.base import batch_norm_restored_on_error
+from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
-from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
+from tinygen.models.base import CHUNK, at_least, given_labels
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
@@ -26,11 +27,15 @@ from tinygen.nn import (
     Flatten,
     LeakyReLU,
     Linear,
+    MinibatchDiscrimination,
     Module,
     ReLU,
     Reshape,
     Sequential,
+    SpectralNorm,
     Tanh,
+    VirtualBatchNorm,
+    WithReference,
     init,
 )
 from tinygen.optim import Adam
@@ -41,21 +46,26 @@ CANDIDATES = 1000  # samples from which the exemplars are chosen
 STEPS = 10  # tiles from one sample to another
 ROWS = 8  # rows of tiles in a figure
 MOST_CLASSES = 10  # classes in a figure
+DiscriminatorNorm = Literal["batch", "spectral", "none"]
 
 
-class DCGAN(SearchesForCodes, AdversarialModel):
+class DCGAN(SearchesForCodes, Game):
     """Generative adversarial network of strided convolutions with batch normalisation."""
 
     name = "dcgan"
-    compare = staticmethod(discriminator_metrics)
     needs: ClassVar[Needs] = {"x": INTENSITIES}
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(GameConfig):
         latent: int = 100
         """Dimensions of the noise (100; uniform in the paper, normal here)."""
         channels: int = 64
         """Feature maps of the layer next to the image, doubled at each halving of its sides (128 in figure 1)."""
+        generator_norm: Literal["batch", "virtual"] = "batch"
+        """Normalisation in the generator: by the minibatch, or by a fixed reference batch (Salimans et al. 2016)."""
+        discriminator_norm: DiscriminatorNorm = "batch"
+        """Normalisation in the discriminator: by the minibatch, of weights by their largest singular value (spectral,
+        Miyato et al. 2018), or none."""
         batch_size: int = 128
         """Examples in a minibatch (128, section 4)."""
         learning_rate: float = 2e-4
@@ -66,16 +76,36 @@ class DCGAN(SearchesForCodes, AdversarialModel):
         """Decay per step of a moving average of the generator's weights, used to draw samples; 0: no average."""
 
         def __post_init__(self):
+            super().__post_init__()
             at_least(self, 1, "latent", "channels", "batch_size")
             at_least(self, 0, "learning_rate", "beta1", "averaging")
+            check_pack(self)
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
-        classes = spec.classes if self.conditions else 0
-        generator = convolutional_generator(spec.x.shape, config.latent + classes, config.channels)
-        discriminator = convolutional_discriminator(spec.x.shape, config.channels, 1 + classes)
+        classes, kernels = spec.classes if self.conditions else 0, config.minibatch_discrimination
+        generator = convolutional_generator(
+            spec.x.shape, config.latent + classes, config.channels, reference=self.reference(config, classes)
+        )
+        height, width, colours = spec.x.shape
+        discriminator = convolutional_discriminator(
+            (height, width, config.pack * colours),
+            config.channels,
+            1 + classes,
+            norm=config.discriminator_norm,
+            kernels=kernels,
+        )
         super().__init__(config, spec, device, generator, discriminator, config.averaging)
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
+
+    @staticmethod
+    def reference(config: Config, classes: int) -> np.ndarray | None:
+        """The reference batch of a generator with virtual batch normalisation: noise, and classes in turn if any."""
+        if config.generator_norm != "virtual":
+            return None
+        noise = init.normal((config.batch_size, config.latent), 1.0)
+        in_turn = np.arange(len(noise))[:, None] % max(1, classes) == np.arange(classes)
+        return np.concatenate([noise, in_turn.astype(np.float32)], axis=1)
 
     def generator_input(self, noise, labels):
         """The generator's input: the noise (N, latent)."""
@@ -88,19 +118,25 @@ class DCGAN(SearchesForCodes, AdversarialModel):
     def training_step(self, batch):
         """Step the discriminator, on real and on fake images in separate batches, then the generator."""
         labels = batch.y if self.conditions else None
+
+        def discriminator(packs):
+            return self.logits(self.discriminator(packs), labels)
+
         with batch_norm_restored_on_error(self):
             fake = self.generator(self.generator_input(self.noise(len(batch)), labels))
-            real_term = real_loss(self.logits(self.discriminator(batch.x), labels)).mean()
-            fake_term = fake_loss(self.logits(self.discriminator(fake.detach()), labels)).mean()
-            self.discriminator_optimizer.step(real_term + fake_term)
-            generator_loss = real_loss(self.logits(self.discriminator(fake), labels)).mean()  # -log D(G(z))
-            self.update_generator(generator_loss)
-        return {"discriminator_nats": real_term + fake_term, "generator_nats": generator_loss}
+            real = self.packs(batch.x)
+            loss, scalars = self.discriminator_loss(discriminator, real, self.packs(fake.detach()))
+            self.discriminator_optimizer.step(loss)
+            if self.is_generators_turn():
+                loss, more = self.generator_loss(discriminator, self.packs(fake), real)
+                self.update_generator(loss)
+                scalars |= more
+        return scalars
 
     def discriminate(self, x, labels=None) -> np.ndarray:
-        """The discriminator's logits (N,) for images; a conditional model also takes their classes, `labels`."""
+        """The discriminator's outputs for images, as in `Game`; a conditional model also takes their classes."""
         with self.evaluating():
-            return self.logits(in_chunks(self.discriminator, x, self.device), labels)
+            return self.logits(self.judged(self.discriminator, self.packs(x)), labels)
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """A walk from sample to sample and, if there are labels, arithmetic with the noise of classes."""
@@ -147,6 +183,11 @@ class ConditionalDCGAN(DCGAN):
     needs = {"x": INTENSITIES, "y": Labels()}
     conditions = ("y",)
 
+    def __init__(self, config: DCGAN.Config, spec, device: str = "cpu"):
+        if config.pack > 1:
+            raise UsageError(f"pack is {config.pack}; cdcgan judges images one by one, each with its class: use 1")
+        super().__init__(config, spec, device)
+
     def generator_input(self, noise, labels):
         """Noise (N, latent) and one-hot classes beside it."""
         return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
@@ -180,8 +221,12 @@ class ConditionalDCGAN(DCGAN):
 # The networks (section 3)
 
 
-def convolutional_generator(image_shape, inputs: int, channels: int) -> Sequential:
-    """A network from noise (N, inputs) to images (N, H, W, C) in [0, 1]: transposed convolutions double the sides."""
+def convolutional_generator(image_shape, inputs: int, channels: int, reference=None) -> Module:
+    """A network from noise (N, inputs) to images (N, H, W, C) in [0, 1]: transposed convolutions double the sides.
+
+    With a `reference` batch of inputs, virtual batch normalisation takes the place of batch normalisation.
+    """
+    norm = BatchNorm if reference is None else functools.partial(VirtualBatchNorm, references=len(reference))
     smallest, *larger = _pyramid(image_shape, channels)[::-1]
     layers: list = [_initialised(Linear(inputs, math.prod(smallest), bias=False)), Reshape(*smallest)]
     maps = smallest[2]
@@ -190,20 +235,29 @@ def convolutional_generator(image_shape, inputs: int, channels: int) -> Sequenti
         odd = height % 2, width % 2
         last = shape == image_shape
         up = ConvTranspose2d(maps, outputs, 4, stride=2, padding=1, output_padding=odd, bias=last)
-        layers += [BatchNorm(maps), ReLU(), _initialised(up)]
+        layers += [norm(maps), ReLU(), _initialised(up)]
         maps = outputs
-    return Sequential(*layers, Tanh(), from_symmetric)
+    network = Sequential(*layers, Tanh(), from_symmetric)
+    return network if reference is None else WithReference(network, reference)
 
 
-def convolutional_discriminator(image_shape, channels: int, outputs: int) -> Sequential:
-    """A network from images (N, H, W, C) in [0, 1] to (N, outputs): convolutions halve the sides."""
+def convolutional_discriminator(
+    image_shape, channels: int, outputs: int, *, norm: DiscriminatorNorm = "batch", kernels: int = 0
+) -> Sequential:
+    """A network from images (N, H, W, C) in [0, 1] to (N, outputs): convolutions halve the sides.
+
+    `kernels` of minibatch discrimination compare the features before the last layer.
+    """
     shapes = _pyramid(image_shape, channels)
+    normed = SpectralNorm if norm == "spectral" else lambda layer: layer
     layers: list = [to_symmetric]
     for (*_, before), (*_, after) in itertools.pairwise(shapes):
-        first = len(layers) == 1
-        layers.append(_initialised(Conv2d(before, after, 4, stride=2, padding=1, bias=first)))
-        layers += [LeakyReLU(0.2)] if first else [BatchNorm(after), LeakyReLU(0.2)]
-    return Sequential(*layers, Flatten(), _initialised(Linear(math.prod(shapes[-1]), outputs)))
+        batch_norm = norm == "batch" and len(layers) > 1
+        convolution = _initialised(Conv2d(before, after, 4, stride=2, padding=1, bias=not batch_norm))
+        layers += [normed(convolution), *([BatchNorm(after)] if batch_norm else []), LeakyReLU(0.2)]
+    features = math.prod(shapes[-1])
+    compared = [MinibatchDiscrimination(features, kernels)] if kernels else []
+    return Sequential(*layers, Flatten(), *compared, normed(_initialised(Linear(features + kernels, outputs))))
 
 
 def to_symmetric(x):
@@ -263,7 +317,13 @@ def _sum(values: np.ndarray, a, b, c) -> np.ndarray:
 
 TRIAL = {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
 
-DCGAN.tiny = ({"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9})
+PLAIN = ({"latent": 3, "channels": 2}, {"latent": 3, "channels": 3, "averaging": 0.9})
+VIRTUAL = {"latent": 3, "channels": 2, "batch_size": 4, "generator_norm": "virtual"}
+
+DCGAN.tiny = (
+    *PLAIN,
+    VIRTUAL | {"cost": "hinge", "discriminator_norm": "spectral", "penalty": "r1", "pack": 2, "discriminator_steps": 2},
+)
 DCGAN.trials = (
     Trial("digits8x8", 400, TRIAL, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
     Trial(
@@ -276,7 +336,10 @@ DCGAN.trials = (
 )
 DCGAN.recipes = ("--data mnist --steps 3000",)
 
-ConditionalDCGAN.tiny = DCGAN.tiny
+ConditionalDCGAN.tiny = (
+    *PLAIN,
+    VIRTUAL | {"cost": "relativistic", "discriminator_norm": "none", "minibatch_discrimination": 2},
+)
 ConditionalDCGAN.trials = (
     Trial(
         "digits8x8",

@@ -1,4 +1,4 @@
-"""Drawings that explain adversarial models: the generator's losses, and training on 1-d data."""
+"""Drawings that explain adversarial models: the generator's losses, saddle points, and training on 1-d data."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -34,6 +34,57 @@ def losses_figure(losses: Mapping[str, Callable]) -> Figure:
     )
     svg = plots.lines(series, (0.0, 1.0), (-20.0, 6.0), "D(G(z))")
     return Figure(caption, svg=svg, legend=tuple(zip(plots.CLASSES, losses, strict=False)))
+
+
+RATE, GAME_STEPS = 0.1, 150
+"""Learning rate and number of steps of the game that `saddle_point_figure` draws."""
+DYNAMICS: dict[str, dict[str, Any]] = {
+    "both at once": {},
+    "in turn": {"in_turn": True},
+    "both at once, with a penalty": {"penalty": 0.5},
+}
+"""Ways to play `bilinear_game`, by what the legend says."""
+
+
+def bilinear_game(
+    start: tuple[float, float], steps: int, rate: float, *, in_turn: bool = False, penalty: float = 0.0
+) -> list[tuple[float, float]]:
+    """The points (x, y) of gradient steps in the game with the value xy, which x lowers and y raises.
+
+    Its only equilibrium, a saddle point, is (0, 0). Both players step at once, or in turn, x first. The penalty is that
+    of R1 with this weight for the discriminator y x, whose slope is y: penalty / 2 * y^2, which y lowers.
+    """
+    x, y = start
+    path = [start]
+    for _ in range(steps):
+        moved = x - rate * y
+        y += rate * ((moved if in_turn else x) - penalty * y)
+        x = moved
+        path.append((x, y))
+    return path
+
+
+def saddle_point_figure() -> Figure:
+    """Gradient steps of two players towards a saddle point (Goodfellow 2016, 7.2; Mescheder et al. 2018, section 2)."""
+    paths = {name: bilinear_game((1.0, 0.0), GAME_STEPS, RATE, **ways) for name, ways in DYNAMICS.items()}
+    steps = np.arange(1, GAME_STEPS + 2)[:, None]
+    paths["in turn, the mean of all points so far"] = (np.cumsum(paths["in turn"], axis=0) / steps).tolist()
+    reach = 2.2
+    levels: list[tuple[str, plots.Points]] = [
+        ("var(--faint)", [(float(a * x), float(b * level / x)) for x in np.geomspace(level / reach, reach, 30)])
+        for level in (0.15, 0.5, 1.0)
+        for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
+    ]
+    series: list[tuple[str, plots.Points]] = [
+        (colour, path) for colour, path in zip(plots.CLASSES, paths.values(), strict=False)
+    ]
+    caption = (
+        "A game in the plane: x lowers the value xy, y raises it; grey lines have equal values. Gradient steps that "
+        "both take at once spiral away from the saddle point, steps in turn circle around it, and their mean "
+        "approaches it. A penalty on the slope of the discriminator yx, as that of R1, leads to the saddle point."
+    )
+    svg = plots.lines([*levels, *series], (-reach, reach), (-reach, reach), "x", square=True)
+    return Figure(caption, svg=svg, legend=tuple(zip(plots.CLASSES, paths, strict=False)))
 
 
 def figures_on_1d_data(model: Any, data: Any, seed: int, curve: Callable, name: str) -> Iterator[Figure]:
@@ -92,7 +143,8 @@ def _drawing(model: Any, data: Any, seed: int, curve: Callable) -> str:
     fake = model.sample(EXAMPLES, seed=seed)[:, 0]
     densities = [np.histogram(x, edges)[0] / (len(x) * (edges[1] - edges[0])) for x in (real, fake)]
     places = (edges[1:] + edges[:-1]) / 2
-    outputs = curve(model.discriminate(places.astype(np.float32)[:, None]).astype(np.float64))
+    packs = places.astype(np.float32)[:, None].repeat(model.pack, axis=0)
+    outputs = curve(model.discriminate(packs).astype(np.float64))
     rows = zip(plots.CLASSES, (*densities, outputs), strict=False)
     series = [(colour, list(zip(places, values, strict=True))) for colour, values in rows]
     return plots.lines(series, (low, high), (0.0, max(1.05, 1.3 * float(densities[0].max()))))

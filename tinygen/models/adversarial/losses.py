@@ -7,12 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tinygen import functional as F
-from tinygen import random
-from tinygen.autograd import grad
-from tinygen.backend import device_of
+from tinygen.errors import UsageError
 from tinygen.tensor import tensor
 
 
@@ -44,14 +40,30 @@ class Cost:
     discriminator: Callable[[Any, Any], Any]
     """Of the outputs for real examples and for fake ones."""
     generator: Callable[[Any, Any], Any]
-    """Of the outputs for fake examples and for real ones; all but relativistic costs ignore the latter."""
+    """Of the outputs for fake examples and for real ones, which only relative costs use."""
+    probability: Callable[[Any], Any] = F.sigmoid
+    """Of outputs: the estimate of p(x) / (p(x) + p_g(x)) at the optimum, 1/2 where neither is more likely."""
+    in_nats: bool = True
+    """Whether the discriminator's cost is a cross-entropy."""
+    relative: bool = False
+    """Whether outputs only count relative to those for the other kind."""
+
+    def metric(self, player: str) -> str:
+        """The metric's name of a player's cost."""
+        return f"{player}_nats" if self.in_nats else f"{player}_cost"
 
 
-def _classification(generator: Callable[[Any], Any]) -> Cost:
+def _classification(generator: Callable[[Any], Any], smoothing: float = 1.0) -> Cost:
     """A discriminator that classifies by logits, against a generator with this loss of a fake example."""
     return Cost(
-        lambda real, fake: real_loss(real).mean() + fake_loss(fake).mean(), lambda fake, real: generator(fake).mean()
+        lambda real, fake: _smooth_real_loss(real, smoothing).mean() + fake_loss(fake).mean(),
+        lambda fake, real: generator(fake).mean(),
     )
+
+
+def _smooth_real_loss(logits, target: float):
+    """-t log D(x) - (1 - t) log(1 - D(x)) from logits for real examples, with the target t in place of 1."""
+    return real_loss(logits) if target == 1 else real_loss(logits) + (1 - target) * logits
 
 
 def _relativistic(real, fake):
@@ -65,38 +77,46 @@ COSTS = {
     "least-squares": Cost(
         lambda real, fake: 0.5 * F.square(real - 1).mean() + 0.5 * F.square(fake).mean(),
         lambda fake, real: 0.5 * F.square(fake - 1).mean(),
+        probability=lambda outputs: F.clip(outputs, 0.0, 1.0),
+        in_nats=False,
     ),
     # Miyato et al. 2018 (arXiv:1802.05957), equations 16 and 17
     "hinge": Cost(
         lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
         lambda fake, real: -fake.mean(),
+        probability=lambda outputs: F.clip(0.5 * (outputs + 1), 0.0, 1.0),
+        in_nats=False,
     ),
     # Jolicoeur-Martineau 2018 (arXiv:1807.00734), the relativistic average GAN
-    "relativistic": Cost(_relativistic, lambda fake, real: _relativistic(fake, real)),
+    "relativistic": Cost(_relativistic, lambda fake, real: _relativistic(fake, real), relative=True),
 }
 """The costs of the game by name."""
 
 
-def gradient_norms(critic, real, fake):
-    """The N norms |grad f(x)| at points x drawn uniformly between each real example and a fake one.
+def smoothed(name: str, smoothing: float) -> Cost:
+    """The cost of this name with one-sided label smoothing (Salimans et al. 2016, section 3.4 there).
 
-    They are those of WGAN-GP, algorithm 1. The result can be differentiated with respect to the critic's parameters.
+    The target for real examples is `smoothing` in place of 1, that for fake ones stays 0. UsageError for a cost that
+    has no such target.
     """
-    share = random.stream("train").uniform((len(real),) + (1,) * (real.ndim - 1), device=device_of(real))
-    between = tensor(share * real + (1 - share) * fake.data, real.dtype, requires_grad=True)
-    slopes = F.flatten(grad(critic(between).sum(), between, create_graph=True))
-    # Where a ReLU critic is flat the squared norm is 0, and the root has no derivative there: hence the small constant.
-    return F.sqrt((slopes * slopes).sum(axis=1) + 1e-12)
+    if smoothing == 1:
+        return COSTS[name]
+    if name not in GENERATOR_LOSSES:
+        raise UsageError(f"smoothing is {smoothing:g}; cost {name} has no labels to smooth: use non-saturating")
+    return _classification(GENERATOR_LOSSES[name], smoothing)
 
 
 # Metrics, from outputs (N,) for real and for fake examples, NumPy arrays
 
 
-def discriminator_metrics(real, fake) -> dict[str, float]:
-    """The discriminator's loss in nats, and its accuracy on real and on fake examples, from its logits."""
-    loss = np.logaddexp(0, -real).mean(dtype=np.float64) + np.logaddexp(0, fake).mean(dtype=np.float64)
-    rates = {"real_accuracy_rate": float((real > 0).mean()), "made_accuracy_rate": float((fake < 0).mean())}
-    return {"discriminator_nats": float(loss), **rates}
+def discriminator_metrics(real, fake, *, cost: Cost = COSTS["non-saturating"]) -> dict[str, float]:
+    """The discriminator's cost, and its accuracy on real and on fake examples."""
+    outputs = [tensor(x, "float64") for x in (real, fake)]
+    value = cost.discriminator(*outputs).item()
+    shifts = [x.mean() if cost.relative else 0.0 for x in outputs[::-1]]
+    p, q = (cost.probability(x - shift).numpy() for x, shift in zip(outputs, shifts, strict=True))
+    rates = {"real_accuracy_rate": float((p > 0.5).mean()), "made_accuracy_rate": float((q < 0.5).mean())}
+    return {cost.metric("discriminator"): value, **rates}
 
 
 def critic_metrics(real, fake) -> dict[str, float]:

@@ -3,12 +3,12 @@
 
 from dataclasses import dataclass
 
-from tinygen import functional as F
 from tinygen.autograd import no_grad
 from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import figures_on_1d_data
 from tinygen.models.adversarial.inversion import SearchesForCodes
-from tinygen.models.adversarial.losses import critic_metrics, gradient_norms
+from tinygen.models.adversarial.losses import critic_metrics
+from tinygen.models.adversarial.regularisers import between, clip_weights, gradient_norms, one_sided, two_sided
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam, RMSProp
@@ -59,9 +59,7 @@ class WGAN(SearchesForCodes, AdversarialModel):
             fake = self.generator(self.noise(len(batch)))
         distance = critic(batch.x).mean() - critic(fake).mean()
         self.discriminator_optimizer.step(-distance)
-        with no_grad():
-            for weight in critic.parameters():
-                weight.assign(F.clip(weight, -self.config.clip, self.config.clip))
+        clip_weights(critic, self.config.clip)
         if self.is_generators_turn():
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())
         return {"critic_distance": distance}
@@ -88,6 +86,8 @@ class WGANGP(SearchesForCodes, AdversarialModel):
         """Steps of the critic for each step of the generator."""
         penalty: float = 10.0
         """Weight of the gradient penalty (lambda; 0.1 for points in the authors' code)."""
+        one_sided: bool = False
+        """Penalise only norms of the gradient above 1 (section 4)."""
         latent: int = 128
         """Dimensions of the noise."""
         hidden: int = 512
@@ -127,8 +127,8 @@ class WGANGP(SearchesForCodes, AdversarialModel):
         with no_grad():
             fake = self.generator(self.noise(len(batch)))
         distance = critic(batch.x).mean() - critic(fake).mean()
-        norms = gradient_norms(critic, batch.x, fake)
-        penalty = self.config.penalty * ((norms - 1) ** 2).mean()
+        norms = gradient_norms(critic, between(batch.x, fake))
+        penalty = self.config.penalty * (one_sided if self.config.one_sided else two_sided)(norms)
         self.discriminator_optimizer.step(penalty - distance)
         if self.is_generators_turn():
             self.update_generator(-critic(self.generator(self.noise(len(batch)))).mean())

@@ -67,7 +67,7 @@ class PixelCNNPP(Autoregressive):
         This is the initialisation of Salimans & Kingma 2016 (arXiv:1602.07868), section 3.
         """
         x = next(data.train.take(INITIAL).batches(INITIAL)).x
-        layers = [module for module in self.network.modules() if isinstance(module, NormedConvolution)]
+        layers = [module for module in self.network.modules() if isinstance(module, WeightNorm)]
         for layer in layers:
             layer.is_new = True
         with self.evaluating(), no_grad():
@@ -121,7 +121,7 @@ class PlusPlusNetwork(RasterNetwork):
         self.down = [Block(hidden, *of_corner, hidden, config.dropout) for _ in range(count)]
         self.up_rows = [Block(hidden, *of_rows, hidden, config.dropout) for _ in range(count)]
         self.up = [Block(hidden, *of_corner, 2 * hidden, config.dropout) for _ in range(count)]
-        self.head = NormedConvolution(Conv2d(hidden, outputs, 1))
+        self.head = WeightNorm(Conv2d(hidden, outputs, 1))
 
     def above(self, x):
         """The features of the rows above: of the first layer, and of each block."""
@@ -152,10 +152,10 @@ class Block(Module):
     """
 
     def __init__(self, hidden: int, kernel, kind, more: int, dropout: float):
-        self.first = NormedConvolution(ShiftedConv2d(2 * hidden, hidden, kernel, kind=kind))
-        self.more = NormedConvolution(Conv2d(2 * more, hidden, 1)) if more else None
+        self.first = WeightNorm(ShiftedConv2d(2 * hidden, hidden, kernel, kind=kind))
+        self.more = WeightNorm(Conv2d(2 * more, hidden, 1)) if more else None
         self.dropout = Dropout(dropout)
-        self.second = NormedConvolution(ShiftedConv2d(2 * hidden, 2 * hidden, kernel, kind=kind))
+        self.second = WeightNorm(ShiftedConv2d(2 * hidden, 2 * hidden, kernel, kind=kind))
 
     def forward(self, x, more=None):
         h = self.first(both_signs(x))
@@ -168,25 +168,6 @@ class Block(Module):
 def both_signs(x):
     """elu of x and of -x, side by side."""
     return F.elu(F.concatenate([x, -x], axis=-1))
-
-
-class NormedConvolution(WeightNorm):
-    """A convolution with weight normalisation, whose first outputs can set its gain and its bias (`is_new`)."""
-
-    is_new = False
-
-    def forward(self, x):
-        if self.is_new:
-            self.is_new = False
-            self._start_from(super().forward(x).data)
-        return super().forward(x)
-
-    def _start_from(self, y) -> None:
-        """Give outputs like y mean 0 and variance 1, by channel."""
-        mean, scale, bias = y.mean(axis=(0, 1, 2)), 1 / (y.std(axis=(0, 1, 2)) + 1e-6), self.layer.bias
-        self.gain.assign(self.gain.data * scale)
-        if bias is not None:
-            bias.assign((bias.data - mean) * scale)
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
