@@ -137,6 +137,7 @@ STAND_INS = {
     "photo_patches64": "coloured-digits8x8",
     "smiles32": "fashion-mnist-7k",
     "facades64": "segmented-sprites",
+    "ageing-mnist": "ageing-digits",
 }
 """Data sets of the package with the fields of those that the recipes name, which the tests do not have."""
 

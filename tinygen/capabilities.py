@@ -65,6 +65,19 @@ class Fills(Protocol):
 
 
 @runtime_checkable
+class Inverts(Protocol):
+    """A system without an encoder that searches for codes of given examples, which takes long."""
+
+    def invert(self, x: Any, *, seed: int) -> np.ndarray:
+        """Codes (N, D) whose examples are near the examples x."""
+        ...
+
+    def generate(self, codes: Any) -> np.ndarray:
+        """Examples of codes (N, D)."""
+        ...
+
+
+@runtime_checkable
 class Translates(Protocol):
     """A system that translates examples into another domain."""
 
@@ -110,6 +123,7 @@ VERBS: dict[type, str] = {
     Codes: "encode and decode",
     Completes: "complete",
     Fills: "fill in missing pixels",
+    Inverts: "search for codes",
     Translates: "translate",
     Density: "give probabilities",
     Classifies: "classify",

@@ -86,6 +86,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "gan": "tinygen.models.adversarial.gan:GAN",
         "dcgan": "tinygen.models.adversarial.dcgan:DCGAN",
         "cdcgan": "tinygen.models.adversarial.dcgan:ConditionalDCGAN",
+        "age-cgan": "tinygen.models.adversarial.age_cgan:AgeCGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
         "improved-gan": "tinygen.models.adversarial.improved_gan:ImprovedGAN",

@@ -14,18 +14,19 @@ from tinygen.cli import main
 from tinygen.data import Attributes, Dataset
 from tinygen.data import Image as ImageField
 from tinygen.errors import UsageError
+from tinygen.models.adversarial.inversion import Search, SearchesForCodes
 from tinygen.random import Stream
 from tinygen.train.images import png
 
 SMALL = "--steps 80 --batch-size 25 --hidden 12 --latent 4 --learning-rate 0.02".split()
-
+GAN = "--steps 150 --batch-size 25 --hidden 12 --latent 4 --learning-rate 0.005 --averaging 0.9".split()
 
 COMPONENTS = {"principal components", "relative principal components"}
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A run of an auto-encoder on images whose left or whose right half is bright, and noise that is neither."""
+    """Runs of an auto-encoder and a GAN on images whose left or right half is bright, and noise that is neither."""
     workspace = tmp_path_factory.mktemp("uses")
     y = np.arange(120) % 2
     x = Stream(0, "uses").uniform((120, 6, 6)) * 60
@@ -36,8 +37,19 @@ def workspace(tmp_path_factory):
     np.savez(workspace / "halves.npz", x_train=x[:80], y_train=y[:80], x_test=x[80:], y_test=y[80:])
     np.savez(workspace / "noise.npz", x_train=noise[:30], x_test=noise[30:])
     Image.fromarray(x[81]).save(workspace / "right.png")
-    assert main(["train", "ae", "--data", str(workspace / "halves.npz"), "--out", str(workspace / "run"), *SMALL]) == 0
-    return workspace
+    for name, value in (("all", 255), ("none", 0), ("grey", 100)):
+        Image.new("L", (6, 6), value).save(workspace / f"{name}.png")
+    mask = np.zeros((6, 6), np.uint8)
+    mask[1:5, 2:4] = 255
+    Image.fromarray(mask).save(workspace / "mask.png")
+    Image.fromarray(mask[:5]).save(workspace / "small.png")
+    runs = (("ae", "run", SMALL), ("gan", "gan", GAN), ("gan", "points", [*GAN, "--hidden", "3"]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SearchesForCodes, "search", Search(candidates=40, restarts=1, evaluations=30))
+        for model, out, flags in runs:
+            place = "ring8" if out == "points" else str(workspace / "halves.npz")
+            assert main(["train", model, "--data", place, "--out", str(workspace / out), *flags]) == 0
+        yield workspace
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +163,56 @@ def test_arithmetic_makes_one_class_of_another(capsys, monkeypatch):
     np.testing.assert_array_equal(picture[:, 7:13], picture[:, 35:41])
 
 
+def test_a_gan_moves_given_pictures_by_the_codes_that_it_finds(capsys, monkeypatch):
+    monkeypatch.setattr(arithmetic, "Judge", Bright)
+    assert main("arithmetic gan --target 0 --images right.png --out moved.png".split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "right.png: judged to be of class 1"
+    numbers = numbers_of("moved.json")
+    assert numbers["pairs"] == {"1": "0"}
+    assert numbers["judged_target_rate"]["codes"] > 0.9 > numbers["judged_target_rate"]["unmoved"]
+    tiles = np.asarray(Image.open("moved.png"))[::9, ::9].astype(float)
+    assert tiles.shape == (6, 6 * 7 - 1)
+    np.testing.assert_array_equal(tiles[:, :6], np.asarray(Image.open("right.png")))
+    found, last = tiles[:, 7:13], tiles[:, 35:41]
+    assert found[:, 3:].mean() > found[:, :3].mean() + 60, "the image of the code is bright on the right, too"
+    assert last[:, :3].mean() > last[:, 3:].mean() + 60
+
+
+def test_a_gan_fills_what_a_mask_leaves_out(capsys):
+    assert main("complete gan --mask mask.png --n 5 --out filled.png".split()) == 0
+    *lines, picture, file = capsys.readouterr().out.splitlines()
+    assert (picture, file) == ("filled.png", "filled.json")
+    x, train = (getattr(data.load("halves.npz"), part).values("x") for part in ("test", "train"))
+    x, missing = x[:5], np.zeros((6, 6, 1), bool)
+    missing[1:5, 2:4] = True
+    tiles = (np.asarray(Image.open("filled.png"))[::9, ::9] / 255).reshape(-1, 5 * 7 - 1)
+    drawn = np.stack([tiles[14:20, 7 * i : 7 * i + 6, None] for i in range(5)])
+    np.testing.assert_allclose(drawn[:, ~missing], x[:, ~missing], atol=1 / 255)
+    np.testing.assert_array_equal(tiles[7:13, 2:4][1:5], 128 / 255)
+    nearest = [((train - each) ** 2)[:, ~missing].sum(axis=1).argmin() for each in x]
+    expected = {
+        "completions": drawn,
+        "mean training image": np.broadcast_to(train.mean(axis=0), x.shape),
+        "nearest training image": train[nearest],
+    }
+    numbers = numbers_of("filled.json")["hole_psnr_db"]
+    assert list(numbers) == list(expected)
+    for name, images in expected.items():
+        error = ((images - x)[:, missing] ** 2).mean()
+        assert numbers[name] == pytest.approx(-10 * np.log10(error), abs=0.05), name
+        assert f"PSNR of missing pixels, {name}: {numbers[name]:.2f} dB" in lines
+
+
+def test_without_a_mask_the_upper_rows_are_kept_and_given_pictures_have_no_truth(capsys):
+    assert main("complete gan --rows 2 --images right.png --seed 3".split()) == 0
+    assert capsys.readouterr().out == "gan/completed-3.png\n"
+    tiles = np.asarray(Image.open("gan/completed-3.png"))[::9, ::9]
+    np.testing.assert_array_equal(tiles[7:9], tiles[:2])
+    np.testing.assert_array_equal(tiles[14:16], tiles[:2])
+    assert (tiles[9:13] == 128).all()
+
+
 def test_an_attribute_makes_two_classes():
     x, a = np.zeros((20, 6, 6), np.uint8), np.stack([np.arange(20) % 2, np.zeros(20)], axis=1)
     attributes = Attributes(names=("smiling", "old"))
@@ -174,6 +236,17 @@ def test_an_attribute_makes_two_classes():
         ("arithmetic run --source 0 --target 0", "no test example of halves can start: name two different classes"),
         ("arithmetic run --source 7", "label '7' is unknown: use a name (0, 1) or a number from 0 to 1"),
         ("arithmetic run --attribute smiling", "attribute 'smiling' is unknown: halves has none"),
+        ("complete gan --mask nowhere.png", "--mask: there is no file nowhere.png"),
+        ("complete gan --mask halves.npz", "--mask: halves.npz is not a picture that can be read"),
+        ("complete gan --mask small.png", "--mask: small.png has 6x5 pixels, images of the run 6x6: make it as large"),
+        ("complete gan --mask grey.png", "--mask: grey.png has pixels of value 100; make all white (missing) or black"),
+        ("complete gan --mask none.png", "--mask: by none.png all pixels are known: make those white that are missing"),
+        ("complete gan --mask all.png", "--mask: by all.png all pixels are missing: use sample"),
+        ("complete gan --mask mask.png --rows 2", "--mask says which pixels are known: leave --rows out"),
+        ("complete gan --rows 6", "--rows is 6: of 6 rows 0 to 5 can be kept"),
+        ("complete run --mask mask.png", "ae cannot fill in missing pixels; models that can: gan, dcgan, "),
+        ("complete points", "points: the run is of "),
+        ("arithmetic gan --images nowhere", "nowhere is not a folder of pictures, nor a picture"),
         ("retrieve run --query nowhere.png", "nowhere.png is not a folder of pictures, nor a picture"),
     ],
 )

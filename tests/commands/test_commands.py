@@ -210,7 +210,7 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         ("translate pixels", "pixelcnn cannot translate; models that can: unet"),
         ("rank bound", "vae cannot rank; models that can: ae, dae, "),
         ("classify all --data digits8x8", "digits8x8 does not hold the data that all was trained on; give their new"),
-        ("complete codes", "ae cannot complete; models that can: "),
+        ("complete codes", "ae cannot complete or fill in missing pixels; models that can: "),
         ("encode pixels", "pixelcnn cannot encode and decode; models that can: ae, dae, "),
         ("log-prob codes", "ae cannot give probabilities; models that can: "),
         ("log-prob pixels --importance-samples 3", "pixelcnn gives no bound by drawn codes; leave it out"),

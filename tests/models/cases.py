@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
+from tinygen.capabilities import Classifies, Codes, Completes, Density, Fills, Inverts, Ranks, Samples, Translates
 from tinygen.data import Attributes, Clip, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens, Wave
 from tinygen.data.needs import alternatives
+from tinygen.models.adversarial.inversion import Search
 from tinygen.optim import Optimizer
 from tinygen.random import Stream
 
@@ -84,6 +85,10 @@ def labels(spec, n=N):
     return Stream(0, "test labels").integers(spec.classes, n)
 
 
+def identities(spec, n=N):
+    return Stream(0, "test identities").integers(spec.identity.classes, n)
+
+
 def attributes(spec, n=N):
     return Stream(0, "test attributes").integers(2, (n, *spec.attributes.shape)).astype(np.uint8)
 
@@ -104,6 +109,8 @@ def spec_for(model, shape=(8, 4), kind=None, config=None):
     fields = {"x": field_of(kind or kinds_of(model, needs)[0], shape)}
     if "y" in needs:
         fields["y"] = Labels(CLASSES)
+    if "identity" in needs:
+        fields["identity"] = Labels(2)
     if "target" in needs:
         takes_maps = any(isinstance(each, SegmentMap) for each in alternatives(needs["target"]))
         fields["target"] = SegmentMap(*shape, CLASSES) if takes_maps else fields["x"]
@@ -120,6 +127,8 @@ def make(name, config, spec=None, seed=0):
     spec = spec or spec_for(model, config=config)
     random.seed(seed)
     system = model(model.Config(**config), spec)
+    if isinstance(system, Inverts):
+        system.search = Search(candidates=5, restarts=2, evaluations=2)
     split = split_for(system)
     system.prepare(Dataset(spec, split, split, split), seed=seed)
     return system
@@ -128,6 +137,7 @@ def make(name, config, spec=None, seed=0):
 def split_for(model, n=N):
     spec = model.spec
     columns = {"x": examples, "y": labels, "target": targets, "attributes": attributes, "mask": masks}
+    columns["identity"] = identities
     return Split(spec.fields, {name: columns[name](spec, n) for name in spec.fields})
 
 
@@ -173,11 +183,28 @@ def inference_calls(model):
         yield "rank", lambda: model.rank(batch_for(model).x[:3], batch_for(model).x)
     if isinstance(model, Completes):
         yield "complete", lambda: model.complete(batch_for(model).x[:3], 1, seed=5)
+    if isinstance(model, Fills) and not isinstance(model.spec.x, Points):
+        yield "fill", lambda: fill(model)
+    if isinstance(model, Inverts) and not isinstance(model.spec.x, Points):
+        yield "invert", lambda: model.invert(batch_for(model).x[:3], seed=5)
     if isinstance(model, Density):
         yield "log_prob", lambda: model.log_prob(batch_for(model).x, seed=5)
     if isinstance(model, Codes):
         yield "encode", lambda: model.encode(batch_for(model).x)
         yield "decode", lambda: model.decode(model.encode(batch_for(model).x))
+
+
+def fill(model):
+    """Three images whose left columns are kept."""
+    x = batch_for(model).x[:3]
+    known = np.zeros((*x.shape[:3], 1), bool)
+    known[:, :, : x.shape[2] // 2] = True
+    return model.fill(x, known, seed=5)
+
+
+def searches(model, call):
+    """Whether a call may compute gradients, with respect to codes."""
+    return call in ("fill", "invert") or (call == "evaluate" and hasattr(model, "refined"))
 
 
 def are_equal(a, b):

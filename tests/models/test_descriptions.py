@@ -72,8 +72,9 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class DescribedData:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, labelled=True, attributed=False):
+    def __init__(self, kind, labelled=True, attributed=False, identified=False):
         fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
+        fields |= {"identity": Labels(CLASSES)} if identified else {}
         if attributed:
             fields["attributes"] = Attributes(tuple("abc"), binary=True)
             self.train = Split(fields, {"attributes": np.eye(3, dtype=np.uint8)})
@@ -89,7 +90,7 @@ class DescribedData:
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
     model = models.get(name)
-    data = DescribedData(kind, attributed="attributes" in model.needs)
+    data = DescribedData(kind, attributed="attributes" in model.needs, identified="identity" in model.needs)
     if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
@@ -149,7 +150,7 @@ def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
     """The first configuration takes them all, except that DCGANs refuse images of 1x1."""
     for shape in [(1,), (2,), (5,)] if kind == "points" else [(1, 1), (5, 7), (3, 10)]:
         spec = spec_for(models.get(name), shape, kind)
-        if shape == (1, 1) and name in ("dcgan", "cdcgan", "vae-gan"):
+        if shape == (1, 1) and name in ("dcgan", "cdcgan", "age-cgan", "vae-gan"):
             with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x1; use"):
                 make(name, models.get(name).tiny[0], spec)
             continue

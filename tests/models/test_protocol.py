@@ -16,6 +16,7 @@ from tests.models.cases import (
     make,
     optimizers,
     sample_shape,
+    searches,
     split_for,
     state_bytes,
     trained,
@@ -131,7 +132,8 @@ def test_inference_runs_in_evaluation_mode_and_records_no_graph(name, config, mo
     for call, function in inference_calls(model):
         outputs.clear()
         function()
-        assert outputs == ({(False, False)} if parts else set()), call
+        allowed = {(False, False), (False, True)} if searches(model, call) else {(False, False)}
+        assert outputs <= allowed and bool(outputs) == bool(parts), call
 
 
 @every_case

@@ -1,1 +1,4 @@
-"""What trained systems are used for: retrieval, anomaly detection, arithmetic with codes. Each needs a capability."""
+"""What trained systems are used for: retrieval, anomaly detection, arithmetic with codes, completion.
+
+Each needs a capability.
+"""

@@ -15,6 +15,21 @@ def codes_of(model: Any, split: Split) -> np.ndarray:
     return np.concatenate([model.encode(batch.x) for batch in split.batches(CHUNK)])
 
 
+class SearchedCodes:
+    """The codes that a system finds by a search (`Inverts`), in the place of those of an encoder."""
+
+    def __init__(self, model: Any, seed: int):
+        self.model, self.seed, self.name = model, seed, model.name
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Codes (N, D) whose examples are near the examples x."""
+        return self.model.invert(x, seed=self.seed)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Examples of codes (N, D)."""
+        return self.model.generate(codes)
+
+
 def flat(x: np.ndarray) -> np.ndarray:
     """Examples or codes (N, ...) as vectors (N, D)."""
     return x.reshape(len(x), -1)

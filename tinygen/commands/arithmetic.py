@@ -7,10 +7,11 @@ from typing import Annotated
 import numpy as np
 
 from tinygen.applications import results
-from tinygen.applications.arithmetic import Arithmetic, labelled_by
-from tinygen.capabilities import Codes
-from tinygen.commands.flags import Debug, Device, File, Name, Place, RunFolder, Which, default
-from tinygen.commands.opening import label_number, open_run_of_pictures
+from tinygen.applications.arithmetic import Arithmetic, labelled_by, targets
+from tinygen.applications.codes import SearchedCodes
+from tinygen.capabilities import Codes, Inverts
+from tinygen.commands.flags import Debug, Device, File, Images, Name, Place, RunFolder, Which, default
+from tinygen.commands.opening import examples, label_number, open_run_of_pictures
 from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.train import images
@@ -21,7 +22,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Flags:
-    """Turn test images of one class into another by adding the difference of the classes' mean codes."""
+    """Turn images of one class into another by adding the difference of the classes' mean codes."""
 
     run: RunFolder
     source: Annotated[Name, default("every class")] = None
@@ -30,8 +31,11 @@ class Flags:
     """Name or number of the class to go to."""
     attribute: Annotated[Name, default("none: go between classes")] = None
     """Name of a binary attribute to give to examples that lack it."""
+    images: Images = None
     strength: float = 1.0
     """Factor by which the difference is multiplied before it is added."""
+    seed: int = 0
+    """Seed of the search for codes, by a model that has no encoder."""
     out: Annotated[File, default("arithmetic.png in the run's folder")] = None
     """File of the picture; the numbers lie beside it in a .json file."""
     which: Which = "last"
@@ -41,16 +45,16 @@ class Flags:
 
 
 def run(flags: Flags) -> None:
-    opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes)
+    opened = open_run_of_pictures(flags.run, flags.device, flags.which, Codes, Inverts)
     data = labelled_by(data_of(opened.run, flags.data), flags.attribute)
     pairs = pairs_of(data, flags.source, flags.target, flags.attribute)
-    arithmetic = Arithmetic.of(opened.model, data)
-    labels = data.test.values("y")
-    rows = [np.flatnonzero(labels == source)[: SHOWN if len(pairs) == 1 else 1] for source in pairs]
-    shown = data.test.rows(np.concatenate(rows)[:SHOWN])
-    source = shown.values("y")
-    target = np.array([pairs[label] for label in source.tolist()], np.int64)
-    walks = arithmetic.walks(shown.values("x"), source, target, flags.strength)
+    given = examples(opened, flags.images, None, None) if flags.images else None
+    model = opened.model if isinstance(opened.model, Codes) else SearchedCodes(opened.model, flags.seed)
+    arithmetic = Arithmetic.of(model, data)
+    x, source = shown(data, pairs) if given is None else (given[1], arithmetic.classes(given[1]))
+    for name, label in zip(given[0] if given else [], source, strict=False):
+        print(f"{name}: judged to be of class {data.spec.y.draw(label)}")
+    walks = arithmetic.walks(x, source, targets(source, pairs), flags.strength)
     shares = arithmetic.success(data, pairs, flags.strength)
     for name, share in shares.items():
         print(f"share judged to be of the class they were moved to, {name}: {share:.4f}")
@@ -58,6 +62,14 @@ def run(flags: Flags) -> None:
     sheet = images.sheet(walks.reshape(-1, *walks.shape[2:]), walks.shape[1])
     out = Path(flags.out or opened.run.folder / "arithmetic.png")
     results.save(sheet, {"pairs": names, "strength": flags.strength, "judged_target_rate": shares}, out)
+
+
+def shown(data: Dataset, pairs: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Test images of each class to start from, and their classes (N,)."""
+    labels = data.test.values("y")
+    rows = [np.flatnonzero(labels == source)[: SHOWN if len(pairs) == 1 else 1] for source in pairs]
+    split = data.test.rows(np.concatenate(rows)[:SHOWN])
+    return split.values("x"), split.values("y")
 
 
 def pairs_of(data: Dataset, source: str | None, target: str | None, attribute: str | None) -> dict[int, int]:

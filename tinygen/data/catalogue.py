@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, tones
+from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, strokes, tones
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -82,6 +82,10 @@ def _bouncing(name: str) -> Dataset:
     return bouncing.make(name, load(bouncing.DIGITS))
 
 
+def _ageing(name: str) -> Dataset:
+    return strokes.make(name, load(strokes.SETS[name].digits))
+
+
 GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     **{
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
@@ -93,6 +97,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     sentences.NAME: ("x words", sentences.make),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
+    **{name: ("x image, y labels, identity labels", partial(_ageing, name)) for name in strokes.SETS},
     tones.NAME: ("x wave, y labels", tones.make),
 }
 """Sets that are generated: the fields of each, and the function that makes it."""

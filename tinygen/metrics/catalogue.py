@@ -115,6 +115,13 @@ METRICS: dict[str, Metric] = {
     "critic_distance": Metric("critic's estimate of W1"),
     "gradient_norm": Metric("norm of the gradient of critic or discriminator"),
     "gradient_penalty": Metric("gradient penalty"),
+    # Images whose age is changed, by refined codes and by an encoder alone
+    "code_squared_error": Metric("squared error of the encoder's codes", "", "down"),
+    **{
+        f"{prefix}{name}": Metric(f"{label}{words}", "", "up")
+        for name, label in {"age_rate": "share of the asked age", "identity_rate": "share of kept identities"}.items()
+        for prefix, words in {"": "", "encoder_": ", by the encoder alone"}.items()
+    },
     # Samples
     "alike_pairs_rate": Metric("share of pairs nearly alike, above that of real examples", "", "down"),
     "alike_pairs_given_rate": Metric("share of pairs of one condition nearly alike", "", "down"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.capabilities import Classifies, Codes, Completes, Density, Ranks, Samples, Translates
+from tinygen.capabilities import Classifies, Codes, Completes, Density, Fills, Inverts, Ranks, Samples, Translates
 from tinygen.data import Clip, Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.train import images, plots
@@ -26,6 +26,8 @@ SOUNDS_IN_A_ROW = 3
 
 CLIPS = 4
 """Clips that are completed."""
+FILLED = 8
+"""Images that are filled in, or whose codes are searched for."""
 LINE_POINTS = 8
 """Decoded points of a line between two sentences."""
 MAP_POINTS = 100
@@ -138,6 +140,35 @@ def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Any) -> F
     kept[:, keep:] = 0.5
     caption = "Validation images, their upper halves, and completions of each."
     return Figure(caption, np.concatenate([original, kept, *completed]), len(x))
+
+
+def fillings(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """Two completions of validation images that have a square hole in the middle."""
+    batch = _first(data, FILLED)
+    known = around_a_square(batch.x)
+    given = conditions_in(model, batch)
+    drawn = [model.fill(batch.x, known, seed=seed + i, **given) for i in range(2)]
+    yield fillings_figure("Validation images, their known pixels, and completions of each.", batch.x, known, drawn)
+
+
+def around_a_square(x: np.ndarray) -> np.ndarray:
+    """Which pixels of images (N, H, W, C) lie outside the middle half of the rows and of the columns, (N, H, W, 1)."""
+    n, height, width, _ = x.shape
+    known = np.ones((n, height, width, 1), bool)
+    known[:, height // 4 : height - height // 4, width // 4 : width - width // 4] = False
+    return known
+
+
+def fillings_figure(caption: str, x: np.ndarray, known: np.ndarray, drawn: Sequence[np.ndarray]) -> Figure:
+    """Images, their known pixels on grey, and completions."""
+    return Figure(caption, np.concatenate([x, np.where(known, x, np.float32(0.5)), *drawn]), len(x))
+
+
+def inversions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """Validation images, and those of the codes that are found for them."""
+    x = _first(data, FILLED).x
+    caption = "Validation images, and below each that of the nearest code that was found."
+    yield Figure(caption, np.concatenate([x, model.generate(model.invert(x, seed=seed))]), len(x))
 
 
 def reconstructions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -291,6 +322,14 @@ PANELS = (
         completions,
     ),
     Panel(Completes, "Completions", "The model draws the rest of sounds.", _of_sounds, sound_completions),
+    Panel(Fills, "Missing pixels", "The model draws the missing pixels of images.", _of_intensities, fillings),
+    Panel(
+        Inverts,
+        "Inversions",
+        "How near the model's images come to given ones: codes are searched for by descent.",
+        _of_intensities,
+        inversions,
+    ),
     Panel(Codes, "Reconstructions", "How much of an image its code preserves.", _of_intensities, reconstructions),
     Panel(
         Codes,

@@ -17,6 +17,7 @@ from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
+from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.base import CHUNK, at_least, given_labels
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
@@ -48,7 +49,7 @@ MOST_CLASSES = 10  # classes in a figure
 DiscriminatorNorm = Literal["batch", "spectral", "none"]
 
 
-class DCGAN(Game):
+class DCGAN(SearchesForCodes, Game):
     """Generative adversarial network of strided convolutions with batch normalisation."""
 
     name = "dcgan"

@@ -7,13 +7,14 @@ from tinygen.data.fields import Points
 from tinygen.models.adversarial.base import batch_norm_restored_on_error, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import figures_on_1d_data, losses_figure, saddle_point_figure
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
+from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.adversarial.losses import GENERATOR_LOSSES
 from tinygen.models.base import at_least
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 
 
-class GAN(Game):
+class GAN(SearchesForCodes, Game):
     """Generative adversarial network of two multilayer perceptrons."""
 
     name = "gan"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tinygen.autograd import no_grad
 from tinygen.models.adversarial.base import AdversarialModel, mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import figures_on_1d_data
+from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.adversarial.losses import critic_metrics
 from tinygen.models.adversarial.regularisers import between, clip_weights, gradient_norms, one_sided, two_sided
 from tinygen.models.base import at_least
@@ -13,7 +14,7 @@ from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam, RMSProp
 
 
-class WGAN(AdversarialModel):
+class WGAN(SearchesForCodes, AdversarialModel):
     """Wasserstein GAN whose critic is kept Lipschitz by clipping its weights."""
 
     name = "wgan"
@@ -73,7 +74,7 @@ class WGAN(AdversarialModel):
         return critic_figures(self, data, seed)
 
 
-class WGANGP(AdversarialModel):
+class WGANGP(SearchesForCodes, AdversarialModel):
     """Wasserstein GAN whose critic is held to gradients of norm 1 by a penalty."""
 
     name = "wgan-gp"
