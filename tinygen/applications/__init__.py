@@ -1,1 +1,1 @@
-"""What trained systems are used for: retrieval, anomaly detection, arithmetic with codes. Each needs a capability."""
+"""What trained systems are used for: retrieval, anomaly detection, arithmetic with codes, features of layers."""
