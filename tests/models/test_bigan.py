@@ -22,7 +22,7 @@ def images(n=16):
 
 def small_model(steps=0, device="cpu", **config):
     random.seed(0)
-    model = BiGAN(BiGAN.Config(**{"latent": 4, "channels": 3, "hidden": 5} | config), SPEC, device)
+    model = BiGAN(BiGAN.Config(**{"latent": 4, "hidden": 6} | config), SPEC, device)
     for _ in range(steps):
         model.training_step(Batch(x=images()).to(device))
     return model

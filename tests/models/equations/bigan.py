@@ -17,9 +17,7 @@ def bigan(model, batch):
         return encoded if noise is None else encoded[:, :latent] + np.exp(0.5 * encoded[:, latent:]) * noise
 
     def logits(x, codes):
-        joint = model.discriminator
-        of_both = np.concatenate([output(joint.of_image, x), output(joint.of_code, codes)], axis=1)
-        return output(joint.of_both, of_both)[:, 0]
+        return output(model.discriminator.network, np.concatenate([x.reshape(n, -1), codes], axis=1))[:, 0]
 
     codes, fake = code(), output(model.generator, z)
 

@@ -1,7 +1,7 @@
 """InfoGAN: codes that can be read off the samples (Chen et al. 2016, arXiv:1606.03657)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -83,9 +83,9 @@ class InfoGAN(AdversarialModel):
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=betas)
         self.discriminator_optimizer = Adam(self.discriminator, config.discriminator_learning_rate, betas=betas)
 
-    def draw(self, n: int, noise: Stream, categories: Stream, continuous: Stream, device: str = "cpu"):
-        """Draw the noise z (n, latent), categories (n, categorical), and continuous codes (n, continuous)."""
-        config = self.config
+    def draw(self, n: int, streams: Sequence[Stream], device: str = "cpu"):
+        """Draw noise z (n, latent), categories (n, categorical), and continuous codes (n, continuous) from streams."""
+        config, (noise, categories, continuous) = self.config, streams
         return (
             noise.normal((n, config.latent), device=device),
             categories.integers(config.categories, (n, config.categorical), device=device),
@@ -94,12 +94,12 @@ class InfoGAN(AdversarialModel):
 
     def drawn(self, n: int, seed: int, purpose: str):
         """As `draw`, from streams of a seed; the first examples are the same for every n."""
-        return self.draw(n, *(Stream(seed, f"{purpose}{part}") for part in ("", " categories", " continuous")))
+        return self.draw(n, [Stream(seed, f"{purpose}{part}") for part in ("", " categories", " continuous")])
 
     def generator_input(self, noise, categories, continuous):
         """z and c, categories one-hot, side by side: (N, latent + codes)."""
-        one_hot = F.one_hot(categories, self.config.categories).reshape(len(noise), -1)
-        return F.concatenate([noise, one_hot, continuous], axis=1)
+        one_hot = F.one_hot(categories, self.config.categories)
+        return F.concatenate([noise, F.flatten(one_hot), continuous], axis=1)
 
     def recovered(self, outputs):
         """Q(c | x) from the discriminator's outputs (N, 1 + codes): logits (N, categorical, categories), and means."""
@@ -123,7 +123,7 @@ class InfoGAN(AdversarialModel):
         Both minimise -lambda L_I(G, Q), too.
         """
         n, stream = len(batch), random.stream("train")
-        noise, *codes = self.draw(n, stream, stream, stream, self.device)
+        noise, *codes = self.draw(n, [stream] * 3, self.device)
         with batch_norm_restored_on_error(self):
             fake = self.generator(self.generator_input(noise, *codes))
             of_real, of_fake = self.discriminator(batch.x), self.discriminator(fake.detach())
@@ -161,7 +161,7 @@ class InfoGAN(AdversarialModel):
 
         def codes(part):
             logits, means = self.recovered(self.discriminator(part))
-            return F.concatenate([F.softmax(logits).reshape(len(part), -1), means], axis=1)
+            return F.concatenate([F.flatten(F.softmax(logits)), means], axis=1)
 
         with self.evaluating():
             return in_chunks(codes, x, self.device)
