@@ -33,7 +33,7 @@ def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def nearest_examples(x: np.ndarray, batches: Iterable[np.ndarray]) -> np.ndarray:
     """The examples nearest to each of x (N, ...) among those of all batches (M, ...): (N, ...); the first of a tie."""
-    found, least = np.empty_like(x), np.full(len(x), np.inf)
+    found, least = np.zeros_like(x), np.full(len(x), np.inf)
     points = x.reshape(len(x), -1)
     for batch in batches:
         for rows, distances in squared_distances(points, batch.reshape(len(batch), -1)):
