@@ -182,4 +182,4 @@ BiGAN.trials = (
         ),
     ),
 )
-BiGAN.recipes = ("--data mnist --steps 3000",)
+BiGAN.recipes = ("--data mnist --hidden 400 --batch-size 100 --learning-rate 5e-4 --steps 15000",)

@@ -266,12 +266,12 @@ InfoGAN.tiny = (TINY, TINY | {"categorical": 2, "continuous": 1, "averaging": 0.
 InfoGAN.trials = (
     Trial(
         "digits8x8",
-        400,
+        300,
         {"latent": 8, "channels": 16, "hidden": 32, "batch_size": 64, "averaging": 0.95}
         | {"discriminator_learning_rate": 1e-3},
         (
             Demand("purity", ">", UNTRAINED, plus=0.3),
-            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.4),
+            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.35),
         ),
     ),
 )
