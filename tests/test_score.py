@@ -133,6 +133,42 @@ def test_a_conditional_model_samples_the_classes_of_the_real_images():
     assert of_samples(RealImages(None, digits.spec), reference_of_digits, 7) == reference_of_digits.of_real
 
 
+def test_reconstructions_are_scored_by_the_class_that_a_judge_gives_them():
+    digits = data.load("digits8x8")
+    judges = (Judge.of(digits, JudgeConfig(steps=80)),) * 2
+    reference_of_digits = reference.Reference(digits, judges)
+
+    class Shifts(System):
+        """A system that rebuilds every second image as another one, of the next class."""
+
+        def sample(self, n, *, seed):
+            return reference_of_digits.real.x
+
+        def encode(self, x):
+            return np.arange(len(x))[:, None]
+
+        def decode(self, codes):
+            x, y = reference_of_digits.real.x.copy(), reference_of_digits.real.y
+            x[::2] = [x[np.flatnonzero(y == (label + 1) % 10)[0]] for label in y[::2]]
+            return x
+
+    rebuilt = Shifts(None, digits.spec).decode(np.zeros(reference_of_digits.n))
+    predicted = judges[0].classes(judges[0].features(rebuilt))
+    kept = of_samples(Shifts(None, digits.spec), reference_of_digits, 7)["class_kept_rate"]
+    assert kept == (predicted == reference_of_digits.real.y).mean()
+    assert 0.3 < kept < 0.6 < reference_of_digits.of_real["label_agreement"]
+
+
+def test_a_model_with_codes_is_scored_beside_real_images(capsys):
+    train("aae", "--latent", "3")
+    capsys.readouterr()
+    assert main(["score", "aae", "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert 0 <= score["metrics"]["class_kept_rate"] <= 1
+    digits = reference.Reference(data.load("digits8x8"))
+    assert score["real"]["class_kept_rate"] == digits.of_real["label_agreement"]
+
+
 @every_model
 def test_a_model_without_likelihood_bound_or_error_is_implicit(name):
     """Implicit models are scored by their samples; the AAE is one although it has reconstructions."""

@@ -8,7 +8,7 @@ real images show what can be reached.
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygen.capabilities import Classifies, Ranks, Samples
+from tinygen.capabilities import Classifies, Codes, Ranks, Samples
 from tinygen.data import Dataset
 from tinygen.metrics.catalogue import describe, format_number
 from tinygen.metrics.reference import Reference
@@ -19,6 +19,9 @@ from tinygen.train.loading import data_of, load_state, model_of
 
 SCORED_EXAMPLES = 5000
 """Most examples of train and of test on which classification and ranking are scored."""
+
+CLASS_KEPT = "class_kept_rate"
+"""The metric of reconstructions that is scored beside those of samples."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ class Scorer:
             return Score(*about, test, test, which=which)
         reference = self.reference(run.config["data"]["digest"], data)
         metrics = of_samples(model, reference, seed)
-        real = {name: reference.of_real[name] for name in metrics}
+        # Real images are reconstructions without any loss.
+        of_real = reference.of_real | {CLASS_KEPT: reference.of_real["label_agreement"]}
+        real = {name: of_real[name] for name in metrics}
         digests = tuple(judge.digest for judge in reference.judges)
         return Score(*about, metrics, test, real, reference.n, digests, which)
 
@@ -90,10 +95,16 @@ def samples_are_judged(model: Any, data: Dataset) -> bool:
 
 
 def of_samples(model: Any, reference: Reference, seed: int) -> dict[str, float]:
-    """The metrics of a model's samples; a conditional model is given the conditions of the real images."""
+    """The metrics of a model's samples; a conditional model is given the conditions of the real images.
+
+    If it has codes, also the share of real images whose reconstruction a judge gives their class.
+    """
     conditions = {name: reference.real[name] for name in model.conditions}
     samples = model.sample(reference.n, seed=seed, **({"given": conditions} if conditions else {}))
-    return reference.score(samples, conditions.get("y"))
+    metrics = reference.score(samples, conditions.get("y"))
+    if isinstance(model, Codes):
+        metrics[CLASS_KEPT] = reference.label_agreement(model.decode(model.encode(reference.real.x)))
+    return metrics
 
 
 def of_labels(model: Any, data: Dataset) -> dict[str, float]:

@@ -61,3 +61,12 @@ def test_distances_to_the_nearest_are_exact_and_zero_for_a_copy(chunk, monkeypat
     distances = neighbours.nearest(x, y)
     assert distances == pytest.approx(expected, rel=1e-12)
     assert distances[3] == 0
+
+
+@pytest.mark.parametrize("size", [1, 4, 11])
+def test_the_nearest_examples_are_those_of_the_least_distance_in_any_batch(size):
+    stream = Stream(0, "tests")
+    x, y = stream.normal((7, 2, 3)), stream.normal((11, 2, 3))
+    nearest = neighbours.nearest_examples(x, (y[start : start + size] for start in range(0, 11, size)))
+    distances = ((x[:, None].astype(float) - y) ** 2).sum(axis=(2, 3))
+    np.testing.assert_array_equal(nearest, y[distances.argmin(axis=1)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygen.metrics.labels import agreement, classes_present, histogram_distance
+from tinygen.metrics.labels import agreement, classes_present, histogram_distance, purity
 from tinygen.metrics.memorisation import memorisation
 
 
@@ -31,3 +31,10 @@ def test_memorisation_compares_the_distances_to_train_and_to_held_out():
     assert memorisation(samples, train, held_out) == pytest.approx(to_train / to_held_out)
     assert memorisation(train, train, held_out) == 0
     assert memorisation(held_out, train, held_out) == np.inf
+
+
+def test_purity_is_the_share_of_the_most_frequent_class_of_each_group():
+    groups, labels = np.array([0, 0, 0, 3, 3, 1]), np.array([2, 2, 1, 0, 1, 2])
+    assert purity(groups, labels) == pytest.approx((2 + 1 + 1) / 6)
+    assert purity(5 - labels, labels) == 1
+    assert purity(np.zeros(6, int), labels) == 0.5

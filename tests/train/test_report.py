@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinygen import train
+from tinygen import random, train
 from tinygen.data import Dataset, Labels, Points, Spec
 from tinygen.data import Image as ImageField
 from tinygen.metrics import catalogue
@@ -82,6 +82,7 @@ def test_the_page_shows_metrics_sections_and_pictures_of_a_run(run, data, make_m
         "Samples",
         "Learning",
         "Samples over training",
+        "Beside real images",
         "Reconstructions",
         "The code plane",
         "Probabilities",
@@ -92,7 +93,7 @@ def test_the_page_shows_metrics_sections_and_pictures_of_a_run(run, data, make_m
     assert "4×4 images, dynamically binarised" in page.text
     assert all(name in page.text for name in ("dark", "bright"))
     pictures = [source for source in page.sources if source.startswith("data:image/png;base64,")]
-    assert len(pictures) == 1 + 4 + 2 + 1 + 1 + len(list(make_model().figures(data, seed=0)))
+    assert len(pictures) == 1 + 4 + 3 + 2 + 1 + 1 + len(list(make_model().figures(data, seed=0)))
     for picture in pictures:
         Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).verify()
 
@@ -141,6 +142,48 @@ class HalfBrightness:
 
     def decode(self, codes):
         return 0.5 * codes.reshape(-1, 4, 4, 1)
+
+
+class Copies:
+    """A model whose samples are the first training images, each a little darker."""
+
+    def __init__(self, data):
+        self.x = 0.9 * next(data.train.batches(30)).x
+
+    def sample(self, n, *, seed, given=None):
+        return self.x[:n]
+
+
+def test_samples_lie_above_the_training_images_nearest_to_them(data, monkeypatch):
+    monkeypatch.setattr(panels, "SHOWN_EXAMPLES", 4)  # the nearest of several batches
+    streams = random.get_state()
+    neighbours, _ = panels.beside_real(Copies(data), data, 0)
+    assert random.get_state() == streams
+    samples, nearest = neighbours.images.reshape(2, panels.COLUMNS, 4, 4, 1)
+    np.testing.assert_array_equal(samples, 0.9 * next(data.train.batches(30)).x[: panels.COLUMNS])
+    np.testing.assert_allclose(nearest, samples / 0.9, rtol=1e-6)
+    assert f"of {len(data.train)} training images" in neighbours.caption
+
+
+def test_the_answer_of_the_quiz_shows_the_real_images_in_their_places(data):
+    _, quiz = panels.beside_real(Copies(data), data, 5)
+    n = len(data.valid)  # fewer than a full quiz has
+    assert (len(quiz.images), quiz.columns, quiz.answer.columns) == (2 * n, n, n)
+    is_real = (quiz.answer.images == quiz.images).all(axis=(1, 2, 3))
+    assert is_real.sum() == n
+    real, samples = next(data.valid.batches(n)).x, Copies(data).x[panels.COLUMNS :][:n]
+    for kind, expected in ((is_real, real), (~is_real, samples)):
+        assert sorted(map(bytes, quiz.images[kind])) == sorted(map(bytes, expected))
+    assert (quiz.answer.images[~is_real] == 0.5).all()
+    orders = {bytes(panels.quiz(real, samples, seed).answer.images) for seed in range(5)}
+    assert len(orders) > 1
+
+
+def test_the_answer_is_behind_a_click(run):
+    html = run.report_file.read_text()
+    before, details = html.split('<details class="answer">')
+    assert "Spot the fake" in before and "The real ones." not in before
+    assert details.index("The real ones.") < details.index("</details>")
 
 
 @pytest.mark.parametrize(("images", "columns", "pairs"), [(7, 7, 3), (10, 10, 5), (13, 10, 5), (25, 10, 5)])

@@ -1,4 +1,4 @@
-"""Metrics of predicted labels: shares of classes, their number, and agreement."""
+"""Metrics of predicted labels: shares of classes, their number, agreement, and purity of groups."""
 
 import numpy as np
 
@@ -24,3 +24,10 @@ def classes_present(labels: np.ndarray, classes: int) -> int:
 def agreement(labels: np.ndarray, others: np.ndarray) -> float:
     """The share of examples on which both are the same."""
     return float((labels == others).mean())
+
+
+def purity(groups: np.ndarray, labels: np.ndarray) -> float:
+    """The share of examples that are of the most frequent class in their group; both integers (N,)."""
+    table = np.zeros((groups.max() + 1, labels.max() + 1))
+    np.add.at(table, (groups, labels), 1)
+    return float(table.max(axis=1).sum() / len(labels))

@@ -1,6 +1,6 @@
 """Euclidean distances between many points, a chunk of rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -29,6 +29,18 @@ def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Distance from each row of x (N, D) to the nearest of y (M, D): exactly zero for a copy."""
     neighbours = [y[distances.argmin(axis=1)] for _, distances in squared_distances(x, y)]
     return np.linalg.norm((x - np.concatenate(neighbours)).astype(np.float64), axis=1)
+
+
+def nearest_examples(x: np.ndarray, batches: Iterable[np.ndarray]) -> np.ndarray:
+    """The examples nearest to each of x (N, ...) among those of all batches (M, ...): (N, ...); the first of a tie."""
+    found, least = np.zeros_like(x), np.full(len(x), np.inf)
+    points = x.reshape(len(x), -1)
+    for batch in batches:
+        for rows, distances in squared_distances(points, batch.reshape(len(batch), -1)):
+            best, nearer = distances.argmin(axis=1), distances.min(axis=1) < least[rows]
+            found[rows][nearer] = batch[best[nearer]]
+            least[rows] = np.minimum(least[rows], distances.min(axis=1))
+    return found
 
 
 def squared_radii(x: np.ndarray, k: int) -> np.ndarray:

@@ -62,6 +62,11 @@ class Reference:
         }
         return metrics if y is None else metrics | {"label_agreement": agreement(classes, y)}
 
+    def label_agreement(self, x: np.ndarray) -> float:
+        """The share of images x (n, H, W, C), made of the real ones, to which the first judge gives their class."""
+        judge = self.judges[0]
+        return agreement(judge.classes(judge.features(x)), self.real.y)
+
 
 def in_one_batch(split: Split):
     """All examples of a split as one batch; dynamic binarisation is drawn once."""

@@ -35,6 +35,8 @@ class Figure:
     """Contents of `.wav` files, in the order of the tiles."""
     ground: float = 0.0
     """Intensity of the gaps."""
+    answer: "Figure | None" = None
+    """A figure that is shown after a click."""
 
     @classmethod
     def of_examples(cls, caption: str, values: Any, field: Field, columns: int | None = None) -> "Figure":

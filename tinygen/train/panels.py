@@ -10,6 +10,8 @@ import numpy as np
 from tinygen.capabilities import Classifies, Codes, Completes, Density, Fills, Inverts, Ranks, Samples, Translates
 from tinygen.data import Clip, Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
+from tinygen.metrics.neighbours import nearest_examples
+from tinygen.random import Stream
 from tinygen.train import images, plots
 from tinygen.train.figures import Figure
 
@@ -21,6 +23,10 @@ SHOWN_EXAMPLES = 1000
 """Examples in a scatter plot, in a confusion matrix, or to be ranked."""
 COMPARED = 100
 """Images or sentences whose probabilities are compared."""
+SEARCHED = 10_000
+"""Training images among which the nearest ones are looked for."""
+QUIZ = 8
+"""Real images, and as many samples, in the quiz."""
 SOUNDS_IN_A_ROW = 3
 """Sounds that are completed."""
 
@@ -63,6 +69,27 @@ def samples(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Samples, from the same noise at every call."""
     n, columns = images.arrangement(model)
     yield Figure.of_examples("Samples.", model.sample(n, seed=seed), model.spec.x, columns)
+
+
+def beside_real(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """Samples above the training images nearest to them, and a quiz of real images among samples."""
+    drawn = model.sample(COLUMNS + QUIZ, seed=seed)
+    shown, train = drawn[:COLUMNS], data.train.take(SEARCHED).only("x")
+    nearest = nearest_examples(shown, (batch.x for batch in train.batches(SHOWN_EXAMPLES)))
+    caption = f"Samples, and below each the nearest of {len(train):,} training images by the distance of pixels."
+    yield Figure(caption, np.concatenate([shown, nearest]), COLUMNS)
+    yield quiz(_first(data, QUIZ).x, drawn[COLUMNS:], seed)
+
+
+def quiz(real: np.ndarray, drawn: np.ndarray, seed: int) -> Figure:
+    """Real images and as many drawn ones in random order; the real ones alone are the answer."""
+    n = min(len(real), len(drawn))
+    order = Stream(seed, "quiz").permutation(2 * n)
+    mixed = np.concatenate([real[:n], drawn[:n]])[order]
+    only_real = np.where((order < n)[:, None, None, None], mixed, np.float32(0.5))
+    answer = Figure("The real ones. The model drew the others.", only_real, n)
+    caption = f"Spot the fake: {n} of these images are real, from validation, and {n} were drawn by the model."
+    return Figure(caption, mixed, n, answer=answer)
 
 
 def translations(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -310,6 +337,13 @@ PANELS = (
         "Drawn from the model; none is chosen by hand.",
         lambda spec: "x" in spec,
         samples,
+    ),
+    Panel(
+        Samples,
+        "Beside real images",
+        "Whether samples are copies of training images, and whether they can be told from real ones.",
+        _of_intensities,
+        beside_real,
     ),
     Panel(
         Translates, "Translations", "Inputs, and their translations into the other domain.", _of_pictures, translations

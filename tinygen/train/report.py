@@ -144,7 +144,7 @@ def _sections(
     """How to read the picture at the top, the first of the first panel; and each panel with its other figures."""
     legend, sections = "", []
     for panel in panels:
-        of_samples = panel.capability is Samples  # its only figure is the one at the top
+        of_samples = panel is panels[0] and panel.capability is Samples  # its only figure is the one at the top
         figures = [] if of_samples else list(panel.figures(model, data, seed))
         if panel is panels[0]:
             legend = _legend_of_samples(model) if of_samples else figures[0].caption
