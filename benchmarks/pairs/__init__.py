@@ -19,6 +19,7 @@ from benchmarks.pairs.base import (
     trainable_parameters,
 )
 from benchmarks.pairs.denoising import UNetBlock
+from benchmarks.pairs.diffusion import DDPM
 from benchmarks.pairs.energy import RBM
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.sequences import LSTM, LanguageModel
@@ -57,6 +58,7 @@ PAIRS: dict[str, Pair] = {
     "gated_pixelcnn": GatedPixelCNN(),
     "wavenet": WaveNet(),
     "unet_block": UNetBlock(),
+    "ddpm": DDPM(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),
 }
