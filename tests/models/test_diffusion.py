@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from tests.models.cases import make
-from tests.models.test_equations import model_with_random_weights
-from tinygen.data import Image, Points, Spec, load
-from tinygen.data.points import ROLLS
+from tinygen.data import Dataset, Image, Points, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.models.diffusion.diffusion import Diffusion
 from tinygen.random import Stream
@@ -83,7 +81,6 @@ def gaussian_model(**config):
 
 def test_the_bound_of_points_is_that_of_integrals_over_all_paths():
     """With T = 2: K is an integral over x^1 and x^2, by quadrature."""
-    model = model_with_random_weights("diffusion", TINY | {"timesteps": 2, "first_beta": 0.1}, "points")
     model = gaussian_model(timesteps=2, first_beta=0.1)
     for number, parameter in enumerate(model.parameters()):
         parameter.assign(0.5 * Stream(number, "weights").normal(parameter.shape))
@@ -111,8 +108,6 @@ def test_the_bound_of_points_is_that_of_integrals_over_all_paths():
 
 def test_the_evaluated_bound_is_the_mean_of_log_prob_and_says_how_much_is_gained():
     model = gaussian_model(timesteps=5)
-    from tinygen.data import Dataset, Split
-
     x = (3 + 2 * Stream(0, "points").normal((4000, 1))).astype(np.float32)
     split = Split(model.spec.fields, {"x": x})
     model.prepare(Dataset(model.spec, split, split, split), seed=0)
@@ -166,18 +161,3 @@ def test_figures_show_the_drift_in_a_plane():
     assert len(drifts) == 3
     assert all(figure.svg.count("stroke-linejoin") == 400 for figure in drifts)
     assert "beta" in schedule.legend[0][1]
-
-
-def test_the_swiss_roll_has_the_density_that_is_known():
-    data, roll = load("swiss-roll"), ROLLS["swiss-roll"]
-    side = np.linspace(-2.5, 2.5, 501)
-    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    density = roll.density(grid)
-    assert density.sum() * 0.01**2 == pytest.approx(1, abs=1e-3)
-    x = data.train.take(20_000).values("x")
-    inner = (np.abs(grid) < 1).all(axis=1)
-    assert (np.abs(x) < 1).all(axis=1).mean() == pytest.approx(density[inner].sum() * 0.01**2, abs=0.015)
-    assert x.var(axis=0).mean() == pytest.approx(1, abs=0.15)
-    low, high = roll.limits
-    assert ((low < x) & (x < high)).all(axis=1).mean() > 0.999
-    assert data.spec.fields.keys() == {"x"}

@@ -5,6 +5,7 @@ x_0 ~ N(MEAN, STD^2), so that x_k ~ N(sqrt(a) MEAN, a STD^2 + 1 - a) with a = al
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_thinned_chains_have_steps_of_the_whole_one_and_its_last():
     np.testing.assert_array_equal(LINEAR.thinned(1000).alpha_bar, LINEAR.alpha_bar)
     chain = LINEAR.from_first(30)
     assert (chain.alpha_bar[1], chain.alpha_bar[-1]) == (LINEAR.alpha_bar[1], LINEAR.alpha_bar[-1])
-    assert len(chain) == 30
+    assert 25 < len(chain) <= 30
+    assert (np.diff(chain.times, 2)[1:] > -0.002).all(), "steps become wider"
     assert len(LINEAR.thinned(5).from_first(100)) == 5
     with pytest.raises(UsageError, match=r"^sampling in 0 steps: the diffusion has 1000, so use 1 to 1000$"):
         LINEAR.thinned(0)
@@ -153,28 +155,31 @@ def test_weights_of_the_bound_give_the_divergence_of_normal_distributions(chain,
         assert weights[k] * ((noise - wrong) ** 2).sum() + 3 * constants[k] == pytest.approx(kl, rel=1e-5)
 
 
-def expected_bound(chain):
+def geometric(steps, first=10.0, last=-8.0):
+    """A chain whose ratios of signal to noise fall by the same factor in each step."""
+    ratio = np.exp(np.linspace(first, last, steps))
+    return Chain(np.arange(steps + 1) / steps, np.concatenate([[1.0], ratio / (1 + ratio)]))
+
+
+def expected_bound(chain, mean=MEAN, std=STD):
     """The expected negative bound of normal data under the optimal prediction, and the entropy of the data."""
     weights, constants = process.bound_weights(chain, "small")
-    unexplained = [  # E (noise - its prediction)^2, from the variance of x_0 given x_k
-        chain.alpha_bar[k] / (1 - chain.alpha_bar[k]) * STD**2 * (1 - chain.alpha_bar[k]) / spread_of(chain, k) ** 2
-        for k in range(1, len(chain) + 1)
-    ]
+    a = chain.alpha_bar[1:]
+    of_x0 = std**2 * (1 - a) / (a * std**2 + 1 - a)  # the variance of x_0 given x_k
+    of_noise = np.concatenate([[0.0], a / (1 - a) * of_x0])
     first = process.variance_of(chain, 1, "small")
-    of_first = unexplained[0] * (1 - chain.alpha_bar[1]) / chain.alpha_bar[1]
-    start = 0.5 * (math.log(2 * math.pi * first) + of_first / first)
-    end = 0.5 * (chain.alpha_bar[-1] * (MEAN**2 + STD**2 - 1) - math.log(1 - chain.alpha_bar[-1]))
-    steps = sum(weights[k] * unexplained[k - 1] + constants[k] for k in range(2, len(chain) + 1))
-    return start + steps + end, 0.5 * math.log(2 * math.pi * math.e * STD**2)
+    start = 0.5 * (math.log(2 * math.pi * first) + of_x0[0] / first)
+    end = 0.5 * (a[-1] * (mean**2 + std**2 - 1) - math.log(1 - a[-1]))
+    return start + (weights * of_noise + constants).sum() + end, 0.5 * math.log(2 * math.pi * math.e * std**2)
 
 
 def test_the_bound_lies_below_the_likelihood_and_meets_it_with_many_steps():
     gaps = []
-    for steps in (25, 100, 400, 1000):
-        bound, entropy = expected_bound(LINEAR.from_first(steps))
+    for steps in (25, 100, 400, 1600):
+        bound, entropy = expected_bound(geometric(steps))
         gaps.append(bound - entropy)
-    assert all(earlier > later > 0 for earlier, later in itertools.pairwise(gaps))
-    assert gaps[-1] < 0.02
+    assert all(0 < later < earlier / 2 for earlier, later in itertools.pairwise(gaps))
+    assert gaps[-1] < 0.05
 
 
 def test_the_divergence_from_the_prior_is_that_of_its_normal_distribution():
@@ -184,17 +189,24 @@ def test_the_divergence_from_the_prior_is_that_of_its_normal_distribution():
     assert process.prior_kl(chain, x0)[0] == pytest.approx(expected)
 
 
+def mass_between(low, high):
+    """The standard normal mass of an interval, exact in its tails."""
+    if low > 0:
+        return mass_between(-high, -low)
+    return 0.5 * (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2)))
+
+
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_masses_of_levels_are_those_of_the_distribution_function(levels):
     values = np.linspace(-1, 1, levels)
     for mean, std in ((0.1, 0.5), (-0.97, 0.05), (0.4, 0.01)):
         log_mass = process.log_mass(values, np.full(levels, mean), std**2, levels)
         edges = (values[1:] + values[:-1]) / 2
-        cdf = [0.0, *(0.5 * math.erfc((mean - edge) / std / math.sqrt(2)) for edge in edges), 1.0]
-        exact = np.diff(cdf)
+        edges = [-math.inf, *((values[1:] + values[:-1]) / 2 - mean) / std, math.inf]
+        exact = np.array([mass_between(low, high) for low, high in itertools.pairwise(edges)])
         large = exact > process.SMALLEST_MASS
         np.testing.assert_allclose(np.exp(log_mass[large]), exact[large], rtol=1e-9)
-        assert (np.exp(log_mass[~large]) <= exact[~large] * (1 + 1e-9)).all()
+        assert (np.exp(log_mass[~large]) <= exact[~large] * (1 + 1e-6)).all()
         assert np.isfinite(log_mass).all()
     assert np.exp(process.log_mass(values, np.full(levels, 0.1), 0.25, levels)).sum() == pytest.approx(1, abs=1e-3)
 
@@ -244,26 +256,22 @@ def test_samples_of_many_steps_have_the_mean_and_the_deviation_of_the_data():
         assert x.std() == pytest.approx(STD, rel=0.06)
 
 
-def flow_end(chain, x):
-    """Where the probability flow of normal data carries x_K: quantiles stay what they are."""
-    return MEAN + STD * (x - chain.signal(len(chain)) * MEAN) / spread_of(chain, len(chain))
-
-
 @pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpm-solver", 2)])
 def test_deterministic_samplers_approach_the_probability_flow_in_their_order(sampler, order):
-    whole, x, errors = Chain.of(schedules.linear(4096, 1e-4 / 4, 0.02 / 4)), normal(50), []
-    for steps in (32, 64, 128):
-        chain = whole.thinned(steps)
-        denoise = optimal(chain)
-        ways = {
-            "ddim": lambda: samplers.ddim(chain, denoise, x, None),  # noqa: B023
-            "dpm-solver": lambda: samplers.dpm_solver(chain, denoise, x),  # noqa: B023
-        }
-        states = list(ways[sampler]())
+    """Along the flow of normal data quantiles stay what they are; here down to x_1, the last state with noise."""
+    x, errors = normal(50), []
+    for steps in (40, 80, 160):
+        chain = geometric(steps, 6.0, -4.0)
+        ways = {"ddim": partial(samplers.ddim, noise=None), "dpm-solver": samplers.dpm_solver}
+        states = list(ways[sampler](chain, optimal(chain), x))
         assert len(states) == steps
-        errors.append(np.abs(states[-1] - flow_end(chain, x)).max())
+        exact = chain.signal(1) * MEAN + spread_of(chain, 1) * (x - chain.signal(steps) * MEAN) / spread_of(
+            chain, steps
+        )
+        errors.append(np.abs(states[-2] - exact).max())
+        np.testing.assert_array_equal(states[-1], optimal(chain)(states[-2], 1))
     for coarse, fine in itertools.pairwise(errors):
-        assert coarse / fine == pytest.approx(2**order, rel=0.35)
+        assert coarse / fine == pytest.approx(2**order, rel=0.2)
 
 
 def test_a_step_of_the_solver_is_exact_where_the_prediction_is_constant():
@@ -318,7 +326,7 @@ def test_the_divergence_of_a_linear_field_is_its_trace():
 
 
 def test_the_density_by_the_probability_flow_is_that_of_the_data():
-    errors, x = [], normal(40, 1) * 2
+    errors, x = [], MEAN + 2 * STD * normal(40, 1)
     whole = Chain.of(schedules.cosine(4000))
     for steps in (50, 100, 200):
         chain = whole.from_first(steps)
@@ -333,5 +341,5 @@ def test_the_density_by_the_probability_flow_is_that_of_the_data():
         std, mean = spread_of(chain, 1), chain.signal(1) * MEAN
         exact = -0.5 * ((x[:, 0] - mean) / std) ** 2 - math.log(std * math.sqrt(2 * math.pi))
         errors.append(np.abs(found - exact).max())
-    assert errors[-1] < 1e-3
+    assert errors[-1] < 0.005
     assert all(coarse / fine > 3 for coarse, fine in itertools.pairwise(errors))

@@ -33,7 +33,7 @@ def outputs(model, x, times, labels):
 
 def hidden_labels(model, batch):
     """The labels of which a share is replaced by the number of classes."""
-    if not model.config.conditional:
+    if model.config.condition == "none":
         return None
     kept = random.stream("train").uniform(len(batch)) >= model.config.drop_labels
     return np.where(kept, batch.y, model.spec.classes)

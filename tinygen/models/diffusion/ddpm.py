@@ -332,7 +332,7 @@ POINTS = {"timesteps": 100, "learning_rate": 3e-3, "averaging": 0.99, "sampling_
 
 DDPM.tiny = (
     TINY | {"architecture": "mlp", "prediction": "v", "sampler": "dpm-solver"},
-    TINY_UNET | {"conditional": True, "guidance": 0.5, "eta": 0.7, "loss": "bound", "schedule": "cosine"},
+    TINY_UNET | {"condition": "labels", "guidance": 0.5, "eta": 0.7, "loss": "bound", "schedule": "cosine"},
     TINY_UNET
     | {"prediction": "x0", "loss": "min-snr", "sampler": "ancestral", "variance": "large", "checkpoint": True},
 )
@@ -346,6 +346,6 @@ DDPM.trials = (
 )
 DDPM.recipes = (
     "--data grid25 --epochs 20 --timesteps 100 --hidden 256",
-    "--data mnist --budget 25m --conditional --guidance 0.5",
+    "--data mnist --budget 25m --condition labels --guidance 0.5",
     "--data emoji32 --budget 25m",
 )

@@ -116,7 +116,7 @@ TINY = {"hidden": 8, "layers": 1, "batch_size": 5, "sampling_steps": 2, "warmup_
 
 FlowMatching.tiny = (
     TINY | {"architecture": "mlp"},
-    TINY | {"channels": 4, "conditional": True, "guidance": 0.5, "sampler": "euler", "times": "logit-normal"},
+    TINY | {"channels": 4, "condition": "labels", "guidance": 0.5, "sampler": "euler", "times": "logit-normal"},
 )
 FlowMatching.trials = (
     Trial(
@@ -128,6 +128,6 @@ FlowMatching.trials = (
 )
 FlowMatching.recipes = (
     "--data grid25 --epochs 20 --hidden 256",
-    "--data mnist --budget 25m --conditional --guidance 0.5",
+    "--data mnist --budget 25m --condition labels --guidance 0.5",
     "--data emoji32 --budget 25m",
 )

@@ -54,8 +54,8 @@ class GuidedModel(NoiseModel):
         """Residual layers of the perceptron."""
         checkpoint: bool = False
         """Compute the blocks of the U-Net again in the backward pass, which takes less memory and more time."""
-        conditional: bool = False
-        """Learn the examples of each class; the data must have labels."""
+        condition: Literal["none", "labels"] = "none"
+        """What the network is told of an example: nothing, or its label, so that samples can be asked for by class."""
         drop_labels: float = 0.1
         """Share of labels that are hidden in training, so that the network also learns to do without."""
         guidance: float = 0.0
@@ -78,12 +78,14 @@ class GuidedModel(NoiseModel):
             at_least(self, 0, "drop_labels", "guidance", "averaging", "learning_rate", "warmup_steps", "cosine_steps")
             if self.drop_labels > 1:
                 raise UsageError(f"drop_labels is {self.drop_labels}; as a share it is at most 1")
-            if self.guidance and not self.conditional:
-                raise UsageError(f"guidance is {self.guidance}; it needs a model that knows labels: add --conditional")
+            if self.guidance and self.condition == "none":
+                raise UsageError(
+                    f"guidance is {self.guidance}; it needs a model that knows labels: add --condition labels"
+                )
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
-        self.conditions = ("y",) if config.conditional else ()
-        self.classes = spec.classes if config.conditional else 0
+        self.conditions = ("y",) if config.condition == "labels" else ()
+        self.classes = spec.classes if self.conditions else 0
         if isinstance(spec.x, Points) or config.architecture == "mlp":
             network: Any = TimeMLP(spec.x.shape, config.hidden, config.layers, self.classes)
         else:
@@ -92,7 +94,7 @@ class GuidedModel(NoiseModel):
 
     @classmethod
     def needs_with(cls, config):
-        return cls.needs | ({"y": Labels()} if config.conditional else {})
+        return cls.needs | ({"y": Labels()} if config.condition == "labels" else {})
 
     @property
     def steps(self) -> int:
@@ -105,7 +107,7 @@ class GuidedModel(NoiseModel):
         if self.classes:
             return given_labels(given, n, self.classes)
         if given:
-            raise UsageError(f"given has {', '.join(given)}; the model was trained without labels: use --conditional")
+            raise UsageError(f"given has {', '.join(given)}; the model was trained without labels, see --condition")
         return None
 
     def labels_in(self, batch):

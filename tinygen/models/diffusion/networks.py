@@ -158,10 +158,10 @@ class TimeMLP(Module):
         self.last = to_zero(Linear(hidden, outputs * size))
 
     def forward(self, x, time, labels=None):
-        n = x.shape[0]
-        flat = x.reshape(n, -1)
-        if self.frequencies.size:
-            angles = (flat.reshape(n, -1, 1) * self.frequencies).reshape(n, -1)
+        n, size = x.shape[0], math.prod(self.shape)
+        flat = x.reshape(n, size)
+        if waves := self.frequencies.size:
+            angles = (flat.reshape(n, size, 1) * self.frequencies).reshape(n, size * waves)
             flat = F.concatenate([flat, F.sin(angles), F.cos(angles)], axis=1)
         features, h = F.silu(self.embedding(time, labels)), self.first(flat)
         for layer in self.layers:
