@@ -93,7 +93,7 @@ class Roll:
         return float(spiral.min()) - 4 * self.std, float(spiral.max()) + 4 * self.std
 
 
-ANGLES = 2000
+ANGLES = 600
 ROLLS = {"swiss-roll": Roll(0.04)}
 DENSITIES: dict[str, Mixture | Roll] = {**MIXTURES, **ROLLS}
 """Distributions whose density is known."""

@@ -88,3 +88,4 @@ def binary(model, x0, t, noise, T):
 
 
 EQUATIONS = {"diffusion": diffusion}
+WEIGHTS = {"diffusion": {"first_beta": 0.3}}

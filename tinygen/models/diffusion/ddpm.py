@@ -236,12 +236,12 @@ class DDPM(GuidedModel):
     def _bounds(self, data, seed: int) -> Iterator[dict[str, Any]]:
         """The bound on -log p of each example, estimated from two steps.
 
-        One is that of the first step; the other is of a step k that stands for all others, drawn with a probability
-        proportional to the weight of the noise's error in the bound.
+        One is the first; the other is a step k that stands for all others, drawn with a probability proportional to
+        its term for standard normal data, in which the variance of the noise given x_k is alpha_bar_k.
         """
         start, weights = 0, self.weights_of_errors(self.chain)
-        of_noise, _ = process.bound_weights(self.chain, self.config.variance)
-        shares = of_noise / max(of_noise.sum(), 1e-300)
+        shares = process.bound_weights(self.chain, self.config.variance)[0] * self.chain.alpha_bar
+        shares = shares / max(shares.sum(), 1e-300)
         for batch in self.batches(data):
             x0, labels = self.seen(batch.x), self.labels_in(batch)
             draw = RowNoise(seed, "eval bound", start, len(batch), self.spec.x.shape, self.device)

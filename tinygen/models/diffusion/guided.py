@@ -79,9 +79,7 @@ class GuidedModel(NoiseModel):
             if self.drop_labels > 1:
                 raise UsageError(f"drop_labels is {self.drop_labels}; as a share it is at most 1")
             if self.guidance and self.condition == "none":
-                raise UsageError(
-                    f"guidance is {self.guidance}; it needs a model that knows labels: add --condition labels"
-                )
+                raise UsageError(f"guidance is {self.guidance}; it needs a model of labels: add --condition labels")
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         self.conditions = ("y",) if config.condition == "labels" else ()

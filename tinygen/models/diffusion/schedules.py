@@ -58,8 +58,10 @@ class Chain:
         return self.only(np.rint(np.arange(1, steps + 1) * len(self) / steps).astype(int))
 
     def from_first(self, steps: int) -> "Chain":
-        """The chain of the first step, the last, and some between, closer to each other where there is less noise."""
-        share = np.linspace(0, 1, min(steps, len(self)))
+        """The chain of the first step, the last, and others, closer where there is less noise: at most so many."""
+        if steps >= len(self):
+            return self
+        share = np.linspace(0, 1, steps)
         return self.only(np.unique(np.rint(1 + (len(self) - 1) * share**2).astype(int)))
 
     def signal(self, k: int) -> float:
