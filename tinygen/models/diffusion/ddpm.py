@@ -22,7 +22,7 @@ from tinygen.models.diffusion import base, process, samplers, schedules
 from tinygen.models.diffusion.guided import GuidedModel
 from tinygen.models.diffusion.rows import RowNoise, spread
 from tinygen.models.diffusion.schedules import Chain
-from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
+from tinygen.models.trial import INDEPENDENT, NO_MODES, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 
 MOST_SIGNAL = 0.05
 """More signal, sqrt(alpha_bar), than this after the last step is warned of: samples begin without any."""
@@ -328,7 +328,7 @@ def noise_errors(prediction: process.Prediction, chain: Chain) -> np.ndarray:
 
 TINY = {"hidden": 8, "layers": 1, "batch_size": 5, "timesteps": 6, "sampling_steps": 3, "warmup_steps": 0}
 TINY_UNET = TINY | {"channels": 4}
-POINTS = {"timesteps": 100, "learning_rate": 3e-3, "averaging": 0.99, "sampling_steps": 25}
+POINTS = {"timesteps": 100, "hidden": 64, "learning_rate": 5e-3, "averaging": 0.98, "warmup_steps": 50}
 
 DDPM.tiny = (
     TINY | {"architecture": "mlp", "prediction": "v", "sampler": "dpm-solver"},
@@ -339,9 +339,21 @@ DDPM.tiny = (
 DDPM.trials = (
     Trial(
         "grid25",
-        1500,
-        POINTS,
-        (Demand("modes_count", ">", UNTRAINED, plus=20), Demand("high_quality_rate", ">", NO_MODES, times=4)),
+        600,
+        POINTS | {"sampler": "dpm-solver", "sampling_steps": 15},
+        (Demand("high_quality_rate", ">", NO_MODES, times=3),),
+    ),
+    Trial(
+        "digits8x8",
+        1000,
+        {"channels": 16, "condition": "labels", "guidance": 1.0, "learning_rate": 3e-3, "averaging": 0.99}
+        | {"timesteps": 200, "sampling_steps": 20, "batch_size": 64},
+        (
+            Demand("neg_elbo_nats", "<", INDEPENDENT, times=1.0),
+            Demand("asked_class_rate", ">", UNTRAINED, plus=0.7),
+            SAMPLES_LIKE_DATA,
+        ),
+        quick=False,
     ),
 )
 DDPM.recipes = (

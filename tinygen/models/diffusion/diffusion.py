@@ -377,8 +377,8 @@ Diffusion.tiny = (TINY, TINY | {"learn_betas": False, "layers": 2})
 Diffusion.trials = (
     Trial(
         "swiss-roll",
-        1500,
-        {"learning_rate": 3e-3, "averaging": 0.99},
+        800,
+        {"hidden": 64, "learning_rate": 5e-3, "averaging": 0.98, "warmup_steps": 50},
         (Demand("bits_over_normal", ">", UNTRAINED, plus=1.0),),
     ),
     Trial(

@@ -15,7 +15,7 @@ from tinygen.models.base import mean_over
 from tinygen.models.diffusion import samplers
 from tinygen.models.diffusion.guided import GuidedModel
 from tinygen.models.diffusion.rows import RowNoise, spread
-from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
+from tinygen.models.trial import NO_MODES, Demand, Trial
 
 FLOW_STEPS = 30
 """Steps of the density by the flow."""
@@ -121,9 +121,9 @@ FlowMatching.tiny = (
 FlowMatching.trials = (
     Trial(
         "grid25",
-        1500,
-        {"learning_rate": 3e-3, "averaging": 0.99},
-        (Demand("modes_count", ">", UNTRAINED, plus=20), Demand("high_quality_rate", ">", NO_MODES, times=4)),
+        600,
+        {"hidden": 64, "learning_rate": 5e-3, "averaging": 0.98, "warmup_steps": 50},
+        (Demand("high_quality_rate", ">", NO_MODES, times=2),),
     ),
 )
 FlowMatching.recipes = (

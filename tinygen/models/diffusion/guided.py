@@ -23,7 +23,7 @@ from tinygen.models.diffusion.rows import RowNoise
 from tinygen.random import Stream
 from tinygen.train.figures import Figure
 
-FLOW_POINTS, FLOW_IMAGES = 1000, 100
+FLOW_POINTS, FLOW_IMAGES = 200, 100
 """Examples on which the density by a flow is evaluated."""
 PROBE, LEAST_NOISE, MOST_NOISE = 0.1, 0.01, 0.1
 """Distance over which differences are taken, as a share of the noise; and the range of noises for this."""

@@ -52,10 +52,14 @@ class Chain:
         return Chain(self.times[kept], self.alpha_bar[kept])
 
     def thinned(self, steps: int) -> "Chain":
-        """The chain of every (K / steps)-th step, with the last one among them; UsageError for more than there are."""
+        """The chain of so many steps, the last one among them, closer to each other where there is less noise.
+
+        Their numbers grow as squares (Song et al. 2021, appendix D.2). UsageError for more steps than there are.
+        """
         if not 1 <= steps <= len(self):
             raise UsageError(f"sampling in {steps} steps: the diffusion has {len(self)}, so use 1 to {len(self)}")
-        return self.only(np.rint(np.arange(1, steps + 1) * len(self) / steps).astype(int))
+        number = np.arange(1, steps + 1)
+        return self.only(np.maximum(np.rint(len(self) * (number / steps) ** 2).astype(int), number))
 
     def from_first(self, steps: int) -> "Chain":
         """The chain of the first step, the last, and others, closer where there is less noise: at most so many."""
