@@ -88,4 +88,4 @@ def binary(model, x0, t, noise, T):
 
 
 EQUATIONS = {"diffusion": diffusion}
-WEIGHTS = {"diffusion": {"first_beta": 0.3}}
+WEIGHTS = {"diffusion": {"first_beta": 0.2, "timesteps": 3}}

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygen.backend import to_device, to_numpy
 from tinygen.data import Dataset, Points
+from tinygen.data.points import MIXTURES
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import points_metrics
 from tinygen.models.base import Show, System, average_of, learning_rate
@@ -140,8 +141,8 @@ class NoiseModel(System):
         return np.concatenate(parts)
 
     def points_evaluation(self, data, seed: int) -> dict[str, float]:
-        """Metrics of samples of points: modes found, or the distance on a line. Empty for images."""
-        if not self.of_points:
+        """Metrics of samples of points: the modes of a mixture found, or the distance on a line; else empty."""
+        if not (self.spec.x.shape == (1,) or self.spec.name in MIXTURES):
             return {}
         real = np.concatenate([batch.x for batch in data.take(SAMPLES).batches(CHUNK)])
         return points_metrics(self.spec, real, self.sample(len(real), seed=seed))

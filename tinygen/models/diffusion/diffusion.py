@@ -36,7 +36,7 @@ LAST_SIGNAL = 0.01
 """The share of the data in the variance of x^T before the schedule is learnt."""
 SMALLEST_BETA = 1e-6
 """Less noise is lost in float32."""
-TERMS = 4
+TERMS = 2
 """Steps whose terms of the bound are evaluated for each example."""
 DRIFTS, ARROWS = 3, 20
 """Steps whose drift is drawn, and arrows along each side."""
@@ -377,7 +377,7 @@ Diffusion.tiny = (TINY, TINY | {"learn_betas": False, "layers": 2})
 Diffusion.trials = (
     Trial(
         "swiss-roll",
-        800,
+        400,
         {"hidden": 64, "learning_rate": 5e-3, "averaging": 0.98, "warmup_steps": 50},
         (Demand("bits_over_normal", ">", UNTRAINED, plus=1.0),),
     ),
