@@ -52,6 +52,7 @@ class Diffusion(NoiseModel):
     name = "diffusion"
     needs = {"x": (Image(kind="binary"), Points())}
     log_prob_is_bound = True
+    network: Any
 
     @dataclass(frozen=True)
     class Config:
@@ -197,7 +198,7 @@ class Diffusion(NoiseModel):
                 drift = self.shown(self.network.mean(seen, t)) - grid
             longest = np.sqrt((drift**2).sum(axis=1)).max()
             reach = (high - low) / ARROWS / max(float(longest), 1e-12)
-            arrows = [(tuple(a), tuple(b)) for a, b in zip(grid.tolist(), (grid + reach * drift).tolist(), strict=True)]
+            arrows = np.stack([grid, grid + reach * drift], axis=1).tolist()
             caption = f"Points before step {t} back, and from a grid the direction of their drift in it."
             yield Figure(caption, svg=plots.scatter(states, outlines=arrows))
 
@@ -257,7 +258,7 @@ class GaussianSteps(Steps):
         learnt = to_numpy(self.logits.data).astype(np.float64)
         return np.concatenate([[self.first], 1 / (1 + np.exp(-learnt))])
 
-    def log_alphas(self):
+    def log_alphas(self) -> tuple[Any, Any]:
         """log(1 - beta_t) of the steps 0 to T, of which 0 has beta 0, and the logit of beta_t of all but 0."""
         xp = array_module(self.logits.data)
         logits = F.concatenate([xp.full(1, math.log(self.first / (1 - self.first)), "float32"), self.logits])
@@ -273,9 +274,9 @@ class GaussianSteps(Steps):
         return start + 0.5 * (F.exp(log_signal) * squares + size * (left - 1 - F.log(left)))
 
     def kl(self, x0, t, noise):
-        n, log_alphas, logits = len(x0), *self.log_alphas()
+        log_alphas, logits = self.log_alphas()
         log_signal = F.cumsum(log_alphas, axis=0)
-        shape = n, *[1] * (x0.ndim - 1)
+        shape = len(x0), *[1] * (x0.ndim - 1)
         log_alpha, log_now, log_before = (
             each[at].reshape(shape) for each, at in ((log_alphas, t), (log_signal, t), (log_signal, t - 1))
         )
