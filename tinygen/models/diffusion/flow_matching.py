@@ -72,14 +72,14 @@ class FlowMatching(GuidedModel):
 
     def way(self, noise, labels, draw: RowNoise) -> Iterator:
         solve = samplers.euler if self.config.sampler == "euler" else samplers.heun
-        times = np.linspace(0, 1, self.steps + 1).tolist()
+        times = grid_of_times(self.steps)
         return solve(lambda x, t: self.velocity(x, t, labels), noise, times)
 
     # Densities
 
     def log_prob(self, x, *, seed: int = 0) -> np.ndarray:
         """log p(x) in nats (N,) by the flow from x to noise; of a conditional model that of the unlabelled field."""
-        times = np.linspace(1, 0, self.config.density_steps + 1).tolist()
+        times = grid_of_times(self.config.density_steps)[::-1]
         size, shape = math.prod(self.spec.x.shape), self.spec.x.shape
 
         def velocity(flat, t):
@@ -111,6 +111,11 @@ class FlowMatching(GuidedModel):
             output = self.network((1 - at) * noise + at * x1, 1 - t, self.labels_in(batch)).data
             yield {"prediction_error": to_numpy(((output - (x1 - noise)) ** 2).reshape(n, -1).mean(axis=1))}
             start += n
+
+
+def grid_of_times(steps: int) -> list[float]:
+    """Times from 0 to 1, closer to each other towards the examples, whose details appear last."""
+    return (1 - np.linspace(1, 0, steps + 1) ** 2).tolist()
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
