@@ -32,7 +32,7 @@ from tinygen import functional as F
 from tinygen import nn
 
 T, STEPS = 400, 40
-FEATURES, LEARNING_RATE, EPOCHS, BATCH = 24, 2e-3, 20, 128
+FEATURES, LEARNING_RATE, EPOCHS, BATCH = 16, 2e-3, 20, 128
 
 tg.seed(0)
 data = tg.data.load(sys.argv[1] if len(sys.argv) > 1 else "fashion-mnist-7k")
