@@ -82,7 +82,7 @@ def workspace(tmp_path_factory):
     assert main(["train", "ae", "--out", str(workspace / "codes"), "--hidden", "6", "--latent", "3", *small]) == 0
     assert main(["train", "vae", "--out", str(workspace / "bound"), "--hidden", "6", "--latent", "3", *small]) == 0
     assert main(["train", f"{workspace}/everything.py:Everything", "--out", str(workspace / "all"), *small]) == 0
-    noise = "--architecture mlp --layers 1 --timesteps 8 --condition labels".split()
+    noise = "--architecture mlp --layers 1 --timesteps 8 --prediction x0 --condition labels".split()
     assert main(["train", "ddpm", "--out", str(workspace / "noise"), "--hidden", "6", *noise, *small]) == 0
     return workspace
 

@@ -378,7 +378,7 @@ Diffusion.tiny = (TINY, TINY | {"learn_betas": False, "layers": 2})
 Diffusion.trials = (
     Trial(
         "swiss-roll",
-        400,
+        300,
         {"hidden": 64, "learning_rate": 5e-3, "averaging": 0.98, "warmup_steps": 50},
         (Demand("bits_over_normal", ">", UNTRAINED, plus=1.0),),
     ),
@@ -391,6 +391,6 @@ Diffusion.trials = (
     ),
 )
 Diffusion.recipes = (
-    "--data swiss-roll --epochs 20",
+    "--data swiss-roll --epochs 6 --learning-rate 3e-3",
     "--data mnist --epochs 20 --timesteps 100 --hidden 512",
 )
