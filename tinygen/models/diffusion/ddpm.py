@@ -357,6 +357,6 @@ DDPM.trials = (
 DDPM.recipes = (
     "--data grid25 --epochs 6 --timesteps 100 --learning-rate 3e-3 --averaging 0.99 --sampler dpm-solver"
     " --sampling-steps 25",
-    "--data mnist --budget 25m --condition labels --guidance 0.5",
-    "--data emoji32 --budget 25m",
+    "--data mnist --budget 25m --batch-size 64 --condition labels --guidance 0.5",
+    "--data emoji32 --budget 25m --batch-size 64",
 )

@@ -98,7 +98,10 @@ class Diffusion(NoiseModel):
         return self.config.timesteps
 
     def training_step(self, batch):
-        """Ascend the bound, with one step t for each example in place of the sum (algorithm in the appendix)."""
+        """Ascend the bound, with one step t for each example in place of the sum.
+
+        It stands for T - 1 terms, those from t = 2; the authors' code multiplies it by T, which gives a looser bound.
+        """
         stream, n, learnt = random.stream("train"), len(batch), self.config.timesteps - 1
         x0 = self.seen(batch.x)
         t = 2 + stream.integers(learnt, n, device=self.device)

@@ -136,6 +136,6 @@ FlowMatching.trials = (
 )
 FlowMatching.recipes = (
     "--data grid25 --epochs 6 --learning-rate 3e-3 --averaging 0.99",
-    "--data mnist --budget 25m --condition labels --guidance 0.5",
-    "--data emoji32 --budget 25m",
+    "--data mnist --budget 25m --batch-size 64 --condition labels --guidance 0.5",
+    "--data emoji32 --budget 25m --batch-size 64",
 )
