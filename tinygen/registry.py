@@ -79,6 +79,11 @@ FAMILIES: dict[str, dict[str, str]] = {
         "vpn": "tinygen.models.autoregressive.vpn:VPN",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
+    "diffusion": {
+        "diffusion": "tinygen.models.diffusion.diffusion:Diffusion",
+        "ddpm": "tinygen.models.diffusion.ddpm:DDPM",
+        "flow-matching": "tinygen.models.diffusion.flow_matching:FlowMatching",
+    },
     "translation": {
         "unet": "tinygen.models.translation.unet:UNetTranslator",
     },

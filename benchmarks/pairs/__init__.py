@@ -19,6 +19,7 @@ from benchmarks.pairs.base import (
     trainable_parameters,
 )
 from benchmarks.pairs.denoising import UNetBlock
+from benchmarks.pairs.diffusion import DDPM
 from benchmarks.pairs.energy import RBM
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.pixelrnn import DiagonalBiLSTM, PixelCNNPP, PixelLSTM, RowLSTM
@@ -64,6 +65,7 @@ PAIRS: dict[str, Pair] = {
     "wavenet": WaveNet(),
     "vpn": VPN(),
     "unet_block": UNetBlock(),
+    "ddpm": DDPM(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),
 }

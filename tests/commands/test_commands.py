@@ -82,6 +82,8 @@ def workspace(tmp_path_factory):
     assert main(["train", "ae", "--out", str(workspace / "codes"), "--hidden", "6", "--latent", "3", *small]) == 0
     assert main(["train", "vae", "--out", str(workspace / "bound"), "--hidden", "6", "--latent", "3", *small]) == 0
     assert main(["train", f"{workspace}/everything.py:Everything", "--out", str(workspace / "all"), *small]) == 0
+    noise = "--architecture mlp --layers 1 --timesteps 8 --prediction x0 --condition labels".split()
+    assert main(["train", "ddpm", "--out", str(workspace / "noise"), "--hidden", "6", *noise, *small]) == 0
     return workspace
 
 
@@ -167,6 +169,17 @@ def test_log_prob_prints_lower_bounds_with_an_inequality(capsys):
         ]
 
 
+def test_what_only_sampling_reads_can_be_chosen_for_samples():
+    words = "guidance=2,sampling-steps=3,sampler=ancestral,clip=False"
+    assert main(["sample", "noise", "--n", "4", "--out", "a.png", "--sampling", words]) == 0
+    model, _ = Run.open("noise").load()
+    with model.sampling_with(guidance=2.0, sampling_steps=3, sampler="ancestral", clip=False):
+        samples = model.sample(4, seed=0)
+    picture = np.asarray(Image.open("a.png"))[::9, ::9]
+    np.testing.assert_array_equal(picture[:6, :6], np.rint(255 * samples[0, ..., 0]))
+    assert not np.array_equal(samples, model.sample(4, seed=0))
+
+
 def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
     assert list(Path("all/samples").iterdir()), "translations, since there are no samples"
     report = Path("all/report.html").read_text()
@@ -216,6 +229,14 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         ("log-prob pixels --importance-samples 3", "pixelcnn gives no bound by drawn codes; leave it out"),
         ("log-prob bound --importance-samples 0", "--importance-samples is 0; it must be at least 1"),
         ("sample pixels --labels 1", "--labels: pixelcnn takes no labels; models that do: "),
+        (
+            "sample pixels --sampling guidance=2",
+            "pixelcnn does not let guidance be chosen; it lets nothing",
+        ),
+        ("sample noise --sampling hidden=2", "--sampling: ddpm does not let hidden be chosen; it lets sampler, "),
+        ("sample noise --sampling guidance=x", "--sampling: guidance=x is not a number"),
+        ("sample noise --sampling sampler=x", "--sampling: sampler=x is not one of ancestral, ddim, dpm-solver"),
+        ("sample noise --sampling sampling_steps=0", "sampling_steps is 0; it must be at least 1"),
         ("complete pixels --rows 7", "of which 0 to 6 rows are kept"),
         ("complete pixels --n 0", "--n is 0; it must be at least 1"),
         ("complete pixels --images nowhere", "nowhere is not a folder of pictures"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygen.data import Points, load, names
-from tinygen.data.points import MIXTURES
+from tinygen.data.points import MIXTURES, ROLLS
 from tinygen.random import Stream
 
 
@@ -51,3 +51,20 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples():
     assert (samples < -1).mean() == pytest.approx(share, abs=0.006)
     low, high = mixture.limits
     assert ((samples > low) & (samples < high)).mean() > 0.999
+
+
+def test_the_swiss_roll_has_the_density_that_is_known():
+    data, roll = load("swiss-roll"), ROLLS["swiss-roll"]
+    side = np.linspace(-2.5, 2.5, 126)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    density = roll.density(grid)
+    assert density.sum() * 0.04**2 == pytest.approx(1, abs=1e-3)
+    x = data.train.take(20_000).values("x")
+    inner = (np.abs(grid) < 1).all(axis=1)
+    assert (np.abs(x) < 1).all(axis=1).mean() == pytest.approx(density[inner].sum() * 0.04**2, abs=0.015)
+    assert x.var(axis=0).mean() == pytest.approx(1, abs=0.15)
+    low, high = roll.limits
+    assert ((low < x) & (x < high)).all(axis=1).mean() > 0.999
+    assert data.spec.fields.keys() == {"x"}
+    assert dict(names())["swiss-roll"] == "generated: x points (2)"
+    assert load("swiss-roll").test.values("x").tobytes() == data.test.values("x").tobytes()

@@ -59,6 +59,7 @@ Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 PictureSize = Annotated[str | None, tyro.conf.arg(metavar="N|WxH")]
 Labels = Annotated[tuple[str, ...] | None, flag_type("A,B,...", names)]
 AttributeNames = Annotated[tuple[str, ...] | None, flag_type("A+B,C+D,...", names)]
+Settings = Annotated[tuple[str, ...] | None, flag_type("NAME=VALUE,...", names)]
 Place = Annotated[
     str | None,
     tyro.conf.arg(

@@ -5,11 +5,12 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from tinygen import capabilities, data, registry
+from tinygen.arguments import KINDS
 from tinygen.data import Attributes, Dataset, Field, Labels
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
@@ -126,6 +127,35 @@ def attribute_values(field: Attributes, word: str) -> np.ndarray:
         known = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
         raise UsageError(f"attribute {unknown[0]!r} is unknown: join names of {known} by +")
     return np.isin(names, asked).astype(np.float32)
+
+
+def sampling_settings(model: Any, words: Sequence[str]) -> dict[str, Any]:
+    """The fields of a model's Config that words such as guidance=2 set for sampling (`System.sampling_with`).
+
+    UsageError for a field that only training can choose, and for a value of another type than the field's.
+    """
+    kinds, settings = get_type_hints(type(model.config)), {}
+    for word in words:
+        name, _, value = word.partition("=")
+        name = name.replace("-", "_")
+        if name not in model.at_sampling:
+            known = ", ".join(model.at_sampling) or "nothing"
+            raise UsageError(f"--sampling: {model.name} does not let {name} be chosen; it lets {known}")
+        settings[name] = _parsed(name, kinds[name], value)
+    return settings
+
+
+def _parsed(name: str, kind: Any, value: str) -> Any:
+    """The value of a field of this type, from a word."""
+    if get_origin(kind) is Literal or kind is bool:
+        choices = {str(each): each for each in get_args(kind) or (True, False)}
+        if value not in choices:
+            raise UsageError(f"--sampling: {name}={value} is not one of {', '.join(choices)}")
+        return choices[value]
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"--sampling: {name}={value} is not {KINDS[kind][1]}") from None
 
 
 CONDITIONS = {"labels": "y", "attributes": "attributes"}

@@ -13,11 +13,12 @@ from tinygen.commands.flags import (
     OptionalInt,
     Place,
     RunFolder,
+    Settings,
     Which,
     at_least_one,
     default,
 )
-from tinygen.commands.opening import conditions, open_run
+from tinygen.commands.opening import conditions, open_run, sampling_settings
 from tinygen.train import images
 from tinygen.train.figures import Figure
 from tinygen.train.loading import data_of
@@ -37,6 +38,8 @@ class Flags:
     such as digit=7,speaker=theo."""
     attributes: Annotated[AttributeNames, default("those of training examples")] = None
     """Attributes of the samples, in turn: names that are joined by +."""
+    sampling: Annotated[Settings, default("the run's own")] = None
+    """How samples are drawn, where the model lets that be chosen, such as sampling_steps=20,guidance=2."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text; sounds lie beside it, in a folder of the same name."""
     which: Which = "last"
@@ -54,7 +57,8 @@ def run(flags: Flags) -> None:
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"
     given = conditions(model, n, labels=flags.labels, attributes=flags.attributes)
-    samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
+    with model.sampling_with(**sampling_settings(model, flags.sampling or ())):
+        samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
     figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
     figure.save(out)

@@ -1,4 +1,4 @@
-"""Points from known mixtures of normal distributions, with which samples of a model can be compared exactly."""
+"""Points from known distributions, with which samples and densities of a model can be compared exactly."""
 
 import itertools
 import math
@@ -56,8 +56,59 @@ MIXTURES = {
 }
 
 
+@dataclass(frozen=True)
+class Roll:
+    """A Swiss roll in the plane: points of a spiral, whose angle is uniform, with normal noise.
+
+    The spiral is that of scikit-learn's `make_swiss_roll` without its height, 7 times smaller, so that coordinates have
+    a variance of about 1.
+    """
+
+    std: float
+    """Standard deviation of the noise in every coordinate."""
+    first: float = 1.5 * math.pi
+    last: float = 4.5 * math.pi
+    radius: float = 1 / 7
+    """Radius for an angle of 1."""
+
+    def spiral(self, angle: np.ndarray) -> np.ndarray:
+        """Points (N, 2) of the spiral at angles (N,)."""
+        return self.radius * angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+    def draw(self, n: int, stream: Stream) -> np.ndarray:
+        """Draw n points (n, 2), float32."""
+        angle = self.first + (self.last - self.first) * stream.uniform(n, dtype="float64")
+        return (self.spiral(angle) + self.std * stream.normal((n, 2), dtype="float64")).astype(np.float32)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """p(x) at points (N, 2): shape (N,), float64; a mean over angles, which are closer than the noise."""
+        angles = self.first + (self.last - self.first) * (np.arange(ANGLES) + 0.5) / ANGLES
+        mixture = _mixture(self.spiral(angles), self.std)
+        return np.concatenate([mixture.density(x[i : i + 1000]) for i in range(0, max(1, len(x)), 1000)])
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The range of nearly all coordinates: four standard deviations around the spiral."""
+        spiral = self.spiral(np.linspace(self.first, self.last, ANGLES))
+        return float(spiral.min()) - 4 * self.std, float(spiral.max()) + 4 * self.std
+
+
+ANGLES = 600
+ROLLS = {"swiss-roll": Roll(0.04)}
+DENSITIES: dict[str, Mixture | Roll] = {**MIXTURES, **ROLLS}
+"""Distributions whose density is known."""
+
+
+def make_roll(name: str) -> Dataset:
+    """Make the Swiss roll of that name: always the same points x."""
+    roll = ROLLS[name]
+    spec = Spec(name, {"x": Points(2, roll.limits)})
+    parts = [Split(spec.fields, {"x": roll.draw(n, Stream(0, f"{name} {part}"))}) for part, n in SIZES.items()]
+    return Dataset(spec, *parts)
+
+
 def make(name: str) -> Dataset:
-    """Make the data set of that name: always the same points x, with their modes as labels y."""
+    """Make the mixture of that name: always the same points x, with their modes as labels y."""
     mixture = MIXTURES[name]
     modes, dimensions = mixture.centres.shape
     spec = Spec(name, {"x": Points(dimensions, mixture.limits), "y": Labels(modes)})

@@ -45,6 +45,9 @@ class System(Module):
     a bound. An `implicit` system has no likelihood, bound or reconstruction error, so that only its samples can be
     scored. `translates_any_size`: `translate` also takes images of other sizes than the training images.
 
+    `at_sampling` names the fields of its Config that only sampling reads, such as a number of steps: they may have
+    other values after training (`sampling_with`, and `tinygen sample --sampling NAME=VALUE`).
+
     `selection_metric` is the metric of `evaluate(..., thorough=False)` that chooses the best state of a training; None
     where no single metric can.
 
@@ -59,6 +62,7 @@ class System(Module):
     log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False
     translates_any_size: ClassVar[bool] = False
+    at_sampling: ClassVar[tuple[str, ...]] = ()
     selection_metric: str | None = None
     earlier: tuple[tuple[int, Any], ...] = ()
     """Earlier configurations of its training, oldest first, each with the step at which it was replaced."""
@@ -118,6 +122,19 @@ class System(Module):
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """Metrics on a split, with units in the names; `thorough` adds those that take many passes."""
         raise NotImplementedError
+
+    @contextmanager
+    def sampling_with(self, **values: Any) -> Iterator[None]:
+        """A context in which fields of the Config that only sampling reads have other values; UsageError for others."""
+        if others := values.keys() - set(self.at_sampling):
+            known = f"there are {', '.join(self.at_sampling)}" if self.at_sampling else "it has no such fields"
+            raise UsageError(f"{min(others)} cannot be changed when {self.name} draws samples; {known}")
+        before = self.config
+        self.config = dataclasses.replace(before, **values)
+        try:
+            yield
+        finally:
+            self.config = before
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
