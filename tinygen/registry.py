@@ -79,6 +79,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "vpn": "tinygen.models.autoregressive.vpn:VPN",
         "lstm-lm": "tinygen.models.autoregressive.lstm_lm:LSTMLM",
     },
+    "flows": {
+        "realnvp": "tinygen.models.flows.realnvp:RealNVP",
+        "maf": "tinygen.models.flows.maf:MAF",
+    },
     "translation": {
         "unet": "tinygen.models.translation.unet:UNetTranslator",
     },

@@ -20,6 +20,7 @@ from benchmarks.pairs.base import (
 )
 from benchmarks.pairs.denoising import UNetBlock
 from benchmarks.pairs.energy import RBM
+from benchmarks.pairs.flows import MAF, RealNVP
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.sequences import LSTM, LanguageModel
 from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
@@ -56,6 +57,8 @@ PAIRS: dict[str, Pair] = {
     "pixelcnn": PixelCNN(),
     "gated_pixelcnn": GatedPixelCNN(),
     "wavenet": WaveNet(),
+    "realnvp": RealNVP(),
+    "maf": MAF(),
     "unet_block": UNetBlock(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),

@@ -87,6 +87,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
         for name, mixture in points.MIXTURES.items()
     },
+    points.BANANA: ("x points (2)", partial(points.make, points.BANANA)),
     **{name: ("x clip", partial(_bouncing, name)) for name in bouncing.SETS},
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinygen.data.points import MIXTURES
+from tinygen.data.points import DENSITIES, MIXTURES
 from tinygen.data.spec import Spec
 from tinygen.metrics.modes import count_modes
 from tinygen.metrics.wasserstein import w1
@@ -30,8 +30,8 @@ def density_metrics(spec: Spec, x: np.ndarray, log_p: np.ndarray) -> dict[str, f
     The divergence, if the density p of the data is known, is the mean of log p(x) / q(x) over points drawn from p.
     """
     metrics = {"nll_density_nats": -float(log_p.mean())}
-    if mixture := MIXTURES.get(spec.name):
-        metrics["data_kl_nats"] = float((np.log(mixture.density(x)) - log_p).mean())
+    if known := DENSITIES.get(spec.name):
+        metrics["data_kl_nats"] = float((np.log(known.density(x)) - log_p).mean())
     return metrics
 
 
