@@ -41,7 +41,7 @@ def made(network, x):
         h = np.maximum(h @ (layer.weight.data * (degrees >= before[:, None])) + layer.bias.data, 0)
         before = degrees
     through = h @ (network.output.weight.data * (of_outputs > before[:, None])) + network.output.bias.data
-    return through + x @ (network.direct.weight.data * (of_outputs > inputs[:, None]))
+    return through + (x @ (network.direct.weight.data * (of_outputs > inputs[:, None])) if network.direct else 0)
 
 
 EQUATIONS = {"maf": maf}

@@ -38,6 +38,9 @@ class MAF(Flow):
         """Units in each hidden layer of the network of each layer of the flow (100 to 1024 in the paper)."""
         layers: int = 1
         """Number of hidden layers of these networks (1 or 2 in the paper)."""
+        direct: bool = True
+        """Also connect the inputs of each of these networks directly with its outputs (not in the paper): slower for
+        many dimensions, but correlations are learnt sooner."""
         components: int = 1
         """Normal distributions in each conditional of the distribution of codes (10 in the paper's MAF MoG); 1: it is
         a standard normal distribution."""
@@ -49,16 +52,19 @@ class MAF(Flow):
     def make_flow(self, config, shape):
         layers: list[Bijection] = [Flatten(shape)]
         for number in range(config.flows):
-            network = MaskedNetwork(self.size, config.hidden, config.layers, outputs=2, order=ORDERS[number % 2])
-            layers.append(Autoregression(network))
+            layers.append(Autoregression(self.made(config, number, 2)))
             layers += [BatchNorm(self.size)] if config.batch_norm else []
         return layers
 
     def make_base(self, config):
         if config.components == 1:
             return StandardNormal()
-        order, sizes = ORDERS[config.flows % 2], (self.size, config.hidden, config.layers)
-        return MixtureMADE(MaskedNetwork(*sizes, outputs=3 * config.components, order=order), config.components)
+        return MixtureMADE(self.made(config, config.flows, 3 * config.components), config.components)
+
+    def made(self, config, number: int, outputs: int) -> MaskedNetwork:
+        """The network of the layer of this number, with so many outputs for each value."""
+        sizes, order = (self.size, config.hidden, config.layers), ORDERS[number % 2]
+        return MaskedNetwork(*sizes, outputs=outputs, order=order, direct=config.direct)
 
 
 class Autoregression(Bijection):
@@ -122,10 +128,11 @@ def limited(log_scale):
 
 def with_constant_outputs(network: MaskedNetwork, outputs) -> MaskedNetwork:
     """The network with such weights that its outputs are these, whatever its inputs."""
-    layers: tuple[Any, Any] = network.output, network.direct
-    for layer in layers:
-        layer.weight.assign(0.0)
-    layers[0].bias.assign(outputs)
+    last: Any = network.output
+    last.bias.assign(outputs)
+    for layer in (last, network.direct):
+        if layer is not None:
+            layer.weight.assign(0.0)
     return network
 
 
@@ -133,7 +140,7 @@ def with_constant_outputs(network: MaskedNetwork, outputs) -> MaskedNetwork:
 
 MAF.tiny = (
     {"flows": 2, "hidden": 9},
-    {"flows": 1, "hidden": 9, "layers": 2, "components": 3},
+    {"flows": 1, "hidden": 9, "layers": 2, "components": 3, "direct": False},
 )
 MAF.trials = (
     Trial(
@@ -152,6 +159,6 @@ MAF.trials = (
     ),
 )
 MAF.recipes = (
-    "--data mnist --epochs 10 --margin 1e-6",
+    "--data mnist --epochs 10 --margin 1e-6 --no-direct",
     "--data ring8 --epochs 20 --components 10 --no-batch-norm --learning-rate 1e-2 --batch-size 256",
 )
