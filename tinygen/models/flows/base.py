@@ -47,8 +47,9 @@ class Flow(System):
         margin: float = 0.05
         """Images are mapped to logits of margin + (1 - 2 margin) x (0.05 in Dinh et al. 2017)."""
         batch_norm: bool = True
-        """Batch normalisation after each layer of the flow, as in the papers. The moments of a batch are not those of
-        the next one: without, the density of points can have finer details."""
+        """Batch normalisation after each layer of the flow, as in the papers. It normalises rare values away in
+        training only, and its moments change from batch to batch: without it, likelihoods of training and validation
+        agree, and the density of points can have finer details."""
         batch_size: int = 64
         """Examples in a minibatch."""
         learning_rate: float = 1e-3

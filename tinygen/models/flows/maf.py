@@ -159,6 +159,6 @@ MAF.trials = (
     ),
 )
 MAF.recipes = (
-    "--data mnist --epochs 10 --margin 1e-6 --no-direct",
+    "--data mnist --epochs 10 --margin 1e-6 --no-direct --no-batch-norm",
     "--data ring8 --epochs 20 --components 10 --no-batch-norm --learning-rate 1e-2 --batch-size 256",
 )
