@@ -84,6 +84,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "ddpm": "tinygen.models.diffusion.ddpm:DDPM",
         "flow-matching": "tinygen.models.diffusion.flow_matching:FlowMatching",
     },
+    "flows": {
+        "realnvp": "tinygen.models.flows.realnvp:RealNVP",
+        "maf": "tinygen.models.flows.maf:MAF",
+    },
     "translation": {
         "unet": "tinygen.models.translation.unet:UNetTranslator",
     },

@@ -213,7 +213,9 @@ def without_modes(model: System, data: Dataset) -> Metrics:
 
 
 def one_normal_distribution(model: System, data: Dataset) -> Metrics:
-    """The normal distribution with the mean and the covariance of train."""
+    """The normal distribution with the mean and the covariance of train, of points or of the logits of images."""
+    if is_intensities(data.spec.x):
+        return independent.likelihood_of_one_normal(data)
     train, test = data.train.values("x"), data.test.values("x")
     return density_metrics(data.spec, test, log_normal_fit(train, test))
 

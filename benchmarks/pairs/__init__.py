@@ -21,6 +21,7 @@ from benchmarks.pairs.base import (
 from benchmarks.pairs.denoising import UNetBlock
 from benchmarks.pairs.diffusion import DDPM
 from benchmarks.pairs.energy import RBM
+from benchmarks.pairs.flows import MAF, RealNVP
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.pixelrnn import DiagonalBiLSTM, PixelCNNPP, PixelLSTM, RowLSTM
 from benchmarks.pairs.sequences import LSTM, LanguageModel
@@ -64,6 +65,8 @@ PAIRS: dict[str, Pair] = {
     "pixel_lstm": PixelLSTM(),
     "wavenet": WaveNet(),
     "vpn": VPN(),
+    "realnvp": RealNVP(),
+    "maf": MAF(),
     "unet_block": UNetBlock(),
     "ddpm": DDPM(),
     "lstm": LSTM(),

@@ -149,6 +149,31 @@ def test_encode_writes_codes_that_decode_reads(capsys):
     np.testing.assert_array_equal(picture[:, :6], np.rint(255 * decoded[0, ..., 0]))
 
 
+@pytest.mark.parametrize("kind", ["normal", "flow"])
+def test_codes_are_drawn_from_a_density_that_is_fitted_once(kind, tmp_path, capsys):
+    run = shutil.copytree("codes", tmp_path / "run")
+    assert main(["sample", str(run), "--codes", kind, "--n", "4", "--seed", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{run}/samples-{kind}-3.png\n"
+    assert printed.err == f"tinygen: the codes of training examples are fitted once, by a {kind}: {run}/codes-{kind}\n"
+    model, dataset = Run.open(run).load()
+    sampler = Run.open(run / f"codes-{kind}")
+    assert sampler.config["model"] == ("maf" if kind == "flow" else "gmm")
+    first = Path(run / f"samples-{kind}-3.png").read_bytes()
+    if kind == "flow":
+        return
+    codes = model.encode(dataset.train.values("x"))
+    means = load(sampler.checkpoint_file)[0]["means"]
+    np.testing.assert_allclose(means[0], codes.mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert main(["sample", str(run), "--codes", kind, "--n", "4", "--seed", "3", "--out", f"{run}/again.png"]) == 0
+    assert not capsys.readouterr().err
+    assert (run / "again.png").read_bytes() == first
+    assert main(["resume", str(run), "--steps", "3"]) == 0
+    capsys.readouterr()
+    assert main(["sample", str(run), "--codes", kind, "--n", "4"]) == 0
+    assert "are fitted once" in capsys.readouterr().err, "the weights have changed"
+
+
 def test_log_prob_prints_exact_values(capsys):
     assert main("log-prob pixels --n 2".split()) == 0
     model, dataset = Run.open("pixels").load()
@@ -237,6 +262,8 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         ("sample noise --sampling guidance=x", "--sampling: guidance=x is not a number"),
         ("sample noise --sampling sampler=x", "--sampling: sampler=x is not one of ancestral, ddim, dpm-solver"),
         ("sample noise --sampling sampling_steps=0", "sampling_steps is 0; it must be at least 1"),
+        ("sample pixels --codes flow", "pixelcnn cannot encode and decode; models that can: ae, dae, "),
+        ("sample codes --codes gamma", "--codes: 'gamma' is not one of 'normal', 'mixture', 'flow'"),
         ("complete pixels --rows 7", "of which 0 to 6 rows are kept"),
         ("complete pixels --n 0", "--n is 0; it must be at least 1"),
         ("complete pixels --images nowhere", "nowhere is not a folder of pictures"),

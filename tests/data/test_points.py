@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygen.data import Points, load, names
-from tinygen.data.points import MIXTURES, ROLLS
+from tinygen.data.points import DENSITIES, MIXTURES
 from tinygen.random import Stream
 
 
@@ -54,7 +54,7 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples():
 
 
 def test_the_swiss_roll_has_the_density_that_is_known():
-    data, roll = load("swiss-roll"), ROLLS["swiss-roll"]
+    data, roll = load("swiss-roll"), DENSITIES["swiss-roll"]
     side = np.linspace(-2.5, 2.5, 126)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     density = roll.density(grid)
@@ -68,3 +68,20 @@ def test_the_swiss_roll_has_the_density_that_is_known():
     assert data.spec.fields.keys() == {"x"}
     assert dict(names())["swiss-roll"] == "generated: x points (2)"
     assert load("swiss-roll").test.values("x").tobytes() == data.test.values("x").tobytes()
+
+
+def test_the_banana_has_its_density_and_moments():
+    assert dict(names())["banana"] == "generated: x points (2)"
+    banana, data = DENSITIES["banana"], load("banana")
+    assert list(data.spec.fields) == ["x"]
+    across, up = np.meshgrid(np.linspace(-6, 6, 601), np.linspace(-5, 37, 2101))
+    places = np.stack([across.ravel(), up.ravel()], axis=1)
+    density = banana.density(places)
+    assert density.sum() * 0.02**2 == pytest.approx(1, rel=1e-4)
+    x = data.train.values("x")
+    assert x.shape == (90_000, 2)
+    np.testing.assert_allclose(x.mean(axis=0), [0, 0], atol=0.02)
+    np.testing.assert_allclose(np.cov(x.T), [[1, 0], [0, 2.25]], atol=0.05)  # the variance of x1^2 is 2
+    np.testing.assert_allclose((x[:, 1] - x[:, 0] ** 2 + 1).std(), 0.5, rtol=0.01)
+    low, high = data.spec.x.limits
+    assert ((x > low) & (x < high)).all(axis=1).mean() > 0.99

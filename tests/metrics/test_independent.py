@@ -64,3 +64,18 @@ def test_the_likelihood_by_the_last_frame_matches_counting():
         total -= math.log(p if test[clip, t + 2, i, j] else 1 - p)
     nats = independent.likelihood_of_frames(data, 2)
     assert nats == pytest.approx({"nll_nats": total / 7, "nats_per_frame": total / 14})
+
+
+def test_one_normal_distribution_of_logits_has_the_nats_of_independent_and_of_equal_pixels():
+    """Of independent uniform levels the best possible are D log K; a second pixel that equals the first adds little."""
+    independent_pixels = Stream(0, "a").integers(16, 5000 * 2).reshape(-1, 1, 2)
+    equal_pixels = independent_pixels[:, :, :1].repeat(2, axis=2)
+    nats = []
+    for x in (independent_pixels, equal_pixels):
+        data = Dataset.from_arrays("sixteen", x.astype(np.uint8), white=15)
+        numbers = independent.likelihood_of_one_normal(data)
+        nats.append(numbers["neg_elbo_nats"])
+        assert numbers["neg_elbo_bits_per_dim"] == pytest.approx(nats[-1] / 2 / math.log(2))
+    least = 2 * math.log(16)
+    assert least < nats[0] < least + 0.2
+    assert math.log(16) < nats[1] < nats[0] - 1

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygen import models, random
-from tinygen.data import Image, Spec
+from tinygen.data import Image, Labels, Spec
 from tinygen.random import Stream
 
 CHANNELS = {"binary": 1, "grey": 1, "rgb": 3}
@@ -16,9 +16,23 @@ SMALL = {
     "row-lstm": LSTMS,
     "diagonal-bilstm": LSTMS,
     "pixelcnn-pp": PLUS_PLUS,
+    "pixelcnn of a class": CONVOLUTIONS | {"conditional": True},
+    "gated-pixelcnn of a class": CONVOLUTIONS | {"conditional": True},
 }
+"""A Config for each system, and one for its conditional form."""
+CLASSES = 3
 WIDE = {name: {"hidden": 18} | ({"head": 18} if "head" in small else {}) for name, small in SMALL.items()}
 """For these all outputs change with all values that they depend on."""
+
+
+def system_of(name):
+    """The system of a key of SMALL."""
+    return models.get(name.partition(" ")[0])
+
+
+def classes_of(model, n):
+    """Labels (n,) of every class in turn; None for a model without conditions."""
+    return np.arange(n) % CLASSES if model.conditions else None
 
 
 def images(kind, n, height=5, width=6):
@@ -29,10 +43,11 @@ def images(kind, n, height=5, width=6):
 def small_model(name, kind, height=5, width=6, **config):
     """A model with weights so large that an output changes with every value that it depends on."""
     random.seed(0)
-    model = models.get(name)
-    model = model(
-        model.Config(**(SMALL[name] | config)), Spec("noise", {"x": Image(height, width, CHANNELS[kind], kind)})
-    )
+    system, config = system_of(name), SMALL[name] | config
+    fields = {"x": Image(height, width, CHANNELS[kind], kind)}
+    if config.get("conditional"):
+        fields["y"] = Labels(CLASSES)
+    model = system(system.Config(**config), Spec("noise", fields))
     for p in model.network.parameters():
         p.assign(2 * p.numpy())
     return model
@@ -40,7 +55,7 @@ def small_model(name, kind, height=5, width=6, **config):
 
 def logits(model, x):
     with model.evaluating():
-        return model.network(x).numpy()
+        return model.network_for(classes_of(model, len(x)))(x).numpy()
 
 
 def dependences(model, kind):

@@ -39,9 +39,9 @@ def test_recipes_give_no_flag_its_default(name):
     system = models.get(name)
     defaults = {f"--{key.replace('_', '-')}": str(value) for key, value in vars(system.Config()).items()}
     for recipe in system.recipes:
-        pairs = re.findall(r"(--[a-z0-9-]+) ([^-]\S*(?: [^-]\S*)*)", recipe)
-        assert " ".join(" ".join(pair) for pair in pairs) == recipe
-        assert not [flag for flag, value in pairs if defaults.get(flag) == value], recipe
+        pairs = re.findall(r"(--[a-z0-9-]+)((?: [^-]\S*)*)", recipe)  # a switch has no value
+        assert " ".join(flag + value for flag, value in pairs) == recipe
+        assert not [flag for flag, value in pairs if defaults.get(flag) == value.strip()], recipe
 
 
 @every_model

@@ -6,13 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from tests.models.raster import CHANNELS, dependences, images, small_model
+from tests.models.raster import CHANNELS, CLASSES, SMALL, classes_of, dependences, images, small_model
 from tinygen import models
 from tinygen.data import Batch, Dataset, Split
 from tinygen.errors import UsageError
 from tinygen.train import panels
 
 both = pytest.mark.parametrize("name", ["pixelcnn", "gated-pixelcnn"])
+both_forms = pytest.mark.parametrize("name", [name for name in SMALL if "pixelcnn-pp" not in name and "cnn" in name])
+conditional = pytest.mark.parametrize("name", ["pixelcnn of a class", "gated-pixelcnn of a class"])
 every_kind = pytest.mark.parametrize("kind", list(CHANNELS))
 
 
@@ -89,30 +91,34 @@ def gated(y, colours):
 
 
 def logits_by_definition(model, x):
-    """The logits (N, H, W, C, levels), in plain NumPy."""
+    """The logits (N, H, W, C, levels), in plain NumPy; of each class in turn if the model is conditional."""
     network, colours, x = model.network, x.shape[3], x.astype("float64")
+    bias = [0.0] * 20
+    if model.conditions:
+        bias = [v.weight.numpy()[classes_of(model, len(x))][:, None, None] for v in network.of_class]
     if model.name == "pixelcnn":
         first, *blocks, head = network.layers
-        h = convolution(x, first)
-        for block in blocks:
+        h = convolution(x, first) + bias[0]
+        for block, of_class in zip(blocks, bias[1:], strict=False):
             _, spatial, _, pointwise = block.layers
-            h = h + convolution(relu(convolution(relu(h), spatial)), pointwise)
+            h = h + convolution(relu(convolution(relu(h), spatial) + of_class), pointwise)
     else:
         head = network.head
         v, h = np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1), x
         for i, block in enumerate(network.blocks):
             above = convolution(v, block.vertical)
-            y = convolution(h, block.horizontal) + convolution(above, block.into_row)
-            v, y = gated(above, 1), convolution(gated(y, colours), block.output)
+            y = convolution(h, block.horizontal) + convolution(above, block.into_row) + bias[len(network.blocks) + i]
+            v, y = gated(above + bias[i], 1), convolution(gated(y, colours), block.output)
             h = h + y if i else y
     _, hidden, _, output = head.layers
     return convolution(relu(convolution(relu(h), hidden)), output).reshape((*x.shape, -1))
 
 
-@both
+@both_forms
 @every_kind
 def test_nats_match_the_definition(name, kind):
     model, x = small_model(name, kind), images(kind, 7)
+    labels = {} if classes_of(model, 7) is None else {"y": classes_of(model, 7)}
     z = logits_by_definition(model, x)
     if kind == "binary":
         nll = np.logaddexp(0, z[..., 0]) - x * z[..., 0]
@@ -121,8 +127,8 @@ def test_nats_match_the_definition(name, kind):
         nll = np.log(np.exp(z).sum(axis=-1)) - np.take_along_axis(z, target, axis=-1)[..., 0]
     nats = nll.sum(axis=(1, 2, 3)).mean()
     expected = {"nll_nats": nats, "bits_per_dim": nats / (30 * CHANNELS[kind]) / math.log(2)}
-    assert model.evaluate(Split(model.spec.fields, {"x": x}), seed=0) == pytest.approx(expected, rel=1e-5)
-    scalars = {key: float(value) for key, value in model.training_step(Batch(x=x)).items()}
+    assert model.evaluate(Split(model.spec.fields, {"x": x, **labels}), seed=0) == pytest.approx(expected, rel=1e-5)
+    scalars = {key: float(value) for key, value in model.training_step(Batch(x=x, **labels)).items()}
     assert scalars == pytest.approx(expected, rel=1e-5)
 
 
@@ -151,3 +157,50 @@ def test_the_figure_shows_images_their_upper_halves_and_completions():
 def test_impossible_configurations_are_refused(name, field, value, message):
     with pytest.raises(UsageError, match=message):
         models.get(name).Config(**{field: value})
+
+
+# Labels as a condition
+
+
+@conditional
+def test_samples_and_completions_are_of_the_given_class(name):
+    model, x = small_model(name, "grey"), images("grey", 6)
+    given = {"y": np.array([0, 1, 2, 0, 1, 2])}
+    in_turn = model.complete(x, 2, seed=0)
+    np.testing.assert_array_equal(model.complete(x, 2, seed=0, given=given), in_turn)
+    others = model.complete(x, 2, seed=0, given={"y": np.array([1, 1, 2, 0, 1, 0])})
+    np.testing.assert_array_equal((others == in_turn).all(axis=(1, 2, 3)), [False, True, True, True, True, False])
+    assert (
+        others.tobytes()
+        == model.complete(x, 2, seed=0, given={"y": np.array([1, 1, 2, 0, 1, 0])}, cached=False).tobytes()
+    )
+
+
+@conditional
+def test_without_labels_the_probability_is_the_mean_over_classes(name):
+    model, x = small_model(name, "binary"), images("binary", 5)
+    each = [model.log_prob(x, given={"y": np.full(5, label)}) for label in range(CLASSES)]
+    assert np.ptp(each, axis=0).max() > 0.3
+    np.testing.assert_allclose(model.log_prob(x), np.log(np.exp(each).mean(axis=0)), rtol=1e-5)
+
+
+@both
+def test_a_model_without_conditions_refuses_labels(name):
+    model, given = small_model(name, "binary"), {"y": np.zeros(2, int)}
+    message = f"^given has y; this {name} was trained without conditions$"
+    for call in (
+        lambda: model.sample(2, seed=0, given=given),
+        lambda: model.log_prob(images("binary", 2), given=given),
+    ):
+        with pytest.raises(UsageError, match=message):
+            call()
+
+
+@both
+def test_a_model_without_conditions_has_the_parameters_of_before(name):
+    names = small_model(name, "binary").state_dict().keys()
+    of_a_class = small_model(f"{name} of a class", "binary").state_dict().keys()
+    assert {each for each in of_a_class - names if "optimizer" not in each} == {
+        f"network.of_class.{i}.weight" for i in range(3 if name == "pixelcnn" else 6)
+    }
+    assert names <= of_a_class

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from tinygen.capabilities import Samples
+from tinygen.applications import code_samplers
+from tinygen.capabilities import Codes, Samples
 from tinygen.commands.flags import (
     AttributeNames,
     Debug,
@@ -19,6 +20,7 @@ from tinygen.commands.flags import (
     default,
 )
 from tinygen.commands.opening import conditions, open_run, sampling_settings
+from tinygen.errors import UsageError
 from tinygen.train import images
 from tinygen.train.figures import Figure
 from tinygen.train.loading import data_of
@@ -40,6 +42,9 @@ class Flags:
     """Attributes of the samples, in turn: names that are joined by +."""
     sampling: Annotated[Settings, default("the run's own")] = None
     """How samples are drawn, where the model lets that be chosen, such as sampling_steps=20,guidance=2."""
+    codes: code_samplers.Kind | None = None
+    """Decode codes that are drawn from a density fitted to those of training examples: one normal distribution, a
+    mixture of ten, or a masked autoregressive flow. It is fitted at the first use, and kept in the run's folder."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text; sounds lie beside it, in a folder of the same name."""
     which: Which = "last"
@@ -50,15 +55,21 @@ class Flags:
 
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
-    run, model, _ = open_run(flags.run, flags.device, flags.which, Samples)
+    run, model, _ = open_run(flags.run, flags.device, flags.which, Codes if flags.codes else Samples)
     if flags.data:
         data_of(run, flags.data)
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
-    name = "samples-best" if flags.which == "best" else "samples"
+    name = "-".join(filter(None, ["samples", flags.codes, "best" if flags.which == "best" else None]))
     given = conditions(model, n, labels=flags.labels, attributes=flags.attributes)
-    with model.sampling_with(**sampling_settings(model, flags.sampling or ())):
-        samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
+    if flags.codes:
+        if given:
+            raise UsageError(f"--codes: codes are drawn without {', '.join(given)}; leave one of the two out")
+        sampler = code_samplers.sampler_of(run, model, flags.codes, flags.which, flags.data)
+        samples = model.decode(sampler.sample(n, seed=flags.seed))
+    else:
+        with model.sampling_with(**sampling_settings(model, flags.sampling or ())):
+            samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
     figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
     figure.save(out)

@@ -91,7 +91,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
         for name, mixture in points.MIXTURES.items()
     },
-    **{name: ("x points (2)", partial(points.make_roll, name)) for name in points.ROLLS},
+    **{name: ("x points (2)", partial(points.make, name)) for name in points.DENSITIES if name not in points.MIXTURES},
     **{name: ("x clip", partial(_bouncing, name)) for name in bouncing.SETS},
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),

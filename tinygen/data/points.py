@@ -1,4 +1,4 @@
-"""Points from known distributions, with which samples and densities of a model can be compared exactly."""
+"""Points from known densities, with which samples and densities of a model can be compared exactly."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygen.data.dataset import Dataset
-from tinygen.data.fields import Labels, Points
+from tinygen.data.fields import Field, Labels, Points
 from tinygen.data.spec import Spec
 from tinygen.data.split import Split
 from tinygen.random import Stream
@@ -41,6 +41,28 @@ class Mixture:
         """The range of nearly all coordinates: four standard deviations around the centres."""
         reach = 4 * self.std[:, None]
         return float((self.centres - reach).min()), float((self.centres + reach).max())
+
+
+@dataclass(frozen=True)
+class Banana:
+    """Points (x1, x2) of a plane along a parabola: x1 is N(0, 1), x2 given x1 is N(x1^2 - 1, std^2)."""
+
+    std: float = 0.5
+
+    def draw(self, n: int, stream: Stream) -> np.ndarray:
+        """Draw n points (n, 2), float32."""
+        noise = stream.normal((n, 2), dtype="float64")
+        across = noise[:, 0]
+        return np.stack([across, across**2 - 1 + self.std * noise[:, 1]], axis=1).astype(np.float32)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """p(x) at points (N, 2): shape (N,), float64."""
+        across, up = x.astype(np.float64).T
+        squares = across**2 + ((up - across**2 + 1) / self.std) ** 2
+        return np.exp(-0.5 * squares) / (2 * math.pi * self.std)
+
+    limits = (-4.0, 8.0)
+    """The range of nearly all coordinates."""
 
 
 def _mixture(centres, std) -> Mixture:
@@ -94,26 +116,19 @@ class Roll:
 
 
 ANGLES = 600
-ROLLS = {"swiss-roll": Roll(0.04)}
-DENSITIES: dict[str, Mixture | Roll] = {**MIXTURES, **ROLLS}
-"""Distributions whose density is known."""
-
-
-def make_roll(name: str) -> Dataset:
-    """Make the Swiss roll of that name: always the same points x."""
-    roll = ROLLS[name]
-    spec = Spec(name, {"x": Points(2, roll.limits)})
-    parts = [Split(spec.fields, {"x": roll.draw(n, Stream(0, f"{name} {part}"))}) for part, n in SIZES.items()]
-    return Dataset(spec, *parts)
+DENSITIES: dict[str, Mixture | Banana | Roll] = {**MIXTURES, "banana": Banana(), "swiss-roll": Roll(0.04)}
+"""The density of each set of points."""
 
 
 def make(name: str) -> Dataset:
-    """Make the mixture of that name: always the same points x, with their modes as labels y."""
-    mixture = MIXTURES[name]
-    modes, dimensions = mixture.centres.shape
-    spec = Spec(name, {"x": Points(dimensions, mixture.limits), "y": Labels(modes)})
+    """Make the data set of that name: always the same points x, those of a mixture with their modes as labels y."""
+    known = DENSITIES[name]
+    fields: dict[str, Field] = {"x": Points(known.centres.shape[1] if isinstance(known, Mixture) else 2, known.limits)}
+    if isinstance(known, Mixture):
+        fields["y"] = Labels(len(known.centres))
     splits = []
     for split, size in SIZES.items():
-        x, mode = mixture.draw(size, Stream(0, f"{name} {split}"))
-        splits.append(Split(spec.fields, {"x": x, "y": mode}))
-    return Dataset(spec, *splits)
+        stream = Stream(0, f"{name} {split}")
+        drawn = known.draw(size, stream) if isinstance(known, Mixture) else (known.draw(size, stream),)
+        splits.append(Split(fields, dict(zip(fields, drawn, strict=True))))
+    return Dataset(Spec(name, fields), *splits)

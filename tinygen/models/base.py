@@ -58,7 +58,7 @@ class System(Module):
     name: ClassVar[str]
     needs: ClassVar[Needs]
     conditions: tuple[str, ...] = ()
-    log_prob_is_bound: ClassVar[bool] = False
+    log_prob_is_bound: bool = False
     log_prob_is_estimate: bool = False
     implicit: ClassVar[bool] = False
     translates_any_size: ClassVar[bool] = False

@@ -113,9 +113,10 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
-    x = _first(data, CLIPS if isinstance(data.spec.x, Clip) else COLUMNS).x
+    batch = _first(data, CLIPS if isinstance(data.spec.x, Clip) else COLUMNS)
+    x, given = batch.x, conditions_in(model, batch)
     keep = half_of(x)
-    yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i) for i in range(3)], data.spec.x)
+    yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i, **given) for i in range(3)], data.spec.x)
 
 
 def sound_completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:

@@ -7,7 +7,7 @@ from tests.models.equations.numerics import cross_entropy, output
 
 def pixelcnn(model, batch):
     def nll():
-        logits = output(model.network, batch.x)
+        logits = output(model.network_for(batch.y if model.conditions else None), batch.x)
         if model.spec.x.kind == "binary":
             return {"nll": cross_entropy(logits, batch.x).mean()}
         shifted = logits - logits.max(axis=-1, keepdims=True)

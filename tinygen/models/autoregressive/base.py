@@ -10,10 +10,10 @@ from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.distributions import Bernoulli, Categorical, level_numbers
-from tinygen.errors import ShapeError
+from tinygen.errors import ShapeError, UsageError
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.models.autoregressive.causal import CausalConv2d, caching
-from tinygen.models.base import System, learning_rate, mean_over
+from tinygen.models.base import System, given_labels, learning_rate, mean_over
 from tinygen.nn import Module
 from tinygen.optim import Adam
 
@@ -51,6 +51,26 @@ class RasterNetwork(Module):
         raise NotImplementedError
 
 
+class Conditioned(RasterNetwork):
+    """A network of images whose classes are given: each of its layers has a bias for each class.
+
+    `network.biases(labels)` are these for images of the classes (N,); its `above` and `across` take them.
+    """
+
+    def __init__(self, network: Any, labels: Any):
+        self.network, self.whole_pixels = network, network.whole_pixels
+        self.biases = network.biases(labels)
+
+    def inputs(self, x):
+        return self.network.inputs(x)
+
+    def above(self, x):
+        return self.network.above(x, self.biases)
+
+    def across(self, x, above):
+        return self.network.across(x, above, self.biases)
+
+
 class ExactLikelihood(System):
     """A system that is trained and evaluated by the exact probability of an image."""
 
@@ -61,8 +81,12 @@ class ExactLikelihood(System):
         """-log p(x) in nats (N,) of images (N, H, W, C)."""
         raise NotImplementedError
 
+    def nll_of(self, batch):
+        """-log p(x) in nats (N,) of the images of a batch, given what the batch has of the model's conditions."""
+        return self.nll(batch.x)
+
     def training_step(self, batch):
-        loss = self.nll(batch.x).mean()
+        loss = self.nll_of(batch).mean()
         self.optimizer.step(loss)
         return {"nll_nats": loss, "bits_per_dim": bits_per_dim(loss, self.spec.x.shape)}
 
@@ -70,7 +94,7 @@ class ExactLikelihood(System):
         """Negative log-likelihood in nats per image, and in bits per dimension."""
         with self.evaluating():
             batches = data.batches(CHUNK)
-            nats = mean_over({"nll_nats": to_numpy(self.nll(to_device(b.x, self.device)))} for b in batches)
+            nats = mean_over({"nll_nats": to_numpy(self.nll_of(batch.to(self.device)))} for batch in batches)
         return nats | {"bits_per_dim": bits_per_dim(nats["nll_nats"], self.spec.x.shape)}
 
     def check_completion(self, images, keep_rows: int) -> None:
@@ -93,7 +117,7 @@ class Autoregressive(ExactLikelihood):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}): pixels in raster order, and the colours of a pixel one after another.
 
     A value is drawn from a Bernoulli distribution (black or white) or a softmax over 256 levels (van den Oord et al.
-    2016, arXiv:1601.06759, equations 1 to 3). The likelihood is exact.
+    2016, arXiv:1601.06759, equations 1 to 3). The likelihood is exact. A model whose `conditions` has y gives p(x | y).
     """
 
     needs = {"x": INTENSITIES}
@@ -113,28 +137,72 @@ class Autoregressive(ExactLikelihood):
         """The network, with `logits` outputs for each colour of a pixel: 1 (of white) or 256 (of levels)."""
         raise NotImplementedError
 
-    def nll(self, x):
-        """-log p(x) in nats (N,) of images (N, H, W, C)."""
-        logits = self.network(x)
+    def network_for(self, labels) -> RasterNetwork:
+        """The network for images of the classes (N,); labels are None for a model without conditions."""
+        return self.network if labels is None else Conditioned(self.network, labels)
+
+    def nll(self, x, labels=None):
+        """-log p(x), or -log p(x | y) if labels (N,) are given, in nats (N,) of images (N, H, W, C)."""
+        logits = self.network_for(labels)(x)
         if self.spec.x.kind == "binary":
             return -Bernoulli(logits).log_prob(x).sum(axis=(1, 2, 3))
         return -Categorical(logits).log_prob(level_numbers(x)).sum(axis=(1, 2, 3))
 
-    def sample(self, n: int, *, seed: int, cached: bool = True) -> np.ndarray:
-        """Draw n images; `cached=False` runs the network on the whole image for each value, with the same bits."""
-        return self.complete(np.zeros((n, *self.spec.x.shape), np.float32), 0, seed=seed, cached=cached)
+    def nll_of(self, batch):
+        return self.nll(batch.x, batch.y) if self.conditions else self.nll(batch.x)
 
-    def complete(self, images, keep_rows: int, *, seed: int, cached: bool = True) -> np.ndarray:
-        """Keep the upper `keep_rows` rows of images (N, H, W, C), and draw all others from the model."""
+    def labels_of(self, n: int, given) -> np.ndarray | None:
+        """The classes of n images: those in `given`, or 0, 1, 2, ... in turn; None for a model without conditions.
+
+        UsageError for classes that there are not, and for conditions that the model does not take.
+        """
+        if self.conditions:
+            return given_labels(given, n, self.spec.classes)
+        if given is not None:
+            raise UsageError(f"given has {', '.join(given)}; this {self.name} was trained without conditions")
+        return None
+
+    def log_prob(self, x, *, seed: int = 0, given=None) -> np.ndarray:
+        """log p(x) in nats (N,) of images (N, H, W, C), exact; `seed` is not used.
+
+        With given labels, {"y": labels (N,)}, log p(x | y). Without them a conditional model has
+        p(x) = mean_y p(x | y): every class is equally probable.
+        """
+        if not self.conditions:
+            self.labels_of(len(x), given)
+            return super().log_prob(x)
+        classes = range(self.spec.classes)
+        every = [self.labels_of(len(x), given)] if given is not None else [np.full(len(x), each) for each in classes]
+        log_p = [self._log_prob_given(x, labels) for labels in every]
+        return np.logaddexp.reduce(log_p, axis=0) - np.float32(np.log(len(log_p)))
+
+    def _log_prob_given(self, x, labels) -> np.ndarray:
+        starts = range(0, max(1, len(x)), CHUNK)
+        parts = [[to_device(each[start : start + CHUNK], self.device) for each in (x, labels)] for start in starts]
+        with self.evaluating():
+            return np.concatenate([to_numpy(-self.nll(*part)) for part in parts])
+
+    def sample(self, n: int, *, seed: int, given=None, cached: bool = True) -> np.ndarray:
+        """Draw n images; `cached=False` runs the network on the whole image for each value, with the same bits.
+
+        `given`: {"y": labels (n,)} for a conditional model, by default 0, 1, 2, ... in turn.
+        """
+        empty = np.zeros((n, *self.spec.x.shape), np.float32)
+        return self.complete(empty, 0, seed=seed, given=given, cached=cached)
+
+    def complete(self, images, keep_rows: int, *, seed: int, given=None, cached: bool = True) -> np.ndarray:
+        """Keep the upper `keep_rows` rows of images (N, H, W, C), and draw all others; `given` as for `sample`."""
         images = np.array(images, np.float32)
         self.check_completion(images, keep_rows)
+        labels = self.labels_of(len(images), given)
         uniform = random.Stream(seed, "sample").uniform((*images.shape[:3], self.draws))
         predictions = cached_predictions if cached else naive_predictions
         with self.evaluating():
             for start in range(0, len(images), CHUNK):
                 part = slice(start, start + CHUNK)
                 x, chance = to_device(images[part], self.device), to_device(uniform[part], self.device)
-                for value, logits in predictions(self.network, x, keep_rows):
+                network = self.network_for(None if labels is None else to_device(labels[part], self.device))
+                for value, logits in predictions(network, x, keep_rows):
                     x[value] = self._draw(logits, chance[value])
                 images[part] = to_numpy(x)
         return images

@@ -1,0 +1,1 @@
+"""Normalising flows: densities by the change of variables, with exact inverses."""
