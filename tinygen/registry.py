@@ -81,11 +81,13 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "translation": {
         "unet": "tinygen.models.translation.unet:UNetTranslator",
+        "srgan": "tinygen.models.translation.srgan:SRGAN",
     },
     "adversarial": {
         "gan": "tinygen.models.adversarial.gan:GAN",
         "dcgan": "tinygen.models.adversarial.dcgan:DCGAN",
         "cdcgan": "tinygen.models.adversarial.dcgan:ConditionalDCGAN",
+        "lapgan": "tinygen.models.adversarial.lapgan:LAPGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
     },

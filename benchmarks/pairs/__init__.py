@@ -22,6 +22,7 @@ from benchmarks.pairs.denoising import UNetBlock
 from benchmarks.pairs.energy import RBM
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.sequences import LSTM, LanguageModel
+from benchmarks.pairs.superresolution import SRGAN
 from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
 
 __all__ = [
@@ -53,6 +54,7 @@ PAIRS: dict[str, Pair] = {
     "rbm": RBM(),
     "dcgan": DCGAN(),
     "wgan_gp": WGANGP(),
+    "srgan": SRGAN(),
     "pixelcnn": PixelCNN(),
     "gated_pixelcnn": GatedPixelCNN(),
     "wavenet": WaveNet(),

@@ -97,6 +97,14 @@ METRICS: dict[str, Metric] = {
             "table_": " of the best function of a pixel's colour",
         }.items()
     },
+    # Enlarged images, and the baseline of bicubic interpolation
+    "ssim": Metric("SSIM", "", "up"),
+    "luma_psnr_db": Metric("PSNR of the luma", "dB", "up"),
+    "luma_ssim": Metric("SSIM of the luma", "", "up"),
+    "bicubic_psnr_db": Metric("PSNR by bicubic interpolation", "dB", "up"),
+    "bicubic_ssim": Metric("SSIM by bicubic interpolation", "", "up"),
+    "bicubic_luma_psnr_db": Metric("PSNR of the luma by bicubic interpolation", "dB", "up"),
+    "bicubic_luma_ssim": Metric("SSIM of the luma by bicubic interpolation", "", "up"),
     # Layers of images, and their masks
     "foreground_iou": Metric("intersection over union of the gate with the true mask", "", "up"),
     "foreground_kl_nats": Metric("KL of the foreground's code", "nats"),
@@ -107,6 +115,8 @@ METRICS: dict[str, Metric] = {
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),
     "generator_nats": Metric("generator loss", "nats"),
+    "discriminator{n}_nats": Metric("discriminator loss at {n} rows of pixels", "nats"),
+    "generator{n}_nats": Metric("generator loss at {n} rows of pixels", "nats"),
     "real_accuracy_rate": Metric("discriminator's accuracy on real examples"),
     "made_accuracy_rate": Metric("discriminator's accuracy on samples"),
     "critic_distance": Metric("critic's estimate of W1"),
