@@ -109,7 +109,7 @@ def test_the_discriminator_has_the_layers_of_figure_4():
     layers = list(discriminator((96, 96, 3), 64).modules())
     convolutions = [layer for layer in layers if isinstance(layer, Conv2d)]
     assert [layer.weight.shape[3] for layer in convolutions] == [64, 64, 128, 128, 256, 256, 512, 512]
-    assert [layer.stride for layer in convolutions] == [(1, 1), (2, 2)] * 4
+    assert [layer.options["stride"] for layer in convolutions] == [1, 2] * 4
     assert [layer.weight.shape for layer in layers if isinstance(layer, Linear)] == [(6 * 6 * 512, 1024), (1024, 1)]
     assert sum(isinstance(layer, BatchNorm) for layer in layers) == 7
 
@@ -184,17 +184,15 @@ def test_images_of_any_size_are_enlarged_and_bit_identical_in_any_company(scale)
             assert model.translate(x[:n]).tobytes() == whole[:n].tobytes()
 
 
-@pytest.mark.parametrize("scale", [2, 8])
+@pytest.mark.parametrize("scale", [2, 4])
 def test_tiles_of_large_images_fit_without_a_seam(scale, monkeypatch):
-    """A margin one pixel narrower than what a pixel depends on would show, as far as weights reach so far."""
     model = model_with_random_weights("srgan", FEW | {"scale": scale}, "grey")
     x = uniform("x", 2, 27, 30, 1)
-    whole, sizes, enlarged = model.translate(x), [], model._enlarged
+    whole = model.translate(x)
     monkeypatch.setattr(srgan, "TILE", 8)
-    monkeypatch.setattr(model, "_enlarged", lambda part: sizes.append(part.shape[1:3]) or enlarged(part))
     np.testing.assert_allclose(model.translate(x), whole, atol=1e-5)
-    reach = model.generator.reach
-    assert (len(sizes), max(sizes)) == (16, (min(27, 8 + 2 * reach), min(30, 8 + 2 * reach)))
+    model.generator.reach = 0
+    assert np.abs(model.translate(x) - whole).max() > 0.01, "tiles without a margin have seams"
 
 
 def test_a_pixel_depends_on_no_more_than_the_reach_of_the_network():
@@ -218,10 +216,8 @@ def test_pictures_of_a_folder_are_enlarged_under_their_names(tmp_path, monkeypat
     Picture.new("L", (9, 5), 100).save("pictures/a.png")
     Picture.new("RGB", (3, 12)).save("pictures/b.jpg")
     assert main("translate run --images pictures --out large".split()) == 0
-    assert {file.name: Picture.open(file).size for file in Path("large").iterdir()} == {
-        "a.png": (18, 10),
-        "b.png": (6, 24),
-    }
+    sizes = {file.name: np.asarray(Picture.open(file)).shape for file in Path("large").iterdir()}
+    assert sizes == {"a.png": (10, 18), "b.png": (24, 6)}
     capsys.readouterr()
     assert main("translate run --n 3".split()) == 0
     assert "PSNR by bicubic interpolation" in capsys.readouterr().out
