@@ -291,7 +291,7 @@ def smallest_networks(image_shape, config) -> tuple[Sequential, Sequential]:
 
 
 def detail_networks(image_shape, channels: int) -> tuple[Sequential, Sequential]:
-    """Generator of detail and discriminator of images: 5x5 convolutions (in the authors' code also 7x7).
+    """Generator of detail and discriminator of images, of few convolutions (5x5 and 7x7 in the authors' code).
 
     The generator sees the low-pass image and, as one more channel, a plane of noise.
     """
@@ -299,17 +299,17 @@ def detail_networks(image_shape, channels: int) -> tuple[Sequential, Sequential]
     generator = Sequential(
         he(Conv2d(colours + 1, channels, 5, padding=2)),
         ReLU(),
-        he(Conv2d(channels, channels, 5, padding=2)),
+        he(Conv2d(channels, channels, 3, padding=1)),
         ReLU(),
-        he(Conv2d(channels, colours, 5, padding=2), gain=0.1),
+        he(Conv2d(channels, colours, 3, padding=1), gain=0.1),
     )
     discriminator = Sequential(
-        he(Conv2d(colours, channels, 5, padding=2)),
+        he(Conv2d(colours, channels, 5, stride=2, padding=2)),
         LeakyReLU(0.2),
-        he(Conv2d(channels, channels, 5, stride=2, padding=2)),
+        he(Conv2d(channels, 2 * channels, 5, stride=2, padding=2)),
         LeakyReLU(0.2),
         Flatten(),
-        he(Linear(-(-height // 2) * -(-width // 2) * channels, 1)),
+        he(Linear(-(-height // 4) * -(-width // 4) * 2 * channels, 1)),
     )
     return generator, discriminator
 
@@ -329,7 +329,7 @@ TRIAL = {"latent": 16, "hidden": 64, "channels": 16, "batch_size": 64, "learning
 LAPGAN.tiny = (TINY, TINY | {"levels": 2, "averaging": 0.9})
 LAPGAN.trials = (
     Trial(
-        "digits8x8", 400, TRIAL | {"levels": 1}, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)
+        "digits8x8", 300, TRIAL | {"levels": 1}, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)
     ),
     Trial("fashion-mnist-7k", 300, TRIAL, (SAMPLES_LIKE_DATA,), quick=False),
 )
