@@ -54,7 +54,7 @@ class LAPGAN(System):
         """Feature maps of the convolutions at finer levels (64 or 128)."""
         batch_size: int = 64
         """Examples in a minibatch (128 in the authors' code)."""
-        learning_rate: float = 3e-4
+        learning_rate: float = 6e-4
         """Learning rate of Adam (the paper used gradient descent with momentum)."""
         beta1: float = 0.5
         """Decay of Adam's average of gradients."""
@@ -293,13 +293,16 @@ def smallest_networks(image_shape, config) -> tuple[Sequential, Sequential]:
 def detail_networks(image_shape, channels: int) -> tuple[Sequential, Sequential]:
     """Generator of detail and discriminator of images, of few convolutions (5x5 and 7x7 in the authors' code).
 
-    The generator sees the low-pass image and, as one more channel, a plane of noise.
+    The generator sees the low-pass image and, as one more channel, a plane of noise. Batch normalisation, which came
+    later, is where DCGANs have it.
     """
     height, width, colours = image_shape
     generator = Sequential(
         he(Conv2d(colours + 1, channels, 5, padding=2)),
+        BatchNorm(channels),
         ReLU(),
         he(Conv2d(channels, channels, 3, padding=1)),
+        BatchNorm(channels),
         ReLU(),
         he(Conv2d(channels, colours, 3, padding=1), gain=0.1),
     )
@@ -307,6 +310,7 @@ def detail_networks(image_shape, channels: int) -> tuple[Sequential, Sequential]
         he(Conv2d(colours, channels, 5, stride=2, padding=2)),
         LeakyReLU(0.2),
         he(Conv2d(channels, 2 * channels, 5, stride=2, padding=2)),
+        BatchNorm(2 * channels),
         LeakyReLU(0.2),
         Flatten(),
         he(Linear(-(-height // 4) * -(-width // 4) * 2 * channels, 1)),
@@ -329,7 +333,10 @@ TRIAL = {"latent": 16, "hidden": 64, "channels": 16, "batch_size": 64, "learning
 LAPGAN.tiny = (TINY, TINY | {"levels": 2, "averaging": 0.9})
 LAPGAN.trials = (
     Trial(
-        "digits8x8", 300, TRIAL | {"levels": 1}, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)
+        "digits8x8",
+        300,
+        TRIAL | {"levels": 1, "batch_size": 32},
+        (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),),
     ),
     Trial("fashion-mnist-7k", 300, TRIAL, (SAMPLES_LIKE_DATA,), quick=False),
 )
