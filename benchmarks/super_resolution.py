@@ -19,7 +19,7 @@ from tinygen.models.translation.srgan import quality
 
 SEEDS = 0, 1, 2
 RESNET_STEPS, ADVERSARIAL_STEPS = 1500, 500
-SHARED: dict[str, Any] = {"blocks": 4, "resnet_steps": RESNET_STEPS}
+SHARED: dict[str, Any] = {"blocks": 4, "channels": 32, "learning_rate": 2e-3, "resnet_steps": RESNET_STEPS}
 
 
 def faces(seed: int) -> tuple[Dataset, Dataset]:

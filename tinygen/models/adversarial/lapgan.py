@@ -340,4 +340,4 @@ LAPGAN.trials = (
     ),
     Trial("fashion-mnist-7k", 300, TRIAL, (SAMPLES_LIKE_DATA,), quick=False),
 )
-LAPGAN.recipes = ("--data smiles32 --steps 2000",)
+LAPGAN.recipes = ("--data smiles32 --steps 4000",)

@@ -326,7 +326,7 @@ SRGAN.trials = (
     ),
 )
 SRGAN.recipes = (
-    "--data smiles32 --adversarial-weight 0 --steps 1500",
-    "--data smiles32 --resnet-steps 1500 --content features --steps 2500",
-    "--data photo_patches64 --augment symmetries --adversarial-weight 0 --steps 1500",
+    "--data smiles32 --adversarial-weight 0 --blocks 4 --channels 32 --learning-rate 2e-3 --steps 1500",
+    "--data smiles32 --content features --blocks 4 --channels 32 --learning-rate 2e-3 --steps 1500",
+    "--data photo_patches64 --augment symmetries --adversarial-weight 0 --blocks 4 --channels 32 --steps 1500",
 )
