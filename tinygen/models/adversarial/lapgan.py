@@ -328,14 +328,14 @@ def he(layer: Any, gain: float = 1.0) -> Module:
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
 TINY = {"levels": 1, "latent": 3, "hidden": 5, "channels": 2, "batch_size": 5}
-TRIAL = {"latent": 16, "hidden": 64, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95}
+TRIAL = {"latent": 16, "hidden": 64, "channels": 16, "batch_size": 64, "learning_rate": 2e-3, "averaging": 0.95}
 
 LAPGAN.tiny = (TINY, TINY | {"levels": 2, "averaging": 0.9})
 LAPGAN.trials = (
     Trial(
         "digits8x8",
-        300,
-        TRIAL | {"levels": 1, "batch_size": 32},
+        120,
+        TRIAL | {"levels": 1, "hidden": 128},
         (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),),
     ),
     Trial("fashion-mnist-7k", 300, TRIAL, (SAMPLES_LIKE_DATA,), quick=False),
