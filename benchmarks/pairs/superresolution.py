@@ -52,7 +52,7 @@ class SRGAN(Pair):
             inputs = width
         head = nn.Flatten(), nn.Linear(4 * 4 * 256, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1)
         discriminator = nn.Sequential(*layers, *head).to(self.device)
-        adam_g, adam_d = (tg.optim.Adam(network, 1e-4) for network in (generator, discriminator))
+        adam_g, adam_d = (tg.optim.Adam(network, 1e-5) for network in (generator, discriminator))
 
         def step(x, target):
             enlarged = generator(x)
@@ -97,7 +97,7 @@ class SRGAN(Pair):
             inputs = width
         features = nn.Sequential(*layers)
         head = nn.Sequential(nn.Linear(4 * 4 * 256, 1024), nn.LeakyReLU(0.2, inplace=True), nn.Linear(1024, 1))
-        adam_g, adam_d = (peer.adam(networks, 1e-4) for networks in ([generator], [features, head]))
+        adam_g, adam_d = (peer.adam(networks, 1e-5) for networks in ([generator], [features, head]))
 
         def discriminator(x):
             return head(peer.rows(features(x)))
