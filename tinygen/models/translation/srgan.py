@@ -98,7 +98,8 @@ class SRGAN(System):
         if features:
             config = dataclasses.replace(config, features=features.recorded)
         super().__init__(config, spec, device)
-        self.generator = Generator(colours, config.channels, config.blocks, config.scale).to(device)
+        self.generator = Generator(colours, config.channels, config.blocks, config.scale)
+        self.generator.to(device)
         self.generator_optimizer = Adam(self.generator, Rate(config, self.plan))
         self.discriminator = None
         if config.adversarial_weight:
