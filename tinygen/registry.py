@@ -90,6 +90,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "translation": {
         "unet": "tinygen.models.translation.unet:UNetTranslator",
+        "srgan": "tinygen.models.translation.srgan:SRGAN",
     },
     "adversarial": {
         "gan": "tinygen.models.adversarial.gan:GAN",
@@ -99,6 +100,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "acgan": "tinygen.models.adversarial.acgan:ACGAN",
         "infogan": "tinygen.models.adversarial.infogan:InfoGAN",
         "bigan": "tinygen.models.adversarial.bigan:BiGAN",
+        "lapgan": "tinygen.models.adversarial.lapgan:LAPGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
         "improved-gan": "tinygen.models.adversarial.improved_gan:ImprovedGAN",

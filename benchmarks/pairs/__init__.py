@@ -25,6 +25,7 @@ from benchmarks.pairs.flows import MAF, RealNVP
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.pixelrnn import DiagonalBiLSTM, PixelCNNPP, PixelLSTM, RowLSTM
 from benchmarks.pairs.sequences import LSTM, LanguageModel
+from benchmarks.pairs.superresolution import SRGAN
 from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
 from benchmarks.pairs.video import VPN
 
@@ -57,6 +58,7 @@ PAIRS: dict[str, Pair] = {
     "rbm": RBM(),
     "dcgan": DCGAN(),
     "wgan_gp": WGANGP(),
+    "srgan": SRGAN(),
     "pixelcnn": PixelCNN(),
     "gated_pixelcnn": GatedPixelCNN(),
     "pixelcnn_pp": PixelCNNPP(),

@@ -102,6 +102,14 @@ METRICS: dict[str, Metric] = {
             "table_": " of the best function of a pixel's colour",
         }.items()
     },
+    # Enlarged images, and the baseline of bicubic interpolation
+    "ssim": Metric("SSIM", "", "up"),
+    "luma_psnr_db": Metric("PSNR of the luma", "dB", "up"),
+    "luma_ssim": Metric("SSIM of the luma", "", "up"),
+    "bicubic_psnr_db": Metric("PSNR by bicubic interpolation", "dB", "up"),
+    "bicubic_ssim": Metric("SSIM by bicubic interpolation", "", "up"),
+    "bicubic_luma_psnr_db": Metric("PSNR of the luma by bicubic interpolation", "dB", "up"),
+    "bicubic_luma_ssim": Metric("SSIM of the luma by bicubic interpolation", "", "up"),
     # Layers of images, and their masks
     "foreground_iou": Metric("intersection over union of the gate with the true mask", "", "up"),
     "foreground_kl_nats": Metric("KL of the foreground's code", "nats"),
@@ -115,6 +123,8 @@ METRICS: dict[str, Metric] = {
     "discriminator_cost": Metric("discriminator's cost"),
     "generator_cost": Metric("generator's cost"),
     "mean_feature_distance": Metric("squared distance of mean features of real and fake examples"),
+    "discriminator{n}_nats": Metric("discriminator loss at {n} rows of pixels", "nats"),
+    "generator{n}_nats": Metric("generator loss at {n} rows of pixels", "nats"),
     "real_accuracy_rate": Metric("discriminator's accuracy on real examples"),
     "made_accuracy_rate": Metric("discriminator's accuracy on samples"),
     "made_class_nats": Metric("cross-entropy of the class, of samples", "nats"),
@@ -126,7 +136,6 @@ METRICS: dict[str, Metric] = {
     "gradient_norm": Metric("norm of the gradient of critic or discriminator"),
     "gradient_penalty": Metric("gradient penalty"),
     # Images whose age is changed, by refined codes and by an encoder alone
-    "code_squared_error": Metric("squared error of the encoder's codes", "", "down"),
     **{
         f"{prefix}{name}": Metric(f"{label}{words}", "", "up")
         for name, label in {"age_rate": "share of the asked age", "identity_rate": "share of kept identities"}.items()
