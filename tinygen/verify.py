@@ -224,7 +224,7 @@ def trivial_translation(model: System, data: Dataset) -> Metrics:
     best: Metrics = {}
     for name in numbers:
         prefix, _, metric = name.partition("_")
-        if prefix in ("copy", "constant", "table"):
+        if prefix in ("copy", "constant", "position", "table"):
             known = best.setdefault(metric, numbers[name])
             best[metric] = numbers[name] if describe(metric).is_better(numbers[name], known) else known
     return best

@@ -22,6 +22,7 @@ from benchmarks.pairs.denoising import UNetBlock
 from benchmarks.pairs.energy import RBM
 from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.sequences import LSTM, LanguageModel
+from benchmarks.pairs.translation import CycleGAN, Pix2Pix
 from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
 
 __all__ = [
@@ -57,6 +58,8 @@ PAIRS: dict[str, Pair] = {
     "gated_pixelcnn": GatedPixelCNN(),
     "wavenet": WaveNet(),
     "unet_block": UNetBlock(),
+    "pix2pix": Pix2Pix(),
+    "cyclegan": CycleGAN(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, tones
+from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, shadowed, sprites, tones
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -91,6 +91,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),
+    shadowed.NAME: ("x image, target image", lambda: shadowed.make(load(shadowed.DIGITS))),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
     tones.NAME: ("x wave, y labels", tones.make),

@@ -81,28 +81,37 @@ METRICS: dict[str, Metric] = {
     # Codes of data whose factors are known
     "higgins_score": Metric("Higgins score", "", "up"),
     "mutual_information_gap": Metric("mutual information gap", "", "up"),
-    # Translations of images, and three baselines: the input itself, one value for all pixels, one for each colour
+    # Translations of images, and trivial ones: the input itself, one value for all pixels, one for each place or colour
     **{
         f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
         for name, metric in {
             "psnr_db": Metric("PSNR", "dB", "up"),
+            "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
+            "ssim": Metric("SSIM", "", "up"),
             "chroma_error": Metric("squared error of the chroma", "", "down"),
             "mean_iou": Metric("mean intersection over union", "", "up"),
             "pixel_accuracy": Metric("share of pixels of the right class", "", "up"),
         }.items()
         for prefix, words in {
             "": "",
+            "reverse_": " of the reverse direction",
             "copy_": " of the input itself",
             "constant_": " of the best constant",
+            "position_": " of the mean target",
             "table_": " of the best function of a pixel's colour",
         }.items()
     },
+    "cycle_error_per_pixel": Metric("absolute error per pixel, there and back", "", "down"),
+    "identity_error_per_pixel": Metric("absolute error per pixel of translating the target itself", "", "down"),
+    "cycle_noise_gain": Metric("noise on a translation, amplified on the way back", "times"),
+    "copy_distance": Metric("absolute difference of a translation from its input"),
+    "generator_squares": Metric("generators' loss, squares"),
+    "discriminator_squares": Metric("discriminators' loss, squares"),
     # Layers of images, and their masks
     "foreground_iou": Metric("intersection over union of the gate with the true mask", "", "up"),
     "foreground_kl_nats": Metric("KL of the foreground's code", "nats"),
     "background_kl_nats": Metric("KL of the background's code", "nats"),
     "mask_cross_entropy_nats": Metric("cross-entropy of the mask", "nats", "down"),
-    "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
     "pixel_cross_entropy_nats": Metric("cross-entropy of a pixel's class", "nats", "down"),
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),
