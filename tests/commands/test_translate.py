@@ -184,7 +184,7 @@ def test_tiles_cover_a_picture_and_fade_into_one_another(shape):
     numbers = iter(range(100))
     stepped = tiles.translated(lambda x: np.full((1, *x.shape[1:3], 1), next(numbers), np.float32), x, 64)
     across = np.abs(np.diff(stepped[..., 0], axis=1))
-    assert across.max(initial=0) <= 1 / 9 + 1e-6, "an overlap of 8 pixels has 9 steps"
+    assert across.max(initial=0) <= 1 / 9 + 1e-5, "an overlap of 8 pixels has 9 steps"
 
 
 def test_where_tiles_of_classes_overlap_the_farther_edge_decides():
@@ -221,19 +221,19 @@ def damaged_data(place):
         ("translate grey --reverse", "unet cannot translate back; models that can: cyclegan"),
         ("translate cycle --images large.png --out large.png", "cannot write into"),
         ("translate drawn-photos --images pictures --size 9x9 --n 0", "--n is 0; it must be at least 1"),
-        ("train pix2pix --data grey.npz --task pairs", "needs binary, grey or rgb images as target"),
-        ("train pix2pix --data grey.npz", "and there is no target: only images in colour can be made grey"),
+        ("train pix2pix --data grey.npz", "needs binary, grey or rgb images as target, and 'grey' has only x"),
+        ("train pix2pix --data grey.npz --task colourise", "needs rgb images as x, and 'grey' has 8×6 grey images"),
         (
             "train pix2pix --data uneven --fields x=photos target=maps",
             "x and target are no pairs: 19 of x has no partner",
         ),
         (
             "train cyclegan --data one-empty --fields x=photos target=maps",
-            "one-empty: maps: there are no images in the",
+            "one-empty: maps: there are no images",
         ),
         (
             "train cyclegan --data unequal.npz",
-            "target_train holds 9 examples and x_train 10; there must be one for each",
+            "target_train holds 9 examples and x_train 10; there must be",
         ),
         ("train pix2pix --data sizes.npz", "x are 4×4 rgb images and target 8×8 rgb images: bring both to one size"),
         ("translate grey --out grey.npz --n 1", "cannot write into"),

@@ -56,10 +56,10 @@ def test_of_domains_that_are_no_pairs_the_smaller_one_is_repeated(place):
     assert data.spec.target.unpaired == "03 of x has no partner in maps"
     assert data.spec.target == ImageField(6, 8, 3, "rgb", unpaired="03 of x has no partner in maps")
     train = {name: data.train.columns[name][:, 0, 0, 0] for name in FIELDS}
-    assert len(train["x"]) == len(train["target"]) == 11
+    assert len(train["x"]) == len(train["target"]) == 10
     counts = np.unique(train["target"], return_counts=True)[1]
     assert counts.tolist().count(2) == 3
-    assert len(counts) == 8
+    assert len(counts) == 7
 
 
 def test_pictures_of_the_same_names_can_be_said_to_be_unpaired(place):

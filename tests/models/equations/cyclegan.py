@@ -51,4 +51,4 @@ def cyclegan(model, batch):
 
 
 EQUATIONS = {"cyclegan": cyclegan}
-WEIGHTS = {"cyclegan": {"cycle": 2.0}}
+WEIGHTS = {"cyclegan": {"cycle": 1.0}}

@@ -75,7 +75,10 @@ def _folder(path: Path, name: str, key: str) -> Path:
 
 def _why_unpaired(folders: dict[str, Path]) -> str | None:
     """The first picture without a partner of the same name in the other folder; None if all have one."""
-    listings = {name: list_files(folder, pictures.SUFFIXES, "images")[0] for name, folder in _named(folders)}
+    listings = {}
+    for name, folder in folders.items():
+        with naming(Path(folder.name)):
+            listings[name], _ = list_files(folder, pictures.SUFFIXES, "images")
     for part in PARTS:
         stems = {name: _stems(parts.get(part, Listing())) for name, parts in listings.items()}
         for name, other in (("x", "target"), ("target", "x")):
@@ -84,13 +87,6 @@ def _why_unpaired(folders: dict[str, Path]) -> str | None:
         if stems["x"] != stems["target"]:
             return "two pictures of a folder have the same name"
     return None
-
-
-def _named(folders: dict[str, Path]):
-    """The folders one by one, with their names in front of messages."""
-    for name, folder in folders.items():
-        with naming(Path(folder.name)):
-            yield name, folder
 
 
 def _stems(listing: Listing) -> list[str]:

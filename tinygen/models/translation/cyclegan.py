@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tinygen.data import Dataset, Split
 from tinygen.data.fields import INTENSITIES
 from tinygen.data.sources import Unpaired
 from tinygen.models.base import LinearDecay, Show, System, at_least, draw_rows
-from tinygen.models.translation.networks import PatchDiscriminator, ResNetGenerator, largest_patch
+from tinygen.models.translation.networks import PatchDiscriminator, ResNetGenerator, largest_patch, refuse_unknown_patch
 from tinygen.models.translation.pool import ImagePool
 from tinygen.models.translation.targets import ColourTable, Intensities, Scores, refuse_unequal_sizes
 from tinygen.models.trial import TRIVIAL, Demand, Trial
@@ -50,8 +50,8 @@ class CycleGAN(System):
         """Features of the layers next to the images (64), doubled twice, and three times in the discriminators."""
         blocks: int = 6
         """Residual blocks of a generator (6; 9 for images of 256x256)."""
-        patch: Literal[16, 34, 70] | None = None
-        """Side of the patches that the discriminators judge (70). By default the largest within the images."""
+        patch: int | None = None
+        """Side of the patches that the discriminators judge (16, 34 or 70); by default the largest that fits."""
         batch_size: int = 1
         """Examples of each domain in a minibatch (1)."""
         learning_rate: float = 2e-4
@@ -65,6 +65,7 @@ class CycleGAN(System):
         def __post_init__(self):
             at_least(self, 1, "channels", "blocks", "batch_size", "pool")
             at_least(self, 0, "cycle", "identity", "learning_rate", "beta1", "decay_share")
+            refuse_unknown_patch(self.patch)
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)

@@ -12,6 +12,7 @@ from tinygen import functional as F
 from tinygen import random
 from tinygen.autograd import array_of
 from tinygen.backend import device_of
+from tinygen.errors import UsageError
 from tinygen.models.adversarial.dcgan import from_symmetric, to_symmetric
 from tinygen.models.base import draw_rows
 from tinygen.nn import (
@@ -158,6 +159,12 @@ class PatchDiscriminator(Module):
 
     def forward(self, x):
         return self.layers(to_symmetric(fitted(x, 1, self.least)))
+
+
+def refuse_unknown_patch(patch: int | None) -> None:
+    """UsageError for a side of patches for which there is no discriminator."""
+    if patch not in (None, *PATCHES):
+        raise UsageError(f"patch is {patch}; use one of {', '.join(map(str, PATCHES))}, or leave it out")
 
 
 def largest_patch(height: int, width: int) -> int:

@@ -16,7 +16,14 @@ from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.losses import fake_loss, real_loss
 from tinygen.models.base import LinearDecay, Show, System, at_least
 from tinygen.models.translation.damage import DAMAGES, TRAINING_MARKS, PairedSplit
-from tinygen.models.translation.networks import MOST, Norm, PatchDiscriminator, UNetGenerator, largest_patch
+from tinygen.models.translation.networks import (
+    MOST,
+    Norm,
+    PatchDiscriminator,
+    UNetGenerator,
+    largest_patch,
+    refuse_unknown_patch,
+)
 from tinygen.models.translation.targets import (
     ColourTable,
     Intensities,
@@ -45,15 +52,14 @@ class Pix2Pix(System):
     """
 
     name = "pix2pix"
-    needs = {"x": (*INTENSITIES, SegmentMap())}
+    needs = {"x": (*INTENSITIES, SegmentMap()), "target": INTENSITIES}
     selection_metric = "absolute_error_per_pixel"
     translates_any_size = True
 
     @dataclass(frozen=True)
     class Config:
-        task: Literal["pairs", "colourise"] | None = None
-        """Learn from given pairs of x and target, or from images x alone, made grey. By default "pairs" if the data
-        have a target, else "colourise"."""
+        task: Literal["pairs", "colourise"] = "pairs"
+        """Learn from given pairs of x and target, or from images x alone, made grey."""
         l1: float = 100.0
         """Weight of the mean absolute error of a value, of intensities in [-1, 1] (lambda, 100)."""
         adversarial: float = 1.0
@@ -62,8 +68,8 @@ class Pix2Pix(System):
         """Features of the layers next to the images, doubled up to three times wherever the sides are halved (64)."""
         levels: int | None = None
         """How many times the U-Net halves the sides. By default until one is a single pixel, but at most 8 times."""
-        patch: Literal[16, 34, 70] | None = None
-        """Side of the patches that the discriminator judges (70). By default the largest within the images."""
+        patch: int | None = None
+        """Side of the patches that the discriminator judges (16, 34 or 70); by default the largest that fits."""
         norm: Norm = "batch"
         """Normalisation in both networks, by the statistics of a batch or of each image. In translations those are of
         one image always."""
@@ -82,20 +88,16 @@ class Pix2Pix(System):
         def __post_init__(self):
             at_least(self, 1, "channels", "levels", "batch_size")
             at_least(self, 0, "l1", "adversarial", "dropout", "learning_rate", "beta1", "decay_share")
+            refuse_unknown_patch(self.patch)
             if self.dropout >= 1:
                 raise UsageError(f"dropout is {self.dropout}; as a probability of being dropped it must be below 1")
 
     @classmethod
     def needs_with(cls, config):
-        if config.task == "colourise":
-            return {"x": Image(kind="rgb")}
-        return cls.needs | ({"target": INTENSITIES} if config.task == "pairs" else {})
+        return {"x": Image(kind="rgb")} if config.task == "colourise" else cls.needs
 
     def __init__(self, config: Config, spec, device: str = "cpu"):
-        self.task = config.task or ("pairs" if "target" in spec else "colourise")
-        x, target = spec.x, spec.target if self.task == "pairs" else spec.x
-        if self.task == "colourise" and x.kind != "rgb":
-            raise UsageError(f"x are {x.in_words()}, and there is no target: only images in colour can be made grey")
+        x, target = spec.x, spec.target if config.task == "pairs" else spec.x
         refuse_unequal_sizes(x, target)
         refuse_unpaired(target)
         super().__init__(config, Spec(spec.name, {"x": x, "target": target}), device)
@@ -136,9 +138,9 @@ class Pix2Pix(System):
 
     def pairs(self, batch, *, seed: int) -> Batch:
         """The inputs and the targets of a batch of the data: those given, or images made grey and the images."""
-        if self.task == "pairs":
+        if self.config.task == "pairs":
             return batch
-        grey = DAMAGES[self.task](batch.x, random.Stream(seed, "grey"), TRAINING_MARKS, 0.0)
+        grey = DAMAGES[self.config.task](batch.x, random.Stream(seed, "grey"), TRAINING_MARKS, 0.0)
         return Batch(x=grey, target=batch.x)
 
     def network_input(self, x):
@@ -220,9 +222,9 @@ class Pix2Pix(System):
 TINY = {"channels": 2, "levels": 2, "batch_size": 5}
 
 Pix2Pix.tiny = (
-    TINY | {"task": "pairs"},
+    TINY,
     TINY | {"task": "colourise", "levels": 3, "norm": "instance"},
-    TINY | {"task": "pairs", "adversarial": 0.0, "dropout": 0.0},
+    TINY | {"adversarial": 0.0, "dropout": 0.0},
 )
 Pix2Pix.trials = (
     Trial(
