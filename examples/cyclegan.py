@@ -1,6 +1,6 @@
 """Translation between two kinds of images without pairs, whole: networks, losses, pool and loop (Zhu et al. 2017).
 
-    python examples/cyclegan.py                                     # digits, and digits in ink that cast a shadow
+    python examples/cyclegan.py                                     # digits in warm colours and in cold ones
     TINYGEN_DATA=<folder> python examples/cyclegan.py domains       # domains x and target with even sides
 
 It prints the error of both cycles and that of translations by the hidden pairs, and writes images of both domains,
@@ -18,7 +18,7 @@ from tinygen import nn
 
 CHANNELS, CYCLE, IDENTITY, POOL, EPOCHS, BATCH = 16, 10, 0.5, 50, 10, 16
 
-data = tg.data.load(sys.argv[1] if len(sys.argv) > 1 else "shadowed-digits8x8")
+data = tg.data.load(sys.argv[1] if len(sys.argv) > 1 else "cooled-digits8x8")
 batches = tg.data.Unpaired({"x": data.train, "target": data.train}, BATCH, seed=0)
 
 

@@ -87,11 +87,11 @@ def test_widths_double_up_to_eight_times():
     assert widths == [2, 4, 8, 16, 16, 16]
 
 
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_the_resnet_is_that_of_the_paper(blocks):
-    network = randomised(ResNetGenerator(3, 1, channels=2, blocks=blocks))
+@pytest.mark.parametrize(("blocks", "halvings"), [(1, 2), (2, 1)])
+def test_the_resnet_is_that_of_the_paper(blocks, halvings):
+    network = randomised(ResNetGenerator(3, 1, channels=2, blocks=blocks, halvings=halvings))
     x = uniform("x", 2, 12, 8, 3)
-    np.testing.assert_allclose(output(network, x), reference.resnet(network, x, of_images, blocks), atol=2e-5)
+    np.testing.assert_allclose(output(network, x), reference.resnet(network, x, of_images, blocks, halvings), atol=2e-5)
 
 
 @pytest.mark.parametrize("patch", PATCHES)

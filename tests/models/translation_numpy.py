@@ -75,16 +75,16 @@ def unet(network, x, norms, masks=None):
     raise AssertionError("a network without layers")
 
 
-def resnet(network, x, norm, blocks):
+def resnet(network, x, norm, blocks, halvings):
     """Section 7.2 of Zhu et al."""
     layers = iter(weights_of(network))
     x = relu(norm(conv(mirrored(2 * x.astype(np.float64) - 1, 3), next(layers))))
-    for _ in range(2):
+    for _ in range(halvings):
         x = relu(norm(conv(x, next(layers), 2, 1)))
     for _ in range(blocks):
         y = relu(norm(conv(mirrored(x, 1), next(layers))))
         x = x + norm(conv(mirrored(y, 1), next(layers)))
-    for _ in range(2):
+    for _ in range(halvings):
         x = relu(norm(conv_transposed(x, next(layers), (2 * x.shape[1], 2 * x.shape[2]))))
     return 0.5 * (np.tanh(conv(mirrored(x, 3), next(layers))) + 1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, shadowed, sprites, tones
+from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, styles, tones
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -82,6 +82,10 @@ def _bouncing(name: str) -> Dataset:
     return bouncing.make(name, load(bouncing.DIGITS))
 
 
+def _styled(name: str) -> Dataset:
+    return styles.make(name, load(styles.DIGITS))
+
+
 GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     **{
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
@@ -91,9 +95,9 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),
-    shadowed.NAME: ("x image, target image", lambda: shadowed.make(load(shadowed.DIGITS))),
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
+    **{name: ("x image, target image", partial(_styled, name)) for name in styles.SETS},
     tones.NAME: ("x wave, y labels", tones.make),
 }
 """Sets that are generated: the fields of each, and the function that makes it."""

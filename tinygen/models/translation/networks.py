@@ -99,33 +99,39 @@ class UNetGenerator(Module):
 class ResNetGenerator(Module):
     """A network from images (N, H, W, inputs) to images (N, H, W, outputs) (Zhu et al. 2017, section 7.2).
 
-    c7s1-64, d128, d256, `blocks` times R256, u128, u64 and c7s1-3 for 64 `channels`. Images are padded by reflection.
+    c7s1-64, d128, d256, `blocks` times R256, u128, u64 and c7s1-3 for 64 `channels` and two `halvings`. Images are
+    padded by reflection.
     """
 
-    def __init__(self, inputs: int, outputs: int, channels: int, blocks: int, *, norm: Norm = "instance"):
-        c, normed = channels, NORMS[norm]
-        self.layers = Sequential(
-            *(ReflectionPad2d(3), Conv2d(inputs, c, 7, bias=False), normed(c), ReLU()),
-            *(Conv2d(c, 2 * c, 3, stride=2, padding=1, bias=False), normed(2 * c), ReLU()),
-            *(Conv2d(2 * c, 4 * c, 3, stride=2, padding=1, bias=False), normed(4 * c), ReLU()),
-            *(ResidualBlock(4 * c, normed) for _ in range(blocks)),
-            *(ConvTranspose2d(4 * c, 2 * c, 3, 2, 1, output_padding=1, bias=False), normed(2 * c), ReLU()),
-            *(ConvTranspose2d(2 * c, c, 3, 2, 1, output_padding=1, bias=False), normed(c), ReLU()),
-            *(ReflectionPad2d(3), Conv2d(c, outputs, 7)),
-        )
+    def __init__(self, inputs: int, outputs: int, channels: int, blocks: int, halvings: int = 2):
+        widths = [channels * 2**halving for halving in range(halvings + 1)]
+        self.halvings = halvings
+        layers = [ReflectionPad2d(3), *_normed(Conv2d(inputs, channels, 7, bias=False), channels)]
+        for narrow, wide in itertools.pairwise(widths):
+            layers += _normed(Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), wide)
+        layers += [ResidualBlock(widths[-1]) for _ in range(blocks)]
+        for wide, narrow in itertools.pairwise(widths[::-1]):
+            layers += _normed(ConvTranspose2d(wide, narrow, 3, 2, 1, output_padding=1, bias=False), narrow)
+        self.layers = Sequential(*layers, ReflectionPad2d(3), Conv2d(channels, outputs, 7))
         initialise(self)
 
     def forward(self, x):
         _, height, width, _ = x.shape
-        return from_symmetric(F.tanh(self.layers(to_symmetric(fitted(x, 4, 8)))))[:, :height, :width]
+        x = to_symmetric(fitted(x, 2**self.halvings, max(4, 2 * 2**self.halvings)))
+        return from_symmetric(F.tanh(self.layers(x)))[:, :height, :width]
+
+
+def _normed(convolution: Module, channels: int) -> list[Module]:
+    """A convolution to so many channels, instance normalisation and a ReLU."""
+    return [convolution, InstanceNorm(channels), ReLU()]
 
 
 class ResidualBlock(Module):
     """x + f(x), where f is two 3x3 convolutions with reflection padding, each normalised, and a ReLU between them."""
 
-    def __init__(self, channels: int, normed):
+    def __init__(self, channels: int):
         def convolved():
-            return ReflectionPad2d(1), Conv2d(channels, channels, 3, bias=False), normed(channels)
+            return ReflectionPad2d(1), Conv2d(channels, channels, 3, bias=False), InstanceNorm(channels)
 
         self.layers = Sequential(*convolved(), ReLU(), *convolved())
 

@@ -229,7 +229,7 @@ Pix2Pix.tiny = (
 Pix2Pix.trials = (
     Trial(
         "shadowed-digits8x8",
-        400,
+        150,
         {"channels": 12, "batch_size": 16, "learning_rate": 2e-3, "dropout": 0.1},
         (
             Demand("absolute_error_per_pixel", "<", TRIVIAL, times=0.7),
