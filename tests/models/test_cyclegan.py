@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from tests.comparison import assert_same
 from tests.models.cases import make, state_bytes
 from tinygen import random
 from tinygen.data import Image, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.metrics.images import psnr
 from tinygen.models.translation import cyclegan
+from tinygen.models.translation.cyclegan import CycleGAN
 from tinygen.models.translation.pool import ImagePool
 from tinygen.random import Stream
 from tinygen.train.doctor import diagnose
@@ -112,6 +114,20 @@ def test_the_identity_loss_needs_as_many_channels_in_both_domains():
 def test_domains_of_two_sizes_are_refused():
     with pytest.raises(UsageError, match=r"^x are 8×8 rgb images and target 9×8 rgb images: bring both to one size"):
         model_of({"x": FIELDS["x"], "target": Image(9, 8, 3, "rgb")})
+
+
+def test_results_do_not_depend_on_the_device(cuda):
+    """The pools are full after two steps."""
+    split, found = split_of(), []
+    for device in ("cpu", cuda):
+        random.seed(0)
+        model = CycleGAN(CycleGAN.Config(**SMALL | {"pool": 3}), Spec("two", FIELDS), device)
+        batches = model.source(split, seed=0)
+        losses = [float(loss) for _ in range(3) for loss in model.training_step(next(batches).to(device)).values()]
+        x = split.values("x")
+        translated = model.translate(x), model.translate_back(x)
+        found.append((losses, translated, model.evaluate(split, seed=0, thorough=False)))
+    assert_same(found[1], found[0], 1e-3)
 
 
 # Evaluation

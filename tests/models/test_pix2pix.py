@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.comparison import assert_same
 from tinygen import data, random
 from tinygen.data import Batch, Dataset, Image, SegmentMap, Spec, Split
 from tinygen.errors import UsageError
@@ -157,6 +158,19 @@ def test_figures_show_the_same_inputs_under_other_noise():
 def test_impossible_pairs_are_refused(fields, config, message):
     with pytest.raises(UsageError, match=message):
         Pix2Pix(Pix2Pix.Config(**SMALL | config), Spec("pairs", fields))
+
+
+@pytest.mark.parametrize("fields", [PAIRS, MAPS])
+def test_results_do_not_depend_on_the_device(fields, cuda):
+    split, found = split_of(fields), []
+    for device in ("cpu", cuda):
+        random.seed(0)
+        model = Pix2Pix(Pix2Pix.Config(**SMALL), Spec("pairs", fields), device)
+        model.prepare(Dataset(model.spec, split, split, split), seed=0)
+        batches = model.source(split, seed=0)
+        losses = [float(loss) for _ in range(2) for loss in model.training_step(next(batches).to(device)).values()]
+        found.append((losses, model.translate(split.values("x"), seed=0), model.evaluate(split, seed=0)))
+    assert_same(found[1], found[0], 1e-3)
 
 
 def test_pairs_are_mirrored_together():

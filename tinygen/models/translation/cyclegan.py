@@ -200,9 +200,16 @@ CycleGAN.tiny = (TINY, TINY | {"identity": 0.0, "channels": 3, "halvings": 1})
 CycleGAN.trials = (
     Trial(
         "cooled-digits8x8",
-        100,
-        {"channels": 16, "halvings": 1, "blocks": 1, "batch_size": 16, "learning_rate": 4e-3},
-        (Demand("psnr_db", ">", TRIVIAL, times=1, plus=1),),
+        80,
+        {
+            "channels": 32,
+            "halvings": 1,
+            "blocks": 1,
+            "batch_size": 8,
+            "learning_rate": 3e-3,
+            "decay_share": 0.25,
+        },
+        (Demand("psnr_db", ">", TRIVIAL, times=1, plus=0.5),),
     ),
 )
 CycleGAN.recipes = (
