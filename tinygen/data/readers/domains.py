@@ -47,8 +47,8 @@ def _make(path: Path, request: Request) -> Dataset:
     kinds = {name: "" if kind == UNPAIRED else kind for name, (_, _, kind) in sources.items()}
     if wrong := [kind for kind in kinds.values() if kind not in KINDS]:
         raise UsageError(f"fields: unknown kind {wrong[0]!r} of a folder: use one of grey, rgb, map or {UNPAIRED}")
-    given = any(kind == UNPAIRED for _, _, kind in sources.values())
-    why = "they were given as unpaired" if given else _why_unpaired(folders)
+    unpaired = any(kind == UNPAIRED for _, _, kind in sources.values())
+    why = "they were given as unpaired" if unpaired else _why_unpaired(folders)
     if why is None and request.skip_broken:
         raise UsageError("skip_broken: of pairs none can be left out; remove a broken picture and its partner")
     domains = {name: _domain(folders[name], kinds[name], request) for name in folders}
