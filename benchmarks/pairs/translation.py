@@ -150,6 +150,11 @@ def peer_resnet(nn, channels: int, blocks: int):
     )
 
 
+RATE = 2e-5
+"""A tenth of the paper's learning rate, with which five steps amplify rounding: the losses of PyTorch's two memory
+formats then differ by 3e-3 (measured)."""
+
+
 @dataclass(frozen=True)
 class CycleGAN(Pair):
     """Both updates of CycleGAN on 32x32 images, with the identity loss and without the pool of earlier fakes."""
@@ -170,7 +175,7 @@ class CycleGAN(Pair):
         to_y, to_x = (ResNetGenerator(3, 3, self.channels, self.blocks).to(self.device) for _ in range(2))
         in_y, in_x = (PatchDiscriminator(3, self.channels, 34, norm="instance").to(self.device) for _ in range(2))
         adam_g, adam_d = (
-            tg.optim.Adam(trainable_parameters(networks), 2e-4, betas=(0.5, 0.999))
+            tg.optim.Adam(trainable_parameters(networks), RATE, betas=(0.5, 0.999))
             for networks in ((to_y, to_x), (in_y, in_x))
         )
 
@@ -193,7 +198,7 @@ class CycleGAN(Pair):
         nn = torch.nn
         to_y, to_x = (peer_resnet(nn, self.channels, self.blocks) for _ in range(2))
         in_y, in_x = (peer_discriminator(nn, 3, self.channels, nn.InstanceNorm2d) for _ in range(2))
-        adam_g, adam_d = (peer.adam(each, 2e-4, betas=(0.5, 0.999)) for each in ([to_y, to_x], [in_y, in_x]))
+        adam_g, adam_d = (peer.adam(each, RATE, betas=(0.5, 0.999)) for each in ([to_y, to_x], [in_y, in_x]))
 
         def error(a, b):
             return (a - b).abs().mean()
