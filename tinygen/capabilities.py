@@ -87,6 +87,15 @@ class Translates(Protocol):
 
 
 @runtime_checkable
+class TranslatesBack(Translates, Protocol):
+    """A system that also translates the other way."""
+
+    def translate_back(self, target: Any, *, seed: int) -> np.ndarray:
+        """Examples of the field x for examples of the field `target`."""
+        ...
+
+
+@runtime_checkable
 class Density(Protocol):
     """A system that gives log-probabilities of examples.
 
@@ -125,6 +134,7 @@ VERBS: dict[type, str] = {
     Fills: "fill in missing pixels",
     Inverts: "search for codes",
     Translates: "translate",
+    TranslatesBack: "translate back",
     Density: "give probabilities",
     Classifies: "classify",
     Ranks: "rank",

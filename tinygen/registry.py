@@ -91,6 +91,8 @@ FAMILIES: dict[str, dict[str, str]] = {
     "translation": {
         "unet": "tinygen.models.translation.unet:UNetTranslator",
         "srgan": "tinygen.models.translation.srgan:SRGAN",
+        "pix2pix": "tinygen.models.translation.pix2pix:Pix2Pix",
+        "cyclegan": "tinygen.models.translation.cyclegan:CycleGAN",
     },
     "adversarial": {
         "gan": "tinygen.models.adversarial.gan:GAN",

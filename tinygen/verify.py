@@ -226,7 +226,7 @@ def trivial_translation(model: System, data: Dataset) -> Metrics:
     best: Metrics = {}
     for name in numbers:
         prefix, _, metric = name.partition("_")
-        if prefix in ("copy", "constant", "table", "bicubic"):
+        if prefix in ("copy", "constant", "position", "table", "bicubic"):
             known = best.setdefault(metric, numbers[name])
             best[metric] = numbers[name] if describe(metric).is_better(numbers[name], known) else known
     return best

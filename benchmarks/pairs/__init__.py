@@ -26,6 +26,7 @@ from benchmarks.pairs.perceptrons import AAE, GAN, Autoencoder
 from benchmarks.pairs.pixelrnn import DiagonalBiLSTM, PixelCNNPP, PixelLSTM, RowLSTM
 from benchmarks.pairs.sequences import LSTM, LanguageModel
 from benchmarks.pairs.superresolution import SRGAN
+from benchmarks.pairs.translation import CycleGAN, Pix2Pix
 from benchmarks.pairs.variational import M2, VAE, VQVAE, ConvVAE
 from benchmarks.pairs.video import VPN
 
@@ -71,6 +72,8 @@ PAIRS: dict[str, Pair] = {
     "maf": MAF(),
     "unet_block": UNetBlock(),
     "ddpm": DDPM(),
+    "pix2pix": Pix2Pix(),
+    "cyclegan": CycleGAN(),
     "lstm": LSTM(),
     "lstm_lm": LanguageModel(),
 }

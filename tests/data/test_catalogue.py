@@ -43,6 +43,30 @@ def test_the_shipped_digits_span_the_unit_range():
     assert set(np.unique(x * 16)) == set(range(17))
 
 
+def test_shadowed_digits_are_pairs_whose_shadows_lie_a_pixel_further():
+    grey, data = load("digits8x8"), load("shadowed-digits8x8")
+    assert data.spec.fields == {name: Image(8, 8, 3, "rgb") for name in ("x", "target")}
+    assert dict(names())["shadowed-digits8x8"] == "generated: x image, target image"
+    batch, digits = data.test.batch(slice(20)), grey.test.batch(slice(20)).x
+    np.testing.assert_allclose(batch.x, digits.repeat(3, axis=3), atol=0.5 / 255)
+    shifted = np.zeros_like(digits)
+    shifted[:, 1:, 1:] = digits[:, :-1, :-1]
+    paper, shadow, ink = (np.array(colour) / 255 for colour in ((235, 225, 200), (130, 120, 150), (200, 60, 30)))
+    below = (1 - shifted) * paper + shifted * shadow
+    np.testing.assert_allclose(batch.target, (1 - digits) * below + digits * ink, atol=0.5 / 255 + 1e-6)
+
+
+def test_cooled_digits_are_pairs_with_red_and_blue_exchanged():
+    grey, data = load("digits8x8").test.batch(slice(50)).x, load("cooled-digits8x8").test.batch(slice(50))
+    red, green, blue = np.moveaxis(data.x, 3, 0)
+    np.testing.assert_allclose(red, grey[..., 0], atol=0.5 / 255)
+    assert not blue.any()
+    share = green.sum(axis=(1, 2)) / red.sum(axis=(1, 2))
+    np.testing.assert_allclose(green, red * share[:, None, None], atol=1 / 255)
+    assert share.min() < 0.2 < 0.8 < share.max()
+    np.testing.assert_array_equal(data.target, data.x[..., ::-1])
+
+
 def test_coloured_digits_are_the_digits_times_a_random_colour():
     grey, data = load("digits8x8"), load("coloured_digits8x8")
     assert data.spec.fields == {"x": Image(8, 8, 3, "rgb"), "y": Labels(10)}

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from tinygen import models, random
-from tinygen.capabilities import Classifies, Codes, Completes, Density, Fills, Inverts, Ranks, Samples, Translates
+from tinygen.capabilities import (
+    Classifies,
+    Codes,
+    Completes,
+    Density,
+    Fills,
+    Inverts,
+    Ranks,
+    Samples,
+    Translates,
+    TranslatesBack,
+)
 from tinygen.data import Attributes, Clip, Dataset, Image, Labels, Points, SegmentMap, Spec, Split, Tokens, Wave
 from tinygen.data.needs import alternatives
 from tinygen.models.adversarial.inversion import Search
@@ -175,8 +186,8 @@ def inference_calls(model):
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)
     if isinstance(model, Translates):
         yield "translate", lambda: model.translate(batch_for(model).x[:3], seed=5)
-    if isinstance(model, Ranks):
-        yield "rank", lambda: model.rank(batch_for(model).x[:3], batch_for(model).x)
+    if isinstance(model, TranslatesBack):
+        yield "translate back", lambda: model.translate_back(batch_for(model).target[:3], seed=5)
     if isinstance(model, Classifies):
         yield "classify", lambda: model.classify(batch_for(model).x)
     if isinstance(model, Ranks):

@@ -72,16 +72,17 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class DescribedData:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, labelled=True, attributed=False, identified=False):
+    def __init__(self, kind, labelled=True, needed=()):
         fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
-        fields |= {"identity": Labels(CLASSES)} if identified else {}
-        if attributed:
+        fields |= {"target": field_of(kind)} if "target" in needed else {}
+        fields |= {"identity": Labels(CLASSES)} if "identity" in needed else {}
+        if "attributes" in needed:
             fields["attributes"] = Attributes(tuple("abc"), binary=True)
             self.train = Split(fields, {"attributes": np.eye(3, dtype=np.uint8)})
         self.spec = Spec("somewhere", fields)
 
     def binarised(self, how):
-        self.how, binary = how, DescribedData("binary", "y" in self.spec)
+        self.how, binary = how, DescribedData("binary", "y" in self.spec, self.spec.fields.keys() & {"target"})
         binary.binarised_from = self
         return binary
 
@@ -90,7 +91,7 @@ class DescribedData:
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
     model = models.get(name)
-    data = DescribedData(kind, attributed="attributes" in model.needs, identified="identity" in model.needs)
+    data = DescribedData(kind, needed=model.needs)
     if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
@@ -134,7 +135,7 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 @every_model
 def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
     model = models.get(name)
-    data = DescribedData(kinds_of(model)[0], labelled=False, attributed="attributes" in model.needs)
+    data = DescribedData(kinds_of(model)[0], labelled=False, needed=model.needs)
     if "y" in model.needs:
         message = (
             f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"

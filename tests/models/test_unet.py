@@ -201,11 +201,14 @@ def test_mean_iou_of_a_case_by_hand():
 
 
 def test_the_table_has_the_mean_target_of_each_colour():
-    table = ColourTable(1, 2)
+    table = ColourTable(Image(2, 2, 1, "grey"), (2, 2, 2))
     x = np.array([0.0, 0.0, 1.0, 0.5]).reshape(1, 2, 2, 1)
     table.add(x, np.array([[1, 0], [0, 0], [2, 4], [1, 0]]).reshape(1, 2, 2, 2))
     np.testing.assert_allclose(table.of_colour(x).reshape(4, 2), [[0.5, 0], [0.5, 0], [2, 4], [1, 0]])
     np.testing.assert_allclose(table.constant(x)[0, 0, 0], [1, 1])
+    np.testing.assert_allclose(
+        table.at_place(x[[0, 0]]), np.array([[1, 0], [0, 0], [2, 4], [1, 0]] * 2).reshape(2, 2, 2, 2)
+    )
     unseen = np.full((1, 1, 1, 1), 0.9)
     np.testing.assert_allclose(table.of_colour(unseen), table.constant(unseen))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygen import capabilities, data, registry
 from tinygen.arguments import KINDS
-from tinygen.data import Attributes, Dataset, Field, Labels
+from tinygen.data import Attributes, Dataset, Field, Labels, SegmentMap
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
@@ -162,8 +162,6 @@ CONDITIONS = {"labels": "y", "attributes": "attributes"}
 """The field that each flag sets where its words name no other."""
 PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number, Attributes: attribute_values}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
-MOST_PIXELS = 4 << 20
-"""Most pixels of a picture."""
 MOST_NAMES = 12
 """Most names of classes in a message."""
 
@@ -233,8 +231,16 @@ def read_pictures(
     """Names and pictures, each (H, W, C) in [0, 1], or 0 and 1, of a file or of the first n files of a folder.
 
     `size`: width and height to which they are resized, antialiased, and their longer sides cropped; None: their own.
-    DataError, naming the file, where one cannot be read, or is too large to be used in its own size.
+    DataError, naming the file, where one cannot be read.
     """
+    folder, files = picture_files(place, n)
+    decode = decoder(folder, size, field)
+    with naming(folder):
+        return files, [picture(decode, field, name) for name in files]
+
+
+def picture_files(place: Path, n: int | None = None) -> tuple[Path, list[str]]:
+    """A folder and the names of its first n pictures, or those of a single picture; a notice counts other files."""
     folder, files = place, [place.name]
     if place.is_file():
         folder = place.parent
@@ -251,20 +257,28 @@ def read_pictures(
         raise DataError(f"{place} is not a folder of pictures, nor a picture")
     if not files:
         raise DataError(f"{folder} holds no pictures; give a folder of .png or .jpg files")
+    return folder, files
+
+
+def decoder(folder: Path, size: Size | None, field: Any) -> Decoder:
+    """The decoder of the pictures of a folder for a field of images or segment maps."""
     ignore_warnings_of_pillow()
-    decode = Decoder(folder, size, field.channels, convert=field.channels == 1, remedy="remove it")
-    with naming(folder):
-        pictures = [_small(name, decode(name)) for name in files]
-    as_taken = [unit_range(each) for each in pictures]
-    return files, [(x >= 0.5).astype(np.float32) if field.kind == "binary" else x for x in as_taken]
+    channels = getattr(field, "channels", None)
+    return Decoder(folder, size, channels, convert=channels == 1, remedy="remove it")
 
 
-def _small(name: str, picture: np.ndarray) -> np.ndarray:
-    """The picture; DataError for one of too many pixels."""
-    height, width, _ = picture.shape
-    if height * width > MOST_PIXELS:
-        raise DataError(f"{name} has {width}x{height} pixels; have it made smaller with --size, such as 1024x768")
-    return picture
+def picture(decode: Decoder, field: Any, name: str) -> np.ndarray:
+    """A picture as a model takes it; DataError if it cannot be read.
+
+    (H, W, C) in [0, 1], or 0 and 1; the classes (H, W) of a segment map, which is drawn in its colours or has them as
+    intensities.
+    """
+    pixels = decode(name)
+    if isinstance(field, SegmentMap):
+        of_any_size = dataclasses.replace(field, height=None, width=None)
+        return field.value(of_any_size.store(name, pixels[None] if field.colours else pixels[None, ..., 0]))[0]
+    x = unit_range(pixels)
+    return (x >= 0.5).astype(np.float32) if field.kind == "binary" else x
 
 
 def data_for(opened: Opened, place: str | None) -> Dataset:

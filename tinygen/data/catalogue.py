@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, strokes, tones
+from tinygen.data import (
+    bouncing,
+    coloured,
+    download,
+    layers,
+    points,
+    readers,
+    sentences,
+    sprites,
+    strokes,
+    styles,
+    tones,
+)
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -86,6 +98,10 @@ def _ageing(name: str) -> Dataset:
     return strokes.make(name, load(strokes.SETS[name].digits))
 
 
+def _styled(name: str) -> Dataset:
+    return styles.make(name, load(styles.DIGITS))
+
+
 GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     **{
         name: (f"x points ({mixture.centres.shape[1]}), y labels", partial(points.make, name))
@@ -99,6 +115,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     sprites.NAME: (f"x image, {', '.join(sprites.FACTORS)} labels", sprites.make),
     sprites.SEGMENTED: ("x image, target map", sprites.make_segmented),
     **{name: ("x image, y labels, identity labels", partial(_ageing, name)) for name in strokes.SETS},
+    **{name: ("x image, target image", partial(_styled, name)) for name in styles.SETS},
     tones.NAME: ("x wave, y labels", tones.make),
 }
 """Sets that are generated: the fields of each, and the function that makes it."""

@@ -86,19 +86,23 @@ METRICS: dict[str, Metric] = {
     # Codes of data whose factors are known
     "higgins_score": Metric("Higgins score", "", "up"),
     "mutual_information_gap": Metric("mutual information gap", "", "up"),
-    # Translations of images, and three baselines: the input itself, one value for all pixels, one for each colour
+    # Translations of images, and trivial ones: the input itself, one value for all pixels, one for each place or colour
     **{
         f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
         for name, metric in {
             "psnr_db": Metric("PSNR", "dB", "up"),
+            "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
+            "ssim": Metric("SSIM", "", "up"),
             "chroma_error": Metric("squared error of the chroma", "", "down"),
             "mean_iou": Metric("mean intersection over union", "", "up"),
             "pixel_accuracy": Metric("share of pixels of the right class", "", "up"),
         }.items()
         for prefix, words in {
             "": "",
+            "reverse_": " of the reverse direction",
             "copy_": " of the input itself",
             "constant_": " of the best constant",
+            "position_": " of the mean target",
             "table_": " of the best function of a pixel's colour",
         }.items()
     },
@@ -110,12 +114,17 @@ METRICS: dict[str, Metric] = {
     "bicubic_ssim": Metric("SSIM by bicubic interpolation", "", "up"),
     "bicubic_luma_psnr_db": Metric("PSNR of the luma by bicubic interpolation", "dB", "up"),
     "bicubic_luma_ssim": Metric("SSIM of the luma by bicubic interpolation", "", "up"),
+    "cycle_error_per_pixel": Metric("absolute error per pixel, there and back", "", "down"),
+    "identity_error_per_pixel": Metric("absolute error per pixel of translating the target itself", "", "down"),
+    "cycle_noise_gain": Metric("noise on a translation, amplified on the way back", "times"),
+    "copy_distance": Metric("absolute difference of a translation from its input"),
+    "generator_squares": Metric("generators' loss, squares"),
+    "discriminator_squares": Metric("discriminators' loss, squares"),
     # Layers of images, and their masks
     "foreground_iou": Metric("intersection over union of the gate with the true mask", "", "up"),
     "foreground_kl_nats": Metric("KL of the foreground's code", "nats"),
     "background_kl_nats": Metric("KL of the background's code", "nats"),
     "mask_cross_entropy_nats": Metric("cross-entropy of the mask", "nats", "down"),
-    "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
     "pixel_cross_entropy_nats": Metric("cross-entropy of a pixel's class", "nats", "down"),
     # Adversarial models, in which neither loss alone says how good a model is. `made` examples are the fake ones
     "discriminator_nats": Metric("discriminator loss", "nats"),

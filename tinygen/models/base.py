@@ -201,6 +201,22 @@ class Fall:
         return cosine(self.config.learning_rate, 0.0, steps)(step) if steps else self.config.learning_rate
 
 
+@dataclass(frozen=True)
+class LinearDecay:
+    """The learning rate of a Config, which falls along a line to zero over its `decay_share` of the planned steps.
+
+    That is the last part of a training. Without a number of steps in the plan the learning rate stays constant.
+    """
+
+    config: Any
+    plan: Plan
+
+    def __call__(self, step: int) -> float:
+        falling = self.config.decay_share * (self.plan.steps or 0)
+        left = (self.plan.steps or 0) - step
+        return self.config.learning_rate * min(1.0, max(0, left) / falling if falling else 1.0)
+
+
 CHUNK = 2000  # examples in one pass of an evaluation
 ROWS = 250  # examples in one pass of encoding and decoding
 

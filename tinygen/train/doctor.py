@@ -34,6 +34,13 @@ n d - c (n - 1)^2 for a distance d and a weight c, the ratio of c (n - 1)^2 to n
 MOST_GAP = 0.5
 """Gibbs chains have diverged if the model gives their states more log-probability than data by more than this share of
 the -log pseudo-likelihood. In good trainings the share is below 0.1."""
+MOST_GAIN = 5.0
+"""How many times faint noise on a translation may be amplified on the way back. The way back to more contrast, such as
+from grey paper to white, amplifies it two or three times; one that reads hidden traces ten times and more."""
+LEAST_CHANGE = 0.02
+"""Mean absolute difference of translations from their inputs, five steps of 256, below which they are copies."""
+FIRST_STEP_FOR_TRANSLATIONS = 1000
+"""Step from which translations are examined: at first they are noise, or copies if there is an identity loss."""
 FIRST_STEP_FOR_CODES = 100
 """Step from which codes are examined: before, they may carry no information yet."""
 FIRST_STEP_FOR_SAMPLES = 1000
@@ -149,6 +156,27 @@ def posterior_collapsed(step, train, valid):
     )
 
 
+def cycle_hides_input(step, train, valid):
+    if step < FIRST_STEP_FOR_TRANSLATIONS or (gain := valid.get("cycle_noise_gain", 0.0)) <= MOST_GAIN:
+        return None
+    return Finding(
+        "cycle hides its input",
+        f"translations may hide their inputs in faint traces: noise on them is {gain:.3g} times as large after the way "
+        "back",
+        "lower the weight of the cycle, give the discriminators larger patches or more channels, or train longer",
+    )
+
+
+def input_copied(step, train, valid):
+    if step < FIRST_STEP_FOR_TRANSLATIONS or (change := valid.get("copy_distance", math.inf)) >= LEAST_CHANGE:
+        return None
+    return Finding(
+        "input copied",
+        f"the translations are copies of their inputs: they differ by {change:.2g} on average, where white is 1",
+        "lower the weights of the identity loss and of the cycle, or strengthen the discriminators",
+    )
+
+
 FAULTS = (
     generator_collapsed,
     one_picture_per_condition,
@@ -157,6 +185,8 @@ FAULTS = (
     components_collapsed,
     chains_diverged,
     posterior_collapsed,
+    cycle_hides_input,
+    input_copied,
 )
 
 

@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.capabilities import Classifies, Codes, Completes, Density, Fills, Inverts, Ranks, Samples, Translates
+from tinygen.capabilities import (
+    Classifies,
+    Codes,
+    Completes,
+    Density,
+    Fills,
+    Inverts,
+    Ranks,
+    Samples,
+    Translates,
+    TranslatesBack,
+)
 from tinygen.data import Clip, Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.metrics.neighbours import nearest_examples
@@ -100,6 +111,20 @@ def translations(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     rows += [images.tiles(pairs.target, target)] if "target" in pairs else []
     caption = "Validation inputs, and below each its translation" + (" and the target." if "target" in pairs else ".")
     yield Figure(caption, above_one_another(*rows), len(pairs))
+
+
+def cycles(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
+    """Validation examples of either domain, their translations, and these translated back."""
+    batch, x, target = _first(data, COLUMNS), data.spec.x, data.spec.target
+    ways = (
+        (batch.x, x, model.translate, target, model.translate_back),
+        (batch.target, target, model.translate_back, x, model.translate),
+    )
+    for (given, field, there, other, back), name in zip(ways, ("x", "target"), strict=True):
+        translated = there(given, seed=seed)
+        rows = (given, field), (translated, other), (back(translated, seed=seed), field)
+        caption = f"Validation examples of {name}, below each its translation, and this translated back."
+        yield Figure(caption, above_one_another(*(images.tiles(*row) for row in rows)), len(given))
 
 
 def above_one_another(*rows: np.ndarray) -> np.ndarray:
@@ -348,6 +373,13 @@ PANELS = (
     ),
     Panel(
         Translates, "Translations", "Inputs, and their translations into the other domain.", _of_pictures, translations
+    ),
+    Panel(
+        TranslatesBack,
+        "Cycles",
+        "What is translated there and back should be as before, and not because the translation hides it.",
+        _of_pictures,
+        cycles,
     ),
     Panel(
         Completes,

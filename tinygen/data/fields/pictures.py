@@ -37,6 +37,8 @@ class Image(Field):
     """How grey images were binarised, on which likelihoods depend; None if they were not."""
     levels: int | None = note()
     """`value_count` of grey and rgb images; None means 256, as in image files."""
+    unpaired: str | None = note()
+    """Why the images do not belong to those of the field x beside them; None if they do."""
     white: int | None = field(default=None, compare=False, repr=False)
     """The integer that means 1 in arrays that are given. By default 255, or 1 if training data have no larger one."""
 

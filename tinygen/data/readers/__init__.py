@@ -1,7 +1,8 @@
 """Readers of file formats: each decides whether it recognises a path, and reads a data set from it.
 
 A reader is a module with `recognises(path) -> bool`, `read(path, request) -> Dataset`, and `takes`, the options of
-`Request` that it uses. The first in `READERS` that recognises a path reads it.
+`Request` that it uses. The first in `READERS` that recognises a path reads it; a folder with a field target is read by
+`domains`.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
-from tinygen.data.readers import celeba, cifar, idx, npy, npz, pictures, table, text, waves
+from tinygen.data.readers import celeba, cifar, domains, idx, npy, npz, pictures, table, text, waves
 from tinygen.data.readers.request import Request
 from tinygen.errors import DataError, UsageError
 
@@ -19,7 +20,8 @@ READERS: tuple[Any, ...] = (npz, npy, idx, cifar, celeba, table, text, waves, pi
 def read(path: Path, request: Request) -> Dataset:
     """Read the data set at an existing path. DataError if no reader recognises it, UsageError for an unused option."""
     try:
-        reader = next((each for each in READERS if each.recognises(path)), None)
+        of_domains = domains.recognises(path, request)
+        reader: Any = domains if of_domains else next((each for each in READERS if each.recognises(path)), None)
     except OSError as error:
         raise DataError(f"{path}: it cannot be read ({error.strerror})") from error
     if reader is None:

@@ -13,11 +13,18 @@ from tinygen import random
 from tinygen.backend import to_device
 from tinygen.data import Batch, Dataset, Image, Loader, SegmentMap, Spec, Split
 from tinygen.data.fields import INTENSITIES
-from tinygen.errors import UsageError
 from tinygen.models.base import Show, System, at_least, learning_rate
 from tinygen.models.networks import UNet
 from tinygen.models.translation.damage import DAMAGES, HELD_OUT_MARKS, TRAINING_MARKS, Marks, PairedSplit
-from tinygen.models.translation.targets import Chroma, Classes, ColourTable, Intensities
+from tinygen.models.translation.targets import (
+    Chroma,
+    Classes,
+    ColourTable,
+    Intensities,
+    Scores,
+    refuse_unequal_sizes,
+    refuse_unpaired,
+)
 from tinygen.models.trial import TRIVIAL, Demand, Trial
 from tinygen.optim import Adam
 
@@ -74,9 +81,8 @@ class UNetTranslator(System):
         x = spec.x
         target = spec.target if self.task == "pairs" else x
         super().__init__(config, Spec(spec.name, {"x": x, "target": target}), device)
-        if x.shape[:2] != target.shape[:2]:
-            sizes = f"x are {x.in_words()} and target {target.in_words()}"
-            raise UsageError(f"{sizes}: bring both to one size, which the network keeps")
+        refuse_unequal_sizes(x, target)
+        refuse_unpaired(target)
         if isinstance(target, SegmentMap):
             self.target: Intensities | Classes = Classes(x, target)
         elif self.task == "colourise":
@@ -87,11 +93,15 @@ class UNetTranslator(System):
         self.network = UNet(self.target.inputs, self.target.outputs, config.channels, config.levels)
         self.to(device)
         self.optimizer = Adam(self, learning_rate(config, self.plan))
-        self.table = ColourTable(x.shape[2], self.target.outputs)
+        self.table = self.empty_table()
+
+    def empty_table(self) -> ColourTable:
+        """The trivial translations before they have seen an example."""
+        return ColourTable(self.spec.x, (*self.spec.target.shape[:2], self.target.outputs))
 
     def prepare(self, data: Dataset, *, seed: int, show: Show = lambda line: None) -> None:
         """Compute the baselines from the first training examples."""
-        self.table = ColourTable(self.spec.x.shape[2], self.target.outputs)
+        self.table = self.empty_table()
         stream = random.Stream(seed, "baselines")
         for batch in data.train.take(BASELINE_EXAMPLES).batches(CHUNK):
             pairs = self.paired(batch, stream, TRAINING_MARKS)
@@ -128,24 +138,19 @@ class UNetTranslator(System):
         return np.concatenate(parts)
 
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
-        """Metrics of the translations and, if thorough, of baselines: the input, one value for all, or one per colour.
+        """Metrics of the translations and, if thorough, of the input itself and of the translations of `ColourTable`.
 
         PSNR and chroma error are computed from the squared error averaged over all images.
         """
-        statistics: dict[str, np.ndarray] = {}
-        stream = random.Stream(seed, "eval")
-        with self.evaluating():
-            for batch in data.batches(CHUNK):
-                pairs = self.paired(batch, stream, HELD_OUT_MARKS)
-                values, true = self.target.values, self.target.values(pairs.target)
-                guesses = {"": values(self.translate(pairs.x))}
-                if thorough:
-                    guesses |= {"copy_": values(pairs.x)} if self.target.can_be_copied else {}
-                    guesses |= {"constant_": self.table.constant(pairs.x), "table_": self.table.of_colour(pairs.x)}
-                for prefix, guess in guesses.items():
-                    statistics[prefix] = statistics.get(prefix, 0) + self.target.statistic(guess, true)
-        metrics = {prefix: self.target.metrics(statistic) for prefix, statistic in statistics.items()}
-        return {f"{prefix}{name}": value for prefix, each in metrics.items() for name, value in each.items()}
+        scores, stream = Scores(self.target), random.Stream(seed, "eval")
+        for batch in data.batches(CHUNK):
+            pairs = self.paired(batch, stream, HELD_OUT_MARKS)
+            guesses = {"": self.target.values(self.translate(pairs.x))}
+            if thorough:
+                guesses |= {"copy_": self.target.values(pairs.x)} if self.target.can_be_copied else {}
+                guesses |= self.table.guesses(pairs.x)
+            scores.add(guesses, self.target.values(pairs.target))
+        return scores.metrics()
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
