@@ -88,6 +88,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "cdcgan": "tinygen.models.adversarial.dcgan:ConditionalDCGAN",
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
+        "text-gan": "tinygen.models.adversarial.text_gan:TextGAN",
     },
     "features": {
         "features": "tinygen.models.features.classifier:Features",

@@ -23,7 +23,7 @@ from tests.models.cases import (
 )
 from tinygen import models
 from tinygen.capabilities import Samples
-from tinygen.data import Attributes, Labels, Spec, Split
+from tinygen.data import Attributes, Labels, Spec, Split, Tokens
 from tinygen.errors import DataError, UsageError
 
 
@@ -72,9 +72,11 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class DescribedData:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, labelled=True, attributed=False):
+    def __init__(self, kind, labelled=True, needs=()):
         fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
-        if attributed:
+        if "caption" in needs:
+            fields["caption"] = Tokens(tuple("abc"), 4)
+        if "attributes" in needs:
             fields["attributes"] = Attributes(tuple("abc"), binary=True)
             self.train = Split(fields, {"attributes": np.eye(3, dtype=np.uint8)})
         self.spec = Spec("somewhere", fields)
@@ -89,7 +91,7 @@ class DescribedData:
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
     model = models.get(name)
-    data = DescribedData(kind, attributed="attributes" in model.needs)
+    data = DescribedData(kind, needs=model.needs)
     if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
@@ -133,7 +135,7 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 @every_model
 def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
     model = models.get(name)
-    data = DescribedData(kinds_of(model)[0], labelled=False, attributed="attributes" in model.needs)
+    data = DescribedData(kinds_of(model)[0], labelled=False, needs=model.needs)
     if "y" in model.needs:
         message = (
             f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
@@ -149,7 +151,7 @@ def test_examples_of_any_shape_in_every_kind_that_is_accepted(name, kind):
     """The first configuration takes them all, except that DCGANs refuse images of 1x1."""
     for shape in [(1,), (2,), (5,)] if kind == "points" else [(1, 1), (5, 7), (3, 10)]:
         spec = spec_for(models.get(name), shape, kind)
-        if shape == (1, 1) and name in ("dcgan", "cdcgan", "vae-gan"):
+        if shape == (1, 1) and name in ("dcgan", "cdcgan", "vae-gan", "text-gan"):
             with pytest.raises(UsageError, match=r"^convolutions of stride 2 need sides of at least 2, not 1x1; use"):
                 make(name, models.get(name).tiny[0], spec)
             continue

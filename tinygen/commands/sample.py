@@ -6,6 +6,7 @@ from typing import Annotated
 from tinygen.capabilities import Samples
 from tinygen.commands.flags import (
     AttributeNames,
+    Captions,
     Debug,
     Device,
     File,
@@ -22,6 +23,9 @@ from tinygen.train import images
 from tinygen.train.figures import Figure
 from tinygen.train.loading import data_of
 
+MOST_COLUMNS = 10
+"""Most texts that have a column of samples each."""
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -37,6 +41,9 @@ class Flags:
     such as digit=7,speaker=theo."""
     attributes: Annotated[AttributeNames, default("those of training examples")] = None
     """Attributes of the samples, in turn: names that are joined by +."""
+    text: Annotated[Captions, default("captions of training examples")] = None
+    """What the samples are to show, for a model of captions: one or more texts, with a semicolon between them, in turn;
+    with a few of them each has a column."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text; sounds lie beside it, in a folder of the same name."""
     which: Which = "last"
@@ -53,9 +60,14 @@ def run(flags: Flags) -> None:
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "samples-best" if flags.which == "best" else "samples"
-    given = conditions(model, n, labels=flags.labels, attributes=flags.attributes)
+    given = conditions(model, n, labels=flags.labels, attributes=flags.attributes, text=flags.text)
     samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
-    figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
+    figure = Figure.of_examples("Samples.", samples, model.spec.x, _columns(flags.text) if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
     figure.save(out)
     print(*filter(None, [out, figure.save_sounds(out)]), sep="\n")
+
+
+def _columns(texts: tuple[str, ...] | None) -> int | None:
+    """One column for each text, where there are a few."""
+    return len(texts) if texts and 1 < len(texts) <= MOST_COLUMNS else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygen.arguments import plain, whole
-from tinygen.data import bouncing, coloured, download, layers, points, readers, sentences, sprites, tones
+from tinygen.data import bouncing, captioned, coloured, download, layers, points, readers, sentences, sprites, tones
 from tinygen.data.augment import refuse_unknown
 from tinygen.data.dataset import Dataset
 from tinygen.data.notices import printable
@@ -88,6 +88,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
         for name, mixture in points.MIXTURES.items()
     },
     **{name: ("x clip", partial(_bouncing, name)) for name in bouncing.SETS},
+    captioned.NAME: ("x image, caption words", captioned.make),
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),

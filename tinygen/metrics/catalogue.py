@@ -112,6 +112,9 @@ METRICS: dict[str, Metric] = {
     "critic_distance": Metric("critic's estimate of W1"),
     "gradient_norm": Metric("norm of the critic's gradient"),
     "gradient_penalty": Metric("gradient penalty"),
+    "wrong_accuracy_rate": Metric("discriminator's accuracy on wrong captions"),
+    "caption_effect": Metric("change of a sample by another caption, relative to that by caption and noise"),
+    "noise_effect": Metric("change of a sample by other noise, relative to that by caption and noise"),
     # Samples
     "alike_pairs_rate": Metric("share of pairs nearly alike, above that of real examples", "", "down"),
     "w1_distance": Metric("W1 to real examples", "", "down"),
@@ -119,6 +122,12 @@ METRICS: dict[str, Metric] = {
     "high_quality_rate": Metric("share of samples of high quality", "", "up"),
     "pixel_covariance_correlation": Metric("correlation of pixel covariances with real ones", "", "up"),
     "asked_class_rate": Metric("share of samples nearest to the asked class", "", "up"),
+    # Samples for captions
+    "colour_right_rate": Metric("share of samples with all colours of the caption", "", "up"),
+    "shape_right_rate": Metric("share of samples with all shapes of the caption", "", "up"),
+    "place_right_rate": Metric("share of samples with shapes placed as in the caption", "", "up"),
+    "caption_right_rate": Metric("share of samples with colours, shapes and place of the caption", "", "up"),
+    "shuffled_caption_right_rate": Metric("share of samples with colours, shapes and place of another caption"),
     # Samples scored by judges; memorisation is best where it equals that of real images
     "judges_agree": Metric("judges agree", "", "up"),
     "label_agreement": Metric("asked label", "", "up"),
