@@ -104,6 +104,7 @@ HEALTHY = {
     "cdcgan": ("digits8x8", {"channels": 8}),
     "wgan": ("ring8", {"hidden": 128}),
     "wgan-gp": ("ring8", {"hidden": 64}),
+    "text-gan": ("captioned-shapes", {"channels": 4, "caption_embedding": 16, "encoder_steps": 3, "batch_size": 16}),
     "gmm": ("ring8", {"components": 8}),
     "rbm": ("digits8x8", {"hidden": 8, "sampling_steps": 10}),
     "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
@@ -142,6 +143,16 @@ def test_the_remedy_for_alike_samples_names_a_discriminator_only_where_there_is_
     for metrics, named in (({}, False), ({"discriminator_nats": 1.0}, True), ({"critic_distance": 1.0}, True)):
         (finding,) = diagnose(2000, metrics, {"alike_pairs_rate": 0.5})
         assert ("discriminator" in finding.remedy) is named
+
+
+def test_a_generator_that_ignores_its_caption_or_its_noise_is_found():
+    for metrics, names in (
+        ({"caption_effect": 0.02, "noise_effect": 0.9}, ["caption ignored"]),
+        ({"caption_effect": 0.99, "noise_effect": 0.001}, ["noise ignored"]),
+        ({"caption_effect": 0.8, "noise_effect": 0.3}, []),
+    ):
+        assert [finding.name for finding in diagnose(1000, {}, metrics)] == names
+        assert list(diagnose(999, {}, metrics)) == [], "an untrained generator hardly knows its caption"
 
 
 def test_a_steep_critic_under_a_weak_penalty_is_no_fault():
