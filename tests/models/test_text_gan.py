@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tests.models.cases import make, split_for
 from tinygen import models, random
 from tinygen.autograd import no_grad
 from tinygen.data import Dataset, Image, Spec, Split, Tokens
@@ -175,16 +174,25 @@ def test_figures_show_captions_beside_true_pictures_and_samples():
     assert f">{words[0]} → {words[1]}<" in walks.svg
 
 
-def test_the_discriminator_uses_the_caption_at_every_place():
-    model = make("text-gan", TextGAN.tiny[0])
-    batch = split_for(model).batch(slice(4))
+def test_the_discriminator_adds_an_inner_product_to_the_logit_of_the_image():
+    model, split = small_model(steps=2)
+    batch = split.batch(slice(4))
     embeddings = model.embed(batch.caption)
-    logits = model.discriminate(batch.x, embeddings)
-    assert logits.shape == (4,)
-    weight = next(iter(model.discriminator.joint.layers)).weight
-    features = weight.shape[2] - model.config.caption_features
-    weight.data[:, :, features:] = 0  # the part of the caption
-    model.discriminator.eval()
-    blind = model.discriminate(batch.x, embeddings)
-    np.testing.assert_array_equal(blind, model.discriminate(batch.x, embeddings[::-1].copy()))
-    assert (blind != logits).any()
+    head = model.discriminator.logits
+    with model.evaluating():
+        features = model.discriminator.features(batch.x)
+        image, caption = head.image(features.reshape(4, -1)).numpy(), head.caption(embeddings).numpy()
+        expected = head.alone(features).numpy()[:, 0] + (image * caption).sum(axis=1)
+    np.testing.assert_allclose(model.discriminate(batch.x, embeddings), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_joint_discriminator_sees_the_caption_at_every_place():
+    model, split = small_model(steps=2, condition="joint")
+    batch = split.batch(slice(4))
+    embeddings = Stream(0, "embeddings").normal((4, 8))
+    head, seen = model.discriminator.logits, []
+    head.joint = lambda x: seen.append(x.numpy()) or x[:, 0, 0]
+    model.discriminate(batch.x, embeddings)
+    with model.evaluating():
+        captions = head.caption(embeddings).numpy()
+    np.testing.assert_allclose(seen[0][:4, ..., -4:], np.broadcast_to(captions[:, None, None], (4, 4, 4, 4)), atol=1e-6)

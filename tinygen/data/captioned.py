@@ -26,6 +26,8 @@ COLOURS = {"red": (230, 50, 50), "green": (40, 190, 70), "blue": (60, 100, 250),
 RADII = {"small": 3.0, "large": 4.4}
 CONVERSE = {"above": "below", "left of": "right of", "below": "above", "right of": "left of"}
 """The places of one shape relative to another, each with that of the other one relative to it."""
+GAP = 1
+"""Pixels that a small shape at least keeps from the middle between two shapes; a large one just fits."""
 ACROSS = 2
 """How far, in pixels, either of two shapes is from the line through the centre on which both would be."""
 SINGLES = 0.2
@@ -170,10 +172,10 @@ def examples(n: int, scenes: np.ndarray, singles: float, stream: Stream) -> tupl
 def _centres(size, chance, is_single, is_horizontal) -> np.ndarray:
     """Rows and columns (n, 2, 2) of two objects of these sizes (n, 2), each in its half; a single one is anywhere."""
     margin = np.ceil(list(RADII.values())).astype(np.int64)[size]
-    room = np.where(is_single[:, None], SIDE, SIDE // 2) - 2 * margin
-    along = margin + (chance[..., 0] * (room + 1)).astype(np.int64)
-    along[:, 1] += SIDE // 2
-    free = (chance[..., 1] * (SIDE - 2 * margin + 1)).astype(np.int64) + margin
+    room = np.where(is_single[:, None], SIDE, SIDE // 2 - GAP) - 2 * margin
+    along = margin + (chance[..., 0] * (room.clip(0) + 1)).astype(np.int64)
+    along[:, 1] = SIDE - along[:, 1]
+    free = margin + (chance[..., 1] * (SIDE - 2 * margin + 1)).astype(np.int64)
     near = SIDE // 2 - ACROSS + (chance[..., 1] * (2 * ACROSS + 1)).astype(np.int64)
     across = np.where(is_single[:, None], free, near)
     rows = np.where(is_horizontal[:, None], across, along)

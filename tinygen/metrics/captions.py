@@ -86,15 +86,16 @@ def read(x: np.ndarray) -> np.ndarray:
 def _read(x: np.ndarray) -> np.ndarray:
     numbers, covers = captioned.outlines()
     flat, shades = covers.reshape(len(covers), -1), np.array(list(COLOURS.values()), np.float32)
-    own = (flat**2).sum(axis=1)[:, None] * (shades**2).sum(axis=1)  # the squares of each outline in each colour
-    left = x.reshape(len(x), SIDE * SIDE, 3)
+    own = (shades**2).sum(axis=1)[:, None] * (flat**2).sum(axis=1)  # the squares of each outline in each colour
+    left = x.reshape(len(x), SIDE * SIDE, 3).astype(np.float32)
     found = np.full((len(x), MOST, len(captioned.FACTORS)), NONE)
     there = np.ones(len(x), bool)
     for k in range(MOST):
-        products = np.einsum("npc,kc->nkp", left, shades) @ flat.T
-        explained = 2 * products.transpose(0, 2, 1) - own  # by how much each one lowers the sum of squares
-        outline, colour = np.divmod(explained.reshape(len(x), -1).argmax(axis=1), len(shades))
-        there &= explained[np.arange(len(x)), outline, colour] > LEAST_FIT * own[outline, colour]
+        coloured = (left @ shades.T).transpose(0, 2, 1).reshape(-1, SIDE * SIDE)
+        products = (coloured @ flat.T).reshape(len(x), *own.shape)
+        explained = 2 * products - own  # by how much each one lowers the sum of squares
+        colour, outline = np.divmod(explained.reshape(len(x), -1).argmax(axis=1), len(flat))
+        there &= explained[np.arange(len(x)), colour, outline] > LEAST_FIT * own[colour, outline]
         found[there, k] = np.concatenate([colour[:, None], numbers[outline]], axis=1)[there]
         left = left * (flat[outline] == 0)[..., None]
     return found

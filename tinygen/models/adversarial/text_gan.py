@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,14 +19,13 @@ from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.captions import caption_metrics
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models import networks
 from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, in_chunks
 from tinygen.models.sentences import SentenceEncoder, as_sentences
-from tinygen.models.trial import SHUFFLED_CAPTIONS, Demand, Trial
-from tinygen.nn import BatchNorm, Conv2d, LeakyReLU, Linear, Module, Sequential
+from tinygen.models.trial import INDEPENDENT, SHUFFLED_CAPTIONS, UNTRAINED, Demand, Trial
+from tinygen.nn import Conv2d, LeakyReLU, Linear, Module, Sequential
 from tinygen.optim import Adam
 from tinygen.steps import training_steps
 from tinygen.train.figures import Figure
@@ -61,10 +60,13 @@ class TextGAN(AdversarialModel):
         """Size of the embedding of a word."""
         caption_embedding: int = 128
         """Size of the embedding of a caption (1024 in the paper)."""
-        caption_features: int = 64
+        caption_features: int = 128
         """Features that generator and discriminator each compute from the embedding of a caption (128)."""
         channels: int = 32
         """Feature maps of the layer next to the image, doubled at each halving of its sides."""
+        condition: Literal["projection", "joint"] = "projection"
+        """How the discriminator takes the caption: by an inner product with features of the image (projection), or
+        beside these at every place of the image (joint, as in the paper)."""
         wrong_weight: float = 0.5
         """Weight of real pictures with wrong captions in the discriminator's loss; that of fake ones is 1 minus it, as
         in algorithm 1. 0: the discriminator sees no wrong captions (the default of the authors' code)."""
@@ -251,7 +253,7 @@ class Matching(Module):
     def __init__(self, config, spec, device: str):
         self.encoder = CaptionEncoder(config, spec)
         size = config.caption_embedding
-        self.image = networks.encoder("conv", spec.x.shape, size, size, channels=config.channels)
+        self.image = convolutional_discriminator(spec.x.shape, config.channels, size)
         self.to(device)
         self.optimizer = Adam(self, ENCODER_RATE)
 
@@ -294,29 +296,56 @@ class Generator(Module):
 
 
 class Discriminator(Module):
-    """Logits (N,) of "this is a real image, and its caption is right", for images and embedded captions.
-
-    The features of the caption are repeated at every place of the last maps of the image, and a 1x1 convolution joins
-    both.
-    """
+    """Logits (N,) of "this is a real image, and its caption is right", for images and embedded captions."""
 
     def __init__(self, config, spec):
         *layers, flatten, last = convolutional_discriminator(spec.x.shape, config.channels, 1).layers
         maps = next(layer for layer in layers[::-1] if isinstance(layer, Conv2d)).weight.shape[3]
         self.features = Sequential(*layers)
-        self.caption = Sequential(Linear(config.caption_embedding, config.caption_features), LeakyReLU(0.2))
-        join = Conv2d(maps + config.caption_features, maps, 1, bias=False)
-        self.joint = Sequential(join, BatchNorm(maps), LeakyReLU(0.2), flatten, last)
+        self.logits = HEADS[config.condition](config, maps, Sequential(flatten, last))
 
-    def logits(self, features, embeddings):
-        """Logits (N,) for the last maps of images, as `features` returns them, and embedded captions."""
+    def forward(self, x, embeddings):
+        return self.logits(self.features(x), embeddings)
+
+
+class Projection(Module):
+    """Logits (N,) of the last maps of images (N, h, w, maps): that of an image alone, plus an inner product.
+
+    The product is of features of the image with features of the caption (Miyato & Koyama 2018, arXiv:1802.05637,
+    equation 3). On the captioned shapes it learns which object has which colour several times as fast as `Joint`.
+    """
+
+    def __init__(self, config, maps: int, alone: Sequential):
+        size = config.caption_features
+        self.alone = alone
+        self.image = Linear(alone.layers[-1].weight.shape[0], size)
+        self.caption = Sequential(Linear(config.caption_embedding, size), LeakyReLU(0.2), Linear(size, size))
+
+    def forward(self, features, embeddings):
+        products = self.image(F.flatten(features)) * self.caption(embeddings)
+        return self.alone(features)[:, 0] + products.sum(axis=1)
+
+
+class Joint(Module):
+    """The same, as in the paper: features of the caption are repeated at every place of the maps of the image, and a
+    1x1 convolution joins both.
+
+    Unlike there it has no batch normalisation: right and wrong pairs are batches of their own, and that would subtract
+    from each batch the very mean by which they differ.
+    """
+
+    def __init__(self, config, maps: int, alone: Sequential):
+        self.caption = Sequential(Linear(config.caption_embedding, config.caption_features), LeakyReLU(0.2))
+        self.joint = Sequential(Conv2d(maps + config.caption_features, maps, 1), LeakyReLU(0.2), *alone.layers)
+
+    def forward(self, features, embeddings):
         captions = self.caption(embeddings)
         shape = (*features.shape[:3], captions.shape[1])
         everywhere = F.broadcast_to(captions[:, None, None], shape=shape)
         return self.joint(F.concatenate([features, everywhere], axis=3))[:, 0]
 
-    def forward(self, x, embeddings):
-        return self.logits(self.features(x), embeddings)
+
+HEADS: dict[str, Any] = {"projection": Projection, "joint": Joint}
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
@@ -325,15 +354,28 @@ FEW = {"latent": 3, "word_embedding": 3, "caption_embedding": 4, "caption_featur
 
 TextGAN.tiny = (
     FEW | {"encoder_steps": 2},
-    FEW | {"encoder_steps": 1, "interpolation": 0.5, "wrong_weight": 0.3, "averaging": 0.9},
+    FEW | {"encoder_steps": 1, "condition": "joint", "interpolation": 0.5, "wrong_weight": 0.3, "averaging": 0.9},
 )
 TextGAN.trials = (
     Trial(
         "captioned-shapes",
-        300,
-        {"latent": 8, "caption_embedding": 48, "channels": 16, "encoder_steps": 150, "batch_size": 32}
-        | {"learning_rate": 1e-3, "averaging": 0.95},
-        (Demand("colour_right_rate", ">", SHUFFLED_CAPTIONS, plus=0.3),),
+        80,
+        {"latent": 8, "word_embedding": 16, "caption_embedding": 32, "caption_features": 32, "channels": 12}
+        | {"encoder_steps": 25, "batch_size": 32, "learning_rate": 2e-3, "averaging": 0.95},
+        (
+            Demand("caption_effect", ">", UNTRAINED, plus=0.3),
+            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.1),
+        ),
+    ),
+    Trial(
+        "captioned-shapes",
+        1500,
+        {"latent": 16, "encoder_steps": 400, "batch_size": 32, "learning_rate": 1e-3},
+        (
+            Demand("colour_right_rate", ">", SHUFFLED_CAPTIONS, plus=0.25),
+            Demand("place_right_rate", ">", SHUFFLED_CAPTIONS, plus=0.05),
+        ),
+        quick=False,
     ),
 )
-TextGAN.recipes = ("--data captioned-shapes --steps 4000",)
+TextGAN.recipes = ("--data captioned-shapes --steps 15000 --batch-size 32 --learning-rate 1e-3",)
