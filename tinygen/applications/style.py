@@ -75,23 +75,27 @@ class Transfer:
         self.grams = {name: gram(found[1][name] * self.scales[name]) for name in self.style_layers}
 
     def losses(self, x) -> Losses:
-        """The three terms for a picture x (1, H, W, 3).
+        """The three terms for a picture x (1, H, W, 3) of the content picture's size.
 
         Content: the mean squared difference of activations from the content picture's. Style: the sum over layers of
         the mean squared differences of Gram matrices from the style picture's. Variation: the sum of the squared
         differences of neighbouring pixels.
         """
-        found = self.network.activations(x, tuple(self.scales))
-        content = F.square(found[self.content_layer] * self.scales[self.content_layer] - self.content).mean()
-        style = sum(
-            F.square(gram(found[name] * self.scales[name]) - self.grams[name]).mean() for name in self.style_layers
-        )
-        return Losses(content, style, total_variation(x))
+        found = self._activations(x)
+        content = F.square(found[self.content_layer] - self.content).mean()
+        return Losses(content, self._style(found), total_variation(x))
 
     def style_distance(self, x: np.ndarray) -> float:
-        """The style term for a picture x (1, H, W, 3) in [0, 1]."""
+        """The style term for a picture x (1, H, W, 3) in [0, 1] of any size."""
         with no_grad():
-            return float(self.losses(to_device(x, self.device)).style)
+            return float(self._style(self._activations(to_device(x, self.device))))
+
+    def _activations(self, x) -> dict[str, Any]:
+        """Activations of the layers in use, divided by their means over both pictures."""
+        return {name: self.scales[name] * a for name, a in self.network.activations(x, tuple(self.scales)).items()}
+
+    def _style(self, found):
+        return sum(F.square(gram(found[name]) - self.grams[name]).mean() for name in self.style_layers)
 
     def minimise(self, start: np.ndarray, weights: Weights, steps: int) -> Iterator[tuple[int, Losses, np.ndarray]]:
         """Iterate L-BFGS on the pixels from a first picture; yields the iteration, its losses and the picture.
