@@ -65,7 +65,8 @@ class Transfer:
     ):
         self.content_layer, self.style_layers, self.device = content_layer, tuple(style_layers), device
         layers = tuple(dict.fromkeys((*style_layers, content_layer)))
-        self.network = network.up_to(layers).requires_grad(False).to(device)
+        self.network = network.up_to(layers)
+        self.network.requires_grad(False).to(device)
         refuse_small(self.network, content, style)
         with no_grad():
             found = [self.network.activations(to_device(each, device), layers) for each in (content, style)]

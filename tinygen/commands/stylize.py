@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -70,7 +70,7 @@ def run(flags: Flags) -> None:
         raise UsageError("a weight is negative: the loss would have no minimum")
     content, style = (read(Path(file), flags.size) for file in (flags.content, flags.style))
     device = select_device() if flags.device == "auto" else flags.device
-    layers = {"content_layer": flags.content_layer, "style_layers": flags.style_layers}
+    layers: dict[str, Any] = {"content_layer": flags.content_layer, "style_layers": flags.style_layers}
     network = open_network(flags.features, (flags.content_layer, *flags.style_layers))
     transfer = Transfer(network, content, style, **layers, device=device)
     judge = None
@@ -85,7 +85,7 @@ def run(flags: Flags) -> None:
         if step % REPORTED == 0 or step == flags.steps:
             terms = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items() if name != "step")
             print(f"iteration {step}: {terms}")
-    numbers = {"weights": vars(weights), **layers, "history": history}
+    numbers: dict[str, Any] = {"weights": vars(weights), **layers, "history": history}
     numbers |= _distances({"features": transfer, **({"judge": judge} if judge else {})}, content, picture)
     results.save(images.sheet(picture, scale=1), numbers, Path(flags.out or "stylized.png"))
 

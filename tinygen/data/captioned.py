@@ -88,10 +88,10 @@ def parse(caption: str) -> Meaning:
     found = CAPTION.fullmatch(caption)
     if found is None:
         raise ValueError(f"{caption!r} is no caption of {NAME}")
-    size, *kind, place, other_size, other_colour, other_shape = found.groups()
+    size, colour, shape, place, other_size, other_colour, other_shape = found.groups()
     if place is None:
-        return Meaning((tuple(kind),), (size,), None)
-    return Meaning((tuple(kind), (other_colour, other_shape)), (size, other_size), place)
+        return Meaning(((colour, shape),), (size,), None)
+    return Meaning(((colour, shape), (other_colour, other_shape)), (size, other_size), place)
 
 
 # Pictures

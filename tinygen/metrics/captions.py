@@ -53,9 +53,8 @@ def judge(objects: np.ndarray, caption: str) -> tuple[bool, bool, bool]:
     there = objects[objects[:, 0] != NONE]
     if len(there) != len(meaning.kinds):
         return False, False, False
-    colours, shapes = (
-        [list(names).index(kind[i]) for kind in meaning.kinds] for i, names in enumerate((COLOURS, SHAPES))
-    )
+    colours = [list(COLOURS).index(colour) for colour, _ in meaning.kinds]
+    shapes = [list(SHAPES).index(shape) for _, shape in meaning.kinds]
     orders = (there[list(order)] for order in itertools.permutations(range(len(there))))
     comparisons = [
         (list(each[:, 0]) == colours, list(each[:, 1]) == shapes, _stands(meaning.place, each[:, 3:]))

@@ -197,7 +197,7 @@ class TextGAN(AdversarialModel):
         changed["caption"] = self.generate_for(others[0], noise)
         changed["noise"] = self.generate_for(embeddings, others[1])
         squares = {name: float(((x - fake) ** 2).mean(dtype=np.float64)) for name, x in changed.items()}
-        most = max(squares["both"], np.finfo(np.float32).tiny)
+        most = max(squares["both"], float(np.finfo(np.float32).tiny))
         return {f"{name}_effect": squares[name] / most for name in ("caption", "noise")}
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
