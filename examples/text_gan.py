@@ -77,7 +77,7 @@ generator = nn.Sequential(
     nn.ConvTranspose2d(32, 3, 4, stride=2, padding=1),
     nn.Tanh(),
 )
-text_optimizer = tg.optim.Adam([text, images], 2e-3)
+text_optimizer = tg.optim.Adam([*text.parameters(), *images.parameters()], 2e-3)
 generator_optimizer = tg.optim.Adam(generator, 5e-4, betas=(0.5, 0.999))
 discriminator_optimizer = tg.optim.Adam(discriminator, 5e-4, betas=(0.5, 0.999))
 draws = tg.random.stream("train")
