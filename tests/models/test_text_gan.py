@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.comparison import assert_same
 from tinygen import models, random
 from tinygen.autograd import no_grad
 from tinygen.data import Dataset, Image, Spec, Split, Tokens
@@ -196,3 +197,19 @@ def test_a_joint_discriminator_sees_the_caption_at_every_place():
     with model.evaluating():
         captions = head.caption(embeddings).numpy()
     np.testing.assert_allclose(seen[0][:4, ..., -4:], np.broadcast_to(captions[:, None, None], (4, 4, 4, 4)), atol=1e-6)
+
+
+def trained_on(device):
+    """Scalars of two steps, an evaluation and samples of a model on a device."""
+    split = black_and_white()
+    random.seed(0)
+    config = TextGAN.Config(**SMALL | {"encoder_steps": 2, "interpolation": 0.5})
+    model = TextGAN(config, Spec("shades", FIELDS), device)
+    model.prepare(Dataset(model.spec, split, split, split), seed=0)
+    scalars = [model.training_step(split.batch(slice(12)).to(device)) for _ in range(2)]
+    numbers = model.evaluate(split, seed=0)
+    return [value for each in scalars for value in each.values()], numbers, model.sample(3, seed=1)
+
+
+def test_a_model_on_the_gpu_agrees_with_the_cpu(cuda):
+    assert_same(trained_on(cuda), trained_on("cpu"), 2e-4)
