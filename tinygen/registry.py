@@ -106,6 +106,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "wgan": "tinygen.models.adversarial.wgan:WGAN",
         "wgan-gp": "tinygen.models.adversarial.wgan:WGANGP",
         "improved-gan": "tinygen.models.adversarial.improved_gan:ImprovedGAN",
+        "text-gan": "tinygen.models.adversarial.text_gan:TextGAN",
     },
     "features": {
         "features": "tinygen.models.features.classifier:Features",

@@ -89,8 +89,8 @@ class Scorer:
 
 
 def samples_are_judged(model: Any, data: Dataset) -> bool:
-    """Whether samples of a model are scored: images of an `implicit` model, or of given labels."""
-    scored = model.implicit or "y" in model.conditions
+    """Whether samples of a model are scored: images of given labels, or of an `implicit` model without a metric."""
+    scored = (model.implicit and model.selection_metric is None) or "y" in model.conditions
     return scored and isinstance(model, Samples) and is_intensities(data.spec.x)
 
 

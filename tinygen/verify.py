@@ -18,6 +18,7 @@ from tinygen.capabilities import Codes, Samples
 from tinygen.data import Dataset, Split, load
 from tinygen.errors import NonFiniteError, TinygenError
 from tinygen.metrics import independent, labels, parzen
+from tinygen.metrics.captions import caption_metrics
 from tinygen.metrics.catalogue import describe
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
@@ -36,6 +37,7 @@ from tinygen.models.trial import (
     MOST_FREQUENT_CLASS,
     NO_MODES,
     ONE_NORMAL,
+    SHUFFLED_CAPTIONS,
     TRIVIAL,
     UNTRAINED,
     Demand,
@@ -239,6 +241,13 @@ def mean_mask(model: System, data: Dataset) -> Metrics:
     return {"foreground_iou": float(foreground_iou(np.broadcast_to(mean >= 0.5, true.shape), true).mean())}
 
 
+def shuffled_captions(model: System, data: Dataset) -> Metrics:
+    """Real pictures as samples for the captions of others."""
+    split = data.test.take(IMAGES)
+    captions = [data.spec.caption.draw(each) for each in split.values("caption")]
+    return caption_metrics(data.spec, [*captions[1:], *captions[:1]], split.values("x"))
+
+
 BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     MEAN_IMAGE: mean_image,
     INDEPENDENT: independent_pixels,
@@ -253,6 +262,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     ONE_NORMAL: one_normal_distribution,
     TRIVIAL: trivial_translation,
     MEAN_MASK: mean_mask,
+    SHUFFLED_CAPTIONS: shuffled_captions,
 }
 
 

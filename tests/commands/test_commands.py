@@ -406,6 +406,50 @@ def test_attributes_are_given_by_names_that_are_joined_by_plus():
         conditions(SimpleNamespace(name="vae", conditions=(), spec=spec), 1, attributes=("red",))
 
 
+def captioned_model(vocabulary, length=5):
+    spec = data.Spec("scenes", {"caption": data.Tokens(tuple(vocabulary.split()), length, " ")})
+    return SimpleNamespace(name="scenes", conditions=("caption",), spec=spec)
+
+
+def test_texts_are_given_by_words_that_the_model_knows():
+    model = captioned_model("a blue circle red square")
+    given = conditions(model, 3, text=("a red circle", "A Blue square"))
+    np.testing.assert_array_equal(given["caption"], [[0, 3, 2, -1, -1], [0, 1, 4, -1, -1], [0, 3, 2, -1, -1]])
+    for text, message in (
+        ("a red sqare", r"^--text: the model does not know 'sqare'; did you mean square\?$"),
+        (
+            "a red dog",
+            r"^--text: the model does not know 'dog'; the captions of its data have a, blue, circle, red, sq",
+        ),
+        ("a red red red red circle", r"^--text: 'a red .*' has 6 tokens; the longest caption of the data has 5$"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            conditions(model, 2, text=(text,))
+    with pytest.raises(UsageError, match="--text: vae takes no text; models that do: text-gan"):
+        conditions(SimpleNamespace(name="vae", conditions=(), spec=model.spec), 1, text=("a",))
+
+
+def test_pictures_are_sampled_for_texts_in_columns(tmp_path, capsys):
+    x = (255 * Stream(0, "scenes").uniform((40, 8, 8, 3))).astype(np.uint8)
+    np.savez(tmp_path / "scenes.npz", x_train=x[:30], x_test=x[30:], caption_train=["red, old", "blue"] * 15,
+             caption_test=["blue", "red, old"] * 5)  # fmt: skip
+    small = "--latent 2 --word-embedding 2 --caption-embedding 4 --caption-features 3 --channels 2 --encoder-steps 2"
+    train = f"train text-gan --data {tmp_path}/scenes.npz --out {tmp_path}/run --steps 2 --batch-size 8 {small}"
+    assert main(train.split()) == 0
+    assert "Captions of validation" in (tmp_path / "run" / "report.html").read_text()
+    assert main(["sample", f"{tmp_path}/run", "--text", "red, old; blue;", "--n", "6"]) == 0
+    model, _ = Run.open(tmp_path / "run").load()
+    samples = model.sample(6, seed=0, given={"caption": np.array([[2, 1], [0, -1]] * 3)})
+    picture = np.asarray(Image.open(tmp_path / "run" / "samples-0.png"))[::7, ::7]
+    assert picture.shape == (3 * 9 - 1, 2 * 9 - 1, 3)
+    np.testing.assert_array_equal(picture[9:17, 9:17], np.rint(255 * samples[3]))
+    capsys.readouterr()
+    assert main(["sample", f"{tmp_path}/run", "--text", "green"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "--text: the model does not know 'green'; the captions of its data have blue, old, red,\n"
+    )
+
+
 def test_a_run_on_data_of_a_program_is_loaded_with_them(tmp_path):
     from tinygen import fit
     from tinygen.errors import DataError

@@ -72,13 +72,22 @@ every_kind = pytest.mark.parametrize(("name", "kind"), list(each_kind()))
 every_model = pytest.mark.parametrize("name", models.names())
 
 
+def sentences(field, n=N):
+    """Tokens as a split stores them."""
+    stream = Stream(0, "test sentences")
+    ends = stream.integers(field.length + 1, n)[:, None]
+    tokens = stream.integers(len(field.vocabulary), (n, field.length))
+    return np.where(np.arange(field.length) < ends, tokens, -1).astype(np.int32)
+
+
+def captions(spec, n=N):
+    return sentences(spec.caption, n)
+
+
 def examples(spec, n=N):
     """Examples as a split stores them."""
     if isinstance(spec.x, Tokens):
-        length, stream = spec.x.length, Stream(0, "test sentences")
-        ends = stream.integers(length + 1, n)[:, None]
-        tokens = stream.integers(len(spec.x.vocabulary), (n, length))
-        return np.where(np.arange(length) < ends, tokens, -1).astype(np.int32)
+        return sentences(spec.x, n)
     if isinstance(spec.x, Wave):
         return Stream(0, "test sounds").integers(spec.x.levels, (n, *spec.x.shape)).astype(np.uint8)
     x = Stream(0, "test images").uniform((n, *spec.x.shape))
@@ -127,6 +136,8 @@ def spec_for(model, shape=(8, 4), kind=None, config=None):
         fields["target"] = SegmentMap(*shape, CLASSES) if takes_maps else fields["x"]
     if "attributes" in needs:
         fields["attributes"] = Attributes(tuple("abc"), binary=True)
+    if "caption" in needs:
+        fields["caption"] = Tokens(tuple("abc"), 4)
     if "mask" in needs:
         fields["mask"] = SegmentMap(*shape, 2)
     return Spec("noise", fields)
@@ -149,6 +160,7 @@ def split_for(model, n=N):
     spec = model.spec
     columns = {"x": examples, "y": labels, "target": targets, "attributes": attributes, "mask": masks}
     columns["identity"] = identities
+    columns["caption"] = captions
     return Split(spec.fields, {name: columns[name](spec, n) for name in spec.fields})
 
 
@@ -180,7 +192,8 @@ def inference_calls(model):
         yield "sample", lambda: model.sample(3, seed=5)
     if model.conditions:
         numbers = np.array([2, 0, 2])
-        given = {"y": numbers} if "y" in model.conditions else {"attributes": np.eye(3, dtype=np.float32)[numbers]}
+        conditions = {"y": numbers, "attributes": np.eye(3, dtype=np.float32)[numbers], "caption": numbers[:, None]}
+        given = {name: conditions[name] for name in model.conditions}
         yield "sample of a condition", lambda: model.sample(3, seed=5, given=given)
     yield "evaluate", lambda: model.evaluate(split_for(model), seed=5)
     yield "quick evaluate", lambda: model.evaluate(split_for(model), seed=5, thorough=False)

@@ -23,7 +23,7 @@ from tests.models.cases import (
 )
 from tinygen import models
 from tinygen.capabilities import Samples
-from tinygen.data import Attributes, Labels, Spec, Split
+from tinygen.data import Attributes, Labels, Spec, Split, Tokens
 from tinygen.errors import DataError, UsageError
 
 
@@ -72,11 +72,12 @@ def test_an_unknown_model_is_refused_with_a_hint():
 class DescribedData:
     """A data set of which only the description matters."""
 
-    def __init__(self, kind, labelled=True, needed=()):
+    def __init__(self, kind, labelled=True, needs=()):
         fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
-        fields |= {"target": field_of(kind)} if "target" in needed else {}
-        fields |= {"identity": Labels(CLASSES)} if "identity" in needed else {}
-        if "attributes" in needed:
+        fields |= {"target": field_of(kind)} if "target" in needs else {}
+        fields |= {"identity": Labels(CLASSES)} if "identity" in needs else {}
+        fields |= {"caption": Tokens(tuple("abc"), 4)} if "caption" in needs else {}
+        if "attributes" in needs:
             fields["attributes"] = Attributes(tuple("abc"), binary=True)
             self.train = Split(fields, {"attributes": np.eye(3, dtype=np.uint8)})
         self.spec = Spec("somewhere", fields)
@@ -91,7 +92,7 @@ class DescribedData:
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_another_kind_are_refused_before_training(name, kind):
     model = models.get(name)
-    data = DescribedData(kind, needed=model.needs)
+    data = DescribedData(kind, needs=model.needs)
     if kind in kinds_of(model, model.needs_with(model.Config())):
         assert models.check_data(model, data) is data
     elif kind == "grey" and "binary" in kinds_of(model):
@@ -135,7 +136,7 @@ def test_numbers_that_no_model_can_have_are_refused_before_training(name):
 @every_model
 def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
     model = models.get(name)
-    data = DescribedData(kinds_of(model)[0], labelled=False, needed=model.needs)
+    data = DescribedData(kinds_of(model)[0], labelled=False, needs=model.needs)
     if "y" in model.needs:
         message = (
             f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
@@ -146,7 +147,7 @@ def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
         assert models.check_data(model, data) is data
 
 
-CONVOLUTIONAL_GANS = ("dcgan", "cdcgan", "age-cgan", "vae-gan", "acgan", "infogan")
+CONVOLUTIONAL_GANS = ("dcgan", "cdcgan", "age-cgan", "vae-gan", "acgan", "infogan", "text-gan")
 HALVING = ("srgan", "lapgan")
 
 

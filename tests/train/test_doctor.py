@@ -120,6 +120,7 @@ HEALTHY = {
     "wgan": ("ring8", {"hidden": 128}),
     "wgan-gp": ("ring8", {"hidden": 64}),
     "improved-gan": ("digits8x8", {"hidden": 32, "generator_hidden": 16, "batch_size": 32, "labelled": 30}),
+    "text-gan": ("captioned-shapes", {"channels": 4, "caption_embedding": 16, "encoder_steps": 3, "batch_size": 16}),
     "gmm": ("ring8", {"components": 8}),
     "rbm": ("digits8x8", {"hidden": 8, "sampling_steps": 10}),
     "dbm": ("digits8x8", {"hidden": 8, "above": 8, "sampling_steps": 10}),
@@ -180,6 +181,16 @@ def test_the_remedy_for_alike_samples_names_a_discriminator_only_where_there_is_
     for metrics, named in (({}, False), *(({name: 1.0}, True) for name in names)):
         (finding,) = diagnose(2000, metrics, {"alike_pairs_rate": 0.5})
         assert ("discriminator" in finding.remedy) is named
+
+
+def test_a_generator_that_ignores_its_caption_or_its_noise_is_found():
+    for metrics, names in (
+        ({"caption_effect": 0.02, "noise_effect": 0.9}, ["caption ignored"]),
+        ({"caption_effect": 0.99, "noise_effect": 0.001}, ["noise ignored"]),
+        ({"caption_effect": 0.8, "noise_effect": 0.3}, []),
+    ):
+        assert [finding.name for finding in diagnose(1000, {}, metrics)] == names
+        assert list(diagnose(999, {}, metrics)) == [], "an untrained generator hardly knows its caption"
 
 
 def test_a_steep_critic_under_a_weak_penalty_is_no_fault():

@@ -13,7 +13,7 @@ GROUPS = {
     "train": ("train", "resume"),
     "use what a run has learned": (
         *("sample", "complete", "translate", "encode", "decode", "log-prob", "classify", "rank"),
-        *("retrieve", "anomaly", "arithmetic"),
+        *("retrieve", "anomaly", "arithmetic", "stylize"),
     ),
     "measure": ("eval", "score", "report", "verify"),
     "look up": ("models", "data"),

@@ -20,6 +20,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
+def captions(text: str) -> tuple[str, ...]:
+    """The parts of a text between its semicolons, without the empty ones: a caption may have commas."""
+    return tuple(part.strip() for part in text.split(";") if part.strip())
+
+
 def flag_type(metavar: str, parse: Callable[[str], Any], **more: Any) -> PrimitiveConstructorSpec[Any]:
     """Describe an optional flag: the name of its value in the help, and the function that parses it."""
     return PrimitiveConstructorSpec(
@@ -58,6 +63,7 @@ File = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 PictureSize = Annotated[str | None, tyro.conf.arg(metavar="N|WxH")]
 Labels = Annotated[tuple[str, ...] | None, flag_type("A,B,...", names)]
+Captions = Annotated[tuple[str, ...] | None, flag_type("'A; B; ...'", captions)]
 AttributeNames = Annotated[tuple[str, ...] | None, flag_type("A+B,C+D,...", names)]
 Settings = Annotated[tuple[str, ...] | None, flag_type("NAME=VALUE,...", names)]
 Place = Annotated[

@@ -1,6 +1,7 @@
 """Opening a run for a command: its trained model, examples for it, and conditions on its samples."""
 
 import dataclasses
+import difflib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from tinygen import capabilities, data, registry
 from tinygen.arguments import KINDS
-from tinygen.data import Attributes, Dataset, Field, Labels, SegmentMap
+from tinygen.data import Attributes, Dataset, Field, Labels, SegmentMap, Tokens
 from tinygen.data.fields.pictures import unit_range
 from tinygen.data.naming import naming
 from tinygen.data.needs import met_by_binarising
@@ -158,9 +159,32 @@ def _parsed(name: str, kind: Any, value: str) -> Any:
         raise UsageError(f"--sampling: {name}={value} is not {KINDS[kind][1]}") from None
 
 
-CONDITIONS = {"labels": "y", "attributes": "attributes"}
+def caption_tokens(field: Tokens, text: str) -> np.ndarray:
+    """The tokens (T,) of a caption, -1 after its end; UsageError for unknown words, with similar ones, or too many."""
+    known, words = field.vocabulary or (), field.split(text)
+    words = [word if word in known else word.lower() for word in words]
+    for word in words:
+        if word not in known:
+            near = difflib.get_close_matches(word, known, n=3)
+            listed = ", ".join(known[:MOST_NAMES]) + (", ..." if len(known) > MOST_NAMES else "")
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the captions of its data have {listed}"
+            raise UsageError(f"--text: the model does not know {word!r}; {hint}")
+    if len(words) > (field.length or 0):
+        raise UsageError(
+            f"--text: {text!r} has {len(words)} tokens; the longest caption of the data has {field.length}"
+        )
+    tokens = np.full(field.length or 0, -1, np.int64)
+    tokens[: len(words)] = [known.index(word) for word in words]
+    return tokens
+
+
+CONDITIONS = {"labels": "y", "attributes": "attributes", "text": "caption"}
 """The field that each flag sets where its words name no other."""
-PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {Labels: label_number, Attributes: attribute_values}
+PARSERS: dict[type[Field], Callable[[Any, str], Any]] = {
+    Labels: label_number,
+    Attributes: attribute_values,
+    Tokens: caption_tokens,
+}
 """For each type of field that can be a condition, a function from the field and a word to the value in a batch."""
 MOST_NAMES = 12
 """Most names of classes in a message."""

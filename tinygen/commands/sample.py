@@ -7,6 +7,7 @@ from tinygen.applications import code_samplers
 from tinygen.capabilities import Codes, Samples
 from tinygen.commands.flags import (
     AttributeNames,
+    Captions,
     Debug,
     Device,
     File,
@@ -24,6 +25,9 @@ from tinygen.errors import UsageError
 from tinygen.train import images
 from tinygen.train.figures import Figure
 from tinygen.train.loading import data_of
+
+MOST_COLUMNS = 10
+"""Most texts that have a column of samples each."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Flags:
     codes: code_samplers.Kind | None = None
     """Decode codes that are drawn from a density fitted to those of training examples: one normal distribution, a
     mixture of ten, or a masked autoregressive flow. It is fitted at the first use, and kept in the run's folder."""
+    text: Annotated[Captions, default("captions of training examples")] = None
+    """What the samples are to show, for a model of captions: one or more texts, with a semicolon between them, in turn;
+    with a few of them each has a column."""
     out: Annotated[File, default("samples-<seed>, or samples-best-<seed>, .png or .txt in the run's folder")] = None
     """File of the picture or text; sounds lie beside it, in a folder of the same name."""
     which: Which = "last"
@@ -61,7 +68,7 @@ def run(flags: Flags) -> None:
     enough, columns = images.arrangement(model)
     n = enough if flags.n is None else flags.n
     name = "-".join(filter(None, ["samples", flags.codes, "best" if flags.which == "best" else None]))
-    given = conditions(model, n, labels=flags.labels, attributes=flags.attributes)
+    given = conditions(model, n, labels=flags.labels, attributes=flags.attributes, text=flags.text)
     if flags.codes:
         if given:
             raise UsageError(f"--codes: codes are drawn without {', '.join(given)}; leave one of the two out")
@@ -70,7 +77,12 @@ def run(flags: Flags) -> None:
     else:
         with model.sampling_with(**sampling_settings(model, flags.sampling or ())):
             samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
-    figure = Figure.of_examples("Samples.", samples, model.spec.x, None if given else columns)
+    figure = Figure.of_examples("Samples.", samples, model.spec.x, _columns(flags.text) if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
     figure.save(out)
     print(*filter(None, [out, figure.save_sounds(out)]), sep="\n")
+
+
+def _columns(texts: tuple[str, ...] | None) -> int | None:
+    """One column for each text, where there are a few."""
+    return len(texts) if texts and 1 < len(texts) <= MOST_COLUMNS else None

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from tinygen.arguments import plain, whole
 from tinygen.data import (
     bouncing,
+    captioned,
     coloured,
     download,
     layers,
@@ -109,6 +110,7 @@ GENERATED: dict[str, tuple[str, Callable[[], Dataset]]] = {
     },
     **{name: ("x points (2)", partial(points.make, name)) for name in points.DENSITIES if name not in points.MIXTURES},
     **{name: ("x clip", partial(_bouncing, name)) for name in bouncing.SETS},
+    captioned.NAME: ("x image, caption words", captioned.make),
     coloured.NAME: ("x image, y labels", lambda: coloured.make(load(coloured.DIGITS))),
     layers.NAME: ("x image, attributes attributes, mask map", layers.make),
     sentences.NAME: ("x words", sentences.make),

@@ -150,6 +150,9 @@ METRICS: dict[str, Metric] = {
         for name, label in {"age_rate": "share of the asked age", "identity_rate": "share of kept identities"}.items()
         for prefix, words in {"": "", "encoder_": ", by the encoder alone"}.items()
     },
+    "wrong_accuracy_rate": Metric("discriminator's accuracy on wrong captions"),
+    "caption_effect": Metric("change of a sample by another caption, relative to that by caption and noise"),
+    "noise_effect": Metric("change of a sample by other noise, relative to that by caption and noise"),
     # Samples
     "alike_pairs_rate": Metric("share of pairs nearly alike, above that of real examples", "", "down"),
     "alike_pairs_given_rate": Metric("share of pairs of one condition nearly alike", "", "down"),
@@ -158,6 +161,12 @@ METRICS: dict[str, Metric] = {
     "high_quality_rate": Metric("share of samples of high quality", "", "up"),
     "pixel_covariance_correlation": Metric("correlation of pixel covariances with real ones", "", "up"),
     "asked_class_rate": Metric("share of samples nearest to the asked class", "", "up"),
+    # Samples for captions
+    "colour_right_rate": Metric("share of samples with all colours of the caption", "", "up"),
+    "shape_right_rate": Metric("share of samples with all shapes of the caption", "", "up"),
+    "place_right_rate": Metric("share of samples with shapes placed as in the caption", "", "up"),
+    "caption_right_rate": Metric("share of samples with colours, shapes and place of the caption", "", "up"),
+    "shuffled_caption_right_rate": Metric("share of samples with colours, shapes and place of another caption"),
     # Samples scored by judges; memorisation is best where it equals that of real images
     "judges_agree": Metric("judges agree", "", "up"),
     "label_agreement": Metric("asked label", "", "up"),

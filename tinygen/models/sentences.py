@@ -1,4 +1,4 @@
-"""An LSTM that predicts the next token of a sentence, its likelihood and sampling, shared by models of sentences."""
+"""LSTMs that read and that write sentences, with the likelihood of what is written, shared by models of sentences."""
 
 import math
 
@@ -120,6 +120,23 @@ class NextToken(Module):
             written[:, t] = xp.where(ended, self.end, drawn)
             read = xp.concatenate([read, written[:, t : t + 1]], axis=1)
         return xp.where(written == self.end, -1, written)
+
+
+class SentenceEncoder(Module):
+    """An LSTM that reads a sentence and its end, and a linear layer from its last state to (N, outputs)."""
+
+    def __init__(self, tokens: int, embedded: int, hidden: int, outputs: int):
+        self.end = tokens
+        self.embedding = Embedding(tokens + 1, embedded)
+        self.lstm = LSTM(embedded, hidden)
+        self.output = Linear(hidden, outputs)
+
+    def forward(self, x: Padded):
+        xp = array_module(x.values)
+        steps = xp.arange(x.shape[1] + 1)
+        read = xp.where(steps == x.length[:, None], self.end, with_columns(x, len(steps)))
+        hidden, _ = self.lstm(self.embedding(read))
+        return self.output(hidden[xp.arange(len(x)), x.length])
 
 
 def with_columns(x: Padded, columns: int):

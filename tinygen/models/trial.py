@@ -16,6 +16,7 @@ ONE_NORMAL = "one normal distribution"
 TRIVIAL = "best trivial translation"
 MEAN_MASK = "mean mask"
 LAST_FRAME = "last frame"
+SHUFFLED_CAPTIONS = "shuffled captions"
 """Names of baselines, which `tinygen.verify` measures."""
 
 

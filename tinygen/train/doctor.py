@@ -46,6 +46,10 @@ FIRST_STEP_FOR_CODES = 100
 FIRST_STEP_FOR_SAMPLES = 1000
 """Step from which samples are examined: those of a DCGAN are all alike in its first hundreds of steps."""
 
+LEAST_CAPTION_EFFECT, LEAST_NOISE_EFFECT = 0.1, 0.01
+"""Shares of the change of a sample by another caption and other noise that the caption, and the noise, make alone. A
+generator that ignores either has 0 of it."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -177,6 +181,28 @@ def input_copied(step, train, valid):
     )
 
 
+def caption_ignored(step, train, valid):
+    if step < FIRST_STEP_FOR_SAMPLES or (share := valid.get("caption_effect", 1.0)) >= LEAST_CAPTION_EFFECT:
+        return None
+    return Finding(
+        "caption ignored",
+        f"the generator ignores its captions: with another one a sample changes by {share:.0%} of what it changes with "
+        "other noise too",
+        "let the discriminator see wrong captions (--wrong-weight 0.5), and let the text encoder learn longer",
+    )
+
+
+def noise_ignored(step, train, valid):
+    if step < FIRST_STEP_FOR_SAMPLES or (share := valid.get("noise_effect", 1.0)) >= LEAST_NOISE_EFFECT:
+        return None
+    return Finding(
+        "noise ignored",
+        f"the generator ignores its noise: with other noise a sample changes by {share:.1%} of what it changes with "
+        "another caption too, so that a caption has one picture only",
+        "lower the learning rate, or train embeddings between captions too (--interpolation 0.5)",
+    )
+
+
 FAULTS = (
     generator_collapsed,
     one_picture_per_condition,
@@ -187,6 +213,8 @@ FAULTS = (
     posterior_collapsed,
     cycle_hides_input,
     input_copied,
+    caption_ignored,
+    noise_ignored,
 )
 
 

@@ -1,6 +1,8 @@
 """A figure of a report: tiles, which may move or be heard, a text or a drawing, whichever model made it."""
 
 import base64
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ from tinygen.data import Clip, Field
 from tinygen.errors import RunError
 from tinygen.train import images
 from tinygen.train.run import PICTURE, TEXT
+
+ROW, CHARACTER = 40, 6.6
+"""Height of a row of tiles beside a text, and the width of one of its characters, in units of the drawing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,22 @@ class Figure:
             sounds = tuple(map(field.play, values)) if field.is_sound else ()
             return cls(caption, images.pixels(images.picture(values, field, columns))[None], sounds=sounds)
         return cls(caption, text="\n".join(str(field.draw(value)) for value in values))
+
+    @classmethod
+    def of_captions(cls, caption: str, tiles: Any, texts: Sequence[str]) -> "Figure":
+        """Rows of tiles (N, K, H, W, C), each with its text beside it."""
+        sheets = [images.sheet(row, len(row)) for row in tiles]
+        width = round(ROW * sheets[0].width / sheets[0].height)
+        rows = []
+        for i, (sheet, text) in enumerate(zip(sheets, texts, strict=True)):
+            data = base64.b64encode(images.png(sheet)).decode()
+            place = f'y="{i * (ROW + 4)}" width="{width}" height="{ROW}"'
+            rows.append(f'<image {place} href="data:image/png;base64,{data}" style="image-rendering: pixelated"/>')
+            rows.append(f'<text x="{width + 10}" y="{i * (ROW + 4) + ROW / 2 + 4}">{html.escape(text)}</text>')
+        size = f"0 0 {width + 10 + round(CHARACTER * max(map(len, texts)))} {len(rows) // 2 * (ROW + 4)}"
+        return cls(
+            caption, svg=f'<svg viewBox="{size}" role="img" fill="var(--ink)" font-size="13">{"".join(rows)}</svg>'
+        )
 
     @classmethod
     def read(cls, caption: str, path: Path) -> "Figure":

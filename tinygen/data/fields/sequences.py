@@ -100,7 +100,7 @@ class Tokens(Field):
         """Yield the tokens of each example, a list of strings or of integers."""
         for example in array:
             if isinstance(example, str):
-                yield self._split(example)
+                yield self.split(example)
                 continue
             ids = np.asarray(example)
             if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
@@ -108,7 +108,8 @@ class Tokens(Field):
                 raise DataError(f"{where} holds {form}; tokens are strings, or integers of shape (N, T)")
             yield _before_end(ids).tolist()
 
-    def _split(self, text: str) -> list[str]:
+    def split(self, text: str) -> list[str]:
+        """The tokens of a string."""
         if self.separator == " ":  # any white space
             return text.split()
         return text.split(self.separator) if self.separator else list(text)

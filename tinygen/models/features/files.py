@@ -16,7 +16,7 @@ from tinygen.train.loading import load_state, model_of
 SUFFIXES = (".safetensors", ".npz")
 
 
-def open_network(source: str, layers: Sequence[str]) -> FeatureNetwork:
+def open_network(source: str, layers: Sequence[str], *, flag: str = "--features") -> FeatureNetwork:
     """The network in a run's folder or in a file of VGG-19, up to the last of the layers.
 
     UsageError if there is none; DataError for a file that does not hold such a network.
@@ -24,20 +24,20 @@ def open_network(source: str, layers: Sequence[str]) -> FeatureNetwork:
     path = Path(source).expanduser()
     if path.is_dir():
         with random.restored():
-            return network_of_run(path, layers)
+            return network_of_run(path, layers, flag)
     if path.suffix not in SUFFIXES:
         kinds = f"a run of `tinygen train features` or a file of VGG-19 ({' or '.join(SUFFIXES)})"
-        raise UsageError(f"--features: {source} is not {kinds}")
+        raise UsageError(f"{flag}: {source} is not {kinds}")
+    if not path.exists():
+        raise UsageError(f"{flag}: there is no file {path}")
     return read_vgg(path, layers)
 
 
-def network_of_run(folder: Path, layers: Sequence[str]) -> FeatureNetwork:
+def network_of_run(folder: Path, layers: Sequence[str], flag: str = "--features") -> FeatureNetwork:
     """The network in the last state of a run of `features`, up to the last of the layers."""
     run = Run.open(folder)
     if run.config["model"] != "features":
-        raise UsageError(
-            f"--features: {folder} is a run of {run.config['model']}; give one of `tinygen train features`"
-        )
+        raise UsageError(f"{flag}: {folder} is a run of {run.config['model']}; give one of `tinygen train features`")
     model = model_of(run, "cpu")
     load_state(run, model)
     return model.network.up_to(layers)
@@ -86,8 +86,6 @@ def _opened(path: Path) -> Iterator[Reader]:
             with safe_open(path, framework="numpy") as stored:
                 names, get = set(stored.keys()), stored.get_tensor
                 yield read
-    except FileNotFoundError:
-        raise UsageError(f"--features: there is no file {path}") from None
     except (OSError, ValueError, TypeError, EOFError, BadZipFile, SafetensorError) as error:
         if isinstance(error, DataError):
             raise

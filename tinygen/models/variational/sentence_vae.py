@@ -6,7 +6,6 @@ import numpy as np
 
 from tinygen import functional as F
 from tinygen import random
-from tinygen.backend import array_module
 from tinygen.data.batch import Padded
 from tinygen.data.fields import Tokens
 from tinygen.distributions import STANDARD_NORMAL, Normal
@@ -14,16 +13,15 @@ from tinygen.errors import UsageError
 from tinygen.models.base import System, at_least, draw_rows, in_chunks, learning_rate
 from tinygen.models.sentences import (
     NextToken,
+    SentenceEncoder,
     as_sentences,
     at_most_one,
     nothing_given,
     perplexity,
-    with_columns,
     written,
 )
 from tinygen.models.trial import INDEPENDENT_TOKENS, UNTRAINED, Demand, Trial
 from tinygen.models.variational import bounds
-from tinygen.nn import LSTM, Embedding, Linear, Module
 from tinygen.optim import Adam
 
 
@@ -81,7 +79,7 @@ class SentenceVAE(System):
     def __init__(self, config: Config, spec, device: str = "cpu"):
         super().__init__(config, spec, device)
         tokens, length, sizes = len(spec.x.vocabulary), spec.x.length, (config.embedding, config.hidden)
-        self.encoder = Encoder(tokens, *sizes, 2 * config.latent)
+        self.encoder = SentenceEncoder(tokens, *sizes, 2 * config.latent)
         self.decoder = NextToken(
             *(tokens, length, *sizes),
             latent=config.latent,
@@ -180,23 +178,6 @@ class SentenceLikelihood:
     def log_prob(self, x: Padded):
         """log p(x | z) in nats (N,)."""
         return -self.decoder.nats(x, self.z)
-
-
-class Encoder(Module):
-    """An LSTM that reads a sentence and its end, and a linear layer from its last state to (N, outputs)."""
-
-    def __init__(self, tokens: int, embedded: int, hidden: int, outputs: int):
-        self.end = tokens
-        self.embedding = Embedding(tokens + 1, embedded)
-        self.lstm = LSTM(embedded, hidden)
-        self.output = Linear(hidden, outputs)
-
-    def forward(self, x: Padded):
-        xp = array_module(x.values)
-        steps = xp.arange(x.shape[1] + 1)
-        read = xp.where(steps == x.length[:, None], self.end, with_columns(x, len(steps)))
-        hidden, _ = self.lstm(self.embedding(read))
-        return self.output(hidden[xp.arange(len(x)), x.length])
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
