@@ -139,7 +139,7 @@ def test_only_a_model_that_needs_labels_refuses_data_without_them(name):
     data = DescribedData(kinds_of(model)[0], labelled=False, needs=model.needs)
     if "y" in model.needs:
         message = (
-            f"^model '{name}' needs labels as y, and 'somewhere' has only x: add y_train; models that take it: .*gan"
+            f"^model '{name}' needs labels as y, and 'somewhere' has only x.*: add y_train; models that take it: .*gan"
         )
         with pytest.raises(DataError, match=message):
             models.check_data(model, data)

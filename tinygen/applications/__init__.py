@@ -1,4 +1,4 @@
-"""What trained systems are used for: retrieval, anomaly detection, arithmetic with codes, completion, features of layers.
+"""What trained systems are used for: retrieval, anomaly detection, arithmetic with codes, completion, style transfer.
 
 Each needs a capability.
 """
