@@ -1,6 +1,7 @@
 """Fixtures of all tests: notices, random streams and devices."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,18 @@ for call in calls():
 """
 
 
-def pytest_sessionstart(session):
-    """Let another process compile the kernels while all tests begin; without a cache this saves a minute.
+def pytest_xdist_auto_num_workers(config):
+    """No further processes for chosen files, which would wait for them to start; else one for each core."""
+    if config.option.file_or_dir:
+        return 0
+    os.environ.setdefault("TINYGEN_THREADS", "1")  # the processes share the cores
+    return None
 
-    Compiling keeps one core busy, and so do most tests.
-    """
-    if session.config.option.file_or_dir or session.config.option.collectonly:
+
+def pytest_sessionstart(session):
+    """Let another process compile the kernels while all tests begin; without a cache this saves a minute."""
+    is_worker = hasattr(session.config, "workerinput")
+    if is_worker or session.config.option.file_or_dir or session.config.option.collectonly:
         return
     command, folder, nowhere = [sys.executable, "-c", COMPILE_KERNELS], Path(__file__).parents[1], subprocess.DEVNULL
     compiling = subprocess.Popen(command, cwd=folder, stdout=nowhere, stderr=nowhere)

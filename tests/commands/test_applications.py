@@ -244,7 +244,7 @@ def test_an_attribute_makes_two_classes():
         ("complete gan --mask all.png", "--mask: by all.png all pixels are missing: use sample"),
         ("complete gan --mask mask.png --rows 2", "--mask says which pixels are known: leave --rows out"),
         ("complete gan --rows 6", "--rows is 6: of 6 rows 0 to 5 can be kept"),
-        ("complete run --mask mask.png", "ae cannot fill in missing pixels; models that can: gan, dcgan, "),
+        ("complete run --mask mask.png", "ae cannot fill in missing pixels; models that can: ddpm, gan, dcgan, "),
         ("complete points", "points: the run is of "),
         ("arithmetic gan --images nowhere", "nowhere is not a folder of pictures, nor a picture"),
         ("retrieve run --query nowhere.png", "nowhere.png is not a folder of pictures, nor a picture"),

@@ -283,7 +283,7 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         ("train vae --cosine-steps x", "tinygen: --cosine-steps: 'x' is not a whole number (tinygen train vae --help"),
         (
             "train gan --cost x",
-            "tinygen: --cost: 'x' is not one of 'non-saturating', 'minimax', 'maximum-likelihood' (",
+            "tinygen: --cost: 'x' is not one of 'non-saturating', 'minimax', 'maximum-likelihood', 'least-squares', ",
         ),
         ("train vae --data", "tinygen: --data needs a value (tinygen train vae --help"),
         ("train vae --model", "tinygen: --model: name your class after it, as FILE.py:CLASS"),

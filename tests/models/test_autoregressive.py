@@ -57,14 +57,14 @@ def test_cached_sampling_equals_naive_sampling_to_the_bit(name, kind, monkeypatc
 
 @every
 def test_completion_keeps_the_given_rows(name, kind):
-    model, x = small_model(name, kind), images(kind, 4)
+    model, x = small_model(name, kind), images(kind, 16)
     original = x.copy()
     for rows in (0, 3, 5):
         completed = model.complete(x, rows, seed=2)
         np.testing.assert_array_equal(x, original)
         np.testing.assert_array_equal(completed[:, :rows], x[:, :rows])
         assert completed.tobytes() == model.complete(x, rows, seed=2, cached=False).tobytes()
-    np.testing.assert_array_equal(model.complete(x, 0, seed=2), model.sample(4, seed=2))
+    np.testing.assert_array_equal(model.complete(x, 0, seed=2), model.sample(16, seed=2))
     assert (model.complete(x, 3, seed=2)[:, 3:] != model.complete(1 - x, 3, seed=2)[:, 3:]).any()
     for bad, rows in ((x[:, :4], 2), (x, 6), (x, -1)):
         with pytest.raises(ShapeError, match=r"^complete: takes images \(N, 5, 6, .\) of which 0 to 5 rows are kept"):

@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.models.cases import every_case, make, split_for, state_bytes
 from tinygen import random
+from tinygen.data import Tokens
 from tinygen.steps import CapturedSteps
 
 STEPS = 12
@@ -22,7 +23,8 @@ def train(model, step):
 @every_case
 def test_captured_steps_give_the_same_bits(name, config, capsys):
     eager, captured = make(name, config), make(name, config)
-    if captured.step_kind() is None:
+    has_sequences = any(isinstance(field, Tokens) for field in captured.spec.fields.values())  # not arrays in a batch
+    if captured.step_kind() is None or has_sequences:
         return
     steps = CapturedSteps(captured)
     assert train(captured, steps) == train(eager, eager.training_step)

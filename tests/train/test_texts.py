@@ -151,7 +151,7 @@ def test_commands_decode_codes_to_sentences_and_name_examples(coded, capsys):
         assert file.read().split("\n") == sentences(dataset.spec.x, model.decode(model.encode(x)))
     assert [line.split(":")[0] for line in lines] == ["test example 0", "test example 1"]
     assert main(["complete", run]) == 2
-    assert re.search("sentence-vae cannot complete; .* lstm-lm", capsys.readouterr().err)
+    assert re.search("sentence-vae cannot complete or fill in missing pixels; .* lstm-lm", capsys.readouterr().err)
 
 
 def test_a_model_of_sentences_says_what_it_needs_of_other_data(tmp_path, capsys):

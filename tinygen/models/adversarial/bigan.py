@@ -167,7 +167,7 @@ def _mean_square(difference: np.ndarray) -> float:
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard
 
-TINY = {"latent": 3, "hidden": 5}
+TINY = {"latent": 3, "hidden": 8}
 
 BiGAN.tiny = (TINY, TINY | {"stochastic": True, "averaging": 0.9, "layers": 1})
 BiGAN.trials = (
