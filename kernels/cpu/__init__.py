@@ -27,3 +27,10 @@ from . import (
     where,
 )
 from .registry import KERNELS
+
+
+def __getattr__(name: str):
+    """A kernel by its name, as in `kernels.reference`: `cpu.exp`."""
+    if name not in KERNELS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return KERNELS[name]

@@ -18,6 +18,8 @@ def test_every_kernel_has_a_reference_and_a_sample_call():
     assert set(cpu.KERNELS) <= called & set(reference.__all__)
     for name, function in cpu.KERNELS.items():
         assert kernel(name, "cpu") is function is not reference_kernel(name)
+    assert cpu.exp is cpu.KERNELS["exp"]
+    assert not hasattr(cpu, "cube_root")
 
 
 @pytest.mark.parametrize("call", CALLS)
