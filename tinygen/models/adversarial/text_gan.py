@@ -372,8 +372,8 @@ TextGAN.trials = (
         1500,
         {"latent": 16, "encoder_steps": 400, "batch_size": 32, "learning_rate": 1e-3},
         (
-            Demand("colour_right_rate", ">", SHUFFLED_CAPTIONS, plus=0.5),
-            Demand("place_right_rate", ">", SHUFFLED_CAPTIONS, plus=0.3),
+            Demand("colour_right_rate", ">", SHUFFLED_CAPTIONS, times=1, plus=0.5),
+            Demand("place_right_rate", ">", SHUFFLED_CAPTIONS, times=1, plus=0.3),
         ),
         quick=False,
     ),

@@ -387,8 +387,8 @@ Diffusion.trials = (
     ),
     Trial(
         "digits8x8",
-        1000,
-        {"learning_rate": 3e-3, "averaging": 0.99},
+        1500,
+        {"learning_rate": 3e-3, "averaging": 0.99, "timesteps": 100},
         (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),),
         quick=False,
     ),
