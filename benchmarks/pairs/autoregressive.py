@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.pairs.base import ROWS, Pair, binary, trainable_parameters
+from benchmarks.pairs.base import ROWS, Pair, binary, masked_conv2d, trainable_parameters
 
 
 @dataclass(frozen=True)
@@ -52,31 +52,18 @@ class PixelCNN(Pair):
     def peer(self, torch, peer):
         nn = torch.nn
 
-        class MaskedConv2d(nn.Conv2d):
-            def __init__(self, *arguments, kind):
-                super().__init__(*arguments, padding="same")
-                middle = self.kernel_size[0] // 2
-                mask = torch.ones(self.kernel_size)
-                mask[middle, middle + (kind == "B") :] = 0
-                mask[middle + 1 :] = 0
-                self.register_buffer("mask", mask)
-                self.padding = (middle, middle)
-
-            def forward(self, x):
-                return nn.functional.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
-
         class Block(nn.Module):
             def __init__(self):
                 super().__init__()
                 self.layers = nn.Sequential(
-                    nn.ReLU(), MaskedConv2d(64, 64, 3, kind="B"), nn.ReLU(inplace=True), nn.Conv2d(64, 64, 1)
+                    nn.ReLU(), masked_conv2d(torch, 64, 64, 3, kind="B"), nn.ReLU(inplace=True), nn.Conv2d(64, 64, 1)
                 )
 
             def forward(self, h):
                 return h + self.layers(h)
 
         network = nn.Sequential(
-            MaskedConv2d(1, 64, 7, kind="A"),
+            masked_conv2d(torch, 1, 64, 7, kind="A"),
             *(Block() for _ in range(7)),
             nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, 1),

@@ -77,6 +77,23 @@ def trainable_parameters(networks) -> list:
     return [p for p in chain.from_iterable(network.parameters() for network in networks) if p.requires_grad]
 
 
+def masked_conv2d(torch, inputs: int, outputs: int, side: int, *, kind: str):
+    """PyTorch's convolution of the pixels before the present one and, of kind "B", of that too; same size."""
+
+    class MaskedConv2d(torch.nn.Conv2d):
+        def __init__(self):
+            super().__init__(inputs, outputs, side, padding=side // 2)
+            mask = torch.ones(side, side)
+            mask[side // 2, side // 2 + (kind == "B") :] = 0
+            mask[side // 2 + 1 :] = 0
+            self.register_buffer("mask", mask)
+
+        def forward(self, x):
+            return torch.nn.functional.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+    return MaskedConv2d()
+
+
 def call(function, *arguments):
     """`function(*arguments)`, for networks that are called either so or by `checkpoint`."""
     return function(*arguments)

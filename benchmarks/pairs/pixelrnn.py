@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.pairs.base import ROWS, Pair, binary, trainable_parameters
+from benchmarks.pairs.base import ROWS, Pair, binary, masked_conv2d, trainable_parameters
 
 
 def stepped(optimizer_step, loss_of):
@@ -76,15 +76,8 @@ class RowLSTM(Pair):
             def forward(self, x):
                 return x + self.up(self.lstm(x))
 
-        class MaskA(nn.Conv2d):
-            def forward(self, x):
-                mask = torch.ones(7, 7)
-                mask[3, 3:] = 0
-                mask[4:] = 0
-                return nn.functional.conv2d(x, self.weight * mask, self.bias, padding=3)
-
         network = nn.Sequential(
-            MaskA(1, 2 * hidden, 7),
+            masked_conv2d(torch, 1, 2 * hidden, 7, kind="A"),
             *(Residual() for _ in range(self.layers)),
             nn.ReLU(),
             nn.Conv2d(2 * hidden, self.head, 1),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.pairs.base import Pair, binary
+from benchmarks.pairs.base import Pair, binary, masked_conv2d
 from benchmarks.pairs.pixelrnn import next_state, stepped
 
 
@@ -37,17 +37,6 @@ class VPN(Pair):
     def peer(self, torch, peer):
         nn, hidden = torch.nn, self.hidden
 
-        class Masked(nn.Conv2d):
-            def __init__(self, inputs: int, side: int, *, kind: str):
-                super().__init__(inputs, hidden, side, padding=side // 2)
-                mask = torch.ones(side, side)
-                mask[side // 2, side // 2 + (kind == "B") :] = 0
-                mask[side // 2 + 1 :] = 0
-                self.register_buffer("mask", mask)
-
-            def forward(self, x):
-                return nn.functional.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
-
         class Block(nn.Module):
             def __init__(self, convolution):
                 super().__init__()
@@ -76,9 +65,13 @@ class VPN(Pair):
             nn.Conv2d(1, hidden, 3, padding=1),
             *(Block(nn.Conv2d(hidden, hidden, 3, padding=2**i, dilation=2**i)) for i in range(self.blocks)),
         )
-        lstm, into_decoder, first = ConvLSTM(), nn.Conv2d(hidden, hidden, 1), Masked(1, 7, kind="A")
+        lstm, into_decoder, first = (
+            ConvLSTM(),
+            nn.Conv2d(hidden, hidden, 1),
+            masked_conv2d(torch, 1, hidden, 7, kind="A"),
+        )
         decoder = nn.Sequential(
-            *(Block(Masked(hidden, 3, kind="B")) for _ in range(self.blocks)),
+            *(Block(masked_conv2d(torch, hidden, hidden, 3, kind="B")) for _ in range(self.blocks)),
             nn.ReLU(),
             nn.Conv2d(hidden, self.head, 1),
             nn.ReLU(inplace=True),
