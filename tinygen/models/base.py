@@ -12,12 +12,13 @@ import numpy as np
 from tinygen.arguments import take_plain_numbers
 from tinygen.autograd import no_grad
 from tinygen.backend import to_device, to_numpy
+from tinygen.backend.capture import restored_on_error
 from tinygen.data import Batch, Dataset, Loader, Split
 from tinygen.data.needs import Needs
 from tinygen.data.sources import Source
-from tinygen.errors import UsageError
+from tinygen.errors import NonFiniteError, UsageError
 from tinygen.models.trial import Trial
-from tinygen.nn import Module
+from tinygen.nn import BatchNorm, Module, SpectralNorm
 from tinygen.optim import EMA, Schedule, cosine, warmup
 
 Show = Callable[[str], Any]
@@ -147,6 +148,29 @@ class System(Module):
         finally:
             for module, training in before:
                 module.training = training
+
+
+@contextmanager
+def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
+    """Restore BatchNorm's running statistics, and SpectralNorm's vectors, if the step inside raises NonFiniteError.
+
+    The forward passes, which move both, come before the optimiser sees that a loss is not finite.
+    """
+
+    def arrays() -> list[Any]:
+        norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+        moved = [array for norm in norms for array in (norm.running_mean, norm.running_var)]
+        return moved + [module.u for module in model.modules() if isinstance(module, SpectralNorm)]
+
+    def restore(before: list[Any]) -> None:
+        for array, values in zip(arrays(), before, strict=True):
+            array[...] = values
+
+    def remember() -> list[Any]:
+        return [array.copy() for array in arrays()]
+
+    with restored_on_error(remember, restore, NonFiniteError):
+        yield
 
 
 def at_least(config, minimum: float, *names: str) -> None:

@@ -3,7 +3,7 @@
 from copy import copy
 
 from tinygen import functional as F
-from tinygen.autograd import array_of, state
+from tinygen.autograd import array_of, no_grad, state
 from tinygen.backend import device_of, to_device
 from tinygen.backend.capture import replayed
 from tinygen.errors import UsageError
@@ -85,11 +85,10 @@ class WeightNorm(_Parametrized):
     """A layer with the weight w = g v / |v|, for each output channel (Salimans & Kingma 2016, arXiv:1602.07868).
 
     v is the layer's own weight, `gain` holds the g of each output channel: at first |v|, so that w = v. The groups of
-    a transposed convolution share theirs. Where `is_new` was set, the next forward first sets gain and bias so that its
-    outputs have mean 0 and variance 1 by channel (section 3).
+    a transposed convolution share theirs. `initialise_from_data` sets gain and bias by the first outputs.
     """
 
-    is_new = False
+    _is_new = False
 
     def __init__(self, layer):
         super().__init__(layer)
@@ -105,8 +104,8 @@ class WeightNorm(_Parametrized):
 
     @activates
     def forward(self, x, slope: float = 1.0):
-        if self.is_new:
-            self.is_new = False
+        if self._is_new:
+            self._is_new = False
             self._start_from(array_of(super().forward(x)))
         return super().forward(x, slope=slope)
 
@@ -117,3 +116,16 @@ class WeightNorm(_Parametrized):
         self.gain.assign(self.gain.data * scale.reshape(self.gain.shape))
         if bias is not None:
             bias.assign((bias.data - mean) * scale)
+
+
+def initialise_from_data(network: Module, x) -> None:
+    """Set gains and biases of a network's `WeightNorm` so that outputs for x have mean 0 and variance 1 by channel.
+
+    This is the initialisation of Salimans & Kingma 2016 (arXiv:1602.07868), section 3. The network is applied to x
+    once, in its present mode and without gradients.
+    """
+    for module in network.modules():
+        if isinstance(module, WeightNorm):
+            module._is_new = True
+    with no_grad():
+        network(x)

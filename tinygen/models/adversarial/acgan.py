@@ -11,10 +11,10 @@ from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.metrics.labels import agreement
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.base import AdversarialModel
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, at_least, given_labels, in_chunks
+from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, given_labels, in_chunks
 from tinygen.models.trial import INDEPENDENT, MOST_FREQUENT_CLASS, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 from tinygen.random import Stream

@@ -12,10 +12,9 @@ import numpy as np
 from tinygen import functional as F
 from tinygen.autograd import no_grad
 from tinygen.data.fields import INTENSITIES, Labels
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.dcgan import DCGAN, ConditionalDCGAN, convolutional_discriminator
 from tinygen.models.adversarial.inversion import Search, search
-from tinygen.models.base import at_least, in_chunks
+from tinygen.models.base import at_least, batch_norm_restored_on_error, in_chunks
 from tinygen.models.trial import UNTRAINED, Demand, Trial
 from tinygen.nn import Linear, Module
 from tinygen.optim import Adam

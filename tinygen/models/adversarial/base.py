@@ -11,11 +11,10 @@ import numpy as np
 from tinygen import functional as F
 from tinygen import random
 from tinygen.backend import to_device, to_numpy
-from tinygen.backend.capture import advance, restored_on_error
+from tinygen.backend.capture import advance
 from tinygen.data import Spec
 from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
-from tinygen.errors import NonFiniteError
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import points_metrics
 from tinygen.models.base import CHUNK, System, average_of, in_chunks
@@ -141,29 +140,6 @@ def in_minibatches(function, x, size: int, device: str) -> np.ndarray:
     rows = np.arange(-(-len(x) // size) * size) % len(x)
     parts = (function(to_device(to_numpy(x)[rows[i : i + size]], device)) for i in range(0, len(rows), size))
     return np.concatenate([to_numpy(part) for part in parts])[: len(x)]
-
-
-@contextmanager
-def batch_norm_restored_on_error(model: Module) -> Iterator[None]:
-    """Restore BatchNorm's running statistics, and SpectralNorm's vectors, if the step inside raises NonFiniteError.
-
-    The forward passes, which move both, come before the optimiser sees that a loss is not finite.
-    """
-
-    def arrays() -> list[Any]:
-        norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
-        moved = [array for norm in norms for array in (norm.running_mean, norm.running_var)]
-        return moved + [module.u for module in model.modules() if isinstance(module, SpectralNorm)]
-
-    def restore(before: list[Any]) -> None:
-        for array, values in zip(arrays(), before, strict=True):
-            array[...] = values
-
-    def remember() -> list[Any]:
-        return [array.copy() for array in arrays()]
-
-    with restored_on_error(remember, restore, NonFiniteError):
-        yield
 
 
 def mlp_generator(spec: Spec, latent: int, hidden: int, layers: int, *, batch_norm: bool = False) -> Sequential:

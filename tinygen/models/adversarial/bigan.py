@@ -15,12 +15,11 @@ from tinygen.metrics import probe
 from tinygen.metrics.modes import SAMPLES
 from tinygen.models.adversarial.base import (
     AdversarialModel,
-    batch_norm_restored_on_error,
     mlp_generator,
     perceptron,
 )
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, at_least, average_of, in_chunks
+from tinygen.models.base import CHUNK, at_least, average_of, batch_norm_restored_on_error, in_chunks
 from tinygen.models.trial import INDEPENDENT, MEAN_IMAGE, UNTRAINED, Demand, Trial
 from tinygen.nn import Flatten, Module, Sequential
 from tinygen.optim import Adam

@@ -15,10 +15,9 @@ from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
-from tinygen.models.base import CHUNK, at_least, given_labels
+from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, given_labels
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from tinygen.autograd import no_grad
 from tinygen.data.fields import Points
-from tinygen.models.adversarial.base import batch_norm_restored_on_error, mlp_discriminator, mlp_generator
+from tinygen.models.adversarial.base import mlp_discriminator, mlp_generator
 from tinygen.models.adversarial.figures import figures_on_1d_data, losses_figure, saddle_point_figure
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.adversarial.losses import GENERATOR_LOSSES
-from tinygen.models.base import at_least
+from tinygen.models.base import at_least, batch_norm_restored_on_error
 from tinygen.models.trial import NO_MODES, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 

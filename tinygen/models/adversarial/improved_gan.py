@@ -16,9 +16,9 @@ from tinygen.backend import device_of, to_device
 from tinygen.data import Dataset, SemiSupervised, Split
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.errors import UsageError
-from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.base import AdversarialModel
 from tinygen.models.adversarial.losses import discriminator_metrics, smoothed
-from tinygen.models.base import Show, at_least, average_of
+from tinygen.models.base import Show, at_least, average_of, batch_norm_restored_on_error
 from tinygen.models.trial import FEW_LABELS, INDEPENDENT, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
@@ -33,6 +33,7 @@ from tinygen.nn import (
     WithReference,
     init,
 )
+from tinygen.nn.parametrizations import initialise_from_data
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
@@ -113,12 +114,9 @@ class ImprovedGAN(AdversarialModel):
         This is the initialisation of Salimans & Kingma 2016 (arXiv:1602.07868), section 3, under noise as in training.
         """
         x = next(data.train.take(INITIAL).batches(INITIAL)).x
-        for layer in self.discriminator.modules():
-            if isinstance(layer, WeightNorm):
-                layer.is_new = True
-        with no_grad(), random.restored():
+        with random.restored():
             random.seed(seed)
-            self.discriminator(to_device(x, self.device))
+            initialise_from_data(self.discriminator, to_device(x, self.device))
         self.discriminator_average = average_of(self.discriminator, self.config.averaging)
 
     def training_step(self, batch):

@@ -15,10 +15,10 @@ from tinygen.data.needs import Needs
 from tinygen.metrics import disentanglement
 from tinygen.metrics.labels import purity
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.base import AdversarialModel
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, at_least, in_chunks
+from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, in_chunks
 from tinygen.models.trial import INDEPENDENT, UNTRAINED, Demand, Trial
 from tinygen.nn import LeakyReLU, Linear, Module, Sequential
 from tinygen.optim import Adam

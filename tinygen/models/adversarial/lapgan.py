@@ -15,10 +15,9 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.dcgan import from_symmetric, to_symmetric
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, System, at_least, average_of, draw_rows, in_chunks
+from tinygen.models.base import CHUNK, System, at_least, average_of, batch_norm_restored_on_error, draw_rows, in_chunks
 from tinygen.models.translation.rescaling import larger, smaller
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.nn import BatchNorm, Conv2d, Flatten, LeakyReLU, Linear, Module, ReLU, Reshape, Sequential, Tanh, init

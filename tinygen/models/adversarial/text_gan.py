@@ -19,10 +19,10 @@ from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
 from tinygen.metrics.captions import caption_metrics
 from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import AdversarialModel, batch_norm_restored_on_error
+from tinygen.models.adversarial.base import AdversarialModel
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, at_least, in_chunks
+from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, in_chunks
 from tinygen.models.sentences import SentenceEncoder, as_sentences
 from tinygen.models.trial import INDEPENDENT, SHUFFLED_CAPTIONS, UNTRAINED, Demand, Trial
 from tinygen.nn import Conv2d, LeakyReLU, Linear, Module, Sequential

@@ -5,7 +5,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from tinygen import functional as F
-from tinygen.autograd import no_grad
 from tinygen.backend import to_device
 from tinygen.data import Dataset
 from tinygen.data.fields import Image
@@ -16,6 +15,7 @@ from tinygen.models.autoregressive.causal import CausalConv2d, ShiftedConv2d
 from tinygen.models.base import Show, at_least, average_of
 from tinygen.models.trial import INDEPENDENT, Demand, Trial
 from tinygen.nn import Conv2d, Dropout, Module, WeightNorm
+from tinygen.nn.parametrizations import initialise_from_data
 
 INITIAL = 100  # images from which the first scales and biases are computed
 
@@ -67,11 +67,8 @@ class PixelCNNPP(Autoregressive):
         This is the initialisation of Salimans & Kingma 2016 (arXiv:1602.07868), section 3.
         """
         x = next(data.train.take(INITIAL).batches(INITIAL)).x
-        layers = [module for module in self.network.modules() if isinstance(module, WeightNorm)]
-        for layer in layers:
-            layer.is_new = True
-        with self.evaluating(), no_grad():
-            self.network(to_device(x, self.device))
+        with self.evaluating():
+            initialise_from_data(self.network, to_device(x, self.device))
         if self.average:
             self.average = average_of(self.network, self.config.averaging)
 

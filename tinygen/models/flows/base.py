@@ -16,8 +16,16 @@ from tinygen.errors import UsageError
 from tinygen.metrics.bits import bits_per_dim
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import density_metrics, points_metrics
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
-from tinygen.models.base import CHUNK, Show, System, at_least, draw_rows, in_chunks, learning_rate
+from tinygen.models.base import (
+    CHUNK,
+    Show,
+    System,
+    at_least,
+    batch_norm_restored_on_error,
+    draw_rows,
+    in_chunks,
+    learning_rate,
+)
 from tinygen.models.flows.layers import Bijection, Chain, Logit, Standardise
 from tinygen.nn import Module
 from tinygen.optim import Adam

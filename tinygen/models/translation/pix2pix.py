@@ -12,9 +12,8 @@ from tinygen.backend import to_device, to_numpy
 from tinygen.data import Batch, Dataset, Image, Loader, SegmentMap, Spec, Split
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import UsageError
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.losses import fake_loss, real_loss
-from tinygen.models.base import LinearDecay, Show, System, at_least
+from tinygen.models.base import LinearDecay, Show, System, at_least, batch_norm_restored_on_error
 from tinygen.models.translation.damage import DAMAGES, TRAINING_MARKS, PairedSplit
 from tinygen.models.translation.networks import (
     MOST,

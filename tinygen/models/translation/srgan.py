@@ -18,10 +18,9 @@ from tinygen.data import Batch, Dataset, Loader, Split
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.errors import UsageError
 from tinygen.metrics.images import LEAST_ERROR, WINDOW, ssim
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.dcgan import from_symmetric, to_symmetric
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import Plan, Show, System, at_least, mean_over
+from tinygen.models.base import Plan, Show, System, at_least, batch_norm_restored_on_error, mean_over
 from tinygen.models.features.frozen import FrozenConfig, FrozenFeatures
 from tinygen.models.translation.chroma import luma
 from tinygen.models.translation.damage import PairedSplit

@@ -13,10 +13,9 @@ from tinygen import random
 from tinygen.backend import to_device, to_numpy
 from tinygen.data.fields import INTENSITIES
 from tinygen.metrics import probe
-from tinygen.models.adversarial.base import batch_norm_restored_on_error
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, ROWS, at_least, draw_rows, mean_over
+from tinygen.models.base import CHUNK, ROWS, at_least, batch_norm_restored_on_error, draw_rows, mean_over
 from tinygen.models.trial import CODES_TELL_CLASS, INDEPENDENT, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational.codes import GaussianCodes
 from tinygen.nn import BatchNorm, Conv2d, Sequential
