@@ -263,6 +263,7 @@ def test_a_system_without_samples_can_be_trained_reported_and_used(capsys):
         ("sample noise --sampling sampler=x", "--sampling: sampler=x is not one of ancestral, ddim, dpm-solver"),
         ("sample noise --sampling sampling_steps=0", "sampling_steps is 0; it must be at least 1"),
         ("sample pixels --codes flow", "pixelcnn cannot encode and decode; models that can: ae, dae, "),
+        ("sample codes --codes flow --sampling guidance=2", "--sampling: ae does not let guidance be chosen; it lets "),
         ("sample codes --codes gamma", "--codes: 'gamma' is not one of 'normal', 'mixture', 'flow'"),
         ("complete pixels --rows 7", "of which 0 to 6 rows are kept"),
         ("complete pixels --n 0", "--n is 0; it must be at least 1"),

@@ -69,13 +69,14 @@ def run(flags: Flags) -> None:
     n = enough if flags.n is None else flags.n
     name = "-".join(filter(None, ["samples", flags.codes, "best" if flags.which == "best" else None]))
     given = conditions(model, n, labels=flags.labels, attributes=flags.attributes, text=flags.text)
+    settings = sampling_settings(model, flags.sampling or ())
     if flags.codes:
         if given:
             raise UsageError(f"--codes: codes are drawn without {', '.join(given)}; leave one of the two out")
         sampler = code_samplers.sampler_of(run, model, flags.codes, flags.which, flags.data)
         samples = model.decode(sampler.sample(n, seed=flags.seed))
     else:
-        with model.sampling_with(**sampling_settings(model, flags.sampling or ())):
+        with model.sampling_with(**settings):
             samples = model.sample(n, seed=flags.seed, **({"given": given} if given else {}))
     figure = Figure.of_examples("Samples.", samples, model.spec.x, _columns(flags.text) if given else columns)
     out = flags.out or run.folder / f"{name}-{flags.seed}{figure.suffix}"
