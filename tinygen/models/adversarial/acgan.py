@@ -10,21 +10,19 @@ from tinygen import functional as F
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.metrics.labels import agreement
-from tinygen.metrics.modes import SAMPLES
-from tinygen.models.adversarial.base import AdversarialModel
+from tinygen.models.adversarial.base import ROWS, ClassConditionalModel
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
-from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, given_labels, in_chunks
+from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, in_chunks
 from tinygen.models.trial import INDEPENDENT, MOST_FREQUENT_CLASS, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 from tinygen.random import Stream
 from tinygen.train.figures import Figure
 
-ROWS, COLUMNS = 8, 10  # rows of tiles in a figure, and tiles from one sample to another
-MOST_CLASSES = 10  # classes in a figure
+COLUMNS = 10  # tiles from one sample to another
 
 
-class ACGAN(AdversarialModel):
+class ACGAN(ClassConditionalModel):
     """Auxiliary classifier GAN: the discriminator also classifies, and is not told the class as in `cdcgan`.
 
     The generator gets the class beside the noise. Both networks maximise the likelihood of the right class (L_C), the
@@ -34,7 +32,6 @@ class ACGAN(AdversarialModel):
     name = "acgan"
     compare = staticmethod(discriminator_metrics)
     needs: ClassVar[Needs] = {"x": INTENSITIES, "y": Labels()}
-    conditions = ("y",)
 
     @dataclass(frozen=True)
     class Config:
@@ -64,10 +61,6 @@ class ACGAN(AdversarialModel):
         self.generator_optimizer = Adam(self.generator, config.learning_rate, betas=(config.beta1, 0.999))
         self.discriminator_optimizer = Adam(self.discriminator, config.learning_rate, betas=(config.beta1, 0.999))
 
-    def generator_input(self, noise, labels):
-        """Noise (N, latent) and one-hot classes beside it."""
-        return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
-
     def source_and_class(self, x):
         """Logits of images: that of "this is real" (N,), and those of the classes (N, classes)."""
         outputs = self.discriminator(x)
@@ -96,11 +89,6 @@ class ACGAN(AdversarialModel):
             "made_class_nats": of_fake,
         }
 
-    def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
-        """Draw n images from standard normal noise and labels y (n,), by default 0, 1, 2, ... in turn."""
-        noise = Stream(seed, "sample").normal((n, self.config.latent))
-        return self.generate(self.generator_input(noise, given_labels(given, n, self.spec.classes)))
-
     def classify(self, x) -> np.ndarray:
         """P(C | x) of images (N, H, W, C) by the discriminator: (N, classes)."""
         with self.evaluating():
@@ -111,10 +99,7 @@ class ACGAN(AdversarialModel):
 
         If thorough, also the discriminator's error rate as a classifier, on all examples.
         """
-        batches = list(data.take(SAMPLES).batches(CHUNK))
-        real, labels = (np.concatenate([batch[name] for batch in batches]) for name in ("x", "y"))
-        noise = Stream(seed, "eval").normal((len(real), self.config.latent))
-        fake = self.generate(self.generator_input(noise, labels))
+        real, fake, _ = self.real_and_fake(data, seed)
         numbers = self.compare(self.discriminate(real), self.discriminate(fake))
         if thorough:
             predicted = np.concatenate([self.classify(batch.x).argmax(axis=1) for batch in data.batches(CHUNK)])
@@ -123,10 +108,7 @@ class ACGAN(AdversarialModel):
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """Samples of each class from the same noise, and walks from sample to sample within a class."""
-        columns = min(self.spec.classes, MOST_CLASSES)
-        noise = Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
-        samples = self.generate(self.generator_input(noise, np.tile(np.arange(columns), ROWS)))
-        yield Figure("In each row samples of every class, all from the same noise.", samples, columns)
+        yield self.every_class(seed)
         ends = Stream(seed, "walk").normal((2, ROWS, 1, self.config.latent))
         share = np.linspace(0, 1, COLUMNS, dtype=np.float32)[:, None]
         walks = ((1 - share) * ends[0] + share * ends[1]).reshape(ROWS * COLUMNS, -1)

@@ -17,7 +17,7 @@ from tinygen.data.fields import INTENSITIES, Points
 from tinygen.data.needs import Needs
 from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import points_metrics
-from tinygen.models.base import CHUNK, System, average_of, in_chunks
+from tinygen.models.base import CHUNK, System, average_of, given_labels, in_chunks
 from tinygen.nn import (
     BatchNorm,
     Flatten,
@@ -30,6 +30,12 @@ from tinygen.nn import (
     SpectralNorm,
     init,
 )
+from tinygen.train.figures import Figure
+
+ROWS = 8
+"""Rows of tiles in a figure."""
+MOST_CLASSES = 10
+"""Classes in a figure."""
 
 
 class AdversarialModel(System):
@@ -133,6 +139,35 @@ class AdversarialModel(System):
         fake = self.generate(random.Stream(seed, "eval").normal((len(real), self.config.latent)))
         metrics = self.compare(self.discriminate(real), self.discriminate(fake))
         return metrics | points_metrics(self.spec, real, fake)
+
+
+class ClassConditionalModel(AdversarialModel):
+    """A generator that gets the class of an example, one-hot, beside the noise (Mirza & Osindero 2014, 1411.1784)."""
+
+    conditions = ("y",)
+
+    def generator_input(self, noise, labels):
+        """Noise (N, latent) and one-hot classes beside it."""
+        return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
+
+    def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
+        """Draw n examples from standard normal noise and labels y (n,), by default 0, 1, 2, ... in turn."""
+        noise = random.Stream(seed, "sample").normal((n, self.config.latent))
+        return self.generate(self.generator_input(noise, given_labels(given, n, self.spec.classes)))
+
+    def real_and_fake(self, data, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first 2500 examples of a split, as many fake ones of their classes, and these classes."""
+        batches = list(data.take(SAMPLES).batches(CHUNK))
+        real, labels = (np.concatenate([batch[name] for batch in batches]) for name in ("x", "y"))
+        noise = random.Stream(seed, "eval").normal((len(real), self.config.latent))
+        return real, self.generate(self.generator_input(noise, labels)), labels
+
+    def every_class(self, seed: int) -> Figure:
+        """Samples of each class from the same noise."""
+        columns = min(self.spec.classes, MOST_CLASSES)
+        noise = random.Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
+        samples = self.generate(self.generator_input(noise, np.tile(np.arange(columns), ROWS)))
+        return Figure("In each row samples of every class, all from the same noise.", samples, columns=columns)
 
 
 def in_minibatches(function, x, size: int, device: str) -> np.ndarray:

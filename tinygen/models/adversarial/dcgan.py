@@ -14,10 +14,10 @@ from tinygen import random
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
-from tinygen.metrics.modes import SAMPLES
+from tinygen.models.adversarial.base import ROWS, ClassConditionalModel
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
-from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, given_labels
+from tinygen.models.base import at_least, batch_norm_restored_on_error
 from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
@@ -43,8 +43,6 @@ from tinygen.train.figures import Figure
 EXEMPLARS = 3  # samples whose noise is averaged for one class (section 6.3.2)
 CANDIDATES = 1000  # samples from which the exemplars are chosen
 STEPS = 10  # tiles from one sample to another
-ROWS = 8  # rows of tiles in a figure
-MOST_CLASSES = 10  # classes in a figure
 DiscriminatorNorm = Literal["batch", "spectral", "none"]
 
 
@@ -171,7 +169,7 @@ class DCGAN(SearchesForCodes, Game):
         yield Figure(caption, np.stack(columns, axis=1).reshape(-1, *self.spec.x.shape), columns=len(columns))
 
 
-class ConditionalDCGAN(DCGAN):
+class ConditionalDCGAN(ClassConditionalModel, DCGAN):
     """Conditional DCGAN: generator and discriminator are both given the class.
 
     The generator gets the class beside the noise (Mirza & Osindero 2014, arXiv:1411.1784). The discriminator projects
@@ -180,40 +178,24 @@ class ConditionalDCGAN(DCGAN):
 
     name = "cdcgan"
     needs = {"x": INTENSITIES, "y": Labels()}
-    conditions = ("y",)
 
     def __init__(self, config: DCGAN.Config, spec, device: str = "cpu"):
         if config.pack > 1:
             raise UsageError(f"pack is {config.pack}; cdcgan judges images one by one, each with its class: use 1")
         super().__init__(config, spec, device)
 
-    def generator_input(self, noise, labels):
-        """Noise (N, latent) and one-hot classes beside it."""
-        return F.concatenate([noise, F.one_hot(labels, self.spec.classes)], axis=1)
-
     def logits(self, outputs, labels):
         """Logits (N,): the first of the outputs (N, 1 + classes), which all classes share, plus that of the class."""
         return outputs[:, 0] + (outputs[:, 1:] * F.one_hot(labels, self.spec.classes)).sum(axis=1)
 
-    def sample(self, n: int, *, seed: int, given=None) -> np.ndarray:
-        """Draw n images from standard normal noise and labels y (n,), by default 0, 1, 2, ... in turn."""
-        noise = random.Stream(seed, "sample").normal((n, self.config.latent))
-        return self.generate(self.generator_input(noise, given_labels(given, n, self.spec.classes)))
-
     def evaluate(self, data, *, seed: int, thorough: bool = True) -> dict[str, float]:
         """`compare` on the first 2500 examples of a split and as many fake ones of their classes."""
-        batches = list(data.take(SAMPLES).batches(CHUNK))
-        real, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("x", "y"))
-        noise = random.Stream(seed, "eval").normal((len(real), self.config.latent))
-        fake = self.generate(self.generator_input(noise, labels))
+        real, fake, labels = self.real_and_fake(data, seed)
         return self.compare(self.discriminate(real, labels), self.discriminate(fake, labels))
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """Samples of each class from the same noise, and a walk from sample to sample."""
-        columns = min(self.spec.classes, MOST_CLASSES)
-        noise = random.Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
-        samples = self.generate(self.generator_input(noise, np.tile(np.arange(columns), ROWS)))
-        yield Figure("In each row samples of every class, all from the same noise.", samples, columns=columns)
+        yield self.every_class(seed)
         yield self._walk(seed)
 
 
