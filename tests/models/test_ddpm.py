@@ -69,7 +69,7 @@ def test_samples_of_the_optimal_network_are_normal(sampler):
 
 
 def test_bounds_are_those_of_their_chains_and_the_flow_gives_the_likelihood():
-    model, split = model_of_normal_points(n=600, schedule="cosine")
+    model, split = model_of_normal_points(n=20_000, schedule="cosine")
     x = split.values("x")
     for steps in (20, 100):
         expected, entropy = expected_bound(model.chain.from_first(steps), 0.0, 1.0)
@@ -83,7 +83,7 @@ def test_bounds_are_those_of_their_chains_and_the_flow_gives_the_likelihood():
     assert metrics["neg_elbo_density_nats"] == pytest.approx(
         2 * (expected_bound(model.chain, 0.0, 1.0)[0] + math.log(3)), abs=0.15
     )
-    np.testing.assert_allclose(model.flow_log_prob(x), exact, atol=0.05)
+    np.testing.assert_allclose(model.flow_log_prob(x[:600]), exact[:600], atol=0.05)
     assert metrics["flow_nll_density_nats"] == pytest.approx(-exact[:FLOW_POINTS].mean(), abs=0.01)
     # The error of the prediction is the variance of the noise given x_k, which is a where x_0 has variance 1.
     assert metrics["prediction_error"] == pytest.approx(model.chain.alpha_bar[1:].mean(), abs=0.1)
@@ -95,6 +95,15 @@ def test_the_bound_of_evaluation_is_the_mean_of_log_prob():
     x = split.values("x")
     evaluated = model.evaluate(split, seed=0)["neg_elbo_density_nats"]
     assert evaluated == pytest.approx(-model.log_prob(x, seed=1, samples=40).mean(), rel=0.03)
+
+
+def test_one_step_of_the_bound_stands_for_all_even_where_hardly_any_signal_is_left():
+    """The last step of the cosine schedule leaves 3e-5 of the signal, which multiplies errors of the noise by 3e4."""
+    spec = Spec("noise", {"x": Image(4, 4, 1, "grey")})
+    model = make("ddpm", TINY | {"architecture": "mlp", "timesteps": 100, "schedule": "cosine"}, spec)
+    split = Split(spec.fields, {"x": np.round(uniform("x", 500, 4, 4, 1) * 255) / np.float32(255)})
+    evaluated = model.evaluate(split, seed=0)["neg_elbo_nats"]
+    assert evaluated == pytest.approx(-model.log_prob(split.values("x"), samples=100).mean(), rel=0.05)
 
 
 def test_the_bound_of_images_is_of_probabilities():
@@ -225,7 +234,7 @@ def test_a_schedule_that_ends_with_signal_is_warned_of_with_the_figure():
 
     assert lines() == lines(timesteps=100) == lines(schedule="cosine", timesteps=20) == []
     (line,) = lines(timesteps=100, beta_end=0.02)
-    assert line.startswith("the schedule ends with 60% of the signal, and samples begin with none: use --schedule")
+    assert line.startswith("the schedule ends with 59% of the signal, and samples begin with none: use --schedule")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ def schedule(config):
     steps = config.timesteps
     if config.schedule == "linear":
         end = min(0.999, 20 / steps) if config.beta_end is None else config.beta_end
-        return np.array([config.beta_start + (end - config.beta_start) * i / (steps - 1) for i in range(steps)])
+        start = 0.1 / steps if config.beta_start is None else config.beta_start
+        return np.array([start + (end - start) * i / (steps - 1) for i in range(steps)])
     f = [math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(steps + 1)]
     return np.array([min(1 - f[t] / f[t - 1], 0.999) for t in range(1, steps + 1)])
 

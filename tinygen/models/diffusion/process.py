@@ -85,14 +85,14 @@ def variance_of(chain: Chain, k: int, kind: Variance) -> float:
 def bound_weights(chain: Chain, kind: Variance) -> tuple[np.ndarray, np.ndarray]:
     """(weights, constants), each (K + 1,), of the KL terms of a bound, for k from 2; zero for 0 and 1.
 
-    KL(q(x_(k-1) | x_k, x_0) || p(x_(k-1) | x_k)) = weights[k] |noise - its prediction|^2 + constants[k] D, in nats,
-    for x of D numbers (equation 12, and what equation 8 leaves out where the variances differ).
+    KL(q(x_(k-1) | x_k, x_0) || p(x_(k-1) | x_k)) = weights[k] |x_0 - its prediction|^2 + constants[k] D, in nats, for
+    x of D numbers (equation 8 with the means of equation 7, and what it leaves out where the variances differ).
     """
     weights, constants = np.zeros(len(chain) + 1), np.zeros(len(chain) + 1)
     for k in range(2, len(chain) + 1):
         factor, _, variance = posterior(chain, k)
         own = variance_of(chain, k, kind)
-        weights[k] = (factor * chain.noise(k) / chain.signal(k)) ** 2 / (2 * own)
+        weights[k] = factor**2 / (2 * own)
         constants[k] = 0.5 * (math.log(own / variance) + variance / own - 1)
     return weights, constants
 
