@@ -7,7 +7,7 @@ import tinygen as tg
 from tinygen import random
 from tinygen.data import Batch, Dataset, Image, Labels, Spec, Split
 from tinygen.models import ACGAN
-from tinygen.models.adversarial import acgan
+from tinygen.models.adversarial import base
 from tinygen.nn import Reshape
 from tinygen.random import Stream
 
@@ -100,13 +100,13 @@ def test_figures_show_every_class_of_one_noise_and_walks_within_a_class():
     matrix = np.linalg.qr(Stream(0, "matrix").normal((64, 7)))[0].T.astype(np.float32)
     model.generator = tg.nn.Sequential(lambda z: tg.tensor(z) @ matrix, Reshape(8, 8, 1))
     table, walk = model.figures(Dataset(SPEC, split(), split(), split()), seed=1)
-    inputs = (table.images.reshape(-1, 64) @ matrix.T).reshape(acgan.ROWS, 3, 7)
-    np.testing.assert_allclose(inputs[:, :, 4:], np.tile(np.eye(3), (acgan.ROWS, 1, 1)), atol=1e-5)
+    inputs = (table.images.reshape(-1, 64) @ matrix.T).reshape(base.ROWS, 3, 7)
+    np.testing.assert_allclose(inputs[:, :, 4:], np.tile(np.eye(3), (base.ROWS, 1, 1)), atol=1e-5)
     np.testing.assert_allclose(inputs[:, :, :4], inputs[:, :1, :4].repeat(3, axis=1), atol=1e-5)
-    inputs = (walk.images.reshape(-1, 64) @ matrix.T).reshape(acgan.ROWS, acgan.COLUMNS, 7)
+    inputs = (walk.images.reshape(-1, 64) @ matrix.T).reshape(base.ROWS, base.TILES, 7)
     np.testing.assert_allclose(np.diff(inputs, n=2, axis=1), 0, atol=1e-5)
     assert (abs(np.diff(inputs[:, :, :4], axis=1)).max(axis=(1, 2)) > 1e-3).all()
-    np.testing.assert_allclose(inputs[:, 0, 4:], np.eye(3)[np.arange(acgan.ROWS) % 3], atol=1e-5)
+    np.testing.assert_allclose(inputs[:, 0, 4:], np.eye(3)[np.arange(base.ROWS) % 3], atol=1e-5)
 
 
 def test_a_step_gives_the_same_result_on_every_device(device):

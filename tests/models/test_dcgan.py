@@ -8,7 +8,7 @@ from tinygen import random
 from tinygen.data import Batch, Dataset, Image, Labels, Spec, Split
 from tinygen.errors import NonFiniteError, UsageError
 from tinygen.models import DCGAN, ConditionalDCGAN
-from tinygen.models.adversarial import dcgan
+from tinygen.models.adversarial import base, dcgan
 from tinygen.nn import BatchNorm, Conv2d, ConvTranspose2d, Linear, Reshape, SpectralNorm, VirtualBatchNorm
 from tinygen.random import Stream
 
@@ -165,13 +165,13 @@ def labelled_dataset(n=90):
 
 def test_the_walk_is_linear_in_a_row_and_each_row_begins_where_the_last_one_ended():
     walk, _ = with_linear_generator(small_model()).figures(labelled_dataset(), seed=1)
-    rows = walk.images.reshape(dcgan.ROWS, dcgan.STEPS, 64)
-    corners = Stream(1, "walk").normal((dcgan.ROWS + 1, 4))
+    rows = walk.images.reshape(base.ROWS, base.TILES, 64)
+    corners = Stream(1, "walk").normal((base.ROWS + 1, 4))
     matrix = Stream(0, "matrix").uniform((4, 64)) / 100
     np.testing.assert_allclose(rows[:, 0], corners[:-1] @ matrix, atol=1e-5)
     np.testing.assert_allclose(rows[:-1, -1], rows[1:, 0], atol=1e-5)
     np.testing.assert_allclose(np.diff(rows, n=2, axis=1), 0, atol=1e-5)
-    assert walk.columns == dcgan.STEPS
+    assert walk.columns == base.TILES
 
 
 def test_arithmetic_is_a_minus_b_plus_c_of_the_exemplars_of_three_classes():
@@ -194,7 +194,7 @@ def test_figures_are_the_walk_without_labels_and_also_a_table_of_classes_with_th
     streams = random.get_state()
     table, _ = model.figures(labelled_dataset(), seed=1)
     assert random.get_state() == streams
-    assert (table.columns, len(table.images)) == (3, 3 * dcgan.ROWS)
-    noise = Stream(1, "classes").normal((dcgan.ROWS, 4))
-    column = model.generate(model.generator_input(noise, np.full(dcgan.ROWS, 2)))
+    assert (table.columns, len(table.images)) == (3, 3 * base.ROWS)
+    noise = Stream(1, "classes").normal((base.ROWS, 4))
+    column = model.generate(model.generator_input(noise, np.full(base.ROWS, 2)))
     np.testing.assert_array_equal(table.images[2::3], column)

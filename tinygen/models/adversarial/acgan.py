@@ -10,16 +10,13 @@ from tinygen import functional as F
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.metrics.labels import agreement
-from tinygen.models.adversarial.base import ROWS, ClassConditionalModel
+from tinygen.models.adversarial.base import ClassConditionalModel, walk
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, in_chunks
 from tinygen.models.trial import INDEPENDENT, MOST_FREQUENT_CLASS, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
-from tinygen.random import Stream
 from tinygen.train.figures import Figure
-
-COLUMNS = 10  # tiles from one sample to another
 
 
 class ACGAN(ClassConditionalModel):
@@ -109,12 +106,7 @@ class ACGAN(ClassConditionalModel):
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """Samples of each class from the same noise, and walks from sample to sample within a class."""
         yield self.every_class(seed)
-        ends = Stream(seed, "walk").normal((2, ROWS, 1, self.config.latent))
-        share = np.linspace(0, 1, COLUMNS, dtype=np.float32)[:, None]
-        walks = ((1 - share) * ends[0] + share * ends[1]).reshape(ROWS * COLUMNS, -1)
-        classes = (np.arange(ROWS) % self.spec.classes).repeat(COLUMNS)
-        caption = "Each row shows samples of one class along a straight line of noise."
-        yield Figure(caption, self.generate(self.generator_input(walks, classes)), COLUMNS)
+        yield walk(self, seed)
 
 
 # Tiny configurations for the tests, trials for `tinygen verify`, and recipes for the scoreboard

@@ -36,6 +36,8 @@ ROWS = 8
 """Rows of tiles in a figure."""
 MOST_CLASSES = 10
 """Classes in a figure."""
+TILES = 10
+"""Tiles from one sample to another."""
 
 
 class AdversarialModel(System):
@@ -168,6 +170,19 @@ class ClassConditionalModel(AdversarialModel):
         noise = random.Stream(seed, "classes").normal((ROWS, self.config.latent)).repeat(columns, axis=0)
         samples = self.generate(self.generator_input(noise, np.tile(np.arange(columns), ROWS)))
         return Figure("In each row samples of every class, all from the same noise.", samples, columns=columns)
+
+
+def walk(model: Any, seed: int) -> Figure:
+    """Samples along straight lines from each noise to the next (Radford et al. 2016, section 6.1).
+
+    Rows have the classes in turn. `model` is an `AdversarialModel` with a `generator_input(noise, labels)`.
+    """
+    corners = random.Stream(seed, "walk").normal((ROWS + 1, model.config.latent))
+    share = np.linspace(0, 1, TILES, dtype=np.float32)[:, None]
+    noise = np.concatenate([start + share * (end - start) for start, end in pairwise(corners)])
+    classes = (np.arange(ROWS) % (model.spec.classes or 1)).repeat(TILES)
+    caption = "Each row shows samples along a straight line of noise; the next row begins where it ends."
+    return Figure(caption, model.generate(model.generator_input(noise, classes)), columns=TILES)
 
 
 def in_minibatches(function, x, size: int, device: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from tinygen import random
 from tinygen.data.fields import INTENSITIES, Labels
 from tinygen.data.needs import Needs
 from tinygen.errors import UsageError
-from tinygen.models.adversarial.base import ROWS, ClassConditionalModel
+from tinygen.models.adversarial.base import ROWS, ClassConditionalModel, walk
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.base import at_least, batch_norm_restored_on_error
@@ -42,7 +42,6 @@ from tinygen.train.figures import Figure
 
 EXEMPLARS = 3  # samples whose noise is averaged for one class (section 6.3.2)
 CANDIDATES = 1000  # samples from which the exemplars are chosen
-STEPS = 10  # tiles from one sample to another
 DiscriminatorNorm = Literal["batch", "spectral", "none"]
 
 
@@ -137,18 +136,9 @@ class DCGAN(SearchesForCodes, Game):
 
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """A walk from sample to sample and, if there are labels, arithmetic with the noise of classes."""
-        yield self._walk(seed)
+        yield walk(self, seed)
         if data.spec.classes is not None:
             yield from self._arithmetic(data.valid, seed)
-
-    def _walk(self, seed: int) -> Figure:
-        """Samples along straight lines from each noise to the next (section 6.1)."""
-        corners = random.Stream(seed, "walk").normal((ROWS + 1, self.config.latent))
-        share = np.linspace(0, 1, STEPS, dtype=np.float32)[:, None]
-        noise = np.concatenate([start + share * (end - start) for start, end in itertools.pairwise(corners)])
-        row_classes = np.arange(ROWS) % (self.spec.classes or 1)
-        caption = "Each row shows samples along a straight line of noise; the next row begins where it ends."
-        return Figure(caption, self.generate(self.generator_input(noise, row_classes.repeat(STEPS))), columns=STEPS)
 
     def _arithmetic(self, split, seed: int) -> Iterator[Figure]:
         """a - b + c of three consecutive classes (section 6.3.2), with noise and, for comparison, with pixels."""
@@ -196,7 +186,7 @@ class ConditionalDCGAN(ClassConditionalModel, DCGAN):
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """Samples of each class from the same noise, and a walk from sample to sample."""
         yield self.every_class(seed)
-        yield self._walk(seed)
+        yield walk(self, seed)
 
 
 # The networks (section 3)
