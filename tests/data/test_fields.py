@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinygen.data import Attributes, Clip, Field, Image, Labels, Points, SegmentMap, Tokens, Wave
+from tinygen.data.batch import Padded
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import DataError, RunError, UsageError
 
@@ -82,6 +83,21 @@ def test_fields_are_hashable_and_frozen(field):
 @each_field
 def test_an_open_field_without_arrays_stays_open(field):
     assert type(field)().fit({}) == type(field)()
+
+
+def test_what_is_not_kept_of_an_example_is_grey_silent_or_missing():
+    x = np.arange(24, dtype=np.float32).reshape(1, 4, 3, 2, 1) / 24
+    for field, values in ((COMPLETE[0], x[:, 0]), (COMPLETE[7], x)):
+        kept = field.kept(values, 1)
+        np.testing.assert_array_equal(kept[:, :1], values[:, :1])
+        np.testing.assert_array_equal(kept[:, 1:], 0.5)
+    indexed = COMPLETE[2].draw(COMPLETE[2].kept(np.ones((1, 3, 2, 1), np.int64), 2)[0])
+    np.testing.assert_array_equal(indexed, [[GREEN, GREEN], [GREEN, GREEN], [(128, 128, 128)] * 2])
+    wave = COMPLETE[8].kept(np.full((1, 100), 200), 30)
+    np.testing.assert_array_equal(wave[0, :30], 200)
+    np.testing.assert_allclose(COMPLETE[8].decode(wave[0, 30:]), 0, atol=1e-3)
+    tokens = COMPLETE[5].kept(Padded(np.array([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0]]), np.array([5, 1])), 2)
+    assert [COMPLETE[5].draw(example) for example in tokens] == ["the cat", "cat"]
 
 
 # Images

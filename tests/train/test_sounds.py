@@ -60,8 +60,8 @@ def test_the_report_plays_samples_and_completions(run):
     assert page.wrong == []
     assert all(source.startswith("data:") for source in page.sources)
     field, seed = model.spec.x, run.config["fit"]["seed"]
-    samples = [field.play(each) for each in model.sample(images.SOUNDS, seed=seed)]
-    assert sounds[: images.SOUNDS] == samples
+    samples = [field.play(each) for each in model.sample(field.samples_shown, seed=seed)]
+    assert sounds[: field.samples_shown] == samples
     batch = dataset.valid.take(3).batch(slice(None))
     x = batch.x[:, : field.lengths(batch.x).max()]
     given = {"y": batch.y, "speaker": batch.speaker}

@@ -27,7 +27,7 @@ from tinygen.data import Dataset
 from tinygen.errors import UsageError
 from tinygen.train.images import is_intensities
 from tinygen.train.loading import data_of
-from tinygen.train.panels import SOUNDS_IN_A_ROW, completions_figure, fillings_figure, half_of, without_padding
+from tinygen.train.panels import completions_figure, fillings_figure, half_of, without_padding
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def to_complete(opened: Opened, flags: Flags) -> tuple[Any, dict[str, Any], Data
         return read_sounds(Path(flags.sounds), field)[: flags.n], {}, None
     if flags.images:
         return examples(opened, flags.images, flags.n, flags.data)[1], {}, None
-    n = flags.n or (SOUNDS_IN_A_ROW if field.is_sound else 8)
+    n = flags.n or (field.completions_shown if field.is_sound else 8)
     data = data_of(opened.run, flags.data)
     batch = data.test.take(n).batch(slice(None))
     x = without_padding(batch.x, field) if field.is_sound else batch.x

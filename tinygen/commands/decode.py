@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 import numpy as np
 
 from tinygen.capabilities import Codes
-from tinygen.commands.flags import Debug, Device, File, OptionalInt, RunFolder, Which, at_least_one, default
+from tinygen.commands.flags import Debug, Device, File, RunFolder, Which, at_least_one, default
 from tinygen.commands.opening import open_run
 from tinygen.errors import DataError
-from tinygen.train import images
 from tinygen.train.figures import Figure
 
 
@@ -23,7 +22,7 @@ class Flags:
     """An .npz file with codes (N, D), or codes_train, codes_valid and codes_test; or an .npy file."""
     split: Literal["test", "valid", "train"] = "test"
     """Which of the three to decode."""
-    n: Annotated[OptionalInt, default("64")] = None
+    n: int = 64
     """How many codes, from the first one on."""
     out: Annotated[File, default("decoded.png or .txt in the run's folder")] = None
     """File of the picture or text."""
@@ -35,7 +34,7 @@ class Flags:
 def run(flags: Flags) -> None:
     at_least_one(n=flags.n)
     opened = open_run(flags.run, flags.device, flags.which, Codes)
-    codes = read_codes(Path(flags.codes or opened.run.folder / "codes.npz"), flags.split)[: flags.n or images.SHOWN]
+    codes = read_codes(Path(flags.codes or opened.run.folder / "codes.npz"), flags.split)[: flags.n]
     expected = opened.model.encode(np.zeros((1, *opened.model.spec.x.shape), np.float32)).shape[1:]
     if codes.shape[1:] != expected:
         raise DataError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygen.data import Clip, Field
+from tinygen.data import Field
 from tinygen.errors import RunError
 from tinygen.train import images
 from tinygen.train.run import PICTURE, TEXT
@@ -46,7 +46,7 @@ class Figure:
     @classmethod
     def of_examples(cls, caption: str, values: Any, field: Field, columns: int | None = None) -> "Figure":
         """Examples as their field draws them: a sheet of pictures, a cloud of points, or a line of text for each."""
-        if isinstance(field, Clip):
+        if field.is_moving:
             return cls(caption, values, columns, ground=images.GROUND)
         if images.can_show(field):
             sounds = tuple(map(field.play, values)) if field.is_sound else ()

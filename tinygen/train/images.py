@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygen.backend import to_numpy
-from tinygen.data import Clip, Field, Points
+from tinygen.data import Field, Points
 from tinygen.data.fields import INTENSITIES
 from tinygen.errors import RunError, UsageError
 
@@ -18,18 +18,8 @@ if TYPE_CHECKING:
 TILE = 56
 """Small images are enlarged, by a whole number, to about this many pixels."""
 
-
-SHOWN = 64
-"""Images in a picture of samples."""
-
-POINTS, SIDE = 2500, 224
-"""Points in a picture of samples, and the bins along each of its sides in which they are counted."""
-
-SOUNDS = 10
-"""Samples of sound that are drawn."""
-
-CLIPS = 16
-"""Clips in a picture of samples."""
+SIDE = 224
+"""Bins along each side of a cloud of points, in which they are counted."""
 
 GROUND = 0.3
 """Intensity of the gaps between clips, whose own ground is often black."""
@@ -39,9 +29,6 @@ MILLISECONDS, STILL = 200, 1000
 
 ANIMATED = (".png", ".apng", ".gif", ".webp")
 """Suffixes of files that can hold animations."""
-
-LINES = 20
-"""Samples that are shown as text."""
 
 
 def can_show(field: Field) -> bool:
@@ -56,18 +43,10 @@ def is_intensities(field: Field) -> bool:
 
 def arrangement(model: Any) -> tuple[int, int | None]:
     """The number of samples to show, and their columns: one for each class of a conditional model of few classes."""
-    spec = model.spec
-    if not can_show(spec.x):
-        return LINES, None
-    if isinstance(spec.x, Points):
-        return POINTS, None
-    if spec.x.is_sound:
-        return SOUNDS, None
-    if isinstance(spec.x, Clip):
-        return CLIPS, None
-    if "y" in model.conditions and spec.classes**2 <= 4 * SHOWN:
-        return SHOWN // spec.classes * spec.classes, spec.classes
-    return SHOWN, None
+    shown, classes = model.spec.x.samples_shown, model.spec.classes
+    if model.spec.x.has_class_columns and "y" in model.conditions and classes**2 <= 4 * shown:
+        return shown // classes * classes, classes
+    return shown, None
 
 
 def picture(samples: np.ndarray, field: Field, columns: int | None = None) -> "Image":

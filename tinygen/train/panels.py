@@ -19,7 +19,7 @@ from tinygen.capabilities import (
     Translates,
     TranslatesBack,
 )
-from tinygen.data import Clip, Dataset, Points, Spec, Tokens
+from tinygen.data import Dataset, Points, Spec, Tokens
 from tinygen.data.batch import Padded
 from tinygen.metrics.neighbours import nearest_examples
 from tinygen.random import Stream
@@ -38,11 +38,6 @@ SEARCHED = 10_000
 """Training images among which the nearest ones are looked for."""
 QUIZ = 8
 """Real images, and as many samples, in the quiz."""
-SOUNDS_IN_A_ROW = 3
-"""Sounds that are completed."""
-
-CLIPS = 4
-"""Clips that are completed."""
 FILLED = 8
 """Images that are filled in, or whose codes are searched for."""
 LINE_POINTS = 8
@@ -138,7 +133,7 @@ def above_one_another(*rows: np.ndarray) -> np.ndarray:
 
 def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """Completions of validation examples whose first halves are kept."""
-    batch = _first(data, CLIPS if isinstance(data.spec.x, Clip) else COLUMNS)
+    batch = _first(data, data.spec.x.completions_shown)
     x, given = batch.x, conditions_in(model, batch)
     keep = half_of(x)
     yield completions_figure(x, keep, [model.complete(x, keep, seed=seed + i, **given) for i in range(3)], data.spec.x)
@@ -146,7 +141,7 @@ def completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
 
 def sound_completions(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
     """A completion of each of a few validation sounds whose first halves are kept."""
-    batch = _first(data, SOUNDS_IN_A_ROW)
+    batch = _first(data, data.spec.x.completions_shown)
     x = without_padding(batch.x, data.spec.x)
     keep = half_of(x)
     yield completions_figure(x, keep, [model.complete(x, keep, seed=seed, **conditions_in(model, batch))], data.spec.x)
@@ -169,30 +164,19 @@ def half_of(x: Any) -> int:
 
 def completions_figure(x: Any, keep: int, drawn: Sequence[Any], field: Any) -> Figure:
     """Examples, their kept parts (upper rows of images, first frames, tokens or samples), and completions of these."""
-    if isinstance(x, Padded):
-        beginnings = [f"{field.draw(example[:keep])} …" for example in x]
-        texts = [[field.draw(example) for example in examples] for examples in (x, *drawn)]
-        lines = zip(texts[0], beginnings, *texts[1:], strict=True)
-        text = "\n\n".join("\n".join(each) for each in lines)
-        return Figure("Validation sequences, the kept beginning of each, and its completions.", text=text)
-    if field.is_sound:
-        kept = x.copy()
-        kept[:, keep:] = field.silence
-        rows = (x, kept, *drawn)
-        sounds = tuple(field.play(value) for row in rows for value in row)
-        tiles = np.concatenate([images.tiles(row, field) for row in rows])
-        return Figure("Validation sounds, their kept beginnings, and completions.", tiles, len(x), sounds=sounds)
-    if isinstance(field, Clip):
-        kept = x.copy()
-        kept[:, keep:] = 0.5
-        frames = np.stack([x, kept, *drawn], axis=1).reshape(-1, *x.shape[2:])
-        caption = "Validation clips, frame by frame from left to right; below each its kept frames, and completions."
+    versions = (x, field.kept(x, keep), *drawn)
+    if not field.is_picture:
+        texts = [[field.draw(example) for example in examples] for examples in versions]
+        texts[1] = [f"{beginning} …" for beginning in texts[1]]
+        text = "\n\n".join("\n".join(each) for each in zip(*texts, strict=True))
+        return Figure("Validation examples, the kept beginning of each, and its completions.", text=text)
+    if field.is_moving:
+        frames = np.stack(versions, axis=1).reshape(-1, *x.shape[2:])
+        caption = "Validation examples, frame by frame from left to right; below each its kept frames, and completions."
         return Figure(caption, frames, x.shape[1], ground=images.GROUND)
-    original, *completed = (images.tiles(each, field) for each in (x, *drawn))
-    kept = original.copy()
-    kept[:, keep:] = 0.5
-    caption = "Validation images, their upper halves, and completions of each."
-    return Figure(caption, np.concatenate([original, kept, *completed]), len(x))
+    tiles = np.concatenate([images.tiles(examples, field) for examples in versions])
+    sounds = tuple(field.play(example) for examples in versions for example in examples) if field.is_sound else ()
+    return Figure("Validation examples, their kept beginnings, and completions.", tiles, len(x), sounds=sounds)
 
 
 def fillings(model: Any, data: Dataset, seed: int) -> Iterator[Figure]:
@@ -345,7 +329,7 @@ def _of_sounds(spec: Spec) -> bool:
 
 
 def _of_clips(spec: Spec) -> bool:
-    return "x" in spec and isinstance(spec.x, Clip)
+    return "x" in spec and spec.x.is_moving
 
 
 def _of_pictures(spec: Spec) -> bool:

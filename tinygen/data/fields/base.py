@@ -34,6 +34,14 @@ class Field:
     """Whether `draw` returns a picture, not a text."""
     is_sound: ClassVar[bool] = False
     """Whether examples can be heard: then `play` returns one."""
+    is_moving: ClassVar[bool] = False
+    """Whether an example is a sequence of pictures (T, H, W, C): then figures move, or show them one after another."""
+    samples_shown: ClassVar[int] = 64
+    """Examples in a picture of samples."""
+    has_class_columns: ClassVar[bool] = False
+    """Whether samples of a few classes are shown in a column for each."""
+    completions_shown: ClassVar[int] = 10
+    """Examples whose completions are shown."""
     _classes: ClassVar[dict[str, type["Field"]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -68,6 +76,13 @@ class Field:
 
     def play(self, value: Any) -> bytes:
         """One example of a batch as the content of a `.wav` file; of fields of sound alone."""
+        raise NotImplementedError
+
+    def kept(self, values: Any, keep: int) -> Any:
+        """Examples of a batch of which only the first `keep` rows, frames, samples or tokens are known, for `draw`.
+
+        Only fields whose examples models complete have it.
+        """
         raise NotImplementedError
 
     def in_words(self) -> str:
@@ -117,6 +132,13 @@ class Field:
 
 def _is_compared(attribute: dataclasses.Field) -> bool:
     return attribute.compare and not attribute.metadata.get("note")
+
+
+def with_rest(values: np.ndarray, keep: int, rest: Any) -> np.ndarray:
+    """A copy of values (N, T, ...) with `rest` in place of those after the first `keep` along their second axis."""
+    changed = values.copy()
+    changed[:, keep:] = rest
+    return changed
 
 
 def as_strings(names: Any) -> tuple[str, ...] | None:

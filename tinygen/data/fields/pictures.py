@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned, with_rest
 from tinygen.data.fields.colours import MANY, class_colours, classes_of
 from tinygen.data.fields.numbering import in_words, positions
 from tinygen.errors import DataError, UsageError
@@ -16,6 +16,8 @@ from tinygen.errors import DataError, UsageError
 Colour = tuple[int, int, int]
 Kind = Literal["binary", "grey", "rgb", "indexed"]
 CHANNELS = {"binary": 1, "grey": 1, "rgb": 3, "indexed": 1}
+GREY, GREY_COLOUR = 0.5, (128, 128, 128)
+"""What is drawn where nothing is known: an intensity, and a colour."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Image(Field):
     """Why the images do not belong to those of the field x beside them; None if they do."""
     white: int | None = field(default=None, compare=False, repr=False)
     """The integer that means 1 in arrays that are given. By default 255, or 1 if training data have no larger one."""
+    has_class_columns = True
 
     def __post_init__(self):
         self._set(palette=as_colours(self.palette), levels=None if self.kind == "binary" else self.levels)
@@ -89,9 +92,13 @@ class Image(Field):
     def value(self, stored):
         return np.array(stored, np.int64) if self.kind == "indexed" else unit_range(stored)
 
+    def kept(self, values, keep):
+        """The rest is grey, in indexed images the position -1."""
+        return with_rest(values, keep, -1 if self.kind == "indexed" else GREY)
+
     def draw(self, value):
         if self.kind == "indexed":
-            return np.array(self.palette, np.uint8)[np.asarray(value)[..., 0]]
+            return np.array([*(self.palette or ()), GREY_COLOUR], np.uint8)[np.asarray(value)[..., 0]]
         return as_rgb(value)
 
     def in_words(self):
@@ -111,6 +118,9 @@ class Clip(Field):
     width: int | None = None
     channels: int | None = None
     kind: Literal["binary", "grey", "rgb"] | None = None
+    is_moving = True
+    samples_shown = 16
+    completions_shown = 4
 
     @property
     def shape(self):
@@ -132,6 +142,10 @@ class Clip(Field):
 
     def value(self, stored):
         return unit_range(stored)
+
+    def kept(self, values, keep):
+        """The rest is grey."""
+        return with_rest(values, keep, GREY)
 
     def draw(self, value):
         """The frames from left to right."""
@@ -159,6 +173,7 @@ class SegmentMap(Field):
     """The colour in which each class is drawn, (red, green, blue) up to 255."""
     ids: tuple[int, ...] | None = note()
     """The integers that were given for the classes, in order, if these were not 0, 1, 2, ..."""
+    has_class_columns = True
 
     def __post_init__(self):
         self._set(names=as_strings(self.names), colours=as_colours(self.colours))

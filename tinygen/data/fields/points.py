@@ -15,6 +15,7 @@ class Points(Field):
     dimensions: int | None = None
     limits: tuple[float, float] | None = note()
     """The range of coordinates that pictures show."""
+    samples_shown = 2500
     is_picture = False  # a single point is drawn as text; `tinygen.train.images` draws many
 
     def __post_init__(self):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygen.data.batch import Padded
 from tinygen.data.fields import sound
-from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned
+from tinygen.data.fields.base import Field, as_strings, note, smallest_unsigned, with_rest
 from tinygen.data.notices import say_once
 from tinygen.errors import DataError
 
@@ -40,6 +40,7 @@ class Tokens(Field):
     cut: bool | None = note()
     """Whether sequences of more than `length` tokens are cut instead of refused."""
     is_picture = False
+    samples_shown = 20
 
     def __post_init__(self):
         self._set(vocabulary=as_strings(self.vocabulary))
@@ -129,6 +130,9 @@ class Tokens(Field):
     def value(self, stored):
         return Padded(np.maximum(stored, 0).astype(np.int64), (stored >= 0).sum(axis=1))
 
+    def kept(self, values, keep):
+        return Padded(values.values[:, :keep], np.minimum(values.length, keep))
+
     def draw(self, value):
         """The text of the tokens (T,) before the first -1."""
         return self.separator.join((self.vocabulary or ())[int(i)] for i in _before_end(np.asarray(value)))
@@ -157,6 +161,8 @@ class Wave(Field):
     """Samples per second."""
     levels: int = 256
     is_sound = True
+    samples_shown = 10
+    completions_shown = 3
 
     @property
     def shape(self):
@@ -215,6 +221,10 @@ class Wave(Field):
 
     def value(self, stored):
         return np.array(stored, np.int64)
+
+    def kept(self, values, keep):
+        """The rest is silence."""
+        return with_rest(values, keep, self.silence)
 
     def draw(self, value):
         """The envelope, and the spectrogram below."""

@@ -152,7 +152,7 @@ class NoiseModel(System):
     def figures(self, data, *, seed: int) -> Iterator[Figure]:
         """The way from noise to samples, as a strip and moving."""
         kept = sorted({round(each) for each in np.linspace(0, self.steps, STRIP)})
-        n = images.POINTS if self.of_points else ROWS
+        n = self.spec.x.samples_shown if self.of_points else ROWS
         states = self.from_noise(self.noise(n, seed), self.labels_for(n, None), kept, seed=seed)
         caption = f"From noise to samples: after {', '.join(map(str, kept))} steps"
         if self.of_points:
@@ -160,7 +160,7 @@ class NoiseModel(System):
         else:
             yield Figure(f"{caption}, a sample in each row.", states.reshape(-1, *self.spec.x.shape), len(kept))
         kept = sorted({round(each) for each in np.linspace(0, self.steps, FRAMES)})
-        n = images.POINTS if self.of_points else MOVING
+        n = self.spec.x.samples_shown if self.of_points else MOVING
         states = self.from_noise(self.noise(n, seed), self.labels_for(n, None), kept, seed=seed)
         clips = self.clouds(states)[None] if self.of_points else states
         yield Figure("Samples while noise turns into them.", clips, ground=images.GROUND)
