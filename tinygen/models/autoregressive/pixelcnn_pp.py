@@ -176,8 +176,8 @@ PixelCNNPP.tiny = (
 PixelCNNPP.trials = (
     Trial(
         "coloured-digits8x8",
-        180,
-        {"hidden": 16, "blocks": 2, "dropout": 0.0, "averaging": 0.98, "learning_rate": 1e-2, "cosine_steps": 150},
+        140,
+        {"hidden": 16, "blocks": 2, "dropout": 0.0, "averaging": 0.98, "learning_rate": 1e-2, "cosine_steps": 120},
         (Demand("nll_nats", "<", INDEPENDENT, times=0.8),),
     ),
 )

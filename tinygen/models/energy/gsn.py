@@ -195,7 +195,7 @@ GSN.tiny = (
 GSN.trials = (
     Trial(
         "digits8x8",
-        1000,
+        600,
         {"hidden": 100, "batch_size": 64, "learning_rate": 3e-3, "level": 0.3, "hidden_noise": 1.0},
         (
             Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.8),

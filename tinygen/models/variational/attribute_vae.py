@@ -293,12 +293,12 @@ AttributeVAE.tiny = (
     FEW | {"channels": 2},
     FEW | {"architecture": "mlp", "mask_weight": 0.5},
 )
-SMALL = {"foreground_latent": 16, "hidden": 128, "mask_weight": 5.0, "warmup_steps": 0, "importance_samples": 4}
+SMALL = {"foreground_latent": 16, "hidden": 128, "mask_weight": 5.0, "warmup_steps": 0, "importance_samples": 1}
 
 AttributeVAE.trials = (
     Trial(
         "layered-sprites",
-        200,
+        120,
         SMALL | {"architecture": "mlp", "learning_rate": 3e-3},
         (
             Demand("foreground_iou", ">", UNTRAINED, plus=0.35),
