@@ -32,7 +32,8 @@ def drawn(p):
     return stream.bernoulli(p.astype(np.float32))
 
 
-mean = next(tg.data.Loader(data.train, 2000, seed=0)).x.reshape(-1, 784).mean(axis=0).clip(0.01, 0.99)
+some = next(tg.data.Loader(data.train, min(2000, len(data.train)), seed=0)).x
+mean = some.reshape(-1, 784).mean(axis=0).clip(0.01, 0.99)
 lower, upper = 0.01 * stream.normal((784, HIDDEN)), 0.01 * stream.normal((HIDDEN, ABOVE))
 v_bias, h1_bias, h2_bias = np.log(mean / (1 - mean)), np.zeros(HIDDEN, np.float32), np.zeros(ABOVE, np.float32)
 v_centre, centre = mean, 0.5
