@@ -287,5 +287,5 @@ RowLSTMPixelRNN.trials = (_trial(900),)
 RowLSTMPixelRNN.recipes = ("--data mnist --binarise dynamic --steps 15000",)
 
 DiagonalBiLSTMPixelRNN.tiny = (TINY,)
-DiagonalBiLSTMPixelRNN.trials = (_trial(400),)
+DiagonalBiLSTMPixelRNN.trials = (_trial(300),)
 DiagonalBiLSTMPixelRNN.recipes = ("--data mnist --binarise dynamic --steps 6000",)
