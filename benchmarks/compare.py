@@ -1,7 +1,7 @@
 """Compare the saved results with those of the last commit, and ask for a note about every figure that worsened.
 
-`python -m benchmarks NAME --save --note "why"` keeps the note in the result. A figure has worsened if it is worse by more
-than `TOLERANCE`, and by more than its spread where it has one.
+`python -m benchmarks NAME --save --note "why"` keeps the note in the result. A figure has worsened if it is worse by
+more than `TOLERANCE`, and by more than its spread where it has one.
 """
 
 import json

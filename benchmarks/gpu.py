@@ -54,8 +54,8 @@ TRAINING = Section(
     notes=(
         "losses of the same weights, images and noise, relative; the end: means over the last third of the steps",
         "bound of the end: twice what a change of the first batch in its last digits does on the CPU, so that a fault "
-        "which moves the losses by less is not seen; where it is some 10 % or more, as of a GAN, it is a weak test, and "
-        "only the first steps are a strong one",
+        "which moves the losses by less is not seen; where it is some 10 % or more, as of a GAN, it is a weak test, "
+        "and only the first steps are a strong one",
     ),
 )
 MACHINE = Section("What the GPU can do", "benchmarks.gpu_speed:peaks", 200)

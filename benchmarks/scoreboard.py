@@ -99,7 +99,7 @@ def saved_parts() -> list[harness.Result]:
 
 
 def earlier_prints(runs: list[dict[str, Any]]) -> list[harness.Result]:
-    """Tables that earlier versions saved without the runs behind them, but for what one of the `runs` measures again."""
+    """Tables that earlier versions saved without the runs behind them, less what the `runs` measure again."""
     measured = {(row["model"], row["data"]) for row in runs}
     kept = []
     for part in saved_parts():
@@ -205,9 +205,7 @@ def sample_rows(
     return rows
 
 
-def evaluation_rows(
-    scores_by_recipe: Mapping[str, list[Score]], binary: Collection[str] = ()
-) -> list[dict[str, Any]]:
+def evaluation_rows(scores_by_recipe: Mapping[str, list[Score]], binary: Collection[str] = ()) -> list[dict[str, Any]]:
     """Rows about the models' own evaluations on test; those of the recipes in `binary` are of binary data."""
     rows = []
     for recipe, scores in scores_by_recipe.items():

@@ -22,11 +22,11 @@ def run() -> harness.Result:
     notes = [
         f"{EPOCHS} epochs of {len(data.train)} images, batch {VAE().batch}, {harness.threads()} threads a side, whose "
         "allocator keeps what is freed; Adam of rate 1e-3",
-        "same initial weights, noise and batches, which are binarised outside the clock; epochs in turns, the first one, "
+        "same initial weights, noise and batches, which are binarised outside the clock; epochs in turns, the first, "
         "which loads and compiles, not counted",
         f"read after each epoch on all {len(data.test)} test images, binarised once, by our networks with the weights "
         "of either side; the same number: the worse of both sides' best readings; s, steps: when a side was there",
-        "PyTorch in its fastest configuration, which a trial finds; torch.compile is among them, compilation not counted",
+        "PyTorch in its fastest configuration, which a trial finds; torch.compile is among them, without compiling",
     ]
     rows = [train.measure(training(on_test), on_test)]
     return harness.Result(
