@@ -79,8 +79,8 @@ def run() -> harness.Result:
         rows.append(row(pair, levels("tinygen", small, pair), levels("torch", small, pair) if peer else None))
     notes = [
         f"training: peak resident memory of a process that makes 5 steps, less what was resident before the data and "
-        f"the network were made, after 5 steps of the same kind with a batch of {SMALL} had loaded the library's code; a "
-        "megabyte is 1,000,000 bytes",
+        f"the network were made, after 5 steps of the same kind with a batch of {SMALL} had loaded the library's code; "
+        "a megabyte is 1,000,000 bytes",
         "process: that peak itself, interpreter and libraries included",
         "our imports include the compiler of the kernels, which are compiled already; memory is kept between steps, "
         "as in training",

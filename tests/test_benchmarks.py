@@ -6,7 +6,6 @@ import functools
 import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from benchmarks import (
     kernels,
     memory,
     operations,
+    sampling,
     scaling,
     scoreboard,
     spoken_digits,
@@ -29,6 +29,7 @@ from benchmarks import (
     steps,
     tables,
     train,
+    vae_mnist,
 )
 from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
 from benchmarks.pairs import (
@@ -598,6 +599,25 @@ def test_a_training_is_measured_without_pytorch(monkeypatch, training):
     assert np.isfinite(row["ours, final number"])
     assert row["the same number"] <= row["ours, final number"]
     assert row["ours, steps"] in (2, 4)
+
+
+def test_the_vae_on_mnist_is_read_on_test_images_after_each_epoch(monkeypatch):
+    dataset = data.load("fashion-mnist-7k")
+    few = dataclasses.replace(dataset, train=dataset.train.take(20), test=dataset.test.take(30))
+    monkeypatch.setattr(tg.data, "load", lambda name: few)
+    monkeypatch.setattr(harness, "torch_or_none", lambda: None)
+    monkeypatch.setattr(vae_mnist, "EPOCHS", 2)
+    monkeypatch.setattr(vae_mnist, "VAE", functools.partial(VAE, batch=8))
+    (row,) = vae_mnist.run().rows
+    assert row["steps"] == 4
+    assert row["ours, steps"] in (2, 4)
+
+
+def test_naive_and_cached_sampling_are_timed_several_times_each():
+    options = {"hidden": 4, "blocks": 1, "head": 4}
+    row = sampling.row("pixelcnn", data.Image(4, 4, 1, "binary"), 2, "2 images", **options)
+    assert row["equal to the bit"]
+    assert row["its spread"] > 0  # of one run each it would be nothing
 
 
 def test_the_generator_of_wgan_gp_is_updated_after_every_nth_update_of_the_critic():
