@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import set_threads
 
 HERE = Path(__file__).parent
-HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae")
+HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs")
 PARTS = "gpu_"  # prefix of the modules that belong to the benchmark `gpu`
 
 
@@ -31,6 +31,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, one after another")
     parser.add_argument("--list", action="store_true", help="list the benchmarks and exit")
     parser.add_argument("--save", action="store_true", help="also write benchmarks/results/NAME.json")
+    parser.add_argument("--note", help="kept in what --save writes: why figures are worse than before (see `compare`)")
     parser.add_argument(
         "--threads", type=int, default=cores, help="number of threads of each side (default %(default)s)"
     )
@@ -49,17 +50,18 @@ def main(argv: list[str] | None = None) -> int:
     # Numerical libraries read these when they are imported, so benchmarks are imported afterwards.
     set_threads(arguments.threads)
     from benchmarks import harness
-    from tinygen.errors import DeviceError
+    from tinygen.errors import TinygenError
 
+    harness.commit()  # that of the code as it starts to run
     for name in arguments.names:
         try:
             result = importlib.import_module(f"benchmarks.{name}").run()
-        except DeviceError as error:
+        except TinygenError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
         harness.show(result)
         if arguments.save:
-            print(f"written: {harness.save(name, result).relative_to(Path.cwd())}")
+            print(f"written: {harness.save(name, result, arguments.note).relative_to(Path.cwd())}")
     return 0
 
 

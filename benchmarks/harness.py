@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import importlib.util
 import itertools
@@ -19,6 +20,7 @@ from tinygen.train import environment
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+README = ROOT / "README.md"
 PEERS_HINT = "PyTorch is not installed, so only our side was measured: pip install -e '.[bench]'"
 
 
@@ -206,14 +208,13 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def save(name: str, result: Result) -> Path:
-    """Write a result with its provenance to benchmarks/results/NAME.json."""
+def save(name: str, result: Result, note: str | None = None) -> Path:
+    """Write a result with its provenance, and a note about what worsened, to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     content = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
-    path.write_text(
-        json.dumps({"benchmark": name, **content, **provenance(result.device)}, indent=2) + "\n", encoding="utf-8"
-    )
+    content |= ({"note": note} if note else {}) | provenance(result.device)
+    path.write_text(json.dumps({"benchmark": name, **content}, indent=2) + "\n", encoding="utf-8")
     return path
 
 
@@ -232,19 +233,38 @@ def _fact_text(value: Any) -> str:
 
 def provenance(device: str) -> dict[str, Any]:
     """Date, commit, threads, machine and versions of a measurement."""
-    describe = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     versions = environment.versions()
     versions |= {name: importlib.metadata.version(name) for name in ("torch", "jax") if importlib.util.find_spec(name)}
     gpu = {"gpu": gpu_facts()} if device == "cuda" else {}
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit or None,
+        "commit": commit(),
         "threads": threads(),
         "machine": environment.machine(device),
         **gpu,
         "versions": versions,
     }
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of the code that runs, with -dirty if it was changed since; None outside a repository.
+
+    Asked at the start of a process, for a long measurement may see later commits. What measurements write, their
+    results and the tables of README.md, is no change of the code.
+    """
+    head = git("rev-parse", "--short", "HEAD")
+    written = [f":(top,exclude){path}" for path in ("benchmarks/results", "README.md")]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *written)
+    return head and head + "-dirty" * bool(changed)
+
+
+def git(*arguments: str) -> str | None:
+    """What git prints in this repository; None if it fails, or is not there."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def gpu_facts() -> dict[str, str]:

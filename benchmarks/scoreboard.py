@@ -2,8 +2,8 @@
 
 `python -m benchmarks scoreboard` trains the missing runs, which takes hours; `python -m benchmarks.scoreboard` prints
 their commands, and scores the existing runs. Runs are in the folder $TINYGEN_RUNS, or runs/scoreboard. scoreboard.json
-has every metric of every run, with the machine that trained it: it collects the runs of several days and machines, and
-those of recipes that have changed since are left out.
+has every metric of every run, with the machine and the versions that trained it and the commit that scored it: it
+collects the runs of several days and machines, and those of recipes that have changed since are left out.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from tinygen.metrics.catalogue import describe
 from tinygen.score import Score, Scorer
 from tinygen.serialization import write_atomically
 from tinygen.train import Run
+from tinygen.train.description import spec_of
 
 SEEDS = (0, 1, 2)
+REAL = "test images"
 RECIPES = tuple(f"{name} {recipe}" for name in models.names() for recipe in models.get(name).recipes)
 """The arguments of `tinygen train`, without seed and folder, from the recipes of each system."""
 
@@ -59,14 +61,17 @@ def run(train: bool = True) -> harness.Result:
     scorer = Scorer()
     runs = merged(saved_part("Runs"), [row for recipe in RECIPES for row in run_rows(recipe, scorer)])
     calibrations = merged(saved_part("Calibration"), calibration_rows(scorer), key="calibration")
-    parts = [*earlier_prints(), harness.Result("Runs", runs), harness.Result("Calibration", calibrations)]
+    earlier = earlier_prints(runs)
+    parts = [*earlier, harness.Result("Runs", runs), harness.Result("Calibration", calibrations)]
     scores: dict[str, list[Score]] = {}
     for row in runs:
         scores.setdefault(row["recipe"], []).append(score_of(row))
-    result = harness.Result("Scoreboard", sample_rows(scores) + evaluation_rows(scores), notes_of(runs), parts)
+    binary = {row["recipe"] for row in runs if row.get("x") == "binary"}
+    rows = sample_rows(scores, calibrations) + evaluation_rows(scores, binary)
+    result = harness.Result("Scoreboard", rows, notes_of(runs), parts)
     harness.save("scoreboard", result)
     shown = dataclasses.replace(result, rows=result.rows + calibrations)
-    markdown = [harness.as_markdown(shown), *(f"## {harness.as_markdown(part)}" for part in earlier_prints())]
+    markdown = [harness.as_markdown(shown), *(f"## {harness.as_markdown(part)}" for part in earlier)]
     write_atomically(harness.RESULTS / "scoreboard.md", "\n\n".join(markdown) + "\n")
     return shown
 
@@ -93,9 +98,20 @@ def saved_parts() -> list[harness.Result]:
     return [harness.Result(part["title"], part["rows"], part.get("notes", [])) for part in parts]
 
 
-def earlier_prints() -> list[harness.Result]:
-    """Tables that earlier versions saved, without the runs that they were made of."""
-    return [part for part in saved_parts() if part.title not in ("Runs", "Calibration")]
+def earlier_prints(runs: list[dict[str, Any]]) -> list[harness.Result]:
+    """Tables that earlier versions saved without the runs behind them, less what the `runs` measure again."""
+    measured = {(row["model"], row["data"]) for row in runs}
+    kept = []
+    for part in saved_parts():
+        rows = [row for row in part.rows if (row.get("model"), row.get("data")) not in measured]
+        if part.title not in ("Runs", "Calibration") and any(is_of_a_model(row) for row in rows):
+            kept.append(dataclasses.replace(part, rows=rows))
+    return kept
+
+
+def is_of_a_model(row: dict[str, Any]) -> bool:
+    """Whether a row is about runs of a model, and not about test images or a calibration."""
+    return row.get("model", REAL) != REAL
 
 
 def merged(before: list[dict[str, Any]], new: list[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
@@ -117,7 +133,9 @@ def run_rows(recipe: str, scorer: Scorer) -> list[dict[str, Any]]:
     for seed in SEEDS:
         if (out := folder(recipe, seed)).is_dir() and (trained := Run.open(out)).checkpoint_file.exists():
             machine = trained.config["machine"]
+            x = spec_of(trained)["x"]
             about = {
+                "x": getattr(x, "kind", type(x).__name__),
                 "machine": f"{machine['cpu']}, {machine['threads']} threads" + (", GPU" if "gpu" in machine else ""),
                 "versions": trained.config["versions"],
                 "scored": scored,
@@ -159,33 +177,43 @@ def first_cells(recipe: str, scores: list[Score]) -> dict[str, Any]:
     return {"model": first.model, "data": first.data, "recipe": recipe, "seeds": len(scores)}
 
 
-def sample_rows(scores_by_recipe: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
+def sample_rows(
+    scores_by_recipe: Mapping[str, list[Score]], calibrations: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
     """Rows about models that are scored by their samples, with equal keys.
 
-    The rows of a data set follow each other, and begin with one about its test images.
+    The rows of a reference follow each other, and begin with one about its real images. Runs that were compared with
+    the same reference have the same Frechet distance of real images, by which the calibrations name their data.
     """
+    names = {row["Frechet"]: row["calibration"] for row in calibrations}
+    references: dict[float, dict[str, list[Score]]] = {}
+    for recipe, scores in scores_by_recipe.items():
+        for score in scores:
+            if score.real:
+                references.setdefault(score.real["frechet"], {}).setdefault(recipe, []).append(score)
     rows = []
-    scored = {recipe: scores for recipe, scores in scores_by_recipe.items() if scores[0].real}
-    for name in dict.fromkeys(scores[0].data for scores in scored.values()):
-        of_data = {recipe: scores for recipe, scores in scored.items() if scores[0].data == name}
-        real = {figure: value for scores in of_data.values() for figure, value in scores[0].real.items()}
+    for floor, compared in references.items():
+        real = {figure: value for scores in compared.values() for each in scores for figure, value in each.real.items()}
         empty = {str(describe(figure)): "" for figure in real}
-        about = {"model": "test images", "data": name, "recipe": "", "seeds": ""}
+        data = names.get(floor, f"real, {next(iter(compared.values()))[0].data}").removeprefix("real, ")
+        about = {"model": REAL, "data": data, "recipe": "", "seeds": ""}
         rows.append(about | empty | cells([real]) | {"training, s": ""})
-        for recipe, scores in of_data.items():
+        for recipe, scores in compared.items():
             spent = spread([score.seconds for score in scores])
             metrics = cells([score.metrics for score in scores])
             rows.append(first_cells(recipe, scores) | empty | metrics | {"training, s": spent})
     return rows
 
 
-def evaluation_rows(scores_by_recipe: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
-    """Rows about the models' own evaluations on test."""
+def evaluation_rows(scores_by_recipe: Mapping[str, list[Score]], binary: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Rows about the models' own evaluations on test; those of the recipes in `binary` are of binary data."""
     rows = []
     for recipe, scores in scores_by_recipe.items():
         tests = [quality(score.test) for score in scores if score.test]
         if tests and tests[0]:
             numbers = "; ".join(f"{name} {value}" for name, value in cells(tests).items())
+            if recipe in binary:  # not to be compared with those of 256 levels
+                numbers = numbers.replace("bits per dimension", "bits per binary dimension")
             spent = spread([score.seconds for score in scores])
             rows.append(first_cells(recipe, scores) | {"on test": numbers, "training, s": spent})
     return rows

@@ -1,5 +1,6 @@
 """Write the tables of README.md from the files in benchmarks/results; each table is between two comments."""
 
+import itertools
 import json
 import re
 import statistics
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
+from benchmarks.scoreboard import REAL
 from tinygen.errors import UsageError
 from tinygen.serialization import write_atomically
 
-README = harness.ROOT / "README.md"
+README = harness.README
 TABLE_PATTERN = r"(<!-- table: ([a-z-]+), written by python -m benchmarks tables -->\n)(.*?)(<!-- end of table -->)"
 
 Row = dict[str, Any]
@@ -46,31 +48,74 @@ def ratio(value: float | None) -> str:
 
 
 COMPILED = "torch.compile / ours"
-SAMPLE_COLUMNS = "judges agree", "asked label", "coverage", "density"
-"""Columns of the scoreboard about samples that the README shows."""
+SAMPLE_COLUMNS = "Frechet over floor", "coverage", "label distance", "memorisation", "judges agree", "asked label"
+"""Columns of the scoreboard about samples that the README shows, the hardest to fool first: one image, repeated, has
+judges agree as no model does."""
+CALIBRATIONS = {
+    "copies of train": "images of train, copied",
+    "per-class Gaussian": "a normal distribution for each class",
+    "class means": "the mean image of each class",
+    "single mode": "one image, repeated",
+}
+"""Sets of known quality that the README shows beside models, and what they are."""
 
 
 def scoreboard() -> str:
     """The runs of all recipes in scoreboard.json; then the tables of runs that were not kept one by one."""
     result = json.loads((harness.RESULTS / "scoreboard.json").read_text(encoding="utf-8"))
-    machines = "; ".join(sorted({run["machine"] for run in rows("scoreboard", "Runs")}))
-    prints = [{"title": f"Scored on {result['date']}, trained on {machines}", "rows": result["rows"]}]
-    prints += [part for part in result["parts"] if part["title"] not in ("Runs", "Calibration")]
-    return "\n".join(f"{each['title']}:\n\n{flagships(each['rows'])}" for each in prints)
+    parts = {part["title"]: part["rows"] for part in result["parts"]}
+    runs, calibrations = parts.pop("Runs"), parts.pop("Calibration", [])
+    days = sorted({run["scored"]["date"] for run in runs})
+    machines = "; ".join(sorted({run["machine"] for run in runs}))
+    title = f"Scored on {' to '.join(dict.fromkeys([days[0], days[-1]]))}, trained on {machines}"
+    tables = {title: result["rows"] + calibrations} | parts
+    return "\n".join(f"{title}:\n\n{samples(each)}{evaluations(each)}" for title, each in tables.items())
 
 
-def flagships(results: list[Row]) -> str:
-    """A line for each model and data set: its evaluation on test, then the metrics of its samples."""
-    model_rows = sorted((row for row in results if "model" in row), key=lambda row: "on test" not in row)
-    lines: dict[tuple[str, ...], list[str]] = {}
-    for row in model_rows:
-        figures = (
-            [row["on test"]] if "on test" in row else [f"{key} {row[key]}" for key in SAMPLE_COLUMNS if row.get(key)]
-        )
-        command = f"`{row['recipe']}`" if row.get("recipe") else f"{row['model']}, {row['data']}"
-        lines.setdefault((command, str(row["seeds"]), row["training, s"]), []).extend(figures)
-    columns = "`tinygen train`", "seeds", "training, s", "figures: mean (range)"
-    return table(columns, [[*about, "; ".join(figures)] for about, figures in lines.items()])
+def samples(results: list[Row]) -> str:
+    """Models that are scored by their samples, between real images and sets of known quality; "" if there are none."""
+    tests = {name_of(row): row["on test"] for row in results if "on test" in row}
+    of_data: dict[str, list[tuple[str, Row]]] = {}
+    compared = ""
+    for row in results:  # models follow their test images; calibrations, which come later, name their data
+        what, _, data = row.get("calibration", "").partition(", ")
+        if what in CALIBRATIONS and data in of_data:
+            of_data[data].append((f"{CALIBRATIONS[what]}, {data}", row))
+        elif "model" in row and "coverage" in row:
+            compared = row["data"] if row["model"] == REAL else compared
+            of_data.setdefault(compared, []).append((name_of(row), row))
+    cells = [
+        [name, *about_training(row), *(figure(row, column) for column in SAMPLE_COLUMNS), tests.get(name, "")]
+        for name, row in itertools.chain.from_iterable(of_data.values())
+    ]
+    return table(("samples of", "seeds", "training, s", *SAMPLE_COLUMNS, "on test"), cells) + "\n" if cells else ""
+
+
+def evaluations(results: list[Row]) -> str:
+    """Models that are scored by their evaluation on test alone; "" if there are none."""
+    shown = {name_of(row) for row in results if "coverage" in row and "model" in row}
+    lines = [
+        [name_of(row), *about_training(row), row["on test"]]
+        for row in results
+        if "on test" in row and name_of(row) not in shown
+    ]
+    return table(("`tinygen train`", "seeds", "training, s", "on test: mean (range)"), lines) if lines else ""
+
+
+def name_of(row: Row) -> str:
+    """The recipe of a row about runs, or its model and data."""
+    return f"`{row['recipe']}`" if row.get("recipe") else f"{row['model']}, {row['data']}"
+
+
+def about_training(row: Row) -> tuple[str, str]:
+    """The number of seeds and the seconds of training; empty for a calibration."""
+    return str(row.get("seeds", "")), row.get("training, s", "")
+
+
+def figure(row: Row, column: str) -> str:
+    """A cell of a row about samples."""
+    value = row.get(column, row.get(column.removeprefix("Frechet "), ""))  # earlier tables say "over floor"
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def steps() -> str:
@@ -78,7 +123,7 @@ def steps() -> str:
 
     A column for `torch.compile` is there once it has been measured.
     """
-    memory = {row["step"]: row["steps: PyTorch / ours"] for row in rows("memory")}
+    memory, peak = peak_memory()
     results = rows("steps")
     compiled = any(COMPILED in row for row in results)
     lines = [
@@ -94,10 +139,19 @@ def steps() -> str:
         for row in results
     ]
     median = statistics.median(row["PyTorch / ours"] for row in results)
-    sides = "ours", "PyTorch", "ratio (quartile distance)", "peak memory, ratio", "JAX, ratio"
+    sides = "ours", "PyTorch", "ratio (quartile distance)", peak, "JAX, ratio"
     columns = "training step", *sides, *["`torch.compile`, ratio"] * compiled
     among = " `torch.compile` is among the configurations of which PyTorch's fastest is taken." * compiled
     return table(columns, lines) + f"\nThe median ratio is {median:.2f}.{among}\n"
+
+
+def peak_memory() -> tuple[dict[str, float], str]:
+    """Ratios of peak memory by step, and the title of their column, which says what older results include."""
+    results = rows("memory")
+    key = "training: PyTorch / ours"
+    if any(key in row for row in results):
+        return {row["step"]: row[key] for row in results}, "peak memory, ratio"
+    return {row["step"]: row["steps: PyTorch / ours"] for row in results}, "peak memory, loaded code included, ratio"
 
 
 def compiled_ratio(value: float | str | None) -> str:
@@ -212,12 +266,12 @@ def toys() -> str:
     for by_seed in critics.values():
         first = next(iter(by_seed.values()))
         weight = f", penalty of weight {first['penalty']:g}" if first["penalty"] else ""
+        off = ", ".join(f"{100 * row['median |estimate / W1 - 1|']:.0f}" for row in by_seed.values())
         pearson = ", ".join(f"{row['Pearson']:.3f}" for row in by_seed.values())
-        lines.append(
-            [f"`{first['critic']}` on a line{weight}: critic against the true W1, Pearson", pearson, "wgan_1d"]
-        )
+        figures = f"off by {off} % (median); Pearson {pearson}"
+        lines.append([f"`{first['critic']}` on a line{weight}: critic against the true W1", figures, "wgan_1d"])
     for row in rows("sampling"):
-        faster = f"{row['naive / cached']:.0f} times faster, bit for bit the same"
+        faster = f"{row['naive / cached']:.0f} (spread {row['its spread']:.0f}) times faster, bit for bit the same"
         lines.append(
             [
                 f"`{row['model']}` samples {row.get('samples', '64 images')} with its cache instead of without",
@@ -225,12 +279,19 @@ def toys() -> str:
                 "sampling",
             ]
         )
-    ours, theirs = rows("vae_mnist")
-    sides = (f"{row['test -ELBO, nats']:.1f} nats after {row['training, s']:.0f} s" for row in (ours, theirs))
-    both = "{}; PyTorch with its own first weights {}".format(*sides)
-    lines.append(["the VAE 784-400-20 on MNIST, -ELBO after 10 epochs", both, "vae_mnist"])
+    lines.append(["the VAE 784-400-20 on MNIST, test -ELBO within 10 epochs", vae_mnist(), "vae_mnist"])
     columns = "what", "seeds 0, 1, 2, or one", "`python -m benchmarks ...`"
     return table(columns, [[what, result, f"`{command}`"] for what, result, command in lines])
+
+
+def vae_mnist() -> str:
+    """The times to the same test -ELBO, or how to measure them."""
+    try:
+        (row,) = rows("vae_mnist")
+    except FileNotFoundError:
+        return "not measured yet"
+    times = f"{row['ours, s']:.0f} s, PyTorch {row['PyTorch, s']:.0f} s ({ratio(row['PyTorch / ours'])} times)"
+    return f"{row['the same number']:.1f} nats after {times}"
 
 
 def gpu_kernels() -> str:

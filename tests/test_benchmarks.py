@@ -1,10 +1,11 @@
 """The helpers of the benchmarks, and that each benchmark runs; what they measure is not tested."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import json
-import re
+import os
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 
 import tinygen as tg
 from benchmarks import (
+    compare,
     harness,
     kernels,
     memory,
     operations,
+    sampling,
     scaling,
     scoreboard,
     spoken_digits,
@@ -26,6 +29,7 @@ from benchmarks import (
     steps,
     tables,
     train,
+    vae_mnist,
 )
 from benchmarks.harness import Timing, against_pytorch, comparison, in_turns, markdown
 from benchmarks.pairs import (
@@ -55,7 +59,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_list_names_every_benchmark_with_its_description():
     lines = run("-m", "benchmarks", "--list").stdout.splitlines()
-    helpers = {"__init__", "__main__", "harness", "jax_steps", "pairs", "torch_vae"}
+    helpers = {"__init__", "__main__", "harness", "jax_steps", "pairs"}
     files = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("gpu_")}
     assert {line.split()[0] for line in lines} == files - helpers
     assert all(len(line.split()) > 4 for line in lines)
@@ -110,6 +114,63 @@ def test_rows_of_other_keys_begin_another_table():
     assert harness.as_markdown(result).splitlines() == [
         *["Title", "", "| a |", "| - |", "| x |", "| y |", "", "| b |", "| - |", "| z |", "", "- a note"]
     ]
+
+
+@pytest.fixture
+def repository(monkeypatch, tmp_path):
+    """A repository with a line of code and a result, in the place of this one; git's own settings are left out."""
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "benchmarks" / "results")
+    monkeypatch.setattr(harness, "commit", harness.commit.__wrapped__)  # asked again at each call
+    result = harness.Result("Title", [{"step": "a step", "PyTorch / ours": 2.0, "its spread": 0.1, "ours, ms": 5.0}])
+    (tmp_path / "benchmarks" / "code.py").parent.mkdir()
+    (tmp_path / "benchmarks" / "code.py").write_text("1\n")
+    harness.save("steps", result)
+    for arguments in (["init"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "first"]):
+        assert harness.git(*arguments) is not None
+    return result
+
+
+def test_the_commit_of_a_result_is_that_of_the_code_whatever_results_were_saved(repository):
+    head = harness.git("rev-parse", "--short", "HEAD")
+    harness.save("another", repository)
+    harness.save("steps", repository, "a note")
+    assert harness.commit() == head
+    (harness.ROOT / "benchmarks" / "code.py").write_text("2\n")
+    assert harness.commit() == f"{head}-dirty"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "note", "message"),
+    [
+        (1.7, 0.1, None, "figures of steps worsened"),
+        (1.7, 0.1, "another machine", None),
+        (1.7, 0.4, None, None),  # within its spread
+        (1.85, 0.0, None, None),  # within the tolerance
+        (3.0, 0.0, None, None),
+    ],
+)
+def test_a_figure_that_worsened_needs_a_note(repository, ratio, spread, note, message):
+    (row,) = repository.rows
+    now = {**row, "PyTorch / ours": ratio, "its spread": spread, "ours, ms": 50.0}
+    harness.save("steps", dataclasses.replace(repository, rows=[now]), note)
+    with pytest.raises(UsageError, match=message) if message else contextlib.nullcontext():
+        found = compare.run()
+        assert [each["note"] for each in found.rows] == ([note] if note else [])
+
+
+def test_figures_worsen_in_the_direction_of_the_catalogue():
+    runs = [{"recipe": "gan", "seed": 0, "metrics": {"frechet": 10.0, "coverage": 0.5, "critic_distance": 1.0}}]
+    other = [{**runs[0], "metrics": {"frechet": 20.0, "coverage": 0.9, "critic_distance": 9.0}}]
+    before, now = ({"rows": [], "parts": [{"rows": rows}]} for rows in (runs, other))
+    assert [row["figure"] for row in compare.worsened(before, now)] == ["Frechet"]
+    assert [row["figure"] for row in compare.worsened(now, before)] == ["coverage"]
+
+
+def test_no_saved_figure_is_worse_than_at_the_last_commit_without_a_note():
+    compare.run()
 
 
 def test_every_recipe_of_the_scoreboard_is_a_valid_command(monkeypatch, tmp_path):
@@ -196,13 +257,48 @@ def score_of_seed(seed, metrics, *, data="digits", real=None, test=None):
 
 
 def test_a_scoreboard_shows_mean_and_range_beside_real_images():
-    real = {"coverage": 0.97, "classes": 10.0}
+    real = {"frechet": 1.5, "coverage": 0.97, "classes": 10.0}
     seeds = [score_of_seed(seed, {"coverage": c, "classes": 9.0}, real=real) for seed, c in enumerate((0.3, 0.5, 0.7))]
     ring = [score_of_seed(0, {"modes_count": 8.0}, data="ring8")]
     above, row = scoreboard.sample_rows({"gan --data digits": seeds, "gan --data ring8": ring})
     assert (above["model"], above["coverage"], above["classes"]) == ("test images", "0.97", "10")
     assert (row["seeds"], row["coverage"], row["classes"]) == (3, "0.5 (0.3 to 0.7)", "9 (9 to 9)")
     assert row["training, s"] == "6 (5 to 7)"
+
+
+def test_black_and_white_images_and_grey_ones_of_one_name_are_not_compared_with_each_other():
+    grey, binary = ({"frechet": floor, "coverage": 0.97} for floor in (1.5, 1.6))
+    scores = {
+        "gan --data digits": [score_of_seed(0, {"frechet": 3.0, "coverage": 0.5}, real=grey)],
+        "vae --data digits": [score_of_seed(0, {"frechet": 9.0, "coverage": 0.4}, real=binary)],
+    }
+    named = {"digits": 1.5, "digits (dynamic binarisation)": 1.6}
+    calibrations = [{"calibration": f"real, {name}", "Frechet": floor} for name, floor in named.items()]
+    rows = scoreboard.sample_rows(scores, calibrations)
+    assert [(row["recipe"] or row["data"], row["Frechet"]) for row in rows] == [
+        ("digits", "1.5"),
+        ("gan --data digits", "3"),
+        ("digits (dynamic binarisation)", "1.6"),
+        ("vae --data digits", "9"),
+    ]
+
+
+def test_bits_per_dimension_of_binary_data_are_called_so():
+    scores = [score_of_seed(0, {}, test={"bits_per_dim": 0.2})]
+    rows = scoreboard.evaluation_rows({"made": scores, "pixelcnn": scores}, binary={"made"})
+    assert [row["on test"] for row in rows] == [
+        "-log p, bits per binary dimension 0.2",
+        "-log p, bits per dimension 0.2",
+    ]
+
+
+def test_an_earlier_table_is_left_out_once_its_runs_are_measured_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    earlier = [{"model": "test images", "data": "digits"}, *({"model": m, "data": "digits"} for m in ("gan", "wgan"))]
+    harness.save("scoreboard", harness.Result("Scoreboard", [], [], [harness.Result("Before", earlier)]))
+    (kept,) = scoreboard.earlier_prints([{"model": "gan", "data": "digits"}])
+    assert [row["model"] for row in kept.rows] == ["test images", "wgan"]
+    assert scoreboard.earlier_prints([{"model": each, "data": "digits"} for each in ("gan", "wgan")]) == []
 
 
 def test_a_scoreboard_shows_own_evaluations_only_of_metrics_with_a_direction():
@@ -214,10 +310,16 @@ def test_a_scoreboard_shows_own_evaluations_only_of_metrics_with_a_direction():
 
 def runs_of_two_seeds():
     scores = [
-        score_of_seed(seed, {"coverage": 0.5 + seed}, real={"coverage": 0.97}, test={"modes_count": 8.0})
+        score_of_seed(
+            seed,
+            {"frechet": 4.0, "frechet_over_floor": 2.0, "coverage": 0.5 + seed},
+            real={"frechet": 2.0, "frechet_over_floor": 1.0, "coverage": 0.97},
+            test={"modes_count": 8.0},
+        )
         for seed in (0, 1)
     ]
-    return [{"recipe": "gan --data digits", **vars(score), "machine": "a CPU, 1 threads"} for score in scores]
+    about = {"machine": "a CPU, 1 threads", "scored": {"date": "2026-01-02"}}
+    return [{"recipe": "gan --data digits", **vars(score), **about} for score in scores]
 
 
 def test_the_table_of_the_readme_has_a_line_for_each_recipe(monkeypatch, tmp_path):
@@ -228,15 +330,28 @@ def test_the_table_of_the_readme_has_a_line_for_each_recipe(monkeypatch, tmp_pat
         "Before", [{"model": "wgan", "data": "ring8", "seeds": 1, "on test": "x", "training, s": "9"}]
     )
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    harness.save("scoreboard", harness.Result("Scoreboard", rows, [], [earlier, harness.Result("Runs", runs)]))
-    title, *lines = [line for line in tables.scoreboard().splitlines() if line and not line.startswith("|-")]
-    assert re.fullmatch(r"Scored on \d{4}-\d\d-\d\d, trained on a CPU, 1 threads:", title)
-    assert lines == [
-        "| `tinygen train` | seeds | training, s | figures: mean (range) |",
-        "| `gan --data digits` | 2 | 5.5 (5 to 6) | modes 8 (8 to 8); coverage 1 (0.5 to 1.5) |",
-        "| test images, digits |  |  | coverage 0.97 |",
+    known = [
+        {
+            "calibration": f"{name}, {data}",
+            "Frechet": 5.0,
+            "Frechet over floor": 2.5,
+            "coverage": 0.1,
+            "judges agree": 1.0,
+        }
+        for name in ("blur", "single mode")
+        for data in ("digits", "faces")
+    ]
+    parts = [earlier, harness.Result("Runs", runs), harness.Result("Calibration", known)]
+    harness.save("scoreboard", harness.Result("Scoreboard", rows, [], parts))
+    assert [line for line in tables.scoreboard().splitlines() if line and not line.startswith("|-")] == [
+        "Scored on 2026-01-02, trained on a CPU, 1 threads:",
+        "| samples of | seeds | training, s | Frechet over floor | coverage | label distance | memorisation "
+        "| judges agree | asked label | on test |",
+        "| test images, digits |  |  | 1 | 0.97 |  |  |  |  |  |",
+        "| `gan --data digits` | 2 | 5.5 (5 to 6) | 2 (2 to 2) | 1 (0.5 to 1.5) |  |  |  |  | modes 8 (8 to 8) |",
+        "| one image, repeated, digits |  |  | 2.5 | 0.1 |  |  | 1 |  |  |",
         "Before:",
-        "| `tinygen train` | seeds | training, s | figures: mean (range) |",
+        "| `tinygen train` | seeds | training, s | on test: mean (range) |",
         "| wgan, ring8 | 1 | 9 | x |",
     ]
 
@@ -261,7 +376,7 @@ def test_a_scoreboard_keeps_the_runs_of_earlier_days_and_drops_those_of_earlier_
         ("gan --data digits", 0, 10),
         ("gan --data digits", 1, 77),
     ]
-    assert scoreboard.score_of(rows[0]).metrics == {"coverage": 0.5}
+    assert scoreboard.score_of(rows[0]).metrics["coverage"] == 0.5
 
 
 def test_our_side_is_compared_with_the_fastest_configuration_of_pytorch():
@@ -328,14 +443,14 @@ def test_a_first_layer_has_no_input_gradient(monkeypatch):
 
 
 def test_peak_memory_is_compared_over_the_steps_and_over_the_process():
-    ours, theirs = memory.Levels(50.0, 60.0, 100.0), memory.Levels(200.0, 210.0, 300.0)
+    ours, theirs = memory.Levels(40.0, 50.0, 60.0, 100.0), memory.Levels(180.0, 200.0, 210.0, 300.0)
     row = memory.row(PAIRS["vae"], ours, theirs)
-    assert row["steps: PyTorch / ours"] == 2.0
+    assert row["training: PyTorch / ours"] == 2.0
     assert row["process: PyTorch / ours"] == 3.0
     assert list(memory.row(PAIRS["vae"], ours, None)) == [
         "step",
         "batch",
-        "steps: ours, MB",
+        "training: ours, MB",
         "process: ours, MB",
     ]
 
@@ -484,6 +599,25 @@ def test_a_training_is_measured_without_pytorch(monkeypatch, training):
     assert np.isfinite(row["ours, final number"])
     assert row["the same number"] <= row["ours, final number"]
     assert row["ours, steps"] in (2, 4)
+
+
+def test_the_vae_on_mnist_is_read_on_test_images_after_each_epoch(monkeypatch):
+    dataset = data.load("fashion-mnist-7k")
+    few = dataclasses.replace(dataset, train=dataset.train.take(20), test=dataset.test.take(30))
+    monkeypatch.setattr(tg.data, "load", lambda name: few)
+    monkeypatch.setattr(harness, "torch_or_none", lambda: None)
+    monkeypatch.setattr(vae_mnist, "EPOCHS", 2)
+    monkeypatch.setattr(vae_mnist, "VAE", functools.partial(VAE, batch=8))
+    (row,) = vae_mnist.run().rows
+    assert row["steps"] == 4
+    assert row["ours, steps"] in (2, 4)
+
+
+def test_naive_and_cached_sampling_are_timed_several_times_each():
+    options = {"hidden": 4, "blocks": 1, "head": 4}
+    row = sampling.row("pixelcnn", data.Image(4, 4, 1, "binary"), 2, "2 images", **options)
+    assert row["equal to the bit"]
+    assert row["its spread"] > 0  # of one run each it would be nothing
 
 
 def test_the_generator_of_wgan_gp_is_updated_after_every_nth_update_of_the_critic():

@@ -36,6 +36,9 @@ def test_real_images_score_as_the_reference_says_and_near_their_ideal_values(met
 def test_each_fault_of_a_set_shows_in_its_metric(metrics):
     assert metrics["copies of train"]["memorisation"] == 0
     assert metrics["one class dropped"]["classes"] == 9
+    assert metrics["class means"]["coverage"] < min(
+        metrics[name]["coverage"] for name in ("blur", "per-class Gaussian")
+    )
     assert metrics["single mode"]["coverage"] < 0.05
     assert metrics["pure noise"]["judges_agree"] < metrics["real"]["judges_agree"] - 0.2
 

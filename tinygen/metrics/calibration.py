@@ -14,7 +14,10 @@ TIERS = (
     ("one class dropped", "10 % noise", "blur", "per-class Gaussian"),
     ("single mode", "pure noise"),
 )
-"""Sets of images from the best to the worst; within a tier no order is required."""
+"""Sets of images from the best to the worst; within a tier no order is required.
+
+The class means are in no tier: a Frechet distance may put them before blurred images, which coverage does not.
+"""
 
 DROPPED_CLASS = 1
 """The class that is dropped."""
@@ -36,6 +39,7 @@ def graded_sets(reference: Reference, data: Dataset) -> dict[str, np.ndarray]:
         "10 % noise": np.where(stream.uniform(real.x.shape) < NOISE, noise, real.x),
         "blur": _blur(real.x),
         "per-class Gaussian": _gaussians(train, real.y, stream),
+        "class means": _class_means(train, real.y),
         "single mode": np.repeat(real.x[:1], len(real), axis=0),
         "pure noise": noise,
     }
@@ -71,6 +75,14 @@ def _blur(x: np.ndarray) -> np.ndarray:
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     return windows.mean(axis=(4, 5))
+
+
+def _class_means(train, labels) -> np.ndarray:
+    """For each label the mean image of its class."""
+    images = np.empty((len(labels), *train.x.shape[1:]), np.float32)
+    for label in np.unique(labels):
+        images[labels == label] = train.x[train.y == label].mean(axis=0)
+    return images
 
 
 def _gaussians(train, labels, stream: Stream) -> np.ndarray:
