@@ -55,7 +55,7 @@ def test_nothing_but_the_mean_features_of_parts_gets_into_a_result():
 
 
 def test_a_part_has_the_appearance_of_the_same_part():
-    """With an encoder that returns the pixels, and a part without pixels."""
+    """Its mean colour, and features: here of an encoder that returns the pixels. One part has no pixels."""
     model, batch = model_of(), split_of().batch(slice(None))
     batch.pose[0] = 0
     vars(model.generator)["encoder"] = lambda inputs: inputs[..., :3]
@@ -63,7 +63,8 @@ def test_a_part_has_the_appearance_of_the_same_part():
     for i in range(len(batch.x)):
         for part in range(3):
             pixels = batch.x[i][batch.pose[i] == part]
-            np.testing.assert_allclose(found[i, part], pixels.mean(axis=0) if len(pixels) else np.zeros(3), atol=1e-6)
+            colour = pixels.mean(axis=0) if len(pixels) else np.zeros(3)
+            np.testing.assert_allclose(found[i, part], [*colour, *colour], atol=1e-6)
 
 
 def test_coordinates_are_those_of_the_centres_of_pixels_in_turns():

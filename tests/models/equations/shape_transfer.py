@@ -14,8 +14,9 @@ def shape_transfer(model, batch):
     asked = np.roll(own, -1, axis=0)
 
     def appearance(images, shape):
-        """The mean features of each part, part by part."""
+        """The mean colour and features of each part, part by part."""
         features = output(generator.encoder, np.concatenate([images, shape], axis=3))
+        features = np.concatenate([images, features], axis=3)
         parts = []
         for part in np.moveaxis(shape, 3, 0)[..., None]:
             parts.append((part * features).sum(axis=(1, 2)) / np.maximum(part.sum(axis=(1, 2)), 1))

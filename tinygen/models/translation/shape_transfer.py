@@ -9,8 +9,8 @@ are equations of papers on translation, for one generator G(x, s, t), which give
   as that of pix2pix is shown the input (Isola et al. 2017, equation 1).
 
 Other than in Wang et al., shapes are given, as maps, and there is one domain of images. The appearance of each part of
-a map is the mean of features within it (Zhu et al. 2020, arXiv:1911.12861, section 3.1), spread over that part of the
-asked shape: nothing of x gets into the result but through these means.
+a map is the mean of colours and features within it (Zhu et al. 2020, arXiv:1911.12861, section 3.1, of features alone),
+spread over that part of the asked shape: nothing of x gets into the result but through these means.
 """
 
 import itertools
@@ -68,7 +68,7 @@ class ShapeTransfer(System):
         channels: int = 32
         """Features of the generator's hidden layers, and of the discriminator's first one."""
         appearance: int = 16
-        """Numbers that describe the appearance of each part."""
+        """Numbers that describe the appearance of each part, beside its mean colour."""
         octaves: int = 3
         """Wavelengths of the coordinates that the generator is given: the side of the image, its half, and so on."""
         patch: int | None = None
@@ -216,13 +216,13 @@ class Generator(Module):
     def __init__(self, image: tuple[int, int, int], classes: int, channels: int, appearance: int, octaves: int):
         height, width, depth = image
         self.coordinates = coordinates(height, width, octaves)
-        inputs = appearance + classes + self.coordinates.shape[2]
+        inputs = depth + appearance + classes + self.coordinates.shape[2]
         self.encoder = convolutions(depth + classes, channels, channels, appearance)
         self.decoder = convolutions(inputs, channels, channels, channels, depth)
 
     def appearance(self, x, shape):
-        """The mean features (N, classes, K) of each part of images x (N, H, W, C) of these shapes; 0 where it lacks."""
-        features = self.encoder(F.concatenate([x, shape], axis=3))
+        """The mean colour and features (N, classes, C + K) of each part of images x of these shapes; 0 if it lacks."""
+        features = F.concatenate([x, self.encoder(F.concatenate([x, shape], axis=3))], axis=3)
         pixels = F.maximum(shape.sum(axis=(1, 2)), 1.0)
         return F.einsum("nhwp,nhwk->npk", shape, features) / pixels[:, :, None]
 
