@@ -29,7 +29,10 @@ def split_of(n=9):
 
 
 def model_of(split=None, **config):
+    """A model whose decoder adds something from the beginning on."""
     model = make("pose-transfer", CONFIG | config, Spec("two parts", FIELDS))
+    last = model.generator.decoder.layers[-1]
+    last.weight.assign(Stream(0, "last layer").normal(last.weight.shape) / 10)
     split = split or split_of()
     model.prepare(Dataset(Spec("two parts", FIELDS), split, split, split), seed=0)
     return model

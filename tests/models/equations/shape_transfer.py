@@ -33,7 +33,7 @@ def shape_transfer(model, batch):
                 places += [wave(2**octave * np.pi * np.broadcast_to(down[:, None], (height, width)))]
                 places += [wave(2**octave * np.pi * np.broadcast_to(right, (height, width)))]
         places = np.broadcast_to(np.stack(places, axis=-1), (len(x), height, width, len(places)))
-        return output(generator.decoder, np.concatenate([spread, other, places], axis=3))
+        return spread[..., : x.shape[3]] + output(generator.decoder, np.concatenate([spread, other, places], axis=3))
 
     def l1(a, b):
         """The mean absolute difference of intensities in [-1, 1]."""
