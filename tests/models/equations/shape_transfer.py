@@ -13,18 +13,8 @@ def shape_transfer(model, batch):
     own = np.eye(model.classes)[batch[model.shape]]
     asked = np.roll(own, -1, axis=0)
 
-    def appearance(images, shape):
-        """The mean colour and features of each part, part by part."""
-        features = output(generator.encoder, np.concatenate([images, shape], axis=3))
-        features = np.concatenate([images, features], axis=3)
-        parts = []
-        for part in np.moveaxis(shape, 3, 0)[..., None]:
-            parts.append((part * features).sum(axis=(1, 2)) / np.maximum(part.sum(axis=(1, 2)), 1))
-        return parts
-
-    def transfer(images, shape, other):
-        parts = appearance(images, shape)
-        spread = sum(part[:, None, None] * other[..., [k]] for k, part in enumerate(parts))
+    def placed(values, shape):
+        """Values of pixels with their parts, and with sines and cosines of their places."""
         height, width = x.shape[1:3]
         down, right = ((2 * np.arange(side) + 1) / side - 1 for side in (height, width))
         places = []
@@ -33,7 +23,20 @@ def shape_transfer(model, batch):
                 places += [wave(2**octave * np.pi * np.broadcast_to(down[:, None], (height, width)))]
                 places += [wave(2**octave * np.pi * np.broadcast_to(right, (height, width)))]
         places = np.broadcast_to(np.stack(places, axis=-1), (len(x), height, width, len(places)))
-        return spread[..., : x.shape[3]] + output(generator.decoder, np.concatenate([spread, other, places], axis=3))
+        return np.concatenate([values, shape, places], axis=3)
+
+    def appearance(images, shape):
+        """The mean colour and features of each part, part by part."""
+        features = np.concatenate([images, output(generator.encoder, placed(images, shape))], axis=3)
+        parts = []
+        for part in np.moveaxis(shape, 3, 0)[..., None]:
+            parts.append((part * features).sum(axis=(1, 2)) / np.maximum(part.sum(axis=(1, 2)), 1))
+        return parts
+
+    def transfer(images, shape, other):
+        parts = appearance(images, shape)
+        spread = sum(part[:, None, None] * other[..., [k]] for k, part in enumerate(parts))
+        return spread[..., : x.shape[3]] + output(generator.decoder, placed(spread, other))
 
     def l1(a, b):
         """The mean absolute difference of intensities in [-1, 1]."""
