@@ -50,6 +50,9 @@ class ShapeTransfer(System):
 
     Each image of a minibatch is asked for the shape of the next one. No image of the result is ever shown: it must be
     taken for a real one of that shape by a discriminator, and become the first image again in its own shape.
+
+    Mean colours are kept from the first step on. Of the stripes and checks of `textured-silhouettes` nothing was learnt
+    in 500 steps.
     """
 
     name = "shape-transfer"
