@@ -93,6 +93,8 @@ FAMILIES: dict[str, dict[str, str]] = {
         "srgan": "tinygen.models.translation.srgan:SRGAN",
         "pix2pix": "tinygen.models.translation.pix2pix:Pix2Pix",
         "cyclegan": "tinygen.models.translation.cyclegan:CycleGAN",
+        "shape-transfer": "tinygen.models.translation.shape_transfer:ShapeTransfer",
+        "pose-transfer": "tinygen.models.translation.shape_transfer:PoseTransfer",
     },
     "adversarial": {
         "gan": "tinygen.models.adversarial.gan:GAN",

@@ -117,6 +117,10 @@ def masks(spec, n=N):
     return Stream(0, "test masks").integers(2, (n, *spec.mask.shape))
 
 
+def poses(spec, n=N):
+    return Stream(0, "test poses").integers(spec.pose.classes, (n, *spec.pose.shape))
+
+
 def targets(spec, n=N):
     if isinstance(spec.target, SegmentMap):
         return Stream(0, "test targets").integers(spec.target.classes, (n, *spec.target.shape))
@@ -140,6 +144,8 @@ def spec_for(model, shape=(8, 4), kind=None, config=None):
         fields["caption"] = Tokens(tuple("abc"), 4)
     if "mask" in needs:
         fields["mask"] = SegmentMap(*shape, 2)
+    if "pose" in needs:
+        fields["pose"] = SegmentMap(*shape, 3)
     return Spec("noise", fields)
 
 
@@ -159,6 +165,7 @@ def make(name, config, spec=None, seed=0):
 def split_for(model, n=N):
     spec = model.spec
     columns = {"x": examples, "y": labels, "target": targets, "attributes": attributes, "mask": masks}
+    columns["pose"] = poses
     columns["identity"] = identities
     columns["caption"] = captions
     return Split(spec.fields, {name: columns[name](spec, n) for name in spec.fields})

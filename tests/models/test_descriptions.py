@@ -23,7 +23,7 @@ from tests.models.cases import (
 )
 from tinygen import models
 from tinygen.capabilities import Samples
-from tinygen.data import Attributes, Labels, Spec, Split, Tokens
+from tinygen.data import Attributes, Labels, SegmentMap, Spec, Split, Tokens
 from tinygen.errors import DataError, UsageError
 
 
@@ -76,6 +76,7 @@ class DescribedData:
         fields = {"x": field_of(kind), **({"y": Labels(CLASSES)} if labelled else {})}
         fields |= {"target": field_of(kind)} if "target" in needs else {}
         fields |= {"identity": Labels(CLASSES)} if "identity" in needs else {}
+        fields |= {name: SegmentMap(8, 4, 2) for name in ("mask", "pose") if name in needs}
         fields |= {"caption": Tokens(tuple("abc"), 4)} if "caption" in needs else {}
         if "attributes" in needs:
             fields["attributes"] = Attributes(tuple("abc"), binary=True)

@@ -120,6 +120,21 @@ METRICS: dict[str, Metric] = {
     "copy_distance": Metric("absolute difference of a translation from its input"),
     "generator_squares": Metric("generators' loss, squares"),
     "discriminator_squares": Metric("discriminators' loss, squares"),
+    # Images that take the shape of another one, and trivial ones
+    **{
+        f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
+        for name, metric in {
+            "shape_iou": Metric("intersection over union with the asked shape", "", "up"),
+            "colour_distance": Metric("distance of the mean colours of parts", "", "down"),
+            "own_shape_error_per_pixel": Metric("absolute error per pixel of images in their own shape", "", "down"),
+        }.items()
+        for prefix, words in {
+            "": "",
+            "copy_": ", of the input itself",
+            "donor_": ", of the image whose shape was asked for",
+            "fill_": ", of parts filled with their mean colour",
+        }.items()
+    },
     # Layers of images, and their masks
     "foreground_iou": Metric("intersection over union of the gate with the true mask", "", "up"),
     "foreground_kl_nats": Metric("KL of the foreground's code", "nats"),
