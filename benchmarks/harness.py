@@ -31,6 +31,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     parts: list["Result"] = field(default_factory=list)
     device: str = "cpu"
+    failed: bool = False
+    """Whether what must hold does not, so that `python -m benchmarks` ends with status 1."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def save(name: str, result: Result) -> Path:
     """Write a result with its provenance to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    content = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
+    content = {key: value for key, value in dataclasses.asdict(result).items() if key not in ("parts", "failed") or value}
     path.write_text(
         json.dumps({"benchmark": name, **content, **provenance(result.device)}, indent=2) + "\n", encoding="utf-8"
     )
