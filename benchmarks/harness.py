@@ -212,7 +212,9 @@ def save(name: str, result: Result) -> Path:
     """Write a result with its provenance to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    content = {key: value for key, value in dataclasses.asdict(result).items() if key not in ("parts", "failed") or value}
+    content = {
+        key: value for key, value in dataclasses.asdict(result).items() if key not in ("parts", "failed") or value
+    }
     path.write_text(
         json.dumps({"benchmark": name, **content, **provenance(result.device)}, indent=2) + "\n", encoding="utf-8"
     )

@@ -1,8 +1,8 @@
 """Plant faults in a copy of the tree, one at a time, and report those that the tests named for them do not notice.
 
-The faults stand in `benchmarks/faults`, a file an area. A line that begins with `tests/` has the arguments of pytest for
-the faults below it. A fault is its file and what is wrong, the old text (`- `), which occurs once in the file, and the
-new text (`+ `):
+The faults stand in `benchmarks/faults`, a file an area. A line that begins with `tests/` has the arguments of pytest
+for the faults below it. A fault is its file and what is wrong, the old text (`- `), which occurs once in the file, and
+the new text (`+ `):
 
     tests/models/test_equations.py -k [vae-
 
@@ -10,7 +10,7 @@ new text (`+ `):
     - loss = reconstruction + kl
     + loss = reconstruction + 0.5 * kl
 
-A fault that survives is a fault of the tests.
+Of several lines each has its sign. The tests must pass without the fault. A fault that survives is one of the tests.
 """
 
 import functools

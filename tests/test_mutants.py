@@ -46,7 +46,7 @@ def test_a_list_is_read(tmp_path):
     assert fault == Fault("area", "tests/a.py -k 'b c'", "d.py", "wrong", "x\n    y", "z")
     assert fault.planted("a x\n    y b") == "a z b"
     for text in ("", "x\n    y x\n    y"):
-        with pytest.raises(MutantError, match="occurs [02] times"):
+        with pytest.raises(MutantError, match=r"occurs [02] times"):
             fault.planted(text)
 
 
