@@ -11,6 +11,7 @@ from benchmarks import set_threads
 
 HERE = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "harness", "jax_steps", "pairs")
+OF_MUTANTS = ("sample", "seed", "only")  # options that are arguments of its `run`
 PARTS = "gpu_"  # prefix of the modules that belong to the benchmark `gpu`
 
 
@@ -35,7 +36,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=cores, help="number of threads of each side (default %(default)s)"
     )
+    mutants = parser.add_argument_group("mutants")
+    mutants.add_argument("--sample", type=int, metavar="N", help="plant N faults, drawn at random")
+    mutants.add_argument("--seed", type=int, metavar="S", help="seed of the sample (default 0)")
+    mutants.add_argument("--only", metavar="TEXT", help="plant faults in whose area, file, words or tests TEXT occurs")
     arguments = parser.parse_args(argv)
+    arguments.options = {name: value for name in OF_MUTANTS if (value := getattr(arguments, name)) is not None}
+    if arguments.options and arguments.names != ["mutants"]:
+        parser.error(f"--{min(arguments.options)} is an option of mutants alone")
     if unknown := [name for name in arguments.names if name not in available()]:
         parser.error(f"no benchmark is called {unknown[0]!r}: see --list")
     return arguments
@@ -53,16 +61,18 @@ def main(argv: list[str] | None = None) -> int:
     from tinygen.errors import TinygenError
 
     harness.commit()  # that of the code as it starts to run
+    failed = False
     for name in arguments.names:
         try:
-            result = importlib.import_module(f"benchmarks.{name}").run()
+            result = importlib.import_module(f"benchmarks.{name}").run(**arguments.options)
         except TinygenError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
         harness.show(result)
         if arguments.save:
             print(f"written: {harness.save(name, result, arguments.note).relative_to(Path.cwd())}")
-    return 0
+        failed |= result.failed
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     parts: list["Result"] = field(default_factory=list)
     device: str = "cpu"
+    failed: bool = False
+    """Whether what must hold does not, so that `python -m benchmarks` ends with status 1."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +214,11 @@ def save(name: str, result: Result, note: str | None = None) -> Path:
     """Write a result with its provenance, and a note about what worsened, to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    content = {key: value for key, value in dataclasses.asdict(result).items() if key != "parts" or value}
+    facts = dataclasses.asdict(result).items()
+    content = {key: value for key, value in facts if value or key not in ("parts", "failed")}
     content |= ({"note": note} if note else {}) | provenance(result.device)
-    path.write_text(json.dumps({"benchmark": name, **content}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"benchmark": name, **content}, indent=2) + "
+", encoding="utf-8")
     return path
 
 

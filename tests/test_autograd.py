@@ -1,6 +1,7 @@
 """Automatic differentiation: memory, accumulation, error messages, modes, and gradients of gradients."""
 
 import gc
+import itertools
 import sys
 import threading
 import weakref
@@ -136,6 +137,16 @@ def test_the_gradient_given_to_backward_is_not_changed():
     y.backward(gradient)
     x.grad.data[...] = 7
     np.testing.assert_array_equal(gradient, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x, w: x, lambda x, w: x + w, lambda x, w: x - w, lambda x, w: w + (x + w).reshape(3)]
+)
+def test_gradients_of_backward_share_no_memory_with_each_other_or_the_one_given(function):
+    x, w, given = leaf(np.ones(3)), leaf(np.ones(3)), np.ones(3)
+    function(x, w).backward(given)
+    arrays = [given, *(p.grad.data for p in (x, w) if p.grad is not None)]
+    assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(arrays, 2))
 
 
 def test_gradients_of_several_uses_of_an_argument_are_summed():

@@ -9,6 +9,7 @@ from tinygen.data import Dataset
 from tinygen.errors import DataError, NonFiniteError
 from tinygen.metrics import catalogue
 from tinygen.metrics.calibration import calibrate, graded_sets, misranked
+from tinygen.metrics.frechet import frechet_distance
 from tinygen.metrics.reference import Reference
 
 
@@ -58,6 +59,26 @@ def test_wrong_values_of_metrics_are_reported(metrics, name, metric, value, mess
     forged = copy.deepcopy(metrics)
     forged[name][metric] = value
     assert message in misranked(forged)
+
+
+def test_a_score_compares_samples_with_the_held_out_half_and_with_train(reference, digits):
+    """By the definitions, pair by pair, on features and on pixels; the numbers of all sets differ."""
+    x = graded_sets(reference, digits)["10 % noise"][:60]
+    score, judge = reference.score(x), reference.judges[0]
+
+    def distances(a, b):
+        return np.linalg.norm(a.reshape(len(a), 1, -1).astype(float) - b.reshape(len(b), -1), axis=2)
+
+    samples, real = judge.features(x), judge.features(reference.held_out.x)
+    radii = np.sort(distances(real, real), axis=1)[:, 5]
+    inside = distances(samples, real) < radii
+    assert score["density"] == pytest.approx(inside.sum() / (5 * len(x)), abs=1e-3)
+    assert score["coverage"] == pytest.approx(inside.any(axis=0).mean(), abs=5e-3)
+    of_train, of_held_out = (distances(x, part.x).min(axis=1).mean() for part in (reference.train, reference.held_out))
+    assert score["memorisation"] == pytest.approx(of_train / of_held_out, rel=1e-5)
+    shares = [np.bincount(judge.classes(each), minlength=10) / len(each) for each in (samples, real)]
+    assert score["label_distance"] == pytest.approx(abs(shares[0] - shares[1]).sum() / 2)
+    assert score["frechet"] == pytest.approx(frechet_distance(samples, real))
 
 
 def test_every_set_has_the_same_number_of_images_in_the_unit_range(reference, digits):

@@ -43,3 +43,11 @@ def test_the_chosen_width_maximises_the_likelihood_of_held_out_examples():
     for index in (3, 12):
         x = centre + parzen.WIDTHS[index] * generator.normal(size=(500, 50))
         assert parzen.choose_width(x, centre) == parzen.WIDTHS[index]
+
+
+def test_the_width_is_chosen_on_the_first_tenth_and_the_rest_is_scored():
+    generator = np.random.default_rng(0)
+    centre, wide, narrow = generator.random((1, 50)), parzen.WIDTHS[12], parzen.WIDTHS[3]
+    first, rest = (centre + width * generator.normal(size=(n, 50)) for width, n in ((wide, 40), (narrow, 360)))
+    expected = np.mean(brute_force(rest, centre, wide))
+    assert parzen.estimate(np.concatenate([first, rest]), centre) == pytest.approx(expected)

@@ -19,7 +19,8 @@ def small_model(spec=SPEC, **config):
 
 
 def batch(n=8):
-    return Batch(x=Stream(0, "test images").uniform((n, 4, 5, 1)), y=np.arange(n) % 4)
+    """Images, with labels that are not the components in turn."""
+    return Batch(x=Stream(0, "test images").uniform((n, 4, 5, 1)), y=(3 * np.arange(n) + 1) % 4)
 
 
 def numpy_output(network, x):
@@ -37,7 +38,7 @@ def test_losses_of_a_step_match_their_formulas(labelled):
     model, data = small_model(dropout=0.0, prior="mixture", labelled=labelled), batch()
     codes = numpy_output(model.encoder, data.x)
     rebuilt = 1 / (1 + np.exp(-numpy_output(model.decoder, codes)))
-    prior_samples = model.prior(data.y, Stream(0, "train"))  # the labels equal the numbers of the components here
+    prior_samples = model.prior(data.y if labelled else np.arange(8) % 4, Stream(0, "train"))
     one_hot = np.eye(4)[data.y] if labelled else np.zeros((8, 0))
     on_codes, on_prior_samples = (
         numpy_output(model.discriminator, np.c_[part, one_hot]) for part in (codes, prior_samples)

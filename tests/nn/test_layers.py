@@ -132,6 +132,8 @@ def test_batch_norm_follows_its_options():
     np.testing.assert_allclose(y, [[-math.sqrt(0.5), 0], [math.sqrt(0.5), 0]], rtol=1e-6)
     np.testing.assert_allclose(layer.running_mean, [1, 0])
     np.testing.assert_allclose(layer.running_var, [1.5, 0.5])
+    evaluated = layer.eval()(tg.tensor([[3.0, 2.0]])).numpy()
+    np.testing.assert_allclose(evaluated, [[2 / math.sqrt(1.5 + 1), 2 / math.sqrt(0.5 + 1)]], rtol=1e-6)
     assert layer.parameters() == []
 
 
