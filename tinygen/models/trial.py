@@ -55,7 +55,7 @@ SAMPLES_LIKE_DATA = (
 """What no trivial generator meets: a normal distribution fails the density, class means and principal components the
 coverage, and copies the last."""
 CONTRASTED_SAMPLES = (Demand("pixel_value_distance", "<", TRIVIAL_GENERATOR, times=0.8), NEW_SAMPLES)
-"""What an adversarial model can meet after seconds on grey images, when its samples are sharp, but too few kinds of them
-to have the coverage. Normal distributions and means fail the first, as they are grey where images are black or white.
+"""What an adversarial model can meet after seconds on grey images, when its samples are sharp, but of too few kinds
+for the coverage. Normal distributions and means fail the first, as they are grey where images are black or white.
 Independent pixels must fail another demand, on the correlation of covariances."""
 CODES_TELL_CLASS = Demand("probe_error_rate", "<", MOST_FREQUENT_CLASS, times=0.38)
