@@ -108,12 +108,12 @@ def title(system: type[System], trial: Trial) -> str:
 # Metrics
 
 
-def metrics_of(model: System, data: Dataset) -> Metrics:
-    """A model's evaluation on test, and metrics of its samples and codes."""
+def metrics_of(model: System, data: Dataset, images: Dataset | None = None) -> Metrics:
+    """A model's evaluation on test, and metrics of its codes and of its samples, which are compared with `images`."""
     metrics = model.evaluate(data.test, seed=SEED)
     if isinstance(model, Samples) and is_intensities(data.spec.x):
         samples = model.sample(IMAGES, seed=SEED)
-        metrics |= sample_metrics(samples, data)
+        metrics |= sample_metrics(samples, images or data)
         if "y" in model.conditions:
             metrics["asked_class_rate"] = asked_class_rate(samples, data.train)
     if isinstance(model, Codes):
@@ -276,15 +276,17 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
 def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[Outcome]:
     """Train a model, and measure it and its baselines; NonFiniteError if training diverges."""
     data, config = load(trial.data), system.Config(**trial.config)
-    data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
+    images = data.binarised(trial.binarised) if trial.binarised else data
+    data = models.check_data(system, images, config)  # perhaps dynamically binarised
     random.seed(SEED)
     model = system(config, data.spec, device)
     model.prepare(data, seed=SEED)
-    baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
+    names = {demand.baseline for demand in trial.demands}
+    baselines = {name: BASELINES[name](model, images if name == TRIVIAL_GENERATOR else data) for name in names}
     batches = model.source(data.train, seed=SEED)
     for _ in islice(training_steps(model.training_step, batches, device), trial.steps):
         pass
-    metrics = metrics_of(model, data)
+    metrics = metrics_of(model, data, images)
     return [Outcome(each, metrics[each.metric], baselines[each.baseline][each.metric]) for each in trial.demands]
 
 
