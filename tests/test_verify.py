@@ -10,8 +10,10 @@ from tinygen import models, verify
 from tinygen.cli import main
 from tinygen.data import Dataset, load
 from tinygen.data.points import MIXTURES
+from tinygen.metrics import trivial
+from tinygen.metrics.catalogue import METRICS
 from tinygen.models import Autoencoder, DenoisingAutoencoder
-from tinygen.models.trial import Demand, Trial
+from tinygen.models.trial import CONTRASTED_SAMPLES, INDEPENDENT, SAMPLES_LIKE_DATA, TRIVIAL_GENERATOR, Demand, Trial
 from tinygen.random import Stream
 from tinygen.verify import BASELINES, Outcome
 
@@ -89,7 +91,7 @@ def images():
 
 
 def test_baselines_of_images_match_their_formulas(images):
-    mean = verify.pixels(images.train).mean(axis=(0))
+    mean = trivial.pixels(images.train).mean(axis=(0))
     assert BASELINES["mean image"](None, images)["squared_error_per_pixel"] == pytest.approx((mean**2).mean(), rel=1e-5)
     independent = BASELINES["independent pixels"](None, images)
     assert independent["nll_nats"] == independent["neg_elbo_nats"] == pytest.approx(-np.log(1 - mean).sum(), rel=1e-5)
@@ -102,8 +104,8 @@ def test_baselines_of_images_match_their_formulas(images):
 def test_independent_pixels_are_not_like_correlated_ones():
     digits = load("digits8x8")
     assert abs(BASELINES["independent pixels"](None, digits)["pixel_covariance_correlation"]) < 0.05
-    x = verify.pixels(digits.train)
-    assert verify.covariance_correlation(x[::2], x[1::2]) > 0.95
+    x = trivial.pixels(digits.train)
+    assert trivial.covariance_correlation(x[::2], x[1::2]) > 0.95
 
 
 @pytest.mark.parametrize("name", ["ring8", "grid25"])
@@ -125,9 +127,60 @@ def test_the_distance_of_normal_points_to_the_mixture_matches_its_integral():
     assert BASELINES["no modes"](None, data)["w1_distance"] == pytest.approx(exact, rel=0.1)
 
 
+OF_SAMPLES = ("pixel_", "memorisation", "asked_class_rate", "parzen_")
+TRIALS_OF_SAMPLES = [
+    (system, trial)
+    for system, trial in verify.trials_of([])
+    if any(demand.metric.startswith(OF_SAMPLES) for demand in trial.demands) and trial.data != "ageing-digits"
+]
+
+
+@pytest.mark.parametrize("generator", trivial.GENERATORS)
+@pytest.mark.parametrize(
+    ("system", "trial"), TRIALS_OF_SAMPLES, ids=[verify.title(*each) for each in TRIALS_OF_SAMPLES]
+)
+def test_no_trivial_generator_passes_the_trial_of_an_image_system(system, trial, generator):
+    data = load(trial.data)
+    data = data.binarised(trial.binarised) if trial.binarised else data
+    metrics = trivial.metrics_of_generators(data)
+    baselines = {
+        TRIVIAL_GENERATOR: BASELINES[TRIVIAL_GENERATOR](None, data),
+        INDEPENDENT: metrics["independent pixels"],
+    }
+    outcomes = [
+        Outcome(demand, metrics[generator][demand.metric], baselines[demand.baseline][demand.metric])
+        for demand in trial.demands
+        if demand.metric in metrics[generator]
+    ]
+    assert not all(outcome.holds for outcome in outcomes)
+
+
+def test_real_images_are_better_than_every_trivial_generator():
+    digits = load("digits8x8")
+    real = trivial.pixels(digits.test)
+    without = Dataset(digits.spec, digits.train, digits.valid, digits.valid.take(1))  # held out: valid alone
+    metrics, best = trivial.sample_metrics(real, without), BASELINES[TRIVIAL_GENERATOR](None, digits)
+    for demand in (*SAMPLES_LIKE_DATA, *CONTRASTED_SAMPLES):
+        assert Outcome(demand, metrics[demand.metric], best[demand.metric]).holds, demand.metric
+
+
+def test_the_best_trivial_translation_is_found_for_each_metric_that_the_catalogue_declares():
+    class Translator:
+        def evaluate(self, data, *, seed):
+            return {"psnr_db": 9.0, "copy_psnr_db": 3.0, "bicubic_psnr_db": 5.0, "copy_distance": 1.0} | {
+                "constant_absolute_error_per_pixel": 0.2,
+                "table_absolute_error_per_pixel": 0.1,
+                "reverse_psnr_db": 8.0,
+            }
+
+    best = BASELINES["best trivial translation"](Translator(), load("digits8x8"))
+    assert best == {"psnr_db": 5.0, "absolute_error_per_pixel": 0.1}
+    assert {metric.baseline_of for metric in METRICS.values()} - {""} <= METRICS.keys()
+
+
 def test_samples_are_classified_by_the_nearest_mean_image():
     digits = load("digits8x8")
-    x, y = verify.pixels(digits.train), digits.train.values("y")
+    x, y = trivial.pixels(digits.train), digits.train.values("y")
     means = np.stack([x[y == label].mean(axis=0) for label in range(10)])
     assert verify.asked_class_rate(means[np.arange(40) % 10], digits.train) == 1
     assert verify.asked_class_rate(np.repeat(means[:1], 40, axis=0), digits.train) == pytest.approx(0.1)

@@ -5,7 +5,7 @@ much the model must beat it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,6 +24,13 @@ from tinygen.metrics.modes import SAMPLES
 from tinygen.metrics.points import density_metrics, log_normal_fit, points_metrics
 from tinygen.metrics.probe import Probe
 from tinygen.metrics.segmentation import foreground_iou
+from tinygen.metrics.trivial import (
+    GENERATORS,
+    covariance_correlation,
+    metrics_of_generators,
+    pixels,
+    sample_metrics,
+)
 from tinygen.models import System
 from tinygen.models.trial import (
     COPIED_INPUT,
@@ -39,6 +46,7 @@ from tinygen.models.trial import (
     ONE_NORMAL,
     SHUFFLED_CAPTIONS,
     TRIVIAL,
+    TRIVIAL_GENERATOR,
     UNTRAINED,
     Demand,
     Trial,
@@ -49,7 +57,7 @@ from tinygen.train.images import is_intensities
 from tinygen.train.length import format_time
 
 SEED = 0
-IMAGES = 1000  # number of samples of images
+IMAGES = 1000  # number of samples of images, as of trivial generators
 Metrics = dict[str, float]
 
 
@@ -100,30 +108,18 @@ def title(system: type[System], trial: Trial) -> str:
 # Metrics
 
 
-def pixels(split: Split) -> np.ndarray:
-    """The images (N, H, W, C) of a split, in [0, 1]."""
-    return np.concatenate([batch.x for batch in split.batches(1000)])
-
-
-def metrics_of(model: System, data: Dataset) -> Metrics:
-    """A model's evaluation on test, and metrics of its samples and codes."""
+def metrics_of(model: System, data: Dataset, images: Dataset | None = None) -> Metrics:
+    """A model's evaluation on test, and metrics of its codes and of its samples, which are compared with `images`."""
     metrics = model.evaluate(data.test, seed=SEED)
     if isinstance(model, Samples) and is_intensities(data.spec.x):
         samples = model.sample(IMAGES, seed=SEED)
-        metrics["pixel_covariance_correlation"] = covariance_correlation(samples, pixels(data.train))
+        metrics |= sample_metrics(samples, images or data)
         if "y" in model.conditions:
             metrics["asked_class_rate"] = asked_class_rate(samples, data.train)
     if isinstance(model, Codes):
         codes = [model.encode(batch.x) for batch in data.test.batches(1000)]
         metrics["code_moment_distance"] = moment_distance(np.concatenate(codes))
     return metrics
-
-
-def covariance_correlation(samples: np.ndarray, real: np.ndarray) -> float:
-    """Correlation, between samples and real images, of the covariances of all pairs of different pixels."""
-    matrices = [np.cov(x.reshape(len(x), -1).T.astype("float64")) for x in (samples, real)]
-    off_diagonal = ~np.eye(len(matrices[0]), dtype=bool)
-    return float(np.corrcoef([matrix[off_diagonal] for matrix in matrices])[0, 1])
 
 
 def asked_class_rate(samples: np.ndarray, split: Split) -> float:
@@ -159,9 +155,7 @@ def copied_input(model: Any, data: Dataset) -> Metrics:
 def independent_pixels(model: System, data: Dataset) -> Metrics:
     """The likelihood of independent pixels, if values are discrete, and metrics of samples of them, each from train."""
     train, test = pixels(data.train), pixels(data.test)
-    values = train.reshape(len(train), -1)
-    order = [Stream(SEED, f"pixel {i}").permutation(len(train)) for i in range(values.shape[1])]
-    samples = np.take_along_axis(values, np.stack(order, axis=1), axis=0).reshape(train.shape)
+    samples = GENERATORS["independent pixels"].samples(data, len(train))
     width = parzen.choose_width(test[:100], samples)
     return {
         **independent.likelihood(data),
@@ -225,13 +219,22 @@ def one_normal_distribution(model: System, data: Dataset) -> Metrics:
 def trivial_translation(model: System, data: Dataset) -> Metrics:
     """For each metric, the best value of the trivial translations that a system evaluates beside its own."""
     numbers = model.evaluate(data.test, seed=SEED)
-    best: Metrics = {}
-    for name in numbers:
-        prefix, _, metric = name.partition("_")
-        if prefix in ("copy", "constant", "position", "table", "bicubic"):
-            known = best.setdefault(metric, numbers[name])
-            best[metric] = numbers[name] if describe(metric).is_better(numbers[name], known) else known
-    return best
+    return best((describe(name).baseline_of, value) for name, value in numbers.items() if describe(name).baseline_of)
+
+
+def trivial_generator(model: System, data: Dataset) -> Metrics:
+    """For each metric of samples, the best value of the trivial generators that are bad in it."""
+    figures = metrics_of_generators(data)
+    return best((metric, figures[name][metric]) for name, each in GENERATORS.items() for metric in each.bad_in)
+
+
+def best(values: Iterable[tuple[str, float]]) -> Metrics:
+    """The best of the values of each metric."""
+    found: Metrics = {}
+    for metric, value in values:
+        known = found.setdefault(metric, value)
+        found[metric] = value if describe(metric).is_better(value, known) else known
+    return found
 
 
 def mean_mask(model: System, data: Dataset) -> Metrics:
@@ -261,6 +264,7 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
     NO_MODES: without_modes,
     ONE_NORMAL: one_normal_distribution,
     TRIVIAL: trivial_translation,
+    TRIVIAL_GENERATOR: trivial_generator,
     MEAN_MASK: mean_mask,
     SHUFFLED_CAPTIONS: shuffled_captions,
 }
@@ -272,15 +276,17 @@ BASELINES: dict[str, Callable[[System, Dataset], Metrics]] = {
 def run_trial(system: type[System], trial: Trial, device: str = "cpu") -> list[Outcome]:
     """Train a model, and measure it and its baselines; NonFiniteError if training diverges."""
     data, config = load(trial.data), system.Config(**trial.config)
-    data = models.check_data(system, data.binarised(trial.binarised) if trial.binarised else data, config)
+    images = data.binarised(trial.binarised) if trial.binarised else data
+    data = models.check_data(system, images, config)  # perhaps dynamically binarised
     random.seed(SEED)
     model = system(config, data.spec, device)
     model.prepare(data, seed=SEED)
-    baselines = {name: BASELINES[name](model, data) for name in {demand.baseline for demand in trial.demands}}
+    names = {demand.baseline for demand in trial.demands}
+    baselines = {name: BASELINES[name](model, images if name == TRIVIAL_GENERATOR else data) for name in names}
     batches = model.source(data.train, seed=SEED)
     for _ in islice(training_steps(model.training_step, batches, device), trial.steps):
         pass
-    metrics = metrics_of(model, data)
+    metrics = metrics_of(model, data, images)
     return [Outcome(each, metrics[each.metric], baselines[each.baseline][each.metric]) for each in trial.demands]
 
 

@@ -18,6 +18,8 @@ class Metric:
     unit: str = ""
     better: Literal["up", "down"] | None = None
     """Which direction is better; None if neither is, as for the loss of a discriminator."""
+    baseline_of: str = ""
+    """The metric whose value for a trivial baseline this is, which a system returns beside its own."""
 
     def __str__(self) -> str:
         return f"{self.label}, {self.unit}" if self.unit else self.label
@@ -88,7 +90,9 @@ METRICS: dict[str, Metric] = {
     "mutual_information_gap": Metric("mutual information gap", "", "up"),
     # Translations of images, and trivial ones: the input itself, one value for all pixels, one for each place or colour
     **{
-        f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
+        f"{prefix}{name}": replace(
+            metric, label=f"{metric.label}{words}", baseline_of="" if prefix in ("", "reverse_") else name
+        )
         for name, metric in {
             "psnr_db": Metric("PSNR", "dB", "up"),
             "absolute_error_per_pixel": Metric("absolute error per pixel", "", "down"),
@@ -110,10 +114,10 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric("SSIM", "", "up"),
     "luma_psnr_db": Metric("PSNR of the luma", "dB", "up"),
     "luma_ssim": Metric("SSIM of the luma", "", "up"),
-    "bicubic_psnr_db": Metric("PSNR by bicubic interpolation", "dB", "up"),
-    "bicubic_ssim": Metric("SSIM by bicubic interpolation", "", "up"),
-    "bicubic_luma_psnr_db": Metric("PSNR of the luma by bicubic interpolation", "dB", "up"),
-    "bicubic_luma_ssim": Metric("SSIM of the luma by bicubic interpolation", "", "up"),
+    "bicubic_psnr_db": Metric("PSNR by bicubic interpolation", "dB", "up", baseline_of="psnr_db"),
+    "bicubic_ssim": Metric("SSIM by bicubic interpolation", "", "up", baseline_of="ssim"),
+    "bicubic_luma_psnr_db": Metric("PSNR of the luma by bicubic interpolation", "dB", "up", baseline_of="luma_psnr_db"),
+    "bicubic_luma_ssim": Metric("SSIM of the luma by bicubic interpolation", "", "up", baseline_of="luma_ssim"),
     "cycle_error_per_pixel": Metric("absolute error per pixel, there and back", "", "down"),
     "identity_error_per_pixel": Metric("absolute error per pixel of translating the target itself", "", "down"),
     "cycle_noise_gain": Metric("noise on a translation, amplified on the way back", "times"),
@@ -175,6 +179,9 @@ METRICS: dict[str, Metric] = {
     "modes_count": Metric("modes", "", "up"),
     "high_quality_rate": Metric("share of samples of high quality", "", "up"),
     "pixel_covariance_correlation": Metric("correlation of pixel covariances with real ones", "", "up"),
+    "pixel_value_distance": Metric("W1 of the values of pixels to real ones", "", "down"),
+    "pixel_density": Metric("density, by distances of pixels", "", "up"),
+    "pixel_coverage": Metric("coverage, by distances of pixels", "", "up"),
     "asked_class_rate": Metric("share of samples nearest to the asked class", "", "up"),
     # Samples for captions
     "colour_right_rate": Metric("share of samples with all colours of the caption", "", "up"),

@@ -14,7 +14,7 @@ from tinygen.models.adversarial.base import ClassConditionalModel, walk
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, batch_norm_restored_on_error, in_chunks
-from tinygen.models.trial import INDEPENDENT, MOST_FREQUENT_CLASS, UNTRAINED, Demand, Trial
+from tinygen.models.trial import CONTRASTED_SAMPLES, INDEPENDENT, MOST_FREQUENT_CLASS, UNTRAINED, Demand, Trial
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
 
@@ -121,6 +121,7 @@ ACGAN.trials = (
         {"latent": 16, "channels": 16, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.95},
         (
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
+            *CONTRASTED_SAMPLES,
             Demand("asked_class_rate", ">", UNTRAINED, plus=0.7),
             Demand("error_rate", "<", MOST_FREQUENT_CLASS, times=0.2),
         ),

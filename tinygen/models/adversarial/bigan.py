@@ -20,7 +20,7 @@ from tinygen.models.adversarial.base import (
 )
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, at_least, average_of, batch_norm_restored_on_error, in_chunks
-from tinygen.models.trial import INDEPENDENT, MEAN_IMAGE, UNTRAINED, Demand, Trial
+from tinygen.models.trial import CONTRASTED_SAMPLES, INDEPENDENT, MEAN_IMAGE, UNTRAINED, Demand, Trial
 from tinygen.nn import Flatten, Module, Sequential
 from tinygen.optim import Adam
 from tinygen.random import Stream
@@ -178,6 +178,7 @@ BiGAN.trials = (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.9),
             Demand("code_squared_error", "<", UNTRAINED, times=0.7),
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.6),
+            *CONTRASTED_SAMPLES,
         ),
     ),
 )

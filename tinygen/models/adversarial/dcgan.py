@@ -18,7 +18,7 @@ from tinygen.models.adversarial.base import ROWS, ClassConditionalModel, walk
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.base import at_least, batch_norm_restored_on_error
-from tinygen.models.trial import INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
+from tinygen.models.trial import CONTRASTED_SAMPLES, INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
     Conv2d,
@@ -296,12 +296,17 @@ DCGAN.tiny = (
     VIRTUAL | {"cost": "hinge", "discriminator_norm": "spectral", "penalty": "r1", "pack": 2, "discriminator_steps": 2},
 )
 DCGAN.trials = (
-    Trial("digits8x8", 400, TRIAL, (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45),)),
+    Trial(
+        "digits8x8",
+        400,
+        TRIAL,
+        (Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.45), *CONTRASTED_SAMPLES),
+    ),
     Trial(
         "fashion-mnist-7k",
         300,
         TRIAL | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
-        (SAMPLES_LIKE_DATA,),
+        SAMPLES_LIKE_DATA,
         quick=False,
     ),
 )
@@ -318,6 +323,7 @@ ConditionalDCGAN.trials = (
         TRIAL | {"channels": 8},
         (
             Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.55),
+            *CONTRASTED_SAMPLES,
             Demand("asked_class_rate", ">", UNTRAINED, plus=0.8),
         ),
     ),

@@ -173,7 +173,7 @@ AAE.trials = (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             Demand("code_moment_distance", "<", UNTRAINED, plus=0.5),
             Demand("parzen_log_likelihood_nats", ">", INDEPENDENT, times=1, plus=5),
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )

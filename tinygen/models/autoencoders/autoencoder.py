@@ -198,13 +198,13 @@ Autoencoder.trials = (
         "digits8x8",
         250,
         TRIAL,
-        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.5), CODES_TELL_CLASS, *SAMPLES_LIKE_DATA),
     ),
     Trial(
         "digits8x8",
         250,
         TRIAL | {"architecture": "conv", "batch_size": 32},
-        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, *SAMPLES_LIKE_DATA),
     ),
 )
 Autoencoder.recipes = ("--data mnist --epochs 20",)
@@ -223,7 +223,7 @@ DenoisingAutoencoder.trials = (
             Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             Demand("denoised_squared_error_per_pixel", "<", COPIED_INPUT, times=0.5),
             CODES_TELL_CLASS,
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )

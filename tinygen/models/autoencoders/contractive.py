@@ -150,7 +150,7 @@ ContractiveAutoencoder.trials = (
         "digits8x8",
         300,
         {"latent": 64, "contraction": 0.3, "batch_size": 64, "learning_rate": 3e-3},
-        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, SAMPLES_LIKE_DATA),
+        (Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6), CODES_TELL_CLASS, *SAMPLES_LIKE_DATA),
     ),
 )
 ContractiveAutoencoder.recipes = ("--data mnist --epochs 20 --contraction 3.0",)

@@ -135,7 +135,7 @@ SparseAutoencoder.trials = (
             Demand("mean_activity", "<", UNTRAINED, times=0.2),
             Demand("error_rate", "<", MOST_FREQUENT_CLASS, times=0.2),
             CODES_TELL_CLASS,
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )

@@ -115,7 +115,7 @@ MADE.trials = (
         "digits8x8",
         1000,
         {"hidden": 128, "batch_size": 64, "learning_rate": 5e-3, "warmup_steps": 0, "cosine_steps": 1000},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), *SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )

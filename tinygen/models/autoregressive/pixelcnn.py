@@ -280,7 +280,7 @@ PixelCNN.trials = (
         "digits8x8",
         1000,
         {"hidden": 32, "blocks": 3, "head": 32, "batch_size": 16, "learning_rate": 1e-2, "cosine_steps": 900},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), *SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )
@@ -292,7 +292,7 @@ GatedPixelCNN.trials = (
         "digits8x8",
         350,
         TRIAL,
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.8), *SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
     Trial(
@@ -307,7 +307,11 @@ GatedPixelCNN.trials = (
         "digits8x8",
         500,
         TRIAL | {"conditional": True},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.75), Demand("asked_class_rate", ">", UNTRAINED, plus=0.5)),
+        (
+            Demand("nll_nats", "<", INDEPENDENT, times=0.75),
+            Demand("asked_class_rate", ">", UNTRAINED, plus=0.5),
+            *SAMPLES_LIKE_DATA,
+        ),
         binarised="threshold",
         quick=False,
     ),

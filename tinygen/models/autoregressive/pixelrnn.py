@@ -276,7 +276,7 @@ def _trial(steps: int) -> Trial:
         "learning_rate": 1e-2,
         "cosine_steps": steps - 100,
     }
-    demands = Demand("nll_nats", "<", INDEPENDENT, times=0.8), SAMPLES_LIKE_DATA
+    demands = Demand("nll_nats", "<", INDEPENDENT, times=0.8), *SAMPLES_LIKE_DATA
     return Trial("digits8x8", steps, config, demands, binarised="threshold")
 
 

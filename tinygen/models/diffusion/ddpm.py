@@ -345,7 +345,7 @@ DDPM.trials = (
         (
             Demand("neg_elbo_nats", "<", UNTRAINED, times=0.6),
             Demand("asked_class_rate", ">", UNTRAINED, plus=0.7),
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
         quick=False,
     ),

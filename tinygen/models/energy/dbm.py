@@ -105,7 +105,7 @@ DBM.trials = (
         "digits8x8",
         2000,
         {"hidden": 12, "above": 12, "batch_size": 64, "sampling_steps": 100},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.9), SAMPLES_LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.9), *SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )

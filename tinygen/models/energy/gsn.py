@@ -201,7 +201,7 @@ GSN.trials = (
             Demand("denoised_squared_error_per_pixel", "<", MEAN_IMAGE, times=0.8),
             Demand("denoised_squared_error_per_pixel", "<", COPIED_INPUT, times=0.5),
             Demand("parzen_log_likelihood_nats", ">", INDEPENDENT, times=1, plus=5),
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )

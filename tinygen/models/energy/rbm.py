@@ -286,7 +286,7 @@ RBM.trials = (
         "digits8x8",
         2000,
         {"hidden": 16, "batch_size": 64, "sampling_steps": 100},
-        (Demand("nll_nats", "<", INDEPENDENT, times=0.85), SAMPLES_LIKE_DATA),
+        (Demand("nll_nats", "<", INDEPENDENT, times=0.85), *SAMPLES_LIKE_DATA),
         binarised="threshold",
     ),
 )

@@ -154,7 +154,7 @@ MAF.trials = (
         "digits8x8",
         400,
         {"flows": 3, "learning_rate": 3e-3, "warmup_steps": 20, "cosine_steps": 380},
-        (Demand("neg_elbo_bits_per_dim", "<", ONE_NORMAL, times=1.0), SAMPLES_LIKE_DATA),
+        (Demand("neg_elbo_bits_per_dim", "<", ONE_NORMAL, times=1.0), *SAMPLES_LIKE_DATA),
         quick=False,
     ),
 )

@@ -151,7 +151,7 @@ CVAE.trials = (
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
             Demand("asked_class_rate", ">", UNTRAINED, plus=0.7),
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )

@@ -17,7 +17,7 @@ from tinygen.metrics import probe
 from tinygen.models.base import CHUNK, ROWS, Show, at_least, draw_rows, learning_rate, mean_over
 from tinygen.models.features.frozen import FrozenConfig, FrozenFeatures
 from tinygen.models.networks import Architecture, decoder, encoder
-from tinygen.models.trial import CODES_TELL_CLASS, INDEPENDENT, MEAN_IMAGE, Demand, Trial
+from tinygen.models.trial import CODES_TELL_CLASS, MEAN_IMAGE, SAMPLES_LIKE_DATA, Demand, Trial
 from tinygen.models.variational.codes import GaussianCodes
 from tinygen.nn import Sequential
 from tinygen.optim import Adam
@@ -144,7 +144,7 @@ DFCVAE.trials = (
         (
             Demand("squared_error_per_pixel", "<", MEAN_IMAGE, times=0.6),
             CODES_TELL_CLASS,
-            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )

@@ -92,7 +92,7 @@ IAFVAE.tiny = (
     TINY | {"flows": 1, "samples": 3},
 )
 IAFVAE.trials = (
-    Trial("fashion-mnist-7k", 250, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
+    Trial("fashion-mnist-7k", 250, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), *SAMPLES_LIKE_DATA)),
 )
 IAFVAE.recipes = (
     "--data mnist --steps 12000 --layers 2 --hidden 300 --latent 32 --batch-size 100 --learning-rate 1e-3"

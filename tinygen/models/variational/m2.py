@@ -168,7 +168,7 @@ M2.trials = (
         "digits8x8",
         500,
         {"hidden": 64, "latent": 8, "batch_size": 64, "labelled": 30, "warmup_steps": 0, "importance_samples": 2},
-        (Demand("error_rate", "<", FEW_LABELS, times=0.8), SAMPLES_LIKE_DATA),
+        (Demand("error_rate", "<", FEW_LABELS, times=0.8), *SAMPLES_LIKE_DATA),
     ),
 )
 M2.recipes = ("--data mnist --steps 6000",)

@@ -94,14 +94,14 @@ VAE.tiny = (
     {"latent": 3, "hidden": 7, "importance_samples": 3, "architecture": "broadcast", "channels": 2},
 )
 VAE.trials = (
-    Trial("fashion-mnist-7k", 150, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), SAMPLES_LIKE_DATA)),
+    Trial("fashion-mnist-7k", 150, TRIAL, (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.82), *SAMPLES_LIKE_DATA)),
     Trial(
         "fashion-mnist-7k",
         100,
         TRIAL | {"architecture": "conv", "batch_size": 16},
         (
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.9),
-            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
+            *SAMPLES_LIKE_DATA,
         ),
     ),
     Trial(
@@ -110,14 +110,14 @@ VAE.trials = (
         TRIAL | {"components": 2, "hidden": 128, "latent": 12},
         (
             Demand("neg_elbo_bits_per_dim", "<", INDEPENDENT, times=0.85),
-            Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.5),
+            *SAMPLES_LIKE_DATA,
         ),
     ),
     Trial(
         "fashion-mnist-7k",
         600,
         TRIAL | {"architecture": "conv", "hidden": 128, "latent": 16, "learning_rate": 2e-3},
-        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), SAMPLES_LIKE_DATA),
+        (Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.7), *SAMPLES_LIKE_DATA),
         quick=False,
     ),
 )

@@ -300,7 +300,7 @@ VQVAE.trials = (
             # A weak demand, as a grid of only 2 x 2 codes describes little of an image; that on samples tests more.
             Demand("neg_elbo_nats", "<", INDEPENDENT, times=0.97),
             Demand("codebook_perplexity", ">", UNTRAINED, plus=15),
-            SAMPLES_LIKE_DATA,
+            *SAMPLES_LIKE_DATA,
         ),
     ),
 )
