@@ -126,7 +126,9 @@ METRICS: dict[str, Metric] = {
     "discriminator_squares": Metric("discriminators' loss, squares"),
     # Images that take the shape of another one, and trivial ones
     **{
-        f"{prefix}{name}": replace(metric, label=f"{metric.label}{words}")
+        f"{prefix}{name}": replace(
+            metric, label=f"{metric.label}{words}", baseline_of=name if prefix == "copy_" else ""
+        )
         for name, metric in {
             "shape_iou": Metric("intersection over union with the asked shape", "", "up"),
             "colour_distance": Metric("distance of the mean colours of parts", "", "down"),
