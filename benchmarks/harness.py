@@ -217,8 +217,7 @@ def save(name: str, result: Result, note: str | None = None) -> Path:
     facts = dataclasses.asdict(result).items()
     content = {key: value for key, value in facts if value or key not in ("parts", "failed")}
     content |= ({"note": note} if note else {}) | provenance(result.device)
-    path.write_text(json.dumps({"benchmark": name, **content}, indent=2) + "
-", encoding="utf-8")
+    path.write_text(json.dumps({"benchmark": name, **content}, indent=2) + "\n", encoding="utf-8")
     return path
 
 
