@@ -8,7 +8,7 @@ from tinygen import functional as F
 from tinygen.data import Dataset, Image, SegmentMap, Spec, Split
 from tinygen.errors import UsageError
 from tinygen.models.translation import shape_transfer
-from tinygen.models.translation.shape_transfer import coordinates, filled, mean_distance, part_colours
+from tinygen.models.translation.shape_transfer import filled, mean_distance, part_colours, waves
 from tinygen.random import Stream
 
 CONFIG = {"channels": 3, "appearance": 4, "octaves": 2, "batch_size": 4}
@@ -26,7 +26,7 @@ def split_of(n=9):
         pose[i, 1 + row : 3 + row, 1 + column : 4 + column] = 1
         pose[i, 3 + row : 4 + row, 1 + column : 4 + column] = 2
     colours = np.round(255 * (0.5 + 0.5 * uniform("colours", n, 2, 3)))
-    return Split(FIELDS, {"x": filled(colours, pose).astype(np.uint8), "pose": pose})
+    return Split(FIELDS, {"x": filled(colours, pose, np.zeros(3)).astype(np.uint8), "pose": pose})
 
 
 def model_of(split=None, **config):
@@ -47,8 +47,11 @@ def own_and_asked(batch):
 
 
 def test_nothing_but_the_means_of_parts_gets_into_a_result():
-    """Pixels that are exchanged within a part change nothing, if the encoder looks at each pixel's colour alone."""
+    """Pixels that are exchanged within a part change nothing, without waves and if the encoder looks at each pixel's
+    colour alone.
+    """
     model, batch = model_of(), split_of().batch(slice(None))
+    model.generator.waves[...] = 0
     own, asked = own_and_asked(batch)
     x = uniform("noise", *batch.x.shape)
     exchanged = x.copy()
@@ -62,24 +65,44 @@ def test_nothing_but_the_means_of_parts_gets_into_a_result():
 
 
 def test_a_part_has_the_appearance_of_the_same_part():
-    """Its mean colour, and features: here of an encoder that returns the pixels. One part has no pixels."""
+    """Its mean colour, coefficients of waves, and features: here of an encoder that returns the pixels.
+
+    One part has no pixels.
+    """
     model, batch = model_of(), split_of().batch(slice(None))
     batch.pose[0] = 0
     vars(model.generator)["encoder"] = lambda inputs: inputs[..., :3]
     found = np.asarray(model.generator.appearance(batch.x, model.parts(batch.pose)))
     for i in range(len(batch.x)):
         for part in range(3):
-            pixels = batch.x[i][batch.pose[i] == part]
+            pixels, heights = batch.x[i][batch.pose[i] == part], waves(8, 8, 2)[batch.pose[i] == part]
             colour = pixels.mean(axis=0) if len(pixels) else np.zeros(3)
-            np.testing.assert_allclose(found[i, part], [*colour, *colour], atol=1e-6)
+            in_waves = pixels.T @ heights / max(1, len(pixels))
+            np.testing.assert_allclose(found[i, part], [*colour, *in_waves.ravel(), *colour], atol=1e-6)
 
 
-def test_coordinates_are_those_of_the_centres_of_pixels_in_turns():
-    found = coordinates(4, 8, 2)
-    assert found.shape == (4, 8, 8)
+def test_a_part_is_drawn_with_its_own_waves():
+    """A texture that is a wave comes back: its coefficient times the wave is half of it, for a wave over all pixels."""
+    model = model_of()
+    wave = waves(8, 8, 2)[..., 8 + 1]  # of the second octave, along the rows
+    x = np.broadcast_to(0.5 + 0.4 * wave[None, :, :, None], (1, 8, 8, 3)).astype(np.float32)
+    given, shape = [], model.parts(np.ones((1, 8, 8), np.int64))
+    vars(model.generator)["decoder"] = lambda inputs: given.append(inputs) or inputs[..., :3]
+    model.generator(x, shape, shape)
+    texture = np.asarray(given[0].data)[..., 3:9].reshape(8, 8, 3, 2)
+    np.testing.assert_allclose(texture[..., 1], np.repeat(0.2 * wave[..., None], 3, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(texture[..., 0], 0, atol=1e-6)
+
+
+def test_waves_run_along_both_sides_and_across():
+    found = waves(4, 8, 2)
+    assert found.shape == (4, 8, 16)
     x, y = -1 + 2 * 5.5 / 8, -1 + 2 * 2.5 / 4
-    expected = [np.sin(np.pi * y), np.sin(np.pi * x), np.sin(2 * np.pi * y), np.sin(2 * np.pi * x)]
-    expected += [np.cos(np.pi * y), np.cos(np.pi * x), np.cos(2 * np.pi * y), np.cos(2 * np.pi * x)]
+    expected = []
+    for octave in (1, 2):
+        down = [np.sin(octave * np.pi * y), np.cos(octave * np.pi * y)]
+        right = [np.sin(octave * np.pi * x), np.cos(octave * np.pi * x)]
+        expected += [*down, *right, *(a * b for a in down for b in right)]
     np.testing.assert_allclose(found[2, 5], expected, atol=1e-6)
 
 
@@ -123,7 +146,7 @@ def test_metrics_of_results_that_are_known(monkeypatch):
     own, asked = own_and_asked(batch)
 
     def transfer(x, own, asked):
-        return 0.5 * filled(part_colours(x, own, 3)[0], asked)
+        return 0.5 * filled(part_colours(x, own, 3)[0], asked, np.zeros(3))
 
     monkeypatch.setattr(model, "transfer", transfer)
     numbers = model.evaluate(split, seed=0)

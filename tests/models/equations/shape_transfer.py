@@ -13,30 +13,36 @@ def shape_transfer(model, batch):
     own = np.eye(model.classes)[batch[model.shape]]
     asked = np.roll(own, -1, axis=0)
 
-    def placed(values, shape):
-        """Values of pixels with their parts, and with sines and cosines of their places."""
-        height, width = x.shape[1:3]
-        down, right = ((2 * np.arange(side) + 1) / side - 1 for side in (height, width))
-        places = []
-        for wave in (np.sin, np.cos):
-            for octave in range(config.octaves):
-                places += [wave(2**octave * np.pi * np.broadcast_to(down[:, None], (height, width)))]
-                places += [wave(2**octave * np.pi * np.broadcast_to(right, (height, width)))]
-        places = np.broadcast_to(np.stack(places, axis=-1), (len(x), height, width, len(places)))
-        return np.concatenate([values, shape, places], axis=3)
+    height, width, _ = x.shape[1:]
+    down, right = ((2 * np.arange(side) + 1) / side - 1 for side in (height, width))
+    waves = []
+    for octave in range(config.octaves):
+        along = [wave(2**octave * np.pi * down)[:, None] * np.ones(width) for wave in (np.sin, np.cos)]
+        across = [wave(2**octave * np.pi * right) * np.ones((height, 1)) for wave in (np.sin, np.cos)]
+        waves.append(np.stack([*along, *across, *(a * b for a in along for b in across)], axis=-1))
+    every_wave = np.concatenate(waves, axis=-1)
 
-    def appearance(images, shape):
-        """The mean colour and features of each part, part by part."""
-        features = np.concatenate([images, output(generator.encoder, placed(images, shape))], axis=3)
-        parts = []
-        for part in np.moveaxis(shape, 3, 0)[..., None]:
-            parts.append((part * features).sum(axis=(1, 2)) / np.maximum(part.sum(axis=(1, 2)), 1))
-        return parts
+    def placed(values, shape):
+        """Values of pixels with their parts, and with the waves at their places."""
+        return np.concatenate([values, shape, np.broadcast_to(every_wave, (len(x), *every_wave.shape))], axis=3)
+
+    def means(values, shape, other):
+        """The mean of values over each part of a shape, at all places of that part in another one."""
+        spread = np.zeros((*other.shape[:3], values.shape[3]))
+        for k, part in enumerate(np.moveaxis(shape, 3, 0)[..., None]):
+            mean = (part * values).sum(axis=(1, 2)) / np.maximum(part.sum(axis=(1, 2)), 1)
+            spread += mean[:, None, None] * other[..., [k]]
+        return spread
 
     def transfer(images, shape, other):
-        parts = appearance(images, shape)
-        spread = sum(part[:, None, None] * other[..., [k]] for k, part in enumerate(parts))
-        return spread[..., : x.shape[3]] + output(generator.decoder, placed(spread, other))
+        colours = means(images, shape, other)
+        texture = np.zeros((*images.shape, config.octaves))
+        for octave, eight in enumerate(waves):
+            for wave in np.moveaxis(eight, -1, 0)[..., None]:
+                texture[..., octave] += means(images * wave, shape, other) * wave
+        features = means(output(generator.encoder, placed(images, shape)), shape, other)
+        described = np.concatenate([colours, texture.reshape(*images.shape[:3], -1), features], axis=3)
+        return colours + output(generator.decoder, placed(described, other))
 
     def l1(a, b):
         """The mean absolute difference of intensities in [-1, 1]."""
