@@ -12,7 +12,7 @@ from tinygen.random import Stream
 
 NAME = "textured-silhouettes"
 SIDE = 32
-SIZES = {"train": 2000, "valid": 200, "test": 400}
+SIZES = {"train": 2000, "valid": 200, "test": 200}
 RADIUS = (7.0, 10.0)
 """Range of the mean radius of an outline, in pixels."""
 OFFSET = 3.0

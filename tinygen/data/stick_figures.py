@@ -11,7 +11,7 @@ from tinygen.random import Stream
 
 NAME = "stick-figures"
 SIDE = 32
-SIZES = {"train": 2000, "valid": 200, "test": 400}
+SIZES = {"train": 2000, "valid": 200, "test": 200}
 LIMBS = {"left leg": 1.5, "right leg": 1.5, "torso": 2.2, "left arm": 1.5, "right arm": 1.5, "head": 3.0}
 """Half of the width of each limb in the picture, in pixels. Later limbs hide earlier ones."""
 LINE = 0.75

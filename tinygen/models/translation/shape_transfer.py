@@ -326,9 +326,28 @@ THICKNESS = Demand("shape_iou", ">", UNTRAINED, plus=0.8)
 """An untrained generator draws lines that are as thin as those of the pose."""
 
 ShapeTransfer.tiny = PoseTransfer.tiny = (TINY, TINY | {"channels": 3, "octaves": 2})
+QUICK = {"channels": 8, "patch": 16, "learning_rate": 5e-3}
+
 ShapeTransfer.trials = (
+    Trial(
+        "textured-silhouettes",
+        120,
+        QUICK | {"cycle": 0.0},
+        (Demand("own_shape_error_per_pixel", "<", UNTRAINED, times=0.95),),
+    ),
     Trial("textured-silhouettes", 500, {"channels": 16, "learning_rate": 2e-3}, DEMANDS, quick=False),
 )
-PoseTransfer.trials = (Trial("stick-figures", 400, {"channels": 16}, (*DEMANDS, THICKNESS), quick=False),)
+PoseTransfer.trials = (
+    Trial(
+        "stick-figures",
+        60,
+        QUICK,
+        (
+            Demand("shape_iou", ">", UNTRAINED, plus=0.55),
+            Demand("own_shape_error_per_pixel", "<", UNTRAINED, times=0.6),
+        ),
+    ),
+    Trial("stick-figures", 400, {"channels": 16}, (*DEMANDS, THICKNESS), quick=False),
+)
 ShapeTransfer.recipes = ("--data textured-silhouettes --epochs 20",)
 PoseTransfer.recipes = ("--data stick-figures --epochs 20",)
