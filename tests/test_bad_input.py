@@ -98,7 +98,7 @@ TRAIN = ["train", "vae", "--data", "good.npz", "--out", "new", *SMALL]
         ("train", "name the model first"),
         ("train --steps 3 vae", "name the model first"),
         ("train vea", "unknown model 'vea': did you mean 'vae'?"),
-        ("train transformer", f"unknown model 'transformer': there are {', '.join(models.names())}"),
+        ("train hypernetwork", f"unknown model 'hypernetwork': there are {', '.join(models.names())}"),
         ("train vae --epoch 3", "--epoch, 3, did you mean --epochs?"),
         ("train vae surplus", "surplus"),
         ("train vae --epochs", "--epochs needs a value"),

@@ -135,6 +135,8 @@ HEALTHY = {
     "diagonal-bilstm": ("digits8x8", {"hidden": 8, "layers": 1, "head": 8}),
     "vpn": ("bouncing-digit", {"hidden": 8, "encoder_blocks": 1, "decoder_blocks": 1, "head": 8}),
     "cyclegan": ("cooled-digits8x8", {"channels": 8, "halvings": 1, "blocks": 1, "batch_size": 8}),
+    "shape-transfer": ("textured-silhouettes", {"channels": 4, "patch": 16, "batch_size": 4}),
+    "pose-transfer": ("stick-figures", {"channels": 4, "patch": 16, "batch_size": 4}),
     "age-cgan": ("ageing-digits", {"latent": 8, "channels": 4, "batch_size": 16, "evaluations": 3}),
     "wavenet": ("tones", {"channels": 4, "skip": 8, "doublings": 4, "stacks": 1, "crop": 100, "batch_size": 8}),
 }

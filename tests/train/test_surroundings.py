@@ -54,6 +54,7 @@ def test_a_terminal_that_is_closed_saves_the_present_step(tmp_path):
     child, terminal = pty.fork()
     if not child:
         os.chdir(tmp_path)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have been before pytest
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TINYGEN_THREADS": "1"}
         words = [sys.executable, "-m", "tinygen", *TRAIN, "--epochs", "100000", "--out", "run"]
         os.execve(sys.executable, words, environment)
