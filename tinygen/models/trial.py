@@ -58,4 +58,5 @@ CONTRASTED_SAMPLES = (Demand("pixel_value_distance", "<", TRIVIAL_GENERATOR, tim
 """What an adversarial model can meet after seconds on grey images, when its samples are sharp, but of too few kinds
 for the coverage. Normal distributions and means fail the first, as they are grey where images are black or white.
 Independent pixels must fail another demand, on the correlation of covariances."""
+COVARIANCES = Demand("pixel_covariance_correlation", ">", INDEPENDENT, plus=0.7)
 CODES_TELL_CLASS = Demand("probe_error_rate", "<", MOST_FREQUENT_CLASS, times=0.38)

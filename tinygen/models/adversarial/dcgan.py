@@ -18,7 +18,7 @@ from tinygen.models.adversarial.base import ROWS, ClassConditionalModel, walk
 from tinygen.models.adversarial.game import Game, GameConfig, check_pack
 from tinygen.models.adversarial.inversion import SearchesForCodes
 from tinygen.models.base import at_least, batch_norm_restored_on_error
-from tinygen.models.trial import CONTRASTED_SAMPLES, INDEPENDENT, SAMPLES_LIKE_DATA, UNTRAINED, Demand, Trial
+from tinygen.models.trial import CONTRASTED_SAMPLES, COVARIANCES, INDEPENDENT, UNTRAINED, Demand, Trial
 from tinygen.nn import (
     BatchNorm,
     Conv2d,
@@ -306,7 +306,7 @@ DCGAN.trials = (
         "fashion-mnist-7k",
         300,
         TRIAL | {"latent": 32, "channels": 32, "learning_rate": 5e-4},
-        SAMPLES_LIKE_DATA,
+        (COVARIANCES, *CONTRASTED_SAMPLES),
         quick=False,
     ),
 )

@@ -19,7 +19,7 @@ from tinygen.models.adversarial.dcgan import from_symmetric, to_symmetric
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, System, at_least, average_of, batch_norm_restored_on_error, draw_rows, in_chunks
 from tinygen.models.translation.rescaling import larger, smaller
-from tinygen.models.trial import SAMPLES_LIKE_DATA, Trial
+from tinygen.models.trial import CONTRASTED_SAMPLES, COVARIANCES, SAMPLES_LIKE_DATA, Trial
 from tinygen.nn import BatchNorm, Conv2d, Flatten, LeakyReLU, Linear, Module, ReLU, Reshape, Sequential, Tanh, init
 from tinygen.optim import Adam
 from tinygen.train.figures import Figure
@@ -337,6 +337,6 @@ LAPGAN.trials = (
         TRIAL | {"levels": 1, "hidden": 128},
         SAMPLES_LIKE_DATA,
     ),
-    Trial("fashion-mnist-7k", 300, TRIAL, SAMPLES_LIKE_DATA, quick=False),
+    Trial("fashion-mnist-7k", 300, TRIAL, (COVARIANCES, *CONTRASTED_SAMPLES), quick=False),
 )
 LAPGAN.recipes = ("--data smiles32 --steps 4000",)

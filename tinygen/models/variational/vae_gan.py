@@ -16,7 +16,7 @@ from tinygen.metrics import probe
 from tinygen.models.adversarial.dcgan import convolutional_discriminator, convolutional_generator
 from tinygen.models.adversarial.losses import discriminator_metrics, fake_loss, real_loss
 from tinygen.models.base import CHUNK, ROWS, at_least, batch_norm_restored_on_error, draw_rows, mean_over
-from tinygen.models.trial import CODES_TELL_CLASS, SAMPLES_LIKE_DATA, Trial
+from tinygen.models.trial import CODES_TELL_CLASS, CONTRASTED_SAMPLES, COVARIANCES, Trial
 from tinygen.models.variational.codes import GaussianCodes
 from tinygen.nn import BatchNorm, Conv2d, Sequential
 from tinygen.optim import RMSProp
@@ -162,6 +162,6 @@ VAEGAN.trials = (
         {"latent": 8, "channels": 16, "batch_size": 64, "learning_rate": 1e-3},
         (CODES_TELL_CLASS,),  # after so few steps a normal distribution has better samples
     ),
-    Trial("fashion-mnist-7k", 400, {"latent": 16, "channels": 16}, SAMPLES_LIKE_DATA, quick=False),
+    Trial("fashion-mnist-7k", 400, {"latent": 16, "channels": 16}, (COVARIANCES, *CONTRASTED_SAMPLES), quick=False),
 )
 VAEGAN.recipes = ("--data smiles32 --steps 600",)
